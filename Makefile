@@ -1,0 +1,54 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Laurel needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: install
+install: $(INSTALLED) ## Create the environment with the pinned dependencies
+
+.PHONY: proto
+proto: $(INSTALLED) ## Generate the stubs under shared/gen from protos
+	@$(BIN)/python -m deploy.generate
+
+.PHONY: format
+format: $(INSTALLED) ## Format code and contracts
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/buf format -w
+
+.PHONY: lint
+lint: $(INSTALLED) ## ruff, mypy strict, architecture rules, buf
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/buf lint
+	@$(BIN)/buf format --diff --exit-code
+
+.PHONY: test
+test: $(INSTALLED) lint ## Everything: lint, then the tests of every layer
+	@$(BIN)/pytest
+
+.PHONY: demo
+demo: $(INSTALLED) ## Fifteen years of a real project's activity through a fresh system
+	@$(BIN)/python -m deploy.demo
+
+.PHONY: up
+up: $(INSTALLED) ## Start the whole system and leave it running
+	@$(BIN)/laurel up
+
+.PHONY: down
+down: $(INSTALLED) ## Stop it; data stays
+	@$(BIN)/laurel down

@@ -1,0 +1,1 @@
+"""How Laurel is run: the local stack, container and cluster files, load profiles."""
