@@ -1,0 +1,89 @@
+"""Instants seen in zones (RULES 1.1): the only place where time zones are looked up.
+
+Zone data comes from the pinned `tzdata` package; the host's own is switched off for the whole process, so
+that two replicas never disagree about a date.
+"""
+
+import zoneinfo
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from importlib import resources
+from typing import Final
+from zoneinfo import ZoneInfo
+
+EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+"""No instant that a client sends may lie before this one."""
+
+LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
+"""No instant that a client sends may lie at or after this one."""
+
+EARLIEST_DATE: Final = EARLIEST.date()
+LATEST_DATE: Final = LATEST.date()
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_LONGEST_QUOTED_NAME: Final = 64
+
+zoneinfo.reset_tzpath(to=[])
+ZoneInfo.clear_cache()
+
+
+class UnknownZone(ValueError):
+    """The name is not an IANA zone: unknown, an offset, a path, in the wrong case, or empty."""
+
+    def __init__(self, name: str) -> None:
+        shown = name if len(name) <= _LONGEST_QUOTED_NAME else name[:_LONGEST_QUOTED_NAME] + "…"
+        super().__init__(f"{shown!r} is not the name of an IANA time zone such as 'Europe/Berlin'")
+
+
+def zone(name: str) -> ZoneInfo:
+    """The zone of this IANA name, cached. Raises `UnknownZone`."""
+    if name not in zone_names():
+        raise UnknownZone(name)
+    return _load(name)
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> frozenset[str]:
+    """Every accepted name: those of the pinned package, without `Factory`, which stands for "not set"."""
+    names = resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()
+    return frozenset(names) - {"Factory"}
+
+
+def local_date(instant: datetime, zone_name: str) -> date:
+    """The date on the wall at this instant in this zone. Raises `UnknownZone`, or `ValueError` if naive."""
+    if instant.tzinfo is None:
+        raise ValueError("an instant must carry its offset")
+    return instant.astimezone(zone(zone_name)).date()
+
+
+def local_midnight(day: date, zone_name: str) -> datetime:
+    """The instant (UTC) at which this local date begins: the first at which the wall shows it or a later one.
+
+    Where the clock jumps over midnight, that is the instant of the jump; a date that the zone skipped whole
+    (Pacific/Apia, 2011-12-30) begins where the next one does. Where midnight comes twice, the first counts.
+    Raises `UnknownZone`.
+    """
+    return _midnight(day, zone(zone_name))
+
+
+@lru_cache(maxsize=1024)
+def _load(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+@lru_cache(maxsize=65_536)
+def _midnight(day: date, local: ZoneInfo) -> datetime:
+    wall = datetime.combine(day, time(), tzinfo=local)
+    begins = wall.astimezone(UTC)
+    if begins.astimezone(local).replace(fold=0, tzinfo=None) == wall.replace(tzinfo=None):
+        return begins
+    # Midnight falls into a gap. Read with the offset of after the jump it lies before the jump, read with the
+    # one of before it lies at the jump or after it; in between the date on the wall only grows.
+    before, reached = wall.replace(fold=1).astimezone(UTC), begins
+    while reached - before > _MICROSECOND:
+        middle = before + (reached - before) // 2
+        if middle.astimezone(local).date() >= day:
+            reached = middle
+        else:
+            before = middle
+    return reached

@@ -1,0 +1,124 @@
+"""Configuration from `LAUREL_*` environment variables, checked as a whole before anything starts."""
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+PREFIX: Final = "LAUREL_"
+EXIT_CONFIGURATION: Final = 78
+"""The exit status of a process that was configured wrongly (EX_CONFIG of sysexits.h): a restart will not
+help.
+"""
+
+
+class ConfigurationError(Exception):
+    """The process cannot run as it is configured. `problems` has one readable line for each mistake."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("configuration is not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if value.startswith("unix:") and len(value) > len("unix:"):
+        return value
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise ValueError("must be HOST:PORT or unix:PATH")
+    return value
+
+
+def _postgres_dsn(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must begin with postgresql://")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""HOST:PORT or unix:PATH."""
+
+PostgresDsn = Annotated[SecretStr, AfterValidator(_postgres_dsn)]
+"""postgresql://user:password@host:port/database; never shown."""
+
+
+class Settings(BaseSettings):
+    """What every service can be told. A service adds its own limits and time-outs in a subclass."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+    listen: Address = "127.0.0.1:50051"
+    """The address to serve on, HOST:PORT; port 0 takes a free one."""
+
+    postgres_dsn: PostgresDsn
+    """The service's own database, as postgresql://user:password@host:port/database."""
+
+    instance: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1, max_length=128
+    )
+    """The name of this replica, unique among the replicas of the service."""
+
+    postgres_pool_size: int = Field(default=8, ge=1, le=200)
+    """The largest number of database connections of this replica."""
+
+    statement_timeout_ms: int = Field(default=10_000, ge=10, le=600_000)
+    """How long one SQL statement may run, in milliseconds."""
+
+    max_concurrent_rpcs: int = Field(default=1_000, ge=1, le=100_000)
+    """How many calls may be in progress; further ones are answered RESOURCE_EXHAUSTED at once."""
+
+    max_message_bytes: int = Field(default=16_777_216, ge=1_024, le=1_073_741_824)
+    """The largest message to receive or send, in bytes."""
+
+    drain_grace_seconds: float = Field(default=10.0, ge=0, le=600)
+    """How long calls in progress may take to end after SIGTERM, in seconds."""
+
+    default_deadline_seconds: float = Field(default=30.0, gt=0, le=3_600)
+    """The deadline of a unary call whose caller set none, in seconds."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe log line to write."""
+
+    otlp_endpoint: str | None = None
+    """Where to send traces and metrics over OTLP/gRPC, such as http://localhost:4317; unset, nothing is
+    recorded.
+    """
+
+    trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """The share of traces that start here to record; a caller's decision is followed."""
+
+    maintenance_interval_seconds: float = Field(default=30.0, gt=0, le=86_400)
+    """How often time-driven work is looked for, in seconds."""
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings_type: type[S], **overrides: Any) -> S:
+    """The settings from the environment. Raises one `ConfigurationError` for all the bad variables."""
+    try:
+        return settings_type(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError([_problem(settings_type, item) for item in error.errors()]) from None
+    except SettingsError as error:
+        raise ConfigurationError([str(error)]) from None
+
+
+def _problem(settings_type: type[Settings], item: Any) -> str:
+    """One line: the variable, its value (a secret's is masked), and what is wrong with it."""
+    name = str(item["loc"][0]) if item["loc"] else ""
+    field = settings_type.model_fields.get(name)
+    variable = f"{PREFIX}{name.upper()}"
+    if field is None:
+        return f"{variable}: {item['msg']}"
+    if item["type"] == "missing":
+        return f"{variable} is not set: {field.description}"
+    secret = "SecretStr" in repr(field.annotation)
+    shown = "********" if secret else repr(item["input"])
+    return f"{variable}={shown}: {item['msg'].removeprefix('Value error, ')}"
