@@ -64,8 +64,8 @@ class Settings(BaseSettings):
     )
     """The name of this replica, unique among the replicas of the service."""
 
-    postgres_pool_size: int = Field(default=8, ge=1, le=200)
-    """The largest number of database connections of this replica."""
+    postgres_pool_size: int = Field(default=8, ge=2, le=200)
+    """The largest number of database connections of this replica; time-driven work keeps one of them."""
 
     statement_timeout_ms: int = Field(default=10_000, ge=10, le=600_000)
     """How long one SQL statement may run, in milliseconds."""

@@ -1,0 +1,58 @@
+"""What `python -m services.<name> serve | migrate` does, the same for every service."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
+
+import asyncpg
+import uvloop
+
+from shared.config import EXIT_CONFIGURATION, ConfigurationError, Settings, load
+from shared.postgres.migrations import MigrationError, migrate
+from shared.telemetry.logs import configure_logging
+
+S = TypeVar("S", bound=Settings)
+
+_EXIT_USAGE: Final = 64
+_EXIT_FAILED: Final = 1
+
+
+def run(
+    name: str,
+    settings_type: type[S],
+    *,
+    serve: Callable[[S], Awaitable[None]],
+    migrations: Path,
+    arguments: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run the command on the command line and exit: 0, 1 where it failed, 64 for another command, 78 where
+    the configuration is wrong (every bad variable is named).
+    """
+    command = list(sys.argv[1:] if arguments is None else arguments)
+    if command not in (["serve"], ["migrate"]):
+        _end(f"usage: python -m services.{name} serve | migrate", _EXIT_USAGE)
+    try:
+        settings = load(settings_type)
+        configure_logging(name, settings.log_level)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            if command == ["serve"]:
+                runner.run(_as_coroutine(serve(settings)))
+            else:
+                applied = runner.run(migrate(settings.postgres_dsn.get_secret_value(), migrations))
+                _end(f"{name}: applied {', '.join(applied) or 'nothing, the schema is current'}", 0)
+    except ConfigurationError as error:
+        _end(str(error), EXIT_CONFIGURATION)
+    except (MigrationError, OSError, asyncpg.PostgresError) as error:
+        _end(f"{name} {command[0]}: {error}", _EXIT_FAILED)
+    sys.exit(0)
+
+
+async def _as_coroutine(work: Awaitable[None]) -> None:
+    await work
+
+
+def _end(message: str, status: int) -> NoReturn:
+    sys.stderr.write(message + "\n")
+    sys.exit(status)

@@ -1,0 +1,1 @@
+"""PostgreSQL: pools, migrations, the request log, conflicts, leadership."""

@@ -1,0 +1,86 @@
+"""What a failure of PostgreSQL means to a caller, and which ones are worth another attempt."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import asyncpg
+
+from shared.errors import Aborted, InvalidArgument, LaurelError, OutOfRange, Unavailable
+
+T = TypeVar("T")
+
+_AWAY: Final = (
+    OSError,  # also refused and reset connections, time-outs, and a socket file that is not there
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,  # too many connections, out of memory, disk full
+    asyncpg.OperatorInterventionError,  # shutdown, restart, statement time-out
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that was promoted elsewhere
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+_CONFLICTS: Final = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InvalidCachedStatementError,  # a migration changed a table under a prepared statement
+    asyncpg.OutdatedSchemaCacheError,
+)
+_UNREADABLE_TEXT: Final = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+
+_FIRST_PAUSE_SECONDS: Final = 0.002
+_LONGEST_PAUSE_SECONDS: Final = 0.2
+
+
+class StateMoved(Exception):
+    """What a decision was based on changed before it was stored: load again and decide again."""
+
+
+def translate(error: BaseException) -> LaurelError | None:
+    """What this failure means to a caller, or None where it is a defect of ours."""
+    if isinstance(error, _AWAY) or _is_closed(error):
+        return Unavailable("the database is not available", reason="DEPENDENCY_UNAVAILABLE")
+    if is_conflict(error):
+        return Aborted("a concurrent change kept getting in the way", reason="CONFLICT")
+    if isinstance(error, _UNREADABLE_TEXT):
+        return InvalidArgument("text holds a character that cannot be stored", reason="INVALID_TEXT")
+    if isinstance(error, asyncpg.NumericValueOutOfRangeError):
+        return OutOfRange("a sum would leave the range of 64 bits", reason="NUMERIC_OUT_OF_RANGE")
+    return None
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the same work, done again, may well pass: a moved state, a deadlock, or a request log entry
+    that a concurrent twin wrote first (and that now answers for both).
+    """
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return error.table_name == "request_log"
+    return isinstance(error, StateMoved | _CONFLICTS)
+
+
+async def retry_conflicts(work: Callable[[], Awaitable[T]], *, attempts: int, rng: random.Random) -> T:
+    """The result of `work`, started anew (with a transaction of its own) after each conflict.
+
+    Pauses are drawn from a doubling range, so that two writers part. The conflict of the last attempt is
+    raised.
+    """
+    pause = _FIRST_PAUSE_SECONDS
+    for _ in range(attempts - 1):
+        try:
+            return await work()
+        except Exception as error:
+            if not is_conflict(error):
+                raise
+        await asyncio.sleep(rng.uniform(0, pause))
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    return await work()
+
+
+def _is_closed(error: BaseException) -> bool:
+    """asyncpg says with one type that a connection or pool is closed and that it was used wrongly."""
+    return (
+        isinstance(error, asyncpg.InterfaceError)
+        and not isinstance(error, ValueError)
+        and any(word in str(error) for word in ("closed", "closing"))
+    )

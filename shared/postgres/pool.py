@@ -1,0 +1,73 @@
+"""Connection pools."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Pool = asyncpg.Pool
+    Connection = asyncpg.Connection
+
+_CONNECT_TIMEOUT_SECONDS: Final = 5.0
+_ANSWER_MARGIN_SECONDS: Final = 5.0
+
+# The event path reads and writes by key, a batch at a time, on tables that begin empty. The planner would
+# cache sequential scans and hash joins for them while they are small and keep those plans when they are not.
+# With these off, only plans by index remain, at every size; a generic plan then is the plan, and planning is
+# paid for once.
+_EVENT_PATH: Final = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+
+async def create_pool(
+    dsn: str, *, application_name: str, size: int, statement_timeout_ms: int, event_path: bool = True
+) -> Pool:
+    """A pool of at most `size` connections, which are opened when they are first needed: a database that is
+    away does not keep a process from starting (its readiness says so instead).
+
+    What a session needs is passed with the connection (`server_settings`), never SET, and so need not be
+    reset: the usual reset query on each release would cost a round trip. An open transaction is still rolled
+    back. Whoever takes a session-level lock gives it back.
+
+    `event_path=False` leaves the planner free, for reports over many rows.
+    """
+    server_settings = {
+        "application_name": application_name,
+        "timezone": "UTC",
+        "jit": "off",  # compiling takes longer than any statement here runs
+        "statement_timeout": str(statement_timeout_ms),
+        "idle_in_transaction_session_timeout": str(2 * statement_timeout_ms),
+        **(_EVENT_PATH if event_path else {}),
+    }
+    pool: Pool = await asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=size,
+        timeout=_CONNECT_TIMEOUT_SECONDS,
+        # The server ends a statement first; this is for a server that has gone silent.
+        command_timeout=statement_timeout_ms / 1_000 + _ANSWER_MARGIN_SECONDS,
+        server_settings=server_settings,
+        reset=_keep_session,
+        statement_cache_size=1_024,
+        max_cached_statement_lifetime=0,
+        max_cacheable_statement_size=65_536,
+    )
+    return pool
+
+
+async def answers(pool: Pool) -> None:
+    """A readiness check: raises unless the database answers."""
+    await pool.fetchval("SELECT 1")
+
+
+async def _keep_session(_connection: Any) -> None:
+    """Nothing to reset; see `create_pool`."""

@@ -1,0 +1,137 @@
+"""The request log of a participant: what it answered to each entry, for ever (RULES 7.4, DESIGN 3).
+
+Every service's own migration creates the table and its own store statement writes to it, in the transaction
+of the effect. Here is only what must be the same everywhere: how an entry is read, and what it says about a
+request.
+
+    CREATE TABLE request_log (
+        entry_id       uuid        PRIMARY KEY,
+        user_id        text        NOT NULL,
+        digest         bytea       NOT NULL,   -- of the command; empty in a tombstone
+        outcome        bytea,                  -- the answer to the command, byte for byte
+        state          smallint    NOT NULL,   -- see State
+        apply_time     timestamptz NOT NULL,
+        revert_outcome bytea                   -- the answer to its compensation
+    )
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+from uuid import UUID
+
+from shared.postgres.pool import Connection
+
+SELECT_KNOWN: Final = """
+    SELECT entry_id, digest, state, outcome, revert_outcome
+      FROM request_log
+     WHERE entry_id = ANY($1::uuid[])
+"""
+
+
+class State(IntEnum):
+    """What became of an entry."""
+
+    APPLIED = 1
+    REVERTED = 2
+    TOMBSTONE = 3
+    """Compensated before it was ever seen: a late original is refused."""
+    REJECTED = 4
+    """Answered with a definite no, which is remembered like a yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An entry of the log."""
+
+    entry_id: UUID
+    digest: bytes
+    state: State
+    outcome: bytes | None
+    revert_outcome: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """Never seen: decide and store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Answered before, be it yes or no: give the same answer."""
+
+    outcome: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The same id with other content: refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedAfterRevert:
+    """Its compensation came first or has been done: refuse, it must not take effect any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revert:
+    """Applied: undo it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRevert:
+    """Undone before, or nothing was there to undo: give the same answer (empty if none was stored)."""
+
+    outcome: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Never seen: record that it is compensated, so that a late original is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToRevert:
+    """It was rejected and left nothing; the log stays as it is."""
+
+
+ApplyClass = New | Replay | Conflict | RefusedAfterRevert
+RevertClass = Revert | ReplayRevert | Tombstone | NothingToRevert
+
+
+def classify_apply(known: Known | None, digest: bytes) -> ApplyClass:
+    """What a command with this digest is to the log."""
+    if known is None:
+        return New()
+    if known.state is State.TOMBSTONE:
+        return RefusedAfterRevert()
+    if known.digest != digest:
+        return Conflict()
+    if known.state is State.REVERTED:
+        return RefusedAfterRevert()
+    return Replay(known.outcome or b"")
+
+
+def classify_revert(known: Known | None) -> RevertClass:
+    """What the compensation of an entry is to the log."""
+    if known is None:
+        return Tombstone()
+    match known.state:
+        case State.APPLIED:
+            return Revert()
+        case State.REJECTED:
+            return NothingToRevert()
+        case State.REVERTED | State.TOMBSTONE:
+            return ReplayRevert(known.revert_outcome or b"")
+
+
+async def load_known(connection: Connection, entry_ids: Iterable[UUID]) -> dict[UUID, Known]:
+    """The entries among these ids that are in the log."""
+    rows = await connection.fetch(SELECT_KNOWN, list(entry_ids))
+    return {
+        row["entry_id"]: Known(
+            row["entry_id"], row["digest"], State(row["state"]), row["outcome"], row["revert_outcome"]
+        )
+        for row in rows
+    }

@@ -1,0 +1,221 @@
+"""The one interceptor around every call: admission, deadline, errors, telemetry, access log (DESIGN 6, 7).
+
+What is here is in no servicer. Handlers are coroutines (one response) or async generators (many); they raise
+`LaurelError`, or let the failure of a dependency pass, which is translated here.
+
+The request is parsed inside the boundary, after admission: a refused call costs no parsing, and one that
+cannot be parsed is the caller's error and not ours. Health and reflection pass by: they answer under
+overload.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from shared.errors import (
+    DETAILS_KEY,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    LaurelError,
+    ResourceExhausted,
+    Unavailable,
+    from_rpc_error,
+    to_status,
+)
+from shared.ids import new_id
+from shared.rpc import deadline
+from shared.rpc.record import CallRecord, Recorder
+
+Translator = Callable[[BaseException], LaurelError | None]
+"""What the failure of a dependency means to a caller; None: not of this dependency."""
+
+_EXEMPT: Final = ("/grpc.health.", "/grpc.reflection.")
+_RETRY_AFTER_OVERLOAD_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one replica takes on."""
+
+    max_concurrent_rpcs: int
+    default_deadline_seconds: float
+    """For calls with one response and no deadline; a stream lasts as long as its caller wants."""
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """See the module. One instance serves one server."""
+
+    def __init__(
+        self, *, domain: str, limits: Limits, translators: Sequence[Translator], recorder: Recorder
+    ) -> None:
+        self._domain = domain
+        self._limits = limits
+        self._translators = tuple(translators)
+        self._recorder = recorder
+        self._in_flight = 0
+        self._wrapped: dict[str, tuple[object, Any]] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """The number of admitted calls that are in progress."""
+        return self._in_flight
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The method's handler inside the boundary; wrapped at its first call, then remembered."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(_EXEMPT):
+            return handler
+        known = self._wrapped.get(method)
+        if known is None or known[0] is not handler:
+            known = self._wrapped[method] = (handler, self._wrap(method, handler))
+        return known[1]
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        behaviour = (
+            handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        )
+        if inspect.isasyncgenfunction(behaviour) != handler.response_streaming:
+            raise TypeError(
+                f"{method}: a handler is a coroutine, or an async generator where responses stream"
+            )
+        parse = _parse_each if handler.request_streaming else _parse
+
+        async def serve_one(raw: Any, context: Any) -> Any:
+            call = self._recorder.begin(method, context)
+            try:
+                self._admit(call)
+                request = parse(handler.request_deserializer, raw)
+                response = await self._within_deadline(behaviour, request, context)
+            except BaseException as error:
+                await self._fail(call, error, context)
+                raise
+            self._end(call, grpc.StatusCode.OK)
+            return response
+
+        async def serve_many(raw: Any, context: Any) -> AsyncIterator[Any]:
+            call = self._recorder.begin(method, context)
+            try:
+                self._admit(call)
+                deadline.begin(context.time_remaining())
+                request = parse(handler.request_deserializer, raw)
+                async with aclosing(behaviour(request, context)) as responses:
+                    async for response in responses:
+                        yield response
+            except BaseException as error:
+                await self._fail(call, error, context)
+                raise
+            self._end(call, grpc.StatusCode.OK)
+
+        return _method_handler(handler, serve_many if handler.response_streaming else serve_one)
+
+    def _admit(self, call: CallRecord) -> None:
+        if self._in_flight >= self._limits.max_concurrent_rpcs:
+            raise ResourceExhausted(
+                f"{self._limits.max_concurrent_rpcs} calls are in progress already",
+                reason="OVERLOADED",
+                retry_after_seconds=_RETRY_AFTER_OVERLOAD_SECONDS,
+            )
+        self._in_flight += 1
+        call.admitted = True
+
+    async def _within_deadline(self, behaviour: Any, request: Any, context: Any) -> Any:
+        """The response. grpc cancels the handler at the caller's deadline; at the default one, we do."""
+        remaining = context.time_remaining()
+        if remaining is not None:
+            deadline.begin(remaining)
+            return await behaviour(request, context)
+        seconds = self._limits.default_deadline_seconds
+        deadline.begin(seconds)
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await behaviour(request, context)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(
+                f"not done within {seconds:g} s, the limit for calls without a deadline",
+                reason="DEFAULT_DEADLINE_EXCEEDED",
+            ) from None
+
+    async def _fail(self, call: CallRecord, error: BaseException, context: Any) -> None:
+        """End the call with this error. Returns where the error itself has to pass, else aborts."""
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self._end(call, grpc.StatusCode.CANCELLED)
+            return
+        if isinstance(error, grpc.aio.AbortError):
+            self._end(call, context.code(), "ABORTED_BY_HANDLER")
+            return
+        if not isinstance(error, Exception):
+            return  # the interpreter is going down
+        answer = self._answer(error)
+        defect = isinstance(answer, Internal)
+        self._end(call, answer.code, answer.reason, error if defect else None, answer.metadata)
+        status = to_status(answer, self._domain)
+        await context.abort(
+            answer.code, status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),)
+        )
+
+    def _answer(self, error: Exception) -> LaurelError:
+        """What the caller is told. Of a defect, nothing but a number that the log has too."""
+        if isinstance(error, LaurelError):
+            return error
+        if isinstance(error, grpc.aio.AioRpcError):
+            return from_rpc_error(error)
+        for translate in self._translators:
+            answer = translate(error)
+            if answer is not None:
+                return answer
+        if isinstance(error, OSError):
+            return Unavailable("a dependency is not available", reason="DEPENDENCY_UNAVAILABLE")
+        return Internal("an internal error", reason="INTERNAL", metadata={"incident": str(new_id())})
+
+    def _end(
+        self,
+        call: CallRecord,
+        code: grpc.StatusCode,
+        reason: str = "",
+        error: BaseException | None = None,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        if call.admitted:
+            self._in_flight -= 1
+        self._recorder.end(call, code, reason, error, metadata.get("incident", ""))
+
+
+def _parse(deserialize: Callable[[bytes], Any], raw: bytes) -> Any:
+    try:
+        return deserialize(raw)
+    except DecodeError:
+        raise InvalidArgument("the request is not a valid message", reason="MALFORMED_REQUEST") from None
+
+
+async def _parse_each(
+    deserialize: Callable[[bytes], Any], stream: AsyncIterator[bytes]
+) -> AsyncIterator[Any]:
+    async for raw in stream:
+        yield _parse(deserialize, raw)
+
+
+def _method_handler(original: Any, behaviour: Any) -> Any:
+    """A handler of the same shape as `original`, which gets its requests unparsed."""
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[original.request_streaming, original.response_streaming]
+    return make(behaviour, request_deserializer=None, response_serializer=original.response_serializer)

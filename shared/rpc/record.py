@@ -1,0 +1,88 @@
+"""What is recorded about each served call: a span, a duration, a log line."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from shared.telemetry import Telemetry
+from shared.telemetry.propagation import extract
+
+_LOGGER: Final = logging.getLogger("laurel.access")
+
+# Unlisted codes are answers to the caller, and logged at INFO.
+_LEVELS: Final[Mapping[grpc.StatusCode, int]] = {
+    grpc.StatusCode.OK: logging.DEBUG,
+    grpc.StatusCode.CANCELLED: logging.DEBUG,
+    grpc.StatusCode.DEADLINE_EXCEEDED: logging.WARNING,
+    grpc.StatusCode.UNAVAILABLE: logging.WARNING,
+    grpc.StatusCode.INTERNAL: logging.ERROR,
+    grpc.StatusCode.UNKNOWN: logging.ERROR,
+    grpc.StatusCode.DATA_LOSS: logging.ERROR,
+}
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """A call while it is served."""
+
+    method: str
+    started: float = field(default_factory=time.perf_counter)
+    admitted: bool = False
+    span: Span | None = None
+
+
+class Recorder:
+    """Begins and ends the records of one server's calls."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._tracer = telemetry.tracer
+        self._enabled = telemetry.enabled
+        self._duration = telemetry.meter.create_histogram(
+            "rpc.server.call.duration", unit="s", description="How long calls took to serve"
+        )
+
+    def begin(self, method: str, context: Any) -> CallRecord:
+        """A record of a call that begins now; its span is the current one in the task that serves it."""
+        call = CallRecord(method)
+        if self._enabled:
+            call.span = self._tracer.start_span(
+                method.removeprefix("/"),
+                context=extract(context.invocation_metadata()),
+                kind=SpanKind.SERVER,
+                attributes={"rpc.system.name": "grpc", "rpc.method": method.removeprefix("/")},
+            )
+            # Never detached: each call is served in a task, and so a context, of its own.
+            context_api.attach(trace.set_span_in_context(call.span))
+        return call
+
+    def end(
+        self,
+        call: CallRecord,
+        code: grpc.StatusCode,
+        reason: str = "",
+        error: BaseException | None = None,
+        incident: str = "",
+    ) -> None:
+        """The call has ended. Of a defect, `error` gives the traceback and `incident` what the caller was
+        told.
+        """
+        seconds = time.perf_counter() - call.started
+        if call.span is not None:
+            attributes = {"rpc.method": call.method.removeprefix("/"), "rpc.response.status_code": code.name}
+            self._duration.record(seconds, attributes)
+            call.span.set_attribute("rpc.response.status_code", code.name)
+            if code is not grpc.StatusCode.OK:
+                call.span.set_status(StatusCode.ERROR, reason)
+            call.span.end()
+        level = _LEVELS.get(code, logging.INFO)
+        if _LOGGER.isEnabledFor(level):
+            fields = {"method": call.method, "code": code.name, "duration_ms": round(seconds * 1_000, 3)}
+            fields.update((key, text) for key, text in (("reason", reason), ("incident", incident)) if text)
+            _LOGGER.log(level, "rpc", extra=fields, exc_info=error)

@@ -1,0 +1,162 @@
+"""The life of a service: bind, become ready, serve, drain, close."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from shared import faults
+from shared.config import ConfigurationError, Settings
+from shared.rpc.boundary import Boundary, Limits, Translator
+from shared.rpc.readiness import Check, Readiness
+from shared.rpc.record import Recorder
+from shared.rpc.supervisor import Supervisor, Work
+from shared.telemetry import Telemetry, off
+
+_LOGGER: Final = logging.getLogger(__name__)
+_CLOSE_TIMEOUT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Servicer:
+    """One gRPC service: what the generated code registers it with, who serves it, and its full name."""
+
+    add: Callable[[Any, grpc.aio.Server], None]
+    servicer: object
+    full_name: str
+    """Such as laurel.streak.v1.StreakService; `pb2.DESCRIPTOR.services_by_name["StreakService"].full_name`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Everything that makes up a process, put together by a service's server.py."""
+
+    name: str
+    """The service, such as "streak"; errors come in the name of `<name>.laurel`."""
+    servicers: Sequence[Servicer]
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """What has to be so to serve; each raises while it is not."""
+    background: Mapping[str, Work] = field(default_factory=dict)
+    """What runs beside the calls; started when the process is up, started again when it crashes."""
+    close: Sequence[Callable[[], Awaitable[None]]] = ()
+    """What to close at the end, in this order."""
+    translators: Sequence[Translator] = ()
+    """What failures of its dependencies mean, such as `shared.postgres.errors.translate`."""
+    telemetry: Telemetry = field(default_factory=off)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that accepts calls."""
+
+    port: int
+    readiness: Readiness
+    boundary: Boundary
+
+
+async def serve(application: Application, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then stop gracefully. Raises `ConfigurationError` where it cannot
+    listen.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with running(application, settings) as server:
+            _LOGGER.info("listening", extra={"address": settings.listen, "port": server.port})
+            await stop.wait()
+            _LOGGER.info("draining", extra={"in_flight": server.boundary.in_flight})
+        _LOGGER.info("stopped")
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def running(application: Application, settings: Settings) -> AsyncIterator[Running]:
+    """The application, serving inside the block; leaving the block stops it gracefully.
+
+    NOT_SERVING first; then no new calls, and those in progress get `drain_grace_seconds`; then background
+    work is cancelled; then pools are closed. Crash points of `LAUREL_FAULTS` are armed.
+    """
+    supervisor = Supervisor()
+    readiness = Readiness(application.checks, [servicer.full_name for servicer in application.servicers])
+    boundary = Boundary(
+        domain=f"{application.name}.laurel",
+        limits=Limits(settings.max_concurrent_rpcs, settings.default_deadline_seconds),
+        translators=application.translators,
+        recorder=Recorder(application.telemetry),
+    )
+    try:
+        faults.arm(os.environ.get(faults.ENVIRONMENT_VARIABLE, ""))
+        await readiness.refuse()
+        server = _server(application, settings, boundary, readiness)
+        port = _bind(server, settings.listen)
+        await server.start()
+        try:
+            for name, work in application.background.items():
+                supervisor.start(name, work)
+            supervisor.start("readiness", readiness.run)
+            yield Running(port, readiness, boundary)
+        finally:
+            await readiness.shut_down()
+            await server.stop(settings.drain_grace_seconds)
+    finally:
+        await supervisor.stop()
+        await _close(application)
+
+
+def _server(
+    application: Application, settings: Settings, boundary: Boundary, readiness: Readiness
+) -> grpc.aio.Server:
+    server = grpc.aio.server(interceptors=[boundary], options=_options(settings))
+    for servicer in application.servicers:
+        servicer.add(servicer.servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, server)
+    names = [servicer.full_name for servicer in application.servicers]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return server
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # two processes on one port is a mistake to be told of
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Well above the admission limit, so that what is too much is refused and does not wait in the client.
+        ("grpc.max_concurrent_streams", max(1_000, 4 * settings.max_concurrent_rpcs)),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ]
+
+
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    """The port that was taken (1 for a socket file)."""
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigurationError([f"LAUREL_LISTEN={address!r}: cannot listen there: {error}"]) from error
+
+
+async def _close(application: Application) -> None:
+    """Close everything, also where closing one thing fails or hangs."""
+    for close in application.close:
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT_SECONDS):
+                await close()
+        except Exception:
+            _LOGGER.exception("closing failed")
+    await asyncio.to_thread(application.telemetry.shutdown)

@@ -1,0 +1,5 @@
+"""Traces, metrics and logs (DESIGN 7). Off, and nearly free, until an OTLP endpoint is named."""
+
+from shared.telemetry.setup import Telemetry, off, setup
+
+__all__ = ["Telemetry", "off", "setup"]
