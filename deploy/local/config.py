@@ -1,0 +1,116 @@
+"""How a local stack is to run, and the environment that its services get."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from deploy.local.databases import SERVICES
+from deploy.local.errors import LaunchError
+from deploy.local.ports import LOOPBACK
+from deploy.local.state import ServiceRecord
+
+ORCHESTRATOR = "orchestrator"
+USES_REDIS = "leaderboard"
+
+DEFAULT_HOME = ".laurel"
+DEFAULT_PORT_BASE = 7400
+LOWEST_PORT_BASE = 1024
+HIGHEST_PORT_BASE = 64_000
+# The ports of a service's replicas: base + place among the services, then a stride each: 7400, 7410, ...
+REPLICA_STRIDE = 10
+HIGHEST_REPLICA = 99
+
+SERVING_TIMEOUT_SECONDS = 60.0
+
+# What the launcher is told itself; a service gets values of its own or none.
+LAUNCHER_VARIABLES = frozenset(
+    {
+        "LAUREL_HOME",
+        "LAUREL_INSTANCE",
+        "LAUREL_LISTEN",
+        "LAUREL_PORT_BASE",
+        "LAUREL_POSTGRES_DSN",
+        "LAUREL_REDIS_URL",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StackConfig:
+    """How a stack is to run.
+
+    `port_base` 0 gives every service a free port, for tests. `settings` are added to the environment of every
+    service. `fsync=False` gives up durability for speed and is for tests alone. `package` holds the services'
+    modules.
+    """
+
+    home: Path
+    port_base: int = DEFAULT_PORT_BASE
+    postgres_admin_dsn: str | None = None
+    redis_url: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    services: Sequence[str] = SERVICES
+    package: str = "services"
+    fsync: bool = True
+    serving_timeout_seconds: float = SERVING_TIMEOUT_SECONDS
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """A user's stack, by LAUREL_HOME, LAUREL_PORT_BASE, LAUREL_POSTGRES_DSN (an administrator's) and
+        LAUREL_REDIS_URL. Raises LaunchError naming the variable that is wrong.
+        """
+        return cls(
+            home=Path(environment.get("LAUREL_HOME") or DEFAULT_HOME),
+            port_base=_port_base(environment.get("LAUREL_PORT_BASE") or str(DEFAULT_PORT_BASE)),
+            postgres_admin_dsn=environment.get("LAUREL_POSTGRES_DSN") or None,
+            redis_url=environment.get("LAUREL_REDIS_URL") or None,
+        )
+
+    def fixed_port(self, name: str, replica: int) -> int | None:
+        """The port of a replica by the scheme; None where ports are drawn."""
+        if self.port_base == 0:
+            return None
+        return self.port_base + tuple(self.services).index(name) + REPLICA_STRIDE * replica
+
+    def check_replica(self, name: str, replica: int) -> None:
+        """Raise LaunchError unless this stack can have such a replica."""
+        if name not in self.services:
+            raise LaunchError(f"no service is called {name!r}; there are {', '.join(self.services)}")
+        if not 0 <= replica <= HIGHEST_REPLICA:
+            raise LaunchError(f"replica {replica} of {name} is not between 0 and {HIGHEST_REPLICA}")
+
+
+def service_environment(
+    base: Mapping[str, str],
+    config: StackConfig,
+    service: ServiceRecord,
+    *,
+    postgres_dsn: str,
+    redis_url: str,
+    addresses: Mapping[str, Sequence[str]],
+) -> dict[str, str]:
+    """The caller's environment, the stack's settings, then what the launcher alone decides, which wins."""
+    environment = {name: value for name, value in base.items() if name not in LAUNCHER_VARIABLES}
+    environment |= config.settings
+    environment |= {
+        "PYTHONUNBUFFERED": "1",
+        "LAUREL_INSTANCE": service.instance,
+        "LAUREL_LISTEN": f"{LOOPBACK}:{service.port}",
+        "LAUREL_POSTGRES_DSN": postgres_dsn,
+    }
+    if service.name == USES_REDIS:
+        environment["LAUREL_REDIS_URL"] = redis_url
+    if service.name == ORCHESTRATOR:
+        for participant, replicas in addresses.items():
+            environment[f"LAUREL_{participant.upper()}_TARGET"] = ",".join(replicas)
+    return environment
+
+
+def _port_base(text: str) -> int:
+    if not text.isdecimal() or not (int(text) == 0 or LOWEST_PORT_BASE <= int(text) <= HIGHEST_PORT_BASE):
+        raise LaunchError(
+            f"LAUREL_PORT_BASE is {text!r}: it must be 0 (free ports) "
+            f"or between {LOWEST_PORT_BASE} and {HIGHEST_PORT_BASE}"
+        )
+    return int(text)

@@ -1,0 +1,51 @@
+"""Whether a service answers SERVING to the standard health check (grpc.health.v1)."""
+
+import time
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+CHECK_TIMEOUT_SECONDS = 2.0
+POLL_SECONDS = 0.1
+
+# A connection of its own, straight to the address, retried as often as we ask.
+CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
+)
+
+
+def is_serving(address: str) -> bool:
+    """Ask once; a service that is away or slow is not serving."""
+    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        return _check(channel) == "SERVING"
+
+
+def await_serving(address: str, deadline: float, is_alive: Callable[[], bool]) -> str:
+    """Ask until the service serves, its process has ended, or the deadline (`time.monotonic`) has passed.
+
+    Returns the last answer: `SERVING`, another health status, or the code of a failed call.
+    """
+    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        while True:
+            answer = _check(channel)
+            if answer == "SERVING" or not is_alive() or time.monotonic() >= deadline:
+                return answer
+            time.sleep(POLL_SECONDS)
+
+
+def _check(channel: grpc.Channel) -> str:
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    try:
+        answer = check(health_pb2.HealthCheckRequest(), timeout=CHECK_TIMEOUT_SECONDS)
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

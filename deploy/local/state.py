@@ -1,0 +1,98 @@
+"""What a stack remembers between commands: `state.json` and `credentials.json` in its home directory."""
+
+import fcntl
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from deploy.local.files import read_json, write_json
+from deploy.local.processes import ProcessRef
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """One replica of a service. `process` is None after a deliberate stop; the port stays reserved."""
+
+    name: str
+    replica: int
+    port: int
+    log: Path
+    process: ProcessRef | None
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        return cls(
+            name=content["name"],
+            replica=content["replica"],
+            port=content["port"],
+            log=Path(content["log"]),
+            process=ProcessRef.from_json(content["process"]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "replica": self.replica,
+            "port": self.port,
+            "log": str(self.log),
+            "process": self.process.to_json() if self.process else None,
+        }
+
+    @property
+    def instance(self) -> str:
+        """The name of this replica among all: `streak-0`."""
+        return f"{self.name}-{self.replica}"
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.is_alive()
+
+    def stopped(self) -> "ServiceRecord":
+        return replace(self, process=None)
+
+
+class StateFile:
+    """The services of a stack, read anew at every call: other commands and tests work on the same stack."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._path = home / "state.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other command off this stack. Not reentrant."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        with (self._home / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def services(self) -> tuple[ServiceRecord, ...]:
+        """All replicas that were ever started, by name and replica."""
+        return tuple(ServiceRecord.from_json(each) for each in read_json(self._path).get("services", []))
+
+    def find(self, name: str, replica: int) -> ServiceRecord | None:
+        return next((each for each in self.services() if (each.name, each.replica) == (name, replica)), None)
+
+    def put(self, *records: ServiceRecord) -> None:
+        """Store these replicas in place of their earlier records."""
+        merged = {(each.name, each.replica): each for each in (*self.services(), *records)}
+        content = {
+            "version": VERSION,
+            "services": [merged[key].to_json() for key in sorted(merged)],
+        }
+        write_json(self._path, content)
+
+
+def service_passwords(home: Path, services: Iterable[str]) -> dict[str, str]:
+    """The password of each service's database role, drawn once and kept."""
+    path = home / "credentials.json"
+    stored = read_json(path)
+    passwords = {name: stored.get(name) or secrets.token_hex(16) for name in services}
+    if passwords.items() - stored.items():
+        write_json(path, {**stored, **passwords})
+    return passwords

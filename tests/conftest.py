@@ -1,0 +1,74 @@
+"""Real servers for every test that needs one: started once a session, a fresh database each test."""
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from deploy.local.postgres import PostgresServer
+from deploy.local.valkey import DATABASES, ValkeyServer
+from tests.fixtures.databases import ServiceDatabases
+from tests.fixtures.directories import session_directory
+
+ServiceDatabase = Callable[[str], Awaitable[str]]
+
+
+@pytest.fixture(scope="session")
+def server_directory() -> Iterator[Path]:
+    """Where the servers and stacks of this session live; whatever still runs there at the end is ended."""
+    with session_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_directory: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the session. It trades durability for speed; tests must not kill it."""
+    server = PostgresServer.start(server_directory / "postgres", fsync=False)
+    yield server
+    server.erase()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(server_directory: Path) -> Iterator[ValkeyServer]:
+    """A Valkey server for the session; tests must not kill it."""
+    server = ValkeyServer.start(server_directory / "valkey")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def service_databases(postgres_server: PostgresServer) -> ServiceDatabases:
+    """The template database of each service, made when first asked for."""
+    return ServiceDatabases(postgres_server.admin_dsn)
+
+
+@pytest.fixture
+async def service_database(service_databases: ServiceDatabases) -> AsyncIterator[ServiceDatabase]:
+    """`dsn = await service_database("streak")`: a fresh, migrated database, dropped after the test."""
+    created = []
+
+    async def create(service: str) -> str:
+        dsn = await service_databases.create(service)
+        created.append(dsn)
+        return dsn
+
+    yield create
+    for dsn in created:
+        await service_databases.drop(dsn)
+
+
+@pytest.fixture(scope="session")
+def valkey_database_numbers() -> Iterator[int]:
+    """The server's databases in turn, so that what one test left running cannot write into the next one's."""
+    return itertools.cycle(range(DATABASES))
+
+
+@pytest.fixture
+def valkey_url(valkey_server: ValkeyServer, valkey_database_numbers: Iterator[int]) -> str:
+    """An empty Valkey database."""
+    url = valkey_server.database_url(next(valkey_database_numbers))
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
