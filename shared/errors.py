@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 import grpc
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 INVALID_FIELDS: Final = "INVALID_FIELDS"
@@ -270,10 +271,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> LaurelError:
         if key == DETAILS_KEY and isinstance(value, bytes):
             try:
                 status = status_pb2.Status.FromString(value)
-            except ValueError:  # DecodeError: another server's idea of details; the plain status still holds
+                if status.code == error.code().value[0]:
+                    return from_status(status)
+            except DecodeError:  # somebody else's idea of details; the plain status still holds
                 break
-            if status.code == error.code().value[0]:
-                return from_status(status)
     return from_status(status_pb2.Status(code=error.code().value[0], message=error.details() or ""))
 
 

@@ -1,0 +1,1 @@
+"""Rules and pure parts: no socket, no server."""

@@ -1,0 +1,114 @@
+"""Local dates and local midnights (RULES 1.1)."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.calendar import (
+    EARLIEST,
+    EARLIEST_DATE,
+    LATEST,
+    LATEST_DATE,
+    UnknownZone,
+    local_date,
+    local_midnight,
+    zone,
+    zone_names,
+)
+
+ZONES = st.sampled_from(sorted(zone_names()))
+DAYS = st.dates(EARLIEST_DATE, LATEST_DATE)
+
+
+def test_a_date_is_the_one_on_the_wall_of_the_zone() -> None:
+    instant = datetime(2026, 3, 1, 15, 30, tzinfo=UTC)
+    assert local_date(instant, "Asia/Tokyo") == date(2026, 3, 2)
+    assert local_date(instant, "America/New_York") == date(2026, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("day", "name", "begins"),
+    [
+        (date(2026, 7, 1), "UTC", datetime(2026, 7, 1, tzinfo=UTC)),
+        (date(2026, 7, 1), "Asia/Kolkata", datetime(2026, 6, 30, 18, 30, tzinfo=UTC)),
+        # The clock jumped from 00:00 to 01:00: the date began at 01:00.
+        (date(2018, 11, 4), "America/Sao_Paulo", datetime(2018, 11, 4, 3, tzinfo=UTC)),
+        # The clock went back from 00:00 to 23:00 of the day before.
+        (date(2019, 2, 17), "America/Sao_Paulo", datetime(2019, 2, 17, 3, tzinfo=UTC)),
+        # 00:00 to 01:00 came twice: the first counts.
+        (date(2025, 11, 2), "America/Havana", datetime(2025, 11, 2, 4, tzinfo=UTC)),
+        # A date that was skipped whole begins where the next one does.
+        (date(2011, 12, 30), "Pacific/Apia", datetime(2011, 12, 30, 10, tzinfo=UTC)),
+        (date(2011, 12, 31), "Pacific/Apia", datetime(2011, 12, 30, 10, tzinfo=UTC)),
+        # The jump went from 23:30 to 00:30.
+        (date(1919, 3, 31), "America/Toronto", datetime(1919, 3, 31, 4, 30, tzinfo=UTC)),
+    ],
+)
+def test_a_date_begins_at_its_first_instant(day: date, name: str, begins: datetime) -> None:
+    assert local_midnight(day, name) == begins
+
+
+@given(DAYS, ZONES)
+def test_the_wall_shows_the_date_from_its_midnight_on_and_not_before(day: date, name: str) -> None:
+    begins = local_midnight(day, name)
+    assert begins.tzinfo is UTC
+    assert local_date(begins, name) >= day
+    assert local_date(begins - timedelta(microseconds=1), name) < day
+
+
+@given(DAYS.filter(lambda day: day < LATEST_DATE), ZONES)
+def test_midnights_never_go_backwards(day: date, name: str) -> None:
+    assert local_midnight(day, name) <= local_midnight(day + timedelta(days=1), name)
+
+
+@given(st.datetimes(EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None)), ZONES)
+def test_an_instant_is_never_before_the_midnight_of_its_date(naive: datetime, name: str) -> None:
+    instant = naive.replace(tzinfo=UTC)
+    assert local_midnight(local_date(instant, name), name) <= instant
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "+09:00",
+        "-05",
+        "UTC+9",
+        "GMT+9",
+        "localtime",
+        "posixrules",
+        "Factory",
+        "europe/berlin",
+        "EUROPE/BERLIN",
+        "Europe/Berlin ",
+        "Europe",
+        "Europe/",
+        "../Europe/Berlin",
+        "/etc/localtime",
+        "Europe/../Europe/Berlin",
+        "posix/Europe/Berlin",
+        "zone.tab",
+        "Europe/Atlantis",
+        "Europe/Berlin\x00",
+        "ÖÄÜ",
+        "x" * 10_000,
+    ],
+)
+def test_a_name_that_is_not_an_iana_zone_is_refused(name: str) -> None:
+    with pytest.raises(UnknownZone) as refusal:
+        zone(name)
+    assert len(str(refusal.value)) < 300
+
+
+def test_an_instant_without_an_offset_is_refused() -> None:
+    with pytest.raises(ValueError, match="offset"):
+        local_date(datetime(2026, 1, 1), "UTC")  # noqa: DTZ001
+
+
+def test_every_name_of_the_pinned_package_loads() -> None:
+    assert len(zone_names()) > 500
+    for name in zone_names():
+        assert zone(name).key == name

@@ -1,0 +1,34 @@
+"""Drawn and derived identifiers."""
+
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.ids import derived_id, digest, new_id
+
+PARTS = st.lists(st.text(max_size=20), max_size=5)
+
+
+def test_drawn_ids_are_version_7_and_sort_by_the_time_they_were_drawn() -> None:
+    ids = [new_id() for _ in range(1_000)]
+    assert {(drawn.version, drawn.variant) for drawn in ids} == {(7, uuid.RFC_4122)}
+    assert len(set(ids)) == 1_000
+    assert [drawn.int >> 76 for drawn in ids] == sorted(drawn.int >> 76 for drawn in ids)
+
+
+@given(PARTS, PARTS)
+def test_a_derived_id_names_its_parts_and_nothing_else(first: list[str], second: list[str]) -> None:
+    assert (derived_id(*first) == derived_id(*second)) == (first == second)
+    assert derived_id(*first).version == 8
+    assert derived_id(*first).variant == uuid.RFC_4122
+
+
+def test_a_derived_id_never_changes_between_releases() -> None:
+    assert str(derived_id("alice", "commits", "key-1")) == "b2037fb4-2765-817a-9420-e64a30574b26"
+
+
+def test_the_place_where_one_part_ends_and_the_next_begins_matters() -> None:
+    assert digest("ab", "c") != digest("a", "bc")
+    assert digest("ab") != digest("ab", "")
+    assert digest("ab") == digest(b"ab")
