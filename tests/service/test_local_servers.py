@@ -1,6 +1,7 @@
 """The embedded servers: durable, restartable, closed to strangers, several at once."""
 
 import os
+import shutil
 import signal
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import redis
 from deploy.local.databases import create_service_databases, service_dsn
 from deploy.local.errors import LaunchError
 from deploy.local.postgres import PostgresServer
+from deploy.local.postgres_install import INSTALL_PARTS, WHEEL, locate_install
 from deploy.local.valkey import ValkeyServer
 from tests.fixtures.databases import ServiceDatabases
 
@@ -145,6 +147,26 @@ def test_a_private_directory_is_left_private_and_the_server_runs_all_the_same(se
     finally:
         server.erase()
     assert not server.place.exists()
+
+
+def test_programs_that_the_unprivileged_user_cannot_reach_are_copied_beside_the_data(
+    server_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    packages = locate_install(None, tmp_path).parents[1]
+    for part in INSTALL_PARTS:
+        if (packages / part).exists():
+            shutil.copytree(packages / part, tmp_path / part, symlinks=True)
+    (tmp_path / WHEEL / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    server = PostgresServer.start(server_directory / "copied", fsync=False)
+    try:
+        assert server.pid is not None
+        program = Path(psutil.Process(server.pid).exe())
+        assert program.is_relative_to(server.place if os.geteuid() == 0 else tmp_path)
+    finally:
+        server.erase()
 
 
 def test_only_the_owner_can_read_the_superuser_password(durable_server: PostgresServer) -> None:

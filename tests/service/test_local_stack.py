@@ -23,11 +23,19 @@ PROBES = ("orchestrator", "streak", "leaderboard")
 MakeStack = Callable[..., Stack]
 
 
+@pytest.fixture(scope="module")
+def shared_postgres(server_directory: Path) -> Iterator[PostgresServer]:
+    """Not the session's server: stacks give the services' roles passwords of their own."""
+    server = PostgresServer.start(server_directory / "stacks-postgres", fsync=False)
+    yield server
+    server.erase()
+
+
 @pytest.fixture
 def make_stack(
-    server_directory: Path, tmp_path: Path, postgres_server: PostgresServer, valkey_server: ValkeyServer
+    server_directory: Path, tmp_path: Path, shared_postgres: PostgresServer, valkey_server: ValkeyServer
 ) -> Iterator[MakeStack]:
-    """A stack of probes on the servers of the session; `own_servers=True` for servers of its own."""
+    """A stack of probes on servers that it finds running; `own_servers=True` for servers of its own."""
     with ExitStack() as stacks:
 
         def make(
@@ -42,7 +50,7 @@ def make_stack(
             config = StackConfig(
                 home=(server_directory / tmp_path.name if own_servers else tmp_path) / home,
                 port_base=port_base,
-                postgres_admin_dsn=None if own_servers else postgres_server.admin_dsn,
+                postgres_admin_dsn=None if own_servers else shared_postgres.admin_dsn,
                 redis_url=None if own_servers else valkey_server.url,
                 settings={"PYTHONPATH": str(ROOT), "LAUREL_EXTRA": "passed through"},
                 services=services,
@@ -248,7 +256,7 @@ def test_a_damaged_state_file_is_named(make_stack: MakeStack) -> None:
     stack = make_stack(services=("streak",))
     stack.home.mkdir(parents=True)
     (stack.home / "state.json").write_text("{")
-    with pytest.raises(LaunchError, match="state.json is damaged"):
+    with pytest.raises(LaunchError, match="is damaged"):
         stack.status()
     (stack.home / "state.json").unlink()
 
