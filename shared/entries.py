@@ -1,0 +1,78 @@
+"""Ledger entries as domain code sees them: `laurel.common.v1.Entry` without its wire format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+
+class EntryKind(Enum):
+    """What an entry is; each kind enters the saga at its own step (DESIGN 2)."""
+
+    METRIC_EVENT = "metric_event"
+    USER_UPDATE = "user_update"
+    ACHIEVEMENT_CALL = "achievement_call"
+    STREAK_CLOSING = "streak_closing"
+    CORRECTION = "correction"
+    """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserSnapshot:
+    """A user as of an entry."""
+
+    user_id: str
+    time_zone: str
+    """IANA name of the user's stored zone; never empty."""
+    attributes: Mapping[str, str]
+    create_time: datetime
+    """When the user was first seen."""
+    version: int
+    """Grows with every stored change of the user: an older snapshot never replaces a newer one."""
+    name: str
+    """Display name; empty when none was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFact:
+    """The metric part of an entry. Amounts are micro-units: exact integers (RULES 2.1)."""
+
+    metric: str
+    value_micros: int
+    """Zero only in a correction."""
+    total_before_micros: int
+    total_after_micros: int
+    peak_micros: int
+    """The highest total that the user's live events ever reached."""
+    total_version: int
+    """Grows with every change of the total: an older total never replaces a newer one."""
+    attributes: Mapping[str, str]
+    """The event's own attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the ledger; the same content however often it is sent."""
+
+    entry_id: UUID
+    kind: EntryKind
+    user: UserSnapshot
+    now: datetime
+    """When the orchestrator accepted it: the only clock of a decision (RULES 1.2)."""
+    occur_time: datetime
+    time_zone: str
+    """IANA name of the zone that decides the entry's local date (RULES 1.5)."""
+    metric: MetricFact | None
+    """Set for metric events, and for corrections whose origin was one."""
+    corrected_entry_id: UUID | None
+    """For a correction: the entry that was undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """An entry to be undone, and the instant at which that was decided."""
+
+    entry_id: UUID
+    user_id: str
+    now: datetime

@@ -1,0 +1,72 @@
+"""Filters on attributes (RULES 2.3): equals, in, not in, and numeric ranges; several are ANDed."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+# float() reads more: `nan`, `infinity`, `1_000`, ` 7 `, digits of other scripts. Those are no numbers here.
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The attribute is present and equals this."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """The attribute is present and is one of these."""
+
+    values: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NotIn:
+    """The attribute is absent or none of these."""
+
+    values: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The attribute is present, a number, and within these bounds, both inclusive; None: unbounded."""
+
+    minimum: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeFilter:
+    """One condition on one attribute."""
+
+    attribute: str
+    comparison: Equals | In | NotIn | Range
+
+
+def matches(filters: Iterable[AttributeFilter], attributes: Mapping[str, str]) -> bool:
+    """Whether the attributes meet every filter; no filter is met by all."""
+    return all(_holds(one, attributes.get(one.attribute)) for one in filters)
+
+
+def _holds(one: AttributeFilter, value: str | None) -> bool:
+    match one.comparison:
+        case Equals(expected):
+            return value == expected
+        case In(values):
+            return value in values
+        case NotIn(values):
+            return value not in values
+        case Range(minimum, maximum):
+            number = _number(value)
+            return (
+                number is not None
+                and (minimum is None or number >= minimum)
+                and (maximum is None or number <= maximum)
+            )
+
+
+def _number(value: str | None) -> float | None:
+    return float(value) if value is not None and _NUMBER.fullmatch(value) else None

@@ -1,0 +1,254 @@
+"""Conversions that every service needs between messages and plain values, with syntactic validation.
+
+A check adds each violation it finds under `path`, the full path of the field in proto names
+(`commands[3].entry.user.time_zone`), and so a caller learns everything at once.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from laurel.common.v1 import entry_pb2, error_pb2
+
+from shared.calendar import EARLIEST, LATEST, UnknownZone, zone
+from shared.entries import Entry, EntryKind, MetricFact, Reversal, UserSnapshot
+from shared.errors import FieldViolation, LaurelError, Unknown, Violations
+
+MAX_TEXT_CHARS: Final = 255
+"""Of an identifier, a name, an attribute's value."""
+MAX_ATTRIBUTE_NAME_CHARS: Final = 64
+MAX_HOLD_SECONDS: Final = 3_600
+"""Of `hold_seconds`: an import that has died must not keep maintenance off for longer."""
+
+_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NANOS_PER_MICRO: Final = 1_000
+_NANOS: Final = range(1_000_000_000)
+_SECONDS: Final = range(int((EARLIEST - _EPOCH).total_seconds()), int((LATEST - _EPOCH).total_seconds()))
+_KINDS: Final[Mapping[int, EntryKind]] = {
+    entry_pb2.ENTRY_KIND_METRIC_EVENT: EntryKind.METRIC_EVENT,
+    entry_pb2.ENTRY_KIND_USER_UPDATE: EntryKind.USER_UPDATE,
+    entry_pb2.ENTRY_KIND_ACHIEVEMENT_CALL: EntryKind.ACHIEVEMENT_CALL,
+    entry_pb2.ENTRY_KIND_STREAK_CLOSING: EntryKind.STREAK_CLOSING,
+    entry_pb2.ENTRY_KIND_CORRECTION: EntryKind.CORRECTION,
+}
+_ERRORS: Final[Mapping[str, type[LaurelError]]] = {
+    kind.code.name: kind for kind in LaurelError.__subclasses__()
+}
+
+
+# Instants
+
+
+def to_datetime(timestamp: Timestamp) -> datetime:
+    """The instant, UTC, cut to microseconds. For timestamps known to be valid; see `instant_field`."""
+    return _EPOCH + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // _NANOS_PER_MICRO)
+
+
+def to_timestamp(instant: datetime) -> Timestamp:
+    """The message of an aware instant."""
+    since = instant - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * _NANOS_PER_MICRO)
+
+
+def instant_field(parent: Message, field: str, path: str, violations: Violations) -> datetime | None:
+    """The required timestamp `field` of the message at `path` ("" for a request); None with a violation."""
+    where = f"{path}.{field}" if path else field
+    if not parent.HasField(field):
+        violations.add(where, "is required")
+        return None
+    timestamp: Timestamp = getattr(parent, field)
+    if timestamp.seconds not in _SECONDS or timestamp.nanos not in _NANOS:
+        violations.add(where, f"must be an instant from {EARLIEST:%Y} to {LATEST:%Y}")
+        return None
+    return to_datetime(timestamp)
+
+
+# Text
+
+
+def check_text(
+    value: str, path: str, violations: Violations, *, min_chars: int = 1, max_chars: int = MAX_TEXT_CHARS
+) -> None:
+    """Text of a length between these, without the character that PostgreSQL cannot store."""
+    if not min_chars <= len(value) <= max_chars:
+        bounds = f"at most {max_chars}" if min_chars == 0 else f"{min_chars} to {max_chars}"
+        violations.add(path, f"must have {bounds} characters")
+    elif "\x00" in value:
+        violations.add(path, "must not contain the character U+0000")
+
+
+def check_key(value: str, path: str, violations: Violations) -> None:
+    """The key of a metric, streak, achievement, points system or leaderboard (RULES 2.2)."""
+    if not _KEY.fullmatch(value):
+        violations.add(path, "must match ^[a-z][a-z0-9_-]{0,63}$")
+
+
+def check_user_id(value: str, path: str, violations: Violations) -> None:
+    """The application's own identifier of a user (RULES 2.3)."""
+    check_text(value, path, violations)
+
+
+def check_request_id(value: str, path: str, violations: Violations) -> None:
+    """The idempotency key of a mutation (RULES 2.4)."""
+    check_text(value, path, violations)
+
+
+def check_zone(value: str, path: str, violations: Violations) -> None:
+    """The name of an IANA zone (RULES 1.5)."""
+    try:
+        zone(value)
+    except UnknownZone as error:
+        violations.add(path, str(error))
+
+
+def check_attributes(attributes: Mapping[str, str], path: str, violations: Violations) -> None:
+    """Names of 1 to 64 characters, values of at most 255. How many there may be, the orchestrator decides."""
+    for name, value in attributes.items():
+        where = f"{path}[{name[:MAX_ATTRIBUTE_NAME_CHARS]!r}]"
+        check_text(name, where, violations, max_chars=MAX_ATTRIBUTE_NAME_CHARS)
+        check_text(value, where, violations, min_chars=0)
+
+
+def uuid_field(value: str, path: str, violations: Violations) -> UUID | None:
+    """A UUID in its canonical form: lower case with hyphens, so that one id has one spelling."""
+    if not _UUID.fullmatch(value):
+        violations.add(path, "must be a UUID in lower case with hyphens")
+        return None
+    return UUID(value)
+
+
+def check_hold_seconds(value: int, path: str, violations: Violations) -> None:
+    """How long maintenance is kept off; 0 releases it."""
+    if not 0 <= value <= MAX_HOLD_SECONDS:
+        violations.add(path, f"must be 0 to {MAX_HOLD_SECONDS}")
+
+
+# Entries
+
+
+def entry_from_proto(message: entry_pb2.Entry, path: str, violations: Violations) -> Entry | None:
+    """The entry at `path`, or None when anything is wrong with it."""
+    before = len(violations)
+    entry_id = uuid_field(message.entry_id, f"{path}.entry_id", violations)
+    kind = _KINDS.get(message.kind)
+    if kind is None:
+        violations.add(f"{path}.kind", "is not a kind of entry")
+    user = _user(message.user, f"{path}.user", violations)
+    now = instant_field(message, "now", path, violations)
+    occur_time = instant_field(message, "occur_time", path, violations)
+    check_zone(message.time_zone, f"{path}.time_zone", violations)
+    metric = _metric(message, kind, path, violations)
+    corrected = _corrected_entry_id(message, kind, path, violations)
+    if entry_id is None or kind is None or user is None or now is None or occur_time is None:
+        return None
+    if len(violations) > before:
+        return None
+    return Entry(entry_id, kind, user, now, occur_time, message.time_zone, metric, corrected)
+
+
+def reversal_from_proto(message: entry_pb2.Reversal, path: str, violations: Violations) -> Reversal | None:
+    """The reversal at `path`, or None when anything is wrong with it."""
+    before = len(violations)
+    entry_id = uuid_field(message.entry_id, f"{path}.entry_id", violations)
+    check_user_id(message.user_id, f"{path}.user_id", violations)
+    now = instant_field(message, "now", path, violations)
+    if entry_id is None or now is None or len(violations) > before:
+        return None
+    return Reversal(entry_id, message.user_id, now)
+
+
+def _user(message: entry_pb2.UserSnapshot, path: str, violations: Violations) -> UserSnapshot | None:
+    check_user_id(message.user_id, f"{path}.user_id", violations)
+    check_zone(message.time_zone, f"{path}.time_zone", violations)
+    check_attributes(message.attributes, f"{path}.attributes", violations)
+    check_text(message.name, f"{path}.name", violations, min_chars=0)
+    create_time = instant_field(message, "create_time", path, violations)
+    if create_time is None:
+        return None
+    return UserSnapshot(
+        user_id=message.user_id,
+        time_zone=message.time_zone,
+        attributes=dict(message.attributes),
+        create_time=create_time,
+        version=message.version,
+        name=message.name,
+    )
+
+
+def _metric(
+    message: entry_pb2.Entry, kind: EntryKind | None, path: str, violations: Violations
+) -> MetricFact | None:
+    path = f"{path}.metric"
+    if not message.HasField("metric"):
+        if kind is EntryKind.METRIC_EVENT:
+            violations.add(path, "is required for a metric event")
+        return None
+    if kind not in (None, EntryKind.METRIC_EVENT, EntryKind.CORRECTION):
+        violations.add(path, "is only for metric events and corrections")
+    fact = message.metric
+    check_key(fact.metric, f"{path}.metric", violations)
+    check_attributes(fact.attributes, f"{path}.attributes", violations)
+    if kind is EntryKind.METRIC_EVENT and fact.value_micros == 0:
+        violations.add(f"{path}.value_micros", "must not be zero")
+    return MetricFact(
+        metric=fact.metric,
+        value_micros=fact.value_micros,
+        total_before_micros=fact.total_before_micros,
+        total_after_micros=fact.total_after_micros,
+        peak_micros=fact.peak_micros,
+        total_version=fact.total_version,
+        attributes=dict(fact.attributes),
+    )
+
+
+def _corrected_entry_id(
+    message: entry_pb2.Entry, kind: EntryKind | None, path: str, violations: Violations
+) -> UUID | None:
+    path = f"{path}.corrected_entry_id"
+    if kind is EntryKind.CORRECTION:
+        return uuid_field(message.corrected_entry_id, path, violations)
+    if message.corrected_entry_id and kind is not None:
+        violations.add(path, "is only for corrections")
+    return None
+
+
+# Errors and digests
+
+
+def error_message(error: LaurelError, domain: str = "") -> error_pb2.Error:
+    """The error as a value for one item of a batch, in the name of `domain` unless it came from elsewhere."""
+    return error_pb2.Error(
+        code=error.code.name,
+        reason=error.reason,
+        domain=error.domain or domain,
+        message=error.message,
+        metadata=dict(error.metadata),
+        violations=[
+            error_pb2.FieldViolation(field=violation.field, description=violation.description)
+            for violation in error.violations
+        ],
+    )
+
+
+def error_from_message(message: error_pb2.Error) -> LaurelError:
+    """The error that an outcome carries; a code without meaning here reads as UNKNOWN."""
+    return _ERRORS.get(message.code, Unknown)(
+        message.message,
+        reason=message.reason or grpc.StatusCode.UNKNOWN.name,
+        metadata=dict(message.metadata),
+        violations=tuple(FieldViolation(one.field, one.description) for one in message.violations),
+        domain=message.domain,
+    )
+
+
+def digest_of(message: Message) -> bytes:
+    """SHA-256 (32 bytes) of the message's content, by which the same request is known again."""
+    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
