@@ -1,0 +1,127 @@
+"""What can be earned, and how."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Final, NamedTuple
+
+from shared.filters import AttributeFilter
+
+
+class Status(Enum):
+    """Who can see and earn an achievement."""
+
+    INACTIVE = "inactive"
+    """Nobody sees or earns it."""
+    ACTIVE = "active"
+    """It can be earned."""
+    LOCKED = "locked"
+    """Holders see it, nobody earns it."""
+    ARCHIVED = "archived"
+    """Kept for the record only."""
+
+
+class SourceKind(IntEnum):
+    """What a source tells about."""
+
+    METRIC = 1
+    STREAK = 2
+
+
+class SourceKey(NamedTuple):
+    """A metric or a streak."""
+
+    kind: SourceKind
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricTrigger:
+    """Earned when the metric's total reaches the threshold; with event filters, the sum of the matching events."""
+
+    metric: str
+    threshold_micros: int
+    event_filters: tuple[AttributeFilter, ...] = ()
+
+    @property
+    def source(self) -> SourceKey:
+        """The metric."""
+        return SourceKey(SourceKind.METRIC, self.metric)
+
+    @property
+    def target(self) -> int:
+        """What must be reached, in micro-units."""
+        return self.threshold_micros
+
+
+@dataclass(frozen=True, slots=True)
+class StreakTrigger:
+    """Earned when the streak reaches the length."""
+
+    streak: str
+    length: int
+
+    @property
+    def source(self) -> SourceKey:
+        """The streak."""
+        return SourceKey(SourceKind.STREAK, self.streak)
+
+    @property
+    def target(self) -> int:
+        """What must be reached, in periods."""
+        return self.length
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTrigger:
+    """Earned by an explicit call only."""
+
+    source: None = None
+    target: int = 1
+    """One call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Achievement:
+    """A definition."""
+
+    key: str
+    name: str
+    trigger: MetricTrigger | StreakTrigger | ApiTrigger
+    user_filters: tuple[AttributeFilter, ...] = ()
+    status: Status = Status.ACTIVE
+    tier_group: str = ""
+    tier: int = 0
+    hidden: bool = False
+    badge_url: str = ""
+
+    @property
+    def event_filters(self) -> tuple[AttributeFilter, ...]:
+        """Which events count; where there are any, the achievement keeps a sum of its own."""
+        return self.trigger.event_filters if isinstance(self.trigger, MetricTrigger) else ()
+
+
+class Catalogue:
+    """All definitions, indexed by what can touch them, so that an entry's cost does not grow with the catalogue
+    (RULES 4.4).
+    """
+
+    def __init__(self, achievements: Iterable[Achievement]) -> None:
+        self._by_key: Final = {achievement.key: achievement for achievement in achievements}
+        by_source: dict[SourceKey, list[Achievement]] = {}
+        for achievement in sorted(self._by_key.values(), key=lambda one: (one.trigger.target, one.key)):
+            if achievement.trigger.source is not None:
+                by_source.setdefault(achievement.trigger.source, []).append(achievement)
+        self._by_source: Final = {source: tuple(found) for source, found in by_source.items()}
+
+    def get(self, key: str) -> Achievement | None:
+        """The definition of this key."""
+        return self._by_key.get(key)
+
+    def all(self) -> Iterable[Achievement]:
+        """Every definition."""
+        return self._by_key.values()
+
+    def following(self, sources: Iterable[SourceKey]) -> Sequence[Achievement]:
+        """The achievements whose trigger these metrics and streaks can touch, lowest target first for each."""
+        return [found for source in sources for found in self._by_source.get(source, ())]

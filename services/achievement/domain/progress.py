@@ -1,0 +1,61 @@
+"""What a user sees of the achievements: those earned, and progress towards those that can be (RULES 4.5)."""
+
+from dataclasses import dataclass
+
+from services.achievement.domain.definitions import Achievement, Catalogue, Status
+from services.achievement.domain.standing import Accumulator, Completion, Standing
+
+_FULL_PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A user's standing with one achievement."""
+
+    achievement: Achievement
+    completion: Completion | None
+    current: int
+    """In the unit of the achievement's target."""
+
+    @property
+    def percent(self) -> float:
+        """How much of the target is reached, 0 to 100."""
+        if self.completion is not None:
+            return _FULL_PERCENT
+        return min(_FULL_PERCENT, max(0.0, _FULL_PERCENT * self.current / self.achievement.trigger.target))
+
+
+def list_progress(catalogue: Catalogue, standing: Standing, *, completed_only: bool) -> list[Progress]:
+    """Earned ones first, newest first; then the others by tier group, tier and key."""
+    shown = [
+        Progress(one, standing.completions.get(one.key), _current(one, standing))
+        for one in catalogue.all()
+        if _is_shown(one, earned=one.key in standing.completions, completed_only=completed_only)
+    ]
+    return sorted(shown, key=_order)
+
+
+def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -> bool:
+    match achievement.status:
+        case Status.ACTIVE:
+            return earned or not (achievement.hidden or completed_only)
+        case Status.LOCKED:
+            return earned
+        case Status.INACTIVE | Status.ARCHIVED:
+            return False
+
+
+def _current(achievement: Achievement, standing: Standing) -> int:
+    """The present total or length, which can have fallen below the highest."""
+    if achievement.event_filters:
+        return standing.accumulators.get(achievement.key, Accumulator()).sum_micros
+    if achievement.trigger.source is None:
+        return int(achievement.key in standing.completions)
+    source = standing.sources.get(achievement.trigger.source)
+    return source.current if source else 0
+
+
+def _order(progress: Progress) -> tuple[float, str, int, str]:
+    newest_first = -progress.completion.complete_time.timestamp() if progress.completion else float("inf")
+    one = progress.achievement
+    return (newest_first, one.tier_group, one.tier, one.key)
