@@ -11,6 +11,11 @@ from shared.errors import Aborted, InvalidArgument, LaurelError, OutOfRange, Una
 
 T = TypeVar("T")
 
+
+class StateMoved(Exception):
+    """What a decision was based on changed before it was stored: load again and decide again."""
+
+
 _AWAY: Final = (
     OSError,  # also refused and reset connections, time-outs, and a socket file that is not there
     asyncpg.PostgresConnectionError,
@@ -22,6 +27,7 @@ _AWAY: Final = (
     asyncpg.InvalidCatalogNameError,
 )
 _CONFLICTS: Final = (
+    StateMoved,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.InvalidCachedStatementError,  # a migration changed a table under a prepared statement
@@ -31,10 +37,6 @@ _UNREADABLE_TEXT: Final = (asyncpg.CharacterNotInRepertoireError, asyncpg.Untran
 
 _FIRST_PAUSE_SECONDS: Final = 0.002
 _LONGEST_PAUSE_SECONDS: Final = 0.2
-
-
-class StateMoved(Exception):
-    """What a decision was based on changed before it was stored: load again and decide again."""
 
 
 def translate(error: BaseException) -> LaurelError | None:
@@ -55,8 +57,8 @@ def is_conflict(error: BaseException) -> bool:
     that a concurrent twin wrote first (and that now answers for both).
     """
     if isinstance(error, asyncpg.UniqueViolationError):
-        return error.table_name == "request_log"
-    return isinstance(error, StateMoved | _CONFLICTS)
+        return (error.table_name or "").startswith("request_log")  # or one of its partitions
+    return isinstance(error, _CONFLICTS)
 
 
 async def retry_conflicts(work: Callable[[], Awaitable[T]], *, attempts: int, rng: random.Random) -> T:
@@ -78,9 +80,11 @@ async def retry_conflicts(work: Callable[[], Awaitable[T]], *, attempts: int, rn
 
 
 def _is_closed(error: BaseException) -> bool:
-    """asyncpg says with one type that a connection or pool is closed and that it was used wrongly."""
+    """asyncpg says with one type that a connection or pool is closed and that it was used wrongly. One that
+    the server closed counts as released.
+    """
     return (
         isinstance(error, asyncpg.InterfaceError)
         and not isinstance(error, ValueError)
-        and any(word in str(error) for word in ("closed", "closing"))
+        and any(word in str(error) for word in ("closed", "closing", "released back to the pool"))
     )

@@ -3,13 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
+
+import asyncpg
 
 from shared.ids import digest
 from shared.postgres.pool import Connection, Pool
 
 _LOGGER: Final = logging.getLogger(__name__)
 _LONGEST_PAUSE_SECONDS: Final = 60.0
+_UNLOCK_TIMEOUT_SECONDS: Final = 1.0
 
 _TRY_LOCK: Final = "SELECT pg_try_advisory_lock($1)"
 _UNLOCK: Final = "SELECT pg_advisory_unlock($1)"
@@ -61,12 +65,16 @@ async def _lead(
 
 
 async def _unlock(connection: Connection, key: int) -> None:
-    """Give the lock back before the connection returns to the pool, which keeps sessions as they are."""
+    """Give the lock back before the connection returns to the pool, which keeps sessions as they are.
+
+    Never fails: whatever ended the leadership, be it a cancellation, is what the caller has to see.
+    """
     try:
-        await connection.execute(_UNLOCK, key)
-    except BaseException:
-        connection.terminate()  # ends the session, and with it the lock
-        raise
+        await connection.execute(_UNLOCK, key, timeout=_UNLOCK_TIMEOUT_SECONDS)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        # Gone already, or not answering: end the session, and with it the lock.
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()
 
 
 def _pause(interval_seconds: float, failures: int) -> float:

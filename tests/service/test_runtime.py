@@ -139,11 +139,14 @@ async def failure(awaitable: Awaitable[object]) -> LaurelError:
     with pytest.raises((LaurelError, grpc.aio.AioRpcError)) as raised:
         await awaitable
     error = raised.value
-    return from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else error
+    if isinstance(error, grpc.aio.AioRpcError):
+        return from_rpc_error(error)
+    assert isinstance(error, LaurelError)
+    return error
 
 
 async def health(channel: grpc.aio.Channel, name: str = "") -> int:
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub: Any = health_pb2_grpc.HealthStub(channel)
     return int((await stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)).status)
 
 
@@ -351,7 +354,8 @@ async def test_health_says_not_serving_until_every_check_passes_and_again_when_o
 
 async def test_reflection_lists_the_service() -> None:
     async with running(echo(same), settings()) as server, dial(server) as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        untyped: Any = channel
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(untyped)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         answers = [answer async for answer in stub.ServerReflectionInfo(iter([request]), timeout=5)]
     assert NAME in [service.name for service in answers[0].list_services_response.service]
@@ -360,6 +364,11 @@ async def test_reflection_lists_the_service() -> None:
 async def test_stopping_lets_calls_finish_then_ends_background_work_then_closes() -> None:
     held = Held()
     ended: list[str] = []
+
+    async def answer(text: str) -> str:
+        await held(text)
+        ended.append("answered")
+        return text
 
     async def background() -> None:
         try:
@@ -373,11 +382,12 @@ async def test_stopping_lets_calls_finish_then_ends_background_work_then_closes(
     async def fails_to_close() -> None:
         raise RuntimeError("cannot close")
 
-    application = echo(held, background={"work": background}, close=[fails_to_close, close])
+    application = echo(answer, background={"work": background}, close=[fails_to_close, close])
     server_context = running(application, settings())
     server = await server_context.__aenter__()
     async with dial(server) as channel, dial(server) as watcher:
-        statuses = health_pb2_grpc.HealthStub(watcher).Watch(health_pb2.HealthCheckRequest())
+        health_stub: Any = health_pb2_grpc.HealthStub(watcher)
+        statuses = health_stub.Watch(health_pb2.HealthCheckRequest())
         while (await statuses.read()).status != SERVING:
             pass
         finishing = asyncio.create_task(say(channel, "a"))
@@ -389,9 +399,9 @@ async def test_stopping_lets_calls_finish_then_ends_background_work_then_closes(
             assert type(await failure(say(late, "b", timeout_seconds=2))) is errors.Unavailable
         assert ended == []
         held.release.set()
-        ended.append(await finishing)
+        assert await finishing == "a"
         await stopping
-    assert ended == ["a", "background", "closed"]
+    assert ended == ["answered", "background", "closed"]
 
 
 async def _leave(context: AbstractAsyncContextManager[Running]) -> None:
