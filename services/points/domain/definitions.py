@@ -1,0 +1,177 @@
+"""What an administrator configures: points systems with their triggers and levels (RULES 5)."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, NamedTuple
+
+from shared.filters import AttributeFilter
+
+POINTS_LIMIT: Final = 9_007_199_254_740_991
+"""2^53 - 1: no balance, lifetime or single award goes beyond it in either direction."""
+
+
+class TriggerKey(NamedTuple):
+    """Names a trigger among those of all systems."""
+
+    points_system: str
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCause:
+    """Each crossing of a multiple of `every_micros` by the sum of the matching values (RULES 5.2)."""
+
+    metric: str
+    every_micros: int
+    """The X of "N points for every X", in micro-units, above zero."""
+    event_filters: tuple[AttributeFilter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreakCause:
+    """Each multiple of `length` that a run of the streak reaches, or once in each run, at `length`."""
+
+    streak: str
+    length: int
+    once: bool = False
+
+    def times(self, run_length: int) -> int:
+        """How often a run of this length is due."""
+        return int(run_length >= self.length) if self.once else run_length // self.length
+
+
+@dataclass(frozen=True, slots=True)
+class AchievementCause:
+    """The completion of an achievement."""
+
+    achievement: str | None
+    """None: of any achievement."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserCreatedCause:
+    """A user's first entry."""
+
+
+Cause = MetricCause | StreakCause | AchievementCause | UserCreatedCause
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Something that earns or costs points."""
+
+    key: str
+    amount: int
+    """Points each time; negative: a deduction."""
+    cause: Cause
+    user_filters: tuple[AttributeFilter, ...] = ()
+    block: bool = False
+    """Of a deduction: refuse the whole entry where the balance does not cover it (RULES 5.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A level of a system."""
+
+    key: str
+    threshold: int
+
+
+class LevelBasis(Enum):
+    """What levels look at."""
+
+    BALANCE = "balance"
+    LIFETIME = "lifetime"
+
+
+@dataclass(frozen=True, slots=True)
+class PointsSystem:
+    """One kind of points."""
+
+    key: str
+    triggers: tuple[Trigger, ...] = ()
+    """In the order of their definition, which is the order of awards within an entry."""
+    levels: tuple[Level, ...] = ()
+    """By ascending threshold."""
+    level_basis: LevelBasis = LevelBasis.BALANCE
+    min_balance: int = 0
+    """Deductions never go below it."""
+    max_balance: int = POINTS_LIMIT
+    """Nothing that is given goes above it."""
+    active: bool = True
+    """False: nothing is awarded any more; what was awarded can still be undone."""
+
+    def level_at(self, balance: int, lifetime: int) -> Level | None:
+        """The highest level whose threshold the basis reaches (RULES 5.5); None below the first."""
+        reached = bisect_right(self.levels, self.basis(balance, lifetime), key=lambda level: level.threshold)
+        return self.levels[reached - 1] if reached else None
+
+    def level_after(self, balance: int, lifetime: int) -> Level | None:
+        """The next level up; None at the top."""
+        reached = bisect_right(self.levels, self.basis(balance, lifetime), key=lambda level: level.threshold)
+        return self.levels[reached] if reached < len(self.levels) else None
+
+    def basis(self, balance: int, lifetime: int) -> int:
+        """The points that levels look at."""
+        return balance if self.level_basis is LevelBasis.BALANCE else lifetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredTrigger:
+    """A trigger with the system that it belongs to."""
+
+    system: PointsSystem
+    trigger: Trigger
+
+    @property
+    def key(self) -> TriggerKey:
+        """Its name among all triggers."""
+        return TriggerKey(self.system.key, self.trigger.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All systems; triggers are found by what causes them, so that cost does not grow with the catalogue."""
+
+    systems: Mapping[str, PointsSystem] = field(default_factory=dict)
+    by_metric: Mapping[str, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
+    """Those of active systems."""
+    by_streak: Mapping[str, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
+    """Those of archived systems too: runs are counted on, so that undoing finds what was never awarded."""
+    by_achievement: Mapping[str | None, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
+    """Those of active systems; under None those for any achievement."""
+    by_user_created: tuple[ConfiguredTrigger, ...] = ()
+    """Those of active systems."""
+
+    @staticmethod
+    def of(systems: Iterable[PointsSystem]) -> "Catalogue":
+        """The catalogue of these systems."""
+        ordered = {system.key: system for system in sorted(systems, key=lambda system: system.key)}
+        by_metric: dict[str, tuple[ConfiguredTrigger, ...]] = {}
+        by_streak: dict[str, tuple[ConfiguredTrigger, ...]] = {}
+        by_achievement: dict[str | None, tuple[ConfiguredTrigger, ...]] = {}
+        by_user_created: tuple[ConfiguredTrigger, ...] = ()
+        for one in (ConfiguredTrigger(system, t) for system in ordered.values() for t in system.triggers):
+            match one.trigger.cause:
+                case MetricCause(metric=metric) if one.system.active:
+                    by_metric[metric] = (*by_metric.get(metric, ()), one)
+                case StreakCause(streak=streak):
+                    by_streak[streak] = (*by_streak.get(streak, ()), one)
+                case AchievementCause(achievement=achievement) if one.system.active:
+                    by_achievement[achievement] = (*by_achievement.get(achievement, ()), one)
+                case UserCreatedCause() if one.system.active:
+                    by_user_created = (*by_user_created, one)
+        return Catalogue(ordered, by_metric, by_streak, by_achievement, by_user_created)
+
+    def system(self, key: str) -> PointsSystem:
+        """The system; one without triggers, levels or limits where the key is not defined (any more)."""
+        return self.systems.get(key) or PointsSystem(key, min_balance=-POINTS_LIMIT, active=False)
+
+    def trigger(self, key: TriggerKey) -> Trigger | None:
+        """The trigger, where it can award: None when it is gone or its system archived."""
+        system = self.system(key.points_system)
+        if not system.active:
+            return None
+        return next((trigger for trigger in system.triggers if trigger.key == key.trigger), None)
