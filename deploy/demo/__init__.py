@@ -1,0 +1,1 @@
+"""Fifteen years of a real project's activity through a fresh system."""

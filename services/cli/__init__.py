@@ -1,0 +1,1 @@
+"""The `laurel` command: a client of the services like any other."""

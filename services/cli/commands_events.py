@@ -1,0 +1,171 @@
+"""ingest, import, event, events, void, complete: what goes through the saga."""
+
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from google.protobuf.timestamp_pb2 import Timestamp
+from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from services.cli import importing, render
+from services.cli.connect import Connections
+from services.cli.errors import UnavailableError
+from services.cli.options import Instant, Pair, json_option, limit_option, pairs
+from services.cli.views_event import show_audit, show_audits, show_completion, show_reply, show_void
+
+
+@click.command()
+@click.option("--user", required=True, help="The user's id.")
+@click.option("--metric", required=True, help="Key of the metric.")
+@click.option("--value", required=True, type=float, help="The value: a decimal, not zero.")
+@click.option("--tz", "time_zone", default="", help="IANA zone, such as Asia/Tokyo.")
+@click.option(
+    "--key", default="", help="Idempotency key: the same key again answers the same and does nothing."
+)
+@click.option("--at", type=Instant(), help="When it happened; default: now.")
+@click.option("--attr", "attributes", type=Pair(), multiple=True, help="An attribute of the event.")
+@click.option("--user-attr", "user_attributes", type=Pair(), multiple=True, help="An attribute of the user.")
+@click.option("--name", default="", help="The user's display name.")
+@json_option
+@click.pass_obj
+def ingest(
+    connections: Connections,
+    user: str,
+    metric: str,
+    value: float,
+    time_zone: str,
+    key: str,
+    at: Timestamp | None,
+    attributes: tuple[tuple[str, str], ...],
+    user_attributes: tuple[tuple[str, str], ...],
+    name: str,
+    as_json: bool,
+) -> None:
+    """Send one event and show everything that it changed."""
+    request = event_pb2.IngestEventRequest(
+        user=metric_pb2.User(
+            user_id=user, name=name, time_zone=time_zone, attributes=pairs(user_attributes, "--user-attr")
+        ),
+        metric=metric,
+        value=value,
+        occur_time=at,
+        idempotency_key=key,
+        attributes=pairs(attributes, "--attr"),
+    )
+    reply = connections.orchestrator.IngestEvent(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_reply(reply)
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def import_(connections: Connections, file: Path) -> None:
+    """Import history: a FILE of ingest requests, one JSON document a line, plain or gzip, in order of time.
+
+    Lines that are refused are reported with their numbers, and the rest goes on. Run it again after a
+    failure: what is there already is not imported twice. The exit code is 1 if lines were refused.
+    """
+    errors = render.console(stderr=True)
+    with _progress_bar(errors, file.stat().st_size) as on_progress:
+        try:
+            summary = importing.import_file(
+                connections.orchestrator,
+                file,
+                on_progress=on_progress,
+                on_refusal=lambda each: errors.print(refusal_text(file, each), soft_wrap=True),
+            )
+        except importing.ImportEndedEarly as error:
+            again = "the server ended the import early; run the same command again, nothing is imported twice"
+            raise UnavailableError(again) from error
+    render.line(summary_text(summary))
+    if summary.refused_count:
+        raise SystemExit(1)
+
+
+def refusal_text(file: Path, refusal: importing.Refusal) -> str:
+    """`activity.ndjson:17: what is wrong`."""
+    return render.printable(f"{file}:{refusal.line_number}: {refusal.what}")
+
+
+def summary_text(summary: importing.ImportSummary) -> str:
+    """What an import came to, in a sentence or two."""
+    counts = (
+        f"{render.number(summary.imported_count)} imported, "
+        f"{render.number(summary.replayed_count)} already there, "
+        f"{render.number(summary.refused_count)} refused, "
+        f"in {summary.elapsed_seconds:,.1f} s ({summary.events_per_second:,.0f} events/s)."
+    )
+    unchanged = summary.replayed_count and not summary.imported_count
+    return counts + (" Nothing changed." if unchanged else "")
+
+
+@contextmanager
+def _progress_bar(console: Console, size: int) -> Iterator["importing.OnProgress"]:
+    columns = (
+        TextColumn("importing"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[events]} events"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("importing", total=size, events="0")
+        yield lambda each: bar.update(task, completed=each.position, events=render.number(each.event_count))
+
+
+@click.command()
+@click.argument("event_id")
+@json_option
+@click.pass_obj
+def event(connections: Connections, event_id: str, as_json: bool) -> None:
+    """Show the audit of one event: what each service did with it."""
+    response = connections.orchestrator.GetEvent(
+        orchestrator_service_pb2.GetEventRequest(event_id=event_id), timeout=connections.timeout_seconds
+    )
+    render.print_json(response) if as_json else show_audit(response.event)
+
+
+@click.command()
+@click.argument("user")
+@limit_option(50)
+@json_option
+@click.pass_obj
+def events(connections: Connections, user: str, limit: int, as_json: bool) -> None:
+    """List a user's entries of the ledger, newest first."""
+    request = orchestrator_service_pb2.ListUserEventsRequest(user_id=user)
+    response = connections.all_pages(connections.orchestrator.ListUserEvents, request, "events", limit)
+    render.print_json(response) if as_json else show_audits(response.events, empty="no entries")
+
+
+@click.command()
+@click.argument("event_id")
+@click.option("--reason", required=True, help="Why, for the audit.")
+@json_option
+@click.pass_obj
+def void(connections: Connections, event_id: str, reason: str, as_json: bool) -> None:
+    """Undo a finished event in every service; later events keep their effect."""
+    request = orchestrator_service_pb2.VoidEventRequest(
+        event_id=event_id, reason=reason, request_id=str(uuid.uuid4())
+    )
+    response = connections.orchestrator.VoidEvent(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_void(response)
+
+
+@click.command()
+@click.argument("user")
+@click.argument("achievement")
+@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@json_option
+@click.pass_obj
+def complete(connections: Connections, user: str, achievement: str, key: str | None, as_json: bool) -> None:
+    """Complete an achievement that is earned by call."""
+    request = orchestrator_service_pb2.CompleteAchievementRequest(
+        user=metric_pb2.User(user_id=user), achievement=achievement, request_id=key or str(uuid.uuid4())
+    )
+    response = connections.orchestrator.CompleteAchievement(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_completion(response)

@@ -1,0 +1,194 @@
+"""user, streak, achievements, points, leaderboard: reads, each straight from the service that owns it."""
+
+import click
+from laurel.achievement.v1 import achievement_service_pb2
+from laurel.leaderboard.v1 import leaderboard_service_pb2
+from laurel.points.v1 import points_service_pb2
+from laurel.streak.v1 import streak_pb2, streak_service_pb2
+
+from services.cli import render
+from services.cli.connect import Connections
+from services.cli.options import Day, Pair, json_option, limit_option, pairs
+from services.cli.views_board import show_members, show_runs, show_segments
+from services.cli.views_streak import show_freezes, show_longest, show_periods, show_streak_states
+from services.cli.views_user import (
+    read_user_page,
+    show_achievements,
+    show_awards,
+    show_levels,
+    show_points,
+    show_user_page,
+)
+
+
+@click.command("user")
+@click.argument("user_id")
+@json_option
+@click.pass_obj
+def user(connections: Connections, user_id: str, as_json: bool) -> None:
+    """Show everything about one user."""
+    page = read_user_page(connections, user_id)
+    render.print_json(page.responses()) if as_json else show_user_page(page)
+
+
+@click.command()
+@click.argument("user", required=False)
+@click.option("--streak", "key", help="Key of the streak; needed by --periods and --freezes.")
+@click.option("--periods", is_flag=True, help="The user's periods, newest first.")
+@click.option("--freezes", is_flag=True, help="The user's freeze ledger.")
+@click.option("--longest", metavar="KEY", help="Instead of a user's: who had the longest runs of a streak.")
+@limit_option(50)
+@json_option
+@click.pass_obj
+def streak(
+    connections: Connections,
+    user: str | None,
+    key: str | None,
+    periods: bool,
+    freezes: bool,
+    longest: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show a user's streaks, or the longest of all users."""
+    if (user is None) == (longest is None):
+        raise click.UsageError("give either a user or --longest KEY")
+    if longest is not None:
+        _longest(connections, longest, limit, as_json)
+    elif periods or freezes:
+        if key is None or (periods and freezes):
+            raise click.UsageError("--periods and --freezes need --streak KEY, and go one at a time")
+        _history(connections, str(user), key, limit, as_json, periods=periods)
+    else:
+        _states(connections, str(user), key, as_json)
+
+
+def _longest(connections: Connections, key: str, limit: int, as_json: bool) -> None:
+    request = streak_service_pb2.ListLongestStreaksRequest(streak=key)
+    response = connections.all_pages(connections.streak.ListLongestStreaks, request, "streaks", limit)
+    render.print_json(response) if as_json else show_longest(response.streaks)
+
+
+def _history(
+    connections: Connections, user: str, key: str, limit: int, as_json: bool, *, periods: bool
+) -> None:
+    if periods:
+        request = streak_service_pb2.ListPeriodsRequest(user_id=user, streak=key)
+        listed = connections.all_pages(connections.streak.ListPeriods, request, "periods", limit)
+        render.print_json(listed) if as_json else show_periods(listed.periods)
+    else:
+        asked = streak_service_pb2.ListFreezeLedgerRequest(user_id=user, streak=key)
+        ledger = connections.all_pages(connections.streak.ListFreezeLedger, asked, "entries", limit)
+        render.print_json(ledger) if as_json else show_freezes(ledger.entries)
+
+
+def _states(connections: Connections, user: str, key: str | None, as_json: bool) -> None:
+    response = connections.streak.ListUserStreaks(
+        streak_service_pb2.ListUserStreaksRequest(user_id=user), timeout=connections.timeout_seconds
+    )
+    if key is not None:
+        chosen = [each for each in response.states if each.streak == key]
+        response = streak_service_pb2.ListUserStreaksResponse(states=chosen)
+    render.print_json(response) if as_json else show_streak_states(response.states)
+
+
+@click.command()
+@click.argument("user")
+@click.option("--completed", is_flag=True, help="Only those that the user has completed.")
+@json_option
+@click.pass_obj
+def achievements(connections: Connections, user: str, completed: bool, as_json: bool) -> None:
+    """Show a user's achievements with the progress of each."""
+    request = achievement_service_pb2.ListUserAchievementsRequest(user_id=user, completed_only=completed)
+    response = connections.achievement.ListUserAchievements(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_achievements(response.achievements)
+
+
+@click.command()
+@click.argument("user", required=False)
+@click.option("--awards", is_flag=True, help="The user's award ledger, newest first.")
+@click.option("--system", default="", help="With --awards: only of this points system.")
+@click.option("--levels", metavar="SYSTEM", help="Instead of a user's: how many users have each level.")
+@limit_option(50)
+@json_option
+@click.pass_obj
+def points(
+    connections: Connections,
+    user: str | None,
+    awards: bool,
+    system: str,
+    levels: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show a user's points and levels, or the distribution of levels."""
+    if (user is None) == (levels is None):
+        raise click.UsageError("give either a user or --levels SYSTEM")
+    timeout = connections.timeout_seconds
+    if levels is not None:
+        asked = points_service_pb2.GetLevelDistributionRequest(points_system=levels)
+        distribution = connections.points.GetLevelDistribution(asked, timeout=timeout)
+        render.print_json(distribution) if as_json else show_levels(distribution.levels)
+    elif awards:
+        request = points_service_pb2.ListAwardsRequest(user_id=str(user), points_system=system)
+        ledger = connections.all_pages(connections.points.ListAwards, request, "awards", limit)
+        render.print_json(ledger) if as_json else show_awards(ledger.awards)
+    else:
+        wanted = points_service_pb2.ListUserPointsRequest(user_id=str(user))
+        response = connections.points.ListUserPoints(wanted, timeout=timeout)
+        render.print_json(response) if as_json else show_points(response.points)
+
+
+@click.command()
+@click.argument("key")
+@click.option("--segment", type=Pair(), multiple=True, help="A value of a breakdown attribute.")
+@click.option("--run", "run_date", type=Day(), help="A date inside the wanted run; default: the present one.")
+@click.option("--around", metavar="USER", help="The places around this user.")
+@click.option("--runs", is_flag=True, help="The board's runs, newest first.")
+@click.option("--segments", is_flag=True, help="The run's segments.")
+@limit_option(10)
+@json_option
+@click.pass_obj
+def leaderboard(
+    connections: Connections,
+    key: str,
+    segment: tuple[tuple[str, str], ...],
+    run_date: streak_pb2.LocalDate | None,
+    around: str | None,
+    runs: bool,
+    segments: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show a board: its top, the places around a user, its runs or its segments.
+
+    With --around, --limit is the number of places on each side.
+    """
+    if sum([around is not None, runs, segments]) > 1:
+        raise click.UsageError("--around, --runs and --segments go one at a time")
+    service = connections.leaderboard
+    selector = leaderboard_service_pb2.SegmentSelector(
+        leaderboard=key, segment=pairs(segment, "--segment"), run_date=run_date
+    )
+    if runs:
+        listed = connections.all_pages(
+            service.ListRuns, leaderboard_service_pb2.ListRunsRequest(leaderboard=key), "runs", limit
+        )
+        render.print_json(listed) if as_json else show_runs(listed.runs)
+    elif segments:
+        asked = leaderboard_service_pb2.ListSegmentsRequest(leaderboard=key, run_date=run_date)
+        found = connections.all_pages(service.ListSegments, asked, "segments", limit)
+        render.print_json(found) if as_json else show_segments(found.segments)
+    elif around is not None:
+        radius = leaderboard_service_pb2.ListMembersAroundRequest(
+            selector=selector, user_id=around, radius=min(limit, 100)
+        )
+        neighbours = service.ListMembersAround(radius, timeout=connections.timeout_seconds)
+        if as_json:
+            render.print_json(neighbours)
+        else:
+            show_members(neighbours, selector, marked_user=around)
+    else:
+        request = leaderboard_service_pb2.ListRankedMembersRequest(selector=selector)
+        top = connections.all_pages(service.ListRankedMembers, request, "members", limit)
+        render.print_json(top) if as_json else show_members(top, selector)

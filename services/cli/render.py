@@ -1,0 +1,147 @@
+"""How values become text and tables that read well with and without colour, on a terminal and in a file."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+import click
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.streak.v1 import streak_pb2
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDTH_WITHOUT_TERMINAL: Final = 120
+NONE: Final = "-"
+
+Cell: TypeAlias = "str | int | float | None"
+Rows: TypeAlias = "list[list[Cell]]"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on the present output. Without a terminal it has no colour and a fixed width."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def printable(value: str) -> str:
+    """The text without control characters: what a user is called must not steer the terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
+
+
+def heading(text: str) -> None:
+    """A line that names what follows."""
+    console().print(Text(printable(text), style="bold"))
+
+
+def line(text: str, style: str = "") -> None:
+    """One line of plain text; it is never wrapped."""
+    console().print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, empty: str = "nothing") -> None:
+    """A table. A column whose name begins with `>` holds numbers and is aligned to the right."""
+    if not rows:
+        line(f"  {empty}", style="dim")
+        return
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=True, header_style="bold")
+    for name in columns:
+        result.add_column(name.removeprefix(">"), justify="right" if name.startswith(">") else "left")
+    for row in rows:
+        result.add_row(*(Text(cell_text(cell), overflow="fold") for cell in row))
+    console().print(result)
+
+
+def facts(pairs: Sequence[tuple[str, Cell]]) -> None:
+    """Names and values, one a line; those without a value are left out."""
+    shown = [(name, cell_text(value)) for name, value in pairs if value not in (None, "")]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, text in shown:
+        console().print(
+            Text(f"  {name:<{width}}  ", style="dim").append(text, style="not dim"), soft_wrap=True
+        )
+
+
+def cell_text(cell: Cell) -> str:
+    """A value as it stands in a table."""
+    if cell is None or cell == "":
+        return NONE
+    if isinstance(cell, str):
+        return printable(cell)
+    return number(cell)
+
+
+def number(value: float) -> str:
+    """With thousands separators and no needless zeros; at most 6 fractional digits, as values have."""
+    if isinstance(value, int) or value.is_integer():
+        return f"{int(value):,}"
+    return f"{value:,.6f}".rstrip("0").rstrip(".")
+
+
+def signed(value: float) -> str:
+    """A change, with its sign."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def instant(time: Timestamp) -> str:
+    """UTC, to the second. Years beyond those of datetime cannot occur in a valid timestamp."""
+    if not (time.seconds or time.nanos):
+        return NONE
+    return time.ToDatetime(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def timestamp(time: datetime) -> Timestamp:
+    """The instant as a message."""
+    result = Timestamp()
+    result.FromDatetime(time.astimezone(UTC))
+    return result
+
+
+def day(value: streak_pb2.LocalDate) -> str:
+    """A calendar date."""
+    return f"{value.year:04}-{value.month:02}-{value.day:02}" if value.year else NONE
+
+
+def enum_name(name: str, prefix: str) -> str:
+    """`FREQUENCY_DAILY` as `daily`."""
+    return name.removeprefix(prefix).lower().replace("_", " ")
+
+
+def segment(values: Mapping[str, str]) -> str:
+    """`region=europe`; the whole board has no values."""
+    return ", ".join(f"{key}={values[key]}" for key in sorted(values)) or "everyone"
+
+
+def run(value: leaderboard_pb2.Run) -> str:
+    """The dates of a run."""
+    if not value.HasField("end_date"):
+        return f"since {day(value.start_date)}" if value.HasField("start_date") else "all time"
+    span = f"{day(value.start_date)} to {day(value.end_date)}"
+    return f"{span}, final" if value.finalized else span
+
+
+def rank(value: int) -> str:
+    """A rank; 0 stands for not ranked."""
+    return number(value) if value else "unranked"
+
+
+def print_json(response: Message | Mapping[str, Message]) -> None:
+    """One JSON document on standard output: a response, or several under their names."""
+    content: Any
+    if isinstance(response, Message):
+        content = _as_json(response)
+    else:
+        content = {name: _as_json(each) for name, each in response.items()}
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _as_json(message: Message) -> Any:
+    # Fields at zero are printed too: a script need not know which are left out.
+    return json_format.MessageToDict(message, always_print_fields_with_no_presence=True)

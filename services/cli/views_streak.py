@@ -1,0 +1,82 @@
+"""How streaks are shown."""
+
+from collections.abc import Sequence
+
+from laurel.streak.v1 import streak_pb2, streak_service_pb2
+
+from services.cli import render
+
+
+def show_streak_states(states: Sequence[streak_pb2.StreakState]) -> None:
+    render.table(
+        ["streak", ">length", ">longest", "since", "current period", "progress", ">freezes", "expires"],
+        [
+            [
+                each.streak,
+                each.length,
+                each.longest,
+                render.day(each.start_date),
+                _period(each),
+                "qualified" if each.period_qualified else _progress(each.progress),
+                each.freeze_count,
+                render.instant(each.expire_time),
+            ]
+            for each in states
+        ],
+        empty="none",
+    )
+
+
+def show_periods(periods: Sequence[streak_pb2.Period]) -> None:
+    render.table(
+        ["from", "to", "status", ">length", "settled"],
+        [
+            [
+                render.day(each.start_date),
+                render.day(each.end_date),
+                render.enum_name(streak_pb2.PeriodStatus.Name(each.status), "PERIOD_STATUS_"),
+                each.length,
+                render.instant(each.settle_time),
+            ]
+            for each in periods
+        ],
+        empty="no period recorded",
+    )
+
+
+def show_freezes(entries: Sequence[streak_pb2.FreezeLedgerEntry]) -> None:
+    render.table(
+        ["date", ">amount", "reason"],
+        [
+            [
+                render.day(each.effective_date),
+                render.signed(each.amount),
+                render.enum_name(streak_pb2.FreezeReason.Name(each.reason), "FREEZE_REASON_"),
+            ]
+            for each in entries
+        ],
+        empty="no freeze granted or consumed",
+    )
+
+
+def show_longest(streaks: Sequence[streak_service_pb2.LongestStreak]) -> None:
+    rows: render.Rows = [
+        [index, each.user_id, each.longest, each.length] for index, each in enumerate(streaks, 1)
+    ]
+    render.table([">", "user", ">longest", ">now"], rows, empty="nobody yet")
+
+
+def show_streak_changes(changes: Sequence[streak_pb2.StreakChange]) -> None:
+    rows: render.Rows = [[each.streak, each.length_before, each.length, each.longest] for each in changes]
+    render.table(["streak", ">before", ">length", ">longest"], rows, empty="none changed")
+
+
+def _period(state: streak_pb2.StreakState) -> str:
+    start, end = render.day(state.period_start_date), render.day(state.period_end_date)
+    return start if start == end else f"{start} to {end}"
+
+
+def _progress(progress: Sequence[streak_pb2.MetricProgress]) -> str:
+    return ", ".join(
+        f"{each.metric} {render.number(each.current)} of {render.number(each.threshold)}" for each in progress
+    )

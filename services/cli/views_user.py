@@ -1,0 +1,159 @@
+"""How users, streaks, achievements and points are shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
+from laurel.leaderboard.v1 import leaderboard_service_pb2
+from laurel.orchestrator.v1 import orchestrator_service_pb2
+from laurel.points.v1 import points_pb2, points_service_pb2
+from laurel.streak.v1 import streak_service_pb2
+
+from services.cli import render
+from services.cli.connect import Connections
+from services.cli.views_event import show_standings
+from services.cli.views_streak import show_streak_states
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """Everything about one user: one response of each service."""
+
+    user: orchestrator_service_pb2.GetUserResponse
+    streaks: streak_service_pb2.ListUserStreaksResponse
+    achievements: achievement_service_pb2.ListUserAchievementsResponse
+    points: points_service_pb2.ListUserPointsResponse
+    leaderboards: leaderboard_service_pb2.ListUserStandingsResponse
+
+    def responses(self) -> Mapping[str, Message]:
+        """The responses under their names, for JSON."""
+        return {
+            "user": self.user,
+            "streaks": self.streaks,
+            "achievements": self.achievements,
+            "points": self.points,
+            "leaderboards": self.leaderboards,
+        }
+
+
+def read_user_page(connections: Connections, user_id: str) -> UserPage:
+    """Ask each service about the user, side by side. Raises `grpc.RpcError` where one refuses."""
+    timeout = connections.timeout_seconds
+    user = connections.orchestrator.GetUser(
+        orchestrator_service_pb2.GetUserRequest(user_id=user_id), timeout=timeout
+    )
+    streaks = connections.streak.ListUserStreaks.future(
+        streak_service_pb2.ListUserStreaksRequest(user_id=user_id), timeout=timeout
+    )
+    achievements = connections.achievement.ListUserAchievements.future(
+        achievement_service_pb2.ListUserAchievementsRequest(user_id=user_id), timeout=timeout
+    )
+    points = connections.points.ListUserPoints.future(
+        points_service_pb2.ListUserPointsRequest(user_id=user_id), timeout=timeout
+    )
+    standings = connections.leaderboard.ListUserStandings.future(
+        leaderboard_service_pb2.ListUserStandingsRequest(user_id=user_id), timeout=timeout
+    )
+    return UserPage(user, streaks.result(), achievements.result(), points.result(), standings.result())
+
+
+def show_user_page(page: UserPage, *, completed_only: bool = False) -> None:
+    """Everything about one user."""
+    user = page.user.user
+    render.heading(f"User {user.user_id}")
+    render.facts(
+        [
+            ("name", user.name),
+            ("zone", user.time_zone),
+            ("attributes", ", ".join(f"{key}={user.attributes[key]}" for key in sorted(user.attributes))),
+            ("first seen", render.instant(user.create_time)),
+        ]
+    )
+    render.heading("Metrics")
+    rows: render.Rows = [[each.metric, each.total, each.event_count] for each in page.user.metrics]
+    render.table(["metric", ">total", ">events"], rows, empty="none")
+    render.heading("Streaks")
+    show_streak_states(page.streaks.states)
+    render.heading("Achievements")
+    show_achievements(
+        [each for each in page.achievements.achievements if each.completed or not completed_only]
+    )
+    render.heading("Points")
+    show_points(page.points.points)
+    render.heading("Leaderboards")
+    show_standings(page.leaderboards.standings)
+
+
+def show_achievements(achievements: Sequence[achievement_pb2.UserAchievement]) -> None:
+    render.table(
+        ["achievement", "name", "completed", ">progress", ">%"],
+        [
+            [
+                each.achievement,
+                each.name,
+                render.instant(each.complete_time) if each.completed else None,
+                f"{render.number(each.current)} of {render.number(each.target)}" if each.target else None,
+                render.number(int(each.percent)),
+            ]
+            for each in achievements
+        ],
+        empty="none",
+    )
+
+
+def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
+    render.table(
+        ["system", ">balance", ">lifetime", "level", "next level"],
+        [
+            [
+                each.points_system,
+                each.balance,
+                each.lifetime,
+                _level_name(each.level) if each.HasField("level") else None,
+                f"{_level_name(each.next_level)} at {render.number(each.next_level.threshold)}"
+                if each.HasField("next_level")
+                else None,
+            ]
+            for each in points
+        ],
+        empty="none",
+    )
+
+
+def show_awards(awards: Sequence[points_pb2.Award]) -> None:
+    render.table(
+        ["time", "system", ">amount", "trigger", ">clipped", "entry", "reverses"],
+        [
+            [
+                render.instant(each.occur_time),
+                each.points_system,
+                render.signed(each.amount),
+                each.trigger,
+                each.clipped_amount or None,
+                each.entry_id,
+                each.reversed_award_id,
+            ]
+            for each in awards
+        ],
+        empty="no awards",
+    )
+
+
+def show_levels(levels: Sequence[points_service_pb2.LevelCount]) -> None:
+    """How many users have each level, with a bar."""
+    most = max((each.user_count for each in levels), default=0)
+    rows: render.Rows = [
+        [
+            _level_name(each.level) if each.HasField("level") else "below the first",
+            each.level.threshold if each.HasField("level") else None,
+            each.user_count,
+            "#" * round(40 * each.user_count / most) if most else "",
+        ]
+        for each in levels
+    ]
+    render.table(["level", ">from", ">users", ""], rows, empty="no levels")
+
+
+def _level_name(level: points_pb2.Level) -> str:
+    return level.name or level.key
