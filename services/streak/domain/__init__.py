@@ -1,0 +1,70 @@
+"""Streaks as pure rules (RULES 3): no clock, no I/O, no randomness, no proto."""
+
+from services.streak.domain.definition import (
+    FreezeSettings,
+    Frequency,
+    MetricMode,
+    MetricThreshold,
+    StreakDefinition,
+)
+from services.streak.domain.evaluate import (
+    NEVER_SEEN,
+    Evaluation,
+    Followed,
+    StreakChange,
+    UserStreak,
+    bring_up_to,
+    extend,
+    is_outdated,
+    needs_history,
+    refold,
+)
+from services.streak.domain.facts import Fact, Facts, fact, facts
+from services.streak.domain.fold import Current, Folded, StreakState, advance, begin, close, fold
+from services.streak.domain.rows import (
+    FreezeReason,
+    LedgerLine,
+    Period,
+    PeriodStatus,
+    RowChanges,
+    Rows,
+    Run,
+    RunChange,
+)
+
+__all__ = [
+    "NEVER_SEEN",
+    "Current",
+    "Evaluation",
+    "Fact",
+    "Facts",
+    "Folded",
+    "Followed",
+    "FreezeReason",
+    "FreezeSettings",
+    "Frequency",
+    "LedgerLine",
+    "MetricMode",
+    "MetricThreshold",
+    "Period",
+    "PeriodStatus",
+    "RowChanges",
+    "Rows",
+    "Run",
+    "RunChange",
+    "StreakChange",
+    "StreakDefinition",
+    "StreakState",
+    "UserStreak",
+    "advance",
+    "begin",
+    "bring_up_to",
+    "close",
+    "extend",
+    "fact",
+    "facts",
+    "fold",
+    "is_outdated",
+    "needs_history",
+    "refold",
+]

@@ -1,0 +1,100 @@
+"""What a streak asks of a user (RULES 3), and its periods as consecutive numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import IntEnum
+
+from shared.filters import AttributeFilter
+
+
+class Frequency(IntEnum):
+    """How long a period is."""
+
+    DAILY = 1
+    WEEKLY = 2
+    MONTHLY = 3
+
+
+class MetricMode(IntEnum):
+    """How the thresholds of several metrics combine."""
+
+    ANY = 1
+    ALL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MetricThreshold:
+    """What the sum of a period's values of one metric must reach, in micro-units."""
+
+    metric: str
+    threshold_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeSettings:
+    """Freezes of a streak (RULES 3.5). `max_count` is resolved: 0 means that there are none."""
+
+    initial_count: int = 0
+    earn_count: int = 0
+    earn_every_days: int = 0
+    max_count: int = 0
+
+    @property
+    def earns(self) -> bool:
+        """Whether freezes come with the passing of days."""
+        return self.earn_count > 0 and self.earn_every_days > 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreakDefinition:
+    """The definition of a streak. Weekdays count from Monday = 0."""
+
+    key: str
+    frequency: Frequency
+    metrics: tuple[MetricThreshold, ...]
+    mode: MetricMode = MetricMode.ANY
+    days_off: frozenset[int] = frozenset()
+    freezes: FreezeSettings = FreezeSettings()
+    week_start: int = 0
+    user_filters: tuple[AttributeFilter, ...] = ()
+    active: bool = True
+    fingerprint: int = 0
+    """Differs whenever something differs that the fold reads; what was folded under another is refolded."""
+
+    def counts(self, metric: str) -> bool:
+        """Whether events of this metric are facts of the streak."""
+        return any(wanted.metric == metric for wanted in self.metrics)
+
+    def qualifies(self, sums_micros: Sequence[int]) -> bool:
+        """Whether these sums, in the order of `metrics`, reach the thresholds (RULES 3.2)."""
+        reached = (
+            total >= wanted.threshold_micros for total, wanted in zip(sums_micros, self.metrics, strict=True)
+        )
+        return all(reached) if self.mode is MetricMode.ALL else any(reached)
+
+    def is_day_off(self, period: int) -> bool:
+        """Whether nothing is expected in this period; only days can be off."""
+        return bool(self.days_off) and (period - 1) % 7 in self.days_off
+
+    def period_of(self, day: date) -> int:
+        """The number of the period that contains this date; the next period has the next number."""
+        if self.frequency is Frequency.DAILY:
+            return day.toordinal()
+        if self.frequency is Frequency.WEEKLY:
+            return (day.toordinal() - 1 - self.week_start) // 7
+        return day.year * 12 + day.month - 1
+
+    def first_date(self, period: int) -> date:
+        """The first date of a period."""
+        if self.frequency is Frequency.DAILY:
+            return date.fromordinal(period)
+        if self.frequency is Frequency.WEEKLY:
+            return date.fromordinal(period * 7 + 1 + self.week_start)
+        return date(period // 12, period % 12 + 1, 1)
+
+    def last_date(self, period: int) -> date:
+        """The last date of a period."""
+        if self.frequency is Frequency.DAILY:
+            return date.fromordinal(period)
+        return date.fromordinal(self.first_date(period + 1).toordinal() - 1)

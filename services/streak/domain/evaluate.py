@@ -1,0 +1,204 @@
+"""What an event, the passing of time or an undoing does to a user's streak, as a difference of two folds."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from services.streak.domain.definition import StreakDefinition
+from services.streak.domain.facts import Fact, Facts
+from services.streak.domain.fold import (
+    Current,
+    StreakState,
+    advance,
+    begin,
+    close,
+    fold,
+    follows,
+)
+from services.streak.domain.rows import (
+    PeriodStatus,
+    RowChanges,
+    Rows,
+    Run,
+    RunChange,
+    row_changes,
+    run_changes,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What other services follow: lengths in periods, and when the present one was reached."""
+
+    length: int = 0
+    longest: int = 0
+    reach_time: datetime | None = None
+    """None where there never was a length."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserStreak:
+    """What is remembered of one user's streak, from one evaluation to the next."""
+
+    version: int
+    """Grows with every change that others follow, also across an undoing of everything."""
+    followed: Followed
+    fingerprint: int
+    """Of the definition that it was folded under."""
+    closed_time: datetime | None
+    """Up to when periods are closed. The effective now never lies before it."""
+    state: StreakState | None
+    """None where no fact is left."""
+
+
+NEVER_SEEN: Final = UserStreak(0, Followed(), 0, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class StreakChange:
+    """A change that others follow; absolute values with a version, and the runs that differ."""
+
+    version: int
+    length_before: int
+    length: int
+    longest: int
+    runs: tuple[RunChange, ...]
+    reach_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The outcome of one evaluation."""
+
+    streak: UserStreak
+    current: Current | None
+    """How it looks now; None where no fact is left."""
+    rows: RowChanges
+    change: StreakChange | None
+    extended: bool = False
+    """Whether the event made its period qualify (RULES 3.10)."""
+
+
+def needs_history(definition: StreakDefinition, streak: UserStreak, fact: Fact) -> bool:
+    """Whether this fact touches the past, or the definition changed: then only a refold gives the result."""
+    if streak.state is None:
+        return False
+    return is_outdated(definition, streak) or not follows(definition, streak.state, fact)
+
+
+def is_outdated(definition: StreakDefinition, streak: UserStreak) -> bool:
+    """Whether the state was folded under a definition that has changed since in what the fold reads."""
+    return streak.state is not None and streak.fingerprint != definition.fingerprint
+
+
+def extend(definition: StreakDefinition, streak: UserStreak, fact: Fact, now: datetime) -> Evaluation:
+    """One more fact at the end; `needs_history` said no."""
+    before = streak.state
+    if before is None or streak.closed_time is None:
+        state, settled, opening, old_rows = begin(definition, fact), Rows(), None, Rows()
+    else:
+        old_rows, _ = close(definition, before, streak.closed_time)
+        opening = before.settled.anchor.run if before.settled.anchor else None
+        state, settled = advance(definition, before, fact)
+    closed_time = _effective(streak, now)
+    tail, current = close(definition, state, closed_time)
+    was_qualified = (
+        before is not None
+        and before.tally.period == state.tally.period
+        and before.tally.qualify_time is not None
+    )
+    evaluation = _evaluated(
+        definition, streak, state, current, closed_time, opening, old_rows, settled + tail
+    )
+    extended = state.tally.qualify_time is not None and not was_qualified
+    return replace(evaluation, extended=extended) if extended else evaluation
+
+
+def bring_up_to(definition: StreakDefinition, streak: UserStreak, now: datetime) -> Evaluation:
+    """Nothing but time has passed (RULES 3.7). The streak has facts, and is not outdated."""
+    if streak.state is None or streak.closed_time is None:
+        raise ValueError("a streak without facts has nothing to close")
+    closed_time = _effective(streak, now)
+    old_rows, _ = close(definition, streak.state, streak.closed_time)
+    rows, current = close(definition, streak.state, closed_time)
+    anchor = streak.state.settled.anchor
+    return _evaluated(
+        definition,
+        streak,
+        streak.state,
+        current,
+        closed_time,
+        anchor.run if anchor else None,
+        old_rows,
+        rows,
+    )
+
+
+def refold(
+    definition: StreakDefinition,
+    streak: UserStreak,
+    stored: Rows,
+    facts: Facts,
+    now: datetime,
+    fact: Fact | None = None,
+) -> Evaluation:
+    """Everything anew from all facts, where `stored` are all the rows that were recorded until now.
+
+    `fact` is the one among them that is new; None where one was taken away, or only time has passed.
+    """
+    closed_time = _effective(streak, now)
+    folded = fold(definition, facts, closed_time)
+    rows = folded.rows if folded else Rows()
+    state, current = (folded.state, folded.current) if folded else (None, None)
+    evaluation = _evaluated(definition, streak, state, current, closed_time, None, stored, rows)
+    extended = fact is not None and (
+        _has_qualified(definition, rows, fact) and not _has_qualified(definition, stored, fact)
+    )
+    return replace(evaluation, extended=extended)
+
+
+def _evaluated(
+    definition: StreakDefinition,
+    streak: UserStreak,
+    state: StreakState | None,
+    current: Current | None,
+    closed_time: datetime,
+    opening: Run | None,
+    old_rows: Rows,
+    new_rows: Rows,
+) -> Evaluation:
+    """The difference of two histories that have everything before `opening` in common."""
+    followed = _followed(current)
+    runs = run_changes(opening, old_rows, new_rows)
+    version, change = streak.version, None
+    if runs or followed != streak.followed:
+        version += 1
+        change = StreakChange(
+            version=version,
+            length_before=streak.followed.length,
+            length=followed.length,
+            longest=followed.longest,
+            runs=runs,
+            reach_time=followed.reach_time or (current.reach_time if current else closed_time),
+        )
+    return Evaluation(
+        streak=UserStreak(version, followed, definition.fingerprint, closed_time, state),
+        current=current,
+        rows=row_changes(old_rows, new_rows),
+        change=change,
+    )
+
+
+def _followed(current: Current | None) -> Followed:
+    if current is None or current.longest == 0:
+        return Followed()
+    return Followed(current.length, current.longest, current.reach_time)
+
+
+def _effective(streak: UserStreak, now: datetime) -> datetime:
+    return max(streak.closed_time, now) if streak.closed_time else now
+
+
+def _has_qualified(definition: StreakDefinition, rows: Rows, fact: Fact) -> bool:
+    start = definition.first_date(definition.period_of(fact.local_date))
+    return any(row.start_date == start and row.status is PeriodStatus.QUALIFIED for row in rows.periods)

@@ -1,0 +1,333 @@
+"""The one definition of a streak: a pure function of its facts (RULES 3.1).
+
+`fold` is `begin` at the first fact, `advance` over the others by period and then by order, and `close` at
+`now`. What is stored is extended by the same `advance` and `close`, so it cannot differ from a fold of
+everything. Where a fact belongs before the last one, `follows` says no and the stored rows are folded anew.
+
+Readings of the rules that this module decides:
+
+* A period is judged by the sum of all its facts. A negative value can take its qualification back, and it
+  qualified when the sum last came to reach the threshold in the order of the facts.
+* Periods close in the zone of the streak's newest fact at that point: of the newest among the facts that lie
+  in the period or before it. So no result depends on when anything arrived.
+* The current period is the one of today in that zone, and never lies before the period of a fact.
+* What follows the last qualified period is provisional: it is derived from the state as of that period every
+  time, because the zones of the next qualifying facts may forgive some of it (RULES 3.6).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+
+from services.streak.domain.definition import StreakDefinition
+from services.streak.domain.facts import Fact, Facts, Order
+from services.streak.domain.freezes import Freezes, consume, grant_until
+from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows, Run
+from services.streak.domain.travel import Sighting, forgiven_count
+from shared.calendar import local_date, local_midnight
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A qualified period behind which nothing is provisional."""
+
+    period: int
+    run: Run
+    """The run that it belongs to, with its length up to here."""
+    qualify_time: datetime
+    latest: Sighting
+    """Its latest fact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Everything up to and including the last qualified period before the one with the newest facts."""
+
+    freezes: Freezes
+    anchor: Anchor | None = None
+    longest: int = 0
+    zones: tuple[tuple[int, str], ...] = ()
+    """Where the periods from the anchor on close: from which period, in which zone, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The facts of one period, added up; the latest period that has any."""
+
+    period: int
+    sums_micros: tuple[int, ...]
+    """In the order of the definition's metrics."""
+    earliest: Sighting
+    latest: Sighting
+    latest_order: Order
+    qualify_time: datetime | None = None
+    """When the sums came to reach the thresholds; None while they do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreakState:
+    """All that is needed to go on from here without the facts. Its size does not grow with them."""
+
+    first_order: Order
+    newest_order: Order
+    newest_zone: str
+    latest_date: date
+    """The latest local date of any fact."""
+    settled: Settled
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """A streak as it looks at some instant (RULES 3.10)."""
+
+    run: Run | None
+    """The present run; None at length 0."""
+    longest: int
+    reach_time: datetime
+    """When the present length was reached; for a length 0 that never was more, the first fact's time."""
+    period_start_date: date
+    period_end_date: date
+    period_qualified: bool
+    sums_micros: tuple[int, ...]
+    """Progress of the current period, in the order of the definition's metrics."""
+    freeze_count: int
+    time_zone: str
+    expire_time: datetime | None
+    """When the last period in which the user can still act ends, freezes not counted; None at length 0."""
+    next_close_time: datetime | None
+    """The next instant at which a period closes with a result; None while nothing is at stake."""
+
+    @property
+    def length(self) -> int:
+        """The present length, in periods."""
+        return self.run.length if self.run else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The result of a fold."""
+
+    rows: Rows
+    current: Current
+    state: StreakState
+
+
+def fold(definition: StreakDefinition, facts: Facts, now: datetime) -> Folded | None:
+    """Periods, freeze ledger and current state that follow from these facts; None where there are none.
+
+    Facts of metrics that the definition does not name are no facts of it.
+    """
+    events = [event for event in facts.events if definition.counts(event.metric)]
+    if not events:
+        return None
+    events.sort(key=lambda event: (definition.period_of(event.local_date), event.order))
+    settled_rows: list[Rows] = []
+    state = begin(definition, events[0], first=min(events, key=lambda event: event.order))
+    for event in events[1:]:
+        state, rows = advance(definition, state, event)
+        settled_rows.append(rows)
+    tail, current = close(definition, state, now)
+    return Folded(_joined([*settled_rows, tail]), current, state)
+
+
+def begin(definition: StreakDefinition, fact: Fact, first: Fact | None = None) -> StreakState:
+    """The state after one fact. `first` is the one that happened first, where that lies in a later period."""
+    first = first or fact
+    tally = Tally(
+        period=definition.period_of(fact.local_date),
+        sums_micros=(0,) * len(definition.metrics),
+        earliest=_sighting(fact),
+        latest=_sighting(fact),
+        latest_order=fact.order,
+    )
+    return StreakState(
+        first_order=first.order,
+        newest_order=fact.order,
+        newest_zone=fact.time_zone,
+        latest_date=fact.local_date,
+        settled=Settled(Freezes(first.local_date)),
+        tally=_counted(definition, tally, fact),
+    )
+
+
+def follows(definition: StreakDefinition, state: StreakState, fact: Fact) -> bool:
+    """Whether the state can be advanced by this fact; where it touches the past, it cannot."""
+    period = definition.period_of(fact.local_date)
+    if fact.order < state.first_order or period < state.tally.period:
+        return False
+    return period > state.tally.period or fact.order > state.tally.latest_order
+
+
+def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tuple[StreakState, Rows]:
+    """The state with one more fact, and the rows that are provisional no more.
+
+    The fact comes after all others, by period and then by order.
+    """
+    period = definition.period_of(fact.local_date)
+    if period > state.tally.period:
+        settled, rows = _settle(definition, state, definition.last_date(state.tally.period))
+        tally = Tally(period, (0,) * len(definition.metrics), _sighting(fact), _sighting(fact), fact.order)
+    else:
+        settled, rows, tally = state.settled, Rows(), state.tally
+    newest = max(state.newest_order, fact.order)
+    return StreakState(
+        first_order=state.first_order,
+        newest_order=newest,
+        newest_zone=fact.time_zone if newest == fact.order else state.newest_zone,
+        latest_date=max(state.latest_date, fact.local_date),
+        settled=settled,
+        tally=_counted(definition, tally, fact),
+    ), rows
+
+
+def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tuple[Rows, Current]:
+    """The provisional rows after the last settled period, and the streak as it looks at `now`."""
+    zone, tally = state.newest_zone, state.tally
+    today = max(_today(now, zone), state.latest_date)
+    current = definition.period_of(today)
+    settled, rows = _settle(definition, state, today)
+    gap = _close_gap(definition, settled, current)
+    freezes, granted = grant_until(definition.freezes, gap.freezes, today)
+    rows = rows + gap.rows + Rows(ledger=granted)
+
+    qualified = current == tally.period and tally.qualify_time is not None
+    anchor = settled.anchor
+    alive = anchor is not None and gap.break_time is None
+    return rows, Current(
+        run=anchor.run if anchor and alive else None,
+        longest=settled.longest,
+        reach_time=gap.break_time or (anchor.qualify_time if anchor else state.first_order[0]),
+        period_start_date=definition.first_date(current),
+        period_end_date=definition.last_date(current),
+        period_qualified=qualified,
+        sums_micros=tally.sums_micros if current == tally.period else (0,) * len(definition.metrics),
+        freeze_count=freezes.balance,
+        time_zone=zone,
+        expire_time=_expire_time(definition, current + qualified, zone) if alive else None,
+        next_close_time=_end_time(definition, current + qualified, zone) if alive else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Gap:
+    """What became of the periods after an anchor."""
+
+    rows: Rows
+    freezes: Freezes
+    break_time: datetime | None
+
+
+def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tuple[Settled, Rows]:
+    """The state as of the newest facts' period where that has qualified, and the rows up to it."""
+    settled, tally = state.settled, state.tally
+    zones = _with_zone(settled.zones, tally.period, state.newest_zone)
+    if tally.qualify_time is None:
+        return replace(settled, zones=zones if settled.anchor else zones[-1:]), Rows()
+    anchor = settled.anchor
+    forgiven = 0
+    if anchor:
+        missed = tally.period - anchor.period - 1
+        forgiven = forgiven_count(definition, missed, anchor.latest, tally.earliest)
+    gap = _close_gap(definition, settled, tally.period, forgiven)
+    start = definition.first_date(tally.period)
+    end = definition.last_date(tally.period)
+    goes_on = anchor is not None and gap.break_time is None
+    run = Run(anchor.run.start_date, anchor.run.length + 1) if anchor and goes_on else Run(start, 1)
+    freezes, granted = grant_until(definition.freezes, gap.freezes, min(end, today))
+    qualified = Period(start, end, PeriodStatus.QUALIFIED, run.length, tally.qualify_time)
+    return Settled(
+        freezes=freezes,
+        anchor=Anchor(tally.period, run, tally.qualify_time, tally.latest),
+        longest=max(settled.longest, run.length),
+        zones=zones[-1:],
+    ), gap.rows + Rows((qualified,), granted)
+
+
+def _close_gap(definition: StreakDefinition, settled: Settled, until: int, forgiven: int = 0) -> _Gap:
+    """Close the periods between the anchor and `until`, none of which qualified, in the order of RULES 3.4.
+
+    The last `forgiven` of them were lost to travel. After a break nothing is recorded.
+    """
+    anchor, freezes = settled.anchor, settled.freezes
+    if anchor is None or until <= anchor.period + 1:
+        return _Gap(Rows(), freezes, None)
+    periods: list[Period] = []
+    ledger: list[LedgerLine] = []
+    break_time = None
+    for period in range(anchor.period + 1, until):
+        end = definition.last_date(period)
+        settle_time = _end_time(definition, period, _zone_at(settled.zones, period))
+        freezes, granted = grant_until(definition.freezes, freezes, end)
+        ledger += granted
+        # A pause would come first.
+        if definition.is_day_off(period):
+            status = PeriodStatus.DAY_OFF
+        elif period >= until - forgiven:
+            status = PeriodStatus.SKIPPED
+        elif freezes.balance > 0:
+            status = PeriodStatus.FROZEN
+            freezes, consumed = consume(freezes, end)
+            ledger.append(consumed)
+        else:
+            status = PeriodStatus.BROKEN
+            break_time = settle_time
+        length = 0 if break_time else anchor.run.length
+        periods.append(Period(definition.first_date(period), end, status, length, settle_time))
+        if break_time:
+            break
+    return _Gap(Rows(tuple(periods), tuple(ledger)), freezes, break_time)
+
+
+def _counted(definition: StreakDefinition, tally: Tally, fact: Fact) -> Tally:
+    sums = tuple(
+        total + fact.value_micros if wanted.metric == fact.metric else total
+        for total, wanted in zip(tally.sums_micros, definition.metrics, strict=True)
+    )
+    qualify_time = (tally.qualify_time or fact.occur_time) if definition.qualifies(sums) else None
+    return Tally(tally.period, sums, tally.earliest, _sighting(fact), fact.order, qualify_time)
+
+
+def _sighting(fact: Fact) -> Sighting:
+    return Sighting(fact.occur_time, fact.time_zone)
+
+
+def _with_zone(zones: tuple[tuple[int, str], ...], period: int, zone: str) -> tuple[tuple[int, str], ...]:
+    """The zones with the one in which periods close from `period` on."""
+    return zones if zones and zones[-1][1] == zone else (*zones, (period, zone))
+
+
+def _zone_at(zones: tuple[tuple[int, str], ...], period: int) -> str:
+    """The zone in which a period after the anchor closes."""
+    return next(zone for since, zone in reversed(zones) if since <= period)
+
+
+def _today(now: datetime, zone: str) -> date:
+    """The date whose midnight came last. Where clocks go back over midnight the wall shows the day before
+    once more; what closed then stays closed.
+    """
+    shown = local_date(now, zone)
+    return shown + _DAY if local_midnight(shown + _DAY, zone) <= now else shown
+
+
+def _end_time(definition: StreakDefinition, period: int, zone: str) -> datetime:
+    return local_midnight(definition.last_date(period) + _DAY, zone)
+
+
+def _expire_time(definition: StreakDefinition, period: int, zone: str) -> datetime:
+    """The end of the first period from this one on in which something is expected."""
+    while definition.is_day_off(period):
+        period += 1
+    return _end_time(definition, period, zone)
+
+
+def _joined(stretches: Iterable[Rows]) -> Rows:
+    """All stretches as one."""
+    periods: list[Period] = []
+    ledger: list[LedgerLine] = []
+    for stretch in stretches:
+        periods += stretch.periods
+        ledger += stretch.ledger
+    return Rows(tuple(periods), tuple(ledger))

@@ -1,0 +1,56 @@
+"""Freezes: granted with time, never above the maximum (RULES 3.5)."""
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from services.streak.domain.definition import FreezeSettings
+from services.streak.domain.rows import FreezeReason, LedgerLine
+
+
+@dataclass(frozen=True, slots=True)
+class Freezes:
+    """The freezes of a user's streak after everything up to some date."""
+
+    origin: date
+    """The local date of the first fact, from which grants are counted."""
+    balance: int = 0
+    grant_count: int = 0
+    """How many grants have come due: the initial one, and one every `earn_every_days`."""
+
+
+def grant_until(
+    settings: FreezeSettings, freezes: Freezes, day: date
+) -> tuple[Freezes, tuple[LedgerLine, ...]]:
+    """The freezes with every grant that is due on `day`, and a ledger line for each that gave something.
+
+    A grant at the maximum gives nothing and leaves no line.
+    """
+    if settings.max_count == 0:
+        return freezes, ()
+    balance, count = freezes.balance, freezes.grant_count
+    lines: list[LedgerLine] = []
+    while (due := _grant_date(settings, freezes.origin, count)) is not None and due <= day:
+        if count > 0 and balance == settings.max_count:
+            count = (day - freezes.origin).days // settings.earn_every_days + 1
+            break
+        offered = settings.earn_count if count > 0 else settings.initial_count
+        amount = min(offered, settings.max_count - balance)
+        if amount > 0:
+            reason = FreezeReason.ACCUMULATION if count > 0 else FreezeReason.INITIAL
+            lines.append(LedgerLine(due, reason, amount))
+        balance += amount
+        count += 1
+    return Freezes(freezes.origin, balance, count), tuple(lines)
+
+
+def consume(freezes: Freezes, day: date) -> tuple[Freezes, LedgerLine]:
+    """One freeze less, spent on the period that ends on `day`."""
+    spent = replace(freezes, balance=freezes.balance - 1)
+    return spent, LedgerLine(day, FreezeReason.CONSUMED, -1)
+
+
+def _grant_date(settings: FreezeSettings, origin: date, number: int) -> date | None:
+    """The date of a grant, of which the initial one is number 0; None where there is no such grant."""
+    if number == 0:
+        return origin
+    return origin + timedelta(days=number * settings.earn_every_days) if settings.earns else None

@@ -1,0 +1,165 @@
+"""What a fold gives: recorded periods and freeze ledger lines, and how two results differ."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import IntEnum
+
+
+class PeriodStatus(IntEnum):
+    """What became of a period, in the order of precedence of RULES 3.4."""
+
+    QUALIFIED = 2
+    PAUSED = 3
+    DAY_OFF = 4
+    SKIPPED = 5
+    FROZEN = 6
+    BROKEN = 7
+    RESTORED = 8
+
+
+class FreezeReason(IntEnum):
+    """Why the number of freezes changed; also the order of the lines of one date."""
+
+    INITIAL = 1
+    ACCUMULATION = 2
+    MANUAL = 3
+    CONSUMED = 4
+    REFUNDED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A recorded period; `length` is the streak's after it.
+
+    `settle_time` is when it qualified, or the local midnight at which it closed.
+    """
+
+    start_date: date
+    end_date: date
+    status: PeriodStatus
+    length: int
+    settle_time: datetime
+
+    @property
+    def key(self) -> date:
+        """Unique within a user's streak."""
+        return self.start_date
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """A line of the freeze ledger. Consumption counts from the last date of the period that it saved."""
+
+    effective_date: date
+    reason: FreezeReason
+    amount: int
+
+    @property
+    def key(self) -> tuple[date, FreezeReason]:
+        """Unique within a user's streak, and the order of the ledger."""
+        return self.effective_date, self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A stretch of recorded history, oldest first."""
+
+    periods: tuple[Period, ...] = ()
+    ledger: tuple[LedgerLine, ...] = ()
+
+    def __add__(self, later: "Rows") -> "Rows":
+        return Rows(self.periods + later.periods, self.ledger + later.ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive periods without a break between them; `length` counts those that qualified."""
+
+    start_date: date
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """How one run changed: 0 before where it is new, 0 after where it is gone (joined or undone)."""
+
+    length_before: int
+    length_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowChanges:
+    """What turns one stretch of recorded history into another."""
+
+    periods: tuple[Period, ...] = ()
+    """Written: new or different, oldest first."""
+    removed_periods: tuple[date, ...] = ()
+    ledger: tuple[LedgerLine, ...] = ()
+    """Written: new or different, oldest first."""
+    removed_ledger: tuple[tuple[date, FreezeReason], ...] = ()
+    refunded_freezes: int = 0
+
+
+def row_changes(before: Rows, after: Rows) -> RowChanges:
+    """What has to be written and removed for `before` to become `after`."""
+    if before == after:
+        return RowChanges()
+    old_periods = {row.key: row for row in before.periods}
+    new_periods = {row.key: row for row in after.periods}
+    old_ledger = {row.key: row for row in before.ledger}
+    new_ledger = {row.key: row for row in after.ledger}
+    return RowChanges(
+        periods=tuple(row for row in after.periods if old_periods.get(row.key) != row),
+        removed_periods=tuple(key for key in old_periods if key not in new_periods),
+        ledger=tuple(row for row in after.ledger if old_ledger.get(row.key) != row),
+        removed_ledger=tuple(key for key in old_ledger if key not in new_ledger),
+        refunded_freezes=sum(
+            -row.amount
+            for key, row in old_ledger.items()
+            if row.reason is FreezeReason.CONSUMED and key not in new_ledger
+        ),
+    )
+
+
+def run_changes(opening: Run | None, before: Rows, after: Rows) -> tuple[RunChange, ...]:
+    """The runs that differ between two continuations of the same history.
+
+    `opening` is the run that was alive where the two stretches begin. Runs are the same when they begin with
+    the same period, or else when they end with the same one. A break ends a run and leaves its length.
+    """
+    old, new = _runs(opening, before.periods), _runs(opening, after.periods)
+    pairs = [(start, start) for start in sorted(old.keys() & new.keys())]
+    ends = {new[start].last: start for start in new.keys() - old.keys()}
+    pairs += [
+        (start, ends[old[start].last]) for start in sorted(old.keys() - new.keys()) if old[start].last in ends
+    ]
+    matched = [(old.pop(start), new.pop(other)) for start, other in pairs]
+    changes = [RunChange(one.length, other.length) for one, other in matched if one.length != other.length]
+    changes += [RunChange(old[start].length, 0) for start in sorted(old)]
+    changes += [RunChange(0, new[start].length) for start in sorted(new)]
+    return tuple(changes)
+
+
+@dataclass(slots=True)
+class _Extent:
+    length: int
+    last: date
+    """Start of the last period that qualified."""
+
+
+def _runs(opening: Run | None, periods: Iterable[Period]) -> dict[date, _Extent]:
+    """The runs by their start dates."""
+    runs: dict[date, _Extent] = {}
+    run = None
+    if opening:
+        run = runs[opening.start_date] = _Extent(opening.length, opening.start_date)
+    for row in periods:
+        if row.status is PeriodStatus.BROKEN:
+            run = None
+        elif row.status is PeriodStatus.QUALIFIED:
+            if run is None:
+                run = runs[row.start_date] = _Extent(0, row.start_date)
+            run.length += 1
+            run.last = row.start_date
+    return runs

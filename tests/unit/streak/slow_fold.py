@@ -1,0 +1,192 @@
+"""The rules of streaks once more, as slowly and obviously as possible: one local date after another.
+
+Shares no code with the service: it is what the fold is held against.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class SlowRules:
+    """A streak's definition, in plain values."""
+
+    frequency: str
+    thresholds: dict[str, int]
+    all_metrics: bool = False
+    days_off: frozenset[int] = frozenset()
+    initial: int = 0
+    earn: int = 0
+    every: int = 0
+    maximum: int = 0
+    week_start: int = 0
+
+
+@dataclass(frozen=True, order=True)
+class SlowFact:
+    """An event, ordered by when it happened and then by its id."""
+
+    time: datetime
+    entry: int
+    metric: str = field(compare=False)
+    value: int = field(compare=False)
+    zone: str = field(compare=False)
+
+    @property
+    def day(self) -> date:
+        return self.time.astimezone(ZoneInfo(self.zone)).date()
+
+
+@dataclass
+class SlowResult:
+    periods: list[tuple[date, date, str, int, datetime]] = field(default_factory=list)
+    ledger: list[tuple[date, str, int]] = field(default_factory=list)
+    length: int = 0
+    longest: int = 0
+    balance: int = 0
+    runs: list[int] = field(default_factory=list)
+
+
+def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> SlowResult:
+    result = SlowResult()
+    facts = sorted(fact for fact in facts if fact.metric in rules.thresholds)
+    if not facts:
+        return result
+    by_period: dict[date, list[SlowFact]] = defaultdict(list)
+    for fact in facts:
+        by_period[start_of(rules, fact.day)].append(fact)
+    qualify_times = {start: qualify_time(rules, group) for start, group in by_period.items()}
+    qualified = sorted(start for start, time in qualify_times.items() if time is not None)
+    skipped = travelled(rules, qualified, by_period)
+    origin = facts[0].day
+    latest = max(fact.day for fact in facts)
+    today = latest
+    while midnight(today + DAY, facts[-1].zone) <= now:
+        today += DAY
+
+    alive = False
+    day = start_of(rules, min(fact.day for fact in facts))
+    while day <= today:
+        grant(rules, result, origin, day)
+        start, end = start_of(rules, day), end_of(rules, day)
+        if day == start and start in qualified:
+            result.length += 1
+            alive = True
+            time = qualify_times[start]
+            assert time is not None
+            result.periods.append((start, end, "QUALIFIED", result.length, time))
+            if result.length == 1:
+                result.runs.append(0)
+            result.runs[-1] += 1
+        if day == end and end < start_of(rules, today) and start not in qualified and alive:
+            status = missed(rules, result, start, start in skipped)
+            if status == "FROZEN":
+                result.balance -= 1
+                result.ledger.append((end, "CONSUMED", -1))
+            if status == "BROKEN":
+                alive = False
+                result.length = 0
+            zone = max(fact for fact in facts if start_of(rules, fact.day) <= start).zone
+            result.periods.append((start, end, status, result.length, midnight(end + DAY, zone)))
+        day += DAY
+    result.longest = max(result.runs, default=0)
+    return result
+
+
+def missed(rules: SlowRules, result: SlowResult, day: date, is_skipped: bool) -> str:
+    if rules.frequency == "DAILY" and day.weekday() in rules.days_off:
+        return "DAY_OFF"
+    if is_skipped:
+        return "SKIPPED"
+    return "FROZEN" if result.balance > 0 else "BROKEN"
+
+
+def grant(rules: SlowRules, result: SlowResult, origin: date, day: date) -> None:
+    passed = (day - origin).days
+    amount, reason = 0, ""
+    if passed == 0:
+        amount, reason = rules.initial, "INITIAL"
+    elif passed > 0 and rules.every and passed % rules.every == 0:
+        amount, reason = rules.earn, "ACCUMULATION"
+    amount = min(amount, rules.maximum - result.balance)
+    if amount > 0:
+        result.balance += amount
+        result.ledger.append((day, reason, amount))
+
+
+def qualify_time(rules: SlowRules, group: list[SlowFact]) -> datetime | None:
+    """The time of the fact from which on the sums stayed at the thresholds."""
+    time = None
+    for count in range(1, len(group) + 1):
+        sums = {
+            metric: sum(fact.value for fact in group[:count] if fact.metric == metric)
+            for metric in rules.thresholds
+        }
+        reached = [sums[metric] >= wanted for metric, wanted in rules.thresholds.items()]
+        if not (all(reached) if rules.all_metrics else any(reached)):
+            time = None
+        elif time is None:
+            time = group[count - 1].time
+    return time
+
+
+def travelled(rules: SlowRules, qualified: list[date], by_period: dict[date, list[SlowFact]]) -> set[date]:
+    """The starts of the periods that travel alone made the user miss."""
+    skipped = set()
+    for first, second in pairwise(qualified):
+        leaving, arriving = max(by_period[first]), min(by_period[second])
+        if leaving.zone == arriving.zone:
+            continue
+        between = periods_between(rules, first, second)
+        counts = [len(between)]
+        for name in (leaving.zone, arriving.zone):
+            zone = ZoneInfo(name)
+            left, arrived = leaving.time.astimezone(zone).date(), arriving.time.astimezone(zone).date()
+            counts.append(len(periods_between(rules, start_of(rules, left), start_of(rules, arrived))))
+        forgiven = len(between) - min(counts)
+        skipped |= set(between[len(between) - forgiven :])
+    return skipped
+
+
+def periods_between(rules: SlowRules, first: date, second: date) -> list[date]:
+    starts = []
+    day = end_of(rules, first) + DAY
+    while day < second:
+        starts.append(day)
+        day = end_of(rules, day) + DAY
+    return starts
+
+
+def start_of(rules: SlowRules, day: date) -> date:
+    if rules.frequency == "WEEKLY":
+        while day.weekday() != rules.week_start:
+            day -= DAY
+    if rules.frequency == "MONTHLY":
+        while day.day != 1:
+            day -= DAY
+    return day
+
+
+def end_of(rules: SlowRules, day: date) -> date:
+    start = start_of(rules, day)
+    while start_of(rules, day + DAY) == start:
+        day += DAY
+    return day
+
+
+@cache
+def midnight(day: date, zone: str) -> datetime:
+    """The first instant, to the minute, at which the wall shows this date or a later one."""
+    instant = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=16)
+    while instant.astimezone(ZoneInfo(zone)).date() < day:
+        instant += timedelta(minutes=15)
+    while (instant - timedelta(minutes=1)).astimezone(ZoneInfo(zone)).date() >= day:
+        instant -= timedelta(minutes=1)
+    return instant

@@ -1,0 +1,107 @@
+"""Strategies: definitions, histories and arrivals, with zones, clock changes and travel among them."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from services.streak.domain import (
+    Fact,
+    FreezeSettings,
+    Frequency,
+    MetricMode,
+    MetricThreshold,
+    StreakDefinition,
+    fact,
+)
+from tests.unit.streak.slow_fold import SlowFact, SlowRules
+
+# Clocks change in most of them in the span below; Apia leaves out a whole day, St. John's changed at 00:01.
+ZONES = (
+    "UTC",
+    "Asia/Tokyo",
+    "America/Los_Angeles",
+    "America/St_Johns",
+    "America/Sao_Paulo",
+    "Europe/Berlin",
+    "Pacific/Apia",
+    "Pacific/Honolulu",
+    "Pacific/Kiritimati",
+)
+BEGINNING = datetime(2011, 10, 8, tzinfo=UTC)
+METRICS = ("commits", "lines")
+SPAN_DAYS = {Frequency.DAILY: 24, Frequency.WEEKLY: 84, Frequency.MONTHLY: 300}
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> StreakDefinition:
+    """Any definition that the service accepts, with thresholds and freezes small enough to matter."""
+    frequency = draw(st.sampled_from(Frequency))
+    metrics = draw(st.sampled_from([("commits",), METRICS]))
+    initial = draw(st.integers(0, 2))
+    earn, every = draw(st.sampled_from([(0, 0), (1, 3), (2, 5), (1, 30)]))
+    maximum = draw(st.integers(max(initial, 1), 3)) if initial or earn else 0
+    daily = frequency is Frequency.DAILY
+    return StreakDefinition(
+        key="focus",
+        frequency=frequency,
+        metrics=tuple(MetricThreshold(metric, draw(st.integers(1, 3))) for metric in metrics),
+        mode=draw(st.sampled_from(MetricMode)),
+        days_off=draw(st.frozensets(st.integers(0, 6), max_size=3)) if daily else frozenset(),
+        freezes=FreezeSettings(initial, earn, every, maximum),
+        week_start=draw(st.integers(0, 6)) if frequency is Frequency.WEEKLY else 0,
+    )
+
+
+@st.composite
+def histories(draw: st.DrawFn, frequency: Frequency) -> list[Fact]:
+    """Up to 30 facts, some of them below zero, mostly in one zone; entry ids are drawn apart from times."""
+    count = draw(st.integers(1, 30))
+    entries = draw(st.permutations(range(1, count + 1)))
+    home = draw(st.sampled_from(ZONES))
+    found = []
+    for entry in entries:
+        minutes = draw(st.integers(0, SPAN_DAYS[frequency] * 24 * 6)) * 10
+        found.append(
+            fact(
+                UUID(int=entry),
+                draw(st.sampled_from((*METRICS, "other"))),
+                draw(st.sampled_from((1, 1, 1, 2, 3, -1, -2))),
+                BEGINNING + timedelta(minutes=minutes),
+                draw(st.sampled_from((home, home, home, *ZONES))),
+            )
+        )
+    return found
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[StreakDefinition, list[Fact], datetime]:
+    """A definition, a history in any order of arrival, and an instant after it."""
+    definition = draw(definitions())
+    history = draw(histories(definition.frequency))
+    last = max(one.occur_time for one in history)
+    later = draw(st.integers(0, SPAN_DAYS[definition.frequency] * 24)) * 60 - 5
+    return definition, history, last + timedelta(minutes=later)
+
+
+def slow_rules(definition: StreakDefinition) -> SlowRules:
+    """The same definition in plain values."""
+    return SlowRules(
+        frequency=definition.frequency.name,
+        thresholds={wanted.metric: wanted.threshold_micros for wanted in definition.metrics},
+        all_metrics=definition.mode is MetricMode.ALL,
+        days_off=definition.days_off,
+        initial=definition.freezes.initial_count,
+        earn=definition.freezes.earn_count,
+        every=definition.freezes.earn_every_days,
+        maximum=definition.freezes.max_count,
+        week_start=definition.week_start,
+    )
+
+
+def slow_facts(history: list[Fact]) -> list[SlowFact]:
+    """The same facts in plain values."""
+    return [
+        SlowFact(one.occur_time, one.entry_id.int, one.metric, one.value_micros, one.time_zone)
+        for one in history
+    ]
