@@ -1,0 +1,142 @@
+"""What a leaderboard is: what it ranks, in which order, in which runs and segments (RULES 6)."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from services.leaderboard.domain.runs import PERPETUAL, Schedule
+
+WHOLE: Final = ""
+"""The segment that is the whole board."""
+
+
+class SourceKind(Enum):
+    """What a board can rank by."""
+
+    METRIC = "metric"
+    """The values of a metric."""
+    BALANCE = "balance"
+    """The balance in a points system: boards with one run."""
+    POINTS = "points"
+    """The changes in a points system: boards with one run after the other."""
+    STREAK = "streak"
+    """The present length of a streak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a board ranks by: the kind, and the key of the metric, points system or streak."""
+
+    kind: SourceKind
+    key: str
+
+
+class ScoreRule(Enum):
+    """How facts make a score (RULES 6.3)."""
+
+    SUM = "sum"
+    """The sum of the metric's values."""
+    BEST = "best"
+    """The best single value of the metric."""
+    LAST = "last"
+    """The metric's value of the newest event."""
+    NET = "net"
+    """The net change of the points."""
+    NEWEST = "newest"
+    """The newest absolute value: a balance, or the length of a streak."""
+
+
+class Order(Enum):
+    """Which end of the scores is first."""
+
+    DESC = "desc"
+    ASC = "asc"
+
+
+class RankMode(Enum):
+    """How ties are numbered (RULES 6.4)."""
+
+    ORDINAL = "ordinal"
+    COMPETITION = "competition"
+    DENSE = "dense"
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A leaderboard. `participant_limit` 0 means no limit."""
+
+    key: str
+    source: Source
+    rule: ScoreRule = ScoreRule.SUM
+    order: Order = Order.DESC
+    rank_mode: RankMode = RankMode.ORDINAL
+    schedule: Schedule = PERPETUAL
+    breakdown: tuple[str, ...] = ()
+    participant_limit: int = 0
+    active: bool = True
+
+    @property
+    def keeps_facts(self) -> bool:
+        """Whether what points and streaks say has to be kept entry by entry.
+
+        A net change and a length within a run are derived again when an entry is undone. A balance or length
+        without runs is not: the correction that follows carries it. A metric's facts are kept always.
+        """
+        match self.source.kind:
+            case SourceKind.METRIC | SourceKind.BALANCE:
+                return False
+            case SourceKind.POINTS | SourceKind.STREAK:
+                return self.schedule.unit is not None
+
+
+@dataclass(frozen=True)
+class Boards:
+    """Every board, as of one version of the configuration."""
+
+    by_key: Mapping[str, Board]
+    _by_source: Mapping[Source, tuple[Board, ...]] = field(repr=False)
+
+    @classmethod
+    def of(cls, boards: Iterable[Board]) -> "Boards":
+        """The catalogue of these boards."""
+        by_key = {board.key: board for board in sorted(boards, key=lambda board: board.key)}
+        by_source: defaultdict[Source, list[Board]] = defaultdict(list)
+        for board in by_key.values():
+            if board.active:
+                by_source[board.source].append(board)
+        return cls(by_key, {source: tuple(ranked) for source, ranked in by_source.items()})
+
+    def ranking(self, source: Source) -> tuple[Board, ...]:
+        """The active boards that rank by this source, by key."""
+        return self._by_source.get(source, ())
+
+    def keep_facts_of(self, source: Source) -> bool:
+        """Whether any board needs what this source says entry by entry."""
+        return any(board.keeps_facts for board in self.ranking(source))
+
+
+def segment_of(board: Board, attributes: Mapping[str, str]) -> str:
+    """The segment of a user with these attributes; `WHOLE` where one of the breakdown attributes is
+    missing.
+    """
+    if not board.breakdown or any(name not in attributes for name in board.breakdown):
+        return WHOLE
+    return segment_text({name: attributes[name] for name in board.breakdown})
+
+
+def segment_text(values: Mapping[str, str]) -> str:
+    """The one way in which a segment is written, so that equal segments are equal texts."""
+    if not values:
+        return WHOLE
+    return json.dumps(dict(values), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def segment_values(segment: str) -> dict[str, str]:
+    """The attribute values of a segment; none for the whole board."""
+    if segment == WHOLE:
+        return {}
+    values: dict[str, str] = json.loads(segment)
+    return values

@@ -1,0 +1,103 @@
+"""The order of a segment's members, and how they are numbered (RULES 6.4, 6.6).
+
+A member's place is decided by one text, its *position*: score, time of reaching it and user id in a fixed
+width, so that the byte order of positions is the order of ranks. Scores stay exact over all 64 bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from services.leaderboard.domain.boards import Board, Order, RankMode
+from services.leaderboard.domain.scores import Score
+
+SCORE_WIDTH: Final = 16
+"""Hexadecimal digits of a position that stand for the score: two members tie where these are equal."""
+
+_TIME_WIDTH: Final = 16
+_PREFIX_WIDTH: Final = SCORE_WIDTH + _TIME_WIDTH
+_SCORE_BASE: Final = 2**63
+_TIME_BASE: Final = 2**62
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a segment."""
+
+    user_id: str
+    amount: int
+    reach_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a position stands: `ordinal` counts members, `rank` counts as the board's mode does; both from
+    1.
+    """
+
+    ordinal: int
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What a move did: the place before and after (None: not a member), and the segment as it then was."""
+
+    before: Place | None
+    after: Place | None
+    member_count: int
+    last_ranked: Member | None
+    """With a participant limit: the member on the last ranked place, where it is taken."""
+
+
+def position_of(order: Order, user_id: str, score: Score) -> str | None:
+    """The text by which a member is ordered; None for who is not a member."""
+    if score.amount is None or score.reach_time is None:
+        return None
+    micros = (score.reach_time - _EPOCH) // _MICROSECOND
+    return f"{order_score(order, score.amount) + _SCORE_BASE:016x}{micros + _TIME_BASE:016x}{user_id}"
+
+
+def member_of(order: Order, position: str) -> Member:
+    """The member whose position this is."""
+    ordered = int(position[:SCORE_WIDTH], 16) - _SCORE_BASE
+    micros = int(position[SCORE_WIDTH:_PREFIX_WIDTH], 16) - _TIME_BASE
+    return Member(position[_PREFIX_WIDTH:], order_score(order, ordered), _EPOCH + micros * _MICROSECOND)
+
+
+def order_score(order: Order, amount: int) -> int:
+    """The score turned so that the smallest is first; applied twice, it is the score again."""
+    return -amount if order is Order.DESC else amount
+
+
+def shown_rank(board: Board, place: Place | None) -> int:
+    """The rank as told; 0 for who is not ranked: no member, or beyond the participant limit.
+
+    The limit counts members, not ranks: of several that tie on the last rank, those are in who got there
+    first.
+    """
+    if place is None or (board.participant_limit and place.ordinal > board.participant_limit):
+        return 0
+    return place.rank
+
+
+def ranked_count(board: Board, member_count: int) -> int:
+    """How many of the members are ranked."""
+    return min(member_count, board.participant_limit) if board.participant_limit else member_count
+
+
+def numbered(mode: RankMode, members: Sequence[Member], first: Place | None) -> list[tuple[int, Member]]:
+    """Successive members with their ranks; `first` is the place of the first of them."""
+    result: list[tuple[int, Member]] = []
+    if first is None:
+        return result
+    rank = first.rank
+    for index, member in enumerate(members):
+        ordinal = first.ordinal + index
+        if index and (mode is RankMode.ORDINAL or member.amount != members[index - 1].amount):
+            rank = rank + 1 if mode is RankMode.DENSE else ordinal
+        result.append((rank, member))
+    return result

@@ -1,0 +1,104 @@
+"""RULES 6.1 and 6.2: the runs of a board."""
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.leaderboard.domain.runs import (
+    PERPETUAL,
+    Run,
+    RunState,
+    RunUnit,
+    Schedule,
+    finalize_time,
+    run_of,
+)
+
+dates = st.dates(date(1970, 1, 5), date(2199, 12, 31))
+schedules = st.builds(
+    Schedule,
+    start=st.dates(date(1970, 1, 5), date(2030, 12, 31)),
+    unit=st.sampled_from(RunUnit),
+    every=st.integers(1, 366),
+)
+ONE_HOUR = timedelta(hours=1)
+
+
+def test_a_perpetual_board_has_one_run_for_every_date() -> None:
+    assert (
+        run_of(PERPETUAL, date(1999, 1, 1)) == run_of(PERPETUAL, date(2099, 1, 1)) == Run(date.min, date.max)
+    )
+
+
+def test_a_perpetual_board_with_dates_counts_nothing_outside_them() -> None:
+    schedule = Schedule(start=date(2026, 1, 1), end=date(2026, 1, 31))
+    assert run_of(schedule, date(2025, 12, 31)) is None
+    assert run_of(schedule, date(2026, 1, 31)) == Run(date(2026, 1, 1), date(2026, 1, 31))
+    assert run_of(schedule, date(2026, 2, 1)) is None
+
+
+def test_weeks_start_on_monday_when_no_start_is_given() -> None:
+    run = run_of(Schedule(unit=RunUnit.WEEK), date(2026, 3, 4))
+    assert run == Run(date(2026, 3, 2), date(2026, 3, 8))
+
+
+def test_weeks_start_on_the_weekday_of_the_start_date() -> None:
+    run = run_of(Schedule(start=date(2026, 1, 3), unit=RunUnit.WEEK, every=2), date(2026, 1, 20))
+    assert run == Run(date(2026, 1, 17), date(2026, 1, 30))
+
+
+def test_there_is_no_run_before_the_start_date() -> None:
+    assert run_of(Schedule(start=date(2026, 1, 3), unit=RunUnit.DAY), date(2026, 1, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("day", "run"),
+    [
+        (date(2026, 1, 31), Run(date(2026, 1, 31), date(2026, 2, 27))),
+        (date(2026, 2, 28), Run(date(2026, 2, 28), date(2026, 3, 30))),
+        (date(2026, 3, 31), Run(date(2026, 3, 31), date(2026, 4, 29))),
+        (date(2028, 2, 29), Run(date(2028, 2, 29), date(2028, 3, 30))),
+    ],
+)
+def test_months_from_the_31st_start_on_the_last_day_of_shorter_months(day: date, run: Run) -> None:
+    assert run_of(Schedule(start=date(2026, 1, 31), unit=RunUnit.MONTH), day) == run
+
+
+def test_years_from_a_leap_day_start_on_28_february_in_common_years() -> None:
+    schedule = Schedule(start=date(2024, 2, 29), unit=RunUnit.YEAR)
+    assert run_of(schedule, date(2025, 3, 1)) == Run(date(2025, 2, 28), date(2026, 2, 27))
+
+
+@given(schedules, dates)
+def test_every_date_from_the_start_on_is_in_exactly_one_run(schedule: Schedule, day: date) -> None:
+    run = run_of(schedule, day)
+    if schedule.start is None or day < schedule.start:
+        assert run is None
+        return
+    assert run is not None
+    assert run.start <= day <= run.end
+    assert run_of(schedule, run.start) == run_of(schedule, run.end) == run
+    following = run_of(schedule, run.end + timedelta(days=1))
+    assert following is not None
+    assert following.start == run.end + timedelta(days=1)
+
+
+def test_a_run_is_finalised_when_its_last_date_has_ended_in_the_last_zone_and_the_grace_is_over() -> None:
+    last_moment = datetime(2026, 3, 9, tzinfo=ZoneInfo("Etc/GMT+12"))
+    finalised = finalize_time(Run(date(2026, 3, 2), date(2026, 3, 8)), ONE_HOUR)
+    assert finalised == last_moment + ONE_HOUR
+
+
+def test_a_run_without_end_is_never_finalised() -> None:
+    assert finalize_time(Run(date.min, date.max), ONE_HOUR) is None
+
+
+def test_a_run_is_closed_from_its_finalisation_on_whether_or_not_maintenance_came_by() -> None:
+    due = datetime(2026, 3, 9, 13, tzinfo=UTC)
+    state = RunState("weekly", Run(date(2026, 3, 2), date(2026, 3, 8)), due)
+    assert not state.is_closed(due - timedelta(microseconds=1))
+    assert state.is_closed(due)
+    assert RunState("weekly", state.run, due, finalized=True).is_closed(due - ONE_HOUR)
