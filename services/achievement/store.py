@@ -58,8 +58,8 @@ LOAD_WHOLE: Final = """
            (SELECT version FROM configuration_version) AS configuration_version
 """
 
-# One statement is one transaction: the entries, their effects and the check that nobody was faster stand or fall
-# together. Rows go in by key, so that two writers never wait for each other in a circle.
+# One statement is one transaction: the entries, their effects and the check that nobody was faster stand or
+# fall together. Rows go in by key, so that two writers never wait for each other in a circle.
 SAVE: Final = """
     WITH guard AS (
         INSERT INTO users (user_id, version, entry_count)
@@ -79,7 +79,8 @@ SAVE: Final = """
                     counted, grounds)
     ), told AS (
         INSERT INTO sources (user_id, key, kind, version, current, highest)
-        SELECT * FROM unnest($14::text[], $15::text[], $16::smallint[], $17::bigint[], $18::bigint[], $19::bigint[])
+        SELECT * FROM unnest($14::text[], $15::text[], $16::smallint[], $17::bigint[], $18::bigint[],
+                             $19::bigint[])
             ON CONFLICT (user_id, key, kind) DO UPDATE
                SET version = EXCLUDED.version, current = EXCLUDED.current, highest = EXCLUDED.highest
              WHERE sources.version < EXCLUDED.version
@@ -91,10 +92,12 @@ SAVE: Final = """
                    negative_count = EXCLUDED.negative_count
     ), facts AS (
         INSERT INTO completion_facts (user_id, achievement, completion_id, kind, entry_id, fact_time)
-        SELECT * FROM unnest($25::text[], $26::text[], $27::uuid[], $28::smallint[], $29::uuid[], $30::timestamptz[])
+        SELECT * FROM unnest($25::text[], $26::text[], $27::uuid[], $28::smallint[], $29::uuid[],
+                             $30::timestamptz[])
     ), earned AS (
         INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target)
-        SELECT * FROM unnest($31::text[], $32::text[], $33::uuid[], $34::uuid[], $35::timestamptz[], $36::bigint[])
+        SELECT * FROM unnest($31::text[], $32::text[], $33::uuid[], $34::uuid[], $35::timestamptz[],
+                             $36::bigint[])
             ON CONFLICT (user_id, achievement) DO UPDATE
                SET completion_id = EXCLUDED.completion_id, entry_id = EXCLUDED.entry_id,
                    complete_time = EXCLUDED.complete_time, target = EXCLUDED.target
@@ -106,6 +109,7 @@ SAVE: Final = """
     SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::text[]))
 """
 
+CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
 LOCK_USER: Final = """
     SELECT user_id, version, entry_count FROM users WHERE user_id = $1 FOR UPDATE
 """
@@ -206,7 +210,7 @@ class Store:
     async def save(
         self, entries: Sequence[LogEntry], before: Mapping[str, Standing], after: Mapping[str, Standing]
     ) -> None:
-        """Store decided entries and what they changed. Raises a conflict when a user's state moved meanwhile."""
+        """Store decided entries and what they changed. Raises a conflict when a user's state moved."""
         users = sorted(after)
         pairs = [(before[user], after[user]) for user in users]
         await self._pool.execute(
@@ -219,6 +223,11 @@ class Store:
             *_columns(6, [row for old, new in pairs for row in _earned_rows(old, new)]),
             *_columns(2, [row for old, new in pairs for row in _lost_rows(old, new)]),
         )
+
+    async def configuration_version(self, connection: Connection) -> int:
+        """The version of the definitions."""
+        version: int = await connection.fetchval(CONFIGURATION_VERSION)
+        return version
 
     async def lock_fact(self, connection: Connection, entry_id: UUID) -> tuple[Standing, Fact]:
         """An applied entry's fact, and of its user's state what undoing it can touch; the user is locked."""
@@ -322,7 +331,8 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.apply_time,
         fact.position,
         fact.value_micros,
-        ",".join(fact.counted) or None,  # a key has no comma; arrays of arrays must be rectangular, so text it is
+        ",".join(fact.counted)
+        or None,  # a key has no comma; arrays of arrays must be rectangular, so text it is
         ",".join(fact.grounds) or None,
     )
 

@@ -2,10 +2,10 @@
 
 What a user's standing consists of:
 
-* *Sources*: how far each metric and each streak has come, as last told by who keeps them. Each carries a version;
-  an older one never replaces a newer one, so it does not matter in which order entries arrive (RULES 7.2).
-* *Accumulators*: sums of an achievement's own, for metric achievements that count only the events which match
-  their filters.
+* *Sources*: how far each metric and each streak has come, as last told by who keeps them. Each carries a
+  version; an older one never replaces a newer one, so the order of arrival does not matter (RULES 7.2).
+* *Accumulators*: sums of an achievement's own, for metric achievements that count only the events which
+  match their filters.
 * *Completions*: the live ones, at most one per achievement.
 
 Values of metrics are integers in micro-units; the target of a streak achievement is a number of periods.

@@ -35,7 +35,9 @@ def _decide_call(achievement: Achievement | None, standing: Standing, entry: Ent
     refusal = _refusal(achievement, entry)
     if achievement is None or refusal is not None:
         return _applied(standing, entry, refusal=refusal)
-    return _applied(standing, entry, _completions(standing, (achievement,), entry), grounds=(achievement.key,))
+    return _applied(
+        standing, entry, _completions(standing, (achievement,), entry), grounds=(achievement.key,)
+    )
 
 
 def _refusal(achievement: Achievement | None, entry: Entry) -> Refusal | None:
@@ -109,15 +111,16 @@ def _reached(
 ) -> int:
     """How far the user had come with this entry.
 
-    An entry that arrives late knows less than the newest source, and so earns no more than it would have earned in
-    time; where an earlier event was undone meanwhile it knows too much, and the newest source decides.
+    An entry that arrives late knows less than the newest source, and so earns no more than it would have
+    earned in time; where an earlier event was undone meanwhile it knows too much, and the newest source
+    decides.
     """
     highest = standing.highest(achievement)
     if achievement.event_filters:
         is_counted = achievement.key in counted or command.entry.kind is EntryKind.CORRECTION
         return highest if is_counted else 0
     source = achievement.trigger.source
-    return min(highest, told[source].highest) if source in told else 0
+    return min(highest, told[source].highest) if source is not None and source in told else 0
 
 
 def _completions(standing: Standing, earned: Iterable[Achievement], entry: Entry) -> tuple[Change, ...]:

@@ -37,7 +37,9 @@ class SourceKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MetricTrigger:
-    """Earned when the metric's total reaches the threshold; with event filters, the sum of the matching events."""
+    """Earned when the metric's total reaches the threshold; with event filters, when the sum of the matching
+    events does.
+    """
 
     metric: str
     threshold_micros: int
@@ -102,8 +104,8 @@ class Achievement:
 
 
 class Catalogue:
-    """All definitions, indexed by what can touch them, so that an entry's cost does not grow with the catalogue
-    (RULES 4.4).
+    """All definitions, indexed by what can touch them, so that an entry's cost does not grow with the
+    catalogue (RULES 4.4).
     """
 
     def __init__(self, achievements: Iterable[Achievement]) -> None:
@@ -123,5 +125,5 @@ class Catalogue:
         return self._by_key.values()
 
     def following(self, sources: Iterable[SourceKey]) -> Sequence[Achievement]:
-        """The achievements whose trigger these metrics and streaks can touch, lowest target first for each."""
+        """The achievements whose trigger these sources can touch, lowest target first for each."""
         return [found for source in sources for found in self._by_source.get(source, ())]

@@ -20,7 +20,7 @@ class Remaining:
     """What the user's other live facts say, where it is needed to undo one."""
 
     values: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    """Per achievement, the values it counted, in order of application; for sums with negative events in them."""
+    """Per achievement whose sum holds negative events: the values it counted, in order of application."""
     grounds: frozenset[str] = frozenset()
     """The achievements that another live entry would have completed."""
 
@@ -30,8 +30,8 @@ def revert(
 ) -> tuple[Standing, tuple[Change, ...]]:
     """The standing without this entry, and the revocations.
 
-    A completion that follows a metric's total or a streak stays until the correction that comes next says how far
-    the user has come without the entry; the fact itself does not know.
+    A completion that follows a metric's total or a streak stays until the correction that comes next says how
+    far the user has come without the entry; the fact itself does not know.
     """
     accumulators = {
         key: _without(standing.accumulators.get(key, Accumulator()), fact, remaining.values.get(key, ()))

@@ -69,8 +69,8 @@ class Standing:
         return source.highest if source else 0
 
     def still_holds(self, achievement: Achievement, live: Completion) -> bool:
-        """Whether the condition of a completion holds: by the target of its day, or by today's where that became
-        easier, so that a changed definition takes nothing away.
+        """Whether the condition of a completion holds: by the target of its day, or by today's where that
+        became easier, so that a changed definition takes nothing away.
         """
         if isinstance(achievement.trigger, ApiTrigger):
             return True
@@ -122,7 +122,7 @@ class Fact:
     counted: tuple[str, ...] = ()
     """The achievements to whose accumulators the value was added."""
     grounds: tuple[str, ...] = ()
-    """The achievements, earned by call or by some users only, that the entry would have completed by itself."""
+    """The achievements, earned by call or only by some users, that it would have completed by itself."""
 
 
 class Refusal(Enum):

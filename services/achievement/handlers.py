@@ -1,0 +1,182 @@
+"""What the service does for each call: load, decide, store."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from laurel.achievement.v1 import achievement_pb2
+from laurel.common.v1 import configuration_pb2
+
+from services.achievement import convert
+from services.achievement.domain import (
+    Catalogue,
+    Change,
+    ChangeKind,
+    Command,
+    Decision,
+    Progress,
+    decide,
+    list_progress,
+    revert,
+    sources_of,
+)
+from services.achievement.store import IN_USE, Loaded, LogEntry, Store
+from shared import faults
+from shared.errors import Violations
+from shared.participant import ReversalWork, Work, apply_batch, revert_batch
+from shared.postgres import definitions as stored
+from shared.postgres import maintenance
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.request_log import Known, State
+
+BEFORE_STORE: Final = faults.declare(
+    "achievement.apply.before_store", "a batch is decided, nothing of it is stored"
+)
+AFTER_STORE: Final = faults.declare(
+    "achievement.apply.after_store", "a batch is stored, the caller has no answer yet"
+)
+BEFORE_COMMIT: Final = faults.declare(
+    "achievement.revert.before_commit", "an entry is undone, not yet committed"
+)
+AFTER_COMMIT: Final = faults.declare(
+    "achievement.revert.after_commit", "entries are undone, the caller has no answer yet"
+)
+
+DEFINITIONS: Final = stored.DefinitionKind(
+    name="achievement",
+    message_type=achievement_pb2.Achievement,
+    validate=convert.check_achievement,
+    normalise=convert.normalised,
+    immutable_fields=(),
+    domain=convert.DOMAIN,
+    not_found="ACHIEVEMENT_NOT_FOUND",
+    exists="ACHIEVEMENT_EXISTS",
+    in_use="ACHIEVEMENT_IN_USE",
+    in_use_query=IN_USE,
+)
+
+Definitions = stored.Definitions[achievement_pb2.Achievement]
+StoredCatalogue = stored.Catalogue[achievement_pb2.Achievement, Catalogue]
+
+
+class Handlers:
+    """The use cases."""
+
+    def __init__(
+        self, pool: Pool, store: Store, catalogue: StoredCatalogue, definitions: Definitions
+    ) -> None:
+        self._pool = pool
+        self._store = store
+        self._catalogue = catalogue
+        self._definitions = definitions
+        self._configuration_version = 0
+        """As last read with a state; what a batch can touch is looked up by it."""
+
+    async def apply_events(self, work: Sequence[Work[Command]]) -> list[bytes]:
+        """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
+        return await apply_batch(self._pool, work, self._run, convert.refused_outcome)
+
+    async def revert_events(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+        """One serialized outcome for each reversal, in order."""
+        outcomes = await revert_batch(self._pool, reversals, self._undo, convert.nothing_reverted)
+        await AFTER_COMMIT.reach()
+        return outcomes
+
+    async def run_maintenance(self, hold_seconds: int | None) -> None:
+        """Nothing about achievements is driven by time; only the hold of an import is kept."""
+        if hold_seconds is not None:
+            async with self._pool.acquire() as connection:
+                await maintenance.hold(connection, hold_seconds)
+
+    async def list_user_achievements(self, user_id: str, *, completed_only: bool) -> list[Progress]:
+        """What the user sees of the achievements; for a user without events, all that can be earned."""
+        loaded = await self._store.load_whole(user_id)
+        catalogue = await self._catalogue.at(loaded.configuration_version)
+        return list_progress(catalogue, loaded.standings[user_id], completed_only=completed_only)
+
+    async def update_achievement(
+        self, achievement: achievement_pb2.Achievement, mask: FieldMask, request_id: str
+    ) -> achievement_pb2.Achievement:
+        """Change a definition. Raises as `Definitions.update` does, also for another kind of trigger."""
+        catalogue = await self._catalogue.latest()
+        violations = Violations()
+        convert.check_trigger_kind(
+            catalogue.get(achievement.key), achievement, "achievement", violations, mask
+        )
+        violations.raise_if_any()
+        return await self._definitions.update(achievement, mask, request_id)
+
+    async def apply_configuration(
+        self, achievements: Sequence[achievement_pb2.Achievement], *, validate_only: bool
+    ) -> Sequence[configuration_pb2.ConfigurationChange]:
+        """Make these definitions so, all or none. Raises as `Definitions.apply` does."""
+        catalogue = await self._catalogue.latest()
+        violations = Violations()
+        for index, one in enumerate(achievements):
+            convert.check_trigger_kind(catalogue.get(one.key), one, f"achievements[{index}]", violations)
+        violations.raise_if_any()
+        return await self._definitions.apply(achievements, validate_only=validate_only, path="achievements")
+
+    async def _run(self, fresh: Sequence[Work[Command]]) -> list[bytes]:
+        """Load, decide and store entries that were never seen: two round trips."""
+        catalogue, loaded = await self._load(fresh)
+        standings = dict(loaded.standings)
+        entries = []
+        for work in fresh:
+            decision = decide(catalogue, standings[work.user_id], work.command)
+            standings[work.user_id] = decision.standing
+            entries.append(_log_entry(work, decision, catalogue))
+        await BEFORE_STORE.reach()
+        await self._store.save(entries, loaded.standings, standings)
+        await AFTER_STORE.reach()
+        return [entry.outcome for entry in entries]
+
+    async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Catalogue, Loaded]:
+        """The definitions, and of the users' state what the entries can touch by those definitions.
+
+        The version of the definitions comes with the state; when it turns out newer than expected, the new
+        definitions may touch something else, and the state is read again.
+        """
+        users = {work.user_id for work in fresh}
+        sources = {source for work in fresh for source in sources_of(work.command)}
+        called = {work.command.achievement for work in fresh if work.command.achievement}
+        while True:
+            expected = self._configuration_version
+            catalogue = await self._catalogue.at(expected)
+            touched = called.union(one.key for one in catalogue.following(sources))
+            loaded = await self._store.load(users, sources, touched)
+            if loaded.configuration_version == expected:
+                return catalogue, loaded
+            self._configuration_version = loaded.configuration_version
+
+    async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
+        """Undo one applied entry in the transaction of its reversal."""
+        version = await self._store.configuration_version(connection)
+        catalogue = await self._catalogue.at(version)
+        standing, fact = await self._store.lock_fact(connection, reversal.entry_id)
+        remaining = await self._store.remaining(connection, standing, fact)
+        derived, changes = revert(catalogue, standing, fact, remaining)
+        await self._store.save_reverted(connection, derived, fact, changes, reversal.now)
+        await BEFORE_COMMIT.reach()
+        return convert.reverted_outcome(fact, changes, catalogue)
+
+
+def _log_entry(work: Work[Command], decision: Decision, catalogue: Catalogue) -> LogEntry:
+    entry = work.command.entry
+    if decision.refusal is None:
+        state = State.APPLIED
+        outcome = convert.applied_outcome(entry.entry_id, decision.changes, catalogue)
+    else:
+        state = State.REJECTED
+        error = convert.refusal_error(decision.refusal, entry, work.command.achievement)
+        outcome = convert.refused_outcome(entry.entry_id, error)
+    times = [_fact_time(change, work.command) for change in decision.changes]
+    return LogEntry(
+        work.user_id, work.digest, state, outcome, entry.now, decision.fact, decision.changes, times
+    )
+
+
+def _fact_time(change: Change, command: Command) -> datetime:
+    """A completion counts from when its entry occurred, a revocation from when it was decided."""
+    return command.entry.occur_time if change.kind is ChangeKind.COMPLETED else command.entry.now

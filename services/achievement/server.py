@@ -1,0 +1,56 @@
+"""The composition root: everything that makes up the process."""
+
+from pathlib import Path
+from typing import Final
+
+from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2, achievement_service_pb2_grpc
+
+from services.achievement import convert
+from services.achievement.config import Settings
+from services.achievement.handlers import DEFINITIONS, Handlers
+from services.achievement.servicer import AchievementServicer
+from services.achievement.store import Store
+from shared import telemetry
+from shared.clock import SystemClock
+from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.errors import translate
+from shared.postgres.migrations import schema_is_current
+from shared.postgres.pool import create_pool
+from shared.rpc import server
+from shared.rpc.server import Application, Servicer
+
+NAME: Final = "achievement"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def build(settings: Settings) -> Application:
+    """The process, put together; nothing is connected yet."""
+    pool = await create_pool(
+        settings.postgres_dsn.get_secret_value(),
+        application_name=settings.instance,
+        size=settings.postgres_pool_size,
+        statement_timeout_ms=settings.statement_timeout_ms,
+    )
+    definitions = Definitions(DEFINITIONS, pool, SystemClock())
+    catalogue = Catalogue(pool, achievement_pb2.Achievement, convert.catalogue_from_messages)
+    handlers = Handlers(pool, Store(pool), catalogue, definitions)
+    service = achievement_service_pb2.DESCRIPTOR.services_by_name["AchievementService"]
+    return Application(
+        name=NAME,
+        servicers=[
+            Servicer(
+                achievement_service_pb2_grpc.add_AchievementServiceServicer_to_server,
+                AchievementServicer(handlers, definitions),
+                service.full_name,
+            )
+        ],
+        checks={"schema": schema_is_current(pool, MIGRATIONS)},
+        close=[pool.close],
+        translators=[translate],
+        telemetry=telemetry.setup(NAME, settings),
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal ends the process."""
+    await server.serve(await build(settings), settings)

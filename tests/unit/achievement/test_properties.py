@@ -1,0 +1,111 @@
+"""Effects commute and undo exactly, for any history (RULES 2.5, 7.2, 7.3)."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.achievement.domain import Command
+from tests.unit.achievement.builders import (
+    MERGED,
+    UNIT,
+    Player,
+    achievement,
+    correction,
+    event,
+    for_pros,
+    player,
+)
+
+VALUES = st.integers(-20, 20).filter(bool)
+POSITIVE = st.integers(1, 20)
+
+
+@dataclass(frozen=True)
+class Happening:
+    value: int
+    merged: bool
+    pro: bool
+
+
+def happenings(values: st.SearchStrategy[int]) -> st.SearchStrategy[list[Happening]]:
+    return st.lists(st.builds(Happening, values, st.booleans(), st.booleans()), min_size=1, max_size=12)
+
+
+def someone() -> Player:
+    return player(
+        *(achievement(f"total-{threshold}", threshold) for threshold in (1, 10, 25, 60)),
+        *(achievement(f"merged-{threshold}", threshold, event_filters=[MERGED]) for threshold in (5, 30)),
+        for_pros(achievement("pro", 20)),
+    )
+
+
+def recorded(history: list[Happening]) -> list[Command]:
+    """The events with the totals that the ledger gives them, in the order in which it took them in."""
+    total, peak, commands = 0, 0, []
+    for version, one in enumerate(history, start=1):
+        total += one.value
+        peak = max(peak, total)
+        commands.append(
+            event(
+                version,
+                one.value,
+                total=total,
+                peak=peak,
+                attributes={"state": "merged"} if one.merged else {},
+                user={"plan": "pro" if one.pro else "free"},
+            )
+        )
+    return commands
+
+
+@given(happenings(POSITIVE), st.randoms(use_true_random=False))
+def test_any_order_of_arrival_gives_the_same_completions(history: list[Happening], random: object) -> None:
+    commands = recorded(history)
+    in_order, shuffled = someone(), someone()
+    in_order.apply(*commands)
+    random.shuffle(commands)  # type: ignore[attr-defined]
+    shuffled.apply(*commands)
+    assert shuffled.held == in_order.held
+    assert shuffled.standing.sources == in_order.standing.sources
+    assert shuffled.standing.accumulators == in_order.standing.accumulators
+
+
+@given(happenings(VALUES))
+def test_what_is_held_is_what_the_highest_totals_say(history: list[Happening]) -> None:
+    alice = someone()
+    alice.apply(*recorded(history))
+    total = merged = peak = merged_peak = pro_peak = 0
+    for one in history:
+        total += one.value
+        merged += one.value if one.merged else 0
+        peak, merged_peak = max(peak, total), max(merged_peak, merged)
+        pro_peak = peak if one.pro else pro_peak
+    expected = {f"total-{threshold}" for threshold in (1, 10, 25, 60) if peak >= threshold}
+    expected |= {f"merged-{threshold}" for threshold in (5, 30) if merged_peak >= threshold}
+    expected |= {"pro"} if pro_peak >= 20 else set()
+    assert alice.held == expected
+
+
+@given(happenings(VALUES), st.data())
+def test_undoing_an_event_and_correcting_the_total_is_as_if_it_had_never_been(
+    history: list[Happening], data: st.DataObject
+) -> None:
+    """For eligibility that does not change; the correction has the newest total, as the ledger gives it."""
+    history = [Happening(one.value, one.merged, True) for one in history]
+    index = data.draw(st.integers(0, len(history) - 1))
+    commands = recorded(history)
+    alice, never = someone(), someone()
+    alice.apply(*commands)
+    alice.revert(commands[index])
+    rest = recorded(history[:index] + history[index + 1 :])
+    total, peak = 0, 0
+    if rest:
+        never.apply(*rest)
+        metric = rest[-1].entry.metric
+        assert metric is not None
+        total, peak = metric.total_after_micros // UNIT, metric.peak_micros // UNIT
+    alice.apply(correction(len(history) + 1, total=total, peak=peak, user={"plan": "pro"}))
+    assert alice.held == never.held
+    for key, accumulator in never.standing.accumulators.items():
+        assert alice.standing.accumulators[key] == accumulator
