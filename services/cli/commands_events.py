@@ -1,21 +1,17 @@
 """ingest, import, event, events, void, complete: what goes through the saga."""
 
-import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from services.cli import importing, render
 from services.cli.connect import Connections
 from services.cli.errors import UnavailableError
 from services.cli.options import Instant, Pair, json_option, limit_option, pairs
+from services.cli.progress import progress_bar
 from services.cli.views_event import show_audit, show_audits, show_completion, show_reply, show_void
 
 
@@ -71,7 +67,7 @@ def import_(connections: Connections, file: Path) -> None:
     failure: what is there already is not imported twice. The exit code is 1 if lines were refused.
     """
     errors = render.console(stderr=True)
-    with _progress_bar(errors, file.stat().st_size) as on_progress:
+    with progress_bar(errors, file.stat().st_size) as on_progress:
         try:
             summary = importing.import_file(
                 connections.orchestrator,
@@ -80,8 +76,7 @@ def import_(connections: Connections, file: Path) -> None:
                 on_refusal=lambda each: errors.print(refusal_text(file, each), soft_wrap=True),
             )
         except importing.ImportEndedEarly as error:
-            again = "the server ended the import early; run the same command again, nothing is imported twice"
-            raise UnavailableError(again) from error
+            raise UnavailableError(str(error)) from error
     render.line(summary_text(summary))
     if summary.refused_count:
         raise SystemExit(1)
@@ -102,20 +97,6 @@ def summary_text(summary: importing.ImportSummary) -> str:
     )
     unchanged = summary.replayed_count and not summary.imported_count
     return counts + (" Nothing changed." if unchanged else "")
-
-
-@contextmanager
-def _progress_bar(console: Console, size: int) -> Iterator["importing.OnProgress"]:
-    columns = (
-        TextColumn("importing"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[events]} events"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("importing", total=size, events="0")
-        yield lambda each: bar.update(task, completed=each.position, events=render.number(each.event_count))
 
 
 @click.command()

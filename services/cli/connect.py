@@ -103,7 +103,7 @@ def find_targets(chosen: Mapping[str, str]) -> dict[str, str]:
     """The address of each service: the chosen one, else LAUREL_<SERVICE>_TARGET, else that of the local
     stack, else the default port.
     """
-    local = _local_stack()
+    local = _local_stack() if set(SERVICES) - set(chosen) else {}
     return {
         service: chosen.get(service)
         or os.environ.get(f"LAUREL_{service.upper()}_TARGET")

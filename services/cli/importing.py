@@ -87,6 +87,9 @@ class Batch:
 class ImportEndedEarly(Exception):
     """The server closed the stream before it had answered every batch."""
 
+    def __init__(self) -> None:
+        super().__init__("the server ended the import early; run it again: nothing is imported twice")
+
 
 def import_file(
     orchestrator: OrchestratorServiceStub,

@@ -1,0 +1,213 @@
+"""The stations of the demo, in order: short headings, a line of explanation, then what the system says."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+from laurel.leaderboard.v1 import leaderboard_service_pb2
+from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
+from laurel.points.v1 import points_service_pb2
+from laurel.streak.v1 import streak_pb2, streak_service_pb2
+
+from deploy.demo.checks import Check, equal, run_checks
+from deploy.demo.expected import COMMITS, Expected, read_expected
+from deploy.local.databases import SERVICES
+from deploy.local.stack import Stack
+from services.cli import render
+from services.cli.commands_admin import apply_file, show_changes
+from services.cli.commands_events import refusal_text, summary_text
+from services.cli.commands_stack import megabytes, resident_bytes
+from services.cli.configuration import read_configuration
+from services.cli.connect import Connections
+from services.cli.importing import ImportSummary, import_file
+from services.cli.progress import progress_bar
+from services.cli.views_board import show_members
+from services.cli.views_event import show_reply
+from services.cli.views_streak import show_longest
+from services.cli.views_user import read_user_page, show_levels, show_user_page
+
+HERE = Path(__file__).parent
+CONFIGURATION = HERE / "laurel.yaml"
+ACTIVITY = HERE / "activity.ndjson.gz"
+TIMEOUT_SECONDS = 60.0
+MEMORY_LIMIT_BYTES = 600_000_000
+TOP = 5
+
+
+class Tour:
+    """One walk through a stack. `is_good` tells at the end whether every check held."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._parts: list[tuple[str, float]] = []
+        self._checks: list[Check] = []
+        self._configuration = read_configuration(CONFIGURATION.read_bytes()).request
+
+    @property
+    def is_good(self) -> bool:
+        return all(each.holds for each in self._checks)
+
+    def walk(self) -> None:
+        """Every station. Raises `grpc.RpcError`, `LaunchError` or `CommandError`."""
+        with self._part("Start", "PostgreSQL, Valkey and five services, in a fresh directory on free ports."):
+            self._stack.up()
+        chosen = {name: ",".join(self._stack.addresses(name)) for name in SERVICES}
+        connections = Connections(chosen, TIMEOUT_SECONDS)
+        try:
+            self._walk(connections)
+        finally:
+            connections.close()
+
+    def _walk(self, connections: Connections) -> None:
+        with self._part(
+            "Configure", f"{CONFIGURATION.name}: what is counted, earned and ranked; all or nothing."
+        ):
+            show_changes(apply_file(connections, CONFIGURATION).changes, dry_run=False)
+        with self._part(
+            "Sum up the file", "In the plainest way, without the system: the measure for the checks."
+        ):
+            expected = read_expected(ACTIVITY)
+            render.line(f"{render.number(expected.event_count)} events of {len(expected.users)} users.")
+        self._import_twice(connections, expected)
+        with self._part(
+            "Boards", "Ranks by commits: of all time, of one week from its archive, and by region."
+        ):
+            self._boards(connections, expected)
+        with self._part(
+            "Longest streaks", "Days in a row with a commit, in the author's own zone; freezes help."
+        ):
+            longest = streak_service_pb2.ListLongestStreaksRequest(streak="daily-commits")
+            show_longest(
+                connections.all_pages(connections.streak.ListLongestStreaks, longest, "streaks", 10).streaks
+            )
+        with self._part("Levels", "How many users have come how far in experience points."):
+            levels = points_service_pb2.GetLevelDistributionRequest(points_system="xp")
+            show_levels(connections.points.GetLevelDistribution(levels, timeout=TIMEOUT_SECONDS).levels)
+        with self._part("Checks", "Read back through the services, compared with the sums of the file."):
+            for check in run_checks(connections, expected, self._configuration.achievements):
+                self._check(check)
+        self._live(connections, expected)
+        with self._part("Memory", "Resident, of each service after all this."):
+            self._memory()
+        render.line("")
+        render.heading("How long each part took")
+        render.table(["part", ">seconds"], [[name, f"{seconds:,.1f}"] for name, seconds in self._parts])
+
+    def _import_twice(self, connections: Connections, expected: Expected) -> None:
+        with self._part("Import", f"{ACTIVITY.name}: fifteen years through the saga, in one stream."):
+            first = self._import(connections)
+        with self._part(
+            "Import again", "The same file: every event is recognised by its key, and nothing changes."
+        ):
+            second = self._import(connections)
+        count = expected.event_count
+        self._check(
+            equal(
+                "The first import took every event of the file",
+                (first.imported_count, first.replayed_count, first.refused_count),
+                (count, 0, 0),
+            )
+        )
+        self._check(
+            equal(
+                "The second import changed nothing",
+                (second.imported_count, second.replayed_count, second.refused_count),
+                (0, count, 0),
+            )
+        )
+
+    def _import(self, connections: Connections) -> ImportSummary:
+        output = render.console()
+        with progress_bar(output, ACTIVITY.stat().st_size) as on_progress:
+            summary = import_file(
+                connections.orchestrator,
+                ACTIVITY,
+                on_progress=on_progress,
+                on_refusal=lambda each: output.print(refusal_text(ACTIVITY, each), soft_wrap=True),
+            )
+        render.line(summary_text(summary))
+        return summary
+
+    def _boards(self, connections: Connections, expected: Expected) -> None:
+        week = expected.busiest_week()
+        selectors = [
+            leaderboard_service_pb2.SegmentSelector(leaderboard="commits"),
+            leaderboard_service_pb2.SegmentSelector(
+                leaderboard="weekly-commits",
+                run_date=streak_pb2.LocalDate(year=week.year, month=week.month, day=week.day),
+            ),
+        ]
+        selectors += [
+            leaderboard_service_pb2.SegmentSelector(leaderboard="commits", segment={"region": region})
+            for region in sorted(set(expected.regions.values()))
+        ]
+        for selector in selectors:
+            request = leaderboard_service_pb2.ListRankedMembersRequest(selector=selector)
+            method = connections.leaderboard.ListRankedMembers
+            show_members(connections.all_pages(method, request, "members", TOP), selector)
+
+    def _live(self, connections: Connections, expected: Expected) -> None:
+        thresholds = [
+            Decimal(each.metric.threshold)
+            for each in self._configuration.achievements
+            if each.metric.metric == COMMITS and not each.metric.event_filters
+        ]
+        user = expected.one_short_of(thresholds)
+        with self._part("Today", "The clock moves from the end of the file to now: what is over is closed."):
+            request = orchestrator_service_pb2.RunMaintenanceRequest(now=render.timestamp(datetime.now(UTC)))
+            done = connections.orchestrator.RunMaintenance(request, timeout=TIMEOUT_SECONDS)
+            render.line(
+                f"{done.closed_streak_count} streaks closed, {done.finalized_run_count} runs archived."
+            )
+        with self._part("One user", "Everything that the five services know of somebody."):
+            show_user_page(read_user_page(connections, user), completed_only=True)
+        with self._part(
+            "A new event", "One commit, now; the reply has all that it changed, committed everywhere."
+        ):
+            event = event_pb2.IngestEventRequest(
+                user=metric_pb2.User(user_id=user),
+                metric=COMMITS,
+                value=1,
+                idempotency_key="a-new-commit",
+                attributes={"area": "docs"},
+            )
+            started = time.monotonic()
+            reply = connections.orchestrator.IngestEvent(event, timeout=TIMEOUT_SECONDS)
+            render.line(f"Answered after {1000 * (time.monotonic() - started):.0f} ms.")
+            show_reply(reply)
+        self._check(
+            equal(
+                "The new event added one commit", reply.total_after, float(expected.scores(COMMITS)[user] + 1)
+            )
+        )
+
+    def _memory(self) -> None:
+        memory = {
+            each.name: resident_bytes(each.pid)
+            for each in self._stack.status()
+            if each.pid is not None and each.name not in ("postgres", "valkey")
+        }
+        total = sum(memory.values())
+        rows: render.Rows = [[name, megabytes(count)] for name, count in memory.items()]
+        render.table(["service", ">memory"], [*rows, ["together", megabytes(total)]])
+        over = [megabytes(total)] if total >= MEMORY_LIMIT_BYTES else []
+        self._check(Check(f"The five services together stay under {megabytes(MEMORY_LIMIT_BYTES)}", over))
+
+    def _check(self, check: Check) -> None:
+        self._checks.append(check)
+        if check.holds:
+            render.line(f"  ok      {check.statement}.", style="green")
+        else:
+            render.line(f"  FAILED  {check.statement}: {check.shown_mismatches}", style="bold red")
+
+    @contextmanager
+    def _part(self, name: str, explanation: str) -> Iterator[None]:
+        render.line("")
+        render.heading(name)
+        render.line(explanation)
+        started = time.monotonic()
+        yield
+        self._parts.append((name, time.monotonic() - started))

@@ -1,0 +1,172 @@
+"""What the command prints, and with which exit code it ends, where no service is needed."""
+
+import json
+from pathlib import Path
+
+import grpc
+import pytest
+from click.testing import CliRunner
+from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.orchestrator.v1 import event_pb2
+from laurel.points.v1 import points_pb2
+from laurel.streak.v1 import streak_pb2
+
+from services.cli import render
+from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE, command_error, describe
+from services.cli.main import cli
+from services.cli.views_event import show_reply
+from shared.errors import FieldViolation, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+
+NOBODY_LISTENS = "127.0.0.1:1"
+REPLY = event_pb2.IngestEventResponse(
+    event_id="0198",
+    metric="commits",
+    total_before=999.0,
+    total_after=1000.5,
+    streaks=[
+        event_pb2.StreakResult(
+            state=streak_pb2.StreakState(streak="daily", length=7, longest=9), extended=True
+        )
+    ],
+    points=[
+        event_pb2.PointsResult(
+            points_system="xp",
+            added=60,
+            total=12_345,
+            new_level="legend",
+            awards=[points_pb2.Award(trigger="commit", amount=10)],
+        )
+    ],
+    leaderboards=[
+        leaderboard_pb2.Standing(leaderboard="all", segment={"region": "asia"}, score=1000.5, rank=1)
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ingest", "--user", "u", "--metric", "m"],
+        ["ingest", "--user", "u", "--metric", "m", "--value", "many"],
+        ["ingest", "--user", "u", "--metric", "m", "--value", "1", "--at", "yesterday"],
+        ["ingest", "--user", "u", "--metric", "m", "--value", "1", "--attr", "area"],
+        ["ingest", "--user", "u", "--metric", "m", "--value", "1", "--attr", "a=1", "--attr", "a=2"],
+        ["import", "/does/not/exist"],
+        ["apply"],
+        ["streak"],
+        ["streak", "u", "--longest", "k"],
+        ["streak", "u", "--periods"],
+        ["streak", "u", "--streak", "k", "--periods", "--freezes"],
+        ["points"],
+        ["points", "u", "--levels", "xp"],
+        ["leaderboard", "k", "--run", "2024-13-01"],
+        ["leaderboard", "k", "--around", "u", "--runs"],
+        ["leaderboard", "k", "--limit", "0"],
+        ["sagas", "list", "--state", "lost"],
+        ["void", "id"],
+        ["--target", "moon=127.0.0.1:1", "user", "u"],
+        ["--target", "nowhere", "user", "u"],
+        ["--timeout", "0", "user", "u"],
+        ["no-such-command"],
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(cli, arguments).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["user", "u"], ["sagas", "list"], ["ingest", "--user", "u", "--metric", "m", "--value", "1"]],
+)
+def test_a_service_that_is_away_ends_with_3_and_a_hint(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, ["--target", NOBODY_LISTENS, *arguments])
+    assert result.exit_code == EXIT_UNAVAILABLE
+    assert "laurel up" in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_import_without_a_server_ends_with_3(tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_text('{"metric": "a"}\n' * 5000)
+    result = CliRunner().invoke(cli, ["--target", NOBODY_LISTENS, "import", str(path)])
+    assert result.exit_code == EXIT_UNAVAILABLE
+
+
+def test_a_wrong_configuration_is_not_even_sent(tmp_path: Path) -> None:
+    path = tmp_path / "laurel.yaml"
+    path.write_text("metrics:\n  - {key: a, aggregation: summ}\n  - {kee: b}\n")
+    result = CliRunner().invoke(cli, ["--target", NOBODY_LISTENS, "apply", "-f", str(path)])
+    assert result.exit_code == EXIT_REFUSED
+    assert result.stderr.splitlines() == [
+        f"{path}:2:27  metrics[0].aggregation  unknown value 'summ'; did you mean sum?",
+        f"{path}:3:6  metrics[1].kee  unknown field 'kee'; did you mean key?",
+        "2 mistakes; nothing was applied.",
+    ]
+
+
+def test_a_refusal_shows_its_reason_and_each_field() -> None:
+    error = InvalidArgument(
+        "2 fields",
+        reason="INVALID_FIELDS",
+        domain="orchestrator.laurel",
+        violations=(FieldViolation("user.time_zone", "unknown"), FieldViolation("value", "is \x1b[31m zero")),
+    )
+    shown = command_error(error)
+    assert shown.exit_code == EXIT_REFUSED
+    assert shown.message.splitlines() == [
+        "refused: INVALID_ARGUMENT, INVALID_FIELDS (orchestrator.laurel): 2 fields",
+        "  user.time_zone: unknown",
+        "  value: is \\x1b[31m zero",
+    ]
+
+
+def test_only_a_definite_answer_is_a_refusal() -> None:
+    assert command_error(NotFound("no", reason="METRIC_NOT_FOUND")).exit_code == EXIT_REFUSED
+    assert command_error(Unavailable("away", reason="EVENT_PENDING")).exit_code == EXIT_UNAVAILABLE
+    assert command_error(ResourceExhausted("full", reason="OVERLOADED")).exit_code == EXIT_UNAVAILABLE
+
+
+def test_the_facts_of_a_refusal_are_shown() -> None:
+    error = NotFound("no metric", reason="METRIC_NOT_FOUND", metadata={"metric": "m"})
+    assert error.code is grpc.StatusCode.NOT_FOUND
+    assert describe(error) == "refused: NOT_FOUND, METRIC_NOT_FOUND: no metric [metric=m]"
+
+
+def test_a_reply_reads_as_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    show_reply(REPLY)
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    for wanted in ("999 -> 1,000.5", "extended it", "+60", "12,345", "legend", "commit +10", "region=asia"):
+        assert wanted in output
+
+
+def test_json_is_one_document_with_fields_at_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    render.print_json(REPLY)
+    document = json.loads(capsys.readouterr().out)
+    assert document["idempotentReplayed"] is False
+    assert document["streaks"][0]["state"]["length"] == 7
+    assert document["points"][0]["total"] == "12345"
+
+
+def test_what_a_user_is_called_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    render.table(["name"], [["\x1b[2J[red]x[/red]\r\u202e"]])
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    assert "\\x1b[2J[red]x[/red]\\r\\u202e" in output
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1234567, "1,234,567"), (1000.0, "1,000"), (0.1, "0.1"), (-2.5, "-2.5"), (1e-6, "0.000001")],
+)
+def test_numbers_have_separators_and_no_needless_zeros(value: float, text: str) -> None:
+    assert render.number(value) == text
+
+
+def test_a_run_is_shown_by_its_dates() -> None:
+    date = streak_pb2.LocalDate
+    week = leaderboard_pb2.Run(
+        start_date=date(year=2024, month=1, day=1), end_date=date(year=2024, month=1, day=7), finalized=True
+    )
+    assert render.run(leaderboard_pb2.Run()) == "all time"
+    assert render.run(week) == "2024-01-01 to 2024-01-07, final"
