@@ -105,8 +105,8 @@ class LiveAward:
     @property
     def live_amount(self) -> int:
         """What is left of `amount`: what a limit had cut goes first."""
-        base = self.live_base_amount
-        return min(self.award.amount, base) if base >= 0 else max(self.award.amount, base)
+        limit = min if self.award.base_amount >= 0 else max
+        return limit(self.award.amount, self.live_base_amount)
 
 
 NO_STANDING: Final = Standing()

@@ -108,11 +108,11 @@ def uncount_metric(
     value_micros = fact.value_micros
     for key in _metric_keys(state, fact):
         before = state.triggers[key]
-        negative_count = before.negative_count - (value_micros < 0)
+        negative_count = max(0, before.negative_count - (value_micros < 0))
         if negative_count:
             accumulated, high = _fold(remaining[key])
         else:
-            accumulated = high = _bounded(before.accumulated_micros - value_micros)
+            accumulated = high = max(0, _bounded(before.accumulated_micros - value_micros))
         times = high // before.every_micros - before.high_micros // before.every_micros
         times = max(times, -before.granted_count)  # fewer are left where X has changed meanwhile
         if catalogue.trigger(key) is None:
