@@ -1,0 +1,271 @@
+"""The door: arriving entries wait while a group is under way, then travel together (DESIGN 2).
+
+No wait is ever added: a lone event travels alone and at once. A full queue refuses at once.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from laurel.orchestrator.v1 import metric_pb2
+
+from services.orchestrator import convert, replies
+from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.domain import Metric
+from services.orchestrator.participants import Participants
+from services.orchestrator.recording import Incoming, Loaded, Recorded, record, unique_value
+from services.orchestrator.runner import Answer, Runner, StillRunning, Ticket, new_ticket, unobserved
+from services.orchestrator.saga import State
+from services.orchestrator.store.ledger import Feed, Known, LedgerStore
+from shared import faults
+from shared.entries import EntryKind
+from shared.errors import AlreadyExists, LaurelError, ResourceExhausted, Unavailable
+from shared.postgres.definitions import Catalogue
+from shared.postgres.errors import is_conflict, translate
+
+_LOGGER: Final = logging.getLogger(__name__)
+_RECORD_ATTEMPTS: Final = 50
+"""Each failed attempt means that another replica recorded something for one of the users: work was done."""
+
+BEFORE_RECORD: Final = faults.declare(
+    "orchestrator.record.before_commit", "a group is decided, nothing is stored"
+)
+AFTER_RECORD: Final = faults.declare(
+    "orchestrator.record.after_commit", "a group is recorded, nobody has been called"
+)
+
+Metrics = dict[str, Metric]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    incoming: Incoming
+    answer: "asyncio.Future[Answer]"
+
+
+class Door:
+    """Takes entries in, groups them, records them and hands them to the runner."""
+
+    def __init__(
+        self,
+        ledger: LedgerStore,
+        runner: Runner,
+        participants: Participants,
+        catalogue: Catalogue[metric_pb2.Metric, Metrics],
+        settings: OrchestratorSettings,
+    ) -> None:
+        self._ledger = ledger
+        self._runner = runner
+        self._participants = participants
+        self._catalogue = catalogue
+        self._settings = settings
+        self._queue: deque[_Waiting] = deque()
+        self._arrival = asyncio.Event()
+
+    @property
+    def queued(self) -> int:
+        """How many entries wait."""
+        return len(self._queue)
+
+    def submit(self, incoming: Incoming) -> "asyncio.Future[Answer]":
+        """The coming answer to an entry: `Answer`, a `LaurelError`, or `StillRunning`.
+
+        Raises `ResourceExhausted` when too many wait and `Unavailable` when a participant is known to be away.
+        """
+        if len(self._queue) >= self._settings.max_queued_events:
+            raise ResourceExhausted(
+                f"{self._settings.max_queued_events} events are waiting already",
+                reason="OVERLOADED",
+                retry_after_seconds=0.2,
+            )
+        away = self._participants.away()
+        if away is not None:
+            raise Unavailable(
+                f"the {away.name.lower()} service is away; nothing was recorded",
+                reason="DEPENDENCY_UNAVAILABLE",
+                metadata={"service": away.name.lower()},
+                retry_after_seconds=self._settings.breaker_seconds,
+            )
+        answer = unobserved()
+        self._queue.append(_Waiting(incoming, answer))
+        self._arrival.set()
+        return answer
+
+    async def run(self) -> None:
+        """Takes group after group, for ever; as many side by side as may be in flight."""
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(self._settings.max_groups_in_flight):
+                workers.create_task(self._work())
+
+    async def record_changes(self, changes: Sequence[Incoming], feed: Feed) -> list[Ticket]:
+        """Records entries that follow from a change feed, together with the step of its cursor.
+
+        Raises asyncpg.SerializationError when another replica followed the feed meanwhile.
+        """
+        recorded = await self._decide_and_store(changes, feed)
+        return [_ticket(item) for item in recorded if not isinstance(item, LaurelError)]
+
+    async def _work(self) -> None:
+        while True:
+            await self._arrival.wait()
+            group = [
+                self._queue.popleft() for _ in range(min(len(self._queue), self._settings.max_group_size))
+            ]
+            if not self._queue:
+                self._arrival.clear()
+            if group:
+                await self._admit(group)
+
+    async def _admit(self, group: Sequence[_Waiting]) -> None:
+        """Takes one group through. Whatever happens, everybody who waits gets an answer."""
+        try:
+            tickets = await self._record(_distinct(group))
+            if tickets:
+                await self._runner.forward(tickets)
+        except Exception as failure:
+            error = translate(failure) if not isinstance(failure, LaurelError) else failure
+            if error is None:
+                _LOGGER.exception("a group could not be recorded", extra={"events": len(group)})
+                error = Unavailable("the events could not be recorded", reason="DEPENDENCY_UNAVAILABLE")
+            for waiting in group:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+
+    async def _record(self, group: Sequence[_Waiting]) -> list[Ticket]:
+        """Records a group; answers those that need no saga, and connects the others with their tickets."""
+        for _ in range(_RECORD_ATTEMPTS):
+            try:
+                recorded = await self._decide_and_store([waiting.incoming for waiting in group])
+            except asyncpg.UniqueViolationError:
+                group = await self._answer_known(group)
+                if not group:
+                    return []
+                continue
+            except asyncpg.PostgresError as error:
+                if not is_conflict(error):
+                    raise
+                continue
+            return self._start(group, recorded)
+        raise Unavailable("too many replicas record events of these users", reason="CONTENTION")
+
+    async def _decide_and_store(
+        self, group: Sequence[Incoming], feed: Feed | None = None
+    ) -> "list[tuple[Recorded, bytes] | LaurelError]":
+        snapshot = await self._ledger.load(group)
+        metrics = await self._catalogue.at(snapshot.configuration)
+        values = [
+            (item.patch.user_id, item.event.metric, value)
+            for item in group
+            if item.event is not None and (value := unique_value(item.event, metrics.get(item.event.metric)))
+        ]
+        loaded = Loaded(snapshot.loaded.users, snapshot.loaded.totals, await self._ledger.seen_values(values))
+        zone = self._settings.default_time_zone
+        outcome = record(group, loaded, metrics, zone)
+        entries: list[tuple[Recorded, bytes] | LaurelError] = [
+            item
+            if isinstance(item, LaurelError)
+            else (item, convert.entry_message(item, zone).SerializeToString())
+            for item in outcome.entries
+        ]
+        recorded = [item for item in entries if not isinstance(item, LaurelError)]
+        if recorded:
+            await BEFORE_RECORD.reach()
+            await self._ledger.store(recorded, outcome, snapshot, self._settings.instance, feed)
+            await AFTER_RECORD.reach()
+        return entries
+
+    def _start(
+        self, group: Sequence[_Waiting], recorded: "Sequence[tuple[Recorded, bytes] | LaurelError]"
+    ) -> list[Ticket]:
+        tickets = []
+        for waiting, item in zip(group, recorded, strict=True):
+            if isinstance(item, LaurelError):
+                _fail(waiting, item)
+                continue
+            ticket = _ticket(item)
+            _follow(ticket.answer, waiting, replayed=False)
+            tickets.append(ticket)
+        return tickets
+
+    async def _answer_known(self, group: Sequence[_Waiting]) -> list[_Waiting]:
+        """Answers those whose entry has been recorded before (RULES 2.4); returns the others."""
+        known = await self._ledger.known([waiting.incoming.entry_id for waiting in group])
+        fresh = []
+        for waiting in group:
+            entry = known.get(waiting.incoming.entry_id)
+            if entry is None:
+                fresh.append(waiting)
+            elif entry.digest != waiting.incoming.digest:
+                _fail(waiting, _reused(waiting.incoming))
+            else:
+                self._replay(waiting, entry)
+        return fresh
+
+    def _replay(self, waiting: _Waiting, entry: Known) -> None:
+        coming = self._runner.answer_of(waiting.incoming.entry_id)
+        if entry.state is State.REJECTED and entry.rejection is not None:
+            _fail(waiting, replies.rejection_from_bytes(entry.rejection))
+        elif entry.reply is not None:
+            if not waiting.answer.done():
+                waiting.answer.set_result(Answer(entry.reply, replayed=True))
+        elif coming is not None:
+            _follow(coming, waiting, replayed=True)
+        elif not waiting.answer.done():
+            waiting.answer.set_exception(StillRunning(waiting.incoming.entry_id))
+
+
+def _distinct(group: Sequence[_Waiting]) -> list[_Waiting]:
+    """One of each entry. Another with the same payload gets the same answer, one with another is refused."""
+    first: dict[UUID, _Waiting] = {}
+    for waiting in group:
+        twin = first.setdefault(waiting.incoming.entry_id, waiting)
+        if twin is waiting:
+            continue
+        if twin.incoming.digest == waiting.incoming.digest:
+            _follow(twin.answer, waiting, replayed=True)
+        else:
+            _fail(waiting, _reused(waiting.incoming))
+    return list(first.values())
+
+
+def _follow(source: "asyncio.Future[Answer]", waiting: _Waiting, *, replayed: bool) -> None:
+    """Gives the answer on when it comes."""
+
+    def give(done: "asyncio.Future[Answer]") -> None:
+        if waiting.answer.done():
+            return
+        if done.cancelled():
+            waiting.answer.cancel()
+        elif (error := done.exception()) is not None:
+            waiting.answer.set_exception(error)
+        else:
+            waiting.answer.set_result(Answer(done.result().reply, replayed=replayed))
+
+    source.add_done_callback(give)
+
+
+def _fail(waiting: _Waiting, error: LaurelError) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)
+
+
+def _ticket(item: "tuple[Recorded, bytes]") -> Ticket:
+    recorded, entry = item
+    incoming = recorded.incoming
+    return new_ticket(incoming.entry_id, incoming.kind, convert.entry_from_bytes(entry), incoming.request)
+
+
+def _reused(incoming: Incoming) -> AlreadyExists:
+    event = incoming.kind is EntryKind.METRIC_EVENT
+    return AlreadyExists(
+        "the idempotency key was used before with another payload"
+        if event
+        else "the request id was used before with other content",
+        reason="IDEMPOTENCY_KEY_REUSED" if event else "REQUEST_ID_REUSED",
+        metadata={"event_id": str(incoming.entry_id)},
+    )

@@ -1,0 +1,305 @@
+"""What each call does: one decision each, on domain values and messages of the contract."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
+
+from services.orchestrator import convert, replies
+from services.orchestrator.answers import Answers
+from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.domain import TimeWindow
+from services.orchestrator.runner import Answer, Runner, StillRunning, pending
+from services.orchestrator.saga import State
+from services.orchestrator.store.reads import HIGHEST_ID, LOWEST_ID, Audit, ReadStore
+from services.orchestrator.store.sagas import SagaStore
+from shared.clock import Clock
+from shared.decimals import from_micros
+from shared.entries import EntryKind
+from shared.errors import (
+    FailedPrecondition,
+    LaurelError,
+    NotFound,
+    Unavailable,
+)
+from shared.ids import digest
+from shared.pages import read_page
+from shared.postgres.mutations import once
+from shared.postgres.pool import Pool
+from shared.rpc.convert import error_message
+
+_FAR_FUTURE: Final = datetime(9999, 1, 1, tzinfo=UTC)
+_LONG_AGO: Final = datetime(1, 1, 2, tzinfo=UTC)
+_FIRST_POLL_SECONDS: Final = 0.02
+_LONGEST_POLL_SECONDS: Final = 0.5
+
+IngestRequest = event_pb2.IngestEventRequest
+IngestResult = orchestrator_service_pb2.IngestEventResult
+
+
+class EventHandlers:
+    """Ways in for metric events and for what else changes something."""
+
+    def __init__(self, answers: Answers, settings: OrchestratorSettings, clock: Clock) -> None:
+        self._answers = answers
+        self._clock = clock
+        self._max_stream_in_flight = settings.max_stream_in_flight
+        self._window = TimeWindow(
+            timedelta(seconds=settings.max_event_age_seconds),
+            timedelta(seconds=settings.max_event_ahead_seconds),
+        )
+
+    async def ingest(self, request: IngestRequest) -> event_pb2.IngestEventResponse:
+        """One event and its reply. Raises `LaurelError`."""
+        answer = await self._answers.answer(convert.incoming_event(request, self._clock.now(), self._window))
+        reply = event_pb2.IngestEventResponse.FromString(answer.reply)
+        reply.idempotent_replayed = answer.replayed
+        return reply
+
+    async def ingest_many(self, requests: Sequence[IngestRequest]) -> list[IngestResult]:
+        """Many events; each has its own reply or error."""
+        return list(await asyncio.gather(*(self._result(request) for request in requests)))
+
+    async def stream(
+        self, requests: AsyncIterator[orchestrator_service_pb2.StreamEventsRequest]
+    ) -> AsyncIterator[orchestrator_service_pb2.StreamEventsResponse]:
+        """Events as they come, answers as they are ready. While too many are under way nothing more is read."""
+        ready: asyncio.Queue[orchestrator_service_pb2.StreamEventsResponse | None] = asyncio.Queue()
+        free = asyncio.Semaphore(self._max_stream_in_flight)
+
+        async def answer(request: orchestrator_service_pb2.StreamEventsRequest) -> None:
+            result = await self._result(request.event)
+            ready.put_nowait(
+                orchestrator_service_pb2.StreamEventsResponse(sequence=request.sequence, result=result)
+            )
+
+        async def read() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                async for request in requests:
+                    await free.acquire()
+                    tasks.create_task(answer(request))
+            ready.put_nowait(None)
+
+        async with asyncio.TaskGroup() as reading:
+            reader = reading.create_task(read())
+            try:
+                while (response := await _next(ready, reader)) is not None:
+                    yield response
+                    # Only an answer that was taken makes room: a caller that does not read holds itself up.
+                    free.release()
+            finally:
+                reader.cancel()
+
+    async def complete_achievement(
+        self, request: orchestrator_service_pb2.CompleteAchievementRequest
+    ) -> orchestrator_service_pb2.CompleteAchievementResponse:
+        """Completes an achievement by call. Raises `LaurelError`."""
+        answer = await self._answers.answer(convert.incoming_achievement_call(request, self._clock.now()))
+        reply = orchestrator_service_pb2.CompleteAchievementResponse.FromString(answer.reply)
+        reply.idempotent_replayed = answer.replayed
+        return reply
+
+    async def update_user(
+        self, request: orchestrator_service_pb2.UpdateUserRequest
+    ) -> orchestrator_service_pb2.UpdateUserResponse:
+        """Creates or changes a user. Raises `LaurelError`."""
+        answer = await self._answers.answer(convert.incoming_user_update(request, self._clock.now()))
+        reply = orchestrator_service_pb2.UpdateUserResponse.FromString(answer.reply)
+        reply.idempotent_replayed = answer.replayed
+        return reply
+
+    async def _result(self, request: IngestRequest) -> IngestResult:
+        try:
+            return IngestResult(event=await self.ingest(request))
+        except LaurelError as error:
+            return IngestResult(error=error_message(error, replies.DOMAIN))
+
+
+async def _next(
+    ready: "asyncio.Queue[orchestrator_service_pb2.StreamEventsResponse | None]", reader: "asyncio.Task[None]"
+) -> orchestrator_service_pb2.StreamEventsResponse | None:
+    """The next answer; None at the end. A reader that failed ends the stream with its failure."""
+    getting = asyncio.ensure_future(ready.get())
+    try:
+        await asyncio.wait((getting, reader), return_when=asyncio.FIRST_COMPLETED)
+        if not getting.done():
+            reader.result()
+        return await getting
+    finally:
+        getting.cancel()
+
+
+class UndoHandlers:
+    """Undoing finished events, and what an operator does with sagas that are stuck."""
+
+    def __init__(
+        self, pool: Pool, sagas: SagaStore, reads: ReadStore, runner: Runner, answers: Answers, clock: Clock
+    ) -> None:
+        self._pool = pool
+        self._sagas = sagas
+        self._reads = reads
+        self._runner = runner
+        self._answers = answers
+        self._clock = clock
+
+    async def void(self, event_id: UUID, reason: str, request_id: str) -> bytes:
+        """Undoes a finished event in every service; returns the serialized VoidEventResponse.
+
+        Waits for an event that is still running. Raises `NotFound`, or `FailedPrecondition` for one that was
+        refused or is no metric event.
+        """
+        await self._claim("void_event", event_id, reason, request_id)
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            state, reply = await self._state(event_id)
+            if reply is not None and state is State.VOIDED:
+                return reply
+            if state is State.REJECTED:
+                raise FailedPrecondition(
+                    "the event was refused; there is nothing to undo",
+                    reason="EVENT_REJECTED",
+                    metadata={"event_id": str(event_id)},
+                )
+            if state is State.PARKED:
+                raise pending(Unavailable("it waits for an operator", reason="SAGA_PARKED"))
+            coming = self._runner.answer_of(event_id)
+            if state is State.DONE and await self._sagas.decide_void(event_id, reason):
+                stored = await self._sagas.stored(event_id)
+                assert stored is not None
+                coming = self._runner.start(self._runner.resume(stored))
+            if coming is not None:
+                await _ended(coming, voiding=state in (State.DONE, State.VOIDING))
+                continue
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+
+    async def retry(self, event_id: UUID, request_id: str) -> Audit:
+        """Puts a parked saga to work again. Raises `NotFound` or `FailedPrecondition`."""
+        return await self._unpark("retry_saga", event_id, "", request_id)
+
+    async def abandon(self, event_id: UUID, reason: str, request_id: str) -> Audit:
+        """Gives a parked saga up: it ends undone where it fails next. Raises `NotFound`, `FailedPrecondition`."""
+        return await self._unpark("abandon_saga", event_id, reason, request_id)
+
+    async def _unpark(self, method: str, event_id: UUID, reason: str, request_id: str) -> Audit:
+        async def work() -> bytes:
+            await self._state(event_id)
+            if not await self._sagas.unpark(event_id, reason or None):
+                raise FailedPrecondition(
+                    "the saga is not parked", reason="SAGA_NOT_PARKED", metadata={"event_id": str(event_id)}
+                )
+            return b""
+
+        async with self._pool.acquire() as connection, connection.transaction():
+            sent = digest(str(event_id), reason)
+            await once(connection, method, request_id, sent, self._clock.now(), work)
+        audit = await self._reads.event(event_id)
+        assert audit is not None
+        return audit
+
+    async def _claim(self, method: str, event_id: UUID, reason: str, request_id: str) -> None:
+        """Remembers the request id; the reply itself is the same for all who void the same event."""
+
+        async def work() -> bytes:
+            audit = await self._reads.event(event_id)
+            if audit is None:
+                raise unknown_event(event_id)
+            if audit.kind is not EntryKind.METRIC_EVENT:
+                raise FailedPrecondition(
+                    "only metric events can be voided",
+                    reason="EVENT_NOT_VOIDABLE",
+                    metadata={"event_id": str(event_id), "kind": audit.kind.value},
+                )
+            return b""
+
+        async with self._pool.acquire() as connection, connection.transaction():
+            sent = digest(str(event_id), reason)
+            await once(connection, method, request_id, sent, self._clock.now(), work)
+
+    async def _state(self, event_id: UUID) -> tuple[State, bytes | None]:
+        state = await self._sagas.void_reply(event_id)
+        if state is None:
+            raise unknown_event(event_id)
+        return state
+
+
+async def _ended(coming: "asyncio.Future[Answer]", *, voiding: bool) -> None:
+    """Waits until a saga in hand has ended, one way or another; what it came to is read from the database."""
+    try:
+        await asyncio.shield(coming)
+    except StillRunning:
+        return
+    except LaurelError:
+        if voiding:
+            raise
+
+
+class ReadHandlers:
+    """Reads of events, users and sagas."""
+
+    def __init__(self, reads: ReadStore, settings: OrchestratorSettings) -> None:
+        self._reads = reads
+        self._zone = settings.default_time_zone
+
+    async def event(self, event_id: UUID) -> event_pb2.EntryAudit:
+        """The audit of one entry. Raises `NotFound`."""
+        audit = await self._reads.event(event_id)
+        if audit is None:
+            raise unknown_event(event_id)
+        return replies.audit_message(audit)
+
+    async def user_events(
+        self, user_id: str, page_size: int, page_token: str
+    ) -> tuple[list[event_pb2.EntryAudit], str]:
+        """A page of a user's entries, newest first."""
+        page = read_page(page_size, page_token, keyset=[datetime, UUID], query=["user_events", user_id])
+        before = page.after or (_FAR_FUTURE, HIGHEST_ID)
+        audits = await self._reads.user_events(user_id, (before[0], before[1]), page.size + 1)
+        shown = audits[: page.size]
+        token = page.next_token(shown[-1].receive_time, shown[-1].entry_id) if len(audits) > page.size else ""
+        return [replies.audit_message(audit) for audit in shown], token
+
+    async def sagas(
+        self, states: Sequence[State], user_id: str, page_size: int, page_token: str
+    ) -> tuple[list[event_pb2.EntryAudit], str]:
+        """A page of sagas, oldest first."""
+        names = [state.name for state in states]
+        page = read_page(page_size, page_token, keyset=[datetime, UUID], query=["sagas", user_id, *names])
+        after = page.after or (_LONG_AGO, LOWEST_ID)
+        audits = await self._reads.sagas(states, user_id, (after[0], after[1]), page.size + 1)
+        shown = audits[: page.size]
+        token = page.next_token(shown[-1].receive_time, shown[-1].entry_id) if len(audits) > page.size else ""
+        return [replies.audit_message(audit) for audit in shown], token
+
+    async def user(self, user_id: str) -> orchestrator_service_pb2.GetUserResponse:
+        """A user with totals. Raises `NotFound`."""
+        user = await self._reads.user(user_id)
+        if user is None:
+            raise NotFound("there is no such user", reason="USER_NOT_FOUND")
+        return orchestrator_service_pb2.GetUserResponse(
+            user=replies.stored_user(user, self._zone),
+            metrics=[
+                metric_pb2.UserMetric(
+                    metric=total.metric, total=from_micros(total.total_micros), event_count=total.event_count
+                )
+                for total in await self._reads.totals(user_id)
+            ],
+        )
+
+    async def users(self, page_size: int, page_token: str) -> tuple[list[metric_pb2.StoredUser], str]:
+        """A page of users by id."""
+        page = read_page(page_size, page_token, keyset=[str], query=["users"])
+        users = await self._reads.users(page.after[0] if page.after else "", page.size + 1)
+        shown = users[: page.size]
+        token = page.next_token(shown[-1].user_id) if len(users) > page.size else ""
+        return [replies.stored_user(user, self._zone) for user in shown], token
+
+
+def unknown_event(event_id: UUID) -> NotFound:
+    """Nothing in the ledger has this id."""
+    return NotFound(
+        "no entry of the ledger has this id", reason="EVENT_NOT_FOUND", metadata={"event_id": str(event_id)}
+    )

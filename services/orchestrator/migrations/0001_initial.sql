@@ -1,0 +1,119 @@
+-- Definitions of metrics, and what every mutation of them needs.
+CREATE TABLE definitions (
+    key         text COLLATE "C" PRIMARY KEY,
+    body        bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    update_time timestamptz NOT NULL
+);
+CREATE TABLE configuration_version (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    version   bigint NOT NULL
+);
+INSERT INTO configuration_version (version) VALUES (1);
+CREATE TABLE mutation_log (
+    method      text COLLATE "C" NOT NULL,
+    request_id  text COLLATE "C" NOT NULL,
+    digest      bytea NOT NULL,
+    response    bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    PRIMARY KEY (method, request_id)
+);
+
+-- The ledger: one row for everything that was ever tried. Only `live` changes.
+CREATE TABLE entries (
+    entry_id     uuid PRIMARY KEY,
+    kind         text COLLATE "C" NOT NULL,
+    user_id      text COLLATE "C" NOT NULL,
+    metric       text COLLATE "C",
+    value_micros bigint,
+    unique_value text COLLATE "C",
+    position     bigint,                 -- place in the order in which events were added to the total
+    occur_time   timestamptz NOT NULL,
+    receive_time timestamptz NOT NULL,
+    digest       bytea NOT NULL,         -- of the request: the same key with another payload is refused
+    request      bytea NOT NULL,         -- as received
+    entry        bytea NOT NULL,         -- as every participant is told
+    origin_id    uuid,                   -- of a correction: the entry that was undone
+    live         boolean NOT NULL        -- counts in totals and in the user
+);
+CREATE INDEX entries_by_user ON entries (user_id, receive_time, entry_id);
+CREATE INDEX entries_by_metric ON entries (metric) WHERE metric IS NOT NULL;
+
+-- One saga for each entry.
+CREATE TABLE sagas (
+    entry_id          uuid PRIMARY KEY,
+    user_id           text COLLATE "C" NOT NULL,
+    state             smallint NOT NULL,
+    instance          text COLLATE "C" NOT NULL,
+    attempt_count     integer NOT NULL DEFAULT 0,
+    create_time       timestamptz NOT NULL,
+    next_attempt_time timestamptz NOT NULL,
+    settle_time       timestamptz,
+    reply             bytea,             -- the original reply, byte for byte
+    rejection         bytea,             -- common.v1.Error
+    undo              smallint[],        -- once decided: the steps to undo
+    applied           bytea[],           -- once decided: what participants had answered, by step
+    correction        bytea,             -- once taken out: the entry that participants are told
+    parked_state      smallint,          -- while parked: the state to go on from
+    abandon_reason    text,              -- an operator gave it up: it ends undone at the next failure
+    void_reason       text,
+    void_reply        bytea,
+    last_error        text
+) WITH (fillfactor = 80);
+CREATE INDEX sagas_unfinished ON sagas (next_attempt_time, entry_id) WHERE state IN (1, 2, 5);
+CREATE INDEX sagas_parked ON sagas (create_time, entry_id) WHERE state = 7;
+
+CREATE TABLE users (
+    user_id     text COLLATE "C" PRIMARY KEY,
+    guard       bigint NOT NULL,         -- grows with every write: optimistic concurrency
+    version     bigint NOT NULL,         -- grows with every change of the user
+    entry_count bigint NOT NULL,         -- live entries; a user without any was undone
+    name        text,
+    name_time   timestamptz,
+    time_zone   text,
+    zone_time   timestamptz,
+    attributes  jsonb NOT NULL,          -- {key: [value, occur_time in microseconds]}
+    create_time timestamptz NOT NULL
+) WITH (fillfactor = 80);
+
+CREATE TABLE totals (
+    user_id      text COLLATE "C" NOT NULL,
+    metric       text COLLATE "C" NOT NULL,
+    total_micros bigint NOT NULL,
+    peak_micros  bigint NOT NULL,
+    gross_micros bigint NOT NULL,
+    event_count  bigint NOT NULL,
+    version      bigint NOT NULL,
+    newest_time  timestamptz,
+    newest_id    uuid,
+    PRIMARY KEY (user_id, metric)
+) WITH (fillfactor = 80);
+
+-- The distinct values of UNIQUE metrics.
+CREATE TABLE unique_values (
+    user_id text COLLATE "C" NOT NULL,
+    metric  text COLLATE "C" NOT NULL,
+    value   text COLLATE "C" NOT NULL,
+    PRIMARY KEY (user_id, metric, value)
+);
+
+-- Which replicas live: the sagas of a replica whose lease has run out are taken over.
+CREATE TABLE instances (
+    instance    text COLLATE "C" PRIMARY KEY,
+    start_time  timestamptz NOT NULL,
+    lease_until timestamptz NOT NULL
+);
+
+-- How far each service's change feed has been followed.
+CREATE TABLE feed_cursors (
+    feed     text COLLATE "C" PRIMARY KEY,
+    sequence bigint NOT NULL
+);
+INSERT INTO feed_cursors (feed, sequence) VALUES ('streak', 0);
+
+CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF actual <> expected THEN
+        RAISE EXCEPTION 'state moved' USING ERRCODE = '40001';
+    END IF;
+END $$;

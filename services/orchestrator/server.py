@@ -1,0 +1,144 @@
+"""Composition root of the orchestrator."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from laurel.orchestrator.v1 import metric_pb2, orchestrator_service_pb2, orchestrator_service_pb2_grpc
+
+from services.orchestrator import convert
+from services.orchestrator.answers import Answers
+from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.configuration import Configurator
+from services.orchestrator.domain import Metric
+from services.orchestrator.door import Door
+from services.orchestrator.handlers import EventHandlers, ReadHandlers, UndoHandlers
+from services.orchestrator.importing import Importer
+from services.orchestrator.participants import Breaker, Participants
+from services.orchestrator.recovery import Lease, Maintenance, Recovery
+from services.orchestrator.runner import Runner
+from services.orchestrator.saga import Step
+from services.orchestrator.servicer import OrchestratorServicer
+from services.orchestrator.store.ledger import LedgerStore
+from services.orchestrator.store.reads import ReadStore
+from services.orchestrator.store.sagas import SagaStore
+from services.orchestrator.store.undo import UndoStore
+from shared.clock import SystemClock
+from shared.postgres import errors, leader
+from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
+from shared.postgres.migrations import schema_is_current
+from shared.postgres.pool import answers, create_pool
+from shared.rpc.channel import open_channel
+from shared.rpc.server import Application, Servicer, serve
+from shared.telemetry import setup
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+NAME: Final = "orchestrator"
+
+_METRIC: Final = DefinitionKind(
+    name="metric",
+    message_type=metric_pb2.Metric,
+    validate=convert.validate_metric,
+    normalise=convert.normalise_metric,
+    immutable_fields=("aggregation", "unique_attribute"),
+    domain="orchestrator.laurel",
+    not_found="METRIC_NOT_FOUND",
+    exists="METRIC_EXISTS",
+    in_use="METRIC_IN_USE",
+    in_use_query="SELECT EXISTS (SELECT FROM entries WHERE metric = $1)",
+)
+
+
+async def run(settings: OrchestratorSettings) -> None:
+    """Serves until it is told to stop."""
+    await serve(await compose(settings), settings)
+
+
+async def compose(settings: OrchestratorSettings) -> Application:
+    """The whole service, connected."""
+    telemetry = setup(NAME, settings)
+    clock = SystemClock()
+    rng = random.Random()
+    pool = await create_pool(
+        settings.postgres_dsn.get_secret_value(),
+        application_name=f"laurel-{NAME}",
+        size=settings.postgres_pool_size,
+        statement_timeout_ms=settings.statement_timeout_ms,
+    )
+    targets = {
+        Step.STREAK: settings.streak_target,
+        Step.ACHIEVEMENT: settings.achievement_target,
+        Step.POINTS: settings.points_target,
+        Step.LEADERBOARD: settings.leaderboard_target,
+    }
+    channels = {
+        step: open_channel(target, max_message_bytes=settings.max_message_bytes, telemetry=telemetry)
+        for step, target in targets.items()
+    }
+    participants = Participants(
+        channels,
+        settings.participant_timeout_seconds,
+        {step: Breaker(settings.breaker_failures, settings.breaker_seconds) for step in Step},
+    )
+    metrics = Definitions(_METRIC, pool, clock)
+    catalogue = Catalogue(pool, metric_pb2.Metric, _by_key)
+    ledger = LedgerStore(pool)
+    sagas = SagaStore(pool, settings.instance)
+    reads = ReadStore(pool)
+    runner = Runner(sagas, UndoStore(pool), participants, catalogue.latest, settings, clock, rng)
+    door = Door(ledger, runner, participants, catalogue, settings)
+    waiting = Answers(door, ledger, settings)
+    maintenance = Maintenance(ledger, door, runner, participants, settings)
+    lease = Lease(sagas, settings)
+    recovery = Recovery(sagas, runner, settings)
+    servicer = OrchestratorServicer(
+        EventHandlers(waiting, settings, clock),
+        UndoHandlers(pool, sagas, reads, runner, waiting, clock),
+        ReadHandlers(reads, settings),
+        metrics,
+        Configurator(metrics, participants),
+        Importer(pool, reads, waiting, maintenance, settings, clock),
+        maintenance,
+        clock,
+    )
+
+    async def available() -> None:
+        await answers(pool)
+
+    async def follow() -> None:
+        await leader.run_as_leader(
+            pool, "follow", settings.maintenance_interval_seconds, maintenance.follow_forever
+        )
+
+    async def forget() -> None:
+        await leader.run_as_leader(pool, "forget-dead", settings.lease_seconds, sagas.forget_dead)
+
+    async def drain() -> None:
+        await runner.drain(settings.drain_grace_seconds)
+
+    return Application(
+        name=NAME,
+        servicers=[
+            Servicer(
+                orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server,
+                servicer,
+                orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
+            )
+        ],
+        checks={"schema": schema_is_current(pool, MIGRATIONS), "database": available},
+        background={
+            "lease": lease.run,
+            "door": door.run,
+            "recovery": recovery.run,
+            "follower": follow,
+            "instances": forget,
+        },
+        close=[drain, lease.release, pool.close, *(channel.close for channel in channels.values())],
+        translators=[errors.translate],
+        telemetry=telemetry,
+    )
+
+
+def _by_key(definitions: Sequence[metric_pb2.Metric]) -> dict[str, Metric]:
+    return {definition.key: convert.metric_from_proto(definition) for definition in definitions}

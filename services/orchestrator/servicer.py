@@ -1,0 +1,184 @@
+"""Transport: a message in, a handler, a message out."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from laurel.orchestrator.v1 import (
+    event_pb2,
+    metric_pb2,
+    orchestrator_service_pb2,
+    orchestrator_service_pb2_grpc,
+)
+
+from services.orchestrator import convert
+from services.orchestrator.configuration import Configurator
+from services.orchestrator.handlers import EventHandlers, ReadHandlers, UndoHandlers
+from services.orchestrator.importing import Importer
+from services.orchestrator.recovery import Maintenance
+from shared.clock import Clock
+from shared.errors import Violations
+from shared.postgres.definitions import Definitions
+from shared.rpc.convert import check_request_id, check_text, check_user_id, instant_field
+
+MAX_EVENTS = 1_000
+MAX_REASON_CHARS = 1_000
+
+pb = orchestrator_service_pb2
+
+
+class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServicer):
+    """laurel.orchestrator.v1.OrchestratorService."""
+
+    def __init__(
+        self,
+        events: EventHandlers,
+        undo: UndoHandlers,
+        reads: ReadHandlers,
+        metrics: Definitions[metric_pb2.Metric],
+        configurator: Configurator,
+        importer: Importer,
+        maintenance: Maintenance,
+        clock: Clock,
+    ) -> None:
+        self._events = events
+        self._undo = undo
+        self._reads = reads
+        self._metrics = metrics
+        self._configurator = configurator
+        self._importer = importer
+        self._maintenance = maintenance
+        self._clock = clock
+
+    async def IngestEvent(
+        self, request: event_pb2.IngestEventRequest, context: Any
+    ) -> event_pb2.IngestEventResponse:
+        return await self._events.ingest(request)
+
+    async def IngestEvents(self, request: pb.IngestEventsRequest, context: Any) -> pb.IngestEventsResponse:
+        violations = Violations()
+        if not 1 <= len(request.events) <= MAX_EVENTS:
+            violations.add("events", f"must have 1 to {MAX_EVENTS} events")
+        violations.raise_if_any()
+        return pb.IngestEventsResponse(results=await self._events.ingest_many(request.events))
+
+    async def StreamEvents(
+        self, request_iterator: AsyncIterator[pb.StreamEventsRequest], context: Any
+    ) -> AsyncIterator[pb.StreamEventsResponse]:
+        async for response in self._events.stream(request_iterator):
+            yield response
+
+    async def ImportEvents(
+        self, request_iterator: AsyncIterator[pb.ImportEventsRequest], context: Any
+    ) -> AsyncIterator[pb.ImportEventsResponse]:
+        async for response in self._importer.run(request_iterator):
+            yield response
+
+    async def GetEvent(self, request: pb.GetEventRequest, context: Any) -> pb.GetEventResponse:
+        violations = Violations()
+        event_id = convert.event_id_of(request.event_id, violations)
+        violations.raise_if_any()
+        assert event_id is not None
+        return pb.GetEventResponse(event=await self._reads.event(event_id))
+
+    async def ListUserEvents(
+        self, request: pb.ListUserEventsRequest, context: Any
+    ) -> pb.ListUserEventsResponse:
+        violations = Violations()
+        check_user_id(request.user_id, "user_id", violations)
+        violations.raise_if_any()
+        events, token = await self._reads.user_events(request.user_id, request.page_size, request.page_token)
+        return pb.ListUserEventsResponse(events=events, next_page_token=token)
+
+    async def VoidEvent(self, request: pb.VoidEventRequest, context: Any) -> pb.VoidEventResponse:
+        violations = Violations()
+        event_id = convert.event_id_of(request.event_id, violations)
+        check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
+        check_request_id(request.request_id, "request_id", violations)
+        violations.raise_if_any()
+        assert event_id is not None
+        reply = await self._undo.void(event_id, request.reason, request.request_id)
+        return pb.VoidEventResponse.FromString(reply)
+
+    async def CompleteAchievement(
+        self, request: pb.CompleteAchievementRequest, context: Any
+    ) -> pb.CompleteAchievementResponse:
+        return await self._events.complete_achievement(request)
+
+    async def UpdateUser(self, request: pb.UpdateUserRequest, context: Any) -> pb.UpdateUserResponse:
+        return await self._events.update_user(request)
+
+    async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
+        violations = Violations()
+        check_user_id(request.user_id, "user_id", violations)
+        violations.raise_if_any()
+        return await self._reads.user(request.user_id)
+
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
+        users, token = await self._reads.users(request.page_size, request.page_token)
+        return pb.ListUsersResponse(users=users, next_page_token=token)
+
+    async def CreateMetric(self, request: pb.CreateMetricRequest, context: Any) -> pb.CreateMetricResponse:
+        return pb.CreateMetricResponse(metric=await self._metrics.create(request.metric, request.request_id))
+
+    async def GetMetric(self, request: pb.GetMetricRequest, context: Any) -> pb.GetMetricResponse:
+        return pb.GetMetricResponse(metric=await self._metrics.get(request.key))
+
+    async def ListMetrics(self, request: pb.ListMetricsRequest, context: Any) -> pb.ListMetricsResponse:
+        metrics, token = await self._metrics.list(request.page_size, request.page_token)
+        return pb.ListMetricsResponse(metrics=metrics, next_page_token=token)
+
+    async def UpdateMetric(self, request: pb.UpdateMetricRequest, context: Any) -> pb.UpdateMetricResponse:
+        metric = await self._metrics.update(request.metric, request.update_mask, request.request_id)
+        return pb.UpdateMetricResponse(metric=metric)
+
+    async def DeleteMetric(self, request: pb.DeleteMetricRequest, context: Any) -> pb.DeleteMetricResponse:
+        await self._configurator.check_unused(request.key)
+        await self._metrics.delete(request.key, request.request_id)
+        return pb.DeleteMetricResponse()
+
+    async def ApplyConfiguration(
+        self, request: pb.ApplyConfigurationRequest, context: Any
+    ) -> pb.ApplyConfigurationResponse:
+        return pb.ApplyConfigurationResponse(changes=await self._configurator.apply(request))
+
+    async def RunMaintenance(
+        self, request: pb.RunMaintenanceRequest, context: Any
+    ) -> pb.RunMaintenanceResponse:
+        now: datetime | None = self._clock.now()
+        if request.HasField("now"):
+            violations = Violations()
+            now = instant_field(request, "now", "", violations)
+            violations.raise_if_any()
+        assert now is not None
+        closed, finalized, followed = await self._maintenance.run(now)
+        return pb.RunMaintenanceResponse(
+            closed_streak_count=closed, finalized_run_count=finalized, followed_change_count=followed
+        )
+
+    async def ListSagas(self, request: pb.ListSagasRequest, context: Any) -> pb.ListSagasResponse:
+        violations = Violations()
+        states = convert.states_from_proto(request.states, violations)
+        check_text(request.user_id, "user_id", violations, min_chars=0)
+        violations.raise_if_any()
+        sagas, token = await self._reads.sagas(states, request.user_id, request.page_size, request.page_token)
+        return pb.ListSagasResponse(sagas=sagas, next_page_token=token)
+
+    async def RetrySaga(self, request: pb.RetrySagaRequest, context: Any) -> pb.RetrySagaResponse:
+        violations = Violations()
+        event_id = convert.event_id_of(request.event_id, violations)
+        check_request_id(request.request_id, "request_id", violations)
+        violations.raise_if_any()
+        assert event_id is not None
+        await self._undo.retry(event_id, request.request_id)
+        return pb.RetrySagaResponse(saga=await self._reads.event(event_id))
+
+    async def AbandonSaga(self, request: pb.AbandonSagaRequest, context: Any) -> pb.AbandonSagaResponse:
+        violations = Violations()
+        event_id = convert.event_id_of(request.event_id, violations)
+        check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
+        check_request_id(request.request_id, "request_id", violations)
+        violations.raise_if_any()
+        assert event_id is not None
+        await self._undo.abandon(event_id, request.reason, request.request_id)
+        return pb.AbandonSagaResponse(saga=await self._reads.event(event_id))

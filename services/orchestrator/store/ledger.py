@@ -1,0 +1,267 @@
+"""Recording: the ledger row, the total, the user and the saga of an entry, in one statement (DESIGN 2)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from services.orchestrator.domain import Total, User
+from services.orchestrator.recording import COUNTED, Incoming, Loaded, Outcome, Recorded
+from services.orchestrator.saga import State
+from services.orchestrator.store.rows import attributes_to_json, total_from_row, user_from_row
+from shared.postgres.pool import Connection, Pool
+
+_LOAD: Final = """
+    SELECT wanted.user_id AS wanted_user, wanted.metric AS wanted_metric,
+           (SELECT version FROM configuration_version) AS configuration,
+           u.user_id, u.guard, u.version, u.entry_count, u.name, u.name_time, u.time_zone, u.zone_time,
+           u.attributes, u.create_time,
+           t.total_micros, t.peak_micros, t.gross_micros, t.event_count, t.version AS total_version,
+           t.newest_time, t.newest_id
+      FROM unnest($1::text[], $2::text[]) AS wanted (user_id, metric)
+      LEFT JOIN users u ON u.user_id = wanted.user_id
+      LEFT JOIN totals t ON t.user_id = wanted.user_id AND t.metric = wanted.metric
+"""
+
+_LOAD_VALUES: Final = """
+    SELECT v.user_id, v.metric, v.value
+      FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (user_id, metric, value)
+      JOIN unique_values v USING (user_id, metric, value)
+"""
+
+_STORE: Final = """
+    WITH ledger AS (
+        INSERT INTO entries (entry_id, kind, user_id, metric, value_micros, unique_value, position, occur_time,
+                             receive_time, digest, request, entry, live)
+        SELECT e.*, true
+          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[],
+                      $7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::bytea[], $11::bytea[],
+                      $12::bytea[]) AS e
+    ), started AS (
+        INSERT INTO sagas (entry_id, user_id, state, instance, create_time, next_attempt_time)
+        SELECT s.entry_id, s.user_id, 1, $13, s.receive_time, s.receive_time
+          FROM unnest($1::uuid[], $3::text[], $9::timestamptz[]) AS s (entry_id, user_id, receive_time)
+    ), people AS (
+        INSERT INTO users AS known (user_id, guard, version, entry_count, name, name_time, time_zone, zone_time,
+                                    attributes, create_time)
+        SELECT p.*
+          FROM unnest($14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::timestamptz[],
+                      $20::text[], $21::timestamptz[], $22::jsonb[], $23::timestamptz[]) AS p
+        ON CONFLICT (user_id) DO UPDATE
+           SET guard = excluded.guard, version = excluded.version, entry_count = excluded.entry_count,
+               name = excluded.name, name_time = excluded.name_time, time_zone = excluded.time_zone,
+               zone_time = excluded.zone_time, attributes = excluded.attributes,
+               create_time = excluded.create_time
+         WHERE known.guard = excluded.guard - 1
+        RETURNING 1
+    ), sums AS (
+        INSERT INTO totals (user_id, metric, total_micros, peak_micros, gross_micros, event_count, version,
+                            newest_time, newest_id)
+        SELECT t.*
+          FROM unnest($24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
+                      $30::bigint[], $31::timestamptz[], $32::uuid[]) AS t
+        ON CONFLICT (user_id, metric) DO UPDATE
+           SET total_micros = excluded.total_micros, peak_micros = excluded.peak_micros,
+               gross_micros = excluded.gross_micros, event_count = excluded.event_count,
+               version = excluded.version, newest_time = excluded.newest_time, newest_id = excluded.newest_id
+    ), counted AS (
+        INSERT INTO unique_values (user_id, metric, value)
+        SELECT v.* FROM unnest($33::text[], $34::text[], $35::text[]) AS v
+    )
+    SELECT require_rows((SELECT count(*) FROM people), cardinality($14::text[]))
+"""
+
+_STORE_FEED: Final = """
+    UPDATE feed_cursors SET sequence = $3 WHERE feed = $1 AND sequence = $2
+"""
+
+_KNOWN: Final = """
+    SELECT e.entry_id, e.digest, s.state, s.reply, s.rejection
+      FROM entries e
+      JOIN sagas s USING (entry_id)
+     WHERE e.entry_id = ANY($1::uuid[])
+"""
+
+_CURSOR: Final = "SELECT sequence FROM feed_cursors WHERE feed = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An entry that was recorded before, and its answer if there is one."""
+
+    digest: bytes
+    state: State
+    reply: bytes | None
+    rejection: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a group's recording looks at, as read in one query."""
+
+    loaded: Loaded
+    guards: Mapping[str, tuple[int, int]]
+    """By user: guard and count of live entries."""
+    configuration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A change feed's name, and the step of its cursor that goes with a recording."""
+
+    name: str
+    after_sequence: int
+    through_sequence: int
+
+
+class LedgerStore:
+    """Reads and writes that record entries."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def load(self, group: Sequence[Incoming]) -> Snapshot:
+        """What is stored about the users and metrics of the group."""
+        wanted = sorted({(item.patch.user_id, item.event.metric if item.event else "") for item in group})
+        rows = await self._pool.fetch(_LOAD, [user for user, _ in wanted], [metric for _, metric in wanted])
+        users: dict[str, User] = {}
+        guards: dict[str, tuple[int, int]] = {}
+        totals: dict[tuple[str, str], Total] = {}
+        for row in rows:
+            user_id = row["wanted_user"]
+            if user_id not in guards and row["user_id"] is not None:
+                guards[user_id] = (row["guard"], row["entry_count"])
+                users[user_id] = user_from_row(row)
+            if row["total_version"] is not None:
+                totals[user_id, row["wanted_metric"]] = total_from_row(row)
+        return Snapshot(Loaded(users, totals), guards, rows[0]["configuration"])
+
+    async def seen_values(self, values: Iterable[tuple[str, str, str]]) -> frozenset[tuple[str, str, str]]:
+        """Those of these (user, metric, value) that have been counted."""
+        wanted = sorted(set(values))
+        if not wanted:
+            return frozenset()
+        users, metrics, texts = zip(*wanted, strict=True)
+        rows = await self._pool.fetch(_LOAD_VALUES, list(users), list(metrics), list(texts))
+        return frozenset((row["user_id"], row["metric"], row["value"]) for row in rows)
+
+    async def store(
+        self,
+        recorded: Sequence[tuple[Recorded, bytes]],
+        outcome: Outcome,
+        snapshot: Snapshot,
+        instance: str,
+        feed: Feed | None = None,
+    ) -> None:
+        """Stores recorded entries, each with the bytes that participants are told.
+
+        Raises asyncpg.SerializationError when a user moved meanwhile or the feed was followed by another, and
+        asyncpg.UniqueViolationError when an entry is known already; then nothing is stored.
+        """
+        arguments = [
+            *_ledger_columns(recorded),
+            instance,
+            *_user_columns(recorded, outcome, snapshot),
+            *_total_columns(outcome),
+            *_columns(sorted(outcome.new_values), 3),
+        ]
+        if feed is None:
+            await self._pool.execute(_STORE, *arguments)
+            return
+        async with self._pool.acquire() as connection, connection.transaction():
+            if recorded:
+                await connection.execute(_STORE, *arguments)
+            await self._advance(connection, feed)
+
+    async def known(self, entry_ids: Iterable[UUID]) -> dict[UUID, Known]:
+        """Those of these entries that have been recorded."""
+        rows = await self._pool.fetch(_KNOWN, list(entry_ids))
+        return {
+            row["entry_id"]: Known(row["digest"], State(row["state"]), row["reply"], row["rejection"])
+            for row in rows
+        }
+
+    async def cursor(self, feed: str) -> int:
+        """The last sequence of the feed that has been recorded."""
+        sequence: int = await self._pool.fetchval(_CURSOR, feed)
+        return sequence
+
+    @staticmethod
+    async def _advance(connection: Connection, feed: Feed) -> None:
+        status = await connection.execute(_STORE_FEED, feed.name, feed.after_sequence, feed.through_sequence)
+        await connection.execute("SELECT require_rows($1, 1)", int(status.rsplit(" ", 1)[1]))
+
+
+def _ledger_columns(recorded: Sequence[tuple[Recorded, bytes]]) -> list[list[object]]:
+    return _columns(
+        [
+            (
+                item.incoming.entry_id,
+                item.incoming.kind.value,
+                item.incoming.patch.user_id,
+                item.incoming.event.metric if item.incoming.event else None,
+                item.incoming.event.value_micros if item.incoming.event else None,
+                item.unique_value,
+                item.after.version if item.after else None,
+                item.incoming.occur_time,
+                item.incoming.now,
+                item.incoming.digest,
+                item.incoming.request,
+                entry,
+            )
+            for item, entry in recorded
+        ],
+        12,
+    )
+
+
+def _user_columns(
+    recorded: Sequence[tuple[Recorded, bytes]], outcome: Outcome, snapshot: Snapshot
+) -> list[list[object]]:
+    added: dict[str, int] = {}
+    for item, _ in recorded:
+        user_id = item.incoming.patch.user_id
+        added[user_id] = added.get(user_id, 0) + (item.incoming.kind in COUNTED)
+    rows = []
+    for user_id, user in sorted(outcome.users.items()):
+        guard, entry_count = snapshot.guards.get(user_id, (0, 0))
+        rows.append(
+            (
+                user_id,
+                guard + 1,
+                user.version,
+                entry_count + added[user_id],
+                user.name.value if user.name else None,
+                user.name.said if user.name else None,
+                user.time_zone.value if user.time_zone else None,
+                user.time_zone.said if user.time_zone else None,
+                attributes_to_json(user.attributes),
+                user.create_time,
+            )
+        )
+    return _columns(rows, 10)
+
+
+def _total_columns(outcome: Outcome) -> list[list[object]]:
+    return _columns(
+        [
+            (
+                user_id,
+                metric,
+                total.total_micros,
+                total.peak_micros,
+                total.gross_micros,
+                total.event_count,
+                total.version,
+                total.newest_time,
+                total.newest_id,
+            )
+            for (user_id, metric), total in sorted(outcome.totals.items())
+        ],
+        9,
+    )
+
+
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    """Rows turned into one array a column, as unnest wants them."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

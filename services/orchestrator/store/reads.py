@@ -1,0 +1,154 @@
+"""What readers ask for: audits, users, totals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from asyncpg import Record
+
+from services.orchestrator.domain import User
+from services.orchestrator.saga import UNFINISHED, State
+from services.orchestrator.store.rows import user_from_row
+from shared.entries import EntryKind
+from shared.postgres.pool import Pool
+
+_AUDIT_COLUMNS: Final = """
+    e.entry_id, e.kind, e.user_id, e.request, e.receive_time, e.occur_time, e.origin_id, s.state, s.instance,
+    s.attempt_count, s.settle_time, s.reply, s.rejection, s.void_reason, s.last_error,
+    (s.correction IS NOT NULL) AS corrected
+"""
+
+_EVENT: Final = f"""
+    SELECT {_AUDIT_COLUMNS}
+      FROM entries e
+      LEFT JOIN sagas s ON s.entry_id = coalesce(e.origin_id, e.entry_id)
+     WHERE e.entry_id = $1
+"""
+
+_USER_EVENTS: Final = f"""
+    SELECT {_AUDIT_COLUMNS}
+      FROM entries e
+      LEFT JOIN sagas s ON s.entry_id = coalesce(e.origin_id, e.entry_id)
+     WHERE e.user_id = $1 AND (e.receive_time, e.entry_id) < ($2, $3)
+     ORDER BY e.receive_time DESC, e.entry_id DESC
+     LIMIT $4
+"""
+
+_SAGAS: Final = f"""
+    SELECT {_AUDIT_COLUMNS}
+      FROM sagas s
+      JOIN entries e ON e.entry_id = s.entry_id
+     WHERE s.state = ANY($1::smallint[]) AND ($2 = '' OR s.user_id = $2)
+       AND (e.receive_time, e.entry_id) > ($3, $4)
+     ORDER BY e.receive_time, e.entry_id
+     LIMIT $5
+"""
+
+_USER: Final = "SELECT * FROM users WHERE user_id = $1 AND entry_count > 0"
+
+_USERS: Final = "SELECT * FROM users WHERE user_id > $1 AND entry_count > 0 ORDER BY user_id LIMIT $2"
+
+_TOTALS: Final = """
+    SELECT metric, total_micros, event_count FROM totals
+     WHERE user_id = $1 AND event_count > 0 ORDER BY metric
+"""
+
+_KNOWN_IDS: Final = "SELECT entry_id FROM entries WHERE entry_id = ANY($1::uuid[])"
+
+LOWEST_ID: Final = UUID(int=0)
+HIGHEST_ID: Final = UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One entry of the ledger with its saga."""
+
+    entry_id: UUID
+    kind: EntryKind
+    user_id: str
+    request: bytes
+    receive_time: datetime
+    occur_time: datetime
+    origin_id: UUID | None
+    state: State
+    instance: str
+    attempt_count: int
+    settle_time: datetime | None
+    reply: bytes | None
+    rejection: bytes | None
+    void_reason: str | None
+    last_error: str | None
+    corrected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserTotal:
+    """A user's total of one metric."""
+
+    metric: str
+    total_micros: int
+    event_count: int
+
+
+class ReadStore:
+    """Reads that no event waits for."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def event(self, entry_id: UUID) -> Audit | None:
+        """One entry."""
+        row = await self._pool.fetchrow(_EVENT, entry_id)
+        return None if row is None else _audit(row)
+
+    async def user_events(self, user_id: str, before: tuple[datetime, UUID], limit: int) -> list[Audit]:
+        """A user's entries, newest first."""
+        return [_audit(row) for row in await self._pool.fetch(_USER_EVENTS, user_id, *before, limit)]
+
+    async def sagas(
+        self, states: Sequence[State], user_id: str, after: tuple[datetime, UUID], limit: int
+    ) -> list[Audit]:
+        """Sagas in these states (none given: all that are not finished), oldest first."""
+        wanted = [int(state) for state in states or (*UNFINISHED, State.PARKED)]
+        return [_audit(row) for row in await self._pool.fetch(_SAGAS, wanted, user_id, *after, limit)]
+
+    async def user(self, user_id: str) -> User | None:
+        """A user."""
+        row = await self._pool.fetchrow(_USER, user_id)
+        return None if row is None else user_from_row(row)
+
+    async def users(self, after: str, limit: int) -> list[User]:
+        """Users by id."""
+        return [user_from_row(row) for row in await self._pool.fetch(_USERS, after, limit)]
+
+    async def totals(self, user_id: str) -> list[UserTotal]:
+        """A user's totals by metric."""
+        rows = await self._pool.fetch(_TOTALS, user_id)
+        return [UserTotal(row["metric"], row["total_micros"], row["event_count"]) for row in rows]
+
+    async def known_ids(self, entry_ids: Sequence[UUID]) -> set[UUID]:
+        """Those of these entries that are in the ledger."""
+        return {row["entry_id"] for row in await self._pool.fetch(_KNOWN_IDS, list(entry_ids))}
+
+
+def _audit(row: Record) -> Audit:
+    return Audit(
+        entry_id=row["entry_id"],
+        kind=EntryKind(row["kind"]),
+        user_id=row["user_id"],
+        request=row["request"],
+        receive_time=row["receive_time"],
+        occur_time=row["occur_time"],
+        origin_id=row["origin_id"],
+        state=State(row["state"]),
+        instance=row["instance"],
+        attempt_count=row["attempt_count"],
+        settle_time=row["settle_time"],
+        reply=row["reply"],
+        rejection=row["rejection"],
+        void_reason=row["void_reason"],
+        last_error=row["last_error"],
+        corrected=row["corrected"],
+    )

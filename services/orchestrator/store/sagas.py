@@ -1,0 +1,239 @@
+"""The sagas' rows: answers, decisions, ownership."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from asyncpg import Record
+
+from services.orchestrator.saga import State, Step
+from shared.entries import EntryKind
+from shared.postgres.pool import Pool
+
+_COMPLETE: Final = """
+    UPDATE sagas
+       SET state = 3, reply = done.reply, settle_time = clock_timestamp(), last_error = NULL
+      FROM unnest($1::uuid[], $2::bytea[]) AS done (entry_id, reply)
+     WHERE sagas.entry_id = done.entry_id AND sagas.state = 1
+    RETURNING sagas.entry_id
+"""
+
+_DECIDE: Final = """
+    UPDATE sagas
+       SET state = 2, rejection = $2, undo = $3, applied = $4
+     WHERE entry_id = $1 AND state = 1
+    RETURNING true
+"""
+
+_DECIDE_VOID: Final = """
+    UPDATE sagas
+       SET state = 5, void_reason = $2, instance = $3, attempt_count = 0, next_attempt_time = clock_timestamp()
+     WHERE entry_id = $1 AND state = 3
+    RETURNING true
+"""
+
+_SETTLE: Final = """
+    UPDATE sagas
+       SET state = $2, void_reply = $3, settle_time = clock_timestamp(), last_error = NULL
+     WHERE entry_id = $1 AND state IN (2, 5)
+"""
+
+_LEAVE: Final = """
+    UPDATE sagas
+       SET attempt_count = attempt_count + 1, last_error = left_over.error,
+           next_attempt_time = clock_timestamp() + make_interval(secs => left_over.pause),
+           state = CASE WHEN attempt_count + 1 >= $4 THEN 7 ELSE state END,
+           parked_state = CASE WHEN attempt_count + 1 >= $4 THEN state ELSE parked_state END
+      FROM unnest($1::uuid[], $2::text[], $3::float8[]) AS left_over (entry_id, error, pause)
+     WHERE sagas.entry_id = left_over.entry_id AND sagas.state IN (1, 2, 5)
+"""
+
+_CLAIM: Final = """
+    WITH due AS (
+        SELECT s.entry_id
+          FROM sagas s
+         WHERE s.state IN (1, 2, 5)
+           AND s.next_attempt_time <= clock_timestamp()
+           AND s.entry_id <> ALL ($2::uuid[])
+           AND (s.instance = $1 OR NOT EXISTS (
+                    SELECT FROM instances i
+                     WHERE i.instance = s.instance AND i.lease_until > clock_timestamp()))
+         ORDER BY s.next_attempt_time
+         LIMIT $3
+           FOR UPDATE SKIP LOCKED
+    )
+    UPDATE sagas s
+       SET instance = $1
+      FROM due, entries e
+     WHERE s.entry_id = due.entry_id AND e.entry_id = due.entry_id
+    RETURNING s.entry_id, e.kind, e.entry, e.request, s.state, s.attempt_count, s.rejection, s.undo, s.applied,
+              s.correction, s.abandon_reason
+"""
+
+_STORED: Final = """
+    SELECT s.entry_id, e.kind, e.entry, e.request, s.state, s.attempt_count, s.rejection, s.undo, s.applied,
+           s.correction, s.abandon_reason
+      FROM sagas s
+      JOIN entries e USING (entry_id)
+     WHERE s.entry_id = $1
+"""
+
+_VOID_REPLY: Final = "SELECT state, void_reply FROM sagas WHERE entry_id = $1"
+
+_HEARTBEAT: Final = """
+    INSERT INTO instances AS mine (instance, start_time, lease_until)
+    VALUES ($1, clock_timestamp(), clock_timestamp() + make_interval(secs => $2))
+    ON CONFLICT (instance) DO UPDATE SET lease_until = excluded.lease_until
+"""
+
+_RELEASE: Final = "DELETE FROM instances WHERE instance = $1"
+
+_FORGET_DEAD: Final = """
+    DELETE FROM instances i
+     WHERE i.lease_until < clock_timestamp() - interval '1 day'
+       AND NOT EXISTS (SELECT FROM sagas s WHERE s.instance = i.instance AND s.state IN (1, 2, 5))
+"""
+
+_UNPARK: Final = """
+    UPDATE sagas
+       SET state = parked_state, parked_state = NULL, attempt_count = 0, next_attempt_time = clock_timestamp(),
+           abandon_reason = coalesce($2, abandon_reason)
+     WHERE entry_id = $1 AND state = 7
+    RETURNING true
+"""
+
+_BACKLOG: Final = """
+    SELECT count(*) FILTER (WHERE state <> 7) AS unfinished, count(*) FILTER (WHERE state = 7) AS parked,
+           coalesce(extract(epoch FROM clock_timestamp() - min(create_time) FILTER (WHERE state <> 7)), 0)
+               AS oldest_seconds
+      FROM sagas WHERE state IN (1, 2, 5, 7)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSaga:
+    """An unfinished saga as it has to be gone on with."""
+
+    entry_id: UUID
+    kind: EntryKind
+    entry: bytes
+    request: bytes
+    state: State
+    attempt_count: int
+    rejection: bytes | None
+    undo: tuple[Step, ...]
+    applied: Mapping[Step, bytes]
+    correction: bytes | None
+    abandon_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much is open, and the age of the oldest unfinished saga in seconds."""
+
+    unfinished: int
+    parked: int
+    oldest_seconds: float
+
+
+class SagaStore:
+    """Reads and writes of sagas."""
+
+    def __init__(self, pool: Pool, instance: str) -> None:
+        self._pool = pool
+        self._instance = instance
+
+    async def complete(self, replies: Sequence[tuple[UUID, bytes]]) -> set[UUID]:
+        """Stores replies; the result are the entries for which it was the first to do so."""
+        rows = await self._pool.fetch(_COMPLETE, [item[0] for item in replies], [item[1] for item in replies])
+        return {row["entry_id"] for row in rows}
+
+    async def decide(
+        self, entry_id: UUID, rejection: bytes, undo: Sequence[Step], applied: Mapping[Step, bytes]
+    ) -> bool:
+        """Makes the decision to undo durable. False when the saga is not running any more."""
+        columns = [applied.get(step) for step in Step]
+        return bool(await self._pool.fetchval(_DECIDE, entry_id, rejection, list(undo), columns))
+
+    async def decide_void(self, entry_id: UUID, reason: str) -> bool:
+        """Makes the decision to void a finished entry durable. False when it is not finished or voided already."""
+        return bool(await self._pool.fetchval(_DECIDE_VOID, entry_id, reason, self._instance))
+
+    async def settle(self, entry_id: UUID, state: State, void_reply: bytes | None) -> None:
+        """Ends a saga that went backwards."""
+        await self._pool.execute(_SETTLE, entry_id, state, void_reply)
+
+    async def leave(self, failures: Sequence[tuple[UUID, str, float]], park_after: int) -> None:
+        """Leaves sagas to recovery: (entry, error, pause in seconds). Parks those that failed too often."""
+        await self._pool.execute(
+            _LEAVE,
+            [failure[0] for failure in failures],
+            [failure[1] for failure in failures],
+            [failure[2] for failure in failures],
+            park_after,
+        )
+
+    async def claim(self, in_hand: Collection[UUID], limit: int) -> list[StoredSaga]:
+        """Takes over sagas that are due: this instance's own that nobody has in hand, and those of the dead."""
+        rows = await self._pool.fetch(_CLAIM, self._instance, list(in_hand), limit)
+        return [_stored(row) for row in rows]
+
+    async def stored(self, entry_id: UUID) -> StoredSaga | None:
+        """One saga, whatever its state."""
+        row = await self._pool.fetchrow(_STORED, entry_id)
+        return None if row is None else _stored(row)
+
+    async def void_reply(self, entry_id: UUID) -> tuple[State, bytes | None] | None:
+        """State and void reply of an entry; None for an unknown one."""
+        row = await self._pool.fetchrow(_VOID_REPLY, entry_id)
+        return None if row is None else (State(row["state"]), row["void_reply"])
+
+    async def unpark(self, entry_id: UUID, abandon_reason: str | None = None) -> bool:
+        """Puts a parked saga to work again, given up if there is a reason. False when it is not parked."""
+        return bool(await self._pool.fetchval(_UNPARK, entry_id, abandon_reason))
+
+    async def heartbeat(self, lease_seconds: float) -> None:
+        """Renews this instance's lease."""
+        await self._pool.execute(_HEARTBEAT, self._instance, lease_seconds)
+
+    async def release(self) -> None:
+        """Gives the lease up, so that others take over at once."""
+        await self._pool.execute(_RELEASE, self._instance)
+
+    async def forget_dead(self) -> None:
+        """Deletes instances that have been dead for a day and own nothing."""
+        await self._pool.execute(_FORGET_DEAD)
+
+    async def backlog(self) -> Backlog:
+        """What is open."""
+        row = await self._pool.fetchrow(_BACKLOG)
+        assert row is not None
+        return Backlog(row["unfinished"], row["parked"], float(row["oldest_seconds"]))
+
+
+def _stored(row: Record) -> StoredSaga:
+    applied = row["applied"] or []
+    return StoredSaga(
+        entry_id=row["entry_id"],
+        kind=EntryKind(row["kind"]),
+        entry=row["entry"],
+        request=row["request"],
+        state=State(row["state"]),
+        attempt_count=row["attempt_count"],
+        rejection=row["rejection"],
+        undo=tuple(Step(step) for step in row["undo"] or ()),
+        applied={step: body for step, body in zip(Step, applied, strict=False) if body is not None},
+        correction=row["correction"],
+        abandon_reason=row["abandon_reason"],
+    )
+
+
+def due_pause(attempt: int, base_seconds: float, longest_seconds: float, jitter: float) -> float:
+    """Seconds to wait before attempt number `attempt` + 1: doubling, capped, with jitter in [0, 1)."""
+    return min(base_seconds * 2.0 ** min(attempt, 30), longest_seconds) * (0.5 + jitter / 2)
+
+
+def is_settled(state: State) -> bool:
+    """Whether the caller's question can be answered from what is stored."""
+    return state not in (State.RUNNING, State.COMPENSATING, State.PARKED)
