@@ -62,7 +62,7 @@ class LaurelError(Exception):
         self.domain = domain
 
     def __str__(self) -> str:
-        """For logs and tracebacks: no field values, for they may be personal data."""
+        """For tracebacks: what kind of answer it is, and why."""
         return f"{self.code.name} {self.reason}: {self.message}"
 
 

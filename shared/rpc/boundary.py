@@ -9,7 +9,6 @@ overload.
 """
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from shared.errors import (
     LaurelError,
     ResourceExhausted,
     Unavailable,
+    Unimplemented,
     from_rpc_error,
     to_status,
 )
@@ -88,10 +88,6 @@ class Boundary(grpc.aio.ServerInterceptor):
         behaviour = (
             handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         )
-        if inspect.isasyncgenfunction(behaviour) != handler.response_streaming:
-            raise TypeError(
-                f"{method}: a handler is a coroutine, or an async generator where responses stream"
-            )
         parse = _parse_each if handler.request_streaming else _parse
 
         async def serve_one(raw: Any, context: Any) -> Any:
@@ -179,6 +175,8 @@ class Boundary(grpc.aio.ServerInterceptor):
             answer = translate(error)
             if answer is not None:
                 return answer
+        if isinstance(error, NotImplementedError):  # what the generated base class does
+            return Unimplemented("this method is not implemented", reason="UNIMPLEMENTED")
         if isinstance(error, OSError):
             return Unavailable("a dependency is not available", reason="DEPENDENCY_UNAVAILABLE")
         return Internal("an internal error", reason="INTERNAL", metadata={"incident": str(new_id())})

@@ -54,6 +54,11 @@ class Echo:
             yield StringValue(value=await self._behaviour(request.value))
 
 
+def _absent(_request: object, _context: object) -> Any:
+    """What the generated base class has for a method that a servicer leaves out."""
+    raise NotImplementedError
+
+
 def add_echo(servicer: Echo, server: grpc.aio.Server) -> None:
     codec: dict[str, Any] = {
         "request_deserializer": StringValue.FromString,
@@ -63,6 +68,8 @@ def add_echo(servicer: Echo, server: grpc.aio.Server) -> None:
         "Say": grpc.unary_unary_rpc_method_handler(servicer.say, **codec),
         "Spell": grpc.unary_stream_rpc_method_handler(servicer.spell, **codec),
         "Chat": grpc.stream_stream_rpc_method_handler(servicer.chat, **codec),
+        "Absent": grpc.unary_unary_rpc_method_handler(_absent, **codec),
+        "AbsentStream": grpc.unary_stream_rpc_method_handler(_absent, **codec),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
@@ -231,6 +238,15 @@ async def test_a_request_that_cannot_be_parsed_is_the_callers_error() -> None:
         assert (await failure(answers.read())).reason == "MALFORMED_REQUEST"
 
 
+async def test_a_method_that_is_left_out_or_not_there_is_unimplemented() -> None:
+    async with running(echo(same), settings()) as server, dial(server) as channel:
+        for method in ("Absent", "NoSuchMethod"):
+            left_out: Any = channel.unary_unary(f"/{NAME}/{method}")
+            assert type(await failure(left_out(b"", timeout=5))) is errors.Unimplemented
+        stream: Any = channel.unary_stream(f"/{NAME}/AbsentStream")
+        assert type(await failure(stream(b"", timeout=5).read())) is errors.Unimplemented
+
+
 async def test_streams_carry_answers_and_then_the_error() -> None:
     async def until_x(letter: str) -> str:
         if letter == "x":
@@ -297,7 +313,8 @@ async def test_a_handler_can_read_how_much_time_is_left() -> None:
         running(echo(left), settings(default_deadline_seconds=1_000)) as server,
         dial(server) as channel,
     ):
-        assert 0 < float(await say(channel, "", timeout_seconds=50)) <= 50
+        # The deadline travels as a duration that is rounded up.
+        assert 0 < float(await say(channel, "", timeout_seconds=50)) < 51
         assert 900 < float((await EchoStub(channel).say(StringValue())).value) <= 1_000
         spelt = EchoStub(channel).spell(StringValue(value="a"))
         assert (await spelt.read()).value == "None"
