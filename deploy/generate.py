@@ -1,5 +1,6 @@
-"""`make proto`: generates the Python stubs and their types from protos/ into shared/gen, once for everybody."""
+"""`make proto`: generates the stubs under shared/gen and the table of error reasons, docs/errors.md, from protos/."""
 
+import re
 import shutil
 import sys
 import tempfile
@@ -11,6 +12,19 @@ from grpc_tools import protoc
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 GENERATED = ROOT / "shared" / "gen"
+ERRORS_PAGE = ROOT / "docs" / "errors.md"
+
+_ERRORS_INTRODUCTION = """# Error reasons
+
+Every error is a `google.rpc.Status` with one `ErrorInfo`: a `reason` from the tables below, the `domain` that
+answered (`points.laurel`), and metadata. Invalid requests also carry a `BadRequest` with every field violation, named
+by its path. Items of a batch carry the same content as `laurel.common.v1.Error`.
+
+Retry `UNAVAILABLE` (the transport does) and `ABORTED`; nothing else gets better by itself. `EVENT_PENDING` means that
+the event is recorded and goes on: ask again with the same key.
+
+Generated from the contracts by `make proto`.
+"""
 
 
 def generate(target: Path) -> None:
@@ -42,8 +56,26 @@ def generate(target: Path) -> None:
             empty.unlink()
 
 
+def errors_page() -> str:
+    """The text of docs/errors.md: every value of every ErrorReason enum with its comment."""
+    lines = [_ERRORS_INTRODUCTION]
+    for path in sorted(PROTOS.rglob("*.proto")):
+        text = path.read_text()
+        enum = re.search(r"^enum ErrorReason \{(.*?)^\}", text, re.S | re.M)
+        if enum is None:
+            continue
+        package = re.search(r"^package laurel\.(\w+)\.", text, re.M)
+        assert package is not None
+        title = "Every service" if package[1] == "common" else f"`{package[1]}.laurel`"
+        lines += [f"## {title}", "", "| reason | meaning |", "| --- | --- |"]
+        for comment, name in re.findall(r"// ([^\n]*)\n\s+ERROR_REASON_(\w+) = [1-9]", enum[1]):
+            lines.append(f"| `{name}` | {comment} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def differences() -> list[str]:
-    """Paths whose committed stubs are not what `make proto` would write."""
+    """Generated files that are not what `make proto` would write."""
     with tempfile.TemporaryDirectory() as scratch:
         fresh = Path(scratch)
         generate(fresh)
@@ -53,7 +85,10 @@ def differences() -> list[str]:
             for p in (GENERATED / "laurel").rglob("*")
             if p.is_file() and p.suffix in {".py", ".pyi"}
         }
-        return sorted(
+        stale = (
+            [] if ERRORS_PAGE.is_file() and ERRORS_PAGE.read_text() == errors_page() else ["docs/errors.md"]
+        )
+        return stale + sorted(
             str(name)
             for name in names
             if not (fresh / name).is_file()
@@ -64,3 +99,4 @@ def differences() -> list[str]:
 
 if __name__ == "__main__":
     generate(GENERATED)
+    ERRORS_PAGE.write_text(errors_page())

@@ -118,7 +118,8 @@ class Configurator:
         }
         for reference in references(configuration):
             if reference.key not in known[reference.kind]:
-                violations.add(reference.path, f"there is no {_one(reference.kind)} {reference.key!r}")
+                description = f"there is no {_one(reference.kind)} {reference.key!r}"
+                violations.add(reference.path, description, "REFERENCE_NOT_FOUND")
 
     async def _apply(self, kind: str, definitions: Sequence[Any], *, validate_only: bool) -> Changes:
         if not definitions:

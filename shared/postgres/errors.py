@@ -44,7 +44,7 @@ def translate(error: BaseException) -> LaurelError | None:
     if isinstance(error, _AWAY) or _is_closed(error):
         return Unavailable("the database is not available", reason="DEPENDENCY_UNAVAILABLE")
     if is_conflict(error):
-        return Aborted("a concurrent change kept getting in the way", reason="CONFLICT")
+        return Aborted("a concurrent change kept getting in the way", reason="CONTENTION")
     if isinstance(error, _UNREADABLE_TEXT):
         return InvalidArgument("text holds a character that cannot be stored", reason="INVALID_TEXT")
     if isinstance(error, asyncpg.NumericValueOutOfRangeError):

@@ -43,8 +43,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A concurrent change was in the way too often; try again."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 8
     """A fault in the server. Reported in its log with the trace id."""
-    ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 9
-    """The call's deadline passed; the outcome is unknown."""
+    ERROR_REASON_DEFAULT_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 9
+    """The call had no deadline and took longer than the server allows; the outcome is unknown."""
+    ERROR_REASON_INVALID_TEXT: _ErrorReason.ValueType  # 10
+    """A text holds a character that cannot be stored."""
+    ERROR_REASON_MALFORMED_REQUEST: _ErrorReason.ValueType  # 11
+    """The bytes of the request are not a message of its type."""
+    ERROR_REASON_NUMERIC_OUT_OF_RANGE: _ErrorReason.ValueType  # 12
+    """A sum would leave the range of 64 bits."""
+    ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 13
+    """The server has no such method."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons shared by every service."""
@@ -67,8 +75,16 @@ ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 7
 """A concurrent change was in the way too often; try again."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 8
 """A fault in the server. Reported in its log with the trace id."""
-ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
-"""The call's deadline passed; the outcome is unknown."""
+ERROR_REASON_DEFAULT_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 9
+"""The call had no deadline and took longer than the server allows; the outcome is unknown."""
+ERROR_REASON_INVALID_TEXT: ErrorReason.ValueType  # 10
+"""A text holds a character that cannot be stored."""
+ERROR_REASON_MALFORMED_REQUEST: ErrorReason.ValueType  # 11
+"""The bytes of the request are not a message of its type."""
+ERROR_REASON_NUMERIC_OUT_OF_RANGE: ErrorReason.ValueType  # 12
+"""A sum would leave the range of 64 bits."""
+ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 13
+"""The server has no such method."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

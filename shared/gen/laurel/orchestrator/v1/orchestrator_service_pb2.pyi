@@ -69,6 +69,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another import is under way."""
     ERROR_REASON_EVENT_NOT_VOIDABLE: _ErrorReason.ValueType  # 16
     """Only metric events can be voided."""
+    ERROR_REASON_SAGA_ABANDONED: _ErrorReason.ValueType  # 17
+    """An operator gave the saga up; the event was undone."""
+    ERROR_REASON_SAGA_PARKED: _ErrorReason.ValueType  # 18
+    """The saga failed too often and waits for an operator."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -107,6 +111,10 @@ ERROR_REASON_IMPORT_RUNNING: ErrorReason.ValueType  # 15
 """Another import is under way."""
 ERROR_REASON_EVENT_NOT_VOIDABLE: ErrorReason.ValueType  # 16
 """Only metric events can be voided."""
+ERROR_REASON_SAGA_ABANDONED: ErrorReason.ValueType  # 17
+"""An operator gave the saga up; the event was undone."""
+ERROR_REASON_SAGA_PARKED: ErrorReason.ValueType  # 18
+"""The saga failed too often and waits for an operator."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

