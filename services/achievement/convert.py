@@ -32,7 +32,6 @@ from services.achievement.domain import (
     StreakTrigger,
 )
 from shared.decimals import InvalidValue, from_micros, to_micros
-from shared.entries import Entry, EntryKind
 from shared.errors import FailedPrecondition, InvalidArgument, LaurelError, NotFound, Violations
 from shared.participant import ReversalWork, Work
 from shared.rpc.convert import (
@@ -297,9 +296,8 @@ def nothing_reverted(entry_id: UUID) -> bytes:
     )
 
 
-def refusal_error(refusal: Refusal, entry: Entry, achievement: str) -> LaurelError:
+def refusal_error(refusal: Refusal, achievement: str) -> LaurelError:
     """The error of a call that is refused."""
-    assert entry.kind is EntryKind.ACHIEVEMENT_CALL  # nothing else is ever refused
     error_type, message = _REFUSALS[refusal]
     return error_type(message, reason=refusal.value, metadata={"achievement": achievement}, domain=DOMAIN)
 

@@ -169,7 +169,7 @@ def _log_entry(work: Work[Command], decision: Decision, catalogue: Catalogue) ->
         outcome = convert.applied_outcome(entry.entry_id, decision.changes, catalogue)
     else:
         state = State.REJECTED
-        error = convert.refusal_error(decision.refusal, entry, work.command.achievement)
+        error = convert.refusal_error(decision.refusal, work.command.achievement)
         outcome = convert.refused_outcome(entry.entry_id, error)
     times = [_fact_time(change, work.command) for change in decision.changes]
     return LogEntry(

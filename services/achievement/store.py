@@ -59,24 +59,26 @@ LOAD_WHOLE: Final = """
 """
 
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or
-# fall together. Rows go in by key, so that two writers never wait for each other in a circle.
+# fall together. Rows go in by key, so that two writers never wait for each other in a circle. What the last
+# SELECT counts runs first, in its order: an entry that is known already is found by the log before all else.
 SAVE: Final = """
-    WITH guard AS (
-        INSERT INTO users (user_id, version, entry_count)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
-            ON CONFLICT (user_id) DO UPDATE
-               SET version = EXCLUDED.version, entry_count = EXCLUDED.entry_count
-             WHERE users.version = EXCLUDED.version - 1
-        RETURNING 1
-    ), log AS (
+    WITH log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
                                  position, value_micros, counted, grounds)
         SELECT entry_id, user_id, digest, state, outcome, apply_time, position, value_micros,
                string_to_array(counted, ','), string_to_array(grounds, ',')
-          FROM unnest($4::uuid[], $5::text[], $6::bytea[], $7::smallint[], $8::bytea[], $9::timestamptz[],
-                      $10::bigint[], $11::bigint[], $12::text[], $13::text[])
+          FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::smallint[], $5::bytea[], $6::timestamptz[],
+                      $7::bigint[], $8::bigint[], $9::text[], $10::text[])
             AS log (entry_id, user_id, digest, state, outcome, apply_time, position, value_micros,
                     counted, grounds)
+        RETURNING 1
+    ), guard AS (
+        INSERT INTO users (user_id, version, entry_count)
+        SELECT * FROM unnest($11::text[], $12::bigint[], $13::bigint[])
+            ON CONFLICT (user_id) DO UPDATE
+               SET version = EXCLUDED.version, entry_count = EXCLUDED.entry_count
+             WHERE users.version = EXCLUDED.version - 1
+        RETURNING 1
     ), told AS (
         INSERT INTO sources (user_id, key, kind, version, current, highest)
         SELECT * FROM unnest($14::text[], $15::text[], $16::smallint[], $17::bigint[], $18::bigint[],
@@ -106,7 +108,8 @@ SAVE: Final = """
          USING unnest($37::text[], $38::text[]) AS gone (user_id, achievement)
          WHERE live_completions.user_id = gone.user_id AND live_completions.achievement = gone.achievement
     )
-    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::text[]))
+    SELECT require_rows((SELECT count(*) FROM log) + (SELECT count(*) FROM guard),
+                        cardinality($1::uuid[]) + cardinality($11::text[]))
 """
 
 CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
@@ -215,8 +218,8 @@ class Store:
         pairs = [(before[user], after[user]) for user in users]
         await self._pool.execute(
             SAVE,
-            *_columns(3, [(old.user_id, old.version + 1, new.entry_count) for old, new in pairs]),
             *_columns(10, sorted(map(_log_row, entries))),
+            *_columns(3, [(old.user_id, old.version + 1, new.entry_count) for old, new in pairs]),
             *_columns(6, [row for old, new in pairs for row in _source_rows(old, new)]),
             *_columns(5, [row for old, new in pairs for row in _accumulator_rows(old, new)]),
             *_columns(6, sorted(row for entry in entries for row in _completion_fact_rows(entry))),

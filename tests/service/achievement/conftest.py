@@ -1,0 +1,41 @@
+"""The achievement service as its callers meet it: a real server, a real channel, a real database."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+import grpc.aio
+import pytest
+from laurel.achievement.v1.achievement_service_pb2_grpc import AchievementServiceStub
+from pydantic import SecretStr
+
+from services.achievement.config import Settings
+from services.achievement.server import build
+from shared.postgres.pool import Connection
+from shared.rpc.server import running
+
+if TYPE_CHECKING:
+    from laurel.achievement.v1.achievement_service_pb2_grpc import AchievementServiceAsyncStub
+
+ServiceDatabase = Callable[[str], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running replica, and a look into its database."""
+
+    stub: "AchievementServiceAsyncStub"
+    database: Connection
+    dsn: str
+
+
+@pytest.fixture
+async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
+    dsn = await service_database("achievement")
+    settings = Settings(postgres_dsn=SecretStr(dsn), listen="127.0.0.1:0", drain_grace_seconds=0)
+    async with running(await build(settings), settings) as server:
+        database = await asyncpg.connect(dsn)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield Service(AchievementServiceStub(channel), database, dsn)
+        await database.close()
