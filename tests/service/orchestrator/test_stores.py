@@ -1,0 +1,283 @@
+"""The orchestrator's tables against a real PostgreSQL: recording, completing, taking over, taking out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from laurel.orchestrator.v1 import event_pb2
+
+from services.orchestrator import convert
+from services.orchestrator.domain import Aggregation, Metric, Total
+from services.orchestrator.recording import Incoming, Recorded, record
+from services.orchestrator.saga import State, Step
+from services.orchestrator.store.ledger import Feed, LedgerStore
+from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
+from services.orchestrator.store.sagas import SagaStore
+from services.orchestrator.store.undo import TakenOut, UndoStore
+from shared.errors import LaurelError
+from shared.postgres.pool import Connection, Pool
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+METRICS = {
+    "lessons": Metric("lessons", Aggregation.SUM),
+    "countries": Metric("countries", Aggregation.UNIQUE, "country"),
+}
+AGGREGATIONS = {key: metric.aggregation for key, metric in METRICS.items()}
+
+
+def event(
+    key: str, user: str = "ada", metric: str = "lessons", value: float = 1, **attributes: str
+) -> Incoming:
+    request = event_pb2.IngestEventRequest(
+        metric=metric, value=value, idempotency_key=key, attributes=attributes
+    )
+    request.user.user_id = user
+    request.user.attributes["seen"] = key
+    request.occur_time.FromDatetime(NOON)
+    return convert.incoming_event(request, NOON, window=None)
+
+
+async def store(
+    pool: Pool, *group: Incoming, instance: str = "one", feed: Feed | None = None
+) -> list[Recorded]:
+    """Records a group as the door does."""
+    ledger = LedgerStore(pool)
+    snapshot = await ledger.load(group)
+    values = [
+        (item.patch.user_id, "countries", item.event.attributes.get("country", ""))
+        for item in group
+        if item.event
+    ]
+    loaded = replace(snapshot.loaded, seen_values=await ledger.seen_values(values))
+    outcome = record(group, loaded, METRICS, "UTC")
+    recorded = [item for item in outcome.entries if not isinstance(item, LaurelError)]
+    await ledger.store(
+        [(item, convert.entry_message(item, "UTC").SerializeToString()) for item in recorded],
+        outcome,
+        snapshot,
+        instance,
+        feed,
+    )
+    return recorded
+
+
+async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
+    """Takes an entry out; what is left without it."""
+    seen: list[TakenOut] = []
+
+    def correction(left: TakenOut) -> bytes:
+        seen.append(left)
+        return convert.correction_message(
+            convert.entry_message(recorded, "UTC"), left, NOON, "UTC"
+        ).SerializeToString()
+
+    entry_id = recorded.incoming.entry_id
+    await UndoStore(pool).take_out(
+        entry_id, convert.correction_id(str(entry_id)), NOON, AGGREGATIONS, convert.patch_of, correction
+    )
+    return seen[0]
+
+
+async def total(pool: Pool, metric: str = "lessons") -> Total:
+    snapshot = await LedgerStore(pool).load([event("unsent", metric=metric, country="x")])
+    return snapshot.loaded.totals["ada", metric]
+
+
+async def test_totals_count_on_across_groups(pool: Pool) -> None:
+    await store(pool, event("a", value=2), event("b", value=3))
+    (third,) = await store(pool, event("c", value=0.5))
+    assert third.before is not None
+    assert third.after is not None
+    assert (third.before.total_micros, third.after.total_micros) == (5_000_000, 5_500_000)
+
+
+async def test_an_entry_is_recorded_once(pool: Pool) -> None:
+    await store(pool, event("a"))
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await store(pool, event("b"), event("a"))
+    assert (await total(pool)).event_count == 1
+
+
+async def test_two_who_decided_on_the_same_state_do_not_both_store(pool: Pool) -> None:
+    await store(pool, event("a"))
+    ledger = LedgerStore(pool)
+    snapshot = await ledger.load([event("b")])
+    await store(pool, event("c"))
+    outcome = record([event("b")], snapshot.loaded, METRICS, "UTC")
+    (entry,) = outcome.entries
+    assert isinstance(entry, Recorded)
+    with pytest.raises(asyncpg.SerializationError):
+        await ledger.store([(entry, b"")], outcome, snapshot, "one")
+
+
+async def test_the_first_reply_is_the_one_that_is_kept(pool: Pool) -> None:
+    (entry,) = await store(pool, event("a"))
+    sagas = SagaStore(pool, "one")
+    entry_id = entry.incoming.entry_id
+    assert await sagas.complete([(entry_id, b"first")]) == {entry_id}
+    assert await sagas.complete([(entry_id, b"second")]) == set()
+    known = (await LedgerStore(pool).known([entry_id]))[entry_id]
+    assert (known.state, known.reply) == (State.DONE, b"first")
+
+
+async def test_sagas_of_a_living_replica_are_left_alone_and_those_of_a_dead_one_taken_over(
+    pool: Pool,
+) -> None:
+    (entry,) = await store(pool, event("a"), instance="one")
+    one, other = SagaStore(pool, "one"), SagaStore(pool, "other")
+    await one.heartbeat(60)
+    assert await other.claim([], 10) == []
+    await one.release()
+    assert [stored.entry_id for stored in await other.claim([], 10)] == [entry.incoming.entry_id]
+
+
+async def test_a_saga_in_hand_is_not_claimed_again(pool: Pool) -> None:
+    (entry,) = await store(pool, event("a"))
+    sagas = SagaStore(pool, "one")
+    await sagas.heartbeat(60)
+    assert await sagas.claim([entry.incoming.entry_id], 10) == []
+    assert len(await sagas.claim([], 10)) == 1
+
+
+async def test_a_decision_to_undo_is_taken_once_and_comes_back_with_what_was_answered(pool: Pool) -> None:
+    (entry,) = await store(pool, event("a"))
+    sagas = SagaStore(pool, "one")
+    entry_id = entry.incoming.entry_id
+    assert await sagas.decide(entry_id, b"no", [Step.STREAK], {Step.STREAK: b"yes"})
+    assert not await sagas.decide(entry_id, b"other", [], {})
+    assert await sagas.complete([(entry_id, b"reply")]) == set()
+    (stored,) = await sagas.claim([], 10)
+    assert (stored.state, stored.undo, stored.applied) == (
+        State.COMPENSATING,
+        (Step.STREAK,),
+        {Step.STREAK: b"yes"},
+    )
+
+
+async def test_a_saga_that_failed_too_often_is_parked_and_goes_on_from_its_state(pool: Pool) -> None:
+    (entry,) = await store(pool, event("a"))
+    sagas = SagaStore(pool, "one")
+    entry_id = entry.incoming.entry_id
+    await sagas.leave([(entry_id, "away", 0.0)], 2)
+    assert len(await sagas.claim([], 10)) == 1
+    await sagas.leave([(entry_id, "away", 0.0)], 2)
+    assert await sagas.claim([], 10) == []
+    assert (await sagas.backlog()).parked == 1
+    assert await sagas.unpark(entry_id)
+    (stored,) = await sagas.claim([], 10)
+    assert (stored.state, stored.attempt_count) == (State.RUNNING, 0)
+
+
+async def test_without_an_entry_the_total_and_the_user_are_as_though_it_had_never_been(pool: Pool) -> None:
+    first, second = await store(pool, event("a", value=2), event("b", value=3))
+    before = await total(pool)
+    left = await take_out(pool, first)
+    assert left.after is not None
+    assert (left.after.total_micros, left.after.peak_micros, left.after.event_count) == (
+        3_000_000,
+        3_000_000,
+        1,
+    )
+    assert left.after.version == before.version + 1
+    assert left.user.plain_attributes() == {"seen": "b"}
+    gone = await take_out(pool, second)
+    assert gone.user.plain_attributes() == {}
+    assert await ReadStore(pool).user("ada") is None
+
+
+async def test_taking_out_twice_gives_the_same_correction(pool: Pool) -> None:
+    (entry,) = await store(pool, event("a"))
+    await take_out(pool, entry)
+    entry_id = entry.incoming.entry_id
+    again = await UndoStore(pool).take_out(
+        entry_id, UUID(int=1), NOON, AGGREGATIONS, convert.patch_of, lambda _: b"another"
+    )
+    assert again != b"another"
+    assert (await total(pool)).event_count == 0
+
+
+async def test_with_negative_values_the_peak_is_folded_anew(pool: Pool) -> None:
+    high, _, _ = await store(pool, event("a", value=9), event("b", value=-5), event("c", value=2))
+    assert (await total(pool)).peak_micros == 9_000_000
+    await take_out(pool, high)
+    after = await total(pool)
+    assert (after.total_micros, after.peak_micros) == (-3_000_000, -3_000_000)
+
+
+async def test_a_distinct_value_counts_until_its_last_event_is_gone(pool: Pool) -> None:
+    one, two, _ = await store(
+        pool,
+        event("a", metric="countries", country="IT"),
+        event("b", metric="countries", country="IT"),
+        event("c", metric="countries", country="JP"),
+    )
+    await take_out(pool, one)
+    assert (await total(pool, "countries")).total_micros == 2_000_000
+    await take_out(pool, two)
+    assert (await total(pool, "countries")).total_micros == 1_000_000
+    (back,) = await store(pool, event("d", metric="countries", country="IT"))
+    assert back.after is not None
+    assert back.after.total_micros == 2_000_000
+
+
+async def test_a_feed_is_recorded_together_with_its_cursor_or_not_at_all(pool: Pool) -> None:
+    await store(pool, event("a"), feed=Feed("streak", 0, 7))
+    assert await LedgerStore(pool).cursor("streak") == 7
+    with pytest.raises(asyncpg.SerializationError):
+        await store(pool, event("b"), feed=Feed("streak", 0, 9))
+    assert (await total(pool)).event_count == 1
+
+
+async def test_no_statement_of_the_event_path_scans_a_table(pool: Pool) -> None:
+    """Every statement that recording, completing, recovering and reading really send."""
+    sent: list[tuple[str, Sequence[Any]]] = []
+
+    def note(query: Any) -> None:
+        sent.append((query.query, query.args))
+
+    async with pool.acquire() as connection:
+        connection.add_query_logger(note)
+    (entry, *_) = await store(
+        pool, event("a", metric="countries", country="IT"), event("b"), event("c", "bob")
+    )
+    entry_id = entry.incoming.entry_id
+    sagas, reads = SagaStore(pool, "one"), ReadStore(pool)
+    await LedgerStore(pool).known([entry_id])
+    await sagas.leave([(entry_id, "away", 0.0)], 9)
+    await sagas.claim([UUID(int=1)], 10)
+    await sagas.complete([(entry_id, b"reply")])
+    await sagas.decide_void(entry_id, "test")
+    await take_out(pool, entry)
+    await sagas.settle(entry_id, State.VOIDED, b"")
+    await reads.event(entry_id)
+    await reads.user_events("ada", (NOON, HIGHEST_ID), 10)
+    await reads.user("ada")
+    await reads.totals("ada")
+    tables = {"entries", "sagas", "users", "totals", "unique_values"}
+    explainable = [
+        item
+        for item in sent
+        if item[0].lstrip().split()[0] in ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")
+    ]
+    assert len(explainable) > 15
+    async with pool.acquire() as connection:
+        for query, arguments in explainable:
+            plan = await _plan(connection, query, arguments)
+            assert not _scanned(plan) & tables, query
+
+
+async def _plan(connection: Connection, query: str, arguments: Sequence[Any]) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(
+        await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *arguments)
+    )[0]["Plan"]
+    return plan
+
+
+def _scanned(plan: dict[str, Any]) -> set[str]:
+    own = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
+    return own.union(*(_scanned(child) for child in plan.get("Plans", ())))
