@@ -1,6 +1,7 @@
 """Streaks as pure rules (RULES 3): no clock, no I/O, no randomness, no proto."""
 
 from services.streak.domain.definition import (
+    Catalogue,
     FreezeSettings,
     Frequency,
     MetricMode,
@@ -20,7 +21,16 @@ from services.streak.domain.evaluate import (
     refold,
 )
 from services.streak.domain.facts import Fact, Facts, fact, facts
-from services.streak.domain.fold import Current, Folded, StreakState, advance, begin, close, fold
+from services.streak.domain.fold import (
+    Current,
+    Folded,
+    StreakState,
+    advance,
+    begin,
+    close,
+    fold,
+    settled_until,
+)
 from services.streak.domain.rows import (
     FreezeReason,
     LedgerLine,
@@ -34,6 +44,7 @@ from services.streak.domain.rows import (
 
 __all__ = [
     "NEVER_SEEN",
+    "Catalogue",
     "Current",
     "Evaluation",
     "Fact",
@@ -67,4 +78,5 @@ __all__ = [
     "is_outdated",
     "needs_history",
     "refold",
+    "settled_until",
 ]

@@ -1,11 +1,11 @@
 """What a streak asks of a user (RULES 3), and its periods as consecutive numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import IntEnum
 
-from shared.filters import AttributeFilter
+from shared.filters import AttributeFilter, matches
 
 
 class Frequency(IntEnum):
@@ -98,3 +98,28 @@ class StreakDefinition:
         if self.frequency is Frequency.DAILY:
             return date.fromordinal(period)
         return date.fromordinal(self.first_date(period + 1).toordinal() - 1)
+
+
+class Catalogue:
+    """All definitions, by key and by the metrics whose events they count."""
+
+    def __init__(self, definitions: Iterable[StreakDefinition]) -> None:
+        self._by_key = {one.key: one for one in definitions}
+        self._by_metric: dict[str, list[StreakDefinition]] = {}
+        for one in self._by_key.values():
+            for wanted in one.metrics:
+                self._by_metric.setdefault(wanted.metric, []).append(one)
+
+    def get(self, key: str) -> StreakDefinition | None:
+        """The streak with this key."""
+        return self._by_key.get(key)
+
+    def of_metric(self, metric: str) -> Sequence[StreakDefinition]:
+        """The streaks, in order of key, for which events of this metric may count."""
+        return self._by_metric.get(metric, ())
+
+    def counting(self, metric: str, user_attributes: Mapping[str, str]) -> list[StreakDefinition]:
+        """The streaks for which an event of this metric counts, of a user with these attributes."""
+        return [
+            one for one in self.of_metric(metric) if one.active and matches(one.user_filters, user_attributes)
+        ]

@@ -211,6 +211,12 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
     )
 
 
+def settled_until(definition: StreakDefinition, state: StreakState) -> date | None:
+    """The date up to which recorded rows are settled; what `close` gives comes after it. None: nothing is."""
+    anchor = state.settled.anchor
+    return definition.last_date(anchor.period) if anchor else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Gap:
     """What became of the periods after an anchor."""

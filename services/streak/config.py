@@ -1,0 +1,35 @@
+"""What the streak service can be told (environment variables `LAUREL_*`), and its fixed limits."""
+
+from typing import Final
+
+from pydantic import Field
+
+from shared.config import Settings as ServiceSettings
+
+MAX_COMMANDS: Final = 1_000
+"""Commands of one ApplyEvents, and reversals of one RevertEvents."""
+
+MAX_METRICS: Final = 10
+"""Metrics of one streak."""
+
+MAX_DAYS_OFF: Final = 6
+"""Days off a week: on one day at least something is expected."""
+
+MAX_FREEZES: Final = 1_000
+"""Freezes granted at once, and freezes held."""
+
+MAX_EARN_DAYS: Final = 3_660
+"""Days between two grants of freezes."""
+
+MAX_CHANGES: Final = 1_000
+"""Changes of one page of the feed."""
+
+DEFAULT_CHANGES: Final = 500
+"""Changes of one page of the feed when the caller does not say."""
+
+
+class Settings(ServiceSettings):
+    """What every service can be told, and how much maintenance does at once."""
+
+    maintenance_batch_size: int = Field(default=500, ge=1, le=10_000)
+    """How many user streaks one transaction of maintenance closes."""

@@ -1,0 +1,155 @@
+"""The definition of a streak between its message and the domain, with all syntactic validation."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from laurel.streak.v1 import streak_pb2
+
+from services.streak.config import MAX_DAYS_OFF, MAX_EARN_DAYS, MAX_FREEZES, MAX_METRICS
+from services.streak.domain import (
+    Catalogue,
+    FreezeSettings,
+    Frequency,
+    MetricMode,
+    MetricThreshold,
+    StreakDefinition,
+)
+from shared.decimals import InvalidValue, to_micros
+from shared.errors import Violations
+from shared.ids import digest
+from shared.rpc.convert import check_key, check_text
+from shared.rpc.filters import filters_from_proto
+
+_DEFAULT_THRESHOLD: Final = 1.0
+_NOT_FOLDED: Final = ("name", "user_filters", "status", "create_time", "update_time")
+"""Fields that a fold does not read: a change of them leaves recorded history as it is."""
+
+
+def check_streak(message: streak_pb2.Streak, path: str, violations: Violations) -> None:
+    """Everything that is wrong with a definition, besides its key."""
+    check_text(message.name, f"{path}.name", violations, min_chars=0)
+    if message.frequency not in (
+        streak_pb2.FREQUENCY_DAILY,
+        streak_pb2.FREQUENCY_WEEKLY,
+        streak_pb2.FREQUENCY_MONTHLY,
+    ):
+        violations.add(f"{path}.frequency", "must be DAILY, WEEKLY or MONTHLY")
+    _check_metrics(message, path, violations)
+    for field, kind in (("mode", streak_pb2.MetricMode), ("status", streak_pb2.StreakStatus)):
+        if getattr(message, field) not in kind.values():
+            violations.add(f"{path}.{field}", "is not one of its values")
+    _check_days(message, path, violations)
+    _check_freezes(message.freezes, f"{path}.freezes", violations)
+    filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
+
+
+def normalised(message: streak_pb2.Streak) -> streak_pb2.Streak:
+    """With its defaults made explicit."""
+    for metric in message.metrics:
+        metric.threshold = metric.threshold or _DEFAULT_THRESHOLD
+    message.mode = message.mode or streak_pb2.METRIC_MODE_ANY
+    message.status = message.status or streak_pb2.STREAK_STATUS_ACTIVE
+    if message.frequency == streak_pb2.FREQUENCY_WEEKLY:
+        message.week_start = message.week_start or streak_pb2.WEEKDAY_MONDAY
+    if message.HasField("freezes") and message.freezes == streak_pb2.FreezeSettings():
+        message.ClearField("freezes")
+    days_off = sorted(message.days_off)
+    del message.days_off[:]
+    message.days_off.extend(days_off)
+    return message
+
+
+def catalogue_from_messages(messages: Sequence[streak_pb2.Streak]) -> Catalogue:
+    """All definitions as the domain sees them."""
+    return Catalogue(_definition(message) for message in messages)
+
+
+def _definition(message: streak_pb2.Streak) -> StreakDefinition:
+    unchecked = Violations()  # what is stored was checked when it came
+    return StreakDefinition(
+        key=message.key,
+        frequency=Frequency(message.frequency),
+        metrics=tuple(MetricThreshold(one.metric, to_micros(one.threshold)) for one in message.metrics),
+        mode=MetricMode(message.mode),
+        days_off=frozenset(day - streak_pb2.WEEKDAY_MONDAY for day in message.days_off),
+        freezes=_freezes(message.freezes),
+        week_start=max(0, message.week_start - streak_pb2.WEEKDAY_MONDAY),
+        user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
+        active=message.status == streak_pb2.STREAK_STATUS_ACTIVE,
+        fingerprint=_fingerprint(message),
+    )
+
+
+def _freezes(message: streak_pb2.FreezeSettings) -> FreezeSettings:
+    earned = message.earn_count > 0
+    return FreezeSettings(
+        initial_count=message.initial_count,
+        earn_count=message.earn_count,
+        earn_every_days=message.earn_every_days,
+        max_count=message.max_count or max(message.initial_count, 1 if earned else 0),
+    )
+
+
+def _fingerprint(message: streak_pb2.Streak) -> int:
+    """The same for definitions under which every history folds to the same."""
+    folded = streak_pb2.Streak()
+    folded.CopyFrom(message)
+    for field in _NOT_FOLDED:
+        folded.ClearField(field)
+    return int.from_bytes(digest(folded.SerializeToString(deterministic=True))[:8], signed=True)
+
+
+def _check_metrics(message: streak_pb2.Streak, path: str, violations: Violations) -> None:
+    if not 1 <= len(message.metrics) <= MAX_METRICS:
+        violations.add(f"{path}.metrics", f"must have 1 to {MAX_METRICS} metrics")
+    seen: set[str] = set()
+    for index, one in enumerate(message.metrics[:MAX_METRICS]):
+        where = f"{path}.metrics[{index}]"
+        check_key(one.metric, f"{where}.metric", violations)
+        if one.metric in seen:
+            violations.add(f"{where}.metric", "is given twice")
+        seen.add(one.metric)
+        _check_threshold(one.threshold, f"{where}.threshold", violations)
+
+
+def _check_threshold(threshold: float, path: str, violations: Violations) -> None:
+    if math.isfinite(threshold) and threshold < 0:
+        violations.add(path, "must be above zero")
+    elif threshold != 0:
+        try:
+            to_micros(threshold)
+        except InvalidValue as error:
+            violations.add(path, str(error))
+
+
+def _check_days(message: streak_pb2.Streak, path: str, violations: Violations) -> None:
+    weekdays = range(streak_pb2.WEEKDAY_MONDAY, streak_pb2.WEEKDAY_SUNDAY + 1)
+    for index, day in enumerate(message.days_off):
+        if day not in weekdays:
+            violations.add(f"{path}.days_off[{index}]", "is not a day of the week")
+    if len(message.days_off) > MAX_DAYS_OFF or len(set(message.days_off)) < len(message.days_off):
+        violations.add(f"{path}.days_off", f"must be at most {MAX_DAYS_OFF} different days")
+    if message.days_off and message.frequency != streak_pb2.FREQUENCY_DAILY:
+        violations.add(f"{path}.days_off", "are only for daily streaks")
+    if message.week_start:
+        if message.week_start not in weekdays:
+            violations.add(f"{path}.week_start", "is not a day of the week")
+        if message.frequency != streak_pb2.FREQUENCY_WEEKLY:
+            violations.add(f"{path}.week_start", "is only for weekly streaks")
+
+
+def _check_freezes(message: streak_pb2.FreezeSettings, path: str, violations: Violations) -> None:
+    for field, most in (
+        ("initial_count", MAX_FREEZES),
+        ("earn_count", MAX_FREEZES),
+        ("earn_every_days", MAX_EARN_DAYS),
+        ("max_count", MAX_FREEZES),
+    ):
+        if not 0 <= getattr(message, field) <= most:
+            violations.add(f"{path}.{field}", f"must be 0 to {most}")
+    if (message.earn_count > 0) != (message.earn_every_days > 0):
+        missing = "earn_count" if message.earn_every_days > 0 else "earn_every_days"
+        violations.add(f"{path}.{missing}", "must be set where freezes are earned")
+    if 0 < message.max_count < message.initial_count:
+        violations.add(f"{path}.max_count", "must not be less than initial_count")

@@ -1,0 +1,157 @@
+"""What the service does for each call: load, decide, store."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from laurel.streak.v1 import streak_pb2
+
+from services.streak import convert, definitions
+from services.streak.batch import Batch, HistoryMissing
+from services.streak.convert import Effect
+from services.streak.domain import Catalogue, fact
+from services.streak.store import IN_USE, History, Key, Loaded, LogEntry, Store
+from shared import faults
+from shared.entries import Entry
+from shared.participant import ReversalWork, Work, apply_batch, revert_batch
+from shared.postgres import definitions as stored
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.request_log import Known
+
+T = TypeVar("T")
+
+BEFORE_STORE: Final = faults.declare(
+    "streak.apply.before_store", "a batch is decided, nothing of it is stored"
+)
+AFTER_STORE: Final = faults.declare(
+    "streak.apply.after_store", "a batch is stored, the caller has no answer yet"
+)
+BEFORE_COMMIT: Final = faults.declare("streak.revert.before_commit", "an entry is undone, not yet committed")
+AFTER_COMMIT: Final = faults.declare(
+    "streak.revert.after_commit", "entries are undone, the caller has no answer yet"
+)
+
+DEFINITIONS: Final = stored.DefinitionKind(
+    name="streak",
+    message_type=streak_pb2.Streak,
+    validate=definitions.check_streak,
+    normalise=definitions.normalised,
+    immutable_fields=("frequency",),
+    domain=convert.DOMAIN,
+    not_found="STREAK_NOT_FOUND",
+    exists="STREAK_EXISTS",
+    in_use="STREAK_IN_USE",
+    in_use_query=IN_USE,
+)
+
+StoredCatalogue = stored.Catalogue[streak_pb2.Streak, Catalogue]
+
+
+class Handlers:
+    """The use cases of the saga."""
+
+    def __init__(self, pool: Pool, store: Store, catalogue: StoredCatalogue) -> None:
+        self._pool = pool
+        self._store = store
+        self._catalogue = catalogue
+        self._configuration_version = 0
+        """As last read with a state; what a batch can touch is looked up by it."""
+
+    async def apply_events(self, work: Sequence[Work[Entry]]) -> list[bytes]:
+        """One serialized outcome for each entry, in order. Raises as `apply_batch` does."""
+        return await apply_batch(self._pool, work, self._run, convert.refused_outcome)
+
+    async def revert_events(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+        """One serialized outcome for each reversal, in order."""
+        outcomes = await revert_batch(self._pool, reversals, self._undo, convert.nothing_reverted)
+        await AFTER_COMMIT.reach()
+        return outcomes
+
+    async def _run(self, fresh: Sequence[Work[Entry]]) -> list[bytes]:
+        """Load, decide and store entries that were never seen: two round trips, unless one is late."""
+        catalogue, loaded = await self._load(fresh)
+        batch, entries = await with_histories(
+            self._store, None, loaded, lambda batch: decide(catalogue, batch, fresh)
+        )
+        await BEFORE_STORE.reach()
+        await self._store.save(entries, batch.writes())
+        await AFTER_STORE.reach()
+        return [entry.outcome for entry in entries]
+
+    async def _load(self, fresh: Sequence[Work[Entry]]) -> tuple[Catalogue, Loaded]:
+        """The definitions, and of the users' state what the entries can touch by those definitions.
+
+        The version of the definitions comes with the state; when it turns out newer than expected, the new
+        definitions may touch something else, and the state is read again.
+        """
+        users = {work.user_id for work in fresh}
+        metrics = {work.command.metric.metric for work in fresh if work.command.metric}
+        while True:
+            expected = self._configuration_version
+            catalogue = await self._catalogue.at(expected)
+            touched = {one.key for metric in metrics for one in catalogue.of_metric(metric)}
+            loaded = await self._store.load(users, touched)
+            if loaded.configuration_version == expected:
+                return catalogue, loaded
+            self._configuration_version = loaded.configuration_version
+
+    async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
+        """Undo one applied entry in the transaction of its reversal."""
+        version = await self._store.configuration_version(connection)
+        catalogue = await self._catalogue.at(version)
+        user_id, streaks = await self._store.counted_for(connection, reversal.entry_id)
+        await self._store.lock_users(connection, [user_id])
+        loaded = await self._store.load([user_id], streaks, connection)
+        histories = await self._store.histories([(user_id, streak) for streak in streaks], connection)
+        batch = Batch(loaded, histories)
+        effects = [
+            Effect(one, batch.undo(user_id, one, reversal.entry_id, reversal.now))
+            for one in map(catalogue.get, streaks)
+            if one is not None
+        ]
+        await self._store.save((), batch.writes(), connection)
+        await BEFORE_COMMIT.reach()
+        return convert.reverted_outcome(reversal.entry_id, effects)
+
+
+def decide(catalogue: Catalogue, batch: Batch, fresh: Sequence[Work[Entry]]) -> list[LogEntry]:
+    """Every entry in order, each on what the ones before it left."""
+    return [_applied(catalogue, batch, work) for work in fresh]
+
+
+async def with_histories(
+    store: Store, connection: Connection | None, loaded: Loaded, decision: Callable[[Batch], T]
+) -> tuple[Batch, T]:
+    """The batch after a decision, and its result; taken again with more histories where it needs them."""
+    histories: Mapping[Key, History] = {}
+    while True:
+        batch = Batch(loaded, histories)
+        result = decision(batch)
+        try:
+            batch.require_histories()
+        except HistoryMissing as missing:
+            histories = await store.histories(missing.keys | histories.keys(), connection)
+        else:
+            return batch, result
+
+
+def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
+    entry = work.command
+    assert entry.metric is not None  # a metric event has one
+    event = fact(
+        entry.entry_id, entry.metric.metric, entry.metric.value_micros, entry.occur_time, entry.time_zone
+    )
+    counting = catalogue.counting(event.metric, entry.user.attributes)
+    effects = [
+        Effect(one, evaluation)
+        for one in counting
+        if (evaluation := batch.take(work.user_id, one, event, entry.now))
+    ]
+    return LogEntry(
+        entry_id=entry.entry_id,
+        user_id=work.user_id,
+        digest=work.digest,
+        outcome=convert.applied_outcome(entry.entry_id, effects),
+        apply_time=entry.now,
+        fact=event,
+        streaks=[one.key for one in counting],
+    )

@@ -1,0 +1,111 @@
+"""Closing what is due at local midnights (RULES 3.7), and telling others of it by the change feed."""
+
+from datetime import datetime
+from typing import Final
+
+from services.streak import convert
+from services.streak.batch import Batch
+from services.streak.domain import Catalogue, Evaluation
+from services.streak.handlers import StoredCatalogue, with_histories
+from services.streak.store import Key, Store
+from services.streak.store_maintenance import FoundChange, MaintenanceStore
+from shared import faults
+from shared.clock import Clock
+from shared.ids import derived_id
+from shared.postgres.maintenance import hold, is_held
+from shared.postgres.pool import Connection, Pool
+
+BEFORE_COMMIT: Final = faults.declare(
+    "streak.maintenance.before_commit", "periods are closed and changes written, not yet committed"
+)
+AFTER_COMMIT: Final = faults.declare(
+    "streak.maintenance.after_commit", "a batch of closings is durable, more may be due"
+)
+
+
+class Maintenance:
+    """Passes over everything that is due, in transactions of `batch_size` user streaks."""
+
+    def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock, batch_size: int) -> None:
+        self._pool = pool
+        self._store = Store(pool)
+        self._due = MaintenanceStore(pool)
+        self._catalogue = catalogue
+        self._clock = clock
+        self._batch_size = batch_size
+
+    async def run(self, now: datetime, hold_seconds: int | None) -> int:
+        """Close everything that is due at `now`, and hold off or release the service's own passes.
+
+        The result is the number of user streaks that were brought up to date.
+        """
+        if hold_seconds is not None:
+            async with self._pool.acquire() as connection:
+                await hold(connection, hold_seconds)
+        return await self._close_all(now)
+
+    async def run_by_clock(self) -> None:
+        """A pass at the present instant, unless an import has maintenance in its hands."""
+        async with self._pool.acquire() as connection:
+            if await is_held(connection):
+                return
+        await self._close_all(self._clock.now())
+
+    async def _close_all(self, now: datetime) -> int:
+        closed = 0
+        while await self._due.is_due(now):
+            async with self._pool.acquire() as connection, connection.transaction():
+                closed += await self._close_batch(connection, now)
+                await BEFORE_COMMIT.reach()
+            await AFTER_COMMIT.reach()
+        return closed
+
+    async def _close_batch(self, connection: Connection, now: datetime) -> int:
+        """Close what has been due longest, with everybody else kept from these users."""
+        due = await self._due.due(connection, now, self._batch_size)
+        if not due:
+            return 0
+        users = {user_id for user_id, _ in due}
+        await self._store.lock_users(connection, users)
+        loaded = await self._store.load(users, {streak for _, streak in due}, connection)
+        catalogue = await self._catalogue.at(loaded.configuration_version)
+        batch, evaluations = await with_histories(
+            self._store, connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
+        )
+        await self._store.save((), batch.writes(), connection)
+        await self._due.park(connection, due.keys() - evaluations.keys())
+        await self._due.publish(
+            connection,
+            [
+                found
+                for key, evaluation in evaluations.items()
+                if (found := _found(key, evaluation, due[key]))
+            ],
+        )
+        return len(evaluations)
+
+
+def _close(catalogue: Catalogue, batch: Batch, due: list[Key], now: datetime) -> dict[Key, Evaluation]:
+    """The evaluations of those that are still there to be closed, in the order in which they came due."""
+    closed = {}
+    for user_id, streak in due:
+        definition = catalogue.get(streak)
+        evaluation = definition and batch.bring_up_to(user_id, definition, now)
+        if evaluation:
+            closed[user_id, streak] = evaluation
+    return closed
+
+
+def _found(key: Key, evaluation: Evaluation, due_time: datetime) -> FoundChange | None:
+    """What others are told: a break at the local midnight that broke, anything else when it came due."""
+    change, current = evaluation.change, evaluation.current
+    if change is None or current is None:
+        return None
+    user_id, streak = key
+    return FoundChange(
+        entry_id=derived_id("streak", user_id, streak, str(change.version)),
+        key=key,
+        time_zone=current.time_zone,
+        occur_time=change.reach_time if change.length == 0 else due_time,
+        change=convert.change_to_proto(streak, change).SerializeToString(deterministic=True),
+    )

@@ -1,0 +1,151 @@
+"""Reads. What is due is closed before it is shown (RULES 3.7), by the fold alone: a read stores nothing."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from services.streak import convert
+from services.streak.domain import (
+    Current,
+    LedgerLine,
+    Period,
+    Rows,
+    StreakDefinition,
+    UserStreak,
+    close,
+    fold,
+    is_outdated,
+    settled_until,
+)
+from services.streak.handlers import StoredCatalogue
+from services.streak.store import Key, Store
+from services.streak.store_reads import FeedRow, Longest, ReadStore
+from shared.calendar import EARLIEST_DATE, LATEST_DATE
+from shared.clock import Clock
+from shared.errors import NotFound
+from shared.pages import read_page
+from shared.postgres.pool import Pool
+
+_DAY: Final = timedelta(days=1)
+_LONGER_THAN_ANY: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """The end of a user's streak as of now: `rows` come after what is recorded up to `settled_until`."""
+
+    current: Current
+    rows: Rows
+    settled_until: date | None
+
+
+class Queries:
+    """The use cases that change nothing."""
+
+    def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock) -> None:
+        self._store = Store(pool)
+        self._reads = ReadStore(pool)
+        self._catalogue = catalogue
+        self._clock = clock
+
+    async def list_user_streaks(
+        self, user_id: str, read_time: datetime | None
+    ) -> list[tuple[StreakDefinition, Current]]:
+        """A user's streaks in order of key, as they look at an instant, or now."""
+        now = read_time or self._clock.now()
+        loaded = await self._store.load_whole(user_id)
+        catalogue = await self._catalogue.at(loaded.configuration_version)
+        shown = []
+        for key, streak in loaded.streaks.items():
+            definition = catalogue.get(key[1])
+            recent = definition and await self._recent(key, definition, streak, now)
+            if definition and recent:
+                shown.append((definition, recent.current))
+        return shown
+
+    async def list_periods(
+        self, user_id: str, streak: str, page_size: int, page_token: str
+    ) -> tuple[list[Period], str]:
+        """A page of the periods, newest first, and the token of the next one."""
+        page = read_page(page_size, page_token, keyset=[date], query=["periods", user_id, streak])
+        recent = await self._required(user_id, streak)
+        before = page.after[0] if page.after else LATEST_DATE
+        found = [row for row in reversed(recent.rows.periods) if row.start_date < before]
+        missing = page.size + 1 - len(found)
+        if missing > 0 and recent.settled_until:
+            before = min(before, recent.settled_until + _DAY)
+            found += await self._reads.periods((user_id, streak), before, missing)
+        shown = found[: page.size]
+        return shown, page.next_token(shown[-1].start_date) if len(found) > page.size else ""
+
+    async def list_freeze_ledger(
+        self, user_id: str, streak: str, page_size: int, page_token: str
+    ) -> tuple[list[LedgerLine], str]:
+        """A page of the freeze ledger, oldest first, and the token of the next one."""
+        page = read_page(page_size, page_token, keyset=[date, int], query=["ledger", user_id, streak])
+        recent = await self._required(user_id, streak)
+        after = (page.after[0], page.after[1]) if page.after else (EARLIEST_DATE, 0)
+        found: list[LedgerLine] = []
+        if recent.settled_until:
+            found = await self._reads.ledger((user_id, streak), after, recent.settled_until, page.size + 1)
+        found += [line for line in recent.rows.ledger if line.key > after]
+        shown = found[: page.size]
+        return shown, page.next_token(*shown[-1].key) if len(found) > page.size else ""
+
+    async def list_longest_streaks(
+        self, streak: str, page_size: int, page_token: str
+    ) -> tuple[list[Longest], str]:
+        """A page of the users with the longest runs, longest first, and the token of the next one."""
+        page = read_page(page_size, page_token, keyset=[int, str], query=["longest", streak])
+        if (await self._catalogue.latest()).get(streak) is None:
+            raise _unknown_streak(streak)
+        after = (page.after[0], page.after[1]) if page.after else (_LONGER_THAN_ANY, "")
+        found = await self._reads.longest(streak, after, page.size + 1)
+        shown = found[: page.size]
+        token = page.next_token(shown[-1].longest, shown[-1].user_id) if len(found) > page.size else ""
+        return shown, token
+
+    async def list_changes(self, after_sequence: int, limit: int) -> list[FeedRow]:
+        """What maintenance found by itself, oldest first, after a sequence."""
+        return await self._reads.changes(after_sequence, limit)
+
+    async def _required(self, user_id: str, streak: str) -> _Recent:
+        """A user's streak as of now. Raises `NotFound`."""
+        loaded = await self._store.load([user_id], [streak])
+        definition = (await self._catalogue.at(loaded.configuration_version)).get(streak)
+        if definition is None:
+            raise _unknown_streak(streak)
+        key = user_id, streak
+        known = loaded.streaks.get(key)
+        recent = known and await self._recent(key, definition, known, self._clock.now())
+        if not recent:
+            raise NotFound(
+                f"the user has no state of the streak {streak!r}",
+                reason="USER_STREAK_NOT_FOUND",
+                metadata={"streak": streak},
+                domain=convert.DOMAIN,
+            )
+        return recent
+
+    async def _recent(
+        self, key: Key, definition: StreakDefinition, streak: UserStreak, now: datetime
+    ) -> _Recent | None:
+        """The streak as of `now`, never before what is closed already; None where no fact is left."""
+        if streak.state is None:
+            return None
+        now = max(now, streak.closed_time or now)
+        if not is_outdated(definition, streak):
+            rows, current = close(definition, streak.state, now)
+            return _Recent(current, rows, settled_until(definition, streak.state))
+        history = (await self._store.histories([key]))[key]
+        folded = fold(definition, history.facts, now)
+        return _Recent(folded.current, folded.rows, None) if folded else None
+
+
+def _unknown_streak(streak: str) -> NotFound:
+    return NotFound(
+        f"there is no streak {streak!r}",
+        reason="STREAK_NOT_FOUND",
+        metadata={"key": streak},
+        domain=convert.DOMAIN,
+    )

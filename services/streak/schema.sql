@@ -1,0 +1,110 @@
+-- Shared by every service: definitions, idempotency of mutations, maintenance, the request log, users.
+
+CREATE TABLE definitions (
+    key         text COLLATE "C" PRIMARY KEY,
+    body        bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    update_time timestamptz NOT NULL
+);
+
+CREATE TABLE configuration_version (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    version   bigint NOT NULL
+);
+
+CREATE TABLE mutation_log (
+    method      text COLLATE "C" NOT NULL,
+    request_id  text COLLATE "C" NOT NULL,
+    digest      bytea NOT NULL,
+    response    bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    PRIMARY KEY (method, request_id)
+);
+
+CREATE TABLE maintenance (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    hold_until timestamptz
+);
+
+CREATE TABLE users (
+    user_id text COLLATE "C" PRIMARY KEY,
+    version bigint NOT NULL             -- grows with every change of the user's state; guards against lost updates
+);
+
+CREATE TABLE request_log (
+    entry_id       uuid PRIMARY KEY,
+    user_id        text COLLATE "C" NOT NULL,
+    digest         bytea NOT NULL,
+    state          smallint NOT NULL,
+    outcome        bytea,
+    revert_outcome bytea,
+    apply_time     timestamptz NOT NULL,
+    -- The fact that the entry is. A tombstone has none.
+    metric         text COLLATE "C",
+    value_micros   bigint,
+    occur_time     timestamptz,
+    time_zone      text,
+    streaks        text[] COLLATE "C"   -- the streaks that it counts for, as decided when it came
+);
+-- The live facts of a user.
+CREATE INDEX request_log_facts ON request_log (user_id, occur_time) WHERE state = 1 AND streaks IS NOT NULL;
+
+CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF actual <> expected THEN
+        RAISE EXCEPTION 'state moved' USING ERRCODE = '40001';
+    END IF;
+END
+$$;
+
+-- One row for each streak that a user ever had a fact of: what others follow, and what the fold goes on from.
+CREATE TABLE streak_states (
+    user_id         text COLLATE "C" NOT NULL,
+    streak          text COLLATE "C" NOT NULL,
+    version         bigint NOT NULL,        -- grows with every change that others follow, for ever
+    length          integer NOT NULL,
+    longest         integer NOT NULL,
+    reach_time      timestamptz,            -- when the present length was reached; null where there never was one
+    fingerprint     bigint NOT NULL,        -- of the definition that it was folded under
+    closed_time     timestamptz NOT NULL,   -- up to when periods are closed
+    next_close_time timestamptz,            -- the next instant at which a period closes with a result
+    state           json,                   -- see encoding.py; null where every fact was undone
+    PRIMARY KEY (user_id, streak)
+);
+CREATE INDEX streak_states_due ON streak_states (next_close_time, user_id, streak) WHERE next_close_time IS NOT NULL;
+CREATE INDEX streak_states_longest ON streak_states (streak, longest DESC, user_id) WHERE longest > 0;
+CREATE INDEX streak_states_in_use ON streak_states (streak) WHERE state IS NOT NULL;
+
+-- Recorded periods: the result of the fold as of streak_states.closed_time.
+CREATE TABLE periods (
+    user_id     text COLLATE "C" NOT NULL,
+    streak      text COLLATE "C" NOT NULL,
+    start_date  date NOT NULL,
+    end_date    date NOT NULL,
+    status      smallint NOT NULL,          -- as laurel.streak.v1.PeriodStatus
+    length      integer NOT NULL,           -- of the streak, after the period
+    settle_time timestamptz NOT NULL,       -- when it qualified, or the local midnight at which it closed
+    PRIMARY KEY (user_id, streak, start_date)
+);
+
+-- Freezes granted and consumed; the balance is the sum of the amounts.
+CREATE TABLE freeze_ledger (
+    user_id        text COLLATE "C" NOT NULL,
+    streak         text COLLATE "C" NOT NULL,
+    effective_date date NOT NULL,
+    reason         smallint NOT NULL,       -- as laurel.streak.v1.FreezeReason; the order within a date
+    amount         integer NOT NULL,
+    PRIMARY KEY (user_id, streak, effective_date, reason)
+);
+
+-- What maintenance found by itself, for the orchestrator to follow. Only maintenance writes it, one pass at a
+-- time, so that rows become visible in the order of their sequence.
+CREATE TABLE changes (
+    sequence   bigserial PRIMARY KEY,
+    entry_id   uuid NOT NULL UNIQUE,
+    user_id    text COLLATE "C" NOT NULL,
+    streak     text COLLATE "C" NOT NULL,
+    time_zone  text NOT NULL,
+    occur_time timestamptz NOT NULL,
+    change     bytea NOT NULL               -- a serialized laurel.streak.v1.StreakChange
+);

@@ -1,0 +1,69 @@
+"""The composition root: everything that makes up the process."""
+
+from pathlib import Path
+from typing import Final
+
+from laurel.streak.v1 import streak_pb2, streak_service_pb2, streak_service_pb2_grpc
+
+from services.streak.config import Settings
+from services.streak.definitions import catalogue_from_messages
+from services.streak.handlers import DEFINITIONS, Handlers
+from services.streak.maintenance import Maintenance
+from services.streak.queries import Queries
+from services.streak.servicer import StreakServicer
+from services.streak.store import Store
+from shared import telemetry
+from shared.clock import SystemClock
+from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.errors import translate
+from shared.postgres.leader import run_as_leader
+from shared.postgres.migrations import schema_is_current
+from shared.postgres.pool import create_pool
+from shared.rpc import server
+from shared.rpc.server import Application, Servicer
+
+NAME: Final = "streak"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def build(settings: Settings) -> Application:
+    """The process, put together; nothing is connected yet."""
+    clock = SystemClock()
+    pool = await create_pool(
+        settings.postgres_dsn.get_secret_value(),
+        application_name=settings.instance,
+        size=settings.postgres_pool_size,
+        statement_timeout_ms=settings.statement_timeout_ms,
+    )
+    definitions = Definitions(DEFINITIONS, pool, clock)
+    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    maintenance = Maintenance(pool, catalogue, clock, settings.maintenance_batch_size)
+    servicer = StreakServicer(
+        Handlers(pool, Store(pool), catalogue), maintenance, Queries(pool, catalogue, clock), definitions
+    )
+
+    async def maintain() -> None:
+        await run_as_leader(
+            pool, "streak.maintenance", settings.maintenance_interval_seconds, maintenance.run_by_clock
+        )
+
+    return Application(
+        name=NAME,
+        servicers=[
+            Servicer(
+                streak_service_pb2_grpc.add_StreakServiceServicer_to_server,
+                servicer,
+                streak_service_pb2.DESCRIPTOR.services_by_name["StreakService"].full_name,
+            )
+        ],
+        checks={"schema": schema_is_current(pool, MIGRATIONS)},
+        background={"maintenance": maintain},
+        close=[pool.close],
+        translators=[translate],
+        telemetry=telemetry.setup(NAME, settings),
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal ends the process."""
+    await server.serve(await build(settings), settings)

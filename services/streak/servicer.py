@@ -1,0 +1,142 @@
+"""The transport of laurel.streak.v1: message, handler, message."""
+
+from typing import Any
+
+from laurel.streak.v1 import streak_pb2, streak_service_pb2_grpc
+from laurel.streak.v1 import streak_service_pb2 as pb
+
+from services.streak import convert
+from services.streak.handlers import Handlers
+from services.streak.maintenance import Maintenance
+from services.streak.queries import Queries
+from shared.participant import Work
+from shared.postgres.definitions import Definitions
+
+
+class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
+    """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        maintenance: Maintenance,
+        queries: Queries,
+        definitions: Definitions[streak_pb2.Streak],
+    ) -> None:
+        self._handlers = handlers
+        self._maintenance = maintenance
+        self._queries = queries
+        self._definitions = definitions
+
+    async def ApplyEvents(self, request: pb.ApplyEventsRequest, _context: Any) -> pb.ApplyEventsResponse:
+        """Applies entries."""
+        commands = convert.commands_from_proto(request)
+        work = [one for one in commands if isinstance(one, Work)]
+        answers = iter(await self._handlers.apply_events(work))
+        return pb.ApplyEventsResponse(
+            outcomes=[
+                pb.ApplyEventsOutcome.FromString(
+                    next(answers)
+                    if isinstance(one, Work)
+                    else convert.refused_outcome(message.entry.entry_id, one)
+                )
+                for one, message in zip(commands, request.commands, strict=True)
+            ]
+        )
+
+    async def RevertEvents(self, request: pb.RevertEventsRequest, _context: Any) -> pb.RevertEventsResponse:
+        """Undoes entries."""
+        outcomes = await self._handlers.revert_events(convert.reversals_from_proto(request))
+        return pb.RevertEventsResponse(
+            outcomes=[pb.RevertEventsOutcome.FromString(outcome) for outcome in outcomes]
+        )
+
+    async def RunMaintenance(
+        self, request: pb.RunMaintenanceRequest, _context: Any
+    ) -> pb.RunMaintenanceResponse:
+        """Closes what is due."""
+        now, hold_seconds = convert.maintenance_from_proto(request)
+        return pb.RunMaintenanceResponse(closed_count=await self._maintenance.run(now, hold_seconds))
+
+    async def ListChanges(self, request: pb.ListChangesRequest, _context: Any) -> pb.ListChangesResponse:
+        """Lists what maintenance found by itself."""
+        after_sequence, limit = convert.cursor_from_proto(request)
+        rows = await self._queries.list_changes(after_sequence, limit)
+        return pb.ListChangesResponse(changes=map(convert.feed_row_to_proto, rows))
+
+    async def ApplyConfiguration(
+        self, request: pb.ApplyConfigurationRequest, _context: Any
+    ) -> pb.ApplyConfigurationResponse:
+        """Checks or applies definitions."""
+        changes = await self._definitions.apply(
+            request.streaks, validate_only=request.validate_only, path="streaks"
+        )
+        return pb.ApplyConfigurationResponse(changes=changes)
+
+    async def CreateStreak(self, request: pb.CreateStreakRequest, _context: Any) -> pb.CreateStreakResponse:
+        """Creates a streak."""
+        return pb.CreateStreakResponse(
+            streak=await self._definitions.create(request.streak, request.request_id)
+        )
+
+    async def GetStreak(self, request: pb.GetStreakRequest, _context: Any) -> pb.GetStreakResponse:
+        """Gets a definition."""
+        return pb.GetStreakResponse(streak=await self._definitions.get(request.key))
+
+    async def ListStreaks(self, request: pb.ListStreaksRequest, _context: Any) -> pb.ListStreaksResponse:
+        """Lists definitions."""
+        found, token = await self._definitions.list(request.page_size, request.page_token)
+        return pb.ListStreaksResponse(streaks=found, next_page_token=token)
+
+    async def UpdateStreak(self, request: pb.UpdateStreakRequest, _context: Any) -> pb.UpdateStreakResponse:
+        """Changes a definition."""
+        return pb.UpdateStreakResponse(
+            streak=await self._definitions.update(request.streak, request.update_mask, request.request_id)
+        )
+
+    async def DeleteStreak(self, request: pb.DeleteStreakRequest, _context: Any) -> pb.DeleteStreakResponse:
+        """Deletes a definition."""
+        await self._definitions.delete(request.key, request.request_id)
+        return pb.DeleteStreakResponse()
+
+    async def ListUserStreaks(
+        self, request: pb.ListUserStreaksRequest, _context: Any
+    ) -> pb.ListUserStreaksResponse:
+        """Lists a user's streaks."""
+        read_time = convert.read_time_from_proto(request)
+        shown = await self._queries.list_user_streaks(request.user_id, read_time)
+        return pb.ListUserStreaksResponse(
+            states=[convert.state_to_proto(definition, current) for definition, current in shown]
+        )
+
+    async def ListPeriods(self, request: pb.ListPeriodsRequest, _context: Any) -> pb.ListPeriodsResponse:
+        """Lists the periods of a user's streak."""
+        convert.check_user_streak(request.user_id, request.streak)
+        shown, token = await self._queries.list_periods(
+            request.user_id, request.streak, request.page_size, request.page_token
+        )
+        return pb.ListPeriodsResponse(periods=map(convert.period_to_proto, shown), next_page_token=token)
+
+    async def ListFreezeLedger(
+        self, request: pb.ListFreezeLedgerRequest, _context: Any
+    ) -> pb.ListFreezeLedgerResponse:
+        """Lists a user's freeze ledger."""
+        convert.check_user_streak(request.user_id, request.streak)
+        shown, token = await self._queries.list_freeze_ledger(
+            request.user_id, request.streak, request.page_size, request.page_token
+        )
+        return pb.ListFreezeLedgerResponse(
+            entries=map(convert.ledger_line_to_proto, shown), next_page_token=token
+        )
+
+    async def ListLongestStreaks(
+        self, request: pb.ListLongestStreaksRequest, _context: Any
+    ) -> pb.ListLongestStreaksResponse:
+        """Lists the users with the longest runs."""
+        convert.check_streak(request.streak)
+        shown, token = await self._queries.list_longest_streaks(
+            request.streak, request.page_size, request.page_token
+        )
+        return pb.ListLongestStreaksResponse(
+            streaks=map(convert.longest_to_proto, shown), next_page_token=token
+        )

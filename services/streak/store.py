@@ -1,0 +1,341 @@
+"""What is stored of streaks: the SQL of the event path (DESIGN 3).
+
+An event costs two round trips for its whole batch: `load` and `save`, one statement each. Only where events
+touch the past their history comes by a third, `histories`.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from services.streak.domain import (
+    Fact,
+    Facts,
+    Followed,
+    FreezeReason,
+    LedgerLine,
+    Period,
+    PeriodStatus,
+    Rows,
+    UserStreak,
+    fact,
+)
+from services.streak.encoding import decode, encode
+from shared.postgres.pool import Connection, Pool
+
+Key = tuple[str, str]
+"""A user's streak: user id and streak key."""
+
+# One row for each streak of a user that the batch can touch, at least one for each user.
+LOAD: Final = """
+    SELECT batch.user_id, coalesce(users.version, 0) AS guard,
+           (SELECT version FROM configuration_version) AS configuration_version,
+           s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state
+      FROM unnest($1::text[]) AS batch (user_id)
+      LEFT JOIN users ON users.user_id = batch.user_id
+      LEFT JOIN streak_states s ON s.user_id = batch.user_id AND s.streak = ANY($2::text[])
+"""
+
+LOAD_WHOLE: Final = """
+    SELECT $1::text AS user_id, 0::bigint AS guard, configuration_version.version AS configuration_version,
+           s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state
+      FROM configuration_version LEFT JOIN streak_states s ON s.user_id = $1
+     ORDER BY s.streak
+"""
+
+HISTORY_FACTS: Final = """
+    SELECT wanted.user_id, wanted.streak,
+           log.entry_id, log.metric, log.value_micros, log.occur_time, log.time_zone
+      FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
+      JOIN request_log log
+        ON log.user_id = wanted.user_id AND log.state = 1 AND log.streaks IS NOT NULL
+       AND wanted.streak = ANY(log.streaks)
+"""
+HISTORY_PERIODS: Final = """
+    SELECT p.user_id, p.streak, p.start_date, p.end_date, p.status, p.length, p.settle_time
+      FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
+      JOIN periods p ON p.user_id = wanted.user_id AND p.streak = wanted.streak
+     ORDER BY p.user_id, p.streak, p.start_date
+"""
+HISTORY_LEDGER: Final = """
+    SELECT l.user_id, l.streak, l.effective_date, l.reason, l.amount
+      FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
+      JOIN freeze_ledger l ON l.user_id = wanted.user_id AND l.streak = wanted.streak
+     ORDER BY l.user_id, l.streak, l.effective_date, l.reason
+"""
+
+# One statement is one transaction: the entries, their effects and the check that nobody was faster stand or
+# fall together. Rows go in by key, so that two writers never wait for each other in a circle.
+SAVE: Final = """
+    WITH guard AS (
+        INSERT INTO users (user_id, version)
+        SELECT * FROM unnest($1::text[], $2::bigint[])
+            ON CONFLICT (user_id) DO UPDATE SET version = EXCLUDED.version
+             WHERE users.version = EXCLUDED.version - 1
+        RETURNING 1
+    ), log AS (
+        INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
+                                 metric, value_micros, occur_time, time_zone, streaks)
+        SELECT entry_id, user_id, digest, 1, outcome, apply_time, metric, value_micros, occur_time,
+               time_zone, string_to_array(streaks, ',')
+          FROM unnest($3::uuid[], $4::text[], $5::bytea[], $6::bytea[], $7::timestamptz[], $8::text[],
+                      $9::bigint[], $10::timestamptz[], $11::text[], $12::text[])
+            AS log (entry_id, user_id, digest, outcome, apply_time, metric, value_micros, occur_time,
+                    time_zone, streaks)
+    ), states AS (
+        INSERT INTO streak_states (user_id, streak, version, length, longest, reach_time, fingerprint,
+                                   closed_time, next_close_time, state)
+        SELECT * FROM unnest($13::text[], $14::text[], $15::bigint[], $16::integer[], $17::integer[],
+                             $18::timestamptz[], $19::bigint[], $20::timestamptz[], $21::timestamptz[],
+                             $22::json[])
+            ON CONFLICT (user_id, streak) DO UPDATE
+               SET version = EXCLUDED.version, length = EXCLUDED.length, longest = EXCLUDED.longest,
+                   reach_time = EXCLUDED.reach_time, fingerprint = EXCLUDED.fingerprint,
+                   closed_time = EXCLUDED.closed_time, next_close_time = EXCLUDED.next_close_time,
+                   state = EXCLUDED.state
+    ), recorded AS (
+        INSERT INTO periods (user_id, streak, start_date, end_date, status, length, settle_time)
+        SELECT * FROM unnest($23::text[], $24::text[], $25::date[], $26::date[], $27::smallint[],
+                             $28::integer[], $29::timestamptz[])
+            ON CONFLICT (user_id, streak, start_date) DO UPDATE
+               SET end_date = EXCLUDED.end_date, status = EXCLUDED.status, length = EXCLUDED.length,
+                   settle_time = EXCLUDED.settle_time
+    ), removed AS (
+        DELETE FROM periods
+         USING unnest($30::text[], $31::text[], $32::date[]) AS gone (user_id, streak, start_date)
+         WHERE periods.user_id = gone.user_id AND periods.streak = gone.streak
+           AND periods.start_date = gone.start_date
+    ), entered AS (
+        INSERT INTO freeze_ledger (user_id, streak, effective_date, reason, amount)
+        SELECT * FROM unnest($33::text[], $34::text[], $35::date[], $36::smallint[], $37::integer[])
+            ON CONFLICT (user_id, streak, effective_date, reason) DO UPDATE SET amount = EXCLUDED.amount
+    ), struck AS (
+        DELETE FROM freeze_ledger
+         USING unnest($38::text[], $39::text[], $40::date[], $41::smallint[])
+            AS gone (user_id, streak, effective_date, reason)
+         WHERE freeze_ledger.user_id = gone.user_id AND freeze_ledger.streak = gone.streak
+           AND freeze_ledger.effective_date = gone.effective_date AND freeze_ledger.reason = gone.reason
+    )
+    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::text[]))
+"""
+
+CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
+LOCK_USERS: Final = """
+    SELECT user_id FROM users WHERE user_id = ANY($1::text[]) ORDER BY user_id FOR UPDATE
+"""
+FACT: Final = "SELECT user_id, streaks FROM request_log WHERE entry_id = $1"
+
+IN_USE: Final = "SELECT EXISTS (SELECT FROM streak_states WHERE streak = $1 AND state IS NOT NULL)"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The state of some users, as of one instant."""
+
+    configuration_version: int
+    guards: Mapping[str, int]
+    """Version of each user; 0 where there is none yet."""
+    streaks: Mapping[Key, UserStreak]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything about one user's streak: the facts it is a function of, and all that is recorded."""
+
+    facts: Facts
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """An applied entry, its fact and its outcome. `streaks` are the keys for which it counts."""
+
+    entry_id: UUID
+    user_id: str
+    digest: bytes
+    outcome: bytes
+    apply_time: datetime
+    fact: Fact
+    streaks: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StreakRow:
+    """A user's streak as it is to be stored."""
+
+    key: Key
+    streak: UserStreak
+    next_close_time: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """All that is to be stored of users' streaks, in order of key; `None` where a row is to be removed."""
+
+    guards: Sequence[tuple[str, int]]
+    """The users that change, and the versions that they get."""
+    streaks: Sequence[StreakRow]
+    periods: Sequence[tuple[Key, date, Period | None]]
+    ledger: Sequence[tuple[Key, date, FreezeReason, LedgerLine | None]]
+
+
+class Store:
+    """The state of users' streaks. Every method is one statement, except where it says otherwise."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def load(
+        self, users: Iterable[str], streaks: Iterable[str], connection: Connection | None = None
+    ) -> Loaded:
+        """The state of these users in these streaks. There is at least one user."""
+        rows = await (connection or self._pool).fetch(LOAD, sorted(users), sorted(streaks))
+        return _loaded(rows)
+
+    async def load_whole(self, user_id: str) -> Loaded:
+        """The state of a user in all streaks, in order of key."""
+        return _loaded(await self._pool.fetch(LOAD_WHOLE, user_id))
+
+    async def histories(
+        self, keys: Collection[Key], connection: Connection | None = None
+    ) -> dict[Key, History]:
+        """The whole histories of these, in three statements. What they are used for is guarded by version."""
+        if not keys:
+            return {}
+        source = connection or self._pool
+        columns = columns_of(sorted(keys), 2)
+        found: dict[Key, list[Fact]] = {key: [] for key in keys}
+        periods: dict[Key, list[Period]] = {key: [] for key in keys}
+        ledger: dict[Key, list[LedgerLine]] = {key: [] for key in keys}
+        for row in await source.fetch(HISTORY_FACTS, *columns):
+            found[key_of(row)].append(_fact(row))
+        for row in await source.fetch(HISTORY_PERIODS, *columns):
+            periods[key_of(row)].append(period_of(row))
+        for row in await source.fetch(HISTORY_LEDGER, *columns):
+            ledger[key_of(row)].append(ledger_line_of(row))
+        return {
+            key: History(Facts(tuple(found[key])), Rows(tuple(periods[key]), tuple(ledger[key])))
+            for key in keys
+        }
+
+    async def save(
+        self, entries: Sequence[LogEntry], writes: Writes, connection: Connection | None = None
+    ) -> None:
+        """Store entries and their effects, all or nothing.
+
+        Raises a serialization failure when a user's version moved meanwhile, and a unique violation when an
+        entry is known.
+        """
+        await (connection or self._pool).fetchval(
+            SAVE,
+            *columns_of(writes.guards, 2),
+            *columns_of(sorted(map(_log_row, entries), key=lambda row: row[0]), 10),
+            *columns_of(map(_streak_row, writes.streaks), 10),
+            *columns_of((_period_row(key, row) for key, _, row in writes.periods if row), 7),
+            *columns_of(((*key, start) for key, start, row in writes.periods if row is None), 3),
+            *columns_of((_ledger_row(key, row) for key, _, _, row in writes.ledger if row), 5),
+            *columns_of(((*key, day, reason) for key, day, reason, row in writes.ledger if row is None), 4),
+        )
+
+    async def configuration_version(self, connection: Connection) -> int:
+        """The version of the definitions."""
+        version: int = await connection.fetchval(CONFIGURATION_VERSION)
+        return version
+
+    async def lock_users(self, connection: Connection, users: Iterable[str]) -> None:
+        """Keep everybody else from changing these users until the end of the transaction."""
+        await connection.fetch(LOCK_USERS, sorted(users))
+
+    async def counted_for(self, connection: Connection, entry_id: UUID) -> tuple[str, Sequence[str]]:
+        """The user of an applied entry, and the streaks that it counts for."""
+        row = await connection.fetchrow(FACT, entry_id)
+        if row is None:
+            raise LookupError("an applied entry has a row")
+        return row["user_id"], row["streaks"] or ()
+
+
+def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
+    return Loaded(
+        configuration_version=rows[0]["configuration_version"],
+        guards={row["user_id"]: row["guard"] for row in rows},
+        streaks={key_of(row): _user_streak(row) for row in rows if row["streak"] is not None},
+    )
+
+
+def _user_streak(row: asyncpg.Record) -> UserStreak:
+    return UserStreak(
+        version=row["version"],
+        followed=Followed(row["length"], row["longest"], row["reach_time"]),
+        fingerprint=row["fingerprint"],
+        closed_time=row["closed_time"],
+        state=decode(row["state"]) if row["state"] is not None else None,
+    )
+
+
+def key_of(row: asyncpg.Record) -> Key:
+    """Whose streak a row is about."""
+    return row["user_id"], row["streak"]
+
+
+def _fact(row: asyncpg.Record) -> Fact:
+    return fact(row["entry_id"], row["metric"], row["value_micros"], row["occur_time"], row["time_zone"])
+
+
+def period_of(row: asyncpg.Record) -> Period:
+    """A row of `periods`."""
+    return Period(
+        row["start_date"], row["end_date"], PeriodStatus(row["status"]), row["length"], row["settle_time"]
+    )
+
+
+def ledger_line_of(row: asyncpg.Record) -> LedgerLine:
+    """A row of `freeze_ledger`."""
+    return LedgerLine(row["effective_date"], FreezeReason(row["reason"]), row["amount"])
+
+
+def _log_row(entry: LogEntry) -> tuple[Any, ...]:
+    one = entry.fact
+    return (
+        entry.entry_id,
+        entry.user_id,
+        entry.digest,
+        entry.outcome,
+        entry.apply_time,
+        one.metric,
+        one.value_micros,
+        one.occur_time,
+        one.time_zone,
+        ",".join(entry.streaks),
+    )
+
+
+def _streak_row(row: StreakRow) -> tuple[Any, ...]:
+    streak, followed = row.streak, row.streak.followed
+    return (
+        *row.key,
+        streak.version,
+        followed.length,
+        followed.longest,
+        followed.reach_time,
+        streak.fingerprint,
+        streak.closed_time,
+        row.next_close_time,
+        encode(streak.state) if streak.state else None,
+    )
+
+
+def _period_row(key: Key, row: Period) -> tuple[Any, ...]:
+    return (*key, row.start_date, row.end_date, row.status, row.length, row.settle_time)
+
+
+def _ledger_row(key: Key, line: LedgerLine) -> tuple[Any, ...]:
+    return (*key, line.effective_date, line.reason, line.amount)
+
+
+def columns_of(rows: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:
+    """Rows as one array for each column."""
+    return list(zip(*rows, strict=True)) or [()] * width

@@ -1,0 +1,79 @@
+"""The SQL of lists."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from services.streak.domain import LedgerLine, Period
+from services.streak.store import Key, ledger_line_of, period_of
+from shared.postgres.pool import Pool
+
+CHANGES: Final = """
+    SELECT sequence, entry_id, user_id, time_zone, occur_time, change
+      FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2
+"""
+PERIODS: Final = """
+    SELECT user_id, streak, start_date, end_date, status, length, settle_time FROM periods
+     WHERE user_id = $1 AND streak = $2 AND start_date < $3
+     ORDER BY start_date DESC
+     LIMIT $4
+"""
+LEDGER: Final = """
+    SELECT user_id, streak, effective_date, reason, amount FROM freeze_ledger
+     WHERE user_id = $1 AND streak = $2 AND (effective_date, reason) > ($3, $4::smallint)
+       AND effective_date <= $5
+     ORDER BY effective_date, reason
+     LIMIT $6
+"""
+# The first bound lets the index begin at the right place, the second cuts ties.
+LONGEST: Final = """
+    SELECT user_id, longest, length FROM streak_states
+     WHERE streak = $1 AND longest > 0 AND longest <= $2 AND (longest < $2 OR user_id > $3)
+     ORDER BY longest DESC, user_id
+     LIMIT $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRow:
+    """A row of the change feed."""
+
+    sequence: int
+    entry_id: UUID
+    user_id: str
+    time_zone: str
+    occur_time: datetime
+    change: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """A user's longest run of a streak, and the present length as last recorded."""
+
+    user_id: str
+    longest: int
+    length: int
+
+
+class ReadStore:
+    """Pages of what is recorded."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def changes(self, after_sequence: int, limit: int) -> list[FeedRow]:
+        """The change feed after a sequence."""
+        return [FeedRow(*row) for row in await self._pool.fetch(CHANGES, after_sequence, limit)]
+
+    async def periods(self, key: Key, before: date, limit: int) -> list[Period]:
+        """Recorded periods that start before a date, newest first."""
+        return [period_of(row) for row in await self._pool.fetch(PERIODS, *key, before, limit)]
+
+    async def ledger(self, key: Key, after: tuple[date, int], until: date, limit: int) -> list[LedgerLine]:
+        """Recorded ledger lines after a date and reason and up to a date, oldest first."""
+        return [ledger_line_of(row) for row in await self._pool.fetch(LEDGER, *key, *after, until, limit)]
+
+    async def longest(self, streak: str, after: tuple[int, str], limit: int) -> list[Longest]:
+        """The users with the longest runs after a length and user, longest first."""
+        return [Longest(*row) for row in await self._pool.fetch(LONGEST, streak, *after, limit)]
