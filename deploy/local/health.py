@@ -1,5 +1,6 @@
 """Whether a service answers SERVING to the standard health check (grpc.health.v1)."""
 
+import sys
 import time
 from collections.abc import Callable
 
@@ -49,3 +50,8 @@ def _check(channel: grpc.Channel) -> str:
     except grpc.RpcError as error:
         return str(error.code().name)
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+if __name__ == "__main__":
+    # For the health checks of containers: python -m deploy.local.health HOST:PORT
+    raise SystemExit(0 if is_serving(sys.argv[1]) else 1)
