@@ -107,8 +107,7 @@ def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied |
     completions, rewards = count_completions(catalogue, state, entry, command.achievement_changes)
     moved = replace(
         _with_counts(state, counted),
-        version=state.version + 1,
-        position=state.position + (not is_correction),
+        entry_count=state.entry_count + (not is_correction),
         first_entry_id=state.first_entry_id or (None if is_correction else entry.entry_id),
         completions={**state.completions, **completions},
     )
@@ -120,7 +119,7 @@ def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied |
         state=posted[0],
         changes=posted[1],
         metric_triggers=tuple(one.key for one in counted if one.state.kind is CauseKind.METRIC),
-        position=None if is_correction else moved.position,
+        position=None if is_correction else moved.entry_count,
     )
 
 
@@ -149,7 +148,6 @@ def undo(catalogue: Catalogue, state: UserState, undoing: Undoing, counted: Sequ
     """
     moved = replace(
         _with_counts(state, counted),
-        version=state.version + 1,
         first_entry_id=None if undoing.is_last else state.first_entry_id,
     )
     source = Source(undoing.entry_id, undoing.occur_time, exact=True, undoing=True)

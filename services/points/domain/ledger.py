@@ -94,7 +94,7 @@ def post(
     )
     moved = replace(
         state,
-        sequence=state.sequence + len(awards),
+        award_count=state.award_count + len(awards),
         standings={**state.standings, system.key: after},
         live_awards=live_awards,
     )
@@ -202,7 +202,7 @@ def _rows(
     return tuple(
         Award(
             award_id=derived_id("award", str(source.entry_id), step, *draft.key, str(number)),
-            sequence=state.sequence + number,
+            sequence=state.award_count + number,
             key=TriggerKey(system.key, draft.key.trigger),
             times=draft.times,
             base_amount=draft.base_amount,

@@ -118,11 +118,11 @@ class UserState:
 
     user_id: str
     version: int = 0
-    """Guard: grows with every stored change; 0 for a user who was never seen."""
-    position: int = 0
-    """How many entries of the user were applied: the position of the last one."""
-    sequence: int = 0
-    """How many rows the user's ledger has."""
+    """Guard of what is stored, which grows with every change of it; 0 for a user who was never seen."""
+    entry_count: int = 0
+    """How many entries were ever applied, corrections aside: the position of the newest one."""
+    award_count: int = 0
+    """How many rows the user's ledger has: the sequence of the newest one."""
     first_entry_id: UUID | None = None
     """The entry that counted as the user's creation."""
     standings: Mapping[str, Standing] = field(default_factory=dict)

@@ -126,7 +126,7 @@ def check_ledger(account: Account) -> None:
     """What holds whatever happened: the ledger is the truth."""
     standing = account.standing()
     rows = {award.award_id: award for award in account.ledger}
-    assert len(rows) == len(account.ledger) == account.state.sequence
+    assert len(rows) == len(account.ledger) == account.state.award_count
     assert [award.sequence for award in account.ledger] == list(range(1, len(rows) + 1))
     assert standing.balance == sum(award.amount for award in account.ledger)
     live = {award_id: award.times for award_id, award in rows.items()}

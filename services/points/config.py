@@ -1,0 +1,23 @@
+"""What the points service can be told (environment variables `LAUREL_*`), and its limits."""
+
+from typing import Final
+
+from shared.config import Settings as ServiceSettings
+
+MAX_COMMANDS: Final = 1_000
+"""Commands of one ApplyEvents, and reversals of one RevertEvents."""
+
+MAX_CHANGES: Final = 1_000
+"""Streak changes, and achievement changes, of one command; run changes of one streak change."""
+
+MAX_TRIGGERS: Final = 200
+MAX_LEVELS: Final = 200
+MAX_TRIGGER_AMOUNT: Final = 1_000_000_000
+"""Points each time, in either direction."""
+MAX_STREAK_LENGTH: Final = 1_000_000
+"""Periods."""
+MAX_BADGE_URL_CHARS: Final = 2_000
+
+
+class Settings(ServiceSettings):
+    """Nothing beyond what every service can be told."""

@@ -1,0 +1,225 @@
+"""Definitions of points systems: what is wrong with a message, and what it means to the domain."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from laurel.points.v1 import points_pb2
+
+from services.points.config import (
+    MAX_BADGE_URL_CHARS,
+    MAX_LEVELS,
+    MAX_STREAK_LENGTH,
+    MAX_TRIGGER_AMOUNT,
+    MAX_TRIGGERS,
+)
+from services.points.domain import (
+    POINTS_LIMIT,
+    AchievementCause,
+    Catalogue,
+    Level,
+    LevelBasis,
+    MetricCause,
+    PointsSystem,
+    StreakCause,
+    Trigger,
+    UserCreatedCause,
+)
+from shared.decimals import InvalidValue, to_micros
+from shared.errors import Violations
+from shared.rpc.convert import check_key, check_text
+from shared.rpc.filters import filters_from_proto
+
+_STATUSES: Final = frozenset(points_pb2.PointsSystemStatus.values())
+_BASES: Final[Mapping[int, LevelBasis]] = {
+    points_pb2.LEVEL_BASIS_UNSPECIFIED: LevelBasis.BALANCE,
+    points_pb2.LEVEL_BASIS_BALANCE: LevelBasis.BALANCE,
+    points_pb2.LEVEL_BASIS_LIFETIME: LevelBasis.LIFETIME,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All systems, as decisions see them and as they are shown."""
+
+    catalogue: Catalogue
+    messages: Mapping[str, points_pb2.PointsSystem]
+
+
+def configuration_of(messages: Sequence[points_pb2.PointsSystem]) -> Configuration:
+    """The configuration that these valid definitions make up."""
+    return Configuration(
+        Catalogue.of(_system(message) for message in messages), {message.key: message for message in messages}
+    )
+
+
+# Validation
+
+
+def check_system(message: points_pb2.PointsSystem, path: str, violations: Violations) -> None:
+    """Everything that is wrong with a definition, besides its key."""
+    check_text(message.name, f"{path}.name", violations, min_chars=0)
+    check_text(message.unit, f"{path}.unit", violations, min_chars=0)
+    if message.level_basis not in _BASES:
+        violations.add(f"{path}.level_basis", "is not something that levels look at")
+    if message.status not in _STATUSES:
+        violations.add(f"{path}.status", "is not a status of a points system")
+    _check_bounds(message, path, violations)
+    _check_levels(message.levels, f"{path}.levels", violations)
+    _check_triggers(message.triggers, f"{path}.triggers", violations)
+
+
+def check_causes(
+    stored: points_pb2.PointsSystem | None,
+    wanted: points_pb2.PointsSystem,
+    path: str,
+    violations: Violations,
+    mask: FieldMask | None = None,
+) -> None:
+    """The kind of a trigger's cause never changes: what one kind has counted means nothing to another."""
+    if mask is not None and mask.paths and not {"triggers", "*"}.intersection(mask.paths):
+        return
+    kinds = {trigger.key: trigger.WhichOneof("cause") for trigger in stored.triggers} if stored else {}
+    for index, trigger in enumerate(wanted.triggers):
+        kind = trigger.WhichOneof("cause")
+        if kind is not None and kinds.get(trigger.key, kind) != kind:
+            violations.add(
+                f"{path}.triggers[{index}].{kind}", "the kind of a trigger's cause cannot be changed"
+            )
+
+
+def normalised(message: points_pb2.PointsSystem) -> points_pb2.PointsSystem:
+    """With its defaults made explicit and its levels in order."""
+    if not message.HasField("max_balance"):
+        message.max_balance = POINTS_LIMIT
+    if message.level_basis == points_pb2.LEVEL_BASIS_UNSPECIFIED:
+        message.level_basis = points_pb2.LEVEL_BASIS_BALANCE
+    if message.status == points_pb2.POINTS_SYSTEM_STATUS_UNSPECIFIED:
+        message.status = points_pb2.POINTS_SYSTEM_STATUS_ACTIVE
+    message.levels.sort(key=lambda level: level.threshold)
+    return message
+
+
+def _check_bounds(message: points_pb2.PointsSystem, path: str, violations: Violations) -> None:
+    highest = message.max_balance if message.HasField("max_balance") else POINTS_LIMIT
+    _check_points(highest, f"{path}.max_balance", violations)
+    _check_points(message.min_balance, f"{path}.min_balance", violations)
+    if message.min_balance > highest:
+        violations.add(f"{path}.min_balance", "must not be above max_balance")
+
+
+def _check_points(value: int, path: str, violations: Violations) -> None:
+    if abs(value) > POINTS_LIMIT:
+        violations.add(path, f"must have a magnitude of at most {POINTS_LIMIT}")
+
+
+def _check_levels(levels: Sequence[points_pb2.Level], path: str, violations: Violations) -> None:
+    if len(levels) > MAX_LEVELS:
+        violations.add(path, f"must have at most {MAX_LEVELS} levels")
+        return
+    for index, level in enumerate(levels):
+        where = f"{path}[{index}]"
+        check_key(level.key, f"{where}.key", violations)
+        check_text(level.name, f"{where}.name", violations, min_chars=0)
+        check_text(
+            level.badge_url, f"{where}.badge_url", violations, min_chars=0, max_chars=MAX_BADGE_URL_CHARS
+        )
+        _check_points(level.threshold, f"{where}.threshold", violations)
+    _check_distinct([level.key for level in levels], path, "key", violations)
+    _check_distinct([level.threshold for level in levels], path, "threshold", violations)
+
+
+def _check_triggers(triggers: Sequence[points_pb2.PointsTrigger], path: str, violations: Violations) -> None:
+    if len(triggers) > MAX_TRIGGERS:
+        violations.add(path, f"must have at most {MAX_TRIGGERS} triggers")
+        return
+    for index, trigger in enumerate(triggers):
+        where = f"{path}[{index}]"
+        check_key(trigger.key, f"{where}.key", violations)
+        if not 1 <= abs(trigger.amount) <= MAX_TRIGGER_AMOUNT:
+            violations.add(f"{where}.amount", f"must be 1 to {MAX_TRIGGER_AMOUNT}, or the negative of that")
+        if trigger.block and trigger.amount > 0:
+            violations.add(f"{where}.block", "is only for deductions")
+        filters_from_proto(trigger.user_filters, f"{where}.user_filters", violations)
+        _check_cause(trigger, where, violations)
+    _check_distinct([trigger.key for trigger in triggers], path, "key", violations)
+
+
+def _check_cause(trigger: points_pb2.PointsTrigger, path: str, violations: Violations) -> None:
+    match trigger.WhichOneof("cause"):
+        case "metric":
+            check_key(trigger.metric.metric, f"{path}.metric.metric", violations)
+            _check_every(trigger.metric.every, f"{path}.metric.every", violations)
+            filters_from_proto(trigger.metric.event_filters, f"{path}.metric.event_filters", violations)
+        case "streak":
+            check_key(trigger.streak.streak, f"{path}.streak.streak", violations)
+            if not 1 <= trigger.streak.length <= MAX_STREAK_LENGTH:
+                violations.add(f"{path}.streak.length", f"must be 1 to {MAX_STREAK_LENGTH}")
+        case "achievement":
+            if trigger.achievement.achievement:
+                check_key(trigger.achievement.achievement, f"{path}.achievement.achievement", violations)
+        case "user_created":
+            pass
+        case None:
+            violations.add(path, "must have one of metric, streak, achievement, user_created")
+
+
+def _check_every(every: float, path: str, violations: Violations) -> None:
+    if math.isfinite(every) and every <= 0:
+        violations.add(path, "must be above zero")
+        return
+    try:
+        to_micros(every)
+    except InvalidValue as error:
+        violations.add(path, str(error))
+
+
+def _check_distinct(values: Sequence[object], path: str, field: str, violations: Violations) -> None:
+    first: dict[object, int] = {}
+    for index, value in enumerate(values):
+        earlier = first.setdefault(value, index)
+        if earlier != index:
+            violations.add(f"{path}[{index}].{field}", f"is also the {field} of {path}[{earlier}]")
+
+
+# Domain
+
+
+def _system(message: points_pb2.PointsSystem) -> PointsSystem:
+    return PointsSystem(
+        key=message.key,
+        triggers=tuple(map(_trigger, message.triggers)),
+        levels=tuple(Level(level.key, level.threshold) for level in message.levels),
+        level_basis=_BASES[message.level_basis],
+        min_balance=message.min_balance,
+        max_balance=message.max_balance,
+        active=message.status != points_pb2.POINTS_SYSTEM_STATUS_ARCHIVED,
+    )
+
+
+def _trigger(message: points_pb2.PointsTrigger) -> Trigger:
+    unchecked = Violations()  # what is stored was checked when it came
+    return Trigger(
+        key=message.key,
+        amount=message.amount,
+        cause=_cause(message, unchecked),
+        user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
+        block=message.block,
+    )
+
+
+def _cause(
+    message: points_pb2.PointsTrigger, unchecked: Violations
+) -> MetricCause | StreakCause | AchievementCause | UserCreatedCause:
+    match message.WhichOneof("cause"):
+        case "metric":
+            filters = filters_from_proto(message.metric.event_filters, "event_filters", unchecked)
+            return MetricCause(message.metric.metric, to_micros(message.metric.every), filters)
+        case "streak":
+            return StreakCause(message.streak.streak, message.streak.length, message.streak.once)
+        case "achievement":
+            return AchievementCause(message.achievement.achievement or None)
+        case _:
+            return UserCreatedCause()

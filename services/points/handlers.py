@@ -1,0 +1,228 @@
+"""What the service does for each call: load, decide, store."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from laurel.common.v1 import configuration_pb2
+from laurel.points.v1 import points_pb2
+
+from services.points import convert, domain
+from services.points.definitions import Configuration, check_causes, check_system, normalised
+from services.points.domain import (
+    NO_STANDING,
+    Applied,
+    Award,
+    Catalogue,
+    Change,
+    Command,
+    InsufficientPoints,
+    LevelBasis,
+    PointsSystem,
+    Standing,
+    UserState,
+)
+from services.points.rows import LogEntry
+from services.points.store import IN_USE, Store
+from shared import faults
+from shared.errors import NotFound, Violations
+from shared.pages import Page
+from shared.participant import ReversalWork, Work, apply_batch, revert_batch
+from shared.postgres import definitions as stored
+from shared.postgres import maintenance
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.request_log import Known, State
+
+BEFORE_STORE: Final = faults.declare(
+    "points.apply.before_store", "a batch is decided, nothing of it is stored"
+)
+AFTER_STORE: Final = faults.declare(
+    "points.apply.after_store", "a batch is stored, the caller has no answer yet"
+)
+BEFORE_COMMIT: Final = faults.declare("points.revert.before_commit", "an entry is undone, not yet committed")
+AFTER_COMMIT: Final = faults.declare(
+    "points.revert.after_commit", "entries are undone, the caller has no answer yet"
+)
+
+DEFINITIONS: Final = stored.DefinitionKind(
+    name="points_system",
+    message_type=points_pb2.PointsSystem,
+    validate=check_system,
+    normalise=normalised,
+    immutable_fields=(),
+    domain=convert.DOMAIN,
+    not_found="POINTS_SYSTEM_NOT_FOUND",
+    exists="POINTS_SYSTEM_EXISTS",
+    in_use="POINTS_SYSTEM_IN_USE",
+    in_use_query=IN_USE,
+)
+
+Definitions = stored.Definitions[points_pb2.PointsSystem]
+StoredConfiguration = stored.Catalogue[points_pb2.PointsSystem, Configuration]
+
+_NEWEST: Final = 2**63 - 1
+
+
+class Handlers:
+    """The use cases."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        store: Store,
+        reports: Store,
+        configuration: StoredConfiguration,
+        definitions: Definitions,
+    ) -> None:
+        self._pool = pool
+        self._store = store
+        self._reports = reports
+        self._configuration = configuration
+        self._definitions = definitions
+
+    async def apply_events(self, work: Sequence[Work[Command]]) -> list[bytes]:
+        """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
+        return await apply_batch(self._pool, work, self._run, convert.refused_outcome)
+
+    async def revert_events(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+        """One serialized outcome for each reversal, in order. Raises as `revert_batch` does."""
+        outcomes = await revert_batch(self._pool, reversals, self._undo, convert.nothing_reverted)
+        await AFTER_COMMIT.reach()
+        return outcomes
+
+    async def run_maintenance(self, hold_seconds: int | None) -> None:
+        """Nothing about points is driven by time; only the hold of an import is kept."""
+        if hold_seconds is not None:
+            async with self._pool.acquire() as connection:
+                await maintenance.hold(connection, hold_seconds)
+
+    async def update_points_system(
+        self, system: points_pb2.PointsSystem, mask: FieldMask, request_id: str
+    ) -> points_pb2.PointsSystem:
+        """Change a definition. Raises as `Definitions.update` does, also for another kind of a cause."""
+        configuration = await self._configuration.latest()
+        violations = Violations()
+        check_causes(configuration.messages.get(system.key), system, "points_system", violations, mask)
+        violations.raise_if_any()
+        return await self._definitions.update(system, mask, request_id)
+
+    async def apply_configuration(
+        self, systems: Sequence[points_pb2.PointsSystem], *, validate_only: bool
+    ) -> Sequence[configuration_pb2.ConfigurationChange]:
+        """Make these definitions so, all or none. Raises as `Definitions.apply` does."""
+        configuration = await self._configuration.latest()
+        violations = Violations()
+        for index, one in enumerate(systems):
+            check_causes(configuration.messages.get(one.key), one, f"points_systems[{index}]", violations)
+        violations.raise_if_any()
+        return await self._definitions.apply(systems, validate_only=validate_only, path="points_systems")
+
+    async def list_user_points(self, user_id: str) -> tuple[Configuration, list[tuple[str, Standing]]]:
+        """The user's standings by key: in every active system, and in others where there are points."""
+        configuration = await self._configuration.latest()
+        standings = await self._store.balances(user_id)
+        active = {key for key, system in configuration.catalogue.systems.items() if system.active}
+        keys = sorted(active.union(standings))
+        return configuration, [(key, standings.get(key, NO_STANDING)) for key in keys]
+
+    async def list_awards(self, user_id: str, points_system: str, page: Page) -> tuple[Sequence[Award], str]:
+        """A page of the user's awards, newest first, and the token of the next. Raises `NotFound`."""
+        if points_system:
+            _defined(await self._configuration.latest(), points_system)
+        before = page.after[0] if page.after else _NEWEST
+        awards = await self._store.awards(user_id, points_system, before, page.size + 1)
+        shown = awards[: page.size]
+        return shown, page.next_token(shown[-1].sequence) if len(awards) > page.size else ""
+
+    async def level_distribution(
+        self, points_system: str
+    ) -> tuple[Configuration, PointsSystem, Sequence[int]]:
+        """How many users are below the first level, and at each. Raises `NotFound`."""
+        configuration = await self._configuration.latest()
+        system = _defined(configuration, points_system)
+        counts = await self._reports.users_by_level(
+            points_system,
+            by_lifetime=system.level_basis is LevelBasis.LIFETIME,
+            thresholds=[level.threshold for level in system.levels],
+        )
+        return configuration, system, counts
+
+    async def _run(self, fresh: Sequence[Work[Command]]) -> list[bytes]:
+        """Load, decide and store entries that were never seen."""
+        catalogue, loaded = await self._load(fresh)
+        states = dict(loaded)
+        changes: dict[str, list[Change]] = {}
+        entries = []
+        for work in fresh:
+            decided = domain.apply(catalogue, states[work.user_id], work.command)
+            if isinstance(decided, Applied):
+                states[work.user_id] = decided.state
+                changes.setdefault(work.user_id, []).extend(decided.changes)
+            entries.append(_log_entry(work, decided))
+        await BEFORE_STORE.reach()
+        await self._store.save(entries, changes, loaded, states)
+        await AFTER_STORE.reach()
+        return [entry.outcome for entry in entries]
+
+    async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Catalogue, dict[str, UserState]]:
+        """The definitions, and of the users' state what the commands can touch."""
+        commands: dict[str, list[Command]] = {}
+        for work in fresh:
+            commands.setdefault(work.user_id, []).append(work.command)
+        completion_ids = {
+            change.completion_id for work in fresh for change in work.command.achievement_changes
+        }
+        loaded = await self._store.load(commands, completion_ids)
+        catalogue = (await self._configuration.at(loaded.configuration_version)).catalogue
+        wanted = {user_id: domain.reversible(catalogue, those) for user_id, those in commands.items()}
+        return catalogue, await self._store.with_live_awards(loaded.states, wanted)
+
+    async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
+        """Undo one applied entry in the transaction of its reversal."""
+        user_id = await self._store.lock_user(connection, reversal.entry_id)
+        undoing = await self._store.undoing(connection, reversal.entry_id)
+        loaded = await self._store.load([user_id], connection=connection)
+        catalogue = (await self._configuration.at(loaded.configuration_version)).catalogue
+        needed = domain.values_needed(loaded.states[user_id], undoing)
+        remaining = await self._store.other_values(connection, user_id, undoing, needed)
+        counted = domain.undone_counts(catalogue, loaded.states[user_id], undoing, remaining)
+        wanted = {user_id: domain.reversible_counts(counted)}
+        states = await self._store.with_live_awards(loaded.states, wanted, connection)
+        undone = domain.undo(catalogue, states[user_id], undoing, counted)
+        await self._store.save([], {user_id: undone.changes}, states, {user_id: undone.state}, connection)
+        await BEFORE_COMMIT.reach()
+        return convert.reverted_outcome(reversal.entry_id, undone.changes)
+
+
+def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints) -> LogEntry:
+    entry = work.command.entry
+    if isinstance(decided, InsufficientPoints):
+        outcome = convert.refused_outcome(work.entry_id, convert.insufficient_points(decided))
+        return LogEntry(
+            work.entry_id, work.user_id, work.digest, State.REJECTED, outcome, entry.now, entry.occur_time
+        )
+    return LogEntry(
+        entry_id=work.entry_id,
+        user_id=work.user_id,
+        digest=work.digest,
+        state=State.APPLIED,
+        outcome=convert.applied_outcome(work.entry_id, decided.changes),
+        apply_time=entry.now,
+        occur_time=entry.occur_time,
+        position=decided.position,
+        metric=entry.metric.metric if entry.metric else None,
+        value_micros=entry.metric.value_micros if entry.metric else None,
+        triggers=decided.metric_triggers,
+    )
+
+
+def _defined(configuration: Configuration, key: str) -> PointsSystem:
+    system = configuration.catalogue.systems.get(key)
+    if system is None:
+        raise NotFound(
+            f"there is no points system {key!r}",
+            reason=DEFINITIONS.not_found,
+            metadata={"key": key},
+            domain=convert.DOMAIN,
+        )
+    return system

@@ -1,0 +1,131 @@
+-- Shared by every service: definitions, idempotency of mutations, maintenance, the request log, users.
+
+CREATE TABLE definitions (
+    key         text COLLATE "C" PRIMARY KEY,
+    body        bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    update_time timestamptz NOT NULL
+);
+
+CREATE TABLE configuration_version (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    version   bigint NOT NULL
+);
+
+CREATE TABLE mutation_log (
+    method      text COLLATE "C" NOT NULL,
+    request_id  text COLLATE "C" NOT NULL,
+    digest      bytea NOT NULL,
+    response    bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    PRIMARY KEY (method, request_id)
+);
+
+CREATE TABLE maintenance (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    hold_until timestamptz
+);
+
+CREATE TABLE users (
+    user_id        text COLLATE "C" PRIMARY KEY,
+    version        bigint NOT NULL,    -- grows with every change of the user's state; guards against lost updates
+    entry_count    bigint NOT NULL,    -- entries ever applied, corrections aside; the newest one's position
+    award_count    bigint NOT NULL,    -- rows of the user's ledger; the newest one's sequence
+    first_entry_id uuid                -- the entry that counted as the user's creation, until all are undone
+);
+
+CREATE TABLE request_log (
+    entry_id       uuid PRIMARY KEY,
+    user_id        text COLLATE "C" NOT NULL,
+    digest         bytea NOT NULL,
+    state          smallint NOT NULL,
+    outcome        bytea,
+    revert_outcome bytea,
+    apply_time     timestamptz NOT NULL,
+    -- The fact, which is needed to undo it or another one. What was refused or never seen has none.
+    occur_time     timestamptz,
+    position       bigint,             -- place in the order of application; NULL for a correction
+    metric         text COLLATE "C",
+    value_micros   bigint,
+    triggers       text[] COLLATE "C"  -- the metric triggers that the value counts for: system/trigger
+);
+
+CREATE INDEX request_log_live ON request_log (user_id, position) WHERE state = 1 AND position IS NOT NULL;
+
+CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF actual <> expected THEN
+        RAISE EXCEPTION 'state moved' USING ERRCODE = '40001';
+    END IF;
+END
+$$;
+
+-- The ledger: only ever added to. The truth about points.
+CREATE TABLE awards (
+    user_id           text COLLATE "C" NOT NULL,
+    sequence          bigint NOT NULL,    -- place in the user's ledger, over all systems, from 1
+    award_id          uuid NOT NULL,
+    points_system     text COLLATE "C" NOT NULL,
+    trigger           text COLLATE "C" NOT NULL,
+    times             bigint NOT NULL,    -- how often the trigger awards in this row; negative in a reversal
+    base_amount       bigint NOT NULL,
+    amount            bigint NOT NULL,
+    entry_id          uuid NOT NULL,
+    occur_time        timestamptz NOT NULL,
+    completion_id     uuid,               -- of an achievement trigger
+    reversed_award_id uuid,               -- of a reversal
+    PRIMARY KEY (user_id, sequence)
+);
+
+CREATE INDEX awards_completion ON awards (user_id, completion_id) WHERE completion_id IS NOT NULL;
+CREATE INDEX awards_reversed ON awards (user_id, reversed_award_id) WHERE reversed_award_id IS NOT NULL;
+
+-- The awards of which something is left.
+CREATE VIEW live_awards AS
+SELECT awards.*, remainder.live_times
+  FROM awards
+ CROSS JOIN LATERAL (
+           SELECT awards.times + coalesce(sum(reversal.times), 0)::bigint AS live_times
+             FROM awards AS reversal
+            WHERE reversal.user_id = awards.user_id AND reversal.reversed_award_id = awards.award_id
+       ) AS remainder
+ WHERE awards.reversed_award_id IS NULL AND remainder.live_times > 0;
+
+-- Derived from the ledger.
+CREATE TABLE balances (
+    user_id       text COLLATE "C" NOT NULL,
+    points_system text COLLATE "C" NOT NULL,
+    balance       bigint NOT NULL,
+    lifetime      bigint NOT NULL,
+    level         text COLLATE "C" NOT NULL,  -- as of the last change; empty for none
+    version       bigint NOT NULL,
+    reach_time    timestamptz,                -- NULL without a live award
+    PRIMARY KEY (user_id, points_system)
+) WITH (fillfactor = 85);
+
+CREATE INDEX balances_points_system ON balances (points_system);
+
+-- How far triggers have counted, derived from the facts of the request log.
+CREATE TABLE trigger_states (
+    user_id            text COLLATE "C" NOT NULL,
+    points_system      text COLLATE "C" NOT NULL,
+    trigger            text COLLATE "C" NOT NULL,
+    kind               smallint NOT NULL,     -- 1 metric, 2 streak, 3 user created
+    granted_count      bigint NOT NULL,
+    net_count          bigint NOT NULL,
+    accumulated_micros bigint NOT NULL,
+    high_micros        bigint NOT NULL,
+    every_micros       bigint NOT NULL,
+    negative_count     bigint NOT NULL,
+    PRIMARY KEY (user_id, points_system, trigger)
+) WITH (fillfactor = 85);
+
+CREATE INDEX trigger_states_points_system ON trigger_states (points_system);
+
+-- Completions less revocations, per completion: it is rewarded while that is 1.
+CREATE TABLE completions (
+    user_id       text COLLATE "C" NOT NULL,
+    completion_id uuid NOT NULL,
+    net_count     bigint NOT NULL,
+    PRIMARY KEY (user_id, completion_id)
+);

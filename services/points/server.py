@@ -1,0 +1,67 @@
+"""The composition root: everything that makes up the process."""
+
+from pathlib import Path
+from typing import Final
+
+from laurel.points.v1 import points_pb2, points_service_pb2, points_service_pb2_grpc
+
+from services.points.config import Settings
+from services.points.definitions import configuration_of
+from services.points.handlers import DEFINITIONS, Handlers
+from services.points.servicer import PointsServicer
+from services.points.store import Store
+from shared import telemetry
+from shared.clock import SystemClock
+from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.errors import translate
+from shared.postgres.migrations import schema_is_current
+from shared.postgres.pool import create_pool
+from shared.rpc import server
+from shared.rpc.server import Application, Servicer
+
+NAME: Final = "points"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+_REPORT_CONNECTIONS: Final = 2
+"""For reads over many users, which are planned freely and must not take connections from events."""
+
+
+async def build(settings: Settings) -> Application:
+    """The process, put together; nothing is connected yet."""
+    dsn = settings.postgres_dsn.get_secret_value()
+    pool = await create_pool(
+        dsn,
+        application_name=settings.instance,
+        size=settings.postgres_pool_size,
+        statement_timeout_ms=settings.statement_timeout_ms,
+    )
+    reports = await create_pool(
+        dsn,
+        application_name=f"{settings.instance} reports",
+        size=_REPORT_CONNECTIONS,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        event_path=False,
+    )
+    definitions = Definitions(DEFINITIONS, pool, SystemClock())
+    configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
+    handlers = Handlers(pool, Store(pool), Store(reports), configuration, definitions)
+    service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]
+    return Application(
+        name=NAME,
+        servicers=[
+            Servicer(
+                points_service_pb2_grpc.add_PointsServiceServicer_to_server,
+                PointsServicer(handlers, definitions),
+                service.full_name,
+            )
+        ],
+        checks={"schema": schema_is_current(pool, MIGRATIONS)},
+        close=[pool.close, reports.close],
+        translators=[translate],
+        telemetry=telemetry.setup(NAME, settings),
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal ends the process."""
+    await server.serve(await build(settings), settings)

@@ -1,0 +1,41 @@
+"""The points service as its callers meet it: a real server, a real channel, a real database."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+import grpc.aio
+import pytest
+from laurel.points.v1.points_service_pb2_grpc import PointsServiceStub
+from pydantic import SecretStr
+
+from services.points.config import Settings
+from services.points.server import build
+from shared.postgres.pool import Connection
+from shared.rpc.server import running
+
+if TYPE_CHECKING:
+    from laurel.points.v1.points_service_pb2_grpc import PointsServiceAsyncStub
+
+ServiceDatabase = Callable[[str], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running replica, and a look into its database."""
+
+    stub: "PointsServiceAsyncStub"
+    database: Connection
+    dsn: str
+
+
+@pytest.fixture
+async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
+    dsn = await service_database("points")
+    settings = Settings(postgres_dsn=SecretStr(dsn), listen="127.0.0.1:0", drain_grace_seconds=0)
+    async with running(await build(settings), settings) as server:
+        database = await asyncpg.connect(dsn)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield Service(PointsServiceStub(channel), database, dsn)
+        await database.close()

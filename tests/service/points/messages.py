@@ -1,0 +1,121 @@
+"""Messages with everything that a test does not care about filled in."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from laurel.achievement.v1 import achievement_pb2
+from laurel.common.v1 import entry_pb2
+from laurel.points.v1 import points_pb2 as types
+from laurel.points.v1 import points_service_pb2 as pb
+from laurel.streak.v1 import streak_pb2
+
+from shared.ids import derived_id
+from shared.rpc.convert import to_timestamp
+
+NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
+UNIT = 1_000_000
+
+TEN_PER_THREE = types.PointsTrigger(
+    key="commits", amount=10, metric=types.MetricPointsTrigger(metric="commits", every=3)
+)
+WEEK = types.PointsTrigger(key="week", amount=50, streak=types.StreakPointsTrigger(streak="daily", length=7))
+BADGE = types.PointsTrigger(key="badge", amount=100, achievement=types.AchievementPointsTrigger())
+WELCOME = types.PointsTrigger(key="welcome", amount=25, user_created=types.UserCreatedPointsTrigger())
+SPEND = types.PointsTrigger(
+    key="spend", amount=-20, metric=types.MetricPointsTrigger(metric="spending", every=1), block=True
+)
+BRONZE = types.Level(key="bronze", name="Bronze", threshold=10, badge_url="https://b/1")
+SILVER = types.Level(key="silver", name="Silver", threshold=50)
+
+
+def entry_id(name: object) -> UUID:
+    return derived_id("test", str(name))
+
+
+def completion_id(name: str) -> UUID:
+    return derived_id("completion", name)
+
+
+def entry(
+    name: object, kind: entry_pb2.EntryKind.ValueType, *, user: str = "alice", minutes: int = 0
+) -> entry_pb2.Entry:
+    moment = to_timestamp(NOON + timedelta(minutes=minutes))
+    return entry_pb2.Entry(
+        entry_id=str(entry_id(name)),
+        kind=kind,
+        user=entry_pb2.UserSnapshot(
+            user_id=user, time_zone="UTC", create_time=to_timestamp(NOON), version=1, name=user.title()
+        ),
+        now=moment,
+        occur_time=moment,
+        time_zone="UTC",
+    )
+
+
+def event(
+    name: object,
+    value: float,
+    *,
+    metric: str = "commits",
+    user: str = "alice",
+    minutes: int = 0,
+    attributes: Mapping[str, str] | None = None,
+    runs: Sequence[tuple[int, int]] = (),
+    completed: Sequence[str] = (),
+) -> pb.ApplyEventsCommand:
+    message = entry(name, entry_pb2.ENTRY_KIND_METRIC_EVENT, user=user, minutes=minutes)
+    message.metric.CopyFrom(
+        entry_pb2.MetricFact(
+            metric=metric, value_micros=round(value * UNIT), total_version=1, attributes=attributes or {}
+        )
+    )
+    return _command(message, runs, completed, ())
+
+
+def correction(
+    name: object, *, runs: Sequence[tuple[int, int]] = (), revoked: Sequence[str] = (), user: str = "alice"
+) -> pb.ApplyEventsCommand:
+    message = entry(name, entry_pb2.ENTRY_KIND_CORRECTION, user=user)
+    message.corrected_entry_id = str(entry_id("origin"))
+    return _command(message, runs, (), revoked)
+
+
+def _command(
+    message: entry_pb2.Entry,
+    runs: Sequence[tuple[int, int]],
+    completed: Sequence[str],
+    revoked: Sequence[str],
+) -> pb.ApplyEventsCommand:
+    kinds = {
+        **dict.fromkeys(completed, achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED),
+        **dict.fromkeys(revoked, achievement_pb2.ACHIEVEMENT_CHANGE_KIND_REVOKED),
+    }
+    command = pb.ApplyEventsCommand(
+        entry=message,
+        achievement_changes=[
+            achievement_pb2.AchievementChange(
+                achievement=key, kind=kind, completion_id=str(completion_id(key))
+            )
+            for key, kind in kinds.items()
+        ],
+    )
+    if runs:
+        change = streak_pb2.StreakChange(streak="daily", version=1)
+        for before, after in runs:
+            change.run_changes.add(length_before=before, length_after=after)
+        command.streak_changes.append(change)
+    return command
+
+
+def apply(*commands: pb.ApplyEventsCommand) -> pb.ApplyEventsRequest:
+    return pb.ApplyEventsRequest(commands=commands)
+
+
+def revert(*names: object, user: str = "alice") -> pb.RevertEventsRequest:
+    return pb.RevertEventsRequest(
+        reversals=[
+            entry_pb2.Reversal(entry_id=str(entry_id(name)), user_id=user, now=to_timestamp(NOON))
+            for name in names
+        ]
+    )

@@ -1,0 +1,108 @@
+"""The event path goes by key: two round trips a batch, and no statement reads a table whole."""
+
+import json
+from typing import Any
+
+import pytest
+from laurel.points.v1 import points_pb2
+from laurel.points.v1 import points_service_pb2 as pb
+
+from services.points import convert, store
+from services.points.definitions import configuration_of
+from services.points.domain import Command
+from services.points.handlers import DEFINITIONS, Handlers
+from shared.clock import SystemClock
+from shared.participant import Work
+from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.pool import Connection, Pool, create_pool
+from tests.service.points.conftest import Service
+from tests.service.points.messages import (
+    BADGE,
+    TEN_PER_THREE,
+    WEEK,
+    WELCOME,
+    apply,
+    completion_id,
+    correction,
+    entry_id,
+    event,
+)
+from tests.service.points.steps import define
+
+ENTRY = entry_id("e1")
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "LOAD": (["alice", "bob"], [completion_id("first")]),
+    "LIVE_AWARDS": (["alice"], ["xp"], ["commits"], [3], ["alice"], [completion_id("first")]),
+    "SAVE": tuple([] for _ in range(48)),
+    "LOCK_USER": (ENTRY,),
+    "FACT": (ENTRY,),
+    "OTHER_VALUES": ("alice", ["xp/commits"], ENTRY),
+    "IN_USE": ("xp",),
+    "BALANCES": ("alice",),
+    "AWARDS": ("alice", "", 2**63 - 1, 50),
+    "USERS_BY_LEVEL": ("xp", False, [10, 50]),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+async def test_no_statement_reads_a_table_whole(service: Service, name: str) -> None:
+    pool = await _pool(service)
+    async with pool.acquire() as connection:
+        scanned = _scanned(await _plan(connection, getattr(store, name), ARGUMENTS[name]))
+    await pool.close()
+    assert scanned <= {"configuration_version"}
+
+
+async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service: Service) -> None:
+    statements = await _statements(
+        service,
+        *[event(n, 3, user=f"user-{n}", runs=[(6, 7)], completed=[f"first-{n}"]) for n in range(40)],
+    )
+    assert statements == [store.LOAD, store.SAVE]
+
+
+async def test_a_batch_that_takes_awards_back_costs_one_round_trip_more(service: Service) -> None:
+    statements = await _statements(
+        service, event(1, 3), correction(2, runs=[(7, 6)], revoked=["first"]), correction(3, user="bob")
+    )
+    assert statements == [store.LOAD, store.LIVE_AWARDS, store.SAVE]
+
+
+async def _statements(service: Service, *commands: pb.ApplyEventsCommand) -> list[str]:
+    """What a replica that knows the configuration asks the database for a batch."""
+    await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE, WELCOME])
+    pool = await _pool(service)
+    configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
+    one_store = store.Store(pool)
+    definitions = Definitions(DEFINITIONS, pool, SystemClock())
+    handlers = Handlers(pool, one_store, one_store, configuration, definitions)
+    await handlers.apply_events(_work(event("warm", 1)))
+    statements: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+    await handlers.apply_events(_work(*commands))
+    await pool.close()
+    return statements
+
+
+async def _pool(service: Service) -> Pool:
+    return await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+
+
+def _work(*commands: pb.ApplyEventsCommand) -> list[Work[Command]]:
+    return [one for one in convert.commands_from_proto(apply(*commands)) if isinstance(one, Work)]
+
+
+async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    rows = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
+    plan: dict[str, Any] = json.loads(rows)[0]["Plan"]
+    return plan
+
+
+def _scanned(plan: dict[str, Any]) -> set[str]:
+    """The tables that the plan reads from end to end, as they lie or by an index without a condition."""
+    whole = plan["Node Type"] == "Seq Scan" or (
+        plan["Node Type"] in ("Index Scan", "Index Only Scan") and "Index Cond" not in plan
+    )
+    own = {plan["Relation Name"]} if whole else set()
+    return own.union(*(_scanned(child) for child in plan.get("Plans", ())))

@@ -1,0 +1,125 @@
+"""Balances, awards and the distribution over levels; and maintenance, of which there is little."""
+
+import grpc.aio
+import pytest
+from laurel.points.v1 import points_pb2 as types
+from laurel.points.v1 import points_service_pb2 as pb
+
+from shared.postgres.maintenance import is_held
+from shared.rpc.convert import to_timestamp
+from tests.service.points.conftest import Service
+from tests.service.points.messages import (
+    BRONZE,
+    NOON,
+    SILVER,
+    SPEND,
+    TEN_PER_THREE,
+    WELCOME,
+    event,
+    revert,
+)
+from tests.service.points.steps import define, points, send
+
+
+async def test_a_user_without_events_has_zero_in_every_active_system(service: Service) -> None:
+    await define(service, "xp", levels=[BRONZE])
+    await define(service, "old", status=types.POINTS_SYSTEM_STATUS_ARCHIVED)
+    assert await points(service, "nobody") == {"xp": types.UserPoints(points_system="xp", next_level=BRONZE)}
+
+
+async def test_levels_are_read_as_they_are_defined_now(service: Service) -> None:
+    await define(service, "xp", [WELCOME], levels=[BRONZE, SILVER])
+    await send(service, event("e1", 1))
+    lower = types.Level(key="gold", name="Gold", threshold=20)
+    await service.stub.UpdatePointsSystem(
+        pb.UpdatePointsSystemRequest(
+            points_system=types.PointsSystem(key="xp", levels=[BRONZE, lower]), request_id="u1"
+        )
+    )
+    assert (await points(service))["xp"].level == lower
+    distribution = await service.stub.GetLevelDistribution(pb.GetLevelDistributionRequest(points_system="xp"))
+    assert [(one.level.key, one.user_count) for one in distribution.levels] == [
+        ("", 0),
+        ("bronze", 0),
+        ("gold", 1),
+    ]
+
+
+async def test_awards_come_newest_first_in_pages(service: Service) -> None:
+    await define(service, "xp", [TEN_PER_THREE, WELCOME])
+    await define(service, "coins", [types.PointsTrigger(key="c", amount=1, metric=TEN_PER_THREE.metric)])
+    await send(service, *[event(n, 3) for n in range(4)])
+    await service.stub.RevertEvents(revert(3))
+    seen: list[types.Award] = []
+    request = pb.ListAwardsRequest(user_id="alice", page_size=4)
+    for _ in range(3):
+        response = await service.stub.ListAwards(request)
+        seen.extend(response.awards)
+        request.page_token = response.next_page_token
+    assert not request.page_token
+    assert len(seen) == 11
+    assert len({award.award_id for award in seen}) == 11
+    assert [(award.points_system, award.amount) for award in seen[:3]] == [
+        ("xp", -10),
+        ("coins", -1),
+        ("xp", 10),
+    ]
+    assert seen[0].reversed_award_id == seen[2].award_id
+    only = await service.stub.ListAwards(pb.ListAwardsRequest(user_id="alice", points_system="coins"))
+    assert [award.amount for award in only.awards] == [-1, 1, 1, 1, 1]
+
+
+async def test_users_are_counted_by_level(service: Service) -> None:
+    await define(
+        service, "xp", [TEN_PER_THREE, SPEND], levels=[BRONZE, SILVER], level_basis=types.LEVEL_BASIS_LIFETIME
+    )
+    for index, value in enumerate((0.5, 3, 9, 15, 30)):
+        await send(service, event(index, value, user=f"user-{index}"))
+    await send(service, event("s", 1, metric="spending", user="user-4"))
+    response = await service.stub.GetLevelDistribution(pb.GetLevelDistributionRequest(points_system="xp"))
+    assert list(response.levels) == [
+        pb.LevelCount(user_count=0),
+        pb.LevelCount(level=BRONZE, user_count=2),
+        pb.LevelCount(level=SILVER, user_count=2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "code"),
+    [
+        ("ListUserPoints", pb.ListUserPointsRequest(), grpc.StatusCode.INVALID_ARGUMENT),
+        ("ListAwards", pb.ListAwardsRequest(user_id="x" * 256), grpc.StatusCode.INVALID_ARGUMENT),
+        (
+            "ListAwards",
+            pb.ListAwardsRequest(user_id="a", points_system="A"),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        ("ListAwards", pb.ListAwardsRequest(user_id="a", page_token="?"), grpc.StatusCode.INVALID_ARGUMENT),
+        ("ListAwards", pb.ListAwardsRequest(user_id="a", page_size=-1), grpc.StatusCode.INVALID_ARGUMENT),
+        ("ListAwards", pb.ListAwardsRequest(user_id="a", points_system="no"), grpc.StatusCode.NOT_FOUND),
+        (
+            "GetLevelDistribution",
+            pb.GetLevelDistributionRequest(points_system="no"),
+            grpc.StatusCode.NOT_FOUND,
+        ),
+        ("GetLevelDistribution", pb.GetLevelDistributionRequest(), grpc.StatusCode.INVALID_ARGUMENT),
+        ("RunMaintenance", pb.RunMaintenanceRequest(), grpc.StatusCode.INVALID_ARGUMENT),
+        ("RevertEvents", pb.RevertEventsRequest(), grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+async def test_bad_input_gets_a_typed_error(
+    service: Service, method: str, request_: object, code: grpc.StatusCode
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await getattr(service.stub, method)(request_)
+    assert caught.value.code() is code
+
+
+async def test_an_import_holds_maintenance_and_lets_it_go(service: Service) -> None:
+    request = pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=60)
+    await service.stub.RunMaintenance(request)
+    assert await is_held(service.database)
+    request.hold_seconds = 0
+    await service.stub.RunMaintenance(request)
+    assert not await is_held(service.database)
+    await service.stub.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(NOON)))
