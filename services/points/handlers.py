@@ -70,13 +70,11 @@ class Handlers:
         self,
         pool: Pool,
         store: Store,
-        reports: Store,
         configuration: StoredConfiguration,
         definitions: Definitions,
     ) -> None:
         self._pool = pool
         self._store = store
-        self._reports = reports
         self._configuration = configuration
         self._definitions = definitions
 
@@ -140,7 +138,7 @@ class Handlers:
         """How many users are below the first level, and at each. Raises `NotFound`."""
         configuration = await self._configuration.latest()
         system = _defined(configuration, points_system)
-        counts = await self._reports.users_by_level(
+        counts = await self._store.users_by_level(
             points_system,
             by_lifetime=system.level_basis is LevelBasis.LIFETIME,
             thresholds=[level.threshold for level in system.levels],

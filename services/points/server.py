@@ -22,29 +22,18 @@ from shared.rpc.server import Application, Servicer
 NAME: Final = "points"
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
-_REPORT_CONNECTIONS: Final = 2
-"""For reads over many users, which are planned freely and must not take connections from events."""
-
 
 async def build(settings: Settings) -> Application:
     """The process, put together; nothing is connected yet."""
-    dsn = settings.postgres_dsn.get_secret_value()
     pool = await create_pool(
-        dsn,
+        settings.postgres_dsn.get_secret_value(),
         application_name=settings.instance,
         size=settings.postgres_pool_size,
         statement_timeout_ms=settings.statement_timeout_ms,
     )
-    reports = await create_pool(
-        dsn,
-        application_name=f"{settings.instance} reports",
-        size=_REPORT_CONNECTIONS,
-        statement_timeout_ms=settings.statement_timeout_ms,
-        event_path=False,
-    )
     definitions = Definitions(DEFINITIONS, pool, SystemClock())
     configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
-    handlers = Handlers(pool, Store(pool), Store(reports), configuration, definitions)
+    handlers = Handlers(pool, Store(pool), configuration, definitions)
     service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]
     return Application(
         name=NAME,
@@ -56,7 +45,7 @@ async def build(settings: Settings) -> Application:
             )
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
-        close=[pool.close, reports.close],
+        close=[pool.close],
         translators=[translate],
         telemetry=telemetry.setup(NAME, settings),
     )

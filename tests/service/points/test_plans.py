@@ -73,9 +73,8 @@ async def _statements(service: Service, *commands: pb.ApplyEventsCommand) -> lis
     await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE, WELCOME])
     pool = await _pool(service)
     configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
-    one_store = store.Store(pool)
     definitions = Definitions(DEFINITIONS, pool, SystemClock())
-    handlers = Handlers(pool, one_store, one_store, configuration, definitions)
+    handlers = Handlers(pool, store.Store(pool), configuration, definitions)
     await handlers.apply_events(_work(event("warm", 1)))
     statements: list[str] = []
     async with pool.acquire() as connection:
