@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from uuid import UUID
 
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, ScoreRule, Source, segment_of
 from services.leaderboard.domain.ranks import position_of
@@ -52,6 +53,15 @@ class UserState:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentKey:
+    """One segment of one run: a list of members in the order of their positions."""
+
+    board: str
+    run_start: date
+    segment: str
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """A change of position in one segment of one run. None: not a member, before or after.
 
@@ -64,6 +74,11 @@ class Move:
     before: str | None
     after: str | None
     reported: bool = True
+
+    @property
+    def key(self) -> SegmentKey:
+        """Where it happens."""
+        return SegmentKey(self.run.board, self.run.run.start, self.segment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,23 @@ class Decision:
     moves: tuple[Move, ...]
     closed: tuple[RunState, ...]
     """Runs into which the entry would have fallen, but which were finalised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was stored of an entry and remains to be projected; the ranks that come of it complete its
+    outcome.
+    """
+
+    entry_id: UUID
+    user_id: str
+    version: int
+    """Of the user, with the entry: in the sorted sets the newest wins."""
+    now: datetime
+    moves: tuple[Move, ...]
+    closed: tuple[RunState, ...] = ()
+    is_reversal: bool = False
+    keeps_history: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,55 @@
+"""What the leaderboard service can be told (environment variables `LAUREL_*`), and its fixed limits."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from shared.config import Settings as ServiceSettings
+
+MAX_COMMANDS: Final = 1_000
+"""Commands of one ApplyEvents, and reversals of one RevertEvents."""
+
+MAX_CHANGES: Final = 1_000
+"""Streak changes, and points changes, of one command."""
+
+MAX_AMOUNT: Final = 2**62
+"""Magnitude of a balance, of a change of points, and of a metric's value in micro-units."""
+
+MAX_BREAKDOWN_ATTRIBUTES: Final = 4
+MAX_EVERY: Final = 366
+"""Units between the starts of two runs."""
+
+MAX_RADIUS: Final = 100
+DEFAULT_RADIUS: Final = 5
+"""Members on each side of a user."""
+
+RUNS_PER_PASS: Final = 100
+"""Runs that maintenance takes note of at a time."""
+
+ARCHIVE_TIMEOUT_SECONDS: Final = 600.0
+"""How long one statement may take that archives a run."""
+
+REBUILD_BATCH: Final = 2_000
+"""Scores that a rebuild reads and writes at a time."""
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
+class Settings(ServiceSettings):
+    """Beyond what every service can be told."""
+
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)]
+    """The Valkey or Redis that holds the sorted sets, as redis://HOST:PORT/DB; never shown."""
+
+    redis_timeout_seconds: float = Field(default=2.0, gt=0, le=60)
+    """How long a command to the sorted sets may take, in seconds."""
+
+    finalize_grace_seconds: int = Field(default=3_600, ge=0, le=604_800)
+    """How long after its last date has ended everywhere a run is archived, in seconds."""
+
+    projection_check_seconds: float = Field(default=5.0, gt=0, le=3_600)
+    """How often it is looked whether the sorted sets are complete, in seconds."""

@@ -1,0 +1,52 @@
+"""Dates, runs and scores: what every other conversion is made of."""
+
+from datetime import date
+from typing import Final
+
+from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.streak.v1 import streak_pb2
+
+from services.leaderboard.domain.boards import Board, SourceKind
+from services.leaderboard.domain.runs import RunState
+from shared.calendar import EARLIEST_DATE, LATEST_DATE
+from shared.decimals import from_micros
+from shared.errors import Violations
+from shared.rpc.convert import to_timestamp
+
+DOMAIN: Final = "leaderboard.laurel"
+"""In whose name errors are."""
+
+
+def date_from_proto(message: streak_pb2.LocalDate, path: str, violations: Violations) -> date | None:
+    """The date, or None with a violation."""
+    try:
+        day = date(message.year, message.month, message.day)
+    except (ValueError, OverflowError):
+        violations.add(path, "is not a date")
+        return None
+    if not EARLIEST_DATE <= day < LATEST_DATE:
+        violations.add(path, f"must be a date from {EARLIEST_DATE:%Y} to {LATEST_DATE:%Y}")
+        return None
+    return day
+
+
+def date_to_proto(day: date) -> streak_pb2.LocalDate | None:
+    """The message of a date; none for the open end of a run."""
+    if day in (date.min, date.max):
+        return None
+    return streak_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
+
+
+def run_to_proto(state: RunState) -> leaderboard_pb2.Run:
+    """The message of a run."""
+    return leaderboard_pb2.Run(
+        start_date=date_to_proto(state.run.start),
+        end_date=date_to_proto(state.run.end),
+        finalize_time=to_timestamp(state.finalize_time) if state.finalize_time else None,
+        finalized=state.finalized,
+    )
+
+
+def score_to_proto(board: Board, amount: int) -> float:
+    """A score as it is told: a decimal for metrics, else a whole number."""
+    return from_micros(amount) if board.source.kind is SourceKind.METRIC else float(amount)

@@ -1,0 +1,228 @@
+"""Requests that read, and their responses."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from uuid import UUID
+
+from google.protobuf.message import Message
+from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
+
+from services.leaderboard.config import DEFAULT_RADIUS, MAX_RADIUS
+from services.leaderboard.convert.common import (
+    date_from_proto,
+    date_to_proto,
+    run_to_proto,
+    score_to_proto,
+)
+from services.leaderboard.convert.entries import standing_to_proto
+from services.leaderboard.domain.boards import Board, Boards, segment_text, segment_values
+from services.leaderboard.domain.ranks import Member
+from services.leaderboard.domain.runs import RunState
+from services.leaderboard.handlers.reads import RankedMembers, Selector, UserStanding
+from services.leaderboard.store.reads import ArchivedPlace, RankEvent, Segment
+from shared.errors import Violations
+from shared.pages import Page, read_page
+from shared.rpc.convert import (
+    check_attributes,
+    check_hold_seconds,
+    check_key,
+    check_user_id,
+    instant_field,
+    to_timestamp,
+)
+
+
+def maintenance_from_proto(request: pb.RunMaintenanceRequest) -> tuple[datetime, int | None]:
+    """The instant to work at, and the hold. Raises `InvalidArgument`."""
+    violations = Violations()
+    now = instant_field(request, "now", "", violations)
+    if request.HasField("hold_seconds"):
+        check_hold_seconds(request.hold_seconds, "hold_seconds", violations)
+    violations.raise_if_any()
+    assert now is not None  # or there would be a violation
+    return now, request.hold_seconds if request.HasField("hold_seconds") else None
+
+
+def ranked_members_request(request: pb.ListRankedMembersRequest) -> tuple[Selector, Page]:
+    """Which list, and which page of it. Raises `InvalidArgument`."""
+    violations = Violations()
+    selector = _selector(request.selector, "selector", violations)
+    violations.raise_if_any()
+    query = ["list_ranked_members", *_query(selector)]
+    return selector, read_page(request.page_size, request.page_token, keyset=[date, int], query=query)
+
+
+def members_around_request(request: pb.ListMembersAroundRequest) -> tuple[Selector, str, int]:
+    """Which list, whom, and how many on each side. Raises `InvalidArgument`."""
+    violations = Violations()
+    selector = _selector(request.selector, "selector", violations)
+    check_user_id(request.user_id, "user_id", violations)
+    if not 0 <= request.radius <= MAX_RADIUS:
+        violations.add("radius", f"must be 1 to {MAX_RADIUS}")
+    violations.raise_if_any()
+    return selector, request.user_id, request.radius or DEFAULT_RADIUS
+
+
+def user_standings_request(request: pb.ListUserStandingsRequest) -> tuple[str, date | None]:
+    """Whose, and in which runs. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_user_id(request.user_id, "user_id", violations)
+    run_date = _run_date(request, "", violations)
+    violations.raise_if_any()
+    return request.user_id, run_date
+
+
+def runs_request(request: pb.ListRunsRequest) -> tuple[str, Page]:
+    """Whose runs, and which page of them. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.leaderboard, "leaderboard", violations)
+    violations.raise_if_any()
+    query = ["list_runs", request.leaderboard]
+    return request.leaderboard, read_page(request.page_size, request.page_token, keyset=[date], query=query)
+
+
+def segments_request(request: pb.ListSegmentsRequest) -> tuple[Selector, Page]:
+    """Whose segments, and which page of them. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.leaderboard, "leaderboard", violations)
+    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
+    violations.raise_if_any()
+    query = ["list_segments", *_query(selector)]
+    return selector, read_page(request.page_size, request.page_token, keyset=[date, str], query=query)
+
+
+def rank_events_request(request: pb.ListRankEventsRequest) -> tuple[str, str, Page]:
+    """Whose rank changes, on which board, and which page of them. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_user_id(request.user_id, "user_id", violations)
+    if request.leaderboard:
+        check_key(request.leaderboard, "leaderboard", violations)
+    violations.raise_if_any()
+    keyset = [datetime, UUID, str, date, str]
+    query = ["list_rank_events", request.user_id, request.leaderboard]
+    page = read_page(request.page_size, request.page_token, keyset=keyset, query=query)
+    return request.user_id, request.leaderboard, page
+
+
+def ranked_members_response(found: RankedMembers, token: str) -> pb.ListRankedMembersResponse:
+    """A page of members."""
+    return pb.ListRankedMembersResponse(
+        members=_members(found),
+        next_page_token=token,
+        run=run_to_proto(found.run),
+        member_count=found.member_count,
+        rebuilding=found.is_rebuilding,
+    )
+
+
+def members_around_response(found: RankedMembers) -> pb.ListMembersAroundResponse:
+    """The members around a user."""
+    return pb.ListMembersAroundResponse(
+        members=_members(found),
+        run=run_to_proto(found.run),
+        member_count=found.member_count,
+        rebuilding=found.is_rebuilding,
+    )
+
+
+def user_standings_response(
+    standings: Sequence[UserStanding], archived: Sequence[tuple[Board, ArchivedPlace]]
+) -> pb.ListUserStandingsResponse:
+    """By board and segment. A read has no rank before."""
+    found = [standing_to_proto(one.board, one.move, one.placement) for one in standings]
+    found += [
+        leaderboard_pb2.Standing(
+            leaderboard=board.key,
+            segment=segment_values(one.segment),
+            run=run_to_proto(one.run),
+            score=score_to_proto(board, one.member.amount),
+            rank=one.rank,
+        )
+        for board, one in archived
+    ]
+    found.sort(key=lambda one: (one.leaderboard, segment_text(one.segment)))
+    return pb.ListUserStandingsResponse(standings=found)
+
+
+def runs_response(runs: Sequence[RunState], page: Page) -> pb.ListRunsResponse:
+    """A page of runs."""
+    shown = runs[: page.size]
+    token = page.next_token(shown[-1].run.start) if len(runs) > page.size else ""
+    return pb.ListRunsResponse(runs=map(run_to_proto, shown), next_page_token=token)
+
+
+def segments_response(segments: Sequence[tuple[Segment, int]], page: Page) -> pb.ListSegmentsResponse:
+    """A page of segments."""
+    shown = segments[: page.size]
+    last = shown[-1][0].key if len(segments) > page.size else None
+    return pb.ListSegmentsResponse(
+        segments=[
+            pb.Segment(segment=segment_values(one.key.segment), member_count=count) for one, count in shown
+        ],
+        next_page_token=page.next_token(last.run_start, last.segment) if last else "",
+    )
+
+
+def rank_events_response(
+    events: Sequence[RankEvent], boards: Boards, page: Page
+) -> pb.ListRankEventsResponse:
+    """A page of rank changes."""
+    shown = events[: page.size]
+    token = ""
+    if len(events) > page.size:
+        last = shown[-1]
+        key = last.key
+        token = page.next_token(last.change_time, last.entry_id, key.board, key.run_start, key.segment)
+    return pb.ListRankEventsResponse(
+        rank_events=[_rank_event(boards.by_key[one.key.board], one) for one in shown],
+        next_page_token=token,
+    )
+
+
+def _rank_event(board: Board, event: RankEvent) -> leaderboard_pb2.RankEvent:
+    return leaderboard_pb2.RankEvent(
+        leaderboard=board.key,
+        segment=segment_values(event.key.segment),
+        run_start_date=date_to_proto(event.key.run_start),
+        entry_id=str(event.entry_id),
+        previous_rank=event.previous_rank,
+        rank=event.rank,
+        score=score_to_proto(board, event.score),
+        occur_time=to_timestamp(event.change_time),
+    )
+
+
+def _members(found: RankedMembers) -> list[leaderboard_pb2.RankedMember]:
+    return [_member(found.board, rank, member, found.names) for rank, member in found.members]
+
+
+def _member(
+    board: Board, rank: int, member: Member, names: Mapping[str, str]
+) -> leaderboard_pb2.RankedMember:
+    return leaderboard_pb2.RankedMember(
+        rank=rank,
+        user_id=member.user_id,
+        name=names.get(member.user_id, ""),
+        score=score_to_proto(board, member.amount),
+        reach_time=to_timestamp(member.reach_time),
+    )
+
+
+def _selector(message: pb.SegmentSelector, path: str, violations: Violations) -> Selector:
+    check_key(message.leaderboard, f"{path}.leaderboard", violations)
+    check_attributes(message.segment, f"{path}.segment", violations)
+    run_date = _run_date(message, f"{path}.", violations)
+    return Selector(message.leaderboard, dict(message.segment), run_date)
+
+
+def _run_date(message: Message, prefix: str, violations: Violations) -> date | None:
+    if not message.HasField("run_date"):
+        return None
+    return date_from_proto(message.run_date, f"{prefix}run_date", violations)  # type: ignore[attr-defined]
+
+
+def _query(selector: Selector) -> list[str]:
+    """What a page token is bound to."""
+    run_date = selector.run_date.isoformat() if selector.run_date else ""
+    return [selector.board, segment_text(selector.segment), run_date]

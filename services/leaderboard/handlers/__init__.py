@@ -1,0 +1,1 @@
+"""What the service does for each call: load, decide, store, project."""

@@ -1,0 +1,296 @@
+"""Entries applied and undone: stored in PostgreSQL first, then projected, then answered (DESIGN 3).
+
+Between storing and answering, an entry is in the request log without an outcome, with a draft of what remains to be
+done. Whoever is asked for it again, after a crash or while the sorted sets were away, goes on from the draft: to the
+shared protocol such an entry has an empty outcome.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+from laurel.leaderboard.v1 import leaderboard_pb2
+
+from services.leaderboard.convert import entries as convert
+from services.leaderboard.domain.boards import Boards
+from services.leaderboard.domain.entries import (
+    Command,
+    Decision,
+    Draft,
+    decide,
+    histories_wanted,
+    keeps_rank_history,
+    touched,
+    undone,
+)
+from services.leaderboard.domain.ranks import Placement, member_of, shown_rank
+from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.projection import Projection, Step
+from services.leaderboard.store.events import EventStore, Loaded, RankChange, Stored
+from services.leaderboard.store.standings import StandingStore
+from services.leaderboard.store.undo import UndoStore
+from shared import faults
+from shared.errors import Aborted
+from shared.participant import ReversalWork, Work, apply_batch, revert_batch
+from shared.postgres.definitions import Catalogue
+from shared.postgres.pool import Connection, Pool
+from shared.postgres.request_log import Known
+
+BEFORE_STORE: Final = faults.declare(
+    "leaderboard.apply.before_store", "a batch is decided, nothing of it is stored"
+)
+AFTER_STORE: Final = faults.declare(
+    "leaderboard.apply.after_store", "a batch is stored, the sorted sets know nothing of it"
+)
+AFTER_PROJECTION: Final = faults.declare(
+    "leaderboard.apply.after_projection", "a batch is in the sorted sets, its outcomes are not stored"
+)
+AFTER_OUTCOME: Final = faults.declare(
+    "leaderboard.apply.after_outcome", "outcomes are stored, the caller has no answer yet"
+)
+BEFORE_COMMIT: Final = faults.declare(
+    "leaderboard.revert.before_commit", "an entry is undone, not yet committed"
+)
+AFTER_COMMIT: Final = faults.declare(
+    "leaderboard.revert.after_commit", "entries are undone, the sorted sets know nothing of it"
+)
+
+NOT_PROJECTED: Final = b""
+"""The outcome, as the shared protocol sees it, of what is stored and not projected yet."""
+
+StoredCatalogue = Catalogue[leaderboard_pb2.Leaderboard, Boards]
+
+
+@dataclass
+class _Batch:
+    """What one call has stored and must still project."""
+
+    drafts: dict[UUID, Draft] = field(default_factory=dict)
+    boards: Boards | None = None
+    """By which it was decided; None when nothing was."""
+    marker: str | None = None
+    """Of complete sorted sets, as PostgreSQL said with the state."""
+
+
+class EventHandlers:
+    """The use cases of the saga."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        catalogue: StoredCatalogue,
+        projection: Projection,
+        rebuilder: Rebuilder,
+        grace: timedelta,
+    ) -> None:
+        self._pool = pool
+        self._events = EventStore(pool)
+        self._undo_store = UndoStore()
+        self._standings = StandingStore(pool)
+        self._catalogue = catalogue
+        self._projection = projection
+        self._rebuilder = rebuilder
+        self._grace = grace
+        self._configuration_version = 0
+        """As last read with a state; what a batch can touch is looked up by it."""
+
+    async def apply_events(self, work: Sequence[Work[Command]]) -> list[bytes]:
+        """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
+        batch = _Batch()
+        outcomes = await apply_batch(self._pool, work, partial(self._run, batch), convert.refused_outcome)
+        waiting = [
+            one.entry_id for one, outcome in zip(work, outcomes, strict=True) if outcome == NOT_PROJECTED
+        ]
+        if not waiting:
+            return outcomes
+        completed = await self._complete(batch, waiting)
+        await AFTER_OUTCOME.reach()
+        return [outcome or completed[one.entry_id] for one, outcome in zip(work, outcomes, strict=True)]
+
+    async def revert_events(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+        """One serialized outcome for each reversal, in order."""
+        batch = _Batch()
+        undo = partial(self._undo, batch)
+        outcomes = await revert_batch(self._pool, reversals, undo, convert.nothing_reverted)
+        await AFTER_COMMIT.reach()
+        waiting = [
+            one.entry_id for one, outcome in zip(reversals, outcomes, strict=True) if outcome == NOT_PROJECTED
+        ]
+        if not waiting:
+            return outcomes
+        completed = await self._complete(batch, waiting)
+        return [outcome or completed[one.entry_id] for one, outcome in zip(reversals, outcomes, strict=True)]
+
+    async def _run(self, batch: _Batch, fresh: Sequence[Work[Command]]) -> list[bytes]:
+        """Load, decide and store entries that were never seen."""
+        boards, loaded = await self._load(fresh)
+        commands = [work.command for work in fresh]
+        histories = await self._events.histories(histories_wanted(boards, loaded.users, commands))
+        users = dict(loaded.users)
+        entries = []
+        for work in fresh:
+            decision = decide(boards, users[work.user_id], work.command, loaded.runs, histories, self._grace)
+            users[work.user_id] = decision.user
+            entries.append(_stored(work, decision))
+        await BEFORE_STORE.reach()
+        await self._events.save(loaded, boards, entries)
+        batch.boards, batch.marker = boards, loaded.marker
+        batch.drafts.update({one.draft.entry_id: one.draft for one in entries if one.draft})
+        await AFTER_STORE.reach()
+        return [one.outcome or NOT_PROJECTED for one in entries]
+
+    async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Boards, Loaded]:
+        """The boards, and the state of the users and of the runs that these entries can touch.
+
+        The version of the definitions comes with the state; when it turns out newer than expected, the new boards
+        may touch other runs, and the state is read again.
+        """
+        user_ids = {work.user_id for work in fresh}
+        while True:
+            expected = self._configuration_version
+            boards = await self._catalogue.at(expected)
+            runs = {
+                (board.key, run.start)
+                for work in fresh
+                for board, run, _ in touched(boards, work.command.facts)
+            }
+            loaded = await self._events.load(user_ids, sorted(runs))
+            if loaded.configuration_version == expected:
+                return boards, loaded
+            self._configuration_version = loaded.configuration_version
+
+    async def _undo(
+        self, batch: _Batch, connection: Connection, reversal: ReversalWork, _known: Known
+    ) -> bytes:
+        """Undo one applied entry in the transaction of its reversal."""
+        store = self._undo_store
+        version, batch.marker = await store.configuration(connection)
+        boards = batch.boards = await self._catalogue.at(version)
+        locked = await store.lock(connection, reversal.entry_id)
+        user = locked.user
+        facts = await store.void_facts(connection, user.user_id, reversal.entry_id)
+        remaining = {
+            (board.key, run.start): await store.remaining(
+                connection, user.user_id, reversal.entry_id, fact.source, run
+            )
+            for board, run, fact in touched(boards, facts)
+            if (state := locked.runs.get((board.key, run.start))) and not state.is_closed(reversal.now)
+        }
+        decision = undone(boards, user, remaining, locked.runs)
+        draft = Draft(
+            reversal.entry_id,
+            user.user_id,
+            decision.user.version,
+            reversal.now,
+            decision.moves,
+            is_reversal=True,
+        )
+        await store.save(connection, boards, decision, draft)
+        batch.drafts[reversal.entry_id] = draft
+        await BEFORE_COMMIT.reach()
+        return NOT_PROJECTED
+
+    async def _complete(self, batch: _Batch, entry_ids: Sequence[UUID]) -> dict[UUID, bytes]:
+        """Project what is stored, and store the outcomes that come of it; the first to do so decides them."""
+        drafts = dict(batch.drafts)
+        left_behind = [entry_id for entry_id in entry_ids if entry_id not in drafts]
+        if left_behind:
+            drafts |= await self._events.pending(left_behind)
+        boards = batch.boards or await self._catalogue.latest()
+        marker = batch.marker if batch.boards else await self._events.marker()
+        settled = await self._settle(boards, marker, list(drafts.values()))
+        outcomes = {one.draft.entry_id: _outcome(boards, one) for one in settled}
+        first = await self._store_outcomes(boards, settled, outcomes)
+        rest = {entry_id for entry_id in entry_ids if entry_id not in first}
+        if rest:
+            outcomes |= await self._events.outcomes(rest)
+        if not outcomes.keys() >= set(entry_ids):
+            raise Aborted("an entry was undone while it was applied", reason="CONTENTION")
+        return outcomes
+
+    async def _settle(self, boards: Boards, marker: str | None, drafts: Sequence[Draft]) -> list["_Settled"]:
+        """Take the moves of these drafts in the sorted sets; their places before and after."""
+        steps = [
+            Step(move.key, draft.user_id, draft.version, move.before, move.after)
+            for draft in drafts
+            for move in draft.moves
+        ]
+        placements = iter(await self._placed(boards, marker, steps))
+        await AFTER_PROJECTION.reach()
+        return [_Settled(draft, [next(placements) for _ in draft.moves]) for draft in drafts]
+
+    async def _placed(self, boards: Boards, marker: str | None, steps: Sequence[Step]) -> list[Placement]:
+        """From the sorted sets where they are complete, else exactly the same from PostgreSQL."""
+        board_of = boards.by_key.__getitem__
+        placements, stamp = await self._projection.place(steps, board_of)
+        if stamp.is_complete(marker):
+            return placements
+        self._rebuilder.request()
+        await self._projection.place(await self._standings.current(steps, board_of), board_of)
+        return await self._standings.place(steps, board_of)
+
+    async def _store_outcomes(
+        self, boards: Boards, settled: Sequence["_Settled"], outcomes: Mapping[UUID, bytes]
+    ) -> set[UUID]:
+        """The entries of which these are the outcomes now; others had one, or were undone."""
+        applied = [one for one in settled if not one.draft.is_reversal]
+        reverted = [one for one in settled if one.draft.is_reversal]
+        first: set[UUID] = set()
+        if applied:
+            changes = [change for one in applied for change in _rank_changes(boards, one)]
+            first |= await self._events.complete(_of(applied, outcomes), changes)
+        if reverted:
+            first |= await self._events.complete_reversals(_of(reverted, outcomes))
+        return first
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A draft, and a placement for each of its moves."""
+
+    draft: Draft
+    placements: Sequence[Placement]
+
+
+def _of(settled: Sequence[_Settled], outcomes: Mapping[UUID, bytes]) -> dict[UUID, bytes]:
+    return {one.draft.entry_id: outcomes[one.draft.entry_id] for one in settled}
+
+
+def _outcome(boards: Boards, settled: _Settled) -> bytes:
+    convert_draft = convert.reverted_outcome if settled.draft.is_reversal else convert.applied_outcome
+    return convert_draft(settled.draft, settled.placements, boards.by_key.__getitem__)
+
+
+def _stored(work: Work[Command], decision: Decision) -> Stored:
+    """What is to be stored of an entry. Where no board ranks it, nothing remains to be done, and it is answered."""
+    entry = work.command.entry
+    if not decision.moves and not decision.closed:
+        outcome = convert.outcome_without_standings(entry.entry_id)
+        return Stored(work.command, work.digest, decision, draft=None, outcome=outcome)
+    draft = Draft(
+        entry_id=entry.entry_id,
+        user_id=entry.user.user_id,
+        version=decision.user.version,
+        now=entry.now,
+        moves=decision.moves,
+        closed=decision.closed,
+        keeps_history=keeps_rank_history(entry.kind),
+    )
+    return Stored(work.command, work.digest, decision, draft, outcome=None)
+
+
+def _rank_changes(boards: Boards, settled: _Settled) -> list[RankChange]:
+    """The rows of the rank history: where the acting user's rank is another than before (RULES 6.8)."""
+    changes: list[RankChange] = []
+    if not settled.draft.keeps_history:
+        return changes
+    for move, placement in zip(settled.draft.moves, settled.placements, strict=True):
+        board = boards.by_key[move.run.board]
+        previous, rank = shown_rank(board, placement.before), shown_rank(board, placement.after)
+        if move.reported and previous != rank:
+            score = member_of(board.order, move.after).amount if move.after else 0
+            changes.append(RankChange(settled.draft, move, previous, rank, score))
+    return changes

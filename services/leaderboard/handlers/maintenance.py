@@ -1,0 +1,79 @@
+"""Runs that are over: archived whole, then gone from the sorted sets (RULES 6.2)."""
+
+from datetime import datetime
+from typing import Final
+
+from laurel.leaderboard.v1 import leaderboard_pb2
+
+from services.leaderboard.config import ARCHIVE_TIMEOUT_SECONDS, RUNS_PER_PASS
+from services.leaderboard.domain.boards import Boards
+from services.leaderboard.domain.entries import RunKey
+from services.leaderboard.projection import Projection
+from services.leaderboard.store.archive import ArchiveStore
+from shared import faults
+from shared.clock import Clock
+from shared.postgres import maintenance
+from shared.postgres.definitions import Catalogue
+from shared.postgres.pool import Pool
+
+BEFORE_COMMIT: Final = faults.declare(
+    "leaderboard.maintenance.before_commit", "a run is archived, not yet committed"
+)
+AFTER_COMMIT: Final = faults.declare(
+    "leaderboard.maintenance.after_commit", "a run is archived, its sorted sets are still there"
+)
+
+
+class MaintenanceHandlers:
+    """The time-driven work. Any number of replicas may do it at once: a run's row decides who archives it."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        catalogue: Catalogue[leaderboard_pb2.Leaderboard, Boards],
+        projection: Projection,
+        clock: Clock,
+    ) -> None:
+        self._pool = pool
+        self._archive = ArchiveStore(pool)
+        self._catalogue = catalogue
+        self._projection = projection
+        self._clock = clock
+
+    async def run(self, now: datetime, hold_seconds: int | None) -> int:
+        """Archive the runs that are due at `now`; how many there were."""
+        if hold_seconds is not None:
+            async with self._pool.acquire() as connection:
+                await maintenance.hold(connection, hold_seconds)
+        return await self._finalize_due(now)
+
+    async def run_by_the_clock(self) -> None:
+        """The same at the present instant, unless an import has it in its hands."""
+        async with self._pool.acquire() as connection:
+            held = await maintenance.is_held(connection)
+        if not held:
+            await self._finalize_due(self._clock.now())
+
+    async def _finalize_due(self, now: datetime) -> int:
+        count = 0
+        while due := await self._archive.due(now, RUNS_PER_PASS):
+            boards = await self._catalogue.latest()
+            for run in due:
+                count += await self._finalize(boards, run)
+        await self._drop_finalized()
+        return count
+
+    async def _finalize(self, boards: Boards, run: RunKey) -> bool:
+        async with self._pool.acquire() as connection, connection.transaction():
+            board = boards.by_key[run[0]]
+            done = await self._archive.finalize(connection, board, run, ARCHIVE_TIMEOUT_SECONDS)
+            await BEFORE_COMMIT.reach()
+        await AFTER_COMMIT.reach()
+        return done
+
+    async def _drop_finalized(self) -> None:
+        """Also what an earlier pass did not come to."""
+        keys = await self._archive.to_drop()
+        if keys:
+            await self._projection.drop(keys)
+            await self._archive.mark_dropped(keys)

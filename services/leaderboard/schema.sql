@@ -1,0 +1,148 @@
+-- Shared by every service: definitions, idempotency of mutations, maintenance, the request log, users.
+
+CREATE TABLE definitions (
+    key         text COLLATE "C" PRIMARY KEY,
+    body        bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    update_time timestamptz NOT NULL
+);
+
+CREATE TABLE configuration_version (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    version   bigint NOT NULL
+);
+
+CREATE TABLE mutation_log (
+    method      text COLLATE "C" NOT NULL,
+    request_id  text COLLATE "C" NOT NULL,
+    digest      bytea NOT NULL,
+    response    bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    PRIMARY KEY (method, request_id)
+);
+
+CREATE TABLE maintenance (
+    singleton  boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    hold_until timestamptz
+);
+
+CREATE TABLE users (
+    user_id         text COLLATE "C" PRIMARY KEY,
+    version         bigint NOT NULL,       -- grows by one with each entry; guards against lost updates
+    profile_version bigint NOT NULL,       -- of the newest snapshot that was seen
+    name            text NOT NULL,
+    attributes      text NOT NULL          -- a JSON object; not jsonb, which cannot hold every string
+);
+
+CREATE TABLE request_log (
+    entry_id       uuid PRIMARY KEY,
+    user_id        text COLLATE "C" NOT NULL,
+    digest         bytea NOT NULL,
+    state          smallint NOT NULL,
+    outcome        bytea,                  -- NULL while the entry is stored but not projected yet
+    revert_outcome bytea,                  -- empty while the reversal is stored but not projected yet
+    apply_time     timestamptz NOT NULL,
+    draft          text,                   -- what remains to be projected, until it is
+    -- The fact of a metric event. A tombstone has none.
+    metric         text COLLATE "C",
+    value_micros   bigint,
+    occur_time     timestamptz,
+    local_date     date
+);
+CREATE INDEX request_log_facts ON request_log (user_id, metric, local_date)
+    WHERE metric IS NOT NULL AND state = 1;
+
+CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF actual <> expected THEN
+        RAISE EXCEPTION 'state moved' USING ERRCODE = '40001';
+    END IF;
+END
+$$;
+
+-- Facts of points and streaks, kept for boards that need them entry by entry.
+CREATE TABLE facts (
+    user_id    text COLLATE "C" NOT NULL,
+    kind       smallint NOT NULL,          -- 3 change of points, 4 length of a streak
+    key        text COLLATE "C" NOT NULL,  -- of the points system or streak
+    local_date date NOT NULL,
+    entry_id   uuid NOT NULL,
+    origin_id  uuid NOT NULL,              -- the entry that a correction corrects, else the entry itself
+    amount     bigint,
+    reach_time timestamptz NOT NULL,
+    version    bigint NOT NULL,
+    PRIMARY KEY (user_id, kind, key, local_date, entry_id)
+);
+
+CREATE TABLE runs (
+    board         text COLLATE "C" NOT NULL,
+    start_date    date NOT NULL,           -- -infinity for a perpetual run without a start
+    end_date      date NOT NULL,           -- infinity for a run without an end
+    finalize_time timestamptz,
+    finalized     boolean NOT NULL DEFAULT false,
+    dropped       boolean NOT NULL DEFAULT false,  -- whether its sorted sets are gone
+    PRIMARY KEY (board, start_date)
+);
+CREATE INDEX runs_due ON runs (finalize_time) WHERE NOT finalized;
+CREATE INDEX runs_to_drop ON runs (board, start_date) WHERE finalized AND NOT dropped;
+
+-- Scores in runs that are not finalised: the truth, of which the sorted sets are a projection.
+CREATE TABLE scores (
+    user_id        text COLLATE "C" NOT NULL,
+    board          text COLLATE "C" NOT NULL,
+    run_start      date NOT NULL,
+    segment        text COLLATE "C" NOT NULL,  -- '' for a user who is in the whole board only
+    score          bigint,                 -- NULL for who is not, or no longer, a member
+    order_score    bigint,                 -- turned so that the smallest is first
+    reach_time     timestamptz,
+    entry_id       uuid,
+    source_version bigint NOT NULL,        -- of the newest absolute value that was seen
+    version        bigint NOT NULL,        -- of the user, when the row was written
+    PRIMARY KEY (user_id, board, run_start)
+);
+CREATE INDEX scores_order ON scores (board, run_start, order_score, reach_time, user_id);
+CREATE INDEX scores_segment_order ON scores (board, run_start, segment, order_score, reach_time, user_id)
+    WHERE segment <> '';
+
+-- Every segment that was ever seen in a run, the whole board too.
+CREATE TABLE segments (
+    board        text COLLATE "C" NOT NULL,
+    run_start    date NOT NULL,
+    segment      text COLLATE "C" NOT NULL,
+    member_count bigint,                   -- set when the run is finalised
+    PRIMARY KEY (board, run_start, segment)
+);
+
+-- Finalised runs.
+CREATE TABLE archive (
+    board      text COLLATE "C" NOT NULL,
+    run_start  date NOT NULL,
+    segment    text COLLATE "C" NOT NULL,
+    ordinal    bigint NOT NULL,            -- from 1 among the segment's members
+    rank       bigint NOT NULL,            -- as the board numbers ties; 0 beyond the participant limit
+    user_id    text COLLATE "C" NOT NULL,
+    score      bigint NOT NULL,
+    reach_time timestamptz NOT NULL,
+    PRIMARY KEY (board, run_start, segment, ordinal)
+);
+CREATE INDEX archive_user ON archive (user_id, board, run_start);
+
+-- How the acting user's rank changed, a row per entry and segment.
+CREATE TABLE rank_events (
+    user_id       text COLLATE "C" NOT NULL,
+    change_time   timestamptz NOT NULL,
+    entry_id      uuid NOT NULL,
+    board         text COLLATE "C" NOT NULL,
+    run_start     date NOT NULL,
+    segment       text COLLATE "C" NOT NULL,
+    previous_rank bigint NOT NULL,
+    rank          bigint NOT NULL,
+    score         bigint NOT NULL,
+    PRIMARY KEY (user_id, change_time, entry_id, board, run_start, segment)
+);
+
+-- What the sorted sets say of themselves when they are complete; NULL before they were first built.
+CREATE TABLE projection (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    marker    text
+);

@@ -1,0 +1,89 @@
+"""The composition root: everything that makes up the process."""
+
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2, leaderboard_service_pb2_grpc
+
+from services.leaderboard.config import Settings
+from services.leaderboard.convert.definitions import boards_from_messages
+from services.leaderboard.handlers.events import EventHandlers
+from services.leaderboard.handlers.maintenance import MaintenanceHandlers
+from services.leaderboard.handlers.reads import ReadHandlers
+from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.projection import Projection
+from services.leaderboard.servicer import KIND, LeaderboardServicer
+from shared import telemetry
+from shared.clock import SystemClock
+from shared.postgres import errors as postgres_errors
+from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.leader import run_as_leader
+from shared.postgres.migrations import schema_is_current
+from shared.postgres.pool import create_pool
+from shared.redis import client as redis_client
+from shared.rpc import server
+from shared.rpc.server import Application, Servicer
+
+NAME: Final = "leaderboard"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def build(settings: Settings) -> Application:
+    """The process, put together; nothing is connected yet."""
+    clock, grace = SystemClock(), timedelta(seconds=settings.finalize_grace_seconds)
+    pool = await create_pool(
+        settings.postgres_dsn.get_secret_value(),
+        application_name=settings.instance,
+        size=settings.postgres_pool_size,
+        statement_timeout_ms=settings.statement_timeout_ms,
+    )
+    redis = redis_client.create_client(
+        settings.redis_url.get_secret_value(),
+        client_name=settings.instance,
+        timeout_seconds=settings.redis_timeout_seconds,
+    )
+    projection = Projection(redis)
+    catalogue = Catalogue(pool, leaderboard_pb2.Leaderboard, boards_from_messages)
+    rebuilder = Rebuilder(pool, catalogue, projection)
+    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock)
+    servicer = LeaderboardServicer(
+        EventHandlers(pool, catalogue, projection, rebuilder, grace),
+        ReadHandlers(pool, catalogue, projection, rebuilder, clock, grace),
+        maintenance,
+        Definitions(KIND, pool, clock),
+    )
+    service = leaderboard_service_pb2.DESCRIPTOR.services_by_name["LeaderboardService"]
+    return Application(
+        name=NAME,
+        servicers=[
+            Servicer(
+                leaderboard_service_pb2_grpc.add_LeaderboardServiceServicer_to_server,
+                servicer,
+                service.full_name,
+            )
+        ],
+        checks={
+            "schema": schema_is_current(pool, MIGRATIONS),
+            "sorted sets": partial(redis_client.answers, redis),
+        },
+        background={
+            "projection": partial(rebuilder.run, settings.projection_check_seconds),
+            "maintenance": partial(
+                run_as_leader,
+                pool,
+                "leaderboard maintenance",
+                settings.maintenance_interval_seconds,
+                maintenance.run_by_the_clock,
+            ),
+        },
+        close=[redis.aclose, pool.close],
+        translators=[postgres_errors.translate, redis_client.translate],
+        telemetry=telemetry.setup(NAME, settings),
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal ends the process."""
+    await server.serve(await build(settings), settings)

@@ -1,0 +1,181 @@
+"""What is read of leaderboards besides the lists of members: runs, segments, a user's scores and rank history."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from services.leaderboard.domain.entries import Held, RunKey, SegmentKey
+from services.leaderboard.domain.ranks import Member
+from services.leaderboard.domain.runs import RunState
+from services.leaderboard.store import rows
+from shared.pages import Page
+from shared.postgres.pool import Pool
+
+NAMES: Final = """
+    SELECT (SELECT marker FROM projection) AS marker,
+           ARRAY(SELECT ROW(user_id, name) FROM users WHERE user_id = ANY($1::text[])) AS names
+"""
+RUN: Final = """
+    SELECT board, start_date, end_date, finalize_time, finalized
+      FROM runs WHERE board = $1 AND start_date = $2
+"""
+RUNS: Final = """
+    SELECT board, start_date, end_date, finalize_time, finalized
+      FROM runs
+     WHERE board = $1 AND start_date < $2
+     ORDER BY start_date DESC
+     LIMIT $3
+"""
+LATEST_RUNS: Final = """
+    SELECT board, start_date, end_date, finalize_time, finalized
+      FROM runs
+     WHERE board = $1
+     ORDER BY start_date DESC
+     LIMIT $2
+"""
+# A segment that everybody left, or of which all entries were undone, is not listed.
+SEGMENTS: Final = """
+    SELECT segment, member_count
+      FROM segments
+     WHERE board = $1 AND run_start = $2 AND segment >= $3 AND ($4 OR segment > $3)
+       AND CASE WHEN member_count IS NOT NULL THEN member_count > 0
+                WHEN segment = '' THEN EXISTS (
+                     SELECT FROM scores
+                      WHERE scores.board = $1 AND scores.run_start = $2 AND scores.order_score IS NOT NULL)
+                ELSE EXISTS (
+                     SELECT FROM scores
+                      WHERE scores.board = $1 AND scores.run_start = $2 AND scores.segment = segments.segment
+                        AND scores.segment <> '' AND scores.order_score IS NOT NULL) END
+     ORDER BY segment
+     LIMIT $5
+"""
+USER_SCORES: Final = """
+    SELECT scores.board, scores.run_start, segment, score, reach_time, entry_id, source_version,
+           runs.end_date, runs.finalize_time, runs.finalized
+      FROM unnest($2::text[], $3::date[]) AS wanted (board, start_date)
+      JOIN scores ON scores.user_id = $1 AND scores.board = wanted.board AND run_start = wanted.start_date
+      JOIN runs ON runs.board = wanted.board AND runs.start_date = wanted.start_date
+     WHERE score IS NOT NULL
+     ORDER BY scores.board
+"""
+USER_ARCHIVE: Final = """
+    SELECT archive.board, archive.run_start, segment, rank, archive.user_id, score, reach_time,
+           runs.end_date, runs.finalize_time, runs.finalized
+      FROM unnest($2::text[], $3::date[]) AS wanted (board, start_date)
+      JOIN archive ON archive.user_id = $1 AND archive.board = wanted.board
+                  AND run_start = wanted.start_date
+      JOIN runs ON runs.board = wanted.board AND runs.start_date = wanted.start_date
+     ORDER BY archive.board, segment
+"""
+RANK_EVENTS: Final = """
+    SELECT board, segment, run_start, entry_id, previous_rank, rank, score, change_time
+      FROM rank_events
+     WHERE user_id = $1 AND ($2 = '' OR board = $2)
+     ORDER BY change_time DESC, entry_id DESC, board DESC, run_start DESC, segment DESC
+     LIMIT $3
+"""
+EARLIER_RANK_EVENTS: Final = """
+    SELECT board, segment, run_start, entry_id, previous_rank, rank, score, change_time
+      FROM rank_events
+     WHERE user_id = $1 AND ($2 = '' OR board = $2)
+       AND (change_time, entry_id, board, run_start, segment) < ($4, $5, $6, $7, $8)
+     ORDER BY change_time DESC, entry_id DESC, board DESC, run_start DESC, segment DESC
+     LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RankEvent:
+    """A change of a user's rank."""
+
+    key: SegmentKey
+    entry_id: UUID
+    previous_rank: int
+    rank: int
+    score: int
+    change_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedPlace:
+    """A user's place in one segment of a finalised run; rank 0: beyond the participant limit."""
+
+    run: RunState
+    segment: str
+    rank: int
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment that has members. Only of a finalised run is their number known here."""
+
+    key: SegmentKey
+    member_count: int | None
+
+
+class ReadStore:
+    """The SQL of reads."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def names(self, user_ids: Collection[str]) -> tuple[dict[str, str], str | None]:
+        """The names of these users, and the marker of complete sorted sets."""
+        row = await self._pool.fetchrow(NAMES, list(user_ids))
+        assert row is not None  # a SELECT without FROM has one row
+        return {one[0]: one[1] for one in row["names"]}, row["marker"]
+
+    async def run(self, run: RunKey) -> RunState | None:
+        """A run that was ever entered."""
+        row = await self._pool.fetchrow(RUN, *run)
+        return rows.run_state(row) if row else None
+
+    async def runs(self, board: str, page: Page) -> list[RunState]:
+        """A board's runs, newest first; one more than the page holds where there are more."""
+        if page.after is None:
+            found = await self._pool.fetch(LATEST_RUNS, board, page.size + 1)
+        else:
+            found = await self._pool.fetch(RUNS, board, page.after[0], page.size + 1)
+        return [rows.run_state(row) for row in found]
+
+    async def segments(self, run: RunKey, page: Page) -> list[Segment]:
+        """A run's segments, the whole board first; one more than the page holds where there are more."""
+        after = page.after[-1] if page.after else ""
+        found = await self._pool.fetch(SEGMENTS, *run, after, page.after is None, page.size + 1)
+        return [Segment(SegmentKey(*run, row["segment"]), row["member_count"]) for row in found]
+
+    async def user_scores(self, user_id: str, runs: Collection[RunKey]) -> list[tuple[RunState, Held]]:
+        """The user's scores in those of the runs that are open, by board."""
+        found = await self._pool.fetch(USER_SCORES, user_id, *_run_columns(runs))
+        return [
+            (rows.run_state((row[0], row[1], row[7], row[8], row[9])), rows.held(tuple(row)[:7])[1])
+            for row in found
+        ]
+
+    async def user_archive(self, user_id: str, runs: Collection[RunKey]) -> list[ArchivedPlace]:
+        """The user's places in those of the runs that are finalised, by board and segment."""
+        found = await self._pool.fetch(USER_ARCHIVE, user_id, *_run_columns(runs))
+        return [
+            ArchivedPlace(
+                rows.run_state((row[0], row[1], row[7], row[8], row[9])),
+                row["segment"],
+                row["rank"],
+                rows.member(tuple(row)[4:7]),
+            )
+            for row in found
+        ]
+
+    async def rank_events(self, user_id: str, board: str, page: Page) -> list[RankEvent]:
+        """A user's rank changes, newest first; one more than the page holds where there are more."""
+        if page.after is None:
+            found = await self._pool.fetch(RANK_EVENTS, user_id, board, page.size + 1)
+        else:
+            found = await self._pool.fetch(EARLIER_RANK_EVENTS, user_id, board, page.size + 1, *page.after)
+        return [RankEvent(SegmentKey(row[0], row[2], row[1]), *tuple(row)[3:]) for row in found]
+
+
+def _run_columns(runs: Collection[RunKey]) -> tuple[Sequence[str], Sequence[date]]:
+    return [board for board, _ in runs], [start for _, start in runs]
