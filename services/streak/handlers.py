@@ -1,8 +1,10 @@
 """What the service does for each call: load, decide, store."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+import asyncpg
 from laurel.streak.v1 import streak_pb2
 
 from services.streak import convert, definitions
@@ -14,6 +16,7 @@ from shared import faults
 from shared.entries import Entry
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
+from shared.postgres.errors import is_conflict
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known
 
@@ -55,6 +58,8 @@ class Handlers:
         self._catalogue = catalogue
         self._configuration_version = 0
         """As last read with a state; what a batch can touch is looked up by it."""
+        self._turn = asyncio.Lock()
+        """One batch at a time waits for locks, so that they never take up the pool."""
 
     async def apply_events(self, work: Sequence[Work[Entry]]) -> list[bytes]:
         """One serialized outcome for each entry, in order. Raises as `apply_batch` does."""
@@ -67,17 +72,37 @@ class Handlers:
         return outcomes
 
     async def _run(self, fresh: Sequence[Work[Entry]]) -> list[bytes]:
-        """Load, decide and store entries that were never seen: two round trips, unless one is late."""
-        catalogue, loaded = await self._load(fresh)
+        """Load, decide and store entries that were never seen: two round trips, unless one is late.
+
+        Nothing is locked at first. Where somebody else was faster, the users are locked and it is done again:
+        writers that crowd around one user then queue instead of pushing each other out.
+        """
+        try:
+            outcomes = await self._run_once(fresh, None)
+        except Exception as error:
+            if not is_conflict(error) or isinstance(error, asyncpg.UniqueViolationError):
+                raise
+            outcomes = await self._run_locked(fresh)
+        await AFTER_STORE.reach()
+        return outcomes
+
+    async def _run_locked(self, fresh: Sequence[Work[Entry]]) -> list[bytes]:
+        async with self._turn, self._pool.acquire() as connection, connection.transaction():
+            await self._store.lock_users(connection, {work.user_id for work in fresh})
+            return await self._run_once(fresh, connection)
+
+    async def _run_once(self, fresh: Sequence[Work[Entry]], connection: Connection | None) -> list[bytes]:
+        catalogue, loaded = await self._load(fresh, connection)
         batch, entries = await with_histories(
-            self._store, None, loaded, lambda batch: decide(catalogue, batch, fresh)
+            self._store, connection, loaded, lambda batch: decide(catalogue, batch, fresh)
         )
         await BEFORE_STORE.reach()
-        await self._store.save(entries, batch.writes())
-        await AFTER_STORE.reach()
+        await self._store.save(entries, batch.writes(), connection)
         return [entry.outcome for entry in entries]
 
-    async def _load(self, fresh: Sequence[Work[Entry]]) -> tuple[Catalogue, Loaded]:
+    async def _load(
+        self, fresh: Sequence[Work[Entry]], connection: Connection | None
+    ) -> tuple[Catalogue, Loaded]:
         """The definitions, and of the users' state what the entries can touch by those definitions.
 
         The version of the definitions comes with the state; when it turns out newer than expected, the new
@@ -89,7 +114,7 @@ class Handlers:
             expected = self._configuration_version
             catalogue = await self._catalogue.at(expected)
             touched = {one.key for metric in metrics for one in catalogue.of_metric(metric)}
-            loaded = await self._store.load(users, touched)
+            loaded = await self._store.load(users, touched, connection)
             if loaded.configuration_version == expected:
                 return catalogue, loaded
             self._configuration_version = loaded.configuration_version

@@ -47,25 +47,35 @@ LOAD_WHOLE: Final = """
      ORDER BY s.streak
 """
 
+# OFFSET 0 keeps the planner from turning the look-up by user into a join over the whole index, which costs the
+# same while the tables are empty and is cached for when they are not.
 HISTORY_FACTS: Final = """
-    SELECT wanted.user_id, wanted.streak,
-           log.entry_id, log.metric, log.value_micros, log.occur_time, log.time_zone
+    SELECT wanted.user_id, wanted.streak, fact.*
       FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
-      JOIN request_log log
-        ON log.user_id = wanted.user_id AND log.state = 1 AND log.streaks IS NOT NULL
-       AND wanted.streak = ANY(log.streaks)
+     CROSS JOIN LATERAL (
+           SELECT entry_id, metric, value_micros, occur_time, time_zone FROM request_log
+            WHERE user_id = wanted.user_id AND state = 1 AND streaks IS NOT NULL
+              AND wanted.streak = ANY(streaks)
+           OFFSET 0
+     ) AS fact
 """
 HISTORY_PERIODS: Final = """
-    SELECT p.user_id, p.streak, p.start_date, p.end_date, p.status, p.length, p.settle_time
+    SELECT wanted.user_id, wanted.streak, period.*
       FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
-      JOIN periods p ON p.user_id = wanted.user_id AND p.streak = wanted.streak
-     ORDER BY p.user_id, p.streak, p.start_date
+     CROSS JOIN LATERAL (
+           SELECT start_date, end_date, status, length, settle_time FROM periods
+            WHERE user_id = wanted.user_id AND streak = wanted.streak
+            ORDER BY start_date
+     ) AS period
 """
 HISTORY_LEDGER: Final = """
-    SELECT l.user_id, l.streak, l.effective_date, l.reason, l.amount
+    SELECT wanted.user_id, wanted.streak, line.*
       FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
-      JOIN freeze_ledger l ON l.user_id = wanted.user_id AND l.streak = wanted.streak
-     ORDER BY l.user_id, l.streak, l.effective_date, l.reason
+     CROSS JOIN LATERAL (
+           SELECT effective_date, reason, amount FROM freeze_ledger
+            WHERE user_id = wanted.user_id AND streak = wanted.streak
+            ORDER BY effective_date, reason
+     ) AS line
 """
 
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or

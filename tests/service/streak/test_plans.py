@@ -1,0 +1,85 @@
+"""The event path goes by key: two round trips a batch, and no statement reads a table whole."""
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from laurel.streak.v1 import streak_pb2
+
+from services.streak import convert, store, store_maintenance, store_reads
+from services.streak.definitions import catalogue_from_messages
+from services.streak.handlers import Handlers
+from shared.entries import Entry
+from shared.participant import Work
+from shared.postgres.definitions import Catalogue
+from shared.postgres.pool import Connection, create_pool
+from tests.service.streak.conftest import Service
+from tests.service.streak.messages import apply, at, entry_id, event
+from tests.service.streak.steps import define
+
+NOW = datetime(2025, 3, 1, tzinfo=UTC)
+TODAY = date(2025, 3, 1)
+STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "LOAD": (store.LOAD, (["alice", "bob"], ["daily"])),
+    "LOAD_WHOLE": (store.LOAD_WHOLE, ("alice",)),
+    "HISTORY_FACTS": (store.HISTORY_FACTS, (["alice"], ["daily"])),
+    "HISTORY_PERIODS": (store.HISTORY_PERIODS, (["alice"], ["daily"])),
+    "HISTORY_LEDGER": (store.HISTORY_LEDGER, (["alice"], ["daily"])),
+    "SAVE": (store.SAVE, tuple([] for _ in range(41))),
+    "LOCK_USERS": (store.LOCK_USERS, (["alice", "bob"],)),
+    "FACT": (store.FACT, (entry_id(1),)),
+    "IN_USE": (store.IN_USE, ("daily",)),
+    "IS_DUE": (store_maintenance.IS_DUE, (NOW,)),
+    "DUE": (store_maintenance.DUE, (NOW, 10)),
+    "PARK": (store_maintenance.PARK, (["alice"], ["daily"])),
+    "PUBLISH": (store_maintenance.PUBLISH, ([], [], [], [], [], [])),
+    "CHANGES": (store_reads.CHANGES, (0, 10)),
+    "PERIODS": (store_reads.PERIODS, ("alice", "daily", TODAY, 10)),
+    "LEDGER": (store_reads.LEDGER, ("alice", "daily", TODAY, 0, TODAY, 10)),
+    "LONGEST": (store_reads.LONGEST, ("daily", 7, "alice", 10)),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_no_statement_reads_a_table_whole(service: Service, name: str) -> None:
+    statement, arguments = STATEMENTS[name]
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    async with pool.acquire() as connection:
+        scanned = _scanned(await _plan(connection, statement, arguments))
+    await pool.close()
+    assert scanned <= {"configuration_version"}
+
+
+async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service: Service) -> None:
+    await define(service)
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    handlers = Handlers(pool, store.Store(pool), catalogue)
+    await handlers.apply_events(_work(*(event(("warm", n), at(3), user=f"user-{n}") for n in range(9))))
+    statements: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+    batch = [event((n, d), at(d), user=f"user-{n}") for d in (4, 5, 9) for n in range(30)]
+    await handlers.apply_events(_work(*batch))
+    await pool.close()
+    assert statements == [store.LOAD, store.SAVE]
+
+
+def _work(*commands: Any) -> list[Work[Entry]]:
+    return [one for one in convert.commands_from_proto(apply(*commands)) if isinstance(one, Work)]
+
+
+async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    rows = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
+    plan: dict[str, Any] = json.loads(rows)[0]["Plan"]
+    return plan
+
+
+def _scanned(plan: dict[str, Any]) -> set[str]:
+    """The tables that the plan reads from end to end, as they lie or by an index without a condition."""
+    whole = plan["Node Type"] == "Seq Scan" or (
+        plan["Node Type"] in ("Index Scan", "Index Only Scan") and "Index Cond" not in plan
+    )
+    own = {plan["Relation Name"]} if whole else set()
+    return own.union(*(_scanned(child) for child in plan.get("Plans", ())))

@@ -1,0 +1,136 @@
+"""Reads: complete, in pages, and closed up to the instant from which they look."""
+
+from datetime import date, timedelta
+
+import grpc.aio
+import pytest
+from laurel.streak.v1 import streak_pb2
+from laurel.streak.v1 import streak_service_pb2 as pb
+
+from shared.rpc.convert import to_datetime
+from tests.service.streak.conftest import Service
+from tests.service.streak.messages import at, day, event
+from tests.service.streak.steps import applied, define, maintain, shown, status_name
+from tests.service.streak.test_definitions import details
+
+EARNED = streak_pb2.FreezeSettings(initial_count=1, earn_count=1, earn_every_days=3, max_count=2)
+
+
+async def periods(service: Service, page_size: int = 0) -> list[list[tuple[date, str]]]:
+    """All pages of the user's periods."""
+    pages, token = [], ""
+    while True:
+        response = await service.stub.ListPeriods(
+            pb.ListPeriodsRequest(user_id="alice", streak="daily", page_size=page_size, page_token=token)
+        )
+        pages.append([(day(row.start_date), status_name(row.status)) for row in response.periods])
+        token = response.next_page_token
+        if not token:
+            return pages
+
+
+async def ledger(service: Service, page_size: int = 0) -> list[list[tuple[date, int, int]]]:
+    """All pages of the user's freeze ledger."""
+    pages: list[list[tuple[date, int, int]]] = []
+    token = ""
+    while True:
+        response = await service.stub.ListFreezeLedger(
+            pb.ListFreezeLedgerRequest(user_id="alice", streak="daily", page_size=page_size, page_token=token)
+        )
+        pages.append([(day(line.effective_date), line.amount, line.reason) for line in response.entries])
+        token = response.next_page_token
+        if not token:
+            return pages
+
+
+@pytest.mark.parametrize("maintained", [False, True])
+async def test_periods_and_ledger_are_the_same_whether_stored_or_due(
+    service: Service, maintained: bool
+) -> None:
+    await define(service, freezes=EARNED)
+    await applied(service, *(event(d, at(d)) for d in (3, 4, 6, 7, 8)))
+    if maintained:
+        await maintain(service, at(25))
+    marks = {9: "FROZEN", 10: "FROZEN", 11: "BROKEN", 5: "FROZEN"}
+    expected = [(date(2025, 3, d), marks.get(d, "QUALIFIED")) for d in range(11, 2, -1)]
+    assert await periods(service) == [expected]
+    assert await periods(service, 4) == [expected[:4], expected[4:8], expected[8:]]
+    lines = [
+        (date(2025, 3, 3), 1, streak_pb2.FREEZE_REASON_INITIAL),
+        (date(2025, 3, 5), -1, streak_pb2.FREEZE_REASON_CONSUMED),
+        (date(2025, 3, 6), 1, streak_pb2.FREEZE_REASON_ACCUMULATION),
+        (date(2025, 3, 9), 1, streak_pb2.FREEZE_REASON_ACCUMULATION),
+        (date(2025, 3, 9), -1, streak_pb2.FREEZE_REASON_CONSUMED),
+        (date(2025, 3, 10), -1, streak_pb2.FREEZE_REASON_CONSUMED),
+        (date(2025, 3, 12), 1, streak_pb2.FREEZE_REASON_ACCUMULATION),
+        (date(2025, 3, 15), 1, streak_pb2.FREEZE_REASON_ACCUMULATION),
+    ]
+    assert await ledger(service) == [lines]
+    assert await ledger(service, 3) == [lines[:3], lines[3:6], lines[6:]]
+
+
+async def test_the_expiry_passes_over_days_off_and_knows_no_freezes(service: Service) -> None:
+    weekend = [streak_pb2.WEEKDAY_SATURDAY, streak_pb2.WEEKDAY_SUNDAY]
+    await define(service, days_off=weekend, freezes=EARNED)
+    await applied(service, event(1, at(7)))  # a Friday
+    (friday,) = await shown(service, at(7, 20))
+    (sunday,) = await shown(service, at(9))
+    (tuesday,) = await shown(service, at(11))
+    assert to_datetime(friday.expire_time) == to_datetime(sunday.expire_time) == at(11, 0)
+    assert (tuesday.length, to_datetime(tuesday.expire_time)) == (1, at(12, 0))
+
+
+async def test_a_users_streaks_come_by_key(service: Service) -> None:
+    for key in ("c", "a", "b"):
+        await define(service, key)
+    await applied(service, event(1, at(3)))
+    assert [state.streak for state in await shown(service, at(3))] == ["a", "b", "c"]
+    assert await shown(service, at(3), user="nobody") == []
+
+
+async def test_the_longest_streaks_come_longest_first_then_by_user(service: Service) -> None:
+    await define(service)
+    lengths = {"dan": 3, "bob": 2, "ann": 2, "eve": 1, "cat": 3}
+    for user, length in lengths.items():
+        await applied(
+            service, *(event((user, n), at(3) + timedelta(days=n), user=user) for n in range(length))
+        )
+    await applied(service, event("z", at(3), user="zed", value=0.5))
+    found, token = [], ""
+    while True:
+        response = await service.stub.ListLongestStreaks(
+            pb.ListLongestStreaksRequest(streak="daily", page_size=2, page_token=token)
+        )
+        found += [(one.user_id, one.longest, one.length) for one in response.streaks]
+        token = response.next_page_token
+        if not token:
+            break
+    assert found == [("cat", 3, 3), ("dan", 3, 3), ("ann", 2, 2), ("bob", 2, 2), ("eve", 1, 1)]
+
+
+async def test_what_does_not_exist_is_not_found(service: Service) -> None:
+    await define(service)
+    for request, reason in (
+        (pb.ListPeriodsRequest(user_id="alice", streak="none"), "STREAK_NOT_FOUND"),
+        (pb.ListPeriodsRequest(user_id="alice", streak="daily"), "USER_STREAK_NOT_FOUND"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.stub.ListPeriods(request)
+        assert (caught.value.code(), details(caught.value)[0]) == (grpc.StatusCode.NOT_FOUND, reason)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.ListLongestStreaks(pb.ListLongestStreaksRequest(streak="none"))
+    assert details(caught.value)[0] == "STREAK_NOT_FOUND"
+
+
+async def test_wrong_reads_name_their_fields(service: Service) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.ListPeriods(pb.ListPeriodsRequest(streak="Not a key"))
+    assert details(caught.value)[1] == {"user_id", "streak"}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.ListFreezeLedger(
+            pb.ListFreezeLedgerRequest(user_id="alice", streak="daily", page_token="forged")
+        )
+    assert details(caught.value)[1] == {"page_token"}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.ListChanges(pb.ListChangesRequest(after_sequence=-1, page_size=1_001))
+    assert details(caught.value)[1] == {"after_sequence", "page_size"}
