@@ -253,13 +253,13 @@ class Runner:
 
     async def _complete(self, tickets: Sequence[Ticket]) -> None:
         await BEFORE_COMPLETE.reach()
-        replies = [
+        completed = [
             (ticket.entry_id, replies.reply_of(ticket.kind, ticket.entry, ticket.saga.applied))
             for ticket in tickets
         ]
-        first = await self._sagas.complete(replies)
+        first = await self._sagas.complete(completed)
         await AFTER_COMPLETE.reach()
-        for ticket, (entry_id, reply) in zip(tickets, replies, strict=True):
+        for ticket, (entry_id, reply) in zip(tickets, completed, strict=True):
             if entry_id in first:
                 self._finish(ticket, Answer(reply))
             else:

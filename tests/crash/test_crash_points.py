@@ -1,0 +1,148 @@
+"""Every named crash point: the process dies exactly there, comes back, and nothing is lost, doubled or partial
+(RULES 7, DESIGN 8).
+"""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+
+import pytest
+from laurel.leaderboard.v1 import leaderboard_service_pb2
+from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+
+import services.achievement.server
+import services.leaderboard.server
+import services.orchestrator.server
+import services.points.server
+import services.streak.server
+from deploy.local.stack import Stack
+from shared.errors import LaurelError
+from shared.faults import CRASH_POINTS, ENVIRONMENT_VARIABLE
+from tests.fixtures.clients import ingest, persist, void
+from tests.fixtures.invariants import read_ledger, violations
+from tests.fixtures.system import System, event
+from tests.fixtures.waiting import until
+
+COMPOSED = (
+    services.achievement.server,
+    services.leaderboard.server,
+    services.orchestrator.server,
+    services.points.server,
+    services.streak.server,
+)
+"""The processes, with every point that they have."""
+
+NOW = datetime.now(UTC)
+DAY = 86_400.0
+RECOVERY_BOUND_SECONDS = 30.0
+DEATH_TIMEOUT_SECONDS = 30.0
+
+MAINTENANCE = sorted(point for point in CRASH_POINTS if ".maintenance." in point)
+REBUILD = sorted(point for point in CRASH_POINTS if ".rebuild." in point)
+EVENTS = sorted(set(CRASH_POINTS) - set(MAINTENANCE) - set(REBUILD))
+
+
+async def die_at(stack: Stack, point: str) -> None:
+    """Restarts the process that has the point, so that it will die there."""
+    service = point.partition(".")[0]
+    await asyncio.to_thread(stack.stop_service, service)
+    os.environ[ENVIRONMENT_VARIABLE] = f"{point}=kill"
+    try:
+        await asyncio.to_thread(stack.start_service, service)
+    finally:
+        del os.environ[ENVIRONMENT_VARIABLE]
+
+
+async def revive(stack: Stack, point: str) -> None:
+    """Waits until the process has died and starts it again."""
+    service = point.partition(".")[0]
+
+    async def dead() -> bool:
+        return any(status.name.startswith(service) and status.state == "dead" for status in stack.status())
+
+    await until(dead, seconds=DEATH_TIMEOUT_SECONDS, what=f"{service} dies at {point}")
+    await asyncio.to_thread(stack.start_service, service)
+
+
+async def settled(system: System) -> None:
+    """Waits until no saga is open, within the recovery bound (RULES 7.6)."""
+
+    async def closed() -> bool:
+        return not (await read_ledger(system)).unfinished
+
+    await until(closed, seconds=RECOVERY_BOUND_SECONDS, what="every saga is closed")
+
+
+async def live(system: System, name: str) -> None:
+    """What goes on around a crash: events on several days, duplicates, refusals and voids, several users at once."""
+
+    async def user(number: int) -> None:
+        one = f"{name}-{number}"
+        days = [
+            event(one, f"day-{day}", at=NOW.timestamp() - day * DAY, value=2, region=f"r{number % 2}")
+            for day in range(3)
+        ]
+        answers = await asyncio.gather(*(ingest(system, each) for each in [*days, *days]))
+        assert answers[:3] == answers[3:], "a duplicate got another answer"
+        spent = await ingest(system, event(one, "spend", metric="purchases", value=100))
+        assert isinstance(spent, LaurelError)
+        assert spent.reason == "INSUFFICIENT_POINTS"
+        began = answers[2]
+        assert isinstance(began, event_pb2.IngestEventResponse)
+        undone = await void(system, began.event_id)
+        assert isinstance(undone, orchestrator_service_pb2.VoidEventResponse)
+        again = [await ingest(system, each) for each in days]
+        assert again == answers[:3], "the answer to a key changed"
+
+    await asyncio.gather(*(user(number) for number in range(4)))
+
+
+@pytest.mark.parametrize("point", EVENTS)
+async def test_a_process_that_dies_on_the_way_of_an_event_loses_and_doubles_nothing(
+    stack: Stack, system: System, point: str
+) -> None:
+    await die_at(stack, point)
+    living = asyncio.create_task(live(system, point))
+    await revive(stack, point)
+    await living
+    await settled(system)
+    assert await violations(system) == []
+
+
+@pytest.mark.parametrize("point", REBUILD)
+async def test_a_process_that_dies_in_a_rebuild_of_the_boards_rebuilds_them_again(
+    stack: Stack, system: System, point: str
+) -> None:
+    await live(system, point)
+    await die_at(stack, point)
+
+    async def rebuild() -> object:
+        return await system.leaderboard.RebuildProjection(leaderboard_service_pb2.RebuildProjectionRequest())
+
+    rebuilding = asyncio.create_task(persist(rebuild))
+    await revive(stack, point)
+    await rebuilding
+    await settled(system)
+    assert await violations(system) == []
+
+
+@pytest.mark.parametrize("point", MAINTENANCE)
+async def test_a_process_that_dies_in_maintenance_does_it_again_with_the_same_result(
+    stack: Stack, system: System, point: str
+) -> None:
+    """History of a year of its own: a streak of two days that breaks, and a week's board that is archived."""
+    first = datetime(2001 + MAINTENANCE.index(point), 3, 6, 12, tzinfo=UTC).timestamp()
+    history = [event(f"{point}-user", f"{day}", at=first + day * DAY) for day in (0, 1, 40)]
+    await die_at(stack, point)
+
+    async def run() -> object:
+        call = system.orchestrator.ImportEvents()
+        await call.write(orchestrator_service_pb2.ImportEventsRequest(events=history))
+        await call.done_writing()
+        return [response async for response in call]
+
+    importing = asyncio.create_task(persist(run))
+    await revive(stack, point)
+    await importing
+    await settled(system)
+    assert await violations(system) == []

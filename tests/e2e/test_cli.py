@@ -1,0 +1,319 @@
+"""The `laurel` command against the whole system, started as a user starts it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from deploy.local.config import StackConfig
+from deploy.local.stack import Stack
+from services.cli.main import cli
+
+REPOSITORY = Path(__file__).parents[2]
+LAUREL = Path(sys.executable).with_name("laurel")
+DEMO_CONFIGURATION = REPOSITORY / "deploy" / "demo" / "laurel.yaml"
+UP_TIMEOUT_SECONDS = 110
+
+
+@dataclass(frozen=True)
+class System:
+    """A running system and its user's environment."""
+
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"LAUREL_HOME": str(self.home), "LAUREL_PORT_BASE": "0"}
+
+    def shell(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command as a process of its own."""
+        return subprocess.run(
+            [str(LAUREL), *arguments],
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=UP_TIMEOUT_SECONDS,
+            check=False,
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> Result:
+        """Run the command in this process; the services are reached all the same."""
+        result = CliRunner().invoke(cli, arguments, env=self.environment)
+        assert result.exit_code == code, result.output
+        return result
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command with --json and read the one document that it prints."""
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def system(server_directory: Path) -> Iterator[System]:
+    """A system that is up and has the demo's configuration."""
+    system = System(server_directory / "cli")
+    try:
+        started = system.shell("up")
+        assert started.returncode == 0, started.stdout + started.stderr
+        system.run("apply", "-f", str(DEMO_CONFIGURATION))
+        yield system
+    finally:
+        Stack(StackConfig(home=system.home, port_base=0)).erase()
+
+
+def ingest(system: System, user: str, *arguments: str, value: str = "1") -> Any:
+    return system.json("ingest", "--user", user, "--metric", "commits", "--value", value, *arguments)
+
+
+def history(path: Path, user: str, days: int) -> Path:
+    """One commit at each noon of June 2015."""
+    lines = [
+        json.dumps(
+            {
+                "user": {"userId": user, "timeZone": "Europe/Rome", "attributes": {"region": "europe"}},
+                "metric": "commits",
+                "value": 1,
+                "occurTime": f"2015-06-{day:02}T12:00:00+02:00",
+                "idempotencyKey": f"{user}-{day}",
+            }
+        )
+        for day in range(1, days + 1)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_status_shows_every_process_and_that_it_serves(system: System) -> None:
+    output = system.run("status").stdout
+    for name in ("orchestrator", "streak", "achievement", "points", "leaderboard"):
+        assert f"{name}-0" in output
+    assert output.count(" serving ") == 5
+    assert "MB" in output
+
+
+def test_applying_the_same_configuration_again_keeps_everything(system: System) -> None:
+    changes = system.json("apply", "-f", str(DEMO_CONFIGURATION))["changes"]
+    assert {each["action"] for each in changes} == {"CONFIGURATION_ACTION_KEEP"}
+    assert "Applied." in system.run("apply", "-f", str(DEMO_CONFIGURATION)).stdout
+
+
+def test_a_dry_run_shows_the_difference_and_changes_nothing(system: System, tmp_path: Path) -> None:
+    path = tmp_path / "laurel.yaml"
+    path.write_text("metrics: [{key: commits, name: Changes, unit: commits}, {key: reviews, name: Reviews}]")
+    for _ in range(2):
+        changes = system.json("apply", "-f", str(path), "--dry-run")["changes"]
+        assert [(each["key"], each["action"], each["changedFields"]) for each in changes] == [
+            ("commits", "CONFIGURATION_ACTION_UPDATE", ["name"]),
+            ("reviews", "CONFIGURATION_ACTION_CREATE", []),
+        ]
+    assert "dry run" in system.run("apply", "-f", str(path), "--dry-run").stdout
+
+
+def test_what_the_services_refuse_is_shown_with_its_place_and_nothing_is_applied(
+    system: System, tmp_path: Path
+) -> None:
+    path = tmp_path / "laurel.yaml"
+    path.write_text(
+        """\
+metrics:
+  - {key: runs, name: Runs}
+streaks:
+  - {key: running, frequency: daily, metrics: [{metric: jumps}]}
+achievements:
+  - {key: runner, metric: {metric: runs, threshold: -1}}
+leaderboards:
+  - {key: Top, metric: runs}
+"""
+    )
+    result = system.run("apply", "-f", str(path), code=1)
+    places = [line.removeprefix(str(path)).split("  ")[:2] for line in result.stderr.splitlines()[:-1]]
+    assert [":4:57", "streaks[0].metrics[0].metric"] in places
+    assert [":6:51", "achievements[0].metric.threshold"] in places
+    assert [":8:11", "leaderboards[0].key"] in places
+    assert "nothing was applied" in result.stderr
+    system.run("ingest", "--user", "u", "--metric", "runs", "--value", "1", code=1)
+
+
+def test_one_event_gets_its_complete_reply(system: System) -> None:
+    reply = ingest(system, "alice", "--tz", "Asia/Tokyo", "--user-attr", "region=asia", "--name", "Alice")
+    assert reply["totalAfter"] == 1
+    assert {each["state"]["streak"]: each["extended"] for each in reply["streaks"]} == {
+        "daily-commits": True,
+        "weekly-commits": True,
+    }
+    assert [each["achievement"] for each in reply["achievements"]] == ["first-commit"]
+    assert [(each["pointsSystem"], each["added"]) for each in reply["points"]] == [("xp", "135")]
+    assert ("commits", {"region": "asia"}) in [
+        (each["leaderboard"], each["segment"]) for each in reply["leaderboards"]
+    ]
+
+
+def test_the_same_key_again_gets_the_same_reply_and_does_nothing(system: System) -> None:
+    first = ingest(system, "bob", "--key", "k1")
+    second = ingest(system, "bob", "--key", "k1")
+    assert second == {**first, "idempotentReplayed": True}
+    assert system.json("user", "bob")["user"]["metrics"][0]["total"] == 1
+    reused = system.run(
+        "ingest", "--user", "bob", "--metric", "commits", "--value", "2", "--key", "k1", code=1
+    )
+    assert "IDEMPOTENCY_KEY_REUSED" in reused.stderr
+
+
+NOW = datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"--metric": "nonsense"}, "METRIC_NOT_FOUND"),
+        ({"--tz": "Mars/Olympus"}, "user.time_zone"),
+        ({"--tz": "+09:00"}, "user.time_zone"),
+        ({"--value": "0"}, "value"),
+        ({"--value": "nan"}, "value"),
+        ({"--value": "inf"}, "value"),
+        ({"--value": "1e13"}, "value"),
+        ({"--at": (NOW - timedelta(days=8)).isoformat()}, "EVENT_TOO_OLD"),
+        ({"--at": (NOW + timedelta(hours=1)).isoformat()}, "EVENT_IN_FUTURE"),
+        ({"--user": ""}, "user.user_id"),
+        ({"--user": "u" * 256}, "user.user_id"),
+        ({"--key": "k" * 256}, "idempotency_key"),
+    ],
+)
+def test_a_bad_event_is_refused_naming_what_is_wrong(
+    system: System, change: dict[str, str], wanted: str
+) -> None:
+    options = {"--user": "carol", "--metric": "commits", "--value": "1", **change}
+    arguments = [part for option in options.items() for part in option]
+    assert wanted in system.run("ingest", *arguments, code=1).stderr
+
+
+def test_too_many_attributes_are_refused(system: System) -> None:
+    attributes = [part for number in range(33) for part in ("--attr", f"a{number}=x")]
+    result = system.run(
+        "ingest", "--user", "carol", "--metric", "commits", "--value", "1", *attributes, code=1
+    )
+    assert "attributes" in result.stderr
+
+
+def test_an_import_reports_bad_lines_by_number_and_takes_the_rest(system: System, tmp_path: Path) -> None:
+    path = history(tmp_path / "june.ndjson", "dora", days=4)
+    lines = path.read_text().splitlines()
+    unknown = lines[3].replace('"commits"', '"nonsense"')
+    path.write_text("\n".join([lines[0], "{", lines[1], "", lines[2], unknown, lines[3]]) + "\n")
+    result = system.run("import", str(path), code=1)
+    assert f"{path}:2: " in result.stderr
+    assert f"{path}:6: NOT_FOUND METRIC_NOT_FOUND" in result.stderr
+    assert result.stdout.startswith("4 imported, 0 already there, 2 refused")
+    (daily,) = system.json("streak", "dora", "--streak", "daily-commits")["states"]
+    assert daily["longest"] == 4
+
+
+def test_a_second_import_changes_nothing_and_says_so(system: System, tmp_path: Path) -> None:
+    path = history(tmp_path / "june.ndjson", "erin", days=20)
+    assert system.run("import", str(path)).stdout.startswith("20 imported, 0 already there, 0 refused")
+    page = system.json("user", "erin")
+    second = system.run("import", str(path)).stdout
+    assert second.startswith("0 imported, 20 already there, 0 refused")
+    assert "Nothing changed." in second
+    assert system.json("user", "erin") == page
+
+
+def test_every_read_shows_a_table_and_prints_one_document(system: System, tmp_path: Path) -> None:
+    system.run("import", str(history(tmp_path / "june.ndjson", "frank", days=10)))
+    event = system.json("events", "frank", "--limit", "1")["events"][0]["eventId"]
+    reads = [
+        ["event", event],
+        ["events", "frank"],
+        ["user", "frank"],
+        ["streak", "frank"],
+        ["streak", "frank", "--streak", "daily-commits", "--periods"],
+        ["streak", "frank", "--streak", "daily-commits", "--freezes"],
+        ["streak", "--longest", "daily-commits"],
+        ["achievements", "frank"],
+        ["achievements", "frank", "--completed"],
+        ["points", "frank"],
+        ["points", "frank", "--awards", "--system", "xp"],
+        ["points", "--levels", "xp"],
+        ["leaderboard", "commits"],
+        ["leaderboard", "commits", "--segment", "region=europe"],
+        ["leaderboard", "commits", "--around", "frank", "--limit", "1"],
+        ["leaderboard", "weekly-commits", "--run", "2015-06-03"],
+        ["leaderboard", "weekly-commits", "--runs"],
+        ["leaderboard", "commits", "--segments"],
+        ["sagas", "list"],
+    ]
+    for arguments in reads:
+        assert isinstance(system.json(*arguments), dict), arguments
+        assert system.run(*arguments).stdout.strip(), arguments
+
+
+def test_a_past_week_is_read_from_its_archive(system: System, tmp_path: Path) -> None:
+    system.run("import", str(history(tmp_path / "june.ndjson", "grace", days=7)))
+    board = system.json("leaderboard", "weekly-commits", "--run", "2015-06-03", "--limit", "100")
+    assert board["run"]["finalized"] is True
+    assert {each["userId"]: each["score"] for each in board["members"]}["grace"] == 7
+
+
+def test_a_user_is_everything_that_five_services_know(system: System) -> None:
+    ingest(system, "heidi", "--tz", "Europe/Rome", "--user-attr", "region=europe")
+    page = system.json("user", "heidi")
+    assert set(page) == {"user", "streaks", "achievements", "points", "leaderboards"}
+    assert page["user"]["user"]["timeZone"] == "Europe/Rome"
+    assert page["points"]["points"][0]["balance"] == "135"
+
+
+def test_an_achievement_can_be_completed_by_call_once(system: System) -> None:
+    first = system.json("complete", "ivan", "conference-speaker", "--key", "c1")
+    assert [each["achievement"] for each in first["achievements"]] == ["conference-speaker"]
+    assert system.json("complete", "ivan", "conference-speaker", "--key", "c1") == {
+        **first,
+        "idempotentReplayed": True,
+    }
+    refused = system.run("complete", "ivan", "first-commit", code=1)
+    assert "TRIGGER_NOT_API" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["user", "nobody"], "USER_NOT_FOUND"),
+        (["event", "00000000-0000-7000-8000-000000000000"], "EVENT_NOT_FOUND"),
+        (["event", "not-a-uuid"], "event_id"),
+        (["streak", "--longest", "nonsense"], "STREAK_NOT_FOUND"),
+        (["points", "--levels", "nonsense"], "POINTS_SYSTEM_NOT_FOUND"),
+        (["leaderboard", "nonsense"], "LEADERBOARD_NOT_FOUND"),
+        (["leaderboard", "commits", "--segment", "colour=red"], "SEGMENT_NOT_FOUND"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_its_reason(
+    system: System, arguments: list[str], reason: str
+) -> None:
+    assert reason in system.run(*arguments, code=1).stderr
+
+
+def test_maintenance_says_what_it_did(system: System) -> None:
+    assert "closedStreakCount" in system.json("maintenance")
+
+
+def test_down_stops_everything_and_up_finds_the_data_again(server_directory: Path) -> None:
+    system = System(server_directory / "cli-restart")
+    try:
+        assert system.shell("up").returncode == 0
+        system.run("apply", "-f", str(DEMO_CONFIGURATION))
+        ingest(system, "alice")
+        assert system.shell("down").returncode == 0
+        away = system.shell("user", "alice")
+        assert away.returncode == 3
+        assert "laurel up" in away.stderr
+        assert system.shell("status").returncode == 3
+        assert system.shell("up").returncode == 0
+        assert system.json("user", "alice")["user"]["metrics"][0]["total"] == 1
+    finally:
+        Stack(StackConfig(home=system.home, port_base=0)).erase()
