@@ -59,6 +59,7 @@ class StreakDefinition:
     week_start: int = 0
     user_filters: tuple[AttributeFilter, ...] = ()
     active: bool = True
+    """Whether events count. Without it the periods of what was begun go on closing."""
     fingerprint: int = 0
     """Differs whenever something differs that the fold reads; what was folded under another is refolded."""
 

@@ -1,6 +1,6 @@
 """What an event, the passing of time or an undoing does to a user's streak, as a difference of two folds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -14,12 +14,12 @@ from services.streak.domain.fold import (
     close,
     fold,
     follows,
+    today_of,
 )
 from services.streak.domain.rows import (
     PeriodStatus,
     RowChanges,
     Rows,
-    Run,
     RunChange,
     row_changes,
     run_changes,
@@ -93,25 +93,42 @@ def is_outdated(definition: StreakDefinition, streak: UserStreak) -> bool:
 
 def extend(definition: StreakDefinition, streak: UserStreak, fact: Fact, now: datetime) -> Evaluation:
     """One more fact at the end; `needs_history` said no."""
-    before = streak.state
+    before, closed_time = streak.state, _effective(streak, now)
     if before is None or streak.closed_time is None:
         state, settled, opening, old_rows = begin(definition, fact), Rows(), None, Rows()
+        was_qualified = False
     else:
+        state, settled = advance(definition, before, fact)
+        if _records_nothing(before, streak.closed_time, state, closed_time):
+            _, current = close(definition, state, closed_time)
+            return _evaluated(definition, streak, state, current, closed_time, RowChanges(), ())
         old_rows, _ = close(definition, before, streak.closed_time)
         opening = before.settled.anchor.run if before.settled.anchor else None
-        state, settled = advance(definition, before, fact)
-    closed_time = _effective(streak, now)
+        was_qualified = before.tally.period == state.tally.period and before.tally.qualify_time is not None
     tail, current = close(definition, state, closed_time)
-    was_qualified = (
-        before is not None
-        and before.tally.period == state.tally.period
-        and before.tally.qualify_time is not None
+    rows = settled + tail
+    return _evaluated(
+        definition,
+        streak,
+        state,
+        current,
+        closed_time,
+        row_changes(old_rows, rows),
+        run_changes(opening, old_rows, rows),
+        extended=state.tally.qualify_time is not None and not was_qualified,
     )
-    evaluation = _evaluated(
-        definition, streak, state, current, closed_time, opening, old_rows, settled + tail
+
+
+def _records_nothing(
+    before: StreakState, closed_before: datetime, after: StreakState, closed_time: datetime
+) -> bool:
+    """Whether an event of the current period, such as a second one of a day, leaves all rows as they are."""
+    return (
+        after.settled is before.settled
+        and after.tally.qualify_time == before.tally.qualify_time
+        and after.newest_zone == before.newest_zone
+        and today_of(after, closed_time) == today_of(before, closed_before)
     )
-    extended = state.tally.qualify_time is not None and not was_qualified
-    return replace(evaluation, extended=extended) if extended else evaluation
 
 
 def bring_up_to(definition: StreakDefinition, streak: UserStreak, now: datetime) -> Evaluation:
@@ -128,9 +145,8 @@ def bring_up_to(definition: StreakDefinition, streak: UserStreak, now: datetime)
         streak.state,
         current,
         closed_time,
-        anchor.run if anchor else None,
-        old_rows,
-        rows,
+        row_changes(old_rows, rows),
+        run_changes(anchor.run if anchor else None, old_rows, rows),
     )
 
 
@@ -150,11 +166,18 @@ def refold(
     folded = fold(definition, facts, closed_time)
     rows = folded.rows if folded else Rows()
     state, current = (folded.state, folded.current) if folded else (None, None)
-    evaluation = _evaluated(definition, streak, state, current, closed_time, None, stored, rows)
-    extended = fact is not None and (
-        _has_qualified(definition, rows, fact) and not _has_qualified(definition, stored, fact)
+    return _evaluated(
+        definition,
+        streak,
+        state,
+        current,
+        closed_time,
+        row_changes(stored, rows),
+        run_changes(None, stored, rows),
+        extended=fact is not None
+        and _has_qualified(definition, rows, fact)
+        and not _has_qualified(definition, stored, fact),
     )
-    return replace(evaluation, extended=extended)
 
 
 def _evaluated(
@@ -163,13 +186,11 @@ def _evaluated(
     state: StreakState | None,
     current: Current | None,
     closed_time: datetime,
-    opening: Run | None,
-    old_rows: Rows,
-    new_rows: Rows,
+    rows: RowChanges,
+    runs: tuple[RunChange, ...],
+    extended: bool = False,
 ) -> Evaluation:
-    """The difference of two histories that have everything before `opening` in common."""
     followed = _followed(current)
-    runs = run_changes(opening, old_rows, new_rows)
     version, change = streak.version, None
     if runs or followed != streak.followed:
         version += 1
@@ -181,12 +202,8 @@ def _evaluated(
             runs=runs,
             reach_time=followed.reach_time or (current.reach_time if current else closed_time),
         )
-    return Evaluation(
-        streak=UserStreak(version, followed, definition.fingerprint, closed_time, state),
-        current=current,
-        rows=row_changes(old_rows, new_rows),
-        change=change,
-    )
+    after = UserStreak(version, followed, definition.fingerprint, closed_time, state)
+    return Evaluation(after, current, rows, change, extended)
 
 
 def _followed(current: Current | None) -> Followed:

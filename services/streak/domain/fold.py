@@ -186,7 +186,7 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
 def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tuple[Rows, Current]:
     """The provisional rows after the last settled period, and the streak as it looks at `now`."""
     zone, tally = state.newest_zone, state.tally
-    today = max(_today(now, zone), state.latest_date)
+    today = today_of(state, now)
     current = definition.period_of(today)
     settled, rows = _settle(definition, state, today)
     gap = _close_gap(definition, settled, current)
@@ -209,6 +209,11 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
         expire_time=_expire_time(definition, current + qualified, zone) if alive else None,
         next_close_time=_end_time(definition, current + qualified, zone) if alive else None,
     )
+
+
+def today_of(state: StreakState, now: datetime) -> date:
+    """The local date at `now` where the newest fact was; never before the date of a fact."""
+    return max(_today(now, state.newest_zone), state.latest_date)
 
 
 def settled_until(definition: StreakDefinition, state: StreakState) -> date | None:

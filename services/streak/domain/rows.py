@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
+from typing import TypeVar
 
 
 class PeriodStatus(IntEnum):
@@ -61,6 +62,9 @@ class LedgerLine:
         return self.effective_date, self.reason
 
 
+R = TypeVar("R", Period, LedgerLine)
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """A stretch of recorded history, oldest first."""
@@ -103,23 +107,31 @@ class RowChanges:
 
 def row_changes(before: Rows, after: Rows) -> RowChanges:
     """What has to be written and removed for `before` to become `after`."""
-    if before == after:
-        return RowChanges()
-    old_periods = {row.key: row for row in before.periods}
-    new_periods = {row.key: row for row in after.periods}
-    old_ledger = {row.key: row for row in before.ledger}
-    new_ledger = {row.key: row for row in after.ledger}
+    periods, removed_periods = _difference(before.periods, after.periods)
+    ledger, removed_ledger = _difference(before.ledger, after.ledger)
     return RowChanges(
-        periods=tuple(row for row in after.periods if old_periods.get(row.key) != row),
-        removed_periods=tuple(key for key in old_periods if key not in new_periods),
-        ledger=tuple(row for row in after.ledger if old_ledger.get(row.key) != row),
-        removed_ledger=tuple(key for key in old_ledger if key not in new_ledger),
-        refunded_freezes=sum(
-            -row.amount
-            for key, row in old_ledger.items()
-            if row.reason is FreezeReason.CONSUMED and key not in new_ledger
-        ),
+        periods=periods,
+        removed_periods=tuple(row.key for row in removed_periods),
+        ledger=ledger,
+        removed_ledger=tuple(line.key for line in removed_ledger),
+        refunded_freezes=-sum(line.amount for line in removed_ledger if line.reason is FreezeReason.CONSUMED),
     )
+
+
+def _difference(before: tuple[R, ...], after: tuple[R, ...]) -> tuple[tuple[R, ...], tuple[R, ...]]:
+    """The rows to write and those to remove; history mostly grows at its end."""
+    same = 0
+    for old, new in zip(before, after, strict=False):
+        if old != new:
+            break
+        same += 1
+    if same == len(before):
+        return after[same:], ()
+    known = {row.key: row for row in before[same:]}
+    written = tuple(row for row in after[same:] if known.get(row.key) != row)
+    for row in after[same:]:
+        known.pop(row.key, None)
+    return written, tuple(known.values())
 
 
 def run_changes(opening: Run | None, before: Rows, after: Rows) -> tuple[RunChange, ...]:
@@ -128,6 +140,8 @@ def run_changes(opening: Run | None, before: Rows, after: Rows) -> tuple[RunChan
     `opening` is the run that was alive where the two stretches begin. Runs are the same when they begin with
     the same period, or else when they end with the same one. A break ends a run and leaves its length.
     """
+    if before.periods == after.periods:
+        return ()
     old, new = _runs(opening, before.periods), _runs(opening, after.periods)
     pairs = [(start, start) for start in sorted(old.keys() & new.keys())]
     ends = {new[start].last: start for start in new.keys() - old.keys()}
