@@ -44,7 +44,6 @@ C = TypeVar("C")
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-_REQUEST_LOG_KEY: Final = "request_log_pkey"
 
 # What the data of a command can break.
 _BROKEN_BY_DATA: Final = (
@@ -210,13 +209,13 @@ async def _store_or_replay(
         try:
             outcomes = await run(fresh) if fresh else ()
         except Exception as error:
-            if _is_known_entry(error):
+            if isinstance(error, asyncpg.UniqueViolationError):
+                # Of a known entry any row that it wrote may be met first: PostgreSQL promises no order.
                 recalled = await _recall(pool, fresh, refuse)
                 answered |= recalled
                 fresh = [one for one in fresh if one.entry_id not in recalled]
                 if recalled:
                     continue
-            elif isinstance(error, asyncpg.UniqueViolationError):
                 unique_violations += 1
                 if unique_violations == _UNIQUE_VIOLATIONS_OF_A_RACE:
                     raise _Broken from error
@@ -314,10 +313,6 @@ async def _remember_nothing(
     outcome = outcome_of_nothing(known.entry_id)
     await connection.execute(_REMEMBER_NOTHING, known.entry_id, outcome)
     return outcome
-
-
-def _is_known_entry(error: Exception) -> bool:
-    return isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == _REQUEST_LOG_KEY
 
 
 def _conflict(entry_id: UUID) -> LaurelError:
