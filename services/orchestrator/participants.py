@@ -53,6 +53,7 @@ class Command:
     correction: entry_pb2.Entry | None
     saga: Saga[ApplyOutcome]
     achievement: str = ""
+    closing: streak_pb2.StreakChange | None = None
 
 
 def streak_changes(effects: Sequence[Any]) -> list[streak_pb2.StreakChange]:
@@ -64,6 +65,8 @@ def apply_command(step: Step, command: Command) -> Any:
     """The command that applies an entry at a step."""
     entry, applied = command.entry, command.saga.applied
     streaks = streak_changes(applied[Step.STREAK].effects) if Step.STREAK in applied else []
+    if command.closing is not None:
+        streaks.append(command.closing)
     match step:
         case Step.STREAK:
             return streak_service_pb2.ApplyEventsCommand(entry=entry)

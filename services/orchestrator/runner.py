@@ -15,6 +15,7 @@ from uuid import UUID
 
 from laurel.common.v1 import entry_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2
+from laurel.streak.v1 import streak_pb2, streak_service_pb2
 
 from services.orchestrator import convert, replies, saga
 from services.orchestrator.config import OrchestratorSettings
@@ -96,6 +97,7 @@ class Ticket:
     saga: Saga[ApplyOutcome]
     answer: "asyncio.Future[Answer]"
     achievement: str = ""
+    closing: streak_pb2.StreakChange | None = None
     correction: entry_pb2.Entry | None = None
     attempt_count: int = 0
     abandon_reason: str | None = None
@@ -103,7 +105,7 @@ class Ticket:
 
     def command(self) -> Command:
         """What this saga has to say to a participant."""
-        return Command(self.entry, self.correction, self.saga, self.achievement)
+        return Command(self.entry, self.correction, self.saga, self.achievement, self.closing)
 
 
 class Runner:
@@ -169,6 +171,7 @@ class Runner:
             saga=_resumed(stored),
             answer=unobserved(),
             achievement=achievement_of(stored.kind, stored.request),
+            closing=closing_of(stored.kind, stored.request),
             correction=correction,
             attempt_count=stored.attempt_count,
             abandon_reason=stored.abandon_reason,
@@ -363,7 +366,15 @@ class Runner:
 
 def new_ticket(entry_id: UUID, kind: EntryKind, entry: entry_pb2.Entry, request: bytes) -> Ticket:
     """The ticket of an entry that has just been recorded."""
-    return Ticket(entry_id, kind, entry, Saga(kind), unobserved(), achievement_of(kind, request))
+    return Ticket(
+        entry_id,
+        kind,
+        entry,
+        Saga(kind),
+        unobserved(),
+        achievement=achievement_of(kind, request),
+        closing=closing_of(kind, request),
+    )
 
 
 def achievement_of(kind: EntryKind, request: bytes) -> str:
@@ -371,6 +382,13 @@ def achievement_of(kind: EntryKind, request: bytes) -> str:
     if kind is not EntryKind.ACHIEVEMENT_CALL:
         return ""
     return orchestrator_service_pb2.CompleteAchievementRequest.FromString(request).achievement
+
+
+def closing_of(kind: EntryKind, request: bytes) -> streak_pb2.StreakChange | None:
+    """The change that a STREAK_CLOSING brings from the streak service's feed; None for other kinds."""
+    if kind is not EntryKind.STREAK_CLOSING:
+        return None
+    return streak_service_pb2.Change.FromString(request).change
 
 
 def pending(cause: LaurelError) -> Unavailable:
