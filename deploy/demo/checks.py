@@ -10,7 +10,7 @@ from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2
 from laurel.points.v1 import points_pb2, points_service_pb2
-from laurel.streak.v1 import streak_pb2
+from laurel.streak.v1 import streak_pb2, streak_service_pb2
 
 from deploy.demo.expected import COMMITS, LINES, Expected
 from services.cli.connect import Connections
@@ -84,6 +84,14 @@ def run_checks(
         connections.orchestrator.ListSagas, orchestrator_service_pb2.ListSagasRequest(), "sagas", EVERYTHING
     )
     yield Check("No saga is left unfinished", [each.event_id for each in sagas.sagas])
+
+
+def check_streak_board(connections: Connections) -> Check:
+    """The board by streaks follows what closes at midnight, too."""
+    request = streak_service_pb2.ListLongestStreaksRequest(streak="daily-commits")
+    streaks = connections.all_pages(connections.streak.ListLongestStreaks, request, "streaks", EVERYTHING)
+    lengths = {each.user_id: Decimal(each.length) for each in streaks.streaks}
+    return _board("The board of daily streaks", connections, "daily-streak", lengths, by="present length")
 
 
 def read_users(connections: Connections) -> list[str]:
@@ -183,6 +191,7 @@ def _board(
     run_date: streak_pb2.LocalDate | None = None,
     *,
     segment: Mapping[str, str] | None = None,
+    by: str = "the sums of the file",
 ) -> Check:
     """Everyone is ranked with the right score, by falling scores, with ranks from 1 without gaps."""
     selector = leaderboard_service_pb2.SegmentSelector(leaderboard=key, segment=segment, run_date=run_date)
@@ -196,7 +205,7 @@ def _board(
         mismatches.append("a lower score stands above a higher one")
     if run_date is not None and not found.run.finalized:
         mismatches.append("the run is not archived")
-    return Check(f"{name} ranks everyone by the sums of the file", mismatches)
+    return Check(f"{name} ranks everyone by {by}", mismatches)
 
 
 def _differences(actual: Mapping[T, object], wanted: Mapping[T, object]) -> list[str]:

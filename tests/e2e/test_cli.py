@@ -18,13 +18,13 @@ from deploy.local.stack import Stack
 from services.cli.main import cli
 
 REPOSITORY = Path(__file__).parents[2]
-LAUREL = Path(sys.executable).with_name("laurel")
+COMMAND = Path(sys.executable).with_name("laurel")
 DEMO_CONFIGURATION = REPOSITORY / "deploy" / "demo" / "laurel.yaml"
 UP_TIMEOUT_SECONDS = 110
 
 
 @dataclass(frozen=True)
-class System:
+class Laurel:
     """A running system and its user's environment."""
 
     home: Path
@@ -36,7 +36,7 @@ class System:
     def shell(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command as a process of its own."""
         return subprocess.run(
-            [str(LAUREL), *arguments],
+            [str(COMMAND), *arguments],
             env={**os.environ, **self.environment},
             capture_output=True,
             text=True,
@@ -56,31 +56,31 @@ class System:
 
 
 @pytest.fixture(scope="module")
-def system(server_directory: Path) -> Iterator[System]:
+def laurel(server_directory: Path) -> Iterator[Laurel]:
     """A system that is up and has the demo's configuration."""
-    system = System(server_directory / "cli")
+    laurel = Laurel(server_directory / "cli")
     try:
-        started = system.shell("up")
+        started = laurel.shell("up")
         assert started.returncode == 0, started.stdout + started.stderr
-        system.run("apply", "-f", str(DEMO_CONFIGURATION))
-        yield system
+        laurel.run("apply", "-f", str(DEMO_CONFIGURATION))
+        yield laurel
     finally:
-        Stack(StackConfig(home=system.home, port_base=0)).erase()
+        Stack(StackConfig(home=laurel.home, port_base=0)).erase()
 
 
-def ingest(system: System, user: str, *arguments: str, value: str = "1") -> Any:
-    return system.json("ingest", "--user", user, "--metric", "commits", "--value", value, *arguments)
+def ingest(laurel: Laurel, user: str, *arguments: str, value: str = "1") -> Any:
+    return laurel.json("ingest", "--user", user, "--metric", "commits", "--value", value, *arguments)
 
 
-def history(path: Path, user: str, days: int) -> Path:
-    """One commit at each noon of June 2015."""
+def history(path: Path, user: str, days: int, month: str = "2015-06") -> Path:
+    """One commit at each noon of a month, from its first day."""
     lines = [
         json.dumps(
             {
                 "user": {"userId": user, "timeZone": "Europe/Rome", "attributes": {"region": "europe"}},
                 "metric": "commits",
                 "value": 1,
-                "occurTime": f"2015-06-{day:02}T12:00:00+02:00",
+                "occurTime": f"{month}-{day:02}T12:00:00+02:00",
                 "idempotencyKey": f"{user}-{day}",
             }
         )
@@ -90,34 +90,39 @@ def history(path: Path, user: str, days: int) -> Path:
     return path
 
 
-def test_status_shows_every_process_and_that_it_serves(system: System) -> None:
-    output = system.run("status").stdout
+def occur_time(line: str) -> str:
+    """When the event on a line happened; all lines have one offset."""
+    return str(json.loads(line)["occurTime"])
+
+
+def test_status_shows_every_process_and_that_it_serves(laurel: Laurel) -> None:
+    output = laurel.run("status").stdout
     for name in ("orchestrator", "streak", "achievement", "points", "leaderboard"):
         assert f"{name}-0" in output
     assert output.count(" serving ") == 5
     assert "MB" in output
 
 
-def test_applying_the_same_configuration_again_keeps_everything(system: System) -> None:
-    changes = system.json("apply", "-f", str(DEMO_CONFIGURATION))["changes"]
+def test_applying_the_same_configuration_again_keeps_everything(laurel: Laurel) -> None:
+    changes = laurel.json("apply", "-f", str(DEMO_CONFIGURATION))["changes"]
     assert {each["action"] for each in changes} == {"CONFIGURATION_ACTION_KEEP"}
-    assert "Applied." in system.run("apply", "-f", str(DEMO_CONFIGURATION)).stdout
+    assert "Applied." in laurel.run("apply", "-f", str(DEMO_CONFIGURATION)).stdout
 
 
-def test_a_dry_run_shows_the_difference_and_changes_nothing(system: System, tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_difference_and_changes_nothing(laurel: Laurel, tmp_path: Path) -> None:
     path = tmp_path / "laurel.yaml"
     path.write_text("metrics: [{key: commits, name: Changes, unit: commits}, {key: reviews, name: Reviews}]")
     for _ in range(2):
-        changes = system.json("apply", "-f", str(path), "--dry-run")["changes"]
+        changes = laurel.json("apply", "-f", str(path), "--dry-run")["changes"]
         assert [(each["key"], each["action"], each["changedFields"]) for each in changes] == [
             ("commits", "CONFIGURATION_ACTION_UPDATE", ["name"]),
             ("reviews", "CONFIGURATION_ACTION_CREATE", []),
         ]
-    assert "dry run" in system.run("apply", "-f", str(path), "--dry-run").stdout
+    assert "dry run" in laurel.run("apply", "-f", str(path), "--dry-run").stdout
 
 
 def test_what_the_services_refuse_is_shown_with_its_place_and_nothing_is_applied(
-    system: System, tmp_path: Path
+    laurel: Laurel, tmp_path: Path
 ) -> None:
     path = tmp_path / "laurel.yaml"
     path.write_text(
@@ -132,17 +137,17 @@ leaderboards:
   - {key: Top, metric: runs}
 """
     )
-    result = system.run("apply", "-f", str(path), code=1)
+    result = laurel.run("apply", "-f", str(path), code=1)
     places = [line.removeprefix(str(path)).split("  ")[:2] for line in result.stderr.splitlines()[:-1]]
     assert [":4:57", "streaks[0].metrics[0].metric"] in places
-    assert [":6:51", "achievements[0].metric.threshold"] in places
+    assert [":6:53", "achievements[0].metric.threshold"] in places
     assert [":8:11", "leaderboards[0].key"] in places
     assert "nothing was applied" in result.stderr
-    system.run("ingest", "--user", "u", "--metric", "runs", "--value", "1", code=1)
+    laurel.run("ingest", "--user", "u", "--metric", "runs", "--value", "1", code=1)
 
 
-def test_one_event_gets_its_complete_reply(system: System) -> None:
-    reply = ingest(system, "alice", "--tz", "Asia/Tokyo", "--user-attr", "region=asia", "--name", "Alice")
+def test_one_event_gets_its_complete_reply(laurel: Laurel) -> None:
+    reply = ingest(laurel, "alice", "--tz", "Asia/Tokyo", "--user-attr", "region=asia", "--name", "Alice")
     assert reply["totalAfter"] == 1
     assert {each["state"]["streak"]: each["extended"] for each in reply["streaks"]} == {
         "daily-commits": True,
@@ -155,12 +160,12 @@ def test_one_event_gets_its_complete_reply(system: System) -> None:
     ]
 
 
-def test_the_same_key_again_gets_the_same_reply_and_does_nothing(system: System) -> None:
-    first = ingest(system, "bob", "--key", "k1")
-    second = ingest(system, "bob", "--key", "k1")
+def test_the_same_key_again_gets_the_same_reply_and_does_nothing(laurel: Laurel) -> None:
+    first = ingest(laurel, "bob", "--key", "k1")
+    second = ingest(laurel, "bob", "--key", "k1")
     assert second == {**first, "idempotentReplayed": True}
-    assert system.json("user", "bob")["user"]["metrics"][0]["total"] == 1
-    reused = system.run(
+    assert laurel.json("user", "bob")["user"]["metrics"][0]["total"] == 1
+    reused = laurel.run(
         "ingest", "--user", "bob", "--metric", "commits", "--value", "2", "--key", "k1", code=1
     )
     assert "IDEMPOTENCY_KEY_REUSED" in reused.stderr
@@ -187,47 +192,47 @@ NOW = datetime.now(UTC)
     ],
 )
 def test_a_bad_event_is_refused_naming_what_is_wrong(
-    system: System, change: dict[str, str], wanted: str
+    laurel: Laurel, change: dict[str, str], wanted: str
 ) -> None:
     options = {"--user": "carol", "--metric": "commits", "--value": "1", **change}
     arguments = [part for option in options.items() for part in option]
-    assert wanted in system.run("ingest", *arguments, code=1).stderr
+    assert wanted in laurel.run("ingest", *arguments, code=1).stderr
 
 
-def test_too_many_attributes_are_refused(system: System) -> None:
+def test_too_many_attributes_are_refused(laurel: Laurel) -> None:
     attributes = [part for number in range(33) for part in ("--attr", f"a{number}=x")]
-    result = system.run(
+    result = laurel.run(
         "ingest", "--user", "carol", "--metric", "commits", "--value", "1", *attributes, code=1
     )
     assert "attributes" in result.stderr
 
 
-def test_an_import_reports_bad_lines_by_number_and_takes_the_rest(system: System, tmp_path: Path) -> None:
+def test_an_import_reports_bad_lines_by_number_and_takes_the_rest(laurel: Laurel, tmp_path: Path) -> None:
     path = history(tmp_path / "june.ndjson", "dora", days=4)
     lines = path.read_text().splitlines()
     unknown = lines[3].replace('"commits"', '"nonsense"')
     path.write_text("\n".join([lines[0], "{", lines[1], "", lines[2], unknown, lines[3]]) + "\n")
-    result = system.run("import", str(path), code=1)
+    result = laurel.run("import", str(path), code=1)
     assert f"{path}:2: " in result.stderr
     assert f"{path}:6: NOT_FOUND METRIC_NOT_FOUND" in result.stderr
     assert result.stdout.startswith("4 imported, 0 already there, 2 refused")
-    (daily,) = system.json("streak", "dora", "--streak", "daily-commits")["states"]
+    (daily,) = laurel.json("streak", "dora", "--streak", "daily-commits")["states"]
     assert daily["longest"] == 4
 
 
-def test_a_second_import_changes_nothing_and_says_so(system: System, tmp_path: Path) -> None:
+def test_a_second_import_changes_nothing_and_says_so(laurel: Laurel, tmp_path: Path) -> None:
     path = history(tmp_path / "june.ndjson", "erin", days=20)
-    assert system.run("import", str(path)).stdout.startswith("20 imported, 0 already there, 0 refused")
-    page = system.json("user", "erin")
-    second = system.run("import", str(path)).stdout
+    assert laurel.run("import", str(path)).stdout.startswith("20 imported, 0 already there, 0 refused")
+    page = laurel.json("user", "erin")
+    second = laurel.run("import", str(path)).stdout
     assert second.startswith("0 imported, 20 already there, 0 refused")
     assert "Nothing changed." in second
-    assert system.json("user", "erin") == page
+    assert laurel.json("user", "erin") == page
 
 
-def test_every_read_shows_a_table_and_prints_one_document(system: System, tmp_path: Path) -> None:
-    system.run("import", str(history(tmp_path / "june.ndjson", "frank", days=10)))
-    event = system.json("events", "frank", "--limit", "1")["events"][0]["eventId"]
+def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_path: Path) -> None:
+    laurel.run("import", str(history(tmp_path / "june.ndjson", "frank", days=10)))
+    event = laurel.json("events", "frank", "--limit", "1")["events"][0]["eventId"]
     reads = [
         ["event", event],
         ["events", "frank"],
@@ -250,33 +255,49 @@ def test_every_read_shows_a_table_and_prints_one_document(system: System, tmp_pa
         ["sagas", "list"],
     ]
     for arguments in reads:
-        assert isinstance(system.json(*arguments), dict), arguments
-        assert system.run(*arguments).stdout.strip(), arguments
+        assert isinstance(laurel.json(*arguments), dict), arguments
+        assert laurel.run(*arguments).stdout.strip(), arguments
 
 
-def test_a_past_week_is_read_from_its_archive(system: System, tmp_path: Path) -> None:
-    system.run("import", str(history(tmp_path / "june.ndjson", "grace", days=7)))
-    board = system.json("leaderboard", "weekly-commits", "--run", "2015-06-03", "--limit", "100")
+def test_a_past_week_is_read_from_its_archive(laurel: Laurel, tmp_path: Path) -> None:
+    laurel.run("import", str(history(tmp_path / "september.ndjson", "grace", days=20, month="2014-09")))
+    board = laurel.json("leaderboard", "weekly-commits", "--run", "2014-09-03")
     assert board["run"]["finalized"] is True
-    assert {each["userId"]: each["score"] for each in board["members"]}["grace"] == 7
+    assert [(each["userId"], each["score"]) for each in board["members"]] == [("grace", 7)]
 
 
-def test_a_user_is_everything_that_five_services_know(system: System) -> None:
-    ingest(system, "heidi", "--tz", "Europe/Rome", "--user-attr", "region=europe")
-    page = system.json("user", "heidi")
+def test_a_streak_that_broke_at_midnight_has_left_its_board_to_those_that_go_on(
+    laurel: Laurel, tmp_path: Path
+) -> None:
+    short = history(tmp_path / "short.ndjson", "judy", days=3).read_text()
+    long = history(tmp_path / "long.ndjson", "karl", days=30).read_text()
+    path = tmp_path / "june.ndjson"
+    path.write_text("".join(sorted((short + long).splitlines(keepends=True), key=occur_time)))
+    laurel.run("import", str(path))
+    laurel.run("maintenance")
+    for user in ("judy", "karl"):
+        board = laurel.json("leaderboard", "daily-streak", "--around", user, "--limit", "1")
+        scores = {each["userId"]: each["score"] for each in board["members"]}
+        (daily,) = laurel.json("streak", user, "--streak", "daily-commits")["states"]
+        assert scores[user] == daily["length"] == 0
+
+
+def test_a_user_is_everything_that_five_services_know(laurel: Laurel) -> None:
+    ingest(laurel, "heidi", "--tz", "Europe/Rome", "--user-attr", "region=europe")
+    page = laurel.json("user", "heidi")
     assert set(page) == {"user", "streaks", "achievements", "points", "leaderboards"}
     assert page["user"]["user"]["timeZone"] == "Europe/Rome"
     assert page["points"]["points"][0]["balance"] == "135"
 
 
-def test_an_achievement_can_be_completed_by_call_once(system: System) -> None:
-    first = system.json("complete", "ivan", "conference-speaker", "--key", "c1")
+def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
+    first = laurel.json("complete", "ivan", "conference-speaker", "--key", "c1")
     assert [each["achievement"] for each in first["achievements"]] == ["conference-speaker"]
-    assert system.json("complete", "ivan", "conference-speaker", "--key", "c1") == {
+    assert laurel.json("complete", "ivan", "conference-speaker", "--key", "c1") == {
         **first,
         "idempotentReplayed": True,
     }
-    refused = system.run("complete", "ivan", "first-commit", code=1)
+    refused = laurel.run("complete", "ivan", "first-commit", code=1)
     assert "TRIGGER_NOT_API" in refused.stderr
 
 
@@ -293,27 +314,27 @@ def test_an_achievement_can_be_completed_by_call_once(system: System) -> None:
     ],
 )
 def test_what_does_not_exist_is_refused_with_its_reason(
-    system: System, arguments: list[str], reason: str
+    laurel: Laurel, arguments: list[str], reason: str
 ) -> None:
-    assert reason in system.run(*arguments, code=1).stderr
+    assert reason in laurel.run(*arguments, code=1).stderr
 
 
-def test_maintenance_says_what_it_did(system: System) -> None:
-    assert "closedStreakCount" in system.json("maintenance")
+def test_maintenance_says_what_it_did(laurel: Laurel) -> None:
+    assert "closedStreakCount" in laurel.json("maintenance")
 
 
 def test_down_stops_everything_and_up_finds_the_data_again(server_directory: Path) -> None:
-    system = System(server_directory / "cli-restart")
+    laurel = Laurel(server_directory / "cli-restart")
     try:
-        assert system.shell("up").returncode == 0
-        system.run("apply", "-f", str(DEMO_CONFIGURATION))
-        ingest(system, "alice")
-        assert system.shell("down").returncode == 0
-        away = system.shell("user", "alice")
+        assert laurel.shell("up").returncode == 0
+        laurel.run("apply", "-f", str(DEMO_CONFIGURATION))
+        ingest(laurel, "alice")
+        assert laurel.shell("down").returncode == 0
+        away = laurel.shell("user", "alice")
         assert away.returncode == 3
         assert "laurel up" in away.stderr
-        assert system.shell("status").returncode == 3
-        assert system.shell("up").returncode == 0
-        assert system.json("user", "alice")["user"]["metrics"][0]["total"] == 1
+        assert laurel.shell("status").returncode == 3
+        assert laurel.shell("up").returncode == 0
+        assert laurel.json("user", "alice")["user"]["metrics"][0]["total"] == 1
     finally:
-        Stack(StackConfig(home=system.home, port_base=0)).erase()
+        Stack(StackConfig(home=laurel.home, port_base=0)).erase()
