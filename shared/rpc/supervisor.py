@@ -8,6 +8,7 @@ from typing import Final
 _LOGGER: Final = logging.getLogger(__name__)
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
+_CANCEL_AGAIN_SECONDS: Final = 0.5
 
 Work = Callable[[], Awaitable[None]]
 
@@ -25,10 +26,16 @@ class Supervisor:
         self._tasks[name] = asyncio.create_task(_keep_running(name, work), name=name)
 
     async def stop(self) -> None:
-        """Cancel everything and wait until it has ended."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        """Cancel everything and wait until it has ended.
+
+        A cancellation can get lost on its way: `asyncio.wait_for` of Python 3.11, which client libraries use,
+        swallows one that comes as it ends. So it is sent again until it is heeded.
+        """
+        pending = set(self._tasks.values())
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
         self._tasks.clear()
 
 
