@@ -1,0 +1,73 @@
+"""The leaderboard service as its callers meet it: a real server, a real channel, real databases."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+import grpc.aio
+import pytest
+from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceStub
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from services.leaderboard.config import Settings
+from services.leaderboard.server import build
+from shared.postgres.pool import Connection
+from shared.rpc.server import running
+
+if TYPE_CHECKING:
+    from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceAsyncStub
+
+ServiceDatabase = Callable[[str], Awaitable[str]]
+
+# The tests live at dates of their own: passes by the wall clock would archive what they count on.
+KEEP_CLOCK_OFF = "UPDATE maintenance SET hold_until = now() + interval '1 day'"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running replica, and a look into its database and its sorted sets."""
+
+    stub: "LeaderboardServiceAsyncStub"
+    database: Connection
+    dsn: str
+    sets: Redis
+    sets_url: str
+
+
+@asynccontextmanager
+async def replica(
+    dsn: str, sets_url: str, *, check_seconds: float = 3_600.0, timeout_seconds: float = 2.0
+) -> AsyncIterator["LeaderboardServiceAsyncStub"]:
+    """A server on these databases. Incomplete sets are filled when somebody finds them so, not by the clock."""
+    settings = Settings(
+        postgres_dsn=SecretStr(dsn),
+        redis_url=SecretStr(sets_url),
+        listen="127.0.0.1:0",
+        drain_grace_seconds=0,
+        projection_check_seconds=check_seconds,
+        redis_timeout_seconds=timeout_seconds,
+    )
+    async with (
+        running(await build(settings), settings) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        yield LeaderboardServiceStub(channel)
+
+
+@asynccontextmanager
+async def started(service_database: ServiceDatabase, sets_url: str) -> AsyncIterator[Service]:
+    dsn = await service_database("leaderboard")
+    database = await asyncpg.connect(dsn)
+    await database.execute(KEEP_CLOCK_OFF)
+    async with replica(dsn, sets_url) as stub, Redis.from_url(sets_url) as sets:
+        yield Service(stub, database, dsn, sets, sets_url)
+    await database.close()
+
+
+@pytest.fixture
+async def service(service_database: ServiceDatabase, valkey_url: str) -> AsyncIterator[Service]:
+    async with started(service_database, valkey_url) as running_service:
+        yield running_service

@@ -1,0 +1,131 @@
+"""The event path goes by key: a fixed number of round trips a batch, and no statement reads a table whole."""
+
+import json
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from laurel.leaderboard.v1 import leaderboard_pb2
+from redis.asyncio import Redis
+
+from services.leaderboard.convert import entries
+from services.leaderboard.convert.definitions import boards_from_messages
+from services.leaderboard.domain.entries import Command
+from services.leaderboard.handlers.events import EventHandlers
+from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.projection import Projection
+from services.leaderboard.store import archive, events, reads, rebuild, standings, undo
+from shared.participant import Work
+from shared.postgres.definitions import Catalogue
+from shared.postgres.pool import Connection, create_pool
+from tests.service.leaderboard.conftest import Service
+from tests.service.leaderboard.messages import NOON, WEEKLY, apply, entry_id, event
+from tests.service.leaderboard.steps import applied, define
+
+ENTRY = entry_id(1)
+RUN = ("weekly", date(2026, 3, 2))
+ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
+    (events, "LOAD"): (["ada", "bob"], ["weekly"], [RUN[1]]),
+    (events, "METRIC_HISTORY"): (["ada"], ["commits"], [date.min], [date.max]),
+    (events, "KEPT_HISTORY"): (["ada"], ["xp"], [date.min], [date.max], [3]),
+    (events, "SAVE"): (*([] for _ in range(44)), 1),
+    (events, "PENDING"): ([ENTRY],),
+    (events, "OUTCOMES"): ([ENTRY],),
+    (events, "COMPLETE"): tuple([] for _ in range(11)),
+    (events, "COMPLETE_REVERSALS"): ([ENTRY], [b""]),
+    (undo, "USER_OF"): (ENTRY,),
+    (undo, "LOCK_USER"): ("ada",),
+    (undo, "HELD"): ("ada",),
+    (undo, "SHARE_RUNS"): (["weekly"], [RUN[1]]),
+    (undo, "METRIC_FACT"): (ENTRY,),
+    (undo, "REMOVE_LENGTHS"): ("ada", ENTRY),
+    (undo, "REMAINING_METRIC"): ("ada", "commits", date.min, date.max, ENTRY),
+    (undo, "REMAINING_LENGTHS"): ("ada", "daily", date.min, date.max, ENTRY),
+    (undo, "SET_SCORE"): ("ada", *RUN, 1, -1, NOON, ENTRY, 0, 2),
+    (undo, "REMOVE_HISTORY"): ("ada", ENTRY),
+    (standings, "PLACES_IN_WHOLE"): ([0], ["dense"], *([value] for value in RUN), [""], ["ada"], [1], [NOON]),
+    (standings, "PLACES_IN_SEGMENT"): (
+        [0],
+        ["dense"],
+        *([value] for value in RUN),
+        ["{}"],
+        ["ada"],
+        [1],
+        [NOON],
+    ),
+    (standings, "PAGE_OF_WHOLE"): (*RUN, "", 0, 10),
+    (standings, "PAGE_OF_SEGMENT"): (*RUN, "{}", 0, 10),
+    (standings, "OWN"): ("ada", *RUN, ""),
+    (standings, "CURRENT"): ([0], ["ada"], ["weekly"], [RUN[1]]),
+    (archive, "DUE"): (NOON, 100),
+    (archive, "CLOSE"): RUN,
+    (archive, "ARCHIVE"): (*RUN, "dense", 10),
+    (archive, "REMOVE_SCORES"): RUN,
+    (archive, "PAGE"): (*RUN, "", 0, 10),
+    (archive, "ORDINAL"): (*RUN, "", "ada"),
+    (reads, "NAMES"): (["ada"],),
+    (reads, "RUNS"): (*RUN, 10),
+    (reads, "LATEST_RUNS"): ("weekly", 10),
+    (reads, "SEGMENTS"): (*RUN, "", True, 10),
+    (reads, "USER_SCORES"): ("ada", ["weekly"], [RUN[1]]),
+    (reads, "USER_ARCHIVE"): ("ada", ["weekly"], [RUN[1]]),
+    (reads, "RANK_EVENTS"): ("ada", "", 10),
+    (reads, "EARLIER_RANK_EVENTS"): ("ada", "", 10, NOON, ENTRY, "weekly", RUN[1], ""),
+    (rebuild, "PAGE"): ("ada", *RUN, 10),
+}
+ONE_ROW_TABLES = {"configuration_version", "projection"}
+PARTIAL_INDEXES = {"runs_due", "runs_to_drop"}
+"""They hold nothing but what is wanted: open runs, and those whose sets are still there."""
+
+
+@pytest.mark.parametrize(("module", "name"), ARGUMENTS, ids=lambda value: getattr(value, "__name__", value))
+async def test_no_statement_reads_a_table_whole(service: Service, module: Any, name: str) -> None:
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    async with pool.acquire() as connection:
+        scanned = _scanned(await _plan(connection, getattr(module, name), ARGUMENTS[module, name]))
+    await pool.close()
+    assert scanned <= ONE_ROW_TABLES
+
+
+async def test_a_batch_costs_three_statements_and_one_round_trip_to_the_sets(service: Service) -> None:
+    await define(service, "all-time")
+    await define(service, "weekly", schedule=WEEKLY)
+    users = [f"user-{number}" for number in range(40)]
+    await applied(service, *(event(("first", user), 1, user=user) for user in users))
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    async with Redis.from_url(service.sets_url) as sets:
+        handlers = _handlers(pool, sets)
+        await handlers.apply_events(_work(event("warm", 1, user=users[0])))
+        statements: list[str] = []
+        async with pool.acquire() as connection:
+            connection.add_query_logger(lambda record: statements.append(record.query))
+        await handlers.apply_events(_work(*(event(("second", user), 1, user=user) for user in users)))
+    await pool.close()
+    assert statements == [events.LOAD, events.SAVE, events.COMPLETE]
+
+
+def _handlers(pool: Any, sets: Redis) -> EventHandlers:
+    catalogue = Catalogue(pool, leaderboard_pb2.Leaderboard, boards_from_messages)
+    projection = Projection(sets)
+    rebuilder = Rebuilder(pool, catalogue, projection)
+    return EventHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
+
+
+def _work(*commands: Any) -> list[Work[Command]]:
+    return [one for one in entries.commands_from_proto(apply(*commands)) if isinstance(one, Work)]
+
+
+async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    rows = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments)
+    plan: dict[str, Any] = json.loads(rows)[0]["Plan"]
+    return plan
+
+
+def _scanned(plan: dict[str, Any]) -> set[str]:
+    """The tables that the plan reads from end to end, as they lie or by an index without a condition."""
+    by_index = plan["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Index Scan")
+    whole = plan["Node Type"] == "Seq Scan" or (
+        by_index and "Index Cond" not in plan and plan["Index Name"] not in PARTIAL_INDEXES
+    )
+    own = {plan.get("Relation Name", plan.get("Index Name", ""))} if whole else set()
+    return own.union(*(_scanned(child) for child in plan.get("Plans", ())))
