@@ -107,8 +107,11 @@ class Door:
 
         Raises asyncpg.SerializationError when another replica followed the feed meanwhile.
         """
-        recorded = await self._decide_and_store(changes, feed)
-        return [_ticket(item) for item in recorded if not isinstance(item, LaurelError)]
+        with self._runner.expecting([change.entry_id for change in changes]):
+            recorded = await self._decide_and_store(changes, feed)
+            tickets = [_ticket(item) for item in recorded if not isinstance(item, LaurelError)]
+            self._runner.take(tickets)
+        return tickets
 
     async def _work(self) -> None:
         while True:
@@ -124,7 +127,9 @@ class Door:
     async def _admit(self, group: Sequence[_Waiting]) -> None:
         """Takes one group through. Whatever happens, everybody who waits gets an answer."""
         try:
-            tickets = await self._record(_distinct(group))
+            with self._runner.expecting([waiting.incoming.entry_id for waiting in group]):
+                tickets = await self._record(_distinct(group))
+                self._runner.take(tickets)
             if tickets:
                 await self._runner.forward(tickets)
         except Exception as failure:

@@ -8,7 +8,8 @@ durable at once is the decision to undo.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
@@ -129,21 +130,35 @@ class Runner:
         self._clock = clock
         self._rng = rng
         self._tickets: dict[UUID, Ticket] = {}
+        self._expected: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def in_hand(self) -> Collection[UUID]:
-        """Entries whose sagas this runner is driving."""
-        return self._tickets.keys()
+        """Entries whose sagas this runner drives or is about to get: recovery leaves them alone."""
+        return self._tickets.keys() | self._expected
+
+    @contextmanager
+    def expecting(self, entry_ids: Collection[UUID]) -> Iterator[None]:
+        """Inside the block these entries are recorded and handed over."""
+        self._expected.update(entry_ids)
+        try:
+            yield
+        finally:
+            self._expected.difference_update(entry_ids)
 
     def answer_of(self, entry_id: UUID) -> "asyncio.Future[Answer] | None":
         """The coming answer to an entry in hand."""
         ticket = self._tickets.get(entry_id)
         return ticket.answer if ticket else None
 
+    def take(self, tickets: Sequence[Ticket]) -> None:
+        """Takes sagas in hand; from now on their answers can be waited for."""
+        for ticket in tickets:
+            self._tickets[ticket.entry_id] = ticket
+
     async def forward(self, tickets: Sequence[Ticket]) -> None:
         """Drives new sagas through all participants; those that are turned round go on by themselves."""
-        self._take(tickets)
         await self._drive(tickets, through=Act.COMPLETE)
         rest = [ticket for ticket in tickets if not ticket.finished]
         if rest:
@@ -151,12 +166,12 @@ class Runner:
 
     async def finish(self, tickets: Sequence[Ticket]) -> None:
         """Drives sagas to their end."""
-        self._take(tickets)
+        self.take(tickets)
         await self._drive(tickets, through=Act.SETTLE)
 
     def start(self, ticket: Ticket) -> "asyncio.Future[Answer]":
         """Drives a saga in the background to its end; returns its coming answer."""
-        self._take([ticket])
+        self.take([ticket])
         self._spawn(self._drive([ticket], through=Act.SETTLE))
         return ticket.answer
 
@@ -183,10 +198,6 @@ class Runner:
             await asyncio.wait(self._tasks, timeout=grace_seconds)
         for task in self._tasks:
             task.cancel()
-
-    def _take(self, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            self._tickets[ticket.entry_id] = ticket
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -29,7 +29,6 @@ _LOAD_VALUES: Final = """
       JOIN unique_values v USING (user_id, metric, value)
 """
 
-# Recovery leaves a new saga alone for a while: its recorder has it in hand only after this transaction.
 _STORE: Final = """
     WITH ledger AS (
         INSERT INTO entries (entry_id, kind, user_id, metric, value_micros, unique_value, position, occur_time,
@@ -40,7 +39,7 @@ _STORE: Final = """
                       $12::bytea[]) AS e
     ), started AS (
         INSERT INTO sagas (entry_id, user_id, state, instance, create_time, next_attempt_time)
-        SELECT s.entry_id, s.user_id, 1, $13, s.receive_time, clock_timestamp() + interval '5 seconds'
+        SELECT s.entry_id, s.user_id, 1, $13, s.receive_time, clock_timestamp()
           FROM unnest($1::uuid[], $3::text[], $9::timestamptz[]) AS s (entry_id, user_id, receive_time)
     ), people AS (
         INSERT INTO users AS known (user_id, guard, version, entry_count, name, name_time, time_zone, zone_time,
