@@ -52,3 +52,7 @@ up: $(INSTALLED) ## Start the whole system and leave it running
 .PHONY: down
 down: $(INSTALLED) ## Stop it; data stays
 	@$(BIN)/laurel down
+
+.PHONY: chaos
+chaos: $(INSTALLED) ## Break everything at random under load: make chaos SEED=7 EVENTS=20000
+	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS))

@@ -1,0 +1,18 @@
+"""A short storm in every test run; `make chaos` makes longer ones."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import storm
+
+EVENTS = 1_500
+
+
+@pytest.mark.timeout(400)
+async def test_nothing_is_lost_doubled_or_partial_while_everything_is_broken_at_random(
+    server_directory: Path,
+) -> None:
+    report = await storm(server_directory / "chaos", seed=7, events=EVENTS)
+    assert report.wrong == [], report.text()
+    assert len(report.deeds) >= 3
