@@ -16,25 +16,13 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import SegmentKey
-from services.leaderboard.domain.ranks import Member, Place, Placement, member_of
-from services.leaderboard.scripts import LOOK_ONLY, MARKER, PAGE, PLACE
+from services.leaderboard.domain.ranks import MemberPage, Place, Placement, SegmentKey, Step, member_of
+from services.leaderboard.scripts import MARKER, PAGE, PLACE
 from shared.ids import digest
 
 _PREFIX: Final = "laurel:{"
 _KEYS_PER_SEGMENT: Final = 4
 _SCAN_COUNT: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A position to set, or, with `LOOK_ONLY` as the version, to look up."""
-
-    key: SegmentKey
-    user_id: str
-    version: int
-    before: str | None
-    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +40,9 @@ class Stamp:
         return expected is not None and self.marker == expected and expected.endswith(f"/{self.server}")
 
 
-@dataclass(frozen=True, slots=True)
-class MemberPage:
-    """Successive members of a segment, the place of the first, and how many there are in all."""
-
-    members: Sequence[Member]
-    first: Place | None
-    member_count: int
-
-
 def marker_of(rebuild_id: str, server: str) -> str:
     """The marker that a rebuild leaves on the server that it filled."""
     return f"{rebuild_id}/{server}"
-
-
-def look(key: SegmentKey, user_id: str, position: str | None) -> Step:
-    """Ask for the place of a position; nothing is changed."""
-    return Step(key, user_id, LOOK_ONLY, None, position)
 
 
 class Projection:
@@ -97,9 +71,8 @@ class Projection:
         answers, stamp = await self._run(queue)
         placements: list[Placement | None] = [None] * len(steps)
         for (key, indices), answer in zip(groups.items(), answers, strict=True):
-            board = board_of(key.board)
-            for number, index in enumerate(indices):
-                placements[index] = _placement(board, answer[6 * number : 6 * number + 6])
+            for index, placement in zip(indices, _placements(board_of(key.board), answer), strict=True):
+                placements[index] = placement
         return [one for one in placements if one is not None], stamp
 
     async def page(
@@ -213,14 +186,22 @@ def _by_segment(steps: Sequence[Step]) -> dict[SegmentKey, list[int]]:
     return groups
 
 
-def _placement(board: Board, answer: Sequence[Any]) -> Placement:
-    before_ordinal, before_rank, after_ordinal, after_rank, member_count, last = answer
-    return Placement(
-        before=_place(before_ordinal, before_rank),
-        after=_place(after_ordinal, after_rank),
-        member_count=member_count,
-        last_ranked=member_of(board.order, last.decode()) if last else None,
-    )
+def _placements(board: Board, answer: Sequence[bytes]) -> list[Placement]:
+    """What the script answered for one segment: numbers, five for each move, and, with a limit, positions."""
+    numbers, *last_ranked = answer
+    values = iter(map(int, numbers.split()))
+    members = [member_of(board.order, one.decode()) if one else None for one in last_ranked]
+    return [
+        Placement(
+            _place(before_ordinal, before_rank),
+            _place(after_ordinal, after_rank),
+            member_count,
+            members[index] if members else None,
+        )
+        for index, (before_ordinal, before_rank, after_ordinal, after_rank, member_count) in enumerate(
+            zip(values, values, values, values, values, strict=True)
+        )
+    ]
 
 
 def _place(ordinal: int, rank: int) -> Place | None:

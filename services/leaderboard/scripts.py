@@ -14,9 +14,6 @@ from typing import Final
 MARKER: Final = "laurel:projection"
 """The key that says that the sorted sets are complete, and since which rebuild."""
 
-LOOK_ONLY: Final = -1
-"""The version of a user that is newer than none: the script tells the places and changes nothing."""
-
 _PLACE_OF: Final = """
 local function place_of(position)
   if position == '' then return 0, 0 end
@@ -29,8 +26,9 @@ end
 """
 
 # ARGV: mode, limit, then for each move: user id, version, position before, position after ('' for none). Answers
-# for each move: ordinal and rank before, ordinal and rank after (0 for none), member count, position of the
-# member on the last ranked place ('' for none).
+# with one text of numbers, for clients take long to read many small answers: for each move ordinal and rank before,
+# ordinal and rank after (0 for none), member count. With a limit, one more answer for each move follows: the
+# position of the member on the last ranked place ('' for none).
 #
 # Places are counted with the user taken out, so they are those of the positions that were asked for, also when
 # the set holds something newer of the user or the move comes a second time.
@@ -59,7 +57,7 @@ local function put(position)
     redis.call('ZADD', scores, 0, score)
   end
 end
-local answer = {}
+local numbers, answer = {}, {''}
 for i = 3, #ARGV, 4 do
   local user, version, before, after = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local own_version, own = -1, ''
@@ -76,17 +74,16 @@ for i = 3, #ARGV, 4 do
     own = after
   end
   put(own)
-  local last = ''
+  numbers[#numbers + 1] = before_ordinal
+  numbers[#numbers + 1] = before_rank
+  numbers[#numbers + 1] = after_ordinal
+  numbers[#numbers + 1] = after_rank
+  numbers[#numbers + 1] = redis.call('ZCARD', order)
   if limit > 0 then
-    last = redis.call('ZRANGE', order, limit - 1, limit - 1)[1] or ''
+    answer[#answer + 1] = redis.call('ZRANGE', order, limit - 1, limit - 1)[1] or ''
   end
-  answer[#answer + 1] = before_ordinal
-  answer[#answer + 1] = before_rank
-  answer[#answer + 1] = after_ordinal
-  answer[#answer + 1] = after_rank
-  answer[#answer + 1] = redis.call('ZCARD', order)
-  answer[#answer + 1] = last
 end
+answer[1] = table.concat(numbers, ' ')
 return answer
 """
 )

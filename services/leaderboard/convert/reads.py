@@ -19,8 +19,14 @@ from services.leaderboard.convert.entries import standing_to_proto
 from services.leaderboard.domain.boards import Board, Boards, segment_text, segment_values
 from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import RunState
-from services.leaderboard.handlers.reads import RankedMembers, Selector, UserStanding
-from services.leaderboard.store.reads import ArchivedPlace, RankEvent, Segment
+from services.leaderboard.views import (
+    ArchivedPlace,
+    RankedMembers,
+    RankEvent,
+    Segment,
+    Selector,
+    UserStanding,
+)
 from shared.errors import Violations
 from shared.pages import Page, read_page
 from shared.rpc.convert import (

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, ScoreRule, Source, segment_of
-from services.leaderboard.domain.ranks import position_of
+from services.leaderboard.domain.ranks import SegmentKey, position_of
 from services.leaderboard.domain.runs import Run, RunState, finalize_time, run_of
 from services.leaderboard.domain.scores import Fact, Score, extended, folded
 from shared.entries import Entry, EntryKind, UserSnapshot
@@ -50,15 +50,6 @@ class UserState:
     held: Mapping[RunKey, Held] = field(default_factory=dict)
     recent: tuple[Fact, ...] = ()
     """Facts of earlier entries of the same batch, which no history contains yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentKey:
-    """One segment of one run: a list of members in the order of their positions."""
-
-    board: str
-    run_start: date
-    segment: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ width, so that the byte order of positions is the order of ranks. Scores stay ex
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from services.leaderboard.domain.boards import Board, Order, RankMode
@@ -14,6 +14,9 @@ from services.leaderboard.domain.scores import Score
 
 SCORE_WIDTH: Final = 16
 """Hexadecimal digits of a position that stand for the score: two members tie where these are equal."""
+
+LOOK_ONLY: Final = -1
+"""The version of a step that is newer than none: it asks for places and changes nothing."""
 
 _TIME_WIDTH: Final = 16
 _PREFIX_WIDTH: Final = SCORE_WIDTH + _TIME_WIDTH
@@ -51,6 +54,40 @@ class Placement:
     member_count: int
     last_ranked: Member | None
     """With a participant limit: the member on the last ranked place, where it is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentKey:
+    """One segment of one run: a list of members in the order of their positions."""
+
+    board: str
+    run_start: date
+    segment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A position to set, or, with `LOOK_ONLY` as the version, to look up."""
+
+    key: SegmentKey
+    user_id: str
+    version: int
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPage:
+    """Successive members of a segment, the place of the first, and how many there are in all."""
+
+    members: Sequence[Member]
+    first: Place | None
+    member_count: int
+
+
+def look(key: SegmentKey, user_id: str, position: str | None) -> Step:
+    """Ask for the place of a position; nothing is changed."""
+    return Step(key, user_id, LOOK_ONLY, None, position)
 
 
 def position_of(order: Order, user_id: str, score: Score) -> str | None:

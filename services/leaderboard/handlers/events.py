@@ -26,10 +26,11 @@ from services.leaderboard.domain.entries import (
     touched,
     undone,
 )
-from services.leaderboard.domain.ranks import Placement, member_of, shown_rank
+from services.leaderboard.domain.ranks import Placement, Step, member_of, shown_rank
 from services.leaderboard.handlers.rebuild import Rebuilder
-from services.leaderboard.projection import Projection, Step
+from services.leaderboard.projection import Projection
 from services.leaderboard.store.events import EventStore, Loaded, RankChange, Stored
+from services.leaderboard.store.history import HistoryStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.undo import UndoStore
 from shared import faults
@@ -88,6 +89,7 @@ class EventHandlers:
     ) -> None:
         self._pool = pool
         self._events = EventStore(pool)
+        self._histories = HistoryStore(pool)
         self._undo_store = UndoStore()
         self._standings = StandingStore(pool)
         self._catalogue = catalogue
@@ -128,7 +130,7 @@ class EventHandlers:
         """Load, decide and store entries that were never seen."""
         boards, loaded = await self._load(fresh)
         commands = [work.command for work in fresh]
-        histories = await self._events.histories(histories_wanted(boards, loaded.users, commands))
+        histories = await self._histories.read(histories_wanted(boards, loaded.users, commands))
         users = dict(loaded.users)
         entries = []
         for work in fresh:

@@ -1,6 +1,6 @@
 """What can be read: from the sorted sets where they are complete, else from PostgreSQL; past runs from the archive."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -9,22 +9,33 @@ from laurel.leaderboard.v1 import leaderboard_pb2
 
 from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, segment_text
-from services.leaderboard.domain.entries import Move, RunKey, SegmentKey
+from services.leaderboard.domain.entries import Move, RunKey
 from services.leaderboard.domain.ranks import (
     Member,
+    MemberPage,
     Place,
     Placement,
+    SegmentKey,
+    look,
     numbered,
     position_of,
     ranked_count,
 )
 from services.leaderboard.domain.runs import RunState, finalize_time, run_of
 from services.leaderboard.handlers.rebuild import Rebuilder
-from services.leaderboard.projection import MemberPage, Projection, Stamp, look
+from services.leaderboard.projection import Projection, Stamp
 from services.leaderboard.store.archive import ArchiveStore
 from services.leaderboard.store.events import EventStore
-from services.leaderboard.store.reads import ArchivedPlace, RankEvent, ReadStore, Segment
+from services.leaderboard.store.reads import ReadStore
 from services.leaderboard.store.standings import StandingStore
+from services.leaderboard.views import (
+    ArchivedPlace,
+    RankedMembers,
+    RankEvent,
+    Segment,
+    Selector,
+    UserStanding,
+)
 from shared.clock import Clock
 from shared.errors import NotFound
 from shared.pages import Page
@@ -33,36 +44,6 @@ from shared.postgres.pool import Pool
 
 _LAST_INDEX: Final = 2**40
 """No segment has as many members; page tokens are clients' words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """Which list: a segment's attribute values (none: the whole board), and a date inside the run (None: today)."""
-
-    board: str
-    segment: Mapping[str, str]
-    run_date: date | None
-
-
-@dataclass(frozen=True, slots=True)
-class RankedMembers:
-    """Successive ranked members with their ranks and names."""
-
-    board: Board
-    run: RunState
-    members: Sequence[tuple[int, Member]]
-    names: Mapping[str, str]
-    member_count: int
-    is_rebuilding: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class UserStanding:
-    """Where a user stands in one segment of one run."""
-
-    board: Board
-    move: Move
-    placement: Placement
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,8 @@ from laurel.leaderboard.v1 import leaderboard_pb2
 
 from services.leaderboard.config import REBUILD_BATCH
 from services.leaderboard.domain.boards import WHOLE, Boards
-from services.leaderboard.domain.entries import SegmentKey
-from services.leaderboard.domain.ranks import position_of
-from services.leaderboard.projection import Projection, Step, marker_of
+from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
+from services.leaderboard.projection import Projection, marker_of
 from services.leaderboard.store import rebuild as store
 from shared import faults
 from shared.ids import digest, new_id

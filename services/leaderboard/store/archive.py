@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Final
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import RunKey, SegmentKey
-from services.leaderboard.domain.ranks import Member
+from services.leaderboard.domain.entries import RunKey
+from services.leaderboard.domain.ranks import Member, SegmentKey
 from services.leaderboard.store import rows
 from shared.postgres.pool import Connection, Pool
 

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,16 +11,14 @@ from services.leaderboard.domain.entries import (
     Command,
     Decision,
     Draft,
-    Histories,
-    History,
     Move,
     RunKey,
     Runs,
     UserState,
 )
 from services.leaderboard.domain.ranks import order_score
-from services.leaderboard.domain.scores import Fact
 from services.leaderboard.store import rows
+from services.leaderboard.store.rows import columns
 from shared.postgres.pool import Pool
 
 # One statement and so one snapshot: scores of a finalised run are gone when the run says so.
@@ -39,28 +36,6 @@ LOAD: Final = """
                    FROM runs JOIN unnest($2::text[], $3::date[]) AS wanted (board, start_date)
                         USING (board, start_date)
                   WHERE finalized) AS runs
-"""
-
-# METRIC: what the request log says of each user and metric inside a run.
-METRIC_HISTORY: Final = """
-    SELECT wanted.number, 1 AS kind, log.metric, log.entry_id, log.entry_id AS origin_id, log.value_micros,
-           log.occur_time, log.local_date, 0::bigint AS version
-      FROM unnest($1::text[], $2::text[], $3::date[], $4::date[])
-           WITH ORDINALITY AS wanted (user_id, key, first_date, last_date, number)
-     CROSS JOIN LATERAL (
-           SELECT * FROM request_log
-            WHERE user_id = wanted.user_id AND metric = wanted.key AND state = 1
-              AND local_date BETWEEN wanted.first_date AND wanted.last_date) AS log
-"""
-KEPT_HISTORY: Final = """
-    SELECT wanted.number, facts.kind, facts.key, facts.entry_id, facts.origin_id, facts.amount,
-           facts.reach_time, facts.local_date, facts.version
-      FROM unnest($1::text[], $2::text[], $3::date[], $4::date[], $5::smallint[])
-           WITH ORDINALITY AS wanted (user_id, key, first_date, last_date, kind, number)
-     CROSS JOIN LATERAL (
-           SELECT * FROM facts
-            WHERE user_id = wanted.user_id AND kind = wanted.kind AND key = wanted.key
-              AND local_date BETWEEN wanted.first_date AND wanted.last_date) AS facts
 """
 
 # One statement is one transaction: entries, facts, scores, and the checks that nobody was faster and that no
@@ -224,15 +199,6 @@ class EventStore:
             runs={(one.board, one.run.start): one for one in map(rows.run_state, row["runs"])},
         )
 
-    async def histories(self, wanted: Sequence[History]) -> Histories:
-        """The facts asked for. At most one round trip for metrics, and one for the others."""
-        metrics = [one for one in wanted if one.source.kind is SourceKind.METRIC]
-        kept = [one for one in wanted if one.source.kind is not SourceKind.METRIC]
-        return {
-            **await self._history(METRIC_HISTORY, metrics),
-            **await self._history(KEPT_HISTORY, kept, [rows.KINDS[one.source.kind] for one in kept]),
-        }
-
     async def save(self, loaded: Loaded, boards: Boards, entries: Sequence[Stored]) -> None:
         """Store a batch whole. One round trip.
 
@@ -251,7 +217,7 @@ class EventStore:
             SAVE,
             *_user_columns(loaded.users, users),
             *_log_columns(entries),
-            *_columns(
+            *columns(
                 [
                     (board, start, run.run.end, run.finalize_time)
                     for (board, start), run in sorted(runs.items())
@@ -259,8 +225,8 @@ class EventStore:
                 ],
                 4,
             ),
-            *_columns([key for key in sorted(runs) if key in loaded.runs], 2),
-            *_columns(
+            *columns([key for key in sorted(runs) if key in loaded.runs], 2),
+            *columns(
                 [
                     (
                         *key,
@@ -278,7 +244,7 @@ class EventStore:
                 ],
                 10,
             ),
-            *_columns(sorted(segments), 3),
+            *columns(sorted(segments), 3),
             *_fact_columns(entries),
             loaded.configuration_version,
         )
@@ -314,38 +280,18 @@ class EventStore:
             for change in changes
         ]
         completed = await self._pool.fetch(
-            COMPLETE, *_columns(sorted(outcomes.items()), 2), *_columns(history, 9)
+            COMPLETE, *columns(sorted(outcomes.items()), 2), *columns(history, 9)
         )
         return {row["entry_id"] for row in completed}
 
     async def complete_reversals(self, outcomes: Mapping[UUID, bytes]) -> set[UUID]:
         """Give reverted entries the outcome of their reversal; those for which this call was the first."""
-        completed = await self._pool.fetch(COMPLETE_REVERSALS, *_columns(sorted(outcomes.items()), 2))
+        completed = await self._pool.fetch(COMPLETE_REVERSALS, *columns(sorted(outcomes.items()), 2))
         return {row["entry_id"] for row in completed}
-
-    async def _history(
-        self, query: str, wanted: Sequence[History], kinds: Sequence[int] | None = None
-    ) -> dict[tuple[str, str, date], list[Fact]]:
-        found: dict[tuple[str, str, date], list[Fact]] = {
-            (one.user_id, one.board, one.run.start): [] for one in wanted
-        }
-        if not wanted:
-            return found
-        columns = _columns([(one.user_id, one.source.key, one.run.start, one.run.end) for one in wanted], 4)
-        keys = list(found)
-        for row in await self._pool.fetch(query, *columns, *([] if kinds is None else [kinds])):
-            found[keys[row["number"] - 1]].append(rows.fact(tuple(row)[1:]))
-        return found
-
-
-def _columns(values: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """Rows turned into one array for each column; empty arrays where there are none."""
-    columns = [list(column) for column in zip(*values, strict=True)]
-    return columns or [[] for _ in range(width)]
 
 
 def _user_columns(loaded: Mapping[str, UserState], users: Mapping[str, UserState]) -> list[list[Any]]:
-    return _columns(
+    return columns(
         [
             (
                 user_id,
@@ -362,7 +308,7 @@ def _user_columns(loaded: Mapping[str, UserState], users: Mapping[str, UserState
 
 
 def _log_columns(entries: Iterable[Stored]) -> list[list[Any]]:
-    return _columns(
+    return columns(
         [
             (
                 one.command.entry.entry_id,
@@ -387,7 +333,7 @@ def _metric_fact(command: Command) -> tuple[Any, ...]:
 
 
 def _fact_columns(entries: Iterable[Stored]) -> list[list[Any]]:
-    return _columns(
+    return columns(
         sorted(
             (
                 one.command.entry.user.user_id,

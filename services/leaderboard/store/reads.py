@@ -1,15 +1,14 @@
 """What is read of leaderboards besides the lists of members: runs, segments, a user's scores and rank history."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Final
-from uuid import UUID
 
-from services.leaderboard.domain.entries import Held, RunKey, SegmentKey
-from services.leaderboard.domain.ranks import Member
+from services.leaderboard.domain.entries import Held, RunKey
+from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.store import rows
+from services.leaderboard.views import ArchivedPlace, RankEvent, Segment
 from shared.pages import Page
 from shared.postgres.pool import Pool
 
@@ -84,36 +83,6 @@ EARLIER_RANK_EVENTS: Final = """
      ORDER BY change_time DESC, entry_id DESC, board DESC, run_start DESC, segment DESC
      LIMIT $3
 """
-
-
-@dataclass(frozen=True, slots=True)
-class RankEvent:
-    """A change of a user's rank."""
-
-    key: SegmentKey
-    entry_id: UUID
-    previous_rank: int
-    rank: int
-    score: int
-    change_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ArchivedPlace:
-    """A user's place in one segment of a finalised run; rank 0: beyond the participant limit."""
-
-    run: RunState
-    segment: str
-    rank: int
-    member: Member
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A segment that has members. Only of a finalised run is their number known here."""
-
-    key: SegmentKey
-    member_count: int | None
 
 
 class ReadStore:

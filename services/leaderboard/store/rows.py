@@ -1,7 +1,7 @@
 """Rows to dataclasses and back, for all modules of the store."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -101,3 +101,9 @@ def _run_of(values: Sequence[Any]) -> RunState:
     board, start, end, due, finalized = values
     run = Run(date.fromisoformat(start), date.fromisoformat(end))
     return RunState(board, run, datetime.fromisoformat(due) if due else None, finalized)
+
+
+def columns(values: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows turned into one array for each column; empty arrays where there are none."""
+    turned = [list(column) for column in zip(*values, strict=True)]
+    return turned or [[] for _ in range(width)]

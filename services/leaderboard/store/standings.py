@@ -7,10 +7,17 @@ from dataclasses import replace
 from typing import Any, Final
 
 from services.leaderboard.domain.boards import WHOLE, Board
-from services.leaderboard.domain.entries import SegmentKey
-from services.leaderboard.domain.ranks import Place, Placement, member_of, order_score, position_of
+from services.leaderboard.domain.ranks import (
+    MemberPage,
+    Place,
+    Placement,
+    SegmentKey,
+    Step,
+    member_of,
+    order_score,
+    position_of,
+)
 from services.leaderboard.domain.scores import Score
-from services.leaderboard.projection import MemberPage, Step
 from services.leaderboard.store import rows
 from shared.postgres.pool import Pool
 

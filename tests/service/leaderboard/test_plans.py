@@ -14,7 +14,7 @@ from services.leaderboard.domain.entries import Command
 from services.leaderboard.handlers.events import EventHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
-from services.leaderboard.store import archive, events, reads, rebuild, standings, undo
+from services.leaderboard.store import archive, events, history, reads, rebuild, standings, undo
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, create_pool
@@ -26,8 +26,8 @@ ENTRY = entry_id(1)
 RUN = ("weekly", date(2026, 3, 2))
 ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (events, "LOAD"): (["ada", "bob"], ["weekly"], [RUN[1]]),
-    (events, "METRIC_HISTORY"): (["ada"], ["commits"], [date.min], [date.max]),
-    (events, "KEPT_HISTORY"): (["ada"], ["xp"], [date.min], [date.max], [3]),
+    (history, "METRIC_HISTORY"): (["ada"], ["commits"], [date.min], [date.max]),
+    (history, "KEPT_HISTORY"): (["ada"], ["xp"], [date.min], [date.max], [3]),
     (events, "SAVE"): (*([] for _ in range(44)), 1),
     (events, "PENDING"): ([ENTRY],),
     (events, "OUTCOMES"): ([ENTRY],),

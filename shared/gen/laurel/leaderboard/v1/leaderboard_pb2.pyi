@@ -197,7 +197,9 @@ Global___RunSchedule: _TypeAlias = RunSchedule  # noqa: Y015
 
 @_typing.final
 class Leaderboard(_message.Message):
-    """The definition of a leaderboard. The source, order, schedule and breakdown are immutable."""
+    """The definition of a leaderboard. What scores and positions are made of is immutable: the source, aggregation,
+    order, rank mode, schedule and breakdown.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -232,7 +234,7 @@ class Leaderboard(_message.Message):
     rank_mode: Global___RankMode.ValueType
     """Ties."""
     participant_limit: _builtins.int
-    """At most this many are ranked in each segment; 0: no limit."""
+    """At most this many members are ranked in each segment; 0: no limit. Who is beyond it keeps the score."""
     status: Global___LeaderboardStatus.ValueType
     """Status."""
     @_builtins.property
@@ -360,7 +362,7 @@ class Standing(_message.Message):
     rank: _builtins.int
     """From 1; 0: not ranked, because the segment is full and the score too low."""
     previous_rank: _builtins.int
-    """Rank before the entry; 0: was not ranked."""
+    """Rank before the entry; 0: was not ranked. Reads leave it 0."""
     threshold: _builtins.float
     """With a participant limit and a full segment: the score to beat to be ranked."""
     run_finalized: _builtins.bool
