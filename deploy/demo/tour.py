@@ -12,7 +12,7 @@ from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_p
 from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
 
-from deploy.demo.checks import Check, equal, run_checks
+from deploy.demo.checks import Check, check_streak_board, equal, run_checks
 from deploy.demo.expected import COMMITS, Expected, read_expected
 from deploy.local.databases import SERVICES
 from deploy.local.stack import Stack
@@ -162,6 +162,7 @@ class Tour:
             render.line(
                 f"{done.closed_streak_count} streaks closed, {done.finalized_run_count} runs archived."
             )
+            self._check(check_streak_board(connections))
         with self._part("One user", "Everything that the five services know of somebody."):
             show_user_page(read_user_page(connections, user), completed_only=True)
         with self._part(
