@@ -7,33 +7,47 @@ from uuid import UUID
 from services.orchestrator import replies
 from services.orchestrator.config import OrchestratorSettings
 from services.orchestrator.door import Door
+from services.orchestrator.participants import Participants
 from services.orchestrator.recording import Incoming
 from services.orchestrator.runner import Answer, StillRunning, pending
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import LedgerStore
 from shared.errors import Unavailable
+from shared.rpc.deadline import time_remaining
 
 _LONGEST_POLL_FACTOR: Final = 16
+_ANSWER_MARGIN_SECONDS: Final = 0.1
+"""An answer is on its way this long before the caller's deadline: UNAVAILABLE tells more than silence."""
 
 
 class Answers:
     """Gives every caller the one answer to an entry."""
 
-    def __init__(self, door: Door, ledger: LedgerStore, settings: OrchestratorSettings) -> None:
+    def __init__(
+        self, door: Door, ledger: LedgerStore, participants: Participants, settings: OrchestratorSettings
+    ) -> None:
         self._door = door
         self._ledger = ledger
+        self._participants = participants
         self._poll_seconds = settings.settle_poll_seconds
 
     async def answer(self, incoming: Incoming) -> Answer:
-        """The answer. The caller may be cancelled; the entry goes on. Raises `LaurelError`."""
+        """The answer, or `UNAVAILABLE` (`EVENT_PENDING`) shortly before the caller's deadline (RULES 7.8).
+
+        The caller may be cancelled; the entry goes on. Raises `LaurelError`.
+        """
         coming = self._door.submit(incoming)
         try:
-            return await asyncio.shield(coming)
-        except StillRunning as elsewhere:
-            return await self.settled(elsewhere.entry_id)
+            async with asyncio.timeout(_patience_seconds()):
+                try:
+                    return await asyncio.shield(coming)
+                except StillRunning as elsewhere:
+                    return await self._settled(elsewhere.entry_id)
+        except TimeoutError:
+            raise pending(Unavailable("not done within the deadline", reason="EVENT_PENDING")) from None
 
-    async def settled(self, entry_id: UUID) -> Answer:
-        """Waits until whoever has the entry in hand has settled it."""
+    async def _settled(self, entry_id: UUID) -> Answer:
+        """Waits until whoever has the entry in hand has settled it; not for a participant that is away."""
         pause = self._poll_seconds
         while True:
             known = (await self._ledger.known([entry_id])).get(entry_id)
@@ -45,5 +59,15 @@ class Answers:
                 raise replies.rejection_from_bytes(known.rejection)
             if known.state is State.PARKED:
                 raise pending(Unavailable("it waits for an operator", reason="SAGA_PARKED"))
+            if (away := self._participants.away()) is not None:
+                raise pending(
+                    Unavailable(f"the {away.name.lower()} service is away", reason="DEPENDENCY_UNAVAILABLE")
+                )
             await asyncio.sleep(pause)
             pause = min(pause * 2, self._poll_seconds * _LONGEST_POLL_FACTOR)
+
+
+def _patience_seconds() -> float | None:
+    """How long to wait for an answer; None without a deadline."""
+    remaining = time_remaining()
+    return None if remaining is None else max(remaining - _ANSWER_MARGIN_SECONDS, remaining / 2)

@@ -86,7 +86,7 @@ class Door:
         away = self._participants.away()
         if away is not None:
             raise Unavailable(
-                f"the {away.name.lower()} service is away; nothing was recorded",
+                f"the {away.name.lower()} service is away; ask again with the same key",
                 reason="DEPENDENCY_UNAVAILABLE",
                 metadata={"service": away.name.lower()},
                 retry_after_seconds=self._settings.breaker_seconds,

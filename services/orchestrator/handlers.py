@@ -135,14 +135,11 @@ async def _next(
 class UndoHandlers:
     """Undoing finished events, and what an operator does with sagas that are stuck."""
 
-    def __init__(
-        self, pool: Pool, sagas: SagaStore, reads: ReadStore, runner: Runner, answers: Answers, clock: Clock
-    ) -> None:
+    def __init__(self, pool: Pool, sagas: SagaStore, reads: ReadStore, runner: Runner, clock: Clock) -> None:
         self._pool = pool
         self._sagas = sagas
         self._reads = reads
         self._runner = runner
-        self._answers = answers
         self._clock = clock
 
     async def void(self, event_id: UUID, reason: str, request_id: str) -> bytes:

@@ -75,7 +75,9 @@ class Recovery:
 
     async def recover(self) -> int:
         """Takes one batch of due sagas and drives it as far as it goes; returns how many there were."""
-        stored = await self._sagas.claim(self._runner.in_hand, self._settings.max_group_size)
+        claimed = await self._sagas.claim(self._runner.in_hand, self._settings.max_group_size)
+        # What was recorded here while the claim was under way is in hand by now.
+        stored = [one for one in claimed if one.entry_id not in self._runner.in_hand]
         if stored:
             _LOGGER.info("going on with sagas", extra={"sagas": len(stored)})
             await self._runner.finish([self._runner.resume(one) for one in stored])

@@ -88,13 +88,13 @@ async def compose(settings: OrchestratorSettings) -> Application:
     reads = ReadStore(pool)
     runner = Runner(sagas, UndoStore(pool), participants, catalogue.latest, settings, clock, rng)
     door = Door(ledger, runner, participants, catalogue, settings)
-    waiting = Answers(door, ledger, settings)
+    waiting = Answers(door, ledger, participants, settings)
     maintenance = Maintenance(ledger, door, runner, participants, settings)
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
     servicer = OrchestratorServicer(
         EventHandlers(waiting, settings, clock),
-        UndoHandlers(pool, sagas, reads, runner, waiting, clock),
+        UndoHandlers(pool, sagas, reads, runner, clock),
         ReadHandlers(reads, settings),
         metrics,
         Configurator(metrics, participants),
