@@ -1,30 +1,15 @@
-"""Identifiers and digests.
+"""Derived identifiers and digests: they name the same thing whenever the same parts come again. Pure.
 
-Two kinds of id: drawn ones, ordered by time so that index pages fill from one side, and derived ones, which
-name the same thing whenever the same parts come again.
+Identifiers that are drawn are in `shared.drawn_ids`.
 """
 
 import hashlib
-import secrets
-import time
 import uuid
 
 _VARIANT = 0b10 << 62
-_VERSION_7 = 7 << 76
 _VERSION_8 = 8 << 76
 _LOW_62_BITS = (1 << 62) - 1
 _LOW_12_BITS = (1 << 12) - 1
-
-
-def new_id() -> uuid.UUID:
-    """A fresh UUIDv7: milliseconds, then the fraction of the millisecond, then 62 random bits (RFC 9562,
-    6.2).
-    """
-    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
-    fraction = (nanoseconds << 12) // 1_000_000
-    return uuid.UUID(
-        int=milliseconds << 80 | _VERSION_7 | fraction << 64 | _VARIANT | secrets.randbits(62),
-    )
 
 
 def derived_id(*parts: str) -> uuid.UUID:

@@ -25,9 +25,10 @@ from services.orchestrator.recording import Incoming, MetricEvent, Recorded
 from services.orchestrator.saga import State
 from services.orchestrator.store.undo import TakenOut
 from shared.decimals import InvalidValue, to_micros
+from shared.drawn_ids import new_id
 from shared.entries import EntryKind
 from shared.errors import Violations
-from shared.ids import derived_id, new_id
+from shared.ids import derived_id
 from shared.rpc.convert import (
     check_attributes,
     check_key,

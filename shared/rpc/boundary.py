@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from shared.drawn_ids import new_id
 from shared.errors import (
     DETAILS_KEY,
     DeadlineExceeded,
@@ -31,7 +32,6 @@ from shared.errors import (
     from_rpc_error,
     to_status,
 )
-from shared.ids import new_id
 from shared.rpc import deadline
 from shared.rpc.record import CallRecord, Recorder
 

@@ -5,7 +5,8 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ids import derived_id, digest, new_id
+from shared.drawn_ids import new_id
+from shared.ids import derived_id, digest
 
 PARTS = st.lists(st.text(max_size=20), max_size=5)
 
