@@ -76,7 +76,7 @@ _REFUSALS: Final[Mapping[Refusal, tuple[type[LaurelError], str]]] = {
 
 def check_achievement(message: achievement_pb2.Achievement, path: str, violations: Violations) -> None:
     """Everything that is wrong with a definition, besides its key."""
-    check_text(message.name, f"{path}.name", violations)
+    check_text(message.name, f"{path}.name", violations, min_chars=0)
     check_text(
         message.description, f"{path}.description", violations, min_chars=0, max_chars=MAX_DESCRIPTION_CHARS
     )

@@ -155,7 +155,6 @@ def normalise_metric(message: metric_pb2.Metric) -> metric_pb2.Metric:
     """The definition with its defaults made explicit."""
     if message.aggregation == metric_pb2.METRIC_AGGREGATION_UNSPECIFIED:
         message.aggregation = metric_pb2.METRIC_AGGREGATION_SUM
-    message.name = message.name or message.key
     return message
 
 

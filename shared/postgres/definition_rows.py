@@ -20,6 +20,7 @@ class Definition(Protocol):
     """The fields that every definition message has."""
 
     key: str
+    name: str
 
     @property
     def create_time(self) -> Timestamp:
@@ -35,6 +36,13 @@ class Definition(Protocol):
 def key_of(definition: Message) -> str:
     """The definition's key."""
     return cast(Definition, definition).key
+
+
+def named(definition: M) -> M:
+    """The same message; what has no display name is shown by its key."""
+    fields = cast(Definition, definition)
+    fields.name = fields.name or fields.key
+    return definition
 
 
 def body_of(definition: Message) -> bytes:

@@ -41,6 +41,7 @@ from shared.postgres.definition_rows import (
     body_of,
     changed_fields,
     key_of,
+    named,
     read_row,
     stamped,
 )
@@ -318,7 +319,7 @@ class Definitions(Generic[M]):
         copy.CopyFrom(definition)
         for field in OUTPUT_ONLY:
             copy.ClearField(field)
-        return self._kind.normalise(copy)
+        return self._kind.normalise(named(copy))
 
     async def _stored(self, connection: Connection, keys: Sequence[str]) -> dict[str, M]:
         return {row[KEY]: self._read(row) for row in await connection.fetch(_GET_MANY, keys)}

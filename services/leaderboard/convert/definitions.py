@@ -63,7 +63,7 @@ _STATUSES: Final = frozenset(pb.LeaderboardStatus.values())
 
 def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations) -> None:
     """Everything that is wrong with a definition, besides its key."""
-    check_text(message.name, f"{path}.name", violations)
+    check_text(message.name, f"{path}.name", violations, min_chars=0)
     source = message.WhichOneof("source")
     if source is None:
         violations.add(path, "must have one of metric, points_system, streak")

@@ -52,6 +52,7 @@ async def test_a_key_that_is_taken_and_one_that_is_unknown_have_their_reasons(se
 async def test_every_mistake_of_a_definition_is_named(service: Service) -> None:
     wrong = types.Achievement(
         key="Ten",
+        name="x" * 256,
         metric=types.MetricTrigger(metric="", threshold=-1, event_filters=[filter_pb2.AttributeFilter()]),
         tier_group="No Key",
         tier=-1,

@@ -56,7 +56,7 @@ async def test_a_board_is_created_with_its_defaults_made_explicit(service: Servi
     ("definition", "field"),
     [
         (board(key="All Time"), "leaderboard.key"),
-        (board(name=""), "leaderboard.name"),
+        (board(name="x" * 256), "leaderboard.name"),
         (board_pb.Leaderboard(key="a", name="a"), "leaderboard"),
         (board(metric="No"), "leaderboard.metric"),
         (

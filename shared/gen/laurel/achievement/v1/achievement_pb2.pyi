@@ -175,7 +175,7 @@ class Achievement(_message.Message):
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
-    """Display name."""
+    """Display name; default: the key."""
     description: _builtins.str
     """What it is for, for the user to read."""
     status: Global___AchievementStatus.ValueType

@@ -220,7 +220,7 @@ class Leaderboard(_message.Message):
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
-    """Display name."""
+    """Display name; default: the key."""
     metric: _builtins.str
     """Key of a metric."""
     points_system: _builtins.str

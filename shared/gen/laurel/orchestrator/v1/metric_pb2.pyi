@@ -68,7 +68,7 @@ class Metric(_message.Message):
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
-    """Display name."""
+    """Display name; default: the key."""
     unit: _builtins.str
     """What is counted, such as `lessons`."""
     aggregation: Global___MetricAggregation.ValueType

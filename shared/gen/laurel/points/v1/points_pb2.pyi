@@ -286,7 +286,7 @@ class PointsSystem(_message.Message):
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
-    """Display name."""
+    """Display name; default: the key."""
     unit: _builtins.str
     """What its points are called, such as `XP`."""
     max_balance: _builtins.int

@@ -306,7 +306,7 @@ class Streak(_message.Message):
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
-    """Display name."""
+    """Display name; default: the key."""
     frequency: Global___Frequency.ValueType
     """Length of a period; immutable."""
     mode: Global___MetricMode.ValueType
