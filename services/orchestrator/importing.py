@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
 from typing import Final
 
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
@@ -35,6 +36,7 @@ MAX_BATCH: Final = 1_000
 _ONE_DAY: Final = timedelta(days=1)
 _ATTEMPTS: Final = 60
 _PAUSE_SECONDS: Final = 0.5
+_RENEWALS_PER_HOLD: Final = 4
 _LOCK_KEY: Final = int.from_bytes(digest("import")[:8], signed=True)
 
 ImportRequest = orchestrator_service_pb2.ImportEventsRequest
@@ -49,6 +51,8 @@ class _Progress:
     """Events have to come in order: none may be older than this."""
     maintained: date | None = None
     """Maintenance has run at the beginning of this UTC date."""
+    held_until: float = 0.0
+    """When the hold on wall-clock maintenance has to be renewed, by the monotonic clock."""
     response: ImportResponse = field(default_factory=ImportResponse)
 
 
@@ -141,11 +145,17 @@ class Importer:
         """Runs maintenance at the beginning of every day up to this one."""
         at = day if progress.maintained is None else progress.maintained + _ONE_DAY
         while at <= day:
-            await self._maintenance.run(
-                datetime.combine(at, time(), UTC), hold_seconds=self._settings.import_hold_seconds
-            )
+            await self._maintenance.run(datetime.combine(at, time(), UTC), self._hold_seconds(progress))
             progress.maintained = at
             at += _ONE_DAY
+
+    def _hold_seconds(self, progress: _Progress) -> int | None:
+        """The hold to ask for; None while the last one has long to run, because each costs every service a commit."""
+        now = monotonic()
+        if now < progress.held_until:
+            return None
+        progress.held_until = now + self._settings.import_hold_seconds / _RENEWALS_PER_HOLD
+        return self._settings.import_hold_seconds
 
     async def _import_together(self, group: Sequence[tuple[int, Incoming]], progress: _Progress) -> None:
         answers = await asyncio.gather(*(self._import_one(incoming) for _, incoming in group))

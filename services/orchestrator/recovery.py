@@ -102,7 +102,7 @@ class Maintenance:
         self._timeout_seconds = settings.participant_timeout_seconds
 
     async def run(self, now: datetime, hold_seconds: int | None = None) -> tuple[int, int, int]:
-        """Runs every service's maintenance in the order of the saga, so that what one finds reaches the next.
+        """Runs every service's maintenance; what streaks find is followed before boards are archived.
 
         Returns (streaks closed, runs archived, changes followed). `hold_seconds` keeps the services' own
         wall-clock maintenance off.
@@ -110,8 +110,11 @@ class Maintenance:
         at = to_timestamp(now)
         closed = await self._streak(at, hold_seconds)
         followed = await self.follow() if closed else 0
-        await gather_all(self._achievement(at, hold_seconds), self._points(at, hold_seconds))
-        finalized = await self._leaderboard(at, hold_seconds)
+        finalized, *_ = await gather_all(
+            self._leaderboard(at, hold_seconds),
+            self._achievement(at, hold_seconds),
+            self._points(at, hold_seconds),
+        )
         return closed, finalized, followed
 
     async def follow(self) -> int:
