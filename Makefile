@@ -46,8 +46,9 @@ demo: $(INSTALLED) ## Fifteen years of a real project's activity through a fresh
 	@$(BIN)/python -m deploy.demo
 
 .PHONY: up
-up: $(INSTALLED) ## Start the whole system and leave it running
+up: $(INSTALLED) ## Start the whole system with the demo's configuration and leave it running
 	@$(BIN)/laurel up
+	@$(BIN)/laurel apply -f deploy/demo/laurel.yaml
 
 .PHONY: down
 down: $(INSTALLED) ## Stop it; data stays
