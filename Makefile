@@ -57,3 +57,18 @@ down: $(INSTALLED) ## Stop it; data stays
 .PHONY: chaos
 chaos: $(INSTALLED) ## Break everything at random under load: make chaos SEED=7 EVENTS=20000
 	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS))
+
+BENCHED := $(VENV)/.installed-bench
+
+$(BENCHED): $(INSTALLED) requirements-bench.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
+.PHONY: bench
+bench: $(BENCHED) ## Measure against the ceilings of this machine: make bench [QUICK=1] [ONLY="closed batch"]
+	@$(BIN)/python -m deploy.bench $(if $(QUICK),--quick) $(foreach profile,$(ONLY),--only $(profile))
+
+.PHONY: load
+load: $(INSTALLED) ## Load a running stack with ghz: make load [PROFILE=unary-closed] [TARGET=HOST:PORT] [COUNT=20000]
+	@$(BIN)/python -m deploy.load $(if $(PROFILE),--profile $(PROFILE)) $(if $(TARGET),--target $(TARGET)) \
+		$(if $(COUNT),--count $(COUNT)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))

@@ -1,0 +1,1 @@
+"""Measuring Laurel against the ceilings of the machine it runs on: `make bench`."""

@@ -1,0 +1,6 @@
+"""The orchestrator service, seen through."""
+
+from deploy.bench.instrumented.run import run
+
+if __name__ == "__main__":
+    run("orchestrator")
