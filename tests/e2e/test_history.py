@@ -1,0 +1,156 @@
+"""Fifteen years of a real project's activity, imported in full through the command line (RULES 1.4)."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+from laurel.achievement.v1 import achievement_service_pb2
+
+from deploy.demo.checks import run_checks
+from deploy.demo.expected import read_expected
+from deploy.local.config import StackConfig
+from deploy.local.stack import Stack
+from services.cli.connect import Connections
+from tests.unit.streak.slow_fold import SlowFact, SlowRules, slow_fold, start_of
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+HISTORY = DEMO / "activity.ndjson.gz"
+COMMAND = Path(sys.executable).with_name("laurel")
+IMPORT_TIMEOUT_SECONDS = 560
+PERIOD_STATUS = {"QUALIFIED": 2, "SKIPPED": 5, "FROZEN": 6, "BROKEN": 7}
+STREAKS: Mapping[str, SlowRules] = {
+    "daily-commits": SlowRules("DAILY", {"commits": 1_000_000}, initial=2, earn=1, every=7, maximum=3),
+    "weekly-commits": SlowRules("WEEKLY", {"commits": 1_000_000}),
+}
+"""The streaks of the demo's configuration, written down once more."""
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A system with the history in it."""
+
+    stack: Stack
+    said: str
+
+    def laurel(self, *arguments: str) -> str:
+        """What the command prints."""
+        done = subprocess.run(
+            [str(COMMAND), *arguments],
+            env={**os.environ, "LAUREL_HOME": str(self.stack.home)},
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_TIMEOUT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    async def rows(self, service: str, query: str) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.stack.service_dsn(service))
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(query)
+            return rows
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="module")
+def imported(server_directory: Path) -> Iterator[Imported]:
+    """The demo's configuration, then the whole file."""
+    with Stack(StackConfig(home=server_directory / "history", port_base=0, fsync=False)) as stack:
+        stack.up()
+        system = Imported(stack, "")
+        system.laurel("apply", "-f", str(DEMO / "laurel.yaml"))
+        yield Imported(stack, system.laurel("import", str(HISTORY)))
+
+
+def facts_by_user() -> Mapping[str, Sequence[SlowFact]]:
+    """The file's events as the slow fold takes them."""
+    facts: dict[str, list[SlowFact]] = defaultdict(list)
+    with gzip.open(HISTORY, "rt") as lines:
+        for number, line in enumerate(lines):
+            event = json.loads(line)
+            time = datetime.fromisoformat(event["occurTime"]).astimezone(UTC)
+            micros = round(event["value"] * 1_000_000)
+            user = event["user"]
+            facts[user["userId"]].append(SlowFact(time, number, event["metric"], micros, user["timeZone"]))
+    return facts
+
+
+def test_every_event_is_imported_and_none_is_refused(imported: Imported) -> None:
+    assert "21,671 imported, 0 already there, 0 refused" in imported.said
+
+
+def test_totals_points_achievements_and_boards_equal_those_computed_from_the_file(imported: Imported) -> None:
+    addresses = {
+        name: imported.stack.addresses(name)[0]
+        for name in ("orchestrator", "streak", "achievement", "points", "leaderboard")
+    }
+    connections = Connections(addresses, timeout_seconds=30)
+    listed = connections.achievement.ListAchievements(
+        achievement_service_pb2.ListAchievementsRequest(page_size=1_000)
+    )
+    checks = list(run_checks(connections, read_expected(HISTORY), listed.achievements))
+    assert len(checks) > 10
+    assert [check.shown_mismatches for check in checks if not check.holds] == []
+
+
+@pytest.mark.parametrize("streak", STREAKS)
+async def test_the_recorded_periods_of_every_user_equal_the_slow_fold(
+    imported: Imported, streak: str
+) -> None:
+    rules = STREAKS[streak]
+    recorded: dict[str, list[tuple[date, date, int, int, datetime]]] = defaultdict(list)
+    for row in await imported.rows(
+        "streak",
+        f"""SELECT user_id, start_date, end_date, status, length, settle_time FROM periods
+             WHERE streak = '{streak}' ORDER BY start_date""",
+    ):
+        recorded[row["user_id"]].append(tuple(row)[1:])
+    wrong = []
+    for user, facts in facts_by_user().items():
+        last = max(facts)
+        expected = [
+            (start, end, PERIOD_STATUS[status], length, time)
+            for start, end, status, length, time in slow_fold(rules, facts, last.time).periods
+        ]
+        through = start_of(rules, last.day)
+        if [period for period in recorded[user] if period[0] <= through] != expected:
+            wrong.append(user)
+    assert len(recorded) > 800
+    assert wrong == []
+
+
+async def test_a_second_import_changes_nothing_and_says_so(imported: Imported) -> None:
+    queries = {
+        "orchestrator": "SELECT count(*), md5(string_agg(t::text, '' ORDER BY user_id, metric)) FROM totals t",
+        "streak": "SELECT count(*), md5(string_agg(p::text, '' ORDER BY user_id, streak, start_date)) FROM periods p",
+        "achievement": "SELECT count(*), md5(string_agg(c::text, '' ORDER BY c)) FROM live_completions c",
+        "points": "SELECT count(*), md5(string_agg(a::text, '' ORDER BY user_id, sequence)) FROM awards a",
+        "leaderboard": "SELECT count(*), md5(string_agg(s::text, '' ORDER BY user_id, board, run_start)) FROM scores s",
+    }
+    before = {service: await imported.rows(service, query) for service, query in queries.items()}
+    said = imported.laurel("import", str(HISTORY))
+    assert "0 imported, 21,671 already there, 0 refused" in said
+    assert {service: await imported.rows(service, query) for service, query in queries.items()} == before
+
+
+async def test_every_week_of_fifteen_years_has_been_archived(imported: Imported) -> None:
+    runs = await imported.rows(
+        "leaderboard",
+        "SELECT count(*) FILTER (WHERE NOT finalized), count(*) FROM runs WHERE board = 'weekly-commits'",
+    )
+    open_runs, all_runs = runs[0]
+    assert all_runs > 600
+    assert open_runs <= 1
