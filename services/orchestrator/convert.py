@@ -54,10 +54,9 @@ KIND_NUMBERS: Final[Mapping[EntryKind, entry_pb2.EntryKind.ValueType]] = {
 # What comes in
 
 
-def incoming_event(
-    request: event_pb2.IngestEventRequest, now: datetime, window: TimeWindow | None
-) -> Incoming:
-    """The entry that an ingest request asks for. Without a window it is an import's: now is its occur_time.
+def incoming_event(request: event_pb2.IngestEventRequest, now: datetime, window: TimeWindow) -> Incoming:
+    """The entry that an ingest request asks for. With a window of any age it is an import's: its now is its
+    occur_time (RULES 1.4).
 
     Raises `InvalidArgument` with every violation (RULES 1.3, 1.5, 2).
     """
@@ -76,7 +75,7 @@ def incoming_event(
         kind=EntryKind.METRIC_EVENT,
         patch=patch,
         occur_time=occur_time,
-        now=now if window is not None else occur_time,
+        now=occur_time if window.max_age is None else now,
         digest=digest_of(request),
         request=request.SerializeToString(deterministic=True),
         event=MetricEvent(request.metric, value_micros, dict(request.attributes)),
@@ -283,16 +282,15 @@ def _value(value: float, violations: Violations) -> int:
 
 
 def _occur_time(
-    request: event_pb2.IngestEventRequest, now: datetime, window: TimeWindow | None, violations: Violations
+    request: event_pb2.IngestEventRequest, now: datetime, window: TimeWindow, violations: Violations
 ) -> datetime:
-    if window is not None and not request.HasField("occur_time"):
+    if window.max_age is not None and not request.HasField("occur_time"):
         return now
     occur_time = instant_field(request, "occur_time", "", violations)
     if occur_time is None:
         return now
     try:
-        if window is not None:
-            check_occur_time(occur_time, now, window)
+        check_occur_time(occur_time, now, window)
     except TooOld as error:
         violations.add("occur_time", str(error), "EVENT_TOO_OLD")
     except InFuture as error:

@@ -107,7 +107,8 @@ class Total:
 class TimeWindow:
     """Which occur_times are accepted around now (RULES 1.3)."""
 
-    max_age: timedelta
+    max_age: timedelta | None
+    """None: of any age, for an import of history (RULES 1.4)."""
     max_ahead: timedelta
 
 
@@ -129,7 +130,7 @@ class TooManyAttributes(ValueError):
 
 def check_occur_time(occur_time: datetime, now: datetime, window: TimeWindow) -> None:
     """Raises `TooOld` or `InFuture` for a time outside the window (RULES 1.3)."""
-    if occur_time < now - window.max_age:
+    if window.max_age is not None and occur_time < now - window.max_age:
         raise TooOld(f"is more than {window.max_age.total_seconds():g} s old")
     if occur_time > now + window.max_ahead:
         raise InFuture(f"is more than {window.max_ahead.total_seconds():g} s in the future")

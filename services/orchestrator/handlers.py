@@ -27,6 +27,7 @@ from shared.errors import (
 )
 from shared.ids import digest
 from shared.pages import read_page
+from shared.postgres.errors import translate
 from shared.postgres.mutations import once
 from shared.postgres.pool import Pool
 from shared.rpc.convert import error_message
@@ -38,6 +39,7 @@ _LONGEST_POLL_SECONDS: Final = 0.5
 
 IngestRequest = event_pb2.IngestEventRequest
 IngestResult = orchestrator_service_pb2.IngestEventResult
+_StreamResponse = orchestrator_service_pb2.StreamEventsResponse
 
 
 class EventHandlers:
@@ -67,31 +69,34 @@ class EventHandlers:
         self, requests: AsyncIterator[orchestrator_service_pb2.StreamEventsRequest]
     ) -> AsyncIterator[orchestrator_service_pb2.StreamEventsResponse]:
         """Events as they come, answers as they are ready. While too many are under way nothing more is read."""
-        ready: asyncio.Queue[orchestrator_service_pb2.StreamEventsResponse | None] = asyncio.Queue()
+        ready: asyncio.Queue[_StreamResponse | LaurelError | None] = asyncio.Queue()
         free = asyncio.Semaphore(self._max_stream_in_flight)
 
         async def answer(request: orchestrator_service_pb2.StreamEventsRequest) -> None:
             result = await self._result(request.event)
-            ready.put_nowait(
-                orchestrator_service_pb2.StreamEventsResponse(sequence=request.sequence, result=result)
-            )
+            ready.put_nowait(_StreamResponse(sequence=request.sequence, result=result))
 
         async def read() -> None:
+            refusal = None
             async with asyncio.TaskGroup() as tasks:
-                async for request in requests:
-                    await free.acquire()
-                    tasks.create_task(answer(request))
-            ready.put_nowait(None)
+                try:
+                    async for request in requests:
+                        await free.acquire()
+                        tasks.create_task(answer(request))
+                except LaurelError as error:  # a message that cannot be read ends the stream
+                    refusal = error
+            ready.put_nowait(refusal)
 
-        async with asyncio.TaskGroup() as reading:
-            reader = reading.create_task(read())
-            try:
-                while (response := await _next(ready, reader)) is not None:
-                    yield response
-                    # Only an answer that was taken makes room: a caller that does not read holds itself up.
-                    free.release()
-            finally:
-                reader.cancel()
+        # No task group around a `yield`: it would cancel whoever is taking the response.
+        reader = asyncio.create_task(read())
+        try:
+            while (response := await _next(ready, reader)) is not None:
+                yield response
+                # Only an answer that was taken makes room: a caller that does not read holds itself up.
+                free.release()
+        finally:
+            reader.cancel()
+            await asyncio.wait((reader,))
 
     async def complete_achievement(
         self, request: orchestrator_service_pb2.CompleteAchievementRequest
@@ -114,22 +119,28 @@ class EventHandlers:
     async def _result(self, request: IngestRequest) -> IngestResult:
         try:
             return IngestResult(event=await self.ingest(request))
-        except LaurelError as error:
+        except Exception as failure:
+            error = failure if isinstance(failure, LaurelError) else translate(failure)
+            if error is None:
+                raise
             return IngestResult(error=error_message(error, replies.DOMAIN))
 
 
 async def _next(
-    ready: "asyncio.Queue[orchestrator_service_pb2.StreamEventsResponse | None]", reader: "asyncio.Task[None]"
-) -> orchestrator_service_pb2.StreamEventsResponse | None:
+    ready: "asyncio.Queue[_StreamResponse | LaurelError | None]", reader: "asyncio.Task[None]"
+) -> _StreamResponse | None:
     """The next answer; None at the end. A reader that failed ends the stream with its failure."""
     getting = asyncio.ensure_future(ready.get())
     try:
         await asyncio.wait((getting, reader), return_when=asyncio.FIRST_COMPLETED)
         if not getting.done():
             reader.result()
-        return await getting
+        response = await getting
     finally:
         getting.cancel()
+    if isinstance(response, LaurelError):
+        raise response
+    return response
 
 
 class UndoHandlers:

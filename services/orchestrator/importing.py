@@ -15,6 +15,7 @@ from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
 from services.orchestrator import convert, replies
 from services.orchestrator.answers import Answers
 from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.domain import TimeWindow
 from services.orchestrator.recording import Incoming
 from services.orchestrator.recovery import Maintenance
 from services.orchestrator.runner import Answer
@@ -74,6 +75,7 @@ class Importer:
         self._maintenance = maintenance
         self._settings = settings
         self._clock = clock
+        self._window = TimeWindow(max_age=None, max_ahead=timedelta(seconds=settings.max_event_ahead_seconds))
 
     async def run(self, requests: AsyncIterator[ImportRequest]) -> AsyncIterator[ImportResponse]:
         """Imports batch after batch; one response each. Raises `FailedPrecondition` while another one runs."""
@@ -125,7 +127,7 @@ class Importer:
         checked = []
         for index, event in enumerate(events):
             try:
-                incoming = convert.incoming_event(event, self._clock.now(), window=None)
+                incoming = convert.incoming_event(event, self._clock.now(), self._window)
                 if progress.newest is not None and incoming.occur_time < progress.newest:
                     raise InvalidArgument(
                         "occur_time: is older than that of an event before it",

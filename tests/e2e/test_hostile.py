@@ -30,22 +30,26 @@ def user() -> str:
 
 def raw_stream(system: System, requests: Iterable[bytes]) -> AsyncIterator[bytes]:
     """StreamEvents with bytes that nobody checked."""
-    method = system.channels[0].stream_stream(
+    method: Any = system.channels[0].stream_stream(
         "/laurel.orchestrator.v1.OrchestratorService/StreamEvents",
         request_serializer=None,
         response_deserializer=None,
     )
-    call: Any = method(iter(requests))
-    return call.__aiter__()  # type: ignore[no-any-return]
+    responses: AsyncIterator[bytes] = method(iter(requests)).__aiter__()
+    return responses
 
 
 async def read_until_refused(responses: AsyncIterator[bytes]) -> tuple[list[bytes], LaurelError]:
     """What came before the refusal, and the refusal."""
-    answers = []
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    answers: list[bytes] = []
+
+    async def read() -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
             async for response in responses:
-                answers.append(response)
+                answers.append(response)  # noqa: PERF401 - what came before the failure is kept
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read()
     return answers, from_rpc_error(caught.value)
 
 

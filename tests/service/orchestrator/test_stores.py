@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ import pytest
 from laurel.orchestrator.v1 import event_pb2
 
 from services.orchestrator import convert
-from services.orchestrator.domain import Aggregation, Metric, Total
+from services.orchestrator.domain import Aggregation, Metric, TimeWindow, Total
 from services.orchestrator.recording import Incoming, Recorded, record
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
@@ -27,6 +27,7 @@ METRICS = {
     "lessons": Metric("lessons", Aggregation.SUM),
     "countries": Metric("countries", Aggregation.UNIQUE, "country"),
 }
+HISTORY = TimeWindow(max_age=None, max_ahead=timedelta(minutes=5))
 AGGREGATIONS = {key: metric.aggregation for key, metric in METRICS.items()}
 
 
@@ -39,7 +40,7 @@ def event(
     request.user.user_id = user
     request.user.attributes["seen"] = key
     request.occur_time.FromDatetime(NOON)
-    return convert.incoming_event(request, NOON, window=None)
+    return convert.incoming_event(request, NOON, HISTORY)
 
 
 async def store(
