@@ -12,7 +12,8 @@ from services.orchestrator.recording import Incoming
 from services.orchestrator.runner import Answer, StillRunning, pending
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import LedgerStore
-from shared.errors import Unavailable
+from services.orchestrator.watch import Watch
+from shared.errors import LaurelError, Unavailable
 from shared.rpc.deadline import time_remaining
 
 _LONGEST_POLL_FACTOR: Final = 16
@@ -24,8 +25,14 @@ class Answers:
     """Gives every caller the one answer to an entry."""
 
     def __init__(
-        self, door: Door, ledger: LedgerStore, participants: Participants, settings: OrchestratorSettings
+        self,
+        door: Door,
+        ledger: LedgerStore,
+        participants: Participants,
+        settings: OrchestratorSettings,
+        watch: Watch,
     ) -> None:
+        self._watch = watch
         self._door = door
         self._ledger = ledger
         self._participants = participants
@@ -36,6 +43,15 @@ class Answers:
 
         The caller may be cancelled; the entry goes on. Raises `LaurelError`.
         """
+        try:
+            answer = await self._answer(incoming)
+        except LaurelError as error:
+            self._watch.answered(error.reason)
+            raise
+        self._watch.answered("replayed" if answer.replayed else "done")
+        return answer
+
+    async def _answer(self, incoming: Incoming) -> Answer:
         coming = self._door.submit(incoming)
         try:
             async with asyncio.timeout(_patience_seconds()):

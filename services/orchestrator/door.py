@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 from laurel.orchestrator.v1 import metric_pb2
+from opentelemetry import trace
 
 from services.orchestrator import convert, replies
 from services.orchestrator.config import OrchestratorSettings
@@ -22,6 +23,7 @@ from services.orchestrator.recording import Incoming, Loaded, Recorded, record, 
 from services.orchestrator.runner import Answer, Runner, StillRunning, Ticket, new_ticket, unobserved
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import Feed, Known, LedgerStore
+from services.orchestrator.watch import Watch
 from shared import faults
 from shared.entries import EntryKind
 from shared.errors import AlreadyExists, LaurelError, ResourceExhausted, Unavailable
@@ -46,6 +48,7 @@ Metrics = dict[str, Metric]
 class _Waiting:
     incoming: Incoming
     answer: "asyncio.Future[Answer]"
+    link: trace.Link | None
 
 
 class Door:
@@ -58,7 +61,9 @@ class Door:
         participants: Participants,
         catalogue: Catalogue[metric_pb2.Metric, Metrics],
         settings: OrchestratorSettings,
+        watch: Watch,
     ) -> None:
+        self._watch = watch
         self._ledger = ledger
         self._runner = runner
         self._participants = participants
@@ -66,11 +71,6 @@ class Door:
         self._settings = settings
         self._queue: deque[_Waiting] = deque()
         self._arrival = asyncio.Event()
-
-    @property
-    def queued(self) -> int:
-        """How many entries wait."""
-        return len(self._queue)
 
     def submit(self, incoming: Incoming) -> "asyncio.Future[Answer]":
         """The coming answer to an entry: `Answer`, a `LaurelError`, or `StillRunning`.
@@ -92,7 +92,7 @@ class Door:
                 retry_after_seconds=self._settings.breaker_seconds,
             )
         answer = unobserved()
-        self._queue.append(_Waiting(incoming, answer))
+        self._queue.append(_Waiting(incoming, answer, self._watch.arrived(len(self._queue) + 1)))
         self._arrival.set()
         return answer
 
@@ -122,7 +122,8 @@ class Door:
             if not self._queue:
                 self._arrival.clear()
             if group:
-                await self._admit(group)
+                with trace.use_span(self._watch.group([waiting.link for waiting in group]), end_on_exit=True):
+                    await self._admit(group)
 
     async def _admit(self, group: Sequence[_Waiting]) -> None:
         """Takes one group through. Whatever happens, everybody who waits gets an answer."""

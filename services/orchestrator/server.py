@@ -24,6 +24,7 @@ from services.orchestrator.store.ledger import LedgerStore
 from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.store.undo import UndoStore
+from services.orchestrator.watch import Watch
 from shared.clock import SystemClock
 from shared.postgres import errors, leader
 from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
@@ -87,8 +88,9 @@ async def compose(settings: OrchestratorSettings) -> Application:
     sagas = SagaStore(pool, settings.instance)
     reads = ReadStore(pool)
     runner = Runner(sagas, UndoStore(pool), participants, catalogue.latest, settings, clock, rng)
-    door = Door(ledger, runner, participants, catalogue, settings)
-    waiting = Answers(door, ledger, participants, settings)
+    watch = Watch(telemetry, sagas)
+    door = Door(ledger, runner, participants, catalogue, settings, watch)
+    waiting = Answers(door, ledger, participants, settings, watch)
     maintenance = Maintenance(ledger, door, runner, participants, settings)
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
@@ -131,6 +133,7 @@ async def compose(settings: OrchestratorSettings) -> Application:
             "lease": lease.run,
             "door": door.run,
             "recovery": recovery.run,
+            "watch": watch.run,
             "follower": follow,
             "instances": forget,
         },

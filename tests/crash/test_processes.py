@@ -159,6 +159,28 @@ async def test_stopping_under_load_loses_nothing_that_was_answered(
     assert await violations(system) == []
 
 
+async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(
+    stack: Stack, system: System, user: str
+) -> None:
+    async with restarted(stack, "orchestrator", LAUREL_MAX_QUEUED_EVENTS="16", LAUREL_MAX_GROUP_SIZE="4"):
+
+        async def ask(number: int) -> str:
+            try:
+                await system.orchestrator.IngestEvent(event(user, f"k{number}"), timeout=DEADLINE_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                return from_rpc_error(error).reason
+            return "OK"
+
+        await ingest(system, event(user, "before"))
+        answers = await asyncio.gather(*(ask(number) for number in range(400)))
+        assert set(answers) == {"OK", "OVERLOADED"}
+        assert isinstance(await ingest(system, event(user, "after")), event_pb2.IngestEventResponse)
+    await settled(system)
+    done = [row for row in (await read_ledger(system)).events if row.user == user]
+    assert len(done) == answers.count("OK") + 2
+    assert await violations(system) == []
+
+
 async def test_a_saga_that_fails_too_often_is_parked_and_listed_and_an_operator_can_retry_it(
     stack: Stack, system: System, user: str
 ) -> None:
