@@ -69,6 +69,6 @@ bench: $(BENCHED) ## Measure against the ceilings of this machine: make bench [Q
 	@$(BIN)/python -m deploy.bench $(if $(QUICK),--quick) $(foreach profile,$(ONLY),--only $(profile))
 
 .PHONY: load
-load: $(INSTALLED) ## Load a running stack with ghz: make load [PROFILE=unary-closed] [TARGET=HOST:PORT] [COUNT=20000]
+load: $(INSTALLED) ## Load a running stack with ghz: make load [PROFILE=unary-closed] [TARGET=HOST:PORT] [COUNT=20000] [SECONDS=60] [RATE=200]
 	@$(BIN)/python -m deploy.load $(if $(PROFILE),--profile $(PROFILE)) $(if $(TARGET),--target $(TARGET)) \
 		$(if $(COUNT),--count $(COUNT)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))

@@ -1,0 +1,1 @@
+"""Loading a running stack with ghz: `make load`."""
