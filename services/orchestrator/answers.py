@@ -9,9 +9,9 @@ from services.orchestrator.config import OrchestratorSettings
 from services.orchestrator.door import Door
 from services.orchestrator.participants import Participants
 from services.orchestrator.recording import Incoming
-from services.orchestrator.runner import Answer, StillRunning, pending
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import LedgerStore
+from services.orchestrator.tickets import Answer, StillRunning, pending
 from services.orchestrator.watch import Watch
 from shared.errors import LaurelError, Unavailable
 from shared.rpc.deadline import time_remaining

@@ -20,9 +20,10 @@ from services.orchestrator.config import OrchestratorSettings
 from services.orchestrator.domain import Metric
 from services.orchestrator.participants import Participants
 from services.orchestrator.recording import Incoming, Loaded, Recorded, record, unique_value
-from services.orchestrator.runner import Answer, Runner, StillRunning, Ticket, new_ticket, unobserved
+from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import Feed, Known, LedgerStore
+from services.orchestrator.tickets import Answer, StillRunning, Ticket, new_ticket, unobserved
 from services.orchestrator.watch import Watch
 from shared import faults
 from shared.entries import EntryKind

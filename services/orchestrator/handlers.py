@@ -12,10 +12,11 @@ from services.orchestrator import convert, replies
 from services.orchestrator.answers import Answers
 from services.orchestrator.config import OrchestratorSettings
 from services.orchestrator.domain import TimeWindow
-from services.orchestrator.runner import Answer, Runner, StillRunning, pending
+from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
 from services.orchestrator.store.reads import HIGHEST_ID, LOWEST_ID, Audit, ReadStore
 from services.orchestrator.store.sagas import SagaStore
+from services.orchestrator.tickets import Answer, StillRunning, pending, resumed_ticket
 from shared.clock import Clock
 from shared.decimals import from_micros
 from shared.entries import EntryKind
@@ -177,7 +178,7 @@ class UndoHandlers:
             if state is State.DONE and await self._sagas.decide_void(event_id, reason):
                 stored = await self._sagas.stored(event_id)
                 assert stored is not None
-                coming = self._runner.start(self._runner.resume(stored))
+                coming = self._runner.start(resumed_ticket(stored))
             if coming is not None:
                 await _ended(coming, voiding=state in (State.DONE, State.VOIDING))
                 continue

@@ -18,8 +18,8 @@ from services.orchestrator.config import OrchestratorSettings
 from services.orchestrator.domain import TimeWindow
 from services.orchestrator.recording import Incoming
 from services.orchestrator.recovery import Maintenance
-from services.orchestrator.runner import Answer
 from services.orchestrator.store.reads import ReadStore
+from services.orchestrator.tickets import Answer
 from shared.clock import Clock
 from shared.errors import (
     FailedPrecondition,

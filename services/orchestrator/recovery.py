@@ -19,6 +19,7 @@ from services.orchestrator.participants import Participants, gather_all
 from services.orchestrator.runner import Runner
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.sagas import SagaStore
+from services.orchestrator.tickets import resumed_ticket
 from shared.errors import LaurelError
 from shared.postgres.errors import is_conflict, translate
 from shared.rpc.channel import call
@@ -80,7 +81,7 @@ class Recovery:
         stored = [one for one in claimed if one.entry_id not in self._runner.in_hand]
         if stored:
             _LOGGER.info("going on with sagas", extra={"sagas": len(stored)})
-            await self._runner.finish([self._runner.resume(one) for one in stored])
+            await self._runner.finish([resumed_ticket(one) for one in stored])
         return len(stored)
 
 
