@@ -45,7 +45,7 @@ class Scale:
     users: int
 
 
-FULL: Final = Scale(repeats=3, window_seconds=4.0, warmup_seconds=0.75, overload_seconds=5.0, users=10_000)
+FULL: Final = Scale(repeats=3, window_seconds=4.0, warmup_seconds=0.75, overload_seconds=5.0, users=5_000)
 QUICK: Final = Scale(repeats=1, window_seconds=1.0, warmup_seconds=0.25, overload_seconds=1.5, users=1_000)
 
 

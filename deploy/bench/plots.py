@@ -63,6 +63,7 @@ def _rates(results: Results, axes: Any) -> bool:
     ]
     axes.barh(labels, medians, xerr=ranges, color=_COLOURS[0], error_kw={"ecolor": "#222222", "capsize": 2})
     axes.set_xscale("log")
+    axes.set_xlim(left=10)
     axes.set_xlabel("events (or calls) a second, log scale; medians and ranges")
     return True
 
