@@ -1,8 +1,8 @@
 """`python -m services.orchestrator serve | migrate`."""
 
-from services.orchestrator.config import OrchestratorSettings
-from services.orchestrator.server import MIGRATIONS, NAME, run
-from shared.entrypoint import run as run_command
+from services.orchestrator.config import Settings
+from services.orchestrator.server import MIGRATIONS, NAME, serve
+from shared.entrypoint import run
 
 if __name__ == "__main__":
-    run_command(NAME, OrchestratorSettings, serve=run, migrations=MIGRATIONS)
+    run(NAME, Settings, serve=serve, migrations=MIGRATIONS)

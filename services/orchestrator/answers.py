@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from services.orchestrator import replies
-from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.config import Settings
 from services.orchestrator.door import Door
 from services.orchestrator.participants import Participants
 from services.orchestrator.recording import Incoming
@@ -29,7 +29,7 @@ class Answers:
         door: Door,
         ledger: LedgerStore,
         participants: Participants,
-        settings: OrchestratorSettings,
+        settings: Settings,
         watch: Watch,
     ) -> None:
         self._watch = watch

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from shared import config
 from shared.calendar import UnknownZone, zone
-from shared.config import Settings
 
 
 def _zone(name: str) -> str:
@@ -16,7 +16,7 @@ def _zone(name: str) -> str:
     return name
 
 
-class OrchestratorSettings(Settings):
+class Settings(config.Settings):
     """What the orchestrator can be told, beyond what every service can."""
 
     streak_target: str = "127.0.0.1:7401"

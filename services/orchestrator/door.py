@@ -16,7 +16,7 @@ from laurel.orchestrator.v1 import metric_pb2
 from opentelemetry import trace
 
 from services.orchestrator import convert, replies
-from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
 from services.orchestrator.participants import Participants
 from services.orchestrator.recording import Incoming, Loaded, Recorded, record, unique_value
@@ -61,7 +61,7 @@ class Door:
         runner: Runner,
         participants: Participants,
         catalogue: Catalogue[metric_pb2.Metric, Metrics],
-        settings: OrchestratorSettings,
+        settings: Settings,
         watch: Watch,
     ) -> None:
         self._watch = watch

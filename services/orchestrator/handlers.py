@@ -10,7 +10,7 @@ from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_p
 
 from services.orchestrator import convert, replies
 from services.orchestrator.answers import Answers
-from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.config import Settings
 from services.orchestrator.domain import TimeWindow
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
@@ -46,7 +46,7 @@ _StreamResponse = orchestrator_service_pb2.StreamEventsResponse
 class EventHandlers:
     """Ways in for metric events and for what else changes something."""
 
-    def __init__(self, answers: Answers, settings: OrchestratorSettings, clock: Clock) -> None:
+    def __init__(self, answers: Answers, settings: Settings, clock: Clock) -> None:
         self._answers = answers
         self._clock = clock
         self._max_stream_in_flight = settings.max_stream_in_flight
@@ -194,15 +194,18 @@ class UndoHandlers:
         return await self._unpark("abandon_saga", event_id, reason, request_id)
 
     async def _unpark(self, method: str, event_id: UUID, reason: str, request_id: str) -> Audit:
-        async def work() -> bytes:
-            await self._state(event_id)
-            if not await self._sagas.unpark(event_id, reason or None):
-                raise FailedPrecondition(
-                    "the saga is not parked", reason="SAGA_NOT_PARKED", metadata={"event_id": str(event_id)}
-                )
-            return b""
-
+        await self._state(event_id)
         async with self._pool.acquire() as connection, connection.transaction():
+
+            async def work() -> bytes:
+                if not await self._sagas.unpark(connection, event_id, reason or None):
+                    raise FailedPrecondition(
+                        "the saga is not parked",
+                        reason="SAGA_NOT_PARKED",
+                        metadata={"event_id": str(event_id)},
+                    )
+                return b""
+
             sent = digest(str(event_id), reason)
             await once(connection, method, request_id, sent, self._clock.now(), work)
         audit = await self._reads.event(event_id)
@@ -211,17 +214,17 @@ class UndoHandlers:
 
     async def _claim(self, method: str, event_id: UUID, reason: str, request_id: str) -> None:
         """Remembers the request id; the reply itself is the same for all who void the same event."""
+        audit = await self._reads.event(event_id)
+        if audit is None:
+            raise unknown_event(event_id)
+        if audit.kind is not EntryKind.METRIC_EVENT:
+            raise FailedPrecondition(
+                "only metric events can be voided",
+                reason="EVENT_NOT_VOIDABLE",
+                metadata={"event_id": str(event_id), "kind": audit.kind.value},
+            )
 
         async def work() -> bytes:
-            audit = await self._reads.event(event_id)
-            if audit is None:
-                raise unknown_event(event_id)
-            if audit.kind is not EntryKind.METRIC_EVENT:
-                raise FailedPrecondition(
-                    "only metric events can be voided",
-                    reason="EVENT_NOT_VOIDABLE",
-                    metadata={"event_id": str(event_id), "kind": audit.kind.value},
-                )
             return b""
 
         async with self._pool.acquire() as connection, connection.transaction():
@@ -249,7 +252,7 @@ async def _ended(coming: "asyncio.Future[Answer]", *, voiding: bool) -> None:
 class ReadHandlers:
     """Reads of events, users and sagas."""
 
-    def __init__(self, reads: ReadStore, settings: OrchestratorSettings) -> None:
+    def __init__(self, reads: ReadStore, settings: Settings) -> None:
         self._reads = reads
         self._zone = settings.default_time_zone
 

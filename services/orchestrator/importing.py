@@ -14,7 +14,7 @@ from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
 
 from services.orchestrator import convert, replies
 from services.orchestrator.answers import Answers
-from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.config import Settings
 from services.orchestrator.domain import TimeWindow
 from services.orchestrator.recording import Incoming
 from services.orchestrator.recovery import Maintenance
@@ -66,7 +66,7 @@ class Importer:
         reads: ReadStore,
         answers: Answers,
         maintenance: Maintenance,
-        settings: OrchestratorSettings,
+        settings: Settings,
         clock: Clock,
     ) -> None:
         self._pool = pool

@@ -13,7 +13,7 @@ from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from services.orchestrator import convert
-from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.config import Settings
 from services.orchestrator.door import Door
 from services.orchestrator.participants import Participants, gather_all
 from services.orchestrator.runner import Runner
@@ -34,7 +34,7 @@ _HEARTBEATS_PER_LEASE: Final = 4
 class Lease:
     """Says that this replica is alive, and gives the lease up when it stops."""
 
-    def __init__(self, sagas: SagaStore, settings: OrchestratorSettings) -> None:
+    def __init__(self, sagas: SagaStore, settings: Settings) -> None:
         self._sagas = sagas
         self._settings = settings
 
@@ -57,7 +57,7 @@ class Lease:
 class Recovery:
     """Goes on with sagas that were left: by a group that gave up, by a crash, by a replica that died (RULES 7.6)."""
 
-    def __init__(self, sagas: SagaStore, runner: Runner, settings: OrchestratorSettings) -> None:
+    def __init__(self, sagas: SagaStore, runner: Runner, settings: Settings) -> None:
         self._sagas = sagas
         self._runner = runner
         self._settings = settings
@@ -94,7 +94,7 @@ class Maintenance:
         door: Door,
         runner: Runner,
         participants: Participants,
-        settings: OrchestratorSettings,
+        settings: Settings,
     ) -> None:
         self._ledger = ledger
         self._door = door

@@ -17,7 +17,7 @@ from uuid import UUID
 from laurel.common.v1 import entry_pb2
 
 from services.orchestrator import convert, replies, saga
-from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
 from services.orchestrator.participants import (
     Participants,
@@ -76,7 +76,7 @@ class Runner:
         undo: UndoStore,
         participants: Participants,
         metrics: Callable[[], Coroutine[Any, Any, Mapping[str, Metric]]],
-        settings: OrchestratorSettings,
+        settings: Settings,
         clock: Clock,
         rng: random.Random,
     ) -> None:

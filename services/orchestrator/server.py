@@ -9,7 +9,7 @@ from laurel.orchestrator.v1 import metric_pb2, orchestrator_service_pb2, orchest
 
 from services.orchestrator import convert
 from services.orchestrator.answers import Answers
-from services.orchestrator.config import OrchestratorSettings
+from services.orchestrator.config import Settings
 from services.orchestrator.configuration import Configurator
 from services.orchestrator.domain import Metric
 from services.orchestrator.door import Door
@@ -30,8 +30,9 @@ from shared.postgres import errors, leader
 from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
 from shared.postgres.migrations import schema_is_current
 from shared.postgres.pool import answers, create_pool
+from shared.rpc import server
 from shared.rpc.channel import open_channel
-from shared.rpc.server import Application, Servicer, serve
+from shared.rpc.server import Application, Servicer
 from shared.telemetry import setup
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -51,13 +52,8 @@ _METRIC: Final = DefinitionKind(
 )
 
 
-async def run(settings: OrchestratorSettings) -> None:
-    """Serves until it is told to stop."""
-    await serve(await compose(settings), settings)
-
-
-async def compose(settings: OrchestratorSettings) -> Application:
-    """The whole service, connected."""
+async def build(settings: Settings) -> Application:
+    """The process, put together; nothing is connected yet."""
     telemetry = setup(NAME, settings)
     clock = SystemClock()
     rng = random.Random()
@@ -141,6 +137,11 @@ async def compose(settings: OrchestratorSettings) -> Application:
         translators=[errors.translate],
         telemetry=telemetry,
     )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal ends the process."""
+    await server.serve(await build(settings), settings)
 
 
 def _by_key(definitions: Sequence[metric_pb2.Metric]) -> dict[str, Metric]:

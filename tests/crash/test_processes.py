@@ -18,7 +18,7 @@ from shared.errors import LaurelError, from_rpc_error
 from shared.faults import ENVIRONMENT_VARIABLE
 from tests.fixtures.clients import ingest
 from tests.fixtures.invariants import read_ledger, violations
-from tests.fixtures.system import System, event
+from tests.fixtures.system import System, connect, event
 from tests.fixtures.waiting import until
 
 pb = orchestrator_service_pb2
@@ -263,4 +263,30 @@ async def test_what_a_dead_replica_left_is_finished_by_a_living_one(
         assert isinstance(await ingest(system, event(user, "k")), event_pb2.IngestEventResponse)
     finally:
         await asyncio.to_thread(stack.stop_service, "orchestrator", 1)
+    assert await violations(system) == []
+
+
+async def test_two_orchestrators_side_by_side_end_as_one_after_another(
+    stack: Stack, system: System, user: str
+) -> None:
+    await asyncio.to_thread(stack.start_service, "orchestrator", 1)
+    both = connect(stack)
+    try:
+        events = [event(user, f"k{number}", value=1 + number % 3) for number in range(200)]
+        replies = await asyncio.gather(*(ingest(both, each) for each in events for _ in range(2)))
+        assert all(isinstance(reply, event_pb2.IngestEventResponse) for reply in replies)
+        assert replies[0::2] == replies[1::2]
+        totals = sorted(
+            reply.total_after for reply in replies[0::2] if isinstance(reply, event_pb2.IngestEventResponse)
+        )
+        assert totals[-1] == sum(each.value for each in events)
+        assert len(set(totals)) == len(totals)
+        audits = await both.orchestrator.ListUserEvents(
+            pb.ListUserEventsRequest(user_id=user, page_size=1_000)
+        )
+        assert {audit.instance for audit in audits.events} == {"orchestrator-0", "orchestrator-1"}
+    finally:
+        await both.close()
+        await asyncio.to_thread(stack.stop_service, "orchestrator", 1)
+    await settled(system)
     assert await violations(system) == []

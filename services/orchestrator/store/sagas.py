@@ -189,9 +189,11 @@ class SagaStore:
         row = await self._pool.fetchrow(_VOID_REPLY, entry_id)
         return None if row is None else (State(row["state"]), row["void_reply"])
 
-    async def unpark(self, entry_id: UUID, abandon_reason: str | None = None) -> bool:
+    async def unpark(
+        self, connection: Connection, entry_id: UUID, abandon_reason: str | None = None
+    ) -> bool:
         """Puts a parked saga to work again, given up if there is a reason. False when it is not parked."""
-        return bool(await self._pool.fetchval(_UNPARK, entry_id, abandon_reason))
+        return bool(await connection.fetchval(_UNPARK, entry_id, abandon_reason))
 
     async def heartbeat(self, lease_seconds: float) -> None:
         """Renews this instance's lease."""
