@@ -153,7 +153,7 @@ class Handlers:
     async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
-        catalogue = await self._catalogue.at(version)
+        catalogue = await self._catalogue.at(version, connection)
         standing, fact = await self._store.lock_fact(connection, reversal.entry_id)
         remaining = await self._store.remaining(connection, standing, fact)
         derived, changes = revert(catalogue, standing, fact, remaining)

@@ -180,7 +180,8 @@ class Handlers:
         user_id = await self._store.lock_user(connection, reversal.entry_id)
         undoing = await self._store.undoing(connection, reversal.entry_id)
         loaded = await self._store.load([user_id], connection=connection)
-        catalogue = (await self._configuration.at(loaded.configuration_version)).catalogue
+        configuration = await self._configuration.at(loaded.configuration_version, connection)
+        catalogue = configuration.catalogue
         needed = domain.values_needed(loaded.states[user_id], undoing)
         remaining = await self._store.other_values(connection, user_id, undoing, needed)
         counted = domain.undone_counts(catalogue, loaded.states[user_id], undoing, remaining)

@@ -112,7 +112,7 @@ class Handlers:
         metrics = {work.command.metric.metric for work in fresh if work.command.metric}
         while True:
             expected = self._configuration_version
-            catalogue = await self._catalogue.at(expected)
+            catalogue = await self._catalogue.at(expected, connection)
             touched = {one.key for metric in metrics for one in catalogue.of_metric(metric)}
             loaded = await self._store.load(users, touched, connection)
             if loaded.configuration_version == expected:
@@ -122,7 +122,7 @@ class Handlers:
     async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
-        catalogue = await self._catalogue.at(version)
+        catalogue = await self._catalogue.at(version, connection)
         user_id, streaks = await self._store.counted_for(connection, reversal.entry_id)
         await self._store.lock_users(connection, [user_id])
         loaded = await self._store.load([user_id], streaks, connection)

@@ -68,7 +68,7 @@ class Maintenance:
         users = {user_id for user_id, _ in due}
         await self._store.lock_users(connection, users)
         loaded = await self._store.load(users, {streak for _, streak in due}, connection)
-        catalogue = await self._catalogue.at(loaded.configuration_version)
+        catalogue = await self._catalogue.at(loaded.configuration_version, connection)
         batch, evaluations = await with_histories(
             self._store, connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
         )

@@ -357,23 +357,28 @@ class Catalogue(Generic[M, T]):
         self._built: T | None = None
         self._loading = asyncio.Lock()
 
-    async def at(self, version: int) -> T:
+    async def at(self, version: int, connection: Connection | None = None) -> T:
         """The definitions at the version that was read with the state, or at a newer one.
 
         No round trip unless the version differs from the one held; then one load, for all who wait for it.
+        Whoever holds a connection of the pool gives it, and waits for nobody: enough holders that wait for one
+        more connection would wait for ever.
         """
         if version != self._version:
+            if connection is not None:
+                await self._load(connection)
+                return cast(T, self._built)
             async with self._loading:
                 if version != self._version:
-                    await self._load()
+                    await self._load(self._pool)
         return cast(T, self._built)
 
     async def latest(self) -> T:
         """The definitions as of now, for reads that carry no version of their own."""
         return await self.at(await self._pool.fetchval("SELECT version FROM configuration_version"))
 
-    async def _load(self) -> None:
-        rows = await self._pool.fetch(_CATALOGUE)
+    async def _load(self, source: Pool | Connection) -> None:
+        rows = await source.fetch(_CATALOGUE)
         definitions = [read_row(self._message_type, row) for row in rows if row[KEY] is not None]
         self._built = self._build(definitions)
         self._version = rows[0]["version"]

@@ -92,3 +92,21 @@ async def test_an_import_takes_history_and_not_what_is_yet_to_come(system: Syste
     assert (refused.index, refused.error.violations[0].field) == (1, "occur_time")
     assert refused.error.reason == "EVENT_IN_FUTURE"
     assert response.watermark_time.seconds <= TODAY
+
+
+async def test_many_voids_at_once_are_all_carried_out_and_keep_nobody_else_waiting(
+    system: System, user: str
+) -> None:
+    replies = await asyncio.gather(
+        *(system.orchestrator.IngestEvent(event(f"{user}-{number}", "k")) for number in range(40))
+    )
+    voids = [
+        system.orchestrator.VoidEvent(
+            pb.VoidEventRequest(event_id=reply.event_id, reason="mistake", request_id=reply.event_id),
+            timeout=PATIENCE_SECONDS,
+        )
+        for reply in replies
+    ]
+    other = await system.orchestrator.IngestEvent(event(user, "k"), timeout=PATIENCE_SECONDS)
+    assert other.total_after == 1
+    assert {answer.total_after for answer in await asyncio.gather(*voids)} == {0}

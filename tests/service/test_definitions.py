@@ -438,3 +438,16 @@ async def test_the_catalogue_is_built_once_for_each_version(
 
     assert await asyncio.gather(*(catalogue.at(current) for _ in range(10))) == [1] * 10
     assert len(builds) == 1
+
+
+async def test_whoever_holds_a_connection_learns_of_a_change_without_waiting_for_another_one(
+    definitions: Definitions[Streak], pool: Pool
+) -> None:
+    catalogue = Catalogue(pool, Streak, lambda all_of_them: [one.key for one in all_of_them])
+    await definitions.create(streak("a"), "r1")
+    current = await version(pool)
+
+    async with AsyncExitStack() as stack:
+        held = [await stack.enter_async_context(pool.acquire()) for _ in range(pool.get_max_size())]
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*(catalogue.at(current, one) for one in held)) == [["a"]] * len(held)

@@ -170,7 +170,7 @@ class EventHandlers:
         """Undo one applied entry in the transaction of its reversal."""
         store = self._undo_store
         version, batch.marker = await store.configuration(connection)
-        boards = batch.boards = await self._catalogue.at(version)
+        boards = batch.boards = await self._catalogue.at(version, connection)
         locked = await store.lock(connection, reversal.entry_id)
         user = locked.user
         facts = await store.void_facts(connection, user.user_id, reversal.entry_id)

@@ -9,7 +9,7 @@ from asyncpg import Record
 
 from services.orchestrator.saga import State, Step
 from shared.entries import EntryKind
-from shared.postgres.pool import Pool
+from shared.postgres.pool import Connection, Pool
 
 _COMPLETE: Final = """
     UPDATE sagas
@@ -189,9 +189,7 @@ class SagaStore:
         row = await self._pool.fetchrow(_VOID_REPLY, entry_id)
         return None if row is None else (State(row["state"]), row["void_reply"])
 
-    async def unpark(
-        self, connection: Connection, entry_id: UUID, abandon_reason: str | None = None
-    ) -> bool:
+    async def unpark(self, connection: Connection, entry_id: UUID, abandon_reason: str | None = None) -> bool:
         """Puts a parked saga to work again, given up if there is a reason. False when it is not parked."""
         return bool(await connection.fetchval(_UNPARK, entry_id, abandon_reason))
 

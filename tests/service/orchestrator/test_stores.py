@@ -169,7 +169,8 @@ async def test_a_saga_that_failed_too_often_is_parked_and_goes_on_from_its_state
     await sagas.leave([(entry_id, "away", 0.0)], 2)
     assert await sagas.claim([], 10) == []
     assert (await sagas.backlog()).parked == 1
-    assert await sagas.unpark(entry_id)
+    async with pool.acquire() as connection:
+        assert await sagas.unpark(connection, entry_id)
     (stored,) = await sagas.claim([], 10)
     assert (stored.state, stored.attempt_count) == (State.RUNNING, 0)
 
