@@ -19,6 +19,7 @@ class StateMoved(Exception):
 _AWAY: Final = (
     OSError,  # also refused and reset connections, time-outs, and a socket file that is not there
     asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,  # a statement met the end of a connection that was being cut
     asyncpg.InsufficientResourcesError,  # too many connections, out of memory, disk full
     asyncpg.OperatorInterventionError,  # shutdown, restart, statement time-out
     asyncpg.LockNotAvailableError,

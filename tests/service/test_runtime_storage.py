@@ -141,7 +141,9 @@ async def test_a_connection_that_was_cut_is_unavailable_and_the_next_call_gets_a
     async with pool.acquire() as connection:
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         await admin.execute("SELECT pg_terminate_backend($1)", pid)
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)) as raised:
+        with pytest.raises(
+            (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+        ) as raised:
             await connection.execute("SELECT pg_sleep(5)")
         assert isinstance(translate(raised.value), errors.Unavailable)
         with pytest.raises(asyncpg.InterfaceError) as raised_again:
