@@ -1,0 +1,302 @@
+"""An undone event leaves nothing behind (RULES 7.3): a user whose events were voided in any order ends as a twin
+who only ever had the others.
+
+What a user latched on the way depends on the order of arrival (RULES 4.1, 5.2): achievements and points are
+compared where events arrive as they happened, everything else in any order.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from google.protobuf import json_format
+from laurel.achievement.v1 import achievement_service_pb2
+from laurel.leaderboard.v1 import leaderboard_service_pb2
+from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+from laurel.points.v1 import points_service_pb2
+from laurel.streak.v1 import streak_pb2, streak_service_pb2
+
+from deploy.local.config import StackConfig
+from deploy.local.stack import Stack
+from tests.fixtures.system import System, connect, event
+
+pb = orchestrator_service_pb2
+
+ZONES: Final = ("UTC", "Asia/Tokyo", "America/Los_Angeles", "Pacific/Kiritimati", "Asia/Kathmandu")
+METRICS: Final = ("steps", "steps", "steps", "pages", "pages", "best", "mood", "places")
+VALUES: Final = (0.5, 1, 1, 1.5, 2, 3)
+STREAKS: Final = ("either", "both", "week")
+DAYS: Final = 6
+LATCHED: Final = ("achievements", "points")
+"""Parts of what is known of a user that depend on the order of arrival."""
+
+WORLD: Final = json_format.ParseDict(
+    {
+        "metrics": [
+            {"key": "steps"},
+            {"key": "pages"},
+            {"key": "best", "aggregation": "METRIC_AGGREGATION_MAX"},
+            {"key": "mood", "aggregation": "METRIC_AGGREGATION_LAST"},
+            {"key": "places", "aggregation": "METRIC_AGGREGATION_UNIQUE", "unique_attribute": "place"},
+        ],
+        "streaks": [
+            {
+                "key": "either",
+                "frequency": "FREQUENCY_DAILY",
+                "metrics": [{"metric": "steps", "threshold": 2}, {"metric": "pages", "threshold": 1}],
+                "freezes": {"initial_count": 1, "earn_count": 1, "earn_every_days": 2, "max_count": 2},
+            },
+            {
+                "key": "both",
+                "frequency": "FREQUENCY_DAILY",
+                "metrics": [{"metric": "steps", "threshold": 1}, {"metric": "pages", "threshold": 1}],
+                "mode": "METRIC_MODE_ALL",
+                "days_off": ["WEEKDAY_SUNDAY"],
+            },
+            {
+                "key": "week",
+                "frequency": "FREQUENCY_WEEKLY",
+                "metrics": [{"metric": "steps", "threshold": 2}],
+                "week_start": "WEEKDAY_WEDNESDAY",
+            },
+        ],
+        "achievements": [
+            {"key": "five-steps", "metric": {"metric": "steps", "threshold": 5}},
+            {
+                "key": "uphill",
+                "metric": {
+                    "metric": "steps",
+                    "threshold": 2,
+                    "event_filters": [{"attribute": "way", "equals": "up"}],
+                },
+            },
+            {"key": "record", "metric": {"metric": "best", "threshold": 3}},
+            {"key": "cheerful", "metric": {"metric": "mood", "threshold": 3}},
+            {"key": "two-places", "metric": {"metric": "places", "threshold": 2}},
+            {"key": "two-days", "streak": {"streak": "either", "length": 2}},
+            {"key": "both-once", "streak": {"streak": "both", "length": 1}},
+        ],
+        "points_systems": [
+            {
+                "key": "xp",
+                "level_basis": "LEVEL_BASIS_LIFETIME",
+                "levels": [{"key": "novice", "threshold": 10}, {"key": "expert", "threshold": 200}],
+                "triggers": [
+                    {"key": "welcome", "amount": 25, "user_created": {}},
+                    {"key": "steps", "amount": 3, "metric": {"metric": "steps", "every": 1.5}},
+                    {"key": "places", "amount": 19, "metric": {"metric": "places", "every": 1}},
+                    {"key": "days", "amount": 11, "streak": {"streak": "either", "length": 2}},
+                    {
+                        "key": "third",
+                        "amount": 13,
+                        "streak": {"streak": "either", "length": 3, "once": True},
+                    },
+                    {"key": "achieved", "amount": 100, "achievement": {}},
+                ],
+            },
+        ],
+        "leaderboards": [
+            {"key": "steps", "metric": "steps", "breakdown_attributes": ["region"]},
+            {"key": "best", "metric": "pages", "aggregation": "SCORE_AGGREGATION_BEST"},
+            {
+                "key": "least",
+                "metric": "steps",
+                "aggregation": "SCORE_AGGREGATION_BEST",
+                "order": "SORT_ORDER_ASC",
+                "rank_mode": "RANK_MODE_DENSE",
+            },
+            {"key": "latest", "metric": "steps", "aggregation": "SCORE_AGGREGATION_LAST"},
+            {"key": "day", "metric": "steps", "schedule": {"unit": "RUN_UNIT_DAY"}},
+            {"key": "streak", "streak": "either"},
+        ],
+    },
+    pb.ApplyConfigurationRequest(),
+)
+
+
+@pytest.fixture(scope="module")
+def own_stack(server_directory: Path) -> Iterator[Stack]:
+    """A stack of its own: the world of these tests is another one."""
+    config = StackConfig(home=server_directory / "twins", port_base=0, fsync=False)
+    with Stack(config) as running:
+        running.up()
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def world(own_stack: Stack) -> AsyncIterator[System]:
+    """Stubs of the system with the world of this module in it."""
+    connected = connect(own_stack)
+    await connected.orchestrator.ApplyConfiguration(WORLD)
+    yield connected
+    await connected.close()
+
+
+def some_events(rng: random.Random, user: str, now: datetime) -> list[event_pb2.IngestEventRequest]:
+    """Events of the last days in several zones, some around midnight, no two at one instant."""
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    region = rng.choice(["north", "south"])
+    events = []
+    for number in range(rng.randrange(3, 20)):
+        day = today - timedelta(days=rng.randrange(DAYS))
+        apart = timedelta(microseconds=10 * number)
+        at = rng.choice([day + apart, day - apart, now - timedelta(seconds=rng.uniform(1, DAYS * 86_400))])
+        metric = rng.choice(METRICS)
+        one = event(
+            user,
+            f"k{number}",
+            metric=metric,
+            value=rng.choice(VALUES),
+            zone=rng.choice(ZONES),
+            at=at.timestamp(),
+            region=region,
+        )
+        one.attributes["way"] = rng.choice(["up", "down"])
+        if metric == "places":
+            one.attributes["place"] = rng.choice(["here", "there", "elsewhere"])
+        events.append(one)
+    return events
+
+
+def as_they_happened(events: Sequence[event_pb2.IngestEventRequest]) -> list[event_pb2.IngestEventRequest]:
+    return sorted(events, key=lambda one: (one.occur_time.seconds, one.occur_time.nanos))
+
+
+async def void(system: System, event_id: str) -> None:
+    await system.orchestrator.VoidEvent(
+        pb.VoidEventRequest(event_id=event_id, reason="a mistake", request_id=event_id)
+    )
+
+
+async def give_the_rest(
+    system: System, events: Sequence[event_pb2.IngestEventRequest], undone: Sequence[int]
+) -> str:
+    """The twin, who only has the events that were not undone."""
+    twin = f"{events[0].user.user_id}-twin"
+    for index, one in enumerate(events):
+        if index not in undone:
+            copy = event_pb2.IngestEventRequest()
+            copy.CopyFrom(one)
+            copy.user.user_id = twin
+            await system.orchestrator.IngestEvent(copy)
+    return twin
+
+
+async def known_of(system: System, user: str, now: datetime) -> dict[str, Any]:
+    """Everything that five services say of a user, without what no event of theirs has touched."""
+    return {
+        "totals": await _totals(system, user),
+        "streaks": await _streaks(system, user, now),
+        "achievements": await _achievements(system, user),
+        "points": await _points(system, user),
+        "boards": await _boards(system, user, now),
+    }
+
+
+async def _totals(system: System, user: str) -> Mapping[str, Any]:
+    users = await system.orchestrator.ListUsers(pb.ListUsersRequest(page_size=1_000))
+    if user not in {one.user_id for one in users.users}:
+        return {}
+    known = await system.orchestrator.GetUser(pb.GetUserRequest(user_id=user))
+    totals = {one.metric: (one.total, one.event_count) for one in known.metrics if one.event_count}
+    return {"zone": known.user.time_zone, "attributes": dict(known.user.attributes), **totals}
+
+
+async def _streaks(system: System, user: str, now: datetime) -> Mapping[str, Any]:
+    request = streak_service_pb2.ListUserStreaksRequest(user_id=user)
+    request.read_time.FromDatetime(now)
+    states = (await system.streak.ListUserStreaks(request)).states
+    found: dict[str, Any] = {}
+    for state in states:
+        periods = await system.streak.ListPeriods(
+            streak_service_pb2.ListPeriodsRequest(user_id=user, streak=state.streak, page_size=1_000)
+        )
+        ledger = await system.streak.ListFreezeLedger(
+            streak_service_pb2.ListFreezeLedgerRequest(user_id=user, streak=state.streak, page_size=1_000)
+        )
+        found[state.streak] = [json_format.MessageToDict(one) for one in (state, periods, ledger)]
+    return found
+
+
+async def _achievements(system: System, user: str) -> Mapping[str, Any]:
+    request = achievement_service_pb2.ListUserAchievementsRequest(user_id=user)
+    listed = (await system.achievement.ListUserAchievements(request)).achievements
+    return {one.achievement: (one.completed, one.current, one.percent) for one in listed}
+
+
+async def _points(system: System, user: str) -> Sequence[Any]:
+    listed = await system.points.ListUserPoints(points_service_pb2.ListUserPointsRequest(user_id=user))
+    return [(one.points_system, one.balance, one.lifetime, one.level.key) for one in listed.points]
+
+
+async def _boards(system: System, user: str, now: datetime) -> Mapping[Any, float]:
+    scores = {}
+    for back in range(-1, DAYS + 2):
+        day = (now - timedelta(days=back)).date()
+        request = leaderboard_service_pb2.ListUserStandingsRequest(
+            user_id=user, run_date=streak_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
+        )
+        for one in (await system.leaderboard.ListUserStandings(request)).standings:
+            segment = tuple(one.segment.items())
+            scores[one.leaderboard, segment, str(one.run.start_date)] = one.score
+    return {key: score for key, score in scores.items() if score}
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_voiding_events_in_any_order_leaves_what_the_others_alone_would_have_given(
+    world: System, seed: int
+) -> None:
+    rng, now = random.Random(seed), datetime.now(UTC)
+    user = f"in-order-{seed}"
+    events = as_they_happened(some_events(rng, user, now))
+    ids = [(await world.orchestrator.IngestEvent(one)).event_id for one in events]
+    undone = rng.sample(range(len(events)), rng.randrange(1, len(events)))
+    for index in undone:
+        await void(world, ids[index])
+    twin = await give_the_rest(world, events, undone)
+    assert await known_of(world, user, now) == await known_of(world, twin, now)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_events_and_voids_may_alternate(world: System, seed: int) -> None:
+    rng, now = random.Random(100 + seed), datetime.now(UTC)
+    user = f"alternating-{seed}"
+    events = as_they_happened(some_events(rng, user, now))
+    ids: list[str] = []
+    undone: list[int] = []
+    for one in events:
+        ids.append((await world.orchestrator.IngestEvent(one)).event_id)
+        left = [index for index in range(len(ids)) if index not in undone]
+        if left and rng.random() < 0.4:
+            undone.append(rng.choice(left))
+            await void(world, ids[undone[-1]])
+    twin = await give_the_rest(world, events, undone)
+    assert await known_of(world, user, now) == await known_of(world, twin, now)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_events_and_voids_at_once_end_alike_but_for_what_was_latched(world: System, seed: int) -> None:
+    rng, now = random.Random(200 + seed), datetime.now(UTC)
+    user = f"at-once-{seed}"
+    events = some_events(rng, user, now)
+    replies = await asyncio.gather(*(world.orchestrator.IngestEvent(one) for one in events))
+    undone = rng.sample(range(len(events)), rng.randrange(1, len(events)))
+    await asyncio.gather(*(void(world, replies[index].event_id) for index in undone))
+    twin = await give_the_rest(world, events, undone)
+    mine, theirs = await known_of(world, user, now), await known_of(world, twin, now)
+    for part in LATCHED:
+        mine.pop(part)
+        theirs.pop(part)
+    assert mine == theirs
+
+
+async def test_a_user_all_of_whose_events_are_voided_is_as_one_who_never_was(world: System) -> None:
+    rng, now = random.Random(300), datetime.now(UTC)
+    events = some_events(rng, "gone", now)
+    replies = await asyncio.gather(*(world.orchestrator.IngestEvent(one) for one in events))
+    await asyncio.gather(*(void(world, reply.event_id) for reply in replies))
+    assert await known_of(world, "gone", now) == await known_of(world, "nobody", now)
