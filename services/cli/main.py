@@ -21,6 +21,8 @@ class LaurelGroup(click.Group):
             return super().invoke(ctx)
         except grpc.RpcError as error:
             raise command_error(laurel_error(error)) from error
+        except UnicodeEncodeError as error:
+            raise click.UsageError("an argument is not text in UTF-8", ctx) from error
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise

@@ -170,3 +170,10 @@ def test_a_run_is_shown_by_its_dates() -> None:
     )
     assert render.run(leaderboard_pb2.Run()) == "all time"
     assert render.run(week) == "2024-01-01 to 2024-01-07, final"
+
+
+def test_an_argument_that_is_no_utf_8_is_wrong_usage_and_no_traceback() -> None:
+    not_utf_8 = b"\xff".decode(errors="surrogateescape")
+    result = CliRunner().invoke(cli, ["ingest", "--user", not_utf_8, "--metric", "steps", "--value", "1"])
+    assert result.exit_code == 2
+    assert "not text in UTF-8" in result.output
