@@ -32,7 +32,7 @@ def main() -> int:
     arguments = _arguments()
     profiles = arguments.only or [*EACH_ROUND, *ONCE]
     scale = QUICK if arguments.quick else FULL
-    began = time.monotonic()
+    began, busy = time.monotonic(), os.getloadavg()[0]
     home = Path(tempfile.mkdtemp(prefix="laurel-bench-", dir=arguments.directory))
     try:
         with Lab(home, scale, Say()) as lab:
@@ -41,7 +41,7 @@ def main() -> int:
         shutil.rmtree(home, ignore_errors=True)
     results = lab.results
     results.machine = machine()
-    results.method = method(scale, time.monotonic() - began)
+    results.method = method(scale, time.monotonic() - began, busy)
     is_whole = not arguments.quick and not arguments.only
     figures = FIGURES if is_whole else ROOT / ".laurel" / "bench" / "figures.json"
     results.save(figures)
@@ -75,7 +75,7 @@ def machine() -> dict[str, str]:
     }
 
 
-def method(scale: Scale, seconds: float) -> dict[str, str]:
+def method(scale: Scale, seconds: float, busy: float) -> dict[str, str]:
     """How it was measured."""
     return {
         "where": (
@@ -95,6 +95,7 @@ def method(scale: Scale, seconds: float) -> dict[str, str]:
             "and count latencies from the instant at which a request was due"
         ),
         "duration": f"{seconds / 60:.1f} minutes in all",
+        "before": f"the machine's load average was {busy:.1f} when the run began; an idle one has less than 0.5",
     }
 
 

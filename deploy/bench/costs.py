@@ -1,14 +1,16 @@
 """What a window of load cost: CPU time by process, bytes of write-ahead log, memory, sizes of groups."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self
 
 import asyncpg
+import psutil
 
-from deploy.bench.processes import cpu_seconds, memory_bytes
+from deploy.bench.processes import cpu_seconds, machine_cpu_seconds, memory_bytes
 from deploy.local.databases import run_blocking
 from deploy.local.stack import Stack
 
@@ -31,12 +33,17 @@ class Reading:
     instant: datetime
     cpu: Mapping[str, float]
     wal_bytes: float
+    machine_cpu: float
+    """Of everything that runs on this machine."""
+    elapsed: float
 
     def since(self, earlier: Self) -> "Costs":
         """What was spent between two readings."""
         return Costs(
             {name: spent - earlier.cpu.get(name, 0.0) for name, spent in self.cpu.items()},
             self.wal_bytes - earlier.wal_bytes,
+            self.machine_cpu - earlier.machine_cpu,
+            self.elapsed - earlier.elapsed,
         )
 
 
@@ -46,6 +53,14 @@ class Costs:
 
     cpu: Mapping[str, float]
     wal_bytes: float
+    machine_cpu: float
+    elapsed: float
+
+    @property
+    def others_share(self) -> float:
+        """The share of the machine's CPU time that went to programs that have no part in this."""
+        others = self.machine_cpu - sum(self.cpu.values())
+        return max(0.0, others) / (self.elapsed * (psutil.cpu_count() or 1))
 
     @property
     def cpu_of_system(self) -> float:
@@ -79,7 +94,7 @@ class Meter:
         """The counters now."""
         row = run_blocking(_fetch(self._dsn, _READ))
         cpu = {name: cpu_seconds(pid, with_children=name == "postgres") for name, pid in self._pids.items()}
-        return Reading(row["instant"], cpu, float(row["wal"]))
+        return Reading(row["instant"], cpu, float(row["wal"]), machine_cpu_seconds(), time.monotonic())
 
     def memory(self) -> dict[str, int]:
         """Bytes by process, shared ones counted once."""

@@ -124,6 +124,12 @@ def cpu_seconds(pid: int, *, with_children: bool = False) -> float:
     return total
 
 
+def machine_cpu_seconds() -> float:
+    """The CPU time that was spent by all programs, and taken by the machine's own host."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+
 def memory_bytes(pid: int, *, with_children: bool = False) -> int:
     """Proportional set size: memory that several processes share is counted once among them."""
     process = psutil.Process(pid)

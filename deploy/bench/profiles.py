@@ -36,6 +36,7 @@ def closed(lab: Lab) -> None:
         measured = lab.closed(lab.one, in_flight)
         costs = lab.meter.read().since(before)
         name = f"closed.{in_flight}"
+        lab.results.add("others_share", 100 * costs.others_share)
         _keep(lab, name, measured.whole)
         _keep_groups(lab, name, lab.meter.groups(before.instant))
         for process, seconds in costs.cpu.items():

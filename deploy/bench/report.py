@@ -216,3 +216,6 @@ def _method(results: Results) -> str:
 def _facts(results: Results) -> Iterator[str]:
     for name, value in {**results.machine, **results.method}.items():
         yield f"{name}: {value}"
+    if results.has("others_share"):
+        share = spread(results.spread("others_share"))
+        yield f"disturbance: other programs took {share} % of the CPU time during the closed loops"
