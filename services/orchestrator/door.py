@@ -129,9 +129,12 @@ class Door:
     async def _admit(self, group: Sequence[_Waiting]) -> None:
         """Takes one group through. Whatever happens, everybody who waits gets an answer."""
         try:
+            distinct, others = _distinct(group)
             with self._runner.expecting([waiting.incoming.entry_id for waiting in group]):
-                tickets = await self._record(_distinct(group))
+                tickets = await self._record(distinct)
                 self._runner.take(tickets)
+            if others:
+                self._ask_again(await self._answer_known(others))
             if tickets:
                 await self._runner.forward(tickets)
         except Exception as failure:
@@ -213,6 +216,12 @@ class Door:
                 self._replay(waiting, entry)
         return fresh
 
+    def _ask_again(self, waiting: Sequence[_Waiting]) -> None:
+        """Back to the front of the queue: the first one under their id was refused and is not in the ledger."""
+        self._queue.extendleft(reversed(waiting))
+        if waiting:
+            self._arrival.set()
+
     def _replay(self, waiting: _Waiting, entry: Known) -> None:
         coming = self._runner.answer_of(waiting.incoming.entry_id)
         if entry.state is State.REJECTED and entry.rejection is not None:
@@ -226,9 +235,13 @@ class Door:
             waiting.answer.set_exception(StillRunning(waiting.incoming.entry_id))
 
 
-def _distinct(group: Sequence[_Waiting]) -> list[_Waiting]:
-    """One of each entry. Another with the same payload gets the same answer, one with another is refused."""
+def _distinct(group: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """One of each entry, and those that say something else under its id: the ledger decides between them.
+
+    Another with the same payload gets the same answer.
+    """
     first: dict[UUID, _Waiting] = {}
+    others = []
     for waiting in group:
         twin = first.setdefault(waiting.incoming.entry_id, waiting)
         if twin is waiting:
@@ -236,8 +249,8 @@ def _distinct(group: Sequence[_Waiting]) -> list[_Waiting]:
         if twin.incoming.digest == waiting.incoming.digest:
             _follow(twin.answer, waiting, replayed=True)
         else:
-            _fail(waiting, _reused(waiting.incoming))
-    return list(first.values())
+            others.append(waiting)
+    return list(first.values()), others
 
 
 def _follow(source: "asyncio.Future[Answer]", waiting: _Waiting, *, replayed: bool) -> None:

@@ -217,6 +217,28 @@ async def test_a_batch_answers_each_item_and_a_bad_one_harms_nobody(system: Syst
     assert response.results[3].event.total_after == 2
 
 
+async def test_of_different_payloads_under_one_key_in_one_batch_the_ledger_knows_which_is_the_original(
+    system: System, user: str
+) -> None:
+    original = await system.orchestrator.IngestEvent(event(user, "k", value=2))
+    payloads = [event(user, "k", value=value) for value in (3, 2, 2)]
+    response = await system.orchestrator.IngestEvents(pb.IngestEventsRequest(events=payloads))
+    answers = [result.error.reason or result.event.event_id for result in response.results]
+    assert answers == ["IDEMPOTENCY_KEY_REUSED", original.event_id, original.event_id]
+
+
+async def test_a_refused_payload_does_not_stand_in_the_way_of_a_good_one_under_the_same_key(
+    system: System, user: str
+) -> None:
+    await system.orchestrator.IngestEvent(event(user, "full", value=1e12))
+    payloads = [event(user, "k", value=value) for value in (1e12, 5)]
+    for number in range(8):
+        await system.orchestrator.IngestEvent(event(user, f"full-{number}", value=1e12 - 1))
+    response = await system.orchestrator.IngestEvents(pb.IngestEventsRequest(events=payloads))
+    assert response.results[0].error.reason == "TOTAL_OUT_OF_RANGE"
+    assert response.results[1].event.total_after == 9e12 - 8 + 5
+
+
 async def test_a_stream_answers_every_event_under_its_number(system: System, user: str) -> None:
     count = 600
     call = system.orchestrator.StreamEvents()
