@@ -188,7 +188,7 @@ async def test_a_saga_that_fails_too_often_is_parked_and_listed_and_an_operator_
         async with restarted(stack, "points", **{ENVIRONMENT_VARIABLE: "points.apply.before_store=error"}):
             event_id = await _parked(system, user)
         request = pb.RetrySagaRequest(event_id=event_id, request_id=f"retry-{user}")
-        await system.orchestrator.RetrySaga(request)
+        await system.orchestrator.RetrySaga(request, wait_for_ready=True)
         reply = await ingest(system, event(user, "k"))
         assert isinstance(reply, event_pb2.IngestEventResponse)
         assert reply.event_id == event_id
@@ -219,10 +219,11 @@ async def test_a_saga_that_an_operator_gives_up_is_undone_everywhere(
 
         async def undone() -> bool:
             """The undoing may have been parked too, while points were broken."""
-            audit = (await system.orchestrator.GetEvent(pb.GetEventRequest(event_id=event_id))).event
+            request = pb.GetEventRequest(event_id=event_id)
+            audit = (await system.orchestrator.GetEvent(request, wait_for_ready=True)).event
             if audit.state == event_pb2.ENTRY_STATE_PARKED:
                 again = pb.RetrySagaRequest(event_id=event_id, request_id=uuid.uuid4().hex)
-                await system.orchestrator.RetrySaga(again)
+                await system.orchestrator.RetrySaga(again, wait_for_ready=True)
             return audit.state == event_pb2.ENTRY_STATE_REJECTED
 
         await until(undone, seconds=RECOVERY_BOUND_SECONDS, what="the saga is undone")
