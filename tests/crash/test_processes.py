@@ -38,7 +38,7 @@ async def refusal(
 ) -> LaurelError:
     """The error that an event is answered with."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await system.orchestrator.IngestEvent(request, timeout=timeout)
+        await system.orchestrator.IngestEvent(request, timeout=timeout, wait_for_ready=True)
     return from_rpc_error(caught.value)
 
 
@@ -212,7 +212,11 @@ async def test_a_saga_that_an_operator_gives_up_is_undone_everywhere(
             )
 
             async def turned_round() -> bool:
-                audit = (await system.orchestrator.GetEvent(pb.GetEventRequest(event_id=event_id))).event
+                audit = (
+                    await system.orchestrator.GetEvent(
+                        pb.GetEventRequest(event_id=event_id), wait_for_ready=True
+                    )
+                ).event
                 return audit.rejection.reason == "SAGA_ABANDONED"
 
             await until(turned_round, seconds=RECOVERY_BOUND_SECONDS, what="the saga is turned round")
