@@ -238,6 +238,9 @@ def award_to_proto(award: Award) -> points_pb2.Award:
         entry_id=str(award.entry_id),
         occur_time=to_timestamp(award.occur_time),
         reversed_award_id=str(award.reversed_award_id) if award.reversed_award_id else "",
+        local_date=streak_pb2.LocalDate(
+            year=award.local_date.year, month=award.local_date.month, day=award.local_date.day
+        ),
     )
 
 

@@ -25,6 +25,7 @@ from services.points.domain import (
 from services.points.rows import LogEntry
 from services.points.store import IN_USE, Store
 from shared import faults
+from shared.calendar import local_date
 from shared.errors import NotFound, Violations
 from shared.pages import Page
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
@@ -185,7 +186,7 @@ class Handlers:
         needed = domain.values_needed(loaded.states[user_id], undoing)
         remaining = await self._store.other_values(connection, user_id, undoing, needed)
         counted = domain.undone_counts(catalogue, loaded.states[user_id], undoing, remaining)
-        wanted = {user_id: domain.reversible_counts(counted)}
+        wanted = {user_id: domain.reversible_counts(undoing, counted)}
         states = await self._store.with_live_awards(loaded.states, wanted, connection)
         undone = domain.undo(catalogue, states[user_id], undoing, counted)
         await self._store.save([], {user_id: undone.changes}, states, {user_id: undone.state}, connection)
@@ -195,10 +196,18 @@ class Handlers:
 
 def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints) -> LogEntry:
     entry = work.command.entry
+    day = local_date(entry.occur_time, entry.time_zone)
     if isinstance(decided, InsufficientPoints):
         outcome = convert.refused_outcome(work.entry_id, convert.insufficient_points(decided))
         return LogEntry(
-            work.entry_id, work.user_id, work.digest, State.REJECTED, outcome, entry.now, entry.occur_time
+            work.entry_id,
+            work.user_id,
+            work.digest,
+            State.REJECTED,
+            outcome,
+            entry.now,
+            entry.occur_time,
+            day,
         )
     return LogEntry(
         entry_id=work.entry_id,
@@ -208,6 +217,7 @@ def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints) -> Lo
         outcome=convert.applied_outcome(work.entry_id, decided.changes),
         apply_time=entry.now,
         occur_time=entry.occur_time,
+        local_date=day,
         position=decided.position,
         metric=entry.metric.metric if entry.metric else None,
         value_micros=entry.metric.value_micros if entry.metric else None,

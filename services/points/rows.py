@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +32,7 @@ class LogEntry:
     outcome: bytes
     apply_time: datetime
     occur_time: datetime
+    local_date: date
     position: int | None = None
     metric: str | None = None
     value_micros: int | None = None
@@ -79,6 +80,7 @@ def award(row: asyncpg.Record) -> Award:
         amount=row["amount"],
         entry_id=row["entry_id"],
         occur_time=row["occur_time"],
+        local_date=row["local_date"],
         completion_id=row["completion_id"],
         reversed_award_id=row["reversed_award_id"],
     )
@@ -110,6 +112,7 @@ def log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.outcome,
         entry.apply_time,
         entry.occur_time,
+        entry.local_date,
         entry.position,
         entry.metric,
         entry.value_micros,
@@ -131,6 +134,7 @@ def award_rows(user_id: str, changes: Iterable[Change]) -> list[tuple[Any, ...]]
             award.amount,
             award.entry_id,
             award.occur_time,
+            award.local_date,
             award.completion_id,
             award.reversed_award_id,
         )

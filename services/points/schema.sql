@@ -44,6 +44,7 @@ CREATE TABLE request_log (
     apply_time     timestamptz NOT NULL,
     -- The fact, which is needed to undo it or another one. What was refused or never seen has none.
     occur_time     timestamptz,
+    local_date     date,               -- of occur_time in the entry's zone
     position       bigint,             -- place in the order of application; NULL for a correction
     metric         text COLLATE "C",
     value_micros   bigint,
@@ -72,6 +73,7 @@ CREATE TABLE awards (
     amount            bigint NOT NULL,
     entry_id          uuid NOT NULL,
     occur_time        timestamptz NOT NULL,
+    local_date        date NOT NULL,      -- that the row counts for; a reversal's is that of what it reverses
     completion_id     uuid,               -- of an achievement trigger
     reversed_award_id uuid,               -- of a reversal
     PRIMARY KEY (user_id, sequence)

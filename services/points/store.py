@@ -45,7 +45,8 @@ LOAD: Final = """
       LEFT JOIN users ON users.user_id = batch.user_id
 """
 
-# Of each trigger its newest live awards for so many times (each is for at least one), of each completion all. And of
+# Of each trigger its newest live awards for so many times (each is for at least one), of each completion and of
+# each undone entry all. And of
 # each system that these belong to the newest of the others: the reach time once these are taken back.
 LIVE_AWARDS: Final = """
     WITH candidates AS (
@@ -64,6 +65,10 @@ LIVE_AWARDS: Final = """
         SELECT award.*
           FROM unnest($5::text[], $6::uuid[]) AS revoked (user_id, completion_id)
           JOIN live_awards AS award USING (user_id, completion_id)
+        UNION
+        SELECT award.*
+          FROM unnest($7::text[], $8::uuid[]) AS undone (user_id, entry_id)
+          JOIN live_awards AS award USING (user_id, entry_id)
     ), others AS (
         SELECT award.*
           FROM (SELECT DISTINCT user_id, points_system FROM candidates) AS affected
@@ -94,38 +99,38 @@ SAVE: Final = """
         RETURNING 1
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
-                                 occur_time, position, metric, value_micros, triggers)
+                                 occur_time, local_date, position, metric, value_micros, triggers)
         SELECT entry_id, user_id, digest, state, outcome, apply_time,
-               occur_time, position, metric, value_micros, string_to_array(triggers, ',')
+               occur_time, local_date, position, metric, value_micros, string_to_array(triggers, ',')
           FROM unnest($6::uuid[], $7::text[], $8::bytea[], $9::smallint[], $10::bytea[], $11::timestamptz[],
-                      $12::timestamptz[], $13::bigint[], $14::text[], $15::bigint[], $16::text[])
+                      $12::timestamptz[], $13::date[], $14::bigint[], $15::text[], $16::bigint[], $17::text[])
             AS log (entry_id, user_id, digest, state, outcome, apply_time,
-                    occur_time, position, metric, value_micros, triggers)
+                    occur_time, local_date, position, metric, value_micros, triggers)
     ), ledger AS (
         INSERT INTO awards (user_id, sequence, award_id, points_system, trigger, times, base_amount, amount,
-                            entry_id, occur_time, completion_id, reversed_award_id)
-        SELECT * FROM unnest($17::text[], $18::bigint[], $19::uuid[], $20::text[], $21::text[], $22::bigint[],
-                             $23::bigint[], $24::bigint[], $25::uuid[], $26::timestamptz[], $27::uuid[],
-                             $28::uuid[])
+                            entry_id, occur_time, local_date, completion_id, reversed_award_id)
+        SELECT * FROM unnest($18::text[], $19::bigint[], $20::uuid[], $21::text[], $22::text[], $23::bigint[],
+                             $24::bigint[], $25::bigint[], $26::uuid[], $27::timestamptz[], $28::date[],
+                             $29::uuid[], $30::uuid[])
     ), standings AS (
         INSERT INTO balances (user_id, points_system, balance, lifetime, level, version, reach_time)
-        SELECT * FROM unnest($29::text[], $30::text[], $31::bigint[], $32::bigint[], $33::text[],
-                             $34::bigint[], $35::timestamptz[])
+        SELECT * FROM unnest($31::text[], $32::text[], $33::bigint[], $34::bigint[], $35::text[],
+                             $36::bigint[], $37::timestamptz[])
             ON CONFLICT (user_id, points_system) DO UPDATE
                SET balance = EXCLUDED.balance, lifetime = EXCLUDED.lifetime, level = EXCLUDED.level,
                    version = EXCLUDED.version, reach_time = EXCLUDED.reach_time
     ), counts AS (
         INSERT INTO trigger_states (user_id, points_system, trigger, kind, granted_count, net_count,
                                     accumulated_micros, high_micros, every_micros, negative_count)
-        SELECT * FROM unnest($36::text[], $37::text[], $38::text[], $39::smallint[], $40::bigint[],
-                             $41::bigint[], $42::bigint[], $43::bigint[], $44::bigint[], $45::bigint[])
+        SELECT * FROM unnest($38::text[], $39::text[], $40::text[], $41::smallint[], $42::bigint[],
+                             $43::bigint[], $44::bigint[], $45::bigint[], $46::bigint[], $47::bigint[])
             ON CONFLICT (user_id, points_system, trigger) DO UPDATE
                SET kind = EXCLUDED.kind, granted_count = EXCLUDED.granted_count, net_count = EXCLUDED.net_count,
                    accumulated_micros = EXCLUDED.accumulated_micros, high_micros = EXCLUDED.high_micros,
                    every_micros = EXCLUDED.every_micros, negative_count = EXCLUDED.negative_count
     ), rewarded AS (
         INSERT INTO completions (user_id, completion_id, net_count)
-        SELECT * FROM unnest($46::text[], $47::uuid[], $48::bigint[])
+        SELECT * FROM unnest($48::text[], $49::uuid[], $50::bigint[])
             ON CONFLICT (user_id, completion_id) DO UPDATE SET net_count = EXCLUDED.net_count
     )
     SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::text[]))
@@ -138,7 +143,7 @@ LOCK_USER: Final = """
        FOR UPDATE
 """
 FACT: Final = """
-    SELECT occur_time, position, value_micros, triggers,
+    SELECT occur_time, local_date, position, value_micros, triggers,
            NOT EXISTS (SELECT
                          FROM request_log AS other
                         WHERE other.user_id = request_log.user_id AND other.state = 1
@@ -219,10 +224,19 @@ class Store:
             for user_id, one in sorted(wanted.items())
             for completion_id in sorted(one.completion_ids)
         ]
+        undone = [
+            (user_id, entry_id)
+            for user_id, one in sorted(wanted.items())
+            if one.times
+            for entry_id in sorted(one.entry_ids)
+        ]
         result = dict(states)
         if triggers or revoked:
             found = await (connection or self._pool).fetch(
-                LIVE_AWARDS, *rows.columns(4, triggers), *rows.columns(2, revoked)
+                LIVE_AWARDS,
+                *rows.columns(4, triggers),
+                *rows.columns(2, revoked),
+                *rows.columns(2, undone),
             )
             for row in found:
                 state = result[row["user_id"]]
@@ -243,9 +257,9 @@ class Store:
         await (connection or self._pool).execute(
             SAVE,
             *rows.columns(5, [rows.user_row(old, new) for old, new in pairs]),
-            *rows.columns(11, sorted(map(rows.log_row, entries), key=lambda row: row[0])),
+            *rows.columns(12, sorted(map(rows.log_row, entries), key=lambda row: row[0])),
             *rows.columns(
-                12, [row for user in sorted(changes) for row in rows.award_rows(user, changes[user])]
+                13, [row for user in sorted(changes) for row in rows.award_rows(user, changes[user])]
             ),
             *rows.columns(7, [row for old, new in pairs for row in rows.balance_rows(old, new)]),
             *rows.columns(10, [row for old, new in pairs for row in rows.trigger_rows(old, new)]),
@@ -266,7 +280,8 @@ class Store:
         fact = None
         if row["value_micros"] is not None:
             fact = CountedFact(row["value_micros"], tuple(map(rows.trigger_key, row["triggers"] or ())))
-        return Undoing(entry_id, row["occur_time"], fact, row["position"] is not None and row["is_alone"])
+        is_last = row["position"] is not None and row["is_alone"]
+        return Undoing(entry_id, row["occur_time"], row["local_date"], fact, is_last)
 
     async def other_values(
         self, connection: Connection, user_id: str, undoing: Undoing, keys: Sequence[TriggerKey]

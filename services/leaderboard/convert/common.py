@@ -1,6 +1,6 @@
 """Dates, runs and scores: what every other conversion is made of."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Final
 
 from laurel.leaderboard.v1 import leaderboard_pb2
@@ -17,14 +17,19 @@ DOMAIN: Final = "leaderboard.laurel"
 """In whose name errors are."""
 
 
-def date_from_proto(message: streak_pb2.LocalDate, path: str, violations: Violations) -> date | None:
-    """The date, or None with a violation."""
+def date_from_proto(
+    message: streak_pb2.LocalDate, path: str, violations: Violations, margin: timedelta = timedelta(0)
+) -> date | None:
+    """The date, or None with a violation.
+
+    The local date of an accepted instant may lie a day beyond the bounds: that is what a `margin` is for.
+    """
     try:
         day = date(message.year, message.month, message.day)
     except (ValueError, OverflowError):
         violations.add(path, "is not a date")
         return None
-    if not EARLIEST_DATE <= day < LATEST_DATE:
+    if not EARLIEST_DATE - margin <= day < LATEST_DATE + margin:
         violations.add(path, f"must be a date from {EARLIEST_DATE:%Y} to {LATEST_DATE:%Y}")
         return None
     return day

@@ -1,6 +1,7 @@
 """Commands and reversals, and their outcomes."""
 
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 
 from services.leaderboard.config import MAX_AMOUNT, MAX_CHANGES, MAX_COMMANDS
-from services.leaderboard.convert.common import DOMAIN, run_to_proto, score_to_proto
+from services.leaderboard.convert.common import DOMAIN, date_from_proto, run_to_proto, score_to_proto
 from services.leaderboard.domain.boards import Board, segment_values
 from services.leaderboard.domain.entries import Command, Draft, Move
 from services.leaderboard.domain.facts import PointsChange, StreakChange, facts_of
@@ -30,6 +31,8 @@ from shared.rpc.convert import (
 )
 
 _AMOUNTS: Final = range(-MAX_AMOUNT, MAX_AMOUNT + 1)
+
+_A_DAY: Final = timedelta(days=1)
 
 BoardOf = Callable[[str], Board]
 """The board with a key."""
@@ -116,6 +119,7 @@ def _points_changes(
         check_key(message.points_system, f"{where}.points_system", violations)
         _check_amount(message.added, f"{where}.added", violations)
         _check_amount(message.balance, f"{where}.balance", violations)
+        _check_awards(message.awards, f"{where}.awards", violations)
         _check_reach_time(message, where, violations)
     if len(violations):
         return []
@@ -127,6 +131,7 @@ def _points_changes(
             one.balance,
             one.lifetime,
             to_datetime(one.reach_time) if one.HasField("reach_time") else None,
+            _added_by_date(one),
         )
         for one in messages
     ]
@@ -135,6 +140,25 @@ def _points_changes(
 def _check_amount(amount: int, path: str, violations: Violations) -> None:
     if amount not in _AMOUNTS:
         violations.add(path, f"must have a magnitude of at most {MAX_AMOUNT}")
+
+
+def _check_awards(messages: Sequence[points_pb2.Award], path: str, violations: Violations) -> None:
+    if sum(abs(message.amount) for message in messages) > MAX_AMOUNT:
+        violations.add(path, f"must have amounts with a sum of magnitudes of at most {MAX_AMOUNT}")
+    for index, message in enumerate(messages):
+        if message.HasField("local_date"):
+            date_from_proto(message.local_date, f"{path}[{index}].local_date", violations, _A_DAY)
+
+
+def _added_by_date(message: points_pb2.PointsChange) -> dict[date, int]:
+    """Empty where the awards do not say it."""
+    added: dict[date, int] = {}
+    if not all(award.HasField("local_date") for award in message.awards):
+        return added
+    for award in message.awards:
+        day = date(award.local_date.year, award.local_date.month, award.local_date.day)
+        added[day] = added.get(day, 0) + award.amount
+    return added
 
 
 def _check_reach_time(message: Message, path: str, violations: Violations) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import partial, reduce
 from uuid import UUID
 
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, ScoreRule, Source, segment_of
@@ -158,13 +159,12 @@ def decide(
     changed: dict[RunKey, Held] = {}
     open_runs: dict[RunKey, RunState] = {}
     closed: dict[RunKey, RunState] = {}
-    for board, run, fact in touched(boards, command.facts):
-        key = (board.key, run.start)
+    for key, (board, run, facts) in _by_run(boards, command.facts).items():
         state = runs.get(key) or RunState(board.key, run, finalize_time(run, grace))
         if state.is_closed(now):
             closed[key] = replace(state, finalized=True)
         else:
-            changed[key] = _with_fact(board, run, known, histories.get((user.user_id, *key), ()), fact)
+            changed[key] = _with_facts(board, run, known, histories.get((user.user_id, *key), ()), facts)
             open_runs[key] = state
     moved = _moved_segments(boards, known, changed, runs, now)
     moves = [
@@ -246,14 +246,24 @@ def _newer(profile: Profile, snapshot: UserSnapshot) -> Profile:
     return Profile(snapshot.version, snapshot.name, snapshot.attributes)
 
 
-def _with_fact(board: Board, run: Run, user: UserState, stored: Sequence[Fact], fact: Fact) -> Held:
-    """The user's score on a board with one more fact."""
+def _by_run(boards: Boards, facts: Iterable[Fact]) -> dict[RunKey, tuple[Board, Run, list[Fact]]]:
+    """The facts of one entry by the board and run that they fall into: of points there may be several."""
+    by_run: dict[RunKey, tuple[Board, Run, list[Fact]]] = {}
+    for board, run, fact in touched(boards, facts):
+        by_run.setdefault((board.key, run.start), (board, run, []))[2].append(fact)
+    return by_run
+
+
+def _with_facts(
+    board: Board, run: Run, user: UserState, stored: Sequence[Fact], facts: Sequence[Fact]
+) -> Held:
+    """The user's score on a board with one more entry's facts."""
     held = user.held.get((board.key, run.start))
     segment = segment_of(board, user.profile.attributes)
-    if held is not None and not _needs_all(board, fact):
-        return Held(segment, extended(board, held.score, fact))
+    if held is not None and not any(_needs_all(board, fact) for fact in facts):
+        return Held(segment, reduce(partial(extended, board), facts, held.score))
     earlier = [f for f in user.recent if f.source == board.source and run.start <= f.local_date <= run.end]
-    return Held(segment, folded(board, [*stored, *earlier, fact]))
+    return Held(segment, folded(board, [*stored, *earlier, *facts]))
 
 
 def _needs_all(board: Board, fact: Fact) -> bool:

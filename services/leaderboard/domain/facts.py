@@ -1,13 +1,14 @@
 """What an entry says about the sources that boards rank by (RULES 6.1, 6.3)."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from uuid import UUID
 
 from services.leaderboard.domain.boards import Source, SourceKind
 from services.leaderboard.domain.scores import Fact
-from shared.calendar import local_date
+from shared.calendar import local_date, local_midnight
 from shared.entries import Entry, EntryKind
 
 
@@ -34,17 +35,18 @@ class PointsChange:
     balance: int
     lifetime: int
     reach_time: datetime | None
+    added_by_date: Mapping[date, int] = field(default_factory=dict)
+    """What was added, by the local date for which it counts; empty where all of it counts for the entry's."""
 
 
 def facts_of(
     entry: Entry, streak_changes: Iterable[StreakChange], points_changes: Iterable[PointsChange]
 ) -> tuple[Fact, ...]:
-    """The facts of an entry, at most one about each source."""
+    """The facts of an entry: at most one about each source, of points added one for each local date."""
     facts = [_of_streak(entry, change) for change in _newest_streaks(streak_changes)]
-    for change in _merged_points(points_changes):
+    for change in _merged_points(entry, points_changes):
         facts.append(_of_balance(entry, change))
-        if change.added:
-            facts.append(_of_points(entry, change))
+        facts += _of_points(entry, change)
     if entry.kind is EntryKind.METRIC_EVENT and entry.metric is not None:
         source = Source(SourceKind.METRIC, entry.metric.metric)
         facts.append(_fact(entry, source, entry.metric.value_micros, entry.occur_time, entry.occur_time))
@@ -71,9 +73,23 @@ def _of_balance(entry: Entry, change: PointsChange) -> Fact:
     return _fact(entry, source, balance, reach_time, entry.occur_time, change.version)
 
 
-def _of_points(entry: Entry, change: PointsChange) -> Fact:
+def _of_points(entry: Entry, change: PointsChange) -> list[Fact]:
+    """What is taken back counts for the date on which it had been given, so that the run of that date is as
+    though it had never been (RULES 7.3). It is dated to that date's beginning: it is no later achievement.
+    """
     source = Source(SourceKind.POINTS, change.points_system)
-    return _fact(entry, source, change.added, entry.occur_time, entry.occur_time)
+    own = _fact(entry, source, 0, entry.occur_time, entry.occur_time)
+    return [
+        replace(own, amount=added)
+        if day == own.local_date
+        else replace(own, amount=added, local_date=day, reach_time=local_midnight(day, entry.time_zone))
+        for day, added in sorted(_added_by_date(entry, change).items())
+        if added
+    ]
+
+
+def _added_by_date(entry: Entry, change: PointsChange) -> Mapping[date, int]:
+    return change.added_by_date or {_date(entry, entry.occur_time): change.added}
 
 
 def _fact(
@@ -112,7 +128,7 @@ def _newest_streaks(changes: Iterable[StreakChange]) -> list[StreakChange]:
     return list(newest.values())
 
 
-def _merged_points(changes: Iterable[PointsChange]) -> list[PointsChange]:
+def _merged_points(entry: Entry, changes: Iterable[PointsChange]) -> list[PointsChange]:
     """One change per system: the newest balance, and all that was added."""
     merged: dict[str, PointsChange] = {}
     for change in changes:
@@ -121,5 +137,9 @@ def _merged_points(changes: Iterable[PointsChange]) -> list[PointsChange]:
             merged[change.points_system] = change
         else:
             newest = change if change.version > held.version else held
-            merged[change.points_system] = replace(newest, added=held.added + change.added)
+            added_by_date = Counter(_added_by_date(entry, held))
+            added_by_date.update(_added_by_date(entry, change))
+            merged[change.points_system] = replace(
+                newest, added=held.added + change.added, added_by_date=added_by_date
+            )
     return list(merged.values())

@@ -8,7 +8,7 @@ here.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from services.points.domain.definitions import Catalogue, TriggerKey
@@ -29,6 +29,7 @@ from services.points.domain.triggers import (
     uncount_metric,
     uncount_user_created,
 )
+from shared.calendar import local_date
 from shared.entries import Entry, EntryKind
 
 
@@ -60,6 +61,7 @@ class Undoing:
 
     entry_id: UUID
     occur_time: datetime
+    local_date: date
     fact: CountedFact | None
     """None where it carried no value."""
     is_last: bool
@@ -74,6 +76,8 @@ class Reversible:
     """Of each of these triggers, live awards for so many times."""
     completion_ids: frozenset[UUID]
     """Every live award for these completions."""
+    entry_ids: frozenset[UUID] = frozenset()
+    """Every live award of these entries: what an undone entry was given itself goes first."""
 
     @property
     def is_empty(self) -> bool:
@@ -85,6 +89,7 @@ def reversible(catalogue: Catalogue, commands: Iterable[Command]) -> Reversible:
     """What these commands of one user may take back; known before any state is."""
     times: dict[TriggerKey, int] = {}
     completion_ids: set[UUID] = set()
+    entry_ids: set[UUID] = set()
     for command in commands:
         for one, delta in streak_deltas(catalogue, command.streak_changes):
             if delta < 0:
@@ -92,7 +97,9 @@ def reversible(catalogue: Catalogue, commands: Iterable[Command]) -> Reversible:
         completion_ids.update(
             change.completion_id for change in command.achievement_changes if not change.completed
         )
-    return Reversible(times, frozenset(completion_ids))
+        if command.entry.corrected_entry_id is not None:
+            entry_ids.add(command.entry.corrected_entry_id)
+    return Reversible(times, frozenset(completion_ids), frozenset(entry_ids))
 
 
 def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied | InsufficientPoints:
@@ -111,7 +118,10 @@ def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied |
         first_entry_id=state.first_entry_id or (None if is_correction else entry.entry_id),
         completions={**state.completions, **completions},
     )
-    source = Source(entry.entry_id, entry.occur_time, exact=is_correction)
+    day = local_date(entry.occur_time, entry.time_zone)
+    source = Source(
+        entry.entry_id, entry.occur_time, day, exact=is_correction, undone_entry_id=entry.corrected_entry_id
+    )
     posted = _post(catalogue, moved, (*_dues(counted), *rewards), source)
     if isinstance(posted, InsufficientPoints):
         return posted
@@ -136,9 +146,10 @@ def undone_counts(
     return (*metric, *(uncount_user_created(state) if undoing.is_last else ()))
 
 
-def reversible_counts(counted: Iterable[Counted]) -> Reversible:
-    """The awards that undoing with these counts takes back."""
-    return Reversible({one.key: -one.times for one in counted if one.times < 0}, frozenset())
+def reversible_counts(undoing: Undoing, counted: Iterable[Counted]) -> Reversible:
+    """The awards that undoing the entry with these counts takes back."""
+    times = {one.key: -one.times for one in counted if one.times < 0}
+    return Reversible(times, frozenset(), frozenset({undoing.entry_id}))
 
 
 def undo(catalogue: Catalogue, state: UserState, undoing: Undoing, counted: Sequence[Counted]) -> Applied:
@@ -150,7 +161,14 @@ def undo(catalogue: Catalogue, state: UserState, undoing: Undoing, counted: Sequ
         _with_counts(state, counted),
         first_entry_id=None if undoing.is_last else state.first_entry_id,
     )
-    source = Source(undoing.entry_id, undoing.occur_time, exact=True, undoing=True)
+    source = Source(
+        undoing.entry_id,
+        undoing.occur_time,
+        undoing.local_date,
+        exact=True,
+        undoing=True,
+        undone_entry_id=undoing.entry_id,
+    )
     posted = _post(catalogue, moved, tuple(_dues(counted)), source)
     if isinstance(posted, InsufficientPoints):
         raise AssertionError("an exact entry is never refused")

@@ -7,7 +7,7 @@ entry that filled the balance is undone later.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from services.points.domain.definitions import POINTS_LIMIT, PointsSystem, Trigger, TriggerKey
@@ -22,12 +22,16 @@ class Source:
 
     entry_id: UUID
     occur_time: datetime
+    local_date: date
+    """The local date of `occur_time`, in the entry's zone."""
     exact: bool = False
     """Of corrections and reverts, which have to go through: deductions are neither refused nor cut at the
     minimum.
     """
     undoing: bool = False
     """The entry is being undone; its rows then have ids of their own."""
+    undone_entry_id: UUID | None = None
+    """The entry that is undone or corrected: its own awards are taken back before others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class _Draft:
     earned: int
     """What it adds to the lifetime."""
     completion_id: UUID | None
-    reversed_award_id: UUID | None = None
+    reversed_award: Award | None = None
 
 
 def post(
@@ -76,7 +80,7 @@ def post(
 ) -> tuple[UserState, Change] | InsufficientPoints:
     """The state and the change after a system's dues (at least one): first reversals, then awards."""
     before = state.standings.get(system.key, NO_STANDING)
-    live_awards, reversals = _take_back(state.live_awards, system, before.balance, dues)
+    live_awards, reversals = _take_back(state.live_awards, system, before.balance, dues, source)
     grants = _grants(system, before, reversals, dues, source)
     if isinstance(grants, InsufficientPoints):
         return grants
@@ -153,9 +157,13 @@ def _grants(
 
 
 def _take_back(
-    live_awards: tuple[LiveAward, ...], system: PointsSystem, balance: int, dues: Iterable[Due]
+    live_awards: tuple[LiveAward, ...],
+    system: PointsSystem,
+    balance: int,
+    dues: Iterable[Due],
+    source: Source,
 ) -> tuple[tuple[LiveAward, ...], list[_Draft]]:
-    """The reversals for every due below zero, from the trigger's newest awards, and the awards that are left.
+    """The reversals for every due below zero, and the awards that are left.
 
     A reversal is exact and may take the balance below the minimum. Points that it gives back (it reverses a
     deduction) end at the maximum, like any others.
@@ -164,15 +172,34 @@ def _take_back(
     drafts: list[_Draft] = []
     for due in dues:
         wanted = -due.times
-        for index in reversed(range(len(left))):
+        for index in _in_turn(left, due, source):
             live = left[index]
-            if wanted > 0 and live.live_times and _answers(live.award, due):
+            if wanted > 0:
                 times = min(wanted, live.live_times)
                 wanted -= times
                 left[index] = replace(live, live_times=live.live_times - times)
                 drafts.append(_reversal(live, left[index], system, balance))
                 balance += drafts[-1].amount
     return tuple(left), drafts
+
+
+def _in_turn(live_awards: Sequence[LiveAward], due: Due, source: Source) -> list[int]:
+    """Which awards answer a due below zero, the first to be taken back first: the newest.
+
+    But the undone entry's own go before them, so that what is taken back is missing on the date on which it was
+    given (RULES 6.3, 7.3); unless a limit has cut one of the newest, for what was cut is the first to go.
+    """
+    newest = [
+        index
+        for index in reversed(range(len(live_awards)))
+        if live_awards[index].live_times and _answers(live_awards[index].award, due)
+    ]
+    wanted = -due.times
+    for live in (live_awards[index] for index in newest):
+        if wanted > 0 and live.live_amount != live.live_base_amount:
+            return newest
+        wanted -= live.live_times
+    return sorted(newest, key=lambda index: live_awards[index].award.entry_id != source.undone_entry_id)
 
 
 def _answers(award: Award, due: Due) -> bool:
@@ -191,7 +218,7 @@ def _reversal(before: LiveAward, after: LiveAward, system: PointsSystem, balance
         amount=given_back + taken,
         earned=min(amount, 0),
         completion_id=before.award.completion_id,
-        reversed_award_id=before.award.award_id,
+        reversed_award=before.award,
     )
 
 
@@ -209,8 +236,9 @@ def _rows(
             amount=draft.amount,
             entry_id=source.entry_id,
             occur_time=source.occur_time,
+            local_date=draft.reversed_award.local_date if draft.reversed_award else source.local_date,
             completion_id=draft.completion_id,
-            reversed_award_id=draft.reversed_award_id,
+            reversed_award_id=draft.reversed_award.award_id if draft.reversed_award else None,
         )
         for number, draft in enumerate(drafts, start=1)
     )

@@ -6,7 +6,7 @@ because deriving it anew for every entry would cost a walk through the user's hi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import IntEnum
 from typing import Final
 from uuid import UUID
@@ -78,6 +78,8 @@ class Award:
     entry_id: UUID
     occur_time: datetime
     """When the entry occurred."""
+    local_date: date
+    """The date that the row counts for: of its entry, but of the row that it reverses for a reversal."""
     completion_id: UUID | None = None
     """Of an achievement trigger: the completion that is rewarded."""
     reversed_award_id: UUID | None = None

@@ -1,6 +1,6 @@
 """Messages with everything that a test does not care about filled in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -126,6 +126,7 @@ def points_change(
     user: str = "ada",
     at: datetime = NOON,
     corrects: object = None,
+    awards: Sequence[tuple[int, date]] = (),
 ) -> pb.ApplyEventsCommand:
     kind = entry_pb2.ENTRY_KIND_ACHIEVEMENT_CALL if corrects is None else entry_pb2.ENTRY_KIND_CORRECTION
     change = points_pb2.PointsChange(
@@ -135,6 +136,7 @@ def points_change(
         balance=balance,
         lifetime=balance if lifetime is None else lifetime,
         reach_time=to_timestamp(at),
+        awards=[points_pb2.Award(amount=amount, local_date=local_date(day)) for amount, day in awards],
     )
     return pb.ApplyEventsCommand(
         entry=entry(name, kind, user=user, at=at, corrects=corrects), points_changes=[change]

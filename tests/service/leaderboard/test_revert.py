@@ -1,12 +1,14 @@
 """RULES 7.3 and 7.4: undone, an entry leaves the state as though it had never been."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 
 from tests.service.leaderboard.conftest import Service
 from tests.service.leaderboard.messages import (
+    NEXT_WEEK,
+    NOON,
     WEEKLY,
     apply,
     event,
@@ -144,6 +146,38 @@ async def test_a_correction_brings_the_score_and_the_time_of_reaching_it_up_to_d
     (outcome,) = await applied(service, points_change("c3", 3, -5, 10, at=later, corrects=3))
     assert await ranking(service, "weekly-xp") == [(1, "ada", 10), (2, "bob", 10)]
     assert outcome.standings[0].score == 10
+
+
+async def test_points_taken_back_are_missing_in_the_run_in_which_they_were_given(service: Service) -> None:
+    await define(service, "weekly-xp", points_system="xp", schedule=WEEKLY)
+    await define(service, "rich", points_system="xp")
+    next_monday = NOON + timedelta(days=5)
+    await applied(
+        service,
+        points_change(1, 1, 10, 10),
+        points_change(2, 1, 4, 4, user="bob"),
+        points_change(3, 2, 5, 15, at=next_monday),
+    )
+    taken = [(-7, NOON.date()), (-1, NOON.date() + timedelta(days=1))]
+    (outcome,) = await applied(
+        service, points_change("c3", 3, -8, 7, at=next_monday, corrects="other", awards=taken)
+    )
+    assert [(one.leaderboard, one.score) for one in outcome.standings] == [("rich", 7), ("weekly-xp", 2)]
+    assert await ranking(service, "weekly-xp") == [(1, "bob", 4), (2, "ada", 2)]
+    assert await ranking(service, "weekly-xp", day=NEXT_WEEK) == [(1, "ada", 5)]
+    row = await service.database.fetchrow(
+        "SELECT reach_time FROM scores WHERE board = 'weekly-xp' AND user_id = 'ada' AND score = 2"
+    )
+    assert row
+    assert row["reach_time"] < next_monday
+
+
+async def test_the_date_of_an_award_has_to_be_a_date(service: Service) -> None:
+    command = points_change(1, 1, 10, 10, awards=[(10, NOON.date())])
+    command.points_changes[0].awards[0].local_date.month = 13
+    (outcome,) = await applied(service, command)
+    assert outcome.error.reason == "INVALID_FIELDS"
+    assert "awards[0].local_date" in str(outcome.error)
 
 
 async def test_the_length_within_a_run_is_what_the_remaining_entries_say(service: Service) -> None:

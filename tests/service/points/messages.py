@@ -74,10 +74,16 @@ def event(
 
 
 def correction(
-    name: object, *, runs: Sequence[tuple[int, int]] = (), revoked: Sequence[str] = (), user: str = "alice"
+    name: object,
+    *,
+    runs: Sequence[tuple[int, int]] = (),
+    revoked: Sequence[str] = (),
+    user: str = "alice",
+    minutes: int = 0,
+    corrects: object = "origin",
 ) -> pb.ApplyEventsCommand:
-    message = entry(name, entry_pb2.ENTRY_KIND_CORRECTION, user=user)
-    message.corrected_entry_id = str(entry_id("origin"))
+    message = entry(name, entry_pb2.ENTRY_KIND_CORRECTION, user=user, minutes=minutes)
+    message.corrected_entry_id = str(entry_id(corrects))
     return _command(message, runs, (), revoked)
 
 

@@ -75,3 +75,8 @@ async def check_ledger(service: Service) -> None:
 
 def amounts(outcome: pb.ApplyEventsOutcome | pb.RevertEventsOutcome) -> list[int]:
     return [award.amount for change in outcome.changes for award in change.awards]
+
+
+def days(outcome: pb.ApplyEventsOutcome | pb.RevertEventsOutcome) -> list[int]:
+    """The days of the month for which the rows count."""
+    return [award.local_date.day for change in outcome.changes for award in change.awards]

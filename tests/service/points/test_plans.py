@@ -32,8 +32,17 @@ from tests.service.points.steps import define
 ENTRY = entry_id("e1")
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "LOAD": (["alice", "bob"], [completion_id("first")]),
-    "LIVE_AWARDS": (["alice"], ["xp"], ["commits"], [3], ["alice"], [completion_id("first")]),
-    "SAVE": tuple([] for _ in range(48)),
+    "LIVE_AWARDS": (
+        ["alice"],
+        ["xp"],
+        ["commits"],
+        [3],
+        ["alice"],
+        [completion_id("first")],
+        ["alice"],
+        [ENTRY],
+    ),
+    "SAVE": tuple([] for _ in range(50)),
     "LOCK_USER": (ENTRY,),
     "FACT": (ENTRY,),
     "OTHER_VALUES": ("alice", ["xp/commits"], ENTRY),

@@ -19,7 +19,19 @@ from tests.service.points.messages import (
     event,
     revert,
 )
-from tests.service.points.steps import amounts, balance, check_ledger, define, derived_state, points, send
+from tests.service.points.steps import (
+    amounts,
+    balance,
+    check_ledger,
+    days,
+    define,
+    derived_state,
+    points,
+    send,
+)
+
+DAY = 24 * 60
+"""Minutes."""
 
 COST = types.PointsTrigger(key="cost", amount=-3, metric=types.MetricPointsTrigger(metric="commits", every=2))
 
@@ -122,6 +134,25 @@ async def test_what_others_did_for_an_entry_that_points_rejected_nets_to_zero(se
     await send(service, event("e1", 1, metric="spending", runs=[(6, 7)]))
     (outcome,) = await send(service, correction("c1", runs=[(6, 7), (7, 6)]))
     assert not outcome.changes
+
+
+async def test_a_reversal_counts_for_the_date_of_the_award_that_it_reverses(service: Service) -> None:
+    await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE])
+    await send(service, event("e1", 2), event("e2", 1, minutes=DAY, runs=[(6, 7)], completed=["first"]))
+    (reverted,) = (await service.stub.RevertEvents(revert("e1"))).outcomes
+    (corrected,) = await send(service, correction("c1", runs=[(7, 6)], revoked=["first"], corrects="e1"))
+    assert (amounts(reverted), amounts(corrected)) == ([-10], [-50, -100])
+    assert {*days(reverted), *days(corrected)} == {2}
+
+
+async def test_an_undone_entrys_own_awards_are_taken_back_before_later_ones(service: Service) -> None:
+    await define(service, "xp", [TEN_PER_THREE, WEEK])
+    await send(service, event("e1", 3, runs=[(6, 7)]), event("e2", 3, minutes=DAY, runs=[(13, 14)]))
+    (reverted,) = (await service.stub.RevertEvents(revert("e1"))).outcomes
+    (corrected,) = await send(service, correction("c1", runs=[(7, 6)], minutes=DAY, corrects="e1"))
+    assert (amounts(reverted), amounts(corrected)) == ([-10], [-50])
+    assert (days(reverted), days(corrected)) == ([1], [1])
+    await check_ledger(service)
 
 
 async def test_points_that_were_spent_stay_spent(service: Service) -> None:

@@ -109,6 +109,7 @@ class Account:
         undoing = Undoing(
             entry_id=entry_id,
             occur_time=command.entry.occur_time,
+            local_date=command.entry.occur_time.date(),
             fact=CountedFact(fact.value_micros, applied.metric_triggers) if fact else None,
             is_last=applied.position is not None
             and all(other.position is None for _, other in self.live_entries.values()),

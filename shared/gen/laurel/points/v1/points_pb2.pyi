@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.common.v1 import filter_pb2 as _filter_pb2
+from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -353,6 +354,7 @@ class Award(_message.Message):
     ENTRY_ID_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     REVERSED_AWARD_ID_FIELD_NUMBER: _builtins.int
+    LOCAL_DATE_FIELD_NUMBER: _builtins.int
     award_id: _builtins.str
     """UUID of the row."""
     points_system: _builtins.str
@@ -373,6 +375,12 @@ class Award(_message.Message):
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When that entry occurred."""
 
+    @_builtins.property
+    def local_date(self) -> _streak_pb2.LocalDate:
+        """The local date that the row counts for: of its entry, in the entry's zone. A reversal counts for the date of
+        the row that it reverses.
+        """
+
     def __init__(
         self,
         *,
@@ -385,10 +393,11 @@ class Award(_message.Message):
         entry_id: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         reversed_award_id: _builtins.str = ...,
+        local_date: _streak_pb2.LocalDate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["local_date", b"local_date", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "award_id", b"award_id", "base_amount", b"base_amount", "clipped_amount", b"clipped_amount", "entry_id", b"entry_id", "occur_time", b"occur_time", "points_system", b"points_system", "reversed_award_id", b"reversed_award_id", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "award_id", b"award_id", "base_amount", b"base_amount", "clipped_amount", b"clipped_amount", "entry_id", b"entry_id", "local_date", b"local_date", "occur_time", b"occur_time", "points_system", b"points_system", "reversed_award_id", b"reversed_award_id", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
