@@ -25,18 +25,6 @@ def inject(metadata: Iterable[tuple[str, str | bytes]] | None) -> Metadata:
     return (*(metadata or ()), *carrier.items())
 
 
-def current_traceparent() -> str:
-    """The current trace context as text, to be stored with work that goes on later; "" outside of a trace."""
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
-    return carrier.get("traceparent", "")
-
-
-def context_of(traceparent: str) -> Context:
-    """The trace context that was stored as text; an empty one for ""."""
-    return _PROPAGATOR.extract({"traceparent": traceparent} if traceparent else {}, context=Context())
-
-
 def current_trace_id() -> str:
     """The current trace id in hex; "" outside of a trace."""
     context = trace.get_current_span().get_span_context()

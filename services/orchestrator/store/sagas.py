@@ -232,8 +232,3 @@ def _stored(row: Record) -> StoredSaga:
 def due_pause(attempt: int, base_seconds: float, longest_seconds: float, jitter: float) -> float:
     """Seconds to wait before attempt number `attempt` + 1: doubling, capped, with jitter in [0, 1)."""
     return min(base_seconds * 2.0 ** min(attempt, 30), longest_seconds) * (0.5 + jitter / 2)
-
-
-def is_settled(state: State) -> bool:
-    """Whether the caller's question can be answered from what is stored."""
-    return state not in (State.RUNNING, State.COMPENSATING, State.PARKED)
