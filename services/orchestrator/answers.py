@@ -66,7 +66,7 @@ class Answers:
         """Waits until whoever has the entry in hand has settled it; not for a participant that is away."""
         pause = self._poll_seconds
         while True:
-            known = (await self._ledger.known([entry_id])).get(entry_id)
+            known = await self._ledger.known_entry(entry_id)
             if known is None:
                 raise Unavailable("the event is not known any more", reason="DEPENDENCY_UNAVAILABLE")
             if known.reply is not None:

@@ -28,7 +28,7 @@ from shared.decimals import InvalidValue, to_micros
 from shared.drawn_ids import new_id
 from shared.entries import EntryKind
 from shared.errors import Violations
-from shared.ids import derived_id
+from shared.ids import derived_id, derived_id_beside
 from shared.rpc.convert import (
     check_attributes,
     check_key,
@@ -71,7 +71,7 @@ def incoming_event(request: event_pb2.IngestEventRequest, now: datetime, window:
     occur_time = _occur_time(request, now, window, violations)
     violations.raise_if_any()
     return Incoming(
-        entry_id=_event_id(request),
+        entry_id=new_id(),
         kind=EntryKind.METRIC_EVENT,
         patch=patch,
         occur_time=occur_time,
@@ -79,6 +79,7 @@ def incoming_event(request: event_pb2.IngestEventRequest, now: datetime, window:
         digest=digest_of(request),
         request=request.SerializeToString(deterministic=True),
         event=MetricEvent(request.metric, value_micros, dict(request.attributes)),
+        key_id=_key_id(request),
     )
 
 
@@ -187,7 +188,7 @@ def entry_from_bytes(body: bytes) -> entry_pb2.Entry:
 
 def correction_id(entry_id: str) -> UUID:
     """The id of the correction that follows when this entry is undone."""
-    return derived_id("correction", entry_id)
+    return derived_id_beside(UUID(entry_id), "correction")
 
 
 def correction_message(
@@ -237,20 +238,21 @@ def state_number(state: State) -> event_pb2.EntryState.ValueType:
 
 def _call_entry(kind: EntryKind, patch: UserPatch, request: Any, request_id: str, now: datetime) -> Incoming:
     return Incoming(
-        entry_id=derived_id(kind.value, patch.user_id, request_id),
+        entry_id=new_id(),
         kind=kind,
         patch=patch,
         occur_time=now,
         now=now,
         digest=digest_of(request),
         request=request.SerializeToString(deterministic=True),
+        key_id=derived_id(kind.value, patch.user_id, request_id),
     )
 
 
-def _event_id(request: event_pb2.IngestEventRequest) -> UUID:
-    """The key names the event: the same one always, on every replica. Without a key the id is drawn."""
+def _key_id(request: event_pb2.IngestEventRequest) -> UUID | None:
+    """What the key names: the same always, on every replica. Without a key an event is nobody's twin."""
     if not request.idempotency_key:
-        return new_id()
+        return None
     return derived_id("event", request.user.user_id, request.metric, request.idempotency_key)
 
 

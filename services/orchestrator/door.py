@@ -1,11 +1,11 @@
-"""The door: arriving entries wait while a group is under way, then travel together (DESIGN 2).
+"""The door: arriving entries wait while groups are under way, then travel together (DESIGN 2).
 
-No wait is ever added: a lone event travels alone and at once. A full queue refuses at once.
+No wait is ever added: a lone event travels alone and at once. A full queue refuses at once. Who travels with whom is
+decided in `departures`.
 """
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +17,7 @@ from opentelemetry import trace
 
 from services.orchestrator import convert, replies
 from services.orchestrator.config import Settings
+from services.orchestrator.departures import Departures, GroupLimits
 from services.orchestrator.domain import Metric
 from services.orchestrator.participants import Participants
 from services.orchestrator.recording import Incoming, Loaded, Recorded, record, unique_value
@@ -27,7 +28,7 @@ from services.orchestrator.tickets import Answer, StillRunning, Ticket, new_tick
 from services.orchestrator.watch import Watch
 from shared import faults
 from shared.entries import EntryKind
-from shared.errors import AlreadyExists, LaurelError, ResourceExhausted, Unavailable
+from shared.errors import AlreadyExists, FailedPrecondition, LaurelError, ResourceExhausted, Unavailable
 from shared.postgres.definitions import Catalogue
 from shared.postgres.errors import is_conflict, translate
 
@@ -70,8 +71,12 @@ class Door:
         self._participants = participants
         self._catalogue = catalogue
         self._settings = settings
-        self._queue: deque[_Waiting] = deque()
-        self._arrival = asyncio.Event()
+        limits = GroupLimits(
+            settings.max_group_size, settings.max_groups_in_flight, settings.min_overlapping_group_size
+        )
+        self._queue: Departures[_Waiting] = Departures(limits, _user_of)
+        self._changed = asyncio.Event()
+        """Somebody has arrived, or a group is through: another one may be able to leave."""
 
     def submit(self, incoming: Incoming) -> "asyncio.Future[Answer]":
         """The coming answer to an entry: `Answer`, a `LaurelError`, or `StillRunning`.
@@ -93,15 +98,18 @@ class Door:
                 retry_after_seconds=self._settings.breaker_seconds,
             )
         answer = unobserved()
-        self._queue.append(_Waiting(incoming, answer, self._watch.arrived(len(self._queue) + 1)))
-        self._arrival.set()
+        self._queue.add(_Waiting(incoming, answer, self._watch.arrived(len(self._queue) + 1)))
+        self._changed.set()
         return answer
 
     async def run(self) -> None:
-        """Takes group after group, for ever; as many side by side as may be in flight."""
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(self._settings.max_groups_in_flight):
-                workers.create_task(self._work())
+        """Lets group after group leave, for ever; as many side by side as may be in flight."""
+        async with asyncio.TaskGroup() as groups:
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                while group := self._queue.next_group():
+                    groups.create_task(self._travel(group))
 
     async def record_changes(self, changes: Sequence[Incoming], feed: Feed) -> list[Ticket]:
         """Records entries that follow from a change feed, together with the step of its cursor.
@@ -114,17 +122,13 @@ class Door:
             self._runner.take(tickets)
         return tickets
 
-    async def _work(self) -> None:
-        while True:
-            await self._arrival.wait()
-            group = [
-                self._queue.popleft() for _ in range(min(len(self._queue), self._settings.max_group_size))
-            ]
-            if not self._queue:
-                self._arrival.clear()
-            if group:
-                with trace.use_span(self._watch.group([waiting.link for waiting in group]), end_on_exit=True):
-                    await self._admit(group)
+    async def _travel(self, group: Sequence[_Waiting]) -> None:
+        try:
+            with trace.use_span(self._watch.group([waiting.link for waiting in group]), end_on_exit=True):
+                await self._admit(group)
+        finally:
+            self._queue.back(group)
+            self._changed.set()
 
     async def _admit(self, group: Sequence[_Waiting]) -> None:
         """Takes one group through. Whatever happens, everybody who waits gets an answer."""
@@ -204,26 +208,26 @@ class Door:
 
     async def _answer_known(self, group: Sequence[_Waiting]) -> list[_Waiting]:
         """Answers those whose entry has been recorded before (RULES 2.4); returns the others."""
-        known = await self._ledger.known([waiting.incoming.entry_id for waiting in group])
+        known = await self._ledger.known([waiting.incoming for waiting in group])
         fresh = []
         for waiting in group:
-            entry = known.get(waiting.incoming.entry_id)
-            if entry is None:
+            identity = waiting.incoming.identity
+            if identity not in known:
                 fresh.append(waiting)
+            elif (entry := known[identity]) is None:
+                _fail(waiting, _forgotten())
             elif entry.digest != waiting.incoming.digest:
-                _fail(waiting, _reused(waiting.incoming))
+                _fail(waiting, _reused(waiting.incoming, entry))
             else:
                 self._replay(waiting, entry)
         return fresh
 
     def _ask_again(self, waiting: Sequence[_Waiting]) -> None:
-        """Back to the front of the queue: the first one under their id was refused and is not in the ledger."""
-        self._queue.extendleft(reversed(waiting))
-        if waiting:
-            self._arrival.set()
+        """Back to the front of the queue: the first one under their key was refused and is not in the ledger."""
+        self._queue.put_back(waiting)
 
     def _replay(self, waiting: _Waiting, entry: Known) -> None:
-        coming = self._runner.answer_of(waiting.incoming.entry_id)
+        coming = self._runner.answer_of(entry.entry_id)
         if entry.state is State.REJECTED and entry.rejection is not None:
             _fail(waiting, replies.rejection_from_bytes(entry.rejection))
         elif entry.reply is not None:
@@ -232,18 +236,22 @@ class Door:
         elif coming is not None:
             _follow(coming, waiting, replayed=True)
         elif not waiting.answer.done():
-            waiting.answer.set_exception(StillRunning(waiting.incoming.entry_id))
+            waiting.answer.set_exception(StillRunning(entry.entry_id))
+
+
+def _user_of(waiting: _Waiting) -> str:
+    return waiting.incoming.patch.user_id
 
 
 def _distinct(group: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
-    """One of each entry, and those that say something else under its id: the ledger decides between them.
+    """One of each entry, and those that say something else under its key: the ledger decides between them.
 
     Another with the same payload gets the same answer.
     """
     first: dict[UUID, _Waiting] = {}
     others = []
     for waiting in group:
-        twin = first.setdefault(waiting.incoming.entry_id, waiting)
+        twin = first.setdefault(waiting.incoming.identity, waiting)
         if twin is waiting:
             continue
         if twin.incoming.digest == waiting.incoming.digest:
@@ -280,12 +288,18 @@ def _ticket(item: "tuple[Recorded, bytes]") -> Ticket:
     return new_ticket(incoming.entry_id, incoming.kind, convert.entry_from_bytes(entry), incoming.request)
 
 
-def _reused(incoming: Incoming) -> AlreadyExists:
+def _reused(incoming: Incoming, entry: Known) -> AlreadyExists:
     event = incoming.kind is EntryKind.METRIC_EVENT
     return AlreadyExists(
         "the idempotency key was used before with another payload"
         if event
         else "the request id was used before with other content",
         reason="IDEMPOTENCY_KEY_REUSED" if event else "REQUEST_ID_REUSED",
-        metadata={"event_id": str(incoming.entry_id)},
+        metadata={"event_id": str(entry.entry_id)},
+    )
+
+
+def _forgotten() -> FailedPrecondition:
+    return FailedPrecondition(
+        "the key was used before, so long ago that the answer is not kept any more", reason="REPLY_EXPIRED"
     )

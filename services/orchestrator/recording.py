@@ -43,6 +43,7 @@ class Incoming:
     """An entry that asks to be recorded, checked as far as it can be without looking at anything stored."""
 
     entry_id: UUID
+    """Drawn when it came in. It carries the time, and so what is stored by it is stored in that order."""
     kind: EntryKind
     patch: UserPatch
     occur_time: datetime
@@ -52,6 +53,13 @@ class Incoming:
     event: MetricEvent | None = None
     time_zone: str = ""
     """For entries that say nothing about the user: the zone in which it happened."""
+    key_id: UUID | None = None
+    """By which it is known again when it is sent again (RULES 2.4); None where it has no key of its own."""
+
+    @property
+    def identity(self) -> UUID:
+        """The same for all that ask for the same."""
+        return self.key_id or self.entry_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,12 @@ CREATE TABLE entries (
 CREATE INDEX entries_by_user ON entries (user_id, receive_time, entry_id);
 CREATE INDEX entries_by_metric ON entries (metric) WHERE metric IS NOT NULL;
 
+-- What makes a request known again, kept for ever (RULES 2.4).
+CREATE TABLE entry_keys (
+    key_id   uuid PRIMARY KEY,           -- derived from user, metric and idempotency key, or user and request id
+    entry_id uuid NOT NULL
+);
+
 -- One saga for each entry.
 CREATE TABLE sagas (
     entry_id          uuid PRIMARY KEY,

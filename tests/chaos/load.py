@@ -15,7 +15,10 @@ from shared.rpc.convert import error_from_message
 from tests.fixtures.clients import CALL_TIMEOUT_SECONDS, ingest, persist, void
 from tests.fixtures.system import System, event
 
-USERS: Final = 48
+EVENTS_PER_USER: Final = 100
+"""On average, in the days that the storm covers: a very active user."""
+HOT_USERS: Final = 8
+"""They get a tenth of all events, so that events of one user are always under way side by side."""
 ZONES: Final = ("UTC", "Asia/Tokyo", "America/Los_Angeles", "Europe/Berlin")
 REGIONS: Final = ("north", "south", "east")
 DAY: Final = 86_400.0
@@ -68,7 +71,8 @@ class Load:
 
     def _new(self) -> event_pb2.IngestEventRequest:
         self._sent += 1
-        number = self.rng.randrange(USERS)
+        hot = self.rng.random() < 0.1
+        number = self.rng.randrange(HOT_USERS if hot else max(HOT_USERS, self.wanted // EVENTS_PER_USER))
         purchase = self.rng.random() < 0.25
         return event(
             f"user-{number}",

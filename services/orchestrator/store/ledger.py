@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from asyncpg import Record
+
 from services.orchestrator.domain import Total, User
 from services.orchestrator.recording import COUNTED, Incoming, Loaded, Outcome, Recorded
 from services.orchestrator.saga import State
@@ -67,6 +69,9 @@ _STORE: Final = """
     ), counted AS (
         INSERT INTO unique_values (user_id, metric, value)
         SELECT v.* FROM unnest($33::text[], $34::text[], $35::text[]) AS v
+    ), keys AS (
+        INSERT INTO entry_keys (key_id, entry_id)
+        SELECT k.* FROM unnest($36::uuid[], $37::uuid[]) AS k
     )
     SELECT require_rows((SELECT count(*) FROM people), cardinality($14::text[]))
 """
@@ -75,11 +80,15 @@ _STORE_FEED: Final = """
     UPDATE feed_cursors SET sequence = $3 WHERE feed = $1 AND sequence = $2
 """
 
+# Who has a key is known by it; others, such as changes of a feed, by their id.
 _KNOWN: Final = """
-    SELECT e.entry_id, e.digest, s.state, s.reply, s.rejection
-      FROM entries e
-      JOIN sagas s USING (entry_id)
-     WHERE e.entry_id = ANY($1::uuid[])
+    SELECT asked.identity, asked.entry_id, e.digest, s.state, s.reply, s.rejection
+      FROM (SELECT key_id AS identity, entry_id FROM entry_keys WHERE key_id = ANY($1::uuid[])
+             UNION ALL
+            SELECT id, id FROM unnest($2::uuid[]) AS id) AS asked
+      LEFT JOIN entries e ON e.entry_id = asked.entry_id
+      LEFT JOIN sagas s ON s.entry_id = asked.entry_id
+     WHERE e.entry_id IS NOT NULL OR asked.identity = ANY($1::uuid[])
 """
 
 _CURSOR: Final = "SELECT sequence FROM feed_cursors WHERE feed = $1"
@@ -89,6 +98,7 @@ _CURSOR: Final = "SELECT sequence FROM feed_cursors WHERE feed = $1"
 class Known:
     """An entry that was recorded before, and its answer if there is one."""
 
+    entry_id: UUID
     digest: bytes
     state: State
     reply: bytes | None
@@ -156,7 +166,7 @@ class LedgerStore:
         """Stores recorded entries, each with the bytes that participants are told.
 
         Raises asyncpg.SerializationError when a user moved meanwhile or the feed was followed by another, and
-        asyncpg.UniqueViolationError when an entry is known already; then nothing is stored.
+        asyncpg.UniqueViolationError when an entry or its key is known already; then nothing is stored.
         """
         arguments = [
             *_ledger_columns(recorded),
@@ -164,6 +174,7 @@ class LedgerStore:
             *_user_columns(recorded, outcome, snapshot),
             *_total_columns(outcome),
             *_columns(sorted(outcome.new_values), 3),
+            *_columns(_keys(recorded), 2),
         ]
         if feed is None:
             await self._pool.execute(_STORE, *arguments)
@@ -173,13 +184,16 @@ class LedgerStore:
                 await connection.execute(_STORE, *arguments)
             await self._advance(connection, feed)
 
-    async def known(self, entry_ids: Iterable[UUID]) -> dict[UUID, Known]:
-        """Those of these entries that have been recorded."""
-        rows = await self._pool.fetch(_KNOWN, list(entry_ids))
-        return {
-            row["entry_id"]: Known(row["digest"], State(row["state"]), row["reply"], row["rejection"])
-            for row in rows
-        }
+    async def known(self, group: Iterable[Incoming]) -> dict[UUID, Known | None]:
+        """Those of these that have been recorded, by identity; None for one that is not kept any more."""
+        keys = [item.key_id for item in group if item.key_id]
+        ids = [item.entry_id for item in group if not item.key_id]
+        return {row["identity"]: _known(row) for row in await self._pool.fetch(_KNOWN, keys, ids)}
+
+    async def known_entry(self, entry_id: UUID) -> Known | None:
+        """An entry that was recorded before; None for one that was not, or is not kept any more."""
+        row = await self._pool.fetchrow(_KNOWN, [], [entry_id])
+        return None if row is None else _known(row)
 
     async def cursor(self, feed: str) -> int:
         """The last sequence of the feed that has been recorded."""
@@ -190,6 +204,19 @@ class LedgerStore:
     async def _advance(connection: Connection, feed: Feed) -> None:
         status = await connection.execute(_STORE_FEED, feed.name, feed.after_sequence, feed.through_sequence)
         await connection.execute("SELECT require_rows($1, 1)", int(status.rsplit(" ", 1)[1]))
+
+
+def _known(row: Record) -> Known | None:
+    if row["state"] is None:
+        return None
+    return Known(row["entry_id"], row["digest"], State(row["state"]), row["reply"], row["rejection"])
+
+
+def _keys(recorded: Sequence[tuple[Recorded, bytes]]) -> list[tuple[UUID, UUID]]:
+    """In order: two replicas that record the same must not wait for each other in a circle."""
+    return sorted(
+        (item.incoming.key_id, item.incoming.entry_id) for item, _ in recorded if item.incoming.key_id
+    )
 
 
 def _ledger_columns(recorded: Sequence[tuple[Recorded, bytes]]) -> list[list[object]]:

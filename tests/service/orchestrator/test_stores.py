@@ -122,8 +122,33 @@ async def test_the_first_reply_is_the_one_that_is_kept(pool: Pool) -> None:
     entry_id = entry.incoming.entry_id
     assert await sagas.complete([(entry_id, b"first")]) == {entry_id}
     assert await sagas.complete([(entry_id, b"second")]) == set()
-    known = (await LedgerStore(pool).known([entry_id]))[entry_id]
+    known = await LedgerStore(pool).known_entry(entry_id)
+    assert known
     assert (known.state, known.reply) == (State.DONE, b"first")
+
+
+async def test_a_request_is_known_again_by_its_key_under_the_id_that_it_got_first(pool: Pool) -> None:
+    (first,) = await store(pool, event("a"))
+    again, other = event("a"), event("b")
+    assert again.entry_id != first.incoming.entry_id
+    known = await LedgerStore(pool).known([again, other])
+    assert {identity: entry and entry.entry_id for identity, entry in known.items()} == {
+        again.identity: first.incoming.entry_id
+    }
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await store(pool, again)
+
+
+async def test_events_without_a_key_are_never_twins(pool: Pool) -> None:
+    await store(pool, event(""), event(""))
+    assert (await total(pool)).event_count == 2
+
+
+async def test_a_key_outlives_the_entry_that_it_named(pool: Pool) -> None:
+    (entry,) = await store(pool, event("a"))
+    await pool.execute("DELETE FROM entries")
+    await pool.execute("DELETE FROM sagas")
+    assert await LedgerStore(pool).known([event("a")]) == {entry.incoming.identity: None}
 
 
 async def test_sagas_of_a_living_replica_are_left_alone_and_those_of_a_dead_one_taken_over(
@@ -249,7 +274,8 @@ async def test_no_statement_of_the_event_path_scans_a_table(pool: Pool) -> None:
     )
     entry_id = entry.incoming.entry_id
     sagas, reads = SagaStore(pool, "one"), ReadStore(pool)
-    await LedgerStore(pool).known([entry_id])
+    await LedgerStore(pool).known([entry.incoming])
+    await LedgerStore(pool).known_entry(entry_id)
     await sagas.leave([(entry_id, "away", 0.0)], 9)
     await sagas.claim([UUID(int=1)], 10)
     await sagas.complete([(entry_id, b"reply")])

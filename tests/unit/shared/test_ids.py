@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.drawn_ids import new_id
-from shared.ids import derived_id, digest
+from shared.ids import derived_id, derived_id_beside, digest
 
 PARTS = st.lists(st.text(max_size=20), max_size=5)
 
@@ -33,3 +33,14 @@ def test_the_place_where_one_part_ends_and_the_next_begins_matters() -> None:
     assert digest("ab", "c") != digest("a", "bc")
     assert digest("ab") != digest("ab", "")
     assert digest("ab") == digest(b"ab")
+
+
+def test_an_id_derived_beside_another_has_its_time_and_a_name_of_its_own() -> None:
+    origin = uuid.UUID("01900000-1234-7abc-8def-0123456789ab")
+    beside = derived_id_beside(origin, "correction")
+    assert beside.int >> 80 == origin.int >> 80
+    assert beside.version == 8
+    assert beside.variant == uuid.RFC_4122
+    assert beside == derived_id_beside(origin, "correction")
+    assert beside != derived_id_beside(origin, "other")
+    assert beside != derived_id_beside(uuid.UUID("01900000-1234-7abc-8def-0123456789ac"), "correction")

@@ -73,6 +73,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """An operator gave the saga up; the event was undone."""
     ERROR_REASON_SAGA_PARKED: _ErrorReason.ValueType  # 18
     """The saga failed too often and waits for an operator."""
+    ERROR_REASON_REPLY_EXPIRED: _ErrorReason.ValueType  # 19
+    """The key was used before, so long ago that the answer is not kept any more."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -115,6 +117,8 @@ ERROR_REASON_SAGA_ABANDONED: ErrorReason.ValueType  # 17
 """An operator gave the saga up; the event was undone."""
 ERROR_REASON_SAGA_PARKED: ErrorReason.ValueType  # 18
 """The saga failed too often and waits for an operator."""
+ERROR_REASON_REPLY_EXPIRED: ErrorReason.ValueType  # 19
+"""The key was used before, so long ago that the answer is not kept any more."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,75 @@
+"""Who leaves the door next, and with whom (DESIGN 2, ADR 9). Pure: the door asks, and says who is back.
+
+Nobody waits for company: with nothing under way, whoever is there leaves. While groups are under way another one
+leaves only when it is worth its calls, because a call costs as much as dozens of events. And events of one user are
+never under way in two groups at once: both would change the same rows, and one of them would have done its work for
+nothing.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """What groups may be like."""
+
+    largest: int
+    """Events in a group."""
+    in_flight: int
+    """Groups under way at once."""
+    least_beside_others: int
+    """Events in a group that leaves while others are under way."""
+
+
+class Departures(Generic[T]):
+    """A queue that is left in groups."""
+
+    def __init__(self, limits: GroupLimits, user_of: Callable[[T], str]) -> None:
+        self._limits = limits
+        self._user_of = user_of
+        self._waiting: deque[T] = deque()
+        self._users_under_way: set[str] = set()
+        self._groups_under_way = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, item: T) -> None:
+        """It waits behind all others."""
+        self._waiting.append(item)
+
+    def put_back(self, items: Sequence[T]) -> None:
+        """They wait before all others."""
+        self._waiting.extendleft(reversed(items))
+
+    def next_group(self) -> list[T]:
+        """Those who leave now, who from now on are under way; empty while nobody can."""
+        if self._groups_under_way >= self._limits.in_flight:
+            return []
+        least = self._limits.least_beside_others if self._groups_under_way else 1
+        if len(self._waiting) < least:
+            return []
+        group: list[T] = []
+        held_up: list[T] = []
+        for item in self._waiting:
+            if len(group) == self._limits.largest:
+                break
+            (held_up if self._user_of(item) in self._users_under_way else group).append(item)
+        if len(group) < least:
+            return []
+        for _ in range(len(group) + len(held_up)):
+            self._waiting.popleft()
+        self.put_back(held_up)
+        self._users_under_way.update(map(self._user_of, group))
+        self._groups_under_way += 1
+        return group
+
+    def back(self, group: Sequence[T]) -> None:
+        """A group is through."""
+        self._groups_under_way -= 1
+        self._users_under_way.difference_update(map(self._user_of, group))

@@ -1,0 +1,109 @@
+"""Who leaves the door together, and when."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.orchestrator.departures import Departures, GroupLimits
+
+LIMITS = GroupLimits(largest=4, in_flight=2, least_beside_others=2)
+
+
+def waiting(*items: str, limits: GroupLimits = LIMITS) -> Departures[str]:
+    """A door at which these wait; the first letter is the user."""
+    departures: Departures[str] = Departures(limits, lambda item: item[0])
+    for item in items:
+        departures.add(item)
+    return departures
+
+
+def test_a_lone_event_leaves_alone_and_at_once() -> None:
+    assert waiting("a1").next_group() == ["a1"]
+
+
+def test_nobody_leaves_an_empty_door() -> None:
+    assert waiting().next_group() == []
+
+
+def test_all_who_wait_leave_together_in_the_order_of_arrival() -> None:
+    departures = waiting("a1", "b1", "a2")
+    assert departures.next_group() == ["a1", "b1", "a2"]
+    assert len(departures) == 0
+
+
+def test_a_group_has_a_largest_size() -> None:
+    departures = waiting("a1", "b1", "c1", "d1", "e1")
+    assert departures.next_group() == ["a1", "b1", "c1", "d1"]
+    assert len(departures) == 1
+
+
+def test_beside_another_group_only_a_group_of_some_size_leaves() -> None:
+    departures = waiting("a1")
+    first = departures.next_group()
+    departures.add("b1")
+    assert departures.next_group() == []
+    departures.add("c1")
+    assert departures.next_group() == ["b1", "c1"]
+    departures.back(first)
+
+
+def test_no_more_groups_are_under_way_than_may_be() -> None:
+    departures = waiting(*"abcdefghijkl")
+    first = departures.next_group()
+    departures.next_group()
+    assert departures.next_group() == []
+    departures.back(first)
+    assert departures.next_group() == ["i", "j", "k", "l"]
+
+
+def test_events_of_a_user_who_is_under_way_wait_and_are_passed() -> None:
+    departures = waiting("a1")
+    first = departures.next_group()
+    for item in ("a2", "b1", "a3", "c1"):
+        departures.add(item)
+    assert departures.next_group() == ["b1", "c1"]
+    departures.back(first)
+    assert departures.next_group() == ["a2", "a3"]
+
+
+def test_a_group_that_would_be_too_small_without_those_who_are_held_up_stays_as_it_was() -> None:
+    departures = waiting("a1")
+    first = departures.next_group()
+    for item in ("a2", "b1", "a3"):
+        departures.add(item)
+    assert departures.next_group() == []
+    departures.back(first)
+    assert departures.next_group() == ["a2", "b1", "a3"]
+
+
+def test_who_is_put_back_leaves_first() -> None:
+    departures = waiting("c1")
+    departures.put_back(["a1", "b1"])
+    assert departures.next_group() == ["a1", "b1", "c1"]
+
+
+@given(
+    st.lists(st.sampled_from("abcd"), max_size=40),
+    st.lists(st.booleans(), max_size=60),
+    st.builds(GroupLimits, st.integers(1, 5), st.integers(1, 3), st.integers(1, 3)),
+)
+def test_everybody_leaves_once_in_their_user_s_order_and_no_user_is_in_two_groups(
+    users: list[str], choices: list[bool], limits: GroupLimits
+) -> None:
+    items = [f"{user}{number:02}" for number, user in enumerate(users)]
+    departures = waiting(*items, limits=limits)
+    under_way: list[list[str]] = []
+    left: list[str] = []
+    for leaves in [*choices, *([True, False] * (len(items) + 5))]:
+        if leaves and (group := departures.next_group()):
+            under_way.append(group)
+            left += group
+            assert len(group) <= limits.largest
+            assert len(under_way) <= limits.in_flight
+            travelling = [{item[0] for item in each} for each in under_way]
+            assert sum(map(len, travelling)) == len(set().union(*travelling))
+        elif not leaves and under_way:
+            departures.back(under_way.pop(0))
+    assert sorted(left) == sorted(items)
+    for user in "abcd":
+        own = [item for item in left if item[0] == user]
+        assert own == sorted(own)
