@@ -45,8 +45,9 @@ CREATE TABLE request_log (
     value_micros   bigint,
     counted        text[] COLLATE "C",     -- achievements to whose accumulators the value was added
     grounds        text[] COLLATE "C"      -- achievements that the entry would have completed by itself
-);
+) PARTITION BY RANGE (entry_id);
 CREATE INDEX request_log_facts ON request_log (user_id, position) WHERE counted IS NOT NULL OR grounds IS NOT NULL;
+CREATE TABLE request_log_default PARTITION OF request_log DEFAULT;
 
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -48,9 +48,10 @@ CREATE TABLE request_log (
     value_micros   bigint,
     occur_time     timestamptz,
     local_date     date
-);
+) PARTITION BY RANGE (entry_id);
 CREATE INDEX request_log_facts ON request_log (user_id, metric, local_date)
     WHERE metric IS NOT NULL AND state = 1;
+CREATE TABLE request_log_default PARTITION OF request_log DEFAULT;
 
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -139,7 +140,8 @@ CREATE TABLE rank_events (
     rank          bigint NOT NULL,
     score         bigint NOT NULL,
     PRIMARY KEY (user_id, change_time, entry_id, board, run_start, segment)
-);
+) PARTITION BY RANGE (entry_id);
+CREATE TABLE rank_events_default PARTITION OF rank_events DEFAULT;
 
 -- What the sorted sets say of themselves when they are complete; NULL before they were first built.
 CREATE TABLE projection (

@@ -34,9 +34,10 @@ CREATE TABLE entries (
     entry        bytea NOT NULL,         -- as every participant is told
     origin_id    uuid,                   -- of a correction: the entry that was undone
     live         boolean NOT NULL        -- counts in totals and in the user
-);
+) PARTITION BY RANGE (entry_id);
 CREATE INDEX entries_by_user ON entries (user_id, receive_time, entry_id);
 CREATE INDEX entries_by_metric ON entries (metric) WHERE metric IS NOT NULL;
+CREATE TABLE entries_default PARTITION OF entries DEFAULT;
 
 -- What makes a request known again, kept for ever (RULES 2.4).
 CREATE TABLE entry_keys (
@@ -64,9 +65,10 @@ CREATE TABLE sagas (
     void_reason       text,
     void_reply        bytea,
     last_error        text
-) WITH (fillfactor = 80);
+) PARTITION BY RANGE (entry_id);
 CREATE INDEX sagas_unfinished ON sagas (next_attempt_time, entry_id) WHERE state IN (1, 2, 5);
 CREATE INDEX sagas_parked ON sagas (create_time, entry_id) WHERE state = 7;
+CREATE TABLE sagas_default PARTITION OF sagas DEFAULT WITH (fillfactor = 80);
 
 CREATE TABLE users (
     user_id     text COLLATE "C" PRIMARY KEY,

@@ -49,9 +49,10 @@ CREATE TABLE request_log (
     metric         text COLLATE "C",
     value_micros   bigint,
     triggers       text[] COLLATE "C"  -- the metric triggers that the value counts for: system/trigger
-);
+) PARTITION BY RANGE (entry_id);
 
 CREATE INDEX request_log_live ON request_log (user_id, position) WHERE state = 1 AND position IS NOT NULL;
+CREATE TABLE request_log_default PARTITION OF request_log DEFAULT;
 
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

@@ -45,9 +45,10 @@ CREATE TABLE request_log (
     occur_time     timestamptz,
     time_zone      text,
     streaks        text[] COLLATE "C"   -- the streaks that it counts for, as decided when it came
-);
+) PARTITION BY RANGE (entry_id);
 -- The live facts of a user.
 CREATE INDEX request_log_facts ON request_log (user_id, occur_time) WHERE state = 1 AND streaks IS NOT NULL;
+CREATE TABLE request_log_default PARTITION OF request_log DEFAULT;
 
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

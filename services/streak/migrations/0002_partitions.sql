@@ -1,0 +1,9 @@
+-- Tables that grow by time are partitioned by entry id, which begins with the time of recording (docs/adr/0010). The table
+-- until now becomes the default partition as it is. Months are made by shared/postgres/partitions.py.
+
+ALTER TABLE request_log RENAME TO request_log_default;
+ALTER INDEX request_log_pkey RENAME TO request_log_default_pkey;
+ALTER INDEX request_log_facts RENAME TO request_log_default_user_id_occur_time_idx;
+CREATE TABLE request_log (LIKE request_log_default, PRIMARY KEY (entry_id)) PARTITION BY RANGE (entry_id);
+CREATE INDEX request_log_facts ON request_log (user_id, occur_time) WHERE state = 1 AND streaks IS NOT NULL;
+ALTER TABLE request_log ATTACH PARTITION request_log_default DEFAULT;
