@@ -1,6 +1,7 @@
 """The life of a service: bind, become ready, serve, drain, close."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -23,6 +24,9 @@ from shared.telemetry import Telemetry, off
 
 _LOGGER: Final = logging.getLogger(__name__)
 _CLOSE_TIMEOUT_SECONDS: Final = 5.0
+_NEW_OBJECTS_PER_COLLECTION: Final = 50_000
+"""A group of 256 events makes tens of thousands of objects, none of them in cycles. At Python's own 700 a fifth of a
+loaded process's time went into looking through them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ async def serve(application: Application, settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         async with running(application, settings) as server:
+            _leave_startup_to_itself()
             _LOGGER.info("listening", extra={"address": settings.listen, "port": server.port})
             await stop.wait()
             _LOGGER.info("draining", extra={"in_flight": server.boundary.in_flight})
@@ -80,6 +85,13 @@ async def serve(application: Application, settings: Settings) -> None:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _leave_startup_to_itself() -> None:
+    """What is there now stays for good: the garbage collector need not look at it, nor at the rest so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS_PER_COLLECTION)
 
 
 @asynccontextmanager
