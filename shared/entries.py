@@ -1,10 +1,11 @@
 """Ledger entries as domain code sees them: `laurel.common.v1.Entry` without its wire format."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from uuid import UUID
+
+from msgspec import Struct
 
 
 class EntryKind(Enum):
@@ -18,8 +19,7 @@ class EntryKind(Enum):
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserSnapshot:
+class UserSnapshot(Struct, frozen=True):
     """A user as of an entry."""
 
     user_id: str
@@ -34,8 +34,7 @@ class UserSnapshot:
     """Display name; empty when none was given."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetricFact:
+class MetricFact(Struct, frozen=True):
     """The metric part of an entry. Amounts are micro-units: exact integers (RULES 2.1)."""
 
     metric: str
@@ -51,8 +50,7 @@ class MetricFact:
     """The event's own attributes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One entry of the ledger; the same content however often it is sent."""
 
     entry_id: UUID
@@ -69,8 +67,7 @@ class Entry:
     """For a correction: the entry that was undone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reversal:
+class Reversal(Struct, frozen=True):
     """An entry to be undone, and the instant at which that was decided."""
 
     entry_id: UUID

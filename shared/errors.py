@@ -5,7 +5,6 @@ and a `RetryInfo` where a wait is known; over gRPC it travels as `grpc-status-de
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import grpc
@@ -13,6 +12,8 @@ import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+from msgspec import Struct
+from msgspec.structs import replace
 
 INVALID_FIELDS: Final = "INVALID_FIELDS"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -23,8 +24,7 @@ _MAX_METADATA_CHARS: Final = 256
 _MAX_STATUS_BYTES: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class FieldViolation:
+class FieldViolation(Struct, frozen=True):
     """What is wrong with one field of a request. `field` is its path in proto names, such as
     `user.time_zone`.
     """

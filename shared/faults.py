@@ -17,9 +17,10 @@ import os
 import re
 import signal
 import time
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from shared.config import ConfigurationError
 
@@ -46,8 +47,7 @@ class Action(StrEnum):
     DELAY = "delay"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """What an armed point does, at which hit (None: at every one), and for a delay how long."""
 
     action: Action

@@ -2,44 +2,40 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 # float() reads more: `nan`, `infinity`, `1_000`, ` 7 `, digits of other scripts. Those are no numbers here.
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Equals:
+class Equals(Struct, frozen=True):
     """The attribute is present and equals this."""
 
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class In:
+class In(Struct, frozen=True):
     """The attribute is present and is one of these."""
 
     values: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class NotIn:
+class NotIn(Struct, frozen=True):
     """The attribute is absent or none of these."""
 
     values: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """The attribute is present, a number, and within these bounds, both inclusive; None: unbounded."""
 
     minimum: float | None
     maximum: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeFilter:
+class AttributeFilter(Struct, frozen=True):
     """One condition on one attribute."""
 
     attribute: str

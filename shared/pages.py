@@ -8,9 +8,10 @@ import base64
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
+
+from msgspec import Struct
 
 from shared.errors import Violations
 from shared.ids import digest
@@ -24,8 +25,7 @@ Key = str | int | datetime | date | uuid.UUID
 """A value that a list can be ordered by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """The part of a list that is asked for: `size` rows after the keyset `after` (None: from the start)."""
 
     size: int

@@ -14,12 +14,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 import asyncpg
+from msgspec import Struct
 
 from shared.errors import Aborted, AlreadyExists, FailedPrecondition, Internal, LaurelError
 from shared.postgres.errors import StateMoved, is_conflict
@@ -70,8 +70,7 @@ _INSERT_TOMBSTONE: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Work(Generic[C]):
+class Work(Struct, Generic[C], frozen=True):
     """A command, and what the log knows it by."""
 
     command: C
@@ -80,8 +79,7 @@ class Work(Generic[C]):
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ReversalWork:
+class ReversalWork(Struct, frozen=True):
     """An entry to undo."""
 
     entry_id: UUID
@@ -102,8 +100,7 @@ OutcomeOfNothing = Callable[[UUID], bytes]
 """The serialized outcome of a reversal that found nothing to undo."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """How often work is tried whose state moved, and how long it waits: full jitter, doubling ceiling."""
 
     attempts: int = 40

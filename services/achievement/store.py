@@ -4,12 +4,12 @@ An event costs two round trips for its whole batch: `load` and `save`. Both are 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+from msgspec import Struct
 
 from services.achievement.domain import (
     Accumulator,
@@ -167,16 +167,14 @@ IN_USE: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """The state that a batch can touch, and the configuration's version at the same instant."""
 
     configuration_version: int
     standings: Mapping[str, Standing]
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Struct, frozen=True):
     """A decided entry, as it goes into the log."""
 
     user_id: str

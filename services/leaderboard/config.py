@@ -51,5 +51,8 @@ class Settings(ServiceSettings):
     finalize_grace_seconds: int = Field(default=3_600, ge=0, le=604_800)
     """How long after its last date has ended everywhere a run is archived, in seconds."""
 
+    rank_history_retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    """For how many days at least the history of ranks is kept; it goes by the month. Unset: for ever."""
+
     projection_check_seconds: float = Field(default=5.0, gt=0, le=3_600)
     """How often it is looked whether the sorted sets are complete, in seconds."""

@@ -8,9 +8,9 @@ that was filled.
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
@@ -25,8 +25,7 @@ _KEYS_PER_SEGMENT: Final = 4
 _SCAN_COUNT: Final = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Struct, frozen=True):
     """What the sets said of themselves in the round trip of an answer, after everything else."""
 
     marker: str | None

@@ -21,6 +21,7 @@ from shared.postgres import errors as postgres_errors
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
+from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.redis import client as redis_client
 from shared.rpc import server
@@ -48,12 +49,23 @@ async def build(settings: Settings) -> Application:
     catalogue = Catalogue(pool, leaderboard_pb2.Leaderboard, boards_from_messages)
     rebuilder = Rebuilder(pool, catalogue, projection)
     maintenance = MaintenanceHandlers(pool, catalogue, projection, clock)
+    history_days = settings.rank_history_retention_days
+    partitions = Partitions(
+        pool,
+        clock,
+        {"request_log": None, "rank_events": None if history_days is None else timedelta(days=history_days)},
+    )
     servicer = LeaderboardServicer(
         EventHandlers(pool, catalogue, projection, rebuilder, grace),
         ReadHandlers(pool, catalogue, projection, rebuilder, clock, grace),
         maintenance,
         Definitions(KIND, pool, clock),
     )
+
+    async def pass_once() -> None:
+        await partitions.keep()
+        await maintenance.run_by_the_clock()
+
     service = leaderboard_service_pb2.DESCRIPTOR.services_by_name["LeaderboardService"]
     return Application(
         name=NAME,
@@ -75,7 +87,7 @@ async def build(settings: Settings) -> Application:
                 pool,
                 "leaderboard maintenance",
                 settings.maintenance_interval_seconds,
-                maintenance.run_by_the_clock,
+                pass_once,
             ),
         },
         close=[redis.aclose, pool.close],

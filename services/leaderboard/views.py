@@ -1,9 +1,10 @@
 """What reads are asked for and answer with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
+
+from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.entries import Move
@@ -11,8 +12,7 @@ from services.leaderboard.domain.ranks import Member, Placement, SegmentKey
 from services.leaderboard.domain.runs import RunState
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """Which list: a segment's attribute values (none: the whole board), and a date inside the run (None: today)."""
 
     board: str
@@ -20,8 +20,7 @@ class Selector:
     run_date: date | None
 
 
-@dataclass(frozen=True, slots=True)
-class RankedMembers:
+class RankedMembers(Struct, frozen=True):
     """Successive ranked members with their ranks and names."""
 
     board: Board
@@ -32,8 +31,7 @@ class RankedMembers:
     is_rebuilding: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UserStanding:
+class UserStanding(Struct, frozen=True):
     """Where a user stands in one segment of one run."""
 
     board: Board
@@ -41,8 +39,7 @@ class UserStanding:
     placement: Placement
 
 
-@dataclass(frozen=True, slots=True)
-class RankEvent:
+class RankEvent(Struct, frozen=True):
     """A change of a user's rank."""
 
     key: SegmentKey
@@ -53,8 +50,7 @@ class RankEvent:
     change_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedPlace:
+class ArchivedPlace(Struct, frozen=True):
     """A user's place in one segment of a finalised run; rank 0: beyond the participant limit."""
 
     run: RunState
@@ -63,8 +59,7 @@ class ArchivedPlace:
     member: Member
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A segment that has members. Only of a finalised run is their number known here."""
 
     key: SegmentKey

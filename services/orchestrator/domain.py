@@ -5,10 +5,12 @@ extended at the end in the common case and folded anew when an event is undone; 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 MICROS = 1_000_000
 
@@ -32,8 +34,7 @@ class Aggregation(IntEnum):
     UNIQUE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """The part of a metric's definition that events need."""
 
     key: str
@@ -41,8 +42,7 @@ class Metric:
     unique_attribute: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UserPatch:
+class UserPatch(Struct, frozen=True):
     """What an event or a call says about a user. Empty fields say nothing."""
 
     user_id: str
@@ -51,16 +51,14 @@ class UserPatch:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Stamped:
+class Stamped(Struct, frozen=True):
     """A value and the occur_time of the event that said it: the newest event wins, whenever it arrives."""
 
     value: str
     said: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """A user as stored."""
 
     user_id: str
@@ -79,8 +77,7 @@ class User:
         return {key: stamped.value for key, stamped in self.attributes.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """A live event as a total sees it. `position` is its place in the order of recording."""
 
     entry_id: UUID
@@ -90,8 +87,7 @@ class Fact:
     unique_value: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
+class Total(Struct, frozen=True):
     """A user's total of one metric. `peak_micros` is the highest it ever was while these events were recorded."""
 
     total_micros: int = 0
@@ -103,8 +99,7 @@ class Total:
     newest_id: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TimeWindow:
+class TimeWindow(Struct, frozen=True):
     """Which occur_times are accepted around now (RULES 1.3)."""
 
     max_age: timedelta | None

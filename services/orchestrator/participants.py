@@ -6,7 +6,6 @@ What is sent to whom is decided here, from an entry and what earlier steps answe
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc.aio
@@ -15,6 +14,7 @@ from laurel.common.v1 import entry_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2, leaderboard_service_pb2_grpc
 from laurel.points.v1 import points_pb2, points_service_pb2, points_service_pb2_grpc
 from laurel.streak.v1 import streak_pb2, streak_service_pb2, streak_service_pb2_grpc
+from msgspec import Struct
 
 from services.orchestrator.saga import Act, Move, Saga, Step
 from shared.entries import EntryKind
@@ -45,8 +45,7 @@ ApplyOutcome = Any
 """An ApplyEventsOutcome or RevertEventsOutcome of whichever participant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """What one saga has to say to a participant: its entry, its correction if there is one, and its story."""
 
     entry: entry_pb2.Entry

@@ -5,9 +5,12 @@ Each entry stands alone: one that is refused leaves its neighbours as they are.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.orchestrator.domain import (
     Aggregation,
@@ -29,8 +32,7 @@ COUNTED = (EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE, EntryKind.ACHIEVEMENT_
 """Kinds of entry that make a user exist; the others follow from these."""
 
 
-@dataclass(frozen=True, slots=True)
-class MetricEvent:
+class MetricEvent(Struct, frozen=True):
     """The metric part of an incoming entry."""
 
     metric: str
@@ -38,8 +40,7 @@ class MetricEvent:
     attributes: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(Struct, frozen=True):
     """An entry that asks to be recorded, checked as far as it can be without looking at anything stored."""
 
     entry_id: UUID
@@ -62,8 +63,7 @@ class Incoming:
         return self.key_id or self.entry_id
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """An entry with everything that its recording decided."""
 
     incoming: Incoming
@@ -74,8 +74,7 @@ class Recorded:
     unique_value: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """What is stored about the users and metrics of a group."""
 
     users: Mapping[str, User]

@@ -10,11 +10,11 @@ import logging
 import random
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
 from laurel.common.v1 import entry_pb2
+from msgspec.structs import replace
 
 from services.orchestrator import convert, replies, saga
 from services.orchestrator.config import Settings

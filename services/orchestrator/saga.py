@@ -7,9 +7,11 @@ A time-out is no answer and changes nothing: the same move is made again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Generic, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from shared.entries import EntryKind
 from shared.errors import LaurelError
@@ -67,8 +69,7 @@ class Act(IntEnum):
     SETTLE = 7
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Move:
+class Move(Struct, frozen=True, order=True):
     """One thing to do. Moves of different sagas that are equal are made together."""
 
     act: Act
@@ -81,8 +82,7 @@ class Move:
         return Step(-self.turn if self.act is Act.REVERT else self.turn)
 
 
-@dataclass(frozen=True, slots=True)
-class Saga(Generic[P]):
+class Saga(Struct, Generic[P], frozen=True):
     """One entry under way."""
 
     kind: EntryKind

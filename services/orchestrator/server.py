@@ -29,6 +29,7 @@ from shared.clock import SystemClock
 from shared.postgres import errors, leader
 from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
 from shared.postgres.migrations import schema_is_current
+from shared.postgres.partitions import Partitions
 from shared.postgres.pool import answers, create_pool
 from shared.rpc import server
 from shared.rpc.channel import open_channel
@@ -90,6 +91,7 @@ async def build(settings: Settings) -> Application:
     maintenance = Maintenance(ledger, door, runner, participants, settings)
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
+    partitions = Partitions(pool, clock, {"entries": None, "sagas": None})
     servicer = OrchestratorServicer(
         EventHandlers(waiting, settings, clock),
         UndoHandlers(pool, sagas, reads, runner, clock),
@@ -109,8 +111,12 @@ async def build(settings: Settings) -> Application:
             pool, "follow", settings.maintenance_interval_seconds, maintenance.follow_forever
         )
 
-    async def forget() -> None:
-        await leader.run_as_leader(pool, "forget-dead", settings.lease_seconds, sagas.forget_dead)
+    async def clean_up() -> None:
+        await partitions.keep()
+        await sagas.forget_dead()
+
+    async def maintain() -> None:
+        await leader.run_as_leader(pool, "maintenance", settings.lease_seconds, clean_up)
 
     async def drain() -> None:
         await runner.drain(settings.drain_grace_seconds)
@@ -131,7 +137,7 @@ async def build(settings: Settings) -> Application:
             "recovery": recovery.run,
             "watch": watch.run,
             "follower": follow,
-            "instances": forget,
+            "maintenance": maintain,
         },
         close=[drain, lease.release, pool.close, *(channel.close for channel in channels.values())],
         translators=[errors.translate],

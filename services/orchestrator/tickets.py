@@ -7,6 +7,7 @@ from uuid import UUID
 from laurel.common.v1 import entry_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
+from msgspec import Struct
 
 from services.orchestrator import replies, saga
 from services.orchestrator.participants import ApplyOutcome, Command, outcome_from_bytes
@@ -16,8 +17,7 @@ from shared.entries import EntryKind
 from shared.errors import LaurelError, Unavailable
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The answer to an entry: serialized, as stored."""
 
     reply: bytes

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from laurel.points.v1 import points_pb2
+from msgspec import Struct
 
 from services.points.config import (
     MAX_BADGE_URL_CHARS,
@@ -40,8 +40,7 @@ _BASES: Final[Mapping[int, LevelBasis]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(Struct, frozen=True):
     """All systems, as decisions see them and as they are shown."""
 
     catalogue: Catalogue

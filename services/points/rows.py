@@ -1,12 +1,12 @@
 """Between the rows of the database and the domain."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+from msgspec import Struct
 
 from services.points.domain import (
     Award,
@@ -21,8 +21,7 @@ from services.points.domain import (
 from shared.postgres.request_log import State
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Struct, frozen=True):
     """A decided entry, as it goes into the log."""
 
     entry_id: UUID

@@ -14,7 +14,9 @@ from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.errors import translate
+from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
+from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.rpc import server
 from shared.rpc.server import Application, Servicer
@@ -31,10 +33,18 @@ async def build(settings: Settings) -> Application:
         size=settings.postgres_pool_size,
         statement_timeout_ms=settings.statement_timeout_ms,
     )
-    definitions = Definitions(DEFINITIONS, pool, SystemClock())
+    clock = SystemClock()
+    definitions = Definitions(DEFINITIONS, pool, clock)
+    partitions = Partitions(pool, clock, {"request_log": None})
     configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
     handlers = Handlers(pool, Store(pool), configuration, definitions)
     service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]
+
+    async def maintain() -> None:
+        await run_as_leader(
+            pool, "points.maintenance", settings.maintenance_interval_seconds, partitions.keep
+        )
+
     return Application(
         name=NAME,
         servicers=[
@@ -45,6 +55,7 @@ async def build(settings: Settings) -> Application:
             )
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
+        background={"maintenance": maintain},
         close=[pool.close],
         translators=[translate],
         telemetry=telemetry.setup(NAME, settings),

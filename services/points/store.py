@@ -5,9 +5,11 @@ batch that may take awards back asks a second time, for those awards.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.points import rows
 from services.points.domain import (
@@ -183,8 +185,7 @@ USERS_BY_LEVEL: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """The state of a batch's users, and the configuration's version at the same instant."""
 
     configuration_version: int

@@ -21,7 +21,6 @@ and the version's one row.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Generic, TypeVar, cast
 
@@ -29,6 +28,7 @@ import asyncpg
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from laurel.common.v1 import configuration_pb2
+from msgspec import Struct
 
 from shared.clock import Clock
 from shared.errors import AlreadyExists, FailedPrecondition, NotFound, Violations
@@ -74,8 +74,7 @@ _CATALOGUE: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class DefinitionKind(Generic[M]):
+class DefinitionKind(Struct, Generic[M], frozen=True):
     """What a service says about its definitions."""
 
     name: str

@@ -16,17 +16,20 @@ request.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 from uuid import UUID
 
+from msgspec import Struct
+
 from shared.postgres.pool import Connection
 
+# The ids come in order: their bounds tell the partitions (docs/adr/0010).
 SELECT_KNOWN: Final = """
     SELECT entry_id, digest, state, outcome, revert_outcome
       FROM request_log
      WHERE entry_id = ANY($1::uuid[])
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
 """
 
 
@@ -41,8 +44,7 @@ class State(IntEnum):
     """Answered with a definite no, which is remembered like a yes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """An entry of the log."""
 
     entry_id: UUID
@@ -52,47 +54,39 @@ class Known:
     revert_outcome: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class New:
+class New(Struct, frozen=True):
     """Never seen: decide and store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Struct, frozen=True):
     """Answered before, be it yes or no: give the same answer."""
 
     outcome: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """The same id with other content: refuse."""
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedAfterRevert:
+class RefusedAfterRevert(Struct, frozen=True):
     """Its compensation came first or has been done: refuse, it must not take effect any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Revert:
+class Revert(Struct, frozen=True):
     """Applied: undo it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayRevert:
+class ReplayRevert(Struct, frozen=True):
     """Undone before, or nothing was there to undo: give the same answer (empty if none was stored)."""
 
     outcome: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstone:
+class Tombstone(Struct, frozen=True):
     """Never seen: record that it is compensated, so that a late original is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class NothingToRevert:
+class NothingToRevert(Struct, frozen=True):
     """It was rejected and left nothing; the log stays as it is."""
 
 
@@ -128,7 +122,7 @@ def classify_revert(known: Known | None) -> RevertClass:
 
 async def load_known(connection: Connection, entry_ids: Iterable[UUID]) -> dict[UUID, Known]:
     """The entries among these ids that are in the log."""
-    rows = await connection.fetch(SELECT_KNOWN, list(entry_ids))
+    rows = await connection.fetch(SELECT_KNOWN, sorted(entry_ids))
     return {
         row["entry_id"]: Known(
             row["entry_id"], row["digest"], State(row["state"]), row["outcome"], row["revert_outcome"]

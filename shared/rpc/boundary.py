@@ -11,13 +11,13 @@ overload.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
+from msgspec import Struct
 
 from shared.drawn_ids import new_id
 from shared.errors import (
@@ -42,8 +42,7 @@ _EXEMPT: Final = ("/grpc.health.", "/grpc.reflection.")
 _RETRY_AFTER_OVERLOAD_SECONDS: Final = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What one replica takes on."""
 
     max_concurrent_rpcs: int

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 import grpc
+from asyncpg.pgproto import pgproto
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.common.v1 import entry_pb2, error_pb2
@@ -122,7 +123,9 @@ def uuid_field(value: str, path: str, violations: Violations) -> UUID | None:
     if not _UUID.fullmatch(value):
         violations.add(path, "must be a UUID in lower case with hyphens")
         return None
-    return UUID(value)
+    # A UUID like those of rows: parsed and printed ten times as fast as the standard library's.
+    found: UUID = pgproto.UUID(value)
+    return found
 
 
 def check_hold_seconds(value: int, path: str, violations: Violations) -> None:

@@ -7,12 +7,12 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from msgspec import Struct, field
 
 from shared import faults
 from shared.config import ConfigurationError, Settings
@@ -29,8 +29,7 @@ _NEW_OBJECTS_PER_COLLECTION: Final = 50_000
 loaded process's time went into looking through them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Servicer:
+class Servicer(Struct, frozen=True):
     """One gRPC service: what the generated code registers it with, who serves it, and its full name."""
 
     add: Callable[[Any, grpc.aio.Server], None]
@@ -40,8 +39,7 @@ class Servicer:
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
+class Application(Struct, frozen=True):
     """Everything that makes up a process, put together by a service's server.py."""
 
     name: str
@@ -58,8 +56,7 @@ class Application:
     telemetry: Telemetry = field(default_factory=off)
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """A server that accepts calls."""
 
     port: int

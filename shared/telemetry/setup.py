@@ -1,8 +1,8 @@
 """Tracer and meter of a process."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from opentelemetry.metrics import Meter, NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider, Tracer
 
@@ -11,8 +11,7 @@ from shared.config import Settings
 _NAME = "laurel"
 
 
-@dataclass(frozen=True, slots=True)
-class Telemetry:
+class Telemetry(Struct, frozen=True):
     """What a process records with. Ask `enabled` before doing work that only a recording would use."""
 
     enabled: bool

@@ -1,7 +1,8 @@
 """Applying an entry: what it completes, and for a correction what it revokes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from services.achievement.domain.definitions import Achievement, ApiTrigger, Catalogue, SourceKey, Status
 from services.achievement.domain.standing import (

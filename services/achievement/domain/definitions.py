@@ -1,9 +1,10 @@
 """What can be earned, and how."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from shared.filters import AttributeFilter
 
@@ -35,8 +36,7 @@ class SourceKey(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class MetricTrigger:
+class MetricTrigger(Struct, frozen=True):
     """Earned when the metric's total reaches the threshold; with event filters, when the sum of the matching
     events does.
     """
@@ -56,8 +56,7 @@ class MetricTrigger:
         return self.threshold_micros
 
 
-@dataclass(frozen=True, slots=True)
-class StreakTrigger:
+class StreakTrigger(Struct, frozen=True):
     """Earned when the streak reaches the length."""
 
     streak: str
@@ -74,8 +73,7 @@ class StreakTrigger:
         return self.length
 
 
-@dataclass(frozen=True, slots=True)
-class ApiTrigger:
+class ApiTrigger(Struct, frozen=True):
     """Earned by an explicit call only."""
 
     source: None = None
@@ -83,8 +81,7 @@ class ApiTrigger:
     """One call."""
 
 
-@dataclass(frozen=True, slots=True)
-class Achievement:
+class Achievement(Struct, frozen=True):
     """A definition."""
 
     key: str

@@ -1,6 +1,6 @@
 """What a user sees of the achievements: those earned, and progress towards those that can be (RULES 4.5)."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from services.achievement.domain.definitions import Achievement, Catalogue, Status
 from services.achievement.domain.standing import Accumulator, Completion, Standing
@@ -8,8 +8,7 @@ from services.achievement.domain.standing import Accumulator, Completion, Standi
 _FULL_PERCENT = 100.0
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """A user's standing with one achievement."""
 
     achievement: Achievement

@@ -1,7 +1,9 @@
 """Undoing an entry: its fact goes, and with it the completions that nothing supports any more (RULES 4.1)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from services.achievement.domain.definitions import Achievement, Catalogue
 from services.achievement.domain.standing import (
@@ -15,8 +17,7 @@ from services.achievement.domain.standing import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
+class Remaining(Struct, frozen=True):
     """What the user's other live facts say, where it is needed to undo one."""
 
     values: Mapping[str, Sequence[int]] = field(default_factory=dict)

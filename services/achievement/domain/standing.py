@@ -1,17 +1,17 @@
 """Where a user stands, what an entry brings, and what comes of it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, IntEnum
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from services.achievement.domain.definitions import Achievement, ApiTrigger, SourceKey, SourceKind
 from shared.entries import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """How far a metric or streak has come: its total or length, and the highest that live history reached."""
 
     version: int
@@ -19,8 +19,7 @@ class Source:
     highest: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accumulator:
+class Accumulator(Struct, frozen=True):
     """The sum of the events that an achievement counts, and the highest that it ever was (RULES 4.1)."""
 
     sum_micros: int = 0
@@ -34,8 +33,7 @@ class Accumulator:
         return Accumulator(total, max(self.peak_micros, total), self.negative_count + (value_micros < 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True):
     """A live completion: a fact with the entry that caused it."""
 
     completion_id: UUID
@@ -46,8 +44,7 @@ class Completion:
     """What had to be reached when it was earned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """One user's state, or the part of it that a batch of entries can touch."""
 
     user_id: str
@@ -77,8 +74,7 @@ class Standing:
         return self.highest(achievement) >= min(live.target, achievement.trigger.target)
 
 
-@dataclass(frozen=True, slots=True)
-class StreakChange:
+class StreakChange(Struct, frozen=True):
     """A change of one streak of the user, in periods."""
 
     streak: str
@@ -87,8 +83,7 @@ class StreakChange:
     longest: int
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """One entry to apply, with what it changed about streaks; for a call, the achievement to complete."""
 
     entry: Entry
@@ -103,16 +98,14 @@ class ChangeKind(IntEnum):
     REVOKED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A completion that came, or one that went."""
 
     kind: ChangeKind
     completion: Completion
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """What is remembered of an applied entry, so that it can be undone (RULES 7.2)."""
 
     entry_id: UUID
@@ -134,8 +127,7 @@ class Refusal(Enum):
     USER_NOT_ELIGIBLE = "USER_NOT_ELIGIBLE"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What an entry comes to: the standing after it, the fact to remember, and the changes or the refusal."""
 
     standing: Standing

@@ -1,11 +1,11 @@
 """What a leaderboard is: what it ranks, in which order, in which runs and segments (RULES 6)."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct, json
 
 from services.leaderboard.domain.runs import PERPETUAL, Schedule
 
@@ -26,8 +26,7 @@ class SourceKind(Enum):
     """The present length of a streak."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """What a board ranks by: the kind, and the key of the metric, points system or streak."""
 
     kind: SourceKind
@@ -64,8 +63,7 @@ class RankMode(Enum):
     DENSE = "dense"
 
 
-@dataclass(frozen=True, slots=True)
-class Board:
+class Board(Struct, frozen=True):
     """A leaderboard. `participant_limit` 0 means no limit."""
 
     key: str
@@ -92,12 +90,11 @@ class Board:
                 return self.schedule.unit is not None
 
 
-@dataclass(frozen=True)
-class Boards:
+class Boards(Struct, frozen=True):
     """Every board, as of one version of the configuration."""
 
     by_key: Mapping[str, Board]
-    _by_source: Mapping[Source, tuple[Board, ...]] = field(repr=False)
+    _by_source: Mapping[Source, tuple[Board, ...]]
 
     @classmethod
     def of(cls, boards: Iterable[Board]) -> "Boards":
@@ -131,12 +128,12 @@ def segment_text(values: Mapping[str, str]) -> str:
     """The one way in which a segment is written, so that equal segments are equal texts."""
     if not values:
         return WHOLE
-    return json.dumps(dict(values), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.encode(dict(values), order="sorted").decode()
 
 
 def segment_values(segment: str) -> dict[str, str]:
     """The attribute values of a segment; none for the whole board."""
     if segment == WHOLE:
         return {}
-    values: dict[str, str] = json.loads(segment)
+    values: dict[str, str] = json.decode(segment)
     return values

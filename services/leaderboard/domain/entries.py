@@ -1,10 +1,12 @@
 """What an entry does to its user's scores: the decision of the event path, pure (RULES 6.1 to 6.5)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial, reduce
 from uuid import UUID
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, ScoreRule, Source, segment_of
 from services.leaderboard.domain.ranks import SegmentKey, position_of
@@ -16,24 +18,21 @@ RunKey = tuple[str, date]
 """A board's key and the start of one of its runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """An entry and what it says about the sources that boards rank by."""
 
     entry: Entry
     facts: tuple[Fact, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A user's score on one board in one run, in the segment that the user's attributes name."""
 
     segment: str
     score: Score
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """The newest that is known of a user."""
 
     version: int = 0
@@ -41,8 +40,7 @@ class Profile:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class UserState:
+class UserState(Struct, frozen=True):
     """A user's scores in every open run. `version` grows by one with every entry, 0: never seen."""
 
     user_id: str
@@ -53,8 +51,7 @@ class UserState:
     """Facts of earlier entries of the same batch, which no history contains yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """A change of position in one segment of one run. None: not a member, before or after.
 
     One that is not `reported` follows from another change: the old segment of a user whose attributes
@@ -73,8 +70,7 @@ class Move:
         return SegmentKey(self.run.board, self.run.run.start, self.segment)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What is to be stored of one entry, and then to be projected."""
 
     user: UserState
@@ -88,8 +84,7 @@ class Decision:
     """Runs into which the entry would have fallen, but which were finalised."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """What was stored of an entry and remains to be projected; the ranks that come of it complete its
     outcome.
     """
@@ -105,8 +100,7 @@ class Draft:
     keeps_history: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """The facts that are stored of one user, source and run: asked for where a score has to be derived."""
 
     user_id: str

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from uuid import UUID
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import Source, SourceKind
 from services.leaderboard.domain.scores import Fact
@@ -12,8 +14,7 @@ from shared.calendar import local_date, local_midnight
 from shared.entries import Entry, EntryKind
 
 
-@dataclass(frozen=True, slots=True)
-class StreakChange:
+class StreakChange(Struct, frozen=True):
     """The present state of one of the user's streaks; the greatest version is the newest."""
 
     streak: str
@@ -23,8 +24,7 @@ class StreakChange:
     reach_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class PointsChange:
+class PointsChange(Struct, frozen=True):
     """What was added to the user's points in one system, and the balance; the greatest version is the
     newest.
     """

@@ -5,9 +5,10 @@ width, so that the byte order of positions is the order of ranks. Scores stay ex
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board, Order, RankMode
 from services.leaderboard.domain.scores import Score
@@ -26,8 +27,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """One member of a segment."""
 
     user_id: str
@@ -35,8 +35,7 @@ class Member:
     reach_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a position stands: `ordinal` counts members, `rank` counts as the board's mode does; both from
     1.
     """
@@ -45,8 +44,7 @@ class Place:
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(Struct, frozen=True):
     """What a move did: the place before and after (None: not a member), and the segment as it then was."""
 
     before: Place | None
@@ -56,8 +54,7 @@ class Placement:
     """With a participant limit: the member on the last ranked place, where it is taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentKey:
+class SegmentKey(Struct, frozen=True):
     """One segment of one run: a list of members in the order of their positions."""
 
     board: str
@@ -65,8 +62,7 @@ class SegmentKey:
     segment: str
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """A position to set, or, with `LOOK_ONLY` as the version, to look up."""
 
     key: SegmentKey
@@ -76,8 +72,7 @@ class Step:
     after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class MemberPage:
+class MemberPage(Struct, frozen=True):
     """Successive members of a segment, the place of the first, and how many there are in all."""
 
     members: Sequence[Member]

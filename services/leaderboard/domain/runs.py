@@ -1,10 +1,11 @@
 """When runs begin, end and are finalised (RULES 6.1, 6.2)."""
 
 from calendar import monthrange
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 DEFAULT_START: Final = date(1970, 1, 5)
 """The Monday on which a repeating board without a start date begins."""
@@ -23,8 +24,7 @@ class RunUnit(Enum):
     YEAR = "year"
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """When the runs of a board begin and end; without a unit there is one, open where a date is absent."""
 
     start: date | None = None
@@ -36,16 +36,14 @@ class Schedule:
 PERPETUAL: Final = Schedule()
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """The local dates from `start` to `end`, both included; `date.min` and `date.max` where there is none."""
 
     start: date
     end: date
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
+class RunState(Struct, frozen=True):
     """What is known of one run of a board."""
 
     board: str

@@ -6,11 +6,12 @@ cannot be done so: an entry undone, a board that is newer than the facts.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date, datetime
 from functools import reduce
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board, Order, ScoreRule, Source
 
@@ -20,8 +21,7 @@ guard.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """What one entry says about one source.
 
     `amount` is the value in micro-units (metric), the points added (points, net), or the new absolute value
@@ -43,8 +43,7 @@ class Fact:
         return self.entry_id != self.origin_id
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Struct, frozen=True):
     """A user's score on one board in one run. Without an amount the user is not a member."""
 
     amount: int | None = None

@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from laurel.leaderboard.v1 import leaderboard_pb2
+from msgspec import Struct
 
 from services.leaderboard.convert import entries as convert
 from services.leaderboard.domain.boards import Boards
@@ -249,8 +250,7 @@ class EventHandlers:
         return first
 
 
-@dataclass(frozen=True, slots=True)
-class _Settled:
+class _Settled(Struct, frozen=True):
     """A draft, and a placement for each of its moves."""
 
     draft: Draft

@@ -1,11 +1,11 @@
 """What can be read: from the sorted sets where they are complete, else from PostgreSQL; past runs from the archive."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
 from laurel.leaderboard.v1 import leaderboard_pb2
+from msgspec import Struct
 
 from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, segment_text
@@ -46,8 +46,7 @@ _LAST_INDEX: Final = 2**40
 """No segment has as many members; page tokens are clients' words."""
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
+class _List(Struct, frozen=True):
     """A selector that was understood."""
 
     board: Board

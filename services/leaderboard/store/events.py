@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from services.leaderboard.domain.boards import Boards, SourceKind
 from services.leaderboard.domain.entries import (
@@ -107,12 +108,18 @@ SAVE: Final = """
             + (cardinality($17::text[]) > 0)::integer)
 """
 
+# Ids come in order, here and below: their bounds tell the partitions (docs/adr/0010).
 PENDING: Final = """
-    SELECT entry_id, draft FROM request_log WHERE entry_id = ANY($1::uuid[]) AND draft IS NOT NULL
+    SELECT entry_id, draft
+      FROM request_log
+     WHERE entry_id = ANY($1::uuid[]) AND draft IS NOT NULL
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
 """
 OUTCOMES: Final = """
     SELECT entry_id, CASE state WHEN 2 THEN revert_outcome ELSE outcome END AS outcome
-      FROM request_log WHERE entry_id = ANY($1::uuid[])
+      FROM request_log
+     WHERE entry_id = ANY($1::uuid[])
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
 """
 MARKER: Final = "SELECT marker FROM projection"
 
@@ -123,6 +130,7 @@ COMPLETE: Final = """
            SET outcome = batch.outcome, draft = NULL
           FROM unnest($1::uuid[], $2::bytea[]) AS batch (entry_id, outcome)
          WHERE request_log.entry_id = batch.entry_id AND state = 1 AND request_log.outcome IS NULL
+           AND request_log.entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
         RETURNING request_log.entry_id
     ), history AS (
         INSERT INTO rank_events (user_id, change_time, entry_id, board, run_start, segment, previous_rank, rank,
@@ -140,12 +148,12 @@ COMPLETE_REVERSALS: Final = """
        SET revert_outcome = batch.outcome, draft = NULL
       FROM unnest($1::uuid[], $2::bytea[]) AS batch (entry_id, outcome)
      WHERE request_log.entry_id = batch.entry_id AND state = 2 AND revert_outcome = ''
+       AND request_log.entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
     RETURNING request_log.entry_id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """The state that a batch is decided on."""
 
     configuration_version: int
@@ -154,8 +162,7 @@ class Loaded:
     runs: Runs
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """One entry and all that is to be stored of it: a draft, or, where nothing is to project, the outcome."""
 
     command: Command
@@ -165,8 +172,7 @@ class Stored:
     outcome: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class RankChange:
+class RankChange(Struct, frozen=True):
     """A row of the rank history."""
 
     draft: Draft
@@ -251,11 +257,13 @@ class EventStore:
 
     async def pending(self, entry_ids: Collection[UUID]) -> dict[UUID, Draft]:
         """The drafts of those entries that are stored and not projected yet."""
-        return {row["entry_id"]: rows.draft(row) for row in await self._pool.fetch(PENDING, list(entry_ids))}
+        return {
+            row["entry_id"]: rows.draft(row) for row in await self._pool.fetch(PENDING, sorted(entry_ids))
+        }
 
     async def outcomes(self, entry_ids: Collection[UUID]) -> dict[UUID, bytes]:
         """The outcomes of those entries that are complete."""
-        found = await self._pool.fetch(OUTCOMES, list(entry_ids))
+        found = await self._pool.fetch(OUTCOMES, sorted(entry_ids))
         return {row["entry_id"]: row["outcome"] for row in found if row["outcome"]}
 
     async def marker(self) -> str | None:

@@ -1,9 +1,10 @@
 """What a rebuild of the sorted sets reads: every score, in the order of the key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
+
+from msgspec import Struct
 
 from services.leaderboard.domain.entries import Held, RunKey
 from services.leaderboard.store import rows
@@ -20,8 +21,7 @@ SET_MARKER: Final = "UPDATE projection SET marker = $1"
 MARKER: Final = "SELECT marker FROM projection"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredScore:
+class StoredScore(Struct, frozen=True):
     """A score as it is stored, also of who is no member any more."""
 
     user_id: str

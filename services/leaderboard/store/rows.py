@@ -1,9 +1,10 @@
-"""Rows to dataclasses and back, for all modules of the store."""
+"""Rows to values and back, for all modules of the store."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
+
+from msgspec import json
 
 from services.leaderboard.domain.boards import Source, SourceKind
 from services.leaderboard.domain.entries import Draft, Held, Move, Profile, RunKey, UserState
@@ -32,7 +33,7 @@ def run_state(row: Row) -> RunState:
 
 def profile(row: Row) -> tuple[int, Profile]:
     """From version, profile_version, name, attributes."""
-    return row[0], Profile(row[1], row[2], json.loads(row[3]))
+    return row[0], Profile(row[1], row[2], json.decode(row[3]))
 
 
 def held(row: Row) -> tuple[RunKey, Held]:
@@ -60,7 +61,7 @@ def member(row: Row) -> Member:
 
 def attributes_text(attributes: Mapping[str, str]) -> str:
     """Attributes as they are stored."""
-    return json.dumps(dict(attributes), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.encode(attributes, order="sorted").decode()
 
 
 def draft_text(draft: Draft) -> str:
@@ -68,18 +69,18 @@ def draft_text(draft: Draft) -> str:
     values = [
         draft.user_id,
         draft.version,
-        draft.now.isoformat(),
+        draft.now,
         [[*_run_values(one.run), one.segment, one.before, one.after, one.reported] for one in draft.moves],
         [_run_values(closed) for closed in draft.closed],
         draft.is_reversal,
         draft.keeps_history,
     ]
-    return json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+    return json.encode(values).decode()
 
 
 def draft(row: Row) -> Draft:
     """From entry_id, draft."""
-    user_id, version, now, moves, closed, is_reversal, keeps_history = json.loads(row[1])
+    user_id, version, now, moves, closed, is_reversal, keeps_history = json.decode(row[1])
     return Draft(
         entry_id=row[0],
         user_id=user_id,
@@ -93,8 +94,7 @@ def draft(row: Row) -> Draft:
 
 
 def _run_values(state: RunState) -> list[Any]:
-    due = state.finalize_time.isoformat() if state.finalize_time else None
-    return [state.board, state.run.start.isoformat(), state.run.end.isoformat(), due, state.finalized]
+    return [state.board, state.run.start, state.run.end, state.finalize_time, state.finalized]
 
 
 def _run_of(values: Sequence[Any]) -> RunState:

@@ -3,8 +3,9 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import WHOLE, Board
 from services.leaderboard.domain.ranks import (

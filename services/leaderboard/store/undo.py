@@ -1,8 +1,9 @@
 """What undoing an entry reads and writes, inside the transaction of its reversal. Rare, and so step by step."""
 
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from services.leaderboard.domain.boards import Boards, Source, SourceKind
 from services.leaderboard.domain.entries import Decision, Draft, Runs, UserState
@@ -59,8 +60,7 @@ REMOVE_HISTORY: Final = "DELETE FROM rank_events WHERE user_id = $1 AND entry_id
 SET_DRAFT: Final = "UPDATE request_log SET draft = $2 WHERE entry_id = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class Locked:
+class Locked(Struct, frozen=True):
     """A user's state, locked until the end of the transaction, and their runs that are open."""
 
     user: UserState

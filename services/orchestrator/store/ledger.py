@@ -1,11 +1,11 @@
 """Recording: the ledger row, the total, the user and the saga of an entry, in one statement (DESIGN 2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
+from msgspec import Struct
 
 from services.orchestrator.domain import Total, User
 from services.orchestrator.recording import COUNTED, Incoming, Loaded, Outcome, Recorded
@@ -94,8 +94,7 @@ _KNOWN: Final = """
 _CURSOR: Final = "SELECT sequence FROM feed_cursors WHERE feed = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """An entry that was recorded before, and its answer if there is one."""
 
     entry_id: UUID
@@ -105,8 +104,7 @@ class Known:
     rejection: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """What a group's recording looks at, as read in one query."""
 
     loaded: Loaded
@@ -115,8 +113,7 @@ class Snapshot:
     configuration: int
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(Struct, frozen=True):
     """A change feed's name, and the step of its cursor that goes with a recording."""
 
     name: str

@@ -1,12 +1,12 @@
 """What readers ask for: audits, users, totals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
+from msgspec import Struct
 
 from services.orchestrator.domain import User
 from services.orchestrator.saga import UNFINISHED, State
@@ -55,14 +55,18 @@ _TOTALS: Final = """
      WHERE user_id = $1 AND event_count > 0 ORDER BY metric
 """
 
-_KNOWN_IDS: Final = "SELECT entry_id FROM entries WHERE entry_id = ANY($1::uuid[])"
+_KNOWN_IDS: Final = """
+    SELECT entry_id
+      FROM entries
+     WHERE entry_id = ANY($1::uuid[])
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+"""
 
 LOWEST_ID: Final = UUID(int=0)
 HIGHEST_ID: Final = UUID(int=2**128 - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Struct, frozen=True):
     """One entry of the ledger with its saga."""
 
     entry_id: UUID
@@ -83,8 +87,7 @@ class Audit:
     corrected: bool
 
 
-@dataclass(frozen=True, slots=True)
-class UserTotal:
+class UserTotal(Struct, frozen=True):
     """A user's total of one metric."""
 
     metric: str
@@ -130,7 +133,7 @@ class ReadStore:
 
     async def known_ids(self, entry_ids: Sequence[UUID]) -> set[UUID]:
         """Those of these entries that are in the ledger."""
-        return {row["entry_id"] for row in await self._pool.fetch(_KNOWN_IDS, list(entry_ids))}
+        return {row["entry_id"] for row in await self._pool.fetch(_KNOWN_IDS, sorted(entry_ids))}
 
 
 def _audit(row: Record) -> Audit:

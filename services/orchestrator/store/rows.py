@@ -1,10 +1,10 @@
-"""Rows of users and totals to dataclasses and back."""
+"""Rows of users and totals to values and back."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from asyncpg import Record
+from msgspec import json
 
 from services.orchestrator.domain import Stamped, Total, User
 
@@ -20,7 +20,7 @@ def user_from_row(row: Record) -> User:
         time_zone=Stamped(row["time_zone"], row["zone_time"]) if row["time_zone"] is not None else None,
         attributes={
             key: Stamped(value, _EPOCH + micros * _MICROSECOND)
-            for key, (value, micros) in json.loads(row["attributes"]).items()
+            for key, (value, micros) in json.decode(row["attributes"]).items()
         },
         create_time=row["create_time"],
         version=row["version"],
@@ -29,13 +29,9 @@ def user_from_row(row: Record) -> User:
 
 def attributes_to_json(attributes: Mapping[str, Stamped]) -> str:
     """The column `users.attributes`."""
-    return json.dumps(
-        {
-            key: [stamped.value, (stamped.said - _EPOCH) // _MICROSECOND]
-            for key, stamped in attributes.items()
-        },
-        separators=(",", ":"),
-    )
+    return json.encode(
+        {key: [stamped.value, (stamped.said - _EPOCH) // _MICROSECOND] for key, stamped in attributes.items()}
+    ).decode()
 
 
 def total_from_row(row: Record) -> Total:

@@ -1,21 +1,24 @@
 """The sagas' rows: answers, decisions, ownership."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
+from msgspec import Struct
 
-from services.orchestrator.saga import State, Step
+from services.orchestrator.saga import UNFINISHED, State, Step
 from shared.entries import EntryKind
 from shared.postgres.pool import Connection, Pool
 
+# Ids come in order: their bounds tell the partitions (docs/adr/0010). States are arguments, lest the planner take the
+# index of the unfinished sagas, all of them for each group, instead of the key.
 _COMPLETE: Final = """
     UPDATE sagas
        SET state = 3, reply = done.reply, settle_time = clock_timestamp(), last_error = NULL
       FROM unnest($1::uuid[], $2::bytea[]) AS done (entry_id, reply)
-     WHERE sagas.entry_id = done.entry_id AND sagas.state = 1
+     WHERE sagas.entry_id = done.entry_id AND sagas.state = $3
+       AND sagas.entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
     RETURNING sagas.entry_id
 """
 
@@ -46,7 +49,8 @@ _LEAVE: Final = """
            state = CASE WHEN attempt_count + 1 >= $4 THEN 7 ELSE state END,
            parked_state = CASE WHEN attempt_count + 1 >= $4 THEN state ELSE parked_state END
       FROM unnest($1::uuid[], $2::text[], $3::float8[]) AS left_over (entry_id, error, pause)
-     WHERE sagas.entry_id = left_over.entry_id AND sagas.state IN (1, 2, 5)
+     WHERE sagas.entry_id = left_over.entry_id AND sagas.state = ANY($5::smallint[])
+       AND sagas.entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
 """
 
 _CLAIM: Final = """
@@ -111,8 +115,7 @@ _BACKLOG: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSaga:
+class StoredSaga(Struct, frozen=True):
     """An unfinished saga as it has to be gone on with."""
 
     entry_id: UUID
@@ -128,8 +131,7 @@ class StoredSaga:
     abandon_reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(Struct, frozen=True):
     """How much is open, and the age of the oldest unfinished saga in seconds."""
 
     unfinished: int
@@ -146,7 +148,10 @@ class SagaStore:
 
     async def complete(self, replies: Sequence[tuple[UUID, bytes]]) -> set[UUID]:
         """Stores replies; the result are the entries for which it was the first to do so."""
-        rows = await self._pool.fetch(_COMPLETE, [item[0] for item in replies], [item[1] for item in replies])
+        ordered = sorted(replies)
+        rows = await self._pool.fetch(
+            _COMPLETE, [item[0] for item in ordered], [item[1] for item in ordered], State.RUNNING
+        )
         return {row["entry_id"] for row in rows}
 
     async def decide(
@@ -166,12 +171,14 @@ class SagaStore:
 
     async def leave(self, failures: Sequence[tuple[UUID, str, float]], park_after: int) -> None:
         """Leaves sagas to recovery: (entry, error, pause in seconds). Parks those that failed too often."""
+        ordered = sorted(failures)
         await self._pool.execute(
             _LEAVE,
-            [failure[0] for failure in failures],
-            [failure[1] for failure in failures],
-            [failure[2] for failure in failures],
+            [failure[0] for failure in ordered],
+            [failure[1] for failure in ordered],
+            [failure[2] for failure in ordered],
             park_after,
+            list(UNFINISHED),
         )
 
     async def claim(self, in_hand: Collection[UUID], limit: int) -> list[StoredSaga]:

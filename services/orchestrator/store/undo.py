@@ -1,12 +1,12 @@
 """Taking an entry out of the ledger: the total and the user as though it had never been (RULES 7.3)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
+from msgspec import Struct
 
 from services.orchestrator.domain import (
     Aggregation,
@@ -81,8 +81,7 @@ _STORE_CORRECTION: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class TakenOut:
+class TakenOut(Struct, frozen=True):
     """What is left without the entry."""
 
     user: User

@@ -7,9 +7,11 @@ here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.ledger import Change, InsufficientPoints, Source, post
@@ -33,8 +35,7 @@ from shared.calendar import local_date
 from shared.entries import Entry, EntryKind
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """An entry, and what it changed in the services before this one."""
 
     entry: Entry
@@ -42,8 +43,7 @@ class Command:
     achievement_changes: tuple[AchievementChange, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """An entry's effect."""
 
     state: UserState
@@ -55,8 +55,7 @@ class Applied:
     """The entry's place in the order of application; None for a correction, which is no fact of the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undoing:
+class Undoing(Struct, frozen=True):
     """An applied entry that is to be undone."""
 
     entry_id: UUID
@@ -68,8 +67,7 @@ class Undoing:
     """No other live entry of the user is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reversible:
+class Reversible(Struct, frozen=True):
     """The awards that a decision may have to take back: it needs the newest of them."""
 
     times: Mapping[TriggerKey, int]

@@ -2,9 +2,10 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 from shared.filters import AttributeFilter
 
@@ -19,8 +20,7 @@ class TriggerKey(NamedTuple):
     trigger: str
 
 
-@dataclass(frozen=True, slots=True)
-class MetricCause:
+class MetricCause(Struct, frozen=True):
     """Each crossing of a multiple of `every_micros` by the sum of the matching values (RULES 5.2)."""
 
     metric: str
@@ -29,8 +29,7 @@ class MetricCause:
     event_filters: tuple[AttributeFilter, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StreakCause:
+class StreakCause(Struct, frozen=True):
     """Each multiple of `length` that a run of the streak reaches, or once in each run, at `length`."""
 
     streak: str
@@ -42,24 +41,21 @@ class StreakCause:
         return int(run_length >= self.length) if self.once else run_length // self.length
 
 
-@dataclass(frozen=True, slots=True)
-class AchievementCause:
+class AchievementCause(Struct, frozen=True):
     """The completion of an achievement."""
 
     achievement: str | None
     """None: of any achievement."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserCreatedCause:
+class UserCreatedCause(Struct, frozen=True):
     """A user's first entry."""
 
 
 Cause = MetricCause | StreakCause | AchievementCause | UserCreatedCause
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Struct, frozen=True):
     """Something that earns or costs points."""
 
     key: str
@@ -71,8 +67,7 @@ class Trigger:
     """Of a deduction: refuse the whole entry where the balance does not cover it (RULES 5.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(Struct, frozen=True):
     """A level of a system."""
 
     key: str
@@ -86,8 +81,7 @@ class LevelBasis(Enum):
     LIFETIME = "lifetime"
 
 
-@dataclass(frozen=True, slots=True)
-class PointsSystem:
+class PointsSystem(Struct, frozen=True):
     """One kind of points."""
 
     key: str
@@ -118,8 +112,7 @@ class PointsSystem:
         return balance if self.level_basis is LevelBasis.BALANCE else lifetime
 
 
-@dataclass(frozen=True, slots=True)
-class ConfiguredTrigger:
+class ConfiguredTrigger(Struct, frozen=True):
     """A trigger with the system that it belongs to."""
 
     system: PointsSystem
@@ -131,8 +124,7 @@ class ConfiguredTrigger:
         return TriggerKey(self.system.key, self.trigger.key)
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
+class Catalogue(Struct, frozen=True):
     """All systems; triggers are found by what causes them, so that cost does not grow with the catalogue."""
 
     systems: Mapping[str, PointsSystem] = field(default_factory=dict)

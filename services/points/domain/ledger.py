@@ -6,9 +6,11 @@ entry that filled the balance is undone later.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.points.domain.definitions import POINTS_LIMIT, PointsSystem, Trigger, TriggerKey
 from services.points.domain.state import NO_STANDING, Award, LiveAward, Standing, UserState
@@ -16,8 +18,7 @@ from services.points.domain.triggers import Due
 from shared.ids import derived_id
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """Why rows are written."""
 
     entry_id: UUID
@@ -34,8 +35,7 @@ class Source:
     """The entry that is undone or corrected: its own awards are taken back before others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What happened to a user's points in one system."""
 
     points_system: str
@@ -49,8 +49,7 @@ class Change:
         return self.after.balance - self.before.balance
 
 
-@dataclass(frozen=True, slots=True)
-class InsufficientPoints:
+class InsufficientPoints(Struct, frozen=True):
     """A blocking deduction is not covered: `balance - required` would be below `min_balance`."""
 
     points_system: str
@@ -61,8 +60,7 @@ class InsufficientPoints:
     min_balance: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
+class _Draft(Struct, frozen=True):
     """A row that has no place in the ledger yet."""
 
     key: TriggerKey

@@ -5,11 +5,12 @@ because deriving it anew for every entry would cost a walk through the user's hi
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from services.points.domain.definitions import TriggerKey
 
@@ -22,8 +23,7 @@ class CauseKind(IntEnum):
     USER_CREATED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class TriggerState:
+class TriggerState(Struct, frozen=True):
     """How far a trigger has counted for a user. Completions are counted one by one instead:
     `UserState.completions`.
     """
@@ -46,8 +46,7 @@ class TriggerState:
     """METRIC: how many of the matching values are negative. With none, the sum is its own high-water mark."""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """A user's points in one system."""
 
     balance: int = 0
@@ -61,8 +60,7 @@ class Standing:
     """When the newest live award occurred; None without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Award:
+class Award(Struct, frozen=True):
     """One row of the ledger."""
 
     award_id: UUID
@@ -91,8 +89,7 @@ class Award:
         return self.base_amount - self.amount
 
 
-@dataclass(frozen=True, slots=True)
-class LiveAward:
+class LiveAward(Struct, frozen=True):
     """An award of which something is left after the reversals so far."""
 
     award: Award
@@ -114,8 +111,7 @@ class LiveAward:
 NO_STANDING: Final = Standing()
 
 
-@dataclass(frozen=True, slots=True)
-class UserState:
+class UserState(Struct, frozen=True):
     """What a decision about a user looks at."""
 
     user_id: str

@@ -6,9 +6,11 @@ Every count is a difference between two absolute counts, so the sum over all ent
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.points.domain.definitions import (
     Catalogue,
@@ -24,24 +26,21 @@ from shared.filters import matches
 _LARGEST: Final = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class RunChange:
+class RunChange(Struct, frozen=True):
     """How the length of one run of a streak changed; 0: it was not there, or is no more."""
 
     length_before: int
     length_after: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreakChange:
+class StreakChange(Struct, frozen=True):
     """How the runs of one streak changed."""
 
     streak: str
     run_changes: tuple[RunChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AchievementChange:
+class AchievementChange(Struct, frozen=True):
     """A completion, or its revocation."""
 
     achievement: str
@@ -49,8 +48,7 @@ class AchievementChange:
     completed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """How often a trigger is to award; negative: how often to take back, from the newest awards."""
 
     key: TriggerKey
@@ -58,8 +56,7 @@ class Due:
     completion_id: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """A counting trigger after an entry."""
 
     key: TriggerKey
@@ -68,8 +65,7 @@ class Counted:
     """How often it is due because of the entry; negative: no longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class CountedFact:
+class CountedFact(Struct, frozen=True):
     """A metric value that was applied, and the triggers that it counted for."""
 
     value_micros: int

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from laurel.orchestrator.v1 import event_pb2
+from msgspec.structs import replace
 
 from services.orchestrator import convert
 from services.orchestrator.domain import Aggregation, Metric, TimeWindow, Total

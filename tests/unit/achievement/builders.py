@@ -1,9 +1,11 @@
 """Entries and definitions with everything that a test does not care about filled in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from services.achievement.domain import (
     Achievement,

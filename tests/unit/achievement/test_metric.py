@@ -1,8 +1,7 @@
 """Achievements by a metric (RULES 4.1, 4.2, 4.4)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from services.achievement.domain import Catalogue, SourceKey, SourceKind, Status
 from tests.unit.achievement.builders import (

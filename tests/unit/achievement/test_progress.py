@@ -1,8 +1,7 @@
 """What a user sees of the achievements (RULES 4.5)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from services.achievement.domain import Catalogue, Progress, Status, list_progress
 from tests.unit.achievement.builders import (

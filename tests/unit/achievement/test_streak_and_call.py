@@ -1,8 +1,7 @@
 """Achievements by a streak and by an explicit call (RULES 4)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from services.achievement.domain import Refusal, Status
 from tests.unit.achievement.builders import (

@@ -1,8 +1,9 @@
 """RULES 6.1 to 6.5: what an entry does to its user's scores."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+
+from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import Board, Boards, ScoreRule, Source, SourceKind, segment_values
 from services.leaderboard.domain.entries import (

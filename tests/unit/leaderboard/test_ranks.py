@@ -1,11 +1,11 @@
 """RULES 6.4 and 6.6: the order of members, ties, and the participant limit."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import Order, RankMode
 from services.leaderboard.domain.ranks import (

@@ -1,12 +1,12 @@
 """Totals and users: rules 1.3, 1.5, 2.1 to 2.5 of RULES."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.orchestrator.domain import (
     MAX_GROSS_MICROS,

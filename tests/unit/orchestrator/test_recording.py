@@ -1,8 +1,9 @@
 """Recording a group: events see one another, and each stands alone (DESIGN 2)."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from services.orchestrator.domain import MICROS, Aggregation, Metric, UserPatch
 from services.orchestrator.recording import Incoming, Loaded, MetricEvent, Outcome, Recorded, record

@@ -1,8 +1,7 @@
 """What is cut, what is refused, and which level results (RULES 5.4, 5.5)."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from services.points.domain import (
     POINTS_LIMIT,

@@ -1,6 +1,6 @@
 """When triggers are due (RULES 5.2)."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from services.points.domain import (
     AchievementCause,
