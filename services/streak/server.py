@@ -18,6 +18,7 @@ from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
+from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.rpc import server
 from shared.rpc.server import Application, Servicer
@@ -38,14 +39,17 @@ async def build(settings: Settings) -> Application:
     definitions = Definitions(DEFINITIONS, pool, clock)
     catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
     maintenance = Maintenance(pool, catalogue, clock, settings.maintenance_batch_size)
+    partitions = Partitions(pool, clock, {"request_log": None})
     servicer = StreakServicer(
         Handlers(pool, Store(pool), catalogue), maintenance, Queries(pool, catalogue, clock), definitions
     )
 
+    async def pass_once() -> None:
+        await partitions.keep()
+        await maintenance.run_by_clock()
+
     async def maintain() -> None:
-        await run_as_leader(
-            pool, "streak.maintenance", settings.maintenance_interval_seconds, maintenance.run_by_clock
-        )
+        await run_as_leader(pool, "streak.maintenance", settings.maintenance_interval_seconds, pass_once)
 
     return Application(
         name=NAME,
