@@ -11,8 +11,6 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from msgspec import Struct
-
 MONTHS_AHEAD: Final = 2
 """How many months beyond the present one a table has: so many may pass without anybody making more."""
 
