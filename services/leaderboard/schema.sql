@@ -51,7 +51,7 @@ CREATE TABLE request_log (
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX request_log_facts ON request_log (user_id, metric, local_date)
     WHERE metric IS NOT NULL AND state = 1;
-CREATE TABLE request_log_default PARTITION OF request_log DEFAULT;
+CREATE TABLE request_log_default PARTITION OF request_log DEFAULT WITH (fillfactor = 50);  -- outcomes replace drafts in place
 
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

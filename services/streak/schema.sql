@@ -71,10 +71,10 @@ CREATE TABLE streak_states (
     next_close_time timestamptz,            -- the next instant at which a period closes with a result
     state           json,                   -- see encoding.py; null where every fact was undone
     PRIMARY KEY (user_id, streak)
-);
+) WITH (fillfactor = 80);
 CREATE INDEX streak_states_due ON streak_states (next_close_time, user_id, streak) WHERE next_close_time IS NOT NULL;
 CREATE INDEX streak_states_longest ON streak_states (streak, longest DESC, user_id) WHERE longest > 0;
-CREATE INDEX streak_states_in_use ON streak_states (streak) WHERE state IS NOT NULL;
+CREATE INDEX streak_states_in_use ON streak_states (streak);
 
 -- Recorded periods: the result of the fold as of streak_states.closed_time.
 CREATE TABLE periods (
