@@ -107,11 +107,13 @@ _UNPARK: Final = """
     RETURNING true
 """
 
+# Counted apart, because each has an index of its own: together they would be looked for among all sagas.
 _BACKLOG: Final = """
-    SELECT count(*) FILTER (WHERE state <> 7) AS unfinished, count(*) FILTER (WHERE state = 7) AS parked,
-           coalesce(extract(epoch FROM clock_timestamp() - min(create_time) FILTER (WHERE state <> 7)), 0)
-               AS oldest_seconds
-      FROM sagas WHERE state IN (1, 2, 5, 7)
+    SELECT open.unfinished, stuck.parked,
+           coalesce(extract(epoch FROM clock_timestamp() - open.oldest), 0) AS oldest_seconds
+      FROM (SELECT count(*) AS unfinished, min(create_time) AS oldest
+              FROM sagas WHERE state IN (1, 2, 5)) AS open,
+           (SELECT count(*) AS parked FROM sagas WHERE state = 7) AS stuck
 """
 
 

@@ -307,5 +307,5 @@ async def _plan(connection: Connection, query: str, arguments: Sequence[Any]) ->
 
 
 def _scanned(plan: dict[str, Any]) -> set[str]:
-    own = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
+    own = {plan["Relation Name"].removesuffix("_default")} if plan["Node Type"] == "Seq Scan" else set()
     return own.union(*(_scanned(child) for child in plan.get("Plans", ())))
