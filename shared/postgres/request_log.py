@@ -2,7 +2,7 @@
 
 Every service's own migration creates the table and its own store statement writes to it, in the transaction
 of the effect. Here is only what must be the same everywhere: how an entry is read, and what it says about a
-request.
+request. The table is partitioned by entry id (docs/adr/0010).
 
     CREATE TABLE request_log (
         entry_id       uuid        PRIMARY KEY,
