@@ -1,7 +1,7 @@
 """What the service does for each call: load, decide, store."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import asyncpg
@@ -10,8 +10,9 @@ from laurel.streak.v1 import streak_pb2
 from services.streak import convert, definitions
 from services.streak.batch import Batch, HistoryMissing
 from services.streak.convert import Effect
-from services.streak.domain import Catalogue, fact
-from services.streak.store import IN_USE, History, Key, Loaded, LogEntry, Store
+from services.streak.domain import Catalogue, Since, fact
+from services.streak.store import IN_USE, Key, Loaded, LogEntry, Store
+from services.streak.store_history import HistoryStore
 from shared import faults
 from shared.entries import Entry
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
@@ -55,6 +56,7 @@ class Handlers:
     def __init__(self, pool: Pool, store: Store, catalogue: StoredCatalogue) -> None:
         self._pool = pool
         self._store = store
+        self._histories = HistoryStore(pool)
         self._catalogue = catalogue
         self._configuration_version = 0
         """As last read with a state; what a batch can touch is looked up by it."""
@@ -94,7 +96,7 @@ class Handlers:
     async def _run_once(self, fresh: Sequence[Work[Entry]], connection: Connection | None) -> list[bytes]:
         catalogue, loaded = await self._load(fresh, connection)
         batch, entries = await with_histories(
-            self._store, connection, loaded, lambda batch: decide(catalogue, batch, fresh)
+            self._histories, connection, loaded, lambda batch: decide(catalogue, batch, fresh)
         )
         await BEFORE_STORE.reach()
         await self._store.save(entries, batch.writes(), connection)
@@ -123,16 +125,20 @@ class Handlers:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
-        user_id, streaks = await self._store.counted_for(connection, reversal.entry_id)
+        user_id, undone, streaks = await self._store.counted_for(connection, reversal.entry_id)
         await self._store.lock_users(connection, [user_id])
         loaded = await self._store.load([user_id], streaks, connection)
-        histories = await self._store.histories([(user_id, streak) for streak in streaks], connection)
-        batch = Batch(loaded, histories)
-        effects = [
-            Effect(one, batch.undo(user_id, one, reversal.entry_id, reversal.now))
-            for one in map(catalogue.get, streaks)
-            if one is not None
-        ]
+        counting = [one for one in map(catalogue.get, streaks) if one]
+        batch, effects = await with_histories(
+            self._histories,
+            connection,
+            loaded,
+            lambda batch: [
+                Effect(one, evaluation)
+                for one in counting
+                if (evaluation := batch.undo(user_id, one, undone, reversal.now))
+            ],
+        )
         await self._store.save((), batch.writes(), connection)
         await BEFORE_COMMIT.reach()
         return convert.reverted_outcome(reversal.entry_id, effects)
@@ -144,17 +150,17 @@ def decide(catalogue: Catalogue, batch: Batch, fresh: Sequence[Work[Entry]]) -> 
 
 
 async def with_histories(
-    store: Store, connection: Connection | None, loaded: Loaded, decision: Callable[[Batch], T]
+    store: HistoryStore, connection: Connection | None, loaded: Loaded, decision: Callable[[Batch], T]
 ) -> tuple[Batch, T]:
-    """The batch after a decision, and its result; taken again with more histories where it needs them."""
-    histories: Mapping[Key, History] = {}
+    """The batch after a decision, and its result; taken again with more history where it needs it."""
+    wanted: dict[Key, Since] = {}
     while True:
-        batch = Batch(loaded, histories)
+        batch = Batch(loaded, await store.histories(wanted, connection))
         result = decision(batch)
         try:
             batch.require_histories()
         except HistoryMissing as missing:
-            histories = await store.histories(missing.keys | histories.keys(), connection)
+            wanted |= missing.wanted
         else:
             return batch, result
 

@@ -8,6 +8,7 @@ from services.streak.batch import Batch
 from services.streak.domain import Catalogue, Evaluation
 from services.streak.handlers import StoredCatalogue, with_histories
 from services.streak.store import Key, Store
+from services.streak.store_history import HistoryStore
 from services.streak.store_maintenance import FoundChange, MaintenanceStore
 from shared import faults
 from shared.clock import Clock
@@ -29,6 +30,7 @@ class Maintenance:
     def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock, batch_size: int) -> None:
         self._pool = pool
         self._store = Store(pool)
+        self._histories = HistoryStore(pool)
         self._due = MaintenanceStore(pool)
         self._catalogue = catalogue
         self._clock = clock
@@ -70,7 +72,7 @@ class Maintenance:
         loaded = await self._store.load(users, {streak for _, streak in due}, connection)
         catalogue = await self._catalogue.at(loaded.configuration_version, connection)
         batch, evaluations = await with_histories(
-            self._store, connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
+            self._histories, connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
         )
         await self._store.save((), batch.writes(), connection)
         await self._due.park(connection, due.keys() - evaluations.keys())

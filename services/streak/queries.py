@@ -6,6 +6,7 @@ from typing import Final
 
 from services.streak import convert
 from services.streak.domain import (
+    EVERYTHING,
     Current,
     LedgerLine,
     Period,
@@ -19,6 +20,7 @@ from services.streak.domain import (
 )
 from services.streak.handlers import StoredCatalogue
 from services.streak.store import Key, Store
+from services.streak.store_history import HistoryStore
 from services.streak.store_reads import FeedRow, Longest, ReadStore
 from shared.calendar import EARLIEST_DATE, LATEST_DATE
 from shared.clock import Clock
@@ -44,6 +46,7 @@ class Queries:
 
     def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock) -> None:
         self._store = Store(pool)
+        self._histories = HistoryStore(pool)
         self._reads = ReadStore(pool)
         self._catalogue = catalogue
         self._clock = clock
@@ -137,7 +140,7 @@ class Queries:
         if not is_outdated(definition, streak):
             rows, current = close(definition, streak.state, now)
             return _Recent(current, rows, settled_until(definition, streak.state))
-        history = (await self._store.histories([key]))[key]
+        history = (await self._histories.histories({key: EVERYTHING}))[key]
         folded = fold(definition, history.facts, now)
         return _Recent(folded.current, folded.rows, None) if folded else None
 

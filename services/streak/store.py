@@ -1,10 +1,10 @@
 """What is stored of streaks: the SQL of the event path (DESIGN 3).
 
 An event costs two round trips for its whole batch: `load` and `save`, one statement each. Only where events
-touch the past their history comes by a third, `histories`.
+touch the past they need more (store_history.py).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -14,13 +14,11 @@ import asyncpg
 
 from services.streak.domain import (
     Fact,
-    Facts,
     Followed,
     FreezeReason,
     LedgerLine,
     Period,
     PeriodStatus,
-    Rows,
     UserStreak,
     fact,
 )
@@ -48,37 +46,6 @@ LOAD_WHOLE: Final = """
            s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state
       FROM configuration_version LEFT JOIN streak_states s ON s.user_id = $1
      ORDER BY s.streak
-"""
-
-# OFFSET 0 keeps the planner from turning the look-up by user into a join over the whole index, which costs the
-# same while the tables are empty and is cached for when they are not.
-HISTORY_FACTS: Final = """
-    SELECT wanted.user_id, wanted.streak, fact.*
-      FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
-     CROSS JOIN LATERAL (
-           SELECT entry_id, metric, value_micros, occur_time, time_zone FROM request_log
-            WHERE user_id = wanted.user_id AND state = 1 AND streaks IS NOT NULL
-              AND wanted.streak = ANY(streaks)
-           OFFSET 0
-     ) AS fact
-"""
-HISTORY_PERIODS: Final = """
-    SELECT wanted.user_id, wanted.streak, period.*
-      FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
-     CROSS JOIN LATERAL (
-           SELECT start_date, end_date, status, length, settle_time FROM periods
-            WHERE user_id = wanted.user_id AND streak = wanted.streak
-            ORDER BY start_date
-     ) AS period
-"""
-HISTORY_LEDGER: Final = """
-    SELECT wanted.user_id, wanted.streak, line.*
-      FROM unnest($1::text[], $2::text[]) AS wanted (user_id, streak)
-     CROSS JOIN LATERAL (
-           SELECT effective_date, reason, amount FROM freeze_ledger
-            WHERE user_id = wanted.user_id AND streak = wanted.streak
-            ORDER BY effective_date, reason
-     ) AS line
 """
 
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or
@@ -140,7 +107,10 @@ CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
 LOCK_USERS: Final = """
     SELECT user_id FROM users WHERE user_id = ANY($1::text[]) ORDER BY user_id FOR UPDATE
 """
-FACT: Final = "SELECT user_id, streaks FROM request_log WHERE entry_id = $1"
+FACT: Final = """
+    SELECT user_id, streaks, entry_id, metric, value_micros, occur_time, time_zone
+      FROM request_log WHERE entry_id = $1
+"""
 
 IN_USE: Final = "SELECT EXISTS (SELECT FROM streak_states WHERE streak = $1 AND state IS NOT NULL)"
 
@@ -153,14 +123,6 @@ class Loaded:
     guards: Mapping[str, int]
     """Version of each user; 0 where there is none yet."""
     streaks: Mapping[Key, UserStreak]
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Everything about one user's streak: the facts it is a function of, and all that is recorded."""
-
-    facts: Facts
-    rows: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,28 +175,6 @@ class Store:
         """The state of a user in all streaks, in order of key."""
         return _loaded(await self._pool.fetch(LOAD_WHOLE, user_id))
 
-    async def histories(
-        self, keys: Collection[Key], connection: Connection | None = None
-    ) -> dict[Key, History]:
-        """The whole histories of these, in three statements. What they are used for is guarded by version."""
-        if not keys:
-            return {}
-        source = connection or self._pool
-        columns = columns_of(sorted(keys), 2)
-        found: dict[Key, list[Fact]] = {key: [] for key in keys}
-        periods: dict[Key, list[Period]] = {key: [] for key in keys}
-        ledger: dict[Key, list[LedgerLine]] = {key: [] for key in keys}
-        for row in await source.fetch(HISTORY_FACTS, *columns):
-            found[key_of(row)].append(_fact(row))
-        for row in await source.fetch(HISTORY_PERIODS, *columns):
-            periods[key_of(row)].append(period_of(row))
-        for row in await source.fetch(HISTORY_LEDGER, *columns):
-            ledger[key_of(row)].append(ledger_line_of(row))
-        return {
-            key: History(Facts(tuple(found[key])), Rows(tuple(periods[key]), tuple(ledger[key])))
-            for key in keys
-        }
-
     async def save(
         self, entries: Sequence[LogEntry], writes: Writes, connection: Connection | None = None
     ) -> None:
@@ -263,12 +203,12 @@ class Store:
         """Keep everybody else from changing these users until the end of the transaction."""
         await connection.fetch(LOCK_USERS, sorted(users))
 
-    async def counted_for(self, connection: Connection, entry_id: UUID) -> tuple[str, Sequence[str]]:
-        """The user of an applied entry, and the streaks that it counts for."""
+    async def counted_for(self, connection: Connection, entry_id: UUID) -> tuple[str, Fact, Sequence[str]]:
+        """The user of an applied entry, its fact, and the streaks that it counts for."""
         row = await connection.fetchrow(FACT, entry_id)
         if row is None:
             raise LookupError("an applied entry has a row")
-        return row["user_id"], row["streaks"] or ()
+        return row["user_id"], fact_of(row), row["streaks"] or ()
 
 
 def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
@@ -294,7 +234,8 @@ def key_of(row: asyncpg.Record) -> Key:
     return row["user_id"], row["streak"]
 
 
-def _fact(row: asyncpg.Record) -> Fact:
+def fact_of(row: asyncpg.Record) -> Fact:
+    """The fact of a row of `request_log`."""
     return fact(row["entry_id"], row["metric"], row["value_micros"], row["occur_time"], row["time_zone"])
 
 

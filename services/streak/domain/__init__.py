@@ -1,5 +1,14 @@
 """Streaks as pure rules (RULES 3): no clock, no I/O, no randomness, no proto."""
 
+from services.streak.domain.checkpoint import (
+    EVERYTHING,
+    History,
+    Past,
+    Since,
+    checkpoint,
+    facts_since,
+    refold_since,
+)
 from services.streak.domain.definition import (
     Catalogue,
     FreezeSettings,
@@ -19,9 +28,11 @@ from services.streak.domain.evaluate import (
     is_outdated,
     needs_history,
     refold,
+    touched_since,
 )
 from services.streak.domain.facts import Fact, Facts, fact, facts
 from services.streak.domain.fold import (
+    Checkpoint,
     Current,
     Folded,
     StreakState,
@@ -43,8 +54,10 @@ from services.streak.domain.rows import (
 )
 
 __all__ = [
+    "EVERYTHING",
     "NEVER_SEEN",
     "Catalogue",
+    "Checkpoint",
     "Current",
     "Evaluation",
     "Fact",
@@ -54,15 +67,18 @@ __all__ = [
     "FreezeReason",
     "FreezeSettings",
     "Frequency",
+    "History",
     "LedgerLine",
     "MetricMode",
     "MetricThreshold",
+    "Past",
     "Period",
     "PeriodStatus",
     "RowChanges",
     "Rows",
     "Run",
     "RunChange",
+    "Since",
     "StreakChange",
     "StreakDefinition",
     "StreakState",
@@ -70,13 +86,17 @@ __all__ = [
     "advance",
     "begin",
     "bring_up_to",
+    "checkpoint",
     "close",
     "extend",
     "fact",
     "facts",
+    "facts_since",
     "fold",
     "is_outdated",
     "needs_history",
     "refold",
+    "refold_since",
     "settled_until",
+    "touched_since",
 ]

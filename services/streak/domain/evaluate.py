@@ -1,14 +1,16 @@
 """What an event, the passing of time or an undoing does to a user's streak, as a difference of two folds."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts
 from services.streak.domain.fold import (
+    Checkpoint,
     Current,
     StreakState,
+    Tally,
     advance,
     begin,
     close,
@@ -86,6 +88,25 @@ def needs_history(definition: StreakDefinition, streak: UserStreak, fact: Fact) 
     return is_outdated(definition, streak) or not follows(definition, streak.state, fact)
 
 
+def touched_since(definition: StreakDefinition, streak: UserStreak, fact: Fact) -> date:
+    """The first date of the earliest period that may change by this fact, a late one or one taken away.
+
+    It is `date.min` where everything may: with the user's first fact the days of all grants move.
+    """
+    state = streak.state
+    if state is None or is_outdated(definition, streak) or not definition.counts(fact.metric):
+        return date.min
+    if fact.order <= state.first_order:
+        return date.min
+    period = definition.period_of(fact.local_date)
+    if _is_all_of(state.tally, fact):
+        # Without it the newest facts are those of an earlier period: the last settled one, or one after it.
+        if state.settled.anchor is None:
+            return date.min
+        period = state.settled.anchor.period
+    return definition.first_date(period)
+
+
 def is_outdated(definition: StreakDefinition, streak: UserStreak) -> bool:
     """Whether the state was folded under a definition that has changed since in what the fold reads."""
     return streak.state is not None and streak.fingerprint != definition.fingerprint
@@ -157,13 +178,15 @@ def refold(
     facts: Facts,
     now: datetime,
     fact: Fact | None = None,
+    start: Checkpoint | None = None,
 ) -> Evaluation:
     """Everything anew from all facts, where `stored` are all the rows that were recorded until now.
 
-    `fact` is the one among them that is new; None where one was taken away, or only time has passed.
+    `fact` is the one among them that is new; None where one was taken away, or only time has passed. With
+    a checkpoint that lies before what was touched, later facts and the rows recorded after it are enough.
     """
     closed_time = _effective(streak, now)
-    folded = fold(definition, facts, closed_time)
+    folded = fold(definition, facts, closed_time, start)
     rows = folded.rows if folded else Rows()
     state, current = (folded.state, folded.current) if folded else (None, None)
     return _evaluated(
@@ -173,7 +196,7 @@ def refold(
         current,
         closed_time,
         row_changes(stored, rows),
-        run_changes(None, stored, rows),
+        run_changes(start.anchor.run if start else None, stored, rows),
         extended=fact is not None
         and _has_qualified(definition, rows, fact)
         and not _has_qualified(definition, stored, fact),
@@ -214,6 +237,10 @@ def _followed(current: Current | None) -> Followed:
 
 def _effective(streak: UserStreak, now: datetime) -> datetime:
     return max(streak.closed_time, now) if streak.closed_time else now
+
+
+def _is_all_of(tally: Tally, fact: Fact) -> bool:
+    return fact.order == tally.latest_order and fact.occur_time == tally.earliest.time
 
 
 def _has_qualified(definition: StreakDefinition, rows: Rows, fact: Fact) -> bool:

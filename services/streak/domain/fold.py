@@ -2,7 +2,8 @@
 
 `fold` is `begin` at the first fact, `advance` over the others by period and then by order, and `close` at
 `now`. What is stored is extended by the same `advance` and `close`, so it cannot differ from a fold of
-everything. Where a fact belongs before the last one, `follows` says no and the stored rows are folded anew.
+everything. Where a fact belongs before the last one, `follows` says no and the stored rows are folded anew
+from a checkpoint before it: `resume` there stands for `begin`.
 
 Readings of the rules that this module decides:
 
@@ -49,7 +50,8 @@ class Settled:
     anchor: Anchor | None = None
     longest: int = 0
     zones: tuple[tuple[int, str], ...] = ()
-    """Where the periods from the anchor on close: from which period, in which zone, ascending."""
+    """Where the periods from the anchor on close: from which period, in which zone, ascending. Without an
+    anchor nothing closes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,18 @@ class StreakState:
     """The latest local date of any fact."""
     settled: Settled
     tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the facts up to and including a qualified period come to: a fold of later ones may begin here."""
+
+    anchor: Anchor
+    freezes: Freezes
+    longest: int
+    first_order: Order
+    newest_order: Order
+    newest_zone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +129,25 @@ class Folded:
     state: StreakState
 
 
-def fold(definition: StreakDefinition, facts: Facts, now: datetime) -> Folded | None:
+def fold(
+    definition: StreakDefinition, facts: Facts, now: datetime, start: Checkpoint | None = None
+) -> Folded | None:
     """Periods, freeze ledger and current state that follow from these facts; None where there are none.
 
-    Facts of metrics that the definition does not name are no facts of it.
+    Facts of metrics that the definition does not name are no facts of it. With a checkpoint, those up to its
+    period are none either, and the rows are those after it.
     """
     events = [event for event in facts.events if definition.counts(event.metric)]
+    if start:
+        events = [one for one in events if definition.period_of(one.local_date) > start.anchor.period]
     if not events:
         return None
     events.sort(key=lambda event: (definition.period_of(event.local_date), event.order))
     settled_rows: list[Rows] = []
-    state = begin(definition, events[0], first=min(events, key=lambda event: event.order))
+    if start:
+        state = resume(definition, start, events[0])
+    else:
+        state = begin(definition, events[0], first=min(events, key=lambda event: event.order))
     for event in events[1:]:
         state, rows = advance(definition, state, event)
         settled_rows.append(rows)
@@ -136,20 +158,31 @@ def fold(definition: StreakDefinition, facts: Facts, now: datetime) -> Folded | 
 def begin(definition: StreakDefinition, fact: Fact, first: Fact | None = None) -> StreakState:
     """The state after one fact. `first` is the one that happened first, where that lies in a later period."""
     first = first or fact
-    tally = Tally(
-        period=definition.period_of(fact.local_date),
-        sums_micros=(0,) * len(definition.metrics),
-        earliest=_sighting(fact),
-        latest=_sighting(fact),
-        latest_order=fact.order,
-    )
     return StreakState(
         first_order=first.order,
         newest_order=fact.order,
         newest_zone=fact.time_zone,
         latest_date=fact.local_date,
         settled=Settled(Freezes(first.local_date)),
-        tally=_counted(definition, tally, fact),
+        tally=_tally_of(definition, fact),
+    )
+
+
+def resume(definition: StreakDefinition, start: Checkpoint, fact: Fact) -> StreakState:
+    """The state after the first fact behind a checkpoint."""
+    newest = max(start.newest_order, fact.order)
+    return StreakState(
+        first_order=start.first_order,
+        newest_order=newest,
+        newest_zone=fact.time_zone if newest == fact.order else start.newest_zone,
+        latest_date=fact.local_date,
+        settled=Settled(
+            freezes=start.freezes,
+            anchor=start.anchor,
+            longest=start.longest,
+            zones=((start.anchor.period, start.newest_zone),),
+        ),
+        tally=_tally_of(definition, fact),
     )
 
 
@@ -169,9 +202,9 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
     period = definition.period_of(fact.local_date)
     if period > state.tally.period:
         settled, rows = _settle(definition, state, definition.last_date(state.tally.period))
-        tally = Tally(period, (0,) * len(definition.metrics), _sighting(fact), _sighting(fact), fact.order)
+        tally = _tally_of(definition, fact)
     else:
-        settled, rows, tally = state.settled, Rows(), state.tally
+        settled, rows, tally = state.settled, Rows(), _counted(definition, state.tally, fact)
     newest = max(state.newest_order, fact.order)
     return StreakState(
         first_order=state.first_order,
@@ -179,7 +212,7 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
         newest_zone=fact.time_zone if newest == fact.order else state.newest_zone,
         latest_date=max(state.latest_date, fact.local_date),
         settled=settled,
-        tally=_counted(definition, tally, fact),
+        tally=tally,
     ), rows
 
 
@@ -234,10 +267,10 @@ class _Gap:
 def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tuple[Settled, Rows]:
     """The state as of the newest facts' period where that has qualified, and the rows up to it."""
     settled, tally = state.settled, state.tally
-    zones = _with_zone(settled.zones, tally.period, state.newest_zone)
-    if tally.qualify_time is None:
-        return replace(settled, zones=zones if settled.anchor else zones[-1:]), Rows()
     anchor = settled.anchor
+    if tally.qualify_time is None:
+        zones = _with_zone(settled.zones, tally.period, state.newest_zone) if anchor else ()
+        return replace(settled, zones=zones), Rows()
     forgiven = 0
     if anchor:
         missed = tally.period - anchor.period - 1
@@ -253,7 +286,7 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
         freezes=freezes,
         anchor=Anchor(tally.period, run, tally.qualify_time, tally.latest),
         longest=max(settled.longest, run.length),
-        zones=zones[-1:],
+        zones=((tally.period, state.newest_zone),),
     ), gap.rows + Rows((qualified,), granted)
 
 
@@ -290,6 +323,14 @@ def _close_gap(definition: StreakDefinition, settled: Settled, until: int, forgi
         if break_time:
             break
     return _Gap(Rows(tuple(periods), tuple(ledger)), freezes, break_time)
+
+
+def _tally_of(definition: StreakDefinition, fact: Fact) -> Tally:
+    """The tally of a period that has one fact."""
+    seen = _sighting(fact)
+    nothing = (0,) * len(definition.metrics)
+    empty = Tally(definition.period_of(fact.local_date), nothing, seen, seen, fact.order)
+    return _counted(definition, empty, fact)
 
 
 def _counted(definition: StreakDefinition, tally: Tally, fact: Fact) -> Tally:

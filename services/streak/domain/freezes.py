@@ -31,7 +31,7 @@ def grant_until(
     lines: list[LedgerLine] = []
     while (due := _grant_date(settings, freezes.origin, count)) is not None and due <= day:
         if count > 0 and balance == settings.max_count:
-            count = (day - freezes.origin).days // settings.earn_every_days + 1
+            count = _due_count(settings, freezes.origin, day)
             break
         offered = settings.earn_count if count > 0 else settings.initial_count
         amount = min(offered, settings.max_count - balance)
@@ -47,6 +47,18 @@ def consume(freezes: Freezes, day: date) -> tuple[Freezes, LedgerLine]:
     """One freeze less, spent on the period that ends on `day`."""
     spent = replace(freezes, balance=freezes.balance - 1)
     return spent, LedgerLine(day, FreezeReason.CONSUMED, -1)
+
+
+def freezes_left(settings: FreezeSettings, origin: date, balance: int, day: date) -> Freezes:
+    """The freezes after everything up to `day`, where so many were left of them."""
+    return Freezes(origin, balance, _due_count(settings, origin, day))
+
+
+def _due_count(settings: FreezeSettings, origin: date, day: date) -> int:
+    """How many grants have come due on `day`; where there are no freezes, none is counted."""
+    if settings.max_count == 0 or day < origin:
+        return 0
+    return (day - origin).days // settings.earn_every_days + 1 if settings.earns else 1
 
 
 def _grant_date(settings: FreezeSettings, origin: date, number: int) -> date | None:

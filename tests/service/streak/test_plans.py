@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from laurel.streak.v1 import streak_pb2
 
-from services.streak import convert, store, store_maintenance, store_reads
+from services.streak import convert, store, store_history, store_maintenance, store_reads
 from services.streak.definitions import catalogue_from_messages
 from services.streak.handlers import Handlers
 from shared.entries import Entry
@@ -23,9 +23,10 @@ TODAY = date(2025, 3, 1)
 STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "LOAD": (store.LOAD, (["alice", "bob"], ["daily"])),
     "LOAD_WHOLE": (store.LOAD_WHOLE, ("alice",)),
-    "HISTORY_FACTS": (store.HISTORY_FACTS, (["alice"], ["daily"])),
-    "HISTORY_PERIODS": (store.HISTORY_PERIODS, (["alice"], ["daily"])),
-    "HISTORY_LEDGER": (store.HISTORY_LEDGER, (["alice"], ["daily"])),
+    "HISTORY_PAST": (store_history.HISTORY_PAST, (["alice"], ["daily"], [TODAY])),
+    "HISTORY_FACTS": (store_history.HISTORY_FACTS, (["alice"], ["daily"], [NOW])),
+    "HISTORY_PERIODS": (store_history.HISTORY_PERIODS, (["alice"], ["daily"], [TODAY])),
+    "HISTORY_LEDGER": (store_history.HISTORY_LEDGER, (["alice"], ["daily"], [TODAY])),
     "SAVE": (store.SAVE, tuple([] for _ in range(41))),
     "LOCK_USERS": (store.LOCK_USERS, (["alice", "bob"],)),
     "FACT": (store.FACT, (entry_id(1),)),

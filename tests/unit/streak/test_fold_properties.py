@@ -2,30 +2,44 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.streak.domain import (
     NEVER_SEEN,
+    Checkpoint,
     Evaluation,
     Fact,
     Facts,
     FreezeReason,
+    FreezeSettings,
     Frequency,
     LedgerLine,
+    MetricThreshold,
+    Past,
     Period,
+    PeriodStatus,
     Rows,
     StreakDefinition,
     UserStreak,
     bring_up_to,
+    checkpoint,
     extend,
+    fact,
     facts,
+    facts_since,
     fold,
     needs_history,
     refold,
+    refold_since,
+    touched_since,
 )
+from services.streak.domain.checkpoint import FURTHEST_AHEAD
+from shared.calendar import EARLIEST, local_date, zone_names
 from tests.unit.streak.slow_fold import SlowResult, slow_fold
 from tests.unit.streak.worlds import slow_facts, slow_rules, worlds
 
@@ -55,13 +69,60 @@ class Stored:
         if not self.definition.counts(fact.metric):
             return
         if needs_history(self.definition, self.streak, fact):
-            self.store(refold(self.definition, self.streak, self.rows, self.facts, now, fact))
+            self.store(self.refold(touched_since(self.definition, self.streak, fact), now, fact))
         else:
             self.store(extend(self.definition, self.streak, fact, now))
 
     def undo(self, fact: Fact, now: datetime) -> None:
         self.facts = self.facts.without(fact.entry_id)
-        self.store(refold(self.definition, self.streak, self.rows, self.facts, now))
+        self.store(self.refold(touched_since(self.definition, self.streak, fact), now))
+
+    def refold(self, touched: date, now: datetime, fact: Fact | None = None) -> Evaluation:
+        """Everything folded anew, after a look at what every checkpoint before it would have given."""
+        whole = refold(self.definition, self.streak, self.rows, self.facts, now, fact)
+        for past in self.pasts(touched):
+            after = past.last.end_date
+            rows = Rows(
+                tuple(row for row in self.rows.periods if row.start_date > after),
+                tuple(line for line in self.rows.ledger if line.effective_date > after),
+            )
+            start, later = self.checkpoint(past)
+            assert refold(self.definition, self.streak, rows, later, now, fact, start) == whole
+        return whole
+
+    def checkpoint(self, past: Past) -> tuple[Checkpoint, Facts]:
+        """The checkpoint, and the facts that would have been read for it."""
+        since = facts_since(past)
+        later = facts(event for event in self.facts.events if event.occur_time >= since)
+        assert self.streak.state
+        start = checkpoint(self.definition, self.streak.state, past, later)
+        assert start
+        return start, later
+
+    def pasts(self, touched: date) -> list[Past]:
+        """What lies before every checkpoint; the last one is also what the state knows, if it knows it."""
+        found = []
+        for number, row in enumerate(self.rows.periods):
+            if row.start_date >= touched or row.status is not PeriodStatus.QUALIFIED:
+                continue
+            until = self.rows.periods[: number + 1]
+            found.append(
+                Past(
+                    last=row,
+                    run_start_date=[
+                        one.start_date
+                        for one in until
+                        if one.length == 1 and one.status is PeriodStatus.QUALIFIED
+                    ][-1],
+                    longest=max(one.length for one in until),
+                    freeze_count=sum(
+                        line.amount for line in self.rows.ledger if line.effective_date <= row.end_date
+                    ),
+                )
+            )
+        known = refold_since(self.definition, self.streak.state, touched).past
+        assert known is None or known == found[-1]
+        return found
 
     def maintain(self, now: datetime) -> None:
         if self.streak.state:
@@ -189,6 +250,51 @@ def test_an_undone_event_leaves_what_the_others_alone_would_have_given(
 
 
 @WORLDS
+@given(worlds(), st.integers(2, 5))
+def test_a_state_does_not_tell_in_which_order_its_facts_came(
+    world: tuple[StreakDefinition, list[Fact], datetime], late_every: int
+) -> None:
+    definition, history, now = world
+    in_order = sorted(history, key=lambda one: one.order)
+    stored = Stored(definition)
+    for one in [one for number, one in enumerate(in_order) if number % late_every]:
+        stored.take(one, one.occur_time)
+    for one in in_order[::late_every]:
+        stored.take(one, now)
+    folded = fold(definition, facts(history), now)
+    assert stored.streak.state == (folded.state if folded else None)
+
+
+@pytest.mark.parametrize("freezes", [FreezeSettings(1, 0, 0, 2), FreezeSettings(1, 1, 2, 2)])
+def test_a_checkpoint_may_lie_before_the_date_from_which_grants_are_counted(freezes: FreezeSettings) -> None:
+    definition = StreakDefinition("focus", Frequency.DAILY, (MetricThreshold("commits", 1),), freezes=freezes)
+    now = datetime(2025, 3, 9, 20, tzinfo=UTC)
+
+    def did(number: int, day: int, hour: int, zone: str) -> Fact:
+        time = datetime(2025, 3, day, hour, 30, tzinfo=UTC)
+        return fact(UUID(int=number), "commits", 1, time, zone)
+
+    first = did(1, 3, 10, "Pacific/Kiritimati")  # the fourth already
+    before = did(2, 4, 10, "Pacific/Pago_Pago")  # still the third
+    stored = Stored(definition)
+    for one in (first, before, did(3, 5, 12, "UTC"), did(4, 9, 12, "UTC"), did(5, 4, 12, "UTC")):
+        stored.take(one, now)
+    assert [past.last.start_date.day for past in stored.pasts(first.local_date)] == [3]
+    stored.undo(first, now)
+    remaining = list(stored.facts.events)
+    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(remaining), now))
+
+
+@given(st.sampled_from(sorted(zone_names())), st.integers(0, 200 * 365 * 24 * 4 - 1))
+def test_no_fact_of_a_period_lies_before_the_instant_from_which_its_facts_are_read(
+    zone: str, quarters: int
+) -> None:
+    instant = EARLIEST + timedelta(minutes=15 * quarters)
+    begins = datetime.combine(local_date(instant, zone), time(), UTC)
+    assert instant >= begins - FURTHEST_AHEAD
+
+
+@WORLDS
 @given(worlds())
 def test_nothing_is_recorded_before_the_next_close_time_and_something_is_at_it(
     world: tuple[StreakDefinition, list[Fact], datetime],
@@ -228,6 +334,7 @@ def test_a_changed_definition_refolds_what_was_recorded_under_the_old_one(
     for one in history[:-1]:
         stored.take(one, min(one.occur_time, now))
     stored.definition = changed
+    assert stored.streak.state is None or touched_since(changed, stored.streak, history[-1]) == date.min
     stored.take(history[-1], now)
     stored.store(refold(changed, stored.streak, stored.rows, stored.facts, now))
     assert_same(stored, slow_fold(slow_rules(changed), slow_facts(history), now))

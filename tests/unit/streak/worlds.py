@@ -21,12 +21,14 @@ ZONES = (
     "UTC",
     "Asia/Tokyo",
     "America/Los_Angeles",
+    "America/New_York",
     "America/St_Johns",
     "America/Sao_Paulo",
     "Europe/Berlin",
     "Pacific/Apia",
     "Pacific/Honolulu",
     "Pacific/Kiritimati",
+    "Pacific/Pago_Pago",
 )
 BEGINNING = datetime(2011, 10, 8, tzinfo=UTC)
 METRICS = ("commits", "lines")

@@ -1,0 +1,107 @@
+"""Where a refold begins: behind the last qualified period before what it is about (RULES 3.1).
+
+What the periods up to a qualified one come to depends on nothing that follows. So a late event costs what
+has happened since, however long a user has been there.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+from services.streak.domain.definition import StreakDefinition
+from services.streak.domain.facts import Facts
+from services.streak.domain.fold import Anchor, Checkpoint, StreakState
+from services.streak.domain.freezes import freezes_left
+from services.streak.domain.rows import Period, PeriodStatus, Rows, Run
+from services.streak.domain.travel import Sighting
+
+FURTHEST_AHEAD: Final = timedelta(hours=15)
+"""No zone has been further ahead of UTC since 1900: no local date begins longer before the date in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the recorded rows up to and including a qualified period come to."""
+
+    last: Period
+    run_start_date: date
+    longest: int
+    freeze_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """How much of what is stored a refold needs."""
+
+    touched: date
+    """The first date of the earliest period that may change. What comes after the last qualified period before
+    it is needed; where there is none, everything is.
+    """
+    past: Past | None = None
+    """What lies up to that one, where it is known without a look at the rows."""
+
+
+EVERYTHING: Final = Since(date.min)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is stored of a user's streak: all of it, or what comes after `past`."""
+
+    facts: Facts
+    """With those of the period that `past` ends with, and perhaps some of earlier ones."""
+    rows: Rows
+    past: Past | None = None
+
+
+def refold_since(definition: StreakDefinition, state: StreakState | None, touched: date) -> Since:
+    """What a refold needs that may change the period which begins at `touched`, and all later ones.
+
+    `state` is the one that is stored. It knows what comes before the newest facts.
+    """
+    settled = state.settled if state else None
+    if settled is None or settled.anchor is None:
+        return Since(touched)
+    anchor = settled.anchor
+    start = definition.first_date(anchor.period)
+    if start >= touched:
+        return Since(touched)
+    end = definition.last_date(anchor.period)
+    last = Period(start, end, PeriodStatus.QUALIFIED, anchor.run.length, anchor.qualify_time)
+    return Since(touched, Past(last, anchor.run.start_date, settled.longest, settled.freezes.balance))
+
+
+def facts_since(past: Past) -> datetime:
+    """No fact of the period that `past` ends with, or of a later one, happened before this."""
+    return datetime.combine(past.last.start_date, time(), UTC) - FURTHEST_AHEAD
+
+
+def checkpoint(
+    definition: StreakDefinition, state: StreakState, past: Past, facts: Facts
+) -> Checkpoint | None:
+    """The checkpoint behind `past`. `facts` are all since `facts_since`, and perhaps more.
+
+    None where no fact is there that makes the period qualify: past and facts are not of one time.
+    """
+    period = definition.period_of(past.last.start_date)
+    counted = [event for event in facts.events if definition.counts(event.metric)]
+    until = [event for event in counted if definition.period_of(event.local_date) <= period]
+    inside = [event for event in until if definition.period_of(event.local_date) == period]
+    if not inside:
+        return None
+    newest = max(until, key=lambda event: event.order)
+    latest = max(inside, key=lambda event: event.order)
+    origin = state.settled.freezes.origin
+    return Checkpoint(
+        anchor=Anchor(
+            period=period,
+            run=Run(past.run_start_date, past.last.length),
+            qualify_time=past.last.settle_time,
+            latest=Sighting(latest.occur_time, latest.time_zone),
+        ),
+        freezes=freezes_left(definition.freezes, origin, past.freeze_count, past.last.end_date),
+        longest=past.longest,
+        first_order=state.first_order,
+        newest_order=newest.order,
+        newest_zone=newest.time_zone,
+    )

@@ -1,0 +1,125 @@
+"""What a refold reads: the SQL for events that touch the past, and for events that are undone (DESIGN 3)."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Final
+
+import asyncpg
+
+from services.streak.domain import Fact, Facts, History, LedgerLine, Past, Period, Rows, Since, facts_since
+from services.streak.store import Key, columns_of, fact_of, key_of, ledger_line_of, period_of
+from shared.calendar import EARLIEST
+from shared.postgres.pool import Connection, Pool
+
+# The last qualified period before what is touched, and what the rows up to it come to.
+HISTORY_PAST: Final = """
+    SELECT wanted.user_id, wanted.streak, last.*, past.*,
+           (SELECT coalesce(sum(amount), 0) FROM freeze_ledger
+             WHERE user_id = wanted.user_id AND streak = wanted.streak
+               AND effective_date <= last.end_date) AS freeze_count
+      FROM unnest($1::text[], $2::text[], $3::date[]) AS wanted (user_id, streak, touched)
+     CROSS JOIN LATERAL (
+           SELECT start_date, end_date, status, length, settle_time FROM periods
+            WHERE user_id = wanted.user_id AND streak = wanted.streak AND start_date < wanted.touched
+              AND status = 2
+            ORDER BY start_date DESC LIMIT 1
+     ) AS last
+     CROSS JOIN LATERAL (
+           SELECT max(start_date) FILTER (WHERE status = 2 AND length = 1) AS run_start_date,
+                  max(length) AS longest
+             FROM periods
+            WHERE user_id = wanted.user_id AND streak = wanted.streak AND start_date <= last.start_date
+     ) AS past
+"""
+
+# OFFSET 0 keeps the planner from turning the look-up by user into a join over the whole index, which costs the
+# same while the tables are empty and is cached for when they are not.
+HISTORY_FACTS: Final = """
+    SELECT wanted.user_id, wanted.streak, fact.*
+      FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS wanted (user_id, streak, since)
+     CROSS JOIN LATERAL (
+           SELECT entry_id, metric, value_micros, occur_time, time_zone FROM request_log
+            WHERE user_id = wanted.user_id AND occur_time >= wanted.since
+              AND state = 1 AND streaks IS NOT NULL AND wanted.streak = ANY(streaks)
+           OFFSET 0
+     ) AS fact
+"""
+HISTORY_PERIODS: Final = """
+    SELECT wanted.user_id, wanted.streak, period.*
+      FROM unnest($1::text[], $2::text[], $3::date[]) AS wanted (user_id, streak, after)
+     CROSS JOIN LATERAL (
+           SELECT start_date, end_date, status, length, settle_time FROM periods
+            WHERE user_id = wanted.user_id AND streak = wanted.streak AND start_date > wanted.after
+            ORDER BY start_date
+     ) AS period
+"""
+HISTORY_LEDGER: Final = """
+    SELECT wanted.user_id, wanted.streak, line.*
+      FROM unnest($1::text[], $2::text[], $3::date[]) AS wanted (user_id, streak, after)
+     CROSS JOIN LATERAL (
+           SELECT effective_date, reason, amount FROM freeze_ledger
+            WHERE user_id = wanted.user_id AND streak = wanted.streak AND effective_date > wanted.after
+            ORDER BY effective_date, reason
+     ) AS line
+"""
+
+
+class HistoryStore:
+    """The histories of users' streaks."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def histories(
+        self, wanted: Mapping[Key, Since], connection: Connection | None = None
+    ) -> dict[Key, History]:
+        """As much of each history as is wanted, in three statements; four where the state does not know what
+        comes before. What they are used for is guarded by version.
+        """
+        if not wanted:
+            return {}
+        source = connection or self._pool
+        pasts = await _pasts(source, wanted)
+        dates = columns_of(((*key, _after(pasts.get(key))) for key in sorted(wanted)), 3)
+        times = columns_of(((*key, _since(pasts.get(key))) for key in sorted(wanted)), 3)
+        facts: dict[Key, list[Fact]] = {key: [] for key in wanted}
+        periods: dict[Key, list[Period]] = {key: [] for key in wanted}
+        ledger: dict[Key, list[LedgerLine]] = {key: [] for key in wanted}
+        for row in await source.fetch(HISTORY_FACTS, *times):
+            facts[key_of(row)].append(fact_of(row))
+        for row in await source.fetch(HISTORY_PERIODS, *dates):
+            periods[key_of(row)].append(period_of(row))
+        for row in await source.fetch(HISTORY_LEDGER, *dates):
+            ledger[key_of(row)].append(ledger_line_of(row))
+        return {
+            key: History(
+                Facts(tuple(facts[key])), Rows(tuple(periods[key]), tuple(ledger[key])), pasts.get(key)
+            )
+            for key in wanted
+        }
+
+
+async def _pasts(source: Connection | Pool, wanted: Mapping[Key, Since]) -> dict[Key, Past]:
+    """What lies before that which is wanted; nothing where all is."""
+    known = {key: since.past for key, since in wanted.items() if since.past}
+    unknown = [
+        (*key, since.touched)
+        for key, since in sorted(wanted.items(), key=lambda item: item[0])
+        if key not in known and since.touched > date.min
+    ]
+    if not unknown:
+        return known
+    found = await source.fetch(HISTORY_PAST, *columns_of(unknown, 3))
+    return known | {key_of(row): _past(row) for row in found}
+
+
+def _past(row: asyncpg.Record) -> Past:
+    return Past(period_of(row), row["run_start_date"], row["longest"], row["freeze_count"])
+
+
+def _after(past: Past | None) -> date:
+    return past.last.end_date if past else date.min
+
+
+def _since(past: Past | None) -> datetime:
+    return facts_since(past) if past else EARLIEST

@@ -1,0 +1,156 @@
+"""What touches the past costs what has happened since, and gives what an arrival in order would have given."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from laurel.streak.v1 import streak_pb2
+from laurel.streak.v1 import streak_service_pb2 as pb
+
+from services.streak import convert
+from services.streak.definitions import catalogue_from_messages
+from services.streak.handlers import Handlers
+from services.streak.store import LOAD, SAVE, Store
+from services.streak.store_history import HISTORY_FACTS, HISTORY_LEDGER, HISTORY_PAST, HISTORY_PERIODS
+from shared.participant import Work
+from shared.postgres.definitions import Catalogue
+from shared.postgres.pool import Pool, create_pool
+from tests.service.streak.conftest import Service
+from tests.service.streak.messages import apply, event, revert
+from tests.service.streak.steps import applied, define, derived_state, maintain
+
+DAYS = 200
+FREEZES = streak_pb2.FreezeSettings(initial_count=1, earn_count=1, earn_every_days=9, max_count=2)
+ZONES = ("UTC", "Europe/Berlin", "UTC", "America/New_York", "UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago")
+TAIL = (HISTORY_FACTS, HISTORY_PERIODS, HISTORY_LEDGER)
+
+
+def on(day: int, hour: int = 12) -> datetime:
+    """An instant in 2024 or 2025, by days since the beginning."""
+    return datetime(2024, 9, 1, hour, tzinfo=UTC) + timedelta(days=day)
+
+
+def is_active(day: int) -> bool:
+    """Some days are missed: one at a time, and three in a row once a month."""
+    return day % 11 != 0 and day % 30 not in (14, 15, 16)
+
+
+def life() -> dict[str, pb.ApplyEventsCommand]:
+    """Two events on every active day, here and there in other zones, by name."""
+    return {
+        f"{day}/{hour}": event(f"{day}/{hour}", on(day, hour), zone=ZONES[day % 7 if day % 5 == 0 else 0])
+        for day in range(DAYS)
+        if is_active(day)
+        for hour in (9, 18)
+    }
+
+
+@dataclass
+class Watched:
+    """The use cases on a pool whose statements are noted."""
+
+    handlers: Handlers
+    pool: Pool
+    statements: list[tuple[str, Sequence[Any]]] = field(default_factory=list)
+
+    @property
+    def asked(self) -> list[str]:
+        return [query for query, _ in self.statements]
+
+    async def apply(self, *commands: pb.ApplyEventsCommand) -> None:
+        self.statements.clear()
+        work = convert.commands_from_proto(apply(*commands))
+        await self.handlers.apply_events([one for one in work if isinstance(one, Work)])
+
+    async def rows_read(self, *queries: str) -> int:
+        """How many rows these of the statements gave."""
+        asked = [one for one in self.statements if one[0] in queries]
+        return sum([len(await self.pool.fetch(query, *arguments)) for query, arguments in asked])
+
+
+@pytest.fixture
+async def watched(service: Service) -> AsyncIterator[Watched]:
+    """A user with a long life."""
+    await define(service, freezes=FREEZES)
+    await applied(service, *life().values())
+    pool = await create_pool(service.dsn, application_name="late", size=1, statement_timeout_ms=5_000)
+    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    watched = Watched(Handlers(pool, Store(pool), catalogue), pool)
+    await watched.apply(event("somebody else", on(0), user="bob"))
+    async with pool.acquire() as connection:
+        connection.add_query_logger(
+            lambda record: watched.statements.append((record.query, record.args or ()))
+        )
+    yield watched
+    await pool.close()
+
+
+async def test_an_older_event_of_the_open_day_reads_the_days_since_the_last_settled_one(
+    watched: Watched,
+) -> None:
+    await watched.apply(event("older", on(DAYS - 1, 17), now=on(DAYS - 1, 19)))
+    assert watched.asked == [LOAD, *TAIL, SAVE]
+    assert 3 <= await watched.rows_read(*TAIL) <= 10
+
+
+async def test_an_event_that_is_days_late_reads_the_days_since(watched: Watched) -> None:
+    await watched.apply(event("late", on(DAYS - 6, 13), now=on(DAYS - 1, 19)))
+    assert watched.asked == [LOAD, HISTORY_PAST, *TAIL, SAVE]
+    assert await watched.rows_read(HISTORY_PAST) == 1
+    assert 10 <= await watched.rows_read(*TAIL) <= 30
+
+
+async def test_the_earliest_of_several_late_events_decides_how_far_back_a_batch_reads(
+    watched: Watched,
+) -> None:
+    days = (DAYS - 2, DAYS - 8, DAYS - 4)
+    await watched.apply(*(event(("late", day), on(day, 13), now=on(DAYS - 1, 19)) for day in days))
+    assert watched.asked == [LOAD, HISTORY_PAST, *TAIL, SAVE]
+    assert 14 <= await watched.rows_read(*TAIL) <= 40
+
+
+async def test_an_event_before_the_first_one_reads_everything(watched: Watched) -> None:
+    await watched.apply(event("first", on(0, 1), now=on(DAYS - 1, 19)))
+    assert watched.asked == [LOAD, *TAIL, SAVE]
+    assert await watched.rows_read(HISTORY_FACTS) == len(life()) + 1
+
+
+@pytest.mark.parametrize("late", [1, 3, 8, 40, 150])
+async def test_late_and_undone_events_of_a_long_life_leave_what_an_arrival_in_order_would_have_given(
+    service: Service, twin: Service, late: int
+) -> None:
+    for one in (service, twin):
+        await define(one, freezes=FREEZES)
+    day = next(day for day in range(DAYS - late, 0, -1) if is_active(day))
+    missed = next(day for day in range(DAYS - late, 0, -1) if not is_active(day))
+    both, filled = {f"{day}/9", f"{day}/18"}, event("filled", on(missed, 13), now=on(DAYS))
+    await applied(service, *life().values())
+    await maintain(service, on(DAYS))
+    await applied(service, filled)
+    await service.stub.RevertEvents(revert(*sorted(both), now=on(DAYS)))
+
+    remaining = [command for name, command in life().items() if name not in both]
+    remaining.append(event("filled", on(missed, 13)))
+    await applied(twin, *sorted(remaining, key=lambda one: one.entry.occur_time.ToDatetime()))
+    await maintain(twin, on(DAYS))
+    assert await derived_state(service) == await derived_state(twin)
+
+
+async def test_events_of_the_last_week_in_any_order_and_batch_end_as_if_they_came_in_order(
+    service: Service, twin: Service
+) -> None:
+    everything = sorted(life().values(), key=lambda one: one.entry.occur_time.ToDatetime())
+    for one in (service, twin):
+        await define(one, freezes=FREEZES)
+        await define(one, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY)
+        await applied(one, *everything[:-16])
+    recent = everything[-16:]
+    for command in recent:
+        command.entry.now.CopyFrom(recent[-1].entry.now)
+    shuffled = [recent[number * 7 % 16] for number in range(16)]
+    for start in range(0, 16, 3):
+        await applied(service, *shuffled[start : start + 3])
+    await applied(twin, *recent)
+    assert await derived_state(service) == await derived_state(twin)
