@@ -1,7 +1,8 @@
 """Who leaves the door next, and with whom (DESIGN 2, ADR 9). Pure: the door asks, and says who is back.
 
 Nobody waits for company: with nothing under way, whoever is there leaves. While groups are under way another one
-leaves only when it is worth its calls, because a call costs as much as dozens of events. And events of one user are
+leaves only when it is as large as the smallest of them, and worth its calls: a call costs as much as dozens of events,
+so many callers should make two large groups and not many small ones. And events of one user are
 never under way in two groups at once: both would change the same rows, and one of them would have done its work for
 nothing.
 """
@@ -23,7 +24,7 @@ class GroupLimits(Struct, frozen=True):
     in_flight: int
     """Groups under way at once."""
     least_beside_others: int
-    """Events in a group that leaves while others are under way."""
+    """Events in a group that leaves while others are under way, however small those are."""
 
 
 class Departures(Generic[T]):
@@ -34,7 +35,7 @@ class Departures(Generic[T]):
         self._user_of = user_of
         self._waiting: deque[T] = deque()
         self._users_under_way: set[str] = set()
-        self._groups_under_way = 0
+        self._sizes_under_way: list[int] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -49,9 +50,9 @@ class Departures(Generic[T]):
 
     def next_group(self) -> list[T]:
         """Those who leave now, who from now on are under way; empty while nobody can."""
-        if self._groups_under_way >= self._limits.in_flight:
+        if len(self._sizes_under_way) >= self._limits.in_flight:
             return []
-        least = self._limits.least_beside_others if self._groups_under_way else 1
+        least = max(self._limits.least_beside_others, min(self._sizes_under_way)) if self._sizes_under_way else 1
         if len(self._waiting) < least:
             return []
         group: list[T] = []
@@ -66,10 +67,10 @@ class Departures(Generic[T]):
             self._waiting.popleft()
         self.put_back(held_up)
         self._users_under_way.update(map(self._user_of, group))
-        self._groups_under_way += 1
+        self._sizes_under_way.append(len(group))
         return group
 
     def back(self, group: Sequence[T]) -> None:
         """A group is through."""
-        self._groups_under_way -= 1
+        self._sizes_under_way.remove(len(group))
         self._users_under_way.difference_update(map(self._user_of, group))

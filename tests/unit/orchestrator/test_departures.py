@@ -46,6 +46,19 @@ def test_beside_another_group_only_a_group_of_some_size_leaves() -> None:
     departures.back(first)
 
 
+def test_beside_a_larger_group_only_a_group_as_large_leaves() -> None:
+    departures = waiting("a1", "b1", "c1")
+    first = departures.next_group()
+    departures.add("d1")
+    departures.add("e1")
+    assert departures.next_group() == []
+    departures.add("f1")
+    assert departures.next_group() == ["d1", "e1", "f1"]
+    departures.back(first)
+    departures.add("g1")
+    assert departures.next_group() == []
+
+
 def test_no_more_groups_are_under_way_than_may_be() -> None:
     departures = waiting(*"abcdefghijkl")
     first = departures.next_group()
