@@ -50,7 +50,10 @@ class Settings(config.Settings):
     """How many groups may be under way at once in this replica."""
 
     min_overlapping_group_size: int = Field(default=32, ge=1, le=1_000)
-    """How many events have to wait for a group to leave while others are under way."""
+    """How many events have to wait for a group to leave while others are under way; more where those are larger."""
+
+    ample_group_size: int = Field(default=96, ge=1, le=1_000)
+    """How many waiting events are enough for a group to leave, however large those under way are."""
 
     max_stream_in_flight: int = Field(default=256, ge=1, le=10_000)
     """How many events of one stream may be under way; reading stops meanwhile."""

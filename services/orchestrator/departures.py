@@ -1,8 +1,8 @@
 """Who leaves the door next, and with whom (DESIGN 2, ADR 9). Pure: the door asks, and says who is back.
 
 Nobody waits for company: with nothing under way, whoever is there leaves. While groups are under way another one
-leaves only when it is as large as the smallest of them, and worth its calls: a call costs as much as dozens of events,
-so many callers should make two large groups and not many small ones. And events of one user are
+leaves only when it is worth its calls (a call costs as much as dozens of events) and as large as the smallest of them,
+or ample: so many callers make two large groups and not many small ones. And events of one user are
 never under way in two groups at once: both would change the same rows, and one of them would have done its work for
 nothing.
 """
@@ -25,6 +25,8 @@ class GroupLimits(Struct, frozen=True):
     """Groups under way at once."""
     least_beside_others: int
     """Events in a group that leaves while others are under way, however small those are."""
+    ample: int
+    """Events in a group that leaves while others are under way, however large those are."""
 
 
 class Departures(Generic[T]):
@@ -52,7 +54,7 @@ class Departures(Generic[T]):
         """Those who leave now, who from now on are under way; empty while nobody can."""
         if len(self._sizes_under_way) >= self._limits.in_flight:
             return []
-        least = max(self._limits.least_beside_others, min(self._sizes_under_way)) if self._sizes_under_way else 1
+        least = self._least()
         if len(self._waiting) < least:
             return []
         group: list[T] = []
@@ -69,6 +71,12 @@ class Departures(Generic[T]):
         self._users_under_way.update(map(self._user_of, group))
         self._sizes_under_way.append(len(group))
         return group
+
+    def _least(self) -> int:
+        """How many have to leave together."""
+        if not self._sizes_under_way:
+            return 1
+        return max(self._limits.least_beside_others, min(self._limits.ample, *self._sizes_under_way))
 
     def back(self, group: Sequence[T]) -> None:
         """A group is through."""

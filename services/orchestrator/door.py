@@ -72,7 +72,10 @@ class Door:
         self._catalogue = catalogue
         self._settings = settings
         limits = GroupLimits(
-            settings.max_group_size, settings.max_groups_in_flight, settings.min_overlapping_group_size
+            largest=settings.max_group_size,
+            in_flight=settings.max_groups_in_flight,
+            least_beside_others=settings.min_overlapping_group_size,
+            ample=settings.ample_group_size,
         )
         self._queue: Departures[_Waiting] = Departures(limits, _user_of)
         self._changed = asyncio.Event()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from services.orchestrator.departures import Departures, GroupLimits
 
-LIMITS = GroupLimits(largest=4, in_flight=2, least_beside_others=2)
+LIMITS = GroupLimits(largest=4, in_flight=2, least_beside_others=2, ample=3)
 
 
 def waiting(*items: str, limits: GroupLimits = LIMITS) -> Departures[str]:
@@ -59,6 +59,16 @@ def test_beside_a_larger_group_only_a_group_as_large_leaves() -> None:
     assert departures.next_group() == []
 
 
+def test_beside_any_group_an_ample_one_leaves() -> None:
+    departures = waiting("a1", "b1", "c1", "d1")
+    departures.next_group()
+    for item in ("e1", "f1"):
+        departures.add(item)
+    assert departures.next_group() == []
+    departures.add("g1")
+    assert departures.next_group() == ["e1", "f1", "g1"]
+
+
 def test_no_more_groups_are_under_way_than_may_be() -> None:
     departures = waiting(*"abcdefghijkl")
     first = departures.next_group()
@@ -97,7 +107,7 @@ def test_who_is_put_back_leaves_first() -> None:
 @given(
     st.lists(st.sampled_from("abcd"), max_size=40),
     st.lists(st.booleans(), max_size=60),
-    st.builds(GroupLimits, st.integers(1, 5), st.integers(1, 3), st.integers(1, 3)),
+    st.builds(GroupLimits, st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.integers(1, 5)),
 )
 def test_everybody_leaves_once_in_their_user_s_order_and_no_user_is_in_two_groups(
     users: list[str], choices: list[bool], limits: GroupLimits
