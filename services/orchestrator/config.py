@@ -46,7 +46,7 @@ class Settings(config.Settings):
     max_group_size: int = Field(default=256, ge=1, le=1_000)
     """How many events travel together at most."""
 
-    max_groups_in_flight: int = Field(default=2, ge=1, le=64)
+    max_groups_in_flight: int = Field(default=3, ge=1, le=64)
     """How many groups may be under way at once in this replica."""
 
     min_overlapping_group_size: int = Field(default=32, ge=1, le=1_000)
