@@ -1,13 +1,13 @@
 """Between the messages of laurel.streak.v1 and the domain, with all syntactic validation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
 from laurel.common.v1 import entry_pb2
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
+from msgspec import Struct
 
 from services.streak.config import DEFAULT_CHANGES, MAX_CHANGES, MAX_COMMANDS
 from services.streak.domain import (
@@ -39,8 +39,7 @@ DOMAIN: Final = "streak.laurel"
 """In whose name errors are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """What an evaluation of one streak came to."""
 
     definition: StreakDefinition

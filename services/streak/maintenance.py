@@ -12,7 +12,7 @@ from services.streak.store_history import HistoryStore
 from services.streak.store_maintenance import FoundChange, MaintenanceStore
 from shared import faults
 from shared.clock import Clock
-from shared.ids import derived_id
+from shared.drawn_ids import new_id
 from shared.postgres.maintenance import hold, is_held
 from shared.postgres.pool import Connection, Pool
 
@@ -103,11 +103,10 @@ def _found(key: Key, evaluation: Evaluation, due_time: datetime) -> FoundChange 
     change, current = evaluation.change, evaluation.current
     if change is None or current is None:
         return None
-    user_id, streak = key
     return FoundChange(
-        entry_id=derived_id("streak", user_id, streak, str(change.version)),
+        entry_id=new_id(),
         key=key,
         time_zone=current.time_zone,
         occur_time=change.reach_time if change.length == 0 else due_time,
-        change=convert.change_to_proto(streak, change).SerializeToString(deterministic=True),
+        change=convert.change_to_proto(key[1], change).SerializeToString(deterministic=True),
     )

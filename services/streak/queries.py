@@ -1,8 +1,9 @@
 """Reads. What is due is closed before it is shown (RULES 3.7), by the fold alone: a read stores nothing."""
 
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from services.streak import convert
 from services.streak.domain import (
@@ -32,8 +33,7 @@ _DAY: Final = timedelta(days=1)
 _LONGER_THAN_ANY: Final = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Recent:
+class _Recent(Struct, frozen=True):
     """The end of a user's streak as of now: `rows` come after what is recorded up to `settled_until`."""
 
     current: Current

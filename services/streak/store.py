@@ -5,12 +5,12 @@ touch the past they need more (store_history.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+from msgspec import Struct
 
 from services.streak.domain import (
     Fact,
@@ -115,8 +115,7 @@ FACT: Final = """
 IN_USE: Final = "SELECT EXISTS (SELECT FROM streak_states WHERE streak = $1 AND state IS NOT NULL)"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """The state of some users, as of one instant."""
 
     configuration_version: int
@@ -125,8 +124,7 @@ class Loaded:
     streaks: Mapping[Key, UserStreak]
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Struct, frozen=True):
     """An applied entry, its fact and its outcome. `streaks` are the keys for which it counts."""
 
     entry_id: UUID
@@ -138,8 +136,7 @@ class LogEntry:
     streaks: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class StreakRow:
+class StreakRow(Struct, frozen=True):
     """A user's streak as it is to be stored."""
 
     key: Key
@@ -147,8 +144,7 @@ class StreakRow:
     next_close_time: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Writes:
+class Writes(Struct, frozen=True):
     """All that is to be stored of users' streaks, in order of key; `None` where a row is to be removed."""
 
     guards: Sequence[tuple[str, int]]

@@ -1,10 +1,11 @@
 """The SQL of maintenance: what is due, and the change feed."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from services.streak.store import Key, columns_of, key_of
 from shared.postgres.pool import Connection, Pool
@@ -33,8 +34,7 @@ PUBLISH: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FoundChange:
+class FoundChange(Struct, frozen=True):
     """A change that maintenance found. `change` is a serialized laurel.streak.v1.StreakChange."""
 
     entry_id: UUID

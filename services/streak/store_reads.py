@@ -1,9 +1,10 @@
 """The SQL of lists."""
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
+
+from msgspec import Struct
 
 from services.streak.domain import LedgerLine, Period
 from services.streak.store import Key, ledger_line_of, period_of
@@ -35,8 +36,7 @@ LONGEST: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FeedRow:
+class FeedRow(Struct, frozen=True):
     """A row of the change feed."""
 
     sequence: int
@@ -47,8 +47,7 @@ class FeedRow:
     change: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Longest:
+class Longest(Struct, frozen=True):
     """A user's longest run of a streak, and the present length as last recorded."""
 
     user_id: str

@@ -9,11 +9,11 @@ ahead of the code, is refused rather than guessed at.
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import asyncpg
+from msgspec import Struct
 
 from shared.postgres.pool import Connection, Pool
 
@@ -36,8 +36,7 @@ class MigrationError(Exception):
     """The files and the database do not belong together, or a file is not valid SQL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """One file."""
 
     name: str

@@ -4,9 +4,10 @@ What the periods up to a qualified one come to depends on nothing that follows. 
 has happened since, however long a user has been there.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Facts
@@ -19,8 +20,7 @@ FURTHEST_AHEAD: Final = timedelta(hours=15)
 """No zone has been further ahead of UTC since 1900: no local date begins longer before the date in UTC."""
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What the recorded rows up to and including a qualified period come to."""
 
     last: Period
@@ -29,8 +29,7 @@ class Past:
     freeze_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(Struct, frozen=True):
     """How much of what is stored a refold needs."""
 
     touched: date
@@ -44,8 +43,7 @@ class Since:
 EVERYTHING: Final = Since(date.min)
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """What is stored of a user's streak: all of it, or what comes after `past`."""
 
     facts: Facts

@@ -1,9 +1,10 @@
 """What a streak asks of a user (RULES 3), and its periods as consecutive numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from enum import IntEnum
+
+from msgspec import Struct
 
 from shared.filters import AttributeFilter, matches
 
@@ -23,16 +24,14 @@ class MetricMode(IntEnum):
     ALL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class MetricThreshold:
+class MetricThreshold(Struct, frozen=True):
     """What the sum of a period's values of one metric must reach, in micro-units."""
 
     metric: str
     threshold_micros: int
 
 
-@dataclass(frozen=True, slots=True)
-class FreezeSettings:
+class FreezeSettings(Struct, frozen=True):
     """Freezes of a streak (RULES 3.5). `max_count` is resolved: 0 means that there are none."""
 
     initial_count: int = 0
@@ -46,8 +45,7 @@ class FreezeSettings:
         return self.earn_count > 0 and self.earn_every_days > 0
 
 
-@dataclass(frozen=True, slots=True)
-class StreakDefinition:
+class StreakDefinition(Struct, frozen=True):
     """The definition of a streak. Weekdays count from Monday = 0."""
 
     key: str

@@ -1,8 +1,9 @@
 """What an event, the passing of time or an undoing does to a user's streak, as a difference of two folds."""
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
+
+from msgspec import Struct
 
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts
@@ -28,8 +29,7 @@ from services.streak.domain.rows import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(Struct, frozen=True):
     """What other services follow: lengths in periods, and when the present one was reached."""
 
     length: int = 0
@@ -38,8 +38,7 @@ class Followed:
     """None where there never was a length."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserStreak:
+class UserStreak(Struct, frozen=True):
     """What is remembered of one user's streak, from one evaluation to the next."""
 
     version: int
@@ -56,8 +55,7 @@ class UserStreak:
 NEVER_SEEN: Final = UserStreak(0, Followed(), 0, None, None)
 
 
-@dataclass(frozen=True, slots=True)
-class StreakChange:
+class StreakChange(Struct, frozen=True):
     """A change that others follow; absolute values with a version, and the runs that differ."""
 
     version: int
@@ -68,8 +66,7 @@ class StreakChange:
     reach_time: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Struct, frozen=True):
     """The outcome of one evaluation."""
 
     streak: UserStreak

@@ -1,9 +1,10 @@
 """The facts that a streak is a function of (RULES 3.1)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
+
+from msgspec import Struct
 
 from shared.calendar import local_date
 
@@ -11,8 +12,7 @@ Order = tuple[datetime, UUID]
 """Facts are ordered by when they happened, then by their entry's id: never by when they arrived."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """A metric event that counts for a streak. `local_date` is that of `occur_time` in `time_zone`."""
 
     entry_id: UUID
@@ -33,8 +33,7 @@ def fact(entry_id: UUID, metric: str, value_micros: int, occur_time: datetime, t
     return Fact(entry_id, metric, value_micros, occur_time, time_zone, local_date(occur_time, time_zone))
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """All that the fold of one user's streak may depend on, apart from the definition and the time.
 
     Pauses, manual grants, resets, restores and overrides are facts too and belong beside the events.

@@ -17,8 +17,10 @@ Readings of the rules that this module decides:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts, Order
@@ -30,8 +32,7 @@ from shared.calendar import local_date, local_midnight
 _DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(Struct, frozen=True):
     """A qualified period behind which nothing is provisional."""
 
     period: int
@@ -42,8 +43,7 @@ class Anchor:
     """Its latest fact."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """Everything up to and including the last qualified period before the one with the newest facts."""
 
     freezes: Freezes
@@ -54,8 +54,7 @@ class Settled:
     anchor nothing closes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """The facts of one period, added up; the latest period that has any."""
 
     period: int
@@ -68,8 +67,7 @@ class Tally:
     """When the sums came to reach the thresholds; None while they do not."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreakState:
+class StreakState(Struct, frozen=True):
     """All that is needed to go on from here without the facts. Its size does not grow with them."""
 
     first_order: Order
@@ -81,8 +79,7 @@ class StreakState:
     tally: Tally
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """What the facts up to and including a qualified period come to: a fold of later ones may begin here."""
 
     anchor: Anchor
@@ -93,8 +90,7 @@ class Checkpoint:
     newest_zone: str
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(Struct, frozen=True):
     """A streak as it looks at some instant (RULES 3.10)."""
 
     run: Run | None
@@ -120,8 +116,7 @@ class Current:
         return self.run.length if self.run else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(Struct, frozen=True):
     """The result of a fold."""
 
     rows: Rows
@@ -255,8 +250,7 @@ def settled_until(definition: StreakDefinition, state: StreakState) -> date | No
     return definition.last_date(anchor.period) if anchor else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Gap:
+class _Gap(Struct, frozen=True):
     """What became of the periods after an anchor."""
 
     rows: Rows

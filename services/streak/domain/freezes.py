@@ -1,14 +1,15 @@
 """Freezes: granted with time, never above the maximum (RULES 3.5)."""
 
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.streak.domain.definition import FreezeSettings
 from services.streak.domain.rows import FreezeReason, LedgerLine
 
 
-@dataclass(frozen=True, slots=True)
-class Freezes:
+class Freezes(Struct, frozen=True):
     """The freezes of a user's streak after everything up to some date."""
 
     origin: date

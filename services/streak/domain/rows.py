@@ -6,6 +6,8 @@ from datetime import date, datetime
 from enum import IntEnum
 from typing import TypeVar
 
+from msgspec import Struct
+
 
 class PeriodStatus(IntEnum):
     """What became of a period, in the order of precedence of RULES 3.4."""
@@ -29,8 +31,7 @@ class FreezeReason(IntEnum):
     REFUNDED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(Struct, frozen=True):
     """A recorded period; `length` is the streak's after it.
 
     `settle_time` is when it qualified, or the local midnight at which it closed.
@@ -48,8 +49,7 @@ class Period:
         return self.start_date
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
+class LedgerLine(Struct, frozen=True):
     """A line of the freeze ledger. Consumption counts from the last date of the period that it saved."""
 
     effective_date: date
@@ -65,8 +65,7 @@ class LedgerLine:
 R = TypeVar("R", Period, LedgerLine)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """A stretch of recorded history, oldest first."""
 
     periods: tuple[Period, ...] = ()
@@ -76,24 +75,21 @@ class Rows:
         return Rows(self.periods + later.periods, self.ledger + later.ledger)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """Consecutive periods without a break between them; `length` counts those that qualified."""
 
     start_date: date
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class RunChange:
+class RunChange(Struct, frozen=True):
     """How one run changed: 0 before where it is new, 0 after where it is gone (joined or undone)."""
 
     length_before: int
     length_after: int
 
 
-@dataclass(frozen=True, slots=True)
-class RowChanges:
+class RowChanges(Struct, frozen=True):
     """What turns one stretch of recorded history into another."""
 
     periods: tuple[Period, ...] = ()

@@ -1,14 +1,14 @@
 """Travel never costs a period by itself (RULES 3.6)."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from services.streak.domain.definition import StreakDefinition
 from shared.calendar import local_date
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """Where and when a user was active."""
 
     time: datetime

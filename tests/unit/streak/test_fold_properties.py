@@ -1,13 +1,14 @@
 """The fold against a slow one, and every way of getting to a state against the fold."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.streak.domain import (
     NEVER_SEEN,
