@@ -3,7 +3,10 @@
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
 
+import asyncpg
 import pytest
 import redis
 
@@ -72,3 +75,14 @@ def valkey_url(valkey_server: ValkeyServer, valkey_database_numbers: Iterator[in
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+@pytest.fixture
+async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[str]:
+    """A database without any table."""
+    name = f"upgrade_{uuid4().hex}"
+    admin = await asyncpg.connect(postgres_server.admin_dsn)
+    await admin.execute(f"CREATE DATABASE {name}")
+    yield urlsplit(postgres_server.admin_dsn)._replace(path=f"/{name}").geturl()
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()

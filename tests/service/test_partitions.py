@@ -6,14 +6,12 @@ import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from deploy.generate import ROOT
-from deploy.local.postgres import PostgresServer
 from shared.postgres.migrations import migrate
 from shared.postgres.months import lowest_id, month_of
 from shared.postgres.partitions import Partitions
@@ -49,16 +47,6 @@ async def pool(service_database: ServiceDatabase) -> AsyncIterator[Pool]:
     )
     yield opened
     await opened.close()
-
-
-@pytest.fixture
-async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[str]:
-    name = f"upgrade_{uuid4().hex}"
-    admin = await asyncpg.connect(postgres_server.admin_dsn)
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield urlsplit(postgres_server.admin_dsn)._replace(path=f"/{name}").geturl()
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
 
 
 def drawn_at(instant: datetime) -> UUID:
