@@ -1,8 +1,8 @@
 """Who leaves the door next, and with whom (DESIGN 2, ADR 9). Pure: the door asks, and says who is back.
 
 Nobody waits for company: with nothing under way, whoever is there leaves. While groups are under way another one
-leaves only when it is worth its calls (a call costs as much as dozens of events) and as large as the smallest of them,
-or ample: so many callers make two large groups and not many small ones. And events of one user are
+leaves only when it is worth its calls (a call costs as much as dozens of events) and as large as the largest of them,
+or ample: so many callers make a few large groups and not many small ones. And events of one user are
 never under way in two groups at once: both would change the same rows, and one of them would have done its work for
 nothing.
 """
@@ -76,7 +76,7 @@ class Departures(Generic[T]):
         """How many have to leave together."""
         if not self._sizes_under_way:
             return 1
-        return max(self._limits.least_beside_others, min(self._limits.ample, *self._sizes_under_way))
+        return max(self._limits.least_beside_others, min(self._limits.ample, max(self._sizes_under_way)))
 
     def back(self, group: Sequence[T]) -> None:
         """A group is through."""

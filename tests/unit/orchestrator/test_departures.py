@@ -56,6 +56,7 @@ def test_beside_a_larger_group_only_a_group_as_large_leaves() -> None:
     assert departures.next_group() == ["d1", "e1", "f1"]
     departures.back(first)
     departures.add("g1")
+    departures.add("h1")
     assert departures.next_group() == []
 
 
