@@ -60,6 +60,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._limits = limits
         self._translators = tuple(translators)
         self._recorder = recorder
+        self._refusal = _refusal(limits, domain)
         self._in_flight = 0
         self._wrapped: dict[str, tuple[object, Any]] = {}
 
@@ -90,9 +91,10 @@ class Boundary(grpc.aio.ServerInterceptor):
         parse = _parse_each if handler.request_streaming else _parse
 
         async def serve_one(raw: Any, context: Any) -> Any:
-            call = self._recorder.begin(method, context)
+            if self._is_full:
+                await self._refuse(method, context)
+            call = self._begin(method, context)
             try:
-                self._admit(call)
                 request = parse(handler.request_deserializer, raw)
                 response = await self._within_deadline(behaviour, request, context)
             except BaseException as error:
@@ -102,9 +104,10 @@ class Boundary(grpc.aio.ServerInterceptor):
             return response
 
         async def serve_many(raw: Any, context: Any) -> AsyncIterator[Any]:
-            call = self._recorder.begin(method, context)
+            if self._is_full:
+                await self._refuse(method, context)
+            call = self._begin(method, context)
             try:
-                self._admit(call)
                 deadline.begin(context.time_remaining())
                 request = parse(handler.request_deserializer, raw)
                 async with aclosing(behaviour(request, context)) as responses:
@@ -117,15 +120,24 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         return _method_handler(handler, serve_many if handler.response_streaming else serve_one)
 
-    def _admit(self, call: CallRecord) -> None:
-        if self._in_flight >= self._limits.max_concurrent_rpcs:
-            raise ResourceExhausted(
-                f"{self._limits.max_concurrent_rpcs} calls are in progress already",
-                reason="OVERLOADED",
-                retry_after_seconds=_RETRY_AFTER_OVERLOAD_SECONDS,
-            )
+    @property
+    def _is_full(self) -> bool:
+        return self._in_flight >= self._limits.max_concurrent_rpcs
+
+    async def _refuse(self, method: str, context: Any) -> None:
+        """Ends a call that is too much. It gets an answer that is ready, and no log line of its own: what refusing
+        costs is taken from those who were admitted.
+        """
+        self._recorder.refused(method)
+        message, details = self._refusal
+        await context.abort(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, message, trailing_metadata=((DETAILS_KEY, details),)
+        )
+
+    def _begin(self, method: str, context: Any) -> CallRecord:
+        call = self._recorder.begin(method, context)
         self._in_flight += 1
-        call.admitted = True
+        return call
 
     async def _within_deadline(self, behaviour: Any, request: Any, context: Any) -> Any:
         """The response. grpc cancels the handler at the caller's deadline; at the default one, we do."""
@@ -188,9 +200,18 @@ class Boundary(grpc.aio.ServerInterceptor):
         error: BaseException | None = None,
         metadata: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        if call.admitted:
-            self._in_flight -= 1
+        self._in_flight -= 1
         self._recorder.end(call, code, reason, error, metadata.get("incident", ""))
+
+
+def _refusal(limits: Limits, domain: str) -> tuple[str, bytes]:
+    """What a call is told that is too much: message and details."""
+    error = ResourceExhausted(
+        f"{limits.max_concurrent_rpcs} calls are in progress already",
+        reason="OVERLOADED",
+        retry_after_seconds=_RETRY_AFTER_OVERLOAD_SECONDS,
+    )
+    return error.message, to_status(error, domain).SerializeToString()
 
 
 def _parse(deserialize: Callable[[bytes], Any], raw: bytes) -> Any:

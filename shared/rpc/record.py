@@ -16,6 +16,8 @@ from shared.telemetry.propagation import extract
 
 _LOGGER: Final = logging.getLogger("laurel.access")
 
+_BETWEEN_REFUSAL_LINES_SECONDS: Final = 1.0
+
 # Unlisted codes are answers to the caller, and logged at INFO.
 _LEVELS: Final[Mapping[grpc.StatusCode, int]] = {
     grpc.StatusCode.OK: logging.DEBUG,
@@ -34,7 +36,6 @@ class CallRecord:
 
     method: str
     started: float = field(default_factory=time.perf_counter)
-    admitted: bool = False
     span: Span | None = None
 
 
@@ -47,6 +48,11 @@ class Recorder:
         self._duration = telemetry.meter.create_histogram(
             "rpc.server.call.duration", unit="s", description="How long calls took to serve"
         )
+        self._refused = telemetry.meter.create_counter(
+            "laurel.rpc.refused", unit="{call}", description="Calls refused because too many were in progress"
+        )
+        self._untold = 0
+        self._told = float("-inf")
 
     def begin(self, method: str, context: Any) -> CallRecord:
         """A record of a call that begins now; its span is the current one in the task that serves it."""
@@ -61,6 +67,16 @@ class Recorder:
             # Never detached: each call is served in a task, and so a context, of its own.
             context_api.attach(trace.set_span_in_context(call.span))
         return call
+
+    def refused(self, method: str) -> None:
+        """A call was refused because too many are in progress. The log has a line a second of all of them."""
+        if self._enabled:
+            self._refused.add(1, {"rpc.method": method.removeprefix("/")})
+        self._untold += 1
+        now = time.perf_counter()
+        if now - self._told >= _BETWEEN_REFUSAL_LINES_SECONDS:
+            _LOGGER.warning("calls are refused, too many are in progress", extra={"calls": self._untold})
+            self._untold, self._told = 0, now
 
     def end(
         self,
