@@ -5,17 +5,29 @@ Identifiers that are drawn are in `shared.drawn_ids`.
 
 import hashlib
 import uuid
+from datetime import UTC, datetime, timedelta
 
 _VARIANT = 0b10 << 62
 _VERSION_8 = 8 << 76
 _LOW_62_BITS = (1 << 62) - 1
 _LOW_12_BITS = (1 << 12) - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def derived_id(*parts: str) -> uuid.UUID:
     """The UUIDv8 that these parts name, always the same one."""
     number = int.from_bytes(digest(*parts)[:16])
     return _version_8(number >> 80, number)
+
+
+def derived_id_at(instant: datetime, *parts: str) -> uuid.UUID:
+    """The UUIDv8 that these parts name at an instant. It begins with the milliseconds since 1970, like a UUIDv7.
+
+    So ids lie in the order of time, and those of one instant in an order that only their names decide.
+    """
+    milliseconds = max(0, (instant - _EPOCH) // _MILLISECOND)
+    return _version_8(milliseconds, int.from_bytes(digest(*parts)[:16]))
 
 
 def derived_id_beside(origin: uuid.UUID, *parts: str) -> uuid.UUID:

@@ -28,7 +28,7 @@ from shared.decimals import InvalidValue, to_micros
 from shared.drawn_ids import new_id
 from shared.entries import EntryKind
 from shared.errors import Violations
-from shared.ids import derived_id, derived_id_beside
+from shared.ids import derived_id, derived_id_at, derived_id_beside
 from shared.rpc.convert import (
     check_attributes,
     check_key,
@@ -70,8 +70,10 @@ def incoming_event(request: event_pb2.IngestEventRequest, now: datetime, window:
     check_attributes(request.attributes, "attributes", violations)
     occur_time = _occur_time(request, now, window, violations)
     violations.raise_if_any()
+    key_id = _key_id(request)
     return Incoming(
-        entry_id=new_id(),
+        # Drawn where there is no key: such an event is nobody's twin.
+        entry_id=derived_id_at(occur_time, str(key_id or new_id())),
         kind=EntryKind.METRIC_EVENT,
         patch=patch,
         occur_time=occur_time,
@@ -79,7 +81,7 @@ def incoming_event(request: event_pb2.IngestEventRequest, now: datetime, window:
         digest=digest_of(request),
         request=request.SerializeToString(deterministic=True),
         event=MetricEvent(request.metric, value_micros, dict(request.attributes)),
-        key_id=_key_id(request),
+        key_id=key_id,
     )
 
 
@@ -237,20 +239,21 @@ def state_number(state: State) -> event_pb2.EntryState.ValueType:
 
 
 def _call_entry(kind: EntryKind, patch: UserPatch, request: Any, request_id: str, now: datetime) -> Incoming:
+    key_id = derived_id(kind.value, patch.user_id, request_id)
     return Incoming(
-        entry_id=new_id(),
+        entry_id=derived_id_at(now, str(key_id)),
         kind=kind,
         patch=patch,
         occur_time=now,
         now=now,
         digest=digest_of(request),
         request=request.SerializeToString(deterministic=True),
-        key_id=derived_id(kind.value, patch.user_id, request_id),
+        key_id=key_id,
     )
 
 
 def _key_id(request: event_pb2.IngestEventRequest) -> UUID | None:
-    """What the key names: the same always, on every replica. Without a key an event is nobody's twin."""
+    """What the key names: the same always, on every replica."""
     if not request.idempotency_key:
         return None
     return derived_id("event", request.user.user_id, request.metric, request.idempotency_key)

@@ -44,7 +44,9 @@ class Incoming(Struct, frozen=True):
     """An entry that asks to be recorded, checked as far as it can be without looking at anything stored."""
 
     entry_id: UUID
-    """Drawn when it came in. It carries the time, and so what is stored by it is stored in that order."""
+    """It begins with the occur_time: what is stored by it is stored in that order, and of two events at one instant
+    their keys decide which comes first, not their arrival (RULES 2.5).
+    """
     kind: EntryKind
     patch: UserPatch
     occur_time: datetime

@@ -12,7 +12,7 @@ from services.streak.store_history import HistoryStore
 from services.streak.store_maintenance import FoundChange, MaintenanceStore
 from shared import faults
 from shared.clock import Clock
-from shared.drawn_ids import new_id
+from shared.ids import derived_id_at
 from shared.postgres.maintenance import hold, is_held
 from shared.postgres.pool import Connection, Pool
 
@@ -103,10 +103,11 @@ def _found(key: Key, evaluation: Evaluation, due_time: datetime) -> FoundChange 
     change, current = evaluation.change, evaluation.current
     if change is None or current is None:
         return None
+    occur_time = change.reach_time if change.length == 0 else due_time
     return FoundChange(
-        entry_id=new_id(),
+        entry_id=derived_id_at(occur_time, "streak", *key, str(change.version)),
         key=key,
         time_zone=current.time_zone,
-        occur_time=change.reach_time if change.length == 0 else due_time,
+        occur_time=occur_time,
         change=convert.change_to_proto(key[1], change).SerializeToString(deterministic=True),
     )

@@ -1,6 +1,6 @@
 """Months as ranges of entry ids, and which of them a table should have. Pure.
 
-An entry id begins with the milliseconds since 1970 at which the entry was recorded (`shared.drawn_ids`): the ids of a
+An entry id begins with the milliseconds since 1970 of the entry's occur_time (`shared.ids.derived_id_at`): the ids of a
 month lie between two bounds. Months are those of UTC.
 """
 
@@ -46,7 +46,7 @@ def month_of(instant: datetime) -> Month:
 
 
 def lowest_id(instant: datetime) -> UUID:
-    """The lowest id that can be drawn at this instant or later; instants in whole milliseconds."""
+    """The lowest id of this instant or later; instants in whole milliseconds."""
     return UUID(int=(instant - _EPOCH) // timedelta(milliseconds=1) << _BITS_BELOW_TIME)
 
 

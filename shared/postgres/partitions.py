@@ -75,8 +75,8 @@ class Partitions:
     async def keep(self) -> None:
         """Make the months that are due and drop those that are too old; at most once an hour.
 
-        The wall clock decides, not the time of an import: ids carry the instant of recording. What stands in the way of
-        traffic is left to a later pass.
+        The wall clock decides, not the time of an import: history of long ago has no months and lies in the default
+        partition. What stands in the way of traffic is left to a later pass.
         """
         now = self._clock.now()
         if self._next_pass is not None and now < self._next_pass:

@@ -12,14 +12,15 @@ from shared.entries import EntryKind
 from shared.postgres.pool import Connection, Pool
 
 # Ids come in order: their bounds tell the partitions (docs/adr/0010). States are arguments, lest the planner take the
-# index of the unfinished sagas, all of them for each group, instead of the key.
+# index of the unfinished sagas, all of them for each group, instead of the key. What is set is found by position: a
+# join would look cheapest, while the table is empty, with all sagas between the bounds.
 _COMPLETE: Final = """
     UPDATE sagas
-       SET state = 3, reply = done.reply, settle_time = clock_timestamp(), last_error = NULL
-      FROM unnest($1::uuid[], $2::bytea[]) AS done (entry_id, reply)
-     WHERE sagas.entry_id = done.entry_id AND sagas.state = $3
-       AND sagas.entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
-    RETURNING sagas.entry_id
+       SET state = 3, reply = ($2::bytea[])[array_position($1::uuid[], entry_id)],
+           settle_time = clock_timestamp(), last_error = NULL
+     WHERE entry_id = ANY($1::uuid[]) AND state = $3
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+    RETURNING entry_id
 """
 
 _DECIDE: Final = """
@@ -44,13 +45,14 @@ _SETTLE: Final = """
 
 _LEAVE: Final = """
     UPDATE sagas
-       SET attempt_count = attempt_count + 1, last_error = left_over.error,
-           next_attempt_time = clock_timestamp() + make_interval(secs => left_over.pause),
+       SET attempt_count = attempt_count + 1,
+           last_error = ($2::text[])[array_position($1::uuid[], entry_id)],
+           next_attempt_time = clock_timestamp()
+               + make_interval(secs => ($3::float8[])[array_position($1::uuid[], entry_id)]),
            state = CASE WHEN attempt_count + 1 >= $4 THEN 7 ELSE state END,
            parked_state = CASE WHEN attempt_count + 1 >= $4 THEN state ELSE parked_state END
-      FROM unnest($1::uuid[], $2::text[], $3::float8[]) AS left_over (entry_id, error, pause)
-     WHERE sagas.entry_id = left_over.entry_id AND sagas.state = ANY($5::smallint[])
-       AND sagas.entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+     WHERE entry_id = ANY($1::uuid[]) AND state = ANY($5::smallint[])
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
 """
 
 _CLAIM: Final = """

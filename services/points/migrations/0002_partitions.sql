@@ -1,4 +1,4 @@
--- Tables that grow by time are partitioned by entry id, which begins with the time of recording (docs/adr/0010). The table
+-- Tables that grow by time are partitioned by entry id, which begins with the time of the event (docs/adr/0010). The table
 -- until now becomes the default partition as it is. Months are made by shared/postgres/partitions.py.
 
 ALTER TABLE request_log RENAME TO request_log_default;

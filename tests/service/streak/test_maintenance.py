@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import date, datetime, timedelta
-from uuid import UUID
 
 import grpc.aio
 import pytest
@@ -11,6 +10,7 @@ from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.streak.definitions import catalogue_from_messages
 from services.streak.maintenance import Maintenance
+from shared.ids import derived_id_at
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import create_pool
 from shared.rpc.convert import to_datetime, to_timestamp
@@ -40,7 +40,9 @@ async def test_a_streak_breaks_at_the_local_midnight_and_the_feed_says_so(servic
     assert to_datetime(change.occur_time) == to_datetime(change.change.reach_time) == midnight
     assert (change.change.length_before, change.change.length, change.change.longest) == (2, 0, 2)
     assert list(change.change.run_changes) == []
-    assert UUID(change.entry_id).version == 7
+    assert change.entry_id == str(
+        derived_id_at(midnight, "streak", "alice", "daily", str(change.change.version))
+    )
     assert (await recorded(service))[-1] == (date(2025, 3, 5), "BROKEN")
 
 

@@ -1,12 +1,13 @@
 """Drawn and derived identifiers."""
 
 import uuid
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.drawn_ids import new_id
-from shared.ids import derived_id, derived_id_beside, digest
+from shared.ids import derived_id, derived_id_at, derived_id_beside, digest
 
 PARTS = st.lists(st.text(max_size=20), max_size=5)
 
@@ -44,3 +45,12 @@ def test_an_id_derived_beside_another_has_its_time_and_a_name_of_its_own() -> No
     assert beside == derived_id_beside(origin, "correction")
     assert beside != derived_id_beside(origin, "other")
     assert beside != derived_id_beside(uuid.UUID("01900000-1234-7abc-8def-0123456789ac"), "correction")
+
+
+def test_an_id_derived_at_an_instant_begins_with_its_milliseconds() -> None:
+    instant = datetime(2026, 11, 21, 12, 0, 0, 123_456, tzinfo=UTC)
+    derived = derived_id_at(instant, "alice", "key")
+    assert derived.int >> 80 == 1_795_262_400_123
+    assert (derived.version, derived.variant) == (8, uuid.RFC_4122)
+    assert derived_id_at(instant, "alice", "other") != derived == derived_id_at(instant, "alice", "key")
+    assert derived_id_at(datetime(1900, 1, 1, tzinfo=UTC), "alice").int >> 80 == 0
