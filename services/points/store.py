@@ -48,8 +48,9 @@ LOAD: Final = """
 """
 
 # Of each trigger its newest live awards for so many times (each is for at least one), of each completion and of
-# each undone entry all. And of
-# each system that these belong to the newest of the others: the reach time once these are taken back.
+# each undone entry all. And of each system that these belong to the newest of the others: the reach time once
+# these are taken back. OFFSET 0 keeps the planner from joining with the awards of all users, which looks cheap
+# while the table is empty: that is when it is asked.
 LIVE_AWARDS: Final = """
     WITH candidates AS (
         SELECT award.*
@@ -66,11 +67,21 @@ LIVE_AWARDS: Final = """
         UNION
         SELECT award.*
           FROM unnest($5::text[], $6::uuid[]) AS revoked (user_id, completion_id)
-          JOIN live_awards AS award USING (user_id, completion_id)
+         CROSS JOIN LATERAL (
+                   SELECT *
+                     FROM live_awards
+                    WHERE user_id = revoked.user_id AND completion_id = revoked.completion_id
+                   OFFSET 0
+               ) AS award
         UNION
         SELECT award.*
           FROM unnest($7::text[], $8::uuid[]) AS undone (user_id, entry_id)
-          JOIN live_awards AS award USING (user_id, entry_id)
+         CROSS JOIN LATERAL (
+                   SELECT *
+                     FROM live_awards
+                    WHERE user_id = undone.user_id AND entry_id = undone.entry_id
+                   OFFSET 0
+               ) AS award
     ), others AS (
         SELECT award.*
           FROM (SELECT DISTINCT user_id, points_system FROM candidates) AS affected

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from services.achievement import store as achievement
-from services.leaderboard.store import events, history, undo
+from services.leaderboard.store import events, undo
 from services.leaderboard.store import reads as rank_reads
 from services.orchestrator.saga import UNFINISHED, State
 from services.orchestrator.store import ledger, reads, sagas
@@ -84,29 +84,17 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
     },
 }
 BY_USER: dict[str, dict[str, tuple[Any, ...]]] = {
-    "achievement": {
-        "other values": (achievement.OTHER_VALUES, "ada", ["ten"], FIRST),
-        "other grounds": (achievement.OTHER_GROUNDS, "ada", ["ten"], FIRST),
-    },
-    "points": {
-        "fact": (points.FACT, FIRST),
-        "other values": (points.OTHER_VALUES, "ada", ["xp/commits"], FIRST),
-    },
     "leaderboard": {
-        "history": (history.METRIC_HISTORY, ["ada"], ["commits"], [NOW.date()], [NOW.date()]),
-        "remaining": (undo.REMAINING_METRIC, "ada", "commits", NOW.date(), NOW.date(), FIRST),
         "rank events": (rank_reads.RANK_EVENTS, "ada", "", 10),
         "earlier": (rank_reads.EARLIER_RANK_EVENTS, "ada", "", 10, NOW, FIRST, "weekly", NOW.date(), ""),
     },
     "orchestrator": {
         "events": (reads._USER_EVENTS, "ada", NOW, LAST, 10),
-        "live facts": (taking_out._LIVE_FACTS, "ada", "commits"),
-        "live requests": (taking_out._LIVE_REQUESTS, "ada", ["metric_event"]),
-        "forget value": (taking_out._FORGET_VALUE, "ada", "countries", "IT"),
         "claim": (sagas._CLAIM, "one", [LAST], 10),
         "backlog": (sagas._BACKLOG,),
     },
 }
+"""Besides the event path; on it, tests/service/test_young_plans.py counts what is read."""
 TABLES = {"orchestrator": ("entries", "sagas"), "leaderboard": ("request_log", "rank_events")}
 ROWS = {
     "entries": "INSERT INTO entries (entry_id, kind, user_id, occur_time, receive_time, digest, request, entry, live) "

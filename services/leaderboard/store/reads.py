@@ -50,11 +50,12 @@ SEGMENTS: Final = """
      ORDER BY segment
      LIMIT $5
 """
+# On `|| ''`, see undo.SET_SCORE.
 USER_SCORES: Final = """
     SELECT scores.board, scores.run_start, segment, score, reach_time, entry_id, source_version,
            runs.end_date, runs.finalize_time, runs.finalized
       FROM unnest($2::text[], $3::date[]) AS wanted (board, start_date)
-      JOIN scores ON scores.user_id = $1 AND scores.board = wanted.board AND run_start = wanted.start_date
+      JOIN scores ON scores.user_id = $1 AND scores.board || '' = wanted.board AND run_start = wanted.start_date
       JOIN runs ON runs.board = wanted.board AND runs.start_date = wanted.start_date
      WHERE score IS NOT NULL
      ORDER BY scores.board

@@ -77,10 +77,11 @@ PAGE_OF_SEGMENT: Final = """
      ORDER BY order_score, reach_time, user_id
     OFFSET $4 LIMIT $5
 """
+# On `|| ''`, see undo.SET_SCORE.
 OWN: Final = """
     SELECT order_score, reach_time
       FROM scores
-     WHERE user_id = $1 AND board = $2 AND run_start = $3 AND score IS NOT NULL
+     WHERE user_id = $1 AND board || '' = $2 AND run_start = $3 AND score IS NOT NULL
        AND ($4::text = '' OR segment = $4)
 """
 
@@ -88,7 +89,7 @@ CURRENT: Final = """
     SELECT wanted.number, scores.segment, scores.score, scores.reach_time, scores.version
       FROM unnest($1::bigint[], $2::text[], $3::text[], $4::date[])
         AS wanted (number, user_id, board, run_start)
-      JOIN scores ON scores.user_id = wanted.user_id AND scores.board = wanted.board
+      JOIN scores ON scores.user_id = wanted.user_id AND scores.board || '' = wanted.board
                  AND scores.run_start = wanted.run_start
 """
 

@@ -1,0 +1,80 @@
+"""What tests do with the orchestrator's tables over and over."""
+
+from datetime import UTC, datetime, timedelta
+
+from laurel.orchestrator.v1 import event_pb2
+from msgspec.structs import replace
+
+from services.orchestrator import convert
+from services.orchestrator.domain import Aggregation, Metric, TimeWindow, Total
+from services.orchestrator.recording import Incoming, Recorded, record
+from services.orchestrator.store.ledger import Feed, LedgerStore
+from services.orchestrator.store.undo import TakenOut, UndoStore
+from shared.errors import LaurelError
+from shared.postgres.pool import Pool
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+METRICS = {
+    "lessons": Metric("lessons", Aggregation.SUM),
+    "countries": Metric("countries", Aggregation.UNIQUE, "country"),
+}
+HISTORY = TimeWindow(max_age=None, max_ahead=timedelta(minutes=5))
+AGGREGATIONS = {key: metric.aggregation for key, metric in METRICS.items()}
+
+
+def event(
+    key: str, user: str = "ada", metric: str = "lessons", value: float = 1, **attributes: str
+) -> Incoming:
+    request = event_pb2.IngestEventRequest(
+        metric=metric, value=value, idempotency_key=key, attributes=attributes
+    )
+    request.user.user_id = user
+    request.user.attributes["seen"] = key
+    request.occur_time.FromDatetime(NOON)
+    return convert.incoming_event(request, NOON, HISTORY)
+
+
+async def store(
+    pool: Pool, *group: Incoming, instance: str = "one", feed: Feed | None = None
+) -> list[Recorded]:
+    """Records a group as the door does."""
+    ledger = LedgerStore(pool)
+    snapshot = await ledger.load(group)
+    values = [
+        (item.patch.user_id, "countries", item.event.attributes.get("country", ""))
+        for item in group
+        if item.event
+    ]
+    loaded = replace(snapshot.loaded, seen_values=await ledger.seen_values(values))
+    outcome = record(group, loaded, METRICS, "UTC")
+    recorded = [item for item in outcome.entries if not isinstance(item, LaurelError)]
+    await ledger.store(
+        [(item, convert.entry_message(item, "UTC").SerializeToString()) for item in recorded],
+        outcome,
+        snapshot,
+        instance,
+        feed,
+    )
+    return recorded
+
+
+async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
+    """Takes an entry out; what is left without it."""
+    seen: list[TakenOut] = []
+
+    def correction(left: TakenOut) -> bytes:
+        seen.append(left)
+        return convert.correction_message(
+            convert.entry_message(recorded, "UTC"), left, NOON, "UTC"
+        ).SerializeToString()
+
+    entry_id = recorded.incoming.entry_id
+    await UndoStore(pool).take_out(
+        entry_id, convert.correction_id(str(entry_id)), NOON, AGGREGATIONS, convert.patch_of, correction
+    )
+    return seen[0]
+
+
+async def total(pool: Pool, metric: str = "lessons") -> Total:
+    snapshot = await LedgerStore(pool).load([event("unsent", metric=metric, country="x")])
+    return snapshot.loaded.totals["ada", metric]

@@ -1,0 +1,375 @@
+"""Statements are planned once, while the tables are empty; on large tables they then read what they read on small ones.
+
+PostgreSQL's own counters tell what a step of a user's life really reads: the same number of rows and index entries,
+whether there are thousands of other users or none.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import asyncpg
+import pytest
+from laurel.achievement.v1 import achievement_pb2
+from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.points.v1 import points_pb2
+from laurel.streak.v1 import streak_pb2
+from msgspec.structs import replace
+from redis.asyncio import Redis
+
+from services.achievement import convert as achievement_convert
+from services.achievement import handlers as achievement
+from services.achievement.store import Store as AchievementStore
+from services.leaderboard.convert import entries as leaderboard_convert
+from services.leaderboard.convert.definitions import boards_from_messages
+from services.leaderboard.handlers.events import EventHandlers
+from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.projection import Projection
+from services.leaderboard.servicer import KIND as LEADERBOARD
+from services.orchestrator.recording import Incoming
+from services.orchestrator.saga import State, Step
+from services.orchestrator.store.ledger import Feed, LedgerStore
+from services.orchestrator.store.sagas import SagaStore
+from services.points import convert as points_convert
+from services.points import handlers as points
+from services.points.definitions import configuration_of
+from services.points.store import Store as PointsStore
+from services.streak import convert as streak_convert
+from services.streak import handlers as streak
+from services.streak.definitions import catalogue_from_messages
+from services.streak.store import Store as StreakStore
+from shared.clock import SystemClock
+from shared.ids import derived_id_beside
+from shared.participant import Work
+from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
+from shared.postgres.months import lowest_id
+from shared.postgres.partitions import Partitions
+from shared.postgres.pool import Connection, Pool, create_pool
+from tests.conftest import ServiceDatabase
+from tests.fixtures.set_clock import SetClock
+from tests.service.achievement import messages as a
+from tests.service.leaderboard import messages as b
+from tests.service.orchestrator.steps import event as incoming
+from tests.service.orchestrator.steps import store, take_out
+from tests.service.points import messages as p
+from tests.service.streak import messages as s
+
+SERVICES: Final = ("streak", "achievement", "points", "leaderboard", "orchestrator")
+OTHERS: Final = 3_000
+FEW: Final = 4
+"""More that is no growth: rows of ranks that differ, pages that split."""
+HEIGHT: Final = 3
+"""Pages from the root to a leaf of a large index; a small one is a single page."""
+NOW: Final = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+Life = Callable[[str], AsyncIterator[str]]
+"""What becomes of users with this prefix, step by step, each named once it is done."""
+Counts = Mapping[str, tuple[int, int]]
+"""By table or index: rows or entries read, and an index's pages looked at."""
+
+COUNTS: Final = """
+    SELECT relname AS name, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) AS rows, 0 AS pages
+      FROM pg_stat_user_tables
+     UNION ALL
+    SELECT indexrelname, idx_tup_read, idx_blks_read + idx_blks_hit
+      FROM pg_stat_user_indexes JOIN pg_statio_user_indexes USING (indexrelid, indexrelname)
+"""
+PARTITIONED: Final = """
+    SELECT relname FROM pg_class WHERE relkind = 'p' AND relnamespace = 'public'::regnamespace
+"""
+# Nobody but the service reads, and nobody learns what the tables hold.
+LEAVE_ALONE: Final = """
+    SELECT string_agg(format('ALTER TABLE %I SET (autovacuum_enabled = false)', relname), ';')
+      FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
+"""
+# Copied ids stay in their millisecond, and so lie among those that one batch asks for.
+COLUMNS: Final = """
+    SELECT relname, array_agg(attname ORDER BY attnum) AS names,
+           array_agg(CASE WHEN attname = 'user_id' THEN 'other || user_id'
+                          WHEN atttypid = 'uuid'::regtype
+                          THEN format('(left(%1$I::text, 13) || right(md5(other || %1$I), 20))::uuid', attname)
+                          ELSE quote_ident(attname) END ORDER BY attnum) AS copies
+      FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
+     WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
+       AND attnum > 0 AND NOT attisdropped
+     GROUP BY relname
+    HAVING 'user_id' = ANY(array_agg(attname)) OR relname = 'entry_keys'
+"""
+OWN_ROWS: Final = "user_id LIKE $1 || '%'"
+OWN_KEYS: Final = f"entry_id IN (SELECT entry_id FROM entries WHERE {OWN_ROWS})"
+
+THREE_DAYS = streak_pb2.FreezeSettings(initial_count=1, earn_count=1, earn_every_days=3, max_count=2)
+MERGED = {"state": "merged"}
+RUN_UP = a.streak(1, 7)
+NEXT_WEEK = b.NOON + timedelta(days=7)
+
+LIVES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "streak": {
+        "the first events": s.apply(*(s.event((user, 3), s.at(3), user=user) for user in ("alice", "bob"))),
+        "later days": s.apply(
+            *(s.event((day, hour), s.at(day, hour)) for day in (4, 5, 6, 9) for hour in (9, 18))
+        ),
+        "a known one": s.apply(s.event((4, 9), s.at(4, 9))),
+        "a late one today": s.apply(s.event("today", s.at(9, 7), now=s.at(9, 19))),
+        "one that is days late": s.apply(s.event("late", s.at(7), now=s.at(9, 20))),
+        "one before all": s.apply(s.event("first", s.at(2), now=s.at(9, 21))),
+        "an undone one": s.revert((5, 9), now=s.at(9, 22)),
+        "one undone before it came": s.revert("never", now=s.at(9, 22)),
+    },
+    "achievement": {
+        "the first events": a.apply(
+            a.event("e1", 4, version=1, total=4, attributes=MERGED),
+            a.event("bob", 4, version=1, total=4, user="bob"),
+        ),
+        "completions": a.apply(
+            a.event("e2", 8, version=2, total=12, attributes=MERGED, streaks=[RUN_UP]),
+            a.call("c1", "founder"),
+        ),
+        "a value below zero": a.apply(
+            a.event("e3", -1, version=3, total=11, peak=12, attributes=MERGED), a.call("c2", "founder")
+        ),
+        "a known one": a.apply(a.event("e1", 4, version=1, total=4, attributes=MERGED)),
+        "an undone one": a.revert("e2"),
+        "an undone call": a.revert("c1"),
+        "a correction": a.apply(a.correction("k1", version=4, total=3)),
+        "one undone before it came": a.revert("never"),
+    },
+    "points": {
+        "the first events": p.apply(p.event("e1", 2), p.event("bob", 2, user="bob")),
+        "awards": p.apply(p.event("e2", 5, runs=[(0, 7)], completed=["first"]), p.event("e3", 4, minutes=1)),
+        "a value below zero": p.apply(p.event("e4", -1, minutes=2), p.event("e5", 6, minutes=3)),
+        "a known one": p.apply(p.event("e1", 2)),
+        "an undone one": p.revert("e3"),
+        "what is taken back": p.apply(p.correction("k1", runs=[(7, 3)], revoked=["first"], corrects="e2")),
+        "another undone one": p.revert("e5"),
+        "one undone before it came": p.revert("never"),
+    },
+    "leaderboard": {
+        "the first events": b.apply(b.event("e1", 4), b.event("bob", 4, user="bob")),
+        "points and a length": b.apply(
+            b.points_change("p1", 1, 10, 10), b.streak_change("s1", 1, 3, 3), b.event("e2", 2, minutes=1)
+        ),
+        "a new run": b.apply(b.event("e3", 2, at=NEXT_WEEK)),
+        "another segment": b.apply(b.user_update("u1", {"plan": "pro"})),
+        "a known one": b.apply(b.event("e1", 4)),
+        "an undone one": b.revert("e2"),
+        "an undone length": b.revert("s1"),
+        "a correction": b.apply(
+            b.points_change("k1", 2, -10, 0, corrects="p1", awards=[(-10, date(2026, 3, 4))])
+        ),
+        "one undone before it came": b.revert("never"),
+    },
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """A service's use cases on one connection, and another one to watch the database by."""
+
+    pool: Pool
+    watch: Connection
+    life: Life
+
+    async def counts(self) -> Counts:
+        """All that was read so far."""
+        for session in (self.pool, self.watch):
+            await session.execute("SELECT pg_stat_force_next_flush()")
+        return {row["name"]: (row["rows"], row["pages"]) for row in await self.watch.fetch(COUNTS)}
+
+    async def reads(self, prefix: str) -> dict[str, Counts]:
+        """What each step of these users' lives read."""
+        reads: dict[str, Counts] = {}
+        before = await self.counts()
+        async for step in self.life(prefix):
+            after = await self.counts()
+            reads[step] = {
+                name: (rows - before[name][0], pages - before[name][1])
+                for name, (rows, pages) in after.items()
+            }
+            before = after
+        return reads
+
+    async def fill(self, model: str) -> None:
+        """Copies all rows of these users, for so many others."""
+        for table, names, copies in await self.watch.fetch(COLUMNS):
+            own = OWN_ROWS if "user_id" in names else OWN_KEYS
+            await self.watch.execute(
+                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(copies)} FROM {table},"
+                f" (SELECT number || '/' FROM generate_series(1, {OTHERS}) AS number) AS others (other) WHERE {own}",
+                model,
+            )
+
+
+@pytest.mark.parametrize("system", SERVICES, indirect=True)
+async def test_what_a_step_reads_does_not_grow_with_the_number_of_other_users(system: System) -> None:
+    await system.reads("planned for/")
+    alone = await system.reads("alone/")
+    await system.fill("alone/")
+    among_many = await system.reads("among many/")
+    assert _grown(alone, among_many) == {}
+
+
+@pytest.fixture
+async def system(
+    request: pytest.FixtureRequest, service_database: ServiceDatabase, valkey_url: str
+) -> AsyncIterator[System]:
+    """A service with definitions and months, and no events."""
+    dsn = await service_database(request.param)
+    pool = await create_pool(dsn, application_name="young", size=1, statement_timeout_ms=10_000)
+    partitioned = [row["relname"] for row in await pool.fetch(PARTITIONED)]
+    await Partitions(pool, SetClock(NOW), dict.fromkeys(partitioned)).keep()
+    watch = await asyncpg.connect(dsn)
+    await watch.execute(await watch.fetchval(LEAVE_ALONE))
+    async with Redis.from_url(valkey_url) as sets:
+        yield System(pool, watch, await BUILDERS[request.param](pool, sets))
+    await watch.close()
+    await pool.close()
+
+
+async def _streak(pool: Pool, _sets: Redis) -> Life:
+    await _define(pool, streak.DEFINITIONS, s.streak(freezes=THREE_DAYS), s.streak("strict"))
+    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    return _life("streak", streak.Handlers(pool, StreakStore(pool), catalogue), streak_convert)
+
+
+async def _achievement(pool: Pool, _sets: Redis) -> Life:
+    definitions = await _define(
+        pool,
+        achievement.DEFINITIONS,
+        achievement_pb2.Achievement(key="ten", name="Ten", metric=a.by_metric(10)),
+        achievement_pb2.Achievement(key="merger", name="Merger", metric=a.by_metric(10, [a.MERGED])),
+        achievement_pb2.Achievement(key="week", name="Week", streak=a.by_streak(7)),
+        achievement_pb2.Achievement(key="founder", name="Founder", api=a.API),
+    )
+    catalogue = Catalogue(pool, achievement_pb2.Achievement, achievement_convert.catalogue_from_messages)
+    handlers = achievement.Handlers(pool, AchievementStore(pool), catalogue, definitions)
+    return _life("achievement", handlers, achievement_convert)
+
+
+async def _points(pool: Pool, _sets: Redis) -> Life:
+    triggers = [p.TEN_PER_THREE, p.WEEK, p.BADGE, p.WELCOME]
+    system = points_pb2.PointsSystem(key="xp", name="XP", triggers=triggers, levels=[p.BRONZE, p.SILVER])
+    definitions = await _define(pool, points.DEFINITIONS, system)
+    catalogue = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
+    handlers = points.Handlers(pool, PointsStore(pool), catalogue, definitions)
+    return _life("points", handlers, points_convert)
+
+
+async def _leaderboard(pool: Pool, sets: Redis) -> Life:
+    await _define(
+        pool,
+        LEADERBOARD,
+        leaderboard_pb2.Leaderboard(key="all-time", name="All", metric="commits"),
+        leaderboard_pb2.Leaderboard(
+            key="weekly", name="Weekly", metric="commits", schedule=b.WEEKLY, breakdown_attributes=["plan"]
+        ),
+        leaderboard_pb2.Leaderboard(key="rich", name="Rich", points_system="xp", schedule=b.WEEKLY),
+        leaderboard_pb2.Leaderboard(key="long", name="Long", streak="daily", schedule=b.WEEKLY),
+    )
+    catalogue = Catalogue(pool, leaderboard_pb2.Leaderboard, boards_from_messages)
+    projection = Projection(sets)
+    rebuilder = Rebuilder(pool, catalogue, projection)
+    await rebuilder.ensure()
+    handlers = EventHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
+    return _life("leaderboard", handlers, leaderboard_convert)
+
+
+async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
+    ledger, sagas = LedgerStore(pool), SagaStore(pool, "one")
+
+    async def life(prefix: str) -> AsyncIterator[str]:
+        ada, bob = f"{prefix}ada", f"{prefix}bob"
+
+        def event(name: str, *said: Any, **attributes: Any) -> Incoming:
+            item = incoming(name, *said, **attributes)
+            return replace(item, entry_id=derived_id_beside(lowest_id(NOW), prefix, name))
+
+        italy = event("a", ada, "countries", country="IT")
+        first = await store(pool, italy, event("b", ada, value=-1), event("c", ada, value=3), event("d", bob))
+        ids = [one.incoming.entry_id for one in first]
+        yield "a group recorded"
+        await sagas.leave([(ids[0], "away", 0.0), (ids[1], "away", 0.0)], 9)
+        yield "a group left to recovery"
+        await sagas.complete([(one, b"reply") for one in ids[:3]])
+        yield "a group completed"
+        await store(pool, event("e", ada, "countries", country="IT"), event("f", bob))
+        yield "more recorded"
+        await ledger.known([italy])
+        await ledger.known_entry(ids[0])
+        yield "known ones"
+        await sagas.decide(ids[3], b"no", [Step.STREAK], {Step.STREAK: b"yes"})
+        await sagas.settle(ids[3], State.REJECTED, None)
+        yield "an undone one"
+        await sagas.decide_void(ids[0], "test")
+        await take_out(pool, first[0])
+        await sagas.settle(ids[0], State.VOIDED, b"")
+        yield "a void event of a unique metric"
+        await sagas.decide_void(ids[1], "test")
+        await take_out(pool, first[1])
+        await sagas.stored(ids[1])
+        await sagas.void_reply(ids[1])
+        yield "a void event of a sum"
+        sequence = await ledger.cursor("streak")
+        await store(pool, event("g", ada), feed=Feed("streak", sequence, sequence + 1))
+        yield "a closing"
+
+    return life
+
+
+BUILDERS: Final[Mapping[str, Callable[[Pool, Redis], Awaitable[Life]]]] = {
+    "streak": _streak,
+    "achievement": _achievement,
+    "points": _points,
+    "leaderboard": _leaderboard,
+    "orchestrator": _orchestrator,
+}
+
+
+async def _define(pool: Pool, kind: DefinitionKind[Any], *definitions: Any) -> Definitions[Any]:
+    stored = Definitions(kind, pool, SystemClock())
+    await stored.apply(definitions, validate_only=False, path="")
+    return stored
+
+
+def _life(name: str, handlers: Any, convert: Any) -> Life:
+    async def life(prefix: str) -> AsyncIterator[str]:
+        for step, request in LIVES[name].items():
+            if hasattr(request, "reversals"):
+                await handlers.revert_events(convert.reversals_from_proto(_of(prefix, request)))
+            else:
+                work = convert.commands_from_proto(_of(prefix, request))
+                assert all(isinstance(one, Work) for one in work), work
+                await handlers.apply_events(work)
+            yield step
+
+    return life
+
+
+def _of(prefix: str, request: Any) -> Any:
+    """The same of other users and entries, with ids of this month."""
+    own = type(request)()
+    own.CopyFrom(request)
+    for reversal in getattr(own, "reversals", ()):
+        reversal.user_id = prefix + reversal.user_id
+        reversal.entry_id = _own_id(prefix, reversal.entry_id)
+    for command in getattr(own, "commands", ()):
+        command.entry.user.user_id = prefix + command.entry.user.user_id
+        command.entry.entry_id = _own_id(prefix, command.entry.entry_id)
+        if command.entry.corrected_entry_id:
+            command.entry.corrected_entry_id = _own_id(prefix, command.entry.corrected_entry_id)
+    return own
+
+
+def _own_id(prefix: str, entry_id: str) -> str:
+    return str(derived_id_beside(lowest_id(NOW), prefix, entry_id))
+
+
+def _grown(alone: Mapping[str, Counts], among_many: Mapping[str, Counts]) -> dict[tuple[str, str], Any]:
+    """By step and table or index: what was read without others and with them, where that is more."""
+    return {
+        (step, name): (alone[step][name], now)
+        for step, counts in among_many.items()
+        for name, now in counts.items()
+        if now[0] > alone[step][name][0] + FEW or now[1] > HEIGHT * alone[step][name][1] + FEW
+    }
