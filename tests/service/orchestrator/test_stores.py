@@ -205,7 +205,7 @@ async def test_no_statement_besides_the_event_path_scans_a_table(pool: Pool) -> 
     tables = {"entries", "sagas", "users", "totals", "unique_values"}
     assert len(sent) >= 5
     async with pool.acquire() as connection:
-        for query, arguments in sent:
+        for query, arguments in tuple(sent):
             assert not _scanned(await _plan(connection, query, arguments)) & tables, query
 
 
