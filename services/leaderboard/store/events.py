@@ -124,7 +124,8 @@ OUTCOMES: Final = """
 MARKER: Final = "SELECT marker FROM projection"
 
 # The first to complete an entry decides its outcome; an entry undone meanwhile gets none, and no history. Outcomes are
-# found by position: a join would look cheapest, while the table is empty, with all entries between the bounds.
+# found by position: a join would look cheapest, while the table is empty, with all entries between the bounds. And inside
+CASE the list of who was first is hashed; a join would compare each change with each of them.
 COMPLETE: Final = """
     WITH completed AS (
         UPDATE request_log
@@ -139,7 +140,7 @@ COMPLETE: Final = """
           FROM unnest($3::text[], $4::timestamptz[], $5::uuid[], $6::text[], $7::date[], $8::text[],
                       $9::bigint[], $10::bigint[], $11::bigint[])
             AS event (user_id, change_time, entry_id, board, run_start, segment, previous_rank, rank, score)
-          JOIN completed USING (entry_id)
+         WHERE CASE WHEN event.entry_id IN (SELECT entry_id FROM completed) THEN true END
     )
     SELECT entry_id FROM completed
 """
