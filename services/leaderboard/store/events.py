@@ -124,8 +124,8 @@ OUTCOMES: Final = """
 MARKER: Final = "SELECT marker FROM projection"
 
 # The first to complete an entry decides its outcome; an entry undone meanwhile gets none, and no history. Outcomes are
-# found by position: a join would look cheapest, while the table is empty, with all entries between the bounds. And inside
-CASE the list of who was first is hashed; a join would compare each change with each of them.
+# found by position: a join would look cheapest, while the table is empty, with all entries between the bounds. Inside
+# CASE those who were first are hashed; a join would compare each change with each of them.
 COMPLETE: Final = """
     WITH completed AS (
         UPDATE request_log
