@@ -184,7 +184,8 @@ async def test_what_is_too_much_is_refused_at_once_and_the_rest_is_answered(
 async def test_a_saga_that_fails_too_often_is_parked_and_listed_and_an_operator_can_retry_it(
     stack: Stack, system: System, user: str
 ) -> None:
-    async with restarted(stack, "orchestrator", LAUREL_PARK_AFTER_ATTEMPTS="2"):
+    # So many attempts last longer than it takes to find a restarted service again.
+    async with restarted(stack, "orchestrator", LAUREL_PARK_AFTER_ATTEMPTS="5"):
         async with restarted(stack, "points", **{ENVIRONMENT_VARIABLE: "points.apply.before_store=error"}):
             event_id = await _parked(system, user)
         request = pb.RetrySagaRequest(event_id=event_id, request_id=f"retry-{user}")
