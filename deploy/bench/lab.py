@@ -78,7 +78,7 @@ class Lab:
         stack = self._open.enter_context(self.running("system"))
         self.say("starting two more orchestrators")
         stack.start_service("orchestrator", _SECOND)
-        singles = {"LAUREL_MAX_GROUP_SIZE": "1"}
+        singles = {"LAUREL_MAX_GROUP_SIZE": "1", "LAUREL_MIN_OVERLAPPING_GROUP_SIZE": "1"}
         Stack(StackConfig(home=stack.home, port_base=0, settings=singles)).start_service(
             "orchestrator", _SINGLES
         )
