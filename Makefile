@@ -68,6 +68,10 @@ $(BENCHED): $(INSTALLED) requirements-bench.txt
 bench: $(BENCHED) ## Measure against the ceilings of this machine: make bench [QUICK=1] [ONLY="closed batch"]
 	@$(BIN)/python -m deploy.bench $(if $(QUICK),--quick) $(foreach profile,$(ONLY),--only $(profile))
 
+.PHONY: growth
+growth: $(INSTALLED) ## Measure what size costs, with a million users; most of an hour: make growth [USERS=20000 EVENTS=200000]
+	@$(BIN)/python -m deploy.bench.growth $(if $(USERS),--users $(USERS)) $(if $(EVENTS),--events $(EVENTS))
+
 .PHONY: load
 load: $(INSTALLED) ## Load a running stack with ghz: make load [PROFILE=unary-closed] [TARGET=HOST:PORT] [COUNT=20000] [SECONDS=60] [RATE=200]
 	@$(BIN)/python -m deploy.load $(if $(PROFILE),--profile $(PROFILE)) $(if $(TARGET),--target $(TARGET)) \

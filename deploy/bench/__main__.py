@@ -6,9 +6,7 @@ Everything is started for the purpose in a directory of its own, and gone afterw
 import argparse
 import os
 import platform
-import shutil
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Final
 
 import psutil
 
-from deploy.bench.lab import FULL, QUICK, Lab, Say, Scale
+from deploy.bench.lab import FULL, QUICK, Lab, Say, Scale, temporary_home
 from deploy.bench.plots import draw
 from deploy.bench.profiles import EACH_ROUND, ONCE
 from deploy.bench.report import publish, report
@@ -33,12 +31,8 @@ def main() -> int:
     profiles = arguments.only or [*EACH_ROUND, *ONCE]
     scale = QUICK if arguments.quick else FULL
     began, busy = time.monotonic(), os.getloadavg()[0]
-    home = Path(tempfile.mkdtemp(prefix="laurel-bench-", dir=arguments.directory))
-    try:
-        with Lab(home, scale, Say()) as lab:
-            run(lab, profiles)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    with temporary_home(arguments.directory, "bench") as home, Lab(home, scale, Say()) as lab:
+        run(lab, profiles)
     results = lab.results
     results.machine = machine()
     results.method = method(scale, time.monotonic() - began, busy)

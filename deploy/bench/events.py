@@ -19,6 +19,8 @@ AREAS: Final = ("code", "docs", "tests", "build")
 _REPLAYED_FROM: Final = range(512, 4_096)
 """How many requests ago a replayed one was sent first: far enough to be done, near enough to be in memory."""
 
+_APART_MS: Final = 100
+
 _KEY: Final = b"\x2a"  # IngestEventRequest.idempotency_key
 _EVENTS: Final = b"\x0a"  # IngestEventsRequest.events
 _SEQUENCE: Final = b"\x08"  # StreamEventsRequest.sequence
@@ -37,6 +39,9 @@ class Mix:
     """The share of the requests that are sent a second time, key and all."""
     every_user_once: bool = False
     """Each user's first event of each metric, in order, and then no more."""
+    first_occurred_ms: int = 0
+    """When the first of these occurred, in milliseconds since 1970; each next one a tenth of a second later.
+    0: when they are received."""
     seed: int = 1
 
 
@@ -46,7 +51,8 @@ def requests(mix: Mix) -> Iterator[bytes]:
     bodies = _bodies(mix.first_user, mix.users)
     if mix.every_user_once:
         for number, body in enumerate(bodies):
-            yield body + _key(f"{mix.key_prefix}{number}")
+            occurred = _occurred(mix.first_occurred_ms + number * _APART_MS) if mix.first_occurred_ms else b""
+            yield body + _key(f"{mix.key_prefix}{number}") + occurred
         return
     sent: list[bytes] = []
     number = 0
@@ -99,6 +105,12 @@ def varint(value: int) -> bytes:
 def _key(text: str) -> bytes:
     encoded = text.encode()
     return _KEY + varint(len(encoded)) + encoded
+
+
+def _occurred(milliseconds: int) -> bytes:
+    request = event_pb2.IngestEventRequest()
+    request.occur_time.FromMilliseconds(milliseconds)
+    return request.SerializeToString()
 
 
 @lru_cache(maxsize=8)

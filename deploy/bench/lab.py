@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -235,6 +237,18 @@ class Captured:
         """A database of the stack's Valkey that its services don't use."""
         assert self.stack.valkey is not None
         return self.stack.valkey.database_url(1)
+
+
+@contextmanager
+def temporary_home(parent: str, name: str) -> Iterator[Path]:
+    """A directory for everything that a run starts, removed at its end."""
+    home = Path(tempfile.mkdtemp(prefix=f"laurel-{name}-", dir=parent))
+    # The account of PostgreSQL must be able to enter it, or its data would be put, and stay, somewhere else.
+    home.chmod(0o755)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 class Say:

@@ -55,14 +55,14 @@ def report(results: Results, plots: Iterable[str] = ()) -> str:
     return "\n\n".join([*parts[:1], *([pictures] if pictures else []), *parts[1:]]) + "\n"
 
 
-def publish(page: Path, text: str) -> None:
-    """Replaces the generated part of a page. Raises `ValueError` where the page has none."""
+def publish(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
+    """Replaces what stands between two marks of a page. Raises `ValueError` where the page lacks them."""
     content = page.read_text()
-    head, begin, rest = content.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = content.partition(marks[0])
+    _, end, tail = rest.partition(marks[1])
     if not (begin and end):
         raise ValueError(f"{page} lacks the marks between which figures belong")
-    page.write_text(f"{head}{BEGIN}\n\n{text}\n{END}{tail}")
+    page.write_text(f"{head}{begin}\n\n{text}\n{end}{tail}")
 
 
 def table(head: Row, rows: Sequence[Row]) -> str:
