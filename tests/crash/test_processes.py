@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -24,6 +25,7 @@ from tests.fixtures.waiting import until
 pb = orchestrator_service_pb2
 PARTICIPANTS = ("streak", "achievement", "points", "leaderboard")
 DEADLINE_SECONDS = 10.0
+BOTH = {"orchestrator-0", "orchestrator-1"}
 RECOVERY_BOUND_SECONDS = 30.0
 
 
@@ -272,12 +274,25 @@ async def test_what_a_dead_replica_left_is_finished_by_a_living_one(
     assert await violations(system) == []
 
 
+async def _instances(system: System, user: str) -> set[str]:
+    """The orchestrators that recorded a user's events."""
+    request = pb.ListUserEventsRequest(user_id=user, page_size=1_000)
+    return {audit.instance for audit in (await system.orchestrator.ListUserEvents(request)).events}
+
+
+async def _both_take_part(system: System, user: str) -> bool:
+    """A channel takes addresses in turn as soon as it has found them, and the first one alone until then."""
+    await asyncio.gather(*(ingest(system, event(user, uuid.uuid4().hex)) for _ in BOTH))
+    return await _instances(system, user) == BOTH
+
+
 async def test_two_orchestrators_side_by_side_end_as_one_after_another(
     stack: Stack, system: System, user: str
 ) -> None:
     await asyncio.to_thread(stack.start_service, "orchestrator", 1)
     both = connect(stack)
     try:
+        await until(partial(_both_take_part, both, f"{user}-first"), seconds=30, what="both are found")
         events = [event(user, f"k{number}", value=1 + number % 3) for number in range(200)]
         replies = await asyncio.gather(*(ingest(both, each) for each in events for _ in range(2)))
         assert all(isinstance(reply, event_pb2.IngestEventResponse) for reply in replies)
@@ -287,10 +302,7 @@ async def test_two_orchestrators_side_by_side_end_as_one_after_another(
         )
         assert totals[-1] == sum(each.value for each in events)
         assert len(set(totals)) == len(totals)
-        audits = await both.orchestrator.ListUserEvents(
-            pb.ListUserEventsRequest(user_id=user, page_size=1_000)
-        )
-        assert {audit.instance for audit in audits.events} == {"orchestrator-0", "orchestrator-1"}
+        assert await _instances(both, user) == BOTH
     finally:
         await both.close()
         await asyncio.to_thread(stack.stop_service, "orchestrator", 1)
