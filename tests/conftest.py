@@ -80,7 +80,7 @@ def valkey_url(valkey_server: ValkeyServer, valkey_database_numbers: Iterator[in
 @pytest.fixture
 async def empty_database(postgres_server: PostgresServer) -> AsyncIterator[str]:
     """A database without any table."""
-    name = f"upgrade_{uuid4().hex}"
+    name = f"empty_{uuid4().hex}"
     admin = await asyncpg.connect(postgres_server.admin_dsn)
     await admin.execute(f"CREATE DATABASE {name}")
     yield urlsplit(postgres_server.admin_dsn)._replace(path=f"/{name}").geturl()

@@ -5,7 +5,6 @@ import random
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -29,19 +28,8 @@ REQUEST_LOG = """
 
 
 @pytest.fixture
-async def dsn(postgres_server: PostgresServer) -> AsyncIterator[str]:
-    """An empty database."""
-    name = f"runtime_{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(postgres_server.admin_dsn)
-    await admin.execute(f"CREATE DATABASE {name}")
-    yield urlsplit(postgres_server.admin_dsn)._replace(path=f"/{name}").geturl()
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
-
-
-@pytest.fixture
-async def pool(dsn: str) -> AsyncIterator[Pool]:
-    opened = await create_pool(dsn, application_name="test", size=4, statement_timeout_ms=5_000)
+async def pool(empty_database: str) -> AsyncIterator[Pool]:
+    opened = await create_pool(empty_database, application_name="test", size=4, statement_timeout_ms=5_000)
     yield opened
     opened.terminate()
 
@@ -53,25 +41,27 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def test_migrations_are_applied_once_in_order(dsn: str, pool: Pool, directory: Path) -> None:
+async def test_migrations_are_applied_once_in_order(empty_database: str, pool: Pool, directory: Path) -> None:
     assert await pending(pool, directory) == ["0001_a.sql", "0002_b.sql"]
-    assert await migrate(dsn, directory) == ["0001_a.sql", "0002_b.sql"]
-    assert await migrate(dsn, directory) == []
+    assert await migrate(empty_database, directory) == ["0001_a.sql", "0002_b.sql"]
+    assert await migrate(empty_database, directory) == []
     (directory / "0003_c.sql").write_text("ALTER TABLE a ADD y int;")
     assert await pending(pool, directory) == ["0003_c.sql"]
-    assert await migrate(dsn, directory) == ["0003_c.sql"]
+    assert await migrate(empty_database, directory) == ["0003_c.sql"]
     assert await pool.fetchval("SELECT count(*) FROM a") == 1
 
 
-async def test_several_may_migrate_at_once(dsn: str, directory: Path) -> None:
-    applied = await asyncio.gather(*(migrate(dsn, directory) for _ in range(4)))
+async def test_several_may_migrate_at_once(empty_database: str, directory: Path) -> None:
+    applied = await asyncio.gather(*(migrate(empty_database, directory) for _ in range(4)))
     assert sorted(map(len, applied)) == [0, 0, 0, 2]
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(dsn: str, pool: Pool, directory: Path) -> None:
+async def test_a_migration_that_fails_leaves_nothing_behind(
+    empty_database: str, pool: Pool, directory: Path
+) -> None:
     (directory / "0002_b.sql").write_text("CREATE TABLE b (x int); SELECT nonsense;")
     with pytest.raises(MigrationError, match=r"0002_b\.sql: .*nonsense"):
-        await migrate(dsn, directory)
+        await migrate(empty_database, directory)
     assert await pool.fetchval("SELECT to_regclass('b')") is None
     assert await pending(pool, directory) == ["0002_b.sql"]
 
@@ -87,24 +77,24 @@ async def test_a_migration_that_fails_leaves_nothing_behind(dsn: str, pool: Pool
     ],
 )
 async def test_files_that_do_not_belong_to_the_database_are_refused(
-    dsn: str, directory: Path, name: str, text: str | None, message: str
+    empty_database: str, directory: Path, name: str, text: str | None, message: str
 ) -> None:
-    await migrate(dsn, directory)
+    await migrate(empty_database, directory)
     if text is None:
         (directory / name).unlink()
     else:
         (directory / name).write_text(text)
     with pytest.raises(MigrationError, match=message):
-        await migrate(dsn, directory)
+        await migrate(empty_database, directory)
 
 
 async def test_a_schema_is_ready_when_its_migrations_are_applied(
-    dsn: str, pool: Pool, directory: Path
+    empty_database: str, pool: Pool, directory: Path
 ) -> None:
     check = schema_is_current(pool, directory)
     with pytest.raises(MigrationError, match=r"not applied yet: 0001_a\.sql, 0002_b\.sql"):
         await check()
-    await migrate(dsn, directory)
+    await migrate(empty_database, directory)
     await check()
     await check()
 
@@ -153,8 +143,8 @@ async def test_a_connection_that_was_cut_is_unavailable_and_the_next_call_gets_a
     await admin.close()
 
 
-async def test_a_statement_that_takes_too_long_is_unavailable(dsn: str) -> None:
-    pool = await create_pool(dsn, application_name="test", size=2, statement_timeout_ms=20)
+async def test_a_statement_that_takes_too_long_is_unavailable(empty_database: str) -> None:
+    pool = await create_pool(empty_database, application_name="test", size=2, statement_timeout_ms=20)
     with pytest.raises(asyncpg.QueryCanceledError) as raised:
         await pool.execute("SELECT pg_sleep(5)")
     assert isinstance(translate(raised.value), errors.Unavailable)
