@@ -77,11 +77,6 @@ class Reversible(Struct, frozen=True):
     entry_ids: frozenset[UUID] = frozenset()
     """Every live award of these entries: what an undone entry was given itself goes first."""
 
-    @property
-    def is_empty(self) -> bool:
-        """Nothing will be taken back."""
-        return not self.times and not self.completion_ids
-
 
 def reversible(catalogue: Catalogue, commands: Iterable[Command]) -> Reversible:
     """What these commands of one user may take back; known before any state is."""
