@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
@@ -93,8 +94,18 @@ class Settings(BaseSettings):
     trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)
     """The share of traces that start here to record; a caller's decision is followed."""
 
+    replay_window_days: int | None = Field(default=None, ge=32, le=36_500)
+    """For how many days at least an answer can be given again; it goes by the month of the event (docs/adr/0010).
+    Unset: for ever.
+    """
+
     maintenance_interval_seconds: float = Field(default=30.0, gt=0, le=86_400)
     """How often time-driven work is looked for, in seconds."""
+
+    @property
+    def replay_window(self) -> timedelta | None:
+        """For how long at least an answer can be given again; None: for ever."""
+        return None if self.replay_window_days is None else timedelta(days=self.replay_window_days)
 
 
 S = TypeVar("S", bound=Settings)

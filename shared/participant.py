@@ -26,6 +26,7 @@ from shared.postgres.errors import StateMoved, is_conflict
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import (
     Conflict,
+    Expired,
     Known,
     New,
     NothingToRevert,
@@ -131,8 +132,9 @@ async def apply_batch(
 
     What was answered before is answered again, byte for byte; a twin inside the batch gets its first one's
     outcome. Refused by an outcome: other content under the same id (`ENTRY_CONFLICT`), an entry that was
-    undone (`ENTRY_REVERTED`), a command on which `run` breaks (`INTERNAL`, logged). Raises `Aborted`
-    (`CONTENTION`) when concurrent changes kept getting in the way, and lets the failure of a dependency pass.
+    undone (`ENTRY_REVERTED`), one whose answer is not kept any more (`OUTCOME_EXPIRED`), a command on which
+    `run` breaks (`INTERNAL`, logged). Raises `Aborted` (`CONTENTION`) when concurrent changes kept getting in
+    the way, and lets the failure of a dependency pass.
     """
     outcomes: dict[tuple[UUID, bytes], bytes] = {}
     waiting = list(work)
@@ -216,9 +218,9 @@ async def _store_or_replay(
                 unique_violations += 1
                 if unique_violations == _UNIQUE_VIOLATIONS_OF_A_RACE:
                     raise _Broken from error
-            elif isinstance(error, _BROKEN_BY_DATA):
-                raise _Broken from error
             elif not is_conflict(error):
+                if isinstance(error, _BROKEN_BY_DATA):
+                    raise _Broken from error
                 raise
             await backoff.pause(attempt)
         else:
@@ -240,6 +242,8 @@ async def _recall(pool: Pool, batch: Sequence[Work[C]], refuse: Refuse) -> dict[
                 outcomes[one.entry_id] = refuse(one.entry_id, _conflict(one.entry_id))
             case RefusedAfterRevert():
                 outcomes[one.entry_id] = refuse(one.entry_id, _reverted(one.entry_id))
+            case Expired():
+                outcomes[one.entry_id] = refuse(one.entry_id, _expired(one.entry_id))
             case New():
                 pass
     return outcomes
@@ -324,6 +328,14 @@ def _reverted(entry_id: UUID) -> LaurelError:
     return FailedPrecondition(
         "the entry was undone and is refused for ever",
         reason="ENTRY_REVERTED",
+        metadata={"entry_id": str(entry_id)},
+    )
+
+
+def _expired(entry_id: UUID) -> LaurelError:
+    return FailedPrecondition(
+        "the entry was answered so long ago that the answer is not kept any more",
+        reason="OUTCOME_EXPIRED",
         metadata={"entry_id": str(entry_id)},
     )
 

@@ -19,7 +19,11 @@ from services.cli.options import Instant, json_option, limit_option
 from services.cli.views_event import show_audit, show_audits
 from services.cli.yaml_messages import Mistake
 
-STATES = tuple(name.removeprefix("ENTRY_STATE_").lower() for name in event_pb2.EntryState.keys()[1:])
+STATES = tuple(
+    name.removeprefix("ENTRY_STATE_").lower()
+    for name, number in event_pb2.EntryState.items()
+    if number not in (event_pb2.ENTRY_STATE_UNSPECIFIED, event_pb2.ENTRY_STATE_UNDONE)
+)
 
 
 @click.command()

@@ -21,8 +21,9 @@ from shared.postgres import errors as postgres_errors
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
-from shared.postgres.partitions import Partitions
+from shared.postgres.partitions import Drop, Partitions
 from shared.postgres.pool import create_pool
+from shared.postgres.request_log import condensed_after
 from shared.redis import client as redis_client
 from shared.rpc import server
 from shared.rpc.server import Application, Servicer
@@ -53,7 +54,10 @@ async def build(settings: Settings) -> Application:
     partitions = Partitions(
         pool,
         clock,
-        {"request_log": None, "rank_events": None if history_days is None else timedelta(days=history_days)},
+        {
+            "request_log": condensed_after(settings.replay_window),
+            "rank_events": None if history_days is None else Drop(timedelta(days=history_days)),
+        },
     )
     servicer = LeaderboardServicer(
         EventHandlers(pool, catalogue, projection, rebuilder, grace),

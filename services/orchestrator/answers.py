@@ -69,6 +69,8 @@ class Answers:
             known = await self._ledger.known_entry(entry_id)
             if known is None:
                 raise Unavailable("the event is not known any more", reason="DEPENDENCY_UNAVAILABLE")
+            if known.state is None:
+                raise replies.reply_expired()
             if known.reply is not None:
                 return Answer(known.reply, replayed=True)
             if known.state is State.REJECTED and known.rejection is not None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from shared import config
 from shared.calendar import UnknownZone, zone
@@ -90,3 +90,11 @@ class Settings(config.Settings):
 
     import_hold_seconds: int = Field(default=300, ge=10, le=3_600)
     """How long an import keeps wall-clock maintenance off after its last sign of life."""
+
+    @field_validator("max_event_age_seconds")
+    @classmethod
+    def _within_the_replay_window(cls, seconds: float, info: ValidationInfo) -> float:
+        days = info.data.get("replay_window_days")
+        if days is not None and seconds >= days * 86_400:
+            raise ValueError("must be less than LAUREL_REPLAY_WINDOW_DAYS: what may come may come twice")
+        return seconds

@@ -28,7 +28,7 @@ from services.orchestrator.tickets import Answer, StillRunning, Ticket, new_tick
 from services.orchestrator.watch import Watch
 from shared import faults
 from shared.entries import EntryKind
-from shared.errors import AlreadyExists, FailedPrecondition, LaurelError, ResourceExhausted, Unavailable
+from shared.errors import AlreadyExists, LaurelError, ResourceExhausted, Unavailable
 from shared.postgres.definitions import Catalogue
 from shared.postgres.errors import is_conflict, translate
 
@@ -218,7 +218,7 @@ class Door:
             if identity not in known:
                 fresh.append(waiting)
             elif (entry := known[identity]) is None:
-                _fail(waiting, _forgotten())
+                _fail(waiting, replies.reply_expired())
             elif entry.digest != waiting.incoming.digest:
                 _fail(waiting, _reused(waiting.incoming, entry))
             else:
@@ -231,7 +231,9 @@ class Door:
 
     def _replay(self, waiting: _Waiting, entry: Known) -> None:
         coming = self._runner.answer_of(entry.entry_id)
-        if entry.state is State.REJECTED and entry.rejection is not None:
+        if entry.state is None:
+            _fail(waiting, replies.reply_expired())
+        elif entry.state is State.REJECTED and entry.rejection is not None:
             _fail(waiting, replies.rejection_from_bytes(entry.rejection))
         elif entry.reply is not None:
             if not waiting.answer.done():
@@ -299,10 +301,4 @@ def _reused(incoming: Incoming, entry: Known) -> AlreadyExists:
         else "the request id was used before with other content",
         reason="IDEMPOTENCY_KEY_REUSED" if event else "REQUEST_ID_REUSED",
         metadata={"event_id": str(entry.entry_id)},
-    )
-
-
-def _forgotten() -> FailedPrecondition:
-    return FailedPrecondition(
-        "the key was used before, so long ago that the answer is not kept any more", reason="REPLY_EXPIRED"
     )

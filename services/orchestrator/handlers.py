@@ -158,12 +158,19 @@ class UndoHandlers:
         """Undoes a finished event in every service; returns the serialized VoidEventResponse.
 
         Waits for an event that is still running. Raises `NotFound`, or `FailedPrecondition` for one that was
-        refused or is no metric event.
+        refused, is no metric event, or lies so far back that its saga is not kept any more.
         """
         await self._claim("void_event", event_id, reason, request_id)
         pause = _FIRST_POLL_SECONDS
         while True:
-            state, reply = await self._state(event_id)
+            kept = await self._sagas.void_reply(event_id)
+            if kept is None:
+                raise FailedPrecondition(
+                    "the event is older than the replay window and stays as it is",
+                    reason="EVENT_EXPIRED",
+                    metadata={"event_id": str(event_id)},
+                )
+            state, reply = kept
             if reply is not None and state is State.VOIDED:
                 return reply
             if state is State.REJECTED:
@@ -194,7 +201,8 @@ class UndoHandlers:
         return await self._unpark("abandon_saga", event_id, reason, request_id)
 
     async def _unpark(self, method: str, event_id: UUID, reason: str, request_id: str) -> Audit:
-        await self._state(event_id)
+        if await self._reads.event(event_id) is None:
+            raise unknown_event(event_id)
         async with self._pool.acquire() as connection, connection.transaction():
 
             async def work() -> bytes:
@@ -230,12 +238,6 @@ class UndoHandlers:
         async with self._pool.acquire() as connection, connection.transaction():
             sent = digest(str(event_id), reason)
             await once(connection, method, request_id, sent, self._clock.now(), work)
-
-    async def _state(self, event_id: UUID) -> tuple[State, bytes | None]:
-        state = await self._sagas.void_reply(event_id)
-        if state is None:
-            raise unknown_event(event_id)
-        return state
 
 
 async def _ended(coming: "asyncio.Future[Answer]", *, voiding: bool) -> None:

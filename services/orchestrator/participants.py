@@ -264,14 +264,15 @@ def is_definite(error: LaurelError, kind: EntryKind, move: Move) -> bool:
     """Whether an error is a no that turns the saga round.
 
     Only on the way forward, and not behind the pivot: the leaderboard never says no (RULES 7.7). An entry that
-    was undone elsewhere is no refusal of ours: whoever undid it goes on with it.
+    was undone elsewhere is no refusal of ours: whoever undid it goes on with it. Nor is one that was answered, so
+    long ago that the answer is not kept: it counts, and only an operator can give it up.
     """
     return (
         move.act is Act.APPLY
         and move.step is not Step.LEADERBOARD
         and kind is not EntryKind.STREAK_CLOSING
         and isinstance(error, DEFINITE)
-        and error.reason not in ("ENTRY_REVERTED", "ENTRY_CONFLICT")
+        and error.reason not in ("ENTRY_REVERTED", "ENTRY_CONFLICT", "OUTCOME_EXPIRED")
     )
 
 

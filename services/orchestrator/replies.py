@@ -13,7 +13,7 @@ from services.orchestrator.saga import Saga, Step
 from services.orchestrator.store.reads import Audit
 from shared.decimals import from_micros
 from shared.entries import EntryKind
-from shared.errors import LaurelError
+from shared.errors import FailedPrecondition, LaurelError
 from shared.rpc.convert import error_from_message, to_timestamp
 
 DOMAIN: Final = "orchestrator.laurel"
@@ -118,16 +118,23 @@ def rejection_from_bytes(body: bytes) -> LaurelError:
     return error_from_message(error_pb2.Error.FromString(body))
 
 
+def reply_expired() -> FailedPrecondition:
+    """What a caller is told who repeats a request after the replay window."""
+    return FailedPrecondition(
+        "the key was used before, so long ago that the answer is not kept any more", reason="REPLY_EXPIRED"
+    )
+
+
 def audit_message(audit: Audit) -> event_pb2.EntryAudit:
     """An entry with its saga, for a reader."""
     message = event_pb2.EntryAudit(
         event_id=str(audit.entry_id),
         kind=KIND_NUMBERS[audit.kind],
-        state=state_number(audit.state),
+        state=_state_number(audit),
         user_id=audit.user_id,
         receive_time=to_timestamp(audit.receive_time),
         occur_time=to_timestamp(audit.occur_time),
-        instance=audit.instance,
+        instance=audit.instance or "",
         attempt_count=audit.attempt_count,
         void_reason=audit.void_reason or "",
         last_error=audit.last_error or "",
@@ -145,6 +152,13 @@ def audit_message(audit: Audit) -> event_pb2.EntryAudit:
     elif audit.corrected:
         message.related_event_id = str(correction_id(str(audit.entry_id)))
     return message
+
+
+def _state_number(audit: Audit) -> event_pb2.EntryState.ValueType:
+    """Without its saga an entry only tells whether it counts."""
+    if audit.state is not None:
+        return state_number(audit.state)
+    return event_pb2.ENTRY_STATE_DONE if audit.live else event_pb2.ENTRY_STATE_UNDONE
 
 
 def _points_result(change: Any) -> event_pb2.PointsResult:

@@ -22,6 +22,7 @@ from services.orchestrator.saga import Step
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.store.ledger import LedgerStore
 from services.orchestrator.store.reads import ReadStore
+from services.orchestrator.store.retention import retention
 from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.store.undo import UndoStore
 from services.orchestrator.watch import Watch
@@ -91,7 +92,7 @@ async def build(settings: Settings) -> Application:
     maintenance = Maintenance(ledger, door, runner, participants, settings)
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
-    partitions = Partitions(pool, clock, {"entries": None, "sagas": None})
+    partitions = Partitions(pool, clock, retention(settings.replay_window))
     servicer = OrchestratorServicer(
         EventHandlers(waiting, settings, clock),
         UndoHandlers(pool, sagas, reads, runner, clock),

@@ -18,6 +18,7 @@ from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
+from shared.postgres.request_log import condensed_after
 from shared.rpc import server
 from shared.rpc.server import Application, Servicer
 
@@ -35,7 +36,7 @@ async def build(settings: Settings) -> Application:
     )
     clock = SystemClock()
     definitions = Definitions(DEFINITIONS, pool, clock)
-    partitions = Partitions(pool, clock, {"request_log": None})
+    partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
     handlers = Handlers(pool, Store(pool), configuration, definitions)
     service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]

@@ -20,6 +20,7 @@ from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
+from shared.postgres.request_log import condensed_after
 from shared.rpc import server
 from shared.rpc.server import Application, Servicer
 
@@ -39,7 +40,7 @@ async def build(settings: Settings) -> Application:
     definitions = Definitions(DEFINITIONS, pool, clock)
     catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
     maintenance = Maintenance(pool, catalogue, clock, settings.maintenance_batch_size)
-    partitions = Partitions(pool, clock, {"request_log": None})
+    partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     servicer = StreakServicer(
         Handlers(pool, Store(pool), catalogue), maintenance, Queries(pool, catalogue, clock), definitions
     )

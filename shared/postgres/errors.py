@@ -34,6 +34,9 @@ _CONFLICTS: Final = (
     asyncpg.InvalidCachedStatementError,  # a migration changed a table under a prepared statement
     asyncpg.OutdatedSchemaCacheError,
 )
+CLOSED: Final = "closed_while_condensed"
+"""The constraint that refuses rows of a month which is being rewritten (`shared.postgres.condensing`)."""
+
 _UNREADABLE_TEXT: Final = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
 _FIRST_PAUSE_SECONDS: Final = 0.002
@@ -54,11 +57,13 @@ def translate(error: BaseException) -> LaurelError | None:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether the same work, done again, may well pass: a moved state, a deadlock, or a request log entry
-    that a concurrent twin wrote first (and that now answers for both).
+    """Whether the same work, done again, may well pass: a moved state, a deadlock, a month that is closed for
+    a while, or a request log entry that a concurrent twin wrote first (and that now answers for both).
     """
     if isinstance(error, asyncpg.UniqueViolationError):
         return (error.table_name or "").startswith("request_log")  # or one of its partitions
+    if isinstance(error, asyncpg.CheckViolationError):
+        return error.constraint_name == CLOSED
     return isinstance(error, _CONFLICTS)
 
 

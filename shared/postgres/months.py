@@ -1,4 +1,4 @@
-"""Months as ranges of entry ids, and which of them a table should have. Pure.
+"""Months as ranges of entry ids, which of them a table should have, and which are old. Pure.
 
 An entry id begins with the milliseconds since 1970 of the entry's occur_time (`shared.ids.derived_id_at`): the ids of a
 month lie between two bounds. Months are those of UTC.
@@ -14,6 +14,7 @@ from msgspec import Struct
 MONTHS_AHEAD: Final = 2
 """How many months beyond the present one a table has: so many may pass without anybody making more."""
 
+_CONDENSED: Final = "_condensed"
 _BITS_BELOW_TIME: Final = 80
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,6 +40,19 @@ class Month(Struct, frozen=True, order=True):
         return Month(self.year + self.month // 12, self.month % 12 + 1)
 
 
+class Months(Struct, frozen=True):
+    """The months that a table has, as the names of its partitions tell."""
+
+    whole: frozenset[Month]
+    condensed: frozenset[Month]
+    """Those of which only facts are kept (`shared.postgres.condensing`)."""
+
+    @property
+    def all(self) -> frozenset[Month]:
+        """Every month that there is a partition for."""
+        return self.whole | self.condensed
+
+
 def month_of(instant: datetime) -> Month:
     """The month that an instant lies in."""
     at = instant.astimezone(UTC)
@@ -53,6 +67,23 @@ def lowest_id(instant: datetime) -> UUID:
 def partition_name(table: str, month: Month) -> str:
     """The table that holds a month: `request_log_2026_11`."""
     return f"{table}_{month.year:04}_{month.month:02}"
+
+
+def condensed_name(table: str, month: Month) -> str:
+    """The table that holds a month of which only facts are kept: `request_log_2026_11_condensed`."""
+    return partition_name(table, month) + _CONDENSED
+
+
+def months_of(table: str, names: Collection[str]) -> Months:
+    """The months that these partitions of the table hold; others, as the default partition, hold none."""
+    plain = {name for name in names if not name.endswith(_CONDENSED)}
+    rest = {name.removesuffix(_CONDENSED) for name in names if name not in plain}
+    return Months(
+        *(
+            frozenset(month for name in part if (month := month_of_partition(table, name)))
+            for part in (plain, rest)
+        )
+    )
 
 
 def month_of_partition(table: str, name: str) -> Month | None:
@@ -74,8 +105,6 @@ def months_to_make(existing: Collection[Month], now: datetime) -> list[Month]:
     return [one for one in wanted if one not in existing]
 
 
-def months_to_drop(existing: Collection[Month], now: datetime, retention: timedelta | None) -> list[Month]:
-    """The months of which even the last instant is older than `retention`; none where that is None."""
-    if retention is None:
-        return []
-    return sorted(month for month in existing if month.end <= now - retention)
+def months_past(existing: Collection[Month], now: datetime, age: timedelta) -> list[Month]:
+    """The months of which even the last instant is older than `age`, oldest first."""
+    return sorted(month for month in existing if month.end <= now - age)

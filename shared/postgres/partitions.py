@@ -1,4 +1,4 @@
-"""Tables partitioned by entry id, a month each: months are made ahead of time, and dropped when they are too old.
+"""Tables partitioned by entry id, a month each: made ahead of time, and dropped or condensed when they are old.
 
 A service's migrations create each table, `PARTITION BY RANGE (entry_id)`, with a default partition `<table>_default`.
 That holds the ids of no month that was made: those of older versions, which are random. Everything is right without any
@@ -6,18 +6,21 @@ month, only slower (docs/adr/0010).
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-import asyncpg
+from msgspec import Struct
 
 from shared.clock import Clock
+from shared.postgres.brief import IN_USE, brief_transaction
+from shared.postgres.condensing import Condense, condense
 from shared.postgres.months import (
     Month,
+    Months,
     lowest_id,
-    month_of_partition,
-    months_to_drop,
+    months_of,
+    months_past,
     months_to_make,
     partition_name,
 )
@@ -37,10 +40,6 @@ _STORAGE: Final = """
       FROM pg_class WHERE oid = to_regclass($1)
 """
 
-# Writers wait behind a lock that is asked for. So it is asked for briefly, and nothing long is done under it: what does
-# not work now works in an hour.
-_BE_BRIEF: Final = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '2s'"
-
 # In the order in which writers take them. The first lock keeps writers out until they see the month: who had already
 # chosen the default partition would fail. It also keeps two replicas from making the same month.
 _LOCK: Final = """
@@ -56,24 +55,38 @@ _MAKE: Final = """
     INSERT INTO {partition} SELECT * FROM moved;
     ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ('{first}') TO ('{after}')
 """
+_HOLDS: Final = "SELECT EXISTS (SELECT FROM {partition} WHERE {condition})"
+_LOCK_ALL: Final = "LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE"
 _DROP: Final = "DROP TABLE IF EXISTS {partition}"
 
 
-class Partitions:
-    """The months of a database's partitioned tables.
+class Drop(Struct, frozen=True):
+    """A month goes whole."""
 
-    `tables` gives for each how long a row is kept at least, or None for ever. One replica at a time should keep them;
-    if two do, nothing breaks.
+    after: timedelta
+    """The least age of the month's last instant."""
+    unless: tuple[str, ...] = ()
+    """Conditions in SQL; a month stays while it has a row that any of them holds of. Each needs an index."""
+
+
+Keeping = Drop | Condense | None
+"""What becomes of a table's old months; None: they stay as they are, for ever."""
+
+
+class Partitions:
+    """The months of a database's partitioned tables, and what becomes of them when they are old.
+
+    One replica at a time should keep them; if two do, nothing breaks.
     """
 
-    def __init__(self, pool: Pool, clock: Clock, tables: Mapping[str, timedelta | None]) -> None:
+    def __init__(self, pool: Pool, clock: Clock, tables: Mapping[str, Keeping]) -> None:
         self._pool = pool
         self._clock = clock
         self._tables = tables
         self._next_pass: datetime | None = None
 
     async def keep(self) -> None:
-        """Make the months that are due and drop those that are too old; at most once an hour.
+        """Make the months that are due, and drop or condense those that are old; at most once an hour.
 
         The wall clock decides, not the time of an import: history of long ago has no months and lies in the default
         partition. What stands in the way of traffic is left to a later pass.
@@ -81,49 +94,66 @@ class Partitions:
         now = self._clock.now()
         if self._next_pass is not None and now < self._next_pass:
             return
-        for table, retention in self._tables.items():
-            await self._keep(table, now, retention)
+        for table, keeping in self._tables.items():
+            months = await self._months(table)
+            for month in months_to_make(months.all, now):
+                await self._attempt("made", table, month, self._make(table, month))
+            if isinstance(keeping, Drop):
+                for month in months_past(months.whole, now, keeping.after):
+                    await self._attempt("dropped", table, month, self._drop(table, month, keeping))
+            elif isinstance(keeping, Condense):
+                # One in a pass: other time-driven work waits meanwhile.
+                for month in (await self._to_condense(months, now, keeping))[:1]:
+                    await self._attempt(
+                        "condensed", table, month, condense(self._pool, table, month, keeping)
+                    )
         self._next_pass = now + _BETWEEN_PASSES
 
-    async def _keep(self, table: str, now: datetime, retention: timedelta | None) -> None:
-        names = {row["name"] for row in await self._pool.fetch(_PARTITIONS, table)}
-        months = {month for name in names if (month := month_of_partition(table, name))}
-        for month in months_to_make(months, now):
-            await self._attempt("made", table, month, self._make)
-        for month in months_to_drop(months, now, retention):
-            await self._attempt("dropped", table, month, self._drop)
+    async def _months(self, table: str) -> Months:
+        return months_of(table, {row["name"] for row in await self._pool.fetch(_PARTITIONS, table)})
 
-    async def _attempt(
-        self, done: str, table: str, month: Month, work: Callable[[Connection, str, Month], Awaitable[None]]
-    ) -> None:
-        name = partition_name(table, month)
+    async def _to_condense(self, months: Months, now: datetime, how: Condense) -> list[Month]:
+        held = (await self._months(how.follows)).all if how.follows else frozenset()
+        return months_past(months.whole - held, now, how.after)
+
+    async def _attempt(self, done: str, table: str, month: Month, work: Awaitable[bool]) -> None:
+        """Wait for the work, which tells whether it was done, and note what came of it."""
+        partition = {"partition": partition_name(table, month)}
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                await connection.execute(_BE_BRIEF)
-                await work(connection, table, month)
-        except (
-            asyncpg.LockNotAvailableError,
-            asyncpg.QueryCanceledError,
-            asyncpg.DeadlockDetectedError,
-        ) as error:
-            _LOGGER.warning(
-                "a partition could not be %s yet", done, extra={"partition": name, "error": str(error)}
-            )
-        else:
-            _LOGGER.info("a partition was %s", done, extra={"partition": name})
+            if await work:
+                _LOGGER.info("a partition was %s", done, extra=partition)
+        except IN_USE as error:
+            _LOGGER.warning("a partition could not be %s yet", done, extra={**partition, "error": str(error)})
 
-    @staticmethod
-    async def _make(connection: Connection, table: str, month: Month) -> None:
+    async def _make(self, table: str, month: Month) -> bool:
         partition = partition_name(table, month)
-        await connection.execute(_LOCK.format(table=table))
-        if await connection.fetchval(_EXISTS, partition):
-            return
-        storage = await connection.fetchval(_STORAGE, f"{table}_default")
         first, after = lowest_id(month.begin), lowest_id(month.end)
-        await connection.execute(
-            _MAKE.format(table=table, partition=partition, storage=storage, first=first, after=after)
-        )
+        async with self._pool.acquire() as connection, brief_transaction(connection):
+            await connection.execute(_LOCK.format(table=table))
+            if await connection.fetchval(_EXISTS, partition):
+                return False
+            storage = await connection.fetchval(_STORAGE, f"{table}_default")
+            await connection.execute(
+                _MAKE.format(table=table, partition=partition, storage=storage, first=first, after=after)
+            )
+        return True
 
-    @staticmethod
-    async def _drop(connection: Connection, table: str, month: Month) -> None:
-        await connection.execute(_DROP.format(partition=partition_name(table, month)))
+    async def _drop(self, table: str, month: Month, how: Drop) -> bool:
+        """False where the month holds what keeps it."""
+        partition = partition_name(table, month)
+        async with self._pool.acquire() as connection, brief_transaction(connection):
+            if await _holds(connection, partition, how.unless):
+                return False
+            await connection.execute(_LOCK_ALL.format(table=table))
+            # Nobody writes any more; somebody may have.
+            if await _holds(connection, partition, how.unless):
+                return False
+            await connection.execute(_DROP.format(partition=partition))
+        return True
+
+
+async def _holds(connection: Connection, partition: str, conditions: tuple[str, ...]) -> bool:
+    for condition in conditions:
+        if await connection.fetchval(_HOLDS.format(partition=partition, condition=condition)):
+            return True
+    return False

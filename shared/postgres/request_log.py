@@ -1,14 +1,14 @@
-"""The request log of a participant: what it answered to each entry, for ever (RULES 7.4, DESIGN 3).
+"""The request log of a participant: what it answered to each entry (RULES 7.4, DESIGN 3).
 
 Every service's own migration creates the table and its own store statement writes to it, in the transaction
 of the effect. Here is only what must be the same everywhere: how an entry is read, and what it says about a
-request. The table is partitioned by entry id (docs/adr/0010).
+request. The table is partitioned by entry id, and old months may be condensed (docs/adr/0010).
 
     CREATE TABLE request_log (
         entry_id       uuid        PRIMARY KEY,
         user_id        text        NOT NULL,
-        digest         bytea       NOT NULL,   -- of the command; empty in a tombstone
-        outcome        bytea,                  -- the answer to the command, byte for byte
+        digest         bytea       NOT NULL,   -- of the command; empty in a tombstone, and where condensed
+        outcome        bytea,                  -- the answer to the command, byte for byte; empty where condensed
         state          smallint    NOT NULL,   -- see State
         apply_time     timestamptz NOT NULL,
         revert_outcome bytea                   -- the answer to its compensation
@@ -16,13 +16,18 @@ request. The table is partitioned by entry id (docs/adr/0010).
 """
 
 from collections.abc import Iterable
+from datetime import timedelta
 from enum import IntEnum
 from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
 
+from shared.postgres.condensing import Condense
 from shared.postgres.pool import Connection
+
+_CONDENSED: Final = b""
+"""The digest of an entry whose month was condensed."""
 
 # The ids come in order: their bounds tell the partitions (docs/adr/0010).
 SELECT_KNOWN: Final = """
@@ -42,6 +47,19 @@ class State(IntEnum):
     """Compensated before it was ever seen: a late original is refused."""
     REJECTED = 4
     """Answered with a definite no, which is remembered like a yes."""
+
+
+def condensed_after(replay_window: timedelta | None) -> Condense | None:
+    """What becomes of old months: applied and rejected entries lose their answer, and what it was the answer to.
+
+    Answers to compensations stay: they are few, and an undoing that was parked can always go on. What is not
+    projected yet (the leaderboard's) stays whole. None, for a window without end: everything stays.
+    """
+    if replay_window is None:
+        return None
+    return Condense(
+        replay_window, emptied=("digest", "outcome"), where="state IN (1, 4) AND outcome IS NOT NULL"
+    )
 
 
 class Known(Struct, frozen=True):
@@ -72,6 +90,10 @@ class RefusedAfterRevert(Struct, frozen=True):
     """Its compensation came first or has been done: refuse, it must not take effect any more."""
 
 
+class Expired(Struct, frozen=True):
+    """Answered so long ago that only its effect is kept: refuse."""
+
+
 class Revert(Struct, frozen=True):
     """Applied: undo it."""
 
@@ -90,7 +112,7 @@ class NothingToRevert(Struct, frozen=True):
     """It was rejected and left nothing; the log stays as it is."""
 
 
-ApplyClass = New | Replay | Conflict | RefusedAfterRevert
+ApplyClass = New | Replay | Conflict | RefusedAfterRevert | Expired
 RevertClass = Revert | ReplayRevert | Tombstone | NothingToRevert
 
 
@@ -100,10 +122,12 @@ def classify_apply(known: Known | None, digest: bytes) -> ApplyClass:
         return New()
     if known.state is State.TOMBSTONE:
         return RefusedAfterRevert()
-    if known.digest != digest:
+    if known.digest not in (_CONDENSED, digest):
         return Conflict()
     if known.state is State.REVERTED:
         return RefusedAfterRevert()
+    if known.digest == _CONDENSED:
+        return Expired()
     return Replay(known.outcome or b"")
 
 

@@ -10,7 +10,7 @@ from deploy.local.postgres import PostgresServer
 from shared.errors import Aborted
 from shared.ids import derived_id
 from shared.participant import Backoff, ReversalWork, Work, apply_batch, revert_batch
-from shared.postgres.errors import StateMoved
+from shared.postgres.errors import CLOSED, StateMoved
 from shared.postgres.maintenance import hold, is_held
 from shared.postgres.pool import Pool
 from tests.fixtures.counter.database import counter_pool
@@ -277,6 +277,35 @@ async def test_a_state_that_keeps_moving_ends_in_contention_after_the_last_attem
     assert raised.value.reason == "CONTENTION"
     assert len(attempts) == 5
     assert pauses == [0.002, 0.004, 0.008, 0.016, 0.032]
+
+
+async def test_an_entry_of_a_month_that_is_closed_for_a_while_waits(pool: Pool, counter: Counter) -> None:
+    """As everything is while `shared.postgres.condensing` copies it."""
+    closed = f"ALTER TABLE request_log ADD CONSTRAINT {CLOSED} CHECK (pg_try_advisory_xact_lock_shared(1)) NOT VALID"
+    await pool.execute(closed)
+    async with pool.acquire() as condensing:
+        await condensing.execute("SELECT pg_advisory_lock(1)")
+
+        async def open_again(_seconds: float) -> None:
+            await condensing.execute("SELECT pg_advisory_unlock(1)")
+
+        work = [addition("a", 2).work]
+        outcomes = await apply_batch(pool, work, counter._run, refuse, Backoff(attempts=2, sleep=open_again))
+    assert outcomes == [outcome("a", "0 to 2")]
+
+
+async def test_a_condensed_entry_is_refused_without_a_second_effect_and_can_be_undone(
+    pool: Pool, counter: Counter
+) -> None:
+    await counter.apply(addition("a", 2))
+    await pool.execute("UPDATE request_log SET digest = '', outcome = ''")
+    assert await counter.apply(addition("a", 2)) == [outcome("a", "FAILED_PRECONDITION OUTCOME_EXPIRED")]
+    assert await counter.total("alice") == 2
+
+    undone = await counter.revert(reversal("a"))
+    assert undone == [outcome("a", "undone, 0 left")]
+    assert await counter.revert(reversal("a")) == undone
+    assert await counter.apply(addition("a", 2)) == [outcome("a", "FAILED_PRECONDITION ENTRY_REVERTED")]
 
 
 async def test_a_defect_that_is_not_the_data_passes_through(pool: Pool) -> None:

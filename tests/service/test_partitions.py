@@ -14,7 +14,7 @@ import pytest
 from deploy.generate import ROOT
 from shared.postgres.migrations import migrate
 from shared.postgres.months import lowest_id, month_of
-from shared.postgres.partitions import Partitions
+from shared.postgres.partitions import Drop, Partitions
 from shared.postgres.pool import Pool, create_pool
 from tests.conftest import ServiceDatabase
 from tests.fixtures.set_clock import SetClock
@@ -67,7 +67,7 @@ async def ids_in(pool: Pool, table: str) -> set[UUID]:
 
 
 def partitions(pool: Pool, retention: timedelta | None = None, at: datetime = NOW) -> Partitions:
-    return Partitions(pool, SetClock(at), {"sagas": retention})
+    return Partitions(pool, SetClock(at), {"sagas": None if retention is None else Drop(retention)})
 
 
 async def test_the_present_month_and_the_next_two_are_there_after_a_pass(pool: Pool) -> None:

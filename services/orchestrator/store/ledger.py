@@ -99,7 +99,8 @@ class Known(Struct, frozen=True):
 
     entry_id: UUID
     digest: bytes
-    state: State
+    state: State | None
+    """None once the saga, and with it the answer, is not kept any more."""
     reply: bytes | None
     rejection: bytes | None
 
@@ -204,9 +205,10 @@ class LedgerStore:
 
 
 def _known(row: Record) -> Known | None:
-    if row["state"] is None:
+    if row["digest"] is None:
         return None
-    return Known(row["entry_id"], row["digest"], State(row["state"]), row["reply"], row["rejection"])
+    state = None if row["state"] is None else State(row["state"])
+    return Known(row["entry_id"], row["digest"], state, row["reply"], row["rejection"])
 
 
 def _keys(recorded: Sequence[tuple[Recorded, bytes]]) -> list[tuple[UUID, UUID]]:

@@ -15,8 +15,8 @@ from shared.entries import EntryKind
 from shared.postgres.pool import Pool
 
 _AUDIT_COLUMNS: Final = """
-    e.entry_id, e.kind, e.user_id, e.request, e.receive_time, e.occur_time, e.origin_id, s.state, s.instance,
-    s.attempt_count, s.settle_time, s.reply, s.rejection, s.void_reason, s.last_error,
+    e.entry_id, e.kind, e.user_id, e.request, e.receive_time, e.occur_time, e.origin_id, e.live, s.state, s.instance,
+    coalesce(s.attempt_count, 0) AS attempt_count, s.settle_time, s.reply, s.rejection, s.void_reason, s.last_error,
     (s.correction IS NOT NULL) AS corrected
 """
 
@@ -67,7 +67,7 @@ HIGHEST_ID: Final = UUID(int=2**128 - 1)
 
 
 class Audit(Struct, frozen=True):
-    """One entry of the ledger with its saga."""
+    """One entry of the ledger with its saga, as long as that is kept."""
 
     entry_id: UUID
     kind: EntryKind
@@ -76,8 +76,11 @@ class Audit(Struct, frozen=True):
     receive_time: datetime
     occur_time: datetime
     origin_id: UUID | None
-    state: State
-    instance: str
+    live: bool
+    """It counts in totals and in the user."""
+    state: State | None
+    """None once the saga is not kept any more."""
+    instance: str | None
     attempt_count: int
     settle_time: datetime | None
     reply: bytes | None
@@ -145,7 +148,8 @@ def _audit(row: Record) -> Audit:
         receive_time=row["receive_time"],
         occur_time=row["occur_time"],
         origin_id=row["origin_id"],
-        state=State(row["state"]),
+        live=row["live"],
+        state=None if row["state"] is None else State(row["state"]),
         instance=row["instance"],
         attempt_count=row["attempt_count"],
         settle_time=row["settle_time"],

@@ -196,7 +196,7 @@ class SagaStore:
         return None if row is None else _stored(row)
 
     async def void_reply(self, entry_id: UUID) -> tuple[State, bytes | None] | None:
-        """State and void reply of an entry; None for an unknown one."""
+        """State and void reply of an entry; None for an unknown one, and once its saga is not kept any more."""
         row = await self._pool.fetchrow(_VOID_REPLY, entry_id)
         return None if row is None else (State(row["state"]), row["void_reply"])
 

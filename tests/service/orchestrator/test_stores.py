@@ -7,9 +7,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from laurel.orchestrator.v1 import event_pb2
 from msgspec.structs import replace
 
-from services.orchestrator import convert
+from services.orchestrator import convert, replies
 from services.orchestrator.recording import Recorded, record
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
@@ -72,6 +73,22 @@ async def test_a_request_is_known_again_by_its_key_under_the_id_that_it_got_firs
 async def test_events_without_a_key_are_never_twins(pool: Pool) -> None:
     await store(pool, event(""), event(""))
     assert (await total(pool)).event_count == 2
+
+
+async def test_an_entry_outlives_its_saga(pool: Pool) -> None:
+    (entry,) = await store(pool, event("a"))
+    await pool.execute("DELETE FROM sagas")
+    (known,) = (await LedgerStore(pool).known([event("a")])).values()
+    assert known is not None
+    assert (known.digest, known.state) == (event("a").digest, None)
+    audit = await ReadStore(pool).event(entry.incoming.entry_id)
+    assert audit is not None
+    message = replies.audit_message(audit)
+    assert (message.state, message.request.metric) == (event_pb2.ENTRY_STATE_DONE, "lessons")
+    await pool.execute("UPDATE entries SET live = false")
+    audit = await ReadStore(pool).event(entry.incoming.entry_id)
+    assert audit is not None
+    assert replies.audit_message(audit).state == event_pb2.ENTRY_STATE_UNDONE
 
 
 async def test_a_key_outlives_the_entry_that_it_named(pool: Pool) -> None:

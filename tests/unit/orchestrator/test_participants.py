@@ -79,6 +79,7 @@ def test_a_business_answer_turns_the_saga_round(error: LaurelError) -> None:
         ResourceExhausted("full", reason="X"),
         Internal("defect", reason="X"),
         FailedPrecondition("undone elsewhere", reason="ENTRY_REVERTED"),
+        FailedPrecondition("answered long ago", reason="OUTCOME_EXPIRED"),
     ],
 )
 def test_an_unknown_outcome_turns_nothing_round(error: LaurelError) -> None:

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
 
+from services.orchestrator.config import Settings as OrchestratorSettings
 from shared.config import EXIT_CONFIGURATION, ConfigurationError, Settings, load
 
 
@@ -93,3 +95,21 @@ def test_a_process_that_cannot_start_says_why_and_with_which_status(
     assert ended.returncode == status
     assert text in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_without_a_replay_window_answers_are_kept_for_ever() -> None:
+    assert load(Settings, postgres_dsn="postgres://h/d").replay_window is None
+    assert load(Settings, postgres_dsn="postgres://h/d", replay_window_days=90).replay_window == timedelta(90)
+
+
+def test_a_replay_window_is_longer_than_a_month() -> None:
+    with pytest.raises(ConfigurationError, match="LAUREL_REPLAY_WINDOW_DAYS=31"):
+        load(Settings, postgres_dsn="postgres://h/d", replay_window_days=31)
+
+
+def test_what_the_orchestrator_accepts_lies_within_its_replay_window() -> None:
+    accepted = {"postgres_dsn": "postgres://h/d", "max_event_age_seconds": 40 * 86_400}
+    assert load(OrchestratorSettings, **accepted, replay_window_days=41)
+    assert load(OrchestratorSettings, **accepted)
+    with pytest.raises(ConfigurationError, match="must be less than LAUREL_REPLAY_WINDOW_DAYS"):
+        load(OrchestratorSettings, **accepted, replay_window_days=40)

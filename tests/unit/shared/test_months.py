@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from shared.drawn_ids import new_id
 from shared.postgres.months import (
     Month,
+    Months,
+    condensed_name,
     lowest_id,
     month_of,
     month_of_partition,
-    months_to_drop,
+    months_of,
+    months_past,
     months_to_make,
     partition_name,
 )
@@ -72,6 +75,14 @@ def test_other_tables_are_not_taken_for_months(name: str) -> None:
     assert month_of_partition("request_log", name) is None
 
 
+def test_names_tell_the_months_and_which_of_them_are_condensed() -> None:
+    october = Month(2026, 10)
+    names = ["request_log_default", "request_log_2026_11", condensed_name("request_log", october)]
+    months = months_of("request_log", names)
+    assert months == Months(whole=frozenset({NOVEMBER}), condensed=frozenset({october}))
+    assert months.all == {october, NOVEMBER}
+
+
 def test_the_present_month_and_two_more_are_made() -> None:
     now = datetime(2026, 11, 21, tzinfo=UTC)
     assert months_to_make([], now) == [NOVEMBER, Month(2026, 12), Month(2027, 1)]
@@ -79,14 +90,10 @@ def test_the_present_month_and_two_more_are_made() -> None:
     assert months_to_make([NOVEMBER, Month(2026, 12), Month(2027, 1)], now) == []
 
 
-def test_a_month_goes_when_its_last_instant_is_older_than_the_retention() -> None:
+def test_a_month_is_past_when_its_last_instant_is_old_enough() -> None:
     months = [Month(2026, 12), NOVEMBER, Month(2026, 10)]
     end = datetime(2026, 12, 1, tzinfo=UTC)
-    retention = timedelta(days=35)
-    just_before = end + retention - timedelta(microseconds=1)
-    assert months_to_drop(months, just_before, retention) == [Month(2026, 10)]
-    assert months_to_drop(months, end + retention, retention) == [Month(2026, 10), NOVEMBER]
-
-
-def test_without_a_retention_no_month_ever_goes() -> None:
-    assert months_to_drop([Month(1970, 1)], datetime(2999, 1, 1, tzinfo=UTC), None) == []
+    age = timedelta(days=35)
+    just_before = end + age - timedelta(microseconds=1)
+    assert months_past(months, just_before, age) == [Month(2026, 10)]
+    assert months_past(months, end + age, age) == [Month(2026, 10), NOVEMBER]

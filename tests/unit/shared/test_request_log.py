@@ -6,6 +6,7 @@ import pytest
 
 from shared.postgres.request_log import (
     Conflict,
+    Expired,
     Known,
     New,
     NothingToRevert,
@@ -41,6 +42,18 @@ def test_the_same_id_with_other_content_is_refused(state: State) -> None:
 def test_a_late_original_after_its_compensation_is_refused() -> None:
     assert classify_apply(known(State.REVERTED), b"d") == RefusedAfterRevert()
     assert classify_apply(known(State.TOMBSTONE, digest=b""), b"d") == RefusedAfterRevert()
+
+
+@pytest.mark.parametrize("state", [State.APPLIED, State.REJECTED])
+def test_what_is_condensed_is_refused_because_its_answer_is_not_kept(state: State) -> None:
+    assert classify_apply(known(state, digest=b""), b"d") == Expired()
+
+
+def test_what_is_condensed_can_be_undone_and_then_stays_so() -> None:
+    assert classify_revert(known(State.APPLIED, digest=b"")) == Revert()
+    undone = known(State.REVERTED, digest=b"", revert_outcome=b"undone")
+    assert classify_revert(undone) == ReplayRevert(b"undone")
+    assert classify_apply(undone, b"d") == RefusedAfterRevert()
 
 
 def test_what_was_applied_is_undone_once() -> None:

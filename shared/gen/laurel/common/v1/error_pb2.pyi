@@ -53,6 +53,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A sum would leave the range of 64 bits."""
     ERROR_REASON_UNIMPLEMENTED: _ErrorReason.ValueType  # 13
     """The server has no such method."""
+    ERROR_REASON_OUTCOME_EXPIRED: _ErrorReason.ValueType  # 14
+    """The entry was answered before the replay window; its effect stays, its answer is not kept."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons shared by every service."""
@@ -85,6 +87,8 @@ ERROR_REASON_NUMERIC_OUT_OF_RANGE: ErrorReason.ValueType  # 12
 """A sum would leave the range of 64 bits."""
 ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 13
 """The server has no such method."""
+ERROR_REASON_OUTCOME_EXPIRED: ErrorReason.ValueType  # 14
+"""The entry was answered before the replay window; its effect stays, its answer is not kept."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -49,6 +49,8 @@ class _EntryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryState
     """Was done, then undone everywhere."""
     ENTRY_STATE_PARKED: _EntryState.ValueType  # 7
     """Failed too often; waits for an operator."""
+    ENTRY_STATE_UNDONE: _EntryState.ValueType  # 8
+    """Does not count: refused or voided before the replay window; which of the two is not kept any more."""
 
 class EntryState(_EntryState, metaclass=_EntryStateEnumTypeWrapper):
     """How far an entry of the ledger has come."""
@@ -69,6 +71,8 @@ ENTRY_STATE_VOIDED: EntryState.ValueType  # 6
 """Was done, then undone everywhere."""
 ENTRY_STATE_PARKED: EntryState.ValueType  # 7
 """Failed too often; waits for an operator."""
+ENTRY_STATE_UNDONE: EntryState.ValueType  # 8
+"""Does not count: refused or voided before the replay window; which of the two is not kept any more."""
 Global___EntryState: _TypeAlias = EntryState  # noqa: Y015
 
 @_typing.final
@@ -279,7 +283,10 @@ Global___PointsResult: _TypeAlias = PointsResult  # noqa: Y015
 
 @_typing.final
 class EntryAudit(_message.Message):
-    """The audit of one entry: what was asked, and what each service did with it."""
+    """The audit of one entry: what was asked, and what each service did with it. After the replay window
+    (LAUREL_REPLAY_WINDOW_DAYS) only the request, the times and whether it counts are kept: the state is then DONE or
+    UNDONE.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -330,7 +337,7 @@ class EntryAudit(_message.Message):
 
     @_builtins.property
     def response(self) -> Global___IngestEventResponse:
-        """The stored reply, once done."""
+        """The stored reply, once done and until the replay window has passed."""
 
     @_builtins.property
     def rejection(self) -> _error_pb2.Error:

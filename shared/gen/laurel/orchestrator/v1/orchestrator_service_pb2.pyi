@@ -75,6 +75,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The saga failed too often and waits for an operator."""
     ERROR_REASON_REPLY_EXPIRED: _ErrorReason.ValueType  # 19
     """The key was used before, so long ago that the answer is not kept any more."""
+    ERROR_REASON_EVENT_EXPIRED: _ErrorReason.ValueType  # 20
+    """The event is older than the replay window and cannot be voided any more."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -119,6 +121,8 @@ ERROR_REASON_SAGA_PARKED: ErrorReason.ValueType  # 18
 """The saga failed too often and waits for an operator."""
 ERROR_REASON_REPLY_EXPIRED: ErrorReason.ValueType  # 19
 """The key was used before, so long ago that the answer is not kept any more."""
+ERROR_REASON_EVENT_EXPIRED: ErrorReason.ValueType  # 20
+"""The event is older than the replay window and cannot be voided any more."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

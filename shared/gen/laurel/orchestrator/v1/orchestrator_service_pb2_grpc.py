@@ -190,7 +190,8 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VoidEvent(self, request, context):
-        """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9).
+        """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9). An event from before
+        the replay window is refused: EVENT_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,14 +275,15 @@ class OrchestratorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSagas(self, request, context):
-        """Lists sagas by state, oldest first.
+        """Lists sagas by state, oldest first. Finished ones are kept for the replay window.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetrySaga(self, request, context):
-        """Puts a parked saga to work again.
+        """Puts a parked saga to work again. One that was parked for longer than the replay window may only be given up:
+        services do not keep what they had answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

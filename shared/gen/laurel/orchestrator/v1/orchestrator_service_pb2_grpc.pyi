@@ -47,7 +47,9 @@ class OrchestratorServiceStub:
     ListUserEvents: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserEventsRequest, _orchestrator_service_pb2.ListUserEventsResponse]
     """Lists a user's entries, newest first."""
     VoidEvent: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEventRequest, _orchestrator_service_pb2.VoidEventResponse]
-    """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9)."""
+    """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9). An event from before
+    the replay window is refused: EVENT_EXPIRED.
+    """
     CompleteAchievement: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]
     """Completes an achievement that is earned by call."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateUserRequest, _orchestrator_service_pb2.UpdateUserResponse]
@@ -71,9 +73,11 @@ class OrchestratorServiceStub:
     RunMaintenance: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
     ListSagas: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListSagasRequest, _orchestrator_service_pb2.ListSagasResponse]
-    """Lists sagas by state, oldest first."""
+    """Lists sagas by state, oldest first. Finished ones are kept for the replay window."""
     RetrySaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RetrySagaRequest, _orchestrator_service_pb2.RetrySagaResponse]
-    """Puts a parked saga to work again."""
+    """Puts a parked saga to work again. One that was parked for longer than the replay window may only be given up:
+    services do not keep what they had answered.
+    """
     AbandonSaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.AbandonSagaRequest, _orchestrator_service_pb2.AbandonSagaResponse]
     """Gives up a parked saga: it is undone in every service and refused."""
 
@@ -95,7 +99,9 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     ListUserEvents: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserEventsRequest, _orchestrator_service_pb2.ListUserEventsResponse]  # type: ignore[assignment]
     """Lists a user's entries, newest first."""
     VoidEvent: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEventRequest, _orchestrator_service_pb2.VoidEventResponse]  # type: ignore[assignment]
-    """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9)."""
+    """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9). An event from before
+    the replay window is refused: EVENT_EXPIRED.
+    """
     CompleteAchievement: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]  # type: ignore[assignment]
     """Completes an achievement that is earned by call."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateUserRequest, _orchestrator_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
@@ -119,9 +125,11 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     RunMaintenance: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
     ListSagas: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListSagasRequest, _orchestrator_service_pb2.ListSagasResponse]  # type: ignore[assignment]
-    """Lists sagas by state, oldest first."""
+    """Lists sagas by state, oldest first. Finished ones are kept for the replay window."""
     RetrySaga: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RetrySagaRequest, _orchestrator_service_pb2.RetrySagaResponse]  # type: ignore[assignment]
-    """Puts a parked saga to work again."""
+    """Puts a parked saga to work again. One that was parked for longer than the replay window may only be given up:
+    services do not keep what they had answered.
+    """
     AbandonSaga: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.AbandonSagaRequest, _orchestrator_service_pb2.AbandonSagaResponse]  # type: ignore[assignment]
     """Gives up a parked saga: it is undone in every service and refused."""
 
@@ -182,7 +190,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.VoidEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.VoidEventResponse, _abc.Awaitable[_orchestrator_service_pb2.VoidEventResponse]]:
-        """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9)."""
+        """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9). An event from before
+        the replay window is refused: EVENT_EXPIRED.
+        """
 
     @_abc_1.abstractmethod
     def CompleteAchievement(
@@ -278,7 +288,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.ListSagasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.ListSagasResponse, _abc.Awaitable[_orchestrator_service_pb2.ListSagasResponse]]:
-        """Lists sagas by state, oldest first."""
+        """Lists sagas by state, oldest first. Finished ones are kept for the replay window."""
 
     @_abc_1.abstractmethod
     def RetrySaga(
@@ -286,7 +296,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _orchestrator_service_pb2.RetrySagaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.RetrySagaResponse, _abc.Awaitable[_orchestrator_service_pb2.RetrySagaResponse]]:
-        """Puts a parked saga to work again."""
+        """Puts a parked saga to work again. One that was parked for longer than the replay window may only be given up:
+        services do not keep what they had answered.
+        """
 
     @_abc_1.abstractmethod
     def AbandonSaga(
