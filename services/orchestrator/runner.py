@@ -23,7 +23,7 @@ from services.orchestrator.participants import (
     Participants,
     is_definite,
 )
-from services.orchestrator.saga import Act, Move, State, next_move
+from services.orchestrator.saga import STEPS, Act, Move, State, next_move
 from services.orchestrator.store.sagas import SagaStore, due_pause
 from services.orchestrator.store.undo import UndoStore
 from services.orchestrator.tickets import Answer, StillRunning, Ticket, pending
@@ -273,8 +273,8 @@ class Runner:
             move = next_move(ticket.saga)
             if ticket.abandon_reason is not None and move.act is Act.APPLY:
                 ticket.saga = saga.refused(ticket.saga, move, _abandoned(ticket, error))
-                # Whether this step was applied is unknown: undo it too.
-                ticket.saga = replace(ticket.saga, undo=(*ticket.saga.undo, move.step))
+                # Which steps were applied is unknown, since earlier attempts may have come further: undo all.
+                ticket.saga = replace(ticket.saga, undo=STEPS[ticket.kind])
             else:
                 left.append((ticket, error))
         if not left:
