@@ -15,7 +15,7 @@ from deploy.local.databases import run_blocking
 from deploy.local.stack import Stack
 
 _READ: Final = """
-    SELECT now() AS instant, pg_current_wal_lsn() - '0/0'::pg_lsn AS wal
+    SELECT now() AS instant, pg_current_wal_lsn() - '0/0'::pg_lsn AS wal, wal_fpi AS whole_pages FROM pg_stat_wal
 """
 # The rows of a group are written by one statement, so they have one transaction's id; nothing ever updates them.
 _GROUPS: Final = """
@@ -33,6 +33,10 @@ class Reading:
     instant: datetime
     cpu: Mapping[str, float]
     wal_bytes: float
+    whole_pages: float
+    """Pages that went whole into the log, as each does that is touched for the first time after a checkpoint. Sessions
+    tell of them with a delay of a second.
+    """
     machine_cpu: float
     """Of everything that runs on this machine."""
     elapsed: float
@@ -42,6 +46,7 @@ class Reading:
         return Costs(
             {name: spent - earlier.cpu.get(name, 0.0) for name, spent in self.cpu.items()},
             self.wal_bytes - earlier.wal_bytes,
+            self.whole_pages - earlier.whole_pages,
             self.machine_cpu - earlier.machine_cpu,
             self.elapsed - earlier.elapsed,
         )
@@ -53,6 +58,7 @@ class Costs:
 
     cpu: Mapping[str, float]
     wal_bytes: float
+    whole_pages: float
     machine_cpu: float
     elapsed: float
 
@@ -94,7 +100,14 @@ class Meter:
         """The counters now."""
         row = run_blocking(_fetch(self._dsn, _READ))
         cpu = {name: cpu_seconds(pid, with_children=name == "postgres") for name, pid in self._pids.items()}
-        return Reading(row["instant"], cpu, float(row["wal"]), machine_cpu_seconds(), time.monotonic())
+        return Reading(
+            row["instant"],
+            cpu,
+            float(row["wal"]),
+            float(row["whole_pages"]),
+            machine_cpu_seconds(),
+            time.monotonic(),
+        )
 
     def memory(self) -> dict[str, int]:
         """Bytes by process, shared ones counted once."""

@@ -20,9 +20,9 @@ from laurel.leaderboard.v1 import leaderboard_service_pb2, leaderboard_service_p
 from deploy.bench.__main__ import PAGE, PICTURES, machine
 from deploy.bench.costs import Meter
 from deploy.bench.events import METRICS, REGIONS, ZONES, Mix
-from deploy.bench.fill import Filled, fill
+from deploy.bench.fill import Filled, fill, give_memory, memory_settings
 from deploy.bench.growth_checks import check
-from deploy.bench.growth_report import LOADS, MARKS, report
+from deploy.bench.growth_report import COLD, LOADS, MARKS, report
 from deploy.bench.lab import FULL, Lab, Say, Scale, temporary_home
 from deploy.bench.load import Load
 from deploy.bench.report import publish
@@ -33,8 +33,8 @@ FULL_USERS: Final = 1_000_000
 FULL_EVENTS: Final = 10_000_000
 MOST_USERS: Final = 5_000_000
 FIGURES: Final = PICTURES / "growth.json"
-_BYTES_BY_EVENT: Final = 3_300
-"""Of disk, with what is needed while indexes are made."""
+_BYTES_BY_EVENT: Final = 5_000
+"""Of disk, with what is needed while indexes are made and with the log of what is sent afterwards."""
 
 _TEMPLATE_USERS: Final = 5_000
 _FEWEST_COPIES: Final = 20
@@ -44,6 +44,11 @@ _STEP: Final = len(ZONES) * len(REGIONS)
 _BACK_DAYS: Final = 6
 """History is no older: an event may be a week old."""
 _DAY_MS: Final = 86_400_000
+_WARM_EVENTS_BY_USER: Final = 0.3
+_WARM_EVENTS_AT_LEAST: Final = 10_000
+"""So much is sent before the rounds: by then most pages that events touch have been read, and touched since the last
+checkpoint. Between two checkpoints a server under this load takes far more.
+"""
 _HISTORY_IN_FLIGHT: Final = 4
 _GROUP: Final = 250
 _REBUILT_WITHIN_SECONDS: Final = 3_600.0
@@ -144,6 +149,8 @@ def grown(lab: Lab, name: str, shape: Shape) -> Iterator[Grown]:
         assert stack.postgres is not None
         filled = asyncio.run(fill(stack.postgres.admin_dsn, shape.template_users, shape.copies, lab.say))
         fill_seconds = time.monotonic() - began
+        asyncio.run(give_memory(stack.postgres.admin_dsn))
+        stack.postgres.restart()
         lab.say("starting the services, which fill the sorted sets")
         began = time.monotonic()
         stack.up()
@@ -165,27 +172,49 @@ def send_history(lab: Lab, stack: Stack, shape: Shape) -> None:
 
 
 def measure(lab: Lab, both: Mapping[str, Grown]) -> None:
-    """Every load on both, one right after the other, and the other one first in the next round."""
+    """One load right after the servers' start, then every load on both, one right after the other, and the other one
+    first in the next round.
+    """
     meters = {name: Meter(each.stack, lab.generator.pid) for name, each in both.items()}
     for name, each in both.items():
-        lab.say(f"warming up {name!r}")
+        lab.say(f"{name!r} right after its start")
         lab.send(_on(lab, each, LOADS["closed.64"]))
+        _window(lab, name, each, meters[name], COLD, LOADS["closed.256"])
+    for name, each in both.items():
+        lab.say(f"warming up {name!r}")
+        _warm_up(lab, each)
     for number in range(lab.scale.repeats):
         for kind, load in LOADS.items():
             lab.say(f"round {number + 1} of {lab.scale.repeats}: {kind}")
             for name in _in_turn(list(both), number):
-                before = meters[name].read()
-                measured = lab.send(_on(lab, both[name], load))
-                costs = meters[name].read().since(before)
-                answers = measured.whole.answers
-                lab.results.add(f"{name}.{kind}.rate", measured.whole.per_second)
-                lab.results.add(f"{name}.{kind}.p50", measured.whole.latencies.p50)
-                lab.results.add(f"{name}.{kind}.cpu", 1e6 * costs.cpu_of_system / max(1, measured.done))
-                for process, seconds in costs.cpu.items():
-                    spent = 1e6 * seconds / max(1, measured.done)
-                    lab.results.add(f"{name}.{kind}.cpu.{process}", spent)
-                lab.results.add(f"{name}.{kind}.failed", sum(answers.values()) - answers.get("OK", 0))
-                lab.results.add("others_share", 100 * costs.others_share)
+                _window(lab, name, both[name], meters[name], kind, load)
+
+
+def _warm_up(lab: Lab, each: Grown) -> None:
+    wanted = warm_events(each.shape)
+    while wanted > 0:
+        wanted -= lab.send(_on(lab, each, LOADS["batch.4"])).done
+
+
+def warm_events(shape: Shape) -> int:
+    """How many events are sent to a stack before its rounds."""
+    return max(_WARM_EVENTS_AT_LEAST, round(_WARM_EVENTS_BY_USER * shape.users))
+
+
+def _window(lab: Lab, name: str, each: Grown, meter: Meter, kind: str, load: Load) -> None:
+    before = meter.read()
+    measured = lab.send(_on(lab, each, load))
+    costs = meter.read().since(before)
+    answers = measured.whole.answers
+    lab.results.add(f"{name}.{kind}.rate", measured.whole.per_second)
+    lab.results.add(f"{name}.{kind}.p50", measured.whole.latencies.p50)
+    lab.results.add(f"{name}.{kind}.cpu", 1e6 * costs.cpu_of_system / max(1, measured.done))
+    lab.results.add(f"{name}.{kind}.whole_pages", costs.whole_pages / max(1, measured.done))
+    for process, seconds in costs.cpu.items():
+        spent = 1e6 * seconds / max(1, measured.done)
+        lab.results.add(f"{name}.{kind}.cpu.{process}", spent)
+    lab.results.add(f"{name}.{kind}.failed", sum(answers.values()) - answers.get("OK", 0))
+    lab.results.add("others_share", 100 * costs.others_share)
 
 
 def _on(lab: Lab, each: Grown, load: Load) -> Load:
@@ -243,7 +272,18 @@ def method(shape: Shape, scale: Scale, seconds: float) -> dict[str, str]:
             "replies, outcomes and digests, which only a replay or an undo reads, are left empty in copies: with them "
             "this would take twice the disk"
         ),
-        "before": "both were vacuumed and analysed, their indexes made anew, and their services started again",
+        "before": "both were vacuumed and analysed, their indexes made anew, and servers and services started again",
+        "server": (
+            f"shared_buffers {memory_settings()['shared_buffers']}, a quarter of the machine's memory as PostgreSQL's "
+            "manual advises, and half an hour between checkpoints, for both"
+        ),
+        "right after the start": (
+            "one window, behind 4 s of 64 callers: nothing is in the buffers, and every page goes whole into the log "
+            "that is touched"
+        ),
+        "warm-up": (
+            f"{warm_events(replace(shape, copies=1)):,} events to the small, {warm_events(shape):,} to the large one"
+        ),
         "windows": (
             f"{scale.window_seconds:g} s after {scale.warmup_seconds:g} s of warm-up, {scale.repeats} times, one stack "
             "right after the other; users drawn at random among all; medians with ranges; a ratio is taken inside each "

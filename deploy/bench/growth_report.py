@@ -18,6 +18,8 @@ LOADS: Final[Mapping[str, Load]] = {
     "batch.4": Load("", "batch", 4, batch_size=100),
 }
 """What is measured on both stacks."""
+COLD: Final = "cold.256"
+"""256 callers right after the servers' start."""
 BOUND: Final = 1.3
 """How much more CPU time an event may cost on the large one."""
 
@@ -26,6 +28,7 @@ _NAMES: Final = {
     "closed.64": "`IngestEvent`, 64 callers",
     "closed.256": "`IngestEvent`, 256 callers",
     "batch.4": "`IngestEvents` of 100, 4 in flight",
+    COLD: "`IngestEvent`, 256 callers, right after the servers' start",
 }
 _LARGEST: Final = 12
 """Tables that are told one by one."""
@@ -36,6 +39,7 @@ def report(results: Results) -> str:
     sections = (
         ("Cost of an event", _costs(results)),
         ("Where it goes", _processes(results)),
+        ("Pages", _pages(results)),
         ("Rates", _rates(results)),
         ("Filling", _filling(results)),
         ("Tables", _tables(results)),
@@ -63,6 +67,14 @@ def _processes(results: Results) -> str:
             (process if process != "load" else "load generator", *cells, spread(results.ratio(above, below)))
         )
     return table(("µs of CPU an event, 256 callers", "small", "large", "large : small"), rows)
+
+
+def _pages(results: Results) -> str:
+    rows = []
+    for kind, what in _NAMES.items():
+        cells = [spread(results.spread(f"{name}.{kind}.whole_pages")) for name in ("small", "large")]
+        rows.append((what, *cells))
+    return table(("pages that go whole into the log, by event", "small", "large"), rows)
 
 
 def _rates(results: Results) -> str:
