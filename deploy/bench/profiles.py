@@ -20,13 +20,21 @@ PEER_IN_FLIGHT: Final = (1, 16)
 BATCH_SIZE: Final = 100
 REPLAYED_SHARE: Final = 0.1
 OVERLOAD: Final = 3.0
+RESTED_RATE: Final = 45.0
+"""Calls a second."""
+TELEMETRY_ROUNDS: Final = 12
+"""The variants differ by little: many short windows, in an order that changes."""
 TELEMETRY: Final = ("without", "off", "sampled")
 
 
 def empty(lab: Lab) -> None:
-    """The ceiling: an empty unary RPC, alone and from 256 callers."""
+    """The ceiling: an empty unary RPC, alone, from 256 callers, and as seldom as a lone caller sends events: then the
+    processor's caches have forgotten the code in between.
+    """
     for in_flight in (1, 256):
         _keep(lab, f"empty.{in_flight}", lab.send(Load(lab.empty, "empty", in_flight)).whole)
+    phases = [Phase(RESTED_RATE, lab.scale.window_seconds)]
+    _keep(lab, "empty.rested", lab.send(Load(lab.empty, "empty", phases=phases)).whole)
 
 
 def closed(lab: Lab) -> None:
@@ -175,13 +183,14 @@ def telemetry(lab: Lab) -> None:
     ):
         stacks = dict(zip(TELEMETRY, (without, off, sampled), strict=True))
         meters = {name: Meter(stack, lab.generator.pid) for name, stack in stacks.items()}
-        # One more than elsewhere: these differ by little, so the order changes from round to round.
-        for number in range(lab.scale.repeats + (lab.scale.repeats > 1)):
+        for number in range(TELEMETRY_ROUNDS if lab.scale.repeats > 1 else 1):
             names = TELEMETRY if number % 2 == 0 else TELEMETRY[::-1]
             lab.say(f"telemetry: {', '.join(names)}")
             for name in names:
+                target = stacks[name].addresses("orchestrator")[0]
+                load = Load(target, "event", 256, lab.scale.window_seconds / 2, 0.25, mix=lab.mix())
                 before = meters[name].read()
-                measured = lab.closed(stacks[name].addresses("orchestrator")[0], 256)
+                measured = lab.generator.send(load)
                 costs = meters[name].read().since(before)
                 lab.results.add(f"telemetry.{name}.rate", measured.whole.per_second)
                 lab.results.add(f"telemetry.{name}.cpu", 1e6 * costs.cpu_of_system / max(1, measured.done))

@@ -26,6 +26,7 @@ Row = Sequence[str]
 
 _LOADS: Final = (
     ("empty.1", "empty RPC, 1 caller"),
+    ("empty.rested", "empty RPC, 45 a second"),
     ("empty.256", "empty RPC, 256 callers"),
     *((f"closed.{count}", f"`IngestEvent`, {count} caller{'s' if count > 1 else ''}") for count in CLOSED),
     *((f"batch.{count}", f"`IngestEvents` of 100, {count} in flight") for count in BATCHES_IN_FLIGHT),
