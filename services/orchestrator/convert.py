@@ -183,11 +183,6 @@ def entry_message(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
     return entry
 
 
-def entry_from_bytes(body: bytes) -> entry_pb2.Entry:
-    """A stored entry."""
-    return entry_pb2.Entry.FromString(body)
-
-
 def correction_id(entry_id: str) -> UUID:
     """The id of the correction that follows when this entry is undone."""
     return derived_id_beside(UUID(entry_id), "correction")

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+from laurel.common.v1 import entry_pb2
 from laurel.orchestrator.v1 import metric_pb2
 from opentelemetry import trace
 
@@ -44,6 +45,9 @@ AFTER_RECORD: Final = faults.declare(
 )
 
 Metrics = dict[str, Metric]
+
+_Told = tuple[Recorded, entry_pb2.Entry]
+"""A recorded entry, and what participants are told of it."""
 
 
 @dataclass(slots=True)
@@ -172,7 +176,7 @@ class Door:
 
     async def _decide_and_store(
         self, group: Sequence[Incoming], feed: Feed | None = None
-    ) -> "list[tuple[Recorded, bytes] | LaurelError]":
+    ) -> list[_Told | LaurelError]:
         snapshot = await self._ledger.load(group)
         metrics = await self._catalogue.at(snapshot.configuration)
         values = [
@@ -183,22 +187,20 @@ class Door:
         loaded = Loaded(snapshot.loaded.users, snapshot.loaded.totals, await self._ledger.seen_values(values))
         zone = self._settings.default_time_zone
         outcome = record(group, loaded, metrics, zone)
-        entries: list[tuple[Recorded, bytes] | LaurelError] = [
-            item
-            if isinstance(item, LaurelError)
-            else (item, convert.entry_message(item, zone).SerializeToString())
+        entries: list[_Told | LaurelError] = [
+            item if isinstance(item, LaurelError) else (item, convert.entry_message(item, zone))
             for item in outcome.entries
         ]
-        recorded = [item for item in entries if not isinstance(item, LaurelError)]
+        recorded = [
+            (item[0], item[1].SerializeToString()) for item in entries if not isinstance(item, LaurelError)
+        ]
         if recorded:
             await BEFORE_RECORD.reach()
             await self._ledger.store(recorded, outcome, snapshot, self._settings.instance, feed)
             await AFTER_RECORD.reach()
         return entries
 
-    def _start(
-        self, group: Sequence[_Waiting], recorded: "Sequence[tuple[Recorded, bytes] | LaurelError]"
-    ) -> list[Ticket]:
+    def _start(self, group: Sequence[_Waiting], recorded: Sequence[_Told | LaurelError]) -> list[Ticket]:
         tickets = []
         for waiting, item in zip(group, recorded, strict=True):
             if isinstance(item, LaurelError):
@@ -287,10 +289,10 @@ def _fail(waiting: _Waiting, error: LaurelError) -> None:
         waiting.answer.set_exception(error)
 
 
-def _ticket(item: "tuple[Recorded, bytes]") -> Ticket:
+def _ticket(item: _Told) -> Ticket:
     recorded, entry = item
     incoming = recorded.incoming
-    return new_ticket(incoming.entry_id, incoming.kind, convert.entry_from_bytes(entry), incoming.request)
+    return new_ticket(incoming.entry_id, incoming.kind, entry, incoming.request)
 
 
 def _reused(incoming: Incoming, entry: Known) -> AlreadyExists:
