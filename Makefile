@@ -19,7 +19,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 install: $(INSTALLED) ## Create the environment with the pinned dependencies
 
 .PHONY: proto
-proto: $(INSTALLED) ## Generate the stubs under shared/gen from protos
+proto: $(INSTALLED) ## Generate the stubs under shared/gen, docs/errors.md and docs/settings.md
 	@$(BIN)/python -m deploy.generate
 
 .PHONY: format

@@ -1,4 +1,6 @@
-"""`make proto`: generates the stubs under shared/gen and the table of error reasons, docs/errors.md, from protos/."""
+"""`make proto`: generates the stubs under shared/gen and the table of error reasons, docs/errors.md, from protos/, and
+docs/settings.md from the services' Settings.
+"""
 
 import re
 import shutil
@@ -6,13 +8,15 @@ import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 from grpc_tools import protoc
+
+from deploy.settings_page import settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 GENERATED = ROOT / "shared" / "gen"
-ERRORS_PAGE = ROOT / "docs" / "errors.md"
 
 _ERRORS_INTRODUCTION = """# Error reasons
 
@@ -74,6 +78,10 @@ def errors_page() -> str:
     return "\n".join(lines)
 
 
+PAGES: Final = {"docs/errors.md": errors_page, "docs/settings.md": settings_page}
+"""What writes the text of each generated page."""
+
+
 def differences() -> list[str]:
     """Generated files that are not what `make proto` would write."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -85,9 +93,11 @@ def differences() -> list[str]:
             for p in (GENERATED / "laurel").rglob("*")
             if p.is_file() and p.suffix in {".py", ".pyi"}
         }
-        stale = (
-            [] if ERRORS_PAGE.is_file() and ERRORS_PAGE.read_text() == errors_page() else ["docs/errors.md"]
-        )
+        stale = [
+            page
+            for page, text in PAGES.items()
+            if not (ROOT / page).is_file() or (ROOT / page).read_text() != text()
+        ]
         return stale + sorted(
             str(name)
             for name in names
@@ -99,4 +109,5 @@ def differences() -> list[str]:
 
 if __name__ == "__main__":
     generate(GENERATED)
-    ERRORS_PAGE.write_text(errors_page())
+    for page, text in PAGES.items():
+        (ROOT / page).write_text(text())

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     )
 
     listen: Address = "127.0.0.1:50051"
-    """The address to serve on, HOST:PORT; port 0 takes a free one."""
+    """The address to serve on, HOST:PORT or unix:PATH; port 0 takes a free one."""
 
     postgres_dsn: PostgresDsn
     """The service's own database, as postgresql://user:password@host:port/database."""
@@ -63,13 +63,13 @@ class Settings(BaseSettings):
     instance: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1, max_length=128
     )
-    """The name of this replica, unique among the replicas of the service."""
+    """The name of this replica, unique among the replicas of the service; unset, its host and process id."""
 
     postgres_pool_size: int = Field(default=8, ge=2, le=200)
     """The largest number of database connections of this replica; time-driven work keeps one of them."""
 
     statement_timeout_ms: int = Field(default=10_000, ge=10, le=600_000)
-    """How long one SQL statement may run, in milliseconds."""
+    """How long one SQL statement may run, in milliseconds; then it is cancelled, and the caller hears UNAVAILABLE."""
 
     max_concurrent_rpcs: int = Field(default=1_000, ge=1, le=100_000)
     """How many calls may be in progress; further ones are answered RESOURCE_EXHAUSTED at once."""
@@ -78,10 +78,10 @@ class Settings(BaseSettings):
     """The largest message to receive or send, in bytes."""
 
     drain_grace_seconds: float = Field(default=10.0, ge=0, le=600)
-    """How long calls in progress may take to end after SIGTERM, in seconds."""
+    """How long calls in progress may take to end after SIGTERM, in seconds; then they are cut."""
 
     default_deadline_seconds: float = Field(default=30.0, gt=0, le=3_600)
-    """The deadline of a unary call whose caller set none, in seconds."""
+    """The deadline of a unary call whose caller set none, in seconds; then it is answered DEADLINE_EXCEEDED."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least severe log line to write."""

@@ -43,7 +43,7 @@ class Settings(ServiceSettings):
     """Beyond what every service can be told."""
 
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)]
-    """The Valkey or Redis that holds the sorted sets, as redis://HOST:PORT/DB; never shown."""
+    """The Valkey or Redis that holds the sorted sets, as redis://HOST:PORT/DB, rediss:// or unix://; never shown."""
 
     redis_timeout_seconds: float = Field(default=2.0, gt=0, le=60)
     """How long a command to the sorted sets may take, in seconds."""

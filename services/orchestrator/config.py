@@ -23,22 +23,24 @@ class Settings(config.Settings):
     """Where the streak service is: HOST:PORT, or several IP:PORT with commas."""
 
     achievement_target: str = "127.0.0.1:7402"
-    """Where the achievement service is."""
+    """Where the achievement service is, in the same way."""
 
     points_target: str = "127.0.0.1:7403"
-    """Where the points service is."""
+    """Where the points service is, in the same way."""
 
     leaderboard_target: str = "127.0.0.1:7404"
-    """Where the leaderboard service is."""
+    """Where the leaderboard service is, in the same way."""
 
     default_time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     """The IANA zone of users who have none (RULES 1.5)."""
 
     max_event_age_seconds: float = Field(default=7 * 86_400.0, gt=0, le=366 * 86_400.0)
-    """How old an event may be, in seconds (RULES 1.3). Imports know no age."""
+    """How old an event may be, in seconds (RULES 1.3), and less than the replay window; an older one is refused.
+    Imports know no age.
+    """
 
     max_event_ahead_seconds: float = Field(default=300.0, ge=0, le=86_400.0)
-    """How far in the future an event may lie, in seconds (RULES 1.3)."""
+    """How far in the future an event may lie, in seconds (RULES 1.3); one beyond is refused."""
 
     max_queued_events: int = Field(default=4_096, ge=1, le=1_000_000)
     """How many events may wait at the door; further ones are answered RESOURCE_EXHAUSTED at once."""
@@ -59,37 +61,39 @@ class Settings(config.Settings):
     """How many events of one stream may be under way; reading stops meanwhile."""
 
     participant_timeout_seconds: float = Field(default=5.0, gt=0, le=600)
-    """How long one call of a participant may take before its outcome counts as unknown."""
+    """How long one call of a participant may take, in seconds, before its outcome counts as unknown."""
 
     participant_attempts: int = Field(default=4, ge=1, le=100)
     """How often a call is made before the events are left to recovery."""
 
     retry_pause_seconds: float = Field(default=0.05, gt=0, le=60)
-    """The pause before the second attempt of a call; it doubles, with jitter."""
+    """The pause before the second attempt of a call, in seconds; it doubles, with jitter."""
 
     longest_retry_pause_seconds: float = Field(default=5.0, gt=0, le=600)
-    """The longest pause between two attempts, by a group or by recovery."""
+    """The longest pause between two attempts, by a group or by recovery, in seconds."""
 
     breaker_failures: int = Field(default=5, ge=1, le=1_000)
     """After so many failed calls in a row a participant counts as away: calls fail at once."""
 
     breaker_seconds: float = Field(default=1.0, gt=0, le=60)
-    """How long a participant that is away is left alone before one call tries it again."""
+    """How long a participant that is away is left alone before one call tries it again, in seconds."""
 
     park_after_attempts: int = Field(default=200, ge=1, le=1_000_000)
     """After so many failed recoveries a saga is parked for an operator."""
 
     lease_seconds: float = Field(default=10.0, ge=1, le=600)
-    """How long a replica counts as alive after its last sign of life; then others take over its sagas."""
+    """How long a replica counts as alive after its last sign of life, in seconds; then others take over its sagas."""
 
     recovery_interval_seconds: float = Field(default=1.0, gt=0, le=60)
-    """How often unfinished sagas are looked for."""
+    """How often unfinished sagas are looked for, in seconds."""
 
     settle_poll_seconds: float = Field(default=0.02, gt=0, le=5)
-    """How often the answer to an event that another replica runs is looked for; doubles up to 16 times."""
+    """The pause between two looks for the answer to an event that another replica runs, in seconds; it doubles, up
+    to 16 times as much.
+    """
 
     import_hold_seconds: int = Field(default=300, ge=10, le=3_600)
-    """How long an import keeps wall-clock maintenance off after its last sign of life."""
+    """How long an import keeps wall-clock maintenance off after its last sign of life, in seconds."""
 
     @field_validator("max_event_age_seconds")
     @classmethod

@@ -47,7 +47,7 @@ def raised(*directories: str) -> set[str]:
     return {word for text in source(*directories) for word in re.findall(pattern, text)}
 
 
-def test_what_is_generated_is_what_the_contracts_say() -> None:
+def test_what_is_generated_is_what_the_contracts_and_settings_say() -> None:
     assert differences() == []
 
 
