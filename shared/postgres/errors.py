@@ -1,15 +1,10 @@
 """What a failure of PostgreSQL means to a caller, and which ones are worth another attempt."""
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import asyncpg
 
 from shared.errors import Aborted, InvalidArgument, LaurelError, OutOfRange, Unavailable
-
-T = TypeVar("T")
 
 
 class StateMoved(Exception):
@@ -39,9 +34,6 @@ CLOSED: Final = "closed_while_condensed"
 
 _UNREADABLE_TEXT: Final = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 
-_FIRST_PAUSE_SECONDS: Final = 0.002
-_LONGEST_PAUSE_SECONDS: Final = 0.2
-
 
 def translate(error: BaseException) -> LaurelError | None:
     """What this failure means to a caller, or None where it is a defect of ours."""
@@ -65,24 +57,6 @@ def is_conflict(error: BaseException) -> bool:
     if isinstance(error, asyncpg.CheckViolationError):
         return error.constraint_name == CLOSED
     return isinstance(error, _CONFLICTS)
-
-
-async def retry_conflicts(work: Callable[[], Awaitable[T]], *, attempts: int, rng: random.Random) -> T:
-    """The result of `work`, started anew (with a transaction of its own) after each conflict.
-
-    Pauses are drawn from a doubling range, so that two writers part. The conflict of the last attempt is
-    raised.
-    """
-    pause = _FIRST_PAUSE_SECONDS
-    for _ in range(attempts - 1):
-        try:
-            return await work()
-        except Exception as error:
-            if not is_conflict(error):
-                raise
-        await asyncio.sleep(rng.uniform(0, pause))
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-    return await work()
 
 
 def _is_closed(error: BaseException) -> bool:

@@ -144,6 +144,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # Well above the admission limit, so that what is too much is refused and does not wait in the client.
         ("grpc.max_concurrent_streams", max(1_000, 4 * settings.max_concurrent_rpcs)),
+        # A stream counts until its call is forgotten here: in a storm of calls the transport would reset one that its
+        # caller was entitled to, and whoever is refused is to hear why.
+        ("grpc.http.overload_protection", 0),
         ("grpc.server.max_pending_requests", 20_000),
         ("grpc.server.max_pending_requests_hard_limit", 40_000),
         ("grpc.keepalive_time_ms", 30_000),

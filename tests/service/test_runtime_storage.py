@@ -1,7 +1,6 @@
 """The runtime on a real PostgreSQL and a real Valkey."""
 
 import asyncio
-import random
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import redis.asyncio
 from deploy.local.postgres import PostgresServer
 from shared import errors
 from shared.postgres import request_log
-from shared.postgres.errors import StateMoved, is_conflict, retry_conflicts, translate
+from shared.postgres.errors import is_conflict, translate
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import MigrationError, migrate, pending, schema_is_current
 from shared.postgres.pool import Pool, answers, create_pool
@@ -168,39 +167,21 @@ async def test_input_that_slipped_through_is_the_callers_error_and_a_bug_is_not(
 async def test_a_deadlock_is_a_conflict_that_another_attempt_resolves(pool: Pool) -> None:
     await pool.execute("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 0), (2, 0)")
     both_hold_one = asyncio.Barrier(2)
-    attempts = 0
 
-    async def add(first: int, second: int) -> None:
-        nonlocal attempts
-        attempts += 1
+    async def add(first: int, second: int, *, alone: bool = False) -> None:
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("UPDATE t SET n = n + 1 WHERE id = $1", first)
-            if attempts <= 2:
+            if not alone:
                 await both_hold_one.wait()
             await connection.execute("UPDATE t SET n = n + 1 WHERE id = $1", second)
 
-    await asyncio.gather(
-        retry_conflicts(lambda: add(1, 2), attempts=5, rng=random.Random(1)),
-        retry_conflicts(lambda: add(2, 1), attempts=5, rng=random.Random(1)),
-    )
-    assert attempts == 3
+    ends = await asyncio.gather(add(1, 2), add(2, 1), return_exceptions=True)
+    (failed,) = [end for end in ends if end is not None]
+    assert isinstance(failed, asyncpg.DeadlockDetectedError)
+    assert is_conflict(failed)
+    assert isinstance(translate(failed), errors.Aborted)
+    await add(1, 2, alone=True)
     assert [row["n"] for row in await pool.fetch("SELECT n FROM t ORDER BY id")] == [2, 2]
-
-
-async def test_attempts_end_and_a_defect_is_not_tried_again() -> None:
-    tried: list[Exception] = []
-
-    async def fail_with(error: Exception) -> None:
-        tried.append(error)
-        raise error
-
-    with pytest.raises(StateMoved) as raised:
-        await retry_conflicts(lambda: fail_with(StateMoved()), attempts=3, rng=random.Random(1))
-    assert len(tried) == 3
-    assert isinstance(translate(raised.value), errors.Aborted)
-    with pytest.raises(KeyError):
-        await retry_conflicts(lambda: fail_with(KeyError()), attempts=3, rng=random.Random(1))
-    assert len(tried) == 4
 
 
 async def test_only_the_request_log_makes_a_duplicate_key_a_conflict(pool: Pool) -> None:
