@@ -69,7 +69,7 @@ bench: $(BENCHED) ## Measure against the ceilings of this machine: make bench [Q
 	@$(BIN)/python -m deploy.bench $(if $(QUICK),--quick) $(foreach profile,$(ONLY),--only $(profile))
 
 .PHONY: growth
-growth: $(INSTALLED) ## Measure what size costs, with a million users; most of an hour: make growth [USERS=20000 EVENTS=200000]
+growth: $(INSTALLED) ## Measure what size costs, with a million users; twenty minutes, 50 GB: make growth [USERS=20000 EVENTS=200000]
 	@$(BIN)/python -m deploy.bench.growth $(if $(USERS),--users $(USERS)) $(if $(EVENTS),--events $(EVENTS))
 
 .PHONY: load

@@ -159,13 +159,19 @@ def overload(lab: Lab) -> None:
     measured = lab.send(Load(lab.one, "event", phases=[calm, storm, calm], mix=lab.mix()))
     asked = sum(measured.phases[1].answers.values())
     refused = measured.phases[1].answers.get("RESOURCE_EXHAUSTED", 0)
-    other = asked - refused - measured.phases[1].answers.get("OK", 0)
+    others = {
+        code: count
+        for code, count in measured.phases[1].answers.items()
+        if code not in ("OK", "RESOURCE_EXHAUSTED")
+    }
     results = lab.results
     _keep(lab, "overload", measured.phases[1])
     results.add("overload.offered", asked / storm.seconds)
     results.add("overload.goodput_share", measured.phases[1].per_second / lab.saturation)
     results.add("overload.refused_share", refused / max(1, asked))
-    results.add("overload.other_share", other / max(1, asked))
+    results.add("overload.other_share", sum(others.values()) / max(1, asked))
+    for code, count in others.items():
+        results.add(f"overload.others.{code}", count)
     results.add("overload.refusal_p50", measured.phases[1].refusals.p50)
     results.add("overload.refusal_p99", measured.phases[1].refusals.p99)
     results.add("overload.lag_p99", measured.lag_p99)

@@ -193,6 +193,10 @@ def _overload(results: Results) -> str:
         ("overload.recovery_seconds", "seconds until latencies are back"),
     )
     rows = [(what, spread(results.spread(name))) for name, what in lines if results.has(name)]
+    rows += [
+        (f"events that ended with `{name.rpartition('.')[2]}`", number(sum(results.figures[name])))
+        for name in results.names("overload.others.")
+    ]
     return table(("three times saturation", "measured"), rows)
 
 
