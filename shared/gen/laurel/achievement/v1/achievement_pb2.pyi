@@ -254,6 +254,7 @@ class AchievementChange(_message.Message):
     TIER_GROUP_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
     BADGE_URL_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     achievement: _builtins.str
     """Key of the achievement."""
     kind: Global___AchievementChangeKind.ValueType
@@ -268,6 +269,8 @@ class AchievementChange(_message.Message):
     """Order inside the group."""
     badge_url: _builtins.str
     """Image of the badge."""
+    user_id: _builtins.str
+    """The user."""
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
         """When the completing entry occurred."""
@@ -283,10 +286,11 @@ class AchievementChange(_message.Message):
         tier_group: _builtins.str = ...,
         tier: _builtins.int = ...,
         badge_url: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "kind", b"kind", "name", b"name", "tier", b"tier", "tier_group", b"tier_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "kind", b"kind", "name", b"name", "tier", b"tier", "tier_group", b"tier_group", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

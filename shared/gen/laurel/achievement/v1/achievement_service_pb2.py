@@ -23,69 +23,48 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from laurel.achievement.v1 import achievement_pb2 as laurel_dot_achievement_dot_v1_dot_achievement__pb2
 from laurel.common.v1 import configuration_pb2 as laurel_dot_common_dot_v1_dot_configuration__pb2
-from laurel.common.v1 import entry_pb2 as laurel_dot_common_dot_v1_dot_entry__pb2
-from laurel.common.v1 import error_pb2 as laurel_dot_common_dot_v1_dot_error__pb2
-from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/achievement/v1/achievement_service.proto\x12\x15laurel.achievement.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a$laurel/common/v1/configuration.proto\x1a\x1claurel/common/v1/entry.proto\x1a\x1claurel/common/v1/error.proto\x1a\x1dlaurel/streak/v1/streak.proto\"Q\n\x12\x41pplyEventsRequest\x12;\n\x08\x63ommands\x18\x01 \x03(\x0b\x32).laurel.achievement.v1.ApplyEventsCommand\"R\n\x13\x41pplyEventsResponse\x12;\n\x08outcomes\x18\x01 \x03(\x0b\x32).laurel.achievement.v1.ApplyEventsOutcome\"D\n\x13RevertEventsRequest\x12-\n\treversals\x18\x01 \x03(\x0b\x32\x1a.laurel.common.v1.Reversal\"T\n\x14RevertEventsResponse\x12<\n\x08outcomes\x18\x01 \x03(\x0b\x32*.laurel.achievement.v1.RevertEventsOutcome\"l\n\x15RunMaintenanceRequest\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x0chold_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_hold_seconds\"\x89\x01\n\x12\x41pplyEventsCommand\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.laurel.common.v1.Entry\x12\x36\n\x0estreak_changes\x18\x02 \x03(\x0b\x32\x1e.laurel.streak.v1.StreakChange\x12\x13\n\x0b\x61\x63hievement\x18\x03 \x01(\t\"\x89\x01\n\x12\x41pplyEventsOutcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x39\n\x07\x63hanges\x18\x02 \x03(\x0b\x32(.laurel.achievement.v1.AchievementChange\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.laurel.common.v1.Error\"t\n\x13RevertEventsOutcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x10\n\x08reverted\x18\x02 \x01(\x08\x12\x39\n\x07\x63hanges\x18\x03 \x03(\x0b\x32(.laurel.achievement.v1.AchievementChange\"\x18\n\x16RunMaintenanceResponse\"l\n\x19\x41pplyConfigurationRequest\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"T\n\x1a\x41pplyConfigurationResponse\x12\x36\n\x07\x63hanges\x18\x01 \x03(\x0b\x32%.laurel.common.v1.ConfigurationChange\"g\n\x18\x43reateAchievementRequest\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"T\n\x19\x43reateAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"$\n\x15GetAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"Q\n\x16GetAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"@\n\x17ListAchievementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListAchievementsResponse\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x18UpdateAchievementRequest\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"T\n\x19UpdateAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\";\n\x18\x44\x65leteAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19\x44\x65leteAchievementResponse\"F\n\x1bListUserAchievementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ompleted_only\x18\x02 \x01(\x08\"\\\n\x1cListUserAchievementsResponse\x12<\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32&.laurel.achievement.v1.UserAchievement*\x8c\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12&\n\"ERROR_REASON_ACHIEVEMENT_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_EXISTS\x10\x02\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_IN_USE\x10\x03\x12\'\n#ERROR_REASON_ACHIEVEMENT_NOT_ACTIVE\x10\x04\x12 \n\x1c\x45RROR_REASON_TRIGGER_NOT_API\x10\x05\x12\"\n\x1e\x45RROR_REASON_USER_NOT_ELIGIBLE\x10\x06\x32\x9a\t\n\x12\x41\x63hievementService\x12\x64\n\x0b\x41pplyEvents\x12).laurel.achievement.v1.ApplyEventsRequest\x1a*.laurel.achievement.v1.ApplyEventsResponse\x12g\n\x0cRevertEvents\x12*.laurel.achievement.v1.RevertEventsRequest\x1a+.laurel.achievement.v1.RevertEventsResponse\x12m\n\x0eRunMaintenance\x12,.laurel.achievement.v1.RunMaintenanceRequest\x1a-.laurel.achievement.v1.RunMaintenanceResponse\x12y\n\x12\x41pplyConfiguration\x12\x30.laurel.achievement.v1.ApplyConfigurationRequest\x1a\x31.laurel.achievement.v1.ApplyConfigurationResponse\x12v\n\x11\x43reateAchievement\x12/.laurel.achievement.v1.CreateAchievementRequest\x1a\x30.laurel.achievement.v1.CreateAchievementResponse\x12m\n\x0eGetAchievement\x12,.laurel.achievement.v1.GetAchievementRequest\x1a-.laurel.achievement.v1.GetAchievementResponse\x12s\n\x10ListAchievements\x12..laurel.achievement.v1.ListAchievementsRequest\x1a/.laurel.achievement.v1.ListAchievementsResponse\x12v\n\x11UpdateAchievement\x12/.laurel.achievement.v1.UpdateAchievementRequest\x1a\x30.laurel.achievement.v1.UpdateAchievementResponse\x12v\n\x11\x44\x65leteAchievement\x12/.laurel.achievement.v1.DeleteAchievementRequest\x1a\x30.laurel.achievement.v1.DeleteAchievementResponse\x12\x7f\n\x14ListUserAchievements\x12\x32.laurel.achievement.v1.ListUserAchievementsRequest\x1a\x33.laurel.achievement.v1.ListUserAchievementsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/achievement/v1/achievement_service.proto\x12\x15laurel.achievement.v1\x1a google/protobuf/field_mask.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a$laurel/common/v1/configuration.proto\"l\n\x19\x41pplyConfigurationRequest\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"T\n\x1a\x41pplyConfigurationResponse\x12\x36\n\x07\x63hanges\x18\x01 \x03(\x0b\x32%.laurel.common.v1.ConfigurationChange\"g\n\x18\x43reateAchievementRequest\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"T\n\x19\x43reateAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"$\n\x15GetAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"Q\n\x16GetAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"@\n\x17ListAchievementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListAchievementsResponse\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x18UpdateAchievementRequest\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"T\n\x19UpdateAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\";\n\x18\x44\x65leteAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19\x44\x65leteAchievementResponse\"m\n\x1bListUserAchievementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ompleted_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"u\n\x1cListUserAchievementsResponse\x12<\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32&.laurel.achievement.v1.UserAchievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x8c\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12&\n\"ERROR_REASON_ACHIEVEMENT_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_EXISTS\x10\x02\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_IN_USE\x10\x03\x12\'\n#ERROR_REASON_ACHIEVEMENT_NOT_ACTIVE\x10\x04\x12 \n\x1c\x45RROR_REASON_TRIGGER_NOT_API\x10\x05\x12\"\n\x1e\x45RROR_REASON_USER_NOT_ELIGIBLE\x10\x06\x32\xdc\x06\n\x12\x41\x63hievementService\x12y\n\x12\x41pplyConfiguration\x12\x30.laurel.achievement.v1.ApplyConfigurationRequest\x1a\x31.laurel.achievement.v1.ApplyConfigurationResponse\x12v\n\x11\x43reateAchievement\x12/.laurel.achievement.v1.CreateAchievementRequest\x1a\x30.laurel.achievement.v1.CreateAchievementResponse\x12m\n\x0eGetAchievement\x12,.laurel.achievement.v1.GetAchievementRequest\x1a-.laurel.achievement.v1.GetAchievementResponse\x12s\n\x10ListAchievements\x12..laurel.achievement.v1.ListAchievementsRequest\x1a/.laurel.achievement.v1.ListAchievementsResponse\x12v\n\x11UpdateAchievement\x12/.laurel.achievement.v1.UpdateAchievementRequest\x1a\x30.laurel.achievement.v1.UpdateAchievementResponse\x12v\n\x11\x44\x65leteAchievement\x12/.laurel.achievement.v1.DeleteAchievementRequest\x1a\x30.laurel.achievement.v1.DeleteAchievementResponse\x12\x7f\n\x14ListUserAchievements\x12\x32.laurel.achievement.v1.ListUserAchievementsRequest\x1a\x33.laurel.achievement.v1.ListUserAchievementsResponseBP\n\x18io.laurel.achievement.v1P\x01Z2laurel.example/laurel/achievement/v1;achievementv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.achievement.v1.achievement_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_ERRORREASON']._serialized_start=2351
-  _globals['_ERRORREASON']._serialized_end=2619
-  _globals['_APPLYEVENTSREQUEST']._serialized_start=311
-  _globals['_APPLYEVENTSREQUEST']._serialized_end=392
-  _globals['_APPLYEVENTSRESPONSE']._serialized_start=394
-  _globals['_APPLYEVENTSRESPONSE']._serialized_end=476
-  _globals['_REVERTEVENTSREQUEST']._serialized_start=478
-  _globals['_REVERTEVENTSREQUEST']._serialized_end=546
-  _globals['_REVERTEVENTSRESPONSE']._serialized_start=548
-  _globals['_REVERTEVENTSRESPONSE']._serialized_end=632
-  _globals['_RUNMAINTENANCEREQUEST']._serialized_start=634
-  _globals['_RUNMAINTENANCEREQUEST']._serialized_end=742
-  _globals['_APPLYEVENTSCOMMAND']._serialized_start=745
-  _globals['_APPLYEVENTSCOMMAND']._serialized_end=882
-  _globals['_APPLYEVENTSOUTCOME']._serialized_start=885
-  _globals['_APPLYEVENTSOUTCOME']._serialized_end=1022
-  _globals['_REVERTEVENTSOUTCOME']._serialized_start=1024
-  _globals['_REVERTEVENTSOUTCOME']._serialized_end=1140
-  _globals['_RUNMAINTENANCERESPONSE']._serialized_start=1142
-  _globals['_RUNMAINTENANCERESPONSE']._serialized_end=1166
-  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_start=1168
-  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_end=1276
-  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_start=1278
-  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_end=1362
-  _globals['_CREATEACHIEVEMENTREQUEST']._serialized_start=1364
-  _globals['_CREATEACHIEVEMENTREQUEST']._serialized_end=1467
-  _globals['_CREATEACHIEVEMENTRESPONSE']._serialized_start=1469
-  _globals['_CREATEACHIEVEMENTRESPONSE']._serialized_end=1553
-  _globals['_GETACHIEVEMENTREQUEST']._serialized_start=1555
-  _globals['_GETACHIEVEMENTREQUEST']._serialized_end=1591
-  _globals['_GETACHIEVEMENTRESPONSE']._serialized_start=1593
-  _globals['_GETACHIEVEMENTRESPONSE']._serialized_end=1674
-  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_start=1676
-  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_end=1740
-  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_start=1742
-  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_end=1851
-  _globals['_UPDATEACHIEVEMENTREQUEST']._serialized_start=1854
-  _globals['_UPDATEACHIEVEMENTREQUEST']._serialized_end=2006
-  _globals['_UPDATEACHIEVEMENTRESPONSE']._serialized_start=2008
-  _globals['_UPDATEACHIEVEMENTRESPONSE']._serialized_end=2092
-  _globals['_DELETEACHIEVEMENTREQUEST']._serialized_start=2094
-  _globals['_DELETEACHIEVEMENTREQUEST']._serialized_end=2153
-  _globals['_DELETEACHIEVEMENTRESPONSE']._serialized_start=2155
-  _globals['_DELETEACHIEVEMENTRESPONSE']._serialized_end=2182
-  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_start=2184
-  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_end=2254
-  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_start=2256
-  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_end=2348
-  _globals['_ACHIEVEMENTSERVICE']._serialized_start=2622
-  _globals['_ACHIEVEMENTSERVICE']._serialized_end=3800
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030io.laurel.achievement.v1P\001Z2laurel.example/laurel/achievement/v1;achievementv1'
+  _globals['_ERRORREASON']._serialized_start=1434
+  _globals['_ERRORREASON']._serialized_end=1702
+  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_start=187
+  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_end=295
+  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_start=297
+  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_end=381
+  _globals['_CREATEACHIEVEMENTREQUEST']._serialized_start=383
+  _globals['_CREATEACHIEVEMENTREQUEST']._serialized_end=486
+  _globals['_CREATEACHIEVEMENTRESPONSE']._serialized_start=488
+  _globals['_CREATEACHIEVEMENTRESPONSE']._serialized_end=572
+  _globals['_GETACHIEVEMENTREQUEST']._serialized_start=574
+  _globals['_GETACHIEVEMENTREQUEST']._serialized_end=610
+  _globals['_GETACHIEVEMENTRESPONSE']._serialized_start=612
+  _globals['_GETACHIEVEMENTRESPONSE']._serialized_end=693
+  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_start=695
+  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_end=759
+  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_start=761
+  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_end=870
+  _globals['_UPDATEACHIEVEMENTREQUEST']._serialized_start=873
+  _globals['_UPDATEACHIEVEMENTREQUEST']._serialized_end=1025
+  _globals['_UPDATEACHIEVEMENTRESPONSE']._serialized_start=1027
+  _globals['_UPDATEACHIEVEMENTRESPONSE']._serialized_end=1111
+  _globals['_DELETEACHIEVEMENTREQUEST']._serialized_start=1113
+  _globals['_DELETEACHIEVEMENTREQUEST']._serialized_end=1172
+  _globals['_DELETEACHIEVEMENTRESPONSE']._serialized_start=1174
+  _globals['_DELETEACHIEVEMENTRESPONSE']._serialized_end=1201
+  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_start=1203
+  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_end=1312
+  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_start=1314
+  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_end=1431
+  _globals['_ACHIEVEMENTSERVICE']._serialized_start=1705
+  _globals['_ACHIEVEMENTSERVICE']._serialized_end=2565
 # @@protoc_insertion_point(module_scope)

@@ -35,21 +35,6 @@ class AchievementServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ApplyEvents = channel.unary_unary(
-                '/laurel.achievement.v1.AchievementService/ApplyEvents',
-                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyEventsRequest.SerializeToString,
-                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyEventsResponse.FromString,
-                _registered_method=True)
-        self.RevertEvents = channel.unary_unary(
-                '/laurel.achievement.v1.AchievementService/RevertEvents',
-                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RevertEventsRequest.SerializeToString,
-                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RevertEventsResponse.FromString,
-                _registered_method=True)
-        self.RunMaintenance = channel.unary_unary(
-                '/laurel.achievement.v1.AchievementService/RunMaintenance',
-                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RunMaintenanceRequest.SerializeToString,
-                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RunMaintenanceResponse.FromString,
-                _registered_method=True)
         self.ApplyConfiguration = channel.unary_unary(
                 '/laurel.achievement.v1.AchievementService/ApplyConfiguration',
                 request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyConfigurationRequest.SerializeToString,
@@ -90,27 +75,6 @@ class AchievementServiceStub:
 class AchievementServiceServicer:
     """Achievements. Read it directly; write through the orchestrator.
     """
-
-    def ApplyEvents(self, request, context):
-        """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RevertEvents(self, request, context):
-        """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RunMaintenance(self, request, context):
-        """Does the time-driven work that is due at `now`. Results do not depend on how often it runs.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def ApplyConfiguration(self, request, context):
         """Checks or applies definitions, all or nothing.
@@ -164,21 +128,6 @@ class AchievementServiceServicer:
 
 def add_AchievementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ApplyEvents': grpc.unary_unary_rpc_method_handler(
-                    servicer.ApplyEvents,
-                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyEventsRequest.FromString,
-                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyEventsResponse.SerializeToString,
-            ),
-            'RevertEvents': grpc.unary_unary_rpc_method_handler(
-                    servicer.RevertEvents,
-                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RevertEventsRequest.FromString,
-                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RevertEventsResponse.SerializeToString,
-            ),
-            'RunMaintenance': grpc.unary_unary_rpc_method_handler(
-                    servicer.RunMaintenance,
-                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RunMaintenanceRequest.FromString,
-                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RunMaintenanceResponse.SerializeToString,
-            ),
             'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyConfiguration,
                     request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyConfigurationRequest.FromString,
@@ -225,87 +174,6 @@ def add_AchievementServiceServicer_to_server(servicer, server):
 class AchievementService:
     """Achievements. Read it directly; write through the orchestrator.
     """
-
-    @staticmethod
-    def ApplyEvents(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.achievement.v1.AchievementService/ApplyEvents',
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyEventsRequest.SerializeToString,
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyEventsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RevertEvents(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.achievement.v1.AchievementService/RevertEvents',
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RevertEventsRequest.SerializeToString,
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RevertEventsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RunMaintenance(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.achievement.v1.AchievementService/RunMaintenance',
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RunMaintenanceRequest.SerializeToString,
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.RunMaintenanceResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def ApplyConfiguration(request,

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlaurel/common/v1/filter.proto\x12\x10laurel.common.v1\"\xc9\x02\n\x0f\x41ttributeFilter\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x10\n\x06\x65quals\x18\x02 \x01(\tH\x00\x12\x36\n\x02in\x18\x03 \x01(\x0b\x32(.laurel.common.v1.AttributeFilter.ValuesH\x00\x12:\n\x06not_in\x18\x04 \x01(\x0b\x32(.laurel.common.v1.AttributeFilter.ValuesH\x00\x12\x38\n\x05range\x18\x05 \x01(\x0b\x32\'.laurel.common.v1.AttributeFilter.RangeH\x00\x1a\x18\n\x06Values\x12\x0e\n\x06values\x18\x01 \x03(\t\x1a;\n\x05Range\x12\x10\n\x03min\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x0c\n\ncomparisonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlaurel/common/v1/filter.proto\x12\x10laurel.common.v1\"\xc9\x02\n\x0f\x41ttributeFilter\x12\x11\n\tattribute\x18\x01 \x01(\t\x12\x10\n\x06\x65quals\x18\x02 \x01(\tH\x00\x12\x36\n\x02in\x18\x03 \x01(\x0b\x32(.laurel.common.v1.AttributeFilter.ValuesH\x00\x12:\n\x06not_in\x18\x04 \x01(\x0b\x32(.laurel.common.v1.AttributeFilter.ValuesH\x00\x12\x38\n\x05range\x18\x05 \x01(\x0b\x32\'.laurel.common.v1.AttributeFilter.RangeH\x00\x1a\x18\n\x06Values\x12\x0e\n\x06values\x18\x01 \x03(\t\x1a;\n\x05Range\x12\x10\n\x03min\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_maxB\x0c\n\ncomparisonBA\n\x13io.laurel.common.v1P\x01Z(laurel.example/laurel/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.common.v1.filter_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.common.v1P\001Z(laurel.example/laurel/common/v1;commonv1'
   _globals['_ATTRIBUTEFILTER']._serialized_start=52
   _globals['_ATTRIBUTEFILTER']._serialized_end=381
   _globals['_ATTRIBUTEFILTER_VALUES']._serialized_start=282

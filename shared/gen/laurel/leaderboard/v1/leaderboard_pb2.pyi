@@ -9,7 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from laurel.streak.v1 import streak_pb2 as _streak_pb2
+from laurel.common.v1 import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -172,18 +172,18 @@ class RunSchedule(_message.Message):
     every: _builtins.int
     """Every so many units, 1 to 366; 0 reads as 1."""
     @_builtins.property
-    def start_date(self) -> _streak_pb2.LocalDate:
+    def start_date(self) -> _date_pb2.LocalDate:
         """First local date; absent: a perpetual board counts everything; a repeating one starts on Monday 1970-01-05."""
 
     @_builtins.property
-    def end_date(self) -> _streak_pb2.LocalDate:
+    def end_date(self) -> _date_pb2.LocalDate:
         """Perpetual boards only: the last local date; absent: no end."""
 
     def __init__(
         self,
         *,
-        start_date: _streak_pb2.LocalDate | None = ...,
-        end_date: _streak_pb2.LocalDate | None = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
         unit: Global___RunUnit.ValueType = ...,
         every: _builtins.int = ...,
     ) -> None: ...
@@ -294,11 +294,11 @@ class Run(_message.Message):
     finalized: _builtins.bool
     """Whether it has been archived."""
     @_builtins.property
-    def start_date(self) -> _streak_pb2.LocalDate:
+    def start_date(self) -> _date_pb2.LocalDate:
         """First date; absent for a perpetual run without a start."""
 
     @_builtins.property
-    def end_date(self) -> _streak_pb2.LocalDate:
+    def end_date(self) -> _date_pb2.LocalDate:
         """Last date; absent for a run without an end."""
 
     @_builtins.property
@@ -308,8 +308,8 @@ class Run(_message.Message):
     def __init__(
         self,
         *,
-        start_date: _streak_pb2.LocalDate | None = ...,
-        end_date: _streak_pb2.LocalDate | None = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
         finalize_time: _timestamp_pb2.Timestamp | None = ...,
         finalized: _builtins.bool = ...,
     ) -> None: ...
@@ -355,6 +355,7 @@ class Standing(_message.Message):
     PREVIOUS_RANK_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     RUN_FINALIZED_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     leaderboard: _builtins.str
     """Key of the board."""
     score: _builtins.float
@@ -367,6 +368,8 @@ class Standing(_message.Message):
     """With a participant limit and a full segment: the score to beat to be ranked."""
     run_finalized: _builtins.bool
     """The entry came after the run was finalised and did not count."""
+    user_id: _builtins.str
+    """The user."""
     @_builtins.property
     def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The segment's attribute values; empty: the whole board."""
@@ -386,10 +389,11 @@ class Standing(_message.Message):
         previous_rank: _builtins.int = ...,
         threshold: _builtins.float | None = ...,
         run_finalized: _builtins.bool = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "run", b"run", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "leaderboard", b"leaderboard", "previous_rank", b"previous_rank", "rank", b"rank", "run", b"run", "run_finalized", b"run_finalized", "score", b"score", "segment", b"segment", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "leaderboard", b"leaderboard", "previous_rank", b"previous_rank", "rank", b"rank", "run", b"run", "run_finalized", b"run_finalized", "score", b"score", "segment", b"segment", "threshold", b"threshold", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
@@ -486,7 +490,7 @@ class RankEvent(_message.Message):
         """The segment's attribute values; empty: the whole board."""
 
     @_builtins.property
-    def run_start_date(self) -> _streak_pb2.LocalDate:
+    def run_start_date(self) -> _date_pb2.LocalDate:
         """First date of the run; absent for a perpetual run without a start."""
 
     @_builtins.property
@@ -498,7 +502,7 @@ class RankEvent(_message.Message):
         *,
         leaderboard: _builtins.str = ...,
         segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        run_start_date: _streak_pb2.LocalDate | None = ...,
+        run_start_date: _date_pb2.LocalDate | None = ...,
         entry_id: _builtins.str = ...,
         previous_rank: _builtins.int = ...,
         rank: _builtins.int = ...,

@@ -33,12 +33,6 @@ class LeaderboardServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LeaderboardServiceAsyncStub: ...
-    ApplyEvents: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ApplyEventsRequest, _leaderboard_service_pb2.ApplyEventsResponse]
-    """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RevertEvents: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.RevertEventsRequest, _leaderboard_service_pb2.RevertEventsResponse]
-    """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RunMaintenance: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.RunMaintenanceRequest, _leaderboard_service_pb2.RunMaintenanceResponse]
-    """Does the time-driven work that is due at `now`. Results do not depend on how often it runs."""
     ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ApplyConfigurationRequest, _leaderboard_service_pb2.ApplyConfigurationResponse]
     """Checks or applies definitions, all or nothing."""
     CreateLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.CreateLeaderboardRequest, _leaderboard_service_pb2.CreateLeaderboardResponse]
@@ -71,12 +65,6 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Leaderboards. Read it directly; write through the orchestrator."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ApplyEvents: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ApplyEventsRequest, _leaderboard_service_pb2.ApplyEventsResponse]  # type: ignore[assignment]
-    """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RevertEvents: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.RevertEventsRequest, _leaderboard_service_pb2.RevertEventsResponse]  # type: ignore[assignment]
-    """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RunMaintenance: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.RunMaintenanceRequest, _leaderboard_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
-    """Does the time-driven work that is due at `now`. Results do not depend on how often it runs."""
     ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ApplyConfigurationRequest, _leaderboard_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
     """Checks or applies definitions, all or nothing."""
     CreateLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.CreateLeaderboardRequest, _leaderboard_service_pb2.CreateLeaderboardResponse]  # type: ignore[assignment]
@@ -106,30 +94,6 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
 
 class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
     """Leaderboards. Read it directly; write through the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def ApplyEvents(
-        self,
-        request: _leaderboard_service_pb2.ApplyEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_leaderboard_service_pb2.ApplyEventsResponse, _abc.Awaitable[_leaderboard_service_pb2.ApplyEventsResponse]]:
-        """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def RevertEvents(
-        self,
-        request: _leaderboard_service_pb2.RevertEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_leaderboard_service_pb2.RevertEventsResponse, _abc.Awaitable[_leaderboard_service_pb2.RevertEventsResponse]]:
-        """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def RunMaintenance(
-        self,
-        request: _leaderboard_service_pb2.RunMaintenanceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_leaderboard_service_pb2.RunMaintenanceResponse, _abc.Awaitable[_leaderboard_service_pb2.RunMaintenanceResponse]]:
-        """Does the time-driven work that is due at `now`. Results do not depend on how often it runs."""
 
     @_abc_1.abstractmethod
     def ApplyConfiguration(

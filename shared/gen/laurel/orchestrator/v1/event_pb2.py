@@ -24,35 +24,39 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from laurel.achievement.v1 import achievement_pb2 as laurel_dot_achievement_dot_v1_dot_achievement__pb2
-from laurel.common.v1 import entry_pb2 as laurel_dot_common_dot_v1_dot_entry__pb2
-from laurel.common.v1 import error_pb2 as laurel_dot_common_dot_v1_dot_error__pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as laurel_dot_leaderboard_dot_v1_dot_leaderboard__pb2
-from laurel.orchestrator.v1 import metric_pb2 as laurel_dot_orchestrator_dot_v1_dot_metric__pb2
+from laurel.ledger.v1 import effects_pb2 as laurel_dot_ledger_dot_v1_dot_effects__pb2
+from laurel.orchestrator.v1 import user_pb2 as laurel_dot_orchestrator_dot_v1_dot_user__pb2
 from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__pb2
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"laurel/orchestrator/v1/event.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a\x1claurel/common/v1/entry.proto\x1a\x1claurel/common/v1/error.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a#laurel/orchestrator/v1/metric.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xab\x02\n\x12IngestEventRequest\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x1c.laurel.orchestrator.v1.User\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12.\n\noccur_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12N\n\nattributes\x18\x06 \x03(\x0b\x32:.laurel.orchestrator.v1.IngestEventRequest.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x93\x03\n\x13IngestEventResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x14\n\x0ctotal_before\x18\x03 \x01(\x01\x12\x13\n\x0btotal_after\x18\x04 \x01(\x01\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07streaks\x18\x06 \x03(\x0b\x32$.laurel.orchestrator.v1.StreakResult\x12>\n\x0c\x61\x63hievements\x18\x07 \x03(\x0b\x32(.laurel.achievement.v1.AchievementChange\x12\x34\n\x06points\x18\x08 \x03(\x0b\x32$.laurel.orchestrator.v1.PointsResult\x12\x35\n\x0cleaderboards\x18\t \x03(\x0b\x32\x1f.laurel.leaderboard.v1.Standing\x12\x1b\n\x13idempotent_replayed\x18\n \x01(\x08\"N\n\x0cStreakResult\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.laurel.streak.v1.StreakState\x12\x10\n\x08\x65xtended\x18\x02 \x01(\x08\"\x92\x01\n\x0cPointsResult\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\'\n\x06\x61wards\x18\x04 \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x16\n\tnew_level\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_new_level\"\xb4\x04\n\nEntryAudit\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.laurel.common.v1.EntryKind\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".laurel.orchestrator.v1.EntryState\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12;\n\x07request\x18\x05 \x01(\x0b\x32*.laurel.orchestrator.v1.IngestEventRequest\x12\x30\n\x0creceive_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\noccur_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x08response\x18\x08 \x01(\x0b\x32+.laurel.orchestrator.v1.IngestEventResponse\x12*\n\trejection\x18\t \x01(\x0b\x32\x17.laurel.common.v1.Error\x12/\n\x0bsettle_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08instance\x18\x0b \x01(\t\x12\x15\n\rattempt_count\x18\x0c \x01(\x05\x12\x18\n\x10related_event_id\x18\r \x01(\t\x12\x13\n\x0bvoid_reason\x18\x0e \x01(\t\x12\x12\n\nlast_error\x18\x0f \x01(\t*\xf1\x01\n\nEntryState\x12\x1b\n\x17\x45NTRY_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x45NTRY_STATE_RUNNING\x10\x01\x12\x1c\n\x18\x45NTRY_STATE_COMPENSATING\x10\x02\x12\x14\n\x10\x45NTRY_STATE_DONE\x10\x03\x12\x18\n\x14\x45NTRY_STATE_REJECTED\x10\x04\x12\x17\n\x13\x45NTRY_STATE_VOIDING\x10\x05\x12\x16\n\x12\x45NTRY_STATE_VOIDED\x10\x06\x12\x16\n\x12\x45NTRY_STATE_PARKED\x10\x07\x12\x16\n\x12\x45NTRY_STATE_UNDONE\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"laurel/orchestrator/v1/event.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a!laurel/orchestrator/v1/user.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xab\x02\n\x12IngestEventRequest\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x1c.laurel.orchestrator.v1.User\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12.\n\noccur_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12N\n\nattributes\x18\x06 \x03(\x0b\x32:.laurel.orchestrator.v1.IngestEventRequest.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcf\x03\n\x13IngestEventResponse\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x14\n\x0ctotal_before\x18\x03 \x01(\x01\x12\x13\n\x0btotal_after\x18\x04 \x01(\x01\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x07streaks\x18\x06 \x03(\x0b\x32$.laurel.orchestrator.v1.StreakResultB\x02\x18\x01\x12\x42\n\x0c\x61\x63hievements\x18\x07 \x03(\x0b\x32(.laurel.achievement.v1.AchievementChangeB\x02\x18\x01\x12\x38\n\x06points\x18\x08 \x03(\x0b\x32$.laurel.orchestrator.v1.PointsResultB\x02\x18\x01\x12\x39\n\x0cleaderboards\x18\t \x03(\x0b\x32\x1f.laurel.leaderboard.v1.StandingB\x02\x18\x01\x12\x1b\n\x13idempotent_replayed\x18\n \x01(\x08\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x0b \x01(\x0b\x32\x19.laurel.ledger.v1.Effects\"N\n\x0cStreakResult\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.laurel.streak.v1.StreakState\x12\x10\n\x08\x65xtended\x18\x02 \x01(\x08\"\x92\x01\n\x0cPointsResult\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x02 \x01(\x03\x12\r\n\x05total\x18\x03 \x01(\x03\x12\'\n\x06\x61wards\x18\x04 \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x16\n\tnew_level\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_new_levelBS\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.orchestrator.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031io.laurel.orchestrator.v1P\001Z4laurel.example/laurel/orchestrator/v1;orchestratorv1'
   _globals['_INGESTEVENTREQUEST_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_INGESTEVENTREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_ENTRYSTATE']._serialized_start=1841
-  _globals['_ENTRYSTATE']._serialized_end=2082
-  _globals['_INGESTEVENTREQUEST']._serialized_start=337
-  _globals['_INGESTEVENTREQUEST']._serialized_end=636
-  _globals['_INGESTEVENTREQUEST_ATTRIBUTESENTRY']._serialized_start=587
-  _globals['_INGESTEVENTREQUEST_ATTRIBUTESENTRY']._serialized_end=636
-  _globals['_INGESTEVENTRESPONSE']._serialized_start=639
-  _globals['_INGESTEVENTRESPONSE']._serialized_end=1042
-  _globals['_STREAKRESULT']._serialized_start=1044
-  _globals['_STREAKRESULT']._serialized_end=1122
-  _globals['_POINTSRESULT']._serialized_start=1125
-  _globals['_POINTSRESULT']._serialized_end=1271
-  _globals['_ENTRYAUDIT']._serialized_start=1274
-  _globals['_ENTRYAUDIT']._serialized_end=1838
+  _globals['_INGESTEVENTRESPONSE'].fields_by_name['streaks']._loaded_options = None
+  _globals['_INGESTEVENTRESPONSE'].fields_by_name['streaks']._serialized_options = b'\030\001'
+  _globals['_INGESTEVENTRESPONSE'].fields_by_name['achievements']._loaded_options = None
+  _globals['_INGESTEVENTRESPONSE'].fields_by_name['achievements']._serialized_options = b'\030\001'
+  _globals['_INGESTEVENTRESPONSE'].fields_by_name['points']._loaded_options = None
+  _globals['_INGESTEVENTRESPONSE'].fields_by_name['points']._serialized_options = b'\030\001'
+  _globals['_INGESTEVENTRESPONSE'].fields_by_name['leaderboards']._loaded_options = None
+  _globals['_INGESTEVENTRESPONSE'].fields_by_name['leaderboards']._serialized_options = b'\030\001'
+  _globals['_INGESTEVENTREQUEST']._serialized_start=307
+  _globals['_INGESTEVENTREQUEST']._serialized_end=606
+  _globals['_INGESTEVENTREQUEST_ATTRIBUTESENTRY']._serialized_start=557
+  _globals['_INGESTEVENTREQUEST_ATTRIBUTESENTRY']._serialized_end=606
+  _globals['_INGESTEVENTRESPONSE']._serialized_start=609
+  _globals['_INGESTEVENTRESPONSE']._serialized_end=1072
+  _globals['_STREAKRESULT']._serialized_start=1074
+  _globals['_STREAKRESULT']._serialized_end=1152
+  _globals['_POINTSRESULT']._serialized_start=1155
+  _globals['_POINTSRESULT']._serialized_end=1301
 # @@protoc_insertion_point(module_scope)

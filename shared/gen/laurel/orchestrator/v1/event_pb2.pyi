@@ -8,12 +8,10 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
-from laurel.common.v1 import entry_pb2 as _entry_pb2
-from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
-from laurel.orchestrator.v1 import metric_pb2 as _metric_pb2
+from laurel.ledger.v1 import effects_pb2 as _effects_pb2
+from laurel.orchestrator.v1 import user_pb2 as _user_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
@@ -25,55 +23,12 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _EntryState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _EntryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EntryState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    ENTRY_STATE_UNSPECIFIED: _EntryState.ValueType  # 0
-    """Never sent."""
-    ENTRY_STATE_RUNNING: _EntryState.ValueType  # 1
-    """On its way through the services."""
-    ENTRY_STATE_COMPENSATING: _EntryState.ValueType  # 2
-    """A service said no; what others did is being undone."""
-    ENTRY_STATE_DONE: _EntryState.ValueType  # 3
-    """Every service has committed."""
-    ENTRY_STATE_REJECTED: _EntryState.ValueType  # 4
-    """Refused, and undone everywhere."""
-    ENTRY_STATE_VOIDING: _EntryState.ValueType  # 5
-    """Was done; being undone by VoidEvent."""
-    ENTRY_STATE_VOIDED: _EntryState.ValueType  # 6
-    """Was done, then undone everywhere."""
-    ENTRY_STATE_PARKED: _EntryState.ValueType  # 7
-    """Failed too often; waits for an operator."""
-    ENTRY_STATE_UNDONE: _EntryState.ValueType  # 8
-    """Does not count: refused or voided before the replay window; which of the two is not kept any more."""
-
-class EntryState(_EntryState, metaclass=_EntryStateEnumTypeWrapper):
-    """How far an entry of the ledger has come."""
-
-ENTRY_STATE_UNSPECIFIED: EntryState.ValueType  # 0
-"""Never sent."""
-ENTRY_STATE_RUNNING: EntryState.ValueType  # 1
-"""On its way through the services."""
-ENTRY_STATE_COMPENSATING: EntryState.ValueType  # 2
-"""A service said no; what others did is being undone."""
-ENTRY_STATE_DONE: EntryState.ValueType  # 3
-"""Every service has committed."""
-ENTRY_STATE_REJECTED: EntryState.ValueType  # 4
-"""Refused, and undone everywhere."""
-ENTRY_STATE_VOIDING: EntryState.ValueType  # 5
-"""Was done; being undone by VoidEvent."""
-ENTRY_STATE_VOIDED: EntryState.ValueType  # 6
-"""Was done, then undone everywhere."""
-ENTRY_STATE_PARKED: EntryState.ValueType  # 7
-"""Failed too often; waits for an operator."""
-ENTRY_STATE_UNDONE: EntryState.ValueType  # 8
-"""Does not count: refused or voided before the replay window; which of the two is not kept any more."""
-Global___EntryState: _TypeAlias = EntryState  # noqa: Y015
 
 @_typing.final
 class IngestEventRequest(_message.Message):
@@ -114,7 +69,7 @@ class IngestEventRequest(_message.Message):
     idempotency_key: _builtins.str
     """1 to 255 characters, unique per user and metric for ever; empty: the event is not idempotent."""
     @_builtins.property
-    def user(self) -> _metric_pb2.User:
+    def user(self) -> _user_pb2.User:
         """Who. Created or updated on the way."""
 
     @_builtins.property
@@ -128,7 +83,7 @@ class IngestEventRequest(_message.Message):
     def __init__(
         self,
         *,
-        user: _metric_pb2.User | None = ...,
+        user: _user_pb2.User | None = ...,
         metric: _builtins.str = ...,
         value: _builtins.float = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
@@ -145,11 +100,13 @@ Global___IngestEventRequest: _TypeAlias = IngestEventRequest  # noqa: Y015
 
 @_typing.final
 class IngestEventResponse(_message.Message):
-    """The complete reply: everything that the event changed, committed by every service."""
+    """The complete reply: everything that the event changed, committed by every service. Stored, and answered byte for byte
+    for ever (RULES 2.4); this message only grows.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
     TOTAL_BEFORE_FIELD_NUMBER: _builtins.int
     TOTAL_AFTER_FIELD_NUMBER: _builtins.int
@@ -159,8 +116,9 @@ class IngestEventResponse(_message.Message):
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARDS_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
-    """UUID of the event."""
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
     metric: _builtins.str
     """Key of the metric."""
     total_before: _builtins.float
@@ -174,25 +132,33 @@ class IngestEventResponse(_message.Message):
         """When it happened, as recorded."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def streaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakResult]:
-        """Per streak: the state, and whether this event extended it."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def achievements(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.AchievementChange]:
-        """Achievements completed by the event."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___PointsResult]:
-        """Per points system that changed."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def leaderboards(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.Standing]:
-        """Per board and segment."""
+        """Of replies stored before `effects`."""
+
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What the event changed."""
 
     def __init__(
         self,
         *,
-        event_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
         metric: _builtins.str = ...,
         total_before: _builtins.float = ...,
         total_after: _builtins.float = ...,
@@ -202,10 +168,11 @@ class IngestEventResponse(_message.Message):
         points: _abc.Iterable[Global___PointsResult] | None = ...,
         leaderboards: _abc.Iterable[_leaderboard_pb2.Standing] | None = ...,
         idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "event_id", b"event_id", "idempotent_replayed", b"idempotent_replayed", "leaderboards", b"leaderboards", "metric", b"metric", "occur_time", b"occur_time", "points", b"points", "streaks", b"streaks", "total_after", b"total_after", "total_before", b"total_before"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed", "leaderboards", b"leaderboards", "metric", b"metric", "occur_time", b"occur_time", "points", b"points", "streaks", b"streaks", "total_after", b"total_after", "total_before", b"total_before"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -213,7 +180,7 @@ Global___IngestEventResponse: _TypeAlias = IngestEventResponse  # noqa: Y015
 
 @_typing.final
 class StreakResult(_message.Message):
-    """A streak after the event."""
+    """A streak after an event, in replies stored before `effects`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -241,7 +208,7 @@ Global___StreakResult: _TypeAlias = StreakResult  # noqa: Y015
 
 @_typing.final
 class PointsResult(_message.Message):
-    """A points system after the event."""
+    """A points system after an event, in replies stored before `effects`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -280,96 +247,3 @@ class PointsResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__new_level) -> _WhichOneofReturnType__new_level | None: ...
 
 Global___PointsResult: _TypeAlias = PointsResult  # noqa: Y015
-
-@_typing.final
-class EntryAudit(_message.Message):
-    """The audit of one entry: what was asked, and what each service did with it. After the replay window
-    (LAUREL_REPLAY_WINDOW_DAYS) only the request, the times and whether it counts are kept: the state is then DONE or
-    UNDONE.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVENT_ID_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    USER_ID_FIELD_NUMBER: _builtins.int
-    REQUEST_FIELD_NUMBER: _builtins.int
-    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
-    OCCUR_TIME_FIELD_NUMBER: _builtins.int
-    RESPONSE_FIELD_NUMBER: _builtins.int
-    REJECTION_FIELD_NUMBER: _builtins.int
-    SETTLE_TIME_FIELD_NUMBER: _builtins.int
-    INSTANCE_FIELD_NUMBER: _builtins.int
-    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
-    RELATED_EVENT_ID_FIELD_NUMBER: _builtins.int
-    VOID_REASON_FIELD_NUMBER: _builtins.int
-    LAST_ERROR_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
-    """UUID of the entry."""
-    kind: _entry_pb2.EntryKind.ValueType
-    """Kind of entry."""
-    state: Global___EntryState.ValueType
-    """How far it has come."""
-    user_id: _builtins.str
-    """The user."""
-    instance: _builtins.str
-    """The instance that runs or ran it."""
-    attempt_count: _builtins.int
-    """Attempts at finishing it."""
-    related_event_id: _builtins.str
-    """For a correction: the entry that it corrects. For an undone entry: its correction."""
-    void_reason: _builtins.str
-    """Why it was voided."""
-    last_error: _builtins.str
-    """The last error met on the way; empty for none."""
-    @_builtins.property
-    def request(self) -> Global___IngestEventRequest:
-        """The request as received, for metric events."""
-
-    @_builtins.property
-    def receive_time(self) -> _timestamp_pb2.Timestamp:
-        """When the orchestrator accepted it."""
-
-    @_builtins.property
-    def occur_time(self) -> _timestamp_pb2.Timestamp:
-        """When it happened."""
-
-    @_builtins.property
-    def response(self) -> Global___IngestEventResponse:
-        """The stored reply, once done and until the replay window has passed."""
-
-    @_builtins.property
-    def rejection(self) -> _error_pb2.Error:
-        """Why it was refused."""
-
-    @_builtins.property
-    def settle_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was done, refused or voided."""
-
-    def __init__(
-        self,
-        *,
-        event_id: _builtins.str = ...,
-        kind: _entry_pb2.EntryKind.ValueType = ...,
-        state: Global___EntryState.ValueType = ...,
-        user_id: _builtins.str = ...,
-        request: Global___IngestEventRequest | None = ...,
-        receive_time: _timestamp_pb2.Timestamp | None = ...,
-        occur_time: _timestamp_pb2.Timestamp | None = ...,
-        response: Global___IngestEventResponse | None = ...,
-        rejection: _error_pb2.Error | None = ...,
-        settle_time: _timestamp_pb2.Timestamp | None = ...,
-        instance: _builtins.str = ...,
-        attempt_count: _builtins.int = ...,
-        related_event_id: _builtins.str = ...,
-        void_reason: _builtins.str = ...,
-        last_error: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["occur_time", b"occur_time", "receive_time", b"receive_time", "rejection", b"rejection", "request", b"request", "response", b"response", "settle_time", b"settle_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "event_id", b"event_id", "instance", b"instance", "kind", b"kind", "last_error", b"last_error", "occur_time", b"occur_time", "receive_time", b"receive_time", "rejection", b"rejection", "related_event_id", b"related_event_id", "request", b"request", "response", b"response", "settle_time", b"settle_time", "state", b"state", "user_id", b"user_id", "void_reason", b"void_reason"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EntryAudit: _TypeAlias = EntryAudit  # noqa: Y015

@@ -25,29 +25,16 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#laurel/orchestrator/v1/metric.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x01\n\x06Metric\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12>\n\x0b\x61ggregation\x18\x04 \x01(\x0e\x32).laurel.orchestrator.v1.MetricAggregation\x12\x18\n\x10unique_attribute\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xad\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12@\n\nattributes\x18\x04 \x03(\x0b\x32,.laurel.orchestrator.v1.User.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfb\x01\n\nStoredUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x46\n\nattributes\x18\x04 \x03(\x0b\x32\x32.laurel.orchestrator.v1.StoredUser.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\nUserMetric\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\x01\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x03*\xab\x01\n\x11MetricAggregation\x12\"\n\x1eMETRIC_AGGREGATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16METRIC_AGGREGATION_SUM\x10\x01\x12\x1a\n\x16METRIC_AGGREGATION_MAX\x10\x02\x12\x1b\n\x17METRIC_AGGREGATION_LAST\x10\x03\x12\x1d\n\x19METRIC_AGGREGATION_UNIQUE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#laurel/orchestrator/v1/metric.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x01\n\x06Metric\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12>\n\x0b\x61ggregation\x18\x04 \x01(\x0e\x32).laurel.orchestrator.v1.MetricAggregation\x12\x18\n\x10unique_attribute\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xab\x01\n\x11MetricAggregation\x12\"\n\x1eMETRIC_AGGREGATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16METRIC_AGGREGATION_SUM\x10\x01\x12\x1a\n\x16METRIC_AGGREGATION_MAX\x10\x02\x12\x1b\n\x17METRIC_AGGREGATION_LAST\x10\x03\x12\x1d\n\x19METRIC_AGGREGATION_UNIQUE\x10\x04\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.orchestrator.v1.metric_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_USER_ATTRIBUTESENTRY']._loaded_options = None
-  _globals['_USER_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_STOREDUSER_ATTRIBUTESENTRY']._loaded_options = None
-  _globals['_STOREDUSER_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_METRICAGGREGATION']._serialized_start=833
-  _globals['_METRICAGGREGATION']._serialized_end=1004
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\031io.laurel.orchestrator.v1P\001Z4laurel.example/laurel/orchestrator/v1;orchestratorv1'
+  _globals['_METRICAGGREGATION']._serialized_start=337
+  _globals['_METRICAGGREGATION']._serialized_end=508
   _globals['_METRIC']._serialized_start=97
   _globals['_METRIC']._serialized_end=334
-  _globals['_USER']._serialized_start=337
-  _globals['_USER']._serialized_end=510
-  _globals['_USER_ATTRIBUTESENTRY']._serialized_start=461
-  _globals['_USER_ATTRIBUTESENTRY']._serialized_end=510
-  _globals['_STOREDUSER']._serialized_start=513
-  _globals['_STOREDUSER']._serialized_end=764
-  _globals['_STOREDUSER_ATTRIBUTESENTRY']._serialized_start=461
-  _globals['_STOREDUSER_ATTRIBUTESENTRY']._serialized_end=510
-  _globals['_USERMETRIC']._serialized_start=766
-  _globals['_USERMETRIC']._serialized_end=830
 # @@protoc_insertion_point(module_scope)

@@ -14,8 +14,11 @@ from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
 from laurel.common.v1 import configuration_pb2 as _configuration_pb2
 from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
+from laurel.ledger.v1 import effects_pb2 as _effects_pb2
+from laurel.orchestrator.v1 import audit_pb2 as _audit_pb2
 from laurel.orchestrator.v1 import event_pb2 as _event_pb2
 from laurel.orchestrator.v1 import metric_pb2 as _metric_pb2
+from laurel.orchestrator.v1 import user_pb2 as _user_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
@@ -26,6 +29,11 @@ if sys.version_info >= (3, 11):
     from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
+
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -53,30 +61,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The sum of the magnitudes of the user's events of a metric would exceed 9e12 units."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 8
     """The user is not known."""
-    ERROR_REASON_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 9
+    ERROR_REASON_ENTRY_NOT_FOUND: _ErrorReason.ValueType  # 9
     """No entry has this id."""
     ERROR_REASON_IMPORT_OUT_OF_ORDER: _ErrorReason.ValueType  # 10
     """An import's events are not in chronological order."""
-    ERROR_REASON_EVENT_REJECTED: _ErrorReason.ValueType  # 11
-    """The event was refused when it came; there is nothing to undo."""
-    ERROR_REASON_EVENT_PENDING: _ErrorReason.ValueType  # 12
-    """The event could not be finished within the deadline; it goes on by itself. Ask again with the same key."""
+    ERROR_REASON_ENTRY_REJECTED: _ErrorReason.ValueType  # 11
+    """The entry was refused when it came; there is nothing to undo."""
+    ERROR_REASON_ENTRY_PENDING: _ErrorReason.ValueType  # 12
+    """The entry could not be finished within the deadline; it goes on by itself. Ask again with the same key."""
     ERROR_REASON_SAGA_NOT_PARKED: _ErrorReason.ValueType  # 13
     """The saga is not parked."""
     ERROR_REASON_REFERENCE_NOT_FOUND: _ErrorReason.ValueType  # 14
     """A configuration refers to a definition that exists neither in it nor in the system."""
     ERROR_REASON_IMPORT_RUNNING: _ErrorReason.ValueType  # 15
     """Another import is under way."""
-    ERROR_REASON_EVENT_NOT_VOIDABLE: _ErrorReason.ValueType  # 16
-    """Only metric events can be voided."""
+    ERROR_REASON_ENTRY_NOT_VOIDABLE: _ErrorReason.ValueType  # 16
+    """Entries of this kind cannot be voided."""
     ERROR_REASON_SAGA_ABANDONED: _ErrorReason.ValueType  # 17
     """An operator gave the saga up; the event was undone."""
     ERROR_REASON_SAGA_PARKED: _ErrorReason.ValueType  # 18
     """The saga failed too often and waits for an operator."""
     ERROR_REASON_REPLY_EXPIRED: _ErrorReason.ValueType  # 19
     """The key was used before, so long ago that the answer is not kept any more."""
-    ERROR_REASON_EVENT_EXPIRED: _ErrorReason.ValueType  # 20
-    """The event is older than the replay window and cannot be voided any more."""
+    ERROR_REASON_ENTRY_EXPIRED: _ErrorReason.ValueType  # 20
+    """The entry is older than the replay window and cannot be voided any more."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -99,30 +107,30 @@ ERROR_REASON_TOTAL_OUT_OF_RANGE: ErrorReason.ValueType  # 7
 """The sum of the magnitudes of the user's events of a metric would exceed 9e12 units."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 8
 """The user is not known."""
-ERROR_REASON_EVENT_NOT_FOUND: ErrorReason.ValueType  # 9
+ERROR_REASON_ENTRY_NOT_FOUND: ErrorReason.ValueType  # 9
 """No entry has this id."""
 ERROR_REASON_IMPORT_OUT_OF_ORDER: ErrorReason.ValueType  # 10
 """An import's events are not in chronological order."""
-ERROR_REASON_EVENT_REJECTED: ErrorReason.ValueType  # 11
-"""The event was refused when it came; there is nothing to undo."""
-ERROR_REASON_EVENT_PENDING: ErrorReason.ValueType  # 12
-"""The event could not be finished within the deadline; it goes on by itself. Ask again with the same key."""
+ERROR_REASON_ENTRY_REJECTED: ErrorReason.ValueType  # 11
+"""The entry was refused when it came; there is nothing to undo."""
+ERROR_REASON_ENTRY_PENDING: ErrorReason.ValueType  # 12
+"""The entry could not be finished within the deadline; it goes on by itself. Ask again with the same key."""
 ERROR_REASON_SAGA_NOT_PARKED: ErrorReason.ValueType  # 13
 """The saga is not parked."""
 ERROR_REASON_REFERENCE_NOT_FOUND: ErrorReason.ValueType  # 14
 """A configuration refers to a definition that exists neither in it nor in the system."""
 ERROR_REASON_IMPORT_RUNNING: ErrorReason.ValueType  # 15
 """Another import is under way."""
-ERROR_REASON_EVENT_NOT_VOIDABLE: ErrorReason.ValueType  # 16
-"""Only metric events can be voided."""
+ERROR_REASON_ENTRY_NOT_VOIDABLE: ErrorReason.ValueType  # 16
+"""Entries of this kind cannot be voided."""
 ERROR_REASON_SAGA_ABANDONED: ErrorReason.ValueType  # 17
 """An operator gave the saga up; the event was undone."""
 ERROR_REASON_SAGA_PARKED: ErrorReason.ValueType  # 18
 """The saga failed too often and waits for an operator."""
 ERROR_REASON_REPLY_EXPIRED: ErrorReason.ValueType  # 19
 """The key was used before, so long ago that the answer is not kept any more."""
-ERROR_REASON_EVENT_EXPIRED: ErrorReason.ValueType  # 20
-"""The event is older than the replay window and cannot be voided any more."""
+ERROR_REASON_ENTRY_EXPIRED: ErrorReason.ValueType  # 20
+"""The entry is older than the replay window and cannot be voided any more."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -352,54 +360,54 @@ class ImportError(_message.Message):
 Global___ImportError: _TypeAlias = ImportError  # noqa: Y015
 
 @_typing.final
-class GetEventRequest(_message.Message):
-    """Request of GetEvent."""
+class GetEntryRequest(_message.Message):
+    """Request of GetEntry."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
     """UUID of the entry."""
     def __init__(
         self,
         *,
-        event_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetEventRequest: _TypeAlias = GetEventRequest  # noqa: Y015
+Global___GetEntryRequest: _TypeAlias = GetEntryRequest  # noqa: Y015
 
 @_typing.final
-class GetEventResponse(_message.Message):
-    """Response of GetEvent."""
+class GetEntryResponse(_message.Message):
+    """Response of GetEntry."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def event(self) -> _event_pb2.EntryAudit:
+    def entry(self) -> _audit_pb2.EntryAudit:
         """The audit."""
 
     def __init__(
         self,
         *,
-        event: _event_pb2.EntryAudit | None = ...,
+        entry: _audit_pb2.EntryAudit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetEventResponse: _TypeAlias = GetEventResponse  # noqa: Y015
+Global___GetEntryResponse: _TypeAlias = GetEntryResponse  # noqa: Y015
 
 @_typing.final
-class ListUserEventsRequest(_message.Message):
-    """Request of ListUserEvents."""
+class ListUserEntriesRequest(_message.Message):
+    """Request of ListUserEntries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -425,47 +433,47 @@ class ListUserEventsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListUserEventsRequest: _TypeAlias = ListUserEventsRequest  # noqa: Y015
+Global___ListUserEntriesRequest: _TypeAlias = ListUserEntriesRequest  # noqa: Y015
 
 @_typing.final
-class ListUserEventsResponse(_message.Message):
+class ListUserEntriesResponse(_message.Message):
     """A page of entries."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENTS_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.EntryAudit]:
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_audit_pb2.EntryAudit]:
         """Newest first, by the order in which they were recorded."""
 
     def __init__(
         self,
         *,
-        events: _abc.Iterable[_event_pb2.EntryAudit] | None = ...,
+        entries: _abc.Iterable[_audit_pb2.EntryAudit] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListUserEventsResponse: _TypeAlias = ListUserEventsResponse  # noqa: Y015
+Global___ListUserEntriesResponse: _TypeAlias = ListUserEntriesResponse  # noqa: Y015
 
 @_typing.final
-class VoidEventRequest(_message.Message):
-    """Request of VoidEvent."""
+class VoidEntryRequest(_message.Message):
+    """Request of VoidEntry."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
-    """UUID of the event."""
+    entry_id: _builtins.str
+    """UUID of the entry."""
     reason: _builtins.str
     """Why, for the audit: 1 to 1,000 characters."""
     request_id: _builtins.str
@@ -473,25 +481,25 @@ class VoidEventRequest(_message.Message):
     def __init__(
         self,
         *,
-        event_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___VoidEventRequest: _TypeAlias = VoidEventRequest  # noqa: Y015
+Global___VoidEntryRequest: _TypeAlias = VoidEntryRequest  # noqa: Y015
 
 @_typing.final
-class VoidEventResponse(_message.Message):
-    """What was undone. The same for every call that voids the same event."""
+class VoidEntryResponse(_message.Message):
+    """What was undone. The same for every call that voids the same entry. Stored; this message only grows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
     TOTAL_AFTER_FIELD_NUMBER: _builtins.int
     STREAKS_FIELD_NUMBER: _builtins.int
     PERIODS_FIELD_NUMBER: _builtins.int
@@ -499,36 +507,54 @@ class VoidEventResponse(_message.Message):
     ACHIEVEMENTS_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARDS_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
-    """UUID of the event."""
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the entry."""
     total_after: _builtins.float
-    """The user's total of the event's metric after it."""
-    refunded_freeze_count: _builtins.int
-    """Freezes given back."""
+    """The user's total of the event's metric after it, where the entry was a metric event."""
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def refunded_freeze_count(self) -> _builtins.int:
+        """Of replies stored before `effects`."""
+
+    @refunded_freeze_count.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def refunded_freeze_count(self, value: _builtins.int) -> None:
+        """Of replies stored before `effects`."""
+
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def streaks(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.StreakChange]:
-        """Streaks that changed, with their periods and the freezes given back."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def periods(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.Period]:
-        """Periods that changed."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def achievements(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.AchievementChange]:
-        """Completions that were revoked."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def points(self) -> _containers.RepeatedCompositeFieldContainer[_points_pb2.PointsChange]:
-        """Points systems that changed, with the reversals."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def leaderboards(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.Standing]:
-        """Standings that changed."""
+        """Of replies stored before `effects`."""
+
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What the undoing changed."""
 
     def __init__(
         self,
         *,
-        event_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
         total_after: _builtins.float = ...,
         streaks: _abc.Iterable[_streak_pb2.StreakChange] | None = ...,
         periods: _abc.Iterable[_streak_pb2.Period] | None = ...,
@@ -536,14 +562,15 @@ class VoidEventResponse(_message.Message):
         achievements: _abc.Iterable[_achievement_pb2.AchievementChange] | None = ...,
         points: _abc.Iterable[_points_pb2.PointsChange] | None = ...,
         leaderboards: _abc.Iterable[_leaderboard_pb2.Standing] | None = ...,
+        effects: _effects_pb2.Effects | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "event_id", b"event_id", "leaderboards", b"leaderboards", "periods", b"periods", "points", b"points", "refunded_freeze_count", b"refunded_freeze_count", "streaks", b"streaks", "total_after", b"total_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "effects", b"effects", "entry_id", b"entry_id", "leaderboards", b"leaderboards", "periods", b"periods", "points", b"points", "refunded_freeze_count", b"refunded_freeze_count", "streaks", b"streaks", "total_after", b"total_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___VoidEventResponse: _TypeAlias = VoidEventResponse  # noqa: Y015
+Global___VoidEntryResponse: _TypeAlias = VoidEntryResponse  # noqa: Y015
 
 @_typing.final
 class CompleteAchievementRequest(_message.Message):
@@ -559,13 +586,13 @@ class CompleteAchievementRequest(_message.Message):
     request_id: _builtins.str
     """Idempotency: 1 to 255 characters, unique per user."""
     @_builtins.property
-    def user(self) -> _metric_pb2.User:
+    def user(self) -> _user_pb2.User:
         """The user; created or updated on the way."""
 
     def __init__(
         self,
         *,
-        user: _metric_pb2.User | None = ...,
+        user: _user_pb2.User | None = ...,
         achievement: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
@@ -579,43 +606,52 @@ Global___CompleteAchievementRequest: _TypeAlias = CompleteAchievementRequest  # 
 
 @_typing.final
 class CompleteAchievementResponse(_message.Message):
-    """Response of CompleteAchievement."""
+    """Response of CompleteAchievement. Stored; this message only grows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
     ACHIEVEMENTS_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARDS_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
-    """UUID of the ledger entry."""
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
     idempotent_replayed: _builtins.bool
     """This is the stored reply of an earlier request with the same id."""
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def achievements(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.AchievementChange]:
-        """The completion; empty when the user had completed it before."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def points(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.PointsResult]:
-        """Points that followed."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def leaderboards(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.Standing]:
-        """Standings that followed."""
+        """Of replies stored before `effects`."""
+
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed; without a completion when the user had completed it before."""
 
     def __init__(
         self,
         *,
-        event_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
         achievements: _abc.Iterable[_achievement_pb2.AchievementChange] | None = ...,
         points: _abc.Iterable[_event_pb2.PointsResult] | None = ...,
         leaderboards: _abc.Iterable[_leaderboard_pb2.Standing] | None = ...,
         idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "event_id", b"event_id", "idempotent_replayed", b"idempotent_replayed", "leaderboards", b"leaderboards", "points", b"points"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed", "leaderboards", b"leaderboards", "points", b"points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -629,21 +665,29 @@ class UpdateUserRequest(_message.Message):
 
     USER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency: 1 to 255 characters, unique per user."""
     @_builtins.property
-    def user(self) -> _metric_pb2.User:
-        """The new values; empty fields and absent attributes stay as they are."""
+    def user(self) -> _user_pb2.User:
+        """The new values."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """What to set: `name`, `time_zone`, `attributes` (all of them: others are cleared) or `attributes.KEY`. A field that is
+        named and has no value in `user` is cleared. Absent: what has a value is set, everything else stays.
+        """
 
     def __init__(
         self,
         *,
-        user: _metric_pb2.User | None = ...,
+        user: _user_pb2.User | None = ...,
         request_id: _builtins.str = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -651,7 +695,7 @@ Global___UpdateUserRequest: _TypeAlias = UpdateUserRequest  # noqa: Y015
 
 @_typing.final
 class UpdateUserResponse(_message.Message):
-    """Response of UpdateUser."""
+    """Response of UpdateUser. Stored; this message only grows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -659,31 +703,43 @@ class UpdateUserResponse(_message.Message):
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARDS_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
     idempotent_replayed: _builtins.bool
     """This is the stored reply of an earlier request with the same id."""
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
     @_builtins.property
-    def user(self) -> _metric_pb2.StoredUser:
+    def user(self) -> _user_pb2.StoredUser:
         """As stored."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def points(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.PointsResult]:
-        """Points that followed: user-created triggers."""
+        """Of replies stored before `effects`."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def leaderboards(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.Standing]:
-        """Standings that moved."""
+        """Of replies stored before `effects`."""
+
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What followed: user-created triggers, standings that moved."""
 
     def __init__(
         self,
         *,
-        user: _metric_pb2.StoredUser | None = ...,
+        user: _user_pb2.StoredUser | None = ...,
         points: _abc.Iterable[_event_pb2.PointsResult] | None = ...,
         leaderboards: _abc.Iterable[_leaderboard_pb2.Standing] | None = ...,
         idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+        entry_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotent_replayed", b"idempotent_replayed", "leaderboards", b"leaderboards", "points", b"points", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed", "leaderboards", b"leaderboards", "points", b"points", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -720,18 +776,18 @@ class GetUserResponse(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def user(self) -> _metric_pb2.StoredUser:
+    def user(self) -> _user_pb2.StoredUser:
         """As stored."""
 
     @_builtins.property
-    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.UserMetric]:
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_user_pb2.UserMetric]:
         """Totals by key of the metric."""
 
     def __init__(
         self,
         *,
-        user: _metric_pb2.StoredUser | None = ...,
-        metrics: _abc.Iterable[_metric_pb2.UserMetric] | None = ...,
+        user: _user_pb2.StoredUser | None = ...,
+        metrics: _abc.Iterable[_user_pb2.UserMetric] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -778,13 +834,13 @@ class ListUsersResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
-    def users(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.StoredUser]:
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[_user_pb2.StoredUser]:
         """By id."""
 
     def __init__(
         self,
         *,
-        users: _abc.Iterable[_metric_pb2.StoredUser] | None = ...,
+        users: _abc.Iterable[_user_pb2.StoredUser] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -1195,13 +1251,13 @@ class ListSagasRequest(_message.Message):
     page_token: _builtins.str
     """From the previous page."""
     @_builtins.property
-    def states(self) -> _containers.RepeatedScalarFieldContainer[_event_pb2.EntryState.ValueType]:
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_audit_pb2.EntryState.ValueType]:
         """Only those in one of these states; empty: all that are not finished."""
 
     def __init__(
         self,
         *,
-        states: _abc.Iterable[_event_pb2.EntryState.ValueType] | None = ...,
+        states: _abc.Iterable[_audit_pb2.EntryState.ValueType] | None = ...,
         user_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
@@ -1225,13 +1281,13 @@ class ListSagasResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
-    def sagas(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.EntryAudit]:
+    def sagas(self) -> _containers.RepeatedCompositeFieldContainer[_audit_pb2.EntryAudit]:
         """Oldest first."""
 
     def __init__(
         self,
         *,
-        sagas: _abc.Iterable[_event_pb2.EntryAudit] | None = ...,
+        sagas: _abc.Iterable[_audit_pb2.EntryAudit] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -1248,21 +1304,21 @@ class RetrySagaRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
+    entry_id: _builtins.str
     """UUID of the entry."""
     request_id: _builtins.str
     """Idempotency: 1 to 255 characters."""
     def __init__(
         self,
         *,
-        event_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1276,13 +1332,13 @@ class RetrySagaResponse(_message.Message):
 
     SAGA_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def saga(self) -> _event_pb2.EntryAudit:
+    def saga(self) -> _audit_pb2.EntryAudit:
         """How it stands."""
 
     def __init__(
         self,
         *,
-        saga: _event_pb2.EntryAudit | None = ...,
+        saga: _audit_pb2.EntryAudit | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["saga", b"saga"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1298,10 +1354,10 @@ class AbandonSagaRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_ID_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    event_id: _builtins.str
+    entry_id: _builtins.str
     """UUID of the entry."""
     reason: _builtins.str
     """Why, for the audit: 1 to 1,000 characters."""
@@ -1310,13 +1366,13 @@ class AbandonSagaRequest(_message.Message):
     def __init__(
         self,
         *,
-        event_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1330,13 +1386,13 @@ class AbandonSagaResponse(_message.Message):
 
     SAGA_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def saga(self) -> _event_pb2.EntryAudit:
+    def saga(self) -> _audit_pb2.EntryAudit:
         """How it stands."""
 
     def __init__(
         self,
         *,
-        saga: _event_pb2.EntryAudit | None = ...,
+        saga: _audit_pb2.EntryAudit | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["saga", b"saga"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

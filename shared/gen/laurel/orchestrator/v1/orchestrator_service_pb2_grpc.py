@@ -56,20 +56,20 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ImportEventsRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ImportEventsResponse.FromString,
                 _registered_method=True)
-        self.GetEvent = channel.unary_unary(
-                '/laurel.orchestrator.v1.OrchestratorService/GetEvent',
-                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEventRequest.SerializeToString,
-                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEventResponse.FromString,
+        self.GetEntry = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/GetEntry',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEntryRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEntryResponse.FromString,
                 _registered_method=True)
-        self.ListUserEvents = channel.unary_unary(
-                '/laurel.orchestrator.v1.OrchestratorService/ListUserEvents',
-                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEventsRequest.SerializeToString,
-                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEventsResponse.FromString,
+        self.ListUserEntries = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ListUserEntries',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesResponse.FromString,
                 _registered_method=True)
-        self.VoidEvent = channel.unary_unary(
-                '/laurel.orchestrator.v1.OrchestratorService/VoidEvent',
-                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEventRequest.SerializeToString,
-                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEventResponse.FromString,
+        self.VoidEntry = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/VoidEntry',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEntryRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEntryResponse.FromString,
                 _registered_method=True)
         self.CompleteAchievement = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/CompleteAchievement',
@@ -175,23 +175,23 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetEvent(self, request, context):
+    def GetEntry(self, request, context):
         """Gets the audit of one entry: what each service did with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListUserEvents(self, request, context):
+    def ListUserEntries(self, request, context):
         """Lists a user's entries, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def VoidEvent(self, request, context):
-        """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9). An event from before
-        the replay window is refused: EVENT_EXPIRED.
+    def VoidEntry(self, request, context):
+        """Undoes a finished entry in every service, with later ones keeping their effect (RULES 7.9): a metric event, an
+        achievement completed by call, a change of a user. One from before the replay window is refused: ENTRY_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -319,20 +319,20 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ImportEventsRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ImportEventsResponse.SerializeToString,
             ),
-            'GetEvent': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetEvent,
-                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEventRequest.FromString,
-                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEventResponse.SerializeToString,
+            'GetEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEntry,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEntryRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEntryResponse.SerializeToString,
             ),
-            'ListUserEvents': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListUserEvents,
-                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEventsRequest.FromString,
-                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEventsResponse.SerializeToString,
+            'ListUserEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUserEntries,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesResponse.SerializeToString,
             ),
-            'VoidEvent': grpc.unary_unary_rpc_method_handler(
-                    servicer.VoidEvent,
-                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEventRequest.FromString,
-                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEventResponse.SerializeToString,
+            'VoidEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidEntry,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEntryRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEntryResponse.SerializeToString,
             ),
             'CompleteAchievement': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteAchievement,
@@ -525,7 +525,7 @@ class OrchestratorService:
             _registered_method=True)
 
     @staticmethod
-    def GetEvent(request,
+    def GetEntry(request,
             target,
             options=(),
             channel_credentials=None,
@@ -538,9 +538,9 @@ class OrchestratorService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/laurel.orchestrator.v1.OrchestratorService/GetEvent',
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEventRequest.SerializeToString,
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEventResponse.FromString,
+            '/laurel.orchestrator.v1.OrchestratorService/GetEntry',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEntryRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetEntryResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -552,7 +552,7 @@ class OrchestratorService:
             _registered_method=True)
 
     @staticmethod
-    def ListUserEvents(request,
+    def ListUserEntries(request,
             target,
             options=(),
             channel_credentials=None,
@@ -565,9 +565,9 @@ class OrchestratorService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/laurel.orchestrator.v1.OrchestratorService/ListUserEvents',
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEventsRequest.SerializeToString,
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEventsResponse.FromString,
+            '/laurel.orchestrator.v1.OrchestratorService/ListUserEntries',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -579,7 +579,7 @@ class OrchestratorService:
             _registered_method=True)
 
     @staticmethod
-    def VoidEvent(request,
+    def VoidEntry(request,
             target,
             options=(),
             channel_credentials=None,
@@ -592,9 +592,9 @@ class OrchestratorService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/laurel.orchestrator.v1.OrchestratorService/VoidEvent',
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEventRequest.SerializeToString,
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEventResponse.FromString,
+            '/laurel.orchestrator.v1.OrchestratorService/VoidEntry',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEntryRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEntryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,13 +42,13 @@ class OrchestratorServiceStub:
     """Ingests a stream of events; answers come as events finish, in any order. Reading stops while too many are under way."""
     ImportEvents: _grpc.StreamStreamMultiCallable[_orchestrator_service_pb2.ImportEventsRequest, _orchestrator_service_pb2.ImportEventsResponse]
     """Imports history of any age in chronological order (RULES 1.4): one response per request. For administrators."""
-    GetEvent: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetEventRequest, _orchestrator_service_pb2.GetEventResponse]
+    GetEntry: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetEntryRequest, _orchestrator_service_pb2.GetEntryResponse]
     """Gets the audit of one entry: what each service did with it."""
-    ListUserEvents: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserEventsRequest, _orchestrator_service_pb2.ListUserEventsResponse]
+    ListUserEntries: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserEntriesRequest, _orchestrator_service_pb2.ListUserEntriesResponse]
     """Lists a user's entries, newest first."""
-    VoidEvent: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEventRequest, _orchestrator_service_pb2.VoidEventResponse]
-    """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9). An event from before
-    the replay window is refused: EVENT_EXPIRED.
+    VoidEntry: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEntryRequest, _orchestrator_service_pb2.VoidEntryResponse]
+    """Undoes a finished entry in every service, with later ones keeping their effect (RULES 7.9): a metric event, an
+    achievement completed by call, a change of a user. One from before the replay window is refused: ENTRY_EXPIRED.
     """
     CompleteAchievement: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]
     """Completes an achievement that is earned by call."""
@@ -94,13 +94,13 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Ingests a stream of events; answers come as events finish, in any order. Reading stops while too many are under way."""
     ImportEvents: _aio.StreamStreamMultiCallable[_orchestrator_service_pb2.ImportEventsRequest, _orchestrator_service_pb2.ImportEventsResponse]  # type: ignore[assignment]
     """Imports history of any age in chronological order (RULES 1.4): one response per request. For administrators."""
-    GetEvent: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetEventRequest, _orchestrator_service_pb2.GetEventResponse]  # type: ignore[assignment]
+    GetEntry: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetEntryRequest, _orchestrator_service_pb2.GetEntryResponse]  # type: ignore[assignment]
     """Gets the audit of one entry: what each service did with it."""
-    ListUserEvents: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserEventsRequest, _orchestrator_service_pb2.ListUserEventsResponse]  # type: ignore[assignment]
+    ListUserEntries: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserEntriesRequest, _orchestrator_service_pb2.ListUserEntriesResponse]  # type: ignore[assignment]
     """Lists a user's entries, newest first."""
-    VoidEvent: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEventRequest, _orchestrator_service_pb2.VoidEventResponse]  # type: ignore[assignment]
-    """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9). An event from before
-    the replay window is refused: EVENT_EXPIRED.
+    VoidEntry: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEntryRequest, _orchestrator_service_pb2.VoidEntryResponse]  # type: ignore[assignment]
+    """Undoes a finished entry in every service, with later ones keeping their effect (RULES 7.9): a metric event, an
+    achievement completed by call, a change of a user. One from before the replay window is refused: ENTRY_EXPIRED.
     """
     CompleteAchievement: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]  # type: ignore[assignment]
     """Completes an achievement that is earned by call."""
@@ -169,29 +169,29 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Imports history of any age in chronological order (RULES 1.4): one response per request. For administrators."""
 
     @_abc_1.abstractmethod
-    def GetEvent(
+    def GetEntry(
         self,
-        request: _orchestrator_service_pb2.GetEventRequest,
+        request: _orchestrator_service_pb2.GetEntryRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_orchestrator_service_pb2.GetEventResponse, _abc.Awaitable[_orchestrator_service_pb2.GetEventResponse]]:
+    ) -> _typing.Union[_orchestrator_service_pb2.GetEntryResponse, _abc.Awaitable[_orchestrator_service_pb2.GetEntryResponse]]:
         """Gets the audit of one entry: what each service did with it."""
 
     @_abc_1.abstractmethod
-    def ListUserEvents(
+    def ListUserEntries(
         self,
-        request: _orchestrator_service_pb2.ListUserEventsRequest,
+        request: _orchestrator_service_pb2.ListUserEntriesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_orchestrator_service_pb2.ListUserEventsResponse, _abc.Awaitable[_orchestrator_service_pb2.ListUserEventsResponse]]:
+    ) -> _typing.Union[_orchestrator_service_pb2.ListUserEntriesResponse, _abc.Awaitable[_orchestrator_service_pb2.ListUserEntriesResponse]]:
         """Lists a user's entries, newest first."""
 
     @_abc_1.abstractmethod
-    def VoidEvent(
+    def VoidEntry(
         self,
-        request: _orchestrator_service_pb2.VoidEventRequest,
+        request: _orchestrator_service_pb2.VoidEntryRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_orchestrator_service_pb2.VoidEventResponse, _abc.Awaitable[_orchestrator_service_pb2.VoidEventResponse]]:
-        """Undoes a finished event in every service, with later events keeping their effect (RULES 7.9). An event from before
-        the replay window is refused: EVENT_EXPIRED.
+    ) -> _typing.Union[_orchestrator_service_pb2.VoidEntryResponse, _abc.Awaitable[_orchestrator_service_pb2.VoidEntryResponse]]:
+        """Undoes a finished entry in every service, with later ones keeping their effect (RULES 7.9): a metric event, an
+        achievement completed by call, a change of a user. One from before the replay window is refused: ENTRY_EXPIRED.
         """
 
     @_abc_1.abstractmethod

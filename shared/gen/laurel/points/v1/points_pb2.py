@@ -23,39 +23,40 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
 from laurel.common.v1 import filter_pb2 as laurel_dot_common_dot_v1_dot_filter__pb2
-from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlaurel/points/v1/points.proto\x12\x10laurel.points.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/filter.proto\x1a\x1dlaurel/streak/v1/streak.proto\"n\n\x13MetricPointsTrigger\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05\x65very\x18\x02 \x01(\x01\x12\x38\n\revent_filters\x18\x03 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\"C\n\x13StreakPointsTrigger\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\x05\x12\x0c\n\x04once\x18\x03 \x01(\x08\"/\n\x18\x41\x63hievementPointsTrigger\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"\x1a\n\x18UserCreatedPointsTrigger\"\xf6\x02\n\rPointsTrigger\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x37\n\x06metric\x18\x03 \x01(\x0b\x32%.laurel.points.v1.MetricPointsTriggerH\x00\x12\x37\n\x06streak\x18\x04 \x01(\x0b\x32%.laurel.points.v1.StreakPointsTriggerH\x00\x12\x41\n\x0b\x61\x63hievement\x18\x05 \x01(\x0b\x32*.laurel.points.v1.AchievementPointsTriggerH\x00\x12\x42\n\x0cuser_created\x18\x06 \x01(\x0b\x32*.laurel.points.v1.UserCreatedPointsTriggerH\x00\x12\x37\n\x0cuser_filters\x18\x07 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\r\n\x05\x62lock\x18\x08 \x01(\x08\x42\x07\n\x05\x63\x61use\"H\n\x05Level\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tthreshold\x18\x03 \x01(\x03\x12\x11\n\tbadge_url\x18\x04 \x01(\t\"\x9d\x03\n\x0cPointsSystem\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x18\n\x0bmax_balance\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0bmin_balance\x18\x05 \x01(\x03\x12\'\n\x06levels\x18\x06 \x03(\x0b\x32\x17.laurel.points.v1.Level\x12\x31\n\x0blevel_basis\x18\x07 \x01(\x0e\x32\x1c.laurel.points.v1.LevelBasis\x12\x31\n\x08triggers\x18\x08 \x03(\x0b\x32\x1f.laurel.points.v1.PointsTrigger\x12\x34\n\x06status\x18\t \x01(\x0e\x32$.laurel.points.v1.PointsSystemStatus\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_max_balance\"\x8c\x02\n\x05\x41ward\x12\x10\n\x08\x61ward_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x13\n\x0b\x62\x61se_amount\x18\x04 \x01(\x03\x12\x16\n\x0e\x63lipped_amount\x18\x05 \x01(\x03\x12\x0f\n\x07trigger\x18\x06 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x07 \x01(\t\x12.\n\noccur_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11reversed_award_id\x18\t \x01(\t\x12/\n\nlocal_date\x18\n \x01(\x0b\x32\x1b.laurel.streak.v1.LocalDate\"\xfe\x01\n\x0cPointsChange\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x03\x12\x16\n\x0e\x62\x61lance_before\x18\x04 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x05 \x01(\x03\x12\x10\n\x08lifetime\x18\x06 \x01(\x03\x12\x14\n\x0clevel_before\x18\x07 \x01(\t\x12\r\n\x05level\x18\x08 \x01(\t\x12.\n\nreach_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x61wards\x18\n \x03(\x0b\x32\x17.laurel.points.v1.Award\"\x9b\x01\n\nUserPoints\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\x03\x12\x10\n\x08lifetime\x18\x03 \x01(\x03\x12&\n\x05level\x18\x04 \x01(\x0b\x32\x17.laurel.points.v1.Level\x12+\n\nnext_level\x18\x05 \x01(\x0b\x32\x17.laurel.points.v1.Level*\\\n\nLevelBasis\x12\x1b\n\x17LEVEL_BASIS_UNSPECIFIED\x10\x00\x12\x17\n\x13LEVEL_BASIS_BALANCE\x10\x01\x12\x18\n\x14LEVEL_BASIS_LIFETIME\x10\x02*~\n\x12PointsSystemStatus\x12$\n POINTS_SYSTEM_STATUS_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPOINTS_SYSTEM_STATUS_ACTIVE\x10\x01\x12!\n\x1dPOINTS_SYSTEM_STATUS_ARCHIVED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlaurel/points/v1/points.proto\x12\x10laurel.points.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/common/v1/filter.proto\"n\n\x13MetricPointsTrigger\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05\x65very\x18\x02 \x01(\x01\x12\x38\n\revent_filters\x18\x03 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\"C\n\x13StreakPointsTrigger\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\x05\x12\x0c\n\x04once\x18\x03 \x01(\x08\"/\n\x18\x41\x63hievementPointsTrigger\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"\x1a\n\x18UserCreatedPointsTrigger\"\xf6\x02\n\rPointsTrigger\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\x12\x37\n\x06metric\x18\x03 \x01(\x0b\x32%.laurel.points.v1.MetricPointsTriggerH\x00\x12\x37\n\x06streak\x18\x04 \x01(\x0b\x32%.laurel.points.v1.StreakPointsTriggerH\x00\x12\x41\n\x0b\x61\x63hievement\x18\x05 \x01(\x0b\x32*.laurel.points.v1.AchievementPointsTriggerH\x00\x12\x42\n\x0cuser_created\x18\x06 \x01(\x0b\x32*.laurel.points.v1.UserCreatedPointsTriggerH\x00\x12\x37\n\x0cuser_filters\x18\x07 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\r\n\x05\x62lock\x18\x08 \x01(\x08\x42\x07\n\x05\x63\x61use\"H\n\x05Level\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tthreshold\x18\x03 \x01(\x03\x12\x11\n\tbadge_url\x18\x04 \x01(\t\"\x9d\x03\n\x0cPointsSystem\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\x18\n\x0bmax_balance\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x13\n\x0bmin_balance\x18\x05 \x01(\x03\x12\'\n\x06levels\x18\x06 \x03(\x0b\x32\x17.laurel.points.v1.Level\x12\x31\n\x0blevel_basis\x18\x07 \x01(\x0e\x32\x1c.laurel.points.v1.LevelBasis\x12\x31\n\x08triggers\x18\x08 \x03(\x0b\x32\x1f.laurel.points.v1.PointsTrigger\x12\x34\n\x06status\x18\t \x01(\x0e\x32$.laurel.points.v1.PointsSystemStatus\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0e\n\x0c_max_balance\"\x8c\x02\n\x05\x41ward\x12\x10\n\x08\x61ward_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x13\n\x0b\x62\x61se_amount\x18\x04 \x01(\x03\x12\x16\n\x0e\x63lipped_amount\x18\x05 \x01(\x03\x12\x0f\n\x07trigger\x18\x06 \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x07 \x01(\t\x12.\n\noccur_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11reversed_award_id\x18\t \x01(\t\x12/\n\nlocal_date\x18\n \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"\x8f\x02\n\x0cPointsChange\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x03 \x01(\x03\x12\x16\n\x0e\x62\x61lance_before\x18\x04 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x05 \x01(\x03\x12\x10\n\x08lifetime\x18\x06 \x01(\x03\x12\x14\n\x0clevel_before\x18\x07 \x01(\t\x12\r\n\x05level\x18\x08 \x01(\t\x12.\n\nreach_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x61wards\x18\n \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x0f\n\x07user_id\x18\x0b \x01(\t\"\x9b\x01\n\nUserPoints\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\x03\x12\x10\n\x08lifetime\x18\x03 \x01(\x03\x12&\n\x05level\x18\x04 \x01(\x0b\x32\x17.laurel.points.v1.Level\x12+\n\nnext_level\x18\x05 \x01(\x0b\x32\x17.laurel.points.v1.Level*\\\n\nLevelBasis\x12\x1b\n\x17LEVEL_BASIS_UNSPECIFIED\x10\x00\x12\x17\n\x13LEVEL_BASIS_BALANCE\x10\x01\x12\x18\n\x14LEVEL_BASIS_LIFETIME\x10\x02*~\n\x12PointsSystemStatus\x12$\n POINTS_SYSTEM_STATUS_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPOINTS_SYSTEM_STATUS_ACTIVE\x10\x01\x12!\n\x1dPOINTS_SYSTEM_STATUS_ARCHIVED\x10\x02\x42\x41\n\x13io.laurel.points.v1P\x01Z(laurel.example/laurel/points/v1;pointsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.points.v1.points_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_LEVELBASIS']._serialized_start=1957
-  _globals['_LEVELBASIS']._serialized_end=2049
-  _globals['_POINTSSYSTEMSTATUS']._serialized_start=2051
-  _globals['_POINTSSYSTEMSTATUS']._serialized_end=2177
-  _globals['_METRICPOINTSTRIGGER']._serialized_start=146
-  _globals['_METRICPOINTSTRIGGER']._serialized_end=256
-  _globals['_STREAKPOINTSTRIGGER']._serialized_start=258
-  _globals['_STREAKPOINTSTRIGGER']._serialized_end=325
-  _globals['_ACHIEVEMENTPOINTSTRIGGER']._serialized_start=327
-  _globals['_ACHIEVEMENTPOINTSTRIGGER']._serialized_end=374
-  _globals['_USERCREATEDPOINTSTRIGGER']._serialized_start=376
-  _globals['_USERCREATEDPOINTSTRIGGER']._serialized_end=402
-  _globals['_POINTSTRIGGER']._serialized_start=405
-  _globals['_POINTSTRIGGER']._serialized_end=779
-  _globals['_LEVEL']._serialized_start=781
-  _globals['_LEVEL']._serialized_end=853
-  _globals['_POINTSSYSTEM']._serialized_start=856
-  _globals['_POINTSSYSTEM']._serialized_end=1269
-  _globals['_AWARD']._serialized_start=1272
-  _globals['_AWARD']._serialized_end=1540
-  _globals['_POINTSCHANGE']._serialized_start=1543
-  _globals['_POINTSCHANGE']._serialized_end=1797
-  _globals['_USERPOINTS']._serialized_start=1800
-  _globals['_USERPOINTS']._serialized_end=1955
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.points.v1P\001Z(laurel.example/laurel/points/v1;pointsv1'
+  _globals['_LEVELBASIS']._serialized_start=1972
+  _globals['_LEVELBASIS']._serialized_end=2064
+  _globals['_POINTSSYSTEMSTATUS']._serialized_start=2066
+  _globals['_POINTSSYSTEMSTATUS']._serialized_end=2192
+  _globals['_METRICPOINTSTRIGGER']._serialized_start=144
+  _globals['_METRICPOINTSTRIGGER']._serialized_end=254
+  _globals['_STREAKPOINTSTRIGGER']._serialized_start=256
+  _globals['_STREAKPOINTSTRIGGER']._serialized_end=323
+  _globals['_ACHIEVEMENTPOINTSTRIGGER']._serialized_start=325
+  _globals['_ACHIEVEMENTPOINTSTRIGGER']._serialized_end=372
+  _globals['_USERCREATEDPOINTSTRIGGER']._serialized_start=374
+  _globals['_USERCREATEDPOINTSTRIGGER']._serialized_end=400
+  _globals['_POINTSTRIGGER']._serialized_start=403
+  _globals['_POINTSTRIGGER']._serialized_end=777
+  _globals['_LEVEL']._serialized_start=779
+  _globals['_LEVEL']._serialized_end=851
+  _globals['_POINTSSYSTEM']._serialized_start=854
+  _globals['_POINTSSYSTEM']._serialized_end=1267
+  _globals['_AWARD']._serialized_start=1270
+  _globals['_AWARD']._serialized_end=1538
+  _globals['_POINTSCHANGE']._serialized_start=1541
+  _globals['_POINTSCHANGE']._serialized_end=1812
+  _globals['_USERPOINTS']._serialized_start=1815
+  _globals['_USERPOINTS']._serialized_end=1970
 # @@protoc_insertion_point(module_scope)

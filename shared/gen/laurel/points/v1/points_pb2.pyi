@@ -9,8 +9,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from laurel.common.v1 import date_pb2 as _date_pb2
 from laurel.common.v1 import filter_pb2 as _filter_pb2
-from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -376,7 +376,7 @@ class Award(_message.Message):
         """When that entry occurred."""
 
     @_builtins.property
-    def local_date(self) -> _streak_pb2.LocalDate:
+    def local_date(self) -> _date_pb2.LocalDate:
         """The local date that the row counts for: of its entry, in the entry's zone. A reversal counts for the date of
         the row that it reverses.
         """
@@ -393,7 +393,7 @@ class Award(_message.Message):
         entry_id: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         reversed_award_id: _builtins.str = ...,
-        local_date: _streak_pb2.LocalDate | None = ...,
+        local_date: _date_pb2.LocalDate | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["local_date", b"local_date", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -419,6 +419,7 @@ class PointsChange(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     REACH_TIME_FIELD_NUMBER: _builtins.int
     AWARDS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     points_system: _builtins.str
     """Key of the system."""
     version: _builtins.int
@@ -435,6 +436,8 @@ class PointsChange(_message.Message):
     """Level before; empty for none."""
     level: _builtins.str
     """Level after; empty for none."""
+    user_id: _builtins.str
+    """The user."""
     @_builtins.property
     def reach_time(self) -> _timestamp_pb2.Timestamp:
         """When the present balance was reached."""
@@ -456,10 +459,11 @@ class PointsChange(_message.Message):
         level: _builtins.str = ...,
         reach_time: _timestamp_pb2.Timestamp | None = ...,
         awards: _abc.Iterable[Global___Award] | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reach_time", b"reach_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "awards", b"awards", "balance", b"balance", "balance_before", b"balance_before", "level", b"level", "level_before", b"level_before", "lifetime", b"lifetime", "points_system", b"points_system", "reach_time", b"reach_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "awards", b"awards", "balance", b"balance", "balance_before", b"balance_before", "level", b"level", "level_before", b"level_before", "lifetime", b"lifetime", "points_system", b"points_system", "reach_time", b"reach_time", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,15 +7,10 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
 from laurel.common.v1 import configuration_pb2 as _configuration_pb2
-from laurel.common.v1 import entry_pb2 as _entry_pb2
-from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
-from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -58,251 +53,6 @@ ERROR_REASON_POINTS_SYSTEM_IN_USE: ErrorReason.ValueType  # 3
 ERROR_REASON_INSUFFICIENT_POINTS: ErrorReason.ValueType  # 4
 """A blocking trigger wants more points than the user has (RULES 5.4)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
-
-@_typing.final
-class ApplyEventsRequest(_message.Message):
-    """Commands for ApplyEvents."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMMANDS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyEventsCommand]:
-        """1 to 1,000 commands."""
-
-    def __init__(
-        self,
-        *,
-        commands: _abc.Iterable[Global___ApplyEventsCommand] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyEventsRequest: _TypeAlias = ApplyEventsRequest  # noqa: Y015
-
-@_typing.final
-class ApplyEventsResponse(_message.Message):
-    """Outcomes of ApplyEvents."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OUTCOMES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyEventsOutcome]:
-        """One per command, in order."""
-
-    def __init__(
-        self,
-        *,
-        outcomes: _abc.Iterable[Global___ApplyEventsOutcome] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyEventsResponse: _TypeAlias = ApplyEventsResponse  # noqa: Y015
-
-@_typing.final
-class RevertEventsRequest(_message.Message):
-    """Commands for RevertEvents."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REVERSALS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def reversals(self) -> _containers.RepeatedCompositeFieldContainer[_entry_pb2.Reversal]:
-        """1 to 1,000 reversals."""
-
-    def __init__(
-        self,
-        *,
-        reversals: _abc.Iterable[_entry_pb2.Reversal] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reversals", b"reversals"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RevertEventsRequest: _TypeAlias = RevertEventsRequest  # noqa: Y015
-
-@_typing.final
-class RevertEventsResponse(_message.Message):
-    """Outcomes of RevertEvents."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OUTCOMES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevertEventsOutcome]:
-        """One per reversal, in order."""
-
-    def __init__(
-        self,
-        *,
-        outcomes: _abc.Iterable[Global___RevertEventsOutcome] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RevertEventsResponse: _TypeAlias = RevertEventsResponse  # noqa: Y015
-
-@_typing.final
-class RunMaintenanceRequest(_message.Message):
-    """Request of RunMaintenance."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NOW_FIELD_NUMBER: _builtins.int
-    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
-    hold_seconds: _builtins.int
-    """Keeps the service's own wall-clock maintenance off for this long, in seconds; imports renew it. 0 releases it."""
-    @_builtins.property
-    def now(self) -> _timestamp_pb2.Timestamp:
-        """The instant to work at."""
-
-    def __init__(
-        self,
-        *,
-        now: _timestamp_pb2.Timestamp | None = ...,
-        hold_seconds: _builtins.int | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__hold_seconds: _TypeAlias = _typing.Literal["hold_seconds"]  # noqa: Y015
-    _WhichOneofArgType__hold_seconds: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_seconds) -> _WhichOneofReturnType__hold_seconds | None: ...
-
-Global___RunMaintenanceRequest: _TypeAlias = RunMaintenanceRequest  # noqa: Y015
-
-@_typing.final
-class ApplyEventsCommand(_message.Message):
-    """One entry to apply."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENTRY_FIELD_NUMBER: _builtins.int
-    STREAK_CHANGES_FIELD_NUMBER: _builtins.int
-    ACHIEVEMENT_CHANGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def entry(self) -> _entry_pb2.Entry:
-        """The entry."""
-
-    @_builtins.property
-    def streak_changes(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.StreakChange]:
-        """What the entry changed about streaks."""
-
-    @_builtins.property
-    def achievement_changes(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.AchievementChange]:
-        """What the entry changed about achievements."""
-
-    def __init__(
-        self,
-        *,
-        entry: _entry_pb2.Entry | None = ...,
-        streak_changes: _abc.Iterable[_streak_pb2.StreakChange] | None = ...,
-        achievement_changes: _abc.Iterable[_achievement_pb2.AchievementChange] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_changes", b"achievement_changes", "entry", b"entry", "streak_changes", b"streak_changes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyEventsCommand: _TypeAlias = ApplyEventsCommand  # noqa: Y015
-
-@_typing.final
-class ApplyEventsOutcome(_message.Message):
-    """What one entry did to the user's points, or why it was refused."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENTRY_ID_FIELD_NUMBER: _builtins.int
-    CHANGES_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    entry_id: _builtins.str
-    """The entry."""
-    @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_points_pb2.PointsChange]:
-        """One per system that changed."""
-
-    @_builtins.property
-    def error(self) -> _error_pb2.Error:
-        """Set when the entry was refused; then `changes` is empty."""
-
-    def __init__(
-        self,
-        *,
-        entry_id: _builtins.str = ...,
-        changes: _abc.Iterable[_points_pb2.PointsChange] | None = ...,
-        error: _error_pb2.Error | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "entry_id", b"entry_id", "error", b"error"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyEventsOutcome: _TypeAlias = ApplyEventsOutcome  # noqa: Y015
-
-@_typing.final
-class RevertEventsOutcome(_message.Message):
-    """What undoing one entry changed."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENTRY_ID_FIELD_NUMBER: _builtins.int
-    REVERTED_FIELD_NUMBER: _builtins.int
-    CHANGES_FIELD_NUMBER: _builtins.int
-    entry_id: _builtins.str
-    """The entry."""
-    reverted: _builtins.bool
-    """Whether the entry had been applied here. When false, it is refused from now on."""
-    @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_points_pb2.PointsChange]:
-        """One per system that changed."""
-
-    def __init__(
-        self,
-        *,
-        entry_id: _builtins.str = ...,
-        reverted: _builtins.bool = ...,
-        changes: _abc.Iterable[_points_pb2.PointsChange] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "entry_id", b"entry_id", "reverted", b"reverted"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RevertEventsOutcome: _TypeAlias = RevertEventsOutcome  # noqa: Y015
-
-@_typing.final
-class RunMaintenanceResponse(_message.Message):
-    """What a maintenance pass did."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RunMaintenanceResponse: _TypeAlias = RunMaintenanceResponse  # noqa: Y015
 
 @_typing.final
 class ApplyConfigurationRequest(_message.Message):
@@ -616,16 +366,24 @@ class ListUserPointsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -638,6 +396,9 @@ class ListUserPointsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     POINTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[_points_pb2.UserPoints]:
         """By key of the system."""
@@ -646,10 +407,11 @@ class ListUserPointsResponse(_message.Message):
         self,
         *,
         points: _abc.Iterable[_points_pb2.UserPoints] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "points", b"points"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

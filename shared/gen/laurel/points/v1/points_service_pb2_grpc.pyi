@@ -33,12 +33,6 @@ class PointsServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PointsServiceAsyncStub: ...
-    ApplyEvents: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ApplyEventsRequest, _points_service_pb2.ApplyEventsResponse]
-    """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RevertEvents: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.RevertEventsRequest, _points_service_pb2.RevertEventsResponse]
-    """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RunMaintenance: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.RunMaintenanceRequest, _points_service_pb2.RunMaintenanceResponse]
-    """Does the time-driven work that is due at `now`. Results do not depend on how often it runs."""
     ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ApplyConfigurationRequest, _points_service_pb2.ApplyConfigurationResponse]
     """Checks or applies definitions, all or nothing."""
     CreatePointsSystem: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.CreatePointsSystemRequest, _points_service_pb2.CreatePointsSystemResponse]
@@ -63,12 +57,6 @@ class PointsServiceAsyncStub(PointsServiceStub):
     """Points. Read it directly; write through the orchestrator."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ApplyEvents: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ApplyEventsRequest, _points_service_pb2.ApplyEventsResponse]  # type: ignore[assignment]
-    """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RevertEvents: _aio.UnaryUnaryMultiCallable[_points_service_pb2.RevertEventsRequest, _points_service_pb2.RevertEventsResponse]  # type: ignore[assignment]
-    """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RunMaintenance: _aio.UnaryUnaryMultiCallable[_points_service_pb2.RunMaintenanceRequest, _points_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
-    """Does the time-driven work that is due at `now`. Results do not depend on how often it runs."""
     ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ApplyConfigurationRequest, _points_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
     """Checks or applies definitions, all or nothing."""
     CreatePointsSystem: _aio.UnaryUnaryMultiCallable[_points_service_pb2.CreatePointsSystemRequest, _points_service_pb2.CreatePointsSystemResponse]  # type: ignore[assignment]
@@ -90,30 +78,6 @@ class PointsServiceAsyncStub(PointsServiceStub):
 
 class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Points. Read it directly; write through the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def ApplyEvents(
-        self,
-        request: _points_service_pb2.ApplyEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_points_service_pb2.ApplyEventsResponse, _abc.Awaitable[_points_service_pb2.ApplyEventsResponse]]:
-        """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def RevertEvents(
-        self,
-        request: _points_service_pb2.RevertEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_points_service_pb2.RevertEventsResponse, _abc.Awaitable[_points_service_pb2.RevertEventsResponse]]:
-        """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def RunMaintenance(
-        self,
-        request: _points_service_pb2.RunMaintenanceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_points_service_pb2.RunMaintenanceResponse, _abc.Awaitable[_points_service_pb2.RunMaintenanceResponse]]:
-        """Does the time-driven work that is due at `now`. Results do not depend on how often it runs."""
 
     @_abc_1.abstractmethod
     def ApplyConfiguration(

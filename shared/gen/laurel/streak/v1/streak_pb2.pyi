@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from laurel.common.v1 import date_pb2 as _date_pb2
 from laurel.common.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
@@ -364,36 +365,6 @@ class Streak(_message.Message):
 Global___Streak: _TypeAlias = Streak  # noqa: Y015
 
 @_typing.final
-class LocalDate(_message.Message):
-    """A calendar date without zone."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    YEAR_FIELD_NUMBER: _builtins.int
-    MONTH_FIELD_NUMBER: _builtins.int
-    DAY_FIELD_NUMBER: _builtins.int
-    year: _builtins.int
-    """1 to 9999."""
-    month: _builtins.int
-    """1 to 12."""
-    day: _builtins.int
-    """1 to 31."""
-    def __init__(
-        self,
-        *,
-        year: _builtins.int = ...,
-        month: _builtins.int = ...,
-        day: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "month", b"month", "year", b"year"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LocalDate: _TypeAlias = LocalDate  # noqa: Y015
-
-@_typing.final
 class MetricProgress(_message.Message):
     """Progress of the current period towards one metric's threshold."""
 
@@ -439,11 +410,11 @@ class Period(_message.Message):
     length: _builtins.int
     """Length after it."""
     @_builtins.property
-    def start_date(self) -> Global___LocalDate:
+    def start_date(self) -> _date_pb2.LocalDate:
         """First local date."""
 
     @_builtins.property
-    def end_date(self) -> Global___LocalDate:
+    def end_date(self) -> _date_pb2.LocalDate:
         """Last local date."""
 
     @_builtins.property
@@ -453,8 +424,8 @@ class Period(_message.Message):
     def __init__(
         self,
         *,
-        start_date: Global___LocalDate | None = ...,
-        end_date: Global___LocalDate | None = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
         status: Global___PeriodStatus.ValueType = ...,
         length: _builtins.int = ...,
         settle_time: _timestamp_pb2.Timestamp | None = ...,
@@ -481,13 +452,13 @@ class FreezeLedgerEntry(_message.Message):
     reason: Global___FreezeReason.ValueType
     """Why."""
     @_builtins.property
-    def effective_date(self) -> Global___LocalDate:
+    def effective_date(self) -> _date_pb2.LocalDate:
         """The local date it counts from."""
 
     def __init__(
         self,
         *,
-        effective_date: Global___LocalDate | None = ...,
+        effective_date: _date_pb2.LocalDate | None = ...,
         amount: _builtins.int = ...,
         reason: Global___FreezeReason.ValueType = ...,
     ) -> None: ...
@@ -529,15 +500,15 @@ class StreakState(_message.Message):
     frequency: Global___Frequency.ValueType
     """The streak's frequency."""
     @_builtins.property
-    def start_date(self) -> Global___LocalDate:
+    def start_date(self) -> _date_pb2.LocalDate:
         """First date of the first period of the present run; absent at length 0."""
 
     @_builtins.property
-    def period_start_date(self) -> Global___LocalDate:
+    def period_start_date(self) -> _date_pb2.LocalDate:
         """First date of the current period."""
 
     @_builtins.property
-    def period_end_date(self) -> Global___LocalDate:
+    def period_end_date(self) -> _date_pb2.LocalDate:
         """Last date of the current period."""
 
     @_builtins.property
@@ -554,9 +525,9 @@ class StreakState(_message.Message):
         streak: _builtins.str = ...,
         length: _builtins.int = ...,
         longest: _builtins.int = ...,
-        start_date: Global___LocalDate | None = ...,
-        period_start_date: Global___LocalDate | None = ...,
-        period_end_date: Global___LocalDate | None = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        period_start_date: _date_pb2.LocalDate | None = ...,
+        period_end_date: _date_pb2.LocalDate | None = ...,
         period_qualified: _builtins.bool = ...,
         progress: _abc.Iterable[Global___MetricProgress] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
@@ -646,3 +617,51 @@ class StreakChange(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreakChange: _TypeAlias = StreakChange  # noqa: Y015
+
+@_typing.final
+class StreakEffect(_message.Message):
+    """What an entry, or its undoing, did to one of a user's streaks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    EXTENDED_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    PERIODS_FIELD_NUMBER: _builtins.int
+    REFUNDED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    extended: _builtins.bool
+    """Whether this entry extended the streak."""
+    refunded_freeze_count: _builtins.int
+    """Freezes given back because a period that had consumed one now qualifies or is gone."""
+    user_id: _builtins.str
+    """The user."""
+    @_builtins.property
+    def state(self) -> Global___StreakState:
+        """The state after it."""
+
+    @_builtins.property
+    def change(self) -> Global___StreakChange:
+        """What changed for the services that follow; absent when nothing did."""
+
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___Period]:
+        """Periods that changed."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___StreakState | None = ...,
+        extended: _builtins.bool = ...,
+        change: Global___StreakChange | None = ...,
+        periods: _abc.Iterable[Global___Period] | None = ...,
+        refunded_freeze_count: _builtins.int = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "extended", b"extended", "periods", b"periods", "refunded_freeze_count", b"refunded_freeze_count", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakEffect: _TypeAlias = StreakEffect  # noqa: Y015

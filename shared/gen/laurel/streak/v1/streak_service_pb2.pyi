@@ -11,8 +11,6 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.common.v1 import configuration_pb2 as _configuration_pb2
-from laurel.common.v1 import entry_pb2 as _entry_pb2
-from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
 import sys
@@ -56,384 +54,6 @@ ERROR_REASON_STREAK_IN_USE: ErrorReason.ValueType  # 3
 ERROR_REASON_USER_STREAK_NOT_FOUND: ErrorReason.ValueType  # 4
 """The user has no state of this streak."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
-
-@_typing.final
-class ApplyEventsRequest(_message.Message):
-    """Commands for ApplyEvents."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COMMANDS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyEventsCommand]:
-        """1 to 1,000 commands."""
-
-    def __init__(
-        self,
-        *,
-        commands: _abc.Iterable[Global___ApplyEventsCommand] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyEventsRequest: _TypeAlias = ApplyEventsRequest  # noqa: Y015
-
-@_typing.final
-class ApplyEventsCommand(_message.Message):
-    """One entry to apply."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENTRY_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def entry(self) -> _entry_pb2.Entry:
-        """The entry."""
-
-    def __init__(
-        self,
-        *,
-        entry: _entry_pb2.Entry | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyEventsCommand: _TypeAlias = ApplyEventsCommand  # noqa: Y015
-
-@_typing.final
-class ApplyEventsResponse(_message.Message):
-    """Outcomes of ApplyEvents."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OUTCOMES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyEventsOutcome]:
-        """One per command, in order."""
-
-    def __init__(
-        self,
-        *,
-        outcomes: _abc.Iterable[Global___ApplyEventsOutcome] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyEventsResponse: _TypeAlias = ApplyEventsResponse  # noqa: Y015
-
-@_typing.final
-class ApplyEventsOutcome(_message.Message):
-    """What one entry did to the user's streaks, or why it was refused."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENTRY_ID_FIELD_NUMBER: _builtins.int
-    EFFECTS_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
-    entry_id: _builtins.str
-    """The entry."""
-    @_builtins.property
-    def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakEffect]:
-        """Every streak that the entry was evaluated against."""
-
-    @_builtins.property
-    def error(self) -> _error_pb2.Error:
-        """Set when the entry was refused; then `effects` is empty."""
-
-    def __init__(
-        self,
-        *,
-        entry_id: _builtins.str = ...,
-        effects: _abc.Iterable[Global___StreakEffect] | None = ...,
-        error: _error_pb2.Error | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "error", b"error"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyEventsOutcome: _TypeAlias = ApplyEventsOutcome  # noqa: Y015
-
-@_typing.final
-class StreakEffect(_message.Message):
-    """What an entry did to one streak."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STATE_FIELD_NUMBER: _builtins.int
-    EXTENDED_FIELD_NUMBER: _builtins.int
-    CHANGE_FIELD_NUMBER: _builtins.int
-    PERIODS_FIELD_NUMBER: _builtins.int
-    REFUNDED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
-    extended: _builtins.bool
-    """Whether this entry extended the streak."""
-    refunded_freeze_count: _builtins.int
-    """Freezes given back by it."""
-    @_builtins.property
-    def state(self) -> _streak_pb2.StreakState:
-        """State after the entry."""
-
-    @_builtins.property
-    def change(self) -> _streak_pb2.StreakChange:
-        """The change for the services that follow; absent when no length changed."""
-
-    @_builtins.property
-    def periods(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.Period]:
-        """Periods that this evaluation closed or changed, oldest first."""
-
-    def __init__(
-        self,
-        *,
-        state: _streak_pb2.StreakState | None = ...,
-        extended: _builtins.bool = ...,
-        change: _streak_pb2.StreakChange | None = ...,
-        periods: _abc.Iterable[_streak_pb2.Period] | None = ...,
-        refunded_freeze_count: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "state", b"state"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "extended", b"extended", "periods", b"periods", "refunded_freeze_count", b"refunded_freeze_count", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___StreakEffect: _TypeAlias = StreakEffect  # noqa: Y015
-
-@_typing.final
-class RevertEventsRequest(_message.Message):
-    """Commands for RevertEvents."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REVERSALS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def reversals(self) -> _containers.RepeatedCompositeFieldContainer[_entry_pb2.Reversal]:
-        """1 to 1,000 reversals."""
-
-    def __init__(
-        self,
-        *,
-        reversals: _abc.Iterable[_entry_pb2.Reversal] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reversals", b"reversals"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RevertEventsRequest: _TypeAlias = RevertEventsRequest  # noqa: Y015
-
-@_typing.final
-class RevertEventsResponse(_message.Message):
-    """Outcomes of RevertEvents."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    OUTCOMES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevertEventsOutcome]:
-        """One per reversal, in order."""
-
-    def __init__(
-        self,
-        *,
-        outcomes: _abc.Iterable[Global___RevertEventsOutcome] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RevertEventsResponse: _TypeAlias = RevertEventsResponse  # noqa: Y015
-
-@_typing.final
-class RevertEventsOutcome(_message.Message):
-    """What undoing one entry changed."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENTRY_ID_FIELD_NUMBER: _builtins.int
-    REVERTED_FIELD_NUMBER: _builtins.int
-    EFFECTS_FIELD_NUMBER: _builtins.int
-    entry_id: _builtins.str
-    """The entry."""
-    reverted: _builtins.bool
-    """Whether the entry had been applied here. When false, it is refused from now on."""
-    @_builtins.property
-    def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakEffect]:
-        """The streaks that changed."""
-
-    def __init__(
-        self,
-        *,
-        entry_id: _builtins.str = ...,
-        reverted: _builtins.bool = ...,
-        effects: _abc.Iterable[Global___StreakEffect] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "reverted", b"reverted"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RevertEventsOutcome: _TypeAlias = RevertEventsOutcome  # noqa: Y015
-
-@_typing.final
-class RunMaintenanceRequest(_message.Message):
-    """Request of RunMaintenance."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    NOW_FIELD_NUMBER: _builtins.int
-    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
-    hold_seconds: _builtins.int
-    """Keeps the service's own wall-clock maintenance off for this long, in seconds; imports renew it. 0 releases it."""
-    @_builtins.property
-    def now(self) -> _timestamp_pb2.Timestamp:
-        """The instant to work at."""
-
-    def __init__(
-        self,
-        *,
-        now: _timestamp_pb2.Timestamp | None = ...,
-        hold_seconds: _builtins.int | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__hold_seconds: _TypeAlias = _typing.Literal["hold_seconds"]  # noqa: Y015
-    _WhichOneofArgType__hold_seconds: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_seconds) -> _WhichOneofReturnType__hold_seconds | None: ...
-
-Global___RunMaintenanceRequest: _TypeAlias = RunMaintenanceRequest  # noqa: Y015
-
-@_typing.final
-class RunMaintenanceResponse(_message.Message):
-    """What a maintenance pass did."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CLOSED_COUNT_FIELD_NUMBER: _builtins.int
-    closed_count: _builtins.int
-    """User streaks that were brought up to date."""
-    def __init__(
-        self,
-        *,
-        closed_count: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_count", b"closed_count"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___RunMaintenanceResponse: _TypeAlias = RunMaintenanceResponse  # noqa: Y015
-
-@_typing.final
-class ListChangesRequest(_message.Message):
-    """Request of ListChanges."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
-    PAGE_SIZE_FIELD_NUMBER: _builtins.int
-    after_sequence: _builtins.int
-    """The last sequence that the caller has processed; 0 from the beginning."""
-    page_size: _builtins.int
-    """1 to 1,000; 0 reads as 500."""
-    def __init__(
-        self,
-        *,
-        after_sequence: _builtins.int = ...,
-        page_size: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "page_size", b"page_size"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListChangesRequest: _TypeAlias = ListChangesRequest  # noqa: Y015
-
-@_typing.final
-class ListChangesResponse(_message.Message):
-    """A page of changes."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """In order of sequence, without gaps that could fill later."""
-
-    def __init__(
-        self,
-        *,
-        changes: _abc.Iterable[Global___Change] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListChangesResponse: _TypeAlias = ListChangesResponse  # noqa: Y015
-
-@_typing.final
-class Change(_message.Message):
-    """One change that maintenance found."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    ENTRY_ID_FIELD_NUMBER: _builtins.int
-    USER_ID_FIELD_NUMBER: _builtins.int
-    TIME_ZONE_FIELD_NUMBER: _builtins.int
-    OCCUR_TIME_FIELD_NUMBER: _builtins.int
-    CHANGE_FIELD_NUMBER: _builtins.int
-    sequence: _builtins.int
-    """Position in the feed."""
-    entry_id: _builtins.str
-    """UUID under which it enters the ledger."""
-    user_id: _builtins.str
-    """Whose streak."""
-    time_zone: _builtins.str
-    """Zone in which it closed."""
-    @_builtins.property
-    def occur_time(self) -> _timestamp_pb2.Timestamp:
-        """The local midnight at which it happened."""
-
-    @_builtins.property
-    def change(self) -> _streak_pb2.StreakChange:
-        """What changed."""
-
-    def __init__(
-        self,
-        *,
-        sequence: _builtins.int = ...,
-        entry_id: _builtins.str = ...,
-        user_id: _builtins.str = ...,
-        time_zone: _builtins.str = ...,
-        occur_time: _timestamp_pb2.Timestamp | None = ...,
-        change: _streak_pb2.StreakChange | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "occur_time", b"occur_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "entry_id", b"entry_id", "occur_time", b"occur_time", "sequence", b"sequence", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Change: _TypeAlias = Change  # noqa: Y015
 
 @_typing.final
 class ApplyConfigurationRequest(_message.Message):
@@ -748,8 +368,14 @@ class ListUserStreaksRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     READ_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
     @_builtins.property
     def read_time(self) -> _timestamp_pb2.Timestamp:
         """The instant to look from; default: the server's clock."""
@@ -759,10 +385,12 @@ class ListUserStreaksRequest(_message.Message):
         *,
         user_id: _builtins.str = ...,
         read_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "read_time", b"read_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -774,19 +402,23 @@ class ListUserStreaksResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    STATES_FIELD_NUMBER: _builtins.int
+    STREAKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
-    def states(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.StreakState]:
+    def streaks(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.StreakState]:
         """By key."""
 
     def __init__(
         self,
         *,
-        states: _abc.Iterable[_streak_pb2.StreakState] | None = ...,
+        streaks: _abc.Iterable[_streak_pb2.StreakState] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "streaks", b"streaks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,26 +35,6 @@ class StreakServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ApplyEvents = channel.unary_unary(
-                '/laurel.streak.v1.StreakService/ApplyEvents',
-                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyEventsRequest.SerializeToString,
-                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyEventsResponse.FromString,
-                _registered_method=True)
-        self.RevertEvents = channel.unary_unary(
-                '/laurel.streak.v1.StreakService/RevertEvents',
-                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.RevertEventsRequest.SerializeToString,
-                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.RevertEventsResponse.FromString,
-                _registered_method=True)
-        self.RunMaintenance = channel.unary_unary(
-                '/laurel.streak.v1.StreakService/RunMaintenance',
-                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.RunMaintenanceRequest.SerializeToString,
-                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.RunMaintenanceResponse.FromString,
-                _registered_method=True)
-        self.ListChanges = channel.unary_unary(
-                '/laurel.streak.v1.StreakService/ListChanges',
-                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListChangesRequest.SerializeToString,
-                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListChangesResponse.FromString,
-                _registered_method=True)
         self.ApplyConfiguration = channel.unary_unary(
                 '/laurel.streak.v1.StreakService/ApplyConfiguration',
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyConfigurationRequest.SerializeToString,
@@ -110,34 +90,6 @@ class StreakServiceStub:
 class StreakServiceServicer:
     """Streaks. Read it directly; write through the orchestrator.
     """
-
-    def ApplyEvents(self, request, context):
-        """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RevertEvents(self, request, context):
-        """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RunMaintenance(self, request, context):
-        """Closes every period that is due at `now`. Results do not depend on how often it runs.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListChanges(self, request, context):
-        """Lists changes that maintenance made by itself, oldest first, after a cursor.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def ApplyConfiguration(self, request, context):
         """Checks or applies definitions, all or nothing.
@@ -212,26 +164,6 @@ class StreakServiceServicer:
 
 def add_StreakServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ApplyEvents': grpc.unary_unary_rpc_method_handler(
-                    servicer.ApplyEvents,
-                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyEventsRequest.FromString,
-                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyEventsResponse.SerializeToString,
-            ),
-            'RevertEvents': grpc.unary_unary_rpc_method_handler(
-                    servicer.RevertEvents,
-                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.RevertEventsRequest.FromString,
-                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.RevertEventsResponse.SerializeToString,
-            ),
-            'RunMaintenance': grpc.unary_unary_rpc_method_handler(
-                    servicer.RunMaintenance,
-                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.RunMaintenanceRequest.FromString,
-                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.RunMaintenanceResponse.SerializeToString,
-            ),
-            'ListChanges': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListChanges,
-                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListChangesRequest.FromString,
-                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListChangesResponse.SerializeToString,
-            ),
             'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyConfiguration,
                     request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyConfigurationRequest.FromString,
@@ -293,114 +225,6 @@ def add_StreakServiceServicer_to_server(servicer, server):
 class StreakService:
     """Streaks. Read it directly; write through the orchestrator.
     """
-
-    @staticmethod
-    def ApplyEvents(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.streak.v1.StreakService/ApplyEvents',
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyEventsRequest.SerializeToString,
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyEventsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RevertEvents(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.streak.v1.StreakService/RevertEvents',
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.RevertEventsRequest.SerializeToString,
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.RevertEventsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RunMaintenance(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.streak.v1.StreakService/RunMaintenance',
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.RunMaintenanceRequest.SerializeToString,
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.RunMaintenanceResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListChanges(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.streak.v1.StreakService/ListChanges',
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListChangesRequest.SerializeToString,
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListChangesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def ApplyConfiguration(request,

@@ -33,14 +33,6 @@ class StreakServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StreakServiceAsyncStub: ...
-    ApplyEvents: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ApplyEventsRequest, _streak_service_pb2.ApplyEventsResponse]
-    """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RevertEvents: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.RevertEventsRequest, _streak_service_pb2.RevertEventsResponse]
-    """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RunMaintenance: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.RunMaintenanceRequest, _streak_service_pb2.RunMaintenanceResponse]
-    """Closes every period that is due at `now`. Results do not depend on how often it runs."""
-    ListChanges: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListChangesRequest, _streak_service_pb2.ListChangesResponse]
-    """Lists changes that maintenance made by itself, oldest first, after a cursor."""
     ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ApplyConfigurationRequest, _streak_service_pb2.ApplyConfigurationResponse]
     """Checks or applies definitions, all or nothing."""
     CreateStreak: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.CreateStreakRequest, _streak_service_pb2.CreateStreakResponse]
@@ -67,14 +59,6 @@ class StreakServiceAsyncStub(StreakServiceStub):
     """Streaks. Read it directly; write through the orchestrator."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ApplyEvents: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ApplyEventsRequest, _streak_service_pb2.ApplyEventsResponse]  # type: ignore[assignment]
-    """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RevertEvents: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.RevertEventsRequest, _streak_service_pb2.RevertEventsResponse]  # type: ignore[assignment]
-    """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-    RunMaintenance: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.RunMaintenanceRequest, _streak_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
-    """Closes every period that is due at `now`. Results do not depend on how often it runs."""
-    ListChanges: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListChangesRequest, _streak_service_pb2.ListChangesResponse]  # type: ignore[assignment]
-    """Lists changes that maintenance made by itself, oldest first, after a cursor."""
     ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ApplyConfigurationRequest, _streak_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
     """Checks or applies definitions, all or nothing."""
     CreateStreak: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.CreateStreakRequest, _streak_service_pb2.CreateStreakResponse]  # type: ignore[assignment]
@@ -98,38 +82,6 @@ class StreakServiceAsyncStub(StreakServiceStub):
 
 class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
     """Streaks. Read it directly; write through the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def ApplyEvents(
-        self,
-        request: _streak_service_pb2.ApplyEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_streak_service_pb2.ApplyEventsResponse, _abc.Awaitable[_streak_service_pb2.ApplyEventsResponse]]:
-        """Applies entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def RevertEvents(
-        self,
-        request: _streak_service_pb2.RevertEventsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_streak_service_pb2.RevertEventsResponse, _abc.Awaitable[_streak_service_pb2.RevertEventsResponse]]:
-        """Undoes entries: one outcome per command, in order. Idempotent by entry id. For the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def RunMaintenance(
-        self,
-        request: _streak_service_pb2.RunMaintenanceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_streak_service_pb2.RunMaintenanceResponse, _abc.Awaitable[_streak_service_pb2.RunMaintenanceResponse]]:
-        """Closes every period that is due at `now`. Results do not depend on how often it runs."""
-
-    @_abc_1.abstractmethod
-    def ListChanges(
-        self,
-        request: _streak_service_pb2.ListChangesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_streak_service_pb2.ListChangesResponse, _abc.Awaitable[_streak_service_pb2.ListChangesResponse]]:
-        """Lists changes that maintenance made by itself, oldest first, after a cursor."""
 
     @_abc_1.abstractmethod
     def ApplyConfiguration(
