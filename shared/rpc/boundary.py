@@ -19,7 +19,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
-from shared.drawn_ids import new_id
+from shared.random_ids import new_id
 from shared.errors import (
     DETAILS_KEY,
     DeadlineExceeded,

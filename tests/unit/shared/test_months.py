@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.drawn_ids import new_id
+from shared.random_ids import new_id
 from shared.postgres.months import (
     Month,
     Months,
