@@ -142,6 +142,8 @@ def corrected(saga: Saga[E, R], step: Step, answer: E) -> Saga[E, R]:
 
 def refused(saga: Saga[E, R], step: Step, error: LaurelError) -> Saga[E, R]:
     """The saga after a participant's definite no: everything applied so far has to be undone."""
+    if saga.decided:
+        raise ValueError("what is being undone cannot be refused")
     return replace(saga, rejection=error, undo=saga.steps[: saga.steps.index(step)])
 
 

@@ -96,7 +96,8 @@ async def build(settings: Settings) -> Application:
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
     partitions = Partitions(pool, clock, retention(settings.replay_window))
-    servicer = OrchestratorServicer(
+    # The methods of operations are given to it when it is made.
+    servicer = OrchestratorServicer(  # type: ignore[abstract]
         EntryHandlers(submissions, settings, clock),
         UndoHandlers(pool, sagas, reads, runner, clock),
         ReadHandlers(reads, settings),
