@@ -107,7 +107,7 @@ class _Reader:
         request = event_pb2.IngestEventRequest(metric="commits", value=1, idempotency_key=str(uuid4()))
         request.user.user_id = user
         reply = self._orchestrator.IngestEvent(request)
-        added = sum(each.added for each in reply.points)
+        added = sum(each.added for each in reply.effects.points)
         after = self.seen(user)
         total, count = before.totals["commits"]
         if after.totals["commits"] != (total + 1, count + 1):

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from laurel.orchestrator.v1 import event_pb2
 
+from services.orchestrator.domain import TimeWindow
 from services.orchestrator.operation import Asked
 from services.orchestrator.operations import metric_event
-from services.orchestrator.domain import TimeWindow
 from services.orchestrator.recording import Incoming
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -171,9 +171,7 @@ def test_who_follows_is_told_of_streaks_what_changed_and_nothing_of_their_state(
     changed = streak_effect(3, 4, 1)
     changed.state.CopyFrom(state)
     unchanged = streak_pb2.StreakEffect(state=state)
-    saga: EntrySaga = Saga(
-        tuple(Step), applied={Step.STREAK: Effects(streaks=[changed, unchanged])}
-    )
+    saga: EntrySaga = Saga(tuple(Step), applied={Step.STREAK: Effects(streaks=[changed, unchanged])})
     told = apply_command(Step.ACHIEVEMENT, Told(Entry(), b"d" * 32, Effects(), saga))
     assert list(told.effects.streaks) == [streak_effect(3, 4, 1)]
     assert told.digest == b"d" * 32

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.random_ids import new_id
 from shared.ids import derived_id, derived_id_at, derived_id_beside, digest
+from shared.random_ids import new_id
 
 PARTS = st.lists(st.text(max_size=20), max_size=5)
 
