@@ -90,7 +90,7 @@ class _Reader:
         points = self._points.ListUserPoints(points_service_pb2.ListUserPointsRequest(user_id=user))
         return Seen(
             {each.metric: (each.total, each.event_count) for each in stored.metrics},
-            {each.streak: (each.length, each.longest) for each in streaks.states},
+            {each.streak: (each.length, each.longest) for each in streaks.streaks},
             frozenset(each.achievement for each in earned.achievements),
             {each.points_system: (each.balance, each.lifetime) for each in points.points},
         )

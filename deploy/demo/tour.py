@@ -9,7 +9,7 @@ from pathlib import Path
 
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
-from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
+from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2, user_pb2
 from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
@@ -170,7 +170,7 @@ class Tour:
             "A new event", "One commit, now; the reply has all that it changed, committed everywhere."
         ):
             event = event_pb2.IngestEventRequest(
-                user=metric_pb2.User(user_id=user),
+                user=user_pb2.User(user_id=user),
                 metric=COMMITS,
                 value=1,
                 idempotency_key="a-new-commit",
