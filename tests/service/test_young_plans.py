@@ -23,7 +23,7 @@ from services.achievement import handlers as achievement
 from services.achievement.store import Store as AchievementStore
 from services.leaderboard.convert import entries as leaderboard_convert
 from services.leaderboard.convert.definitions import boards_from_messages
-from services.leaderboard.handlers.events import EventHandlers
+from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.servicer import KIND as LEADERBOARD
@@ -271,7 +271,7 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
     await rebuilder.ensure()
-    handlers = EventHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
+    handlers = EntryHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
     return _life("leaderboard", handlers, leaderboard_convert)
 
 
