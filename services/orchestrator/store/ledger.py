@@ -27,7 +27,7 @@ _LOAD: Final = """
 
 _LOAD_VALUES: Final = """
     SELECT v.user_id, v.metric, v.value
-      FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (user_id, metric, value)
+      FROM unnest($1::unique_value_row[]) AS wanted
       JOIN unique_values v USING (user_id, metric, value)
 """
 
@@ -36,19 +36,15 @@ _STORE: Final = """
         INSERT INTO entries (entry_id, kind, user_id, metric, value_micros, unique_value, position, occur_time,
                              receive_time, digest, request, entry, live)
         SELECT e.*, true
-          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[],
-                      $7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::bytea[], $11::bytea[],
-                      $12::bytea[]) AS e
+          FROM unnest($1::entry_row[]) AS e
     ), started AS (
         INSERT INTO sagas (entry_id, user_id, state, instance, create_time, next_attempt_time)
-        SELECT s.entry_id, s.user_id, 1, $13, s.receive_time, clock_timestamp()
-          FROM unnest($1::uuid[], $3::text[], $9::timestamptz[]) AS s (entry_id, user_id, receive_time)
+        SELECT s.entry_id, s.user_id, 1, $2, s.receive_time, clock_timestamp()
+          FROM unnest($1::entry_row[]) AS s
     ), people AS (
         INSERT INTO users AS known (user_id, guard, version, entry_count, name, name_time, time_zone, zone_time,
                                     attributes, create_time)
-        SELECT p.*
-          FROM unnest($14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::timestamptz[],
-                      $20::text[], $21::timestamptz[], $22::jsonb[], $23::timestamptz[]) AS p
+        SELECT * FROM unnest($3::user_row[])
         ON CONFLICT (user_id) DO UPDATE
            SET guard = excluded.guard, version = excluded.version, entry_count = excluded.entry_count,
                name = excluded.name, name_time = excluded.name_time, time_zone = excluded.time_zone,
@@ -59,21 +55,19 @@ _STORE: Final = """
     ), sums AS (
         INSERT INTO totals (user_id, metric, total_micros, peak_micros, gross_micros, event_count, version,
                             newest_time, newest_id)
-        SELECT t.*
-          FROM unnest($24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
-                      $30::bigint[], $31::timestamptz[], $32::uuid[]) AS t
+        SELECT * FROM unnest($4::total_row[])
         ON CONFLICT (user_id, metric) DO UPDATE
            SET total_micros = excluded.total_micros, peak_micros = excluded.peak_micros,
                gross_micros = excluded.gross_micros, event_count = excluded.event_count,
                version = excluded.version, newest_time = excluded.newest_time, newest_id = excluded.newest_id
     ), counted AS (
         INSERT INTO unique_values (user_id, metric, value)
-        SELECT v.* FROM unnest($33::text[], $34::text[], $35::text[]) AS v
+        SELECT * FROM unnest($5::unique_value_row[])
     ), keys AS (
         INSERT INTO entry_keys (key_id, entry_id)
-        SELECT k.* FROM unnest($36::uuid[], $37::uuid[]) AS k
+        SELECT * FROM unnest($6::entry_key_row[])
     )
-    SELECT require_rows((SELECT count(*) FROM people), cardinality($14::text[]))
+    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row[]))
 """
 
 _STORE_FEED: Final = """
@@ -149,8 +143,7 @@ class LedgerStore:
         wanted = sorted(set(values))
         if not wanted:
             return frozenset()
-        users, metrics, texts = zip(*wanted, strict=True)
-        rows = await self._pool.fetch(_LOAD_VALUES, list(users), list(metrics), list(texts))
+        rows = await self._pool.fetch(_LOAD_VALUES, wanted)
         return frozenset((row["user_id"], row["metric"], row["value"]) for row in rows)
 
     async def store(
@@ -167,12 +160,12 @@ class LedgerStore:
         asyncpg.UniqueViolationError when an entry or its key is known already; then nothing is stored.
         """
         arguments = [
-            *_ledger_columns(recorded),
+            [_entry_row(item, entry) for item, entry in recorded],
             instance,
-            *_user_columns(recorded, outcome, snapshot),
-            *_total_columns(outcome),
-            *_columns(sorted(outcome.new_values), 3),
-            *_columns(_keys(recorded), 2),
+            _user_rows(recorded, outcome, snapshot),
+            [_total_row(*key, total) for key, total in sorted(outcome.totals.items())],
+            sorted(outcome.new_values),
+            _entry_key_rows(recorded),
         ]
         if feed is None:
             await self._pool.execute(_STORE, *arguments)
@@ -211,44 +204,39 @@ def _known(row: Record) -> Known | None:
     return Known(row["entry_id"], row["digest"], state, row["reply"], row["rejection"])
 
 
-def _keys(recorded: Sequence[tuple[Recorded, bytes]]) -> list[tuple[UUID, UUID]]:
+def _entry_key_rows(recorded: Sequence[tuple[Recorded, bytes]]) -> list[tuple[UUID, UUID]]:
     """In order: two replicas that record the same must not wait for each other in a circle."""
     return sorted(
         (item.incoming.key_id, item.incoming.entry_id) for item, _ in recorded if item.incoming.key_id
     )
 
 
-def _ledger_columns(recorded: Sequence[tuple[Recorded, bytes]]) -> list[list[object]]:
-    return _columns(
-        [
-            (
-                item.incoming.entry_id,
-                item.incoming.kind.value,
-                item.incoming.patch.user_id,
-                item.incoming.event.metric if item.incoming.event else None,
-                item.incoming.event.value_micros if item.incoming.event else None,
-                item.unique_value,
-                item.after.version if item.after else None,
-                item.incoming.occur_time,
-                item.incoming.now,
-                item.incoming.digest,
-                item.incoming.request,
-                entry,
-            )
-            for item, entry in recorded
-        ],
-        12,
+def _entry_row(item: Recorded, entry: bytes) -> tuple[object, ...]:
+    incoming = item.incoming
+    return (
+        incoming.entry_id,
+        incoming.kind.value,
+        incoming.patch.user_id,
+        incoming.event.metric if incoming.event else None,
+        incoming.event.value_micros if incoming.event else None,
+        item.unique_value,
+        item.after.version if item.after else None,
+        incoming.occur_time,
+        incoming.now,
+        incoming.digest,
+        incoming.request,
+        entry,
     )
 
 
-def _user_columns(
+def _user_rows(
     recorded: Sequence[tuple[Recorded, bytes]], outcome: Outcome, snapshot: Snapshot
-) -> list[list[object]]:
+) -> list[tuple[object, ...]]:
     added: dict[str, int] = {}
     for item, _ in recorded:
         user_id = item.incoming.patch.user_id
         added[user_id] = added.get(user_id, 0) + (item.incoming.kind in COUNTED)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for user_id, user in sorted(outcome.users.items()):
         guard, entry_count = snapshot.guards.get(user_id, (0, 0))
         rows.append(
@@ -265,29 +253,18 @@ def _user_columns(
                 user.create_time,
             )
         )
-    return _columns(rows, 10)
+    return rows
 
 
-def _total_columns(outcome: Outcome) -> list[list[object]]:
-    return _columns(
-        [
-            (
-                user_id,
-                metric,
-                total.total_micros,
-                total.peak_micros,
-                total.gross_micros,
-                total.event_count,
-                total.version,
-                total.newest_time,
-                total.newest_id,
-            )
-            for (user_id, metric), total in sorted(outcome.totals.items())
-        ],
-        9,
+def _total_row(user_id: str, metric: str, total: Total) -> tuple[object, ...]:
+    return (
+        user_id,
+        metric,
+        total.total_micros,
+        total.peak_micros,
+        total.gross_micros,
+        total.event_count,
+        total.version,
+        total.newest_time,
+        total.newest_id,
     )
-
-
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
-    """Rows turned into one array a column, as unnest wants them."""
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
