@@ -51,15 +51,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
             events.COMPLETE,
             IDS,
             BOTH,
-            ["ada"],
-            [NOW],
-            [FIRST],
-            ["weekly"],
-            [NOW.date()],
-            [""],
-            [1],
-            [2],
-            [3],
+            [("ada", NOW, FIRST, "weekly", NOW.date(), "", 1, 2, 3)],
         ),
         "complete reversals": (events.COMPLETE_REVERSALS, IDS, BOTH),
         "user of": (undo.USER_OF, FIRST),
@@ -193,12 +185,20 @@ def _read_whole(plan: dict[str, Any]) -> set[str]:
 
 def _literal(value: Any) -> str:
     """What PostgreSQL reads as this value, whatever the parameter's type."""
-    if isinstance(value, list):
-        return "'{" + ", ".join(f'"{_text(one)}"' for one in value).replace("\\", "\\\\") + "}'"
     return f"'{_text(value)}'"
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "{" + ", ".join(map(_quoted, value)) + "}"
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_quoted, value)) + ")"
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
     return str(int(value)) if isinstance(value, int) else str(value)
+
+
+def _quoted(value: Any) -> str:
+    """As a part of an array or a row."""
+    escaped = _text(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
