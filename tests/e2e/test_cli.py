@@ -149,14 +149,14 @@ leaderboards:
 def test_one_event_gets_its_complete_reply(laurel: Laurel) -> None:
     reply = ingest(laurel, "alice", "--tz", "Asia/Tokyo", "--user-attr", "region=asia", "--name", "Alice")
     assert reply["totalAfter"] == 1
-    assert {each["state"]["streak"]: each["extended"] for each in reply["streaks"]} == {
+    assert {each["state"]["streak"]: each["extended"] for each in reply["effects"]["streaks"]} == {
         "daily-commits": True,
         "weekly-commits": True,
     }
-    assert [each["achievement"] for each in reply["achievements"]] == ["first-commit"]
-    assert [(each["pointsSystem"], each["added"]) for each in reply["points"]] == [("xp", "135")]
+    assert [each["achievement"] for each in reply["effects"]["achievements"]] == ["first-commit"]
+    assert [(each["pointsSystem"], each["added"]) for each in reply["effects"]["points"]] == [("xp", "135")]
     assert ("commits", {"region": "asia"}) in [
-        (each["leaderboard"], each["segment"]) for each in reply["leaderboards"]
+        (each["leaderboard"], each["segment"]) for each in reply["effects"]["leaderboards"]
     ]
 
 
@@ -216,7 +216,7 @@ def test_an_import_reports_bad_lines_by_number_and_takes_the_rest(laurel: Laurel
     assert f"{path}:2: " in result.stderr
     assert f"{path}:6: NOT_FOUND METRIC_NOT_FOUND" in result.stderr
     assert result.stdout.startswith("4 imported, 0 already there, 2 refused")
-    (daily,) = laurel.json("streak", "dora", "--streak", "daily-commits")["states"]
+    (daily,) = laurel.json("streak", "dora", "--streak", "daily-commits")["streaks"]
     assert daily["longest"] == 4
 
 
@@ -232,7 +232,7 @@ def test_a_second_import_changes_nothing_and_says_so(laurel: Laurel, tmp_path: P
 
 def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_path: Path) -> None:
     laurel.run("import", str(history(tmp_path / "june.ndjson", "frank", days=10)))
-    event = laurel.json("events", "frank", "--limit", "1")["events"][0]["eventId"]
+    event = laurel.json("events", "frank", "--limit", "1")["entries"][0]["entryId"]
     reads = [
         ["event", event],
         ["events", "frank"],
@@ -278,7 +278,7 @@ def test_a_streak_that_broke_at_midnight_has_left_its_board_to_those_that_go_on(
     for user in ("judy", "karl"):
         board = laurel.json("leaderboard", "daily-streak", "--around", user, "--limit", "1")
         scores = {each["userId"]: each["score"] for each in board["members"]}
-        (daily,) = laurel.json("streak", user, "--streak", "daily-commits")["states"]
+        (daily,) = laurel.json("streak", user, "--streak", "daily-commits")["streaks"]
         assert scores[user] == daily["length"] == 0
 
 
@@ -292,7 +292,7 @@ def test_a_user_is_everything_that_five_services_know(laurel: Laurel) -> None:
 
 def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
     first = laurel.json("complete", "ivan", "conference-speaker", "--key", "c1")
-    assert [each["achievement"] for each in first["achievements"]] == ["conference-speaker"]
+    assert [each["achievement"] for each in first["effects"]["achievements"]] == ["conference-speaker"]
     assert laurel.json("complete", "ivan", "conference-speaker", "--key", "c1") == {
         **first,
         "idempotentReplayed": True,
