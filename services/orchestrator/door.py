@@ -6,14 +6,13 @@ decided in `departures`.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 from laurel.common.v1 import entry_pb2
-from laurel.orchestrator.v1 import metric_pb2
 from opentelemetry import trace
 
 from services.orchestrator import convert, replies
@@ -44,7 +43,7 @@ AFTER_RECORD: Final = faults.declare(
     "orchestrator.record.after_commit", "a group is recorded, nobody has been called"
 )
 
-Metrics = dict[str, Metric]
+Metrics = Mapping[str, Metric]
 
 _Told = tuple[Recorded, entry_pb2.Entry]
 """A recorded entry, and what participants are told of it."""
@@ -65,7 +64,7 @@ class Door:
         ledger: LedgerStore,
         runner: Runner,
         participants: Participants,
-        catalogue: Catalogue[metric_pb2.Metric, Metrics],
+        catalogue: Catalogue[Metrics],
         settings: Settings,
         watch: Watch,
     ) -> None:

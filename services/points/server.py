@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Final
 
-from laurel.points.v1 import points_pb2, points_service_pb2, points_service_pb2_grpc
+from laurel.points.v1 import points_service_pb2, points_service_pb2_grpc
 
 from services.points.config import Settings
-from services.points.definitions import configuration_of
-from services.points.handlers import DEFINITIONS, Handlers
+from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
+from services.points.handlers import Handlers
 from services.points.servicer import PointsServicer
-from services.points.store import Store
+from services.points.store import IN_USE, Store
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -20,6 +20,7 @@ from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.rpc import server
+from shared.rpc.definitions import definition_service
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "points"
@@ -35,10 +36,10 @@ async def build(settings: Settings) -> Application:
         statement_timeout_ms=settings.statement_timeout_ms,
     )
     clock = SystemClock()
-    definitions = Definitions(DEFINITIONS, pool, clock)
+    definitions = Definitions(pool, {POINTS_SYSTEM: IN_USE})
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
-    configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
-    handlers = Handlers(pool, Store(pool), configuration, definitions)
+    configuration = Catalogue(pool, KINDS, catalogue_of)
+    handlers = Handlers(pool, Store(pool), configuration)
     service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]
 
     async def maintain() -> None:
@@ -53,7 +54,8 @@ async def build(settings: Settings) -> Application:
                 points_service_pb2_grpc.add_PointsServiceServicer_to_server,
                 PointsServicer(handlers, definitions),
                 service.full_name,
-            )
+            ),
+            definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

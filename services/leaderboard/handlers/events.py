@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from laurel.leaderboard.v1 import leaderboard_pb2
 from msgspec import Struct
 
 from services.leaderboard.convert import entries as convert
@@ -63,7 +62,7 @@ AFTER_COMMIT: Final = faults.declare(
 NOT_PROJECTED: Final = b""
 """The outcome, as the shared protocol sees it, of what is stored and not projected yet."""
 
-StoredCatalogue = Catalogue[leaderboard_pb2.Leaderboard, Boards]
+StoredCatalogue = Catalogue[Boards]
 
 
 @dataclass
