@@ -5,6 +5,7 @@ from typing import Final
 
 from laurel.achievement.v1 import achievement_service_pb2, achievement_service_pb2_grpc
 
+from services.achievement import convert
 from services.achievement.config import Settings
 from services.achievement.definitions import ACHIEVEMENT, KINDS, catalogue_of
 from services.achievement.handlers import Handlers
@@ -19,8 +20,9 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import server
+from shared.rpc import participants, server
 from shared.rpc.definitions import definition_service
+from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "achievement"
@@ -40,6 +42,12 @@ async def build(settings: Settings) -> Application:
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     handlers = Handlers(pool, Store(pool), catalogue)
+    participant = Participant(
+        domain=convert.DOMAIN,
+        command=convert.command,
+        apply=handlers.apply_entries,
+        revert=handlers.revert_entries,
+    )
     service = achievement_service_pb2.DESCRIPTOR.services_by_name["AchievementService"]
 
     async def maintain() -> None:
@@ -55,6 +63,7 @@ async def build(settings: Settings) -> Application:
                 AchievementServicer(handlers, definitions),
                 service.full_name,
             ),
+            participants.registered(participant, pool),
             definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},

@@ -6,16 +6,18 @@ from typing import Final
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
 
-from services.orchestrator.answers import Answers
 from services.orchestrator.config import Settings
 from services.orchestrator.configuration.configurator import Configurator
 from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.configuration.owners import Owner, RemoteOwner
 from services.orchestrator.configuration.store import METRIC_IN_USE
 from services.orchestrator.definitions import KINDS, METRIC, catalogue_of
-from services.orchestrator.door import Door
-from services.orchestrator.handlers import EventHandlers, ReadHandlers, UndoHandlers
+from services.orchestrator.domain import UserPatch
+from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
+from services.orchestrator.instrumentation import Instrumentation
+from services.orchestrator.intake import Intake
+from services.orchestrator.operations import COUNTED, OPERATIONS
 from services.orchestrator.participants import Breaker, Participants
 from services.orchestrator.recovery import Lease, Maintenance, Recovery
 from services.orchestrator.runner import Runner
@@ -26,7 +28,7 @@ from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.retention import retention
 from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.store.undo import UndoStore
-from services.orchestrator.watch import Watch
+from services.orchestrator.submissions import Submissions
 from shared.clock import SystemClock
 from shared.postgres import errors, leader
 from shared.postgres.definitions import Catalogue, Definitions
@@ -76,21 +78,24 @@ async def build(settings: Settings) -> Application:
     ledger = LedgerStore(pool)
     sagas = SagaStore(pool, settings.instance)
     reads = ReadStore(pool)
-    runner = Runner(sagas, UndoStore(pool), participants, catalogue.latest, settings, clock, rng)
-    watch = Watch(telemetry, sagas)
-    door = Door(ledger, runner, participants, catalogue, settings, watch)
-    waiting = Answers(door, ledger, participants, settings, watch)
-    maintenance = Maintenance(ledger, door, runner, participants, settings)
+    runner = Runner(
+        sagas, UndoStore(pool, COUNTED, _patch_of), participants, catalogue.latest, settings, clock, rng
+    )
+    instruments = Instrumentation(telemetry, sagas)
+    intake = Intake(ledger, runner, participants, catalogue, settings, instruments)
+    submissions = Submissions(intake, ledger, participants, settings, instruments)
+    maintenance = Maintenance(ledger, intake, runner, participants)
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
     partitions = Partitions(pool, clock, retention(settings.replay_window))
-    servicer = OrchestratorServicer(
-        EventHandlers(waiting, settings, clock),
+    # The methods of operations are given to it when it is made.
+    servicer = OrchestratorServicer(  # type: ignore[abstract]
+        EntryHandlers(submissions, settings, clock),
         UndoHandlers(pool, sagas, reads, runner, clock),
         ReadHandlers(reads, settings),
         metrics,
         DefinitionHandlers(configurator, owners),
-        Importer(pool, reads, waiting, maintenance, settings, clock),
+        Importer(pool, reads, submissions, maintenance, settings, clock),
         maintenance,
         clock,
     )
@@ -100,7 +105,7 @@ async def build(settings: Settings) -> Application:
 
     async def follow() -> None:
         await leader.run_as_leader(
-            pool, "follow", settings.maintenance_interval_seconds, maintenance.follow_forever
+            pool, "follow", settings.maintenance_interval_seconds, maintenance.follow_all
         )
 
     async def clean_up() -> None:
@@ -125,10 +130,10 @@ async def build(settings: Settings) -> Application:
         checks={"schema": schema_is_current(pool, MIGRATIONS), "database": available},
         background={
             "lease": lease.run,
-            "door": door.run,
+            "intake": intake.run,
             "recovery": recovery.run,
             "definitions": configurator.run,
-            "watch": watch.run,
+            "instruments": instruments.run,
             "follower": follow,
             "maintenance": maintain,
         },
@@ -141,3 +146,7 @@ async def build(settings: Settings) -> Application:
 async def serve(settings: Settings) -> None:
     """Serve until a signal ends the process."""
     await server.serve(await build(settings), settings)
+
+
+def _patch_of(operation: str, request: bytes) -> UserPatch:
+    return OPERATIONS[operation].patch_of(request)

@@ -5,6 +5,7 @@ from typing import Final
 
 from laurel.points.v1 import points_service_pb2, points_service_pb2_grpc
 
+from services.points import convert
 from services.points.config import Settings
 from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
 from services.points.handlers import Handlers
@@ -19,8 +20,9 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import server
+from shared.rpc import participants, server
 from shared.rpc.definitions import definition_service
+from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "points"
@@ -40,6 +42,12 @@ async def build(settings: Settings) -> Application:
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     configuration = Catalogue(pool, KINDS, catalogue_of)
     handlers = Handlers(pool, Store(pool), configuration)
+    participant = Participant(
+        domain=convert.DOMAIN,
+        command=convert.command,
+        apply=handlers.apply_entries,
+        revert=handlers.revert_entries,
+    )
     service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]
 
     async def maintain() -> None:
@@ -55,6 +63,7 @@ async def build(settings: Settings) -> Application:
                 PointsServicer(handlers, definitions),
                 service.full_name,
             ),
+            participants.registered(participant, pool),
             definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},

@@ -13,8 +13,12 @@ from services.streak.store_maintenance import FoundChange, MaintenanceStore
 from shared import faults
 from shared.clock import Clock
 from shared.ids import derived_id_at
-from shared.postgres.maintenance import hold, is_held
+from shared.postgres.maintenance import is_held
 from shared.postgres.pool import Connection, Pool
+from shared.rpc.participants import Pass
+
+BATCHES_PER_CALL: Final = 10
+"""Transactions of one call: a large midnight takes several, none of which outlasts its deadline."""
 
 BEFORE_COMMIT: Final = faults.declare(
     "streak.maintenance.before_commit", "periods are closed and changes written, not yet committed"
@@ -36,31 +40,29 @@ class Maintenance:
         self._clock = clock
         self._batch_size = batch_size
 
-    async def run(self, now: datetime, hold_seconds: int | None) -> int:
-        """Close everything that is due at `now`, and hold off or release the service's own passes.
-
-        The result is the number of user streaks that were brought up to date.
-        """
-        if hold_seconds is not None:
-            async with self._pool.acquire() as connection:
-                await hold(connection, hold_seconds)
-        return await self._close_all(now)
+    async def run(self, now: datetime) -> Pass:
+        """Close a bounded part of what is due at `now`: user streaks that were brought up to date."""
+        return await self._close_some(now)
 
     async def run_by_clock(self) -> None:
         """A pass at the present instant, unless an import has maintenance in its hands."""
         async with self._pool.acquire() as connection:
             if await is_held(connection):
                 return
-        await self._close_all(self._clock.now())
+        now = self._clock.now()
+        while (await self._close_some(now)).more:
+            pass
 
-    async def _close_all(self, now: datetime) -> int:
+    async def _close_some(self, now: datetime) -> Pass:
         closed = 0
-        while await self._due.is_due(now):
+        for _ in range(BATCHES_PER_CALL):
+            if not await self._due.is_due(now):
+                return Pass(closed)
             async with self._pool.acquire() as connection, connection.transaction():
                 closed += await self._close_batch(connection, now)
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
-        return closed
+        return Pass(closed, await self._due.is_due(now))
 
     async def _close_batch(self, connection: Connection, now: datetime) -> int:
         """Close what has been due longest, with everybody else kept from these users."""

@@ -3,6 +3,7 @@
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from laurel.participant.v1.participant_service_pb2 import Change
 from msgspec import Struct
 
 from services.streak import convert
@@ -22,7 +23,7 @@ from services.streak.domain import (
 from services.streak.handlers import StoredCatalogue
 from services.streak.store import Key, Store
 from services.streak.store_history import HistoryStore
-from services.streak.store_reads import FeedRow, Longest, ReadStore
+from services.streak.store_reads import Longest, ReadStore
 from shared.calendar import EARLIEST_DATE, LATEST_DATE
 from shared.clock import Clock
 from shared.errors import NotFound
@@ -52,19 +53,26 @@ class Queries:
         self._clock = clock
 
     async def list_user_streaks(
-        self, user_id: str, read_time: datetime | None
-    ) -> list[tuple[StreakDefinition, Current]]:
-        """A user's streaks in order of key, as they look at an instant, or now."""
+        self, user_id: str, read_time: datetime | None, page_size: int, page_token: str
+    ) -> tuple[list[tuple[StreakDefinition, Current]], str]:
+        """A page of a user's streaks in order of key, as they look at an instant, or now, and the next one's token."""
+        page = read_page(page_size, page_token, keyset=[str], query=["user_streaks", user_id])
         now = read_time or self._clock.now()
         loaded = await self._store.load_whole(user_id)
         catalogue = await self._catalogue.at(loaded.configuration_version)
-        shown = []
-        for key, streak in loaded.streaks.items():
+        shown: list[tuple[StreakDefinition, Current]] = []
+        for key, streak in sorted(loaded.streaks.items(), key=lambda item: item[0]):
+            if page.after and key[1] <= page.after[0]:
+                continue
+            if len(shown) > page.size:
+                break
             definition = catalogue.get(key[1])
             recent = definition and await self._recent(key, definition, streak, now)
             if definition and recent:
                 shown.append((definition, recent.current))
-        return shown
+        if len(shown) <= page.size:
+            return shown, ""
+        return shown[: page.size], page.next_token(shown[page.size - 1][0].key)
 
     async def list_periods(
         self, user_id: str, streak: str, page_size: int, page_token: str
@@ -108,9 +116,11 @@ class Queries:
         token = page.next_token(shown[-1].longest, shown[-1].user_id) if len(found) > page.size else ""
         return shown, token
 
-    async def list_changes(self, after_sequence: int, limit: int) -> list[FeedRow]:
-        """What maintenance found by itself, oldest first, after a sequence."""
-        return await self._reads.changes(after_sequence, limit)
+    async def list_changes(self, after_cursor: str, limit: int) -> tuple[list[Change], str]:
+        """What maintenance found by itself, oldest first, after a cursor, and the cursor after it."""
+        rows = await self._reads.changes(convert.sequence_of(after_cursor), limit)
+        cursor = str(rows[-1].sequence) if rows else after_cursor
+        return [convert.feed_row_to_proto(row) for row in rows], cursor
 
     async def _required(self, user_id: str, streak: str) -> _Recent:
         """A user's streak as of now. Raises `NotFound`."""

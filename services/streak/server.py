@@ -5,6 +5,7 @@ from typing import Final
 
 from laurel.streak.v1 import streak_service_pb2, streak_service_pb2_grpc
 
+from services.streak import convert
 from services.streak.config import Settings
 from services.streak.definitions import KINDS, STREAK, catalogue_of
 from services.streak.handlers import Handlers
@@ -21,8 +22,9 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import server
+from shared.rpc import participants, server
 from shared.rpc.definitions import definition_service
+from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "streak"
@@ -42,8 +44,15 @@ async def build(settings: Settings) -> Application:
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     maintenance = Maintenance(pool, catalogue, clock, settings.maintenance_batch_size)
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
-    servicer = StreakServicer(
-        Handlers(pool, Store(pool), catalogue), maintenance, Queries(pool, catalogue, clock), definitions
+    queries = Queries(pool, catalogue, clock)
+    handlers = Handlers(pool, Store(pool), catalogue)
+    participant = Participant(
+        domain=convert.DOMAIN,
+        command=convert.command,
+        apply=handlers.apply_entries,
+        revert=handlers.revert_entries,
+        maintain=maintenance.run,
+        changes=queries.list_changes,
     )
 
     async def pass_once() -> None:
@@ -58,9 +67,10 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 streak_service_pb2_grpc.add_StreakServiceServicer_to_server,
-                servicer,
+                StreakServicer(queries, definitions),
                 streak_service_pb2.DESCRIPTOR.services_by_name["StreakService"].full_name,
             ),
+            participants.registered(participant, pool),
             definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},

@@ -20,12 +20,12 @@ from services.orchestrator.configuration.owners import Owner
 from services.orchestrator.configuration.plan import Change, changes_of, check_requests, write_requests
 from shared import faults
 from shared.clock import Clock
-from shared.drawn_ids import new_id
 from shared.errors import LaurelError, Unavailable
 from shared.postgres.errors import translate
 from shared.postgres.locks import locked, locked_if_free
 from shared.postgres.mutations import once, recall
 from shared.postgres.pool import Connection, Pool
+from shared.random_ids import new_id
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from laurel.orchestrator.v1 import event_pb2
+from laurel.orchestrator.v1 import audit_pb2
 from msgspec.structs import replace
 
 from services.orchestrator import convert, replies
@@ -18,6 +18,7 @@ from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
 from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.store.undo import UndoStore
 from shared.postgres.pool import Connection, Pool
+from tests.fixtures.system import event_request
 from tests.service.orchestrator.steps import AGGREGATIONS, METRICS, NOON, event, store, take_out, total
 
 
@@ -81,14 +82,14 @@ async def test_an_entry_outlives_its_saga(pool: Pool) -> None:
     (known,) = (await LedgerStore(pool).known([event("a")])).values()
     assert known is not None
     assert (known.digest, known.state) == (event("a").digest, None)
-    audit = await ReadStore(pool).event(entry.incoming.entry_id)
+    audit = await ReadStore(pool).entry(entry.incoming.entry_id)
     assert audit is not None
     message = replies.audit_message(audit)
-    assert (message.state, message.request.metric) == (event_pb2.ENTRY_STATE_DONE, "lessons")
+    assert (message.state, event_request(message).metric) == (audit_pb2.ENTRY_STATE_DONE, "lessons")
     await pool.execute("UPDATE entries SET live = false")
-    audit = await ReadStore(pool).event(entry.incoming.entry_id)
+    audit = await ReadStore(pool).entry(entry.incoming.entry_id)
     assert audit is not None
-    assert replies.audit_message(audit).state == event_pb2.ENTRY_STATE_UNDONE
+    assert replies.audit_message(audit).state == audit_pb2.ENTRY_STATE_UNDONE
 
 
 async def test_a_key_outlives_the_entry_that_it_named(pool: Pool) -> None:
@@ -200,10 +201,10 @@ async def test_a_distinct_value_counts_until_its_last_event_is_gone(pool: Pool) 
 
 
 async def test_a_feed_is_recorded_together_with_its_cursor_or_not_at_all(pool: Pool) -> None:
-    await store(pool, event("a"), feed=Feed("streak", 0, 7))
+    await store(pool, event("a"), feed=Feed(Step.STREAK, "", "7"))
     assert await LedgerStore(pool).cursor("streak") == 7
     with pytest.raises(asyncpg.SerializationError):
-        await store(pool, event("b"), feed=Feed("streak", 0, 9))
+        await store(pool, event("b"), feed=Feed(Step.STREAK, "", "9"))
     assert (await total(pool)).event_count == 1
 
 
