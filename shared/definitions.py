@@ -4,7 +4,7 @@ A definition is a message with the fields `key`, `name`, `create_time` and `upda
 On the wire it travels as a `laurel.orchestrator.v1.Definition`, whose one field that is set names the kind.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -201,7 +201,7 @@ def check_distinct(paths: Sequence[tuple[str, Name]], violations: Violations) ->
 
 
 def dangling(
-    references: Iterable[tuple[str, Reference]], known: Mapping[Name, Any] | frozenset[Name]
+    references: Iterable[tuple[str, Reference]], known: Container[Name]
 ) -> Iterator[tuple[str, Name]]:
     """Mentions of what is not known: the whole path of each, and the name. References come with the path of
     the definition that has them.
