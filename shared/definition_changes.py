@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from laurel.common.v1.configuration_pb2 import FieldChange
@@ -118,7 +117,10 @@ def _text(field: FieldDescriptor, value: Any) -> str:
 
 def _plain(field: FieldDescriptor, value: Any) -> Any:
     if field.message_type is not None:
-        return json_format.MessageToDict(value, preserving_proto_field_name=True)
+        return {
+            one.name: [_plain(one, item) for item in inner] if one.is_repeated else _plain(one, inner)
+            for one, inner in cast(list[tuple[FieldDescriptor, Any]], value.ListFields())
+        }
     if field.enum_type is not None:
         known = field.enum_type.values_by_number.get(value)
         return known.name if known else value
