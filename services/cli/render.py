@@ -143,5 +143,9 @@ def print_json(response: Message | Mapping[str, Message]) -> None:
 
 
 def _as_json(message: Message) -> Any:
-    # Fields at zero are printed too: a script need not know which are left out.
-    return json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    # Fields at zero are printed too: a script need not know which are left out. Not those of replies of old.
+    document = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    for field in message.DESCRIPTOR.fields:
+        if field.GetOptions().deprecated and not document.get(field.json_name):
+            document.pop(field.json_name, None)
+    return document

@@ -28,7 +28,7 @@ _MAINTENANCE_LOCK: Final = 0x73_7472_6561_6B73
 PUBLISH: Final = """
     INSERT INTO changes (entry_id, user_id, streak, time_zone, occur_time, change)
     SELECT entry_id, user_id, streak, time_zone, occur_time, change
-      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bytea[])
+      FROM unnest($1::change_row[])
         WITH ORDINALITY AS found (entry_id, user_id, streak, time_zone, occur_time, change, position)
      ORDER BY position
 """
@@ -69,5 +69,5 @@ class MaintenanceStore:
     async def publish(self, connection: Connection, found: Sequence[FoundChange]) -> None:
         """Add to the change feed, in this order."""
         if found:
-            rows = ((one.entry_id, *one.key, one.time_zone, one.occur_time, one.change) for one in found)
-            await connection.execute(PUBLISH, *columns_of(rows, 6))
+            rows = [(one.entry_id, *one.key, one.time_zone, one.occur_time, one.change) for one in found]
+            await connection.execute(PUBLISH, rows)

@@ -42,7 +42,7 @@ async def balance(system: System, user: str, points_system: str) -> int:
 
 async def length(system: System, user: str) -> int:
     response = await system.streak.ListUserStreaks(streak_service_pb2.ListUserStreaksRequest(user_id=user))
-    return next((state.length for state in response.states), 0)
+    return next((state.length for state in response.streaks), 0)
 
 
 async def test_the_reply_to_one_event_says_everything_that_it_changed(system: System, user: str) -> None:

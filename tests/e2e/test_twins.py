@@ -210,7 +210,7 @@ async def _totals(system: System, user: str) -> Mapping[str, Any]:
 async def _streaks(system: System, user: str, now: datetime) -> Mapping[str, Any]:
     request = streak_service_pb2.ListUserStreaksRequest(user_id=user)
     request.read_time.FromDatetime(now)
-    states = (await system.streak.ListUserStreaks(request)).states
+    states = (await system.streak.ListUserStreaks(request)).streaks
     found: dict[str, Any] = {}
     for state in states:
         periods = await system.streak.ListPeriods(

@@ -51,15 +51,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
             events.COMPLETE,
             IDS,
             BOTH,
-            ["ada"],
-            [NOW],
-            [FIRST],
-            ["weekly"],
-            [NOW.date()],
-            [""],
-            [1],
-            [2],
-            [3],
+            [("ada", NOW, FIRST, "weekly", NOW.date(), "", 1, 2, 3)],
         ),
         "complete reversals": (events.COMPLETE_REVERSALS, IDS, BOTH),
         "user of": (undo.USER_OF, FIRST),
@@ -71,15 +63,15 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "known": (ledger._KNOWN, [FIRST], [LAST]),
         "complete": (sagas._COMPLETE, IDS, BOTH, State.RUNNING),
         "leave": (sagas._LEAVE, IDS, ["away", "away"], [1.0, 1.0], 9, list(UNFINISHED)),
-        "decide": (sagas._DECIDE, FIRST, b"no", [1], [b""]),
-        "decide to void": (sagas._DECIDE_VOID, FIRST, "test", "one"),
+        "decide": (sagas._DECIDE, FIRST, b"no", ["streak"], ["streak"], [b""]),
+        "decide to void": (sagas._DECIDE_VOID, FIRST, "test", "one", ""),
         "settle": (sagas._SETTLE, FIRST, State.VOIDED, b""),
         "stored": (sagas._STORED, FIRST),
         "void reply": (sagas._VOID_REPLY, FIRST),
         "take out": (taking_out._TAKE_OUT, FIRST),
         "entry": (taking_out._ENTRY, FIRST),
         "correction": (taking_out._STORE_CORRECTION, FIRST, NEW, "correction", "ada", NOW, NOW, b""),
-        "event": (reads._EVENT, FIRST),
+        "event": (reads._ENTRY, FIRST),
         "known ids": (reads._KNOWN_IDS, IDS),
     },
 }
@@ -89,7 +81,7 @@ BY_USER: dict[str, dict[str, tuple[Any, ...]]] = {
         "earlier": (rank_reads.EARLIER_RANK_EVENTS, "ada", "", 10, NOW, FIRST, "weekly", NOW.date(), ""),
     },
     "orchestrator": {
-        "events": (reads._USER_EVENTS, "ada", NOW, LAST, 10),
+        "events": (reads._USER_ENTRIES, "ada", NOW, LAST, 10),
         "claim": (sagas._CLAIM, "one", [LAST], 10),
         "backlog": (sagas._BACKLOG,),
     },
@@ -193,12 +185,20 @@ def _read_whole(plan: dict[str, Any]) -> set[str]:
 
 def _literal(value: Any) -> str:
     """What PostgreSQL reads as this value, whatever the parameter's type."""
-    if isinstance(value, list):
-        return "'{" + ", ".join(f'"{_text(one)}"' for one in value).replace("\\", "\\\\") + "}'"
     return f"'{_text(value)}'"
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "{" + ", ".join(map(_quoted, value)) + "}"
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_quoted, value)) + ")"
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
     return str(int(value)) if isinstance(value, int) else str(value)
+
+
+def _quoted(value: Any) -> str:
+    """As a part of an array or a row."""
+    escaped = _text(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

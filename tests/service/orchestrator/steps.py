@@ -59,6 +59,11 @@ async def store(
     return recorded
 
 
+def undo_store(pool: Pool) -> UndoStore:
+    """As the orchestrator makes it."""
+    return UndoStore(pool, COUNTED, lambda name, request: OPERATIONS[name].patch_of(request))
+
+
 async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
     """Takes an entry out; what is left without it."""
     seen: list[TakenOut] = []
@@ -70,8 +75,9 @@ async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
         ).SerializeToString()
 
     entry_id = recorded.incoming.entry_id
-    undo = UndoStore(pool, COUNTED, lambda name, request: OPERATIONS[name].patch_of(request))
-    await undo.take_out(entry_id, correction.correction_id(str(entry_id)), NOON, AGGREGATIONS, corrected)
+    await undo_store(pool).take_out(
+        entry_id, correction.correction_id(str(entry_id)), NOON, AGGREGATIONS, corrected
+    )
     return seen[0]
 
 

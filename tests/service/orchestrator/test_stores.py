@@ -10,16 +10,24 @@ import pytest
 from laurel.orchestrator.v1 import audit_pb2
 from msgspec.structs import replace
 
-from services.orchestrator import convert, replies
+from services.orchestrator import replies
 from services.orchestrator.recording import Recorded, record
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
 from services.orchestrator.store.sagas import SagaStore
-from services.orchestrator.store.undo import UndoStore
 from shared.postgres.pool import Connection, Pool
 from tests.fixtures.system import event_request
-from tests.service.orchestrator.steps import AGGREGATIONS, METRICS, NOON, event, store, take_out, total
+from tests.service.orchestrator.steps import (
+    AGGREGATIONS,
+    METRICS,
+    NOON,
+    event,
+    store,
+    take_out,
+    total,
+    undo_store,
+)
 
 
 async def test_totals_count_on_across_groups(pool: Pool) -> None:
@@ -169,9 +177,7 @@ async def test_taking_out_twice_gives_the_same_correction(pool: Pool) -> None:
     (entry,) = await store(pool, event("a"))
     await take_out(pool, entry)
     entry_id = entry.incoming.entry_id
-    again = await UndoStore(pool).take_out(
-        entry_id, UUID(int=1), NOON, AGGREGATIONS, convert.patch_of, lambda _: b"another"
-    )
+    again = await undo_store(pool).take_out(entry_id, UUID(int=1), NOON, AGGREGATIONS, lambda _: b"another")
     assert again != b"another"
     assert (await total(pool)).event_count == 0
 
@@ -202,7 +208,7 @@ async def test_a_distinct_value_counts_until_its_last_event_is_gone(pool: Pool) 
 
 async def test_a_feed_is_recorded_together_with_its_cursor_or_not_at_all(pool: Pool) -> None:
     await store(pool, event("a"), feed=Feed(Step.STREAK, "", "7"))
-    assert await LedgerStore(pool).cursor("streak") == 7
+    assert await LedgerStore(pool).cursor(Step.STREAK) == "7"
     with pytest.raises(asyncpg.SerializationError):
         await store(pool, event("b"), feed=Feed(Step.STREAK, "", "9"))
     assert (await total(pool)).event_count == 1
@@ -216,8 +222,8 @@ async def test_no_statement_besides_the_event_path_scans_a_table(pool: Pool) -> 
         connection.add_query_logger(lambda record: sent.append((record.query, record.args or ())))
     sagas, reads = SagaStore(pool, "one"), ReadStore(pool)
     await sagas.claim([UUID(int=1)], 10)
-    await reads.event(entry.incoming.entry_id)
-    await reads.user_events("ada", (NOON, HIGHEST_ID), 10)
+    await reads.entry(entry.incoming.entry_id)
+    await reads.user_entries("ada", (NOON, HIGHEST_ID), 10)
     await reads.user("ada")
     await reads.totals("ada")
     tables = {"entries", "sagas", "users", "totals", "unique_values"}
