@@ -49,7 +49,7 @@ def _file_option(command: Command) -> Command:
         "-f",
         "--file",
         required=True,
-        type=click.File("rb"),
+        type=click.Path(exists=True, dir_okay=False, allow_dash=True),
         help="The configuration file (YAML); - reads the standard input.",
     )(command)
 
@@ -60,9 +60,9 @@ def _file_option(command: Command) -> Command:
 @click.option("--prune", is_flag=True, help="Delete every definition that the file does not have.")
 @json_option
 @click.pass_obj
-def apply(connections: Connections, file: Any, dry_run: bool, prune: bool, as_json: bool) -> None:
+def apply(connections: Connections, file: str, dry_run: bool, prune: bool, as_json: bool) -> None:
     """Apply a configuration file to all services: everything, or nothing where anything is wrong."""
-    response = apply_file(connections, file.read(), file.name, dry_run=dry_run, prune=prune)
+    response = apply_file(connections, *_contents(file), dry_run=dry_run, prune=prune)
     if as_json:
         render.print_json(response)
     else:
@@ -91,15 +91,16 @@ def apply_file(
 @click.command()
 @_file_option
 @click.option("--partial", is_flag=True, help="The file may mention definitions that it does not have.")
-def validate(file: Any, partial: bool) -> None:
+def validate(file: str, partial: bool) -> None:
     """Check a configuration file without a running system: every field, and every mention of a definition.
 
     What only the system knows is left to `apply --dry-run`: what may not change, and what is in use.
     """
-    configuration = _read(file.read(), file.name, "the file is not valid")
+    content, name = _contents(file)
+    configuration = _read(content, name, "the file is not valid")
     mistakes = check_configuration(configuration, partial=partial)
     if mistakes:
-        raise CommandError(*_mistake_lines(file.name, mistakes, "the file is not valid"))
+        raise CommandError(*_mistake_lines(name, mistakes, "the file is not valid"))
     counts = [(kind, len(getattr(configuration.request, list_of(kind)))) for kind in KINDS]
     text = ", ".join(f"{count} {words(kind)}{'' if count == 1 else 's'}" for kind, count in counts if count)
     render.line(f"Valid: {text or 'nothing is defined'}.")
@@ -197,6 +198,12 @@ def _show_field(field: configuration_pb2.FieldChange) -> None:
     values = " -> ".join(value for value in (field.old_value, field.new_value) if value)
     removed = "  (removed)" if field.removed else ""
     render.line(f"  {sign} {field.path}: {values}{removed}", style=style)
+
+
+def _contents(file: str) -> tuple[bytes, str]:
+    """What stands in a file, and what it is called."""
+    with click.open_file(file, "rb") as opened:
+        return opened.read(), "<stdin>" if file == "-" else file
 
 
 def _read(text: bytes, name: str, verdict: str) -> Configuration:

@@ -17,11 +17,24 @@ _LARGEST_WHOLE: Final = 1e15
 """Doubles below it that are whole are written without a fraction; every one of them is exact."""
 
 
+class _Dumper(yaml.SafeDumper):
+    """As the safe one, but text with line breaks of any kind is escaped: other styles fold them."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = None if value.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def yaml_text(content: Mapping[str, Sequence[Message]]) -> str:
     """A document with a list of messages under each name. What a message does not say is left out."""
     sections = [
-        yaml.safe_dump(
+        yaml.dump(
             {name: [_message(message) for message in messages]},
+            Dumper=_Dumper,
             default_flow_style=None,
             sort_keys=False,
             allow_unicode=True,
@@ -53,5 +66,5 @@ def _value(field: FieldDescriptor, value: Any) -> Any:
         name: str = field.enum_type.values_by_number[value].name
         return name.removeprefix(enum_prefix(field.enum_type)).lower()
     if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_WHOLE:
-        return int(value)
+        return int(value) or value  # there is a zero below zero
     return value
