@@ -19,12 +19,9 @@ DERIVED_STATE = {
 
 
 async def define(service: Service, key: str, **fields: Any) -> types.Achievement:
-    response = await service.stub.CreateAchievement(
-        pb.CreateAchievementRequest(
-            achievement=types.Achievement(key=key, name=key.title(), **fields), request_id=f"create-{key}"
-        )
-    )
-    return response.achievement
+    wanted = types.Achievement(key=key, name=key.title(), **fields)
+    created: types.Achievement = await service.definitions.create(wanted)
+    return created
 
 
 async def shown(service: Service, user: str = "alice", **fields: Any) -> list[types.UserAchievement]:

@@ -74,11 +74,7 @@ async def test_an_entry_sent_again_gets_the_stored_outcome_byte_for_byte(service
     request = apply(event("e1", 12, version=1, total=12), call("c1", "nothing"))
     first = await service.stub.ApplyEvents(request)
     before = await derived_state(service)
-    await service.stub.UpdateAchievement(
-        pb.UpdateAchievementRequest(
-            achievement=types.Achievement(key="ten", name="Renamed"), request_id="rename"
-        )
-    )
+    await service.definitions.update(types.Achievement(key="ten", name="Renamed"))
     again = await service.stub.ApplyEvents(request)
     assert again.SerializeToString() == first.SerializeToString()
     assert await derived_state(service) == before

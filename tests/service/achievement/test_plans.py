@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
+from laurel.achievement.v1 import achievement_service_pb2
 
 from services.achievement import convert, store
+from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
-from services.achievement.handlers import DEFINITIONS, Handlers
-from shared.clock import SystemClock
+from services.achievement.handlers import Handlers
 from shared.participant import Work
-from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.service.achievement.conftest import Service
 from tests.service.achievement.messages import API, MERGED, apply, by_metric, call, entry_id, event
@@ -50,8 +50,7 @@ async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service
 
 
 def _handlers(pool: Pool) -> Handlers:
-    catalogue = Catalogue(pool, achievement_pb2.Achievement, convert.catalogue_from_messages)
-    return Handlers(pool, store.Store(pool), catalogue, Definitions(DEFINITIONS, pool, SystemClock()))
+    return Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of))
 
 
 def _work(*commands: achievement_service_pb2.ApplyEventsCommand) -> list[Work[Command]]:

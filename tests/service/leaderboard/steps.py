@@ -18,9 +18,7 @@ async def define(service: Service, key: str, **fields: Any) -> None:
     if not {"metric", "points_system", "streak"} & fields.keys():
         fields["metric"] = "commits"
     board = leaderboard_pb2.Leaderboard(key=key, name=key.title(), **fields)
-    await service.stub.CreateLeaderboard(
-        pb.CreateLeaderboardRequest(leaderboard=board, request_id=f"create-{key}")
-    )
+    await service.definitions.create(board)
 
 
 async def applied(service: Service, *commands: pb.ApplyEventsCommand) -> list[pb.ApplyEventsOutcome]:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 from laurel.common.v1 import entry_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
-from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 
 from tests.service.leaderboard.conftest import Service, replica
 from tests.service.leaderboard.messages import (
@@ -228,7 +227,7 @@ async def test_an_archived_board_ignores_events_and_stays_readable(service: Serv
     await define(service, "all-time")
     await applied(service, event(1, 5))
     board = board_pb.Leaderboard(key="all-time", status=board_pb.LEADERBOARD_STATUS_ARCHIVED)
-    await service.stub.UpdateLeaderboard(pb.UpdateLeaderboardRequest(leaderboard=board, request_id="archive"))
+    await service.definitions.update(board)
     (outcome,) = await applied(service, event(2, 5))
     assert not outcome.standings
     assert await ranking(service, "all-time") == [(1, "ada", 5)]

@@ -5,13 +5,12 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from laurel.leaderboard.v1 import leaderboard_pb2
 from redis.asyncio import Redis
+from services.leaderboard.handlers.events import EventHandlers
 
 from services.leaderboard.convert import entries
-from services.leaderboard.convert.definitions import boards_from_messages
+from services.leaderboard.definitions import KINDS, catalogue_of
 from services.leaderboard.domain.entries import Command
-from services.leaderboard.handlers.events import EventHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import archive, events, reads, rebuild, standings
@@ -91,7 +90,7 @@ async def test_a_batch_costs_three_statements_and_one_round_trip_to_the_sets(ser
 
 
 def _handlers(pool: Any, sets: Redis) -> EventHandlers:
-    catalogue = Catalogue(pool, leaderboard_pb2.Leaderboard, boards_from_messages)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
     return EventHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))

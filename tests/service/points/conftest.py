@@ -14,6 +14,7 @@ from services.points.config import Settings
 from services.points.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
     from laurel.points.v1.points_service_pb2_grpc import PointsServiceAsyncStub
@@ -26,6 +27,7 @@ class Service:
     """A running replica, and a look into its database."""
 
     stub: "PointsServiceAsyncStub"
+    definitions: Administrator
     database: Connection
     dsn: str
 
@@ -37,5 +39,5 @@ async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     async with running(await build(settings), settings) as server:
         database = await asyncpg.connect(dsn)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Service(PointsServiceStub(channel), database, dsn)
+            yield Service(PointsServiceStub(channel), Administrator(channel), database, dsn)
         await database.close()

@@ -32,13 +32,9 @@ DERIVED_STATE = {
 async def define(
     service: Service, key: str, triggers: Sequence[types.PointsTrigger] = (), **fields: Any
 ) -> types.PointsSystem:
-    response = await service.stub.CreatePointsSystem(
-        pb.CreatePointsSystemRequest(
-            points_system=types.PointsSystem(key=key, name=key.title(), triggers=triggers, **fields),
-            request_id=f"create-{key}",
-        )
-    )
-    return response.points_system
+    wanted = types.PointsSystem(key=key, name=key.title(), triggers=triggers, **fields)
+    created: types.PointsSystem = await service.definitions.create(wanted)
+    return created
 
 
 async def send(service: Service, *commands: pb.ApplyEventsCommand) -> list[pb.ApplyEventsOutcome]:

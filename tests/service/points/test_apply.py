@@ -250,11 +250,7 @@ async def test_a_change_of_the_definition_takes_effect_on_the_next_event(service
     await define(service, "xp", [TEN_PER_THREE])
     await send(service, event("e1", 3))
     doubled = types.PointsTrigger(key="commits", amount=20, metric=TEN_PER_THREE.metric)
-    await service.stub.UpdatePointsSystem(
-        pb.UpdatePointsSystemRequest(
-            points_system=types.PointsSystem(key="xp", triggers=[doubled]), request_id="u1"
-        )
-    )
+    await service.definitions.update(types.PointsSystem(key="xp", triggers=[doubled]))
     assert amounts((await send(service, event("e2", 3)))[0]) == [20]
 
 

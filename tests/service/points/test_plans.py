@@ -4,16 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from laurel.points.v1 import points_pb2
 from laurel.points.v1 import points_service_pb2 as pb
 
 from services.points import convert, store
-from services.points.definitions import configuration_of
+from services.points.definitions import KINDS, catalogue_of
 from services.points.domain import Command
-from services.points.handlers import DEFINITIONS, Handlers
-from shared.clock import SystemClock
+from services.points.handlers import Handlers
 from shared.participant import Work
-from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.service.points.conftest import Service
 from tests.service.points.messages import (
@@ -65,9 +63,7 @@ async def _statements(service: Service, *commands: pb.ApplyEventsCommand) -> lis
     """What a replica that knows the configuration asks the database for a batch."""
     await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE, WELCOME])
     pool = await _pool(service)
-    configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
-    definitions = Definitions(DEFINITIONS, pool, SystemClock())
-    handlers = Handlers(pool, store.Store(pool), configuration, definitions)
+    handlers = Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of))
     await handlers.apply_events(_work(event("warm", 1)))
     statements: list[str] = []
     async with pool.acquire() as connection:

@@ -31,11 +31,7 @@ async def test_levels_are_read_as_they_are_defined_now(service: Service) -> None
     await define(service, "xp", [WELCOME], levels=[BRONZE, SILVER])
     await send(service, event("e1", 1))
     lower = types.Level(key="gold", name="Gold", threshold=20)
-    await service.stub.UpdatePointsSystem(
-        pb.UpdatePointsSystemRequest(
-            points_system=types.PointsSystem(key="xp", levels=[BRONZE, lower]), request_id="u1"
-        )
-    )
+    await service.definitions.update(types.PointsSystem(key="xp", levels=[BRONZE, lower]))
     assert (await points(service))["xp"].level == lower
     distribution = await service.stub.GetLevelDistribution(pb.GetLevelDistributionRequest(points_system="xp"))
     assert [(one.level.key, one.user_count) for one in distribution.levels] == [

@@ -15,6 +15,7 @@ from services.streak.config import Settings
 from services.streak.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
     from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceAsyncStub
@@ -30,13 +31,14 @@ class Service:
     """A running replica, and a look into its database."""
 
     stub: "StreakServiceAsyncStub"
+    definitions: Administrator
     database: Connection
     dsn: str
 
 
 @asynccontextmanager
-async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["StreakServiceAsyncStub"]:
-    """A server on this database."""
+async def served(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator[grpc.aio.Channel]:
+    """A server on this database, and a channel to it."""
     settings = Settings(
         postgres_dsn=SecretStr(dsn),
         listen="127.0.0.1:0",
@@ -47,6 +49,13 @@ async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["S
         running(await build(settings), settings) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
+        yield channel
+
+
+@asynccontextmanager
+async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["StreakServiceAsyncStub"]:
+    """A server on this database."""
+    async with served(dsn, maintenance_batch_size) as channel:
         yield StreakServiceStub(channel)
 
 
@@ -55,8 +64,8 @@ async def _started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     dsn = await service_database("streak")
     database = await asyncpg.connect(dsn)
     await database.execute(KEEP_CLOCK_OFF)
-    async with replica(dsn) as stub:
-        yield Service(stub, database, dsn)
+    async with served(dsn) as channel:
+        yield Service(StreakServiceStub(channel), Administrator(channel), database, dsn)
     await database.close()
 
 

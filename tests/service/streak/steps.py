@@ -20,8 +20,8 @@ DERIVED_STATE = (
 
 
 async def define(service: Service, key: str = "daily", **fields: Any) -> streak_pb2.Streak:
-    request = pb.CreateStreakRequest(streak=streak(key, **fields), request_id=f"create-{key}")
-    return (await service.stub.CreateStreak(request)).streak
+    created: streak_pb2.Streak = await service.definitions.create(streak(key, **fields))
+    return created
 
 
 async def applied(service: Service, *commands: pb.ApplyEventsCommand) -> list[pb.ApplyEventsOutcome]:

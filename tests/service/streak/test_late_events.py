@@ -10,7 +10,7 @@ from laurel.streak.v1 import streak_pb2
 from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.streak import convert
-from services.streak.definitions import catalogue_from_messages
+from services.streak.definitions import KINDS, catalogue_of
 from services.streak.handlers import Handlers
 from services.streak.store import LOAD, SAVE, Store
 from services.streak.store_history import HISTORY_FACTS, HISTORY_LEDGER, HISTORY_PAST, HISTORY_PERIODS
@@ -76,7 +76,7 @@ async def watched(service: Service) -> AsyncIterator[Watched]:
     await define(service, freezes=FREEZES)
     await applied(service, *life().values())
     pool = await create_pool(service.dsn, application_name="late", size=1, statement_timeout_ms=5_000)
-    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     watched = Watched(Handlers(pool, Store(pool), catalogue), pool)
     await watched.apply(event("somebody else", on(0), user="bob"))
     async with pool.acquire() as connection:

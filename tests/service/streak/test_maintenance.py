@@ -8,7 +8,7 @@ import pytest
 from laurel.streak.v1 import streak_pb2
 from laurel.streak.v1 import streak_service_pb2 as pb
 
-from services.streak.definitions import catalogue_from_messages
+from services.streak.definitions import KINDS, catalogue_of
 from services.streak.maintenance import Maintenance
 from shared.ids import derived_id_at
 from shared.postgres.definitions import Catalogue
@@ -162,18 +162,14 @@ async def test_a_changed_definition_holds_for_what_is_closed_and_shown_from_now_
     await define(service)
     await applied(service, event(1, at(3)), event(2, at(4)))
     stricter = [streak_pb2.MetricThreshold(metric="commits", threshold=2)]
-    await service.stub.UpdateStreak(
-        pb.UpdateStreakRequest(streak=streak_pb2.Streak(key="daily", metrics=stricter), request_id="u")
-    )
+    await service.definitions.update(streak_pb2.Streak(key="daily", metrics=stricter))
     (state,) = await shown(service, at(4, 20))
     assert state.length == 0
     (outcome,) = await applied(service, event(3, at(4, 21)))
     change = outcome.effects[0].change
     assert (change.length_before, change.length, change.longest) == (2, 1, 1)
     assert await recorded(service) == [(date(2025, 3, 4), "QUALIFIED")]
-    await service.stub.UpdateStreak(
-        pb.UpdateStreakRequest(streak=streak_pb2.Streak(key="daily", freezes=TWO_FREEZES), request_id="more")
-    )
+    await service.definitions.update(streak_pb2.Streak(key="daily", freezes=TWO_FREEZES))
     await maintain(service, at(6))
     assert (await recorded(service))[-1] == (date(2025, 3, 5), "FROZEN")
 
@@ -198,7 +194,7 @@ async def test_a_pass_by_the_clock_waits_while_an_import_holds_it(service: Servi
     await define(service)
     await applied(service, event(1, at(3)))
     pool = await create_pool(service.dsn, application_name="test", size=2, statement_timeout_ms=5_000)
-    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     passes = Maintenance(pool, catalogue, OnTheSixth(), 10)
     await passes.run_by_clock()
     assert await feed(service) == []

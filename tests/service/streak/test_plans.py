@@ -5,10 +5,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from laurel.streak.v1 import streak_pb2
 
 from services.streak import convert, store, store_maintenance, store_reads
-from services.streak.definitions import catalogue_from_messages
+from services.streak.definitions import KINDS, catalogue_of
 from services.streak.handlers import Handlers
 from shared.entries import Entry
 from shared.participant import Work
@@ -47,7 +46,7 @@ async def test_no_statement_besides_the_event_path_reads_a_table_whole(service: 
 async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service: Service) -> None:
     await define(service)
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
-    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     handlers = Handlers(pool, store.Store(pool), catalogue)
     await handlers.apply_events(_work(*(event(("warm", n), at(3), user=f"user-{n}") for n in range(9))))
     statements: list[str] = []
