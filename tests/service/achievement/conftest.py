@@ -8,6 +8,7 @@ import asyncpg
 import grpc.aio
 import pytest
 from laurel.achievement.v1.achievement_service_pb2_grpc import AchievementServiceStub
+from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceStub
 from pydantic import SecretStr
 
 from services.achievement.config import Settings
@@ -18,6 +19,7 @@ from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
     from laurel.achievement.v1.achievement_service_pb2_grpc import AchievementServiceAsyncStub
+    from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceAsyncStub
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
 
@@ -27,6 +29,7 @@ class Service:
     """A running replica, and a look into its database."""
 
     stub: "AchievementServiceAsyncStub"
+    participant: "ParticipantServiceAsyncStub"
     definitions: Administrator
     database: Connection
     dsn: str
@@ -39,5 +42,11 @@ async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     async with running(await build(settings), settings) as server:
         database = await asyncpg.connect(dsn)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Service(AchievementServiceStub(channel), Administrator(channel), database, dsn)
+            yield Service(
+                AchievementServiceStub(channel),
+                ParticipantServiceStub(channel),
+                Administrator(channel),
+                database,
+                dsn,
+            )
         await database.close()

@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 from laurel.achievement.v1 import achievement_pb2 as types
 from laurel.achievement.v1 import achievement_service_pb2 as pb
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.errors import LaurelError, from_rpc_error
 from shared.rpc.convert import to_timestamp
@@ -35,7 +36,7 @@ async def test_an_update_changes_the_masked_fields_only(service: Service) -> Non
 async def test_what_users_have_earned_cannot_be_deleted(service: Service) -> None:
     await define(service, "founder", api=API)
     await define(service, "other", api=API)
-    await service.stub.ApplyEvents(apply(call("c1", "founder")))
+    await service.participant.ApplyEntries(apply(call("c1", "founder")))
     error = await refused(service.definitions.delete("achievement", "founder"))
     assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ACHIEVEMENT_IN_USE")
     await service.definitions.delete("achievement", "other")
@@ -45,7 +46,9 @@ async def test_what_users_have_earned_cannot_be_deleted(service: Service) -> Non
 
 async def test_what_has_counted_events_cannot_be_deleted(service: Service) -> None:
     await define(service, "merger", metric=by_metric(10, [MERGED]))
-    await service.stub.ApplyEvents(apply(event("e1", 1, version=1, total=1, attributes={"state": "merged"})))
+    await service.participant.ApplyEntries(
+        apply(event("e1", 1, version=1, total=1, attributes={"state": "merged"}))
+    )
     error = await refused(service.definitions.delete("achievement", "merger"))
     assert error.reason == "ACHIEVEMENT_IN_USE"
 
@@ -64,7 +67,7 @@ async def test_definitions_are_listed_by_key_in_pages(service: Service) -> None:
 async def test_hidden_and_locked_achievements_are_shown_to_holders_only(service: Service) -> None:
     await define(service, "secret", api=API, hidden=True)
     await define(service, "retired", api=API)
-    await service.stub.ApplyEvents(apply(call("c1", "secret"), call("c2", "retired")))
+    await service.participant.ApplyEntries(apply(call("c1", "secret"), call("c2", "retired")))
     retired = types.Achievement(key="retired", status=types.ACHIEVEMENT_STATUS_LOCKED)
     await service.definitions.update(retired)
     assert {one.achievement for one in await shown(service, "alice")} == {"secret", "retired"}
@@ -78,13 +81,19 @@ async def test_a_user_id_is_required(service: Service) -> None:
 
 async def test_maintenance_keeps_the_hold_of_an_import(service: Service) -> None:
     held = "SELECT hold_until IS NOT NULL FROM maintenance"
-    await service.stub.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=60))
+    await service.participant.RunMaintenance(
+        participant_pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=60)
+    )
     assert await service.database.fetchval(held)
-    await service.stub.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(NOON)))
+    await service.participant.RunMaintenance(participant_pb.RunMaintenanceRequest(now=to_timestamp(NOON)))
     assert await service.database.fetchval(held)
-    await service.stub.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=0))
+    await service.participant.RunMaintenance(
+        participant_pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=0)
+    )
     assert not await service.database.fetchval(held)
-    error = await refused(service.stub.RunMaintenance(pb.RunMaintenanceRequest(hold_seconds=-1)))
+    error = await refused(
+        service.participant.RunMaintenance(participant_pb.RunMaintenanceRequest(hold_seconds=-1))
+    )
     assert [violation.field for violation in error.violations] == ["now", "hold_seconds"]
 
 
@@ -95,8 +104,8 @@ async def test_definitions_change_while_events_come(service: Service) -> None:
 
     async def ingest() -> None:
         for number in range(1, 21):
-            await service.stub.ApplyEvents(apply(event(number, 1, version=number, total=number)))
+            await service.participant.ApplyEntries(apply(event(number, 1, version=number, total=number)))
 
     await asyncio.gather(redefine(), ingest())
-    await service.stub.ApplyEvents(apply(event(21, 1, version=21, total=21)))
+    await service.participant.ApplyEntries(apply(event(21, 1, version=21, total=21)))
     assert all(one.completed for one in await shown(service))

@@ -9,6 +9,7 @@ import asyncpg
 import grpc.aio
 import pytest
 from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceStub
+from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceStub
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -22,6 +23,7 @@ from tests.fixtures.waiting import until
 
 if TYPE_CHECKING:
     from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceAsyncStub
+    from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceAsyncStub
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
 
@@ -35,6 +37,7 @@ class Service:
     """A running replica, and a look into its database and its sorted sets."""
 
     stub: "LeaderboardServiceAsyncStub"
+    participant: "ParticipantServiceAsyncStub"
     definitions: Administrator
     database: Connection
     dsn: str
@@ -67,10 +70,10 @@ async def served(
 @asynccontextmanager
 async def replica(
     dsn: str, sets_url: str, *, check_seconds: float = 3_600.0, timeout_seconds: float = 2.0
-) -> AsyncIterator["LeaderboardServiceAsyncStub"]:
-    """A server on these databases."""
+) -> AsyncIterator["ParticipantServiceAsyncStub"]:
+    """Another replica on these databases, as the orchestrator calls it."""
     async with served(dsn, sets_url, check_seconds=check_seconds, timeout_seconds=timeout_seconds) as channel:
-        yield LeaderboardServiceStub(channel)
+        yield ParticipantServiceStub(channel)
 
 
 @asynccontextmanager
@@ -86,7 +89,9 @@ async def started(service_database: ServiceDatabase, sets_url: str) -> AsyncIter
 
         # Events that come before answer from PostgreSQL, with ranks as they are by then.
         await until(is_filled, seconds=PATIENCE_SECONDS, what="the sorted sets are filled for the first time")
-        yield Service(stub, Administrator(channel), database, dsn, sets, sets_url)
+        yield Service(
+            stub, ParticipantServiceStub(channel), Administrator(channel), database, dsn, sets, sets_url
+        )
     await database.close()
 
 

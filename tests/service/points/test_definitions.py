@@ -54,6 +54,6 @@ async def test_an_archived_system_awards_nothing_and_stays_readable(service: Ser
     archived = types.PointsSystem(key="xp", status=types.POINTS_SYSTEM_STATUS_ARCHIVED)
     await service.definitions.update(archived)
     (outcome,) = await send(service, event("e2", 3))
-    assert not outcome.changes
+    assert not outcome.effects.points
     response = await service.stub.ListUserPoints(pb.ListUserPointsRequest(user_id="alice"))
     assert [(one.points_system, one.balance) for one in response.points] == [("xp", 10)]

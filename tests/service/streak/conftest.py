@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import grpc.aio
 import pytest
+from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceStub
 from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceStub
 from pydantic import SecretStr
 
@@ -18,6 +19,7 @@ from shared.rpc.server import running
 from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
+    from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceAsyncStub
     from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceAsyncStub
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
@@ -31,6 +33,7 @@ class Service:
     """A running replica, and a look into its database."""
 
     stub: "StreakServiceAsyncStub"
+    participant: "ParticipantServiceAsyncStub"
     definitions: Administrator
     database: Connection
     dsn: str
@@ -53,10 +56,10 @@ async def served(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator[grp
 
 
 @asynccontextmanager
-async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["StreakServiceAsyncStub"]:
-    """A server on this database."""
+async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["ParticipantServiceAsyncStub"]:
+    """Another replica on this database, as the orchestrator calls it."""
     async with served(dsn, maintenance_batch_size) as channel:
-        yield StreakServiceStub(channel)
+        yield ParticipantServiceStub(channel)
 
 
 @asynccontextmanager
@@ -65,7 +68,9 @@ async def _started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     database = await asyncpg.connect(dsn)
     await database.execute(KEEP_CLOCK_OFF)
     async with served(dsn) as channel:
-        yield Service(StreakServiceStub(channel), Administrator(channel), database, dsn)
+        yield Service(
+            StreakServiceStub(channel), ParticipantServiceStub(channel), Administrator(channel), database, dsn
+        )
     await database.close()
 
 

@@ -24,7 +24,7 @@ async def test_a_change_takes_effect_on_the_next_event(service: Service) -> None
     archived = streak_pb2.Streak(key="daily", status=streak_pb2.STREAK_STATUS_ARCHIVED)
     await service.definitions.update(archived)
     (outcome,) = await applied(service, event(2, at(4)))
-    assert list(outcome.effects) == []
+    assert list(outcome.effects.streaks) == []
 
 
 async def test_a_streak_is_deleted_only_while_no_user_has_it(service: Service) -> None:
@@ -34,7 +34,7 @@ async def test_a_streak_is_deleted_only_while_no_user_has_it(service: Service) -
         await service.definitions.delete("streak", "daily")
     error = from_rpc_error(caught.value)
     assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "STREAK_IN_USE")
-    await service.stub.RevertEvents(revert(1))
+    await service.participant.RevertEntries(revert(1))
     await service.definitions.delete("streak", "daily")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.stub.GetStreak(pb.GetStreakRequest(key="daily"))

@@ -5,8 +5,8 @@ from datetime import date, datetime, timedelta
 
 import grpc.aio
 import pytest
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
-from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.streak.definitions import KINDS, catalogue_of
 from services.streak.maintenance import Maintenance
@@ -16,7 +16,16 @@ from shared.postgres.pool import create_pool
 from shared.rpc.convert import to_datetime, to_timestamp
 from tests.service.streak.conftest import Service, replica
 from tests.service.streak.messages import at, event
-from tests.service.streak.steps import applied, define, derived_state, feed, maintain, recorded, shown
+from tests.service.streak.steps import (
+    applied,
+    define,
+    derived_state,
+    feed,
+    feed_page,
+    maintain,
+    recorded,
+    shown,
+)
 
 
 class OnTheSixth:
@@ -36,13 +45,12 @@ async def test_a_streak_breaks_at_the_local_midnight_and_the_feed_says_so(servic
     assert await maintain(service, midnight - timedelta(microseconds=1)) == 0
     assert await maintain(service, at(5, 17)) == 1
     (change,) = await feed(service)
-    assert (change.user_id, change.time_zone, change.change.streak) == ("alice", "Asia/Tokyo", "daily")
-    assert to_datetime(change.occur_time) == to_datetime(change.change.reach_time) == midnight
-    assert (change.change.length_before, change.change.length, change.change.longest) == (2, 0, 2)
-    assert list(change.change.run_changes) == []
-    assert change.entry_id == str(
-        derived_id_at(midnight, "streak", "alice", "daily", str(change.change.version))
-    )
+    found = change.streak_closing.change
+    assert (change.user_id, change.time_zone, found.streak) == ("alice", "Asia/Tokyo", "daily")
+    assert to_datetime(change.occur_time) == to_datetime(found.reach_time) == midnight
+    assert (found.length_before, found.length, found.longest) == (2, 0, 2)
+    assert list(found.run_changes) == []
+    assert change.entry_id == str(derived_id_at(midnight, "streak", "alice", "daily", str(found.version)))
     assert (await recorded(service))[-1] == (date(2025, 3, 5), "BROKEN")
 
 
@@ -54,7 +62,7 @@ async def test_maintenance_run_again_finds_nothing(service: Service) -> None:
     assert await maintain(service, at(9)) == 0
     assert await maintain(service, at(25)) == 0
     assert await derived_state(service) == before
-    assert [change.sequence for change in await feed(service)] == list(range(1, 9))
+    assert len(await feed(service)) == 8
 
 
 async def test_freezes_and_days_off_close_periods_without_telling_others(service: Service) -> None:
@@ -103,8 +111,8 @@ async def test_an_event_with_an_earlier_now_never_reopens_what_is_closed(service
     await applied(service, event(1, at(3)))
     await maintain(service, at(10))
     (outcome,) = await applied(service, event(2, at(3, 15), now=at(3, 15)))
-    assert outcome.effects[0].state.length == 0
-    assert outcome.effects[0].state.period_start_date.day == 10
+    assert outcome.effects.streaks[0].state.length == 0
+    assert outcome.effects.streaks[0].state.period_start_date.day == 10
 
 
 async def test_a_late_event_after_a_closing_brings_the_streak_back(service: Service) -> None:
@@ -112,7 +120,7 @@ async def test_a_late_event_after_a_closing_brings_the_streak_back(service: Serv
     await applied(service, event(1, at(3)))
     await maintain(service, at(5, 1))
     (outcome,) = await applied(service, event(2, at(4, 20), now=at(5, 2)))
-    change = outcome.effects[0].change
+    change = outcome.effects.streaks[0].change
     assert (change.length_before, change.length, change.version) == (0, 2, 3)
     assert [(run.length_before, run.length_after) for run in change.run_changes] == [(1, 2)]
 
@@ -122,10 +130,10 @@ async def test_two_replicas_at_once_find_each_change_once_and_in_order(service: 
     users = [f"user-{n:02}" for n in range(30)]
     await applied(service, *(event(user, at(3), user=user) for user in users))
     async with replica(service.dsn) as other:
-        request = pb.RunMaintenanceRequest(now=to_timestamp(at(6)))
-        stubs = (service.stub, other, service.stub, other)
+        request = participant_pb.RunMaintenanceRequest(now=to_timestamp(at(6)))
+        stubs = (service.participant, other, service.participant, other)
         responses = await asyncio.gather(*(stub.RunMaintenance(request) for stub in stubs))
-    assert sum(response.closed_count for response in responses) == len(users)
+    assert sum(response.done_count for response in responses) == len(users)
     assert [change.user_id for change in await feed(service)] == users
 
 
@@ -152,10 +160,11 @@ async def test_the_feed_is_read_in_pages_after_a_cursor(service: Service) -> Non
     await define(service)
     await applied(service, *(event(f"{n}", at(3), user=f"user-{n}") for n in range(5)))
     await maintain(service, at(9))
-    first = await feed(service, page_size=2)
-    rest = await feed(service, after=first[-1].sequence)
-    assert [change.user_id for change in (*first, *rest)] == [f"user-{n}" for n in range(5)]
-    assert await feed(service, after=rest[-1].sequence) == []
+    first = await feed_page(service, page_size=2)
+    rest = await feed_page(service, after=first.cursor)
+    assert [change.user_id for change in (*first.changes, *rest.changes)] == [f"user-{n}" for n in range(5)]
+    end = await feed_page(service, after=rest.cursor)
+    assert (list(end.changes), end.cursor) == ([], rest.cursor)
 
 
 async def test_a_changed_definition_holds_for_what_is_closed_and_shown_from_now_on(service: Service) -> None:
@@ -166,7 +175,7 @@ async def test_a_changed_definition_holds_for_what_is_closed_and_shown_from_now_
     (state,) = await shown(service, at(4, 20))
     assert state.length == 0
     (outcome,) = await applied(service, event(3, at(4, 21)))
-    change = outcome.effects[0].change
+    change = outcome.effects.streaks[0].change
     assert (change.length_before, change.length, change.longest) == (2, 1, 1)
     assert await recorded(service) == [(date(2025, 3, 4), "QUALIFIED")]
     await service.definitions.update(streak_pb2.Streak(key="daily", freezes=TWO_FREEZES))
@@ -177,15 +186,15 @@ async def test_a_changed_definition_holds_for_what_is_closed_and_shown_from_now_
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
-        (pb.RunMaintenanceRequest(), "now"),
-        (pb.RunMaintenanceRequest(now=to_timestamp(at(3)), hold_seconds=-1), "hold_seconds"),
+        (participant_pb.RunMaintenanceRequest(), "now"),
+        (participant_pb.RunMaintenanceRequest(now=to_timestamp(at(3)), hold_seconds=-1), "hold_seconds"),
     ],
 )
 async def test_a_wrong_maintenance_request_is_refused(
-    service: Service, request_: pb.RunMaintenanceRequest, field: str
+    service: Service, request_: participant_pb.RunMaintenanceRequest, field: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await service.stub.RunMaintenance(request_)
+        await service.participant.RunMaintenance(request_)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert field in (caught.value.details() or "")
 
