@@ -3,18 +3,23 @@
 from datetime import datetime
 from typing import Final
 
+from laurel.ledger.v1 import entry_pb2
+from laurel.participant.v1 import participant_service_pb2
+
 from services.streak import convert
 from services.streak.batch import Batch
 from services.streak.domain import Catalogue, Evaluation
 from services.streak.handlers import StoredCatalogue, with_histories
 from services.streak.store import Key, Store
 from services.streak.store_history import HistoryStore
-from services.streak.store_maintenance import FoundChange, MaintenanceStore
+from services.streak.store_maintenance import MaintenanceStore
 from shared import faults
 from shared.clock import Clock
 from shared.ids import derived_id_at
+from shared.postgres.feed import Feed
 from shared.postgres.maintenance import hold, is_held
 from shared.postgres.pool import Connection, Pool
+from shared.rpc.convert import to_timestamp
 
 BEFORE_COMMIT: Final = faults.declare(
     "streak.maintenance.before_commit", "periods are closed and changes written, not yet committed"
@@ -32,6 +37,7 @@ class Maintenance:
         self._store = Store(pool)
         self._histories = HistoryStore(pool)
         self._due = MaintenanceStore(pool)
+        self._feed = Feed(pool)
         self._catalogue = catalogue
         self._clock = clock
         self._batch_size = batch_size
@@ -44,7 +50,7 @@ class Maintenance:
         if hold_seconds is not None:
             async with self._pool.acquire() as connection:
                 await hold(connection, hold_seconds)
-        return await self._close_all(now)
+        return await self._close_all(now, history=bool(hold_seconds))
 
     async def run_by_clock(self) -> None:
         """A pass at the present instant, unless an import has maintenance in its hands."""
@@ -53,16 +59,16 @@ class Maintenance:
                 return
         await self._close_all(self._clock.now())
 
-    async def _close_all(self, now: datetime) -> int:
+    async def _close_all(self, now: datetime, *, history: bool = False) -> int:
         closed = 0
         while await self._due.is_due(now):
             async with self._pool.acquire() as connection, connection.transaction():
-                closed += await self._close_batch(connection, now)
+                closed += await self._close_batch(connection, now, history=history)
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
         return closed
 
-    async def _close_batch(self, connection: Connection, now: datetime) -> int:
+    async def _close_batch(self, connection: Connection, now: datetime, *, history: bool) -> int:
         """Close what has been due longest, with everybody else kept from these users."""
         due = await self._due.due(connection, now, self._batch_size)
         if not due:
@@ -76,13 +82,10 @@ class Maintenance:
         )
         await self._store.save((), batch.writes(), connection)
         await self._due.park(connection, due.keys() - evaluations.keys())
-        await self._due.publish(
-            connection,
-            [
-                found
-                for key, evaluation in evaluations.items()
-                if (found := _found(key, evaluation, due[key]))
-            ],
+        origin = entry_pb2.ENTRY_ORIGIN_IMPORT if history else entry_pb2.ENTRY_ORIGIN_MAINTENANCE
+        found = (_found(key, evaluation, due[key], origin) for key, evaluation in evaluations.items())
+        await self._feed.append(
+            connection, [change.SerializeToString(deterministic=True) for change in found if change]
         )
         return len(evaluations)
 
@@ -98,16 +101,21 @@ def _close(catalogue: Catalogue, batch: Batch, due: list[Key], now: datetime) ->
     return closed
 
 
-def _found(key: Key, evaluation: Evaluation, due_time: datetime) -> FoundChange | None:
+def _found(
+    key: Key, evaluation: Evaluation, due_time: datetime, origin: entry_pb2.EntryOrigin.ValueType
+) -> participant_service_pb2.Change | None:
     """What others are told: a break at the local midnight that broke, anything else when it came due."""
     change, current = evaluation.change, evaluation.current
     if change is None or current is None:
         return None
+    user_id, streak = key
     occur_time = change.reach_time if change.length == 0 else due_time
-    return FoundChange(
-        entry_id=derived_id_at(occur_time, "streak", *key, str(change.version)),
-        key=key,
+    message = participant_service_pb2.Change(
+        entry_id=str(derived_id_at(occur_time, "streak", *key, str(change.version))),
+        user_id=user_id,
         time_zone=current.time_zone,
-        occur_time=occur_time,
-        change=convert.change_to_proto(key[1], change).SerializeToString(deterministic=True),
+        occur_time=to_timestamp(occur_time),
+        origin=origin,
     )
+    message.streak_closing.change.CopyFrom(convert.change_to_proto(streak, change))
+    return message

@@ -22,7 +22,7 @@ from services.streak.domain import (
 from services.streak.handlers import StoredCatalogue
 from services.streak.store import Key, Store
 from services.streak.store_history import HistoryStore
-from services.streak.store_reads import FeedRow, Longest, ReadStore
+from services.streak.store_reads import Longest, ReadStore
 from shared.calendar import EARLIEST_DATE, LATEST_DATE
 from shared.clock import Clock
 from shared.errors import NotFound
@@ -107,10 +107,6 @@ class Queries:
         shown = found[: page.size]
         token = page.next_token(shown[-1].longest, shown[-1].user_id) if len(found) > page.size else ""
         return shown, token
-
-    async def list_changes(self, after_sequence: int, limit: int) -> list[FeedRow]:
-        """What maintenance found by itself, oldest first, after a sequence."""
-        return await self._reads.changes(after_sequence, limit)
 
     async def _required(self, user_id: str, streak: str) -> _Recent:
         """A user's streak as of now. Raises `NotFound`."""

@@ -87,6 +87,7 @@ class UserSnapshot(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The application's own identifier, 1 to 255 characters."""
     time_zone: _builtins.str
@@ -95,6 +96,8 @@ class UserSnapshot(_message.Message):
     """Grows with every stored change of the user; a receiver ignores a snapshot older than the one it holds."""
     name: _builtins.str
     """Display name; empty when none was given."""
+    changed: _builtins.bool
+    """This entry created the user (then `version` is 1) or changed it."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """String attributes, as of the entry."""
@@ -112,10 +115,11 @@ class UserSnapshot(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
         name: _builtins.str = ...,
+        changed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "name", b"name", "time_zone", b"time_zone", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "changed", b"changed", "create_time", b"create_time", "name", b"name", "time_zone", b"time_zone", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -302,12 +306,17 @@ class Entry(_message.Message):
     CORRECTION_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     OTHER_USERS_FIELD_NUMBER: _builtins.int
+    USER_SEQUENCE_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """UUID of the ledger entry; the idempotency key of every participant."""
     time_zone: _builtins.str
     """The IANA zone of the event, which decides its local date (RULES 1.5)."""
     origin: Global___EntryOrigin.ValueType
     """Where the entry comes from."""
+    user_sequence: _builtins.int
+    """Grows with the acting user's entries in the order in which they were recorded; with gaps. 0: of an entry from before
+    it was counted.
+    """
     @_builtins.property
     def user(self) -> Global___UserSnapshot:
         """The acting user as of this entry."""
@@ -359,10 +368,11 @@ class Entry(_message.Message):
         correction: Global___Correction | None = ...,
         origin: Global___EntryOrigin.ValueType = ...,
         other_users: _abc.Iterable[Global___UserSnapshot] | None = ...,
+        user_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

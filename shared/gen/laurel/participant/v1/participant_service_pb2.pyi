@@ -375,12 +375,15 @@ class Change(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     STREAK_CLOSING_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """UUID of the entry that the orchestrator makes of it."""
     user_id: _builtins.str
     """The user."""
     time_zone: _builtins.str
     """IANA zone in which it happened."""
+    origin: _entry_pb2.EntryOrigin.ValueType
+    """That of the entry: IMPORT where an import of history had the pass in its hands; else MAINTENANCE, also unspecified."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened: the local midnight, not the moment of the pass."""
@@ -397,10 +400,11 @@ class Change(_message.Message):
         time_zone: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         streak_closing: _entry_pb2.StreakClosing | None = ...,
+        origin: _entry_pb2.EntryOrigin.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "occur_time", b"occur_time", "streak_closing", b"streak_closing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "finding", b"finding", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "finding", b"finding", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing"]  # noqa: Y015
     _WhichOneofArgType_finding: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
