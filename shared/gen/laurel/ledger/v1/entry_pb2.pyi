@@ -236,23 +236,33 @@ Global___AchievementCall: _TypeAlias = AchievementCall  # noqa: Y015
 
 @_typing.final
 class StreakClosing(_message.Message):
-    """A streak's length changed at local midnight, found by the streak service's maintenance."""
+    """Periods of a streak closed at local midnight, found by the streak service's maintenance."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGE_FIELD_NUMBER: _builtins.int
+    PERIODS_FIELD_NUMBER: _builtins.int
+    EARNED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
+    earned_freeze_count: _builtins.int
+    """Freezes that were earned by the passing of days."""
     @_builtins.property
     def change(self) -> _streak_pb2.StreakChange:
-        """What changed."""
+        """What changed for the services that follow; absent when nothing did."""
+
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.Period]:
+        """Periods that closed."""
 
     def __init__(
         self,
         *,
         change: _streak_pb2.StreakChange | None = ...,
+        periods: _abc.Iterable[_streak_pb2.Period] | None = ...,
+        earned_freeze_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "earned_freeze_count", b"earned_freeze_count", "periods", b"periods"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
