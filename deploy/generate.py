@@ -24,7 +24,7 @@ Every error is a `google.rpc.Status` with one `ErrorInfo`: a `reason` from the t
 answered (`points.laurel`), and metadata. Invalid requests also carry a `BadRequest` with every field violation, named
 by its path. Items of a batch carry the same content as `laurel.common.v1.Error`.
 
-Retry `UNAVAILABLE` (the transport does) and `ABORTED`; nothing else gets better by itself. `EVENT_PENDING` means that
+Retry `UNAVAILABLE` (the transport does) and `ABORTED`; nothing else gets better by itself. `ENTRY_PENDING` means that
 the event is recorded and goes on: ask again with the same key.
 
 Generated from the contracts by `make proto`.

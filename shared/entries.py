@@ -1,4 +1,4 @@
-"""Ledger entries as domain code sees them: `laurel.common.v1.Entry` without its wire format."""
+"""Ledger entries as domain code sees them: `laurel.ledger.v1.Entry` without its wire format."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class EntryKind(Enum):
-    """What an entry is; each kind enters the saga at its own step (DESIGN 2)."""
+    """What an entry is, by the name of its operation; each enters the saga at its own step (DESIGN 2)."""
 
     METRIC_EVENT = "metric_event"
     USER_UPDATE = "user_update"
@@ -65,6 +65,8 @@ class Entry(Struct, frozen=True):
     """Set for metric events, and for corrections whose origin was one."""
     corrected_entry_id: UUID | None
     """For a correction: the entry that was undone."""
+    achievement: str = ""
+    """For an achievement call: the achievement to complete."""
 
 
 class Reversal(Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Derived identifiers and digests: they name the same thing whenever the same parts come again. Pure.
 
-Identifiers that are drawn are in `shared.drawn_ids`.
+Identifiers that are drawn are in `shared.random_ids`.
 """
 
 import hashlib
@@ -51,3 +51,8 @@ def digest(*parts: str | bytes) -> bytes:
         sha.update(len(data).to_bytes(8))
         sha.update(data)
     return sha.digest()
+
+
+def sha256(content: bytes) -> bytes:
+    """SHA-256 (32 bytes) of stored bytes, by which the same content is known again."""
+    return hashlib.sha256(content).digest()

@@ -90,7 +90,7 @@ class _Reader:
         points = self._points.ListUserPoints(points_service_pb2.ListUserPointsRequest(user_id=user))
         return Seen(
             {each.metric: (each.total, each.event_count) for each in stored.metrics},
-            {each.streak: (each.length, each.longest) for each in streaks.states},
+            {each.streak: (each.length, each.longest) for each in streaks.streaks},
             frozenset(each.achievement for each in earned.achievements),
             {each.points_system: (each.balance, each.lifetime) for each in points.points},
         )
@@ -107,7 +107,7 @@ class _Reader:
         request = event_pb2.IngestEventRequest(metric="commits", value=1, idempotency_key=str(uuid4()))
         request.user.user_id = user
         reply = self._orchestrator.IngestEvent(request)
-        added = sum(each.added for each in reply.points)
+        added = sum(each.added for each in reply.effects.points)
         after = self.seen(user)
         total, count = before.totals["commits"]
         if after.totals["commits"] != (total + 1, count + 1):

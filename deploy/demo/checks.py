@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import TypeVar
 
 from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2
 from laurel.points.v1 import points_pb2, points_service_pb2
-from laurel.streak.v1 import streak_pb2, streak_service_pb2
+from laurel.streak.v1 import streak_service_pb2
 
 from deploy.demo.expected import COMMITS, LINES, Expected
 from services.cli.connect import Connections
@@ -74,7 +75,7 @@ def run_checks(
         scores = expected.scores(COMMITS, region)
         yield _board(f"The board of {region}", connections, "commits", scores, segment={"region": region})
     week = expected.busiest_week()
-    run_date = streak_pb2.LocalDate(year=week.year, month=week.month, day=week.day)
+    run_date = date_pb2.LocalDate(year=week.year, month=week.month, day=week.day)
     yield _board(
         f"The archive of the week of {week}", connections, "weekly-commits", expected.weekly[week], run_date
     )
@@ -83,7 +84,7 @@ def run_checks(
     sagas = connections.all_pages(
         connections.orchestrator.ListSagas, orchestrator_service_pb2.ListSagasRequest(), "sagas", EVERYTHING
     )
-    yield Check("No saga is left unfinished", [each.event_id for each in sagas.sagas])
+    yield Check("No saga is left unfinished", [each.entry_id for each in sagas.sagas])
 
 
 def check_streak_board(connections: Connections) -> Check:
@@ -188,7 +189,7 @@ def _board(
     connections: Connections,
     key: str,
     scores: Mapping[str, Decimal],
-    run_date: streak_pb2.LocalDate | None = None,
+    run_date: date_pb2.LocalDate | None = None,
     *,
     segment: Mapping[str, str] | None = None,
     by: str = "the sums of the file",

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
-from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
+from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2, user_pb2
 from laurel.points.v1 import points_service_pb2
-from laurel.streak.v1 import streak_pb2, streak_service_pb2
+from laurel.streak.v1 import streak_service_pb2
 
 from deploy.demo.checks import Check, check_streak_board, equal, run_checks
 from deploy.demo.expected import COMMITS, Expected, read_expected
@@ -137,7 +138,7 @@ class Tour:
             leaderboard_service_pb2.SegmentSelector(leaderboard="commits"),
             leaderboard_service_pb2.SegmentSelector(
                 leaderboard="weekly-commits",
-                run_date=streak_pb2.LocalDate(year=week.year, month=week.month, day=week.day),
+                run_date=date_pb2.LocalDate(year=week.year, month=week.month, day=week.day),
             ),
         ]
         selectors += [
@@ -169,7 +170,7 @@ class Tour:
             "A new event", "One commit, now; the reply has all that it changed, committed everywhere."
         ):
             event = event_pb2.IngestEventRequest(
-                user=metric_pb2.User(user_id=user),
+                user=user_pb2.User(user_id=user),
                 metric=COMMITS,
                 value=1,
                 idempotency_key="a-new-commit",

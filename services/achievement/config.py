@@ -4,12 +4,6 @@ from typing import Final
 
 from shared.config import Settings as ServiceSettings
 
-MAX_COMMANDS: Final = 1_000
-"""Commands of one ApplyEvents, and reversals of one RevertEvents."""
-
-MAX_STREAK_CHANGES: Final = 1_000
-"""Streak changes of one command."""
-
 MAX_DESCRIPTION_CHARS: Final = 2_000
 MAX_BADGE_URL_CHARS: Final = 2_000
 MAX_TIER: Final = 1_000_000

@@ -3,17 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from typing import Final
-from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
-from laurel.common.v1 import entry_pb2
+from laurel.achievement.v1 import achievement_pb2
+from laurel.ledger.v1.effects_pb2 import Effects
 
 from services.achievement.config import (
     MAX_BADGE_URL_CHARS,
-    MAX_COMMANDS,
     MAX_DESCRIPTION_CHARS,
-    MAX_STREAK_CHANGES,
     MAX_STREAK_LENGTH,
     MAX_TIER,
 )
@@ -23,7 +20,6 @@ from services.achievement.domain import (
     Catalogue,
     Change,
     Command,
-    Fact,
     MetricTrigger,
     Progress,
     Refusal,
@@ -32,18 +28,12 @@ from services.achievement.domain import (
     StreakTrigger,
 )
 from shared.decimals import InvalidValue, from_micros, to_micros
-from shared.errors import FailedPrecondition, InvalidArgument, LaurelError, NotFound, Violations
-from shared.participant import ReversalWork, Work
+from shared.entries import Entry
+from shared.errors import FailedPrecondition, LaurelError, NotFound, Violations
 from shared.rpc.convert import (
-    check_hold_seconds,
     check_key,
     check_text,
     check_user_id,
-    digest_of,
-    entry_from_proto,
-    error_message,
-    instant_field,
-    reversal_from_proto,
     to_timestamp,
 )
 from shared.rpc.filters import filters_from_proto
@@ -172,48 +162,21 @@ def check_trigger_kind(
         violations.add(f"{path}.{named}", "the kind of an achievement's trigger cannot be changed")
 
 
-# Commands
+# The saga
 
 
-def commands_from_proto(
-    request: achievement_service_pb2.ApplyEventsRequest,
-) -> list[Work[Command] | InvalidArgument]:
-    """Each command, or what is wrong with it: a malformed one never fails its neighbours.
-
-    Raises `InvalidArgument` for a batch that is empty or over the limit.
-    """
-    _check_batch(len(request.commands), "commands")
-    return [_command(message, f"commands[{index}]") for index, message in enumerate(request.commands)]
+def command(entry: Entry, effects: Effects, path: str, violations: Violations) -> Command:
+    """The domain's command: what streaks changed, and for a call the achievement to complete."""
+    return Command(entry, _streak_changes(effects, f"{path}.streaks", violations), entry.achievement)
 
 
-def _command(
-    message: achievement_service_pb2.ApplyEventsCommand, path: str
-) -> Work[Command] | InvalidArgument:
-    violations = Violations()
-    entry = entry_from_proto(message.entry, f"{path}.entry", violations)
-    changes = _streak_changes(message, f"{path}.streak_changes", violations)
-    if message.entry.kind == entry_pb2.ENTRY_KIND_ACHIEVEMENT_CALL:
-        check_key(message.achievement, f"{path}.achievement", violations)
-    elif message.achievement:
-        violations.add(f"{path}.achievement", "is only for achievement calls")
-    try:
-        violations.raise_if_any()
-    except InvalidArgument as error:
-        return error
-    assert entry is not None  # no violations, so there is an entry
-    command = Command(entry, changes, message.achievement)
-    return Work(command, entry.entry_id, entry.user.user_id, digest_of(message))
-
-
-def _streak_changes(
-    message: achievement_service_pb2.ApplyEventsCommand, path: str, violations: Violations
-) -> tuple[StreakChange, ...]:
-    if len(message.streak_changes) > MAX_STREAK_CHANGES:
-        violations.add(path, f"must have at most {MAX_STREAK_CHANGES} changes")
-        return ()
+def _streak_changes(effects: Effects, path: str, violations: Violations) -> tuple[StreakChange, ...]:
     seen: set[str] = set()
-    for index, change in enumerate(message.streak_changes):
-        where = f"{path}[{index}]"
+    changes = []
+    for index, effect in enumerate(effects.streaks):
+        if not effect.HasField("change"):
+            continue
+        change, where = effect.change, f"{path}[{index}].change"
         check_key(change.streak, f"{where}.streak", violations)
         if change.streak in seen:
             violations.add(f"{where}.streak", "is given twice")
@@ -221,39 +184,11 @@ def _streak_changes(
             if value < 0:
                 violations.add(f"{where}.{name}", "must not be negative")
         seen.add(change.streak)
-    return tuple(
-        StreakChange(change.streak, change.version, change.length, change.longest)
-        for change in message.streak_changes
-    )
+        changes.append(StreakChange(change.streak, change.version, change.length, change.longest))
+    return tuple(changes)
 
 
-def reversals_from_proto(
-    request: achievement_service_pb2.RevertEventsRequest,
-) -> list[ReversalWork]:
-    """The reversals. Raises `InvalidArgument` with every violation of the batch."""
-    _check_batch(len(request.reversals), "reversals")
-    violations = Violations()
-    found = [
-        reversal_from_proto(message, f"reversals[{index}]", violations)
-        for index, message in enumerate(request.reversals)
-    ]
-    violations.raise_if_any()
-    return [ReversalWork(one.entry_id, one.user_id, one.now) for one in found if one is not None]
-
-
-def _check_batch(size: int, path: str) -> None:
-    violations = Violations()
-    if not 1 <= size <= MAX_COMMANDS:
-        violations.add(path, f"must have 1 to {MAX_COMMANDS} items")
-    violations.raise_if_any()
-
-
-def check_maintenance(request: achievement_service_pb2.RunMaintenanceRequest) -> None:
-    """Raises `InvalidArgument`."""
-    violations = Violations()
-    instant_field(request, "now", "", violations)
-    check_hold_seconds(request.hold_seconds, "hold_seconds", violations)
-    violations.raise_if_any()
+# Reads
 
 
 def check_user(user_id: str) -> None:
@@ -263,37 +198,12 @@ def check_user(user_id: str) -> None:
     violations.raise_if_any()
 
 
-# Outcomes
+# What changed
 
 
-def applied_outcome(entry_id: UUID, changes: Sequence[Change], catalogue: Catalogue) -> bytes:
-    """What an entry did, as it is stored and answered for ever."""
-    return achievement_service_pb2.ApplyEventsOutcome(
-        entry_id=str(entry_id), changes=[_change(change, catalogue) for change in changes]
-    ).SerializeToString(deterministic=True)
-
-
-def refused_outcome(entry_id: UUID | str, error: LaurelError) -> bytes:
-    """Why an entry was refused."""
-    return achievement_service_pb2.ApplyEventsOutcome(
-        entry_id=str(entry_id), error=error_message(error, DOMAIN)
-    ).SerializeToString(deterministic=True)
-
-
-def reverted_outcome(fact: Fact, changes: Sequence[Change], catalogue: Catalogue) -> bytes:
-    """What undoing an entry changed."""
-    return achievement_service_pb2.RevertEventsOutcome(
-        entry_id=str(fact.entry_id),
-        reverted=True,
-        changes=[_change(change, catalogue) for change in changes],
-    ).SerializeToString(deterministic=True)
-
-
-def nothing_reverted(entry_id: UUID) -> bytes:
-    """There was nothing to undo; the entry is refused from now on."""
-    return achievement_service_pb2.RevertEventsOutcome(entry_id=str(entry_id)).SerializeToString(
-        deterministic=True
-    )
+def effects(user_id: str, changes: Sequence[Change], catalogue: Catalogue) -> Effects:
+    """What an entry, or its undoing, did to a user's achievements."""
+    return Effects(achievements=[_change(user_id, change, catalogue) for change in changes])
 
 
 def refusal_error(refusal: Refusal, achievement: str) -> LaurelError:
@@ -302,9 +212,10 @@ def refusal_error(refusal: Refusal, achievement: str) -> LaurelError:
     return error_type(message, reason=refusal.value, metadata={"achievement": achievement}, domain=DOMAIN)
 
 
-def _change(change: Change, catalogue: Catalogue) -> achievement_pb2.AchievementChange:
+def _change(user_id: str, change: Change, catalogue: Catalogue) -> achievement_pb2.AchievementChange:
     completion = change.completion
     message = achievement_pb2.AchievementChange(
+        user_id=user_id,
         achievement=completion.achievement,
         kind=achievement_pb2.AchievementChangeKind.ValueType(change.kind),
         completion_id=str(completion.completion_id),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -24,11 +25,12 @@ from services.achievement.domain import (
 from services.achievement.store import IN_USE, Loaded, LogEntry, Store
 from shared import faults
 from shared.errors import Violations
+from shared.pages import read_page
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
-from shared.postgres import maintenance
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known, State
+from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
 
 BEFORE_STORE: Final = faults.declare(
     "achievement.apply.before_store", "a batch is decided, nothing of it is stored"
@@ -56,6 +58,8 @@ DEFINITIONS: Final = stored.DefinitionKind(
     in_use_query=IN_USE,
 )
 
+_REFUSE: Final = partial(refused_outcome, domain=convert.DOMAIN)
+
 Definitions = stored.Definitions[achievement_pb2.Achievement]
 StoredCatalogue = stored.Catalogue[achievement_pb2.Achievement, Catalogue]
 
@@ -73,27 +77,30 @@ class Handlers:
         self._configuration_version = 0
         """As last read with a state; what a batch can touch is looked up by it."""
 
-    async def apply_events(self, work: Sequence[Work[Command]]) -> list[bytes]:
+    async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
-        return await apply_batch(self._pool, work, self._run, convert.refused_outcome)
+        return await apply_batch(self._pool, work, self._run, _REFUSE)
 
-    async def revert_events(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+    async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
         """One serialized outcome for each reversal, in order."""
-        outcomes = await revert_batch(self._pool, reversals, self._undo, convert.nothing_reverted)
+        outcomes = await revert_batch(self._pool, reversals, self._undo, nothing_reverted)
         await AFTER_COMMIT.reach()
         return outcomes
 
-    async def run_maintenance(self, hold_seconds: int | None) -> None:
-        """Nothing about achievements is driven by time; only the hold of an import is kept."""
-        if hold_seconds is not None:
-            async with self._pool.acquire() as connection:
-                await maintenance.hold(connection, hold_seconds)
-
-    async def list_user_achievements(self, user_id: str, *, completed_only: bool) -> list[Progress]:
-        """What the user sees of the achievements; for a user without events, all that can be earned."""
+    async def list_user_achievements(
+        self, user_id: str, *, completed_only: bool, page_size: int, page_token: str
+    ) -> tuple[list[Progress], str]:
+        """A page of what the user sees of the achievements, and the token of the next one; for a user without
+        events, all that can be earned.
+        """
+        asked = ["user_achievements", user_id, str(completed_only)]
+        page = read_page(page_size, page_token, keyset=[int], query=asked)
         loaded = await self._store.load_whole(user_id)
         catalogue = await self._catalogue.at(loaded.configuration_version)
-        return list_progress(catalogue, loaded.standings[user_id], completed_only=completed_only)
+        shown = list_progress(catalogue, loaded.standings[user_id], completed_only=completed_only)
+        first = max(0, page.after[0]) if page.after else 0
+        rest = shown[first : first + page.size]
+        return rest, page.next_token(first + page.size) if len(shown) > first + page.size else ""
 
     async def update_achievement(
         self, achievement: achievement_pb2.Achievement, mask: FieldMask, request_id: str
@@ -159,18 +166,18 @@ class Handlers:
         derived, changes = revert(catalogue, standing, fact, remaining)
         await self._store.save_reverted(connection, derived, fact, changes, reversal.now)
         await BEFORE_COMMIT.reach()
-        return convert.reverted_outcome(fact, changes, catalogue)
+        return reverted_outcome(fact.entry_id, convert.effects(reversal.user_id, changes, catalogue))
 
 
 def _log_entry(work: Work[Command], decision: Decision, catalogue: Catalogue) -> LogEntry:
     entry = work.command.entry
     if decision.refusal is None:
         state = State.APPLIED
-        outcome = convert.applied_outcome(entry.entry_id, decision.changes, catalogue)
+        outcome = applied_outcome(entry.entry_id, convert.effects(work.user_id, decision.changes, catalogue))
     else:
         state = State.REJECTED
         error = convert.refusal_error(decision.refusal, work.command.achievement)
-        outcome = convert.refused_outcome(entry.entry_id, error)
+        outcome = _REFUSE(entry.entry_id, error)
     times = [_fact_time(change, work.command) for change in decision.changes]
     return LogEntry(
         work.user_id, work.digest, state, outcome, entry.now, decision.fact, decision.changes, times

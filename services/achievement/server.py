@@ -19,7 +19,8 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import server
+from shared.rpc import participants, server
+from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "achievement"
@@ -39,6 +40,12 @@ async def build(settings: Settings) -> Application:
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     catalogue = Catalogue(pool, achievement_pb2.Achievement, convert.catalogue_from_messages)
     handlers = Handlers(pool, Store(pool), catalogue, definitions)
+    participant = Participant(
+        domain=convert.DOMAIN,
+        command=convert.command,
+        apply=handlers.apply_entries,
+        revert=handlers.revert_entries,
+    )
     service = achievement_service_pb2.DESCRIPTOR.services_by_name["AchievementService"]
 
     async def maintain() -> None:
@@ -53,7 +60,8 @@ async def build(settings: Settings) -> Application:
                 achievement_service_pb2_grpc.add_AchievementServiceServicer_to_server,
                 AchievementServicer(handlers, definitions),
                 service.full_name,
-            )
+            ),
+            participants.registered(participant, pool),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

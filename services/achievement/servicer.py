@@ -7,7 +7,6 @@ from laurel.achievement.v1 import achievement_service_pb2_grpc
 
 from services.achievement import convert
 from services.achievement.handlers import Definitions, Handlers
-from shared.participant import Work
 
 
 class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceServicer):
@@ -16,39 +15,6 @@ class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceService
     def __init__(self, handlers: Handlers, definitions: Definitions) -> None:
         self._handlers = handlers
         self._definitions = definitions
-
-    async def ApplyEvents(self, request: pb.ApplyEventsRequest, _context: Any) -> pb.ApplyEventsResponse:
-        """Applies entries."""
-        commands = convert.commands_from_proto(request)
-        work = [one for one in commands if isinstance(one, Work)]
-        answers = iter(await self._handlers.apply_events(work))
-        return pb.ApplyEventsResponse(
-            outcomes=[
-                pb.ApplyEventsOutcome.FromString(
-                    next(answers)
-                    if isinstance(one, Work)
-                    else convert.refused_outcome(message.entry.entry_id, one)
-                )
-                for one, message in zip(commands, request.commands, strict=True)
-            ]
-        )
-
-    async def RevertEvents(self, request: pb.RevertEventsRequest, _context: Any) -> pb.RevertEventsResponse:
-        """Undoes entries."""
-        outcomes = await self._handlers.revert_events(convert.reversals_from_proto(request))
-        return pb.RevertEventsResponse(
-            outcomes=[pb.RevertEventsOutcome.FromString(outcome) for outcome in outcomes]
-        )
-
-    async def RunMaintenance(
-        self, request: pb.RunMaintenanceRequest, _context: Any
-    ) -> pb.RunMaintenanceResponse:
-        """Keeps the hold of an import; nothing here is driven by time."""
-        convert.check_maintenance(request)
-        await self._handlers.run_maintenance(
-            request.hold_seconds if request.HasField("hold_seconds") else None
-        )
-        return pb.RunMaintenanceResponse()
 
     async def ApplyConfiguration(
         self, request: pb.ApplyConfigurationRequest, _context: Any
@@ -102,7 +68,12 @@ class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceService
     ) -> pb.ListUserAchievementsResponse:
         """Lists a user's achievements."""
         convert.check_user(request.user_id)
-        shown = await self._handlers.list_user_achievements(
-            request.user_id, completed_only=request.completed_only
+        shown, token = await self._handlers.list_user_achievements(
+            request.user_id,
+            completed_only=request.completed_only,
+            page_size=request.page_size,
+            page_token=request.page_token,
         )
-        return pb.ListUserAchievementsResponse(achievements=map(convert.progress_to_proto, shown))
+        return pb.ListUserAchievementsResponse(
+            achievements=map(convert.progress_to_proto, shown), next_page_token=token
+        )

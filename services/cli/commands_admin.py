@@ -9,7 +9,7 @@ import click
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.common.v1 import configuration_pb2
-from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2
 
 from services.cli import render
 from services.cli.configuration import Configuration, ConfigurationMistakes, read_configuration
@@ -21,8 +21,8 @@ from services.cli.yaml_messages import Mistake
 
 STATES = tuple(
     name.removeprefix("ENTRY_STATE_").lower()
-    for name, number in event_pb2.EntryState.items()
-    if number not in (event_pb2.ENTRY_STATE_UNSPECIFIED, event_pb2.ENTRY_STATE_UNDONE)
+    for name, number in audit_pb2.EntryState.items()
+    if number not in (audit_pb2.ENTRY_STATE_UNSPECIFIED, audit_pb2.ENTRY_STATE_UNDONE)
 )
 
 
@@ -117,32 +117,32 @@ def list_sagas(
 ) -> None:
     """List sagas by state, oldest first."""
     request = orchestrator_service_pb2.ListSagasRequest(
-        states=[event_pb2.EntryState.Value(f"ENTRY_STATE_{each.upper()}") for each in states], user_id=user
+        states=[audit_pb2.EntryState.Value(f"ENTRY_STATE_{each.upper()}") for each in states], user_id=user
     )
     response = connections.all_pages(connections.orchestrator.ListSagas, request, "sagas", limit)
     render.print_json(response) if as_json else show_audits(response.sagas, empty="none")
 
 
 @sagas.command()
-@click.argument("event_id")
+@click.argument("entry_id")
 @json_option
 @click.pass_obj
-def retry(connections: Connections, event_id: str, as_json: bool) -> None:
+def retry(connections: Connections, entry_id: str, as_json: bool) -> None:
     """Put a parked saga to work again."""
-    request = orchestrator_service_pb2.RetrySagaRequest(event_id=event_id, request_id=str(uuid.uuid4()))
+    request = orchestrator_service_pb2.RetrySagaRequest(entry_id=entry_id, request_id=str(uuid.uuid4()))
     response = connections.orchestrator.RetrySaga(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_audit(response.saga)
 
 
 @sagas.command()
-@click.argument("event_id")
+@click.argument("entry_id")
 @click.option("--reason", required=True, help="Why, for the audit.")
 @json_option
 @click.pass_obj
-def abandon(connections: Connections, event_id: str, reason: str, as_json: bool) -> None:
+def abandon(connections: Connections, entry_id: str, reason: str, as_json: bool) -> None:
     """Give up a parked saga: it is undone in every service and refused."""
     request = orchestrator_service_pb2.AbandonSagaRequest(
-        event_id=event_id, reason=reason, request_id=str(uuid.uuid4())
+        entry_id=entry_id, reason=reason, request_id=str(uuid.uuid4())
     )
     response = connections.orchestrator.AbandonSaga(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_audit(response.saga)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
-from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
+from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2, user_pb2
 
 from services.cli import importing, render
 from services.cli.connect import Connections
@@ -44,7 +44,7 @@ def ingest(
 ) -> None:
     """Send one event and show everything that it changed."""
     request = event_pb2.IngestEventRequest(
-        user=metric_pb2.User(
+        user=user_pb2.User(
             user_id=user, name=name, time_zone=time_zone, attributes=pairs(user_attributes, "--user-attr")
         ),
         metric=metric,
@@ -100,15 +100,15 @@ def summary_text(summary: importing.ImportSummary) -> str:
 
 
 @click.command()
-@click.argument("event_id")
+@click.argument("entry_id")
 @json_option
 @click.pass_obj
-def event(connections: Connections, event_id: str, as_json: bool) -> None:
-    """Show the audit of one event: what each service did with it."""
-    response = connections.orchestrator.GetEvent(
-        orchestrator_service_pb2.GetEventRequest(event_id=event_id), timeout=connections.timeout_seconds
+def event(connections: Connections, entry_id: str, as_json: bool) -> None:
+    """Show the audit of one entry: what was asked, and what each service did with it."""
+    response = connections.orchestrator.GetEntry(
+        orchestrator_service_pb2.GetEntryRequest(entry_id=entry_id), timeout=connections.timeout_seconds
     )
-    render.print_json(response) if as_json else show_audit(response.event)
+    render.print_json(response) if as_json else show_audit(response.entry)
 
 
 @click.command()
@@ -118,22 +118,22 @@ def event(connections: Connections, event_id: str, as_json: bool) -> None:
 @click.pass_obj
 def events(connections: Connections, user: str, limit: int, as_json: bool) -> None:
     """List a user's entries of the ledger, newest first."""
-    request = orchestrator_service_pb2.ListUserEventsRequest(user_id=user)
-    response = connections.all_pages(connections.orchestrator.ListUserEvents, request, "events", limit)
-    render.print_json(response) if as_json else show_audits(response.events, empty="no entries")
+    request = orchestrator_service_pb2.ListUserEntriesRequest(user_id=user)
+    response = connections.all_pages(connections.orchestrator.ListUserEntries, request, "entries", limit)
+    render.print_json(response) if as_json else show_audits(response.entries, empty="no entries")
 
 
 @click.command()
-@click.argument("event_id")
+@click.argument("entry_id")
 @click.option("--reason", required=True, help="Why, for the audit.")
 @json_option
 @click.pass_obj
-def void(connections: Connections, event_id: str, reason: str, as_json: bool) -> None:
-    """Undo a finished event in every service; later events keep their effect."""
-    request = orchestrator_service_pb2.VoidEventRequest(
-        event_id=event_id, reason=reason, request_id=str(uuid.uuid4())
+def void(connections: Connections, entry_id: str, reason: str, as_json: bool) -> None:
+    """Undo a finished entry in every service; later ones keep their effect."""
+    request = orchestrator_service_pb2.VoidEntryRequest(
+        entry_id=entry_id, reason=reason, request_id=str(uuid.uuid4())
     )
-    response = connections.orchestrator.VoidEvent(request, timeout=connections.timeout_seconds)
+    response = connections.orchestrator.VoidEntry(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_void(response)
 
 
@@ -146,7 +146,7 @@ def void(connections: Connections, event_id: str, reason: str, as_json: bool) ->
 def complete(connections: Connections, user: str, achievement: str, key: str | None, as_json: bool) -> None:
     """Complete an achievement that is earned by call."""
     request = orchestrator_service_pb2.CompleteAchievementRequest(
-        user=metric_pb2.User(user_id=user), achievement=achievement, request_id=key or str(uuid.uuid4())
+        user=user_pb2.User(user_id=user), achievement=achievement, request_id=key or str(uuid.uuid4())
     )
     response = connections.orchestrator.CompleteAchievement(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_completion(response)

@@ -2,12 +2,13 @@
 
 import click
 from laurel.achievement.v1 import achievement_service_pb2
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
 from laurel.points.v1 import points_service_pb2
-from laurel.streak.v1 import streak_pb2, streak_service_pb2
+from laurel.streak.v1 import streak_service_pb2
 
 from services.cli import render
-from services.cli.connect import Connections
+from services.cli.connect import EVERYTHING, Connections
 from services.cli.options import Day, Pair, json_option, limit_option, pairs
 from services.cli.views_board import show_members, show_runs, show_segments
 from services.cli.views_streak import show_freezes, show_longest, show_periods, show_streak_states
@@ -83,13 +84,12 @@ def _history(
 
 
 def _states(connections: Connections, user: str, key: str | None, as_json: bool) -> None:
-    response = connections.streak.ListUserStreaks(
-        streak_service_pb2.ListUserStreaksRequest(user_id=user), timeout=connections.timeout_seconds
-    )
+    request = streak_service_pb2.ListUserStreaksRequest(user_id=user)
+    response = connections.all_pages(connections.streak.ListUserStreaks, request, "streaks", EVERYTHING)
     if key is not None:
-        chosen = [each for each in response.states if each.streak == key]
-        response = streak_service_pb2.ListUserStreaksResponse(states=chosen)
-    render.print_json(response) if as_json else show_streak_states(response.states)
+        chosen = [each for each in response.streaks if each.streak == key]
+        response = streak_service_pb2.ListUserStreaksResponse(streaks=chosen)
+    render.print_json(response) if as_json else show_streak_states(response.streaks)
 
 
 @click.command()
@@ -100,7 +100,9 @@ def _states(connections: Connections, user: str, key: str | None, as_json: bool)
 def achievements(connections: Connections, user: str, completed: bool, as_json: bool) -> None:
     """Show a user's achievements with the progress of each."""
     request = achievement_service_pb2.ListUserAchievementsRequest(user_id=user, completed_only=completed)
-    response = connections.achievement.ListUserAchievements(request, timeout=connections.timeout_seconds)
+    response = connections.all_pages(
+        connections.achievement.ListUserAchievements, request, "achievements", EVERYTHING
+    )
     render.print_json(response) if as_json else show_achievements(response.achievements)
 
 
@@ -135,7 +137,7 @@ def points(
         render.print_json(ledger) if as_json else show_awards(ledger.awards)
     else:
         wanted = points_service_pb2.ListUserPointsRequest(user_id=str(user))
-        response = connections.points.ListUserPoints(wanted, timeout=timeout)
+        response = connections.all_pages(connections.points.ListUserPoints, wanted, "points", EVERYTHING)
         render.print_json(response) if as_json else show_points(response.points)
 
 
@@ -153,7 +155,7 @@ def leaderboard(
     connections: Connections,
     key: str,
     segment: tuple[tuple[str, str], ...],
-    run_date: streak_pb2.LocalDate | None,
+    run_date: date_pb2.LocalDate | None,
     around: str | None,
     runs: bool,
     segments: bool,

@@ -21,6 +21,8 @@ SERVICES: Final = ("orchestrator", "streak", "achievement", "points", "leaderboa
 DEFAULT_PORT_BASE: Final = 7400
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_PAGE_SIZE: Final = 1000
+EVERYTHING: Final = 1_000_000
+"""A limit for lists that are shown whole."""
 
 Page = TypeVar("Page", bound=Any)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
-from laurel.streak.v1.streak_pb2 import LocalDate
+from laurel.common.v1.date_pb2 import LocalDate
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

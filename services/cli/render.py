@@ -10,8 +10,8 @@ import click
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
-from laurel.streak.v1 import streak_pb2
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -104,7 +104,7 @@ def timestamp(time: datetime) -> Timestamp:
     return result
 
 
-def day(value: streak_pb2.LocalDate) -> str:
+def day(value: date_pb2.LocalDate) -> str:
     """A calendar date."""
     return f"{value.year:04}-{value.month:02}-{value.day:02}" if value.year else NONE
 
@@ -143,5 +143,9 @@ def print_json(response: Message | Mapping[str, Message]) -> None:
 
 
 def _as_json(message: Message) -> Any:
-    # Fields at zero are printed too: a script need not know which are left out.
-    return json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    # Fields at zero are printed too: a script need not know which are left out. Not those of replies of old.
+    document = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    for field in message.DESCRIPTOR.fields:
+        if field.GetOptions().deprecated and not document.get(field.json_name):
+            document.pop(field.json_name, None)
+    return document

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from google.protobuf import json_format
+from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 from laurel.achievement.v1 import achievement_pb2
-from laurel.common.v1 import entry_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
-from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2
 from laurel.points.v1 import points_pb2
 
 from services.cli import render
@@ -17,18 +19,18 @@ from services.cli.views_streak import show_periods, show_streak_changes
 def show_reply(reply: event_pb2.IngestEventResponse) -> None:
     """The complete reply to one event."""
     replayed = " (the stored reply of an earlier request: nothing was done again)"
-    render.heading(f"Event {reply.event_id}{replayed if reply.idempotent_replayed else ''}")
+    render.heading(f"Event {reply.entry_id}{replayed if reply.idempotent_replayed else ''}")
     render.facts(
         [
             (reply.metric, f"{render.number(reply.total_before)} -> {render.number(reply.total_after)}"),
             ("occurred", render.instant(reply.occur_time)),
         ]
     )
-    show_effects(reply)
+    show_effects(reply.effects)
 
 
-def show_effects(reply: event_pb2.IngestEventResponse) -> None:
-    """What each service did with an event."""
+def show_effects(effects: effects_pb2.Effects) -> None:
+    """What each service did with an entry, or with its undoing."""
     render.heading("Streaks")
     render.table(
         ["streak", ">length", "this event", ">longest", ">freezes", "expires"],
@@ -41,16 +43,16 @@ def show_effects(reply: event_pb2.IngestEventResponse) -> None:
                 each.state.freeze_count,
                 render.instant(each.state.expire_time),
             ]
-            for each in reply.streaks
+            for each in effects.streaks
         ],
         empty="none touched",
     )
     render.heading("Achievements")
-    show_achievement_changes(reply.achievements, empty="none completed")
+    show_achievement_changes(effects.achievements, empty="none changed")
     render.heading("Points")
-    show_points_results(reply.points)
+    show_points_changes(effects.points)
     render.heading("Leaderboards")
-    show_standings(reply.leaderboards)
+    show_standings(effects.leaderboards)
 
 
 def show_achievement_changes(
@@ -69,18 +71,18 @@ def show_achievement_changes(
     render.table(["achievement", "name", "what", "completed"], rows, empty=empty)
 
 
-def show_points_results(results: Sequence[event_pb2.PointsResult]) -> None:
+def show_points_changes(changes: Sequence[points_pb2.PointsChange]) -> None:
     render.table(
-        ["system", ">added", ">total", "new level", "awards"],
+        ["system", ">added", ">balance", "new level", "awards"],
         [
             [
                 each.points_system,
                 render.signed(each.added),
-                each.total,
-                each.new_level if each.HasField("new_level") else None,
+                each.balance,
+                each.level if each.level != each.level_before else None,
                 ", ".join(f"{award.trigger} {render.signed(award.amount)}" for award in each.awards),
             ]
-            for each in results
+            for each in changes
         ],
         empty="none changed",
     )
@@ -104,47 +106,35 @@ def show_standings(standings: Sequence[leaderboard_pb2.Standing]) -> None:
     )
 
 
-def show_points_changes(changes: Sequence[points_pb2.PointsChange]) -> None:
-    rows: render.Rows = [
-        [each.points_system, render.signed(each.added), each.balance, each.level_before, each.level]
-        for each in changes
-    ]
-    render.table(["system", ">added", ">balance", "level before", "level"], rows, empty="none changed")
-
-
 def show_completion(reply: orchestrator_service_pb2.CompleteAchievementResponse) -> None:
     """The reply to a call that completes an achievement."""
     replayed = " (the stored reply of an earlier request: nothing was done again)"
-    render.heading(f"Entry {reply.event_id}{replayed if reply.idempotent_replayed else ''}")
-    show_achievement_changes(reply.achievements, empty="had been completed before")
-    render.heading("Points")
-    show_points_results(reply.points)
-    render.heading("Leaderboards")
-    show_standings(reply.leaderboards)
+    render.heading(f"Entry {reply.entry_id}{replayed if reply.idempotent_replayed else ''}")
+    if not reply.effects.achievements:
+        render.line("It had been completed before.")
+    show_effects(reply.effects)
 
 
-def show_void(reply: orchestrator_service_pb2.VoidEventResponse) -> None:
+def show_void(reply: orchestrator_service_pb2.VoidEntryResponse) -> None:
     """What undoing an event undid."""
-    render.heading(f"Voided {reply.event_id}")
-    render.facts([("total after", reply.total_after), ("freezes given back", reply.refunded_freeze_count)])
-    render.heading("Streaks")
-    show_streak_changes(reply.streaks)
-    if reply.periods:
-        show_periods(reply.periods)
-    render.heading("Achievements")
-    show_achievement_changes(reply.achievements, empty="none revoked")
-    render.heading("Points")
-    show_points_changes(reply.points)
-    render.heading("Leaderboards")
-    show_standings(reply.leaderboards)
+    render.heading(f"Voided {reply.entry_id}")
+    effects = reply.effects
+    given_back = sum(each.refunded_freeze_count for each in effects.streaks)
+    render.facts([("total after", reply.total_after), ("freezes given back", given_back)])
+    show_effects(effects)
+    render.heading("What changed about streaks")
+    show_streak_changes([each.change for each in effects.streaks if each.HasField("change")])
+    periods = [period for each in effects.streaks for period in each.periods]
+    if periods:
+        show_periods(periods)
 
 
-def show_audit(audit: event_pb2.EntryAudit) -> None:
+def show_audit(audit: audit_pb2.EntryAudit) -> None:
     """Everything that is known of one entry: what was asked, and what each service did."""
-    render.heading(f"Entry {audit.event_id}")
+    render.heading(f"Entry {audit.entry_id}")
     render.facts(
         [
-            ("kind", audit_kind(audit)),
+            ("operation", audit.operation),
             ("state", audit_state(audit)),
             ("user", audit.user_id),
             ("request", _request_text(audit)),
@@ -154,27 +144,32 @@ def show_audit(audit: event_pb2.EntryAudit) -> None:
             ("instance", audit.instance),
             ("attempts", audit.attempt_count),
             ("rejected", describe_item_error(audit.rejection) if audit.HasField("rejection") else None),
+            ("origin", render.enum_name(entry_pb2.EntryOrigin.Name(audit.origin), "ENTRY_ORIGIN_")),
+            ("asked by", audit.actor),
+            ("because", audit.reason),
             ("voided because", audit.void_reason),
-            ("related entry", audit.related_event_id),
+            ("voided by", audit.void_actor),
+            ("related entry", audit.related_entry_id),
             ("last error", audit.last_error),
         ]
     )
-    if audit.HasField("response"):
-        metric = audit.response
-        render.facts(
-            [(metric.metric, f"{render.number(metric.total_before)} -> {render.number(metric.total_after)}")]
-        )
-        show_effects(audit.response)
+    reply = unpacked(audit.response)
+    if isinstance(reply, event_pb2.IngestEventResponse):
+        total = f"{render.number(reply.total_before)} -> {render.number(reply.total_after)}"
+        render.facts([(reply.metric, total)])
+    effects = getattr(reply, "effects", None)
+    if effects is not None:
+        show_effects(effects)
 
 
-def show_audits(audits: Sequence[event_pb2.EntryAudit], *, empty: str) -> None:
+def show_audits(audits: Sequence[audit_pb2.EntryAudit], *, empty: str) -> None:
     """Several entries, one a row."""
     render.table(
-        ["entry", "kind", "state", "user", "received", ">attempts", "last error"],
+        ["entry", "operation", "state", "user", "received", ">attempts", "last error"],
         [
             [
-                each.event_id,
-                audit_kind(each),
+                each.entry_id,
+                each.operation,
                 audit_state(each),
                 each.user_id,
                 render.instant(each.receive_time),
@@ -187,17 +182,24 @@ def show_audits(audits: Sequence[event_pb2.EntryAudit], *, empty: str) -> None:
     )
 
 
-def audit_kind(audit: event_pb2.EntryAudit) -> str:
-    """`metric event`."""
-    return render.enum_name(entry_pb2.EntryKind.Name(audit.kind), "ENTRY_KIND_")
-
-
-def audit_state(audit: event_pb2.EntryAudit) -> str:
+def audit_state(audit: audit_pb2.EntryAudit) -> str:
     """`done`."""
-    return render.enum_name(event_pb2.EntryState.Name(audit.state), "ENTRY_STATE_")
+    return render.enum_name(audit_pb2.EntryState.Name(audit.state), "ENTRY_STATE_")
 
 
-def _request_text(audit: event_pb2.EntryAudit) -> str | None:
-    if not audit.HasField("request"):
+def unpacked(stored: Any) -> Message | None:
+    """The message that an audit carries; None for one that is not there or not known here."""
+    if not stored.type_url:
         return None
-    return json_format.MessageToJson(audit.request, indent=None, ensure_ascii=False)
+    try:
+        descriptor = descriptor_pool.Default().FindMessageTypeByName(stored.type_url.rpartition("/")[2])
+    except KeyError:
+        return None
+    return message_factory.GetMessageClass(descriptor).FromString(stored.value)
+
+
+def _request_text(audit: audit_pb2.EntryAudit) -> str | None:
+    request = unpacked(audit.request)
+    if request is None:
+        return None
+    return json_format.MessageToJson(request, indent=None, ensure_ascii=False)

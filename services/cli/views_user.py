@@ -11,7 +11,7 @@ from laurel.points.v1 import points_pb2, points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from services.cli import render
-from services.cli.connect import Connections
+from services.cli.connect import MAX_PAGE_SIZE, Connections
 from services.cli.views_event import show_standings
 from services.cli.views_streak import show_streak_states
 
@@ -44,16 +44,18 @@ def read_user_page(connections: Connections, user_id: str) -> UserPage:
         orchestrator_service_pb2.GetUserRequest(user_id=user_id), timeout=timeout
     )
     streaks = connections.streak.ListUserStreaks.future(
-        streak_service_pb2.ListUserStreaksRequest(user_id=user_id), timeout=timeout
+        streak_service_pb2.ListUserStreaksRequest(user_id=user_id, page_size=MAX_PAGE_SIZE), timeout=timeout
     )
     achievements = connections.achievement.ListUserAchievements.future(
-        achievement_service_pb2.ListUserAchievementsRequest(user_id=user_id), timeout=timeout
+        achievement_service_pb2.ListUserAchievementsRequest(user_id=user_id, page_size=MAX_PAGE_SIZE),
+        timeout=timeout,
     )
     points = connections.points.ListUserPoints.future(
-        points_service_pb2.ListUserPointsRequest(user_id=user_id), timeout=timeout
+        points_service_pb2.ListUserPointsRequest(user_id=user_id, page_size=MAX_PAGE_SIZE), timeout=timeout
     )
     standings = connections.leaderboard.ListUserStandings.future(
-        leaderboard_service_pb2.ListUserStandingsRequest(user_id=user_id), timeout=timeout
+        leaderboard_service_pb2.ListUserStandingsRequest(user_id=user_id, page_size=MAX_PAGE_SIZE),
+        timeout=timeout,
     )
     return UserPage(user, streaks.result(), achievements.result(), points.result(), standings.result())
 
@@ -74,7 +76,7 @@ def show_user_page(page: UserPage, *, completed_only: bool = False) -> None:
     rows: render.Rows = [[each.metric, each.total, each.event_count] for each in page.user.metrics]
     render.table(["metric", ">total", ">events"], rows, empty="none")
     render.heading("Streaks")
-    show_streak_states(page.streaks.states)
+    show_streak_states(page.streaks.streaks)
     render.heading("Achievements")
     show_achievements(
         [each for each in page.achievements.achievements if each.completed or not completed_only]

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import yaml
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from laurel.streak.v1.streak_pb2 import LocalDate
+from laurel.common.v1.date_pb2 import LocalDate
 
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
 _NUMBER: Final = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\Z")

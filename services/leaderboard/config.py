@@ -6,12 +6,6 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from shared.config import Settings as ServiceSettings
 
-MAX_COMMANDS: Final = 1_000
-"""Commands of one ApplyEvents, and reversals of one RevertEvents."""
-
-MAX_CHANGES: Final = 1_000
-"""Streak changes, and points changes, of one command."""
-
 MAX_AMOUNT: Final = 2**62
 """Magnitude of a balance, of a change of points, and of a metric's value in micro-units."""
 

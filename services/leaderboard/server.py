@@ -8,8 +8,10 @@ from typing import Final
 from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2, leaderboard_service_pb2_grpc
 
 from services.leaderboard.config import Settings
+from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.convert.definitions import boards_from_messages
-from services.leaderboard.handlers.events import EventHandlers
+from services.leaderboard.convert.entries import command
+from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.maintenance import MaintenanceHandlers
 from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
@@ -25,7 +27,8 @@ from shared.postgres.partitions import Drop, Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.redis import client as redis_client
-from shared.rpc import server
+from shared.rpc import participants, server
+from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "leaderboard"
@@ -60,10 +63,15 @@ async def build(settings: Settings) -> Application:
         },
     )
     servicer = LeaderboardServicer(
-        EventHandlers(pool, catalogue, projection, rebuilder, grace),
-        ReadHandlers(pool, catalogue, projection, rebuilder, clock, grace),
-        maintenance,
-        Definitions(KIND, pool, clock),
+        ReadHandlers(pool, catalogue, projection, rebuilder, clock, grace), Definitions(KIND, pool, clock)
+    )
+    entries = EntryHandlers(pool, catalogue, projection, rebuilder, grace)
+    participant = Participant(
+        domain=DOMAIN,
+        command=command,
+        apply=entries.apply_entries,
+        revert=entries.revert_entries,
+        maintain=maintenance.run,
     )
 
     async def pass_once() -> None:
@@ -78,7 +86,8 @@ async def build(settings: Settings) -> Application:
                 leaderboard_service_pb2_grpc.add_LeaderboardServiceServicer_to_server,
                 servicer,
                 service.full_name,
-            )
+            ),
+            participants.registered(participant, pool),
         ],
         checks={
             "schema": schema_is_current(pool, MIGRATIONS),

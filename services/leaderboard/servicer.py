@@ -5,11 +5,8 @@ from typing import Any, Final
 from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2_grpc
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 
-from services.leaderboard.convert import common, definitions, entries, reads
-from services.leaderboard.handlers.events import EventHandlers
-from services.leaderboard.handlers.maintenance import MaintenanceHandlers
+from services.leaderboard.convert import common, definitions, reads
 from services.leaderboard.handlers.reads import ReadHandlers
-from shared.participant import Work
 from shared.postgres.definitions import DefinitionKind, Definitions
 
 IN_USE: Final = "SELECT EXISTS (SELECT FROM runs WHERE board = $1)"
@@ -33,44 +30,11 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
 
     def __init__(
         self,
-        events: EventHandlers,
         reading: ReadHandlers,
-        maintenance: MaintenanceHandlers,
         boards: Definitions[leaderboard_pb2.Leaderboard],
     ) -> None:
-        self._events = events
         self._reading = reading
-        self._maintenance = maintenance
         self._boards = boards
-
-    async def ApplyEvents(self, request: pb.ApplyEventsRequest, _context: Any) -> pb.ApplyEventsResponse:
-        """Applies entries."""
-        commands = entries.commands_from_proto(request)
-        answers = iter(await self._events.apply_events([one for one in commands if isinstance(one, Work)]))
-        return pb.ApplyEventsResponse(
-            outcomes=[
-                pb.ApplyEventsOutcome.FromString(
-                    next(answers)
-                    if isinstance(one, Work)
-                    else entries.refused_outcome(message.entry.entry_id, one)
-                )
-                for one, message in zip(commands, request.commands, strict=True)
-            ]
-        )
-
-    async def RevertEvents(self, request: pb.RevertEventsRequest, _context: Any) -> pb.RevertEventsResponse:
-        """Undoes entries."""
-        outcomes = await self._events.revert_events(entries.reversals_from_proto(request))
-        return pb.RevertEventsResponse(
-            outcomes=[pb.RevertEventsOutcome.FromString(outcome) for outcome in outcomes]
-        )
-
-    async def RunMaintenance(
-        self, request: pb.RunMaintenanceRequest, _context: Any
-    ) -> pb.RunMaintenanceResponse:
-        """Archives the runs that are due."""
-        count = await self._maintenance.run(*reads.maintenance_from_proto(request))
-        return pb.RunMaintenanceResponse(finalized_count=count)
 
     async def ApplyConfiguration(
         self, request: pb.ApplyConfigurationRequest, _context: Any
@@ -133,8 +97,9 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         self, request: pb.ListUserStandingsRequest, _context: Any
     ) -> pb.ListUserStandingsResponse:
         """Lists a user's standings."""
-        wanted = reads.user_standings_request(request)
-        return reads.user_standings_response(*await self._reading.list_user_standings(*wanted))
+        user_id, run_date, page = reads.user_standings_request(request)
+        standings, archived = await self._reading.list_user_standings(user_id, run_date)
+        return reads.user_standings_response(user_id, standings, archived, page)
 
     async def ListRuns(self, request: pb.ListRunsRequest, _context: Any) -> pb.ListRunsResponse:
         """Lists a board's runs."""

@@ -24,6 +24,9 @@ MAX_EVENT_ATTRIBUTES = 32
 MAX_USER_ATTRIBUTES = 64
 """The most attributes that a stored user can have gathered."""
 
+_ALL = ""
+"""Stands among a user's attributes, where no name is empty, for the clearing of all that were said before it."""
+
 
 class Aggregation(IntEnum):
     """How the values of a metric's events make a user's total (RULES 2.2)."""
@@ -32,6 +35,15 @@ class Aggregation(IntEnum):
     MAX = 2
     LAST = 3
     UNIQUE = 4
+
+
+class Origin(IntEnum):
+    """Where an entry comes from, as stored and as told."""
+
+    LIVE = 1
+    IMPORT = 2
+    BACKFILL = 3
+    MAINTENANCE = 4
 
 
 class Metric(Struct, frozen=True):
@@ -49,12 +61,18 @@ class UserPatch(Struct, frozen=True):
     name: str = ""
     time_zone: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    cleared: frozenset[str] = frozenset()
+    """`name` or `time_zone`: from now on there is none."""
+    cleared_attributes: frozenset[str] = frozenset()
+    clears_other_attributes: bool = False
+    """The attributes are all that there are; others are cleared."""
 
 
 class Stamped(Struct, frozen=True):
     """A value and the occur_time of the event that said it: the newest event wins, whenever it arrives."""
 
-    value: str
+    value: str | None
+    """None: it was cleared."""
     said: datetime
 
 
@@ -70,11 +88,16 @@ class User(Struct, frozen=True):
 
     def zone(self, default: str) -> str:
         """The stored zone, else the configured default (RULES 1.5)."""
-        return self.time_zone.value if self.time_zone else default
+        return (self.time_zone and self.time_zone.value) or default
 
     def plain_attributes(self) -> dict[str, str]:
-        """The attributes without their times."""
-        return {key: stamped.value for key, stamped in self.attributes.items()}
+        """The attributes without their times, and without those that were cleared."""
+        cleared = self.attributes.get(_ALL)
+        return {
+            key: stamped.value
+            for key, stamped in self.attributes.items()
+            if stamped.value is not None and (cleared is None or stamped.said >= cleared.said)
+        }
 
 
 class Fact(Struct, frozen=True):
@@ -139,13 +162,15 @@ def merge_user(user: User | None, patch: UserPatch, occur_time: datetime, now: d
     known = user or User(patch.user_id, None, None, {}, now, 0)
     merged = replace(
         known,
-        name=_newer(known.name, patch.name, occur_time),
-        time_zone=_newer(known.time_zone, patch.time_zone, occur_time),
-        attributes=_merge_attributes(known.attributes, patch.attributes, occur_time),
+        name=_newer(known.name, patch.name or None, occur_time, cleared="name" in patch.cleared),
+        time_zone=_newer(
+            known.time_zone, patch.time_zone or None, occur_time, cleared="time_zone" in patch.cleared
+        ),
+        attributes=_merge_attributes(known.attributes, patch, occur_time),
     )
     if user is not None and _says_the_same(merged, known):
         return merged
-    if len(merged.attributes) > MAX_USER_ATTRIBUTES:
+    if len(merged.plain_attributes()) > MAX_USER_ATTRIBUTES:
         raise TooManyAttributes(f"a user has at most {MAX_USER_ATTRIBUTES} attributes")
     return replace(merged, version=known.version + 1)
 
@@ -231,24 +256,33 @@ def _combine(total: Total, aggregation: Aggregation, fact: Fact, *, newest: bool
             return total.total_micros + (0 if seen_before else MICROS)
 
 
-def _newer(known: Stamped | None, said: str, occur_time: datetime) -> Stamped | None:
-    """What holds after somebody says something. Of two at one instant the greater text holds: any order agrees."""
-    if not said:
+def _newer(
+    known: Stamped | None, said: str | None, occur_time: datetime, *, cleared: bool = False
+) -> Stamped | None:
+    """What holds after somebody says something. Of two at one instant the greater text holds, and any text before
+    none: any order agrees.
+    """
+    if said is None and not cleared:
         return known
     new = Stamped(said, occur_time)
-    if known is None or (new.said, new.value) > (known.said, known.value):
+    if known is None or _precedence(new) > _precedence(known):
         return new
     return known
 
 
+def _precedence(stamped: Stamped) -> tuple[datetime, bool, str]:
+    return stamped.said, stamped.value is not None, stamped.value or ""
+
+
 def _merge_attributes(
-    known: Mapping[str, Stamped], said: Mapping[str, str], occur_time: datetime
+    known: Mapping[str, Stamped], patch: UserPatch, occur_time: datetime
 ) -> Mapping[str, Stamped]:
-    if not said:
+    cleared = patch.cleared_attributes | ({_ALL} if patch.clears_other_attributes else set())
+    if not patch.attributes and not cleared:
         return known
     merged = dict(known)
-    for key, value in said.items():
-        newer = _newer(known.get(key), value, occur_time)
+    for key in (*patch.attributes, *cleared):
+        newer = _newer(known.get(key), patch.attributes.get(key), occur_time, cleared=key in cleared)
         if newer is not None:
             merged[key] = newer
     return merged
@@ -262,5 +296,5 @@ def _says_the_same(left: User, right: User) -> bool:
     )
 
 
-def _value(stamped: Stamped | None) -> str:
-    return stamped.value if stamped else ""
+def _value(stamped: Stamped | None) -> str | None:
+    return stamped.value if stamped else None

@@ -6,20 +6,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
+from google.protobuf.message import Message
+from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2, user_pb2
 
-from services.orchestrator import convert, replies
-from services.orchestrator.answers import Answers
+from services.orchestrator import replies
+from services.orchestrator.active_sagas import Answer, StillRunning, pending, resumed
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import TimeWindow
+from services.orchestrator.operation import AnyOperation, Asked
+from services.orchestrator.operations import OPERATIONS, metric_event
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
 from services.orchestrator.store.reads import HIGHEST_ID, LOWEST_ID, Audit, ReadStore
 from services.orchestrator.store.sagas import SagaStore
-from services.orchestrator.tickets import Answer, StillRunning, pending, resumed_ticket
+from services.orchestrator.submissions import Submissions
 from shared.clock import Clock
 from shared.decimals import from_micros
-from shared.entries import EntryKind
 from shared.errors import (
     FailedPrecondition,
     LaurelError,
@@ -43,11 +45,11 @@ IngestResult = orchestrator_service_pb2.IngestEventResult
 _StreamResponse = orchestrator_service_pb2.StreamEventsResponse
 
 
-class EventHandlers:
+class EntryHandlers:
     """Ways in for metric events and for what else changes something."""
 
-    def __init__(self, answers: Answers, settings: Settings, clock: Clock) -> None:
-        self._answers = answers
+    def __init__(self, submissions: Submissions, settings: Settings, clock: Clock) -> None:
+        self._submissions = submissions
         self._clock = clock
         self._max_stream_in_flight = settings.max_stream_in_flight
         self._window = TimeWindow(
@@ -55,11 +57,22 @@ class EventHandlers:
             timedelta(seconds=settings.max_event_ahead_seconds),
         )
 
+    async def perform(self, operation: AnyOperation, request: Message, actor: str = "") -> Message:
+        """One entry of any kind, and the reply to it. Raises `LaurelError`."""
+        assert operation.incoming is not None
+        assert operation.reply_type is not None
+        asked = Asked(self._clock.now(), self._window, actor=actor)
+        answer = await self._submissions.submit(operation.incoming(request, asked))
+        reply = operation.reply_type.FromString(answer.reply)
+        if answer.replayed:
+            # Every reply has this field.
+            reply.idempotent_replayed = True  # type: ignore[attr-defined]
+        return reply
+
     async def ingest(self, request: IngestRequest) -> event_pb2.IngestEventResponse:
         """One event and its reply. Raises `LaurelError`."""
-        answer = await self._answers.answer(convert.incoming_event(request, self._clock.now(), self._window))
-        reply = event_pb2.IngestEventResponse.FromString(answer.reply)
-        reply.idempotent_replayed = answer.replayed
+        reply = await self.perform(metric_event.OPERATION, request)
+        assert isinstance(reply, event_pb2.IngestEventResponse)
         return reply
 
     async def ingest_many(self, requests: Sequence[IngestRequest]) -> list[IngestResult]:
@@ -99,24 +112,6 @@ class EventHandlers:
             reader.cancel()
             await asyncio.wait((reader,))
 
-    async def complete_achievement(
-        self, request: orchestrator_service_pb2.CompleteAchievementRequest
-    ) -> orchestrator_service_pb2.CompleteAchievementResponse:
-        """Completes an achievement by call. Raises `LaurelError`."""
-        answer = await self._answers.answer(convert.incoming_achievement_call(request, self._clock.now()))
-        reply = orchestrator_service_pb2.CompleteAchievementResponse.FromString(answer.reply)
-        reply.idempotent_replayed = answer.replayed
-        return reply
-
-    async def update_user(
-        self, request: orchestrator_service_pb2.UpdateUserRequest
-    ) -> orchestrator_service_pb2.UpdateUserResponse:
-        """Creates or changes a user. Raises `LaurelError`."""
-        answer = await self._answers.answer(convert.incoming_user_update(request, self._clock.now()))
-        reply = orchestrator_service_pb2.UpdateUserResponse.FromString(answer.reply)
-        reply.idempotent_replayed = answer.replayed
-        return reply
-
     async def _result(self, request: IngestRequest) -> IngestResult:
         try:
             return IngestResult(event=await self.ingest(request))
@@ -154,89 +149,89 @@ class UndoHandlers:
         self._runner = runner
         self._clock = clock
 
-    async def void(self, event_id: UUID, reason: str, request_id: str) -> bytes:
-        """Undoes a finished event in every service; returns the serialized VoidEventResponse.
+    async def void(self, entry_id: UUID, reason: str, request_id: str, actor: str = "") -> bytes:
+        """Undoes a finished entry in every service; returns the serialized VoidEntryResponse.
 
-        Waits for an event that is still running. Raises `NotFound`, or `FailedPrecondition` for one that was
-        refused, is no metric event, or lies so far back that its saga is not kept any more.
+        Waits for an entry that is still running. Raises `NotFound`, or `FailedPrecondition` for one that was
+        refused, is of a kind that cannot be undone, or lies so far back that its saga is not kept any more.
         """
-        await self._claim("void_event", event_id, reason, request_id)
+        await self._claim("void_entry", entry_id, reason, request_id)
         pause = _FIRST_POLL_SECONDS
         while True:
-            kept = await self._sagas.void_reply(event_id)
+            kept = await self._sagas.void_reply(entry_id)
             if kept is None:
                 raise FailedPrecondition(
-                    "the event is older than the replay window and stays as it is",
-                    reason="EVENT_EXPIRED",
-                    metadata={"event_id": str(event_id)},
+                    "the entry is older than the replay window and stays as it is",
+                    reason="ENTRY_EXPIRED",
+                    metadata={"entry_id": str(entry_id)},
                 )
             state, reply = kept
             if reply is not None and state is State.VOIDED:
                 return reply
             if state is State.REJECTED:
                 raise FailedPrecondition(
-                    "the event was refused; there is nothing to undo",
-                    reason="EVENT_REJECTED",
-                    metadata={"event_id": str(event_id)},
+                    "the entry was refused; there is nothing to undo",
+                    reason="ENTRY_REJECTED",
+                    metadata={"entry_id": str(entry_id)},
                 )
             if state is State.PARKED:
                 raise pending(Unavailable("it waits for an operator", reason="SAGA_PARKED"))
-            coming = self._runner.answer_of(event_id)
-            if state is State.DONE and await self._sagas.decide_void(event_id, reason):
-                stored = await self._sagas.stored(event_id)
+            coming = self._runner.answer_of(entry_id)
+            if state is State.DONE and await self._sagas.decide_void(entry_id, reason, actor):
+                stored = await self._sagas.stored(entry_id)
                 assert stored is not None
-                coming = self._runner.start(resumed_ticket(stored))
+                coming = self._runner.start(resumed(stored))
             if coming is not None:
                 await _ended(coming, voiding=state in (State.DONE, State.VOIDING))
                 continue
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL_SECONDS)
 
-    async def retry(self, event_id: UUID, request_id: str) -> Audit:
+    async def retry(self, entry_id: UUID, request_id: str) -> Audit:
         """Puts a parked saga to work again. Raises `NotFound` or `FailedPrecondition`."""
-        return await self._unpark("retry_saga", event_id, "", request_id)
+        return await self._unpark("retry_saga", entry_id, "", request_id)
 
-    async def abandon(self, event_id: UUID, reason: str, request_id: str) -> Audit:
+    async def abandon(self, entry_id: UUID, reason: str, request_id: str) -> Audit:
         """Gives a parked saga up: it ends undone where it fails next. Raises `NotFound`, `FailedPrecondition`."""
-        return await self._unpark("abandon_saga", event_id, reason, request_id)
+        return await self._unpark("abandon_saga", entry_id, reason, request_id)
 
-    async def _unpark(self, method: str, event_id: UUID, reason: str, request_id: str) -> Audit:
-        if await self._reads.event(event_id) is None:
-            raise unknown_event(event_id)
+    async def _unpark(self, method: str, entry_id: UUID, reason: str, request_id: str) -> Audit:
+        if await self._reads.entry(entry_id) is None:
+            raise unknown_entry(entry_id)
         async with self._pool.acquire() as connection, connection.transaction():
 
             async def work() -> bytes:
-                if not await self._sagas.unpark(connection, event_id, reason or None):
+                if not await self._sagas.unpark(connection, entry_id, reason or None):
                     raise FailedPrecondition(
                         "the saga is not parked",
                         reason="SAGA_NOT_PARKED",
-                        metadata={"event_id": str(event_id)},
+                        metadata={"entry_id": str(entry_id)},
                     )
                 return b""
 
-            sent = digest(str(event_id), reason)
+            sent = digest(str(entry_id), reason)
             await once(connection, method, request_id, sent, self._clock.now(), work)
-        audit = await self._reads.event(event_id)
+        audit = await self._reads.entry(entry_id)
         assert audit is not None
         return audit
 
-    async def _claim(self, method: str, event_id: UUID, reason: str, request_id: str) -> None:
-        """Remembers the request id; the reply itself is the same for all who void the same event."""
-        audit = await self._reads.event(event_id)
+    async def _claim(self, method: str, entry_id: UUID, reason: str, request_id: str) -> None:
+        """Remembers the request id; the reply itself is the same for all who void the same entry."""
+        audit = await self._reads.entry(entry_id)
         if audit is None:
-            raise unknown_event(event_id)
-        if audit.kind is not EntryKind.METRIC_EVENT:
+            raise unknown_entry(entry_id)
+        if not OPERATIONS[audit.operation].voidable:
             raise FailedPrecondition(
-                "only metric events can be voided",
-                reason="EVENT_NOT_VOIDABLE",
-                metadata={"event_id": str(event_id), "kind": audit.kind.value},
+                f"a {audit.operation} cannot be voided",
+                reason="ENTRY_NOT_VOIDABLE",
+                metadata={"entry_id": str(entry_id), "operation": audit.operation},
             )
 
         async def work() -> bytes:
             return b""
 
         async with self._pool.acquire() as connection, connection.transaction():
-            sent = digest(str(event_id), reason)
+            sent = digest(str(entry_id), reason)
             await once(connection, method, request_id, sent, self._clock.now(), work)
 
 
@@ -252,33 +247,33 @@ async def _ended(coming: "asyncio.Future[Answer]", *, voiding: bool) -> None:
 
 
 class ReadHandlers:
-    """Reads of events, users and sagas."""
+    """Reads of entries, users and sagas."""
 
     def __init__(self, reads: ReadStore, settings: Settings) -> None:
         self._reads = reads
         self._zone = settings.default_time_zone
 
-    async def event(self, event_id: UUID) -> event_pb2.EntryAudit:
+    async def entry(self, entry_id: UUID) -> audit_pb2.EntryAudit:
         """The audit of one entry. Raises `NotFound`."""
-        audit = await self._reads.event(event_id)
+        audit = await self._reads.entry(entry_id)
         if audit is None:
-            raise unknown_event(event_id)
+            raise unknown_entry(entry_id)
         return replies.audit_message(audit)
 
-    async def user_events(
+    async def user_entries(
         self, user_id: str, page_size: int, page_token: str
-    ) -> tuple[list[event_pb2.EntryAudit], str]:
+    ) -> tuple[list[audit_pb2.EntryAudit], str]:
         """A page of a user's entries, newest first."""
-        page = read_page(page_size, page_token, keyset=[datetime, UUID], query=["user_events", user_id])
+        page = read_page(page_size, page_token, keyset=[datetime, UUID], query=["user_entries", user_id])
         before = page.after or (_FAR_FUTURE, HIGHEST_ID)
-        audits = await self._reads.user_events(user_id, (before[0], before[1]), page.size + 1)
+        audits = await self._reads.user_entries(user_id, (before[0], before[1]), page.size + 1)
         shown = audits[: page.size]
         token = page.next_token(shown[-1].receive_time, shown[-1].entry_id) if len(audits) > page.size else ""
         return [replies.audit_message(audit) for audit in shown], token
 
     async def sagas(
         self, states: Sequence[State], user_id: str, page_size: int, page_token: str
-    ) -> tuple[list[event_pb2.EntryAudit], str]:
+    ) -> tuple[list[audit_pb2.EntryAudit], str]:
         """A page of sagas, oldest first."""
         names = [state.name for state in states]
         page = read_page(page_size, page_token, keyset=[datetime, UUID], query=["sagas", user_id, *names])
@@ -296,14 +291,14 @@ class ReadHandlers:
         return orchestrator_service_pb2.GetUserResponse(
             user=replies.stored_user(user, self._zone),
             metrics=[
-                metric_pb2.UserMetric(
+                user_pb2.UserMetric(
                     metric=total.metric, total=from_micros(total.total_micros), event_count=total.event_count
                 )
                 for total in await self._reads.totals(user_id)
             ],
         )
 
-    async def users(self, page_size: int, page_token: str) -> tuple[list[metric_pb2.StoredUser], str]:
+    async def users(self, page_size: int, page_token: str) -> tuple[list[user_pb2.StoredUser], str]:
         """A page of users by id."""
         page = read_page(page_size, page_token, keyset=[str], query=["users"])
         users = await self._reads.users(page.after[0] if page.after else "", page.size + 1)
@@ -312,8 +307,8 @@ class ReadHandlers:
         return [replies.stored_user(user, self._zone) for user in shown], token
 
 
-def unknown_event(event_id: UUID) -> NotFound:
+def unknown_entry(entry_id: UUID) -> NotFound:
     """Nothing in the ledger has this id."""
     return NotFound(
-        "no entry of the ledger has this id", reason="EVENT_NOT_FOUND", metadata={"event_id": str(event_id)}
+        "no entry of the ledger has this id", reason="ENTRY_NOT_FOUND", metadata={"entry_id": str(entry_id)}
     )

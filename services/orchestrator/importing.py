@@ -3,6 +3,7 @@ the watermark passes, so that ten years of history give what ten years of living
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,14 +13,16 @@ from typing import Final
 
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
 
-from services.orchestrator import convert, replies
-from services.orchestrator.answers import Answers
+from services.orchestrator import replies
+from services.orchestrator.active_sagas import Answer
 from services.orchestrator.config import Settings
-from services.orchestrator.domain import TimeWindow
+from services.orchestrator.domain import Origin, TimeWindow
+from services.orchestrator.operation import Asked
+from services.orchestrator.operations import metric_event
 from services.orchestrator.recording import Incoming
 from services.orchestrator.recovery import Maintenance
 from services.orchestrator.store.reads import ReadStore
-from services.orchestrator.tickets import Answer
+from services.orchestrator.submissions import Submissions
 from shared.clock import Clock
 from shared.errors import (
     FailedPrecondition,
@@ -31,7 +34,7 @@ from shared.errors import (
 )
 from shared.ids import digest
 from shared.postgres.pool import Pool
-from shared.rpc.convert import error_message, to_timestamp
+from shared.rpc.convert import digest_of, error_message, to_timestamp
 
 MAX_BATCH: Final = 1_000
 _ONE_DAY: Final = timedelta(days=1)
@@ -55,6 +58,21 @@ class _Progress:
     held_until: float = 0.0
     """When the hold on wall-clock maintenance has to be renewed, by the monotonic clock."""
     response: ImportResponse = field(default_factory=ImportResponse)
+    equal: Counter[bytes] = field(default_factory=Counter)
+    """How many lines without a key came so far with each content."""
+
+    def keyed(self, event: event_pb2.IngestEventRequest) -> event_pb2.IngestEventRequest:
+        """The event with a key. Where it has none, one from its content and from how many equal lines came before
+        it: importing a file again changes nothing (RULES 2.4).
+        """
+        if event.idempotency_key:
+            return event
+        content = digest_of(event)
+        self.equal[content] += 1
+        keyed = event_pb2.IngestEventRequest()
+        keyed.CopyFrom(event)
+        keyed.idempotency_key = f"import-{content.hex()[:32]}-{self.equal[content]}"
+        return keyed
 
 
 class Importer:
@@ -64,14 +82,14 @@ class Importer:
         self,
         pool: Pool,
         reads: ReadStore,
-        answers: Answers,
+        submissions: Submissions,
         maintenance: Maintenance,
         settings: Settings,
         clock: Clock,
     ) -> None:
         self._pool = pool
         self._reads = reads
-        self._answers = answers
+        self._submissions = submissions
         self._maintenance = maintenance
         self._settings = settings
         self._clock = clock
@@ -88,7 +106,7 @@ class Importer:
                     progress.response.watermark_time.CopyFrom(to_timestamp(progress.newest))
                 yield progress.response
             if progress.maintained is not None and progress.newest is not None:
-                await self._maintenance.run(progress.newest, hold_seconds=0)
+                await self._maintenance.run(progress.newest, hold_seconds=0, history=True)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
@@ -127,7 +145,8 @@ class Importer:
         checked = []
         for index, event in enumerate(events):
             try:
-                incoming = convert.incoming_event(event, self._clock.now(), self._window)
+                asked = Asked(self._clock.now(), self._window, Origin.IMPORT)
+                incoming = metric_event.incoming(progress.keyed(event), asked)
                 if progress.newest is not None and incoming.occur_time < progress.newest:
                     raise InvalidArgument(
                         "occur_time: is older than that of an event before it",
@@ -147,7 +166,8 @@ class Importer:
         """Runs maintenance at the beginning of every day up to this one."""
         at = day if progress.maintained is None else progress.maintained + _ONE_DAY
         while at <= day:
-            await self._maintenance.run(datetime.combine(at, time(), UTC), self._hold_seconds(progress))
+            midnight = datetime.combine(at, time(), UTC)
+            await self._maintenance.run(midnight, self._hold_seconds(progress), history=True)
             progress.maintained = at
             at += _ONE_DAY
 
@@ -174,7 +194,7 @@ class Importer:
         tried_before = False
         for attempt in range(_ATTEMPTS):
             try:
-                answer = await self._answers.answer(incoming)
+                answer = await self._submissions.submit(incoming)
                 return Answer(answer.reply, answer.replayed and not tried_before)
             except (Unavailable, ResourceExhausted) as error:
                 tried_before = True

@@ -16,6 +16,7 @@ from services.orchestrator.domain import (
     Aggregation,
     Fact,
     Metric,
+    Origin,
     TooManyAttributes,
     Total,
     TotalOutOfRange,
@@ -25,11 +26,7 @@ from services.orchestrator.domain import (
     event_zone,
     merge_user,
 )
-from shared.entries import EntryKind
 from shared.errors import FieldViolation, InvalidArgument, LaurelError, NotFound, OutOfRange
-
-COUNTED = (EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE, EntryKind.ACHIEVEMENT_CALL)
-"""Kinds of entry that make a user exist; the others follow from these."""
 
 
 class MetricEvent(Struct, frozen=True):
@@ -47,7 +44,8 @@ class Incoming(Struct, frozen=True):
     """It begins with the occur_time: what is stored by it is stored in that order, and of two events at one instant
     their keys decide which comes first, not their arrival (RULES 2.5).
     """
-    kind: EntryKind
+    operation: str
+    """The name of its operation."""
     patch: UserPatch
     occur_time: datetime
     now: datetime
@@ -58,11 +56,24 @@ class Incoming(Struct, frozen=True):
     """For entries that say nothing about the user: the zone in which it happened."""
     key_id: UUID | None = None
     """By which it is known again when it is sent again (RULES 2.4); None where it has no key of its own."""
+    counted: bool = False
+    """It makes a user exist."""
+    origin: Origin = Origin.LIVE
+    actor: str = ""
+    """Who asked for it, where the caller said so."""
+    reason: str = ""
+    other_user_ids: tuple[str, ...] = ()
+    """Whom it concerns besides the acting user."""
 
     @property
     def identity(self) -> UUID:
         """The same for all that ask for the same."""
         return self.key_id or self.entry_id
+
+    @property
+    def user_ids(self) -> tuple[str, ...]:
+        """Everybody whom it concerns."""
+        return (self.patch.user_id, *self.other_user_ids)
 
 
 class Recorded(Struct, frozen=True):
@@ -74,6 +85,8 @@ class Recorded(Struct, frozen=True):
     before: Total | None = None
     after: Total | None = None
     unique_value: str | None = None
+    others: tuple[User, ...] = ()
+    """Who else it concerns."""
 
 
 class Loaded(Struct, frozen=True):
@@ -124,11 +137,19 @@ def _record_one(
     except TooManyAttributes as error:
         raise _invalid("user.attributes", str(error)) from None
     zone = incoming.time_zone or event_zone(incoming.patch, user, default_zone)
-    recorded = Recorded(incoming, user, zone)
+    others = tuple(_other(user_id, loaded, outcome) for user_id in incoming.other_user_ids)
+    recorded = Recorded(incoming, user, zone, others=others)
     if incoming.event is not None:
         recorded = _count(recorded, incoming.event, loaded, metrics, outcome)
     outcome.users[user_id] = user
     return recorded
+
+
+def _other(user_id: str, loaded: Loaded, outcome: Outcome) -> User:
+    known = outcome.users.get(user_id) or loaded.users.get(user_id)
+    if known is None:
+        raise NotFound("there is no such user", reason="USER_NOT_FOUND", metadata={"user_id": user_id})
+    return known
 
 
 def _count(

@@ -2,31 +2,28 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
 import asyncpg
-from google.protobuf.timestamp_pb2 import Timestamp
-from laurel.achievement.v1 import achievement_service_pb2
-from laurel.leaderboard.v1 import leaderboard_service_pb2
-from laurel.points.v1 import points_service_pb2
-from laurel.streak.v1 import streak_service_pb2
+from laurel.participant.v1 import participant_service_pb2 as pb
+from msgspec import Struct
 
-from services.orchestrator import convert
+from services.orchestrator.active_sagas import resumed
 from services.orchestrator.config import Settings
-from services.orchestrator.door import Door
-from services.orchestrator.participants import Participants, gather_all
+from services.orchestrator.intake import Intake
+from services.orchestrator.operations import incoming_change
+from services.orchestrator.participants import Participants
 from services.orchestrator.runner import Runner
+from services.orchestrator.saga import Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.sagas import SagaStore
-from services.orchestrator.tickets import resumed_ticket
 from shared.errors import LaurelError
 from shared.postgres.errors import is_conflict, translate
-from shared.rpc.channel import call
 from shared.rpc.convert import to_timestamp
 
 _LOGGER: Final = logging.getLogger(__name__)
-_STREAK_FEED: Final = "streak"
 _FEED_PAGE_SIZE: Final = 500
 _HEARTBEATS_PER_LEASE: Final = 4
 
@@ -81,90 +78,82 @@ class Recovery:
         stored = [one for one in claimed if one.entry_id not in self._runner.in_hand]
         if stored:
             _LOGGER.info("going on with sagas", extra={"sagas": len(stored)})
-            await self._runner.finish([resumed_ticket(one) for one in stored])
+            await self._runner.finish([resumed(one) for one in stored])
         return len(stored)
+
+
+class Passed(Struct, frozen=True):
+    """What a pass of maintenance did."""
+
+    done: Mapping[Step, int]
+    """Things that each service brought up to date."""
+    followed: int
+    """Entries that followed."""
 
 
 class Maintenance:
     """Time-driven work of all services at a given instant, and the changes that follow from it (RULES 1.2)."""
 
     def __init__(
-        self,
-        ledger: LedgerStore,
-        door: Door,
-        runner: Runner,
-        participants: Participants,
-        settings: Settings,
+        self, ledger: LedgerStore, intake: Intake, runner: Runner, participants: Participants
     ) -> None:
         self._ledger = ledger
-        self._door = door
+        self._intake = intake
         self._runner = runner
         self._participants = participants
-        self._timeout_seconds = settings.participant_timeout_seconds
 
-    async def run(self, now: datetime, hold_seconds: int | None = None) -> tuple[int, int, int]:
-        """Runs every service's maintenance; what streaks find is followed before boards are archived.
+    async def run(self, now: datetime, hold_seconds: int | None = None, *, history: bool = False) -> Passed:
+        """Runs every service's maintenance in the order of the steps; what one finds is followed before the next.
 
-        Returns (streaks closed, runs archived, changes followed). `hold_seconds` keeps the services' own
-        wall-clock maintenance off.
+        `hold_seconds` keeps the services' own wall-clock maintenance off; `history`: nothing is told of what is found.
         """
-        at = to_timestamp(now)
-        closed = await self._streak(at, hold_seconds)
-        followed = await self.follow() if closed else 0
-        finalized, *_ = await gather_all(
-            self._leaderboard(at, hold_seconds),
-            self._achievement(at, hold_seconds),
-            self._points(at, hold_seconds),
-        )
-        return closed, finalized, followed
+        done = {}
+        followed = 0
+        for step in Step:
+            done[step] = await self._pass(step, now, hold_seconds, history)
+            if done[step]:
+                followed += await self.follow(step)
+        return Passed(done, followed)
 
-    async def follow(self) -> int:
-        """Turns what streak maintenance found into ledger entries and drives them; returns how many."""
+    async def follow(self, step: Step) -> int:
+        """Turns what a service changed by itself into ledger entries and drives them; returns how many."""
         followed = 0
         while True:
-            cursor = await self._ledger.cursor(_STREAK_FEED)
-            response = await call(
-                self._participants.streak.ListChanges,
-                streak_service_pb2.ListChangesRequest(after_sequence=cursor, page_size=_FEED_PAGE_SIZE),
-                timeout_seconds=self._timeout_seconds,
-            )
+            cursor = await self._ledger.cursor(step)
+            request = pb.ListChangesRequest(after_cursor=cursor, page_size=_FEED_PAGE_SIZE)
+            response = await self._participants.list_changes(step, request)
             if not response.changes:
+                if response.more:
+                    continue  # the service has waited for it already
                 return followed
-            feed = Feed(_STREAK_FEED, cursor, response.changes[-1].sequence)
+            changes = [incoming_change(change) for change in response.changes]
             try:
-                tickets = await self._door.record_changes(
-                    [convert.incoming_closing(change) for change in response.changes], feed
-                )
+                sagas = await self._intake.record_changes(changes, Feed(step, cursor, response.cursor))
             except asyncpg.PostgresError as error:
                 if not is_conflict(error):
                     raise
                 continue  # another replica followed it meanwhile, or a user moved
-            await self._runner.finish(tickets)
-            followed += len(tickets)
+            await self._runner.finish(sagas)
+            followed += len(sagas)
 
-    async def follow_forever(self) -> None:
-        """One round of the follower; the leader's loop calls it again and again."""
-        try:
-            await self.follow()
-        except LaurelError as error:
-            _LOGGER.info("the change feed cannot be followed now", extra={"cause": str(error)})
+    async def follow_all(self) -> None:
+        """One round over all feeds; the leader's loop calls it again and again."""
+        for step in Step:
+            try:
+                await self.follow(step)
+            except LaurelError as error:
+                _LOGGER.info(
+                    "a change feed cannot be followed now", extra={"service": step.value, "cause": str(error)}
+                )
 
-    async def _streak(self, now: Timestamp, hold_seconds: int | None) -> int:
-        request = streak_service_pb2.RunMaintenanceRequest(now=now, hold_seconds=hold_seconds)
-        stub = self._participants.streak.RunMaintenance
-        return (await call(stub, request, timeout_seconds=self._timeout_seconds)).closed_count
-
-    async def _achievement(self, now: Timestamp, hold_seconds: int | None) -> None:
-        request = achievement_service_pb2.RunMaintenanceRequest(now=now, hold_seconds=hold_seconds)
-        await call(
-            self._participants.achievement.RunMaintenance, request, timeout_seconds=self._timeout_seconds
-        )
-
-    async def _points(self, now: Timestamp, hold_seconds: int | None) -> None:
-        request = points_service_pb2.RunMaintenanceRequest(now=now, hold_seconds=hold_seconds)
-        await call(self._participants.points.RunMaintenance, request, timeout_seconds=self._timeout_seconds)
-
-    async def _leaderboard(self, now: Timestamp, hold_seconds: int | None) -> int:
-        request = leaderboard_service_pb2.RunMaintenanceRequest(now=now, hold_seconds=hold_seconds)
-        stub = self._participants.leaderboard.RunMaintenance
-        return (await call(stub, request, timeout_seconds=self._timeout_seconds)).finalized_count
+    async def _pass(self, step: Step, now: datetime, hold_seconds: int | None, history: bool) -> int:
+        """Everything that is due in one service, part by part: no call outlasts its deadline."""
+        done = 0
+        while True:
+            request = pb.RunMaintenanceRequest(
+                now=to_timestamp(now), hold_seconds=hold_seconds, history=history
+            )
+            part = await self._participants.run_maintenance(step, request)
+            done += part.done_count
+            if not part.more:
+                return done

@@ -13,20 +13,18 @@ from contextlib import contextmanager
 from typing import Any, Final
 from uuid import UUID
 
-from laurel.common.v1 import entry_pb2
-from msgspec.structs import replace
+from laurel.ledger.v1 import effects_pb2
 
-from services.orchestrator import convert, replies, saga
+from services.orchestrator import effects, participants, replies, saga
+from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, pending
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
-from services.orchestrator.participants import (
-    Participants,
-    is_definite,
-)
-from services.orchestrator.saga import STEPS, Act, Move, State, next_move
+from services.orchestrator.effects import EntrySaga
+from services.orchestrator.operations import correction
+from services.orchestrator.participants import Participants, is_definite
+from services.orchestrator.saga import Act, Move, State, next_move
 from services.orchestrator.store.sagas import SagaStore, due_pause
 from services.orchestrator.store.undo import UndoStore
-from services.orchestrator.tickets import Answer, StillRunning, Ticket, pending
 from shared import faults
 from shared.clock import Clock
 from shared.errors import FailedPrecondition, LaurelError, Unavailable
@@ -68,7 +66,7 @@ AFTER_SETTLE: Final = faults.declare(
 
 
 class Runner:
-    """Drives tickets until their sagas are finished or have to be left to recovery."""
+    """Drives sagas until their sagas are finished or have to be left to recovery."""
 
     def __init__(
         self,
@@ -87,14 +85,14 @@ class Runner:
         self._settings = settings
         self._clock = clock
         self._rng = rng
-        self._tickets: dict[UUID, Ticket] = {}
+        self._in_hand: dict[UUID, ActiveSaga] = {}
         self._expected: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def in_hand(self) -> Collection[UUID]:
         """Entries whose sagas this runner drives or is about to get: recovery leaves them alone."""
-        return self._tickets.keys() | self._expected
+        return self._in_hand.keys() | self._expected
 
     @contextmanager
     def expecting(self, entry_ids: Collection[UUID]) -> Iterator[None]:
@@ -107,31 +105,31 @@ class Runner:
 
     def answer_of(self, entry_id: UUID) -> "asyncio.Future[Answer] | None":
         """The coming answer to an entry in hand."""
-        ticket = self._tickets.get(entry_id)
-        return ticket.answer if ticket else None
+        active = self._in_hand.get(entry_id)
+        return active.answer if active else None
 
-    def take(self, tickets: Sequence[Ticket]) -> None:
+    def take(self, sagas: Sequence[ActiveSaga]) -> None:
         """Takes sagas in hand; from now on their answers can be waited for."""
-        for ticket in tickets:
-            self._tickets[ticket.entry_id] = ticket
+        for active in sagas:
+            self._in_hand[active.entry_id] = active
 
-    async def forward(self, tickets: Sequence[Ticket]) -> None:
+    async def forward(self, sagas: Sequence[ActiveSaga]) -> None:
         """Drives new sagas through all participants; those that are turned round go on by themselves."""
-        await self._drive(tickets, through=Act.COMPLETE)
-        rest = [ticket for ticket in tickets if not ticket.finished]
+        await self._drive(sagas, through=Act.COMPLETE)
+        rest = [active for active in sagas if not active.finished]
         if rest:
             self._spawn(self._drive(rest, through=Act.SETTLE))
 
-    async def finish(self, tickets: Sequence[Ticket]) -> None:
+    async def finish(self, sagas: Sequence[ActiveSaga]) -> None:
         """Drives sagas to their end."""
-        self.take(tickets)
-        await self._drive(tickets, through=Act.SETTLE)
+        self.take(sagas)
+        await self._drive(sagas, through=Act.SETTLE)
 
-    def start(self, ticket: Ticket) -> "asyncio.Future[Answer]":
+    def start(self, active: ActiveSaga) -> "asyncio.Future[Answer]":
         """Drives a saga in the background to its end; returns its coming answer."""
-        self.take([ticket])
-        self._spawn(self._drive([ticket], through=Act.SETTLE))
-        return ticket.answer
+        self.take([active])
+        self._spawn(self._drive([active], through=Act.SETTLE))
+        return active.answer
 
     async def drain(self, grace_seconds: float) -> None:
         """Waits for what is under way; what is not done then is left to recovery."""
@@ -145,167 +143,169 @@ class Runner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _drive(self, tickets: Sequence[Ticket], *, through: Act) -> None:
+    async def _drive(self, sagas: Sequence[ActiveSaga], *, through: Act) -> None:
         """Makes the earliest move that any saga has to make, for all that have to make it, again and again."""
         try:
             while True:
-                due = [(next_move(ticket.saga), ticket) for ticket in tickets if not ticket.finished]
+                due = [(next_move(active.saga), active) for active in sagas if not active.finished]
                 if not due:
                     return
                 move = min(move for move, _ in due)
                 if move.act > through:
                     return
-                await self._persist_in(move, [ticket for its_move, ticket in due if its_move == move])
+                await self._persist_in(move, [active for its_move, active in due if its_move == move])
         except BaseException:
-            self._drop(tickets)
+            self._drop(sagas)
             raise
 
-    async def _persist_in(self, move: Move, tickets: Sequence[Ticket]) -> None:
+    async def _persist_in(self, move: Move, sagas: Sequence[ActiveSaga]) -> None:
         """Makes a move, again while its outcome is unknown; in the end leaves the sagas to recovery."""
         error: LaurelError = Unavailable("no attempt was made", reason="DEPENDENCY_UNAVAILABLE")
         for attempt in range(self._settings.participant_attempts):
             try:
-                await self._make(move, tickets)
+                await self._make(move, sagas)
                 return
             except Exception as failure:
                 error = _unknown_outcome(failure, move)
-            tickets = [ticket for ticket in tickets if not ticket.finished and next_move(ticket.saga) == move]
+            sagas = [active for active in sagas if not active.finished and next_move(active.saga) == move]
             if attempt + 1 < self._settings.participant_attempts and not self._participants.away():
                 await asyncio.sleep(self._pause(attempt))
             else:
                 break
-        await self._leave([(ticket, error) for ticket in tickets])
+        await self._leave([(active, error) for active in sagas])
 
-    async def _make(self, move: Move, tickets: Sequence[Ticket]) -> None:
+    async def _make(self, move: Move, sagas: Sequence[ActiveSaga]) -> None:
         match move.act:
             case Act.APPLY | Act.REVERT | Act.CORRECT:
-                await self._call(move, tickets)
+                await self._call(move, sagas)
             case Act.COMPLETE:
-                await self._complete(tickets)
+                await self._complete(sagas)
             case Act.DECIDE:
-                for ticket in tickets:
-                    await self._decide(ticket)
+                for active in sagas:
+                    await self._decide(active)
             case Act.TAKE_OUT:
-                for ticket in tickets:
-                    await self._take_out(ticket)
+                for active in sagas:
+                    await self._take_out(active)
             case Act.SETTLE:
-                for ticket in tickets:
-                    await self._settle(ticket)
+                for active in sagas:
+                    await self._settle(active)
 
-    async def _call(self, move: Move, tickets: Sequence[Ticket]) -> None:
+    async def _call(self, move: Move, sagas: Sequence[ActiveSaga]) -> None:
         await BEFORE_CALL.reach()
-        answers = await self._participants.make(move, [ticket.command() for ticket in tickets])
+        answers = await self._participants.make(move, [active.told() for active in sagas])
         await AFTER_CALL.reach()
         left = []
-        for ticket, answer in zip(tickets, answers, strict=True):
+        for active, answer in zip(sagas, answers, strict=True):
             if not isinstance(answer, LaurelError):
-                ticket.saga = saga.answered(ticket.saga, move, answer)
-            elif is_definite(answer, ticket.kind, move):
-                ticket.saga = saga.refused(ticket.saga, move, answer)
+                active.saga = _answered(active.saga, move, answer)
+            elif is_definite(answer, move, refusable=active.operation.refusable):
+                active.saga = saga.refused(active.saga, move.step, answer)
             else:
-                left.append((ticket, answer))
+                left.append((active, answer))
         await self._leave(left)
 
-    async def _complete(self, tickets: Sequence[Ticket]) -> None:
+    async def _complete(self, sagas: Sequence[ActiveSaga]) -> None:
         await BEFORE_COMPLETE.reach()
         completed = [
-            (ticket.entry_id, replies.reply_of(ticket.kind, ticket.entry, ticket.saga.applied))
-            for ticket in tickets
+            (
+                active.entry_id,
+                active.operation.reply_bytes(active.entry, effects.of_entry(active.before, active.saga)),
+            )
+            for active in sagas
         ]
         first = await self._sagas.complete(completed)
         await AFTER_COMPLETE.reach()
-        for ticket, (entry_id, reply) in zip(tickets, completed, strict=True):
+        for active, (entry_id, reply) in zip(sagas, completed, strict=True):
             if entry_id in first:
-                self._finish(ticket, Answer(reply))
+                self._finish(active, Answer(reply))
             else:
                 # Another replica took the saga over: its answer is the one answer.
-                self._finish(ticket, StillRunning(entry_id))
+                self._finish(active, StillRunning(entry_id))
 
-    async def _decide(self, ticket: Ticket) -> None:
+    async def _decide(self, active: ActiveSaga) -> None:
         await BEFORE_DECIDE.reach()
-        assert ticket.saga.rejection is not None
-        applied = {step: answer.SerializeToString() for step, answer in ticket.saga.applied.items()}
-        rejection = error_message(ticket.saga.rejection, replies.DOMAIN).SerializeToString()
-        if not await self._sagas.decide(ticket.entry_id, rejection, ticket.saga.undo, applied):
-            stored = await self._sagas.stored(ticket.entry_id)
+        assert active.saga.rejection is not None
+        applied = {step: answer.SerializeToString() for step, answer in active.saga.applied.items()}
+        rejection = error_message(active.saga.rejection, replies.DOMAIN).SerializeToString()
+        if not await self._sagas.decide(active.entry_id, rejection, active.saga.undo, applied):
+            stored = await self._sagas.stored(active.entry_id)
             if stored is None or stored.state is not State.COMPENSATING:
-                self._finish(ticket, StillRunning(ticket.entry_id))
+                self._finish(active, StillRunning(active.entry_id))
                 return
         await AFTER_DECIDE.reach()
-        ticket.saga = saga.decided(ticket.saga)
+        active.saga = saga.decided(active.saga)
 
-    async def _take_out(self, ticket: Ticket) -> None:
+    async def _take_out(self, active: ActiveSaga) -> None:
         await BEFORE_TAKE_OUT.reach()
         metrics = await self._metrics()
         zone = self._settings.default_time_zone
         now = self._clock.now()
-        correction = await self._undo.take_out(
-            ticket.entry_id,
-            convert.correction_id(ticket.entry.entry_id),
+        stored = await self._undo.take_out(
+            active.entry_id,
+            correction.correction_id(active.entry.entry_id),
             now,
             {key: metric.aggregation for key, metric in metrics.items()},
-            convert.patch_of,
-            lambda left: convert.correction_message(ticket.entry, left, now, zone).SerializeToString(),
+            lambda left: correction.correction_of(active.entry, left, now, zone).SerializeToString(),
         )
         await AFTER_TAKE_OUT.reach()
-        ticket.correction = entry_pb2.Entry.FromString(correction)
-        ticket.saga = saga.taken_out(ticket.saga)
+        active.correct_with(stored)
+        active.saga = saga.taken_out(active.saga)
 
-    async def _settle(self, ticket: Ticket) -> None:
+    async def _settle(self, active: ActiveSaga) -> None:
         await BEFORE_SETTLE.reach()
-        state = saga.final_state(ticket.saga)
+        state = saga.final_state(active.saga)
         reply = None
         if state is State.VOIDED:
-            assert ticket.correction is not None
-            reply = replies.void_reply(ticket.entry, ticket.correction, ticket.saga).SerializeToString()
-        await self._sagas.settle(ticket.entry_id, state, reply)
+            assert active.correction is not None
+            reply = correction.void_reply(
+                active.entry.entry_id, active.correction, effects.of_undoing(active.saga)
+            ).SerializeToString()
+        await self._sagas.settle(active.entry_id, state, reply)
         await AFTER_SETTLE.reach()
         if reply is not None:
-            self._finish(ticket, Answer(reply))
+            self._finish(active, Answer(reply))
         else:
-            assert ticket.saga.rejection is not None
-            self._finish(ticket, ticket.saga.rejection)
+            assert active.saga.rejection is not None
+            self._finish(active, active.saga.rejection)
 
-    async def _leave(self, failures: Sequence[tuple[Ticket, LaurelError]]) -> None:
+    async def _leave(self, failures: Sequence[tuple[ActiveSaga, LaurelError]]) -> None:
         """Leaves sagas to recovery. One that an operator has given up is turned round instead."""
         left = []
-        for ticket, error in failures:
-            move = next_move(ticket.saga)
-            if ticket.abandon_reason is not None and move.act is Act.APPLY:
-                ticket.saga = saga.refused(ticket.saga, move, _abandoned(ticket, error))
-                # Which steps were applied is unknown, since earlier attempts may have come further: undo all.
-                ticket.saga = replace(ticket.saga, undo=STEPS[ticket.kind])
+        for active, error in failures:
+            move = next_move(active.saga)
+            if active.abandon_reason is not None and move.act is Act.APPLY:
+                active.saga = saga.given_up(active.saga, _abandoned(active, error))
             else:
-                left.append((ticket, error))
+                left.append((active, error))
         if not left:
             return
         try:
             await self._sagas.leave(
-                [(ticket.entry_id, str(error), self._pause(ticket.attempt_count)) for ticket, error in left],
+                [(active.entry_id, str(error), self._pause(active.attempt_count)) for active, error in left],
                 self._settings.park_after_attempts,
             )
         except Exception as failure:
             if translate(failure) is None:
                 raise
             _LOGGER.warning("sagas are left without a note: the database is away", extra={"sagas": len(left)})
-        for ticket, error in left:
-            self._finish(ticket, pending(error))
+        for active, error in left:
+            self._finish(active, pending(error))
 
-    def _finish(self, ticket: Ticket, outcome: Answer | LaurelError | StillRunning) -> None:
-        ticket.finished = True
-        self._tickets.pop(ticket.entry_id, None)
-        if ticket.answer.done():
+    def _finish(self, active: ActiveSaga, outcome: Answer | LaurelError | StillRunning) -> None:
+        active.finished = True
+        self._in_hand.pop(active.entry_id, None)
+        if active.answer.done():
             return
         if isinstance(outcome, Answer):
-            ticket.answer.set_result(outcome)
+            active.answer.set_result(outcome)
         else:
-            ticket.answer.set_exception(outcome)
+            active.answer.set_exception(outcome)
 
-    def _drop(self, tickets: Sequence[Ticket]) -> None:
+    def _drop(self, sagas: Sequence[ActiveSaga]) -> None:
         """Something unforeseen: recovery goes on with what is stored."""
-        for ticket in tickets:
-            if not ticket.finished:
-                self._finish(ticket, Unavailable("the event is not finished yet", reason="EVENT_PENDING"))
+        for active in sagas:
+            if not active.finished:
+                self._finish(active, Unavailable("the entry is not finished yet", reason="ENTRY_PENDING"))
 
     def _pause(self, attempt: int) -> float:
         return due_pause(
@@ -314,6 +314,14 @@ class Runner:
             self._settings.longest_retry_pause_seconds,
             self._rng.random(),
         )
+
+
+def _answered(story: EntrySaga, move: Move, answer: participants.Answer) -> EntrySaga:
+    """The saga after a participant has answered a move."""
+    if isinstance(answer, effects_pb2.Effects):
+        follow = saga.applied if move.act is Act.APPLY else saga.corrected
+        return follow(story, move.step, answer)
+    return saga.reverted(story, move.step, answer)
 
 
 def _unknown_outcome(failure: Exception, move: Move) -> LaurelError:
@@ -325,9 +333,9 @@ def _unknown_outcome(failure: Exception, move: Move) -> LaurelError:
     return Unavailable("the orchestrator met an error", reason="DEPENDENCY_UNAVAILABLE")
 
 
-def _abandoned(ticket: Ticket, error: LaurelError) -> FailedPrecondition:
+def _abandoned(active: ActiveSaga, error: LaurelError) -> FailedPrecondition:
     return FailedPrecondition(
-        f"given up by an operator: {ticket.abandon_reason}",
+        f"given up by an operator: {active.abandon_reason}",
         reason="SAGA_ABANDONED",
         metadata={"cause": error.reason},
     )

@@ -1,23 +1,24 @@
 """The saga of one entry: which move comes next, and what an answer does to it (RULES 7).
 
-Pure. An entry goes forward through the steps of its kind. A definite no turns it round: what was applied is
+Pure. An entry goes forward through the steps of its operation. A definite no turns it round: what was applied is
 undone in reverse order, the ledger takes the event out, and a correction brings up to date what others derived
-meanwhile from what is now undone. Undoing a finished event (VoidEvent) is the same road, entered at its end.
+meanwhile from what is now undone. Undoing a finished entry (VoidEntry) is the same road, entered at its end.
 A time-out is no answer and changes nothing: the same move is made again.
 """
 
 from collections.abc import Mapping
-from enum import IntEnum
-from typing import Generic, TypeVar
+from enum import Enum, IntEnum
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from shared.entries import EntryKind
 from shared.errors import LaurelError
 
-P = TypeVar("P")
-"""What a participant answers; opaque here."""
+E = TypeVar("E")
+"""What a participant answers to an entry; opaque here."""
+R = TypeVar("R")
+"""What a participant answers to a reversal; opaque here."""
 
 
 class State(IntEnum):
@@ -36,25 +37,20 @@ UNFINISHED = (State.RUNNING, State.COMPENSATING, State.VOIDING)
 """States in which somebody has to go on."""
 
 
-class Step(IntEnum):
-    """The participants, in the order in which they are called (RULES 7.7)."""
+class Step(Enum):
+    """The participants, in the order in which they are called (RULES 7.7). Stored by name: the order is not."""
 
-    STREAK = 1
-    ACHIEVEMENT = 2
-    POINTS = 3
-    LEADERBOARD = 4
+    STREAK = "streak"
+    ACHIEVEMENT = "achievement"
+    POINTS = "points"
+    LEADERBOARD = "leaderboard"
 
 
-STEPS: Mapping[EntryKind, tuple[Step, ...]] = {
-    EntryKind.METRIC_EVENT: (Step.STREAK, Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD),
-    EntryKind.USER_UPDATE: (Step.POINTS, Step.LEADERBOARD),
-    EntryKind.ACHIEVEMENT_CALL: (Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD),
-    EntryKind.STREAK_CLOSING: (Step.LEADERBOARD,),
-}
-"""Each kind of entry enters the saga at its own step."""
-
-CORRECTED = (Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD)
+CORRECTED: Final = (Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD)
 """Who hears of an undoing: those who derive something from what others answered."""
+
+_ORDER: Final = tuple(Step)
+_TURNS: Final[Mapping[Step, int]] = {step: turn for turn, step in enumerate(_ORDER)}
 
 
 class Act(IntEnum):
@@ -74,24 +70,31 @@ class Move(Struct, frozen=True, order=True):
 
     act: Act
     turn: int = 0
-    """Place among the moves of the act; for calls the step, counted backwards where steps go backwards."""
+    """Place among the moves of the act: for calls that of the step, counted backwards where steps go backwards."""
 
     @property
     def step(self) -> Step:
         """The participant that the move calls."""
-        return Step(-self.turn if self.act is Act.REVERT else self.turn)
+        return _ORDER[abs(self.turn)]
 
 
-class Saga(Struct, Generic[P], frozen=True):
+def calling(act: Act, step: Step) -> Move:
+    """The move that calls a participant."""
+    turn = _TURNS[step]
+    return Move(act, -turn if act is Act.REVERT else turn)
+
+
+class Saga(Struct, Generic[E, R], frozen=True):
     """One entry under way."""
 
-    kind: EntryKind
+    steps: tuple[Step, ...]
+    """Those that the entry visits, in order."""
     state: State = State.RUNNING
-    applied: Mapping[Step, P] = field(default_factory=dict)
+    applied: Mapping[Step, E] = field(default_factory=dict)
     """What participants answered to the entry."""
-    reverted: Mapping[Step, P] = field(default_factory=dict)
+    reverted: Mapping[Step, R] = field(default_factory=dict)
     """What they answered to its undoing."""
-    corrected: Mapping[Step, P] = field(default_factory=dict)
+    corrected: Mapping[Step, E] = field(default_factory=dict)
     """What they answered to the correction that followed."""
     rejection: LaurelError | None = None
     decided: bool = False
@@ -102,66 +105,71 @@ class Saga(Struct, Generic[P], frozen=True):
     """The steps to undo, in the order of the calls. For a rejection: those before the one that said no."""
 
 
-def next_move(saga: Saga[P]) -> Move:
+def next_move(saga: Saga[E, R]) -> Move:
     """What has to be done next for this entry."""
     if saga.state is State.RUNNING and saga.rejection is None:
-        for step in STEPS[saga.kind]:
+        for step in saga.steps:
             if step not in saga.applied:
-                return Move(Act.APPLY, step)
+                return calling(Act.APPLY, step)
         return Move(Act.COMPLETE)
     if not saga.decided:
         return Move(Act.DECIDE)
     for step in reversed(saga.undo):
         if step not in saga.reverted:
-            return Move(Act.REVERT, -step)
+            return calling(Act.REVERT, step)
     if not saga.taken_out:
         return Move(Act.TAKE_OUT)
     for step in CORRECTED:
         if step not in saga.corrected:
-            return Move(Act.CORRECT, step)
+            return calling(Act.CORRECT, step)
     return Move(Act.SETTLE)
 
 
-def answered(saga: Saga[P], move: Move, answer: P) -> Saga[P]:
-    """The saga after a participant has answered a move."""
-    step = move.step
-    match move.act:
-        case Act.APPLY:
-            return replace(saga, applied={**saga.applied, step: answer})
-        case Act.REVERT:
-            return replace(saga, reverted={**saga.reverted, step: answer})
-        case Act.CORRECT:
-            return replace(saga, corrected={**saga.corrected, step: answer})
-        case _:
-            raise ValueError(f"{move.act.name} calls nobody")
+def applied(saga: Saga[E, R], step: Step, answer: E) -> Saga[E, R]:
+    """The saga after a participant has applied the entry."""
+    return replace(saga, applied={**saga.applied, step: answer})
 
 
-def refused(saga: Saga[P], move: Move, error: LaurelError) -> Saga[P]:
+def reverted(saga: Saga[E, R], step: Step, answer: R) -> Saga[E, R]:
+    """The saga after a participant has undone the entry."""
+    return replace(saga, reverted={**saga.reverted, step: answer})
+
+
+def corrected(saga: Saga[E, R], step: Step, answer: E) -> Saga[E, R]:
+    """The saga after a participant has heard of the undoing."""
+    return replace(saga, corrected={**saga.corrected, step: answer})
+
+
+def refused(saga: Saga[E, R], step: Step, error: LaurelError) -> Saga[E, R]:
     """The saga after a participant's definite no: everything applied so far has to be undone."""
-    if move.act is not Act.APPLY:
-        raise ValueError(f"{move.act.name} cannot be refused")
-    undo = tuple(step for step in STEPS[saga.kind] if step < move.step)
-    return replace(saga, rejection=error, undo=undo)
+    if saga.decided:
+        raise ValueError("what is being undone cannot be refused")
+    return replace(saga, rejection=error, undo=saga.steps[: saga.steps.index(step)])
 
 
-def decided(saga: Saga[P]) -> Saga[P]:
+def given_up(saga: Saga[E, R], error: LaurelError) -> Saga[E, R]:
+    """The saga after an operator gave it up. Earlier attempts may have come further: all steps are undone."""
+    return replace(saga, rejection=error, undo=saga.steps)
+
+
+def decided(saga: Saga[E, R]) -> Saga[E, R]:
     """The saga once the decision to undo is durable."""
     return replace(
         saga, decided=True, state=State.COMPENSATING if saga.state is State.RUNNING else saga.state
     )
 
 
-def taken_out(saga: Saga[P]) -> Saga[P]:
+def taken_out(saga: Saga[E, R]) -> Saga[E, R]:
     """The saga once the ledger no longer counts the entry."""
     return replace(saga, taken_out=True)
 
 
-def voiding(kind: EntryKind, applied: Mapping[Step, P]) -> Saga[P]:
+def voiding(steps: tuple[Step, ...], applied: Mapping[Step, E]) -> Saga[E, R]:
     """The saga of a finished entry that is to be undone, once that is decided."""
-    return Saga(kind, State.VOIDING, applied=applied, decided=True, undo=STEPS[kind])
+    return Saga(steps, State.VOIDING, applied=applied, decided=True, undo=steps)
 
 
-def final_state(saga: Saga[P]) -> State:
+def final_state(saga: Saga[E, R]) -> State:
     """The state in which the saga ends."""
     if saga.state is State.VOIDING:
         return State.VOIDED

@@ -33,7 +33,11 @@ CREATE TABLE entries (
     request      bytea NOT NULL,         -- as received
     entry        bytea NOT NULL,         -- as every participant is told
     origin_id    uuid,                   -- of a correction: the entry that was undone
-    live         boolean NOT NULL        -- counts in totals and in the user
+    live         boolean NOT NULL,       -- counts in totals and in the user
+    origin       smallint,               -- live, import, backfill, maintenance; null before origins were recorded
+    actor        text,                   -- who asked for it, where the caller said so
+    reason       text,
+    other_user_ids text[]                -- whom it concerns besides the acting user
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX entries_by_user ON entries (user_id, receive_time, entry_id);
 CREATE INDEX entries_by_metric ON entries (metric) WHERE metric IS NOT NULL;
@@ -57,14 +61,16 @@ CREATE TABLE sagas (
     settle_time       timestamptz,
     reply             bytea,             -- the original reply, byte for byte
     rejection         bytea,             -- common.v1.Error
-    undo              smallint[],        -- once decided: the steps to undo
-    applied           bytea[],           -- once decided: what participants had answered, by step
     correction        bytea,             -- once taken out: the entry that participants are told
     parked_state      smallint,          -- while parked: the state to go on from
     abandon_reason    text,              -- an operator gave it up: it ends undone at the next failure
     void_reason       text,
     void_reply        bytea,
-    last_error        text
+    last_error        text,
+    undo              text[],            -- once decided: the steps to undo, by name
+    applied_steps     text[],            -- once decided: the steps that had answered
+    applied           bytea[],           -- what they had answered: laurel.ledger.v1.Effects
+    void_actor        text               -- who voided it, where the caller said so
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX sagas_unfinished ON sagas (next_attempt_time, entry_id) WHERE state IN (1, 2, 5);
 CREATE INDEX sagas_parked ON sagas (create_time, entry_id) WHERE state = 7;
@@ -114,7 +120,7 @@ CREATE TABLE instances (
 -- How far each service's change feed has been followed.
 CREATE TABLE feed_cursors (
     feed     text COLLATE "C" PRIMARY KEY,
-    sequence bigint NOT NULL
+    cursor   text NOT NULL
 );
 
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -123,3 +129,56 @@ BEGIN
         RAISE EXCEPTION 'state moved' USING ERRCODE = '40001';
     END IF;
 END $$;
+
+-- What is written goes in as arrays of these, one array a table: a tuple of the service is a row. They are not the tables'
+-- own row types, and are never altered: a change of one is another type beside it (docs/adr/0012).
+CREATE TYPE entry_row AS (
+    entry_id     uuid,
+    kind         text,
+    user_id      text,
+    metric       text,
+    value_micros bigint,
+    unique_value text,
+    position     bigint,
+    occur_time   timestamptz,
+    receive_time timestamptz,
+    digest       bytea,
+    request      bytea,
+    entry        bytea,
+    origin       smallint,
+    actor        text,
+    reason       text,
+    other_user_ids text[]
+);
+CREATE TYPE user_row AS (
+    user_id     text,
+    guard       bigint,
+    version     bigint,
+    entry_count bigint,
+    name        text,
+    name_time   timestamptz,
+    time_zone   text,
+    zone_time   timestamptz,
+    attributes  jsonb,
+    create_time timestamptz
+);
+CREATE TYPE total_row AS (
+    user_id      text,
+    metric       text,
+    total_micros bigint,
+    peak_micros  bigint,
+    gross_micros bigint,
+    event_count  bigint,
+    version      bigint,
+    newest_time  timestamptz,
+    newest_id    uuid
+);
+CREATE TYPE unique_value_row AS (
+    user_id text,
+    metric  text,
+    value   text
+);
+CREATE TYPE entry_key_row AS (
+    key_id   uuid,
+    entry_id uuid
+);

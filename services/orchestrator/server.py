@@ -8,13 +8,14 @@ from typing import Final
 from laurel.orchestrator.v1 import metric_pb2, orchestrator_service_pb2, orchestrator_service_pb2_grpc
 
 from services.orchestrator import convert
-from services.orchestrator.answers import Answers
 from services.orchestrator.config import Settings
 from services.orchestrator.configuration import Configurator
-from services.orchestrator.domain import Metric
-from services.orchestrator.door import Door
-from services.orchestrator.handlers import EventHandlers, ReadHandlers, UndoHandlers
+from services.orchestrator.domain import Metric, UserPatch
+from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
+from services.orchestrator.instrumentation import Instrumentation
+from services.orchestrator.intake import Intake
+from services.orchestrator.operations import COUNTED, OPERATIONS
 from services.orchestrator.participants import Breaker, Participants
 from services.orchestrator.recovery import Lease, Maintenance, Recovery
 from services.orchestrator.runner import Runner
@@ -25,7 +26,7 @@ from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.retention import retention
 from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.store.undo import UndoStore
-from services.orchestrator.watch import Watch
+from services.orchestrator.submissions import Submissions
 from shared.clock import SystemClock
 from shared.postgres import errors, leader
 from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
@@ -85,21 +86,24 @@ async def build(settings: Settings) -> Application:
     ledger = LedgerStore(pool)
     sagas = SagaStore(pool, settings.instance)
     reads = ReadStore(pool)
-    runner = Runner(sagas, UndoStore(pool), participants, catalogue.latest, settings, clock, rng)
-    watch = Watch(telemetry, sagas)
-    door = Door(ledger, runner, participants, catalogue, settings, watch)
-    waiting = Answers(door, ledger, participants, settings, watch)
-    maintenance = Maintenance(ledger, door, runner, participants, settings)
+    runner = Runner(
+        sagas, UndoStore(pool, COUNTED, _patch_of), participants, catalogue.latest, settings, clock, rng
+    )
+    instruments = Instrumentation(telemetry, sagas)
+    intake = Intake(ledger, runner, participants, catalogue, settings, instruments)
+    submissions = Submissions(intake, ledger, participants, settings, instruments)
+    maintenance = Maintenance(ledger, intake, runner, participants)
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
     partitions = Partitions(pool, clock, retention(settings.replay_window))
-    servicer = OrchestratorServicer(
-        EventHandlers(waiting, settings, clock),
+    # The methods of operations are given to it when it is made.
+    servicer = OrchestratorServicer(  # type: ignore[abstract]
+        EntryHandlers(submissions, settings, clock),
         UndoHandlers(pool, sagas, reads, runner, clock),
         ReadHandlers(reads, settings),
         metrics,
         Configurator(metrics, participants),
-        Importer(pool, reads, waiting, maintenance, settings, clock),
+        Importer(pool, reads, submissions, maintenance, settings, clock),
         maintenance,
         clock,
     )
@@ -109,7 +113,7 @@ async def build(settings: Settings) -> Application:
 
     async def follow() -> None:
         await leader.run_as_leader(
-            pool, "follow", settings.maintenance_interval_seconds, maintenance.follow_forever
+            pool, "follow", settings.maintenance_interval_seconds, maintenance.follow_all
         )
 
     async def clean_up() -> None:
@@ -134,9 +138,9 @@ async def build(settings: Settings) -> Application:
         checks={"schema": schema_is_current(pool, MIGRATIONS), "database": available},
         background={
             "lease": lease.run,
-            "door": door.run,
+            "intake": intake.run,
             "recovery": recovery.run,
-            "watch": watch.run,
+            "instruments": instruments.run,
             "follower": follow,
             "maintenance": maintain,
         },
@@ -153,3 +157,7 @@ async def serve(settings: Settings) -> None:
 
 def _by_key(definitions: Sequence[metric_pb2.Metric]) -> dict[str, Metric]:
     return {definition.key: convert.metric_from_proto(definition) for definition in definitions}
+
+
+def _patch_of(operation: str, request: bytes) -> UserPatch:
+    return OPERATIONS[operation].patch_of(request)

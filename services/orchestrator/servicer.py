@@ -1,11 +1,11 @@
 """Transport: a message in, a handler, a message out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
+from google.protobuf.message import Message
 from laurel.orchestrator.v1 import (
-    event_pb2,
     metric_pb2,
     orchestrator_service_pb2,
     orchestrator_service_pb2_grpc,
@@ -13,9 +13,12 @@ from laurel.orchestrator.v1 import (
 
 from services.orchestrator import convert
 from services.orchestrator.configuration import Configurator
-from services.orchestrator.handlers import EventHandlers, ReadHandlers, UndoHandlers
+from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
+from services.orchestrator.operation import AnyOperation
+from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.recovery import Maintenance
+from services.orchestrator.saga import Step
 from shared.clock import Clock
 from shared.errors import Violations
 from shared.postgres.definitions import Definitions
@@ -23,6 +26,8 @@ from shared.rpc.convert import check_request_id, check_text, check_user_id, inst
 
 MAX_EVENTS = 1_000
 MAX_REASON_CHARS = 1_000
+ACTOR_HEADER = "laurel-actor"
+"""Metadata of a call by which a caller says who asks; kept with the entry."""
 
 pb = orchestrator_service_pb2
 
@@ -32,7 +37,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
 
     def __init__(
         self,
-        events: EventHandlers,
+        entries: EntryHandlers,
         undo: UndoHandlers,
         reads: ReadHandlers,
         metrics: Definitions[metric_pb2.Metric],
@@ -41,7 +46,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         maintenance: Maintenance,
         clock: Clock,
     ) -> None:
-        self._events = events
+        self._entries = entries
         self._undo = undo
         self._reads = reads
         self._metrics = metrics
@@ -49,23 +54,29 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._importer = importer
         self._maintenance = maintenance
         self._clock = clock
+        for operation in OPERATIONS.values():
+            if operation.method:
+                setattr(self, operation.method, self._performing(operation))
 
-    async def IngestEvent(
-        self, request: event_pb2.IngestEventRequest, context: Any
-    ) -> event_pb2.IngestEventResponse:
-        return await self._events.ingest(request)
+    def _performing(self, operation: AnyOperation) -> Callable[[Message, Any], Awaitable[Message]]:
+        """The method by which an operation is asked for."""
+
+        async def perform(request: Message, context: Any) -> Message:
+            return await self._entries.perform(operation, request, _actor(context))
+
+        return perform
 
     async def IngestEvents(self, request: pb.IngestEventsRequest, context: Any) -> pb.IngestEventsResponse:
         violations = Violations()
         if not 1 <= len(request.events) <= MAX_EVENTS:
             violations.add("events", f"must have 1 to {MAX_EVENTS} events")
         violations.raise_if_any()
-        return pb.IngestEventsResponse(results=await self._events.ingest_many(request.events))
+        return pb.IngestEventsResponse(results=await self._entries.ingest_many(request.events))
 
     async def StreamEvents(
         self, request_iterator: AsyncIterator[pb.StreamEventsRequest], context: Any
     ) -> AsyncIterator[pb.StreamEventsResponse]:
-        async for response in self._events.stream(request_iterator):
+        async for response in self._entries.stream(request_iterator):
             yield response
 
     async def ImportEvents(
@@ -74,39 +85,33 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         async for response in self._importer.run(request_iterator):
             yield response
 
-    async def GetEvent(self, request: pb.GetEventRequest, context: Any) -> pb.GetEventResponse:
+    async def GetEntry(self, request: pb.GetEntryRequest, context: Any) -> pb.GetEntryResponse:
         violations = Violations()
-        event_id = convert.event_id_of(request.event_id, violations)
+        entry_id = convert.entry_id_of(request.entry_id, violations)
         violations.raise_if_any()
-        assert event_id is not None
-        return pb.GetEventResponse(event=await self._reads.event(event_id))
+        assert entry_id is not None
+        return pb.GetEntryResponse(entry=await self._reads.entry(entry_id))
 
-    async def ListUserEvents(
-        self, request: pb.ListUserEventsRequest, context: Any
-    ) -> pb.ListUserEventsResponse:
+    async def ListUserEntries(
+        self, request: pb.ListUserEntriesRequest, context: Any
+    ) -> pb.ListUserEntriesResponse:
         violations = Violations()
         check_user_id(request.user_id, "user_id", violations)
         violations.raise_if_any()
-        events, token = await self._reads.user_events(request.user_id, request.page_size, request.page_token)
-        return pb.ListUserEventsResponse(events=events, next_page_token=token)
+        entries, token = await self._reads.user_entries(
+            request.user_id, request.page_size, request.page_token
+        )
+        return pb.ListUserEntriesResponse(entries=entries, next_page_token=token)
 
-    async def VoidEvent(self, request: pb.VoidEventRequest, context: Any) -> pb.VoidEventResponse:
+    async def VoidEntry(self, request: pb.VoidEntryRequest, context: Any) -> pb.VoidEntryResponse:
         violations = Violations()
-        event_id = convert.event_id_of(request.event_id, violations)
+        entry_id = convert.entry_id_of(request.entry_id, violations)
         check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
-        assert event_id is not None
-        reply = await self._undo.void(event_id, request.reason, request.request_id)
-        return pb.VoidEventResponse.FromString(reply)
-
-    async def CompleteAchievement(
-        self, request: pb.CompleteAchievementRequest, context: Any
-    ) -> pb.CompleteAchievementResponse:
-        return await self._events.complete_achievement(request)
-
-    async def UpdateUser(self, request: pb.UpdateUserRequest, context: Any) -> pb.UpdateUserResponse:
-        return await self._events.update_user(request)
+        assert entry_id is not None
+        reply = await self._undo.void(entry_id, request.reason, request.request_id, _actor(context))
+        return pb.VoidEntryResponse.FromString(reply)
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
         violations = Violations()
@@ -151,9 +156,11 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
             now = instant_field(request, "now", "", violations)
             violations.raise_if_any()
         assert now is not None
-        closed, finalized, followed = await self._maintenance.run(now)
+        passed = await self._maintenance.run(now)
         return pb.RunMaintenanceResponse(
-            closed_streak_count=closed, finalized_run_count=finalized, followed_change_count=followed
+            closed_streak_count=passed.done[Step.STREAK],
+            finalized_run_count=passed.done[Step.LEADERBOARD],
+            followed_change_count=passed.followed,
         )
 
     async def ListSagas(self, request: pb.ListSagasRequest, context: Any) -> pb.ListSagasResponse:
@@ -166,19 +173,28 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
 
     async def RetrySaga(self, request: pb.RetrySagaRequest, context: Any) -> pb.RetrySagaResponse:
         violations = Violations()
-        event_id = convert.event_id_of(request.event_id, violations)
+        entry_id = convert.entry_id_of(request.entry_id, violations)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
-        assert event_id is not None
-        await self._undo.retry(event_id, request.request_id)
-        return pb.RetrySagaResponse(saga=await self._reads.event(event_id))
+        assert entry_id is not None
+        await self._undo.retry(entry_id, request.request_id)
+        return pb.RetrySagaResponse(saga=await self._reads.entry(entry_id))
 
     async def AbandonSaga(self, request: pb.AbandonSagaRequest, context: Any) -> pb.AbandonSagaResponse:
         violations = Violations()
-        event_id = convert.event_id_of(request.event_id, violations)
+        entry_id = convert.entry_id_of(request.entry_id, violations)
         check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
-        assert event_id is not None
-        await self._undo.abandon(event_id, request.reason, request.request_id)
-        return pb.AbandonSagaResponse(saga=await self._reads.event(event_id))
+        assert entry_id is not None
+        await self._undo.abandon(entry_id, request.reason, request.request_id)
+        return pb.AbandonSagaResponse(saga=await self._reads.entry(entry_id))
+
+
+def _actor(context: Any) -> str:
+    """Who asks, where the caller says so. Raises `InvalidArgument`."""
+    actor = str(dict(context.invocation_metadata() or ()).get(ACTOR_HEADER, ""))
+    violations = Violations()
+    check_text(actor, ACTOR_HEADER, violations, min_chars=0)
+    violations.raise_if_any()
+    return actor

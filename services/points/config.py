@@ -4,9 +4,6 @@ from typing import Final
 
 from shared.config import Settings as ServiceSettings
 
-MAX_COMMANDS: Final = 1_000
-"""Commands of one ApplyEvents, and reversals of one RevertEvents."""
-
 MAX_CHANGES: Final = 1_000
 """Streak changes, and achievement changes, of one command; run changes of one streak change."""
 

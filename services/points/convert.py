@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from typing import Final
-from uuid import UUID
 
 from laurel.achievement.v1 import achievement_pb2
+from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.points.v1 import points_pb2
 from laurel.points.v1 import points_service_pb2 as pb
 from laurel.streak.v1 import streak_pb2
 
-from services.points.config import MAX_CHANGES, MAX_COMMANDS
+from services.points.config import MAX_CHANGES
 from services.points.definitions import Configuration
 from services.points.domain import (
     AchievementChange,
@@ -22,19 +22,12 @@ from services.points.domain import (
     Standing,
     StreakChange,
 )
-from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT
 from shared.entries import Entry
-from shared.errors import FailedPrecondition, InvalidArgument, LaurelError, Violations
-from shared.participant import ReversalWork, Work
+from shared.errors import FailedPrecondition, LaurelError, Violations
 from shared.rpc.convert import (
-    check_hold_seconds,
     check_key,
     check_user_id,
-    digest_of,
-    entry_from_proto,
-    error_message,
-    instant_field,
-    reversal_from_proto,
+    date_to_proto,
     to_timestamp,
     uuid_field,
 )
@@ -42,43 +35,13 @@ from shared.rpc.convert import (
 DOMAIN: Final = "points.laurel"
 """In whose name errors are."""
 
-_MAX_VALUE_MICROS: Final = int(MAX_MAGNITUDE) * MICROS_PER_UNIT
 _KINDS: Final = (
     achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED,
     achievement_pb2.ACHIEVEMENT_CHANGE_KIND_REVOKED,
 )
 
 
-# Commands
-
-
-def commands_from_proto(request: pb.ApplyEventsRequest) -> list[Work[Command] | InvalidArgument]:
-    """Each command, or what is wrong with it: a malformed one never fails its neighbours.
-
-    Raises `InvalidArgument` for a batch that is empty or over the limit.
-    """
-    _check_batch(len(request.commands), "commands")
-    return [_command(message, f"commands[{index}]") for index, message in enumerate(request.commands)]
-
-
-def reversals_from_proto(request: pb.RevertEventsRequest) -> list[ReversalWork]:
-    """The reversals. Raises `InvalidArgument` with every violation of the batch."""
-    _check_batch(len(request.reversals), "reversals")
-    violations = Violations()
-    found = [
-        reversal_from_proto(message, f"reversals[{index}]", violations)
-        for index, message in enumerate(request.reversals)
-    ]
-    violations.raise_if_any()
-    return [ReversalWork(one.entry_id, one.user_id, one.now) for one in found if one is not None]
-
-
-def check_maintenance(request: pb.RunMaintenanceRequest) -> None:
-    """Raises `InvalidArgument`."""
-    violations = Violations()
-    instant_field(request, "now", "", violations)
-    check_hold_seconds(request.hold_seconds, "hold_seconds", violations)
-    violations.raise_if_any()
+# Requests
 
 
 def check_read(*, user_id: str | None = None, points_system: str | None = None) -> None:
@@ -91,63 +54,37 @@ def check_read(*, user_id: str | None = None, points_system: str | None = None) 
     violations.raise_if_any()
 
 
-def _check_batch(size: int, path: str) -> None:
-    violations = Violations()
-    if not 1 <= size <= MAX_COMMANDS:
-        violations.add(path, f"must have 1 to {MAX_COMMANDS} items")
-    violations.raise_if_any()
+# The saga
 
 
-def _command(message: pb.ApplyEventsCommand, path: str) -> Work[Command] | InvalidArgument:
-    violations = Violations()
-    entry = _entry(message, f"{path}.entry", violations)
-    streak_changes = _streak_changes(message.streak_changes, f"{path}.streak_changes", violations)
-    achievement_changes = _achievement_changes(
-        message.achievement_changes, f"{path}.achievement_changes", violations
-    )
-    try:
-        violations.raise_if_any()
-    except InvalidArgument as error:
-        return error
-    assert entry is not None  # no violations, so there is an entry
-    command = Command(entry, streak_changes, achievement_changes)
-    return Work(command, entry.entry_id, entry.user.user_id, digest_of(message))
-
-
-def _entry(message: pb.ApplyEventsCommand, path: str, violations: Violations) -> Entry | None:
-    if abs(message.entry.metric.value_micros) > _MAX_VALUE_MICROS:
-        violations.add(f"{path}.metric.value_micros", f"must have a magnitude of at most {_MAX_VALUE_MICROS}")
-    return entry_from_proto(message.entry, path, violations)
+def command(entry: Entry, effects: Effects, path: str, violations: Violations) -> Command:
+    """The domain's command: what the entry changed about streaks and achievements."""
+    streak_changes = _streak_changes(effects.streaks, f"{path}.streaks", violations)
+    achievement_changes = _achievement_changes(effects.achievements, f"{path}.achievements", violations)
+    return Command(entry, streak_changes, achievement_changes)
 
 
 def _streak_changes(
-    messages: Sequence[streak_pb2.StreakChange], path: str, violations: Violations
+    effects: Sequence[streak_pb2.StreakEffect], path: str, violations: Violations
 ) -> tuple[StreakChange, ...]:
-    if len(messages) > MAX_CHANGES:
-        violations.add(path, f"must have at most {MAX_CHANGES} changes")
-        return ()
-    for index, message in enumerate(messages):
-        where = f"{path}[{index}]"
-        check_key(message.streak, f"{where}.streak", violations)
-        if len(message.run_changes) > MAX_CHANGES:
+    changes = []
+    for index, effect in enumerate(effects):
+        if not effect.HasField("change"):
+            continue
+        change, where = effect.change, f"{path}[{index}].change"
+        check_key(change.streak, f"{where}.streak", violations)
+        if len(change.run_changes) > MAX_CHANGES:
             violations.add(f"{where}.run_changes", f"must have at most {MAX_CHANGES} changes")
-        elif any(min(run.length_before, run.length_after) < 0 for run in message.run_changes):
+        elif any(min(run.length_before, run.length_after) < 0 for run in change.run_changes):
             violations.add(f"{where}.run_changes", "must not have a negative length")
-    return tuple(
-        StreakChange(
-            message.streak,
-            tuple(RunChange(run.length_before, run.length_after) for run in message.run_changes),
-        )
-        for message in messages
-    )
+        runs = tuple(RunChange(run.length_before, run.length_after) for run in change.run_changes)
+        changes.append(StreakChange(change.streak, runs))
+    return tuple(changes)
 
 
 def _achievement_changes(
     messages: Sequence[achievement_pb2.AchievementChange], path: str, violations: Violations
 ) -> tuple[AchievementChange, ...]:
-    if len(messages) > MAX_CHANGES:
-        violations.add(path, f"must have at most {MAX_CHANGES} changes")
-        return ()
     changes = []
     for index, message in enumerate(messages):
         where = f"{path}[{index}]"
@@ -161,33 +98,12 @@ def _achievement_changes(
     return tuple(changes)
 
 
-# Outcomes
+# What changed
 
 
-def applied_outcome(entry_id: UUID, changes: Sequence[Change]) -> bytes:
-    """What an entry did, as it is stored and answered for ever."""
-    return pb.ApplyEventsOutcome(entry_id=str(entry_id), changes=map(_change, changes)).SerializeToString(
-        deterministic=True
-    )
-
-
-def refused_outcome(entry_id: UUID | str, error: LaurelError) -> bytes:
-    """Why an entry was refused."""
-    return pb.ApplyEventsOutcome(
-        entry_id=str(entry_id), error=error_message(error, DOMAIN)
-    ).SerializeToString(deterministic=True)
-
-
-def reverted_outcome(entry_id: UUID, changes: Sequence[Change]) -> bytes:
-    """What undoing an entry changed."""
-    return pb.RevertEventsOutcome(
-        entry_id=str(entry_id), reverted=True, changes=map(_change, changes)
-    ).SerializeToString(deterministic=True)
-
-
-def nothing_reverted(entry_id: UUID) -> bytes:
-    """There was nothing to undo; the entry is refused from now on."""
-    return pb.RevertEventsOutcome(entry_id=str(entry_id)).SerializeToString(deterministic=True)
+def effects(user_id: str, changes: Sequence[Change]) -> Effects:
+    """What an entry, or its undoing, did to a user's points."""
+    return Effects(points=[_change(user_id, change) for change in changes])
 
 
 def insufficient_points(refusal: InsufficientPoints) -> LaurelError:
@@ -206,8 +122,9 @@ def insufficient_points(refusal: InsufficientPoints) -> LaurelError:
     )
 
 
-def _change(change: Change) -> points_pb2.PointsChange:
+def _change(user_id: str, change: Change) -> points_pb2.PointsChange:
     message = points_pb2.PointsChange(
+        user_id=user_id,
         points_system=change.points_system,
         version=change.after.version,
         added=change.added,
@@ -238,9 +155,7 @@ def award_to_proto(award: Award) -> points_pb2.Award:
         entry_id=str(award.entry_id),
         occur_time=to_timestamp(award.occur_time),
         reversed_award_id=str(award.reversed_award_id) if award.reversed_award_id else "",
-        local_date=streak_pb2.LocalDate(
-            year=award.local_date.year, month=award.local_date.month, day=award.local_date.day
-        ),
+        local_date=date_to_proto(award.local_date),
     )
 
 

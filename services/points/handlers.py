@@ -1,6 +1,7 @@
 """What the service does for each call: load, decide, store."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -30,9 +31,9 @@ from shared.errors import NotFound, Violations
 from shared.pages import Page
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
-from shared.postgres import maintenance
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known, State
+from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
 
 BEFORE_STORE: Final = faults.declare(
     "points.apply.before_store", "a batch is decided, nothing of it is stored"
@@ -58,6 +59,8 @@ DEFINITIONS: Final = stored.DefinitionKind(
     in_use_query=IN_USE,
 )
 
+_REFUSE: Final = partial(refused_outcome, domain=convert.DOMAIN)
+
 Definitions = stored.Definitions[points_pb2.PointsSystem]
 StoredConfiguration = stored.Catalogue[points_pb2.PointsSystem, Configuration]
 
@@ -79,21 +82,15 @@ class Handlers:
         self._configuration = configuration
         self._definitions = definitions
 
-    async def apply_events(self, work: Sequence[Work[Command]]) -> list[bytes]:
+    async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
-        return await apply_batch(self._pool, work, self._run, convert.refused_outcome)
+        return await apply_batch(self._pool, work, self._run, _REFUSE)
 
-    async def revert_events(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+    async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
         """One serialized outcome for each reversal, in order. Raises as `revert_batch` does."""
-        outcomes = await revert_batch(self._pool, reversals, self._undo, convert.nothing_reverted)
+        outcomes = await revert_batch(self._pool, reversals, self._undo, nothing_reverted)
         await AFTER_COMMIT.reach()
         return outcomes
-
-    async def run_maintenance(self, hold_seconds: int | None) -> None:
-        """Nothing about points is driven by time; only the hold of an import is kept."""
-        if hold_seconds is not None:
-            async with self._pool.acquire() as connection:
-                await maintenance.hold(connection, hold_seconds)
 
     async def update_points_system(
         self, system: points_pb2.PointsSystem, mask: FieldMask, request_id: str
@@ -116,13 +113,20 @@ class Handlers:
         violations.raise_if_any()
         return await self._definitions.apply(systems, validate_only=validate_only, path="points_systems")
 
-    async def list_user_points(self, user_id: str) -> tuple[Configuration, list[tuple[str, Standing]]]:
-        """The user's standings by key: in every active system, and in others where there are points."""
+    async def list_user_points(
+        self, user_id: str, page: Page
+    ) -> tuple[Configuration, list[tuple[str, Standing]], str]:
+        """A page of the user's standings by key: in every active system, and in others where there are points; and
+        the token of the next page.
+        """
         configuration = await self._configuration.latest()
         standings = await self._store.balances(user_id)
         active = {key for key, system in configuration.catalogue.systems.items() if system.active}
-        keys = sorted(active.union(standings))
-        return configuration, [(key, standings.get(key, NO_STANDING)) for key in keys]
+        after = page.after[0] if page.after else ""
+        keys = sorted(key for key in active.union(standings) if key > after)
+        shown = keys[: page.size]
+        token = page.next_token(shown[-1]) if len(keys) > page.size else ""
+        return configuration, [(key, standings.get(key, NO_STANDING)) for key in shown], token
 
     async def list_awards(self, user_id: str, points_system: str, page: Page) -> tuple[Sequence[Award], str]:
         """A page of the user's awards, newest first, and the token of the next. Raises `NotFound`."""
@@ -191,14 +195,14 @@ class Handlers:
         undone = domain.undo(catalogue, states[user_id], undoing, counted)
         await self._store.save([], {user_id: undone.changes}, states, {user_id: undone.state}, connection)
         await BEFORE_COMMIT.reach()
-        return convert.reverted_outcome(reversal.entry_id, undone.changes)
+        return reverted_outcome(reversal.entry_id, convert.effects(user_id, undone.changes))
 
 
 def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints) -> LogEntry:
     entry = work.command.entry
     day = local_date(entry.occur_time, entry.time_zone)
     if isinstance(decided, InsufficientPoints):
-        outcome = convert.refused_outcome(work.entry_id, convert.insufficient_points(decided))
+        outcome = _REFUSE(work.entry_id, convert.insufficient_points(decided))
         return LogEntry(
             work.entry_id,
             work.user_id,
@@ -214,7 +218,7 @@ def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints) -> Lo
         user_id=work.user_id,
         digest=work.digest,
         state=State.APPLIED,
-        outcome=convert.applied_outcome(work.entry_id, decided.changes),
+        outcome=applied_outcome(work.entry_id, convert.effects(work.user_id, decided.changes)),
         apply_time=entry.now,
         occur_time=entry.occur_time,
         local_date=day,

@@ -5,6 +5,7 @@ from typing import Final
 
 from laurel.points.v1 import points_pb2, points_service_pb2, points_service_pb2_grpc
 
+from services.points import convert
 from services.points.config import Settings
 from services.points.definitions import configuration_of
 from services.points.handlers import DEFINITIONS, Handlers
@@ -19,7 +20,8 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import server
+from shared.rpc import participants, server
+from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "points"
@@ -39,6 +41,12 @@ async def build(settings: Settings) -> Application:
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
     handlers = Handlers(pool, Store(pool), configuration, definitions)
+    participant = Participant(
+        domain=convert.DOMAIN,
+        command=convert.command,
+        apply=handlers.apply_entries,
+        revert=handlers.revert_entries,
+    )
     service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]
 
     async def maintain() -> None:
@@ -53,7 +61,8 @@ async def build(settings: Settings) -> Application:
                 points_service_pb2_grpc.add_PointsServiceServicer_to_server,
                 PointsServicer(handlers, definitions),
                 service.full_name,
-            )
+            ),
+            participants.registered(participant, pool),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

@@ -8,7 +8,6 @@ from laurel.points.v1 import points_service_pb2_grpc
 from services.points import convert
 from services.points.handlers import Definitions, Handlers
 from shared.pages import read_page
-from shared.participant import Work
 
 
 class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
@@ -17,39 +16,6 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
     def __init__(self, handlers: Handlers, definitions: Definitions) -> None:
         self._handlers = handlers
         self._definitions = definitions
-
-    async def ApplyEvents(self, request: pb.ApplyEventsRequest, _context: Any) -> pb.ApplyEventsResponse:
-        """Applies entries."""
-        commands = convert.commands_from_proto(request)
-        work = [one for one in commands if isinstance(one, Work)]
-        answers = iter(await self._handlers.apply_events(work))
-        return pb.ApplyEventsResponse(
-            outcomes=[
-                pb.ApplyEventsOutcome.FromString(
-                    next(answers)
-                    if isinstance(one, Work)
-                    else convert.refused_outcome(message.entry.entry_id, one)
-                )
-                for one, message in zip(commands, request.commands, strict=True)
-            ]
-        )
-
-    async def RevertEvents(self, request: pb.RevertEventsRequest, _context: Any) -> pb.RevertEventsResponse:
-        """Undoes entries."""
-        outcomes = await self._handlers.revert_events(convert.reversals_from_proto(request))
-        return pb.RevertEventsResponse(
-            outcomes=[pb.RevertEventsOutcome.FromString(outcome) for outcome in outcomes]
-        )
-
-    async def RunMaintenance(
-        self, request: pb.RunMaintenanceRequest, _context: Any
-    ) -> pb.RunMaintenanceResponse:
-        """Keeps the hold of an import; nothing here is driven by time."""
-        convert.check_maintenance(request)
-        await self._handlers.run_maintenance(
-            request.hold_seconds if request.HasField("hold_seconds") else None
-        )
-        return pb.RunMaintenanceResponse()
 
     async def ApplyConfiguration(
         self, request: pb.ApplyConfigurationRequest, _context: Any
@@ -103,9 +69,16 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
     ) -> pb.ListUserPointsResponse:
         """Gets a user's balances and levels."""
         convert.check_read(user_id=request.user_id)
-        configuration, standings = await self._handlers.list_user_points(request.user_id)
+        page = read_page(
+            request.page_size,
+            request.page_token,
+            keyset=[str],
+            query=["list_user_points", request.user_id],
+        )
+        configuration, standings, token = await self._handlers.list_user_points(request.user_id, page)
         return pb.ListUserPointsResponse(
-            points=[convert.user_points_to_proto(configuration, key, one) for key, one in standings]
+            points=[convert.user_points_to_proto(configuration, key, one) for key, one in standings],
+            next_page_token=token,
         )
 
     async def ListAwards(self, request: pb.ListAwardsRequest, _context: Any) -> pb.ListAwardsResponse:

@@ -6,9 +6,6 @@ from pydantic import Field
 
 from shared.config import Settings as ServiceSettings
 
-MAX_COMMANDS: Final = 1_000
-"""Commands of one ApplyEvents, and reversals of one RevertEvents."""
-
 MAX_METRICS: Final = 10
 """Metrics of one streak."""
 
@@ -20,12 +17,6 @@ MAX_FREEZES: Final = 1_000
 
 MAX_EARN_DAYS: Final = 3_660
 """Days between two grants of freezes."""
-
-MAX_CHANGES: Final = 1_000
-"""Changes of one page of the feed."""
-
-DEFAULT_CHANGES: Final = 500
-"""Changes of one page of the feed when the caller does not say."""
 
 
 class Settings(ServiceSettings):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import asyncpg
@@ -20,6 +21,7 @@ from shared.postgres import definitions as stored
 from shared.postgres.errors import is_conflict
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known
+from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
 
 T = TypeVar("T")
 
@@ -47,6 +49,8 @@ DEFINITIONS: Final = stored.DefinitionKind(
     in_use_query=IN_USE,
 )
 
+_REFUSE: Final = partial(refused_outcome, domain=convert.DOMAIN)
+
 StoredCatalogue = stored.Catalogue[streak_pb2.Streak, Catalogue]
 
 
@@ -63,13 +67,13 @@ class Handlers:
         self._turn = asyncio.Lock()
         """One batch at a time waits for locks, so that they never take up the pool."""
 
-    async def apply_events(self, work: Sequence[Work[Entry]]) -> list[bytes]:
+    async def apply_entries(self, work: Sequence[Work[Entry]]) -> list[bytes]:
         """One serialized outcome for each entry, in order. Raises as `apply_batch` does."""
-        return await apply_batch(self._pool, work, self._run, convert.refused_outcome)
+        return await apply_batch(self._pool, work, self._run, _REFUSE)
 
-    async def revert_events(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+    async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
         """One serialized outcome for each reversal, in order."""
-        outcomes = await revert_batch(self._pool, reversals, self._undo, convert.nothing_reverted)
+        outcomes = await revert_batch(self._pool, reversals, self._undo, nothing_reverted)
         await AFTER_COMMIT.reach()
         return outcomes
 
@@ -141,7 +145,7 @@ class Handlers:
         )
         await self._store.save((), batch.writes(), connection)
         await BEFORE_COMMIT.reach()
-        return convert.reverted_outcome(reversal.entry_id, effects)
+        return reverted_outcome(reversal.entry_id, convert.effects(user_id, effects))
 
 
 def decide(catalogue: Catalogue, batch: Batch, fresh: Sequence[Work[Entry]]) -> list[LogEntry]:
@@ -181,7 +185,7 @@ def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
         entry_id=entry.entry_id,
         user_id=work.user_id,
         digest=work.digest,
-        outcome=convert.applied_outcome(entry.entry_id, effects),
+        outcome=applied_outcome(entry.entry_id, convert.effects(work.user_id, effects)),
         apply_time=entry.now,
         fact=event,
         streaks=[one.key for one in counting],

@@ -52,19 +52,26 @@ class Queries:
         self._clock = clock
 
     async def list_user_streaks(
-        self, user_id: str, read_time: datetime | None
-    ) -> list[tuple[StreakDefinition, Current]]:
-        """A user's streaks in order of key, as they look at an instant, or now."""
+        self, user_id: str, read_time: datetime | None, page_size: int, page_token: str
+    ) -> tuple[list[tuple[StreakDefinition, Current]], str]:
+        """A page of a user's streaks in order of key, as they look at an instant, or now, and the next one's token."""
+        page = read_page(page_size, page_token, keyset=[str], query=["user_streaks", user_id])
         now = read_time or self._clock.now()
         loaded = await self._store.load_whole(user_id)
         catalogue = await self._catalogue.at(loaded.configuration_version)
-        shown = []
-        for key, streak in loaded.streaks.items():
+        shown: list[tuple[StreakDefinition, Current]] = []
+        for key, streak in sorted(loaded.streaks.items(), key=lambda item: item[0]):
+            if page.after and key[1] <= page.after[0]:
+                continue
+            if len(shown) > page.size:
+                break
             definition = catalogue.get(key[1])
             recent = definition and await self._recent(key, definition, streak, now)
             if definition and recent:
                 shown.append((definition, recent.current))
-        return shown
+        if len(shown) <= page.size:
+            return shown, ""
+        return shown[: page.size], page.next_token(shown[page.size - 1][0].key)
 
     async def list_periods(
         self, user_id: str, streak: str, page_size: int, page_token: str

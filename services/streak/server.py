@@ -5,6 +5,7 @@ from typing import Final
 
 from laurel.streak.v1 import streak_pb2, streak_service_pb2, streak_service_pb2_grpc
 
+from services.streak import convert
 from services.streak.config import Settings
 from services.streak.definitions import catalogue_from_messages
 from services.streak.handlers import DEFINITIONS, Handlers
@@ -21,7 +22,8 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import server
+from shared.rpc import participants, server
+from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "streak"
@@ -41,8 +43,14 @@ async def build(settings: Settings) -> Application:
     catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
     maintenance = Maintenance(pool, catalogue, clock, settings.maintenance_batch_size)
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
-    servicer = StreakServicer(
-        Handlers(pool, Store(pool), catalogue), maintenance, Queries(pool, catalogue, clock), definitions
+    queries = Queries(pool, catalogue, clock)
+    handlers = Handlers(pool, Store(pool), catalogue)
+    participant = Participant(
+        domain=convert.DOMAIN,
+        command=convert.command,
+        apply=handlers.apply_entries,
+        revert=handlers.revert_entries,
+        maintain=maintenance.run,
     )
 
     async def pass_once() -> None:
@@ -57,9 +65,10 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 streak_service_pb2_grpc.add_StreakServiceServicer_to_server,
-                servicer,
+                StreakServicer(queries, definitions),
                 streak_service_pb2.DESCRIPTOR.services_by_name["StreakService"].full_name,
-            )
+            ),
+            participants.registered(participant, pool),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

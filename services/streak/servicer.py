@@ -6,10 +6,7 @@ from laurel.streak.v1 import streak_pb2, streak_service_pb2_grpc
 from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.streak import convert
-from services.streak.handlers import Handlers
-from services.streak.maintenance import Maintenance
 from services.streak.queries import Queries
-from shared.participant import Work
 from shared.postgres.definitions import Definitions
 
 
@@ -18,51 +15,11 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
 
     def __init__(
         self,
-        handlers: Handlers,
-        maintenance: Maintenance,
         queries: Queries,
         definitions: Definitions[streak_pb2.Streak],
     ) -> None:
-        self._handlers = handlers
-        self._maintenance = maintenance
         self._queries = queries
         self._definitions = definitions
-
-    async def ApplyEvents(self, request: pb.ApplyEventsRequest, _context: Any) -> pb.ApplyEventsResponse:
-        """Applies entries."""
-        commands = convert.commands_from_proto(request)
-        work = [one for one in commands if isinstance(one, Work)]
-        answers = iter(await self._handlers.apply_events(work))
-        return pb.ApplyEventsResponse(
-            outcomes=[
-                pb.ApplyEventsOutcome.FromString(
-                    next(answers)
-                    if isinstance(one, Work)
-                    else convert.refused_outcome(message.entry.entry_id, one)
-                )
-                for one, message in zip(commands, request.commands, strict=True)
-            ]
-        )
-
-    async def RevertEvents(self, request: pb.RevertEventsRequest, _context: Any) -> pb.RevertEventsResponse:
-        """Undoes entries."""
-        outcomes = await self._handlers.revert_events(convert.reversals_from_proto(request))
-        return pb.RevertEventsResponse(
-            outcomes=[pb.RevertEventsOutcome.FromString(outcome) for outcome in outcomes]
-        )
-
-    async def RunMaintenance(
-        self, request: pb.RunMaintenanceRequest, _context: Any
-    ) -> pb.RunMaintenanceResponse:
-        """Closes what is due."""
-        now, hold_seconds = convert.maintenance_from_proto(request)
-        return pb.RunMaintenanceResponse(closed_count=await self._maintenance.run(now, hold_seconds))
-
-    async def ListChanges(self, request: pb.ListChangesRequest, _context: Any) -> pb.ListChangesResponse:
-        """Lists what maintenance found by itself."""
-        after_sequence, limit = convert.cursor_from_proto(request)
-        rows = await self._queries.list_changes(after_sequence, limit)
-        return pb.ListChangesResponse(changes=map(convert.feed_row_to_proto, rows))
 
     async def ApplyConfiguration(
         self, request: pb.ApplyConfigurationRequest, _context: Any
@@ -104,9 +61,12 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
     ) -> pb.ListUserStreaksResponse:
         """Lists a user's streaks."""
         read_time = convert.read_time_from_proto(request)
-        shown = await self._queries.list_user_streaks(request.user_id, read_time)
+        shown, token = await self._queries.list_user_streaks(
+            request.user_id, read_time, request.page_size, request.page_token
+        )
         return pb.ListUserStreaksResponse(
-            states=[convert.state_to_proto(definition, current) for definition, current in shown]
+            streaks=[convert.state_to_proto(definition, current) for definition, current in shown],
+            next_page_token=token,
         )
 
     async def ListPeriods(self, request: pb.ListPeriodsRequest, _context: Any) -> pb.ListPeriodsResponse:

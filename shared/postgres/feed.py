@@ -29,16 +29,17 @@ or a table with these columns but other ones for `body`, an index on (life, xid,
 with a row for each feed.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from time import monotonic
 from typing import Final
 
 from asyncpg import Record
 from msgspec import Struct
 
-from shared.clock import Clock
 from shared.errors import Violations
 from shared.postgres.brief import brief_transaction
 from shared.postgres.pool import Connection, Pool
@@ -48,7 +49,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 KEPT_AFTER_FOLLOWED: Final = timedelta(days=7)
 """How long what was followed stays: a follower that was restored to an earlier day finds it again."""
 TRIMMED_AT_ONCE: Final = 1_000
-_BETWEEN_TRIMS: Final = timedelta(minutes=1)
+_SECONDS_BETWEEN_TRIMS: Final = 60.0
+_WAIT_SECONDS: Final = 0.01
+_WAITS: Final = 100
 
 _CURSOR: Final = re.compile(r"(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,19})\.(0|[1-9]\d{0,18})", re.ASCII)
 _LARGEST: Final = (2**31 - 1, 2**64 - 1, 2**63 - 1)
@@ -87,8 +90,8 @@ _TRIM: Final = """
               FROM {feed} WHERE (life, xid, sequence) < ($1, $2, $3)
              ORDER BY life, xid, sequence
              LIMIT $5) AS oldest
-     WHERE oldest.create_time < $4 AND {feed}.life = oldest.life AND {feed}.xid = oldest.xid
-       AND {feed}.sequence = oldest.sequence
+     WHERE oldest.create_time < clock_timestamp() - $4::interval
+       AND {feed}.life = oldest.life AND {feed}.xid = oldest.xid AND {feed}.sequence = oldest.sequence
 """
 
 _HAS_FEEDS: Final = "SELECT to_regclass('feed_lives') IS NOT NULL"
@@ -175,7 +178,7 @@ class Feed:
         age: timedelta | None = await self._pool.fetchval(self._lag)
         return age or timedelta()
 
-    async def trim(self, before: Place, older_than: datetime) -> int:
+    async def trim(self, before: Place, older_than: timedelta) -> int:
         """Delete the oldest rows, at most `TRIMMED_AT_ONCE`: those that stand before a place and are as old.
 
         The newest row never goes: by it a restored database is known to be one (`begin_lives`).
@@ -187,26 +190,41 @@ class Feed:
         return int(status.rsplit(" ", 1)[1])
 
 
+class Changes(Struct, frozen=True):
+    """What a follower gets: bodies, oldest first, and the cursor behind them."""
+
+    bodies: Sequence[bytes]
+    cursor: str
+    more: bool
+    """More has been committed and cannot be read yet."""
+
+
 class FollowedFeed:
-    """A feed with one follower, who keeps the cursor: what it asks from on is what it has followed."""
+    """A feed with one follower, who keeps the cursor: what lies before the one it asks with has been followed."""
 
-    def __init__(self, feed: Feed, clock: Clock) -> None:
+    def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._clock = clock
-        self._next_trim: datetime | None = None
+        self._next_trim = 0.0
+        """By the monotonic clock."""
 
-    async def list_changes(self, after_cursor: str, limit: int) -> tuple[list[bytes], str]:
-        """The bodies after a cursor, oldest first, and the cursor behind them. Now and then old ones go.
+    async def list_changes(self, after_cursor: str, limit: int) -> Changes:
+        """What comes after a cursor. Now and then old rows go that lie before it.
 
-        Raises `InvalidArgument` for something else than a cursor.
+        Whoever asks after a commit is to see it: what is held back by transactions under way is waited for, though not
+        for long. Raises `InvalidArgument` for something else than a cursor.
         """
         place = place_of(after_cursor, "after_cursor")
         page = await self._feed.after(place, limit)
-        now = self._clock.now()
-        if self._next_trim is None or now >= self._next_trim:
-            self._next_trim = now + _BETWEEN_TRIMS
-            await self._feed.trim(place, now - KEPT_AFTER_FOLLOWED)
-        return [row["body"] for row in page.rows], page.cursor
+        waits = _WAITS
+        while not page.rows and waits and await self._feed.lag():
+            waits -= 1
+            await asyncio.sleep(_WAIT_SECONDS)
+            page = await self._feed.after(place, limit)
+        if monotonic() >= self._next_trim:
+            self._next_trim = monotonic() + _SECONDS_BETWEEN_TRIMS
+            await self._feed.trim(place, KEPT_AFTER_FOLLOWED)
+        more = bool(await self._feed.lag())
+        return Changes([row["body"] for row in page.rows], page.cursor, more)
 
 
 async def begin_lives(connection: Connection) -> list[str]:

@@ -19,7 +19,6 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
-from shared.drawn_ids import new_id
 from shared.errors import (
     DETAILS_KEY,
     DeadlineExceeded,
@@ -32,6 +31,7 @@ from shared.errors import (
     from_rpc_error,
     to_status,
 )
+from shared.random_ids import new_id
 from shared.rpc import deadline
 from shared.rpc.record import CallRecord, Recorder
 

@@ -7,7 +7,7 @@ A check adds each violation it finds under `path`, the full path of the field in
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -15,9 +15,12 @@ import grpc
 from asyncpg.pgproto import pgproto
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from laurel.common.v1 import entry_pb2, error_pb2
+from laurel.common.v1 import date_pb2, error_pb2
+from laurel.ledger.v1 import entry_pb2
+from laurel.participant.v1 import participant_service_pb2
 
 from shared.calendar import EARLIEST, LATEST, UnknownZone, zone
+from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT
 from shared.entries import Entry, EntryKind, MetricFact, Reversal, UserSnapshot
 from shared.errors import FieldViolation, LaurelError, Unknown, Violations
 
@@ -27,19 +30,16 @@ MAX_ATTRIBUTE_NAME_CHARS: Final = 64
 MAX_HOLD_SECONDS: Final = 3_600
 """Of `hold_seconds`: an import that has died must not keep maintenance off for longer."""
 
+MAX_VALUE_MICROS: Final = int(MAX_MAGNITUDE) * MICROS_PER_UNIT
+"""Of a metric event's value, in magnitude (RULES 2.1)."""
+
 _KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS_PER_MICRO: Final = 1_000
 _NANOS: Final = range(1_000_000_000)
 _SECONDS: Final = range(int((EARLIEST - _EPOCH).total_seconds()), int((LATEST - _EPOCH).total_seconds()))
-_KINDS: Final[Mapping[int, EntryKind]] = {
-    entry_pb2.ENTRY_KIND_METRIC_EVENT: EntryKind.METRIC_EVENT,
-    entry_pb2.ENTRY_KIND_USER_UPDATE: EntryKind.USER_UPDATE,
-    entry_pb2.ENTRY_KIND_ACHIEVEMENT_CALL: EntryKind.ACHIEVEMENT_CALL,
-    entry_pb2.ENTRY_KIND_STREAK_CLOSING: EntryKind.STREAK_CLOSING,
-    entry_pb2.ENTRY_KIND_CORRECTION: EntryKind.CORRECTION,
-}
+_KINDS: Final[Mapping[str, EntryKind]] = {kind.value: kind for kind in EntryKind}
 _ERRORS: Final[Mapping[str, type[LaurelError]]] = {
     kind.code.name: kind for kind in LaurelError.__subclasses__()
 }
@@ -134,6 +134,14 @@ def check_hold_seconds(value: int, path: str, violations: Violations) -> None:
         violations.add(path, f"must be 0 to {MAX_HOLD_SECONDS}")
 
 
+# Dates
+
+
+def date_to_proto(day: date) -> date_pb2.LocalDate:
+    """The message of a calendar date."""
+    return date_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
+
+
 # Entries
 
 
@@ -141,23 +149,42 @@ def entry_from_proto(message: entry_pb2.Entry, path: str, violations: Violations
     """The entry at `path`, or None when anything is wrong with it."""
     before = len(violations)
     entry_id = uuid_field(message.entry_id, f"{path}.entry_id", violations)
-    kind = _KINDS.get(message.kind)
+    kind = _KINDS.get(message.WhichOneof("operation") or "")
     if kind is None:
-        violations.add(f"{path}.kind", "is not a kind of entry")
+        violations.add(f"{path}.operation", "is required, and one that is known here")
     user = _user(message.user, f"{path}.user", violations)
     now = instant_field(message, "now", path, violations)
     occur_time = instant_field(message, "occur_time", path, violations)
     check_zone(message.time_zone, f"{path}.time_zone", violations)
-    metric = _metric(message, kind, path, violations)
-    corrected = _corrected_entry_id(message, kind, path, violations)
+    metric = corrected = None
+    achievement = ""
+    match kind:
+        case EntryKind.METRIC_EVENT:
+            metric = _metric(message.metric_event, f"{path}.metric_event", violations)
+            if metric.value_micros == 0:
+                violations.add(f"{path}.metric_event.value_micros", "must not be zero")
+        case EntryKind.CORRECTION:
+            where = f"{path}.correction"
+            corrected = uuid_field(
+                message.correction.corrected_entry_id, f"{where}.corrected_entry_id", violations
+            )
+            if message.correction.HasField("metric"):
+                metric = _metric(message.correction.metric, f"{where}.metric", violations)
+        case EntryKind.ACHIEVEMENT_CALL:
+            achievement = message.achievement_call.achievement
+            check_key(achievement, f"{path}.achievement_call.achievement", violations)
+        case _:
+            pass
     if entry_id is None or kind is None or user is None or now is None or occur_time is None:
         return None
     if len(violations) > before:
         return None
-    return Entry(entry_id, kind, user, now, occur_time, message.time_zone, metric, corrected)
+    return Entry(entry_id, kind, user, now, occur_time, message.time_zone, metric, corrected, achievement)
 
 
-def reversal_from_proto(message: entry_pb2.Reversal, path: str, violations: Violations) -> Reversal | None:
+def reversal_from_proto(
+    message: participant_service_pb2.Reversal, path: str, violations: Violations
+) -> Reversal | None:
     """The reversal at `path`, or None when anything is wrong with it."""
     before = len(violations)
     entry_id = uuid_field(message.entry_id, f"{path}.entry_id", violations)
@@ -186,21 +213,11 @@ def _user(message: entry_pb2.UserSnapshot, path: str, violations: Violations) ->
     )
 
 
-def _metric(
-    message: entry_pb2.Entry, kind: EntryKind | None, path: str, violations: Violations
-) -> MetricFact | None:
-    path = f"{path}.metric"
-    if not message.HasField("metric"):
-        if kind is EntryKind.METRIC_EVENT:
-            violations.add(path, "is required for a metric event")
-        return None
-    if kind not in (None, EntryKind.METRIC_EVENT, EntryKind.CORRECTION):
-        violations.add(path, "is only for metric events and corrections")
-    fact = message.metric
+def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> MetricFact:
     check_key(fact.metric, f"{path}.metric", violations)
+    if abs(fact.value_micros) > MAX_VALUE_MICROS:
+        violations.add(f"{path}.value_micros", f"must have a magnitude of at most {MAX_VALUE_MICROS}")
     check_attributes(fact.attributes, f"{path}.attributes", violations)
-    if kind is EntryKind.METRIC_EVENT and fact.value_micros == 0:
-        violations.add(f"{path}.value_micros", "must not be zero")
     return MetricFact(
         metric=fact.metric,
         value_micros=fact.value_micros,
@@ -210,17 +227,6 @@ def _metric(
         total_version=fact.total_version,
         attributes=dict(fact.attributes),
     )
-
-
-def _corrected_entry_id(
-    message: entry_pb2.Entry, kind: EntryKind | None, path: str, violations: Violations
-) -> UUID | None:
-    path = f"{path}.corrected_entry_id"
-    if kind is EntryKind.CORRECTION:
-        return uuid_field(message.corrected_entry_id, path, violations)
-    if message.corrected_entry_id and kind is not None:
-        violations.add(path, "is only for corrections")
-    return None
 
 
 # Errors and digests

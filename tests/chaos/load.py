@@ -8,9 +8,10 @@ from typing import Final
 
 import asyncpg
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
-from laurel.streak.v1 import streak_service_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.errors import LaurelError
+from shared.ids import sha256
 from shared.rpc.convert import error_from_message
 from tests.fixtures.clients import CALL_TIMEOUT_SECONDS, ingest, persist, void
 from tests.fixtures.system import System, event
@@ -137,9 +138,9 @@ class Load:
         request, answer = self._any()
         if isinstance(answer, LaurelError) or request.metric != "steps":
             return
-        undone = await void(self.system, answer.event_id)
+        undone = await void(self.system, answer.entry_id)
         self.counts["voids"] += 1
-        self.voided.add(answer.event_id)
+        self.voided.add(answer.entry_id)
         if isinstance(undone, LaurelError):
             self.wrong.append(f"void of {request.idempotency_key} was answered {undone}")
 
@@ -151,22 +152,22 @@ class Load:
         if isinstance(answer, LaurelError):
             return
         try:
-            row = await self.system.entry(answer.event_id)
+            row = await self.system.entry(answer.entry_id)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return  # PostgreSQL is being restarted: nothing to deliver
         self.counts["late deliveries"] += 1
 
-        async def call() -> streak_service_pb2.ApplyEventsResponse:
-            command = streak_service_pb2.ApplyEventsCommand(entry=row)
-            return await self.system.streak.ApplyEvents(
-                streak_service_pb2.ApplyEventsRequest(commands=[command]), timeout=CALL_TIMEOUT_SECONDS
+        async def call() -> participant_pb.ApplyEntriesResponse:
+            command = participant_pb.Command(entry=row, digest=sha256(row.SerializeToString()))
+            return await self.system.participants["streak"].ApplyEntries(
+                participant_pb.ApplyEntriesRequest(commands=[command]), timeout=CALL_TIMEOUT_SECONDS
             )
 
         response = await persist(call)
-        assert isinstance(response, streak_service_pb2.ApplyEventsResponse), response
+        assert isinstance(response, participant_pb.ApplyEntriesResponse), response
         (outcome,) = response.outcomes
-        replayed = [effect.state for effect in outcome.effects]
-        told = [result.state for result in answer.streaks]
+        replayed = [effect.state for effect in outcome.effects.streaks]
+        told = [result.state for result in answer.effects.streaks]
         if replayed != told and outcome.error.reason != "ENTRY_REVERTED":
             self.wrong.append(f"a late {request.idempotency_key} was answered {outcome}")
 

@@ -117,9 +117,9 @@ async def _missing(load: Load) -> list[str]:
     for key, (_, answer) in load.answers.items():
         if isinstance(answer, LaurelError):
             continue
-        expected = "VOIDED" if answer.event_id in load.voided else "DONE"
-        if states.get(answer.event_id) != expected:
-            wrong.append(f"{key} was answered and is {states.get(answer.event_id)} instead of {expected}")
+        expected = "VOIDED" if answer.entry_id in load.voided else "DONE"
+        if states.get(answer.entry_id) != expected:
+            wrong.append(f"{key} was answered and is {states.get(answer.entry_id)} instead of {expected}")
     return wrong
 
 

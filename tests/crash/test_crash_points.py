@@ -89,8 +89,8 @@ async def live(system: System, name: str) -> None:
         assert spent.reason == "INSUFFICIENT_POINTS"
         began = answers[2]
         assert isinstance(began, event_pb2.IngestEventResponse)
-        undone = await void(system, began.event_id)
-        assert isinstance(undone, orchestrator_service_pb2.VoidEventResponse)
+        undone = await void(system, began.entry_id)
+        assert isinstance(undone, orchestrator_service_pb2.VoidEntryResponse)
         again = [await ingest(system, each) for each in days]
         assert again == answers[:3], "the answer to a key changed"
 

@@ -12,7 +12,7 @@ from functools import partial
 import grpc
 import grpc.aio
 import pytest
-from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2
 
 from deploy.local.stack import Stack
 from shared.errors import LaurelError, from_rpc_error
@@ -75,7 +75,7 @@ async def test_while_a_participant_is_away_callers_hear_unavailable_and_then_get
     await asyncio.to_thread(stack.kill_service, participant)
     error = await refusal(system, event(user, "k"))
     assert error.code is grpc.StatusCode.UNAVAILABLE
-    assert error.reason in ("EVENT_PENDING", "DEPENDENCY_UNAVAILABLE")
+    assert error.reason in ("ENTRY_PENDING", "DEPENDENCY_UNAVAILABLE")
     await asyncio.to_thread(stack.start_service, participant)
     reply = await ingest(system, event(user, "k"))
     assert isinstance(reply, event_pb2.IngestEventResponse)
@@ -142,7 +142,7 @@ async def test_stopping_under_load_loses_nothing_that_was_answered(
             count += 1
             reply = await ingest(system, event(user, f"{number}-{count}"))
             assert isinstance(reply, event_pb2.IngestEventResponse)
-            answered.append(reply.event_id)
+            answered.append(reply.entry_id)
 
     calling = [asyncio.create_task(caller(number)) for number in range(16)]
 
@@ -189,15 +189,15 @@ async def test_a_saga_that_fails_too_often_is_parked_and_listed_and_an_operator_
     # So many attempts last longer than it takes to find a restarted service again.
     async with restarted(stack, "orchestrator", LAUREL_PARK_AFTER_ATTEMPTS="5"):
         async with restarted(stack, "points", **{ENVIRONMENT_VARIABLE: "points.apply.before_store=error"}):
-            event_id = await _parked(system, user)
-        request = pb.RetrySagaRequest(event_id=event_id, request_id=f"retry-{user}")
+            entry_id = await _parked(system, user)
+        request = pb.RetrySagaRequest(entry_id=entry_id, request_id=f"retry-{user}")
         await system.orchestrator.RetrySaga(request, wait_for_ready=True)
         reply = await ingest(system, event(user, "k"))
         assert isinstance(reply, event_pb2.IngestEventResponse)
-        assert reply.event_id == event_id
+        assert reply.entry_id == entry_id
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await system.orchestrator.RetrySaga(
-                pb.RetrySagaRequest(event_id=event_id, request_id=f"again-{user}")
+                pb.RetrySagaRequest(entry_id=entry_id, request_id=f"again-{user}")
             )
         assert from_rpc_error(caught.value).reason == "SAGA_NOT_PARKED"
     await settled(system)
@@ -209,29 +209,29 @@ async def test_a_saga_that_an_operator_gives_up_is_undone_everywhere(
 ) -> None:
     async with restarted(stack, "orchestrator", LAUREL_PARK_AFTER_ATTEMPTS="2"):
         async with restarted(stack, "points", **{ENVIRONMENT_VARIABLE: "points.apply.before_store=error"}):
-            event_id = await _parked(system, user)
+            entry_id = await _parked(system, user)
             await system.orchestrator.AbandonSaga(
-                pb.AbandonSagaRequest(event_id=event_id, reason="hopeless", request_id=f"abandon-{user}")
+                pb.AbandonSagaRequest(entry_id=entry_id, reason="hopeless", request_id=f"abandon-{user}")
             )
 
             async def turned_round() -> bool:
                 audit = (
-                    await system.orchestrator.GetEvent(
-                        pb.GetEventRequest(event_id=event_id), wait_for_ready=True
+                    await system.orchestrator.GetEntry(
+                        pb.GetEntryRequest(entry_id=entry_id), wait_for_ready=True
                     )
-                ).event
+                ).entry
                 return audit.rejection.reason == "SAGA_ABANDONED"
 
             await until(turned_round, seconds=RECOVERY_BOUND_SECONDS, what="the saga is turned round")
 
         async def undone() -> bool:
             """The undoing may have been parked too, while points were broken."""
-            request = pb.GetEventRequest(event_id=event_id)
-            audit = (await system.orchestrator.GetEvent(request, wait_for_ready=True)).event
-            if audit.state == event_pb2.ENTRY_STATE_PARKED:
-                again = pb.RetrySagaRequest(event_id=event_id, request_id=uuid.uuid4().hex)
+            request = pb.GetEntryRequest(entry_id=entry_id)
+            audit = (await system.orchestrator.GetEntry(request, wait_for_ready=True)).entry
+            if audit.state == audit_pb2.ENTRY_STATE_PARKED:
+                again = pb.RetrySagaRequest(entry_id=entry_id, request_id=uuid.uuid4().hex)
                 await system.orchestrator.RetrySaga(again, wait_for_ready=True)
-            return audit.state == event_pb2.ENTRY_STATE_REJECTED
+            return audit.state == audit_pb2.ENTRY_STATE_REJECTED
 
         await until(undone, seconds=RECOVERY_BOUND_SECONDS, what="the saga is undone")
         error = await ingest(system, event(user, "k"))
@@ -244,7 +244,7 @@ async def test_a_saga_that_an_operator_gives_up_is_undone_everywhere(
 async def _parked(system: System, user: str) -> str:
     """The id of an event that has been parked; it is listed among the parked ones."""
     await refusal(system, event(user, "k"))
-    request = pb.ListSagasRequest(states=[event_pb2.ENTRY_STATE_PARKED], user_id=user)
+    request = pb.ListSagasRequest(states=[audit_pb2.ENTRY_STATE_PARKED], user_id=user)
 
     async def listed() -> bool:
         return len((await system.orchestrator.ListSagas(request)).sagas) == 1
@@ -252,7 +252,7 @@ async def _parked(system: System, user: str) -> str:
     await until(listed, seconds=RECOVERY_BOUND_SECONDS, what="the saga is parked")
     (saga,) = (await system.orchestrator.ListSagas(request)).sagas
     assert saga.last_error
-    return saga.event_id
+    return saga.entry_id
 
 
 async def test_what_a_dead_replica_left_is_finished_by_a_living_one(
@@ -276,8 +276,8 @@ async def test_what_a_dead_replica_left_is_finished_by_a_living_one(
 
 async def _instances(system: System, user: str) -> set[str]:
     """The orchestrators that recorded a user's events."""
-    request = pb.ListUserEventsRequest(user_id=user, page_size=1_000)
-    return {audit.instance for audit in (await system.orchestrator.ListUserEvents(request)).events}
+    request = pb.ListUserEntriesRequest(user_id=user, page_size=1_000)
+    return {audit.instance for audit in (await system.orchestrator.ListUserEntries(request)).entries}
 
 
 async def _both_take_part(system: System, user: str) -> bool:

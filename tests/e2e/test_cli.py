@@ -305,8 +305,8 @@ def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
     ("arguments", "reason"),
     [
         (["user", "nobody"], "USER_NOT_FOUND"),
-        (["event", "00000000-0000-7000-8000-000000000000"], "EVENT_NOT_FOUND"),
-        (["event", "not-a-uuid"], "event_id"),
+        (["event", "00000000-0000-7000-8000-000000000000"], "ENTRY_NOT_FOUND"),
+        (["event", "not-a-uuid"], "entry_id"),
         (["streak", "--longest", "nonsense"], "STREAK_NOT_FOUND"),
         (["points", "--levels", "nonsense"], "POINTS_SYSTEM_NOT_FOUND"),
         (["leaderboard", "nonsense"], "LEADERBOARD_NOT_FOUND"),

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import grpc.aio
 import pytest
-from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2
 from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from shared.errors import LaurelError, from_rpc_error
 from tests.fixtures.invariants import read_ledger, violations
-from tests.fixtures.system import System, event
+from tests.fixtures.system import System, event, event_request
 
 NOW = datetime.now(UTC)
 TODAY = NOW.timestamp()
@@ -42,21 +42,23 @@ async def balance(system: System, user: str, points_system: str) -> int:
 
 async def length(system: System, user: str) -> int:
     response = await system.streak.ListUserStreaks(streak_service_pb2.ListUserStreaksRequest(user_id=user))
-    return next((state.length for state in response.states), 0)
+    return next((state.length for state in response.streaks), 0)
 
 
 async def test_the_reply_to_one_event_says_everything_that_it_changed(system: System, user: str) -> None:
     reply = await system.orchestrator.IngestEvent(event(user, "k", zone="Asia/Tokyo", region="moon"))
     assert (reply.total_before, reply.total_after) == (0, 1)
-    (streak,) = reply.streaks
+    (streak,) = reply.effects.streaks
     assert (streak.extended, streak.state.length, streak.state.period_qualified) == (True, 1, True)
-    assert [change.achievement for change in reply.achievements] == ["first-step"]
-    points = {result.points_system: result for result in reply.points}
-    assert (points["xp"].added, points["xp"].total, points["xp"].new_level) == (135, 135, "novice")
-    assert (points["coins"].added, points["coins"].total) == (5, 5)
-    boards = {(standing.leaderboard, *sorted(standing.segment.values())) for standing in reply.leaderboards}
+    assert [change.achievement for change in reply.effects.achievements] == ["first-step"]
+    points = {result.points_system: result for result in reply.effects.points}
+    assert (points["xp"].added, points["xp"].balance, points["xp"].level) == (135, 135, "novice")
+    assert (points["coins"].added, points["coins"].balance) == (5, 5)
+    boards = {
+        (standing.leaderboard, *sorted(standing.segment.values())) for standing in reply.effects.leaderboards
+    }
     assert boards == {("steps",), ("steps", "moon"), ("weekly",), ("xp",), ("weekly-coins",), ("daily",)}
-    moon = next(standing for standing in reply.leaderboards if standing.segment)
+    moon = next(standing for standing in reply.effects.leaderboards if standing.segment)
     assert (moon.score, moon.rank, moon.previous_rank) == (1, 1, 0)
 
 
@@ -64,8 +66,8 @@ async def test_a_second_event_counts_on_and_tells_the_rank_before(system: System
     await system.orchestrator.IngestEvent(event(user, region=user))
     reply = await system.orchestrator.IngestEvent(event(user, value=0.5))
     assert (reply.total_before, reply.total_after) == (1, 1.5)
-    assert not reply.streaks[0].extended
-    segment = next(standing for standing in reply.leaderboards if standing.segment)
+    assert not reply.effects.streaks[0].extended
+    segment = next(standing for standing in reply.effects.leaderboards if standing.segment)
     assert (segment.score, segment.rank, segment.previous_rank) == (1.5, 1, 1)
 
 
@@ -94,7 +96,7 @@ async def test_the_same_key_serves_once_for_each_user_and_metric(system: System,
 async def test_of_two_at_once_with_one_key_one_runs_and_both_get_its_reply(system: System, user: str) -> None:
     replies = await asyncio.gather(*(system.orchestrator.IngestEvent(event(user, "k")) for _ in range(8)))
     assert sorted(reply.idempotent_replayed for reply in replies) == [False] + [True] * 7
-    assert {(reply.event_id, reply.total_after) for reply in replies} == {(replies[0].event_id, 1)}
+    assert {(reply.entry_id, reply.total_after) for reply in replies} == {(replies[0].entry_id, 1)}
 
 
 async def test_two_hundred_events_of_one_user_at_once_end_as_one_after_another(
@@ -137,9 +139,13 @@ async def test_a_refused_event_stays_refused_under_its_key_and_stands_in_the_led
     await system.orchestrator.IngestEvent(event(user, "earn", value=5))
     again = await refusal(system, event(user, "spend", metric="purchases"))
     assert (again.reason, again.metadata) == (first.reason, first.metadata)
-    events = await system.orchestrator.ListUserEvents(pb.ListUserEventsRequest(user_id=user))
-    states = {audit.request.idempotency_key: audit.state for audit in events.events if audit.request.metric}
-    assert states == {"spend": event_pb2.ENTRY_STATE_REJECTED, "earn": event_pb2.ENTRY_STATE_DONE}
+    events = await system.orchestrator.ListUserEntries(pb.ListUserEntriesRequest(user_id=user))
+    states = {
+        event_request(audit).idempotency_key: audit.state
+        for audit in events.entries
+        if audit.operation == "metric_event"
+    }
+    assert states == {"spend": audit_pb2.ENTRY_STATE_REJECTED, "earn": audit_pb2.ENTRY_STATE_DONE}
 
 
 async def test_a_user_whose_only_event_is_refused_does_not_come_to_be(system: System, user: str) -> None:
@@ -156,11 +162,11 @@ async def test_voiding_the_event_that_began_a_streak_leaves_what_the_later_one_a
     began = await system.orchestrator.IngestEvent(event(user, "a", at=TODAY - DAY))
     await system.orchestrator.IngestEvent(event(user, "b", at=TODAY))
     assert await length(system, user) == 2
-    undone = await system.orchestrator.VoidEvent(
-        pb.VoidEventRequest(event_id=began.event_id, reason="mistake", request_id=f"void-{user}")
+    undone = await system.orchestrator.VoidEntry(
+        pb.VoidEntryRequest(entry_id=began.entry_id, reason="mistake", request_id=f"void-{user}")
     )
     assert await length(system, user) == 1
-    assert {change.achievement for change in undone.achievements} == {"two-days"}
+    assert {change.achievement for change in undone.effects.achievements} == {"two-days"}
     assert undone.total_after == 1
     alone = f"{user}-alone"
     await system.orchestrator.IngestEvent(event(alone, "b", at=TODAY))
@@ -171,11 +177,11 @@ async def test_voiding_the_event_that_began_a_streak_leaves_what_the_later_one_a
 
 async def test_voiding_twice_is_one_void_with_one_answer(system: System, user: str) -> None:
     reply = await system.orchestrator.IngestEvent(event(user, "a"))
-    request = pb.VoidEventRequest(event_id=reply.event_id, reason="mistake", request_id=f"void-{user}")
-    answers = await asyncio.gather(*(system.orchestrator.VoidEvent(request) for _ in range(4)))
+    request = pb.VoidEntryRequest(entry_id=reply.entry_id, reason="mistake", request_id=f"void-{user}")
+    answers = await asyncio.gather(*(system.orchestrator.VoidEntry(request) for _ in range(4)))
     assert len({answer.SerializeToString() for answer in answers}) == 1
     request.request_id += "-again"
-    assert await system.orchestrator.VoidEvent(request) == answers[0]
+    assert await system.orchestrator.VoidEntry(request) == answers[0]
     assert await balance(system, user, "coins") == 0
     assert await violations(system) == []
 
@@ -184,11 +190,11 @@ async def test_a_voided_event_still_answers_its_key_with_the_original_reply(
     system: System, user: str
 ) -> None:
     reply = await system.orchestrator.IngestEvent(event(user, "a"))
-    await system.orchestrator.VoidEvent(
-        pb.VoidEventRequest(event_id=reply.event_id, reason="mistake", request_id=f"void-{user}")
+    await system.orchestrator.VoidEntry(
+        pb.VoidEntryRequest(entry_id=reply.entry_id, reason="mistake", request_id=f"void-{user}")
     )
     again = await system.orchestrator.IngestEvent(event(user, "a"))
-    assert (again.idempotent_replayed, again.event_id) == (True, reply.event_id)
+    assert (again.idempotent_replayed, again.entry_id) == (True, reply.entry_id)
     assert await balance(system, user, "coins") == 0
 
 
@@ -196,10 +202,12 @@ async def test_the_audit_of_an_event_tells_what_was_asked_and_what_came_of_it(
     system: System, user: str
 ) -> None:
     reply = await system.orchestrator.IngestEvent(event(user, "a"))
-    audit = (await system.orchestrator.GetEvent(pb.GetEventRequest(event_id=reply.event_id))).event
-    assert audit.state == event_pb2.ENTRY_STATE_DONE
-    assert audit.request.idempotency_key == "a"
-    assert audit.response == reply
+    audit = (await system.orchestrator.GetEntry(pb.GetEntryRequest(entry_id=reply.entry_id))).entry
+    assert audit.state == audit_pb2.ENTRY_STATE_DONE
+    assert event_request(audit).idempotency_key == "a"
+    stored = event_pb2.IngestEventResponse()
+    assert audit.response.Unpack(stored)
+    assert stored == reply
 
 
 async def test_a_batch_answers_each_item_and_a_bad_one_harms_nobody(system: System, user: str) -> None:
@@ -223,8 +231,8 @@ async def test_of_different_payloads_under_one_key_in_one_batch_the_ledger_knows
     original = await system.orchestrator.IngestEvent(event(user, "k", value=2))
     payloads = [event(user, "k", value=value) for value in (3, 2, 2)]
     response = await system.orchestrator.IngestEvents(pb.IngestEventsRequest(events=payloads))
-    answers = [result.error.reason or result.event.event_id for result in response.results]
-    assert answers == ["IDEMPOTENCY_KEY_REUSED", original.event_id, original.event_id]
+    answers = [result.error.reason or result.event.entry_id for result in response.results]
+    assert answers == ["IDEMPOTENCY_KEY_REUSED", original.entry_id, original.entry_id]
 
 
 async def test_a_refused_payload_does_not_stand_in_the_way_of_a_good_one_under_the_same_key(
@@ -261,13 +269,13 @@ async def test_an_achievement_is_completed_by_call_once(system: System, user: st
     request = pb.CompleteAchievementRequest(achievement="by-call", request_id="r")
     request.user.user_id = user
     reply = await system.orchestrator.CompleteAchievement(request)
-    assert [change.achievement for change in reply.achievements] == ["by-call"]
-    assert [result.added for result in reply.points] == [125]
+    assert [change.achievement for change in reply.effects.achievements] == ["by-call"]
+    assert [result.added for result in reply.effects.points] == [125]
     again = await system.orchestrator.CompleteAchievement(request)
     assert again.idempotent_replayed
     request.request_id = "another"
     other = await system.orchestrator.CompleteAchievement(request)
-    assert list(other.achievements) == []
+    assert list(other.effects.achievements) == []
 
 
 async def test_a_change_of_region_moves_the_score_whole_to_the_new_segment(system: System, user: str) -> None:
@@ -366,10 +374,10 @@ async def test_events_are_paged_newest_first(system: System, user: str) -> None:
     keys: list[str] = []
     token = ""
     while True:
-        page = await system.orchestrator.ListUserEvents(
-            pb.ListUserEventsRequest(user_id=user, page_size=2, page_token=token)
+        page = await system.orchestrator.ListUserEntries(
+            pb.ListUserEntriesRequest(user_id=user, page_size=2, page_token=token)
         )
-        keys += [audit.request.idempotency_key for audit in page.events]
+        keys += [event_request(audit).idempotency_key for audit in page.entries]
         token = page.next_page_token
         if not token:
             break

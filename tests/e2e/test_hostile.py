@@ -101,8 +101,8 @@ async def test_many_voids_at_once_are_all_carried_out_and_keep_nobody_else_waiti
         *(system.orchestrator.IngestEvent(event(f"{user}-{number}", "k")) for number in range(40))
     )
     voids = [
-        system.orchestrator.VoidEvent(
-            pb.VoidEventRequest(event_id=reply.event_id, reason="mistake", request_id=reply.event_id),
+        system.orchestrator.VoidEntry(
+            pb.VoidEntryRequest(entry_id=reply.entry_id, reason="mistake", request_id=reply.entry_id),
             timeout=PATIENCE_SECONDS,
         )
         for reply in replies

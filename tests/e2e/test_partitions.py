@@ -39,7 +39,7 @@ async def test_what_an_event_leaves_lies_in_the_present_month_of_every_service(
         event(f"partitions-{table}-{service}", value=5_000), timeout=CALL_TIMEOUT_SECONDS
     )
     held = await connection.fetchval(
-        f"SELECT tableoid::regclass::text FROM {table} WHERE entry_id = $1", UUID(reply.event_id)
+        f"SELECT tableoid::regclass::text FROM {table} WHERE entry_id = $1", UUID(reply.entry_id)
     )
     await connection.close()
     assert held in {partition_name(table, month) for month in (begun, month_of(datetime.now(UTC)))}

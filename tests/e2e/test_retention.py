@@ -12,14 +12,15 @@ from uuid import UUID
 import asyncpg
 import grpc.aio
 import pytest
-from laurel.common.v1 import entry_pb2
-from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
-from laurel.points.v1 import points_service_pb2
+from laurel.ledger.v1 import entry_pb2
+from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from deploy.local.config import StackConfig
 from deploy.local.stack import Stack
 from services.orchestrator.store.retention import retention
 from shared.errors import LaurelError, from_rpc_error
+from shared.ids import sha256
 from shared.postgres.months import month_of
 from shared.postgres.partitions import Keeping, Partitions
 from shared.postgres.pool import Pool, create_pool
@@ -28,7 +29,7 @@ from tests.e2e.test_twins import WORLD, known_of, some_events, void
 from tests.fixtures import world
 from tests.fixtures.invariants import PARTICIPANTS, violations
 from tests.fixtures.set_clock import SetClock
-from tests.fixtures.system import System, connect, event
+from tests.fixtures.system import System, connect, event, event_request
 from tests.fixtures.waiting import until
 
 pb = orchestrator_service_pb2
@@ -132,7 +133,7 @@ class Past:
 async def past(twins: System) -> Past:
     """Everything that these tests need to be long ago."""
     now, ingest, histories = datetime.now(UTC), twins.orchestrator.IngestEvent, []
-    done, undone = [(await ingest(event("late", key))).event_id for key in ("a", "b")]
+    done, undone = [(await ingest(event("late", key))).entry_id for key in ("a", "b")]
     await void(twins, undone)
     for seed in range(HISTORIES):
         rng = random.Random(seed)
@@ -157,22 +158,26 @@ async def test_after_the_window_a_key_is_still_known_and_only_its_answer_is_not(
         error = await refusal(ingest(event("late", key, value=2)))
         assert (error.code.name, error.reason) == ("ALREADY_EXISTS", "IDEMPOTENCY_KEY_REUSED")
     for entry_id, state in (
-        (past.done, event_pb2.ENTRY_STATE_DONE),
-        (past.undone, event_pb2.ENTRY_STATE_UNDONE),
+        (past.done, audit_pb2.ENTRY_STATE_DONE),
+        (past.undone, audit_pb2.ENTRY_STATE_UNDONE),
     ):
-        voiding = pb.VoidEventRequest(event_id=entry_id, reason="too late", request_id=f"late-{entry_id}")
-        error = await refusal(orchestrator.VoidEvent(voiding))
-        assert (error.code.name, error.reason) == ("FAILED_PRECONDITION", "EVENT_EXPIRED")
-        error = await refusal(orchestrator.RetrySaga(pb.RetrySagaRequest(event_id=entry_id, request_id="r")))
+        voiding = pb.VoidEntryRequest(entry_id=entry_id, reason="too late", request_id=f"late-{entry_id}")
+        error = await refusal(orchestrator.VoidEntry(voiding))
+        assert (error.code.name, error.reason) == ("FAILED_PRECONDITION", "ENTRY_EXPIRED")
+        error = await refusal(orchestrator.RetrySaga(pb.RetrySagaRequest(entry_id=entry_id, request_id="r")))
         assert error.reason == "SAGA_NOT_PARKED"
-        audit = (await orchestrator.GetEvent(pb.GetEventRequest(event_id=entry_id))).event
-        assert (audit.state, audit.request.metric, audit.HasField("response")) == (state, "steps", False)
-    listed = await orchestrator.ListUserEvents(pb.ListUserEventsRequest(user_id="late"))
-    assert {past.done, past.undone} < {audit.event_id for audit in listed.events}
-    command = points_service_pb2.ApplyEventsCommand(entry=past.told)
-    (outcome,) = (
-        await twins.points.ApplyEvents(points_service_pb2.ApplyEventsRequest(commands=[command]))
-    ).outcomes
+        audit = (await orchestrator.GetEntry(pb.GetEntryRequest(entry_id=entry_id))).entry
+        assert (audit.state, event_request(audit).metric, audit.HasField("response")) == (
+            state,
+            "steps",
+            False,
+        )
+    listed = await orchestrator.ListUserEntries(pb.ListUserEntriesRequest(user_id="late"))
+    assert {past.done, past.undone} < {audit.entry_id for audit in listed.entries}
+    again = participant_pb.ApplyEntriesRequest(
+        commands=[participant_pb.Command(entry=past.told, digest=sha256(past.told.SerializeToString()))]
+    )
+    (outcome,) = (await twins.participants["points"].ApplyEntries(again)).outcomes
     assert outcome.error.reason == "OUTCOME_EXPIRED"
     assert await known_of(twins, "late", datetime.now(UTC)) == known
 
@@ -194,7 +199,7 @@ async def test_undoing_gives_on_condensed_history_what_it_gives_on_any_other(
     undone = rng.sample(range(half, len(mine)), rng.randrange(1, len(mine) - half + 1))
     for events in (mine, theirs):
         later = {
-            i: (await twins.orchestrator.IngestEvent(events[i])).event_id for i in range(half, len(events))
+            i: (await twins.orchestrator.IngestEvent(events[i])).entry_id for i in range(half, len(events))
         }
         for index in undone:
             await void(twins, later[index])
@@ -213,11 +218,11 @@ async def test_invariants_hold_over_condensed_history_with_a_saga_that_was_parke
     await the_window_passes(checked, *PARTICIPANTS)
 
     # What participants had answered is not kept, and that is no refusal: an operator has to give it up.
-    await orchestrator.RetrySaga(pb.RetrySagaRequest(event_id=parked, request_id="again"))
+    await orchestrator.RetrySaga(pb.RetrySagaRequest(entry_id=parked, request_id="again"))
     await until(partial(_is, checked, parked, "PARKED"), seconds=30, what="the saga is parked again")
-    audit = (await orchestrator.GetEvent(pb.GetEventRequest(event_id=parked))).event
+    audit = (await orchestrator.GetEntry(pb.GetEntryRequest(entry_id=parked))).entry
     assert "not kept any more" in audit.last_error
-    await orchestrator.AbandonSaga(pb.AbandonSagaRequest(event_id=parked, reason="too old", request_id="no"))
+    await orchestrator.AbandonSaga(pb.AbandonSagaRequest(entry_id=parked, reason="too old", request_id="no"))
     await until(partial(_is, checked, parked, "REJECTED"), seconds=30, what="the saga is undone")
 
     await the_window_passes(checked, "orchestrator")
@@ -237,7 +242,7 @@ async def _live(system: System, rng: random.Random, name: str) -> list[str]:
             )
             assert error.reason == "INSUFFICIENT_POINTS"
         else:
-            ids.append((await system.orchestrator.IngestEvent(event(user, key, at=at))).event_id)
+            ids.append((await system.orchestrator.IngestEvent(event(user, key, at=at))).entry_id)
     undone = rng.sample(ids, 8)
     for entry_id in undone:
         await void(system, entry_id)
@@ -245,5 +250,5 @@ async def _live(system: System, rng: random.Random, name: str) -> list[str]:
 
 
 async def _is(system: System, entry_id: str, state: str) -> bool:
-    audit = (await system.orchestrator.GetEvent(pb.GetEventRequest(event_id=entry_id))).event
-    return audit.state == event_pb2.EntryState.Value(f"ENTRY_STATE_{state}")
+    audit = (await system.orchestrator.GetEntry(pb.GetEntryRequest(entry_id=entry_id))).entry
+    return audit.state == audit_pb2.EntryState.Value(f"ENTRY_STATE_{state}")

@@ -15,10 +15,11 @@ from typing import Any, Final
 import pytest
 from google.protobuf import json_format
 from laurel.achievement.v1 import achievement_service_pb2
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
 from laurel.points.v1 import points_service_pb2
-from laurel.streak.v1 import streak_pb2, streak_service_pb2
+from laurel.streak.v1 import streak_service_pb2
 
 from deploy.local.config import StackConfig
 from deploy.local.stack import Stack
@@ -166,9 +167,9 @@ def as_they_happened(events: Sequence[event_pb2.IngestEventRequest]) -> list[eve
     return sorted(events, key=lambda one: (one.occur_time.seconds, one.occur_time.nanos))
 
 
-async def void(system: System, event_id: str) -> None:
-    await system.orchestrator.VoidEvent(
-        pb.VoidEventRequest(event_id=event_id, reason="a mistake", request_id=event_id)
+async def void(system: System, entry_id: str) -> None:
+    await system.orchestrator.VoidEntry(
+        pb.VoidEntryRequest(entry_id=entry_id, reason="a mistake", request_id=entry_id)
     )
 
 
@@ -209,7 +210,7 @@ async def _totals(system: System, user: str) -> Mapping[str, Any]:
 async def _streaks(system: System, user: str, now: datetime) -> Mapping[str, Any]:
     request = streak_service_pb2.ListUserStreaksRequest(user_id=user)
     request.read_time.FromDatetime(now)
-    states = (await system.streak.ListUserStreaks(request)).states
+    states = (await system.streak.ListUserStreaks(request)).streaks
     found: dict[str, Any] = {}
     for state in states:
         periods = await system.streak.ListPeriods(
@@ -238,7 +239,7 @@ async def _boards(system: System, user: str, now: datetime) -> Mapping[Any, floa
     for back in range(-1, DAYS + 2):
         day = (now - timedelta(days=back)).date()
         request = leaderboard_service_pb2.ListUserStandingsRequest(
-            user_id=user, run_date=streak_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
+            user_id=user, run_date=date_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
         )
         for one in (await system.leaderboard.ListUserStandings(request)).standings:
             segment = tuple(one.segment.items())
@@ -253,7 +254,7 @@ async def test_voiding_events_in_any_order_leaves_what_the_others_alone_would_ha
     rng, now = random.Random(seed), datetime.now(UTC)
     user = f"in-order-{seed}"
     events = as_they_happened(some_events(rng, user, now))
-    ids = [(await world.orchestrator.IngestEvent(one)).event_id for one in events]
+    ids = [(await world.orchestrator.IngestEvent(one)).entry_id for one in events]
     undone = rng.sample(range(len(events)), rng.randrange(1, len(events)))
     for index in undone:
         await void(world, ids[index])
@@ -269,7 +270,7 @@ async def test_events_and_voids_may_alternate(world: System, seed: int) -> None:
     ids: list[str] = []
     undone: list[int] = []
     for one in events:
-        ids.append((await world.orchestrator.IngestEvent(one)).event_id)
+        ids.append((await world.orchestrator.IngestEvent(one)).entry_id)
         left = [index for index in range(len(ids)) if index not in undone]
         if left and rng.random() < 0.4:
             undone.append(rng.choice(left))
@@ -285,7 +286,7 @@ async def test_events_and_voids_at_once_end_alike_but_for_what_was_latched(world
     events = some_events(rng, user, now)
     replies = await asyncio.gather(*(world.orchestrator.IngestEvent(one) for one in events))
     undone = rng.sample(range(len(events)), rng.randrange(1, len(events)))
-    await asyncio.gather(*(void(world, replies[index].event_id) for index in undone))
+    await asyncio.gather(*(void(world, replies[index].entry_id) for index in undone))
     twin = await give_the_rest(world, events, undone)
     mine, theirs = await known_of(world, user, now), await known_of(world, twin, now)
     for part in LATCHED:
@@ -298,5 +299,5 @@ async def test_a_user_all_of_whose_events_are_voided_is_as_one_who_never_was(wor
     rng, now = random.Random(300), datetime.now(UTC)
     events = some_events(rng, "gone", now)
     replies = await asyncio.gather(*(world.orchestrator.IngestEvent(one) for one in events))
-    await asyncio.gather(*(void(world, reply.event_id) for reply in replies))
+    await asyncio.gather(*(void(world, reply.entry_id) for reply in replies))
     assert await known_of(world, "gone", now) == await known_of(world, "nobody", now)

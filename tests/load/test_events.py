@@ -46,7 +46,7 @@ def test_a_streamed_event_carries_its_sequence_there_and_back(sequence: int) -> 
     assert request.sequence == sequence
     assert request.event == event_pb2.IngestEventRequest.FromString(body)
     response = orchestrator_service_pb2.StreamEventsResponse(sequence=sequence)
-    response.result.event.event_id = "some"
+    response.result.event.entry_id = "some"
     assert sequence_of(response.SerializeToString()) == sequence
 
 

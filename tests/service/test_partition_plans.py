@@ -79,7 +79,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "take out": (taking_out._TAKE_OUT, FIRST),
         "entry": (taking_out._ENTRY, FIRST),
         "correction": (taking_out._STORE_CORRECTION, FIRST, NEW, "correction", "ada", NOW, NOW, b""),
-        "event": (reads._EVENT, FIRST),
+        "event": (reads._ENTRY, FIRST),
         "known ids": (reads._KNOWN_IDS, IDS),
     },
 }
@@ -89,7 +89,7 @@ BY_USER: dict[str, dict[str, tuple[Any, ...]]] = {
         "earlier": (rank_reads.EARLIER_RANK_EVENTS, "ada", "", 10, NOW, FIRST, "weekly", NOW.date(), ""),
     },
     "orchestrator": {
-        "events": (reads._USER_EVENTS, "ada", NOW, LAST, 10),
+        "events": (reads._USER_ENTRIES, "ada", NOW, LAST, 10),
         "claim": (sagas._CLAIM, "one", [LAST], 10),
         "backlog": (sagas._BACKLOG,),
     },

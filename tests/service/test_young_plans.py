@@ -23,7 +23,7 @@ from services.achievement import handlers as achievement
 from services.achievement.store import Store as AchievementStore
 from services.leaderboard.convert import entries as leaderboard_convert
 from services.leaderboard.convert.definitions import boards_from_messages
-from services.leaderboard.handlers.events import EventHandlers
+from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.servicer import KIND as LEADERBOARD
@@ -271,7 +271,7 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
     await rebuilder.ensure()
-    handlers = EventHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
+    handlers = EntryHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
     return _life("leaderboard", handlers, leaderboard_convert)
 
 
@@ -301,17 +301,17 @@ async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
         await sagas.decide(ids[3], b"no", [Step.STREAK], {Step.STREAK: b"yes"})
         await sagas.settle(ids[3], State.REJECTED, None)
         yield "an undone one"
-        await sagas.decide_void(ids[0], "test")
+        await sagas.decide_void(ids[0], "test", "")
         await take_out(pool, first[0])
         await sagas.settle(ids[0], State.VOIDED, b"")
         yield "a void event of a unique metric"
-        await sagas.decide_void(ids[1], "test")
+        await sagas.decide_void(ids[1], "test", "")
         await take_out(pool, first[1])
         await sagas.stored(ids[1])
         await sagas.void_reply(ids[1])
         yield "a void event of a sum"
-        sequence = await ledger.cursor("streak")
-        await store(pool, event("g", ada), feed=Feed("streak", sequence, sequence + 1))
+        cursor = await ledger.cursor(Step.STREAK)
+        await store(pool, event("g", ada), feed=Feed(Step.STREAK, cursor, f"{cursor}1"))
         yield "a closing"
 
     return life

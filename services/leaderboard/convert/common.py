@@ -3,14 +3,15 @@
 from datetime import date, timedelta
 from typing import Final
 
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
-from laurel.streak.v1 import streak_pb2
 
 from services.leaderboard.domain.boards import Board, SourceKind
 from services.leaderboard.domain.runs import RunState
 from shared.calendar import EARLIEST_DATE, LATEST_DATE
 from shared.decimals import from_micros
 from shared.errors import Violations
+from shared.rpc.convert import date_to_proto as date_message
 from shared.rpc.convert import to_timestamp
 
 DOMAIN: Final = "leaderboard.laurel"
@@ -18,7 +19,7 @@ DOMAIN: Final = "leaderboard.laurel"
 
 
 def date_from_proto(
-    message: streak_pb2.LocalDate, path: str, violations: Violations, margin: timedelta = timedelta(0)
+    message: date_pb2.LocalDate, path: str, violations: Violations, margin: timedelta = timedelta(0)
 ) -> date | None:
     """The date, or None with a violation.
 
@@ -35,11 +36,11 @@ def date_from_proto(
     return day
 
 
-def date_to_proto(day: date) -> streak_pb2.LocalDate | None:
+def date_to_proto(day: date) -> date_pb2.LocalDate | None:
     """The message of a date; none for the open end of a run."""
     if day in (date.min, date.max):
         return None
-    return streak_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
+    return date_message(day)
 
 
 def run_to_proto(state: RunState) -> leaderboard_pb2.Run:

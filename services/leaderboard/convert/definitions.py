@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as pb
-from laurel.streak.v1 import streak_pb2
 
 from services.leaderboard.config import MAX_BREAKDOWN_ATTRIBUTES, MAX_EVERY
 from services.leaderboard.convert.common import date_from_proto
@@ -164,5 +164,5 @@ def _schedule(message: pb.RunSchedule) -> Schedule:
     return Schedule(start, end, _UNITS[message.unit], message.every or 1)
 
 
-def _date(message: streak_pb2.LocalDate) -> date:
+def _date(message: date_pb2.LocalDate) -> date:
     return date(message.year, message.month, message.day)

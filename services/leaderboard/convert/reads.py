@@ -31,23 +31,10 @@ from shared.errors import Violations
 from shared.pages import Page, read_page
 from shared.rpc.convert import (
     check_attributes,
-    check_hold_seconds,
     check_key,
     check_user_id,
-    instant_field,
     to_timestamp,
 )
-
-
-def maintenance_from_proto(request: pb.RunMaintenanceRequest) -> tuple[datetime, int | None]:
-    """The instant to work at, and the hold. Raises `InvalidArgument`."""
-    violations = Violations()
-    now = instant_field(request, "now", "", violations)
-    if request.HasField("hold_seconds"):
-        check_hold_seconds(request.hold_seconds, "hold_seconds", violations)
-    violations.raise_if_any()
-    assert now is not None  # or there would be a violation
-    return now, request.hold_seconds if request.HasField("hold_seconds") else None
 
 
 def ranked_members_request(request: pb.ListRankedMembersRequest) -> tuple[Selector, Page]:
@@ -70,13 +57,15 @@ def members_around_request(request: pb.ListMembersAroundRequest) -> tuple[Select
     return selector, request.user_id, request.radius or DEFAULT_RADIUS
 
 
-def user_standings_request(request: pb.ListUserStandingsRequest) -> tuple[str, date | None]:
-    """Whose, and in which runs. Raises `InvalidArgument`."""
+def user_standings_request(request: pb.ListUserStandingsRequest) -> tuple[str, date | None, Page]:
+    """Whose, in which runs, and which page of them. Raises `InvalidArgument`."""
     violations = Violations()
     check_user_id(request.user_id, "user_id", violations)
     run_date = _run_date(request, "", violations)
     violations.raise_if_any()
-    return request.user_id, run_date
+    query = ["list_user_standings", request.user_id, str(run_date)]
+    page = read_page(request.page_size, request.page_token, keyset=[str, str], query=query)
+    return request.user_id, run_date, page
 
 
 def runs_request(request: pb.ListRunsRequest) -> tuple[str, Page]:
@@ -133,12 +122,16 @@ def members_around_response(found: RankedMembers) -> pb.ListMembersAroundRespons
 
 
 def user_standings_response(
-    standings: Sequence[UserStanding], archived: Sequence[tuple[Board, ArchivedPlace]]
+    user_id: str,
+    standings: Sequence[UserStanding],
+    archived: Sequence[tuple[Board, ArchivedPlace]],
+    page: Page,
 ) -> pb.ListUserStandingsResponse:
-    """By board and segment. A read has no rank before."""
-    found = [standing_to_proto(one.board, one.move, one.placement) for one in standings]
+    """A page by board and segment. A read has no rank before."""
+    found = [standing_to_proto(user_id, one.board, one.move, one.placement) for one in standings]
     found += [
         leaderboard_pb2.Standing(
+            user_id=user_id,
             leaderboard=board.key,
             segment=segment_values(one.segment),
             run=run_to_proto(one.run),
@@ -147,8 +140,15 @@ def user_standings_response(
         )
         for board, one in archived
     ]
-    found.sort(key=lambda one: (one.leaderboard, segment_text(one.segment)))
-    return pb.ListUserStandingsResponse(standings=found)
+    found.sort(key=_place)
+    rest = [one for one in found if page.after is None or _place(one) > tuple(page.after)]
+    shown = rest[: page.size]
+    token = page.next_token(*_place(shown[-1])) if len(rest) > page.size else ""
+    return pb.ListUserStandingsResponse(standings=shown, next_page_token=token)
+
+
+def _place(standing: leaderboard_pb2.Standing) -> tuple[str, str]:
+    return standing.leaderboard, segment_text(standing.segment)
 
 
 def runs_response(runs: Sequence[RunState], page: Page) -> pb.ListRunsResponse:

@@ -15,6 +15,7 @@ from shared.clock import Clock
 from shared.postgres import maintenance
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool
+from shared.rpc.participants import Pass
 
 BEFORE_COMMIT: Final = faults.declare(
     "leaderboard.maintenance.before_commit", "a run is archived, not yet committed"
@@ -40,28 +41,23 @@ class MaintenanceHandlers:
         self._projection = projection
         self._clock = clock
 
-    async def run(self, now: datetime, hold_seconds: int | None) -> int:
-        """Archive the runs that are due at `now`; how many there were."""
-        if hold_seconds is not None:
-            async with self._pool.acquire() as connection:
-                await maintenance.hold(connection, hold_seconds)
-        return await self._finalize_due(now)
+    async def run(self, now: datetime, _history: bool = False) -> Pass:
+        """Archive a bounded part of the runs that are due at `now`."""
+        due = await self._archive.due(now, RUNS_PER_PASS)
+        boards = await self._catalogue.latest()
+        done = sum([await self._finalize(boards, run) for run in due])
+        await self._drop_finalized()
+        return Pass(done, more=len(due) == RUNS_PER_PASS)
 
     async def run_by_the_clock(self) -> None:
         """The same at the present instant, unless an import has it in its hands."""
         async with self._pool.acquire() as connection:
             held = await maintenance.is_held(connection)
-        if not held:
-            await self._finalize_due(self._clock.now())
-
-    async def _finalize_due(self, now: datetime) -> int:
-        count = 0
-        while due := await self._archive.due(now, RUNS_PER_PASS):
-            boards = await self._catalogue.latest()
-            for run in due:
-                count += await self._finalize(boards, run)
-        await self._drop_finalized()
-        return count
+        if held:
+            return
+        now = self._clock.now()
+        while (await self.run(now)).more:
+            pass
 
     async def _finalize(self, boards: Boards, run: RunKey) -> bool:
         async with self._pool.acquire() as connection, connection.transaction():

@@ -19,10 +19,10 @@ from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
 from services.leaderboard.projection import Projection, marker_of
 from services.leaderboard.store import rebuild as store
 from shared import faults
-from shared.drawn_ids import new_id
 from shared.ids import digest
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool
+from shared.random_ids import new_id
 
 _LOGGER: Final = logging.getLogger(__name__)
 _LOCK_KEY: Final = int.from_bytes(digest("leaderboard", "rebuild")[:8], signed=True)

@@ -8,8 +8,8 @@ from asyncpg import Record
 from msgspec import Struct
 
 from services.orchestrator.domain import Total, User
-from services.orchestrator.recording import COUNTED, Incoming, Loaded, Outcome, Recorded
-from services.orchestrator.saga import State
+from services.orchestrator.recording import Incoming, Loaded, Outcome, Recorded
+from services.orchestrator.saga import State, Step
 from services.orchestrator.store.rows import attributes_to_json, total_from_row, user_from_row
 from shared.postgres.pool import Connection, Pool
 
@@ -27,28 +27,24 @@ _LOAD: Final = """
 
 _LOAD_VALUES: Final = """
     SELECT v.user_id, v.metric, v.value
-      FROM unnest($1::text[], $2::text[], $3::text[]) AS wanted (user_id, metric, value)
+      FROM unnest($1::unique_value_row[]) AS wanted
       JOIN unique_values v USING (user_id, metric, value)
 """
 
 _STORE: Final = """
     WITH ledger AS (
         INSERT INTO entries (entry_id, kind, user_id, metric, value_micros, unique_value, position, occur_time,
-                             receive_time, digest, request, entry, live)
+                             receive_time, digest, request, entry, origin, actor, reason, other_user_ids, live)
         SELECT e.*, true
-          FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[],
-                      $7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::bytea[], $11::bytea[],
-                      $12::bytea[]) AS e
+          FROM unnest($1::entry_row[]) AS e
     ), started AS (
         INSERT INTO sagas (entry_id, user_id, state, instance, create_time, next_attempt_time)
-        SELECT s.entry_id, s.user_id, 1, $13, s.receive_time, clock_timestamp()
-          FROM unnest($1::uuid[], $3::text[], $9::timestamptz[]) AS s (entry_id, user_id, receive_time)
+        SELECT s.entry_id, s.user_id, 1, $2, s.receive_time, clock_timestamp()
+          FROM unnest($1::entry_row[]) AS s
     ), people AS (
         INSERT INTO users AS known (user_id, guard, version, entry_count, name, name_time, time_zone, zone_time,
                                     attributes, create_time)
-        SELECT p.*
-          FROM unnest($14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::timestamptz[],
-                      $20::text[], $21::timestamptz[], $22::jsonb[], $23::timestamptz[]) AS p
+        SELECT * FROM unnest($3::user_row[])
         ON CONFLICT (user_id) DO UPDATE
            SET guard = excluded.guard, version = excluded.version, entry_count = excluded.entry_count,
                name = excluded.name, name_time = excluded.name_time, time_zone = excluded.time_zone,
@@ -59,25 +55,23 @@ _STORE: Final = """
     ), sums AS (
         INSERT INTO totals (user_id, metric, total_micros, peak_micros, gross_micros, event_count, version,
                             newest_time, newest_id)
-        SELECT t.*
-          FROM unnest($24::text[], $25::text[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
-                      $30::bigint[], $31::timestamptz[], $32::uuid[]) AS t
+        SELECT * FROM unnest($4::total_row[])
         ON CONFLICT (user_id, metric) DO UPDATE
            SET total_micros = excluded.total_micros, peak_micros = excluded.peak_micros,
                gross_micros = excluded.gross_micros, event_count = excluded.event_count,
                version = excluded.version, newest_time = excluded.newest_time, newest_id = excluded.newest_id
     ), counted AS (
         INSERT INTO unique_values (user_id, metric, value)
-        SELECT v.* FROM unnest($33::text[], $34::text[], $35::text[]) AS v
+        SELECT * FROM unnest($5::unique_value_row[])
     ), keys AS (
         INSERT INTO entry_keys (key_id, entry_id)
-        SELECT k.* FROM unnest($36::uuid[], $37::uuid[]) AS k
+        SELECT * FROM unnest($6::entry_key_row[])
     )
-    SELECT require_rows((SELECT count(*) FROM people), cardinality($14::text[]))
+    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row[]))
 """
 
 _STORE_FEED: Final = """
-    UPDATE feed_cursors SET sequence = $3 WHERE feed = $1 AND sequence = $2
+    UPDATE feed_cursors SET cursor = $3 WHERE feed = $1 AND cursor = $2
 """
 
 # Who has a key is known by it; others, such as changes of a feed, by their id.
@@ -91,7 +85,7 @@ _KNOWN: Final = """
      WHERE e.entry_id IS NOT NULL OR asked.identity = ANY($1::uuid[])
 """
 
-_CURSOR: Final = "SELECT sequence FROM feed_cursors WHERE feed = $1"
+_CURSOR: Final = "SELECT cursor FROM feed_cursors WHERE feed = $1"
 
 
 class Known(Struct, frozen=True):
@@ -115,11 +109,11 @@ class Snapshot(Struct, frozen=True):
 
 
 class Feed(Struct, frozen=True):
-    """A change feed's name, and the step of its cursor that goes with a recording."""
+    """A service's change feed, and the step of its cursor that goes with a recording."""
 
-    name: str
-    after_sequence: int
-    through_sequence: int
+    step: Step
+    after_cursor: str
+    through_cursor: str
 
 
 class LedgerStore:
@@ -130,7 +124,10 @@ class LedgerStore:
 
     async def load(self, group: Sequence[Incoming]) -> Snapshot:
         """What is stored about the users and metrics of the group."""
-        wanted = sorted({(item.patch.user_id, item.event.metric if item.event else "") for item in group})
+        wanted = sorted(
+            {(item.patch.user_id, item.event.metric if item.event else "") for item in group}
+            | {(user_id, "") for item in group for user_id in item.other_user_ids}
+        )
         rows = await self._pool.fetch(_LOAD, [user for user, _ in wanted], [metric for _, metric in wanted])
         users: dict[str, User] = {}
         guards: dict[str, tuple[int, int]] = {}
@@ -149,8 +146,7 @@ class LedgerStore:
         wanted = sorted(set(values))
         if not wanted:
             return frozenset()
-        users, metrics, texts = zip(*wanted, strict=True)
-        rows = await self._pool.fetch(_LOAD_VALUES, list(users), list(metrics), list(texts))
+        rows = await self._pool.fetch(_LOAD_VALUES, wanted)
         return frozenset((row["user_id"], row["metric"], row["value"]) for row in rows)
 
     async def store(
@@ -167,12 +163,12 @@ class LedgerStore:
         asyncpg.UniqueViolationError when an entry or its key is known already; then nothing is stored.
         """
         arguments = [
-            *_ledger_columns(recorded),
+            [_entry_row(item, entry) for item, entry in recorded],
             instance,
-            *_user_columns(recorded, outcome, snapshot),
-            *_total_columns(outcome),
-            *_columns(sorted(outcome.new_values), 3),
-            *_columns(_keys(recorded), 2),
+            _user_rows(recorded, outcome, snapshot),
+            [_total_row(*key, total) for key, total in sorted(outcome.totals.items())],
+            sorted(outcome.new_values),
+            _entry_key_rows(recorded),
         ]
         if feed is None:
             await self._pool.execute(_STORE, *arguments)
@@ -193,14 +189,16 @@ class LedgerStore:
         row = await self._pool.fetchrow(_KNOWN, [], [entry_id])
         return None if row is None else _known(row)
 
-    async def cursor(self, feed: str) -> int:
-        """The last sequence of the feed that has been recorded."""
-        sequence: int = await self._pool.fetchval(_CURSOR, feed)
-        return sequence
+    async def cursor(self, step: Step) -> str:
+        """How far the feed of a service has been recorded."""
+        cursor: str = await self._pool.fetchval(_CURSOR, step.value)
+        return cursor
 
     @staticmethod
     async def _advance(connection: Connection, feed: Feed) -> None:
-        status = await connection.execute(_STORE_FEED, feed.name, feed.after_sequence, feed.through_sequence)
+        status = await connection.execute(
+            _STORE_FEED, feed.step.value, feed.after_cursor, feed.through_cursor
+        )
         await connection.execute("SELECT require_rows($1, 1)", int(status.rsplit(" ", 1)[1]))
 
 
@@ -211,44 +209,43 @@ def _known(row: Record) -> Known | None:
     return Known(row["entry_id"], row["digest"], state, row["reply"], row["rejection"])
 
 
-def _keys(recorded: Sequence[tuple[Recorded, bytes]]) -> list[tuple[UUID, UUID]]:
+def _entry_key_rows(recorded: Sequence[tuple[Recorded, bytes]]) -> list[tuple[UUID, UUID]]:
     """In order: two replicas that record the same must not wait for each other in a circle."""
     return sorted(
         (item.incoming.key_id, item.incoming.entry_id) for item, _ in recorded if item.incoming.key_id
     )
 
 
-def _ledger_columns(recorded: Sequence[tuple[Recorded, bytes]]) -> list[list[object]]:
-    return _columns(
-        [
-            (
-                item.incoming.entry_id,
-                item.incoming.kind.value,
-                item.incoming.patch.user_id,
-                item.incoming.event.metric if item.incoming.event else None,
-                item.incoming.event.value_micros if item.incoming.event else None,
-                item.unique_value,
-                item.after.version if item.after else None,
-                item.incoming.occur_time,
-                item.incoming.now,
-                item.incoming.digest,
-                item.incoming.request,
-                entry,
-            )
-            for item, entry in recorded
-        ],
-        12,
+def _entry_row(item: Recorded, entry: bytes) -> tuple[object, ...]:
+    incoming = item.incoming
+    return (
+        incoming.entry_id,
+        incoming.operation,
+        incoming.patch.user_id,
+        incoming.event.metric if incoming.event else None,
+        incoming.event.value_micros if incoming.event else None,
+        item.unique_value,
+        item.after.version if item.after else None,
+        incoming.occur_time,
+        incoming.now,
+        incoming.digest,
+        incoming.request,
+        entry,
+        incoming.origin,
+        incoming.actor or None,
+        incoming.reason or None,
+        list(incoming.other_user_ids) or None,
     )
 
 
-def _user_columns(
+def _user_rows(
     recorded: Sequence[tuple[Recorded, bytes]], outcome: Outcome, snapshot: Snapshot
-) -> list[list[object]]:
+) -> list[tuple[object, ...]]:
     added: dict[str, int] = {}
     for item, _ in recorded:
         user_id = item.incoming.patch.user_id
-        added[user_id] = added.get(user_id, 0) + (item.incoming.kind in COUNTED)
-    rows = []
+        added[user_id] = added.get(user_id, 0) + item.incoming.counted
+    rows: list[tuple[object, ...]] = []
     for user_id, user in sorted(outcome.users.items()):
         guard, entry_count = snapshot.guards.get(user_id, (0, 0))
         rows.append(
@@ -265,29 +262,18 @@ def _user_columns(
                 user.create_time,
             )
         )
-    return _columns(rows, 10)
+    return rows
 
 
-def _total_columns(outcome: Outcome) -> list[list[object]]:
-    return _columns(
-        [
-            (
-                user_id,
-                metric,
-                total.total_micros,
-                total.peak_micros,
-                total.gross_micros,
-                total.event_count,
-                total.version,
-                total.newest_time,
-                total.newest_id,
-            )
-            for (user_id, metric), total in sorted(outcome.totals.items())
-        ],
-        9,
+def _total_row(user_id: str, metric: str, total: Total) -> tuple[object, ...]:
+    return (
+        user_id,
+        metric,
+        total.total_micros,
+        total.peak_micros,
+        total.gross_micros,
+        total.event_count,
+        total.version,
+        total.newest_time,
+        total.newest_id,
     )
-
-
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
-    """Rows turned into one array a column, as unnest wants them."""
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

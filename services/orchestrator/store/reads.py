@@ -11,23 +11,23 @@ from msgspec import Struct
 from services.orchestrator.domain import User
 from services.orchestrator.saga import UNFINISHED, State
 from services.orchestrator.store.rows import user_from_row
-from shared.entries import EntryKind
 from shared.postgres.pool import Pool
 
 _AUDIT_COLUMNS: Final = """
-    e.entry_id, e.kind, e.user_id, e.request, e.receive_time, e.occur_time, e.origin_id, e.live, s.state, s.instance,
-    coalesce(s.attempt_count, 0) AS attempt_count, s.settle_time, s.reply, s.rejection, s.void_reason, s.last_error,
+    e.entry_id, e.kind, e.user_id, e.other_user_ids, e.origin, e.actor, e.reason, e.request, e.receive_time,
+    e.occur_time, e.origin_id, e.live, s.state, s.instance, coalesce(s.attempt_count, 0) AS attempt_count,
+    s.settle_time, s.reply, s.rejection, s.void_reason, s.void_actor, s.void_reply, s.last_error,
     (s.correction IS NOT NULL) AS corrected
 """
 
-_EVENT: Final = f"""
+_ENTRY: Final = f"""
     SELECT {_AUDIT_COLUMNS}
       FROM entries e
       LEFT JOIN sagas s ON s.entry_id = coalesce(e.origin_id, e.entry_id)
      WHERE e.entry_id = $1
 """
 
-_USER_EVENTS: Final = f"""
+_USER_ENTRIES: Final = f"""
     SELECT {_AUDIT_COLUMNS}
       FROM entries e
       LEFT JOIN sagas s ON s.entry_id = coalesce(e.origin_id, e.entry_id)
@@ -70,8 +70,13 @@ class Audit(Struct, frozen=True):
     """One entry of the ledger with its saga, as long as that is kept."""
 
     entry_id: UUID
-    kind: EntryKind
+    operation: str
     user_id: str
+    other_user_ids: Sequence[str]
+    origin: int | None
+    """None for one from before origins were recorded."""
+    actor: str | None
+    reason: str | None
     request: bytes
     receive_time: datetime
     occur_time: datetime
@@ -86,6 +91,8 @@ class Audit(Struct, frozen=True):
     reply: bytes | None
     rejection: bytes | None
     void_reason: str | None
+    void_actor: str | None
+    void_reply: bytes | None
     last_error: str | None
     corrected: bool
 
@@ -104,14 +111,14 @@ class ReadStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def event(self, entry_id: UUID) -> Audit | None:
+    async def entry(self, entry_id: UUID) -> Audit | None:
         """One entry."""
-        row = await self._pool.fetchrow(_EVENT, entry_id)
+        row = await self._pool.fetchrow(_ENTRY, entry_id)
         return None if row is None else _audit(row)
 
-    async def user_events(self, user_id: str, before: tuple[datetime, UUID], limit: int) -> list[Audit]:
+    async def user_entries(self, user_id: str, before: tuple[datetime, UUID], limit: int) -> list[Audit]:
         """A user's entries, newest first."""
-        return [_audit(row) for row in await self._pool.fetch(_USER_EVENTS, user_id, *before, limit)]
+        return [_audit(row) for row in await self._pool.fetch(_USER_ENTRIES, user_id, *before, limit)]
 
     async def sagas(
         self, states: Sequence[State], user_id: str, after: tuple[datetime, UUID], limit: int
@@ -142,8 +149,12 @@ class ReadStore:
 def _audit(row: Record) -> Audit:
     return Audit(
         entry_id=row["entry_id"],
-        kind=EntryKind(row["kind"]),
+        operation=row["kind"],
         user_id=row["user_id"],
+        other_user_ids=row["other_user_ids"] or (),
+        origin=row["origin"],
+        actor=row["actor"],
+        reason=row["reason"],
         request=row["request"],
         receive_time=row["receive_time"],
         occur_time=row["occur_time"],
@@ -156,6 +167,8 @@ def _audit(row: Record) -> Audit:
         reply=row["reply"],
         rejection=row["rejection"],
         void_reason=row["void_reason"],
+        void_actor=row["void_actor"],
+        void_reply=row["void_reply"],
         last_error=row["last_error"],
         corrected=row["corrected"],
     )

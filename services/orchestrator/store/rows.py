@@ -16,8 +16,8 @@ def user_from_row(row: Record) -> User:
     """The user of a row of `users`."""
     return User(
         user_id=row["user_id"],
-        name=Stamped(row["name"], row["name_time"]) if row["name"] is not None else None,
-        time_zone=Stamped(row["time_zone"], row["zone_time"]) if row["time_zone"] is not None else None,
+        name=Stamped(row["name"], row["name_time"]) if row["name_time"] is not None else None,
+        time_zone=Stamped(row["time_zone"], row["zone_time"]) if row["zone_time"] is not None else None,
         attributes={
             key: Stamped(value, _EPOCH + micros * _MICROSECOND)
             for key, (value, micros) in json.decode(row["attributes"]).items()

@@ -8,7 +8,6 @@ from asyncpg import Record
 from msgspec import Struct
 
 from services.orchestrator.saga import UNFINISHED, State, Step
-from shared.entries import EntryKind
 from shared.postgres.pool import Connection, Pool
 
 # Ids come in order: their bounds tell the partitions (docs/adr/0010). States are arguments, lest the planner take the
@@ -25,14 +24,15 @@ _COMPLETE: Final = """
 
 _DECIDE: Final = """
     UPDATE sagas
-       SET state = 2, rejection = $2, undo = $3, applied = $4
+       SET state = 2, rejection = $2, undo = $3, applied_steps = $4, applied = $5
      WHERE entry_id = $1 AND state = 1
     RETURNING true
 """
 
 _DECIDE_VOID: Final = """
     UPDATE sagas
-       SET state = 5, void_reason = $2, instance = $3, attempt_count = 0, next_attempt_time = clock_timestamp()
+       SET state = 5, void_reason = $2, void_actor = $4, instance = $3, attempt_count = 0,
+           next_attempt_time = clock_timestamp()
      WHERE entry_id = $1 AND state = 3
     RETURNING true
 """
@@ -73,13 +73,13 @@ _CLAIM: Final = """
        SET instance = $1
       FROM due, entries e
      WHERE s.entry_id = due.entry_id AND e.entry_id = due.entry_id
-    RETURNING s.entry_id, e.kind, e.entry, e.request, s.state, s.attempt_count, s.rejection, s.undo, s.applied,
-              s.correction, s.abandon_reason
+    RETURNING s.entry_id, e.kind, e.entry, e.request, s.state, s.attempt_count, s.rejection, s.undo,
+              s.applied_steps, s.applied, s.correction, s.abandon_reason
 """
 
 _STORED: Final = """
-    SELECT s.entry_id, e.kind, e.entry, e.request, s.state, s.attempt_count, s.rejection, s.undo, s.applied,
-           s.correction, s.abandon_reason
+    SELECT s.entry_id, e.kind, e.entry, e.request, s.state, s.attempt_count, s.rejection, s.undo,
+           s.applied_steps, s.applied, s.correction, s.abandon_reason
       FROM sagas s
       JOIN entries e USING (entry_id)
      WHERE s.entry_id = $1
@@ -123,7 +123,7 @@ class StoredSaga(Struct, frozen=True):
     """An unfinished saga as it has to be gone on with."""
 
     entry_id: UUID
-    kind: EntryKind
+    operation: str
     entry: bytes
     request: bytes
     state: State
@@ -162,12 +162,12 @@ class SagaStore:
         self, entry_id: UUID, rejection: bytes, undo: Sequence[Step], applied: Mapping[Step, bytes]
     ) -> bool:
         """Makes the decision to undo durable. False when the saga is not running any more."""
-        columns = [applied.get(step) for step in Step]
-        return bool(await self._pool.fetchval(_DECIDE, entry_id, rejection, list(undo), columns))
+        arguments = [[step.value for step in undo], [step.value for step in applied], list(applied.values())]
+        return bool(await self._pool.fetchval(_DECIDE, entry_id, rejection, *arguments))
 
-    async def decide_void(self, entry_id: UUID, reason: str) -> bool:
+    async def decide_void(self, entry_id: UUID, reason: str, actor: str) -> bool:
         """Makes the decision to void a finished entry durable. False when it is not finished or voided already."""
-        return bool(await self._pool.fetchval(_DECIDE_VOID, entry_id, reason, self._instance))
+        return bool(await self._pool.fetchval(_DECIDE_VOID, entry_id, reason, self._instance, actor))
 
     async def settle(self, entry_id: UUID, state: State, void_reply: bytes | None) -> None:
         """Ends a saga that went backwards."""
@@ -224,17 +224,17 @@ class SagaStore:
 
 
 def _stored(row: Record) -> StoredSaga:
-    applied = row["applied"] or []
+    applied = zip(row["applied_steps"] or (), row["applied"] or (), strict=True)
     return StoredSaga(
         entry_id=row["entry_id"],
-        kind=EntryKind(row["kind"]),
+        operation=row["kind"],
         entry=row["entry"],
         request=row["request"],
         state=State(row["state"]),
         attempt_count=row["attempt_count"],
         rejection=row["rejection"],
         undo=tuple(Step(step) for step in row["undo"] or ()),
-        applied={step: body for step, body in zip(Step, applied, strict=False) if body is not None},
+        applied={Step(step): body for step, body in applied},
         correction=row["correction"],
         abandon_reason=row["abandon_reason"],
     )

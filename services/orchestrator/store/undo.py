@@ -1,6 +1,6 @@
 """Taking an entry out of the ledger: the total and the user as though it had never been (RULES 7.3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -19,9 +19,7 @@ from services.orchestrator.domain import (
     fold_user,
     subtract_fact,
 )
-from services.orchestrator.recording import COUNTED
 from services.orchestrator.store.rows import attributes_to_json, total_from_row, user_from_row
-from shared.entries import EntryKind
 from shared.postgres.pool import Connection, Pool
 
 _LOCK_USER: Final = "SELECT * FROM users WHERE user_id = $1 FOR UPDATE"
@@ -97,8 +95,14 @@ class TakenOut(Struct, frozen=True):
 class UndoStore:
     """Takes entries out."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(
+        self, pool: Pool, counted: Sequence[str], patch_of: Callable[[str, bytes], UserPatch]
+    ) -> None:
         self._pool = pool
+        self._counted = counted
+        """Operations that make a user exist."""
+        self._patch_of = patch_of
+        """What the stored request of such an operation said about the user."""
 
     async def take_out(
         self,
@@ -106,7 +110,6 @@ class UndoStore:
         correction_id: UUID,
         now: datetime,
         aggregations: Mapping[str, Aggregation],
-        patch_of: Callable[[EntryKind, bytes], UserPatch],
         correction_of: Callable[[TakenOut], bytes],
     ) -> bytes:
         """Takes the entry out and stores the correction that participants are told; returns the correction.
@@ -126,13 +129,13 @@ class UndoStore:
             assert row is not None
             await connection.execute(_TAKE_OUT, entry_id)
             before, after = await self._recount(connection, entry, aggregations)
-            user = await self._refold_user(connection, user_from_row(row), entry["kind"], patch_of)
+            user = await self._refold_user(connection, user_from_row(row), entry["kind"])
             correction = correction_of(TakenOut(user, entry["metric"], before, after, entry["occur_time"]))
             await connection.execute(
                 _STORE_CORRECTION,
                 entry_id,
                 correction_id,
-                EntryKind.CORRECTION.value,
+                "correction",
                 entry["user_id"],
                 entry["occur_time"],
                 now,
@@ -171,20 +174,14 @@ class UndoStore:
             await connection.execute(_FORGET_VALUE, *key, undone.unique_value)
         return before, after
 
-    async def _refold_user(
-        self,
-        connection: Connection,
-        user: User,
-        kind: str,
-        patch_of: Callable[[EntryKind, bytes], UserPatch],
-    ) -> User:
-        rows = await connection.fetch(_LIVE_REQUESTS, user.user_id, [counted.value for counted in COUNTED])
-        patches = [(patch_of(EntryKind(row["kind"]), row["request"]), row["occur_time"]) for row in rows]
+    async def _refold_user(self, connection: Connection, user: User, operation: str) -> User:
+        rows = await connection.fetch(_LIVE_REQUESTS, user.user_id, self._counted)
+        patches = [(self._patch_of(row["kind"], row["request"]), row["occur_time"]) for row in rows]
         refolded = fold_user(user, patches)
         await connection.execute(
             _STORE_USER,
             user.user_id,
-            int(EntryKind(kind) in COUNTED),
+            int(operation in self._counted),
             refolded.version,
             refolded.name.value if refolded.name else None,
             refolded.name.said if refolded.name else None,

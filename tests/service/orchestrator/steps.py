@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from laurel.orchestrator.v1 import event_pb2
 from msgspec.structs import replace
 
-from services.orchestrator import convert
 from services.orchestrator.domain import Aggregation, Metric, TimeWindow, Total
+from services.orchestrator.operation import Asked
+from services.orchestrator.operations import COUNTED, OPERATIONS, correction, metric_event, recorded_entry
 from services.orchestrator.recording import Incoming, Recorded, record
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.undo import TakenOut, UndoStore
@@ -31,13 +32,13 @@ def event(
     request.user.user_id = user
     request.user.attributes["seen"] = key
     request.occur_time.FromDatetime(NOON)
-    return convert.incoming_event(request, NOON, HISTORY)
+    return metric_event.incoming(request, Asked(NOON, HISTORY))
 
 
 async def store(
     pool: Pool, *group: Incoming, instance: str = "one", feed: Feed | None = None
 ) -> list[Recorded]:
-    """Records a group as the door does."""
+    """Records a group as the intake does."""
     ledger = LedgerStore(pool)
     snapshot = await ledger.load(group)
     values = [
@@ -49,7 +50,7 @@ async def store(
     outcome = record(group, loaded, METRICS, "UTC")
     recorded = [item for item in outcome.entries if not isinstance(item, LaurelError)]
     await ledger.store(
-        [(item, convert.entry_message(item, "UTC").SerializeToString()) for item in recorded],
+        [(item, recorded_entry(item, "UTC").SerializeToString()) for item in recorded],
         outcome,
         snapshot,
         instance,
@@ -58,19 +59,24 @@ async def store(
     return recorded
 
 
+def undo_store(pool: Pool) -> UndoStore:
+    """As the orchestrator makes it."""
+    return UndoStore(pool, COUNTED, lambda name, request: OPERATIONS[name].patch_of(request))
+
+
 async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
     """Takes an entry out; what is left without it."""
     seen: list[TakenOut] = []
 
-    def correction(left: TakenOut) -> bytes:
+    def corrected(left: TakenOut) -> bytes:
         seen.append(left)
-        return convert.correction_message(
-            convert.entry_message(recorded, "UTC"), left, NOON, "UTC"
+        return correction.correction_of(
+            recorded_entry(recorded, "UTC"), left, NOON, "UTC"
         ).SerializeToString()
 
     entry_id = recorded.incoming.entry_id
-    await UndoStore(pool).take_out(
-        entry_id, convert.correction_id(str(entry_id)), NOON, AGGREGATIONS, convert.patch_of, correction
+    await undo_store(pool).take_out(
+        entry_id, correction.correction_id(str(entry_id)), NOON, AGGREGATIONS, corrected
     )
     return seen[0]
 

@@ -7,18 +7,27 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from laurel.orchestrator.v1 import event_pb2
+from laurel.orchestrator.v1 import audit_pb2
 from msgspec.structs import replace
 
-from services.orchestrator import convert, replies
+from services.orchestrator import replies
 from services.orchestrator.recording import Recorded, record
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
 from services.orchestrator.store.sagas import SagaStore
-from services.orchestrator.store.undo import UndoStore
 from shared.postgres.pool import Connection, Pool
-from tests.service.orchestrator.steps import AGGREGATIONS, METRICS, NOON, event, store, take_out, total
+from tests.fixtures.system import event_request
+from tests.service.orchestrator.steps import (
+    AGGREGATIONS,
+    METRICS,
+    NOON,
+    event,
+    store,
+    take_out,
+    total,
+    undo_store,
+)
 
 
 async def test_totals_count_on_across_groups(pool: Pool) -> None:
@@ -81,14 +90,14 @@ async def test_an_entry_outlives_its_saga(pool: Pool) -> None:
     (known,) = (await LedgerStore(pool).known([event("a")])).values()
     assert known is not None
     assert (known.digest, known.state) == (event("a").digest, None)
-    audit = await ReadStore(pool).event(entry.incoming.entry_id)
+    audit = await ReadStore(pool).entry(entry.incoming.entry_id)
     assert audit is not None
     message = replies.audit_message(audit)
-    assert (message.state, message.request.metric) == (event_pb2.ENTRY_STATE_DONE, "lessons")
+    assert (message.state, event_request(message).metric) == (audit_pb2.ENTRY_STATE_DONE, "lessons")
     await pool.execute("UPDATE entries SET live = false")
-    audit = await ReadStore(pool).event(entry.incoming.entry_id)
+    audit = await ReadStore(pool).entry(entry.incoming.entry_id)
     assert audit is not None
-    assert replies.audit_message(audit).state == event_pb2.ENTRY_STATE_UNDONE
+    assert replies.audit_message(audit).state == audit_pb2.ENTRY_STATE_UNDONE
 
 
 async def test_a_key_outlives_the_entry_that_it_named(pool: Pool) -> None:
@@ -168,9 +177,7 @@ async def test_taking_out_twice_gives_the_same_correction(pool: Pool) -> None:
     (entry,) = await store(pool, event("a"))
     await take_out(pool, entry)
     entry_id = entry.incoming.entry_id
-    again = await UndoStore(pool).take_out(
-        entry_id, UUID(int=1), NOON, AGGREGATIONS, convert.patch_of, lambda _: b"another"
-    )
+    again = await undo_store(pool).take_out(entry_id, UUID(int=1), NOON, AGGREGATIONS, lambda _: b"another")
     assert again != b"another"
     assert (await total(pool)).event_count == 0
 
@@ -200,10 +207,10 @@ async def test_a_distinct_value_counts_until_its_last_event_is_gone(pool: Pool) 
 
 
 async def test_a_feed_is_recorded_together_with_its_cursor_or_not_at_all(pool: Pool) -> None:
-    await store(pool, event("a"), feed=Feed("streak", 0, 7))
-    assert await LedgerStore(pool).cursor("streak") == 7
+    await store(pool, event("a"), feed=Feed(Step.STREAK, "", "7"))
+    assert await LedgerStore(pool).cursor(Step.STREAK) == "7"
     with pytest.raises(asyncpg.SerializationError):
-        await store(pool, event("b"), feed=Feed("streak", 0, 9))
+        await store(pool, event("b"), feed=Feed(Step.STREAK, "", "9"))
     assert (await total(pool)).event_count == 1
 
 
@@ -215,8 +222,8 @@ async def test_no_statement_besides_the_event_path_scans_a_table(pool: Pool) -> 
         connection.add_query_logger(lambda record: sent.append((record.query, record.args or ())))
     sagas, reads = SagaStore(pool, "one"), ReadStore(pool)
     await sagas.claim([UUID(int=1)], 10)
-    await reads.event(entry.incoming.entry_id)
-    await reads.user_events("ada", (NOON, HIGHEST_ID), 10)
+    await reads.entry(entry.incoming.entry_id)
+    await reads.user_entries("ada", (NOON, HIGHEST_ID), 10)
     await reads.user("ada")
     await reads.totals("ada")
     tables = {"entries", "sagas", "users", "totals", "unique_values"}

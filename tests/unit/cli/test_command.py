@@ -6,7 +6,9 @@ from pathlib import Path
 import grpc
 import pytest
 from click.testing import CliRunner
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.ledger.v1 import effects_pb2
 from laurel.orchestrator.v1 import event_pb2
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
@@ -19,27 +21,30 @@ from shared.errors import FieldViolation, InvalidArgument, NotFound, ResourceExh
 
 NOBODY_LISTENS = "127.0.0.1:1"
 REPLY = event_pb2.IngestEventResponse(
-    event_id="0198",
+    entry_id="0198",
     metric="commits",
     total_before=999.0,
     total_after=1000.5,
-    streaks=[
-        event_pb2.StreakResult(
-            state=streak_pb2.StreakState(streak="daily", length=7, longest=9), extended=True
-        )
-    ],
-    points=[
-        event_pb2.PointsResult(
-            points_system="xp",
-            added=60,
-            total=12_345,
-            new_level="legend",
-            awards=[points_pb2.Award(trigger="commit", amount=10)],
-        )
-    ],
-    leaderboards=[
-        leaderboard_pb2.Standing(leaderboard="all", segment={"region": "asia"}, score=1000.5, rank=1)
-    ],
+    effects=effects_pb2.Effects(
+        streaks=[
+            streak_pb2.StreakEffect(
+                state=streak_pb2.StreakState(streak="daily", length=7, longest=9), extended=True
+            )
+        ],
+        points=[
+            points_pb2.PointsChange(
+                points_system="xp",
+                added=60,
+                balance=12_345,
+                level_before="expert",
+                level="legend",
+                awards=[points_pb2.Award(trigger="commit", amount=10)],
+            )
+        ],
+        leaderboards=[
+            leaderboard_pb2.Standing(leaderboard="all", segment={"region": "asia"}, score=1000.5, rank=1)
+        ],
+    ),
 )
 
 
@@ -122,7 +127,7 @@ def test_a_refusal_shows_its_reason_and_each_field() -> None:
 
 def test_only_a_definite_answer_is_a_refusal() -> None:
     assert command_error(NotFound("no", reason="METRIC_NOT_FOUND")).exit_code == EXIT_REFUSED
-    assert command_error(Unavailable("away", reason="EVENT_PENDING")).exit_code == EXIT_UNAVAILABLE
+    assert command_error(Unavailable("away", reason="ENTRY_PENDING")).exit_code == EXIT_UNAVAILABLE
     assert command_error(ResourceExhausted("full", reason="OVERLOADED")).exit_code == EXIT_UNAVAILABLE
 
 
@@ -144,8 +149,9 @@ def test_json_is_one_document_with_fields_at_zero(capsys: pytest.CaptureFixture[
     render.print_json(REPLY)
     document = json.loads(capsys.readouterr().out)
     assert document["idempotentReplayed"] is False
-    assert document["streaks"][0]["state"]["length"] == 7
-    assert document["points"][0]["total"] == "12345"
+    assert document["effects"]["streaks"][0]["state"]["length"] == 7
+    assert document["effects"]["points"][0]["balance"] == "12345"
+    assert "streaks" not in document
 
 
 def test_what_a_user_is_called_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +170,7 @@ def test_numbers_have_separators_and_no_needless_zeros(value: float, text: str) 
 
 
 def test_a_run_is_shown_by_its_dates() -> None:
-    date = streak_pb2.LocalDate
+    date = date_pb2.LocalDate
     week = leaderboard_pb2.Run(
         start_date=date(year=2024, month=1, day=1), end_date=date(year=2024, month=1, day=7), finalized=True
     )

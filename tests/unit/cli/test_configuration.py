@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from laurel.achievement.v1 import achievement_pb2
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
@@ -51,7 +52,7 @@ def test_a_complete_file_becomes_one_request() -> None:
     assert request.leaderboards[0].schedule == leaderboard_pb2.RunSchedule(
         unit=leaderboard_pb2.RUN_UNIT_WEEK,
         every=2,
-        start_date=streak_pb2.LocalDate(year=2024, month=1, day=1),
+        start_date=date_pb2.LocalDate(year=2024, month=1, day=1),
     )
 
 

@@ -1,14 +1,15 @@
 """What is asked of whom, which answers say no, and when a participant counts as away (RULES 7.5, 7.8)."""
 
 import pytest
-from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
-from laurel.common.v1 import entry_pb2
-from laurel.points.v1 import points_service_pb2
-from laurel.streak.v1 import streak_pb2, streak_service_pb2
+from laurel.achievement.v1 import achievement_pb2
+from laurel.ledger.v1.effects_pb2 import Effects
+from laurel.ledger.v1.entry_pb2 import Entry
+from laurel.participant.v1.participant_service_pb2 import RevertOutcome
+from laurel.streak.v1 import streak_pb2
 
-from services.orchestrator.participants import Breaker, Command, correct_command, is_definite
-from services.orchestrator.saga import Act, Move, Saga, State, Step
-from shared.entries import EntryKind
+from services.orchestrator.effects import EntrySaga
+from services.orchestrator.participants import Breaker, Told, apply_command, correct_command, is_definite
+from services.orchestrator.saga import Act, Saga, State, Step, calling
 from shared.errors import (
     Aborted,
     DeadlineExceeded,
@@ -19,8 +20,6 @@ from shared.errors import (
     ResourceExhausted,
     Unavailable,
 )
-
-EVENT = EntryKind.METRIC_EVENT
 
 
 class Hand:
@@ -67,7 +66,7 @@ def test_when_the_pause_is_over_it_is_tried_again_and_one_more_failure_begins_an
     "error", [FailedPrecondition("no", reason="INSUFFICIENT_POINTS"), NotFound("no", reason="X")]
 )
 def test_a_business_answer_turns_the_saga_round(error: LaurelError) -> None:
-    assert is_definite(error, EVENT, Move(Act.APPLY, Step.POINTS))
+    assert is_definite(error, calling(Act.APPLY, Step.POINTS), refusable=True)
 
 
 @pytest.mark.parametrize(
@@ -83,23 +82,28 @@ def test_a_business_answer_turns_the_saga_round(error: LaurelError) -> None:
     ],
 )
 def test_an_unknown_outcome_turns_nothing_round(error: LaurelError) -> None:
-    assert not is_definite(error, EVENT, Move(Act.APPLY, Step.POINTS))
+    assert not is_definite(error, calling(Act.APPLY, Step.POINTS), refusable=True)
 
 
 def test_nobody_says_no_behind_the_pivot_or_to_an_undoing() -> None:
     no = FailedPrecondition("no", reason="X")
-    assert not is_definite(no, EVENT, Move(Act.APPLY, Step.LEADERBOARD))
-    assert not is_definite(no, EVENT, Move(Act.REVERT, -Step.STREAK))
-    assert not is_definite(no, EVENT, Move(Act.CORRECT, Step.POINTS))
+    assert not is_definite(no, calling(Act.APPLY, Step.LEADERBOARD), refusable=True)
+    assert not is_definite(no, calling(Act.REVERT, Step.STREAK), refusable=True)
+    assert not is_definite(no, calling(Act.CORRECT, Step.POINTS), refusable=True)
 
 
-def streak_effect(before: int, after: int, version: int) -> streak_service_pb2.StreakEffect:
+def test_nobody_says_no_to_what_has_already_happened() -> None:
+    no = FailedPrecondition("no", reason="X")
+    assert not is_definite(no, calling(Act.APPLY, Step.POINTS), refusable=False)
+
+
+def streak_effect(before: int, after: int, version: int) -> streak_pb2.StreakEffect:
     change = streak_pb2.StreakChange(
         streak="daily",
         version=version,
         run_changes=[streak_pb2.RunChange(length_before=before, length_after=after)],
     )
-    return streak_service_pb2.StreakEffect(change=change)
+    return streak_pb2.StreakEffect(change=change)
 
 
 def completion(completion_id: str, *, revoked: bool = False) -> achievement_pb2.AchievementChange:
@@ -113,55 +117,61 @@ def completion(completion_id: str, *, revoked: bool = False) -> achievement_pb2.
     )
 
 
-def undone(*, points_applied: bool) -> Saga[object]:
+def undone(*, points_applied: bool) -> EntrySaga:
     """A saga that has been undone up to the correction of points."""
-    reverted: dict[Step, object] = {
-        Step.STREAK: streak_service_pb2.RevertEventsOutcome(reverted=True, effects=[streak_effect(4, 3, 2)]),
-        Step.ACHIEVEMENT: achievement_service_pb2.RevertEventsOutcome(
-            reverted=True, changes=[completion("gone", revoked=True)]
+    reverted = {
+        Step.STREAK: RevertOutcome(reverted=True, effects=Effects(streaks=[streak_effect(4, 3, 2)])),
+        Step.ACHIEVEMENT: RevertOutcome(
+            reverted=True, effects=Effects(achievements=[completion("gone", revoked=True)])
         ),
     }
     if points_applied:
-        reverted[Step.POINTS] = points_service_pb2.RevertEventsOutcome(reverted=True)
+        reverted[Step.POINTS] = RevertOutcome(reverted=True)
     return Saga(
-        EVENT,
+        tuple(Step),
         State.COMPENSATING,
         applied={
-            Step.STREAK: streak_service_pb2.ApplyEventsOutcome(effects=[streak_effect(3, 4, 1)]),
-            Step.ACHIEVEMENT: achievement_service_pb2.ApplyEventsOutcome(
-                changes=[completion("gone"), completion("kept")]
-            ),
+            Step.STREAK: Effects(streaks=[streak_effect(3, 4, 1)]),
+            Step.ACHIEVEMENT: Effects(achievements=[completion("gone"), completion("kept")]),
         },
         reverted=reverted,
-        corrected={Step.ACHIEVEMENT: achievement_service_pb2.ApplyEventsOutcome()},
+        corrected={Step.ACHIEVEMENT: Effects()},
         decided=True,
         taken_out=True,
     )
 
 
-def corrected_points(saga: Saga[object]) -> points_service_pb2.ApplyEventsCommand:
-    command = correct_command(Step.POINTS, Command(entry_pb2.Entry(), entry_pb2.Entry(), saga))
-    assert isinstance(command, points_service_pb2.ApplyEventsCommand)
-    return command
+def corrected_points(saga: EntrySaga) -> Effects:
+    told = Told(Entry(), b"", Effects(), saga, correction=Entry())
+    return correct_command(Step.POINTS, told).effects
+
+
+def runs(effects: Effects) -> list[tuple[int, int]]:
+    return [
+        (run.length_before, run.length_after)
+        for effect in effects.streaks
+        for run in effect.change.run_changes
+    ]
 
 
 def test_points_that_refused_an_event_are_told_both_halves_of_what_they_have_not_seen() -> None:
-    command = corrected_points(undone(points_applied=False))
-    runs = [
-        (run.length_before, run.length_after)
-        for change in command.streak_changes
-        for run in change.run_changes
-    ]
-    assert runs == [(3, 4), (4, 3)]
-    assert [change.completion_id for change in command.achievement_changes] == ["kept"]
+    effects = corrected_points(undone(points_applied=False))
+    assert runs(effects) == [(3, 4), (4, 3)]
+    assert [change.completion_id for change in effects.achievements] == ["kept"]
 
 
 def test_points_that_applied_an_event_are_told_what_its_undoing_changed() -> None:
-    command = corrected_points(undone(points_applied=True))
-    runs = [
-        (run.length_before, run.length_after)
-        for change in command.streak_changes
-        for run in change.run_changes
-    ]
-    assert runs == [(4, 3)]
-    assert [change.completion_id for change in command.achievement_changes] == ["gone"]
+    effects = corrected_points(undone(points_applied=True))
+    assert runs(effects) == [(4, 3)]
+    assert [change.completion_id for change in effects.achievements] == ["gone"]
+
+
+def test_who_follows_is_told_of_streaks_what_changed_and_nothing_of_their_state() -> None:
+    state = streak_pb2.StreakState(streak="daily", length=4)
+    changed = streak_effect(3, 4, 1)
+    changed.state.CopyFrom(state)
+    unchanged = streak_pb2.StreakEffect(state=state)
+    saga: EntrySaga = Saga(tuple(Step), applied={Step.STREAK: Effects(streaks=[changed, unchanged])})
+    told = apply_command(Step.ACHIEVEMENT, Told(Entry(), b"d" * 32, Effects(), saga))
+    assert list(told.effects.streaks) == [streak_effect(3, 4, 1)]
+    assert told.digest == b"d" * 32

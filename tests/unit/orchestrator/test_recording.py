@@ -7,7 +7,6 @@ from msgspec.structs import replace
 
 from services.orchestrator.domain import MICROS, Aggregation, Metric, UserPatch
 from services.orchestrator.recording import Incoming, Loaded, MetricEvent, Outcome, Recorded, record
-from shared.entries import EntryKind
 from shared.errors import LaurelError
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -23,7 +22,7 @@ def event(
 ) -> Incoming:
     return Incoming(
         entry_id=UUID(int=number),
-        kind=EntryKind.METRIC_EVENT,
+        operation="metric_event",
         patch=UserPatch(user),
         occur_time=NOON,
         now=NOON,
@@ -75,7 +74,7 @@ def test_a_unique_metric_wants_the_attribute_that_it_counts() -> None:
 
 
 def test_an_entry_that_says_nothing_about_the_user_happens_in_its_own_zone() -> None:
-    closing = replace(event(1), kind=EntryKind.STREAK_CLOSING, event=None, time_zone="Asia/Tokyo")
+    closing = replace(event(1), operation="streak_closing", event=None, time_zone="Asia/Tokyo")
     (entry,) = record([closing], NOTHING, METRICS, "UTC").entries
     assert isinstance(entry, Recorded)
     assert (entry.time_zone, entry.user.zone("UTC")) == ("Asia/Tokyo", "UTC")

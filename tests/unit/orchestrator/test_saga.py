@@ -8,29 +8,37 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from services.orchestrator import saga
-from services.orchestrator.saga import CORRECTED, STEPS, Act, Move, Saga, State, Step, next_move
-from shared.entries import EntryKind
+from services.orchestrator.operations import OPERATIONS
+from services.orchestrator.saga import CORRECTED, Act, Move, Saga, State, Step, next_move
 from shared.errors import FailedPrecondition
 
+Steps = tuple[Step, ...]
+Story = Saga[str, str]
+
+EVERYBODY = tuple(Step)
 NO = FailedPrecondition("no", reason="INSUFFICIENT_POINTS")
 
 
-def run(kind: EntryKind, refuse_at: Step | None = None) -> tuple[list[Move], Saga[str]]:
+def run(steps: Steps, refuse_at: Step | None = None) -> tuple[list[Move], Story]:
     """Every move of a saga in which nothing is unknown, and the saga at its end."""
-    fresh: Saga[str] = Saga(kind)
+    fresh: Story = Saga(steps)
     return _finish(fresh, refuse_at)
 
 
-def _finish(one: Saga[str], refuse_at: Step | None = None) -> tuple[list[Move], Saga[str]]:
+def _finish(one: Story, refuse_at: Step | None = None) -> tuple[list[Move], Story]:
     moves = []
     while True:
         move = next_move(one)
         moves.append(move)
         match move.act:
             case Act.APPLY if move.step is refuse_at:
-                one = saga.refused(one, move, NO)
-            case Act.APPLY | Act.REVERT | Act.CORRECT:
-                one = saga.answered(one, move, f"{move.act.name} {move.step.name}")
+                one = saga.refused(one, move.step, NO)
+            case Act.APPLY:
+                one = saga.applied(one, move.step, "applied")
+            case Act.REVERT:
+                one = saga.reverted(one, move.step, "reverted")
+            case Act.CORRECT:
+                one = saga.corrected(one, move.step, "corrected")
             case Act.DECIDE:
                 one = saga.decided(one)
             case Act.TAKE_OUT:
@@ -44,34 +52,36 @@ def calls(moves: Sequence[Move], act: Act) -> list[Step]:
 
 
 def test_an_event_visits_every_participant_in_order_and_is_completed() -> None:
-    moves, one = run(EntryKind.METRIC_EVENT)
+    moves, one = run(EVERYBODY)
     assert calls(moves, Act.APPLY) == [Step.STREAK, Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD]
     assert moves[-1].act is Act.COMPLETE
     assert saga.final_state(one) is State.DONE
 
 
-@pytest.mark.parametrize("kind", list(STEPS))
-def test_each_kind_of_entry_enters_at_its_own_step(kind: EntryKind) -> None:
-    moves, _ = run(kind)
-    assert tuple(calls(moves, Act.APPLY)) == STEPS[kind]
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_each_operation_visits_its_own_steps_in_the_order_of_the_saga(name: str) -> None:
+    moves, _ = run(OPERATIONS[name].steps)
+    visited = calls(moves, Act.APPLY)
+    assert tuple(visited) == OPERATIONS[name].steps
+    assert visited == sorted(visited, key=EVERYBODY.index)
 
 
 @pytest.mark.parametrize("step", list(Step))
 def test_a_refusal_undoes_exactly_the_steps_before_it_in_reverse(step: Step) -> None:
-    moves, one = run(EntryKind.METRIC_EVENT, refuse_at=step)
-    before = [other for other in Step if other < step]
+    moves, one = run(EVERYBODY, refuse_at=step)
+    before = list(Step)[: EVERYBODY.index(step)]
     assert calls(moves, Act.REVERT) == before[::-1]
     assert saga.final_state(one) is State.REJECTED
 
 
 def test_nothing_is_undone_anywhere_when_the_first_step_refuses() -> None:
-    moves, _ = run(EntryKind.METRIC_EVENT, refuse_at=Step.STREAK)
+    moves, _ = run(EVERYBODY, refuse_at=Step.STREAK)
     assert calls(moves, Act.REVERT) == []
     assert Act.TAKE_OUT in [move.act for move in moves]
 
 
 def test_the_decision_to_undo_is_made_durable_before_anything_is_undone() -> None:
-    moves, _ = run(EntryKind.METRIC_EVENT, refuse_at=Step.POINTS)
+    moves, _ = run(EVERYBODY, refuse_at=Step.POINTS)
     acts = [move.act for move in moves]
     assert (
         acts.index(Act.DECIDE) < acts.index(Act.REVERT) < acts.index(Act.TAKE_OUT) < acts.index(Act.CORRECT)
@@ -79,31 +89,31 @@ def test_the_decision_to_undo_is_made_durable_before_anything_is_undone() -> Non
 
 
 def test_whoever_derives_from_others_hears_of_an_undoing_in_the_order_of_the_saga() -> None:
-    moves, _ = run(EntryKind.METRIC_EVENT, refuse_at=Step.POINTS)
+    moves, _ = run(EVERYBODY, refuse_at=Step.POINTS)
     assert tuple(calls(moves, Act.CORRECT)) == CORRECTED
 
 
 def test_the_error_of_the_participant_survives_to_the_end() -> None:
-    _, one = run(EntryKind.METRIC_EVENT, refuse_at=Step.POINTS)
+    _, one = run(EVERYBODY, refuse_at=Step.POINTS)
     assert one.rejection is NO
 
 
 def test_voiding_a_finished_event_undoes_every_step_in_reverse() -> None:
-    moves, one = _finish(saga.voiding(EntryKind.METRIC_EVENT, {}))
+    moves, one = _finish(saga.voiding(EVERYBODY, {}))
     assert calls(moves, Act.REVERT) == list(Step)[::-1]
     assert saga.final_state(one) is State.VOIDED
 
 
-def test_only_a_step_forward_can_be_refused() -> None:
-    one: Saga[str] = saga.voiding(EntryKind.METRIC_EVENT, {})
-    with pytest.raises(ValueError, match="REVERT"):
-        saga.refused(one, next_move(one), NO)
+def test_what_is_being_undone_cannot_be_refused() -> None:
+    one: Story = saga.voiding(EVERYBODY, {})
+    with pytest.raises(ValueError, match="cannot be refused"):
+        saga.refused(one, Step.POINTS, NO)
 
 
-@given(st.sampled_from(list(STEPS)), st.sampled_from([None, *Step]))
-def test_moves_only_ever_go_on(kind: EntryKind, refuse_at: Step | None) -> None:
+@given(st.sampled_from(sorted(OPERATIONS)), st.sampled_from([None, *Step]))
+def test_moves_only_ever_go_on(name: str, refuse_at: Step | None) -> None:
     """A group makes the earliest move first: that is only right if no saga ever goes back."""
-    moves, _ = run(kind, refuse_at)
+    moves, _ = run(OPERATIONS[name].steps, refuse_at)
     assert moves == sorted(set(moves))
 
 
@@ -142,7 +152,7 @@ class SagaUnderFire(RuleBasedStateMachine):
         self.durable: State = State.RUNNING
         self.durable_undo: tuple[Step, ...] = ()
         self.durable_taken_out = False
-        self.one: Saga[str] = Saga(EntryKind.METRIC_EVENT)
+        self.one: Story = Saga(EVERYBODY)
         self.will_refuse: Step | None = None
         self.voided = False
 
@@ -168,9 +178,9 @@ class SagaUnderFire(RuleBasedStateMachine):
                 if lost == "answer":
                     return
                 self.one = (
-                    saga.answered(self.one, move, answer)
+                    saga.applied(self.one, move.step, answer)
                     if answer == "yes"
-                    else saga.refused(self.one, move, NO)
+                    else saga.refused(self.one, move.step, NO)
                 )
             case Act.REVERT:
                 if lost == "request":
@@ -178,10 +188,10 @@ class SagaUnderFire(RuleBasedStateMachine):
                 self.participants[move.step].revert()
                 if lost == "answer":
                     return
-                self.one = saga.answered(self.one, move, "undone")
+                self.one = saga.reverted(self.one, move.step, "undone")
             case Act.CORRECT:
                 if lost == "nothing":
-                    self.one = saga.answered(self.one, move, "corrected")
+                    self.one = saga.corrected(self.one, move.step, "corrected")
             case Act.COMPLETE:
                 self.durable = State.DONE
             case Act.DECIDE:
@@ -198,24 +208,24 @@ class SagaUnderFire(RuleBasedStateMachine):
     def the_runner_crashes_and_another_goes_on_with_what_is_durable(self) -> None:
         match self.durable:
             case State.RUNNING:
-                self.one = Saga(EntryKind.METRIC_EVENT)
+                self.one = Saga(EVERYBODY)
             case State.COMPENSATING:
                 self.one = Saga(
-                    EntryKind.METRIC_EVENT,
+                    EVERYBODY,
                     State.COMPENSATING,
                     rejection=NO,
                     decided=True,
                     undo=self.durable_undo,
                 )
             case State.VOIDING:
-                self.one = saga.voiding(EntryKind.METRIC_EVENT, {})
+                self.one = saga.voiding(EVERYBODY, {})
 
     @precondition(lambda self: self.durable is State.DONE)
     @rule()
     def somebody_voids_the_finished_event(self) -> None:
         self.durable = State.VOIDING
         self.voided = True
-        self.one = saga.voiding(EntryKind.METRIC_EVENT, {})
+        self.one = saga.voiding(EVERYBODY, {})
 
     @rule(step=st.sampled_from(Step))
     def a_duplicate_of_an_earlier_call_arrives_late(self, step: Step) -> None:

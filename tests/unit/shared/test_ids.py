@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.drawn_ids import new_id
 from shared.ids import derived_id, derived_id_at, derived_id_beside, digest
+from shared.random_ids import new_id
 
 PARTS = st.lists(st.text(max_size=20), max_size=5)
 
 
-def test_drawn_ids_are_version_7_and_sort_by_the_time_they_were_drawn() -> None:
+def test_random_ids_are_version_7_and_sort_by_the_time_they_were_drawn() -> None:
     ids = [new_id() for _ in range(1_000)]
     assert {(drawn.version, drawn.variant) for drawn in ids} == {(7, uuid.RFC_4122)}
     assert len(set(ids)) == 1_000

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.drawn_ids import new_id
 from shared.postgres.months import (
     Month,
     Months,
@@ -20,6 +19,7 @@ from shared.postgres.months import (
     months_to_make,
     partition_name,
 )
+from shared.random_ids import new_id
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOVEMBER = Month(2026, 11)

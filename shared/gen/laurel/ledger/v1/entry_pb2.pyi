@@ -21,6 +21,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _EntryOrigin:
@@ -241,28 +246,25 @@ class StreakClosing(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGE_FIELD_NUMBER: _builtins.int
-    PERIODS_FIELD_NUMBER: _builtins.int
-    EARNED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
-    earned_freeze_count: _builtins.int
-    """Freezes that were earned by the passing of days."""
+    EFFECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def change(self) -> _streak_pb2.StreakChange:
-        """What changed for the services that follow; absent when nothing did."""
+        """Of entries from before `effect`."""
 
     @_builtins.property
-    def periods(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.Period]:
-        """Periods that closed."""
+    def effect(self) -> _streak_pb2.StreakEffect:
+        """What it came to, as though an event had done it."""
 
     def __init__(
         self,
         *,
         change: _streak_pb2.StreakChange | None = ...,
-        periods: _abc.Iterable[_streak_pb2.Period] | None = ...,
-        earned_freeze_count: _builtins.int = ...,
+        effect: _streak_pb2.StreakEffect | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "effect", b"effect"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "earned_freeze_count", b"earned_freeze_count", "periods", b"periods"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "effect", b"effect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -260,8 +260,11 @@ class RunMaintenanceRequest(_message.Message):
 
     NOW_FIELD_NUMBER: _builtins.int
     HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     hold_seconds: _builtins.int
     """Keeps the service's own wall-clock maintenance off for this long, in seconds; imports renew it. 0 releases it."""
+    history: _builtins.bool
+    """The instant is one of history that is being imported: nothing is told of what is found (RULES 8.3)."""
     @_builtins.property
     def now(self) -> _timestamp_pb2.Timestamp:
         """The instant to work at."""
@@ -271,10 +274,11 @@ class RunMaintenanceRequest(_message.Message):
         *,
         now: _timestamp_pb2.Timestamp | None = ...,
         hold_seconds: _builtins.int | None = ...,
+        history: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "history", b"history", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__hold_seconds: _TypeAlias = _typing.Literal["hold_seconds"]  # noqa: Y015
     _WhichOneofArgType__hold_seconds: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds"]  # noqa: Y015
@@ -342,8 +346,11 @@ class ListChangesResponse(_message.Message):
 
     CHANGES_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Where this page ended; to be kept, and given again."""
+    more: _builtins.bool
+    """More has been committed and cannot be read yet, because older transactions are under way: ask again."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
         """Oldest first."""
@@ -353,10 +360,11 @@ class ListChangesResponse(_message.Message):
         *,
         changes: _abc.Iterable[Global___Change] | None = ...,
         cursor: _builtins.str = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor", "more", b"more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

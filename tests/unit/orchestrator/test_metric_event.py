@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from laurel.orchestrator.v1 import event_pb2
 
-from services.orchestrator import convert
 from services.orchestrator.domain import TimeWindow
+from services.orchestrator.operation import Asked
+from services.orchestrator.operations import metric_event
 from services.orchestrator.recording import Incoming
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -17,7 +18,7 @@ def incoming(key: str = "", *, now: datetime = NOON, occur_time: datetime | None
     request.user.user_id = "ada"
     if occur_time:
         request.occur_time.FromDatetime(occur_time)
-    return convert.incoming_event(request, now, WINDOW)
+    return metric_event.incoming(request, Asked(now, WINDOW))
 
 
 def test_an_id_begins_with_the_time_of_the_event() -> None:

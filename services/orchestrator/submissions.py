@@ -1,18 +1,18 @@
-"""From an entry to its answer: through the door, or, where others have it in hand, from the database."""
+"""From an entry to its answer: through the intake, or, where others have it in hand, from the database."""
 
 import asyncio
 from typing import Final
 from uuid import UUID
 
 from services.orchestrator import replies
+from services.orchestrator.active_sagas import Answer, StillRunning, pending
 from services.orchestrator.config import Settings
-from services.orchestrator.door import Door
+from services.orchestrator.instrumentation import Instrumentation
+from services.orchestrator.intake import Intake
 from services.orchestrator.participants import Participants
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import LedgerStore
-from services.orchestrator.tickets import Answer, StillRunning, pending
-from services.orchestrator.watch import Watch
 from shared.errors import LaurelError, Unavailable
 from shared.rpc.deadline import time_remaining
 
@@ -21,38 +21,38 @@ _ANSWER_MARGIN_SECONDS: Final = 0.1
 """An answer is on its way this long before the caller's deadline: UNAVAILABLE tells more than silence."""
 
 
-class Answers:
+class Submissions:
     """Gives every caller the one answer to an entry."""
 
     def __init__(
         self,
-        door: Door,
+        intake: Intake,
         ledger: LedgerStore,
         participants: Participants,
         settings: Settings,
-        watch: Watch,
+        instruments: Instrumentation,
     ) -> None:
-        self._watch = watch
-        self._door = door
+        self._instruments = instruments
+        self._intake = intake
         self._ledger = ledger
         self._participants = participants
         self._poll_seconds = settings.settle_poll_seconds
 
-    async def answer(self, incoming: Incoming) -> Answer:
-        """The answer, or `UNAVAILABLE` (`EVENT_PENDING`) shortly before the caller's deadline (RULES 7.8).
+    async def submit(self, incoming: Incoming) -> Answer:
+        """The answer, or `UNAVAILABLE` (`ENTRY_PENDING`) shortly before the caller's deadline (RULES 7.8).
 
         The caller may be cancelled; the entry goes on. Raises `LaurelError`.
         """
         try:
             answer = await self._answer(incoming)
         except LaurelError as error:
-            self._watch.answered(error.reason)
+            self._instruments.answered(error.reason)
             raise
-        self._watch.answered("replayed" if answer.replayed else "done")
+        self._instruments.answered("replayed" if answer.replayed else "done")
         return answer
 
     async def _answer(self, incoming: Incoming) -> Answer:
-        coming = self._door.submit(incoming)
+        coming = self._intake.submit(incoming)
         try:
             async with asyncio.timeout(_patience_seconds()):
                 try:
@@ -60,7 +60,7 @@ class Answers:
                 except StillRunning as elsewhere:
                     return await self._settled(elsewhere.entry_id)
         except TimeoutError:
-            raise pending(Unavailable("not done within the deadline", reason="EVENT_PENDING")) from None
+            raise pending(Unavailable("not done within the deadline", reason="ENTRY_PENDING")) from None
 
     async def _settled(self, entry_id: UUID) -> Answer:
         """Waits until whoever has the entry in hand has settled it; not for a participant that is away."""
@@ -68,7 +68,7 @@ class Answers:
         while True:
             known = await self._ledger.known_entry(entry_id)
             if known is None:
-                raise Unavailable("the event is not known any more", reason="DEPENDENCY_UNAVAILABLE")
+                raise Unavailable("the entry is not known any more", reason="DEPENDENCY_UNAVAILABLE")
             if known.state is None:
                 raise replies.reply_expired()
             if known.reply is not None:
@@ -79,7 +79,7 @@ class Answers:
                 raise pending(Unavailable("it waits for an operator", reason="SAGA_PARKED"))
             if (away := self._participants.away()) is not None:
                 raise pending(
-                    Unavailable(f"the {away.name.lower()} service is away", reason="DEPENDENCY_UNAVAILABLE")
+                    Unavailable(f"the {away.value} service is away", reason="DEPENDENCY_UNAVAILABLE")
                 )
             await asyncio.sleep(pause)
             pause = min(pause * 2, self._poll_seconds * _LONGEST_POLL_FACTOR)

@@ -13,9 +13,11 @@ from typing import Final
 from uuid import UUID
 
 from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.ledger.v1.effects_pb2 import Effects
 from msgspec import Struct
 
 from services.leaderboard.convert import entries as convert
+from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.domain.boards import Boards
 from services.leaderboard.domain.entries import (
     Command,
@@ -40,6 +42,7 @@ from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known
+from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
 
 BEFORE_STORE: Final = faults.declare(
     "leaderboard.apply.before_store", "a batch is decided, nothing of it is stored"
@@ -63,6 +66,8 @@ AFTER_COMMIT: Final = faults.declare(
 NOT_PROJECTED: Final = b""
 """The outcome, as the shared protocol sees it, of what is stored and not projected yet."""
 
+_REFUSE: Final = partial(refused_outcome, domain=DOMAIN)
+
 StoredCatalogue = Catalogue[leaderboard_pb2.Leaderboard, Boards]
 
 
@@ -77,7 +82,7 @@ class _Batch:
     """Of complete sorted sets, as PostgreSQL said with the state."""
 
 
-class EventHandlers:
+class EntryHandlers:
     """The use cases of the saga."""
 
     def __init__(
@@ -100,10 +105,10 @@ class EventHandlers:
         self._configuration_version = 0
         """As last read with a state; what a batch can touch is looked up by it."""
 
-    async def apply_events(self, work: Sequence[Work[Command]]) -> list[bytes]:
+    async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
         batch = _Batch()
-        outcomes = await apply_batch(self._pool, work, partial(self._run, batch), convert.refused_outcome)
+        outcomes = await apply_batch(self._pool, work, partial(self._run, batch), _REFUSE)
         waiting = [
             one.entry_id for one, outcome in zip(work, outcomes, strict=True) if outcome == NOT_PROJECTED
         ]
@@ -113,11 +118,11 @@ class EventHandlers:
         await AFTER_OUTCOME.reach()
         return [outcome or completed[one.entry_id] for one, outcome in zip(work, outcomes, strict=True)]
 
-    async def revert_events(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+    async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
         """One serialized outcome for each reversal, in order."""
         batch = _Batch()
         undo = partial(self._undo, batch)
-        outcomes = await revert_batch(self._pool, reversals, undo, convert.nothing_reverted)
+        outcomes = await revert_batch(self._pool, reversals, undo, nothing_reverted)
         await AFTER_COMMIT.reach()
         waiting = [
             one.entry_id for one, outcome in zip(reversals, outcomes, strict=True) if outcome == NOT_PROJECTED
@@ -262,15 +267,16 @@ def _of(settled: Sequence[_Settled], outcomes: Mapping[UUID, bytes]) -> dict[UUI
 
 
 def _outcome(boards: Boards, settled: _Settled) -> bytes:
-    convert_draft = convert.reverted_outcome if settled.draft.is_reversal else convert.applied_outcome
-    return convert_draft(settled.draft, settled.placements, boards.by_key.__getitem__)
+    write = reverted_outcome if settled.draft.is_reversal else applied_outcome
+    changed = convert.effects(settled.draft, settled.placements, boards.by_key.__getitem__)
+    return write(settled.draft.entry_id, changed)
 
 
 def _stored(work: Work[Command], decision: Decision) -> Stored:
     """What is to be stored of an entry. Where no board ranks it, nothing remains to be done, and it is answered."""
     entry = work.command.entry
     if not decision.moves and not decision.closed:
-        outcome = convert.outcome_without_standings(entry.entry_id)
+        outcome = applied_outcome(entry.entry_id, Effects())
         return Stored(work.command, work.digest, decision, draft=None, outcome=outcome)
     draft = Draft(
         entry_id=entry.entry_id,

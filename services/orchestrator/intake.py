@@ -1,7 +1,7 @@
-"""The door: arriving entries wait while groups are under way, then travel together (DESIGN 2).
+"""The intake: arriving entries wait while groups are under way, then travel together (DESIGN 2).
 
 No wait is ever added: a lone event travels alone and at once. A full queue refuses at once. Who travels with whom is
-decided in `departures`.
+decided in `group_queue`.
 """
 
 import asyncio
@@ -12,23 +12,22 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from laurel.common.v1 import entry_pb2
+from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import metric_pb2
 from opentelemetry import trace
 
-from services.orchestrator import convert, replies
+from services.orchestrator import operations, replies
+from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, started, unobserved
 from services.orchestrator.config import Settings
-from services.orchestrator.departures import Departures, GroupLimits
 from services.orchestrator.domain import Metric
+from services.orchestrator.group_queue import GroupLimits, GroupQueue
+from services.orchestrator.instrumentation import Instrumentation
 from services.orchestrator.participants import Participants
 from services.orchestrator.recording import Incoming, Loaded, Recorded, record, unique_value
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import Feed, Known, LedgerStore
-from services.orchestrator.tickets import Answer, StillRunning, Ticket, new_ticket, unobserved
-from services.orchestrator.watch import Watch
 from shared import faults
-from shared.entries import EntryKind
 from shared.errors import AlreadyExists, LaurelError, ResourceExhausted, Unavailable
 from shared.postgres.definitions import Catalogue
 from shared.postgres.errors import is_conflict, translate
@@ -46,8 +45,8 @@ AFTER_RECORD: Final = faults.declare(
 
 Metrics = dict[str, Metric]
 
-_Told = tuple[Recorded, entry_pb2.Entry]
-"""A recorded entry, and what participants are told of it."""
+_Stored = tuple[Recorded, entry_pb2.Entry, bytes]
+"""A recorded entry, what participants are told of it, and that as it is stored."""
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ class _Waiting:
     link: trace.Link | None
 
 
-class Door:
+class Intake:
     """Takes entries in, groups them, records them and hands them to the runner."""
 
     def __init__(
@@ -67,9 +66,9 @@ class Door:
         participants: Participants,
         catalogue: Catalogue[metric_pb2.Metric, Metrics],
         settings: Settings,
-        watch: Watch,
+        instruments: Instrumentation,
     ) -> None:
-        self._watch = watch
+        self._instruments = instruments
         self._ledger = ledger
         self._runner = runner
         self._participants = participants
@@ -81,7 +80,7 @@ class Door:
             least_beside_others=settings.min_overlapping_group_size,
             ample=settings.ample_group_size,
         )
-        self._queue: Departures[_Waiting] = Departures(limits, _user_of)
+        self._queue: GroupQueue[_Waiting] = GroupQueue(limits, _users_of)
         self._changed = asyncio.Event()
         """Somebody has arrived, or a group is through: another one may be able to leave."""
 
@@ -99,13 +98,13 @@ class Door:
         away = self._participants.away()
         if away is not None:
             raise Unavailable(
-                f"the {away.name.lower()} service is away; ask again with the same key",
+                f"the {away.value} service is away; ask again with the same key",
                 reason="DEPENDENCY_UNAVAILABLE",
-                metadata={"service": away.name.lower()},
+                metadata={"service": away.value},
                 retry_after_seconds=self._settings.breaker_seconds,
             )
         answer = unobserved()
-        self._queue.add(_Waiting(incoming, answer, self._watch.arrived(len(self._queue) + 1)))
+        self._queue.add(_Waiting(incoming, answer, self._instruments.arrived(len(self._queue) + 1)))
         self._changed.set()
         return answer
 
@@ -118,20 +117,22 @@ class Door:
                 while group := self._queue.next_group():
                     groups.create_task(self._travel(group))
 
-    async def record_changes(self, changes: Sequence[Incoming], feed: Feed) -> list[Ticket]:
+    async def record_changes(self, changes: Sequence[Incoming], feed: Feed) -> list[ActiveSaga]:
         """Records entries that follow from a change feed, together with the step of its cursor.
 
         Raises asyncpg.SerializationError when another replica followed the feed meanwhile.
         """
         with self._runner.expecting([change.entry_id for change in changes]):
             recorded = await self._decide_and_store(changes, feed)
-            tickets = [_ticket(item) for item in recorded if not isinstance(item, LaurelError)]
-            self._runner.take(tickets)
-        return tickets
+            sagas = [_active(item) for item in recorded if not isinstance(item, LaurelError)]
+            self._runner.take(sagas)
+        return sagas
 
     async def _travel(self, group: Sequence[_Waiting]) -> None:
         try:
-            with trace.use_span(self._watch.group([waiting.link for waiting in group]), end_on_exit=True):
+            with trace.use_span(
+                self._instruments.group([waiting.link for waiting in group]), end_on_exit=True
+            ):
                 await self._admit(group)
         finally:
             self._queue.back(group)
@@ -142,12 +143,12 @@ class Door:
         try:
             distinct, others = _distinct(group)
             with self._runner.expecting([waiting.incoming.entry_id for waiting in group]):
-                tickets = await self._record(distinct)
-                self._runner.take(tickets)
+                sagas = await self._record(distinct)
+                self._runner.take(sagas)
             if others:
                 self._ask_again(await self._answer_known(others))
-            if tickets:
-                await self._runner.forward(tickets)
+            if sagas:
+                await self._runner.forward(sagas)
         except Exception as failure:
             error = translate(failure) if not isinstance(failure, LaurelError) else failure
             if error is None:
@@ -157,8 +158,8 @@ class Door:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(error)
 
-    async def _record(self, group: Sequence[_Waiting]) -> list[Ticket]:
-        """Records a group; answers those that need no saga, and connects the others with their tickets."""
+    async def _record(self, group: Sequence[_Waiting]) -> list[ActiveSaga]:
+        """Records a group; answers those that need no saga, and connects the others with their sagas."""
         for _ in range(_RECORD_ATTEMPTS):
             try:
                 recorded = await self._decide_and_store([waiting.incoming for waiting in group])
@@ -176,7 +177,7 @@ class Door:
 
     async def _decide_and_store(
         self, group: Sequence[Incoming], feed: Feed | None = None
-    ) -> list[_Told | LaurelError]:
+    ) -> list[_Stored | LaurelError]:
         snapshot = await self._ledger.load(group)
         metrics = await self._catalogue.at(snapshot.configuration)
         values = [
@@ -187,29 +188,26 @@ class Door:
         loaded = Loaded(snapshot.loaded.users, snapshot.loaded.totals, await self._ledger.seen_values(values))
         zone = self._settings.default_time_zone
         outcome = record(group, loaded, metrics, zone)
-        entries: list[_Told | LaurelError] = [
-            item if isinstance(item, LaurelError) else (item, convert.entry_message(item, zone))
-            for item in outcome.entries
-        ]
-        recorded = [
-            (item[0], item[1].SerializeToString()) for item in entries if not isinstance(item, LaurelError)
-        ]
+        entries = [item if isinstance(item, LaurelError) else _told(item, zone) for item in outcome.entries]
+        recorded = [(item[0], item[2]) for item in entries if not isinstance(item, LaurelError)]
         if recorded:
             await BEFORE_RECORD.reach()
             await self._ledger.store(recorded, outcome, snapshot, self._settings.instance, feed)
             await AFTER_RECORD.reach()
         return entries
 
-    def _start(self, group: Sequence[_Waiting], recorded: Sequence[_Told | LaurelError]) -> list[Ticket]:
-        tickets = []
+    def _start(
+        self, group: Sequence[_Waiting], recorded: Sequence[_Stored | LaurelError]
+    ) -> list[ActiveSaga]:
+        sagas = []
         for waiting, item in zip(group, recorded, strict=True):
             if isinstance(item, LaurelError):
                 _fail(waiting, item)
                 continue
-            ticket = _ticket(item)
-            _follow(ticket.answer, waiting, replayed=False)
-            tickets.append(ticket)
-        return tickets
+            active = _active(item)
+            _follow(active.answer, waiting, replayed=False)
+            sagas.append(active)
+        return sagas
 
     async def _answer_known(self, group: Sequence[_Waiting]) -> list[_Waiting]:
         """Answers those whose entry has been recorded before (RULES 2.4); returns the others."""
@@ -246,8 +244,8 @@ class Door:
             waiting.answer.set_exception(StillRunning(entry.entry_id))
 
 
-def _user_of(waiting: _Waiting) -> str:
-    return waiting.incoming.patch.user_id
+def _users_of(waiting: _Waiting) -> Sequence[str]:
+    return waiting.incoming.user_ids
 
 
 def _distinct(group: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
@@ -289,18 +287,23 @@ def _fail(waiting: _Waiting, error: LaurelError) -> None:
         waiting.answer.set_exception(error)
 
 
-def _ticket(item: _Told) -> Ticket:
-    recorded, entry = item
+def _told(recorded: Recorded, default_zone: str) -> _Stored:
+    entry = operations.recorded_entry(recorded, default_zone)
+    return recorded, entry, entry.SerializeToString()
+
+
+def _active(item: _Stored) -> ActiveSaga:
+    recorded, entry, stored = item
     incoming = recorded.incoming
-    return new_ticket(incoming.entry_id, incoming.kind, entry, incoming.request)
+    return started(incoming.entry_id, operations.OPERATIONS[incoming.operation], entry, stored)
 
 
 def _reused(incoming: Incoming, entry: Known) -> AlreadyExists:
-    event = incoming.kind is EntryKind.METRIC_EVENT
+    event = incoming.event is not None
     return AlreadyExists(
         "the idempotency key was used before with another payload"
         if event
         else "the request id was used before with other content",
         reason="IDEMPOTENCY_KEY_REUSED" if event else "REQUEST_ID_REUSED",
-        metadata={"event_id": str(entry.entry_id)},
+        metadata={"entry_id": str(entry.entry_id)},
     )

@@ -1,4 +1,4 @@
-"""Who leaves the door next, and with whom (DESIGN 2, ADR 9). Pure: the door asks, and says who is back.
+"""Which waiting entries travel together next (DESIGN 2, ADR 9). Pure: the intake asks, and says which group is through.
 
 Nobody waits for company: with nothing under way, whoever is there leaves. While groups are under way another one
 leaves only when it is worth its calls (a call costs as much as dozens of events) and as large as the largest of them,
@@ -29,12 +29,12 @@ class GroupLimits(Struct, frozen=True):
     """Events in a group that leaves while others are under way, however large those are."""
 
 
-class Departures(Generic[T]):
+class GroupQueue(Generic[T]):
     """A queue that is left in groups."""
 
-    def __init__(self, limits: GroupLimits, user_of: Callable[[T], str]) -> None:
+    def __init__(self, limits: GroupLimits, users_of: Callable[[T], Sequence[str]]) -> None:
         self._limits = limits
-        self._user_of = user_of
+        self._users_of = users_of
         self._waiting: deque[T] = deque()
         self._users_under_way: set[str] = set()
         self._sizes_under_way: list[int] = []
@@ -62,13 +62,14 @@ class Departures(Generic[T]):
         for item in self._waiting:
             if len(group) == self._limits.largest:
                 break
-            (held_up if self._user_of(item) in self._users_under_way else group).append(item)
+            busy = not self._users_under_way.isdisjoint(self._users_of(item))
+            (held_up if busy else group).append(item)
         if len(group) < least:
             return []
         for _ in range(len(group) + len(held_up)):
             self._waiting.popleft()
         self.put_back(held_up)
-        self._users_under_way.update(map(self._user_of, group))
+        self._users_under_way.update(*map(self._users_of, group))
         self._sizes_under_way.append(len(group))
         return group
 
@@ -81,4 +82,4 @@ class Departures(Generic[T]):
     def back(self, group: Sequence[T]) -> None:
         """A group is through."""
         self._sizes_under_way.remove(len(group))
-        self._users_under_way.difference_update(map(self._user_of, group))
+        self._users_under_way.difference_update(*map(self._users_of, group))

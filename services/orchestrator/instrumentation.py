@@ -16,7 +16,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 _INTERVAL_SECONDS: Final = 10.0
 
 
-class Watch:
+class Instrumentation:
     """Counts and gauges. Where telemetry is off it costs an attribute check."""
 
     def __init__(self, telemetry: Telemetry, sagas: SagaStore) -> None:

@@ -1,0 +1,127 @@
+"""Sagas in hand: what the runner holds of each, and the answers that callers wait for."""
+
+import asyncio
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from laurel.ledger.v1 import effects_pb2, entry_pb2
+
+from services.orchestrator import operations, replies, saga
+from services.orchestrator.effects import EntrySaga
+from services.orchestrator.operation import AnyOperation
+from services.orchestrator.participants import Told
+from services.orchestrator.saga import Saga, State
+from services.orchestrator.store.sagas import StoredSaga
+from shared.errors import LaurelError, Unavailable
+from shared.ids import sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to an entry: serialized, as stored."""
+
+    reply: bytes
+    replayed: bool = False
+
+
+class StillRunning(Exception):
+    """The entry is in other hands, a replica's or recovery's: its answer will be in the database."""
+
+    def __init__(self, entry_id: UUID) -> None:
+        super().__init__(str(entry_id))
+        self.entry_id = entry_id
+
+
+@dataclass(slots=True)
+class ActiveSaga:
+    """One saga in hand."""
+
+    entry_id: UUID
+    operation: AnyOperation
+    entry: entry_pb2.Entry
+    digest: bytes
+    before: effects_pb2.Effects
+    saga: EntrySaga
+    answer: "asyncio.Future[Answer]"
+    correction: entry_pb2.Entry | None = None
+    correction_digest: bytes = b""
+    attempt_count: int = 0
+    abandon_reason: str | None = None
+    finished: bool = field(default=False)
+
+    def told(self) -> Told:
+        """What this saga has to say to a participant."""
+        return Told(self.entry, self.digest, self.before, self.saga, self.correction, self.correction_digest)
+
+    def correct_with(self, correction: bytes) -> None:
+        """The correction that follows from undoing the entry, as it is stored."""
+        self.correction = entry_pb2.Entry.FromString(correction)
+        self.correction_digest = sha256(correction)
+
+
+def started(entry_id: UUID, operation: AnyOperation, entry: entry_pb2.Entry, stored: bytes) -> ActiveSaga:
+    """The saga of an entry that has just been recorded as these bytes."""
+    return ActiveSaga(
+        entry_id,
+        operation,
+        entry,
+        sha256(stored),
+        operation.effects_before(entry),
+        Saga(operation.steps),
+        unobserved(),
+    )
+
+
+def resumed(stored: StoredSaga) -> ActiveSaga:
+    """A saga that somebody has to go on with."""
+    operation = operations.OPERATIONS[stored.operation]
+    entry = operations.stored_entry(operation, stored.entry, stored.request)
+    active = ActiveSaga(
+        entry_id=stored.entry_id,
+        operation=operation,
+        entry=entry,
+        digest=sha256(stored.entry),
+        before=operation.effects_before(entry),
+        saga=_resumed(operation, stored),
+        answer=unobserved(),
+        attempt_count=stored.attempt_count,
+        abandon_reason=stored.abandon_reason,
+    )
+    if stored.correction is not None:
+        active.correct_with(stored.correction)
+    return active
+
+
+def pending(cause: LaurelError) -> Unavailable:
+    """What a caller is told whose entry is recorded but not finished: it goes on by itself (RULES 7.8)."""
+    return Unavailable(
+        f"the entry is recorded and will be finished; ask again with the same key ({cause.message})",
+        reason="ENTRY_PENDING",
+        metadata={"cause": cause.reason},
+        retry_after_seconds=1.0,
+    )
+
+
+def unobserved() -> "asyncio.Future[Answer]":
+    """A future whose exception nobody has to look at: a caller may have gone away."""
+    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
+
+
+def _resumed(operation: AnyOperation, stored: StoredSaga) -> EntrySaga:
+    """A saga as it stands in the database. Answers given since are asked for again: they are remembered."""
+    if stored.state is State.RUNNING:
+        return Saga(operation.steps)
+    applied = {step: effects_pb2.Effects.FromString(body) for step, body in stored.applied.items()}
+    if stored.state is State.VOIDING:
+        return saga.voiding(operation.steps, applied)
+    assert stored.rejection is not None
+    return Saga(
+        operation.steps,
+        State.COMPENSATING,
+        applied=applied,
+        rejection=replies.rejection_from_bytes(stored.rejection),
+        decided=True,
+        undo=stored.undo,
+    )

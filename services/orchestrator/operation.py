@@ -1,0 +1,89 @@
+"""What an operation is: everything that is particular to one kind of entry (DESIGN 2).
+
+Each operation is one module of the package `operations`; nothing outside it asks what kind an entry is.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.message import Message
+from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.participant.v1 import participant_service_pb2
+from msgspec import Struct
+
+from services.orchestrator.domain import Origin, TimeWindow, UserPatch
+from services.orchestrator.recording import Incoming
+from services.orchestrator.saga import Step
+
+Q = TypeVar("Q", bound=Message)
+"""The request that is stored with the entry."""
+
+
+class Asked(Struct, frozen=True):
+    """How a request reached the orchestrator."""
+
+    now: datetime
+    window: TimeWindow
+    """Which occur_times are accepted."""
+    origin: Origin = Origin.LIVE
+    actor: str = ""
+    """Who asks, where the caller said so."""
+
+
+def nothing_to_tell(_entry: entry_pb2.Entry, _request: bytes) -> None:
+    """For an operation whose entry says everything once it is recorded."""
+
+
+def nothing_before(_entry: entry_pb2.Entry) -> effects_pb2.Effects:
+    """For an operation that enters the saga at its beginning."""
+    return effects_pb2.Effects()
+
+
+class Operation(Struct, Generic[Q], frozen=True):
+    """One kind of entry."""
+
+    name: str
+    """The field of `laurel.ledger.v1.Entry` that says what happened, and the kind in the ledger."""
+    request_type: type[Q]
+    """What is stored as the entry's request."""
+    steps: tuple[Step, ...]
+    """The participants that it visits, in the saga's order."""
+    reply: Callable[[entry_pb2.Entry, effects_pb2.Effects], Message] | None
+    """The reply to whoever asked, from everything that changed; None where nobody waits for one."""
+    reply_type: type[Message] | None = None
+    method: str = ""
+    """The RPC that asks for it; empty where it has none of its own."""
+    incoming: Callable[[Q, Asked], Incoming] | None = None
+    """The entry that a request asks for. Raises `InvalidArgument` with every violation."""
+    found: Callable[[participant_service_pb2.Change], Incoming] | None = None
+    """The entry that something becomes which a service found by itself; then `name` is the finding's field."""
+    patch: Callable[[Q], UserPatch] | None = None
+    """What its request says about the user; None where it says nothing."""
+    tell: Callable[[entry_pb2.Entry, bytes], None] = nothing_to_tell
+    """Writes into the entry what participants need of the stored request."""
+    effects_before: Callable[[entry_pb2.Entry], effects_pb2.Effects] = nothing_before
+    """What had changed before the first step: for an entry that enters the saga further on."""
+    refusable: bool = True
+    """A definite no of a participant turns it round. What has already happened cannot be refused."""
+    voidable: bool = False
+    """A finished one can be undone by VoidEntry."""
+    counted: bool = False
+    """It makes a user exist."""
+
+    def request_of(self, stored: bytes) -> Q:
+        """A stored request."""
+        return self.request_type.FromString(stored)
+
+    def patch_of(self, stored: bytes) -> UserPatch:
+        """What a stored request said about the user. Raises `ValueError` for one that says nothing."""
+        if self.patch is None:
+            raise ValueError(f"a {self.name} says nothing about its user")
+        return self.patch(self.request_of(stored))
+
+    def reply_bytes(self, entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> bytes:
+        """The serialized reply, as it is stored; empty where nobody waits for one."""
+        return b"" if self.reply is None else self.reply(entry, effects).SerializeToString()
+
+
+AnyOperation = Operation[Any]

@@ -1,0 +1,199 @@
+"""laurel.participant.v1 on the side of a participant: the same transport for every feature service.
+
+A service says what is its own with a `Participant`; pairing commands with outcomes, what is wrong with a message,
+and the limits of a batch are here.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+from laurel.ledger.v1 import effects_pb2
+from laurel.participant.v1 import participant_service_pb2 as pb
+from laurel.participant.v1 import participant_service_pb2_grpc
+from msgspec import Struct
+
+from shared.entries import Entry
+from shared.errors import InvalidArgument, LaurelError, Violations
+from shared.participant import ReversalWork, Work
+from shared.postgres import maintenance
+from shared.postgres.feed import Feed, FollowedFeed
+from shared.postgres.pool import Pool
+from shared.rpc.convert import (
+    check_hold_seconds,
+    entry_from_proto,
+    error_message,
+    instant_field,
+    reversal_from_proto,
+)
+from shared.rpc.server import Servicer
+
+MAX_COMMANDS: Final = 1_000
+"""Commands or reversals of one call."""
+MAX_CHANGES: Final = 1_000
+"""Changes of one kind in the effects of one command, and changes of a feed in one page."""
+DEFAULT_CHANGES: Final = 500
+"""Changes of a feed in a page, where the request does not say."""
+DIGEST_BYTES: Final = 32
+
+C = TypeVar("C")
+
+
+class Pass(Struct, frozen=True):
+    """What a bounded part of a maintenance pass did."""
+
+    done: int = 0
+    """Things that were brought up to date."""
+    more: bool = False
+    """More is due at the same instant."""
+
+
+async def nothing_is_due(_now: datetime, _history: bool) -> Pass:
+    """For a service of which nothing is driven by time."""
+    return Pass()
+
+
+class Participant(Struct, Generic[C], frozen=True):
+    """What a service brings along to take part in the saga."""
+
+    domain: str
+    """In whose name errors are: `streak.laurel`."""
+    command: Callable[[Entry, effects_pb2.Effects, str, Violations], C]
+    """The domain's command from an entry and the effects so far, which are at a path; adds what is wrong with them."""
+    apply: Callable[[Sequence[Work[C]]], Awaitable[Sequence[bytes]]]
+    """Applies; one serialized `Outcome` for each, in order."""
+    revert: Callable[[Sequence[ReversalWork]], Awaitable[Sequence[bytes]]]
+    """Undoes; one serialized `RevertOutcome` for each, in order."""
+    maintain: Callable[[datetime, bool], Awaitable[Pass]] = nothing_is_due
+    """Does a bounded part of what is due at an instant, and is told whether that is one of imported history."""
+
+
+class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceServicer, Generic[C]):
+    """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
+
+    def __init__(self, participant: Participant[C], pool: Pool) -> None:
+        self._participant = participant
+        self._pool = pool
+        self._feed = FollowedFeed(Feed(pool))
+
+    async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> pb.ApplyEntriesResponse:
+        """Applies entries. A malformed command never fails its neighbours."""
+        _check_batch(len(request.commands), "commands")
+        wanted = [self._work(one, f"commands[{index}]") for index, one in enumerate(request.commands)]
+        answers = iter(await self._participant.apply([one for one in wanted if isinstance(one, Work)]))
+        return pb.ApplyEntriesResponse(
+            outcomes=[
+                pb.Outcome.FromString(next(answers))
+                if isinstance(one, Work)
+                else refused(message.entry.entry_id, one, self._participant.domain)
+                for one, message in zip(wanted, request.commands, strict=True)
+            ]
+        )
+
+    async def RevertEntries(
+        self, request: pb.RevertEntriesRequest, _context: Any
+    ) -> pb.RevertEntriesResponse:
+        """Undoes entries."""
+        outcomes = await self._participant.revert(_reversals(request))
+        return pb.RevertEntriesResponse(outcomes=[pb.RevertOutcome.FromString(one) for one in outcomes])
+
+    async def RunMaintenance(
+        self, request: pb.RunMaintenanceRequest, _context: Any
+    ) -> pb.RunMaintenanceResponse:
+        """Does a part of what is due, and keeps the hold of an import."""
+        violations = Violations()
+        now = instant_field(request, "now", "", violations)
+        check_hold_seconds(request.hold_seconds, "hold_seconds", violations)
+        violations.raise_if_any()
+        assert now is not None  # no violations, so there is an instant
+        if request.HasField("hold_seconds"):
+            async with self._pool.acquire() as connection:
+                await maintenance.hold(connection, request.hold_seconds)
+        part = await self._participant.maintain(now, request.history)
+        return pb.RunMaintenanceResponse(done_count=part.done, more=part.more)
+
+    async def ListChanges(self, request: pb.ListChangesRequest, _context: Any) -> pb.ListChangesResponse:
+        """Lists what the service changed by itself."""
+        violations = Violations()
+        if not 0 <= request.page_size <= MAX_CHANGES:
+            violations.add("page_size", f"must be 0 to {MAX_CHANGES}")
+        violations.raise_if_any()
+        limit = request.page_size or DEFAULT_CHANGES
+        found = await self._feed.list_changes(request.after_cursor, limit)
+        changes = [pb.Change.FromString(body) for body in found.bodies]
+        return pb.ListChangesResponse(changes=changes, cursor=found.cursor, more=found.more)
+
+    def _work(self, message: pb.Command, path: str) -> Work[C] | InvalidArgument:
+        violations = Violations()
+        entry = entry_from_proto(message.entry, f"{path}.entry", violations)
+        if len(message.digest) != DIGEST_BYTES:
+            violations.add(f"{path}.digest", f"must have {DIGEST_BYTES} bytes")
+        effects = message.effects
+        for field in ("streaks", "achievements", "points"):
+            if len(getattr(effects, field)) > MAX_CHANGES:
+                violations.add(f"{path}.effects.{field}", f"must have at most {MAX_CHANGES} items")
+        try:
+            violations.raise_if_any()
+            assert entry is not None  # no violations, so there is an entry
+            command = self._participant.command(entry, effects, f"{path}.effects", violations)
+            violations.raise_if_any()
+        except InvalidArgument as error:
+            return error
+        return Work(command, entry.entry_id, entry.user.user_id, message.digest)
+
+
+def registered(participant: Participant[C], pool: Pool) -> Servicer:
+    """The participant as one of a process's gRPC services."""
+    return Servicer(
+        participant_service_pb2_grpc.add_ParticipantServiceServicer_to_server,
+        ParticipantServicer(participant, pool),
+        pb.DESCRIPTOR.services_by_name["ParticipantService"].full_name,
+    )
+
+
+# Outcomes
+
+
+def applied_outcome(entry_id: UUID, effects: effects_pb2.Effects) -> bytes:
+    """What an entry did, as it is stored and answered for ever."""
+    return pb.Outcome(entry_id=str(entry_id), effects=effects).SerializeToString(deterministic=True)
+
+
+def refused(entry_id: UUID | str, error: LaurelError, domain: str) -> pb.Outcome:
+    """Why an entry is refused."""
+    return pb.Outcome(entry_id=str(entry_id), error=error_message(error, domain))
+
+
+def refused_outcome(entry_id: UUID, error: LaurelError, domain: str) -> bytes:
+    """The same, as it is stored."""
+    return refused(entry_id, error, domain).SerializeToString(deterministic=True)
+
+
+def reverted_outcome(entry_id: UUID, effects: effects_pb2.Effects) -> bytes:
+    """What undoing an entry changed, as it is stored and answered for ever."""
+    outcome = pb.RevertOutcome(entry_id=str(entry_id), reverted=True, effects=effects)
+    return outcome.SerializeToString(deterministic=True)
+
+
+def nothing_reverted(entry_id: UUID) -> bytes:
+    """There was nothing to undo; the entry is refused from now on."""
+    return pb.RevertOutcome(entry_id=str(entry_id)).SerializeToString(deterministic=True)
+
+
+def _reversals(request: pb.RevertEntriesRequest) -> list[ReversalWork]:
+    _check_batch(len(request.reversals), "reversals")
+    violations = Violations()
+    found = [
+        reversal_from_proto(message, f"reversals[{index}]", violations)
+        for index, message in enumerate(request.reversals)
+    ]
+    violations.raise_if_any()
+    return [ReversalWork(one.entry_id, one.user_id, one.now) for one in found if one is not None]
+
+
+def _check_batch(size: int, path: str) -> None:
+    violations = Violations()
+    if not 1 <= size <= MAX_COMMANDS:
+        violations.add(path, f"must have 1 to {MAX_COMMANDS} items")
+    violations.raise_if_any()
