@@ -50,8 +50,9 @@ KEPT_AFTER_FOLLOWED: Final = timedelta(days=7)
 """How long what was followed stays: a follower that was restored to an earlier day finds it again."""
 TRIMMED_AT_ONCE: Final = 1_000
 _SECONDS_BETWEEN_TRIMS: Final = 60.0
-_WAIT_SECONDS: Final = 0.01
-_WAITS: Final = 100
+_PAUSE_SECONDS: Final = 0.01
+_READS: Final = 100
+"""So often is looked for what is held back, before the follower is told to ask again."""
 
 _CURSOR: Final = re.compile(r"(0|[1-9]\d{0,9})\.(0|[1-9]\d{0,19})\.(0|[1-9]\d{0,18})", re.ASCII)
 _LARGEST: Final = (2**31 - 1, 2**64 - 1, 2**63 - 1)
@@ -214,16 +215,16 @@ class FollowedFeed:
         for long. Raises `InvalidArgument` for something else than a cursor.
         """
         place = place_of(after_cursor, "after_cursor")
-        page = await self._feed.after(place, limit)
-        waits = _WAITS
-        while not page.rows and waits and await self._feed.lag():
-            waits -= 1
-            await asyncio.sleep(_WAIT_SECONDS)
+        for _ in range(_READS):
+            # Looked at first: what is not held back by now is there when it is read.
+            more = await self._feed.lag() > timedelta()
             page = await self._feed.after(place, limit)
+            if page.rows or not more:
+                break
+            await asyncio.sleep(_PAUSE_SECONDS)
         if monotonic() >= self._next_trim:
             self._next_trim = monotonic() + _SECONDS_BETWEEN_TRIMS
             await self._feed.trim(place, KEPT_AFTER_FOLLOWED)
-        more = bool(await self._feed.lag())
         return Changes([row["body"] for row in page.rows], page.cursor, more)
 
 

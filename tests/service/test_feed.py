@@ -1,10 +1,11 @@
 """A feed on a real PostgreSQL: transactions commit in any order, and whoever follows misses nothing."""
 
+import asyncio
 import json
 import random
 import subprocess
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +17,7 @@ from deploy.local.postgres_install import locate_install
 from shared.postgres.feed import (
     KEPT_AFTER_FOLLOWED,
     TRIMMED_AT_ONCE,
+    Changes,
     Feed,
     FollowedFeed,
     Place,
@@ -24,17 +26,21 @@ from shared.postgres.feed import (
 )
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.conftest import ServiceDatabase
-from tests.fixtures.set_clock import SetClock
 
 PG_DUMP = locate_install(None, Path()) / "bin" / "pg_dump"
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 # A server of some age: it has begun many transactions.
 GROW_OLD = """
     DO $$ BEGIN FOR number IN 1..3000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$
 """
 FILL = """
-    INSERT INTO feed (xid, body, create_time)
-    SELECT pg_current_xact_id(), '', $2 FROM generate_series(1, $1::integer)
+    INSERT INTO feed (body, create_time)
+    SELECT '', clock_timestamp() - $2::interval FROM generate_series(1, $1::integer)
+"""
+# The statement that says how long rows have waited comes after the one that found none.
+HAS_ASKED = """
+    SELECT EXISTS (SELECT FROM pg_stat_activity
+                    WHERE pid <> pg_backend_pid() AND datname = current_database()
+                      AND query LIKE '%clock_timestamp() - create_time%')
 """
 
 
@@ -93,6 +99,11 @@ def dumped(dsn: str) -> str:
         [str(PG_DUMP), "--inserts", "--no-owner", "--no-acl", dsn], capture_output=True, text=True, check=True
     )
     return "\n".join(line for line in done.stdout.splitlines() if not line.startswith("\\"))
+
+
+async def rows_in(pool: Pool) -> int:
+    count: int = await pool.fetchval("SELECT count(*) FROM feed")
+    return count
 
 
 async def bodies_after(feed: Feed, cursor: str, limit: int = 100) -> tuple[list[bytes], str]:
@@ -189,38 +200,73 @@ async def test_from_the_newest_on_only_what_is_new_is_read(pool: Pool) -> None:
 
 
 async def test_what_was_followed_goes_when_it_is_old(pool: Pool) -> None:
-    clock = SetClock(NOW)
-    followed = FollowedFeed(Feed(pool), clock)
     for age in (KEPT_AFTER_FOLLOWED * 2, KEPT_AFTER_FOLLOWED * 2, timedelta()):
-        await pool.execute(FILL, 2, NOW - age)
-    _, cursor = await followed.list_changes("", 3)
-    assert await pool.fetchval("SELECT count(*) FROM feed") == 6
-    clock.at += timedelta(minutes=2)
-    bodies, _ = await followed.list_changes(cursor, 10)
-    assert len(bodies) == 3
-    # The third is where the follower stands: it stays until the follower has gone on.
-    assert await pool.fetchval("SELECT count(*) FROM feed") == 4
+        await pool.execute(FILL, 2, age)
+    first = await FollowedFeed(Feed(pool)).list_changes("", 3)
+    assert await rows_in(pool) == 6
+    rest = await FollowedFeed(Feed(pool)).list_changes(first.cursor, 10)
+    assert (len(first.bodies), len(rest.bodies)) == (3, 3)
+    # The third is where the follower stood: it stays until the follower has gone on.
+    assert await rows_in(pool) == 4
+
+
+async def test_old_rows_are_looked_for_now_and_then_only(pool: Pool) -> None:
+    followed = FollowedFeed(Feed(pool))
+    await followed.list_changes("", 10)
+    await pool.execute(FILL, 3, KEPT_AFTER_FOLLOWED * 2)
+    cursor = (await followed.list_changes("", 10)).cursor
+    await followed.list_changes(cursor, 10)
+    assert await rows_in(pool) == 3
 
 
 async def test_what_nobody_has_followed_stays_however_old_it_is(pool: Pool) -> None:
-    await pool.execute(FILL, 3, NOW - timedelta(days=400))
-    await FollowedFeed(Feed(pool), SetClock(NOW)).list_changes("", 10)
-    assert await pool.fetchval("SELECT count(*) FROM feed") == 3
+    await pool.execute(FILL, 3, KEPT_AFTER_FOLLOWED * 50)
+    await FollowedFeed(Feed(pool)).list_changes("", 10)
+    assert await rows_in(pool) == 3
+
+
+async def test_who_asks_after_a_commit_sees_it_once_older_transactions_have_ended(
+    pool: Pool, writers: list[Writer]
+) -> None:
+    followed, (older, later, *_) = FollowedFeed(Feed(pool)), writers
+    await older.write(b"1")
+    await later.write(b"2")
+    await later.end()
+    asked = asyncio.create_task(followed.list_changes("", 10))
+    async with asyncio.timeout(10):
+        while not await pool.fetchval(HAS_ASKED):
+            assert not asked.done()
+    await older.end()
+    found = await asked
+    assert (found.bodies, found.more) == ([b"1", b"2"], False)
+
+
+async def test_who_asks_while_an_older_transaction_goes_on_is_told_to_ask_again(
+    pool: Pool, writers: list[Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.postgres.feed._READS", 1)
+    followed, (older, later, *_) = FollowedFeed(Feed(pool)), writers
+    await older.write(b"1")
+    await later.write(b"2")
+    await later.end()
+    assert await followed.list_changes("", 10) == Changes([], "", more=True)
+    await older.end()
+    assert not (await followed.list_changes("", 10)).more
 
 
 async def test_trimming_deletes_a_bounded_number_and_never_the_newest(pool: Pool) -> None:
-    await pool.execute(FILL, TRIMMED_AT_ONCE + 5, NOW)
-    feed, beyond, later = Feed(pool), Place(life=9), NOW + timedelta(seconds=1)
-    assert await feed.trim(beyond, later) == TRIMMED_AT_ONCE
-    assert await feed.trim(beyond, later) == 4
-    assert await feed.trim(beyond, later) == 0
-    assert await pool.fetchval("SELECT count(*) FROM feed") == 1
+    await pool.execute(FILL, TRIMMED_AT_ONCE + 5, timedelta(hours=2))
+    feed, beyond, age = Feed(pool), Place(life=9), timedelta(hours=1)
+    assert await feed.trim(beyond, age) == TRIMMED_AT_ONCE
+    assert await feed.trim(beyond, age) == 4
+    assert await feed.trim(beyond, age) == 0
+    assert await rows_in(pool) == 1
 
 
 @pytest.mark.parametrize("rows", [0, 20_000])
 async def test_every_statement_reads_by_index_whatever_the_size(pool: Pool, rows: int) -> None:
     if rows:
-        await pool.execute(FILL, rows, NOW)
+        await pool.execute(FILL, rows, timedelta())
         await pool.execute("ANALYZE feed")
     feed = Feed(pool)
     async with pool.acquire() as connection:
@@ -228,7 +274,7 @@ async def test_every_statement_reads_by_index_whatever_the_size(pool: Pool, rows
             (feed._after, (1, 5, 5, 10)),
             (feed._newest, ()),
             (feed._lag, ()),
-            (feed._trim, (1, 5, 5, NOW, 10)),
+            (feed._trim, (1, 5, 5, timedelta(), 10)),
         ):
             plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *arguments))
             nodes = [node for node in _nodes(plan[0]["Plan"]) if node.get("Relation Name") == "feed"]
@@ -242,7 +288,7 @@ async def test_a_reader_does_not_look_at_what_is_held_back(pool: Pool, dsn: str)
     other = await asyncpg.connect(dsn)
     async with other.transaction():
         await other.execute("SELECT pg_current_xact_id()")
-        await pool.execute(FILL, 20_000, NOW)
+        await pool.execute(FILL, 20_000, timedelta())
         explained = await pool.fetchval(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {Feed(pool)._after}", 0, 0, 0, 10
         )
