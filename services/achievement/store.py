@@ -65,51 +65,43 @@ SAVE: Final = """
     WITH log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
                                  position, value_micros, counted, grounds)
-        SELECT entry_id, user_id, digest, state, outcome, apply_time, position, value_micros,
-               string_to_array(counted, ','), string_to_array(grounds, ',')
-          FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::smallint[], $5::bytea[], $6::timestamptz[],
-                      $7::bigint[], $8::bigint[], $9::text[], $10::text[])
-            AS log (entry_id, user_id, digest, state, outcome, apply_time, position, value_micros,
-                    counted, grounds)
+        SELECT * FROM unnest($1::log_row[])
         RETURNING 1
     ), guard AS (
         INSERT INTO users (user_id, version, entry_count)
-        SELECT * FROM unnest($11::text[], $12::bigint[], $13::bigint[])
+        SELECT * FROM unnest($2::user_row[])
             ON CONFLICT (user_id) DO UPDATE
                SET version = EXCLUDED.version, entry_count = EXCLUDED.entry_count
              WHERE users.version = EXCLUDED.version - 1
         RETURNING 1
     ), told AS (
         INSERT INTO sources (user_id, key, kind, version, current, highest)
-        SELECT * FROM unnest($14::text[], $15::text[], $16::smallint[], $17::bigint[], $18::bigint[],
-                             $19::bigint[])
+        SELECT * FROM unnest($3::source_row[])
             ON CONFLICT (user_id, key, kind) DO UPDATE
                SET version = EXCLUDED.version, current = EXCLUDED.current, highest = EXCLUDED.highest
              WHERE sources.version < EXCLUDED.version
     ), summed AS (
         INSERT INTO accumulators (user_id, achievement, sum_micros, peak_micros, negative_count)
-        SELECT * FROM unnest($20::text[], $21::text[], $22::bigint[], $23::bigint[], $24::bigint[])
+        SELECT * FROM unnest($4::accumulator_row[])
             ON CONFLICT (user_id, achievement) DO UPDATE
                SET sum_micros = EXCLUDED.sum_micros, peak_micros = EXCLUDED.peak_micros,
                    negative_count = EXCLUDED.negative_count
     ), facts AS (
         INSERT INTO completion_facts (user_id, achievement, completion_id, kind, entry_id, fact_time)
-        SELECT * FROM unnest($25::text[], $26::text[], $27::uuid[], $28::smallint[], $29::uuid[],
-                             $30::timestamptz[])
+        SELECT * FROM unnest($5::completion_fact_row[])
     ), earned AS (
         INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target)
-        SELECT * FROM unnest($31::text[], $32::text[], $33::uuid[], $34::uuid[], $35::timestamptz[],
-                             $36::bigint[])
+        SELECT * FROM unnest($6::live_completion_row[])
             ON CONFLICT (user_id, achievement) DO UPDATE
                SET completion_id = EXCLUDED.completion_id, entry_id = EXCLUDED.entry_id,
                    complete_time = EXCLUDED.complete_time, target = EXCLUDED.target
     ), lost AS (
         DELETE FROM live_completions
-         USING unnest($37::text[], $38::text[]) AS gone (user_id, achievement)
+         USING unnest($7::live_completion_key[]) AS gone
          WHERE live_completions.user_id = gone.user_id AND live_completions.achievement = gone.achievement
     )
     SELECT require_rows((SELECT count(*) FROM log) + (SELECT count(*) FROM guard),
-                        cardinality($1::uuid[]) + cardinality($11::text[]))
+                        cardinality($1::log_row[]) + cardinality($2::user_row[]))
 """
 
 CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
@@ -148,8 +140,7 @@ SET_ACCUMULATORS: Final = """
     UPDATE accumulators
        SET sum_micros = derived.sum_micros, peak_micros = derived.peak_micros,
            negative_count = derived.negative_count
-      FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
-        AS derived (achievement, sum_micros, peak_micros, negative_count)
+      FROM unnest($2::accumulator_row[]) AS derived
      WHERE accumulators.user_id = $1 AND accumulators.achievement = derived.achievement
 """
 REVOKE: Final = """
@@ -216,13 +207,13 @@ class Store:
         pairs = [(before[user], after[user]) for user in users]
         await self._pool.execute(
             SAVE,
-            *_columns(10, sorted(map(_log_row, entries))),
-            *_columns(3, [(old.user_id, old.version + 1, new.entry_count) for old, new in pairs]),
-            *_columns(6, [row for old, new in pairs for row in _source_rows(old, new)]),
-            *_columns(5, [row for old, new in pairs for row in _accumulator_rows(old, new)]),
-            *_columns(6, sorted(row for entry in entries for row in _completion_fact_rows(entry))),
-            *_columns(6, [row for old, new in pairs for row in _earned_rows(old, new)]),
-            *_columns(2, [row for old, new in pairs for row in _lost_rows(old, new)]),
+            sorted(map(_log_row, entries), key=lambda row: row[0]),
+            [(old.user_id, old.version + 1, new.entry_count) for old, new in pairs],
+            [row for old, new in pairs for row in _source_rows(old, new)],
+            [row for old, new in pairs for row in _accumulator_rows(old, new)],
+            sorted(row for entry in entries for row in _completion_fact_rows(entry)),
+            [row for old, new in pairs for row in _earned_rows(old, new)],
+            [row for old, new in pairs for row in _lost_rows(old, new)],
         )
 
     async def configuration_version(self, connection: Connection) -> int:
@@ -284,16 +275,13 @@ class Store:
         user_id = standing.user_id
         await connection.execute(TOUCH_USER, user_id)
         if fact.counted:
-            sums = [(key, *_sums(standing.accumulators[key])) for key in sorted(fact.counted)]
-            await connection.execute(SET_ACCUMULATORS, user_id, *_columns(4, sums))
+            sums = [
+                _accumulator_row(user_id, key, standing.accumulators[key]) for key in sorted(fact.counted)
+            ]
+            await connection.execute(SET_ACCUMULATORS, user_id, sums)
         if changes:
             gone = [change.completion.achievement for change in changes]
             await connection.execute(REVOKE, user_id, gone, fact.entry_id, revoke_time)
-
-
-def _columns(width: int, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Rows as the arrays that `unnest` wants, one a column."""
-    return [[row[index] for row in rows] for index in range(width)]
 
 
 def _standing(row: asyncpg.Record) -> Standing:
@@ -332,9 +320,8 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.apply_time,
         fact.position,
         fact.value_micros,
-        ",".join(fact.counted)
-        or None,  # a key has no comma; arrays of arrays must be rectangular, so text it is
-        ",".join(fact.grounds) or None,
+        fact.counted or None,
+        fact.grounds or None,
     )
 
 
@@ -348,14 +335,14 @@ def _source_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
 
 def _accumulator_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
     return [
-        (new.user_id, key, *_sums(accumulator))
+        _accumulator_row(new.user_id, key, accumulator)
         for key, accumulator in sorted(new.accumulators.items())
         if old.accumulators.get(key) != accumulator
     ]
 
 
-def _sums(accumulator: Accumulator) -> tuple[int, int, int]:
-    return (accumulator.sum_micros, accumulator.peak_micros, accumulator.negative_count)
+def _accumulator_row(user_id: str, achievement: str, one: Accumulator) -> tuple[Any, ...]:
+    return (user_id, achievement, one.sum_micros, one.peak_micros, one.negative_count)
 
 
 def _completion_fact_rows(entry: LogEntry) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""Between the rows of the database and the domain."""
+"""Between the rows of the database and the domain. Rows that are written have the fields of their types in order."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -38,9 +38,9 @@ class LogEntry(Struct, frozen=True):
     triggers: tuple[TriggerKey, ...] = ()
 
 
-def columns(width: int, rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Rows as the arrays that `unnest` wants, one a column."""
-    return [[row[index] for row in rows] for index in range(width)]
+def columns(width: int, keys: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Keys that are asked for, as one array for each of their parts."""
+    return [[key[index] for key in keys] for index in range(width)]
 
 
 def state(row: asyncpg.Record) -> UserState:
@@ -97,12 +97,12 @@ def trigger_key(name: str) -> TriggerKey:
 
 
 def user_row(old: UserState, new: UserState) -> tuple[Any, ...]:
-    """The row that guards the state: however many entries the batch has of the user, it moves once."""
+    """A `user_row`, which guards the state: however many entries the batch has of the user, it moves once."""
     return (new.user_id, old.version + 1, new.entry_count, new.award_count, new.first_entry_id)
 
 
 def log_row(entry: LogEntry) -> tuple[Any, ...]:
-    """The row of a decided entry."""
+    """The `log_row` of a decided entry."""
     return (
         entry.entry_id,
         entry.user_id,
@@ -115,13 +115,12 @@ def log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.position,
         entry.metric,
         entry.value_micros,
-        # A key has neither slash nor comma; arrays of arrays must be rectangular, so text it is.
-        ",".join(map("/".join, entry.triggers)) or None,
+        [*map("/".join, entry.triggers)] or None,
     )
 
 
 def award_rows(user_id: str, changes: Iterable[Change]) -> list[tuple[Any, ...]]:
-    """The ledger's new rows."""
+    """The ledger's new rows, as `award_row`s."""
     return [
         (
             user_id,
@@ -143,7 +142,7 @@ def award_rows(user_id: str, changes: Iterable[Change]) -> list[tuple[Any, ...]]
 
 
 def balance_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
-    """The balances that differ."""
+    """The balances that differ, as `balance_row`s."""
     return [
         (new.user_id, key, one.balance, one.lifetime, one.level, one.version, one.reach_time)
         for key, one in sorted(new.standings.items())
@@ -152,7 +151,7 @@ def balance_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
 
 
 def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
-    """The trigger states that differ."""
+    """The trigger states that differ, as `trigger_state_row`s."""
     return [
         (
             new.user_id,
@@ -171,7 +170,7 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
 
 
 def completion_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
-    """The completion counts that differ."""
+    """The completion counts that differ, as `completion_row`s."""
     return [
         (new.user_id, completion_id, net_count)
         for completion_id, net_count in sorted(new.completions.items())

@@ -104,7 +104,7 @@ LIVE_AWARDS: Final = """
 SAVE: Final = """
     WITH guard AS (
         INSERT INTO users (user_id, version, entry_count, award_count, first_entry_id)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::uuid[])
+        SELECT * FROM unnest($1::user_row[])
             ON CONFLICT (user_id) DO UPDATE
                SET version = EXCLUDED.version, entry_count = EXCLUDED.entry_count,
                    award_count = EXCLUDED.award_count, first_entry_id = EXCLUDED.first_entry_id
@@ -113,40 +113,31 @@ SAVE: Final = """
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
                                  occur_time, local_date, position, metric, value_micros, triggers)
-        SELECT entry_id, user_id, digest, state, outcome, apply_time,
-               occur_time, local_date, position, metric, value_micros, string_to_array(triggers, ',')
-          FROM unnest($6::uuid[], $7::text[], $8::bytea[], $9::smallint[], $10::bytea[], $11::timestamptz[],
-                      $12::timestamptz[], $13::date[], $14::bigint[], $15::text[], $16::bigint[], $17::text[])
-            AS log (entry_id, user_id, digest, state, outcome, apply_time,
-                    occur_time, local_date, position, metric, value_micros, triggers)
+        SELECT * FROM unnest($2::log_row[])
     ), ledger AS (
         INSERT INTO awards (user_id, sequence, award_id, points_system, trigger, times, base_amount, amount,
                             entry_id, occur_time, local_date, completion_id, reversed_award_id)
-        SELECT * FROM unnest($18::text[], $19::bigint[], $20::uuid[], $21::text[], $22::text[], $23::bigint[],
-                             $24::bigint[], $25::bigint[], $26::uuid[], $27::timestamptz[], $28::date[],
-                             $29::uuid[], $30::uuid[])
+        SELECT * FROM unnest($3::award_row[])
     ), standings AS (
         INSERT INTO balances (user_id, points_system, balance, lifetime, level, version, reach_time)
-        SELECT * FROM unnest($31::text[], $32::text[], $33::bigint[], $34::bigint[], $35::text[],
-                             $36::bigint[], $37::timestamptz[])
+        SELECT * FROM unnest($4::balance_row[])
             ON CONFLICT (user_id, points_system) DO UPDATE
                SET balance = EXCLUDED.balance, lifetime = EXCLUDED.lifetime, level = EXCLUDED.level,
                    version = EXCLUDED.version, reach_time = EXCLUDED.reach_time
     ), counts AS (
         INSERT INTO trigger_states (user_id, points_system, trigger, kind, granted_count, net_count,
                                     accumulated_micros, high_micros, every_micros, negative_count)
-        SELECT * FROM unnest($38::text[], $39::text[], $40::text[], $41::smallint[], $42::bigint[],
-                             $43::bigint[], $44::bigint[], $45::bigint[], $46::bigint[], $47::bigint[])
+        SELECT * FROM unnest($5::trigger_state_row[])
             ON CONFLICT (user_id, points_system, trigger) DO UPDATE
                SET kind = EXCLUDED.kind, granted_count = EXCLUDED.granted_count, net_count = EXCLUDED.net_count,
                    accumulated_micros = EXCLUDED.accumulated_micros, high_micros = EXCLUDED.high_micros,
                    every_micros = EXCLUDED.every_micros, negative_count = EXCLUDED.negative_count
     ), rewarded AS (
         INSERT INTO completions (user_id, completion_id, net_count)
-        SELECT * FROM unnest($48::text[], $49::uuid[], $50::bigint[])
+        SELECT * FROM unnest($6::completion_row[])
             ON CONFLICT (user_id, completion_id) DO UPDATE SET net_count = EXCLUDED.net_count
     )
-    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::text[]))
+    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::user_row[]))
 """
 
 LOCK_USER: Final = """
@@ -268,14 +259,12 @@ class Store:
         pairs = [(before[user], after[user]) for user in sorted(after) if after[user] is not before[user]]
         await (connection or self._pool).execute(
             SAVE,
-            *rows.columns(5, [rows.user_row(old, new) for old, new in pairs]),
-            *rows.columns(12, sorted(map(rows.log_row, entries), key=lambda row: row[0])),
-            *rows.columns(
-                13, [row for user in sorted(changes) for row in rows.award_rows(user, changes[user])]
-            ),
-            *rows.columns(7, [row for old, new in pairs for row in rows.balance_rows(old, new)]),
-            *rows.columns(10, [row for old, new in pairs for row in rows.trigger_rows(old, new)]),
-            *rows.columns(3, [row for old, new in pairs for row in rows.completion_rows(old, new)]),
+            [rows.user_row(old, new) for old, new in pairs],
+            sorted(map(rows.log_row, entries), key=lambda row: row[0]),
+            [row for user in sorted(changes) for row in rows.award_rows(user, changes[user])],
+            [row for old, new in pairs for row in rows.balance_rows(old, new)],
+            [row for old, new in pairs for row in rows.trigger_rows(old, new)],
+            [row for old, new in pairs for row in rows.completion_rows(old, new)],
         )
 
     async def lock_user(self, connection: Connection, entry_id: UUID) -> str:

@@ -24,6 +24,7 @@ from services.streak.domain import (
 )
 from services.streak.encoding import decode, encode
 from shared.postgres.pool import Connection, Pool
+from shared.postgres.request_log import State
 
 Key = tuple[str, str]
 """A user's streak: user id and streak key."""
@@ -53,25 +54,18 @@ LOAD_WHOLE: Final = """
 SAVE: Final = """
     WITH guard AS (
         INSERT INTO users (user_id, version)
-        SELECT * FROM unnest($1::text[], $2::bigint[])
+        SELECT * FROM unnest($1::user_row[])
             ON CONFLICT (user_id) DO UPDATE SET version = EXCLUDED.version
              WHERE users.version = EXCLUDED.version - 1
         RETURNING 1
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
                                  metric, value_micros, occur_time, time_zone, streaks)
-        SELECT entry_id, user_id, digest, 1, outcome, apply_time, metric, value_micros, occur_time,
-               time_zone, string_to_array(streaks, ',')
-          FROM unnest($3::uuid[], $4::text[], $5::bytea[], $6::bytea[], $7::timestamptz[], $8::text[],
-                      $9::bigint[], $10::timestamptz[], $11::text[], $12::text[])
-            AS log (entry_id, user_id, digest, outcome, apply_time, metric, value_micros, occur_time,
-                    time_zone, streaks)
+        SELECT * FROM unnest($2::log_row[])
     ), states AS (
         INSERT INTO streak_states (user_id, streak, version, length, longest, reach_time, fingerprint,
                                    closed_time, next_close_time, state)
-        SELECT * FROM unnest($13::text[], $14::text[], $15::bigint[], $16::integer[], $17::integer[],
-                             $18::timestamptz[], $19::bigint[], $20::timestamptz[], $21::timestamptz[],
-                             $22::json[])
+        SELECT * FROM unnest($3::streak_state_row[])
             ON CONFLICT (user_id, streak) DO UPDATE
                SET version = EXCLUDED.version, length = EXCLUDED.length, longest = EXCLUDED.longest,
                    reach_time = EXCLUDED.reach_time, fingerprint = EXCLUDED.fingerprint,
@@ -79,28 +73,26 @@ SAVE: Final = """
                    state = EXCLUDED.state
     ), recorded AS (
         INSERT INTO periods (user_id, streak, start_date, end_date, status, length, settle_time)
-        SELECT * FROM unnest($23::text[], $24::text[], $25::date[], $26::date[], $27::smallint[],
-                             $28::integer[], $29::timestamptz[])
+        SELECT * FROM unnest($4::period_row[])
             ON CONFLICT (user_id, streak, start_date) DO UPDATE
                SET end_date = EXCLUDED.end_date, status = EXCLUDED.status, length = EXCLUDED.length,
                    settle_time = EXCLUDED.settle_time
     ), removed AS (
         DELETE FROM periods
-         USING unnest($30::text[], $31::text[], $32::date[]) AS gone (user_id, streak, start_date)
+         USING unnest($5::period_key[]) AS gone
          WHERE periods.user_id = gone.user_id AND periods.streak = gone.streak
            AND periods.start_date = gone.start_date
     ), entered AS (
         INSERT INTO freeze_ledger (user_id, streak, effective_date, reason, amount)
-        SELECT * FROM unnest($33::text[], $34::text[], $35::date[], $36::smallint[], $37::integer[])
+        SELECT * FROM unnest($6::freeze_ledger_row[])
             ON CONFLICT (user_id, streak, effective_date, reason) DO UPDATE SET amount = EXCLUDED.amount
     ), struck AS (
         DELETE FROM freeze_ledger
-         USING unnest($38::text[], $39::text[], $40::date[], $41::smallint[])
-            AS gone (user_id, streak, effective_date, reason)
+         USING unnest($7::freeze_ledger_key[]) AS gone
          WHERE freeze_ledger.user_id = gone.user_id AND freeze_ledger.streak = gone.streak
            AND freeze_ledger.effective_date = gone.effective_date AND freeze_ledger.reason = gone.reason
     )
-    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::text[]))
+    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::user_row[]))
 """
 
 CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
@@ -181,13 +173,13 @@ class Store:
         """
         await (connection or self._pool).fetchval(
             SAVE,
-            *columns_of(writes.guards, 2),
-            *columns_of(sorted(map(_log_row, entries), key=lambda row: row[0]), 10),
-            *columns_of(map(_streak_row, writes.streaks), 10),
-            *columns_of((_period_row(key, row) for key, _, row in writes.periods if row), 7),
-            *columns_of(((*key, start) for key, start, row in writes.periods if row is None), 3),
-            *columns_of((_ledger_row(key, row) for key, _, _, row in writes.ledger if row), 5),
-            *columns_of(((*key, day, reason) for key, day, reason, row in writes.ledger if row is None), 4),
+            list(writes.guards),
+            sorted(map(_log_row, entries), key=lambda row: row[0]),
+            [_state_row(row) for row in writes.streaks],
+            [_period_row(key, row) for key, _, row in writes.periods if row],
+            [(*key, start) for key, start, row in writes.periods if row is None],
+            [_ledger_row(key, row) for key, _, _, row in writes.ledger if row],
+            [(*key, day, reason) for key, day, reason, row in writes.ledger if row is None],
         )
 
     async def configuration_version(self, connection: Connection) -> int:
@@ -253,17 +245,18 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.entry_id,
         entry.user_id,
         entry.digest,
+        State.APPLIED,
         entry.outcome,
         entry.apply_time,
         one.metric,
         one.value_micros,
         one.occur_time,
         one.time_zone,
-        ",".join(entry.streaks),
+        entry.streaks,
     )
 
 
-def _streak_row(row: StreakRow) -> tuple[Any, ...]:
+def _state_row(row: StreakRow) -> tuple[Any, ...]:
     streak, followed = row.streak, row.streak.followed
     return (
         *row.key,
@@ -286,6 +279,6 @@ def _ledger_row(key: Key, line: LedgerLine) -> tuple[Any, ...]:
     return (*key, line.effective_date, line.reason, line.amount)
 
 
-def columns_of(rows: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:
-    """Rows as one array for each column."""
-    return list(zip(*rows, strict=True)) or [()] * width
+def columns_of(keys: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:
+    """Keys that are asked for, as one array for each of their parts."""
+    return list(zip(*keys, strict=True)) or [()] * width

@@ -84,7 +84,7 @@ async def answers(pool: Pool) -> None:
 
 async def _learn_types(connection: Connection) -> None:
     """asyncpg asks the catalogue about each type that a statement is the first to name, on every connection: some ten
-    milliseconds the first time. Asked for all at once here, no event waits for it.
+    milliseconds the first time. Asked for all at once here, while the connection is opened, no statement waits for it.
     """
     await connection.prepare(await connection.fetchval(_NAME_TYPES))
 

@@ -1,5 +1,6 @@
 """Traces, metrics and logs (DESIGN 7). Off, and nearly free, until an OTLP endpoint is named."""
 
-from shared.telemetry.setup import Telemetry, off, setup
+from shared.telemetry.instruments import Telemetry, off
+from shared.telemetry.setup import setup
 
 __all__ = ["Telemetry", "off", "setup"]

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
-from shared.telemetry.setup import Telemetry
+from shared.telemetry.instruments import Telemetry
 
 _FLUSH_TIMEOUT_MS: Final = 2_000
 _METRIC_INTERVAL_MS: Final = 15_000

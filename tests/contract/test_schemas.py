@@ -28,6 +28,13 @@ def dump(dsn: str) -> str:
     return re.sub(r"^(--.*|\\.*|SET .*|SELECT pg_catalog.*)?\n", "", done.stdout, flags=re.M)
 
 
+def test_no_migration_alters_a_row_type() -> None:
+    """Replicas of the last release go on writing it (docs/adr/0012)."""
+    migrations = [*(ROOT / "services").glob("*/migrations/*.sql")]
+    assert {path.parts[-3] for path in migrations} == set(SERVICES)
+    assert [path.name for path in migrations if re.search("ALTER +TYPE", path.read_text(), re.I)] == []
+
+
 @pytest.mark.parametrize("service", SERVICES)
 async def test_the_migrations_make_the_schema(
     service: str, service_database: ServiceDatabase, postgres_server: PostgresServer

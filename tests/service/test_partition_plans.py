@@ -51,15 +51,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
             events.COMPLETE,
             IDS,
             BOTH,
-            ["ada"],
-            [NOW],
-            [FIRST],
-            ["weekly"],
-            [NOW.date()],
-            [""],
-            [1],
-            [2],
-            [3],
+            [("ada", NOW, FIRST, "weekly", NOW.date(), "", 1, 2, 3)],
         ),
         "complete reversals": (events.COMPLETE_REVERSALS, IDS, BOTH),
         "user of": (undo.USER_OF, FIRST),
@@ -71,8 +63,8 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "known": (ledger._KNOWN, [FIRST], [LAST]),
         "complete": (sagas._COMPLETE, IDS, BOTH, State.RUNNING),
         "leave": (sagas._LEAVE, IDS, ["away", "away"], [1.0, 1.0], 9, list(UNFINISHED)),
-        "decide": (sagas._DECIDE, FIRST, b"no", [1], [b""]),
-        "decide to void": (sagas._DECIDE_VOID, FIRST, "test", "one"),
+        "decide": (sagas._DECIDE, FIRST, b"no", ["streak"], ["streak"], [b""]),
+        "decide to void": (sagas._DECIDE_VOID, FIRST, "test", "one", ""),
         "settle": (sagas._SETTLE, FIRST, State.VOIDED, b""),
         "stored": (sagas._STORED, FIRST),
         "void reply": (sagas._VOID_REPLY, FIRST),
@@ -193,12 +185,20 @@ def _read_whole(plan: dict[str, Any]) -> set[str]:
 
 def _literal(value: Any) -> str:
     """What PostgreSQL reads as this value, whatever the parameter's type."""
-    if isinstance(value, list):
-        return "'{" + ", ".join(f'"{_text(one)}"' for one in value).replace("\\", "\\\\") + "}'"
     return f"'{_text(value)}'"
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "{" + ", ".join(map(_quoted, value)) + "}"
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_quoted, value)) + ")"
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
     return str(int(value)) if isinstance(value, int) else str(value)
+
+
+def _quoted(value: Any) -> str:
+    """As a part of an array or a row."""
+    escaped = _text(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

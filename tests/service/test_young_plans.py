@@ -210,6 +210,16 @@ async def test_what_a_step_reads_does_not_grow_with_the_number_of_other_users(sy
     assert _grown(alone, among_many) == {}
 
 
+@pytest.mark.parametrize("system", SERVICES, indirect=True)
+async def test_no_step_asks_about_a_type_that_its_connection_has_not_learnt(system: System) -> None:
+    asked: list[str] = []
+    async with system.pool.acquire() as connection:
+        connection.add_query_logger(lambda record: asked.append(record.query))
+    async for _ in system.life("first/"):
+        pass
+    assert [query for query in asked if "pg_type" in query] == []
+
+
 @pytest.fixture
 async def system(
     request: pytest.FixtureRequest, service_database: ServiceDatabase, valkey_url: str

@@ -38,10 +38,13 @@ def capture(file: BinaryIO) -> None:
         pickle.dump((time.monotonic(), kind, text, arguments), file)
         file.flush()
 
-    async def watch(connection: Any) -> None:
-        connection.add_query_logger(lambda query: write("sql", query.query, query.args))
-
     def create_watched_pool(*arguments: Any, **options: Any) -> Any:
+        init = options.pop("init")
+
+        async def watch(connection: Any) -> None:
+            await init(connection)
+            connection.add_query_logger(lambda query: write("sql", query.query, query.args))
+
         return create_pool(*arguments, **options, init=watch)
 
     async def execute_watched(self: Any, *arguments: Any, **options: Any) -> Any:

@@ -1,7 +1,8 @@
 """The event path: two round trips for a whole batch before it is projected, and one after it (DESIGN 3)."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from services.leaderboard.domain.entries import (
     Command,
     Decision,
     Draft,
+    Held,
     Move,
     RunKey,
     Runs,
@@ -21,6 +23,7 @@ from services.leaderboard.domain.ranks import order_score
 from services.leaderboard.store import rows
 from services.leaderboard.store.rows import columns
 from shared.postgres.pool import Pool
+from shared.postgres.request_log import State
 
 # One statement and so one snapshot: scores of a finalised run are gone when the run says so.
 LOAD: Final = """
@@ -48,64 +51,54 @@ SAVE: Final = """
         UPDATE users
            SET version = batch.version, profile_version = batch.profile_version, name = batch.name,
                attributes = batch.attributes
-          FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
-            AS batch (user_id, loaded_version, version, profile_version, name, attributes)
+          FROM unnest($1::user_row[]) AS batch
          WHERE users.user_id = batch.user_id AND users.version = batch.loaded_version
         RETURNING 1
     ), new AS (
         INSERT INTO users (user_id, version, profile_version, name, attributes)
         SELECT user_id, version, profile_version, name, attributes
-          FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
-            AS batch (user_id, loaded_version, version, profile_version, name, attributes)
+          FROM unnest($1::user_row[]) AS batch
          WHERE loaded_version = 0
             ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time, draft, metric,
                                  value_micros, occur_time, local_date)
-        SELECT entry_id, user_id, digest, 1, outcome, apply_time, draft, metric, value_micros, occur_time,
-               local_date
-          FROM unnest($7::uuid[], $8::text[], $9::bytea[], $10::bytea[], $11::timestamptz[], $12::text[],
-                      $13::text[], $14::bigint[], $15::timestamptz[], $16::date[])
-            AS log (entry_id, user_id, digest, outcome, apply_time, draft, metric, value_micros, occur_time,
-                    local_date)
+        SELECT * FROM unnest($2::log_row[])
     ), opened AS (
         INSERT INTO runs (board, start_date, end_date, finalize_time)
-        SELECT * FROM unnest($17::text[], $18::date[], $19::date[], $20::timestamptz[])
+        SELECT * FROM unnest($3::run_row[])
             ON CONFLICT (board, start_date) DO NOTHING
         RETURNING 1
     ), unchanged AS MATERIALIZED (
-        SELECT 1 FROM configuration_version WHERE version = $45 AND cardinality($17::text[]) > 0 FOR SHARE
+        SELECT 1 FROM configuration_version WHERE version = $8 AND cardinality($3::run_row[]) > 0 FOR SHARE
     ), still_open AS MATERIALIZED (
         SELECT 1
-          FROM runs JOIN unnest($21::text[], $22::date[]) AS batch (board, start_date)
-               USING (board, start_date)
+          FROM runs JOIN unnest($4::run_key[]) AS batch USING (board, start_date)
          WHERE NOT finalized
            FOR SHARE OF runs
     ), ranked AS (
         INSERT INTO scores (user_id, board, run_start, segment, score, order_score, reach_time, entry_id,
                             source_version, version)
-        SELECT * FROM unnest($23::text[], $24::text[], $25::date[], $26::text[], $27::bigint[], $28::bigint[],
-                             $29::timestamptz[], $30::uuid[], $31::bigint[], $32::bigint[])
+        SELECT * FROM unnest($5::score_row[])
             ON CONFLICT (user_id, board, run_start) DO UPDATE
                SET segment = EXCLUDED.segment, score = EXCLUDED.score, order_score = EXCLUDED.order_score,
                    reach_time = EXCLUDED.reach_time, entry_id = EXCLUDED.entry_id,
                    source_version = EXCLUDED.source_version, version = EXCLUDED.version
     ), seen AS (
         INSERT INTO segments (board, run_start, segment)
-        SELECT * FROM unnest($33::text[], $34::date[], $35::text[])
+        SELECT * FROM unnest($6::segment_row[])
             ON CONFLICT (board, run_start, segment) DO NOTHING
     ), said AS (
         INSERT INTO facts (user_id, kind, key, local_date, entry_id, origin_id, amount, reach_time, version)
-        SELECT * FROM unnest($36::text[], $37::smallint[], $38::text[], $39::date[], $40::uuid[], $41::uuid[],
-                             $42::bigint[], $43::timestamptz[], $44::bigint[])
+        SELECT * FROM unnest($7::fact_row[])
     )
     SELECT require_rows(
         (SELECT count(*) FROM known) + (SELECT count(*) FROM new)
             + (SELECT count(*) FROM opened) + (SELECT count(*) FROM still_open)
             + (SELECT count(*) FROM unchanged),
-        cardinality($1::text[]) + cardinality($17::text[]) + cardinality($21::text[])
-            + (cardinality($17::text[]) > 0)::integer)
+        cardinality($1::user_row[]) + cardinality($3::run_row[]) + cardinality($4::run_key[])
+            + (cardinality($3::run_row[]) > 0)::integer)
 """
 
 # Ids come in order, here and below: their bounds tell the partitions (docs/adr/0010).
@@ -137,9 +130,7 @@ COMPLETE: Final = """
         INSERT INTO rank_events (user_id, change_time, entry_id, board, run_start, segment, previous_rank, rank,
                                  score)
         SELECT event.*
-          FROM unnest($3::text[], $4::timestamptz[], $5::uuid[], $6::text[], $7::date[], $8::text[],
-                      $9::bigint[], $10::bigint[], $11::bigint[])
-            AS event (user_id, change_time, entry_id, board, run_start, segment, previous_rank, rank, score)
+          FROM unnest($3::rank_event_row[]) AS event
          WHERE CASE WHEN event.entry_id IN (SELECT entry_id FROM completed) THEN true END
     )
     SELECT entry_id FROM completed
@@ -221,37 +212,17 @@ class EventStore:
         segments = {(*key[1:], part) for key, (held, _) in changed.items() for part in ("", held.segment)}
         await self._pool.execute(
             SAVE,
-            *_user_columns(loaded.users, users),
-            *_log_columns(entries),
-            *columns(
-                [
-                    (board, start, run.run.end, run.finalize_time)
-                    for (board, start), run in sorted(runs.items())
-                    if (board, start) not in loaded.runs
-                ],
-                4,
-            ),
-            *columns([key for key in sorted(runs) if key in loaded.runs], 2),
-            *columns(
-                [
-                    (
-                        *key,
-                        held.segment,
-                        held.score.amount,
-                        None
-                        if held.score.amount is None
-                        else order_score(boards.by_key[key[1]].order, held.score.amount),
-                        held.score.reach_time,
-                        held.score.entry_id,
-                        held.score.source_version,
-                        version,
-                    )
-                    for key, (held, version) in sorted(changed.items())
-                ],
-                10,
-            ),
-            *columns(sorted(segments), 3),
-            *_fact_columns(entries),
+            [_user_row(loaded.users[user_id], user) for user_id, user in sorted(users.items())],
+            sorted(map(_log_row, entries), key=lambda row: row[0]),
+            [
+                (*key, run.run.end, run.finalize_time)
+                for key, run in sorted(runs.items())
+                if key not in loaded.runs
+            ],
+            [key for key in sorted(runs) if key in loaded.runs],
+            [_score_row(boards, key, *one) for key, one in sorted(changed.items())],
+            sorted(segments),
+            sorted(row for one in entries for row in _fact_rows(one)),
             loaded.configuration_version,
         )
 
@@ -273,22 +244,8 @@ class EventStore:
 
     async def complete(self, outcomes: Mapping[UUID, bytes], changes: Sequence[RankChange]) -> set[UUID]:
         """Give applied entries their outcome and history; those for which this call was the first."""
-        history = [
-            (
-                change.draft.user_id,
-                change.draft.now,
-                change.draft.entry_id,
-                change.move.run.board,
-                change.move.run.run.start,
-                change.move.segment,
-                change.previous_rank,
-                change.rank,
-                change.score,
-            )
-            for change in changes
-        ]
         completed = await self._pool.fetch(
-            COMPLETE, *columns(sorted(outcomes.items()), 2), *columns(history, 9)
+            COMPLETE, *columns(sorted(outcomes.items()), 2), [_rank_event_row(one) for one in changes]
         )
         return {row["entry_id"] for row in completed}
 
@@ -298,38 +255,27 @@ class EventStore:
         return {row["entry_id"] for row in completed}
 
 
-def _user_columns(loaded: Mapping[str, UserState], users: Mapping[str, UserState]) -> list[list[Any]]:
-    return columns(
-        [
-            (
-                user_id,
-                loaded[user_id].version,
-                user.version,
-                user.profile.version,
-                user.profile.name,
-                rows.attributes_text(user.profile.attributes),
-            )
-            for user_id, user in sorted(users.items())
-        ],
-        6,
+def _user_row(loaded: UserState, user: UserState) -> tuple[Any, ...]:
+    return (
+        user.user_id,
+        loaded.version,
+        user.version,
+        user.profile.version,
+        user.profile.name,
+        rows.attributes_text(user.profile.attributes),
     )
 
 
-def _log_columns(entries: Iterable[Stored]) -> list[list[Any]]:
-    return columns(
-        [
-            (
-                one.command.entry.entry_id,
-                one.command.entry.user.user_id,
-                one.digest,
-                one.outcome,
-                one.command.entry.now,
-                rows.draft_text(one.draft) if one.draft else None,
-                *_metric_fact(one.command),
-            )
-            for one in sorted(entries, key=lambda one: one.command.entry.entry_id)
-        ],
-        10,
+def _log_row(one: Stored) -> tuple[Any, ...]:
+    return (
+        one.command.entry.entry_id,
+        one.command.entry.user.user_id,
+        one.digest,
+        State.APPLIED,
+        one.outcome,
+        one.command.entry.now,
+        rows.draft_text(one.draft) if one.draft else None,
+        *_metric_fact(one.command),
     )
 
 
@@ -340,22 +286,46 @@ def _metric_fact(command: Command) -> tuple[Any, ...]:
     return None, None, None, None
 
 
-def _fact_columns(entries: Iterable[Stored]) -> list[list[Any]]:
-    return columns(
-        sorted(
-            (
-                one.command.entry.user.user_id,
-                rows.KINDS[fact.source.kind],
-                fact.source.key,
-                fact.local_date,
-                fact.entry_id,
-                fact.origin_id,
-                fact.amount,
-                fact.reach_time,
-                fact.version,
-            )
-            for one in entries
-            for fact in one.decision.kept_facts
-        ),
-        9,
+def _score_row(boards: Boards, key: tuple[str, str, date], held: Held, version: int) -> tuple[Any, ...]:
+    score = held.score
+    return (
+        *key,
+        held.segment,
+        score.amount,
+        None if score.amount is None else order_score(boards.by_key[key[1]].order, score.amount),
+        score.reach_time,
+        score.entry_id,
+        score.source_version,
+        version,
+    )
+
+
+def _fact_rows(one: Stored) -> list[tuple[Any, ...]]:
+    return [
+        (
+            one.command.entry.user.user_id,
+            rows.KINDS[fact.source.kind],
+            fact.source.key,
+            fact.local_date,
+            fact.entry_id,
+            fact.origin_id,
+            fact.amount,
+            fact.reach_time,
+            fact.version,
+        )
+        for fact in one.decision.kept_facts
+    ]
+
+
+def _rank_event_row(change: RankChange) -> tuple[Any, ...]:
+    return (
+        change.draft.user_id,
+        change.draft.now,
+        change.draft.entry_id,
+        change.move.run.board,
+        change.move.run.run.start,
+        change.move.segment,
+        change.previous_rank,
+        change.rank,
+        change.score,
     )

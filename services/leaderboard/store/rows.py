@@ -104,6 +104,6 @@ def _run_of(values: Sequence[Any]) -> RunState:
 
 
 def columns(values: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """Rows turned into one array for each column; empty arrays where there are none."""
+    """Keys that are asked for, as one array for each of their parts; empty arrays where there are none."""
     turned = [list(column) for column in zip(*values, strict=True)]
     return turned or [[] for _ in range(width)]

@@ -43,3 +43,4 @@ SELECT 0, '0', sequence,
            || pg_temp.field(7, pg_temp.field(1, change))
   FROM changes;
 DROP TABLE changes;
+DROP TYPE change_row;

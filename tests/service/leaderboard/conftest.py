@@ -13,15 +13,18 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from services.leaderboard.config import Settings
+from services.leaderboard.scripts import MARKER
 from services.leaderboard.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.waiting import until
 
 if TYPE_CHECKING:
     from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceAsyncStub
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
 
+PATIENCE_SECONDS = 20.0
 # The tests live at dates of their own: passes by the wall clock would archive what they count on.
 KEEP_CLOCK_OFF = "UPDATE maintenance SET hold_until = now() + interval '1 day'"
 
@@ -63,6 +66,12 @@ async def started(service_database: ServiceDatabase, sets_url: str) -> AsyncIter
     database = await asyncpg.connect(dsn)
     await database.execute(KEEP_CLOCK_OFF)
     async with replica(dsn, sets_url) as stub, Redis.from_url(sets_url) as sets:
+
+        async def is_filled() -> bool:
+            return bool(await sets.exists(MARKER))
+
+        # Events that come before answer from PostgreSQL, with ranks as they are by then.
+        await until(is_filled, seconds=PATIENCE_SECONDS, what="the sorted sets are filled for the first time")
         yield Service(stub, database, dsn, sets, sets_url)
     await database.close()
 
