@@ -16,6 +16,7 @@ from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.orchestrator.v1 import domain_event_pb2, user_pb2
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
+from msgspec import Struct
 
 from shared.decimals import from_micros
 from shared.ids import derived_id_beside
@@ -52,21 +53,33 @@ ALL: Final = (1 << 63) - 1
 
 _SILENT: Final = (entry_pb2.ENTRY_ORIGIN_IMPORT, entry_pb2.ENTRY_ORIGIN_BACKFILL)
 
+
+class Told(Struct, frozen=True):
+    """What is stored of an entry that tells something."""
+
+    types: int
+    """The set of the types of its events, as bits."""
+    entry: bytes
+    """laurel.ledger.v1.Entry."""
+    effects: bytes
+    """laurel.ledger.v1.Effects."""
+
+
 _Finding = tuple[Type, Message | None]
 """A type, and the part of the effects that it tells; None: it tells of the entry."""
 
 
-def types_told(entry: entry_pb2.Entry, effects: effects_pb2.Effects, *, voided: bool = False) -> int:
-    """The set of types that the entry tells, as bits; none where nothing is to be told (RULES 8.3).
+def told_of(entry: entry_pb2.Entry, effects: effects_pb2.Effects, *, voided: bool = False) -> Told | None:
+    """What is told of an entry that is completed; None where nothing is (RULES 8.3).
 
-    `voided`: the entry is the correction of one that had been told of.
+    `voided`: the entry is the correction of one that was done, and is undone by a call.
     """
-    if entry.origin in _SILENT:
-        return 0
-    told = 0
+    if entry.origin in _SILENT and not voided:
+        return None
+    types = 0
     for type_, _ in _findings(entry, effects, voided):
-        told |= 1 << type_
-    return told
+        types |= 1 << type_
+    return Told(types, entry.SerializeToString(), effects.SerializeToString()) if types else None
 
 
 def set_of(types: Iterable[Type]) -> int:
@@ -77,23 +90,19 @@ def set_of(types: Iterable[Type]) -> int:
     return wanted or ALL
 
 
-def events_of(
-    entry: entry_pb2.Entry,
-    effects: effects_pb2.Effects,
-    told: int,
-    wanted: int = ALL,
-    user_id: str = "",
-) -> list[domain_event_pb2.DomainEvent]:
+def events_of(told: Told, wanted: int = ALL, user_id: str = "") -> list[domain_event_pb2.DomainEvent]:
     """The events that a row of the feed tells, in the order of cause and effect: those wanted, about this user if any.
 
     What was not told when the row was written is not told later either.
     """
+    entry = entry_pb2.Entry.FromString(told.entry)
+    effects = effects_pb2.Effects.FromString(told.effects)
     events = []
     seen: dict[Type, int] = {}
-    for type_, change in _findings(entry, effects, bool(told >> Type.EVENT_VOIDED & 1)):
+    for type_, change in _findings(entry, effects, bool(told.types >> Type.EVENT_VOIDED & 1)):
         number = seen[type_] = seen.get(type_, -1) + 1
         about = getattr(change, "user_id", "") or entry.user.user_id
-        if told >> type_ & 1 and wanted >> type_ & 1 and user_id in ("", about):
+        if told.types & wanted & 1 << type_ and user_id in ("", about):
             events.append(_event(entry, effects, type_, number, about, change))
     return events
 

@@ -11,6 +11,7 @@ from services.orchestrator import convert
 from services.orchestrator.config import Settings
 from services.orchestrator.configuration import Configurator
 from services.orchestrator.domain import Metric, UserPatch
+from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
 from services.orchestrator.instrumentation import Instrumentation
@@ -21,6 +22,7 @@ from services.orchestrator.recovery import Lease, Maintenance, Recovery
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import Step
 from services.orchestrator.servicer import OrchestratorServicer
+from services.orchestrator.store.domain_events import DomainEventStore
 from services.orchestrator.store.ledger import LedgerStore
 from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.retention import retention
@@ -89,7 +91,9 @@ async def build(settings: Settings) -> Application:
     runner = Runner(
         sagas, UndoStore(pool, COUNTED, _patch_of), participants, catalogue.latest, settings, clock, rng
     )
-    instruments = Instrumentation(telemetry, sagas)
+    domain_events = DomainEventStore(pool)
+    followers = Followers(domain_events, settings)
+    instruments = Instrumentation(telemetry, sagas, domain_events)
     intake = Intake(ledger, runner, participants, catalogue, settings, instruments)
     submissions = Submissions(intake, ledger, participants, settings, instruments)
     maintenance = Maintenance(ledger, intake, runner, participants)
@@ -105,6 +109,7 @@ async def build(settings: Settings) -> Application:
         Configurator(metrics, participants),
         Importer(pool, reads, submissions, maintenance, settings, clock),
         maintenance,
+        followers,
         clock,
     )
 
@@ -119,6 +124,7 @@ async def build(settings: Settings) -> Application:
     async def clean_up() -> None:
         await partitions.keep()
         await sagas.forget_dead()
+        await domain_events.trim(settings.domain_event_retention)
 
     async def maintain() -> None:
         await leader.run_as_leader(pool, "maintenance", settings.lease_seconds, clean_up)
@@ -144,6 +150,7 @@ async def build(settings: Settings) -> Application:
             "follower": follow,
             "maintenance": maintain,
         },
+        drain=[followers.end],
         close=[drain, lease.release, pool.close, *(channel.close for channel in channels.values())],
         translators=[errors.translate],
         telemetry=telemetry,

@@ -167,12 +167,12 @@ class Feed:
     async def after(self, place: Place, limit: int, *arguments: object) -> Page:
         """What follows a place, oldest first. `arguments` are those of `columns`, from $5 on."""
         rows = await self._pool.fetch(self._after, place.life, place.xid, place.sequence, limit, *arguments)
-        return Page(rows, _place(rows[-1]).cursor if rows else place.cursor)
+        return Page(rows, place_in(rows[-1]).cursor if rows else place.cursor)
 
     async def newest(self) -> Place:
         """The place of the newest row that can be read: behind it lies what comes from now on."""
         row = await self._pool.fetchrow(self._newest)
-        return _place(row) if row else _BEGINNING
+        return place_in(row) if row else _BEGINNING
 
     async def lag(self) -> timedelta:
         """For how long the oldest row that cannot be read yet has been waiting for older transactions to end."""
@@ -251,5 +251,6 @@ async def begin_lives(connection: Connection) -> list[str]:
     return begun
 
 
-def _place(row: Record) -> Place:
+def place_in(row: Record) -> Place:
+    """Where a row of a page stands."""
     return Place(row["life"], row["xid"], row["sequence"])

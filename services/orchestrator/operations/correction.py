@@ -28,7 +28,8 @@ def correction_of(
     """The entry that tells participants what is left without `origin`."""
     entry = entry_pb2.Entry(
         entry_id=str(correction_id(origin.entry_id)),
-        user=convert.snapshot(left.user, default_zone),
+        user=convert.snapshot(left.user, default_zone, changed=left.user_changed),
+        user_sequence=left.user_sequence,
         now=to_timestamp(now),
         occur_time=origin.occur_time,
         time_zone=origin.time_zone,

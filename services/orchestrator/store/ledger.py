@@ -139,7 +139,8 @@ class LedgerStore:
                 users[user_id] = user_from_row(row)
             if row["total_version"] is not None:
                 totals[user_id, row["wanted_metric"]] = total_from_row(row)
-        return Snapshot(Loaded(users, totals), guards, rows[0]["configuration"])
+        loaded = Loaded(users, totals, guards={user_id: guard for user_id, (guard, _) in guards.items()})
+        return Snapshot(loaded, guards, rows[0]["configuration"])
 
     async def seen_values(self, values: Iterable[tuple[str, str, str]]) -> frozenset[tuple[str, str, str]]:
         """Those of these (user, metric, value) that have been counted."""

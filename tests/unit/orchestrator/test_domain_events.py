@@ -10,15 +10,17 @@ from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.orchestrator.v1 import domain_event_pb2
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
+from msgspec.structs import replace
 
 from services.orchestrator.domain_events import (
     ALL,
+    Told,
     Type,
     events_of,
     known_types,
     set_of,
+    told_of,
     told_of_refusal,
-    types_told,
 )
 
 ENTRY_ID = "01900000-0000-7000-8000-000000000001"
@@ -121,8 +123,14 @@ def told(
     entry: entry_pb2.Entry, effects: effects_pb2.Effects | None = None, *, voided: bool = False
 ) -> list[domain_event_pb2.DomainEvent]:
     """All events, as they are read from a row of the feed."""
-    changed = effects or effects_pb2.Effects()
-    return events_of(entry, changed, types_told(entry, changed, voided=voided))
+    row = told_of(entry, effects or effects_pb2.Effects(), voided=voided)
+    return events_of(row) if row else []
+
+
+def stored(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Told:
+    row = told_of(entry, effects)
+    assert row is not None
+    return row
 
 
 def types(
@@ -243,7 +251,7 @@ def test_the_undoing_of_a_refused_entry_tells_of_its_effects_alone() -> None:
 
 @pytest.mark.parametrize("origin", ["ENTRY_ORIGIN_IMPORT", "ENTRY_ORIGIN_BACKFILL"])
 def test_history_tells_nothing(origin: str) -> None:
-    assert types_told(a_metric_event(origin=origin), points(0, 10)) == 0
+    assert told_of(a_metric_event(origin=origin), points(0, 10)) is None
 
 
 def test_events_about_another_user_have_no_place_among_the_acting_users() -> None:
@@ -256,27 +264,23 @@ def test_events_about_another_user_have_no_place_among_the_acting_users() -> Non
 
 def test_ids_are_the_same_whenever_and_with_whatever_filter_they_are_read() -> None:
     effects = achievements(*(an_achievement(COMPLETED, name, user=name) for name in ("ada", "bob", "eve")))
-    entry = a_metric_event()
-    mask = types_told(entry, effects)
-    every = {event.id: event for event in events_of(entry, effects, mask)}
+    row = stored(a_metric_event(), effects)
+    every = {event.id: event for event in events_of(row)}
     assert len(every) == 4
-    wanted = set_of([Type.ACHIEVEMENT_COMPLETED])
-    (bobs,) = events_of(entry, effects, mask, wanted, "bob")
+    (bobs,) = events_of(row, set_of([Type.ACHIEVEMENT_COMPLETED]), "bob")
     assert every[bobs.id] == bobs
 
 
 def test_only_what_is_wanted_is_told() -> None:
-    effects = points(0, 10, "", "bronze")
-    mask = types_told(a_metric_event(), effects)
+    row = stored(a_metric_event(), points(0, 10, "", "bronze"))
     wanted = set_of([Type.POINTS_LEVEL_CHANGED])
-    events = events_of(a_metric_event(), effects, mask, wanted)
-    assert [event.type for event in events] == ["points.level_changed"]
-    assert events_of(a_metric_event(), effects, mask, wanted, "bob") == []
+    assert [event.type for event in events_of(row, wanted)] == ["points.level_changed"]
+    assert events_of(row, wanted, "bob") == []
 
 
 def test_a_type_that_was_not_told_then_is_not_told_later() -> None:
-    assert events_of(a_metric_event(), points(0, 10), 1 << Type.METRIC_RECORDED)[0].type == "metric.recorded"
-    assert len(events_of(a_metric_event(), points(0, 10), 1 << Type.METRIC_RECORDED)) == 1
+    row = replace(stored(a_metric_event(), points(0, 10)), types=1 << Type.METRIC_RECORDED)
+    assert [event.type for event in events_of(row)] == ["metric.recorded"]
 
 
 @given(st.sets(st.sampled_from(Type)))
