@@ -6,7 +6,7 @@ from typing import Any
 import click
 import grpc
 
-from services.cli import commands_admin, commands_events, commands_reads, commands_stack
+from services.cli import commands_admin, commands_events, commands_feed, commands_reads, commands_stack
 from services.cli.connect import SERVICES, Connections
 from services.cli.errors import CommandError, command_error, laurel_error
 
@@ -88,6 +88,7 @@ for command in (
     commands_events.void,
     commands_admin.sagas,
     commands_admin.maintenance,
+    commands_feed.feed,
 ):
     cli.add_command(command)
 

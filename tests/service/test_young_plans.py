@@ -27,10 +27,11 @@ from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.servicer import KIND as LEADERBOARD
+from services.orchestrator.domain_events import Told
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
-from services.orchestrator.store.sagas import SagaStore
+from services.orchestrator.store.sagas import Completed, SagaStore
 from services.points import convert as points_convert
 from services.points import handlers as points
 from services.points.definitions import configuration_of
@@ -287,6 +288,7 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
 
 async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
     ledger, sagas = LedgerStore(pool), SagaStore(pool, "one")
+    told = Told(1, b"entry", b"effects")
 
     async def life(prefix: str) -> AsyncIterator[str]:
         ada, bob = f"{prefix}ada", f"{prefix}bob"
@@ -301,7 +303,7 @@ async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
         yield "a group recorded"
         await sagas.leave([(ids[0], "away", 0.0), (ids[1], "away", 0.0)], 9)
         yield "a group left to recovery"
-        await sagas.complete([(one, b"reply") for one in ids[:3]])
+        await sagas.complete([Completed(one, b"reply", told) for one in ids[:3]])
         yield "a group completed"
         await store(pool, event("e", ada, "countries", country="IT"), event("f", bob))
         yield "more recorded"
@@ -309,11 +311,11 @@ async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
         await ledger.known_entry(ids[0])
         yield "known ones"
         await sagas.decide(ids[3], b"no", [Step.STREAK], {Step.STREAK: b"yes"})
-        await sagas.settle(ids[3], State.REJECTED, None)
+        await sagas.settle(ids[3], State.REJECTED, None, told)
         yield "an undone one"
         await sagas.decide_void(ids[0], "test", "")
         await take_out(pool, first[0])
-        await sagas.settle(ids[0], State.VOIDED, b"")
+        await sagas.settle(ids[0], State.VOIDED, b"", told)
         yield "a void event of a unique metric"
         await sagas.decide_void(ids[1], "test", "")
         await take_out(pool, first[1])

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from laurel.leaderboard.v1 import leaderboard_pb2
 from redis.asyncio import Redis
+from services.leaderboard.handlers.events import EventHandlers
 
 from services.leaderboard.convert import entries
 from services.leaderboard.convert.definitions import boards_from_messages
 from services.leaderboard.domain.entries import Command
-from services.leaderboard.handlers.events import EventHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import archive, events, reads, rebuild, standings
