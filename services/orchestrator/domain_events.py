@@ -1,11 +1,11 @@
 """What is told of an entry: its domain events (RULES 8). Pure.
 
-A row of the feed has an entry, what it changed and the types of the events that it tells; the events themselves are
-made when they are read. They are a function of the row alone, and so are their ids.
+A row of the feed has an entry and what it changed; the events themselves are made when they are read. They are a
+function of the row alone, and so are their ids.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from enum import IntEnum
+from collections.abc import Collection, Iterator
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -22,88 +22,75 @@ from shared.decimals import from_micros
 from shared.ids import derived_id_beside
 
 
-class Type(IntEnum):
-    """The types of domain events. Their numbers are stored as bits: they never change, and there are at most 63."""
+class Type(StrEnum):
+    """The types of domain events, as followers know them."""
 
-    METRIC_RECORDED = 0
-    EVENT_VOIDED = 1
-    USER_CREATED = 2
-    USER_UPDATED = 3
-    STREAK_STARTED = 4
-    STREAK_EXTENDED = 5
-    STREAK_LOST = 6
-    STREAK_FROZEN = 7
-    STREAK_FREEZE_EARNED = 8
-    ACHIEVEMENT_COMPLETED = 9
-    ACHIEVEMENT_REVOKED = 10
-    POINTS_CHANGED = 11
-    POINTS_LEVEL_CHANGED = 12
-    LEADERBOARD_CHANGED = 13
-    LEADERBOARD_RANK_CHANGED = 14
-
-    @property
-    def text(self) -> str:
-        """As followers know it: `metric.recorded`."""
-        return self.name.lower().replace("_", ".", 1)
+    METRIC_RECORDED = "metric.recorded"
+    EVENT_VOIDED = "event.voided"
+    USER_CREATED = "user.created"
+    USER_UPDATED = "user.updated"
+    STREAK_STARTED = "streak.started"
+    STREAK_EXTENDED = "streak.extended"
+    STREAK_LOST = "streak.lost"
+    STREAK_FROZEN = "streak.frozen"
+    STREAK_FREEZE_EARNED = "streak.freeze_earned"
+    ACHIEVEMENT_COMPLETED = "achievement.completed"
+    ACHIEVEMENT_REVOKED = "achievement.revoked"
+    POINTS_CHANGED = "points.changed"
+    POINTS_LEVEL_CHANGED = "points.level_changed"
+    LEADERBOARD_CHANGED = "leaderboard.changed"
+    LEADERBOARD_RANK_CHANGED = "leaderboard.rank_changed"
 
 
-TYPES: Final = {type_.text: type_ for type_ in Type}
-ALL: Final = (1 << 63) - 1
-"""The set of all types, also of those to come."""
-
-_SILENT: Final = (entry_pb2.ENTRY_ORIGIN_IMPORT, entry_pb2.ENTRY_ORIGIN_BACKFILL)
+EVERY_TYPE: Final = frozenset(Type)
 
 
 class Told(Struct, frozen=True):
     """What is stored of an entry that tells something."""
 
-    types: int
-    """The set of the types of its events, as bits."""
     entry: bytes
-    """laurel.ledger.v1.Entry."""
+    """laurel.ledger.v1.Entry; of an undoing: the correction."""
     effects: bytes
     """laurel.ledger.v1.Effects."""
 
+
+_SILENT: Final = (entry_pb2.ENTRY_ORIGIN_IMPORT, entry_pb2.ENTRY_ORIGIN_BACKFILL)
 
 _Finding = tuple[Type, Message | None]
 """A type, and the part of the effects that it tells; None: it tells of the entry."""
 
 
-def told_of(entry: entry_pb2.Entry, effects: effects_pb2.Effects, *, voided: bool = False) -> Told | None:
-    """What is told of an entry that is completed; None where nothing is (RULES 8.3).
+def told_of(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Told | None:
+    """What is stored of an entry that is completed, or of the correction of one that is undone.
 
-    `voided`: the entry is the correction of one that was done, and is undone by a call.
+    None for history, of which nothing is told (RULES 8.3). That it is undone by a call is no history.
     """
-    if entry.origin in _SILENT and not voided:
+    if entry.origin in _SILENT and not entry.correction.voided:
         return None
-    types = 0
-    for type_, _ in _findings(entry, effects, voided):
-        types |= 1 << type_
-    return Told(types, entry.SerializeToString(), effects.SerializeToString()) if types else None
+    return Told(entry.SerializeToString(), effects.SerializeToString())
 
 
-def set_of(types: Iterable[Type]) -> int:
-    """These types as a set of bits; all where there are none."""
-    wanted = 0
-    for type_ in types:
-        wanted |= 1 << type_
-    return wanted or ALL
+def events_of(
+    told: Told, wanted: Collection[Type] = EVERY_TYPE, user_id: str = ""
+) -> list[domain_event_pb2.DomainEvent]:
+    """The events that a row of the feed tells, in the order of cause and effect.
 
-
-def events_of(told: Told, wanted: int = ALL, user_id: str = "") -> list[domain_event_pb2.DomainEvent]:
-    """The events that a row of the feed tells, in the order of cause and effect: those wanted, about this user if any.
-
-    What was not told when the row was written is not told later either.
+    Those of the types that are wanted, and about this user, if any is named.
     """
     entry = entry_pb2.Entry.FromString(told.entry)
     effects = effects_pb2.Effects.FromString(told.effects)
+    entry_id = UUID(entry.entry_id)
     events = []
     seen: dict[Type, int] = {}
-    for type_, change in _findings(entry, effects, bool(told.types >> Type.EVENT_VOIDED & 1)):
+    for type_, change in _findings(entry, effects):
         number = seen[type_] = seen.get(type_, -1) + 1
+        if type_ not in wanted:
+            continue
         about = getattr(change, "user_id", "") or entry.user.user_id
-        if told.types & wanted & 1 << type_ and user_id in ("", about):
-            events.append(_event(entry, effects, type_, number, about, change))
+        if user_id in ("", about):
+            event = _event(entry, effects, type_, about, change)
+            event.id = str(derived_id_beside(entry_id, type_, str(number)))
+            events.append(event)
     return events
 
 
@@ -132,10 +119,10 @@ def told_of_refusal(applied: effects_pb2.Effects, undone: effects_pb2.Effects) -
     )
 
 
-def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects, voided: bool) -> Iterator[_Finding]:
+def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[_Finding]:
     if entry.HasField("metric_event"):
         yield Type.METRIC_RECORDED, None
-    if voided:
+    if entry.correction.voided:
         yield Type.EVENT_VOIDED, None
     if entry.user.changed:
         yield Type.USER_CREATED if entry.user.version == 1 else Type.USER_UPDATED, None
@@ -193,14 +180,12 @@ def _event(
     entry: entry_pb2.Entry,
     effects: effects_pb2.Effects,
     type_: Type,
-    number: int,
     user_id: str,
     change: Message | None,
 ) -> domain_event_pb2.DomainEvent:
     is_own = user_id == entry.user.user_id
     event = domain_event_pb2.DomainEvent(
-        id=str(derived_id_beside(UUID(entry.entry_id), type_.text, str(number))),
-        type=type_.text,
+        type=type_,
         time=entry.now if entry.HasField("correction") else entry.occur_time,
         user_id=user_id,
         user_sequence=entry.user_sequence if is_own else 0,
@@ -260,12 +245,4 @@ def _user(snapshot: entry_pb2.UserSnapshot) -> user_pb2.StoredUser:
         attributes=snapshot.attributes,
         create_time=snapshot.create_time,
         version=snapshot.version,
-    )
-
-
-def known_types(texts: Sequence[str]) -> tuple[list[Type], list[int]]:
-    """The types that these texts name, and the places of those that name none."""
-    return (
-        [TYPES[text] for text in texts if text in TYPES],
-        [place for place, text in enumerate(texts) if text not in TYPES],
     )

@@ -239,7 +239,9 @@ class Runner:
             correction.correction_id(active.entry.entry_id),
             now,
             {key: metric.aggregation for key, metric in metrics.items()},
-            lambda left: correction.correction_of(active.entry, left, now, zone).SerializeToString(),
+            lambda left: correction.correction_of(
+                active.entry, left, now, zone, voided=active.saga.state is State.VOIDING
+            ).SerializeToString(),
         )
         await AFTER_TAKE_OUT.reach()
         active.correct_with(stored)
@@ -255,7 +257,7 @@ class Runner:
             reply = correction.void_reply(
                 active.entry.entry_id, active.correction, undone
             ).SerializeToString()
-            told = domain_events.told_of(active.correction, undone, voided=True)
+            told = domain_events.told_of(active.correction, undone)
         else:
             applied = effects.of_entry(active.before, active.saga)
             told = domain_events.told_of(active.correction, domain_events.told_of_refusal(applied, undone))

@@ -124,13 +124,12 @@ CREATE TABLE feed_cursors (
 );
 
 -- Domain events (RULES 8), written by the statements that complete and settle (shared/postgres/feed.py, docs/adr/0013). A
--- row for each entry that tells something.
+-- row for each entry.
 CREATE TABLE domain_events (
     life        integer NOT NULL DEFAULT 1,  -- another one after the database was restored elsewhere
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
     sequence    bigint NOT NULL,         -- place among those that were completed together
     create_time timestamptz NOT NULL DEFAULT clock_timestamp(),
-    types       bigint NOT NULL,         -- of the events that it tells: a bit each, see domain_events.Type
     entry       bytea NOT NULL,          -- laurel.ledger.v1.Entry; of an undoing: the correction
     effects     bytea NOT NULL,          -- laurel.ledger.v1.Effects
     PRIMARY KEY (life, xid, sequence)
@@ -203,7 +202,6 @@ CREATE TYPE entry_key_row AS (
 CREATE TYPE domain_event_row AS (
     entry_id uuid,
     sequence bigint,
-    types    bigint,
     entry    bytea,
     effects  bytea
 );

@@ -164,9 +164,9 @@ class Feed:
         if bodies:
             await connection.execute(self._append, bodies)
 
-    async def after(self, place: Place, limit: int, *arguments: object) -> Page:
-        """What follows a place, oldest first. `arguments` are those of `columns`, from $5 on."""
-        rows = await self._pool.fetch(self._after, place.life, place.xid, place.sequence, limit, *arguments)
+    async def after(self, place: Place, limit: int) -> Page:
+        """What follows a place, oldest first."""
+        rows = await self._pool.fetch(self._after, place.life, place.xid, place.sequence, limit)
         return Page(rows, place_in(rows[-1]).cursor if rows else place.cursor)
 
     async def newest(self) -> Place:

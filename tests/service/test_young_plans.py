@@ -288,7 +288,7 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
 
 async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
     ledger, sagas = LedgerStore(pool), SagaStore(pool, "one")
-    told = Told(1, b"entry", b"effects")
+    told = Told(b"entry", b"effects")
 
     async def life(prefix: str) -> AsyncIterator[str]:
         ada, bob = f"{prefix}ada", f"{prefix}bob"

@@ -1,11 +1,9 @@
--- Domain events (RULES 8), written by the statements that complete and settle (docs/adr/0013). A row for each entry that
--- tells something.
+-- Domain events (RULES 8), written by the statements that complete and settle (docs/adr/0013). A row for each entry.
 CREATE TABLE domain_events (
     life        integer NOT NULL DEFAULT 1,
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
     sequence    bigint NOT NULL,
     create_time timestamptz NOT NULL DEFAULT clock_timestamp(),
-    types       bigint NOT NULL,
     entry       bytea NOT NULL,
     effects     bytea NOT NULL,
     PRIMARY KEY (life, xid, sequence)
@@ -19,7 +17,6 @@ INSERT INTO feed_lives (feed, life) VALUES ('domain_events', 1);
 CREATE TYPE domain_event_row AS (
     entry_id uuid,
     sequence bigint,
-    types    bigint,
     entry    bytea,
     effects  bytea
 );

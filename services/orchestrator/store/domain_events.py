@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from asyncpg import Record
 from msgspec import Struct
 
 from services.orchestrator.domain_events import Told
@@ -16,25 +15,20 @@ NEWEST: Final = "newest"
 """The cursor of a follower who wants nothing of what is there."""
 
 TELL: Final = """
-    INSERT INTO domain_events (sequence, types, entry, effects)
-    SELECT told.sequence, told.types, told.entry, told.effects
+    INSERT INTO domain_events (sequence, entry, effects)
+    SELECT told.sequence, told.entry, told.effects
       FROM unnest({rows}::domain_event_row[]) AS told
      WHERE {condition}
 """
 """Written with what it tells. `rows` are those of `rows_of`."""
 
-_FEED: Final = "domain_events"
-# What nobody wants stays where it is.
-_COLUMNS: Final = """
-    types, CASE WHEN types & $5 <> 0 THEN entry END AS entry, CASE WHEN types & $5 <> 0 THEN effects END AS effects
-"""
 _TRIMS_AT_ONCE: Final = 50
 
 
 def rows_of(told: Iterable[tuple[UUID, Told | None]]) -> list[tuple[object, ...]]:
     """What entries tell, as rows; of those completed together in the order in which they were recorded."""
     return [
-        (entry_id, sequence, row.types, row.entry, row.effects)
+        (entry_id, sequence, row.entry, row.effects)
         for sequence, (entry_id, row) in enumerate(told)
         if row is not None
     ]
@@ -45,8 +39,7 @@ class ToldRow(Struct, frozen=True):
 
     cursor: str
     """Behind it."""
-    told: Told | None
-    """None where nothing is told that is wanted."""
+    told: Told
 
 
 class ToldPage(Struct, frozen=True):
@@ -62,16 +55,17 @@ class DomainEventStore:
     """Reads the feed of domain events, and keeps it in bounds."""
 
     def __init__(self, pool: Pool) -> None:
-        self._feed = Feed(pool, _FEED, _COLUMNS)
+        self._feed = Feed(pool, "domain_events", "entry, effects")
 
     async def place(self, cursor: str, field: str) -> Place:
         """The place of a cursor. Raises `InvalidArgument` that names the field."""
         return await self._feed.newest() if cursor == NEWEST else place_of(cursor, field)
 
-    async def after(self, place: Place, limit: int, wanted: int) -> ToldPage:
-        """What comes after a place; `wanted` is a set of types."""
-        page = await self._feed.after(place, limit, wanted)
-        return ToldPage([_row(row) for row in page.rows], page.cursor)
+    async def after(self, place: Place, limit: int) -> ToldPage:
+        """What comes after a place."""
+        page = await self._feed.after(place, limit)
+        rows = [ToldRow(place_in(row).cursor, Told(row["entry"], row["effects"])) for row in page.rows]
+        return ToldPage(rows, page.cursor)
 
     async def lag(self) -> timedelta:
         """For how long what was told has been held back from followers by older transactions."""
@@ -83,8 +77,3 @@ class DomainEventStore:
         for _ in range(_TRIMS_AT_ONCE):
             if await self._feed.trim(newest, older_than) < TRIMMED_AT_ONCE:
                 return
-
-
-def _row(row: Record) -> ToldRow:
-    told = None if row["entry"] is None else Told(row["types"], row["entry"], row["effects"])
-    return ToldRow(place_in(row).cursor, told)

@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.orchestrator.v1 import domain_event_pb2, orchestrator_service_pb2
-from laurel.points.v1 import points_pb2
 from pydantic import SecretStr
 
 from services.orchestrator import followers as module
@@ -30,18 +29,10 @@ from tests.service.orchestrator.steps import event, store, take_out
 pb = orchestrator_service_pb2
 Event = domain_event_pb2.DomainEvent
 
-TEN_POINTS = effects_pb2.Effects(
-    points=[points_pb2.PointsChange(user_id="ada", points_system="xp", balance=10, added=10)]
-)
 
-
-def entry_of(recorded: Recorded) -> entry_pb2.Entry:
-    return recorded_entry(recorded, "UTC")
-
-
-def completed(recorded: Recorded, effects: effects_pb2.Effects | None = None) -> Completed:
+def completed(recorded: Recorded) -> Completed:
     """As the runner completes an entry."""
-    told = told_of(entry_of(recorded), effects or effects_pb2.Effects())
+    told = told_of(recorded_entry(recorded, "UTC"), effects_pb2.Effects())
     return Completed(recorded.incoming.entry_id, b"reply", told)
 
 
@@ -71,7 +62,7 @@ async def test_what_is_completed_is_told_by_whoever_was_the_first(pool: Pool) ->
     assert await types(pool) == ["metric.recorded", "user.created"]
 
 
-async def test_what_tells_nothing_leaves_no_row(pool: Pool) -> None:
+async def test_history_leaves_no_row(pool: Pool) -> None:
     (entry,) = await store(pool, event("a"))
     assert await SagaStore(pool, "one").complete([Completed(entry.incoming.entry_id, b"")])
     assert await pool.fetchval("SELECT count(*) FROM domain_events") == 0
@@ -131,7 +122,7 @@ async def test_a_void_is_told_with_a_sequence_above_all_that_was_recorded_before
     await sagas.decide_void(entry_id, "test", "")
     await take_out(pool, second)
     stored = await pool.fetchval("SELECT correction FROM sagas WHERE entry_id = $1", entry_id)
-    told = told_of(entry_pb2.Entry.FromString(stored), effects_pb2.Effects(), voided=True)
+    told = told_of(entry_pb2.Entry.FromString(stored), effects_pb2.Effects())
     for _ in range(2):
         await sagas.settle(entry_id, State.VOIDED, b"", told)
     *before, voided, changed = await listed(pool)
@@ -182,14 +173,6 @@ async def test_a_page_ends_early_with_an_entry_that_says_a_great_deal(
         {str(one.incoming.entry_id)} for one in recorded
     ]
     assert first.more
-
-
-async def test_what_is_not_wanted_is_not_even_fetched(pool: Pool) -> None:
-    (plain, special) = await store(pool, event("a"), event("b"))
-    await SagaStore(pool, "one").complete([completed(plain), completed(special, TEN_POINTS)])
-    assert await types(pool, types=["points.changed"]) == ["points.changed"]
-    await pool.execute(r"UPDATE domain_events SET entry = '\xff' WHERE types & (1 << 11) = 0")
-    assert await types(pool, types=["points.changed"]) == ["points.changed"]
 
 
 @pytest.mark.parametrize(

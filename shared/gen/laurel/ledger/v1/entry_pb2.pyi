@@ -280,8 +280,11 @@ class Correction(_message.Message):
 
     CORRECTED_ENTRY_ID_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
+    VOIDED_FIELD_NUMBER: _builtins.int
     corrected_entry_id: _builtins.str
     """The entry that was undone."""
+    voided: _builtins.bool
+    """It had been done, and was undone by a call; false: it had been refused."""
     @_builtins.property
     def metric(self) -> Global___MetricFact:
         """The total as it is left, where the undone entry was a metric event."""
@@ -291,10 +294,11 @@ class Correction(_message.Message):
         *,
         corrected_entry_id: _builtins.str = ...,
         metric: Global___MetricFact | None = ...,
+        voided: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrected_entry_id", b"corrected_entry_id", "metric", b"metric"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrected_entry_id", b"corrected_entry_id", "metric", b"metric", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
