@@ -183,6 +183,10 @@ class Violations:
         """
         self._found.append(FieldViolation(self._prefix + field, description, reason))
 
+    def extend(self, others: "Violations") -> None:
+        """Record what another collection has, as it stands there."""
+        self._found.extend(others)
+
     def within(self, path: str) -> "Violations":
         """A view for a message inside the request, at this path."""
         view = Violations()

@@ -22,21 +22,20 @@ def updated(
     """`current` with the masked fields of `update`; neither is changed.
 
     A masked field that `update` leaves empty is cleared; repeated fields and messages are replaced whole. An
-    empty mask means every field that `update` sets, `*` every field. `output_only` fields are passed over,
-    `immutable` ones may be named only empty or with the value they have. Paths are proto names, those
-    two at the top level. Raises `InvalidArgument` that names `update_mask`, or each immutable field.
+    empty mask means every field that `update` sets, `*` every field. `output_only` fields are passed over, and
+    `immutable` ones that `update` leaves empty: whether they may be what they become, the caller checks. Paths
+    are proto names, those two at the top level. Raises `InvalidArgument` that names `update_mask`.
     """
     violations = Violations()
     paths = _paths(update, mask)
     for path in paths:
         if not _is_valid(update.DESCRIPTOR, path):
             violations.add("update_mask", f"{path!r} is not a field of {update.DESCRIPTOR.name}")
-        elif _top(path) in immutable and _changes(current, update, _top(path)):
-            violations.add(_top(path), "cannot be changed")
     violations.raise_if_any()
     result = type(current)()
     result.CopyFrom(current)
-    writable = [path for path in paths if _top(path) not in {*immutable, *output_only}]
+    passed_over = {*output_only, *(set(immutable) - set(_populated(update)))}
+    writable = [path for path in paths if _top(path) not in passed_over]
     FieldMask(paths=writable).MergeMessage(
         update, result, replace_message_field=True, replace_repeated_field=True
     )
@@ -53,10 +52,6 @@ def _paths(update: Message, mask: FieldMask) -> list[str]:
 
 def _top(path: str) -> str:
     return path.partition(".")[0]
-
-
-def _changes(current: Message, update: Message, field: str) -> bool:
-    return field in _populated(update) and getattr(update, field) != getattr(current, field)
 
 
 def _populated(message: Message) -> list[str]:

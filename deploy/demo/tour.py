@@ -18,7 +18,7 @@ from deploy.demo.expected import COMMITS, Expected, read_expected
 from deploy.local.databases import SERVICES
 from deploy.local.stack import Stack
 from services.cli import render
-from services.cli.commands_admin import apply_file, show_changes
+from services.cli.commands_configuration import apply_file, show_changes
 from services.cli.commands_events import refusal_text, summary_text
 from services.cli.commands_stack import megabytes, resident_bytes
 from services.cli.configuration import read_configuration
@@ -66,7 +66,8 @@ class Tour:
         with self._part(
             "Configure", f"{CONFIGURATION.name}: what is counted, earned and ranked; all or nothing."
         ):
-            show_changes(apply_file(connections, CONFIGURATION).changes, dry_run=False)
+            applied = apply_file(connections, CONFIGURATION.read_bytes(), CONFIGURATION.name)
+            show_changes(applied.changes, dry_run=False)
         with self._part(
             "Sum up the file", "In the plainest way, without the system: the measure for the checks."
         ):

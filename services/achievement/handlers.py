@@ -5,10 +5,6 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from google.protobuf.field_mask_pb2 import FieldMask
-from laurel.achievement.v1 import achievement_pb2
-from laurel.common.v1 import configuration_pb2
-
 from services.achievement import convert
 from services.achievement.domain import (
     Catalogue,
@@ -22,9 +18,8 @@ from services.achievement.domain import (
     revert,
     sources_of,
 )
-from services.achievement.store import IN_USE, Loaded, LogEntry, Store
+from services.achievement.store import Loaded, LogEntry, Store
 from shared import faults
-from shared.errors import Violations
 from shared.pages import read_page
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
@@ -45,35 +40,18 @@ AFTER_COMMIT: Final = faults.declare(
     "achievement.revert.after_commit", "entries are undone, the caller has no answer yet"
 )
 
-DEFINITIONS: Final = stored.DefinitionKind(
-    name="achievement",
-    message_type=achievement_pb2.Achievement,
-    validate=convert.check_achievement,
-    normalise=convert.normalised,
-    immutable_fields=(),
-    domain=convert.DOMAIN,
-    not_found="ACHIEVEMENT_NOT_FOUND",
-    exists="ACHIEVEMENT_EXISTS",
-    in_use="ACHIEVEMENT_IN_USE",
-    in_use_query=IN_USE,
-)
-
 _REFUSE: Final = partial(refused_outcome, domain=convert.DOMAIN)
 
-Definitions = stored.Definitions[achievement_pb2.Achievement]
-StoredCatalogue = stored.Catalogue[achievement_pb2.Achievement, Catalogue]
+StoredCatalogue = stored.Catalogue[Catalogue]
 
 
 class Handlers:
     """The use cases."""
 
-    def __init__(
-        self, pool: Pool, store: Store, catalogue: StoredCatalogue, definitions: Definitions
-    ) -> None:
+    def __init__(self, pool: Pool, store: Store, catalogue: StoredCatalogue) -> None:
         self._pool = pool
         self._store = store
         self._catalogue = catalogue
-        self._definitions = definitions
         self._configuration_version = 0
         """As last read with a state; what a batch can touch is looked up by it."""
 
@@ -101,29 +79,6 @@ class Handlers:
         first = max(0, page.after[0]) if page.after else 0
         rest = shown[first : first + page.size]
         return rest, page.next_token(first + page.size) if len(shown) > first + page.size else ""
-
-    async def update_achievement(
-        self, achievement: achievement_pb2.Achievement, mask: FieldMask, request_id: str
-    ) -> achievement_pb2.Achievement:
-        """Change a definition. Raises as `Definitions.update` does, also for another kind of trigger."""
-        catalogue = await self._catalogue.latest()
-        violations = Violations()
-        convert.check_trigger_kind(
-            catalogue.get(achievement.key), achievement, "achievement", violations, mask
-        )
-        violations.raise_if_any()
-        return await self._definitions.update(achievement, mask, request_id)
-
-    async def apply_configuration(
-        self, achievements: Sequence[achievement_pb2.Achievement], *, validate_only: bool
-    ) -> Sequence[configuration_pb2.ConfigurationChange]:
-        """Make these definitions so, all or none. Raises as `Definitions.apply` does."""
-        catalogue = await self._catalogue.latest()
-        violations = Violations()
-        for index, one in enumerate(achievements):
-            convert.check_trigger_kind(catalogue.get(one.key), one, f"achievements[{index}]", violations)
-        violations.raise_if_any()
-        return await self._definitions.apply(achievements, validate_only=validate_only, path="achievements")
 
     async def _run(self, fresh: Sequence[Work[Command]]) -> list[bytes]:
         """Load, decide and store entries that were never seen: two round trips."""

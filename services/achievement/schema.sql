@@ -1,10 +1,12 @@
 -- Shared by every service: definitions, idempotency of mutations, maintenance, the request log, users.
 
 CREATE TABLE definitions (
-    key         text COLLATE "C" PRIMARY KEY,
+    key         text COLLATE "C" NOT NULL,
     body        bytea NOT NULL,
     create_time timestamptz NOT NULL,
-    update_time timestamptz NOT NULL
+    update_time timestamptz NOT NULL,
+    kind        text COLLATE "C" NOT NULL,
+    PRIMARY KEY (kind, key)
 );
 
 CREATE TABLE configuration_version (

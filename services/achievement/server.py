@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Final
 
-from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2, achievement_service_pb2_grpc
+from laurel.achievement.v1 import achievement_service_pb2, achievement_service_pb2_grpc
 
 from services.achievement import convert
 from services.achievement.config import Settings
-from services.achievement.handlers import DEFINITIONS, Handlers
+from services.achievement.definitions import ACHIEVEMENT, KINDS, catalogue_of
+from services.achievement.handlers import Handlers
 from services.achievement.servicer import AchievementServicer
-from services.achievement.store import Store
+from services.achievement.store import IN_USE, Store
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -20,6 +21,7 @@ from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.rpc import participants, server
+from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
@@ -36,10 +38,10 @@ async def build(settings: Settings) -> Application:
         statement_timeout_ms=settings.statement_timeout_ms,
     )
     clock = SystemClock()
-    definitions = Definitions(DEFINITIONS, pool, clock)
+    definitions = Definitions(pool, {ACHIEVEMENT: IN_USE})
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
-    catalogue = Catalogue(pool, achievement_pb2.Achievement, convert.catalogue_from_messages)
-    handlers = Handlers(pool, Store(pool), catalogue, definitions)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
+    handlers = Handlers(pool, Store(pool), catalogue)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
@@ -62,6 +64,7 @@ async def build(settings: Settings) -> Application:
                 service.full_name,
             ),
             participants.registered(participant, pool),
+            definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

@@ -1,18 +1,22 @@
-"""The declarative configuration file: YAML in, one ApplyConfiguration request out, or every mistake."""
+"""The declarative configuration file: YAML in, one ApplyConfiguration request out, or every mistake; and back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import yaml
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
-from laurel.orchestrator.v1 import orchestrator_service_pb2
+from laurel.orchestrator.v1 import definition_pb2, orchestrator_service_pb2
 
+from services.cli.kinds import OWNED
 from services.cli.yaml_messages import Mistake, NodeReader, Place, kind_of, place_of, snake_case, unknown
-from shared.errors import FieldViolation
+from services.cli.yaml_text import yaml_text
+from shared import definitions
+from shared.definitions import KINDS, Name, Reference, dangling, list_of
+from shared.errors import FieldViolation, Violations
 
-SECTIONS: Final = ("metrics", "streaks", "achievements", "points_systems", "leaderboards")
+SECTIONS: Final = tuple(list_of(kind) for kind in KINDS)
 
 _START: Final = Place(1, 1)
 _REQUEST: Final = orchestrator_service_pb2.ApplyConfigurationRequest.DESCRIPTOR
@@ -64,6 +68,44 @@ def read_configuration(text: str | bytes) -> Configuration:
     except json_format.ParseError as error:
         raise ConfigurationMistakes([Mistake(_START, "", str(error))]) from error
     return Configuration(request, reader.places)
+
+
+def check_configuration(configuration: Configuration, *, partial: bool) -> tuple[Mistake, ...]:
+    """Everything that is wrong with a configuration, as far as it can be known without a system.
+
+    `partial`: it may mention definitions that it does not hold.
+    """
+    violations = Violations()
+    known: set[Name] = set()
+    references: list[tuple[str, Reference]] = []
+    for path, name, message in _named(configuration.request):
+        wrong = Violations()
+        OWNED[name.kind].check(message, path, wrong)
+        violations.extend(wrong)
+        known.add(name)
+        if not len(wrong):
+            references += [(path, one) for one in OWNED[name.kind].references(message)]
+    if not partial:
+        for path, name in dangling(references, known):
+            violations.add(path, f"there is no {name} in this file")
+    return configuration.locate(violations)
+
+
+def configuration_text(found: Iterable[definition_pb2.Definition]) -> str:
+    """A file with these definitions, which `read_configuration` takes back."""
+    sections: dict[str, list[Any]] = {section: [] for section in SECTIONS}
+    for one in found:
+        sections[list_of(definitions.name_of(one).kind)].append(definitions.message_of(one))
+    return yaml_text({name: messages for name, messages in sections.items() if messages} or {SECTIONS[0]: []})
+
+
+def _named(
+    request: orchestrator_service_pb2.ApplyConfigurationRequest,
+) -> Iterator[tuple[str, Name, Any]]:
+    """Every definition with its path and name."""
+    for kind in KINDS:
+        for index, message in enumerate(getattr(request, list_of(kind))):
+            yield f"{list_of(kind)}[{index}]", Name(kind, message.key), message
 
 
 def _compose(text: str | bytes) -> yaml.MappingNode:

@@ -6,7 +6,14 @@ from typing import Any
 import click
 import grpc
 
-from services.cli import commands_admin, commands_events, commands_feed, commands_reads, commands_stack
+from services.cli import (
+    commands_admin,
+    commands_configuration,
+    commands_events,
+    commands_feed,
+    commands_reads,
+    commands_stack,
+)
 from services.cli.connect import SERVICES, Connections
 from services.cli.errors import CommandError, command_error, laurel_error
 
@@ -74,7 +81,11 @@ for command in (
     commands_stack.up,
     commands_stack.down,
     commands_stack.status,
-    commands_admin.apply,
+    commands_configuration.apply,
+    commands_configuration.validate,
+    commands_configuration.export,
+    commands_configuration.get,
+    commands_configuration.delete,
     commands_events.ingest,
     commands_events.import_,
     commands_events.event,

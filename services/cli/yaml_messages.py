@@ -73,7 +73,7 @@ class NodeReader:
         self.places[path] = place_of(node)
         if _is_date(descriptor, node):
             return self._date(node, path)
-        if isinstance(node, yaml.SequenceNode) and _is_list_in_disguise(descriptor):
+        if isinstance(node, yaml.SequenceNode) and is_list_in_disguise(descriptor):
             only = descriptor.fields[0]
             return {only.name: self._repeated(node, only, f"{path}.{only.name}")}
         if _is_null(node) and not descriptor.fields:
@@ -252,6 +252,6 @@ def _is_date(descriptor: Descriptor, node: yaml.Node) -> bool:
     return descriptor is LocalDate.DESCRIPTOR and isinstance(node, yaml.ScalarNode) and not _is_null(node)
 
 
-def _is_list_in_disguise(descriptor: Descriptor) -> bool:
+def is_list_in_disguise(descriptor: Descriptor) -> bool:
     """A message that only wraps a list (protobuf has no list in a oneof) may be written as the list."""
     return len(descriptor.fields) == 1 and descriptor.fields[0].is_repeated

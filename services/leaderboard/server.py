@@ -5,18 +5,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2, leaderboard_service_pb2_grpc
+from laurel.leaderboard.v1 import leaderboard_service_pb2, leaderboard_service_pb2_grpc
 
 from services.leaderboard.config import Settings
 from services.leaderboard.convert.common import DOMAIN
-from services.leaderboard.convert.definitions import boards_from_messages
 from services.leaderboard.convert.entries import command
+from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.maintenance import MaintenanceHandlers
 from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
-from services.leaderboard.servicer import KIND, LeaderboardServicer
+from services.leaderboard.servicer import LeaderboardServicer
+from services.leaderboard.store.reads import IN_USE
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres import errors as postgres_errors
@@ -28,6 +29,7 @@ from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.redis import client as redis_client
 from shared.rpc import participants, server
+from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
@@ -50,7 +52,8 @@ async def build(settings: Settings) -> Application:
         timeout_seconds=settings.redis_timeout_seconds,
     )
     projection = Projection(redis)
-    catalogue = Catalogue(pool, leaderboard_pb2.Leaderboard, boards_from_messages)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
+    definitions = Definitions(pool, {LEADERBOARD: IN_USE})
     rebuilder = Rebuilder(pool, catalogue, projection)
     maintenance = MaintenanceHandlers(pool, catalogue, projection, clock)
     history_days = settings.rank_history_retention_days
@@ -63,7 +66,7 @@ async def build(settings: Settings) -> Application:
         },
     )
     servicer = LeaderboardServicer(
-        ReadHandlers(pool, catalogue, projection, rebuilder, clock, grace), Definitions(KIND, pool, clock)
+        ReadHandlers(pool, catalogue, projection, rebuilder, clock, grace), definitions
     )
     entries = EntryHandlers(pool, catalogue, projection, rebuilder, grace)
     participant = Participant(
@@ -88,6 +91,7 @@ async def build(settings: Settings) -> Application:
                 service.full_name,
             ),
             participants.registered(participant, pool),
+            definition_service(definitions),
         ],
         checks={
             "schema": schema_is_current(pool, MIGRATIONS),

@@ -1,28 +1,14 @@
 """The transport of laurel.leaderboard.v1: message, handler, message."""
 
-from typing import Any, Final
+from typing import Any
 
-from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2_grpc
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
+from laurel.leaderboard.v1 import leaderboard_service_pb2_grpc
 
-from services.leaderboard.convert import common, definitions, reads
+from services.leaderboard.convert import reads
+from services.leaderboard.definitions import LEADERBOARD
 from services.leaderboard.handlers.reads import ReadHandlers
-from shared.postgres.definitions import DefinitionKind, Definitions
-
-IN_USE: Final = "SELECT EXISTS (SELECT FROM runs WHERE board = $1)"
-
-KIND: Final = DefinitionKind(
-    name="leaderboard",
-    message_type=leaderboard_pb2.Leaderboard,
-    validate=definitions.check_leaderboard,
-    normalise=definitions.normalised,
-    immutable_fields=definitions.IMMUTABLE_FIELDS,
-    domain=common.DOMAIN,
-    not_found="LEADERBOARD_NOT_FOUND",
-    exists="LEADERBOARD_EXISTS",
-    in_use="LEADERBOARD_IN_USE",
-    in_use_query=IN_USE,
-)
+from shared.postgres.definitions import Definitions
 
 
 class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceServicer):
@@ -31,53 +17,23 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
     def __init__(
         self,
         reading: ReadHandlers,
-        boards: Definitions[leaderboard_pb2.Leaderboard],
+        boards: Definitions,
     ) -> None:
         self._reading = reading
         self._boards = boards
-
-    async def ApplyConfiguration(
-        self, request: pb.ApplyConfigurationRequest, _context: Any
-    ) -> pb.ApplyConfigurationResponse:
-        """Checks or applies definitions."""
-        changes = await self._boards.apply(
-            request.leaderboards, validate_only=request.validate_only, path="leaderboards"
-        )
-        return pb.ApplyConfigurationResponse(changes=changes)
-
-    async def CreateLeaderboard(
-        self, request: pb.CreateLeaderboardRequest, _context: Any
-    ) -> pb.CreateLeaderboardResponse:
-        """Creates a board."""
-        created = await self._boards.create(request.leaderboard, request.request_id)
-        return pb.CreateLeaderboardResponse(leaderboard=created)
 
     async def GetLeaderboard(
         self, request: pb.GetLeaderboardRequest, _context: Any
     ) -> pb.GetLeaderboardResponse:
         """Gets a definition."""
-        return pb.GetLeaderboardResponse(leaderboard=await self._boards.get(request.key))
+        return pb.GetLeaderboardResponse(leaderboard=await self._boards.get(LEADERBOARD, request.key))
 
     async def ListLeaderboards(
         self, request: pb.ListLeaderboardsRequest, _context: Any
     ) -> pb.ListLeaderboardsResponse:
         """Lists definitions."""
-        found, token = await self._boards.list(request.page_size, request.page_token)
+        found, token = await self._boards.list(LEADERBOARD, request.page_size, request.page_token)
         return pb.ListLeaderboardsResponse(leaderboards=found, next_page_token=token)
-
-    async def UpdateLeaderboard(
-        self, request: pb.UpdateLeaderboardRequest, _context: Any
-    ) -> pb.UpdateLeaderboardResponse:
-        """Changes a definition."""
-        updated = await self._boards.update(request.leaderboard, request.update_mask, request.request_id)
-        return pb.UpdateLeaderboardResponse(leaderboard=updated)
-
-    async def DeleteLeaderboard(
-        self, request: pb.DeleteLeaderboardRequest, _context: Any
-    ) -> pb.DeleteLeaderboardResponse:
-        """Deletes a definition."""
-        await self._boards.delete(request.key, request.request_id)
-        return pb.DeleteLeaderboardResponse()
 
     async def ListRankedMembers(
         self, request: pb.ListRankedMembersRequest, _context: Any

@@ -5,12 +5,10 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 from laurel.ledger.v1 import entry_pb2
-from laurel.orchestrator.v1 import audit_pb2, metric_pb2, user_pb2
+from laurel.orchestrator.v1 import audit_pb2, user_pb2
 
 from services.orchestrator.domain import (
     MAX_EVENT_ATTRIBUTES,
-    Aggregation,
-    Metric,
     Total,
     User,
     UserPatch,
@@ -69,31 +67,6 @@ def incoming_call(
         actor=asked.actor,
         reason=reason,
     )
-
-
-def metric_from_proto(message: metric_pb2.Metric) -> Metric:
-    """A valid, normalised definition."""
-    return Metric(message.key, Aggregation(message.aggregation), message.unique_attribute)
-
-
-def validate_metric(message: metric_pb2.Metric, path: str, violations: Violations) -> None:
-    """What can be wrong with a metric's definition, apart from its key."""
-    check_text(message.name, f"{path}.name", violations, min_chars=0)
-    check_text(message.unit, f"{path}.unit", violations, min_chars=0)
-    known = metric_pb2.MetricAggregation.values()
-    if message.aggregation not in known:
-        violations.add(f"{path}.aggregation", "is not an aggregation")
-    if message.aggregation == metric_pb2.METRIC_AGGREGATION_UNIQUE:
-        check_text(message.unique_attribute, f"{path}.unique_attribute", violations, max_chars=64)
-    elif message.unique_attribute:
-        violations.add(f"{path}.unique_attribute", "is only for the aggregation UNIQUE")
-
-
-def normalise_metric(message: metric_pb2.Metric) -> metric_pb2.Metric:
-    """The definition with its defaults made explicit."""
-    if message.aggregation == metric_pb2.METRIC_AGGREGATION_UNSPECIFIED:
-        message.aggregation = metric_pb2.METRIC_AGGREGATION_SUM
-    return message
 
 
 # What participants are told

@@ -177,15 +177,24 @@ class UndoHandlers:
             if state is State.PARKED:
                 raise pending(Unavailable("it waits for an operator", reason="SAGA_PARKED"))
             coming = self._runner.answer_of(entry_id)
-            if state is State.DONE and await self._sagas.decide_void(entry_id, reason, actor):
-                stored = await self._sagas.stored(entry_id)
-                assert stored is not None
-                coming = self._runner.start(resumed(stored))
+            if state is State.DONE:
+                coming = await self._begin_voiding(entry_id, reason, actor) or coming
             if coming is not None:
                 await _ended(coming, voiding=state in (State.DONE, State.VOIDING))
                 continue
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+
+    async def _begin_voiding(
+        self, entry_id: UUID, reason: str, actor: str
+    ) -> "asyncio.Future[Answer] | None":
+        """The coming answer, where this call is the one that decides; None where another one was first."""
+        with self._runner.expecting([entry_id]):
+            if not await self._sagas.decide_void(entry_id, reason, actor):
+                return None
+            stored = await self._sagas.stored(entry_id)
+            assert stored is not None
+            return self._runner.start(resumed(stored))
 
     async def retry(self, entry_id: UUID, request_id: str) -> Audit:
         """Puts a parked saga to work again. Raises `NotFound` or `FailedPrecondition`."""

@@ -106,7 +106,7 @@ class Importer:
                     progress.response.watermark_time.CopyFrom(to_timestamp(progress.newest))
                 yield progress.response
             if progress.maintained is not None and progress.newest is not None:
-                await self._maintenance.run(progress.newest, hold_seconds=0, history=True)
+                await self._maintain(progress.newest, hold_seconds=0)
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
@@ -115,9 +115,12 @@ class Importer:
                 raise FailedPrecondition("another import is under way", reason="IMPORT_RUNNING")
             try:
                 yield
-            finally:
+                # Said by its holder, so that the next import need not wait for the session to end.
+                await connection.fetchval("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
+            except BaseException:
                 # Never back into the pool with the lock: the session ends, and the lock with it.
                 connection.terminate()
+                raise
 
     async def _import_batch(
         self, events: Sequence[event_pb2.IngestEventRequest], progress: _Progress
@@ -166,10 +169,20 @@ class Importer:
         """Runs maintenance at the beginning of every day up to this one."""
         at = day if progress.maintained is None else progress.maintained + _ONE_DAY
         while at <= day:
-            midnight = datetime.combine(at, time(), UTC)
-            await self._maintenance.run(midnight, self._hold_seconds(progress), history=True)
+            await self._maintain(datetime.combine(at, time(), UTC), self._hold_seconds(progress))
             progress.maintained = at
             at += _ONE_DAY
+
+    async def _maintain(self, now: datetime, hold_seconds: int | None) -> None:
+        """An import has time: a service that is away is asked again."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                await self._maintenance.run(now, hold_seconds, history=True)
+            except (Unavailable, ResourceExhausted):
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return
+        await self._maintenance.run(now, hold_seconds, history=True)
 
     def _hold_seconds(self, progress: _Progress) -> int | None:
         """The hold to ask for; None while the last one has long to run, because each costs every service a commit."""

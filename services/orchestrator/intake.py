@@ -6,14 +6,13 @@ decided in `group_queue`.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 from laurel.ledger.v1 import entry_pb2
-from laurel.orchestrator.v1 import metric_pb2
 from msgspec.structs import replace
 from opentelemetry import trace
 
@@ -44,7 +43,7 @@ AFTER_RECORD: Final = faults.declare(
     "orchestrator.record.after_commit", "a group is recorded, nobody has been called"
 )
 
-Metrics = dict[str, Metric]
+Metrics = Mapping[str, Metric]
 
 _Stored = tuple[Recorded, entry_pb2.Entry, bytes]
 """A recorded entry, what participants are told of it, and that as it is stored."""
@@ -65,7 +64,7 @@ class Intake:
         ledger: LedgerStore,
         runner: Runner,
         participants: Participants,
-        catalogue: Catalogue[metric_pb2.Metric, Metrics],
+        catalogue: Catalogue[Metrics],
         settings: Settings,
         instruments: Instrumentation,
     ) -> None:

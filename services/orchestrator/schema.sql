@@ -1,9 +1,11 @@
 -- Definitions of metrics, and what every mutation of them needs.
 CREATE TABLE definitions (
-    key         text COLLATE "C" PRIMARY KEY,
+    key         text COLLATE "C" NOT NULL,
     body        bytea NOT NULL,
     create_time timestamptz NOT NULL,
-    update_time timestamptz NOT NULL
+    update_time timestamptz NOT NULL,
+    kind        text COLLATE "C" NOT NULL,
+    PRIMARY KEY (kind, key)
 );
 CREATE TABLE configuration_version (
     singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
@@ -17,6 +19,17 @@ CREATE TABLE mutation_log (
     create_time timestamptz NOT NULL,
     PRIMARY KEY (method, request_id)
 );
+
+-- Writes of definitions that are decided: what each service has to write, until it has. Kept as a record afterwards.
+CREATE TABLE definition_writes (
+    write_id    uuid NOT NULL,
+    owner       text COLLATE "C" NOT NULL,
+    request     bytea NOT NULL,         -- participant.v1.WriteDefinitionsRequest
+    create_time timestamptz NOT NULL,
+    finish_time timestamptz,
+    PRIMARY KEY (write_id, owner)
+);
+CREATE INDEX definition_writes_unfinished ON definition_writes (create_time, write_id) WHERE finish_time IS NULL;
 
 -- The ledger: one row for everything that was ever tried. Only `live` changes.
 CREATE TABLE entries (

@@ -1,16 +1,18 @@
 """Composition root of the orchestrator."""
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from laurel.orchestrator.v1 import metric_pb2, orchestrator_service_pb2, orchestrator_service_pb2_grpc
+from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
 
-from services.orchestrator import convert
 from services.orchestrator.config import Settings
-from services.orchestrator.configuration import Configurator
-from services.orchestrator.domain import Metric, UserPatch
+from services.orchestrator.configuration.configurator import Configurator
+from services.orchestrator.configuration.handlers import DefinitionHandlers
+from services.orchestrator.configuration.owners import Owner, RemoteOwner
+from services.orchestrator.configuration.store import METRIC_IN_USE
+from services.orchestrator.definitions import KINDS, METRIC, catalogue_of
+from services.orchestrator.domain import UserPatch
 from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
@@ -31,7 +33,7 @@ from services.orchestrator.store.undo import UndoStore
 from services.orchestrator.submissions import Submissions
 from shared.clock import SystemClock
 from shared.postgres import errors, leader
-from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
+from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import answers, create_pool
@@ -42,19 +44,6 @@ from shared.telemetry import setup
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 NAME: Final = "orchestrator"
-
-_METRIC: Final = DefinitionKind(
-    name="metric",
-    message_type=metric_pb2.Metric,
-    validate=convert.validate_metric,
-    normalise=convert.normalise_metric,
-    immutable_fields=("aggregation", "unique_attribute"),
-    domain="orchestrator.laurel",
-    not_found="METRIC_NOT_FOUND",
-    exists="METRIC_EXISTS",
-    in_use="METRIC_IN_USE",
-    in_use_query="SELECT EXISTS (SELECT FROM entries WHERE metric = $1)",
-)
 
 
 async def build(settings: Settings) -> Application:
@@ -83,8 +72,11 @@ async def build(settings: Settings) -> Application:
         settings.participant_timeout_seconds,
         {step: Breaker(settings.breaker_failures, settings.breaker_seconds) for step in Step},
     )
-    metrics = Definitions(_METRIC, pool, clock)
-    catalogue = Catalogue(pool, metric_pb2.Metric, _by_key)
+    metrics = Definitions(pool, {METRIC: METRIC_IN_USE})
+    owners: dict[str, Owner] = {NAME: metrics}
+    owners |= {step.name.lower(): RemoteOwner(channel) for step, channel in channels.items()}
+    configurator = Configurator(pool, owners, clock, settings.recovery_interval_seconds)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     ledger = LedgerStore(pool)
     sagas = SagaStore(pool, settings.instance)
     reads = ReadStore(pool)
@@ -106,7 +98,7 @@ async def build(settings: Settings) -> Application:
         UndoHandlers(pool, sagas, reads, runner, clock),
         ReadHandlers(reads, settings),
         metrics,
-        Configurator(metrics, participants),
+        DefinitionHandlers(configurator, owners),
         Importer(pool, reads, submissions, maintenance, settings, clock),
         maintenance,
         followers,
@@ -146,6 +138,7 @@ async def build(settings: Settings) -> Application:
             "lease": lease.run,
             "intake": intake.run,
             "recovery": recovery.run,
+            "definitions": configurator.run,
             "instruments": instruments.run,
             "follower": follow,
             "maintenance": maintain,
@@ -160,10 +153,6 @@ async def build(settings: Settings) -> Application:
 async def serve(settings: Settings) -> None:
     """Serve until a signal ends the process."""
     await server.serve(await build(settings), settings)
-
-
-def _by_key(definitions: Sequence[metric_pb2.Metric]) -> dict[str, Metric]:
-    return {definition.key: convert.metric_from_proto(definition) for definition in definitions}
 
 
 def _patch_of(operation: str, request: bytes) -> UserPatch:

@@ -6,13 +6,13 @@ from typing import Any
 
 from google.protobuf.message import Message
 from laurel.orchestrator.v1 import (
-    metric_pb2,
     orchestrator_service_pb2,
     orchestrator_service_pb2_grpc,
 )
 
 from services.orchestrator import convert
-from services.orchestrator.configuration import Configurator
+from services.orchestrator.configuration.handlers import DefinitionHandlers
+from services.orchestrator.definitions import METRIC
 from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
@@ -41,8 +41,8 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         entries: EntryHandlers,
         undo: UndoHandlers,
         reads: ReadHandlers,
-        metrics: Definitions[metric_pb2.Metric],
-        configurator: Configurator,
+        metrics: Definitions,
+        definitions: DefinitionHandlers,
         importer: Importer,
         maintenance: Maintenance,
         followers: Followers,
@@ -52,7 +52,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._undo = undo
         self._reads = reads
         self._metrics = metrics
-        self._configurator = configurator
+        self._definitions = definitions
         self._importer = importer
         self._maintenance = maintenance
         self._followers = followers
@@ -126,29 +126,40 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         users, token = await self._reads.users(request.page_size, request.page_token)
         return pb.ListUsersResponse(users=users, next_page_token=token)
 
-    async def CreateMetric(self, request: pb.CreateMetricRequest, context: Any) -> pb.CreateMetricResponse:
-        return pb.CreateMetricResponse(metric=await self._metrics.create(request.metric, request.request_id))
-
     async def GetMetric(self, request: pb.GetMetricRequest, context: Any) -> pb.GetMetricResponse:
-        return pb.GetMetricResponse(metric=await self._metrics.get(request.key))
+        return pb.GetMetricResponse(metric=await self._metrics.get(METRIC, request.key))
 
     async def ListMetrics(self, request: pb.ListMetricsRequest, context: Any) -> pb.ListMetricsResponse:
-        metrics, token = await self._metrics.list(request.page_size, request.page_token)
+        metrics, token = await self._metrics.list(METRIC, request.page_size, request.page_token)
         return pb.ListMetricsResponse(metrics=metrics, next_page_token=token)
 
-    async def UpdateMetric(self, request: pb.UpdateMetricRequest, context: Any) -> pb.UpdateMetricResponse:
-        metric = await self._metrics.update(request.metric, request.update_mask, request.request_id)
-        return pb.UpdateMetricResponse(metric=metric)
+    async def CreateDefinition(
+        self, request: pb.CreateDefinitionRequest, context: Any
+    ) -> pb.CreateDefinitionResponse:
+        return await self._definitions.create(request)
 
-    async def DeleteMetric(self, request: pb.DeleteMetricRequest, context: Any) -> pb.DeleteMetricResponse:
-        await self._configurator.check_unused(request.key)
-        await self._metrics.delete(request.key, request.request_id)
-        return pb.DeleteMetricResponse()
+    async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> pb.GetDefinitionResponse:
+        return await self._definitions.get(request)
+
+    async def ListDefinitions(
+        self, request: pb.ListDefinitionsRequest, context: Any
+    ) -> pb.ListDefinitionsResponse:
+        return await self._definitions.list(request)
+
+    async def UpdateDefinition(
+        self, request: pb.UpdateDefinitionRequest, context: Any
+    ) -> pb.UpdateDefinitionResponse:
+        return await self._definitions.update(request)
+
+    async def DeleteDefinition(
+        self, request: pb.DeleteDefinitionRequest, context: Any
+    ) -> pb.DeleteDefinitionResponse:
+        return await self._definitions.delete(request)
 
     async def ApplyConfiguration(
         self, request: pb.ApplyConfigurationRequest, context: Any
     ) -> pb.ApplyConfigurationResponse:
-        return pb.ApplyConfigurationResponse(changes=await self._configurator.apply(request))
+        return await self._definitions.apply(request)
 
     async def RunMaintenance(
         self, request: pb.RunMaintenanceRequest, context: Any

@@ -1,10 +1,9 @@
-"""Definitions of points systems: what is wrong with a message, and what it means to the domain."""
+"""Definitions of points systems: what is wrong with a message, what it mentions, and what it means to the domain."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from google.protobuf.field_mask_pb2 import FieldMask
 from laurel.points.v1 import points_pb2
 from msgspec import Struct
 
@@ -28,6 +27,8 @@ from services.points.domain import (
     UserCreatedCause,
 )
 from shared.decimals import InvalidValue, to_micros
+from shared.definition_plan import StoredDefinitions
+from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
 from shared.rpc.convert import check_key, check_text
 from shared.rpc.filters import filters_from_proto
@@ -47,13 +48,6 @@ class Configuration(Struct, frozen=True):
     messages: Mapping[str, points_pb2.PointsSystem]
 
 
-def configuration_of(messages: Sequence[points_pb2.PointsSystem]) -> Configuration:
-    """The configuration that these valid definitions make up."""
-    return Configuration(
-        Catalogue.of(_system(message) for message in messages), {message.key: message for message in messages}
-    )
-
-
 # Validation
 
 
@@ -68,25 +62,6 @@ def check_system(message: points_pb2.PointsSystem, path: str, violations: Violat
     _check_bounds(message, path, violations)
     _check_levels(message.levels, f"{path}.levels", violations)
     _check_triggers(message.triggers, f"{path}.triggers", violations)
-
-
-def check_causes(
-    stored: points_pb2.PointsSystem | None,
-    wanted: points_pb2.PointsSystem,
-    path: str,
-    violations: Violations,
-    mask: FieldMask | None = None,
-) -> None:
-    """The kind of a trigger's cause never changes: what one kind has counted means nothing to another."""
-    if mask is not None and mask.paths and not {"triggers", "*"}.intersection(mask.paths):
-        return
-    kinds = {trigger.key: trigger.WhichOneof("cause") for trigger in stored.triggers} if stored else {}
-    for index, trigger in enumerate(wanted.triggers):
-        kind = trigger.WhichOneof("cause")
-        if kind is not None and kinds.get(trigger.key, kind) != kind:
-            violations.add(
-                f"{path}.triggers[{index}].{kind}", "the kind of a trigger's cause cannot be changed"
-            )
 
 
 def normalised(message: points_pb2.PointsSystem) -> points_pb2.PointsSystem:
@@ -183,7 +158,59 @@ def _check_distinct(values: Sequence[object], path: str, field: str, violations:
             violations.add(f"{path}[{index}].{field}", f"is also the {field} of {path}[{earlier}]")
 
 
+# Relations
+
+
+def references(message: points_pb2.PointsSystem) -> Iterator[Reference]:
+    """What causes its triggers; one by any achievement mentions none."""
+    for index, trigger in enumerate(message.triggers):
+        path = f"triggers[{index}]"
+        match trigger.WhichOneof("cause"):
+            case "metric":
+                yield Reference(f"{path}.metric.metric", Name("metric", trigger.metric.metric))
+            case "streak":
+                yield Reference(f"{path}.streak.streak", Name("streak", trigger.streak.streak))
+            case "achievement" if trigger.achievement.achievement:
+                name = Name("achievement", trigger.achievement.achievement)
+                yield Reference(f"{path}.achievement.achievement", name)
+
+
+def check_change(
+    before: points_pb2.PointsSystem, after: points_pb2.PointsSystem, path: str, violations: Violations
+) -> None:
+    """The kind of a trigger's cause never changes: what one kind has counted means nothing to another."""
+    kinds = {trigger.key: trigger.WhichOneof("cause") for trigger in before.triggers}
+    for index, trigger in enumerate(after.triggers):
+        kind = trigger.WhichOneof("cause")
+        if kinds.get(trigger.key, kind) != kind:
+            violations.add(
+                f"{path}.triggers[{index}].{kind}", "the kind of a trigger's cause cannot be changed"
+            )
+
+
+POINTS_SYSTEM: Final = DefinitionKind(
+    name="points_system",
+    message_type=points_pb2.PointsSystem,
+    validate=check_system,
+    normalise=normalised,
+    references=references,
+    check_change=check_change,
+    not_found="POINTS_SYSTEM_NOT_FOUND",
+    exists="POINTS_SYSTEM_EXISTS",
+    in_use="POINTS_SYSTEM_IN_USE",
+)
+
+KINDS: Final = (POINTS_SYSTEM,)
+"""What this service owns."""
+
+
 # Domain
+
+
+def catalogue_of(stored: StoredDefinitions) -> Configuration:
+    """All definitions as decisions see them and as they are shown."""
+    messages = stored.of(POINTS_SYSTEM)
+    return Configuration(Catalogue.of(map(_system, messages)), {message.key: message for message in messages})
 
 
 def _system(message: points_pb2.PointsSystem) -> PointsSystem:

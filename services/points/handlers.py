@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from google.protobuf.field_mask_pb2 import FieldMask
-from laurel.common.v1 import configuration_pb2
-from laurel.points.v1 import points_pb2
-
 from services.points import convert, domain
-from services.points.definitions import Configuration, check_causes, check_system, normalised
+from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain import (
     NO_STANDING,
     Applied,
@@ -24,10 +20,9 @@ from services.points.domain import (
     UserState,
 )
 from services.points.rows import LogEntry
-from services.points.store import IN_USE, Store
+from services.points.store import Store
 from shared import faults
 from shared.calendar import local_date
-from shared.errors import NotFound, Violations
 from shared.pages import Page
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
@@ -46,23 +41,9 @@ AFTER_COMMIT: Final = faults.declare(
     "points.revert.after_commit", "entries are undone, the caller has no answer yet"
 )
 
-DEFINITIONS: Final = stored.DefinitionKind(
-    name="points_system",
-    message_type=points_pb2.PointsSystem,
-    validate=check_system,
-    normalise=normalised,
-    immutable_fields=(),
-    domain=convert.DOMAIN,
-    not_found="POINTS_SYSTEM_NOT_FOUND",
-    exists="POINTS_SYSTEM_EXISTS",
-    in_use="POINTS_SYSTEM_IN_USE",
-    in_use_query=IN_USE,
-)
-
 _REFUSE: Final = partial(refused_outcome, domain=convert.DOMAIN)
 
-Definitions = stored.Definitions[points_pb2.PointsSystem]
-StoredConfiguration = stored.Catalogue[points_pb2.PointsSystem, Configuration]
+StoredConfiguration = stored.Catalogue[Configuration]
 
 _NEWEST: Final = 2**63 - 1
 
@@ -70,17 +51,10 @@ _NEWEST: Final = 2**63 - 1
 class Handlers:
     """The use cases."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        store: Store,
-        configuration: StoredConfiguration,
-        definitions: Definitions,
-    ) -> None:
+    def __init__(self, pool: Pool, store: Store, configuration: StoredConfiguration) -> None:
         self._pool = pool
         self._store = store
         self._configuration = configuration
-        self._definitions = definitions
 
     async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
@@ -91,27 +65,6 @@ class Handlers:
         outcomes = await revert_batch(self._pool, reversals, self._undo, nothing_reverted)
         await AFTER_COMMIT.reach()
         return outcomes
-
-    async def update_points_system(
-        self, system: points_pb2.PointsSystem, mask: FieldMask, request_id: str
-    ) -> points_pb2.PointsSystem:
-        """Change a definition. Raises as `Definitions.update` does, also for another kind of a cause."""
-        configuration = await self._configuration.latest()
-        violations = Violations()
-        check_causes(configuration.messages.get(system.key), system, "points_system", violations, mask)
-        violations.raise_if_any()
-        return await self._definitions.update(system, mask, request_id)
-
-    async def apply_configuration(
-        self, systems: Sequence[points_pb2.PointsSystem], *, validate_only: bool
-    ) -> Sequence[configuration_pb2.ConfigurationChange]:
-        """Make these definitions so, all or none. Raises as `Definitions.apply` does."""
-        configuration = await self._configuration.latest()
-        violations = Violations()
-        for index, one in enumerate(systems):
-            check_causes(configuration.messages.get(one.key), one, f"points_systems[{index}]", violations)
-        violations.raise_if_any()
-        return await self._definitions.apply(systems, validate_only=validate_only, path="points_systems")
 
     async def list_user_points(
         self, user_id: str, page: Page
@@ -232,10 +185,5 @@ def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints) -> Lo
 def _defined(configuration: Configuration, key: str) -> PointsSystem:
     system = configuration.catalogue.systems.get(key)
     if system is None:
-        raise NotFound(
-            f"there is no points system {key!r}",
-            reason=DEFINITIONS.not_found,
-            metadata={"key": key},
-            domain=convert.DOMAIN,
-        )
+        raise POINTS_SYSTEM.unknown(key)
     return system

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Final
 
-from laurel.points.v1 import points_pb2, points_service_pb2, points_service_pb2_grpc
+from laurel.points.v1 import points_service_pb2, points_service_pb2_grpc
 
 from services.points import convert
 from services.points.config import Settings
-from services.points.definitions import configuration_of
-from services.points.handlers import DEFINITIONS, Handlers
+from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
+from services.points.handlers import Handlers
 from services.points.servicer import PointsServicer
-from services.points.store import Store
+from services.points.store import IN_USE, Store
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -21,6 +21,7 @@ from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.rpc import participants, server
+from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
@@ -37,10 +38,10 @@ async def build(settings: Settings) -> Application:
         statement_timeout_ms=settings.statement_timeout_ms,
     )
     clock = SystemClock()
-    definitions = Definitions(DEFINITIONS, pool, clock)
+    definitions = Definitions(pool, {POINTS_SYSTEM: IN_USE})
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
-    configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
-    handlers = Handlers(pool, Store(pool), configuration, definitions)
+    configuration = Catalogue(pool, KINDS, catalogue_of)
+    handlers = Handlers(pool, Store(pool), configuration)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
@@ -63,6 +64,7 @@ async def build(settings: Settings) -> Application:
                 service.full_name,
             ),
             participants.registered(participant, pool),
+            definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

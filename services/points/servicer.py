@@ -6,8 +6,10 @@ from laurel.points.v1 import points_service_pb2 as pb
 from laurel.points.v1 import points_service_pb2_grpc
 
 from services.points import convert
-from services.points.handlers import Definitions, Handlers
+from services.points.definitions import POINTS_SYSTEM
+from services.points.handlers import Handlers
 from shared.pages import read_page
+from shared.postgres.definitions import Definitions
 
 
 class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
@@ -17,52 +19,20 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
         self._handlers = handlers
         self._definitions = definitions
 
-    async def ApplyConfiguration(
-        self, request: pb.ApplyConfigurationRequest, _context: Any
-    ) -> pb.ApplyConfigurationResponse:
-        """Checks or applies definitions."""
-        changes = await self._handlers.apply_configuration(
-            request.points_systems, validate_only=request.validate_only
-        )
-        return pb.ApplyConfigurationResponse(changes=changes)
-
-    async def CreatePointsSystem(
-        self, request: pb.CreatePointsSystemRequest, _context: Any
-    ) -> pb.CreatePointsSystemResponse:
-        """Creates a points system."""
-        return pb.CreatePointsSystemResponse(
-            points_system=await self._definitions.create(request.points_system, request.request_id)
-        )
-
     async def GetPointsSystem(
         self, request: pb.GetPointsSystemRequest, _context: Any
     ) -> pb.GetPointsSystemResponse:
         """Gets a definition."""
-        return pb.GetPointsSystemResponse(points_system=await self._definitions.get(request.key))
+        return pb.GetPointsSystemResponse(
+            points_system=await self._definitions.get(POINTS_SYSTEM, request.key)
+        )
 
     async def ListPointsSystems(
         self, request: pb.ListPointsSystemsRequest, _context: Any
     ) -> pb.ListPointsSystemsResponse:
         """Lists definitions."""
-        found, token = await self._definitions.list(request.page_size, request.page_token)
+        found, token = await self._definitions.list(POINTS_SYSTEM, request.page_size, request.page_token)
         return pb.ListPointsSystemsResponse(points_systems=found, next_page_token=token)
-
-    async def UpdatePointsSystem(
-        self, request: pb.UpdatePointsSystemRequest, _context: Any
-    ) -> pb.UpdatePointsSystemResponse:
-        """Changes a definition."""
-        return pb.UpdatePointsSystemResponse(
-            points_system=await self._handlers.update_points_system(
-                request.points_system, request.update_mask, request.request_id
-            )
-        )
-
-    async def DeletePointsSystem(
-        self, request: pb.DeletePointsSystemRequest, _context: Any
-    ) -> pb.DeletePointsSystemResponse:
-        """Deletes a definition."""
-        await self._definitions.delete(request.key, request.request_id)
-        return pb.DeletePointsSystemResponse()
 
     async def ListUserPoints(
         self, request: pb.ListUserPointsRequest, _context: Any

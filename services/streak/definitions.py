@@ -1,7 +1,7 @@
-"""The definition of a streak between its message and the domain, with all syntactic validation."""
+"""Definitions of streaks: what is wrong with a message, what it mentions, and what it means to the domain."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from laurel.streak.v1 import streak_pb2
@@ -16,6 +16,8 @@ from services.streak.domain import (
     StreakDefinition,
 )
 from shared.decimals import InvalidValue, to_micros
+from shared.definition_plan import StoredDefinitions
+from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
 from shared.ids import digest
 from shared.rpc.convert import check_key, check_text
@@ -60,9 +62,31 @@ def normalised(message: streak_pb2.Streak) -> streak_pb2.Streak:
     return message
 
 
-def catalogue_from_messages(messages: Sequence[streak_pb2.Streak]) -> Catalogue:
+def references(message: streak_pb2.Streak) -> Iterator[Reference]:
+    """The metrics that count for it."""
+    for index, one in enumerate(message.metrics):
+        yield Reference(f"metrics[{index}].metric", Name("metric", one.metric))
+
+
+STREAK: Final = DefinitionKind(
+    name="streak",
+    message_type=streak_pb2.Streak,
+    validate=check_streak,
+    normalise=normalised,
+    references=references,
+    immutable_fields=("frequency",),
+    not_found="STREAK_NOT_FOUND",
+    exists="STREAK_EXISTS",
+    in_use="STREAK_IN_USE",
+)
+
+KINDS: Final = (STREAK,)
+"""What this service owns."""
+
+
+def catalogue_of(stored: StoredDefinitions) -> Catalogue:
     """All definitions as the domain sees them."""
-    return Catalogue(_definition(message) for message in messages)
+    return Catalogue(map(_definition, stored.of(STREAK)))
 
 
 def _definition(message: streak_pb2.Streak) -> StreakDefinition:

@@ -6,13 +6,12 @@ from functools import partial
 from typing import Final, TypeVar
 
 import asyncpg
-from laurel.streak.v1 import streak_pb2
 
-from services.streak import convert, definitions
+from services.streak import convert
 from services.streak.batch import Batch, HistoryMissing
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue, Since, fact
-from services.streak.store import IN_USE, Key, Loaded, LogEntry, Store
+from services.streak.store import Key, Loaded, LogEntry, Store
 from services.streak.store_history import HistoryStore
 from shared import faults
 from shared.entries import Entry
@@ -36,22 +35,9 @@ AFTER_COMMIT: Final = faults.declare(
     "streak.revert.after_commit", "entries are undone, the caller has no answer yet"
 )
 
-DEFINITIONS: Final = stored.DefinitionKind(
-    name="streak",
-    message_type=streak_pb2.Streak,
-    validate=definitions.check_streak,
-    normalise=definitions.normalised,
-    immutable_fields=("frequency",),
-    domain=convert.DOMAIN,
-    not_found="STREAK_NOT_FOUND",
-    exists="STREAK_EXISTS",
-    in_use="STREAK_IN_USE",
-    in_use_query=IN_USE,
-)
-
 _REFUSE: Final = partial(refused_outcome, domain=convert.DOMAIN)
 
-StoredCatalogue = stored.Catalogue[streak_pb2.Streak, Catalogue]
+StoredCatalogue = stored.Catalogue[Catalogue]
 
 
 class Handlers:

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Final
 
-from laurel.streak.v1 import streak_pb2, streak_service_pb2, streak_service_pb2_grpc
+from laurel.streak.v1 import streak_service_pb2, streak_service_pb2_grpc
 
 from services.streak import convert
 from services.streak.config import Settings
-from services.streak.definitions import catalogue_from_messages
-from services.streak.handlers import DEFINITIONS, Handlers
+from services.streak.definitions import KINDS, STREAK, catalogue_of
+from services.streak.handlers import Handlers
 from services.streak.maintenance import Maintenance
 from services.streak.queries import Queries
 from services.streak.servicer import StreakServicer
-from services.streak.store import Store
+from services.streak.store import IN_USE, Store
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -23,6 +23,7 @@ from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.rpc import participants, server
+from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
@@ -39,8 +40,8 @@ async def build(settings: Settings) -> Application:
         size=settings.postgres_pool_size,
         statement_timeout_ms=settings.statement_timeout_ms,
     )
-    definitions = Definitions(DEFINITIONS, pool, clock)
-    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    definitions = Definitions(pool, {STREAK: IN_USE})
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     maintenance = Maintenance(pool, catalogue, clock, settings.maintenance_batch_size)
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     queries = Queries(pool, catalogue, clock)
@@ -69,6 +70,7 @@ async def build(settings: Settings) -> Application:
                 streak_service_pb2.DESCRIPTOR.services_by_name["StreakService"].full_name,
             ),
             participants.registered(participant, pool),
+            definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from laurel.streak.v1 import streak_pb2, streak_service_pb2_grpc
 from laurel.streak.v1 import streak_service_pb2 as pb
+from laurel.streak.v1 import streak_service_pb2_grpc
 
 from services.streak import convert
+from services.streak.definitions import STREAK
 from services.streak.queries import Queries
 from shared.postgres.definitions import Definitions
 
@@ -16,45 +17,19 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
     def __init__(
         self,
         queries: Queries,
-        definitions: Definitions[streak_pb2.Streak],
+        definitions: Definitions,
     ) -> None:
         self._queries = queries
         self._definitions = definitions
 
-    async def ApplyConfiguration(
-        self, request: pb.ApplyConfigurationRequest, _context: Any
-    ) -> pb.ApplyConfigurationResponse:
-        """Checks or applies definitions."""
-        changes = await self._definitions.apply(
-            request.streaks, validate_only=request.validate_only, path="streaks"
-        )
-        return pb.ApplyConfigurationResponse(changes=changes)
-
-    async def CreateStreak(self, request: pb.CreateStreakRequest, _context: Any) -> pb.CreateStreakResponse:
-        """Creates a streak."""
-        return pb.CreateStreakResponse(
-            streak=await self._definitions.create(request.streak, request.request_id)
-        )
-
     async def GetStreak(self, request: pb.GetStreakRequest, _context: Any) -> pb.GetStreakResponse:
         """Gets a definition."""
-        return pb.GetStreakResponse(streak=await self._definitions.get(request.key))
+        return pb.GetStreakResponse(streak=await self._definitions.get(STREAK, request.key))
 
     async def ListStreaks(self, request: pb.ListStreaksRequest, _context: Any) -> pb.ListStreaksResponse:
         """Lists definitions."""
-        found, token = await self._definitions.list(request.page_size, request.page_token)
+        found, token = await self._definitions.list(STREAK, request.page_size, request.page_token)
         return pb.ListStreaksResponse(streaks=found, next_page_token=token)
-
-    async def UpdateStreak(self, request: pb.UpdateStreakRequest, _context: Any) -> pb.UpdateStreakResponse:
-        """Changes a definition."""
-        return pb.UpdateStreakResponse(
-            streak=await self._definitions.update(request.streak, request.update_mask, request.request_id)
-        )
-
-    async def DeleteStreak(self, request: pb.DeleteStreakRequest, _context: Any) -> pb.DeleteStreakResponse:
-        """Deletes a definition."""
-        await self._definitions.delete(request.key, request.request_id)
-        return pb.DeleteStreakResponse()
 
     async def ListUserStreaks(
         self, request: pb.ListUserStreaksRequest, _context: Any

@@ -48,8 +48,17 @@ async def once(
         response = await work()
         await connection.execute(_RECORD, method, request_id, response)
         return response
+    first_response = await recall(connection, method, request_id, digest)
+    assert first_response is not None  # the claim met its row
+    return first_response
+
+
+async def recall(connection: Connection, method: str, request_id: str, digest: bytes) -> bytes | None:
+    """The first reply to a mutation; None where it never came. Raises `AlreadyExists` as `once` does."""
     earlier = await connection.fetchrow(_RECALL, method, request_id)
-    if earlier is None or earlier["digest"] != digest:
+    if earlier is None:
+        return None
+    if earlier["digest"] != digest:
         raise AlreadyExists(
             "the request id was used before with other content",
             reason="REQUEST_ID_REUSED",

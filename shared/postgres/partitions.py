@@ -40,10 +40,11 @@ _STORAGE: Final = """
       FROM pg_class WHERE oid = to_regclass($1)
 """
 
-# In the order in which writers take them. The first lock keeps writers out until they see the month: who had already
-# chosen the default partition would fail. It also keeps two replicas from making the same month.
+# In the order in which others take them. The first lock keeps everybody out until they see the month: a writer who had
+# already chosen the default partition would fail, and a reader who had would find nothing of what was moved. It also
+# keeps two replicas from making the same month.
 _LOCK: Final = """
-    LOCK TABLE ONLY {table} IN SHARE ROW EXCLUSIVE MODE;
+    LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE;
     LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE
 """
 # What came before its month was made lies in the default partition.

@@ -6,7 +6,7 @@ A check adds each violation it finds under `path`, the full path of the field in
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -240,11 +240,16 @@ def error_message(error: LaurelError, domain: str = "") -> error_pb2.Error:
         domain=error.domain or domain,
         message=error.message,
         metadata=dict(error.metadata),
-        violations=[
-            error_pb2.FieldViolation(field=violation.field, description=violation.description)
-            for violation in error.violations
-        ],
+        violations=violation_messages(error.violations),
     )
+
+
+def violation_messages(violations: Iterable[FieldViolation]) -> list[error_pb2.FieldViolation]:
+    """What is wrong with fields, as values."""
+    return [
+        error_pb2.FieldViolation(field=one.field, description=one.description, reason=one.reason)
+        for one in violations
+    ]
 
 
 def error_from_message(message: error_pb2.Error) -> LaurelError:
@@ -253,7 +258,9 @@ def error_from_message(message: error_pb2.Error) -> LaurelError:
         message.message,
         reason=message.reason or grpc.StatusCode.UNKNOWN.name,
         metadata=dict(message.metadata),
-        violations=tuple(FieldViolation(one.field, one.description) for one in message.violations),
+        violations=tuple(
+            FieldViolation(one.field, one.description, one.reason) for one in message.violations
+        ),
         domain=message.domain,
     )
 

@@ -6,9 +6,12 @@ import asyncio
 import os
 from datetime import UTC, datetime
 
+import grpc.aio
 import pytest
+from laurel.achievement.v1.achievement_pb2 import StreakTrigger
 from laurel.leaderboard.v1 import leaderboard_service_pb2
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+from laurel.streak.v1.streak_pb2 import FREQUENCY_DAILY
 
 import services.achievement.server
 import services.leaderboard.server
@@ -16,6 +19,7 @@ import services.orchestrator.server
 import services.points.server
 import services.streak.server
 from deploy.local.stack import Stack
+from shared.definitions import KINDS, name_of
 from shared.errors import LaurelError
 from shared.faults import CRASH_POINTS, ENVIRONMENT_VARIABLE
 from tests.fixtures.clients import ingest, persist, void
@@ -39,7 +43,8 @@ DEATH_TIMEOUT_SECONDS = 30.0
 
 MAINTENANCE = sorted(point for point in CRASH_POINTS if ".maintenance." in point)
 REBUILD = sorted(point for point in CRASH_POINTS if ".rebuild." in point)
-EVENTS = sorted(set(CRASH_POINTS) - set(MAINTENANCE) - set(REBUILD))
+DEFINITIONS = sorted(point for point in CRASH_POINTS if ".definitions." in point)
+EVENTS = sorted(set(CRASH_POINTS) - set(MAINTENANCE) - set(REBUILD) - set(DEFINITIONS))
 
 
 async def die_at(stack: Stack, point: str) -> None:
@@ -107,6 +112,39 @@ async def test_a_process_that_dies_on_the_way_of_an_event_loses_and_doubles_noth
     await living
     await settled(system)
     assert await violations(system) == []
+
+
+@pytest.mark.parametrize("point", DEFINITIONS)
+async def test_a_process_that_dies_while_it_writes_definitions_has_them_everywhere_or_nowhere(
+    stack: Stack, system: System, point: str
+) -> None:
+    key = f"k{DEFINITIONS.index(point)}"
+    wanted = orchestrator_service_pb2.ApplyConfigurationRequest()
+    wanted.metrics.add(key=key)
+    wanted.streaks.add(key=key, frequency=FREQUENCY_DAILY).metrics.add(metric=key)
+    wanted.achievements.add(key=key).streak.MergeFrom(StreakTrigger(streak=key, length=2))
+    wanted.points_systems.add(key=key).triggers.add(key="a", amount=1).achievement.achievement = key
+    wanted.leaderboards.add(key=key, points_system=key)
+
+    async def there() -> int:
+        request = orchestrator_service_pb2.ListDefinitionsRequest(page_size=1_000)
+        listed = await system.orchestrator.ListDefinitions(request)
+        return sum(name_of(one).key == key for one in listed.definitions)
+
+    async def apply() -> object:
+        return await system.orchestrator.ApplyConfiguration(wanted)
+
+    async def decided() -> bool:
+        return await there() in (0, len(KINDS))
+
+    await die_at(stack, point)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await apply()
+    await revive(stack, point)
+    await persist(there)
+    await until(decided, seconds=RECOVERY_BOUND_SECONDS, what="the definitions are everywhere or nowhere")
+    await persist(apply)
+    assert await there() == len(KINDS)
 
 
 @pytest.mark.parametrize("point", REBUILD)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,9 +45,9 @@ class Laurel:
             check=False,
         )
 
-    def run(self, *arguments: str, code: int = 0) -> Result:
-        """Run the command in this process; the services are reached all the same."""
-        result = CliRunner().invoke(cli, arguments, env=self.environment)
+    def run(self, *arguments: str, code: int = 0, text: str | None = None) -> Result:
+        """Run the command in this process, with a text on its input; the services are reached all the same."""
+        result = CliRunner().invoke(cli, arguments, input=text, env=self.environment)
         assert result.exit_code == code, result.output
         return result
 
@@ -114,11 +115,112 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(laurel: Laurel, tmp_
     path.write_text("metrics: [{key: commits, name: Changes, unit: commits}, {key: reviews, name: Reviews}]")
     for _ in range(2):
         changes = laurel.json("apply", "-f", str(path), "--dry-run")["changes"]
-        assert [(each["key"], each["action"], each["changedFields"]) for each in changes] == [
+        shown = [(each["key"], each["action"], [one["path"] for one in each["fields"]]) for each in changes]
+        assert shown == [
             ("commits", "CONFIGURATION_ACTION_UPDATE", ["name"]),
             ("reviews", "CONFIGURATION_ACTION_CREATE", []),
         ]
-    assert "dry run" in laurel.run("apply", "-f", str(path), "--dry-run").stdout
+    assert laurel.run("apply", "-f", str(path), "--dry-run").stdout.splitlines() == [
+        "update metric commits",
+        '  ~ name: "Commits" -> "Changes"',
+        "create metric reviews",
+        "1 create, 1 update, 0 delete, 0 keep. Nothing was applied: this was a dry run.",
+    ]
+
+
+def test_a_dry_run_marks_what_would_be_removed(laurel: Laurel, tmp_path: Path) -> None:
+    path = tmp_path / "laurel.yaml"
+    path.write_text(
+        """\
+streaks:
+  - {key: daily-commits, name: Commits every day, frequency: daily, metrics: [{metric: commits}]}
+points_systems:
+  - {key: xp, name: Experience, level_basis: lifetime}
+"""
+    )
+    lines = laurel.run("apply", "-f", str(path), "--dry-run").stdout.splitlines()
+    assert any(line.startswith("  - freezes: {") and line.endswith("  (removed)") for line in lines)
+    assert '  - unit: "XP"  (removed)' in lines
+    assert any(line.startswith("  - triggers[commit]: {") for line in lines)
+    assert lines[-1].startswith("0 create, 2 update, 0 delete, 0 keep. 14 removed.")
+
+
+ODD = """\
+metrics:
+  - {key: odd, name: "2026-01-01", unit: "yes"}
+streaks:
+  - key: odd
+    name: " \\u2028 # 'quoted' \\U0001F3C6"
+    frequency: weekly
+    metrics: [{metric: odd, threshold: 0.000001}]
+    week_start: sunday
+    user_filters:
+      - {attribute: age, range: {min: 0, max: 1.0e+300}}
+      - {attribute: "null", in: ["", "~", "0x1f"]}
+achievements:
+  - {key: odd, description: "two\\nlines", streak: {streak: odd, length: 1}, hidden: true, status: locked}
+points_systems:
+  - key: odd
+    max_balance: 0
+    min_balance: -9007199254740991
+    levels: [{key: up, threshold: 5}, {key: down, threshold: -5}]
+    triggers: [{key: any, amount: -1, block: true, achievement: {}}]
+leaderboards:
+  - key: odd
+    streak: odd
+    order: asc
+    rank_mode: dense
+    schedule: {start_date: 2020-02-29, unit: month, every: 2}
+    breakdown_attributes: ["1", "a b"]
+    participant_limit: 3
+"""
+
+
+def test_what_is_exported_applies_without_a_difference(laurel: Laurel, tmp_path: Path) -> None:
+    path = tmp_path / "laurel.yaml"
+    path.write_text(ODD)
+    laurel.run("apply", "-f", str(path))
+
+    exported = laurel.run("export").stdout
+
+    again = laurel.run("apply", "--dry-run", "--prune", "-f", "-", text=exported).stdout
+    assert re.fullmatch(r"0 create, 0 update, 0 delete, \d+ keep\. Nothing was applied: .*\n", again)
+    laurel.run("apply", "--prune", "-f", "-", text=exported)
+    assert laurel.run("export").stdout == exported
+    assert laurel.run("validate", "-f", "-", text=exported).stdout.startswith("Valid: ")
+
+
+def test_pruning_deletes_what_the_file_does_not_have(laurel: Laurel, tmp_path: Path) -> None:
+    path = tmp_path / "laurel.yaml"
+    path.write_text(ODD)
+    laurel.run("apply", "-f", str(DEMO_CONFIGURATION))
+    without = laurel.run("export").stdout
+    laurel.run("apply", "-f", str(path))
+
+    output = laurel.run("apply", "--prune", "-f", "-", text=without).stdout
+
+    assert "delete" in output
+    assert laurel.run("export").stdout == without
+
+
+def test_definitions_are_shown_and_deleted_one_by_one(laurel: Laurel, tmp_path: Path) -> None:
+    path = tmp_path / "laurel.yaml"
+    path.write_text("metrics: [{key: gone}]\nleaderboards: [{key: gone, metric: gone}]")
+    laurel.run("apply", "-f", str(path))
+
+    assert "gone" in laurel.run("get", "leaderboards").stdout
+    assert (
+        laurel.run("get", "metric", "gone").stdout
+        == "metrics:\n- {key: gone, name: gone, aggregation: sum}\n"
+    )
+    assert laurel.json("get", "metric", "gone")["definition"]["metric"]["key"] == "gone"
+    refused = laurel.run("delete", "metric", "gone", code=1)
+    assert "DEFINITION_MENTIONED" in refused.stderr
+    assert "can be deleted" in laurel.run("delete", "leaderboard", "gone", "--dry-run").stdout
+    laurel.run("delete", "leaderboard", "gone")
+    laurel.run("delete", "metric", "gone")
+    assert "METRIC_NOT_FOUND" in laurel.run("get", "metrics", "gone", code=1).stderr
+    laurel.run("get", "moon", code=2)
 
 
 def test_what_the_services_refuse_is_shown_with_its_place_and_nothing_is_applied(
@@ -149,14 +251,14 @@ leaderboards:
 def test_one_event_gets_its_complete_reply(laurel: Laurel) -> None:
     reply = ingest(laurel, "alice", "--tz", "Asia/Tokyo", "--user-attr", "region=asia", "--name", "Alice")
     assert reply["totalAfter"] == 1
-    assert {each["state"]["streak"]: each["extended"] for each in reply["streaks"]} == {
+    assert {each["state"]["streak"]: each["extended"] for each in reply["effects"]["streaks"]} == {
         "daily-commits": True,
         "weekly-commits": True,
     }
-    assert [each["achievement"] for each in reply["achievements"]] == ["first-commit"]
-    assert [(each["pointsSystem"], each["added"]) for each in reply["points"]] == [("xp", "135")]
+    assert [each["achievement"] for each in reply["effects"]["achievements"]] == ["first-commit"]
+    assert [(each["pointsSystem"], each["added"]) for each in reply["effects"]["points"]] == [("xp", "135")]
     assert ("commits", {"region": "asia"}) in [
-        (each["leaderboard"], each["segment"]) for each in reply["leaderboards"]
+        (each["leaderboard"], each["segment"]) for each in reply["effects"]["leaderboards"]
     ]
 
 
@@ -216,7 +318,7 @@ def test_an_import_reports_bad_lines_by_number_and_takes_the_rest(laurel: Laurel
     assert f"{path}:2: " in result.stderr
     assert f"{path}:6: NOT_FOUND METRIC_NOT_FOUND" in result.stderr
     assert result.stdout.startswith("4 imported, 0 already there, 2 refused")
-    (daily,) = laurel.json("streak", "dora", "--streak", "daily-commits")["states"]
+    (daily,) = laurel.json("streak", "dora", "--streak", "daily-commits")["streaks"]
     assert daily["longest"] == 4
 
 
@@ -232,7 +334,7 @@ def test_a_second_import_changes_nothing_and_says_so(laurel: Laurel, tmp_path: P
 
 def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_path: Path) -> None:
     laurel.run("import", str(history(tmp_path / "june.ndjson", "frank", days=10)))
-    event = laurel.json("events", "frank", "--limit", "1")["events"][0]["eventId"]
+    event = laurel.json("events", "frank", "--limit", "1")["entries"][0]["entryId"]
     reads = [
         ["event", event],
         ["events", "frank"],
@@ -278,7 +380,7 @@ def test_a_streak_that_broke_at_midnight_has_left_its_board_to_those_that_go_on(
     for user in ("judy", "karl"):
         board = laurel.json("leaderboard", "daily-streak", "--around", user, "--limit", "1")
         scores = {each["userId"]: each["score"] for each in board["members"]}
-        (daily,) = laurel.json("streak", user, "--streak", "daily-commits")["states"]
+        (daily,) = laurel.json("streak", user, "--streak", "daily-commits")["streaks"]
         assert scores[user] == daily["length"] == 0
 
 
@@ -292,7 +394,7 @@ def test_a_user_is_everything_that_five_services_know(laurel: Laurel) -> None:
 
 def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
     first = laurel.json("complete", "ivan", "conference-speaker", "--key", "c1")
-    assert [each["achievement"] for each in first["achievements"]] == ["conference-speaker"]
+    assert [each["achievement"] for each in first["effects"]["achievements"]] == ["conference-speaker"]
     assert laurel.json("complete", "ivan", "conference-speaker", "--key", "c1") == {
         **first,
         "idempotentReplayed": True,

@@ -170,7 +170,9 @@ async def test_a_follower_hears_of_everything_once_and_of_each_user_in_order(
     heard: dict[str, list[Event]] = {name: [] for name in users}
     async with asyncio.timeout(60):
         while sum(map(len, heard.values())) < 200:
-            for one in (await stream.read()).events:
+            response = await stream.read()
+            assert isinstance(response, pb.WatchDomainEventsResponse)
+            for one in response.events:
                 heard.setdefault(one.user_id, []).append(one)
     stream.cancel()
     assert [[one.entry_id for one in heard[name]] for name in users] == await sent

@@ -291,9 +291,9 @@ async def test_a_change_of_region_moves_the_score_whole_to_the_new_segment(syste
 async def test_a_changed_definition_holds_from_the_next_event_on(system: System, user: str) -> None:
     key = f"m-{user}"[:60]
     assert (await refusal(system, event(user, metric=key))).reason == "METRIC_NOT_FOUND"
-    request = pb.CreateMetricRequest(request_id=key)
-    request.metric.key = key
-    await system.orchestrator.CreateMetric(request)
+    request = pb.CreateDefinitionRequest(request_id=key)
+    request.definition.metric.key = key
+    await system.orchestrator.CreateDefinition(request)
     assert (await system.orchestrator.IngestEvent(event(user, metric=key))).total_after == 1
 
 

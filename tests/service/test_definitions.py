@@ -1,76 +1,51 @@
-"""Definitions on a real database: kept, changed, compared, cached (DESIGN 1)."""
+"""Definitions on a real database: kept, checked, written, cached (DESIGN 1)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
-from google.protobuf.field_mask_pb2 import FieldMask
-from laurel.common.v1.configuration_pb2 import (
-    CONFIGURATION_ACTION_CREATE,
-    CONFIGURATION_ACTION_KEEP,
-    CONFIGURATION_ACTION_UPDATE,
-)
-from laurel.streak.v1.streak_pb2 import (
-    FREQUENCY_DAILY,
-    FREQUENCY_WEEKLY,
-    STREAK_STATUS_ACTIVE,
-    STREAK_STATUS_UNSPECIFIED,
-    Frequency,
-    MetricThreshold,
-    Streak,
-)
+from laurel.orchestrator.v1.definition_pb2 import Definition, DefinitionName
+from laurel.orchestrator.v1.metric_pb2 import Metric
+from laurel.participant.v1 import definition_service_pb2 as pb
+from laurel.streak.v1.streak_pb2 import FREQUENCY_DAILY, Streak
 
 from deploy.local.postgres import PostgresServer
-from shared.errors import (
-    AlreadyExists,
-    FailedPrecondition,
-    InvalidArgument,
-    LaurelError,
-    NotFound,
-    Violations,
-)
-from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
+from shared.definition_plan import StoredDefinitions
+from shared.definitions import DefinitionKind
+from shared.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Violations
+from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.pool import Pool
+from shared.rpc.convert import to_timestamp
 from tests.fixtures.counter.database import counter_pool
 
 
-def validate(streak: Streak, path: str, violations: Violations) -> None:
-    for index, metric in enumerate(streak.metrics):
-        if metric.threshold < 0:
-            violations.add(f"{path}.metrics[{index}].threshold", "must not be negative")
+def anything(_message: object, _path: str, _violations: Violations) -> None:
+    pass
 
 
-def normalise(streak: Streak) -> Streak:
-    if streak.status == STREAK_STATUS_UNSPECIFIED:
-        streak.status = STREAK_STATUS_ACTIVE
-    return streak
-
-
-KIND = DefinitionKind(
+STREAK = DefinitionKind(
     name="streak",
     message_type=Streak,
-    validate=validate,
-    normalise=normalise,
-    immutable_fields=("frequency",),
-    domain="streak.laurel",
+    validate=anything,
+    normalise=lambda message: message,
     not_found="STREAK_NOT_FOUND",
     exists="STREAK_EXISTS",
     in_use="STREAK_IN_USE",
-    in_use_query="SELECT EXISTS (SELECT FROM users WHERE user_id = $1)",
 )
-
-
-class SteppingClock:
-    """Each look at it is a second later than the one before."""
-
-    def __init__(self) -> None:
-        self._now = datetime(2026, 3, 1, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        self._now += timedelta(seconds=1)
-        return self._now
+METRIC = DefinitionKind(
+    name="metric",
+    message_type=Metric,
+    validate=anything,
+    normalise=lambda message: message,
+    not_found="METRIC_NOT_FOUND",
+    exists="METRIC_EXISTS",
+    in_use="METRIC_IN_USE",
+)
+IN_USE = "SELECT EXISTS (SELECT FROM users WHERE user_id = $1)"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -80,15 +55,28 @@ async def pool(postgres_server: PostgresServer) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def definitions(pool: Pool) -> Definitions[Streak]:
-    return Definitions(KIND, pool, SteppingClock())
+def definitions(pool: Pool) -> Definitions:
+    return Definitions(pool, {METRIC: IN_USE, STREAK: IN_USE})
 
 
-def streak(
-    key: str, name: str = "", threshold: float = 1, frequency: Frequency.ValueType = FREQUENCY_DAILY
-) -> Streak:
-    metrics = [MetricThreshold(metric="lessons", threshold=threshold)]
-    return Streak(key=key, name=name, frequency=frequency, metrics=metrics)
+def streak(key: str, name: str = "") -> Definition:
+    return Definition(streak=Streak(key=key, name=name or key, frequency=FREQUENCY_DAILY))
+
+
+def metric(key: str) -> Definition:
+    return Definition(metric=Metric(key=key, name=key))
+
+
+def named(kind: str, key: str) -> DefinitionName:
+    return DefinitionName(kind=kind, key=key)
+
+
+def write(
+    *puts: Definition, deletes: tuple[DefinitionName, ...] = (), at: datetime = NOON, write_id: str = ""
+) -> pb.WriteDefinitionsRequest:
+    return pb.WriteDefinitionsRequest(
+        write_id=write_id or str(uuid4()), write_time=to_timestamp(at), puts=puts, deletes=deletes
+    )
 
 
 async def version(pool: Pool) -> int:
@@ -96,66 +84,45 @@ async def version(pool: Pool) -> int:
     return value
 
 
-def fields(error: LaurelError) -> list[str]:
-    return [violation.field for violation in error.violations]
+# Reads
 
 
-# Create, get, list
+async def test_a_definition_reads_back_with_the_times_of_its_writes(definitions: Definitions) -> None:
+    await definitions.write(write(streak("daily"), at=NOON))
+    await definitions.write(write(streak("daily", "Every day"), at=NOON + timedelta(hours=1)))
+
+    found = await definitions.get(STREAK, "daily")
+
+    assert found.name == "Every day"
+    assert found.create_time == to_timestamp(NOON)
+    assert found.update_time == to_timestamp(NOON + timedelta(hours=1))
 
 
-async def test_a_created_definition_reads_back_with_its_defaults_and_times(
-    definitions: Definitions[Streak],
-) -> None:
-    created = await definitions.create(streak("daily", "Daily"), "r1")
+async def test_definitions_of_two_kinds_may_have_one_key(definitions: Definitions) -> None:
+    await definitions.write(write(streak("steps", "Steps every day"), metric("steps")))
 
-    assert created.status == STREAK_STATUS_ACTIVE
-    assert created.create_time == created.update_time
-    assert created.create_time.seconds > 0
-    assert await definitions.get("daily") == created
+    assert (await definitions.get(STREAK, "steps")).name == "Steps every day"
+    assert (await definitions.get(METRIC, "steps")).name == "steps"
+    await definitions.write(write(deletes=(named("metric", "steps"),)))
+    assert (await definitions.get(STREAK, "steps")).key == "steps"
 
 
-async def test_times_that_a_client_sends_are_passed_over(definitions: Definitions[Streak]) -> None:
-    sent = streak("daily")
-    sent.create_time.seconds = 1
+async def test_an_unknown_key_is_not_found_and_a_malformed_one_is_invalid(definitions: Definitions) -> None:
+    await definitions.write(write(metric("daily")))
 
-    assert (await definitions.create(sent, "r1")).create_time.seconds > 1
-
-
-async def test_a_key_that_is_taken_is_refused(definitions: Definitions[Streak]) -> None:
-    await definitions.create(streak("daily"), "r1")
-
-    with pytest.raises(AlreadyExists) as raised:
-        await definitions.create(streak("daily"), "r2")
-
-    assert (raised.value.reason, raised.value.domain) == ("STREAK_EXISTS", "streak.laurel")
-
-
-async def test_everything_wrong_with_a_new_definition_is_said_at_once(
-    definitions: Definitions[Streak],
-) -> None:
-    with pytest.raises(InvalidArgument) as raised:
-        await definitions.create(streak("No Key", threshold=-1), "")
-
-    assert fields(raised.value) == ["request_id", "streak.key", "streak.metrics[0].threshold"]
-
-
-async def test_an_unknown_key_is_not_found_and_a_malformed_one_is_invalid(
-    definitions: Definitions[Streak],
-) -> None:
     with pytest.raises(NotFound) as raised:
-        await definitions.get("daily")
+        await definitions.get(STREAK, "daily")
     assert raised.value.reason == "STREAK_NOT_FOUND"
     with pytest.raises(InvalidArgument):
-        await definitions.get("da\x00ily")
+        await definitions.get(STREAK, "da\x00ily")
 
 
-async def test_a_list_comes_in_pages_in_order_of_key(definitions: Definitions[Streak]) -> None:
-    for number in (3, 1, 5, 2, 4):
-        await definitions.create(streak(f"s{number}"), f"r{number}")
+async def test_a_list_comes_in_pages_in_order_of_key(definitions: Definitions) -> None:
+    await definitions.write(write(*(streak(f"s{number}") for number in (3, 1, 5, 2, 4)), metric("s0")))
 
     seen, token, sizes = [], "", []
     while True:
-        page, token = await definitions.list(2, token)
+        page, token = await definitions.list(STREAK, 2, token)
         seen += [one.key for one in page]
         sizes.append(len(page))
         if not token:
@@ -165,245 +132,100 @@ async def test_a_list_comes_in_pages_in_order_of_key(definitions: Definitions[St
     assert sizes == [2, 2, 1]
 
 
-async def test_a_token_of_another_list_is_refused(definitions: Definitions[Streak]) -> None:
+async def test_a_token_of_another_list_is_refused(definitions: Definitions) -> None:
     with pytest.raises(InvalidArgument) as raised:
-        await definitions.list(2, "bm90IGEgdG9rZW4")
-    assert fields(raised.value) == ["page_token"]
+        await definitions.list(STREAK, 2, "bm90IGEgdG9rZW4")
+    assert [one.field for one in raised.value.violations] == ["page_token"]
 
 
-# Update
+async def test_the_orchestrator_gets_one_and_lists_from_a_key_on(definitions: Definitions) -> None:
+    await definitions.write(write(streak("a"), streak("b"), streak("c"), metric("d")))
+
+    got = await definitions.get_one(pb.GetDefinitionRequest(name=named("streak", "b")))
+    listed = await definitions.list_some(pb.ListDefinitionsRequest(kind="streak", after_key="a", limit=5))
+
+    assert got.definition.streak.key == "b"
+    assert [one.streak.key for one in listed.definitions] == ["b", "c"]
 
 
-async def test_an_update_changes_the_masked_fields_only(definitions: Definitions[Streak]) -> None:
-    created = await definitions.create(streak("daily", "Daily"), "r1")
-
-    changed = await definitions.update(streak("daily", "Every day", 9), FieldMask(paths=["name"]), "r2")
-
-    assert (changed.name, changed.metrics[0].threshold) == ("Every day", 1)
-    assert changed.create_time == created.create_time
-    assert changed.update_time.seconds > created.update_time.seconds
-    assert await definitions.get("daily") == changed
+# Checks
 
 
-async def test_an_update_without_a_difference_writes_nothing(
-    definitions: Definitions[Streak], pool: Pool
-) -> None:
-    created = await definitions.create(streak("daily", "Daily"), "r1")
+async def test_a_check_says_what_would_be_and_writes_nothing(definitions: Definitions, pool: Pool) -> None:
+    await definitions.write(write(streak("kept"), metric("m")))
     before = await version(pool)
 
-    assert await definitions.update(streak("daily", "Daily"), FieldMask(paths=["name"]), "r2") == created
+    checked = await definitions.check(
+        pb.CheckDefinitionsRequest(writes=[pb.DefinitionWrite(path="streaks[0]", put=streak("new"))])
+    )
+
+    assert {(one.name.kind, one.name.key) for one in checked.definitions} == {
+        ("metric", "m"),
+        ("streak", "kept"),
+        ("streak", "new"),
+    }
     assert await version(pool) == before
 
 
-async def test_an_immutable_field_cannot_be_updated(definitions: Definitions[Streak]) -> None:
-    await definitions.create(streak("daily"), "r1")
-
-    with pytest.raises(InvalidArgument) as raised:
-        await definitions.update(
-            streak("daily", frequency=FREQUENCY_WEEKLY), FieldMask(paths=["frequency"]), "r2"
-        )
-
-    assert fields(raised.value) == ["frequency"]
-
-
-async def test_an_update_is_validated_as_a_whole(definitions: Definitions[Streak]) -> None:
-    await definitions.create(streak("daily"), "r1")
-
-    with pytest.raises(InvalidArgument) as raised:
-        await definitions.update(streak("daily", threshold=-1), FieldMask(paths=["metrics"]), "r2")
-
-    assert fields(raised.value) == ["streak.metrics[0].threshold"]
-    with pytest.raises(InvalidArgument) as raised:
-        await definitions.update(streak("daily"), FieldMask(paths=["nonsense"]), "r2")
-    assert fields(raised.value) == ["update_mask"]
-
-
-async def test_what_does_not_exist_cannot_be_updated_or_deleted(definitions: Definitions[Streak]) -> None:
-    with pytest.raises(NotFound):
-        await definitions.update(streak("daily"), FieldMask(paths=["name"]), "r1")
-    with pytest.raises(NotFound):
-        await definitions.delete("daily", "r2")
-
-
-# Delete
-
-
-async def test_a_deleted_definition_is_gone(definitions: Definitions[Streak]) -> None:
-    await definitions.create(streak("daily"), "r1")
-
-    await definitions.delete("daily", "r2")
-
-    with pytest.raises(NotFound):
-        await definitions.get("daily")
-
-
-async def test_what_is_in_use_cannot_be_deleted(definitions: Definitions[Streak], pool: Pool) -> None:
-    await definitions.create(streak("daily"), "r1")
+async def test_what_is_in_use_cannot_be_deleted(definitions: Definitions, pool: Pool) -> None:
+    await definitions.write(write(streak("daily"), streak("weekly")))
     await pool.execute("INSERT INTO users (user_id, version, total) VALUES ('daily', 1, 1)")
 
+    delete = pb.DefinitionWrite(path="streak", delete=named("streak", "daily"))
     with pytest.raises(FailedPrecondition) as raised:
-        await definitions.delete("daily", "r2")
+        await definitions.check(pb.CheckDefinitionsRequest(writes=[delete]))
+    pruned = await definitions.check(pb.CheckDefinitionsRequest(prune=True))
 
     assert raised.value.reason == "STREAK_IN_USE"
-    assert (await definitions.get("daily")).key == "daily"
+    assert [(one.field, one.reason) for one in pruned.violations] == [("prune", "STREAK_IN_USE")]
+    assert list(pruned.writes) == []
 
 
-# One reply per request id
+# Writes
 
 
-async def test_a_mutation_sent_again_gets_its_first_reply(
-    definitions: Definitions[Streak], pool: Pool
-) -> None:
-    created = await definitions.create(streak("daily", "Daily"), "r1")
-    changed = await definitions.update(streak("daily", "New"), FieldMask(paths=["name"]), "r2")
-    await definitions.delete("daily", "r3")
+async def test_a_write_takes_effect_once_for_each_id(definitions: Definitions, pool: Pool) -> None:
     before = await version(pool)
+    request = write(streak("daily"), deletes=(named("streak", "gone"),))
 
-    assert await definitions.create(streak("daily", "Daily"), "r1") == created
-    assert await definitions.update(streak("daily", "New"), FieldMask(paths=["name"]), "r2") == changed
-    await definitions.delete("daily", "r3")
-    assert await version(pool) == before
+    replies = await asyncio.gather(*(definitions.write(request) for _ in range(20)))
 
-
-async def test_a_request_id_with_other_content_is_refused(definitions: Definitions[Streak]) -> None:
-    await definitions.create(streak("daily"), "r1")
-    await definitions.update(streak("daily", "New"), FieldMask(paths=["name"]), "r2")
-    await definitions.delete("daily", "r3")
-
-    for again in (
-        definitions.create(streak("weekly"), "r1"),
-        definitions.update(streak("daily", "New"), FieldMask(paths=["name", "metrics"]), "r2"),
-        definitions.delete("weekly", "r3"),
-    ):
-        with pytest.raises(AlreadyExists) as raised:
-            await again
-        assert raised.value.reason == "REQUEST_ID_REUSED"
-
-
-async def test_a_failed_mutation_is_not_remembered(definitions: Definitions[Streak]) -> None:
-    with pytest.raises(NotFound):
-        await definitions.delete("daily", "r1")
-    await definitions.create(streak("daily"), "r2")
-
-    await definitions.delete("daily", "r1")
-
-
-async def test_of_one_request_sent_many_times_at_once_one_takes_effect(
-    definitions: Definitions[Streak], pool: Pool
-) -> None:
-    before = await version(pool)
-
-    replies = await asyncio.gather(*(definitions.create(streak("daily"), "r1") for _ in range(20)))
-
-    assert all(reply == replies[0] for reply in replies)
+    assert {reply.version for reply in replies} == {before + 1}
     assert await version(pool) == before + 1
 
 
-# Apply
+async def test_a_late_copy_of_an_old_write_does_not_undo_a_newer_one(definitions: Definitions) -> None:
+    old = write(streak("daily", "Old"))
+    await definitions.write(old)
+    await definitions.write(write(streak("daily", "New")))
+
+    await definitions.write(old)
+
+    assert (await definitions.get(STREAK, "daily")).name == "New"
 
 
-async def test_applying_says_what_it_does_to_each_definition(
-    definitions: Definitions[Streak], pool: Pool
-) -> None:
-    await definitions.create(streak("kept"), "r1")
-    await definitions.create(streak("changed", "Old"), "r2")
-    await definitions.create(streak("untouched"), "r3")
+async def test_a_write_id_with_other_content_is_refused(definitions: Definitions) -> None:
+    request = write(streak("daily"))
+    await definitions.write(request)
+
+    with pytest.raises(AlreadyExists) as raised:
+        await definitions.write(write(streak("weekly"), write_id=request.write_id))
+    assert raised.value.reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_write_of_a_kind_that_is_kept_elsewhere_writes_nothing(pool: Pool) -> None:
+    streaks_alone = Definitions(pool, {STREAK: IN_USE})
+
+    with pytest.raises(InvalidArgument):
+        await streaks_alone.write(write(streak("daily"), metric("steps")))
+
+    assert await streaks_alone.list(STREAK, 0, "") == ([], "")
+
+
+async def test_concurrent_writes_follow_one_another(definitions: Definitions, pool: Pool) -> None:
     before = await version(pool)
 
-    changes = await definitions.apply(
-        [streak("new"), streak("changed", "New", 2), streak("kept")], validate_only=False, path="streaks"
-    )
-
-    assert [(one.kind, one.key, one.action, list(one.changed_fields)) for one in changes] == [
-        ("streak", "new", CONFIGURATION_ACTION_CREATE, []),
-        ("streak", "changed", CONFIGURATION_ACTION_UPDATE, ["name", "metrics"]),
-        ("streak", "kept", CONFIGURATION_ACTION_KEEP, []),
-    ]
-    assert await version(pool) == before + 1
-    assert (await definitions.get("changed")).name == "New"
-    assert (await definitions.get("new")).status == STREAK_STATUS_ACTIVE
-    assert (await definitions.get("untouched")).key == "untouched"
-
-
-async def test_applying_the_same_again_keeps_everything(definitions: Definitions[Streak], pool: Pool) -> None:
-    wanted = [streak("a"), streak("b")]
-    await definitions.apply(wanted, validate_only=False, path="streaks")
-    before = await version(pool)
-
-    changes = await definitions.apply(wanted, validate_only=False, path="streaks")
-
-    assert {one.action for one in changes} == {CONFIGURATION_ACTION_KEEP}
-    assert await version(pool) == before
-
-
-async def test_what_the_service_returns_can_be_applied_without_a_difference(
-    definitions: Definitions[Streak],
-) -> None:
-    await definitions.create(streak("daily"), "r1")
-    listed, _ = await definitions.list(0, "")
-
-    [change] = await definitions.apply(listed, validate_only=False, path="streaks")
-
-    assert change.action == CONFIGURATION_ACTION_KEEP
-
-
-async def test_a_dry_run_says_the_same_and_writes_nothing(
-    definitions: Definitions[Streak], pool: Pool
-) -> None:
-    before = await version(pool)
-
-    dry = await definitions.apply([streak("new")], validate_only=True, path="streaks")
-
-    assert await version(pool) == before
-    assert await definitions.list(0, "") == ([], "")
-    assert await definitions.apply([streak("new")], validate_only=False, path="streaks") == dry
-
-
-@pytest.mark.parametrize("validate_only", [True, False])
-async def test_one_mistake_keeps_everything_from_being_applied(
-    definitions: Definitions[Streak], validate_only: bool
-) -> None:
-    with pytest.raises(InvalidArgument) as raised:
-        await definitions.apply(
-            [streak("a"), streak("b", threshold=-1), streak("a"), streak("")],
-            validate_only=validate_only,
-            path="streaks",
-        )
-
-    assert fields(raised.value) == ["streaks[1].metrics[0].threshold", "streaks[2].key", "streaks[3].key"]
-    assert await definitions.list(0, "") == ([], "")
-
-
-async def test_an_immutable_field_cannot_be_applied_otherwise(definitions: Definitions[Streak]) -> None:
-    await definitions.create(streak("daily"), "r1")
-
-    with pytest.raises(InvalidArgument) as raised:
-        await definitions.apply(
-            [streak("new"), streak("daily", frequency=FREQUENCY_WEEKLY)], validate_only=False, path="streaks"
-        )
-
-    assert fields(raised.value) == ["streaks[1].frequency"]
-    with pytest.raises(NotFound):
-        await definitions.get("new")
-
-
-async def test_too_many_definitions_at_once_are_refused(definitions: Definitions[Streak]) -> None:
-    with pytest.raises(InvalidArgument) as raised:
-        await definitions.apply([streak("a")] * 1_001, validate_only=True, path="streaks")
-    assert fields(raised.value) == ["streaks"]
-
-
-async def test_concurrent_writers_of_one_definition_follow_one_another(
-    definitions: Definitions[Streak], pool: Pool
-) -> None:
-    before = await version(pool)
-
-    await asyncio.gather(
-        *(
-            definitions.apply([streak("a", f"name {number}")], validate_only=False, path="streaks")
-            for number in range(20)
-        )
-    )
+    await asyncio.gather(*(definitions.write(write(streak("a", f"name {number}"))) for number in range(20)))
 
     assert await version(pool) == before + 20
 
@@ -411,30 +233,30 @@ async def test_concurrent_writers_of_one_definition_follow_one_another(
 # The catalogue
 
 
-async def test_a_change_is_in_the_catalogue_at_the_next_version(
-    definitions: Definitions[Streak], pool: Pool
-) -> None:
-    catalogue = Catalogue(pool, Streak, lambda all_of_them: [one.key for one in all_of_them])
+def keys(stored: StoredDefinitions) -> list[str]:
+    return [one.key for one in stored.of(STREAK)]
+
+
+async def test_a_change_is_in_the_catalogue_at_the_next_version(definitions: Definitions, pool: Pool) -> None:
+    catalogue = Catalogue(pool, [STREAK], keys)
     assert await catalogue.at(await version(pool)) == []
 
-    await definitions.create(streak("b"), "r1")
-    await definitions.create(streak("a"), "r2")
+    await definitions.write(write(streak("b")))
+    await definitions.write(write(streak("a"), metric("c")))
 
     assert await catalogue.at(await version(pool)) == ["a", "b"]
     assert await catalogue.latest() == ["a", "b"]
 
 
-async def test_the_catalogue_is_built_once_for_each_version(
-    definitions: Definitions[Streak], pool: Pool
-) -> None:
-    await definitions.create(streak("a"), "r1")
+async def test_the_catalogue_is_built_once_for_each_version(definitions: Definitions, pool: Pool) -> None:
+    await definitions.write(write(streak("a")))
     builds = []
 
-    def build(all_of_them: Sequence[Streak]) -> int:
-        builds.append(all_of_them)
-        return len(all_of_them)
+    def build(stored: StoredDefinitions) -> int:
+        builds.append(stored)
+        return len(keys(stored))
 
-    catalogue = Catalogue(pool, Streak, build)
+    catalogue = Catalogue(pool, [METRIC, STREAK], build)
     current = await version(pool)
 
     assert await asyncio.gather(*(catalogue.at(current) for _ in range(10))) == [1] * 10
@@ -442,10 +264,10 @@ async def test_the_catalogue_is_built_once_for_each_version(
 
 
 async def test_whoever_holds_a_connection_learns_of_a_change_without_waiting_for_another_one(
-    definitions: Definitions[Streak], pool: Pool
+    definitions: Definitions, pool: Pool
 ) -> None:
-    catalogue = Catalogue(pool, Streak, lambda all_of_them: [one.key for one in all_of_them])
-    await definitions.create(streak("a"), "r1")
+    catalogue = Catalogue(pool, [STREAK], keys)
+    await definitions.write(write(streak("a")))
     current = await version(pool)
 
     async with AsyncExitStack() as stack:

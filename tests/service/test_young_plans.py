@@ -13,40 +13,43 @@ import asyncpg
 import pytest
 from laurel.achievement.v1 import achievement_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.participant.v1.definition_service_pb2 import WriteDefinitionsRequest
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 from msgspec.structs import replace
 from redis.asyncio import Redis
 
 from services.achievement import convert as achievement_convert
+from services.achievement import definitions as achievement_definitions
 from services.achievement import handlers as achievement
 from services.achievement.store import Store as AchievementStore
+from services.leaderboard import definitions as leaderboard_definitions
 from services.leaderboard.convert import entries as leaderboard_convert
-from services.leaderboard.convert.definitions import boards_from_messages
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
-from services.leaderboard.servicer import KIND as LEADERBOARD
 from services.orchestrator.domain_events import Told
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.sagas import Completed, SagaStore
 from services.points import convert as points_convert
+from services.points import definitions as points_definitions
 from services.points import handlers as points
-from services.points.definitions import configuration_of
 from services.points.store import Store as PointsStore
 from services.streak import convert as streak_convert
+from services.streak import definitions as streak_definitions
 from services.streak import handlers as streak
-from services.streak.definitions import catalogue_from_messages
 from services.streak.store import Store as StreakStore
-from shared.clock import SystemClock
+from shared.definitions import DefinitionKind, definition_of
 from shared.ids import derived_id_beside
 from shared.participant import Work
-from shared.postgres.definitions import Catalogue, DefinitionKind, Definitions
+from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.months import lowest_id
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import Connection, Pool, create_pool
+from shared.random_ids import new_id
+from shared.rpc.convert import to_timestamp
 from tests.conftest import ServiceDatabase
 from tests.fixtures.set_clock import SetClock
 from tests.service.achievement import messages as a
@@ -239,38 +242,38 @@ async def system(
 
 
 async def _streak(pool: Pool, _sets: Redis) -> Life:
-    await _define(pool, streak.DEFINITIONS, s.streak(freezes=THREE_DAYS), s.streak("strict"))
-    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    await _define(pool, streak_definitions.STREAK, s.streak(freezes=THREE_DAYS), s.streak("strict"))
+    catalogue = Catalogue(pool, streak_definitions.KINDS, streak_definitions.catalogue_of)
     return _life("streak", streak.Handlers(pool, StreakStore(pool), catalogue), streak_convert)
 
 
 async def _achievement(pool: Pool, _sets: Redis) -> Life:
-    definitions = await _define(
+    await _define(
         pool,
-        achievement.DEFINITIONS,
+        achievement_definitions.ACHIEVEMENT,
         achievement_pb2.Achievement(key="ten", name="Ten", metric=a.by_metric(10)),
         achievement_pb2.Achievement(key="merger", name="Merger", metric=a.by_metric(10, [a.MERGED])),
         achievement_pb2.Achievement(key="week", name="Week", streak=a.by_streak(7)),
         achievement_pb2.Achievement(key="founder", name="Founder", api=a.API),
     )
-    catalogue = Catalogue(pool, achievement_pb2.Achievement, achievement_convert.catalogue_from_messages)
-    handlers = achievement.Handlers(pool, AchievementStore(pool), catalogue, definitions)
+    catalogue = Catalogue(pool, achievement_definitions.KINDS, achievement_definitions.catalogue_of)
+    handlers = achievement.Handlers(pool, AchievementStore(pool), catalogue)
     return _life("achievement", handlers, achievement_convert)
 
 
 async def _points(pool: Pool, _sets: Redis) -> Life:
     triggers = [p.TEN_PER_THREE, p.WEEK, p.BADGE, p.WELCOME]
     system = points_pb2.PointsSystem(key="xp", name="XP", triggers=triggers, levels=[p.BRONZE, p.SILVER])
-    definitions = await _define(pool, points.DEFINITIONS, system)
-    catalogue = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
-    handlers = points.Handlers(pool, PointsStore(pool), catalogue, definitions)
+    await _define(pool, points_definitions.POINTS_SYSTEM, system)
+    catalogue = Catalogue(pool, points_definitions.KINDS, points_definitions.catalogue_of)
+    handlers = points.Handlers(pool, PointsStore(pool), catalogue)
     return _life("points", handlers, points_convert)
 
 
 async def _leaderboard(pool: Pool, sets: Redis) -> Life:
     await _define(
         pool,
-        LEADERBOARD,
+        leaderboard_definitions.LEADERBOARD,
         leaderboard_pb2.Leaderboard(key="all-time", name="All", metric="commits"),
         leaderboard_pb2.Leaderboard(
             key="weekly", name="Weekly", metric="commits", schedule=b.WEEKLY, breakdown_attributes=["plan"]
@@ -278,7 +281,7 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
         leaderboard_pb2.Leaderboard(key="rich", name="Rich", points_system="xp", schedule=b.WEEKLY),
         leaderboard_pb2.Leaderboard(key="long", name="Long", streak="daily", schedule=b.WEEKLY),
     )
-    catalogue = Catalogue(pool, leaderboard_pb2.Leaderboard, boards_from_messages)
+    catalogue = Catalogue(pool, leaderboard_definitions.KINDS, leaderboard_definitions.catalogue_of)
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
     await rebuilder.ensure()
@@ -338,10 +341,10 @@ BUILDERS: Final[Mapping[str, Callable[[Pool, Redis], Awaitable[Life]]]] = {
 }
 
 
-async def _define(pool: Pool, kind: DefinitionKind[Any], *definitions: Any) -> Definitions[Any]:
-    stored = Definitions(kind, pool, SystemClock())
-    await stored.apply(definitions, validate_only=False, path="")
-    return stored
+async def _define(pool: Pool, kind: DefinitionKind[Any], *messages: Any) -> None:
+    puts = [definition_of(kind.name, kind.normalised(message)) for message in messages]
+    request = WriteDefinitionsRequest(write_id=str(new_id()), write_time=to_timestamp(NOW), puts=puts)
+    await Definitions(pool, {kind: "SELECT false"}).write(request)
 
 
 def _life(name: str, handlers: Any, convert: Any) -> Life:

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Final
 from uuid import UUID
 
-from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from msgspec import Struct
 
@@ -68,7 +67,7 @@ NOT_PROJECTED: Final = b""
 
 _REFUSE: Final = partial(refused_outcome, domain=DOMAIN)
 
-StoredCatalogue = Catalogue[leaderboard_pb2.Leaderboard, Boards]
+StoredCatalogue = Catalogue[Boards]
 
 
 @dataclass

@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Final
 
-from laurel.leaderboard.v1 import leaderboard_pb2
-
 from services.leaderboard.config import ARCHIVE_TIMEOUT_SECONDS, RUNS_PER_PASS
 from services.leaderboard.domain.boards import Boards
 from services.leaderboard.domain.entries import RunKey
@@ -31,7 +29,7 @@ class MaintenanceHandlers:
     def __init__(
         self,
         pool: Pool,
-        catalogue: Catalogue[leaderboard_pb2.Leaderboard, Boards],
+        catalogue: Catalogue[Boards],
         projection: Projection,
         clock: Clock,
     ) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, timedelta
 from typing import Final
 
-from laurel.leaderboard.v1 import leaderboard_pb2
 from msgspec import Struct
 
 from services.leaderboard.convert.common import DOMAIN
@@ -60,7 +59,7 @@ class ReadHandlers:
     def __init__(
         self,
         pool: Pool,
-        catalogue: Catalogue[leaderboard_pb2.Leaderboard, Boards],
+        catalogue: Catalogue[Boards],
         projection: Projection,
         rebuilder: Rebuilder,
         clock: Clock,

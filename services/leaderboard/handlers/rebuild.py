@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from laurel.leaderboard.v1 import leaderboard_pb2
-
 from services.leaderboard.config import REBUILD_BATCH
 from services.leaderboard.domain.boards import WHOLE, Boards
 from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
@@ -38,7 +36,7 @@ class Rebuilder:
     def __init__(
         self,
         pool: Pool,
-        catalogue: Catalogue[leaderboard_pb2.Leaderboard, Boards],
+        catalogue: Catalogue[Boards],
         projection: Projection,
     ) -> None:
         self._pool = pool

@@ -12,6 +12,7 @@ from services.leaderboard.views import ArchivedPlace, RankEvent, Segment
 from shared.pages import Page
 from shared.postgres.pool import Pool
 
+IN_USE: Final = "SELECT EXISTS (SELECT FROM runs WHERE board = $1)"
 NAMES: Final = """
     SELECT (SELECT marker FROM projection) AS marker,
            ARRAY(SELECT ROW(user_id, name) FROM users WHERE user_id = ANY($1::text[])) AS names

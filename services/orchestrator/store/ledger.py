@@ -175,9 +175,10 @@ class LedgerStore:
             await self._pool.execute(_STORE, *arguments)
             return
         async with self._pool.acquire() as connection, connection.transaction():
+            # First: of two who follow the same, the second waits here and then has nothing to record.
+            await self._advance(connection, feed)
             if recorded:
                 await connection.execute(_STORE, *arguments)
-            await self._advance(connection, feed)
 
     async def known(self, group: Iterable[Incoming]) -> dict[UUID, Known | None]:
         """Those of these that have been recorded, by identity; None for one that is not kept any more."""

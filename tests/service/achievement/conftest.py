@@ -8,15 +8,18 @@ import asyncpg
 import grpc.aio
 import pytest
 from laurel.achievement.v1.achievement_service_pb2_grpc import AchievementServiceStub
+from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceStub
 from pydantic import SecretStr
 
 from services.achievement.config import Settings
 from services.achievement.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
     from laurel.achievement.v1.achievement_service_pb2_grpc import AchievementServiceAsyncStub
+    from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceAsyncStub
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
 
@@ -26,6 +29,8 @@ class Service:
     """A running replica, and a look into its database."""
 
     stub: "AchievementServiceAsyncStub"
+    participant: "ParticipantServiceAsyncStub"
+    definitions: Administrator
     database: Connection
     dsn: str
 
@@ -37,5 +42,11 @@ async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     async with running(await build(settings), settings) as server:
         database = await asyncpg.connect(dsn)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Service(AchievementServiceStub(channel), database, dsn)
+            yield Service(
+                AchievementServiceStub(channel),
+                ParticipantServiceStub(channel),
+                Administrator(channel),
+                database,
+                dsn,
+            )
         await database.close()

@@ -2,24 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
-from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
-from laurel.common.v1 import entry_pb2, filter_pb2
+from laurel.achievement.v1 import achievement_pb2
+from laurel.common.v1 import filter_pb2
+from laurel.ledger.v1 import entry_pb2
+from laurel.ledger.v1.effects_pb2 import Effects
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
 
-from shared.ids import derived_id
 from shared.rpc.convert import to_timestamp
+from tests.fixtures import participants
+from tests.fixtures.participants import apply, entry_id
+
+__all__ = ["apply", "entry_id"]
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 UNIT = 1_000_000
 MERGED = filter_pb2.AttributeFilter(attribute="state", equals="merged")
 PRO = filter_pb2.AttributeFilter(attribute="plan", equals="pro")
 API = achievement_pb2.ApiTrigger()
-
-
-def entry_id(name: object) -> UUID:
-    return derived_id("test", str(name))
 
 
 def by_metric(
@@ -34,7 +35,6 @@ def by_streak(length: int) -> achievement_pb2.StreakTrigger:
 
 def entry(
     name: object,
-    kind: entry_pb2.EntryKind.ValueType,
     *,
     user: str = "alice",
     plan: str = "",
@@ -43,7 +43,6 @@ def entry(
     moment = to_timestamp(NOON + timedelta(minutes=minutes))
     return entry_pb2.Entry(
         entry_id=str(entry_id(name)),
-        kind=kind,
         user=entry_pb2.UserSnapshot(
             user_id=user,
             time_zone="UTC",
@@ -68,24 +67,31 @@ def event(
     plan: str = "",
     attributes: Mapping[str, str] | None = None,
     streaks: Sequence[streak_pb2.StreakChange] = (),
-) -> achievement_service_pb2.ApplyEventsCommand:
-    message = entry(name, entry_pb2.ENTRY_KIND_METRIC_EVENT, user=user, plan=plan, minutes=version)
-    message.metric.CopyFrom(_fact(value, version, total, peak, attributes))
-    return achievement_service_pb2.ApplyEventsCommand(entry=message, streak_changes=streaks)
+) -> participant_pb.Command:
+    message = entry(name, user=user, plan=plan, minutes=version)
+    message.metric_event.CopyFrom(_fact(value, version, total, peak, attributes))
+    effects = Effects(streaks=[streak_pb2.StreakEffect(change=change) for change in streaks])
+    return participants.command(message, effects)
 
 
-def correction(
-    name: object, *, version: int, total: int, peak: int | None = None
-) -> achievement_service_pb2.ApplyEventsCommand:
-    message = entry(name, entry_pb2.ENTRY_KIND_CORRECTION, minutes=version)
-    message.corrected_entry_id = str(entry_id("origin"))
-    message.metric.CopyFrom(_fact(0, version, total, peak, None))
-    return achievement_service_pb2.ApplyEventsCommand(entry=message)
+def correction(name: object, *, version: int, total: int, peak: int | None = None) -> participant_pb.Command:
+    message = entry(name, minutes=version)
+    message.correction.corrected_entry_id = str(entry_id("origin"))
+    message.correction.metric.CopyFrom(_fact(0, version, total, peak, None))
+    return participants.command(message)
 
 
-def call(name: object, key: str, *, plan: str = "") -> achievement_service_pb2.ApplyEventsCommand:
-    message = entry(name, entry_pb2.ENTRY_KIND_ACHIEVEMENT_CALL, plan=plan)
-    return achievement_service_pb2.ApplyEventsCommand(entry=message, achievement=key)
+def call(name: object, key: str, *, plan: str = "") -> participant_pb.Command:
+    message = entry(name, plan=plan)
+    message.achievement_call.achievement = key
+    return participants.command(message)
+
+
+def closing(name: object, change: streak_pb2.StreakChange, *, user: str = "alice") -> participant_pb.Command:
+    """A streak closed at local midnight."""
+    message = entry(name, user=user, minutes=change.version)
+    message.streak_closing.change.CopyFrom(change)
+    return participants.command(message, Effects(streaks=[streak_pb2.StreakEffect(change=change)]))
 
 
 def streak(version: int, length: int, longest: int | None = None) -> streak_pb2.StreakChange:
@@ -94,19 +100,8 @@ def streak(version: int, length: int, longest: int | None = None) -> streak_pb2.
     )
 
 
-def apply(
-    *commands: achievement_service_pb2.ApplyEventsCommand,
-) -> achievement_service_pb2.ApplyEventsRequest:
-    return achievement_service_pb2.ApplyEventsRequest(commands=commands)
-
-
-def revert(*names: object, user: str = "alice") -> achievement_service_pb2.RevertEventsRequest:
-    return achievement_service_pb2.RevertEventsRequest(
-        reversals=[
-            entry_pb2.Reversal(entry_id=str(entry_id(name)), user_id=user, now=to_timestamp(NOON))
-            for name in names
-        ]
-    )
+def revert(*names: object, user: str = "alice") -> participant_pb.RevertEntriesRequest:
+    return participants.revert(*names, user=user, now=NOON)
 
 
 def _fact(

@@ -4,6 +4,7 @@ from typing import Any
 
 from laurel.achievement.v1 import achievement_pb2 as types
 from laurel.achievement.v1 import achievement_service_pb2 as pb
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from tests.service.achievement.conftest import Service
 
@@ -19,12 +20,9 @@ DERIVED_STATE = {
 
 
 async def define(service: Service, key: str, **fields: Any) -> types.Achievement:
-    response = await service.stub.CreateAchievement(
-        pb.CreateAchievementRequest(
-            achievement=types.Achievement(key=key, name=key.title(), **fields), request_id=f"create-{key}"
-        )
-    )
-    return response.achievement
+    wanted = types.Achievement(key=key, name=key.title(), **fields)
+    created: types.Achievement = await service.definitions.create(wanted)
+    return created
 
 
 async def shown(service: Service, user: str = "alice", **fields: Any) -> list[types.UserAchievement]:
@@ -43,13 +41,13 @@ async def derived_state(service: Service) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def completed(outcome: pb.ApplyEventsOutcome) -> list[str]:
+def completed(outcome: participant_pb.Outcome) -> list[str]:
     return _keys(outcome, types.ACHIEVEMENT_CHANGE_KIND_COMPLETED)
 
 
-def revoked(outcome: pb.ApplyEventsOutcome | pb.RevertEventsOutcome) -> list[str]:
+def revoked(outcome: participant_pb.Outcome | participant_pb.RevertOutcome) -> list[str]:
     return _keys(outcome, types.ACHIEVEMENT_CHANGE_KIND_REVOKED)
 
 
-def _keys(outcome: pb.ApplyEventsOutcome | pb.RevertEventsOutcome, kind: int) -> list[str]:
-    return [change.achievement for change in outcome.changes if change.kind == kind]
+def _keys(outcome: participant_pb.Outcome | participant_pb.RevertOutcome, kind: int) -> list[str]:
+    return [change.achievement for change in outcome.effects.achievements if change.kind == kind]

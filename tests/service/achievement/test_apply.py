@@ -5,10 +5,11 @@ import asyncio
 import grpc.aio
 import pytest
 from laurel.achievement.v1 import achievement_pb2 as types
-from laurel.achievement.v1 import achievement_service_pb2 as pb
-from laurel.common.v1 import entry_pb2
+from laurel.ledger.v1.effects_pb2 import Effects
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.rpc.convert import to_datetime
+from tests.fixtures import participants
 from tests.service.achievement.conftest import Service
 from tests.service.achievement.messages import (
     API,
@@ -33,9 +34,9 @@ IS_MERGED = {"state": "merged"}
 async def test_an_event_completes_what_its_total_reaches(service: Service) -> None:
     await define(service, "ten", metric=by_metric(10), tier_group="commits", tier=1, badge_url="https://b/1")
     await define(service, "hundred", metric=by_metric(100), tier_group="commits", tier=2)
-    response = await service.stub.ApplyEvents(apply(event("e1", 12, version=1, total=12)))
+    response = await service.participant.ApplyEntries(apply(event("e1", 12, version=1, total=12)))
     (outcome,) = response.outcomes
-    (change,) = outcome.changes
+    (change,) = outcome.effects.achievements
     assert (outcome.entry_id, change.achievement) == (str(entry_id("e1")), "ten")
     assert (change.name, change.tier_group, change.tier, change.badge_url) == (
         "Ten",
@@ -54,39 +55,35 @@ async def test_a_streak_change_completes_what_its_length_reaches(service: Servic
     await define(service, "week", streak=by_streak(7))
     first = event("e1", 1, version=1, total=1, streaks=[streak(1, 6)])
     second = event("e2", 1, version=2, total=2, streaks=[streak(2, 7)])
-    response = await service.stub.ApplyEvents(apply(first, second))
+    response = await service.participant.ApplyEntries(apply(first, second))
     assert [completed(outcome) for outcome in response.outcomes] == [[], ["week"]]
     assert (await shown(service))[0].current == 7
 
 
 async def test_filtered_events_are_summed_across_batches_and_completed_once(service: Service) -> None:
     await define(service, "merger", metric=by_metric(3, [MERGED]), user_filters=[PRO])
-    outcomes: list[pb.ApplyEventsOutcome] = []
+    outcomes: list[participant_pb.Outcome] = []
     for number in range(1, 5):
         command = event(number, 1, version=number, total=number, plan="pro", attributes=IS_MERGED)
         other = event(f"x{number}", 1, version=number, total=number, plan="pro")
-        outcomes += (await service.stub.ApplyEvents(apply(command, other))).outcomes
+        outcomes += (await service.participant.ApplyEntries(apply(command, other))).outcomes
     assert [number for number, outcome in enumerate(outcomes) if completed(outcome)] == [4]
 
 
 async def test_an_entry_sent_again_gets_the_stored_outcome_byte_for_byte(service: Service) -> None:
     await define(service, "ten", metric=by_metric(10))
     request = apply(event("e1", 12, version=1, total=12), call("c1", "nothing"))
-    first = await service.stub.ApplyEvents(request)
+    first = await service.participant.ApplyEntries(request)
     before = await derived_state(service)
-    await service.stub.UpdateAchievement(
-        pb.UpdateAchievementRequest(
-            achievement=types.Achievement(key="ten", name="Renamed"), request_id="rename"
-        )
-    )
-    again = await service.stub.ApplyEvents(request)
+    await service.definitions.update(types.Achievement(key="ten", name="Renamed"))
+    again = await service.participant.ApplyEntries(request)
     assert again.SerializeToString() == first.SerializeToString()
     assert await derived_state(service) == before
 
 
 async def test_the_same_entry_id_with_other_content_is_refused(service: Service) -> None:
-    await service.stub.ApplyEvents(apply(event("e1", 1, version=1, total=1)))
-    response = await service.stub.ApplyEvents(
+    await service.participant.ApplyEntries(apply(event("e1", 1, version=1, total=1)))
+    response = await service.participant.ApplyEntries(
         apply(event("e1", 2, version=1, total=2), event("e2", 1, version=2, total=2))
     )
     conflict, neighbour = response.outcomes
@@ -97,7 +94,7 @@ async def test_the_same_entry_id_with_other_content_is_refused(service: Service)
 async def test_a_twin_inside_a_batch_has_one_effect(service: Service) -> None:
     await define(service, "merger", metric=by_metric(10, [MERGED]))
     command = event("e1", 4, version=1, total=4, attributes=IS_MERGED)
-    response = await service.stub.ApplyEvents(apply(command, command))
+    response = await service.participant.ApplyEntries(apply(command, command))
     assert response.outcomes[0] == response.outcomes[1]
     assert (await shown(service))[0].current == 4
 
@@ -107,7 +104,7 @@ async def test_a_malformed_command_never_fails_its_neighbours(service: Service) 
     bad = event("bad", 1, version=1, total=1)
     bad.entry.time_zone = "+02:00"
     bad.entry.user.user_id = ""
-    response = await service.stub.ApplyEvents(apply(bad, event("good", 1, version=1, total=1)))
+    response = await service.participant.ApplyEntries(apply(bad, event("good", 1, version=1, total=1)))
     refused, applied = response.outcomes
     assert (refused.error.code, refused.error.reason) == ("INVALID_ARGUMENT", "INVALID_FIELDS")
     assert refused.entry_id == str(entry_id("bad"))
@@ -122,13 +119,13 @@ async def test_a_malformed_command_never_fails_its_neighbours(service: Service) 
 async def test_a_batch_that_is_empty_or_over_the_limit_is_refused(service: Service, size: int) -> None:
     request = apply(*(event(number, 1, version=1, total=1) for number in range(size)))
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await service.stub.ApplyEvents(request)
+        await service.participant.ApplyEntries(request)
     assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_streak_changes_are_checked(service: Service) -> None:
     command = event("e1", 1, version=1, total=1, streaks=[streak(1, 2), streak(2, -1)])
-    (outcome,) = (await service.stub.ApplyEvents(apply(command))).outcomes
+    (outcome,) = (await service.participant.ApplyEntries(apply(command))).outcomes
     assert [violation.field for violation in outcome.error.violations] == [
         "commands[0].streak_changes[1].streak",
         "commands[0].streak_changes[1].length",
@@ -139,7 +136,7 @@ async def test_streak_changes_are_checked(service: Service) -> None:
 async def test_a_call_completes_and_a_second_one_changes_nothing(service: Service) -> None:
     await define(service, "founder", api=API)
     first, second = (
-        await service.stub.ApplyEvents(apply(call("c1", "founder"), call("c2", "founder")))
+        await service.participant.ApplyEntries(apply(call("c1", "founder"), call("c2", "founder")))
     ).outcomes
     assert (completed(first), completed(second)) == (["founder"], [])
     assert not second.HasField("error")
@@ -161,7 +158,7 @@ async def test_a_call_that_cannot_complete_says_why(
     await define(service, "locked", api=API, status=types.ACHIEVEMENT_STATUS_LOCKED)
     await define(service, "ten", metric=by_metric(10))
     await define(service, "for-pros", api=API, user_filters=[PRO])
-    (outcome,) = (await service.stub.ApplyEvents(apply(call("c1", key, plan="free")))).outcomes
+    (outcome,) = (await service.participant.ApplyEntries(apply(call("c1", key, plan="free")))).outcomes
     assert (outcome.error.code, outcome.error.reason, outcome.error.domain) == (
         code,
         reason,
@@ -171,19 +168,19 @@ async def test_a_call_that_cannot_complete_says_why(
 
 async def test_a_refusal_is_remembered_when_the_reason_for_it_is_gone(service: Service) -> None:
     request = apply(call("c1", "founder"))
-    refused = await service.stub.ApplyEvents(request)
+    refused = await service.participant.ApplyEntries(request)
     await define(service, "founder", api=API)
-    assert await service.stub.ApplyEvents(request) == refused
+    assert await service.participant.ApplyEntries(request) == refused
     assert await held(service) == set()
 
 
 async def test_a_correction_revokes_and_completes(service: Service) -> None:
     await define(service, "five", metric=by_metric(5))
     await define(service, "ten", metric=by_metric(10))
-    await service.stub.ApplyEvents(apply(event("e1", 10, version=1, total=10)))
-    lower = await service.stub.ApplyEvents(apply(correction("k1", version=2, total=4)))
+    await service.participant.ApplyEntries(apply(event("e1", 10, version=1, total=10)))
+    lower = await service.participant.ApplyEntries(apply(correction("k1", version=2, total=4)))
     assert revoked(lower.outcomes[0]) == ["five", "ten"]
-    higher = await service.stub.ApplyEvents(apply(correction("k2", version=3, total=7)))
+    higher = await service.participant.ApplyEntries(apply(correction("k2", version=3, total=7)))
     assert completed(higher.outcomes[0]) == ["five"]
     facts = "SELECT achievement, kind FROM completion_facts ORDER BY achievement, fact_time, kind"
     assert [tuple(row) for row in await service.database.fetch(facts)] == [
@@ -199,7 +196,7 @@ async def test_completing_revoking_and_completing_again_inside_one_batch_leaves_
     service: Service,
 ) -> None:
     await define(service, "ten", metric=by_metric(10))
-    await service.stub.ApplyEvents(
+    await service.participant.ApplyEntries(
         apply(
             event("e1", 10, version=1, total=10),
             correction("k1", version=2, total=0),
@@ -211,16 +208,18 @@ async def test_completing_revoking_and_completing_again_inside_one_batch_leaves_
 
 
 async def test_a_changed_definition_takes_effect_on_the_next_event(service: Service) -> None:
-    await service.stub.ApplyEvents(apply(event("e1", 1, version=1, total=1)))
+    await service.participant.ApplyEntries(apply(event("e1", 1, version=1, total=1)))
     await define(service, "two", metric=by_metric(2))
-    (outcome,) = (await service.stub.ApplyEvents(apply(event("e2", 1, version=2, total=2)))).outcomes
+    (outcome,) = (await service.participant.ApplyEntries(apply(event("e2", 1, version=2, total=2)))).outcomes
     assert completed(outcome) == ["two"]
 
 
 async def test_a_user_update_changes_nothing(service: Service) -> None:
-    command = pb.ApplyEventsCommand(entry=entry("u1", entry_pb2.ENTRY_KIND_USER_UPDATE))
-    (outcome,) = (await service.stub.ApplyEvents(apply(command))).outcomes
-    assert outcome == pb.ApplyEventsOutcome(entry_id=str(entry_id("u1")))
+    update = entry("u1")
+    update.user_update.SetInParent()
+    command = participants.command(update)
+    (outcome,) = (await service.participant.ApplyEntries(apply(command))).outcomes
+    assert outcome == participant_pb.Outcome(entry_id=str(entry_id("u1")), effects=Effects())
 
 
 async def test_many_writers_on_one_user_come_to_what_one_after_another_would(service: Service) -> None:
@@ -231,7 +230,7 @@ async def test_many_writers_on_one_user_come_to_what_one_after_another_would(ser
         event(number, 1, version=number, total=number, attributes=IS_MERGED) for number in range(1, 61)
     ]
     requests = [apply(command, call(f"c{number}", "founder")) for number, command in enumerate(commands)]
-    responses = await asyncio.gather(*(service.stub.ApplyEvents(request) for request in requests))
+    responses = await asyncio.gather(*(service.participant.ApplyEntries(request) for request in requests))
     changes = [key for response in responses for outcome in response.outcomes for key in completed(outcome)]
     assert sorted(changes) == ["founder", "merger", "total"]
     assert await held(service) == {"founder", "merger", "total"}
@@ -244,6 +243,6 @@ async def test_many_writers_on_one_user_come_to_what_one_after_another_would(ser
 async def test_the_same_entries_sent_at_once_by_several_callers_have_one_effect(service: Service) -> None:
     await define(service, "merger", metric=by_metric(100, [MERGED]))
     request = apply(*(event(n, 1, version=n, total=n, attributes=IS_MERGED) for n in range(1, 21)))
-    responses = await asyncio.gather(*(service.stub.ApplyEvents(request) for _ in range(8)))
+    responses = await asyncio.gather(*(service.participant.ApplyEntries(request) for _ in range(8)))
     assert len({response.SerializeToString() for response in responses}) == 1
     assert (await shown(service))[0].current == 20

@@ -28,8 +28,8 @@ async def test_an_apply_that_fails_at_its_commit_is_done_once_when_sent_again(
     request = apply(call("c1", "founder"), event("e1", 4, version=1, total=4, attributes=IS_MERGED))
     faults.arm(f"achievement.apply.{point}=error@1")
     with pytest.raises(grpc.aio.AioRpcError):
-        await service.stub.ApplyEvents(request)
-    response = await service.stub.ApplyEvents(request)
+        await service.participant.ApplyEntries(request)
+    response = await service.participant.ApplyEntries(request)
     assert completed(response.outcomes[0]) == ["founder"]
     assert {one.achievement: one.current for one in await shown(service)} == {"founder": 1, "merger": 4}
 
@@ -39,10 +39,10 @@ async def test_a_revert_that_fails_at_its_commit_is_done_once_when_sent_again(
     service: Service, point: str
 ) -> None:
     await define(service, "founder", api=API)
-    await service.stub.ApplyEvents(apply(call("c1", "founder")))
+    await service.participant.ApplyEntries(apply(call("c1", "founder")))
     faults.arm(f"achievement.revert.{point}=error@1")
     with pytest.raises(grpc.aio.AioRpcError):
-        await service.stub.RevertEvents(revert("c1"))
-    response = await service.stub.RevertEvents(revert("c1"))
+        await service.participant.RevertEntries(revert("c1"))
+    response = await service.participant.RevertEntries(revert("c1"))
     assert (response.outcomes[0].reverted, revoked(response.outcomes[0])) == (True, ["founder"])
     assert await held(service) == set()

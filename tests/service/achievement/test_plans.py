@@ -4,17 +4,18 @@ import json
 from typing import Any
 
 import pytest
-from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from services.achievement import convert, store
+from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
-from services.achievement.handlers import DEFINITIONS, Handlers
-from shared.clock import SystemClock
+from services.achievement.handlers import Handlers
 from shared.participant import Work
-from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
+from tests.fixtures import participants
 from tests.service.achievement.conftest import Service
-from tests.service.achievement.messages import API, MERGED, apply, by_metric, call, entry_id, event
+from tests.service.achievement.messages import API, MERGED, by_metric, call, entry_id, event
 from tests.service.achievement.steps import define
 
 IS_MERGED = {"state": "merged"}
@@ -39,23 +40,22 @@ async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service
     await define(service, "founder", api=API)
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
     handlers = _handlers(pool)
-    await handlers.apply_events(_work(event("warm", 1, version=1, total=1)))
+    await handlers.apply_entries(_work(event("warm", 1, version=1, total=1)))
     statements: list[str] = []
     async with pool.acquire() as connection:
         connection.add_query_logger(lambda record: statements.append(record.query))
     batch = [event(n, 1, version=n, total=n, user=f"user-{n}", attributes=IS_MERGED) for n in range(2, 40)]
-    await handlers.apply_events(_work(*batch, call("c1", "founder")))
+    await handlers.apply_entries(_work(*batch, call("c1", "founder")))
     await pool.close()
     assert statements == [store.LOAD, store.SAVE]
 
 
 def _handlers(pool: Pool) -> Handlers:
-    catalogue = Catalogue(pool, achievement_pb2.Achievement, convert.catalogue_from_messages)
-    return Handlers(pool, store.Store(pool), catalogue, Definitions(DEFINITIONS, pool, SystemClock()))
+    return Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of))
 
 
-def _work(*commands: achievement_service_pb2.ApplyEventsCommand) -> list[Work[Command]]:
-    return [one for one in convert.commands_from_proto(apply(*commands)) if isinstance(one, Work)]
+def _work(*commands: participant_pb.Command) -> list[Work[Command]]:
+    return participants.work(convert.command, *commands)
 
 
 async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:

@@ -28,42 +28,42 @@ async def test_undone_and_corrected_entries_leave_the_state_as_if_they_had_never
     await define(service, "ten", metric=by_metric(10))
     await define(service, "merger", metric=by_metric(10, [MERGED]))
     await define(service, "founder", api=API)
-    await service.stub.ApplyEvents(apply(event("e1", 4, version=1, total=4, attributes=IS_MERGED)))
+    await service.participant.ApplyEntries(apply(event("e1", 4, version=1, total=4, attributes=IS_MERGED)))
     before = await derived_state(service)
-    await service.stub.ApplyEvents(apply(call("c1", "founder"), call("c2", "founder")))
-    await service.stub.ApplyEvents(apply(event("e2", 6, version=2, total=10, attributes=IS_MERGED)))
+    await service.participant.ApplyEntries(apply(call("c1", "founder"), call("c2", "founder")))
+    await service.participant.ApplyEntries(apply(event("e2", 6, version=2, total=10, attributes=IS_MERGED)))
     assert await held(service) == {"ten", "merger", "founder"}
-    response = await service.stub.RevertEvents(revert("e2", "c2", "c1"))
+    response = await service.participant.RevertEntries(revert("e2", "c2", "c1"))
     assert [revoked(outcome) for outcome in response.outcomes] == [["merger"], [], ["founder"]]
     assert all(outcome.reverted for outcome in response.outcomes)
-    corrected = await service.stub.ApplyEvents(apply(correction("k1", version=3, total=4)))
+    corrected = await service.participant.ApplyEntries(apply(correction("k1", version=3, total=4)))
     assert revoked(corrected.outcomes[0]) == ["ten"]
     assert await derived_state(service) == before
 
 
 async def test_a_revocation_carries_what_the_services_that_follow_need(service: Service) -> None:
     await define(service, "founder", api=API, tier_group="people", tier=2)
-    applied = await service.stub.ApplyEvents(apply(call("c1", "founder")))
-    undone = await service.stub.RevertEvents(revert("c1"))
-    before, after = applied.outcomes[0].changes[0], undone.outcomes[0].changes[0]
+    applied = await service.participant.ApplyEntries(apply(call("c1", "founder")))
+    undone = await service.participant.RevertEntries(revert("c1"))
+    before, after = applied.outcomes[0].effects.achievements[0], undone.outcomes[0].effects.achievements[0]
     assert (after.completion_id, after.complete_time) == (before.completion_id, before.complete_time)
     assert (after.name, after.tier_group, after.tier) == ("Founder", "people", 2)
 
 
 async def test_undoing_twice_is_undoing_once(service: Service) -> None:
     await define(service, "founder", api=API)
-    await service.stub.ApplyEvents(apply(call("c1", "founder")))
-    first = await service.stub.RevertEvents(revert("c1"))
-    await service.stub.ApplyEvents(apply(call("c2", "founder")))
-    assert (await service.stub.RevertEvents(revert("c1"))) == first
+    await service.participant.ApplyEntries(apply(call("c1", "founder")))
+    first = await service.participant.RevertEntries(revert("c1"))
+    await service.participant.ApplyEntries(apply(call("c2", "founder")))
+    assert (await service.participant.RevertEntries(revert("c1"))) == first
     assert await held(service) == {"founder"}
 
 
 async def test_undoing_a_never_seen_entry_refuses_the_late_original(service: Service) -> None:
     await define(service, "founder", api=API)
-    (outcome,) = (await service.stub.RevertEvents(revert("c1"))).outcomes
+    (outcome,) = (await service.participant.RevertEntries(revert("c1"))).outcomes
     assert (outcome.entry_id, outcome.reverted) == (str(entry_id("c1")), False)
-    (late,) = (await service.stub.ApplyEvents(apply(call("c1", "founder")))).outcomes
+    (late,) = (await service.participant.ApplyEntries(apply(call("c1", "founder")))).outcomes
     assert (late.error.code, late.error.reason) == ("FAILED_PRECONDITION", "ENTRY_REVERTED")
     assert await held(service) == set()
 
@@ -71,19 +71,19 @@ async def test_undoing_a_never_seen_entry_refuses_the_late_original(service: Ser
 async def test_an_undone_entry_is_refused_when_it_comes_again(service: Service) -> None:
     await define(service, "founder", api=API)
     request = apply(call("c1", "founder"))
-    await service.stub.ApplyEvents(request)
-    await service.stub.RevertEvents(revert("c1"))
-    (again,) = (await service.stub.ApplyEvents(request)).outcomes
+    await service.participant.ApplyEntries(request)
+    await service.participant.RevertEntries(revert("c1"))
+    (again,) = (await service.participant.ApplyEntries(request)).outcomes
     assert again.error.reason == "ENTRY_REVERTED"
     assert await held(service) == set()
 
 
 async def test_undoing_a_refused_call_finds_nothing_to_undo(service: Service) -> None:
     request = apply(call("c1", "nothing"))
-    refused = await service.stub.ApplyEvents(request)
-    (outcome,) = (await service.stub.RevertEvents(revert("c1"))).outcomes
+    refused = await service.participant.ApplyEntries(request)
+    (outcome,) = (await service.participant.RevertEntries(revert("c1"))).outcomes
     assert not outcome.reverted
-    assert await service.stub.ApplyEvents(request) == refused
+    assert await service.participant.ApplyEntries(request) == refused
 
 
 async def test_with_negative_events_the_sum_is_derived_from_what_remains(service: Service) -> None:
@@ -91,8 +91,8 @@ async def test_with_negative_events_the_sum_is_derived_from_what_remains(service
     values = [5, -3, 9]
     for number, value in enumerate(values, start=1):
         command = event(number, value, version=number, total=sum(values[:number]), attributes=IS_MERGED)
-        await service.stub.ApplyEvents(apply(command))
-    await service.stub.RevertEvents(revert(3))
+        await service.participant.ApplyEntries(apply(command))
+    await service.participant.RevertEntries(revert(3))
     row = await service.database.fetchrow("SELECT sum_micros, peak_micros, negative_count FROM accumulators")
     assert tuple(row or ()) == (2_000_000, 5_000_000, 1)
 
@@ -102,10 +102,10 @@ async def test_entries_undone_while_others_come_leave_what_the_others_alone_woul
     commands = [
         event(number, 1, version=number, total=number, attributes=IS_MERGED) for number in range(1, 31)
     ]
-    await service.stub.ApplyEvents(apply(*commands[:10]))
+    await service.participant.ApplyEntries(apply(*commands[:10]))
     await asyncio.gather(
-        *(service.stub.ApplyEvents(apply(command)) for command in commands[10:]),
-        *(service.stub.RevertEvents(revert(number)) for number in range(1, 11)),
+        *(service.participant.ApplyEntries(apply(command)) for command in commands[10:]),
+        *(service.participant.RevertEntries(revert(number)) for number in range(1, 11)),
     )
     (merger,) = await shown(service)
     assert (merger.current, merger.completed) == (20.0, True)
@@ -115,6 +115,6 @@ async def test_a_malformed_reversal_is_refused_with_its_place(service: Service) 
     request = revert("c1")
     request.reversals[0].entry_id = "NOT-A-UUID"
     with pytest.raises(grpc.aio.AioRpcError) as failure:
-        await service.stub.RevertEvents(request)
+        await service.participant.RevertEntries(request)
     assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "reversals[0].entry_id" in (failure.value.details() or "")

@@ -9,6 +9,7 @@ import asyncpg
 import grpc.aio
 import pytest
 from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceStub
+from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceStub
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -17,10 +18,12 @@ from services.leaderboard.scripts import MARKER
 from services.leaderboard.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.definitions import Administrator
 from tests.fixtures.waiting import until
 
 if TYPE_CHECKING:
     from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceAsyncStub
+    from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceAsyncStub
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
 
@@ -34,6 +37,8 @@ class Service:
     """A running replica, and a look into its database and its sorted sets."""
 
     stub: "LeaderboardServiceAsyncStub"
+    participant: "ParticipantServiceAsyncStub"
+    definitions: Administrator
     database: Connection
     dsn: str
     sets: Redis
@@ -41,10 +46,12 @@ class Service:
 
 
 @asynccontextmanager
-async def replica(
+async def served(
     dsn: str, sets_url: str, *, check_seconds: float = 3_600.0, timeout_seconds: float = 2.0
-) -> AsyncIterator["LeaderboardServiceAsyncStub"]:
-    """A server on these databases. Incomplete sets are filled when somebody finds them so, not by the clock."""
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A server on these databases, and a channel to it. Incomplete sets are filled when somebody finds them so,
+    not by the clock.
+    """
     settings = Settings(
         postgres_dsn=SecretStr(dsn),
         redis_url=SecretStr(sets_url),
@@ -57,7 +64,16 @@ async def replica(
         running(await build(settings), settings) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        yield LeaderboardServiceStub(channel)
+        yield channel
+
+
+@asynccontextmanager
+async def replica(
+    dsn: str, sets_url: str, *, check_seconds: float = 3_600.0, timeout_seconds: float = 2.0
+) -> AsyncIterator["ParticipantServiceAsyncStub"]:
+    """Another replica on these databases, as the orchestrator calls it."""
+    async with served(dsn, sets_url, check_seconds=check_seconds, timeout_seconds=timeout_seconds) as channel:
+        yield ParticipantServiceStub(channel)
 
 
 @asynccontextmanager
@@ -65,14 +81,17 @@ async def started(service_database: ServiceDatabase, sets_url: str) -> AsyncIter
     dsn = await service_database("leaderboard")
     database = await asyncpg.connect(dsn)
     await database.execute(KEEP_CLOCK_OFF)
-    async with replica(dsn, sets_url) as stub, Redis.from_url(sets_url) as sets:
+    async with served(dsn, sets_url) as channel, Redis.from_url(sets_url) as sets:
+        stub = LeaderboardServiceStub(channel)
 
         async def is_filled() -> bool:
             return bool(await sets.exists(MARKER))
 
         # Events that come before answer from PostgreSQL, with ranks as they are by then.
         await until(is_filled, seconds=PATIENCE_SECONDS, what="the sorted sets are filled for the first time")
-        yield Service(stub, database, dsn, sets, sets_url)
+        yield Service(
+            stub, ParticipantServiceStub(channel), Administrator(channel), database, dsn, sets, sets_url
+        )
     await database.close()
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
-from laurel.streak.v1 import streak_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.rpc.convert import to_timestamp
 from tests.service.leaderboard.conftest import Service
@@ -18,27 +19,25 @@ async def define(service: Service, key: str, **fields: Any) -> None:
     if not {"metric", "points_system", "streak"} & fields.keys():
         fields["metric"] = "commits"
     board = leaderboard_pb2.Leaderboard(key=key, name=key.title(), **fields)
-    await service.stub.CreateLeaderboard(
-        pb.CreateLeaderboardRequest(leaderboard=board, request_id=f"create-{key}")
-    )
+    await service.definitions.create(board)
 
 
-async def applied(service: Service, *commands: pb.ApplyEventsCommand) -> list[pb.ApplyEventsOutcome]:
-    response = await service.stub.ApplyEvents(apply(*commands))
+async def applied(service: Service, *commands: participant_pb.Command) -> list[participant_pb.Outcome]:
+    response = await service.participant.ApplyEntries(apply(*commands))
     return list(response.outcomes)
 
 
-async def standings(service: Service, command: pb.ApplyEventsCommand) -> list[leaderboard_pb2.Standing]:
+async def standings(service: Service, command: participant_pb.Command) -> list[leaderboard_pb2.Standing]:
     """What one entry did."""
     (outcome,) = await applied(service, command)
-    return list(outcome.standings)
+    return list(outcome.effects.leaderboards)
 
 
 async def ranking(
     service: Service,
     board: str,
     segment: Mapping[str, str] | None = None,
-    day: streak_pb2.LocalDate = WEDNESDAY,
+    day: date_pb2.LocalDate = WEDNESDAY,
 ) -> list[tuple[int, str, float]]:
     """Rank, user and score of all members, read in pages of 2."""
     found: list[tuple[int, str, float]] = []
@@ -56,8 +55,14 @@ async def ranking(
 
 async def maintained(service: Service, now: datetime) -> int:
     """How many runs a pass at this instant archived."""
-    response = await service.stub.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(now)))
-    return response.finalized_count
+    done = 0
+    while True:
+        part = await service.participant.RunMaintenance(
+            participant_pb.RunMaintenanceRequest(now=to_timestamp(now))
+        )
+        done += part.done_count
+        if not part.more:
+            return done
 
 
 async def rebuilt(service: Service) -> int:

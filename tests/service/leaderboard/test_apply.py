@@ -3,10 +3,10 @@
 import asyncio
 from datetime import UTC, datetime
 
-from laurel.common.v1 import entry_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
-from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
+from laurel.ledger.v1 import entry_pb2
 
+from tests.fixtures import participants
 from tests.service.leaderboard.conftest import Service, replica
 from tests.service.leaderboard.messages import (
     NEXT_WEEK,
@@ -48,16 +48,18 @@ async def test_several_events_of_a_batch_take_effect_one_after_the_other(service
         event(4, 1, user="cy"),
         event(5, 9, user="cy", minutes=2),
     )
-    ranks = [(one.standings[0].previous_rank, one.standings[0].rank) for one in outcomes]
+    ranks = [
+        (one.effects.leaderboards[0].previous_rank, one.effects.leaderboards[0].rank) for one in outcomes
+    ]
     assert ranks == [(0, 1), (0, 1), (2, 1), (0, 3), (3, 1)]
 
 
 async def test_the_same_entry_gets_the_same_outcome_byte_for_byte(service: Service) -> None:
     await define(service, "all-time")
     request = apply(event(1, 5), event(2, 6, user="bob"))
-    first = await service.stub.ApplyEvents(request)
+    first = await service.participant.ApplyEntries(request)
     await applied(service, event(3, 50))
-    again = await service.stub.ApplyEvents(request)
+    again = await service.participant.ApplyEntries(request)
     assert again.SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
     assert await ranking(service, "all-time") == [(1, "ada", 55), (2, "bob", 6)]
 
@@ -82,7 +84,7 @@ async def test_a_malformed_command_fails_alone_and_names_its_fields(service: Ser
     bad.entry.time_zone = "+02:00"
     bad.entry.user.user_id = ""
     good, refused = await applied(service, event(1, 5), bad)
-    assert good.standings[0].rank == 1
+    assert good.effects.leaderboards[0].rank == 1
     assert {one.field for one in refused.error.violations} == {
         "commands[1].entry.time_zone",
         "commands[1].entry.user.user_id",
@@ -93,7 +95,7 @@ async def test_an_entry_that_no_board_ranks_is_remembered_all_the_same(service: 
     (outcome,) = await applied(service, event(1, 5))
     (again,) = await applied(service, event(1, 5))
     assert outcome == again
-    assert not outcome.standings
+    assert not outcome.effects.leaderboards
 
 
 async def test_a_board_that_is_newer_than_the_facts_takes_them_in(service: Service) -> None:
@@ -228,9 +230,9 @@ async def test_an_archived_board_ignores_events_and_stays_readable(service: Serv
     await define(service, "all-time")
     await applied(service, event(1, 5))
     board = board_pb.Leaderboard(key="all-time", status=board_pb.LEADERBOARD_STATUS_ARCHIVED)
-    await service.stub.UpdateLeaderboard(pb.UpdateLeaderboardRequest(leaderboard=board, request_id="archive"))
+    await service.definitions.update(board)
     (outcome,) = await applied(service, event(2, 5))
-    assert not outcome.standings
+    assert not outcome.effects.leaderboards
     assert await ranking(service, "all-time") == [(1, "ada", 5)]
 
 
@@ -239,11 +241,11 @@ async def test_many_writers_on_one_user_end_as_one_after_the_other(service: Serv
     await define(service, "weekly", schedule=WEEKLY)
     async with replica(service.dsn, service.sets_url) as other:
         calls = [
-            stub.ApplyEvents(apply(event(number, 1, minutes=number % 7)))
-            for number, stub in enumerate([service.stub, other] * 30)
+            replica_.ApplyEntries(apply(event(number, 1, minutes=number % 7)))
+            for number, replica_ in enumerate([service.participant, other] * 30)
         ]
         responses = await asyncio.gather(*calls)
-    assert sorted(one.outcomes[0].standings[0].score for one in responses) == list(range(1, 61))
+    assert sorted(one.outcomes[0].effects.leaderboards[0].score for one in responses) == list(range(1, 61))
     assert await ranking(service, "all-time") == await ranking(service, "weekly") == [(1, "ada", 60)]
 
 
@@ -251,8 +253,10 @@ async def test_many_users_at_once_on_two_replicas_are_ranked_without_gaps(servic
     await define(service, "all-time")
     async with replica(service.dsn, service.sets_url) as other:
         calls = [
-            stub.ApplyEvents(apply(*(event((number, user), 1 + user, user=f"u{user}") for user in range(8))))
-            for number, stub in enumerate([service.stub, other] * 10)
+            replica_.ApplyEntries(
+                apply(*(event((number, user), 1 + user, user=f"u{user}") for user in range(8)))
+            )
+            for number, replica_ in enumerate([service.participant, other] * 10)
         ]
         await asyncio.gather(*calls)
     expected = [(8 - user, f"u{user}", 20.0 * (1 + user)) for user in reversed(range(8))]
@@ -284,17 +288,20 @@ async def test_an_entry_without_facts_of_a_new_user_is_an_entry_like_others(serv
     await define(service, "regional", breakdown_attributes=["region"])
     (outcome,) = await applied(service, user_update(1, EU, snapshot=1))
     assert outcome.entry_id == str(entry_id(1))
-    assert not outcome.standings
+    assert not outcome.effects.leaderboards
 
 
 async def test_every_kind_of_entry_is_taken(service: Service) -> None:
-    kinds = [kind for kind in entry_pb2.EntryKind.values() if kind != entry_pb2.ENTRY_KIND_UNSPECIFIED]
-    for number, kind in enumerate(kinds):
-        command = event(number, 1)
-        if kind != entry_pb2.ENTRY_KIND_METRIC_EVENT:
-            corrects = "x" if kind == entry_pb2.ENTRY_KIND_CORRECTION else None
-            command.entry.CopyFrom(entry(number, kind, corrects=corrects))
-        (outcome,) = await applied(service, command)
+    for number, operation in enumerate(entry_pb2.Entry.DESCRIPTOR.oneofs_by_name["operation"].fields):
+        told = entry(number)
+        getattr(told, operation.name).SetInParent()
+        if operation.name == "metric_event":
+            told = event(number, 1).entry
+        elif operation.name == "correction":
+            told = entry(number, corrects="x")
+        elif operation.name == "achievement_call":
+            told.achievement_call.achievement = "badge"
+        (outcome,) = await applied(service, participants.command(told))
         assert not outcome.HasField("error")
 
 

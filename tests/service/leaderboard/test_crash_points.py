@@ -33,11 +33,14 @@ async def test_an_apply_that_fails_is_done_once_when_sent_again(service: Service
     request = apply(event(1, 4), event(2, 3, minutes=1))
     faults.arm(f"leaderboard.apply.{point}=error@1")
     with pytest.raises(grpc.aio.AioRpcError):
-        await service.stub.ApplyEvents(request)
-    response = await service.stub.ApplyEvents(request)
-    told = [(one.standings[0].previous_rank, one.standings[0].rank) for one in response.outcomes]
+        await service.participant.ApplyEntries(request)
+    response = await service.participant.ApplyEntries(request)
+    told = [
+        (one.effects.leaderboards[0].previous_rank, one.effects.leaderboards[0].rank)
+        for one in response.outcomes
+    ]
     assert told == [(0, 2), (2, 1)]
-    assert await service.stub.ApplyEvents(request) == response
+    assert await service.participant.ApplyEntries(request) == response
     assert await ranking(service, "all-time") == [(1, "ada", 7), (2, "bob", 5)]
     history = (await stored_state(service))["rank_events"]
     assert [row[3:5] for row in history if row[0] == "ada"] == [(0, 2), (2, 1)]
@@ -49,11 +52,14 @@ async def test_a_revert_that_fails_is_done_once_when_sent_again(service: Service
     await applied(service, event("bob", 5, user="bob"), event(1, 9))
     faults.arm(f"leaderboard.{point}=error@1")
     with pytest.raises(grpc.aio.AioRpcError):
-        await service.stub.RevertEvents(revert(1))
-    response = await service.stub.RevertEvents(revert(1))
+        await service.participant.RevertEntries(revert(1))
+    response = await service.participant.RevertEntries(revert(1))
     assert response.outcomes[0].reverted
-    assert (response.outcomes[0].standings[0].previous_rank, response.outcomes[0].standings[0].rank) == (1, 0)
-    assert await service.stub.RevertEvents(revert(1)) == response
+    assert (
+        response.outcomes[0].effects.leaderboards[0].previous_rank,
+        response.outcomes[0].effects.leaderboards[0].rank,
+    ) == (1, 0)
+    assert await service.participant.RevertEntries(revert(1)) == response
     assert await ranking(service, "all-time") == [(1, "bob", 5)]
 
 
@@ -62,7 +68,7 @@ async def test_an_entry_undone_before_it_was_projected_leaves_nothing(service: S
     faults.arm("leaderboard.apply.after_store=error@1")
     with pytest.raises(grpc.aio.AioRpcError):
         await applied(service, event(1, 9))
-    await service.stub.RevertEvents(revert(1))
+    await service.participant.RevertEntries(revert(1))
     (late,) = await applied(service, event(1, 9))
     assert late.error.reason == "ENTRY_REVERTED"
     assert await projected(service) == {}

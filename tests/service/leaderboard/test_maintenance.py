@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.rpc.convert import to_timestamp
 from tests.service.leaderboard.conftest import Service, replica
@@ -142,7 +143,7 @@ async def test_a_change_of_attributes_leaves_archived_runs_alone(service: Servic
     await week_with_three(service, breakdown_attributes=["region"])
     await maintained(service, DUE)
     (outcome,) = await applied(service, user_update(5, {"region": "AS"}, user="a"))
-    assert not outcome.standings
+    assert not outcome.effects.leaderboards
     assert await ranking(service, "weekly", EU) == [(1, "a", 9), (2, "b", 7)]
 
 
@@ -164,9 +165,12 @@ async def test_two_replicas_archive_each_run_once(service: Service) -> None:
     now = to_timestamp(NOON + timedelta(days=60))
     async with replica(service.dsn, service.sets_url) as other:
         responses = await asyncio.gather(
-            *(stub.RunMaintenance(pb.RunMaintenanceRequest(now=now)) for stub in (service.stub, other) * 2)
+            *(
+                stub.RunMaintenance(participant_pb.RunMaintenanceRequest(now=now))
+                for stub in (service.participant, other) * 2
+            )
         )
-    assert sum(response.finalized_count for response in responses) == 12
+    assert sum(response.done_count for response in responses) == 12
     assert await service.database.fetchval("SELECT count(*) FROM archive") == 12
 
 
@@ -175,17 +179,17 @@ async def test_entries_that_race_with_the_archiving_count_whole_or_not_at_all(se
     await applied(service, event("first", 1))
     calls = asyncio.gather(*(applied(service, event(number, 1)) for number in range(40)))
     outcomes, archived = await asyncio.gather(calls, maintained(service, DUE))
-    counted = sum(not outcome.standings[0].run_finalized for (outcome,) in outcomes)
+    counted = sum(not outcome.effects.leaderboards[0].run_finalized for (outcome,) in outcomes)
     assert archived == 1
     assert await ranking(service, "weekly") == [(1, "ada", 1 + counted)]
 
 
 async def test_an_import_keeps_the_services_own_maintenance_off(service: Service) -> None:
-    request = pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=60)
-    await service.stub.RunMaintenance(request)
+    request = participant_pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=60)
+    await service.participant.RunMaintenance(request)
     assert await service.database.fetchval("SELECT hold_until > now() FROM maintenance")
     request.hold_seconds = 0
-    await service.stub.RunMaintenance(request)
+    await service.participant.RunMaintenance(request)
     assert await service.database.fetchval("SELECT hold_until FROM maintenance") is None
 
 

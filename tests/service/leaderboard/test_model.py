@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
-from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from tests.service.leaderboard.conftest import Service
 from tests.service.leaderboard.messages import NOON, WEEKLY, apply, event, local_date, revert
@@ -41,7 +41,7 @@ class Happened:
     def local_date(self) -> date:
         return self.at.astimezone(ZoneInfo(self.zone)).date()
 
-    def command(self) -> pb.ApplyEventsCommand:
+    def command(self) -> participant_pb.Command:
         attributes = {"region": self.region} if self.region else {}
         return event(
             self.number,
@@ -149,10 +149,10 @@ async def test_ranks_equal_those_recomputed_from_the_events(service: Service, se
     undone = {one.number for one in rng.sample(events, 30)}
     for start in range(0, len(events), 12):
         batch = events[start : start + 12]
-        await service.stub.ApplyEvents(apply(*(one.command() for one in batch)))
+        await service.participant.ApplyEntries(apply(*(one.command() for one in batch)))
         names = [one.number for one in batch if one.number in undone]
         if names:
-            await service.stub.RevertEvents(revert(*names, now=NOW))
+            await service.participant.RevertEntries(revert(*names, now=NOW))
     live = [one for one in events if one.number not in undone]
     await check(service, live, events)
     await service.sets.flushdb()

@@ -5,21 +5,22 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from redis.asyncio import Redis
-from services.leaderboard.handlers.events import EventHandlers
 
 from services.leaderboard.convert import entries
-from services.leaderboard.convert.definitions import boards_from_messages
+from services.leaderboard.definitions import KINDS, catalogue_of
 from services.leaderboard.domain.entries import Command
+from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import archive, events, reads, rebuild, standings
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, create_pool
+from tests.fixtures import participants
 from tests.service.leaderboard.conftest import Service
-from tests.service.leaderboard.messages import NOON, WEEKLY, apply, entry_id, event
+from tests.service.leaderboard.messages import NOON, WEEKLY, entry_id, event
 from tests.service.leaderboard.steps import applied, define
 
 ENTRY = entry_id(1)
@@ -81,24 +82,24 @@ async def test_a_batch_costs_three_statements_and_one_round_trip_to_the_sets(ser
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
     async with Redis.from_url(service.sets_url) as sets:
         handlers = _handlers(pool, sets)
-        await handlers.apply_events(_work(event("warm", 1, user=users[0])))
+        await handlers.apply_entries(_work(event("warm", 1, user=users[0])))
         statements: list[str] = []
         async with pool.acquire() as connection:
             connection.add_query_logger(lambda record: statements.append(record.query))
-        await handlers.apply_events(_work(*(event(("second", user), 1, user=user) for user in users)))
+        await handlers.apply_entries(_work(*(event(("second", user), 1, user=user) for user in users)))
     await pool.close()
     assert statements == [events.LOAD, events.SAVE, events.COMPLETE]
 
 
-def _handlers(pool: Any, sets: Redis) -> EventHandlers:
-    catalogue = Catalogue(pool, leaderboard_pb2.Leaderboard, boards_from_messages)
+def _handlers(pool: Any, sets: Redis) -> EntryHandlers:
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
-    return EventHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
+    return EntryHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
 
 
-def _work(*commands: Any) -> list[Work[Command]]:
-    return [one for one in entries.commands_from_proto(apply(*commands)) if isinstance(one, Work)]
+def _work(*commands: participant_pb.Command) -> list[Work[Command]]:
+    return participants.work(entries.command, *commands)
 
 
 async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:

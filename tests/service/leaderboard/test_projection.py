@@ -59,7 +59,7 @@ async def some_boards(service: Service) -> None:
         ),
         user_update("moves", ASIA, user="u1"),
     )
-    await service.stub.RevertEvents(revert(3, user="u3"))
+    await service.participant.RevertEntries(revert(3, user="u3"))
 
 
 async def test_a_rebuild_gives_what_the_events_gave(service: Service) -> None:
@@ -147,11 +147,11 @@ async def test_while_the_sets_are_away_events_are_unavailable_and_then_answered_
         own_valkey.kill()
         request = apply(event(2, 7))
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await service.stub.ApplyEvents(request)
+            await service.participant.ApplyEntries(request)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         own_valkey.restart()
-        response = await service.stub.ApplyEvents(request)
-        (standing,) = response.outcomes[0].standings
+        response = await service.participant.ApplyEntries(request)
+        (standing,) = response.outcomes[0].effects.leaderboards
         assert (standing.score, standing.rank, standing.previous_rank) == (7, 1, 0)
         await until_complete(service)
         assert await ranking(service, "all-time") == [(1, "ada", 7), (2, "bob", 5)]
@@ -165,10 +165,10 @@ async def test_reversals_too_are_finished_when_the_sets_are_back(
         await applied(service, event(1, 5, user="bob"), event(2, 7))
         own_valkey.kill()
         with pytest.raises(grpc.aio.AioRpcError):
-            await service.stub.RevertEvents(revert(2))
+            await service.participant.RevertEntries(revert(2))
         own_valkey.restart()
-        response = await service.stub.RevertEvents(revert(2))
+        response = await service.participant.RevertEntries(revert(2))
         assert response.outcomes[0].reverted
-        assert response.outcomes[0].standings[0].previous_rank == 1
+        assert response.outcomes[0].effects.leaderboards[0].previous_rank == 1
         await until_complete(service)
         assert await ranking(service, "all-time") == [(1, "bob", 5)]

@@ -2,9 +2,9 @@
 
 import grpc.aio
 import pytest
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
-from laurel.streak.v1 import streak_pb2
 
 from shared.errors import from_rpc_error
 from tests.service.leaderboard.conftest import Service
@@ -171,7 +171,7 @@ async def test_every_mistake_of_a_request_is_named_at_once(service: Service) -> 
         selector=pb.SegmentSelector(
             leaderboard="No Key",
             segment={"": "x"},
-            run_date=streak_pb2.LocalDate(year=2026, month=2, day=30),
+            run_date=date_pb2.LocalDate(year=2026, month=2, day=30),
         ),
         radius=101,
     )

@@ -43,7 +43,7 @@ async def test_an_undone_entry_leaves_state_and_sets_as_if_it_had_never_been(ser
     state, sets = await stored_state(service), await projected(service)
     await applied(service, event(3, 30, minutes=5, attributes=EU))
     assert await projected(service) != sets
-    response = await service.stub.RevertEvents(revert(3))
+    response = await service.participant.RevertEntries(revert(3))
     assert response.outcomes[0].reverted
     assert await stored_state(service) == state
     assert await projected(service) == sets
@@ -52,7 +52,7 @@ async def test_an_undone_entry_leaves_state_and_sets_as_if_it_had_never_been(ser
 async def test_later_entries_keep_their_effect(service: Service) -> None:
     await boards_of_all_kinds(service)
     await applied(service, event(1, 5), event(2, 6, minutes=1), event(3, 2, minutes=2))
-    await service.stub.RevertEvents(revert(2))
+    await service.participant.RevertEntries(revert(2))
     assert await ranking(service, "all-time") == await ranking(service, "weekly") == [(1, "ada", 7)]
     assert await ranking(service, "best") == [(1, "ada", 5)]
     assert await ranking(service, "last") == [(1, "ada", 2)]
@@ -62,8 +62,8 @@ async def test_the_outcome_tells_the_ranks_that_changed(service: Service) -> Non
     await define(service, "all-time")
     await define(service, "best", aggregation=board_pb.SCORE_AGGREGATION_BEST)
     await applied(service, event(1, 5), event(2, 6, user="bob"), event(3, 3, minutes=1))
-    response = await service.stub.RevertEvents(revert(3))
-    (standing,) = response.outcomes[0].standings
+    response = await service.participant.RevertEntries(revert(3))
+    (standing,) = response.outcomes[0].effects.leaderboards
     assert (standing.leaderboard, standing.previous_rank, standing.rank) == ("all-time", 1, 2)
     assert standing.score == 5
 
@@ -71,8 +71,8 @@ async def test_the_outcome_tells_the_ranks_that_changed(service: Service) -> Non
 async def test_undoing_the_only_entry_takes_the_user_off_the_board(service: Service) -> None:
     await define(service, "all-time")
     await applied(service, event(1, 5))
-    response = await service.stub.RevertEvents(revert(1))
-    (standing,) = response.outcomes[0].standings
+    response = await service.participant.RevertEntries(revert(1))
+    (standing,) = response.outcomes[0].effects.leaderboards
     assert (standing.previous_rank, standing.rank, standing.score) == (1, 0, 0)
     assert await ranking(service, "all-time") == []
 
@@ -80,15 +80,15 @@ async def test_undoing_the_only_entry_takes_the_user_off_the_board(service: Serv
 async def test_undoing_twice_is_undoing_once_with_one_answer(service: Service) -> None:
     await define(service, "all-time")
     await applied(service, event(1, 5), event(2, 6))
-    first = await service.stub.RevertEvents(revert(1))
-    again = await service.stub.RevertEvents(revert(1, 1))
+    first = await service.participant.RevertEntries(revert(1))
+    again = await service.participant.RevertEntries(revert(1, 1))
     assert list(again.outcomes) == [first.outcomes[0], first.outcomes[0]]
     assert await ranking(service, "all-time") == [(1, "ada", 6)]
 
 
 async def test_an_entry_that_was_never_seen_is_refused_when_it_comes_later(service: Service) -> None:
     await define(service, "all-time")
-    response = await service.stub.RevertEvents(revert(1))
+    response = await service.participant.RevertEntries(revert(1))
     assert not response.outcomes[0].reverted
     (late,) = await applied(service, event(1, 5))
     assert late.error.reason == "ENTRY_REVERTED"
@@ -98,7 +98,7 @@ async def test_an_entry_that_was_never_seen_is_refused_when_it_comes_later(servi
 async def test_an_undone_entry_is_refused_for_ever(service: Service) -> None:
     await define(service, "all-time")
     await applied(service, event(1, 5))
-    await service.stub.RevertEvents(revert(1))
+    await service.participant.RevertEntries(revert(1))
     (late,) = await applied(service, event(1, 5))
     assert late.error.reason == "ENTRY_REVERTED"
 
@@ -108,9 +108,9 @@ async def test_an_archived_run_is_not_changed_by_what_is_undone_later(service: S
     await applied(service, event(1, 5))
     after = datetime(2026, 3, 10, tzinfo=UTC)
     assert await maintained(service, after) == 1
-    response = await service.stub.RevertEvents(revert(1, now=after))
+    response = await service.participant.RevertEntries(revert(1, now=after))
     assert response.outcomes[0].reverted
-    assert not response.outcomes[0].standings
+    assert not response.outcomes[0].effects.leaderboards
     assert await ranking(service, "weekly") == [(1, "ada", 5)]
 
 
@@ -120,7 +120,7 @@ async def test_points_and_streaks_follow_with_the_correction(service: Service) -
     await define(service, "streaks", streak="daily")
     empty = await stored_state(service)
     await applied(service, points_change(1, 1, 10, 10), streak_change(2, 1, 1, 1))
-    await service.stub.RevertEvents(revert(1, 2))
+    await service.participant.RevertEntries(revert(1, 2))
     await applied(
         service,
         points_change("c1", 2, -10, 0, corrects=1),
@@ -142,10 +142,10 @@ async def test_a_correction_brings_the_score_and_the_time_of_reaching_it_up_to_d
         points_change(2, 1, 10, 10),
         points_change(3, 2, 5, 15, at=later),
     )
-    await service.stub.RevertEvents(revert(3))
+    await service.participant.RevertEntries(revert(3))
     (outcome,) = await applied(service, points_change("c3", 3, -5, 10, at=later, corrects=3))
     assert await ranking(service, "weekly-xp") == [(1, "ada", 10), (2, "bob", 10)]
-    assert outcome.standings[0].score == 10
+    assert outcome.effects.leaderboards[0].score == 10
 
 
 async def test_points_taken_back_are_missing_in_the_run_in_which_they_were_given(service: Service) -> None:
@@ -162,7 +162,10 @@ async def test_points_taken_back_are_missing_in_the_run_in_which_they_were_given
     (outcome,) = await applied(
         service, points_change("c3", 3, -8, 7, at=next_monday, corrects="other", awards=taken)
     )
-    assert [(one.leaderboard, one.score) for one in outcome.standings] == [("rich", 7), ("weekly-xp", 2)]
+    assert [(one.leaderboard, one.score) for one in outcome.effects.leaderboards] == [
+        ("rich", 7),
+        ("weekly-xp", 2),
+    ]
     assert await ranking(service, "weekly-xp") == [(1, "bob", 4), (2, "ada", 2)]
     assert await ranking(service, "weekly-xp", day=NEXT_WEEK) == [(1, "ada", 5)]
     row = await service.database.fetchrow(
@@ -174,7 +177,7 @@ async def test_points_taken_back_are_missing_in_the_run_in_which_they_were_given
 
 async def test_the_date_of_an_award_has_to_be_a_date(service: Service) -> None:
     command = points_change(1, 1, 10, 10, awards=[(10, NOON.date())])
-    command.points_changes[0].awards[0].local_date.month = 13
+    command.effects.points[0].awards[0].local_date.month = 13
     (outcome,) = await applied(service, command)
     assert outcome.error.reason == "INVALID_FIELDS"
     assert "awards[0].local_date" in str(outcome.error)
@@ -184,7 +187,7 @@ async def test_the_length_within_a_run_is_what_the_remaining_entries_say(service
     await define(service, "weekly-streaks", streak="daily", schedule=WEEKLY)
     next_monday = datetime(2026, 3, 9, 12, tzinfo=UTC)
     await applied(service, streak_change(1, 1, 1, 1), streak_change(2, 2, 2, 2, at=next_monday))
-    await service.stub.RevertEvents(revert(1))
+    await service.participant.RevertEntries(revert(1))
     await applied(service, streak_change("c1", 3, 1, 1, at=next_monday, corrects=1))
     assert await ranking(service, "weekly-streaks") == []
     (row,) = await service.database.fetch("SELECT score FROM scores WHERE score IS NOT NULL")
@@ -198,8 +201,8 @@ async def test_applying_and_undoing_at_once_ends_in_one_of_the_two_ways(service:
         call
         for number in range(15)
         for call in (
-            service.stub.ApplyEvents(apply(event(number, 1))),
-            service.stub.RevertEvents(revert(number)),
+            service.participant.ApplyEntries(apply(event(number, 1))),
+            service.participant.RevertEntries(revert(number)),
         )
     ]
     await asyncio.gather(*calls)
@@ -214,7 +217,7 @@ async def test_applying_and_undoing_at_once_ends_in_one_of_the_two_ways(service:
 async def test_a_reversal_with_another_users_id_undoes_the_entry_all_the_same(service: Service) -> None:
     await define(service, "all-time")
     await applied(service, event(1, 5))
-    await service.stub.RevertEvents(revert(1, user="somebody else"))
+    await service.participant.RevertEntries(revert(1, user="somebody else"))
     assert await ranking(service, "all-time") == []
 
 
@@ -223,6 +226,6 @@ async def test_a_late_entry_between_apply_and_undo_keeps_its_rank_history(servic
     await applied(service, event(1, 5))
     await standings(service, event(2, 9, user="bob"))
     await standings(service, event(3, 9, minutes=1))
-    await service.stub.RevertEvents(revert(3))
+    await service.participant.RevertEntries(revert(3))
     history = (await stored_state(service))["rank_events"]
     assert [(row[0], row[3], row[4]) for row in history] == [("ada", 0, 1), ("bob", 0, 1)]

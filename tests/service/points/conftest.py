@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import grpc.aio
 import pytest
+from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceStub
 from laurel.points.v1.points_service_pb2_grpc import PointsServiceStub
 from pydantic import SecretStr
 
@@ -14,8 +15,10 @@ from services.points.config import Settings
 from services.points.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
+    from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceAsyncStub
     from laurel.points.v1.points_service_pb2_grpc import PointsServiceAsyncStub
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
@@ -26,6 +29,8 @@ class Service:
     """A running replica, and a look into its database."""
 
     stub: "PointsServiceAsyncStub"
+    participant: "ParticipantServiceAsyncStub"
+    definitions: Administrator
     database: Connection
     dsn: str
 
@@ -37,5 +42,11 @@ async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     async with running(await build(settings), settings) as server:
         database = await asyncpg.connect(dsn)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            yield Service(PointsServiceStub(channel), database, dsn)
+            yield Service(
+                PointsServiceStub(channel),
+                ParticipantServiceStub(channel),
+                Administrator(channel),
+                database,
+                dsn,
+            )
         await database.close()

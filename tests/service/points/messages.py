@@ -5,13 +5,18 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from laurel.achievement.v1 import achievement_pb2
-from laurel.common.v1 import entry_pb2
+from laurel.ledger.v1 import entry_pb2
+from laurel.ledger.v1.effects_pb2 import Effects
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
-from laurel.points.v1 import points_service_pb2 as pb
 from laurel.streak.v1 import streak_pb2
 
 from shared.ids import derived_id
 from shared.rpc.convert import to_timestamp
+from tests.fixtures import participants
+from tests.fixtures.participants import apply, entry_id
+
+__all__ = ["apply", "entry_id"]
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 UNIT = 1_000_000
@@ -29,21 +34,14 @@ BRONZE = types.Level(key="bronze", name="Bronze", threshold=10, badge_url="https
 SILVER = types.Level(key="silver", name="Silver", threshold=50)
 
 
-def entry_id(name: object) -> UUID:
-    return derived_id("test", str(name))
-
-
 def completion_id(name: str) -> UUID:
     return derived_id("completion", name)
 
 
-def entry(
-    name: object, kind: entry_pb2.EntryKind.ValueType, *, user: str = "alice", minutes: int = 0
-) -> entry_pb2.Entry:
+def entry(name: object, *, user: str = "alice", minutes: int = 0) -> entry_pb2.Entry:
     moment = to_timestamp(NOON + timedelta(minutes=minutes))
     return entry_pb2.Entry(
         entry_id=str(entry_id(name)),
-        kind=kind,
         user=entry_pb2.UserSnapshot(
             user_id=user, time_zone="UTC", create_time=to_timestamp(NOON), version=1, name=user.title()
         ),
@@ -63,9 +61,9 @@ def event(
     attributes: Mapping[str, str] | None = None,
     runs: Sequence[tuple[int, int]] = (),
     completed: Sequence[str] = (),
-) -> pb.ApplyEventsCommand:
-    message = entry(name, entry_pb2.ENTRY_KIND_METRIC_EVENT, user=user, minutes=minutes)
-    message.metric.CopyFrom(
+) -> participant_pb.Command:
+    message = entry(name, user=user, minutes=minutes)
+    message.metric_event.CopyFrom(
         entry_pb2.MetricFact(
             metric=metric, value_micros=round(value * UNIT), total_version=1, attributes=attributes or {}
         )
@@ -81,9 +79,9 @@ def correction(
     user: str = "alice",
     minutes: int = 0,
     corrects: object = "origin",
-) -> pb.ApplyEventsCommand:
-    message = entry(name, entry_pb2.ENTRY_KIND_CORRECTION, user=user, minutes=minutes)
-    message.corrected_entry_id = str(entry_id(corrects))
+) -> participant_pb.Command:
+    message = entry(name, user=user, minutes=minutes)
+    message.correction.corrected_entry_id = str(entry_id(corrects))
     return _command(message, runs, (), revoked)
 
 
@@ -92,14 +90,13 @@ def _command(
     runs: Sequence[tuple[int, int]],
     completed: Sequence[str],
     revoked: Sequence[str],
-) -> pb.ApplyEventsCommand:
+) -> participant_pb.Command:
     kinds = {
         **dict.fromkeys(completed, achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED),
         **dict.fromkeys(revoked, achievement_pb2.ACHIEVEMENT_CHANGE_KIND_REVOKED),
     }
-    command = pb.ApplyEventsCommand(
-        entry=message,
-        achievement_changes=[
+    effects = Effects(
+        achievements=[
             achievement_pb2.AchievementChange(
                 achievement=key, kind=kind, completion_id=str(completion_id(key))
             )
@@ -110,18 +107,9 @@ def _command(
         change = streak_pb2.StreakChange(streak="daily", version=1)
         for before, after in runs:
             change.run_changes.add(length_before=before, length_after=after)
-        command.streak_changes.append(change)
-    return command
+        effects.streaks.add(change=change)
+    return participants.command(message, effects)
 
 
-def apply(*commands: pb.ApplyEventsCommand) -> pb.ApplyEventsRequest:
-    return pb.ApplyEventsRequest(commands=commands)
-
-
-def revert(*names: object, user: str = "alice") -> pb.RevertEventsRequest:
-    return pb.RevertEventsRequest(
-        reversals=[
-            entry_pb2.Reversal(entry_id=str(entry_id(name)), user_id=user, now=to_timestamp(NOON))
-            for name in names
-        ]
-    )
+def revert(*names: object, user: str = "alice") -> participant_pb.RevertEntriesRequest:
+    return participants.revert(*names, user=user, now=NOON)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
 from laurel.points.v1 import points_service_pb2 as pb
 
@@ -32,18 +33,14 @@ DERIVED_STATE = {
 async def define(
     service: Service, key: str, triggers: Sequence[types.PointsTrigger] = (), **fields: Any
 ) -> types.PointsSystem:
-    response = await service.stub.CreatePointsSystem(
-        pb.CreatePointsSystemRequest(
-            points_system=types.PointsSystem(key=key, name=key.title(), triggers=triggers, **fields),
-            request_id=f"create-{key}",
-        )
-    )
-    return response.points_system
+    wanted = types.PointsSystem(key=key, name=key.title(), triggers=triggers, **fields)
+    created: types.PointsSystem = await service.definitions.create(wanted)
+    return created
 
 
-async def send(service: Service, *commands: pb.ApplyEventsCommand) -> list[pb.ApplyEventsOutcome]:
+async def send(service: Service, *commands: participant_pb.Command) -> list[participant_pb.Outcome]:
     """The outcomes of these commands, sent in one batch."""
-    return list((await service.stub.ApplyEvents(apply(*commands))).outcomes)
+    return list((await service.participant.ApplyEntries(apply(*commands))).outcomes)
 
 
 async def points(service: Service, user: str = "alice") -> dict[str, types.UserPoints]:
@@ -73,10 +70,10 @@ async def check_ledger(service: Service) -> None:
     assert [tuple(row) for row in sums] == [tuple(row) for row in balances]
 
 
-def amounts(outcome: pb.ApplyEventsOutcome | pb.RevertEventsOutcome) -> list[int]:
-    return [award.amount for change in outcome.changes for award in change.awards]
+def amounts(outcome: participant_pb.Outcome | participant_pb.RevertOutcome) -> list[int]:
+    return [award.amount for change in outcome.effects.points for award in change.awards]
 
 
-def days(outcome: pb.ApplyEventsOutcome | pb.RevertEventsOutcome) -> list[int]:
+def days(outcome: participant_pb.Outcome | participant_pb.RevertOutcome) -> list[int]:
     """The days of the month for which the rows count."""
-    return [award.local_date.day for change in outcome.changes for award in change.awards]
+    return [award.local_date.day for change in outcome.effects.points for award in change.awards]

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import grpc.aio
 import pytest
-from laurel.common.v1 import entry_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
-from laurel.points.v1 import points_service_pb2 as pb
 from laurel.streak.v1 import streak_pb2
 
 from shared.rpc.convert import to_datetime
+from tests.fixtures import participants
 from tests.service.points.conftest import Service
 from tests.service.points.messages import (
     BADGE,
@@ -35,7 +35,7 @@ async def test_an_event_earns_points_and_a_level(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WELCOME], levels=[BRONZE, SILVER])
     first, second = await send(service, event("e1", 2), event("e2", 7, minutes=5))
     assert amounts(first) == [25]
-    (change,) = second.changes
+    (change,) = second.effects.points
     assert (change.points_system, change.version, change.added) == ("xp", 2, 30)
     assert (change.balance_before, change.balance, change.lifetime) == (25, 55, 55)
     assert (change.level_before, change.level) == ("bronze", "silver")
@@ -58,15 +58,18 @@ async def test_several_systems_change_with_one_event(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
     await define(service, "coins", [types.PointsTrigger(key="c", amount=1, metric=TEN_PER_THREE.metric)])
     (outcome,) = await send(service, event("e1", 3))
-    assert [(change.points_system, change.added) for change in outcome.changes] == [("coins", 1), ("xp", 10)]
+    assert [(change.points_system, change.added) for change in outcome.effects.points] == [
+        ("coins", 1),
+        ("xp", 10),
+    ]
 
 
 async def test_an_entry_sent_again_gets_its_first_outcome_byte_for_byte(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
     command = event("e1", 3)
-    first = await service.stub.ApplyEvents(apply(command))
+    first = await service.participant.ApplyEntries(apply(command))
     await send(service, event("e2", 30))
-    again = await service.stub.ApplyEvents(apply(command))
+    again = await service.participant.ApplyEntries(apply(command))
     assert again.SerializeToString(deterministic=True) == first.SerializeToString(deterministic=True)
     assert await balance(service) == 110
 
@@ -97,7 +100,7 @@ async def test_a_blocking_deduction_rejects_the_entry_for_ever(service: Service)
         "required": "40",
         "min_balance": "2",
     }
-    assert not first.changes
+    assert not first.effects.points
     assert again == first
     assert await derived_state(service) == before
     state = await service.database.fetchval(
@@ -128,15 +131,13 @@ async def test_a_malformed_command_gets_an_error_and_its_neighbours_their_effect
     await define(service, "xp", [TEN_PER_THREE])
     bad = event("bad", 3, runs=[(-1, 2)], completed=["first"])
     bad.entry.user.user_id = ""
-    bad.entry.metric.value_micros = 2**62
-    bad.achievement_changes[0].completion_id = "nonsense"
+    bad.entry.metric_event.value_micros = 2**62
+    bad.effects.achievements[0].completion_id = "nonsense"
     outcomes = await send(service, event("e1", 3), bad, event("e2", 3))
     assert [one.error.reason for one in outcomes] == ["", "INVALID_FIELDS", ""]
     assert {violation.field for violation in outcomes[1].error.violations} == {
         "commands[1].entry.user.user_id",
-        "commands[1].entry.metric.value_micros",
-        "commands[1].streak_changes[0].run_changes",
-        "commands[1].achievement_changes[0].completion_id",
+        "commands[1].entry.metric_event.value_micros",
     }
     assert outcomes[1].entry_id == str(entry_id("bad"))
     assert await balance(service) == 20
@@ -145,7 +146,7 @@ async def test_a_malformed_command_gets_an_error_and_its_neighbours_their_effect
 @pytest.mark.parametrize("count", [0, 1_001])
 async def test_a_batch_has_1_to_1000_commands(service: Service, count: int) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await service.stub.ApplyEvents(apply(*[event(n, 1) for n in range(count)]))
+        await service.participant.ApplyEntries(apply(*[event(n, 1) for n in range(count)]))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -157,21 +158,27 @@ async def test_the_largest_values_overflow_nothing(service: Service) -> None:
     outcomes = await send(service, *[event(n, 10**12) for n in range(12)])
     assert not any(one.HasField("error") for one in outcomes)
     assert await balance(service) == 9_007_199_254_740_991
-    await service.stub.RevertEvents(revert_all := pb.RevertEventsRequest(reversals=_reversals(12)))
+    await service.participant.RevertEntries(
+        revert_all := participant_pb.RevertEntriesRequest(reversals=_reversals(12))
+    )
     assert await balance(service) == 0
     assert len(revert_all.reversals) == 12
     await check_ledger(service)
 
 
-def _reversals(count: int) -> list[entry_pb2.Reversal]:
-    now = entry("x", entry_pb2.ENTRY_KIND_USER_UPDATE).now
-    return [entry_pb2.Reversal(entry_id=str(entry_id(n)), user_id="alice", now=now) for n in range(count)]
+def _reversals(count: int) -> list[participant_pb.Reversal]:
+    now = entry("x").now
+    return [
+        participant_pb.Reversal(entry_id=str(entry_id(n)), user_id="alice", now=now) for n in range(count)
+    ]
 
 
 async def test_many_writers_on_one_user_end_like_one_after_another(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WELCOME])
     outcomes = await asyncio.gather(*[send(service, event(n, 1.5)) for n in range(40)])
-    assert sorted(one.changes[0].version for (one,) in outcomes if one.changes) == list(range(1, 22))
+    assert sorted(one.effects.points[0].version for (one,) in outcomes if one.effects.points) == list(
+        range(1, 22)
+    )
     assert await balance(service) == 25 + 200
     assert (await service.database.fetchval("SELECT entry_count FROM users")) == 40
     await check_ledger(service)
@@ -197,8 +204,11 @@ async def test_a_correction_takes_back_what_streaks_and_achievements_gave(servic
     (given,) = await send(service, event("e1", 1, runs=[(6, 7)], completed=["first", "second"]))
     (taken,) = await send(service, correction("c1", runs=[(7, 6)], revoked=["first"]))
     assert sorted(amounts(taken)) == [-100, -50]
-    reversed_ids = {award.reversed_award_id for award in taken.changes[0].awards}
-    assert reversed_ids == {given.changes[0].awards[0].award_id, given.changes[0].awards[1].award_id}
+    reversed_ids = {award.reversed_award_id for award in taken.effects.points[0].awards}
+    assert reversed_ids == {
+        given.effects.points[0].awards[0].award_id,
+        given.effects.points[0].awards[1].award_id,
+    }
     assert await balance(service) == 100
 
 
@@ -210,7 +220,7 @@ async def test_a_correction_in_the_batch_of_what_it_corrects_finds_the_new_award
         correction("c1", runs=[(7, 6)], revoked=["first"]),
     )
     assert amounts(outcomes[1]) == [-50, -100]
-    assert not outcomes[1].changes[0].HasField("reach_time")
+    assert not outcomes[1].effects.points[0].HasField("reach_time")
     await check_ledger(service)
 
 
@@ -218,7 +228,7 @@ async def test_a_revocation_that_arrives_before_its_completion_keeps_it_unreward
     await define(service, "xp", [BADGE])
     await send(service, correction("c1", revoked=["first"]))
     (late,) = await send(service, event("e1", 1, completed=["first"]))
-    assert not late.changes
+    assert not late.effects.points
 
 
 async def test_a_reversal_takes_the_reach_time_back_to_the_newest_award_that_is_left(
@@ -228,13 +238,14 @@ async def test_a_reversal_takes_the_reach_time_back_to_the_newest_award_that_is_
     await send(service, event("e1", 3, minutes=1), event("e2", 3, minutes=4), event("e3", 3, minutes=2))
     await send(service, event("e4", 1, minutes=9, completed=["first"]))
     (taken,) = await send(service, correction("c1", revoked=["first"]))
-    assert to_datetime(taken.changes[0].reach_time) == NOON + timedelta(minutes=4)
+    assert to_datetime(taken.effects.points[0].reach_time) == NOON + timedelta(minutes=4)
 
 
 async def test_entries_without_a_metric_count_too(service: Service) -> None:
     await define(service, "xp", [WELCOME])
-    update = pb.ApplyEventsCommand(entry=entry("u1", entry_pb2.ENTRY_KIND_USER_UPDATE))
-    (outcome,) = await send(service, update)
+    update = entry("u1")
+    update.user_update.SetInParent()
+    (outcome,) = await send(service, participants.command(update))
     assert amounts(outcome) == [25]
 
 
@@ -242,19 +253,15 @@ async def test_a_streak_change_of_another_streak_touches_nothing(service: Servic
     await define(service, "xp", [WEEK])
     command = event("e1", 1)
     run = streak_pb2.RunChange(length_before=0, length_after=70)
-    command.streak_changes.append(streak_pb2.StreakChange(streak="weekly", run_changes=[run]))
-    assert not (await send(service, command))[0].changes
+    command.effects.streaks.add(change=streak_pb2.StreakChange(streak="weekly", run_changes=[run]))
+    assert not (await send(service, command))[0].effects.points
 
 
 async def test_a_change_of_the_definition_takes_effect_on_the_next_event(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
     await send(service, event("e1", 3))
     doubled = types.PointsTrigger(key="commits", amount=20, metric=TEN_PER_THREE.metric)
-    await service.stub.UpdatePointsSystem(
-        pb.UpdatePointsSystemRequest(
-            points_system=types.PointsSystem(key="xp", triggers=[doubled]), request_id="u1"
-        )
-    )
+    await service.definitions.update(types.PointsSystem(key="xp", triggers=[doubled]))
     assert amounts((await send(service, event("e2", 3)))[0]) == [20]
 
 
@@ -274,11 +281,22 @@ async def test_the_order_of_entries_does_not_matter(service: Service) -> None:
     assert await balance(service) == await balance(service, "bob") == 25 + 10 * 27 + 50 + 300
 
 
+async def test_wrong_effects_are_named_too(service: Service) -> None:
+    await define(service, "xp", [TEN_PER_THREE])
+    bad = event("bad", 3, runs=[(-1, 2)], completed=["first"])
+    bad.effects.achievements[0].completion_id = "nonsense"
+    (outcome,) = await send(service, bad)
+    assert {violation.field for violation in outcome.error.violations} == {
+        "commands[0].effects.streaks[0].change.run_changes",
+        "commands[0].effects.achievements[0].completion_id",
+    }
+
+
 async def test_micro_units_survive_the_wire(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
     command = event("e1", 1)
-    command.entry.metric.value_micros = 3 * UNIT - 1
+    command.entry.metric_event.value_micros = 3 * UNIT - 1
     nearly = await send(service, command)
     tip = event("e2", 1)
-    tip.entry.metric.value_micros = 1
+    tip.entry.metric_event.value_micros = 1
     assert [amounts(one) for one in (*nearly, *await send(service, tip))] == [[], [10]]

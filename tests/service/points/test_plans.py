@@ -4,24 +4,22 @@ import json
 from typing import Any
 
 import pytest
-from laurel.points.v1 import points_pb2
-from laurel.points.v1 import points_service_pb2 as pb
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from services.points import convert, store
-from services.points.definitions import configuration_of
+from services.points.definitions import KINDS, catalogue_of
 from services.points.domain import Command
-from services.points.handlers import DEFINITIONS, Handlers
-from shared.clock import SystemClock
+from services.points.handlers import Handlers
 from shared.participant import Work
-from shared.postgres.definitions import Catalogue, Definitions
+from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
+from tests.fixtures import participants
 from tests.service.points.conftest import Service
 from tests.service.points.messages import (
     BADGE,
     TEN_PER_THREE,
     WEEK,
     WELCOME,
-    apply,
     correction,
     entry_id,
     event,
@@ -61,18 +59,16 @@ async def test_a_batch_that_takes_awards_back_costs_one_round_trip_more(service:
     assert statements == [store.LOAD, store.LIVE_AWARDS, store.SAVE]
 
 
-async def _statements(service: Service, *commands: pb.ApplyEventsCommand) -> list[str]:
+async def _statements(service: Service, *commands: participant_pb.Command) -> list[str]:
     """What a replica that knows the configuration asks the database for a batch."""
     await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE, WELCOME])
     pool = await _pool(service)
-    configuration = Catalogue(pool, points_pb2.PointsSystem, configuration_of)
-    definitions = Definitions(DEFINITIONS, pool, SystemClock())
-    handlers = Handlers(pool, store.Store(pool), configuration, definitions)
-    await handlers.apply_events(_work(event("warm", 1)))
+    handlers = Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of))
+    await handlers.apply_entries(_work(event("warm", 1)))
     statements: list[str] = []
     async with pool.acquire() as connection:
         connection.add_query_logger(lambda record: statements.append(record.query))
-    await handlers.apply_events(_work(*commands))
+    await handlers.apply_entries(_work(*commands))
     await pool.close()
     return statements
 
@@ -81,8 +77,8 @@ async def _pool(service: Service) -> Pool:
     return await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
 
 
-def _work(*commands: pb.ApplyEventsCommand) -> list[Work[Command]]:
-    return [one for one in convert.commands_from_proto(apply(*commands)) if isinstance(one, Work)]
+def _work(*commands: participant_pb.Command) -> list[Work[Command]]:
+    return participants.work(convert.command, *commands)
 
 
 async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:

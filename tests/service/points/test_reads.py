@@ -2,6 +2,7 @@
 
 import grpc.aio
 import pytest
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
 from laurel.points.v1 import points_service_pb2 as pb
 
@@ -31,11 +32,7 @@ async def test_levels_are_read_as_they_are_defined_now(service: Service) -> None
     await define(service, "xp", [WELCOME], levels=[BRONZE, SILVER])
     await send(service, event("e1", 1))
     lower = types.Level(key="gold", name="Gold", threshold=20)
-    await service.stub.UpdatePointsSystem(
-        pb.UpdatePointsSystemRequest(
-            points_system=types.PointsSystem(key="xp", levels=[BRONZE, lower]), request_id="u1"
-        )
-    )
+    await service.definitions.update(types.PointsSystem(key="xp", levels=[BRONZE, lower]))
     assert (await points(service))["xp"].level == lower
     distribution = await service.stub.GetLevelDistribution(pb.GetLevelDistributionRequest(points_system="xp"))
     assert [(one.level.key, one.user_count) for one in distribution.levels] == [
@@ -49,7 +46,7 @@ async def test_awards_come_newest_first_in_pages(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WELCOME])
     await define(service, "coins", [types.PointsTrigger(key="c", amount=1, metric=TEN_PER_THREE.metric)])
     await send(service, *[event(n, 3) for n in range(4)])
-    await service.stub.RevertEvents(revert(3))
+    await service.participant.RevertEntries(revert(3))
     seen: list[types.Award] = []
     request = pb.ListAwardsRequest(user_id="alice", page_size=4)
     for _ in range(3):
@@ -103,8 +100,8 @@ async def test_users_are_counted_by_level(service: Service) -> None:
             grpc.StatusCode.NOT_FOUND,
         ),
         ("GetLevelDistribution", pb.GetLevelDistributionRequest(), grpc.StatusCode.INVALID_ARGUMENT),
-        ("RunMaintenance", pb.RunMaintenanceRequest(), grpc.StatusCode.INVALID_ARGUMENT),
-        ("RevertEvents", pb.RevertEventsRequest(), grpc.StatusCode.INVALID_ARGUMENT),
+        ("RunMaintenance", participant_pb.RunMaintenanceRequest(), grpc.StatusCode.INVALID_ARGUMENT),
+        ("RevertEvents", participant_pb.RevertEntriesRequest(), grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
 async def test_bad_input_gets_a_typed_error(
@@ -116,10 +113,10 @@ async def test_bad_input_gets_a_typed_error(
 
 
 async def test_an_import_holds_maintenance_and_lets_it_go(service: Service) -> None:
-    request = pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=60)
-    await service.stub.RunMaintenance(request)
+    request = participant_pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=60)
+    await service.participant.RunMaintenance(request)
     assert await is_held(service.database)
     request.hold_seconds = 0
-    await service.stub.RunMaintenance(request)
+    await service.participant.RunMaintenance(request)
     assert not await is_held(service.database)
-    await service.stub.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(NOON)))
+    await service.participant.RunMaintenance(participant_pb.RunMaintenanceRequest(now=to_timestamp(NOON)))

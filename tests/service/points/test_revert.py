@@ -41,7 +41,7 @@ async def test_an_undone_entry_leaves_everything_as_if_it_had_never_been(service
     await send(service, event("e1", 2), event("e2", -1.5), event("e3", 4, minutes=1))
     before = await derived_state(service)
     await send(service, event("x", 17.5, minutes=3))
-    response = await service.stub.RevertEvents(revert("x"))
+    response = await service.participant.RevertEntries(revert("x"))
     assert response.outcomes[0].reverted
     assert await derived_state(service) == before
     await check_ledger(service)
@@ -53,7 +53,7 @@ async def test_later_entries_keep_their_effect(service: Service, value: float) -
     rest = [event("e1", 2), event("e2", -1.5), event("e3", 4), event("e4", 5)]
     await send(service, *[_of(command, "bob") for command in rest])
     await send(service, rest[0], event("x", value), *rest[1:])
-    await service.stub.RevertEvents(revert("x"))
+    await service.participant.RevertEntries(revert("x"))
     state = await derived_state(service)
     assert _without_times(state, "alice") == _without_times(state, "bob")
     await check_ledger(service)
@@ -62,20 +62,20 @@ async def test_later_entries_keep_their_effect(service: Service, value: float) -
 async def test_the_outcome_of_a_reversal_lists_the_rows_that_reverse(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE], levels=[BRONZE])
     (given,) = await send(service, event("e1", 3))
-    (outcome,) = (await service.stub.RevertEvents(revert("e1"))).outcomes
-    (change,) = outcome.changes
+    (outcome,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
+    (change,) = outcome.effects.points
     assert (change.version, change.added, change.balance, change.lifetime) == (2, -10, 0, 0)
     assert (change.level_before, change.level, change.HasField("reach_time")) == ("bronze", "", False)
     (row,) = change.awards
-    assert row.reversed_award_id == given.changes[0].awards[0].award_id
+    assert row.reversed_award_id == given.effects.points[0].awards[0].award_id
     assert (row.amount, row.base_amount, row.entry_id) == (-10, -10, str(entry_id("e1")))
 
 
 async def test_a_reversal_sent_again_is_answered_byte_for_byte_and_done_once(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
     await send(service, event("e1", 3), event("e2", 3))
-    first = await service.stub.RevertEvents(revert("e1"))
-    again = await asyncio.gather(*[service.stub.RevertEvents(revert("e1")) for _ in range(5)])
+    first = await service.participant.RevertEntries(revert("e1"))
+    again = await asyncio.gather(*[service.participant.RevertEntries(revert("e1")) for _ in range(5)])
     assert {one.SerializeToString(deterministic=True) for one in again} == {
         first.SerializeToString(deterministic=True)
     }
@@ -84,7 +84,7 @@ async def test_a_reversal_sent_again_is_answered_byte_for_byte_and_done_once(ser
 
 async def test_a_late_original_is_refused_after_its_compensation(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
-    (outcome,) = (await service.stub.RevertEvents(revert("e1"))).outcomes
+    (outcome,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
     assert not outcome.reverted
     (late,) = await send(service, event("e1", 3))
     assert (late.error.code, late.error.reason) == ("FAILED_PRECONDITION", "ENTRY_REVERTED")
@@ -94,7 +94,7 @@ async def test_a_late_original_is_refused_after_its_compensation(service: Servic
 async def test_an_undone_entry_is_refused_when_it_comes_again(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
     await send(service, event("e1", 3))
-    await service.stub.RevertEvents(revert("e1"))
+    await service.participant.RevertEntries(revert("e1"))
     (late,) = await send(service, event("e1", 3))
     assert late.error.reason == "ENTRY_REVERTED"
 
@@ -102,7 +102,7 @@ async def test_an_undone_entry_is_refused_when_it_comes_again(service: Service) 
 async def test_undoing_a_rejected_entry_finds_nothing(service: Service) -> None:
     await define(service, "xp", [SPEND])
     await send(service, event("e1", 1, metric="spending"))
-    (outcome,) = (await service.stub.RevertEvents(revert("e1"))).outcomes
+    (outcome,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
     assert not outcome.reverted
     (again,) = await send(service, event("e1", 1, metric="spending"))
     assert again.error.reason == "INSUFFICIENT_POINTS"
@@ -111,7 +111,7 @@ async def test_undoing_a_rejected_entry_finds_nothing(service: Service) -> None:
 async def test_the_welcome_goes_with_the_last_entry_and_comes_back_with_the_next(service: Service) -> None:
     await define(service, "xp", [WELCOME])
     await send(service, event("e1", 1), event("e2", 1), correction("c1"))
-    both = [(await service.stub.RevertEvents(revert(name))).outcomes[0] for name in ("e1", "e2")]
+    both = [(await service.participant.RevertEntries(revert(name))).outcomes[0] for name in ("e1", "e2")]
     assert [amounts(one) for one in both] == [[], [-25]]
     (next_one,) = await send(service, event("e3", 1))
     assert amounts(next_one) == [25]
@@ -122,7 +122,7 @@ async def test_a_void_is_a_revert_and_a_correction_and_nothing_is_undone_twice(s
     await send(service, event("e0", 1, runs=[(5, 6)]))
     before = await derived_state(service)
     await send(service, event("e1", 3, runs=[(6, 7)], completed=["first"]))
-    (reverted,) = (await service.stub.RevertEvents(revert("e1"))).outcomes
+    (reverted,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
     (corrected,) = await send(service, correction("c1", runs=[(7, 6)], revoked=["first"]))
     assert (amounts(reverted), amounts(corrected)) == ([-10], [-50, -100])
     assert await derived_state(service) == before
@@ -133,13 +133,13 @@ async def test_what_others_did_for_an_entry_that_points_rejected_nets_to_zero(se
     await define(service, "xp", [WEEK, SPEND])
     await send(service, event("e1", 1, metric="spending", runs=[(6, 7)]))
     (outcome,) = await send(service, correction("c1", runs=[(6, 7), (7, 6)]))
-    assert not outcome.changes
+    assert not outcome.effects.points
 
 
 async def test_a_reversal_counts_for_the_date_of_the_award_that_it_reverses(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE])
     await send(service, event("e1", 2), event("e2", 1, minutes=DAY, runs=[(6, 7)], completed=["first"]))
-    (reverted,) = (await service.stub.RevertEvents(revert("e1"))).outcomes
+    (reverted,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
     (corrected,) = await send(service, correction("c1", runs=[(7, 6)], revoked=["first"], corrects="e1"))
     assert (amounts(reverted), amounts(corrected)) == ([-10], [-50, -100])
     assert {*days(reverted), *days(corrected)} == {2}
@@ -148,7 +148,7 @@ async def test_a_reversal_counts_for_the_date_of_the_award_that_it_reverses(serv
 async def test_an_undone_entrys_own_awards_are_taken_back_before_later_ones(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WEEK])
     await send(service, event("e1", 3, runs=[(6, 7)]), event("e2", 3, minutes=DAY, runs=[(13, 14)]))
-    (reverted,) = (await service.stub.RevertEvents(revert("e1"))).outcomes
+    (reverted,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
     (corrected,) = await send(service, correction("c1", runs=[(7, 6)], minutes=DAY, corrects="e1"))
     assert (amounts(reverted), amounts(corrected)) == ([-10], [-50])
     assert (days(reverted), days(corrected)) == ([1], [1])
@@ -158,7 +158,7 @@ async def test_an_undone_entrys_own_awards_are_taken_back_before_later_ones(serv
 async def test_points_that_were_spent_stay_spent(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, SPEND])
     await send(service, event("e1", 6), event("e2", 1, metric="spending"))
-    await service.stub.RevertEvents(revert("e1"))
+    await service.participant.RevertEntries(revert("e1"))
     assert await balance(service) == -20
 
 
@@ -166,7 +166,7 @@ async def test_reverts_and_events_of_one_user_at_once_end_like_one_after_another
     await define(service, "xp", [TEN_PER_THREE, COST], min_balance=-1_000)
     await send(service, *[event(f"old{n}", 1) for n in range(20)])
     await asyncio.gather(
-        *[service.stub.RevertEvents(revert(f"old{n}")) for n in range(20)],
+        *[service.participant.RevertEntries(revert(f"old{n}")) for n in range(20)],
         *[send(service, event(f"new{n}", 1)) for n in range(20)],
     )
     assert await balance(service) == 60 - 30
@@ -177,7 +177,7 @@ async def test_reverts_and_events_of_one_user_at_once_end_like_one_after_another
 async def test_the_entrys_own_user_is_meant_whatever_the_reversal_says(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
     await send(service, event("e1", 3))
-    await service.stub.RevertEvents(revert("e1", user="somebody"))
+    await service.participant.RevertEntries(revert("e1", user="somebody"))
     assert await balance(service) == 0
 
 

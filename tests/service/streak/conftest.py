@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import grpc.aio
 import pytest
+from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceStub
 from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceStub
 from pydantic import SecretStr
 
@@ -15,8 +16,10 @@ from services.streak.config import Settings
 from services.streak.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
+    from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceAsyncStub
     from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceAsyncStub
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
@@ -30,13 +33,15 @@ class Service:
     """A running replica, and a look into its database."""
 
     stub: "StreakServiceAsyncStub"
+    participant: "ParticipantServiceAsyncStub"
+    definitions: Administrator
     database: Connection
     dsn: str
 
 
 @asynccontextmanager
-async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["StreakServiceAsyncStub"]:
-    """A server on this database."""
+async def served(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator[grpc.aio.Channel]:
+    """A server on this database, and a channel to it."""
     settings = Settings(
         postgres_dsn=SecretStr(dsn),
         listen="127.0.0.1:0",
@@ -47,7 +52,14 @@ async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["S
         running(await build(settings), settings) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        yield StreakServiceStub(channel)
+        yield channel
+
+
+@asynccontextmanager
+async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["ParticipantServiceAsyncStub"]:
+    """Another replica on this database, as the orchestrator calls it."""
+    async with served(dsn, maintenance_batch_size) as channel:
+        yield ParticipantServiceStub(channel)
 
 
 @asynccontextmanager
@@ -55,8 +67,10 @@ async def _started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     dsn = await service_database("streak")
     database = await asyncpg.connect(dsn)
     await database.execute(KEEP_CLOCK_OFF)
-    async with replica(dsn) as stub:
-        yield Service(stub, database, dsn)
+    async with served(dsn) as channel:
+        yield Service(
+            StreakServiceStub(channel), ParticipantServiceStub(channel), Administrator(channel), database, dsn
+        )
     await database.close()
 
 

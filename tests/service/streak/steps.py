@@ -3,6 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
 from laurel.streak.v1 import streak_service_pb2 as pb
 
@@ -20,36 +21,50 @@ DERIVED_STATE = (
 
 
 async def define(service: Service, key: str = "daily", **fields: Any) -> streak_pb2.Streak:
-    request = pb.CreateStreakRequest(streak=streak(key, **fields), request_id=f"create-{key}")
-    return (await service.stub.CreateStreak(request)).streak
+    created: streak_pb2.Streak = await service.definitions.create(streak(key, **fields))
+    return created
 
 
-async def applied(service: Service, *commands: pb.ApplyEventsCommand) -> list[pb.ApplyEventsOutcome]:
-    response = await service.stub.ApplyEvents(apply(*commands))
+async def applied(service: Service, *commands: participant_pb.Command) -> list[participant_pb.Outcome]:
+    response = await service.participant.ApplyEntries(apply(*commands))
     return list(response.outcomes)
 
 
-async def effect(service: Service, command: pb.ApplyEventsCommand) -> pb.StreakEffect:
+async def effect(service: Service, command: participant_pb.Command) -> streak_pb2.StreakEffect:
     """What an event does to the only streak."""
     (outcome,) = await applied(service, command)
     assert not outcome.HasField("error"), outcome.error
-    (only,) = outcome.effects
+    (only,) = outcome.effects.streaks
     return only
 
 
-async def maintain(service: Service, now: datetime, **fields: int) -> int:
-    request = pb.RunMaintenanceRequest(now=to_timestamp(now), **fields)
-    return (await service.stub.RunMaintenance(request)).closed_count
+async def maintain(service: Service, now: datetime, **fields: Any) -> int:
+    """A whole pass, part by part: how many user streaks were brought up to date."""
+    done = 0
+    while True:
+        request = participant_pb.RunMaintenanceRequest(now=to_timestamp(now), **fields)
+        part = await service.participant.RunMaintenance(request)
+        done += part.done_count
+        if not part.more:
+            return done
 
 
-async def feed(service: Service, after: int = 0, **fields: int) -> list[pb.Change]:
-    response = await service.stub.ListChanges(pb.ListChangesRequest(after_sequence=after, **fields))
-    return list(response.changes)
+async def feed_page(
+    service: Service, after: str = "", page_size: int = 0
+) -> participant_pb.ListChangesResponse:
+    """What maintenance found by itself after a cursor."""
+    request = participant_pb.ListChangesRequest(after_cursor=after, page_size=page_size)
+    return await service.participant.ListChanges(request)
+
+
+async def feed(service: Service) -> list[participant_pb.Change]:
+    """All that maintenance found by itself."""
+    return list((await feed_page(service)).changes)
 
 
 async def shown(service: Service, now: datetime, user: str = "alice") -> list[streak_pb2.StreakState]:
     request = pb.ListUserStreaksRequest(user_id=user, read_time=to_timestamp(now))
-    return list((await service.stub.ListUserStreaks(request)).states)
+    return list((await service.stub.ListUserStreaks(request)).streaks)
 
 
 async def recorded(service: Service, user: str = "alice") -> list[tuple[date, str]]:
@@ -68,6 +83,6 @@ def status_name(status: int) -> str:
     return streak_pb2.PeriodStatus.Name(status).removeprefix("PERIOD_STATUS_")  # type: ignore[arg-type]
 
 
-def statuses(effect: pb.StreakEffect) -> list[tuple[int, str]]:
+def statuses(effect: streak_pb2.StreakEffect) -> list[tuple[int, str]]:
     """The periods that an effect closed or changed, by their days of the month."""
     return [(day(row.start_date).day, status_name(row.status)) for row in effect.periods]

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import grpc.aio
 import pytest
-from laurel.common.v1 import entry_pb2, filter_pb2
+from laurel.common.v1 import filter_pb2
 from laurel.streak.v1 import streak_pb2
 
 from shared.rpc.convert import to_datetime
@@ -36,10 +36,10 @@ async def test_the_first_event_starts_a_streak_and_the_reply_is_complete(service
 async def test_an_event_sent_again_gets_its_first_answer_byte_for_byte(service: Service) -> None:
     await define(service)
     request = apply(event(1, at(3)), event(2, at(4)))
-    first = await service.stub.ApplyEvents(request)
+    first = await service.participant.ApplyEntries(request)
     before = await derived_state(service)
-    await service.stub.ApplyEvents(apply(event(3, at(5))))
-    again = await service.stub.ApplyEvents(request)
+    await service.participant.ApplyEntries(apply(event(3, at(5))))
+    again = await service.participant.ApplyEntries(request)
     assert again.SerializeToString() == first.SerializeToString()
     (late,) = await shown(service, at(5))
     assert late.length == 3
@@ -59,8 +59,7 @@ async def test_a_malformed_command_is_answered_and_its_neighbours_are_applied(se
     broken = event("broken", at(3), zone="+02:00")
     broken.entry.entry_id = "not-an-id"
     closing = event("closing", at(3))
-    closing.entry.kind = entry_pb2.ENTRY_KIND_STREAK_CLOSING
-    closing.entry.ClearField("metric")
+    closing.entry.streak_closing.SetInParent()
     outcomes = await applied(service, event(1, at(3)), broken, closing, event(2, at(3), user="bob"))
     assert [outcome.error.reason for outcome in outcomes] == ["", "INVALID_FIELDS", "INVALID_FIELDS", ""]
     assert {one.field for one in outcomes[1].error.violations} == {
@@ -68,14 +67,14 @@ async def test_a_malformed_command_is_answered_and_its_neighbours_are_applied(se
         "commands[1].entry.time_zone",
         "commands[1].entry.user.time_zone",
     }
-    assert outcomes[2].error.violations[0].field == "commands[2].entry.kind"
-    assert [len(outcome.effects) for outcome in outcomes] == [1, 0, 0, 1]
+    assert outcomes[2].error.violations[0].field == "commands[2].entry.operation"
+    assert [len(outcome.effects.streaks) for outcome in outcomes] == [1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("size", [0, 1_001])
 async def test_a_batch_is_refused_whole_only_for_its_size(service: Service, size: int) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await service.stub.ApplyEvents(apply(*[event(1, at(3))] * size))
+        await service.participant.ApplyEntries(apply(*[event(1, at(3))] * size))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "commands" in (caught.value.details() or "")
 
@@ -126,7 +125,11 @@ async def test_events_of_other_metrics_archived_streaks_and_other_users_do_not_c
         event(2, at(3), attributes={"plan": "free"}),
         event(3, at(3), attributes={"plan": "pro"}),
     )
-    assert [[one.state.streak for one in outcome.effects] for outcome in outcomes] == [[], [], ["pro"]]
+    assert [[one.state.streak for one in outcome.effects.streaks] for outcome in outcomes] == [
+        [],
+        [],
+        ["pro"],
+    ]
 
 
 async def test_a_batch_decides_each_event_on_what_the_one_before_it_left(
@@ -137,8 +140,8 @@ async def test_a_batch_decides_each_event_on_what_the_one_before_it_left(
         await define(one, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY)
     days = (3, 4, 11, 5, 6, 10, 7, 8, 9)
     outcomes = await applied(service, *(event(d, at(d), now=at(11)) for d in days))
-    assert [outcome.effects[0].state.length for outcome in outcomes] == [0, 0, 1, 1, 1, 2, 2, 2, 9]
-    assert [outcome.effects[1].state.length for outcome in outcomes] == [1, 1, 2, 2, 2, 2, 2, 2, 2]
+    assert [outcome.effects.streaks[0].state.length for outcome in outcomes] == [0, 0, 1, 1, 1, 2, 2, 2, 9]
+    assert [outcome.effects.streaks[1].state.length for outcome in outcomes] == [1, 1, 2, 2, 2, 2, 2, 2, 2]
     for d in sorted(days):
         await applied(twin, event(d, at(d)))
     assert await derived_state(service) == await derived_state(twin)
@@ -152,12 +155,12 @@ async def test_hundreds_of_concurrent_events_of_one_user_end_as_if_one_after_ano
     times = [at(3) + timedelta(hours=7 * number) for number in range(200) if number % 9]
     commands = [event(number, time, now=times[-1]) for number, time in enumerate(times)]
     async with replica(service.dsn) as other:
-        stubs = (service.stub, other)
+        stubs = (service.participant, other)
         responses = await asyncio.gather(
-            *(stubs[number % 2].ApplyEvents(apply(one)) for number, one in enumerate(commands))
+            *(stubs[number % 2].ApplyEntries(apply(one)) for number, one in enumerate(commands))
         )
     assert all(not response.outcomes[0].HasField("error") for response in responses)
-    assert sum(response.outcomes[0].effects[0].extended for response in responses) == len(
+    assert sum(response.outcomes[0].effects.streaks[0].extended for response in responses) == len(
         {time.date() for time in times}
     )
     for command in commands:

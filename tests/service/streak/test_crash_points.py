@@ -25,9 +25,9 @@ async def test_an_apply_that_fails_at_its_commit_is_done_once_when_sent_again(
     request = apply(event(1, at(3)), event(2, at(4)))
     faults.arm(f"streak.apply.{point}=error@1")
     with pytest.raises(grpc.aio.AioRpcError):
-        await service.stub.ApplyEvents(request)
-    response = await service.stub.ApplyEvents(request)
-    assert [outcome.effects[0].change.version for outcome in response.outcomes] == [1, 2]
+        await service.participant.ApplyEntries(request)
+    response = await service.participant.ApplyEntries(request)
+    assert [outcome.effects.streaks[0].change.version for outcome in response.outcomes] == [1, 2]
     assert len(await recorded(service)) == 2
 
 
@@ -39,9 +39,9 @@ async def test_a_revert_that_fails_at_its_commit_is_done_once_when_sent_again(
     await applied(service, event(1, at(3)), event(2, at(4)))
     faults.arm(f"streak.revert.{point}=error@1")
     with pytest.raises(grpc.aio.AioRpcError):
-        await service.stub.RevertEvents(revert(2))
-    response = await service.stub.RevertEvents(revert(2))
-    assert response.outcomes[0].effects[0].change.version == 3
+        await service.participant.RevertEntries(revert(2))
+    response = await service.participant.RevertEntries(revert(2))
+    assert response.outcomes[0].effects.streaks[0].change.version == 3
     assert len(await recorded(service)) == 1
 
 

@@ -6,19 +6,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
-from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.streak import convert
-from services.streak.definitions import catalogue_from_messages
+from services.streak.definitions import KINDS, catalogue_of
 from services.streak.handlers import Handlers
 from services.streak.store import LOAD, SAVE, Store
 from services.streak.store_history import HISTORY_FACTS, HISTORY_LEDGER, HISTORY_PAST, HISTORY_PERIODS
-from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool, create_pool
+from tests.fixtures import participants
 from tests.service.streak.conftest import Service
-from tests.service.streak.messages import apply, event, revert
+from tests.service.streak.messages import event, revert
 from tests.service.streak.steps import applied, define, derived_state, maintain
 
 DAYS = 200
@@ -37,7 +37,7 @@ def is_active(day: int) -> bool:
     return day % 11 != 0 and day % 30 not in (14, 15, 16)
 
 
-def life() -> dict[str, pb.ApplyEventsCommand]:
+def life() -> dict[str, participant_pb.Command]:
     """Two events on every active day, here and there in other zones, by name."""
     return {
         f"{day}/{hour}": event(f"{day}/{hour}", on(day, hour), zone=ZONES[day % 7 if day % 5 == 0 else 0])
@@ -59,10 +59,9 @@ class Watched:
     def asked(self) -> list[str]:
         return [query for query, _ in self.statements]
 
-    async def apply(self, *commands: pb.ApplyEventsCommand) -> None:
+    async def apply(self, *commands: participant_pb.Command) -> None:
         self.statements.clear()
-        work = convert.commands_from_proto(apply(*commands))
-        await self.handlers.apply_events([one for one in work if isinstance(one, Work)])
+        await self.handlers.apply_entries(participants.work(convert.command, *commands))
 
     async def rows_read(self, *queries: str) -> int:
         """How many rows these of the statements gave."""
@@ -76,7 +75,7 @@ async def watched(service: Service) -> AsyncIterator[Watched]:
     await define(service, freezes=FREEZES)
     await applied(service, *life().values())
     pool = await create_pool(service.dsn, application_name="late", size=1, statement_timeout_ms=5_000)
-    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     watched = Watched(Handlers(pool, Store(pool), catalogue), pool)
     await watched.apply(event("somebody else", on(0), user="bob"))
     async with pool.acquire() as connection:
@@ -129,7 +128,7 @@ async def test_late_and_undone_events_of_a_long_life_leave_what_an_arrival_in_or
     await applied(service, *life().values())
     await maintain(service, on(DAYS))
     await applied(service, filled)
-    await service.stub.RevertEvents(revert(*sorted(both), now=on(DAYS)))
+    await service.participant.RevertEntries(revert(*sorted(both), now=on(DAYS)))
 
     remaining = [command for name, command in life().items() if name not in both]
     remaining.append(event("filled", on(missed, 13)))

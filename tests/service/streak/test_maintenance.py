@@ -5,10 +5,11 @@ from datetime import date, datetime, timedelta
 
 import grpc.aio
 import pytest
+from laurel.ledger.v1 import entry_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
-from laurel.streak.v1 import streak_service_pb2 as pb
 
-from services.streak.definitions import catalogue_from_messages
+from services.streak.definitions import KINDS, catalogue_of
 from services.streak.maintenance import Maintenance
 from shared.ids import derived_id_at
 from shared.postgres.definitions import Catalogue
@@ -16,7 +17,16 @@ from shared.postgres.pool import create_pool
 from shared.rpc.convert import to_datetime, to_timestamp
 from tests.service.streak.conftest import Service, replica
 from tests.service.streak.messages import at, event
-from tests.service.streak.steps import applied, define, derived_state, feed, maintain, recorded, shown
+from tests.service.streak.steps import (
+    applied,
+    define,
+    derived_state,
+    feed,
+    feed_page,
+    maintain,
+    recorded,
+    shown,
+)
 
 
 class OnTheSixth:
@@ -36,13 +46,16 @@ async def test_a_streak_breaks_at_the_local_midnight_and_the_feed_says_so(servic
     assert await maintain(service, midnight - timedelta(microseconds=1)) == 0
     assert await maintain(service, at(5, 17)) == 1
     (change,) = await feed(service)
-    assert (change.user_id, change.time_zone, change.change.streak) == ("alice", "Asia/Tokyo", "daily")
-    assert to_datetime(change.occur_time) == to_datetime(change.change.reach_time) == midnight
-    assert (change.change.length_before, change.change.length, change.change.longest) == (2, 0, 2)
-    assert list(change.change.run_changes) == []
-    assert change.entry_id == str(
-        derived_id_at(midnight, "streak", "alice", "daily", str(change.change.version))
-    )
+    effect = change.streak_closing.effect
+    found = effect.change
+    assert (change.user_id, change.time_zone, found.streak) == ("alice", "Asia/Tokyo", "daily")
+    assert to_datetime(change.occur_time) == to_datetime(found.reach_time) == midnight
+    assert (found.length_before, found.length, found.longest) == (2, 0, 2)
+    assert list(found.run_changes) == []
+    assert (effect.user_id, effect.state.length, effect.state.longest) == ("alice", 0, 2)
+    assert [period.status for period in effect.periods] == [streak_pb2.PERIOD_STATUS_BROKEN]
+    assert change.origin == entry_pb2.ENTRY_ORIGIN_MAINTENANCE
+    assert change.entry_id == str(derived_id_at(midnight, "streak", "alice", "daily", str(found.version)))
     assert (await recorded(service))[-1] == (date(2025, 3, 5), "BROKEN")
 
 
@@ -54,15 +67,56 @@ async def test_maintenance_run_again_finds_nothing(service: Service) -> None:
     assert await maintain(service, at(9)) == 0
     assert await maintain(service, at(25)) == 0
     assert await derived_state(service) == before
-    assert [change.sequence for change in await feed(service)] == list(range(1, 9))
+    assert len(await feed(service)) == 8
 
 
-async def test_freezes_and_days_off_close_periods_without_telling_others(service: Service) -> None:
+async def test_freezes_are_told_of_though_no_length_changes(service: Service) -> None:
     await define(service, freezes=TWO_FREEZES, days_off=[streak_pb2.WEEKDAY_WEDNESDAY])
     await applied(service, event(1, at(3)))
     assert await maintain(service, at(7)) == 1
     assert [status for _, status in await recorded(service)] == ["QUALIFIED", "FROZEN", "DAY_OFF", "FROZEN"]
+    (change,) = await feed(service)
+    effect = change.streak_closing.effect
+    assert not effect.HasField("change")
+    assert (effect.state.length, effect.state.freeze_count) == (1, 0)
+    assert to_datetime(change.occur_time) == at(5)
+
+
+async def test_each_night_that_takes_a_freeze_is_a_change_of_its_own(service: Service) -> None:
+    await define(service, freezes=TWO_FREEZES)
+    await applied(service, event(1, at(3)))
+    for now in (at(5), at(6), at(7)):
+        await maintain(service, now)
+    changes = await feed(service)
+    assert [to_datetime(change.occur_time) for change in changes] == [at(5), at(6), at(7)]
+    assert len({change.entry_id for change in changes}) == 3
+    assert [change.streak_closing.effect.HasField("change") for change in changes] == [False, False, True]
+
+
+async def test_a_freeze_that_was_earned_overnight_is_told_with_what_it_was_spent_on(service: Service) -> None:
+    await define(service, freezes=streak_pb2.FreezeSettings(earn_count=1, earn_every_days=1, max_count=1))
+    await applied(service, event(1, at(3)))
+    await maintain(service, at(5))
+    (change,) = await feed(service)
+    assert change.streak_closing.effect.earned_freeze_count == 1
+
+
+async def test_days_off_close_periods_without_telling_others(service: Service) -> None:
+    await define(service, days_off=[streak_pb2.WEEKDAY_TUESDAY, streak_pb2.WEEKDAY_WEDNESDAY])
+    await applied(service, event(1, at(3)))
+    await maintain(service, at(6))
     assert await feed(service) == []
+
+
+async def test_what_is_found_of_history_says_so_and_tells_of_no_freezes(service: Service) -> None:
+    await define(service, freezes=TWO_FREEZES)
+    await applied(service, event(1, at(3)))
+    await maintain(service, at(5), history=True)
+    assert await feed(service) == []
+    await maintain(service, at(9), history=True)
+    (change,) = await feed(service)
+    assert change.streak_closing.effect.change.length == 0
+    assert change.origin == entry_pb2.ENTRY_ORIGIN_IMPORT
 
 
 @pytest.mark.parametrize("hours", [1, 7, 24, 400])
@@ -103,8 +157,8 @@ async def test_an_event_with_an_earlier_now_never_reopens_what_is_closed(service
     await applied(service, event(1, at(3)))
     await maintain(service, at(10))
     (outcome,) = await applied(service, event(2, at(3, 15), now=at(3, 15)))
-    assert outcome.effects[0].state.length == 0
-    assert outcome.effects[0].state.period_start_date.day == 10
+    assert outcome.effects.streaks[0].state.length == 0
+    assert outcome.effects.streaks[0].state.period_start_date.day == 10
 
 
 async def test_a_late_event_after_a_closing_brings_the_streak_back(service: Service) -> None:
@@ -112,7 +166,7 @@ async def test_a_late_event_after_a_closing_brings_the_streak_back(service: Serv
     await applied(service, event(1, at(3)))
     await maintain(service, at(5, 1))
     (outcome,) = await applied(service, event(2, at(4, 20), now=at(5, 2)))
-    change = outcome.effects[0].change
+    change = outcome.effects.streaks[0].change
     assert (change.length_before, change.length, change.version) == (0, 2, 3)
     assert [(run.length_before, run.length_after) for run in change.run_changes] == [(1, 2)]
 
@@ -122,10 +176,10 @@ async def test_two_replicas_at_once_find_each_change_once_and_in_order(service: 
     users = [f"user-{n:02}" for n in range(30)]
     await applied(service, *(event(user, at(3), user=user) for user in users))
     async with replica(service.dsn) as other:
-        request = pb.RunMaintenanceRequest(now=to_timestamp(at(6)))
-        stubs = (service.stub, other, service.stub, other)
+        request = participant_pb.RunMaintenanceRequest(now=to_timestamp(at(6)))
+        stubs = (service.participant, other, service.participant, other)
         responses = await asyncio.gather(*(stub.RunMaintenance(request) for stub in stubs))
-    assert sum(response.closed_count for response in responses) == len(users)
+    assert sum(response.done_count for response in responses) == len(users)
     assert [change.user_id for change in await feed(service)] == users
 
 
@@ -152,28 +206,25 @@ async def test_the_feed_is_read_in_pages_after_a_cursor(service: Service) -> Non
     await define(service)
     await applied(service, *(event(f"{n}", at(3), user=f"user-{n}") for n in range(5)))
     await maintain(service, at(9))
-    first = await feed(service, page_size=2)
-    rest = await feed(service, after=first[-1].sequence)
-    assert [change.user_id for change in (*first, *rest)] == [f"user-{n}" for n in range(5)]
-    assert await feed(service, after=rest[-1].sequence) == []
+    first = await feed_page(service, page_size=2)
+    rest = await feed_page(service, after=first.cursor)
+    assert [change.user_id for change in (*first.changes, *rest.changes)] == [f"user-{n}" for n in range(5)]
+    end = await feed_page(service, after=rest.cursor)
+    assert (list(end.changes), end.cursor) == ([], rest.cursor)
 
 
 async def test_a_changed_definition_holds_for_what_is_closed_and_shown_from_now_on(service: Service) -> None:
     await define(service)
     await applied(service, event(1, at(3)), event(2, at(4)))
     stricter = [streak_pb2.MetricThreshold(metric="commits", threshold=2)]
-    await service.stub.UpdateStreak(
-        pb.UpdateStreakRequest(streak=streak_pb2.Streak(key="daily", metrics=stricter), request_id="u")
-    )
+    await service.definitions.update(streak_pb2.Streak(key="daily", metrics=stricter))
     (state,) = await shown(service, at(4, 20))
     assert state.length == 0
     (outcome,) = await applied(service, event(3, at(4, 21)))
-    change = outcome.effects[0].change
+    change = outcome.effects.streaks[0].change
     assert (change.length_before, change.length, change.longest) == (2, 1, 1)
     assert await recorded(service) == [(date(2025, 3, 4), "QUALIFIED")]
-    await service.stub.UpdateStreak(
-        pb.UpdateStreakRequest(streak=streak_pb2.Streak(key="daily", freezes=TWO_FREEZES), request_id="more")
-    )
+    await service.definitions.update(streak_pb2.Streak(key="daily", freezes=TWO_FREEZES))
     await maintain(service, at(6))
     assert (await recorded(service))[-1] == (date(2025, 3, 5), "FROZEN")
 
@@ -181,15 +232,15 @@ async def test_a_changed_definition_holds_for_what_is_closed_and_shown_from_now_
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
-        (pb.RunMaintenanceRequest(), "now"),
-        (pb.RunMaintenanceRequest(now=to_timestamp(at(3)), hold_seconds=-1), "hold_seconds"),
+        (participant_pb.RunMaintenanceRequest(), "now"),
+        (participant_pb.RunMaintenanceRequest(now=to_timestamp(at(3)), hold_seconds=-1), "hold_seconds"),
     ],
 )
 async def test_a_wrong_maintenance_request_is_refused(
-    service: Service, request_: pb.RunMaintenanceRequest, field: str
+    service: Service, request_: participant_pb.RunMaintenanceRequest, field: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await service.stub.RunMaintenance(request_)
+        await service.participant.RunMaintenance(request_)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert field in (caught.value.details() or "")
 
@@ -198,7 +249,7 @@ async def test_a_pass_by_the_clock_waits_while_an_import_holds_it(service: Servi
     await define(service)
     await applied(service, event(1, at(3)))
     pool = await create_pool(service.dsn, application_name="test", size=2, statement_timeout_ms=5_000)
-    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     passes = Maintenance(pool, catalogue, OnTheSixth(), 10)
     await passes.run_by_clock()
     assert await feed(service) == []

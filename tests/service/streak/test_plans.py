@@ -5,17 +5,18 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from laurel.streak.v1 import streak_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from services.streak import convert, store, store_maintenance, store_reads
-from services.streak.definitions import catalogue_from_messages
+from services.streak.definitions import KINDS, catalogue_of
 from services.streak.handlers import Handlers
 from shared.entries import Entry
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, create_pool
+from tests.fixtures import participants
 from tests.service.streak.conftest import Service
-from tests.service.streak.messages import apply, at, event
+from tests.service.streak.messages import at, event
 from tests.service.streak.steps import define
 
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -26,8 +27,6 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "IS_DUE": (store_maintenance.IS_DUE, (NOW,)),
     "DUE": (store_maintenance.DUE, (NOW, 10)),
     "PARK": (store_maintenance.PARK, (["alice"], ["daily"])),
-    "PUBLISH": (store_maintenance.PUBLISH, ([],)),
-    "CHANGES": (store_reads.CHANGES, (0, 10)),
     "PERIODS": (store_reads.PERIODS, ("alice", "daily", TODAY, 10)),
     "LEDGER": (store_reads.LEDGER, ("alice", "daily", TODAY, 0, TODAY, 10)),
     "LONGEST": (store_reads.LONGEST, ("daily", 7, "alice", 10)),
@@ -47,20 +46,20 @@ async def test_no_statement_besides_the_event_path_reads_a_table_whole(service: 
 async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service: Service) -> None:
     await define(service)
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
-    catalogue = Catalogue(pool, streak_pb2.Streak, catalogue_from_messages)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
     handlers = Handlers(pool, store.Store(pool), catalogue)
-    await handlers.apply_events(_work(*(event(("warm", n), at(3), user=f"user-{n}") for n in range(9))))
+    await handlers.apply_entries(_work(*(event(("warm", n), at(3), user=f"user-{n}") for n in range(9))))
     statements: list[str] = []
     async with pool.acquire() as connection:
         connection.add_query_logger(lambda record: statements.append(record.query))
     batch = [event((n, d), at(d), user=f"user-{n}") for d in (4, 5, 9) for n in range(30)]
-    await handlers.apply_events(_work(*batch))
+    await handlers.apply_entries(_work(*batch))
     await pool.close()
     assert statements == [store.LOAD, store.SAVE]
 
 
-def _work(*commands: Any) -> list[Work[Entry]]:
-    return [one for one in convert.commands_from_proto(apply(*commands)) if isinstance(one, Work)]
+def _work(*commands: participant_pb.Command) -> list[Work[Entry]]:
+    return participants.work(convert.command, *commands)
 
 
 async def _plan(connection: Connection, statement: str, arguments: tuple[Any, ...]) -> dict[str, Any]:

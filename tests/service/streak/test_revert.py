@@ -20,7 +20,7 @@ async def test_an_undone_event_leaves_what_the_others_alone_would_have_given(
     for one in (service, twin):
         await define(one, freezes=ONE_FREEZE)
     await applied(service, *events.values())
-    response = await service.stub.RevertEvents(revert(doomed, now=at(7, 12)))
+    response = await service.participant.RevertEntries(revert(doomed, now=at(7, 12)))
     assert response.outcomes[0].reverted
     await applied(twin, *(command for name, command in events.items() if name != doomed))
     for one in (service, twin):
@@ -31,8 +31,8 @@ async def test_an_undone_event_leaves_what_the_others_alone_would_have_given(
 async def test_the_outcome_says_what_was_undone(service: Service) -> None:
     await define(service)
     await applied(service, event(1, at(3)), event(2, at(4)), event(3, at(5)))
-    response = await service.stub.RevertEvents(revert(2, now=at(5, 13)))
-    (effect,) = response.outcomes[0].effects
+    response = await service.participant.RevertEntries(revert(2, now=at(5, 13)))
+    (effect,) = response.outcomes[0].effects.streaks
     assert not effect.extended
     assert (effect.change.version, effect.change.length_before, effect.change.length) == (4, 3, 1)
     assert effect.change.longest == 1
@@ -43,20 +43,20 @@ async def test_the_outcome_says_what_was_undone(service: Service) -> None:
 async def test_undoing_the_only_event_leaves_no_streak_and_keeps_the_version(service: Service) -> None:
     await define(service)
     await applied(service, event(1, at(3)))
-    response = await service.stub.RevertEvents(revert(1, now=at(3)))
-    assert response.outcomes[0].effects[0].change.length == 0
+    response = await service.participant.RevertEntries(revert(1, now=at(3)))
+    assert response.outcomes[0].effects.streaks[0].change.length == 0
     assert await derived_state(service) == [[], [], []]
     assert await shown(service, at(3)) == []
     assert await maintain(service, at(20)) == 0
     (again,) = await applied(service, event(2, at(21)))
-    assert again.effects[0].change.version == 3
+    assert again.effects.streaks[0].change.version == 3
 
 
 async def test_undoing_twice_is_undoing_once(service: Service) -> None:
     await define(service)
     await applied(service, event(1, at(3)), event(2, at(4)))
-    first = await service.stub.RevertEvents(revert(2, now=at(4)))
-    again = await service.stub.RevertEvents(revert(2, 2, now=at(5)))
+    first = await service.participant.RevertEntries(revert(2, now=at(4)))
+    again = await service.participant.RevertEntries(revert(2, 2, now=at(5)))
     assert again.outcomes[0] == again.outcomes[1] == first.outcomes[0]
     assert await recorded(service) == [(date(2025, 3, 3), "QUALIFIED")]
 
@@ -64,24 +64,24 @@ async def test_undoing_twice_is_undoing_once(service: Service) -> None:
 async def test_an_undone_event_is_refused_for_ever(service: Service) -> None:
     await define(service)
     await applied(service, event(1, at(3)))
-    await service.stub.RevertEvents(revert(1))
+    await service.participant.RevertEntries(revert(1))
     (outcome,) = await applied(service, event(1, at(3)))
     assert (outcome.error.code, outcome.error.reason) == ("FAILED_PRECONDITION", "ENTRY_REVERTED")
 
 
 async def test_the_undoing_of_an_event_never_seen_is_remembered(service: Service) -> None:
     await define(service)
-    response = await service.stub.RevertEvents(revert(1, 2))
+    response = await service.participant.RevertEntries(revert(1, 2))
     assert [outcome.reverted for outcome in response.outcomes] == [False, False]
     late, fresh = await applied(service, event(1, at(3)), event(3, at(3)))
     assert late.error.reason == "ENTRY_REVERTED"
     assert not fresh.HasField("error")
-    again = await service.stub.RevertEvents(revert(1, 2))
+    again = await service.participant.RevertEntries(revert(1, 2))
     assert again == response
 
 
 async def test_undoing_an_event_that_counted_for_nothing_changes_nothing(service: Service) -> None:
     await applied(service, event(1, at(3)))
-    response = await service.stub.RevertEvents(revert(1))
+    response = await service.participant.RevertEntries(revert(1))
     assert response.outcomes[0].reverted
-    assert list(response.outcomes[0].effects) == []
+    assert list(response.outcomes[0].effects.streaks) == []

@@ -22,12 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from laurel.achievement.v1 import achievement_pb2 as laurel_dot_achievement_dot_v1_dot_achievement__pb2
-from laurel.common.v1 import configuration_pb2 as laurel_dot_common_dot_v1_dot_configuration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/achievement/v1/achievement_service.proto\x12\x15laurel.achievement.v1\x1a google/protobuf/field_mask.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a$laurel/common/v1/configuration.proto\"l\n\x19\x41pplyConfigurationRequest\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"T\n\x1a\x41pplyConfigurationResponse\x12\x36\n\x07\x63hanges\x18\x01 \x03(\x0b\x32%.laurel.common.v1.ConfigurationChange\"g\n\x18\x43reateAchievementRequest\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"T\n\x19\x43reateAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"$\n\x15GetAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"Q\n\x16GetAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"@\n\x17ListAchievementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListAchievementsResponse\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x18UpdateAchievementRequest\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"T\n\x19UpdateAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\";\n\x18\x44\x65leteAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19\x44\x65leteAchievementResponse\"m\n\x1bListUserAchievementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ompleted_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"u\n\x1cListUserAchievementsResponse\x12<\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32&.laurel.achievement.v1.UserAchievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x8c\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12&\n\"ERROR_REASON_ACHIEVEMENT_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_EXISTS\x10\x02\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_IN_USE\x10\x03\x12\'\n#ERROR_REASON_ACHIEVEMENT_NOT_ACTIVE\x10\x04\x12 \n\x1c\x45RROR_REASON_TRIGGER_NOT_API\x10\x05\x12\"\n\x1e\x45RROR_REASON_USER_NOT_ELIGIBLE\x10\x06\x32\xdc\x06\n\x12\x41\x63hievementService\x12y\n\x12\x41pplyConfiguration\x12\x30.laurel.achievement.v1.ApplyConfigurationRequest\x1a\x31.laurel.achievement.v1.ApplyConfigurationResponse\x12v\n\x11\x43reateAchievement\x12/.laurel.achievement.v1.CreateAchievementRequest\x1a\x30.laurel.achievement.v1.CreateAchievementResponse\x12m\n\x0eGetAchievement\x12,.laurel.achievement.v1.GetAchievementRequest\x1a-.laurel.achievement.v1.GetAchievementResponse\x12s\n\x10ListAchievements\x12..laurel.achievement.v1.ListAchievementsRequest\x1a/.laurel.achievement.v1.ListAchievementsResponse\x12v\n\x11UpdateAchievement\x12/.laurel.achievement.v1.UpdateAchievementRequest\x1a\x30.laurel.achievement.v1.UpdateAchievementResponse\x12v\n\x11\x44\x65leteAchievement\x12/.laurel.achievement.v1.DeleteAchievementRequest\x1a\x30.laurel.achievement.v1.DeleteAchievementResponse\x12\x7f\n\x14ListUserAchievements\x12\x32.laurel.achievement.v1.ListUserAchievementsRequest\x1a\x33.laurel.achievement.v1.ListUserAchievementsResponseBP\n\x18io.laurel.achievement.v1P\x01Z2laurel.example/laurel/achievement/v1;achievementv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/achievement/v1/achievement_service.proto\x12\x15laurel.achievement.v1\x1a\'laurel/achievement/v1/achievement.proto\"$\n\x15GetAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"Q\n\x16GetAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"@\n\x17ListAchievementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListAchievementsResponse\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"m\n\x1bListUserAchievementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ompleted_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"u\n\x1cListUserAchievementsResponse\x12<\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32&.laurel.achievement.v1.UserAchievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x8c\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12&\n\"ERROR_REASON_ACHIEVEMENT_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_EXISTS\x10\x02\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_IN_USE\x10\x03\x12\'\n#ERROR_REASON_ACHIEVEMENT_NOT_ACTIVE\x10\x04\x12 \n\x1c\x45RROR_REASON_TRIGGER_NOT_API\x10\x05\x12\"\n\x1e\x45RROR_REASON_USER_NOT_ELIGIBLE\x10\x06\x32\xf9\x02\n\x12\x41\x63hievementService\x12m\n\x0eGetAchievement\x12,.laurel.achievement.v1.GetAchievementRequest\x1a-.laurel.achievement.v1.GetAchievementResponse\x12s\n\x10ListAchievements\x12..laurel.achievement.v1.ListAchievementsRequest\x1a/.laurel.achievement.v1.ListAchievementsResponse\x12\x7f\n\x14ListUserAchievements\x12\x32.laurel.achievement.v1.ListUserAchievementsRequest\x1a\x33.laurel.achievement.v1.ListUserAchievementsResponseBP\n\x18io.laurel.achievement.v1P\x01Z2laurel.example/laurel/achievement/v1;achievementv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,36 +33,20 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.achievement.v1.achie
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030io.laurel.achievement.v1P\001Z2laurel.example/laurel/achievement/v1;achievementv1'
-  _globals['_ERRORREASON']._serialized_start=1434
-  _globals['_ERRORREASON']._serialized_end=1702
-  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_start=187
-  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_end=295
-  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_start=297
-  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_end=381
-  _globals['_CREATEACHIEVEMENTREQUEST']._serialized_start=383
-  _globals['_CREATEACHIEVEMENTREQUEST']._serialized_end=486
-  _globals['_CREATEACHIEVEMENTRESPONSE']._serialized_start=488
-  _globals['_CREATEACHIEVEMENTRESPONSE']._serialized_end=572
-  _globals['_GETACHIEVEMENTREQUEST']._serialized_start=574
-  _globals['_GETACHIEVEMENTREQUEST']._serialized_end=610
-  _globals['_GETACHIEVEMENTRESPONSE']._serialized_start=612
-  _globals['_GETACHIEVEMENTRESPONSE']._serialized_end=693
-  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_start=695
-  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_end=759
-  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_start=761
-  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_end=870
-  _globals['_UPDATEACHIEVEMENTREQUEST']._serialized_start=873
-  _globals['_UPDATEACHIEVEMENTREQUEST']._serialized_end=1025
-  _globals['_UPDATEACHIEVEMENTRESPONSE']._serialized_start=1027
-  _globals['_UPDATEACHIEVEMENTRESPONSE']._serialized_end=1111
-  _globals['_DELETEACHIEVEMENTREQUEST']._serialized_start=1113
-  _globals['_DELETEACHIEVEMENTREQUEST']._serialized_end=1172
-  _globals['_DELETEACHIEVEMENTRESPONSE']._serialized_start=1174
-  _globals['_DELETEACHIEVEMENTRESPONSE']._serialized_end=1201
-  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_start=1203
-  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_end=1312
-  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_start=1314
-  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_end=1431
-  _globals['_ACHIEVEMENTSERVICE']._serialized_start=1705
-  _globals['_ACHIEVEMENTSERVICE']._serialized_end=2565
+  _globals['_ERRORREASON']._serialized_start=644
+  _globals['_ERRORREASON']._serialized_end=912
+  _globals['_GETACHIEVEMENTREQUEST']._serialized_start=115
+  _globals['_GETACHIEVEMENTREQUEST']._serialized_end=151
+  _globals['_GETACHIEVEMENTRESPONSE']._serialized_start=153
+  _globals['_GETACHIEVEMENTRESPONSE']._serialized_end=234
+  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_start=236
+  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_end=300
+  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_start=302
+  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_end=411
+  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_start=413
+  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_end=522
+  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_start=524
+  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_end=641
+  _globals['_ACHIEVEMENTSERVICE']._serialized_start=915
+  _globals['_ACHIEVEMENTSERVICE']._serialized_end=1292
 # @@protoc_insertion_point(module_scope)

@@ -5,12 +5,10 @@ The achievement service: a participant of the saga, and the owner of everything 
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
-from laurel.common.v1 import configuration_pb2 as _configuration_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -61,110 +59,6 @@ ERROR_REASON_TRIGGER_NOT_API: ErrorReason.ValueType  # 5
 ERROR_REASON_USER_NOT_ELIGIBLE: ErrorReason.ValueType  # 6
 """The user does not match the achievement's filters."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
-
-@_typing.final
-class ApplyConfigurationRequest(_message.Message):
-    """Request of ApplyConfiguration."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ACHIEVEMENTS_FIELD_NUMBER: _builtins.int
-    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
-    validate_only: _builtins.bool
-    """Check and compare only."""
-    @_builtins.property
-    def achievements(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.Achievement]:
-        """The wanted definitions; others stay as they are. At most 1,000."""
-
-    def __init__(
-        self,
-        *,
-        achievements: _abc.Iterable[_achievement_pb2.Achievement] | None = ...,
-        validate_only: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "validate_only", b"validate_only"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyConfigurationRequest: _TypeAlias = ApplyConfigurationRequest  # noqa: Y015
-
-@_typing.final
-class ApplyConfigurationResponse(_message.Message):
-    """What applying the configuration did or would do."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_configuration_pb2.ConfigurationChange]:
-        """One per definition, in order."""
-
-    def __init__(
-        self,
-        *,
-        changes: _abc.Iterable[_configuration_pb2.ConfigurationChange] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyConfigurationResponse: _TypeAlias = ApplyConfigurationResponse  # noqa: Y015
-
-@_typing.final
-class CreateAchievementRequest(_message.Message):
-    """Request of CreateAchievement."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def achievement(self) -> _achievement_pb2.Achievement:
-        """The definition."""
-
-    def __init__(
-        self,
-        *,
-        achievement: _achievement_pb2.Achievement | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateAchievementRequest: _TypeAlias = CreateAchievementRequest  # noqa: Y015
-
-@_typing.final
-class CreateAchievementResponse(_message.Message):
-    """Response of CreateAchievement."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def achievement(self) -> _achievement_pb2.Achievement:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        achievement: _achievement_pb2.Achievement | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateAchievementResponse: _TypeAlias = CreateAchievementResponse  # noqa: Y015
 
 @_typing.final
 class GetAchievementRequest(_message.Message):
@@ -265,107 +159,6 @@ class ListAchievementsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAchievementsResponse: _TypeAlias = ListAchievementsResponse  # noqa: Y015
-
-@_typing.final
-class UpdateAchievementRequest(_message.Message):
-    """Request of UpdateAchievement."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
-    UPDATE_MASK_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def achievement(self) -> _achievement_pb2.Achievement:
-        """Key and new values."""
-
-    @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change; empty: all that are mutable."""
-
-    def __init__(
-        self,
-        *,
-        achievement: _achievement_pb2.Achievement | None = ...,
-        update_mask: _field_mask_pb2.FieldMask | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "update_mask", b"update_mask"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdateAchievementRequest: _TypeAlias = UpdateAchievementRequest  # noqa: Y015
-
-@_typing.final
-class UpdateAchievementResponse(_message.Message):
-    """Response of UpdateAchievement."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def achievement(self) -> _achievement_pb2.Achievement:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        achievement: _achievement_pb2.Achievement | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdateAchievementResponse: _TypeAlias = UpdateAchievementResponse  # noqa: Y015
-
-@_typing.final
-class DeleteAchievementRequest(_message.Message):
-    """Request of DeleteAchievement."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    key: _builtins.str
-    """The key."""
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    def __init__(
-        self,
-        *,
-        key: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteAchievementRequest: _TypeAlias = DeleteAchievementRequest  # noqa: Y015
-
-@_typing.final
-class DeleteAchievementResponse(_message.Message):
-    """Response of DeleteAchievement."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteAchievementResponse: _TypeAlias = DeleteAchievementResponse  # noqa: Y015
 
 @_typing.final
 class ListUserAchievementsRequest(_message.Message):

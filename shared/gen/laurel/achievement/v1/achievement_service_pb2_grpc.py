@@ -35,16 +35,6 @@ class AchievementServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ApplyConfiguration = channel.unary_unary(
-                '/laurel.achievement.v1.AchievementService/ApplyConfiguration',
-                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyConfigurationRequest.SerializeToString,
-                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyConfigurationResponse.FromString,
-                _registered_method=True)
-        self.CreateAchievement = channel.unary_unary(
-                '/laurel.achievement.v1.AchievementService/CreateAchievement',
-                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.CreateAchievementRequest.SerializeToString,
-                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.CreateAchievementResponse.FromString,
-                _registered_method=True)
         self.GetAchievement = channel.unary_unary(
                 '/laurel.achievement.v1.AchievementService/GetAchievement',
                 request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetAchievementRequest.SerializeToString,
@@ -54,16 +44,6 @@ class AchievementServiceStub:
                 '/laurel.achievement.v1.AchievementService/ListAchievements',
                 request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListAchievementsRequest.SerializeToString,
                 response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListAchievementsResponse.FromString,
-                _registered_method=True)
-        self.UpdateAchievement = channel.unary_unary(
-                '/laurel.achievement.v1.AchievementService/UpdateAchievement',
-                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.UpdateAchievementRequest.SerializeToString,
-                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.UpdateAchievementResponse.FromString,
-                _registered_method=True)
-        self.DeleteAchievement = channel.unary_unary(
-                '/laurel.achievement.v1.AchievementService/DeleteAchievement',
-                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.DeleteAchievementRequest.SerializeToString,
-                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.DeleteAchievementResponse.FromString,
                 _registered_method=True)
         self.ListUserAchievements = channel.unary_unary(
                 '/laurel.achievement.v1.AchievementService/ListUserAchievements',
@@ -75,20 +55,6 @@ class AchievementServiceStub:
 class AchievementServiceServicer:
     """Achievements. Read it directly; write through the orchestrator.
     """
-
-    def ApplyConfiguration(self, request, context):
-        """Checks or applies definitions, all or nothing.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CreateAchievement(self, request, context):
-        """Creates an achievement.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def GetAchievement(self, request, context):
         """Gets a definition.
@@ -104,20 +70,6 @@ class AchievementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def UpdateAchievement(self, request, context):
-        """Changes a definition.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def DeleteAchievement(self, request, context):
-        """Deletes an achievement that nobody holds anything of.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ListUserAchievements(self, request, context):
         """Lists a user's achievements: those earned, and progress towards those that can be.
         """
@@ -128,16 +80,6 @@ class AchievementServiceServicer:
 
 def add_AchievementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
-                    servicer.ApplyConfiguration,
-                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyConfigurationRequest.FromString,
-                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyConfigurationResponse.SerializeToString,
-            ),
-            'CreateAchievement': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateAchievement,
-                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.CreateAchievementRequest.FromString,
-                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.CreateAchievementResponse.SerializeToString,
-            ),
             'GetAchievement': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAchievement,
                     request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetAchievementRequest.FromString,
@@ -147,16 +89,6 @@ def add_AchievementServiceServicer_to_server(servicer, server):
                     servicer.ListAchievements,
                     request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListAchievementsRequest.FromString,
                     response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListAchievementsResponse.SerializeToString,
-            ),
-            'UpdateAchievement': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdateAchievement,
-                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.UpdateAchievementRequest.FromString,
-                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.UpdateAchievementResponse.SerializeToString,
-            ),
-            'DeleteAchievement': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeleteAchievement,
-                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.DeleteAchievementRequest.FromString,
-                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.DeleteAchievementResponse.SerializeToString,
             ),
             'ListUserAchievements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUserAchievements,
@@ -174,60 +106,6 @@ def add_AchievementServiceServicer_to_server(servicer, server):
 class AchievementService:
     """Achievements. Read it directly; write through the orchestrator.
     """
-
-    @staticmethod
-    def ApplyConfiguration(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.achievement.v1.AchievementService/ApplyConfiguration',
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyConfigurationRequest.SerializeToString,
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ApplyConfigurationResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateAchievement(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.achievement.v1.AchievementService/CreateAchievement',
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.CreateAchievementRequest.SerializeToString,
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.CreateAchievementResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def GetAchievement(request,
@@ -273,60 +151,6 @@ class AchievementService:
             '/laurel.achievement.v1.AchievementService/ListAchievements',
             laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListAchievementsRequest.SerializeToString,
             laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListAchievementsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def UpdateAchievement(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.achievement.v1.AchievementService/UpdateAchievement',
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.UpdateAchievementRequest.SerializeToString,
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.UpdateAchievementResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def DeleteAchievement(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.achievement.v1.AchievementService/DeleteAchievement',
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.DeleteAchievementRequest.SerializeToString,
-            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.DeleteAchievementResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,18 +33,10 @@ class AchievementServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AchievementServiceAsyncStub: ...
-    ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.ApplyConfigurationRequest, _achievement_service_pb2.ApplyConfigurationResponse]
-    """Checks or applies definitions, all or nothing."""
-    CreateAchievement: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.CreateAchievementRequest, _achievement_service_pb2.CreateAchievementResponse]
-    """Creates an achievement."""
     GetAchievement: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.GetAchievementRequest, _achievement_service_pb2.GetAchievementResponse]
     """Gets a definition."""
     ListAchievements: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.ListAchievementsRequest, _achievement_service_pb2.ListAchievementsResponse]
     """Lists definitions by key."""
-    UpdateAchievement: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.UpdateAchievementRequest, _achievement_service_pb2.UpdateAchievementResponse]
-    """Changes a definition."""
-    DeleteAchievement: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.DeleteAchievementRequest, _achievement_service_pb2.DeleteAchievementResponse]
-    """Deletes an achievement that nobody holds anything of."""
     ListUserAchievements: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.ListUserAchievementsRequest, _achievement_service_pb2.ListUserAchievementsResponse]
     """Lists a user's achievements: those earned, and progress towards those that can be."""
 
@@ -53,39 +45,15 @@ class AchievementServiceAsyncStub(AchievementServiceStub):
     """Achievements. Read it directly; write through the orchestrator."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.ApplyConfigurationRequest, _achievement_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
-    """Checks or applies definitions, all or nothing."""
-    CreateAchievement: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.CreateAchievementRequest, _achievement_service_pb2.CreateAchievementResponse]  # type: ignore[assignment]
-    """Creates an achievement."""
     GetAchievement: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.GetAchievementRequest, _achievement_service_pb2.GetAchievementResponse]  # type: ignore[assignment]
     """Gets a definition."""
     ListAchievements: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.ListAchievementsRequest, _achievement_service_pb2.ListAchievementsResponse]  # type: ignore[assignment]
     """Lists definitions by key."""
-    UpdateAchievement: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.UpdateAchievementRequest, _achievement_service_pb2.UpdateAchievementResponse]  # type: ignore[assignment]
-    """Changes a definition."""
-    DeleteAchievement: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.DeleteAchievementRequest, _achievement_service_pb2.DeleteAchievementResponse]  # type: ignore[assignment]
-    """Deletes an achievement that nobody holds anything of."""
     ListUserAchievements: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.ListUserAchievementsRequest, _achievement_service_pb2.ListUserAchievementsResponse]  # type: ignore[assignment]
     """Lists a user's achievements: those earned, and progress towards those that can be."""
 
 class AchievementServiceServicer(metaclass=_abc_1.ABCMeta):
     """Achievements. Read it directly; write through the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def ApplyConfiguration(
-        self,
-        request: _achievement_service_pb2.ApplyConfigurationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_achievement_service_pb2.ApplyConfigurationResponse, _abc.Awaitable[_achievement_service_pb2.ApplyConfigurationResponse]]:
-        """Checks or applies definitions, all or nothing."""
-
-    @_abc_1.abstractmethod
-    def CreateAchievement(
-        self,
-        request: _achievement_service_pb2.CreateAchievementRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_achievement_service_pb2.CreateAchievementResponse, _abc.Awaitable[_achievement_service_pb2.CreateAchievementResponse]]:
-        """Creates an achievement."""
 
     @_abc_1.abstractmethod
     def GetAchievement(
@@ -102,22 +70,6 @@ class AchievementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_achievement_service_pb2.ListAchievementsResponse, _abc.Awaitable[_achievement_service_pb2.ListAchievementsResponse]]:
         """Lists definitions by key."""
-
-    @_abc_1.abstractmethod
-    def UpdateAchievement(
-        self,
-        request: _achievement_service_pb2.UpdateAchievementRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_achievement_service_pb2.UpdateAchievementResponse, _abc.Awaitable[_achievement_service_pb2.UpdateAchievementResponse]]:
-        """Changes a definition."""
-
-    @_abc_1.abstractmethod
-    def DeleteAchievement(
-        self,
-        request: _achievement_service_pb2.DeleteAchievementRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_achievement_service_pb2.DeleteAchievementResponse, _abc.Awaitable[_achievement_service_pb2.DeleteAchievementResponse]]:
-        """Deletes an achievement that nobody holds anything of."""
 
     @_abc_1.abstractmethod
     def ListUserAchievements(

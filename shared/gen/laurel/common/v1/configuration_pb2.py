@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$laurel/common/v1/configuration.proto\x12\x10laurel.common.v1\"\x7f\n\x13\x43onfigurationChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x35\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32%.laurel.common.v1.ConfigurationAction\x12\x16\n\x0e\x63hanged_fields\x18\x04 \x03(\t*\x9c\x01\n\x13\x43onfigurationAction\x12$\n CONFIGURATION_ACTION_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONFIGURATION_ACTION_CREATE\x10\x01\x12\x1f\n\x1b\x43ONFIGURATION_ACTION_UPDATE\x10\x02\x12\x1d\n\x19\x43ONFIGURATION_ACTION_KEEP\x10\x03\x42\x41\n\x13io.laurel.common.v1P\x01Z(laurel.example/laurel/common/v1;commonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$laurel/common/v1/configuration.proto\x12\x10laurel.common.v1\"R\n\x0b\x46ieldChange\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x11\n\told_value\x18\x02 \x01(\t\x12\x11\n\tnew_value\x18\x03 \x01(\t\x12\x0f\n\x07removed\x18\x04 \x01(\x08\"\xac\x01\n\x13\x43onfigurationChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x35\n\x06\x61\x63tion\x18\x03 \x01(\x0e\x32%.laurel.common.v1.ConfigurationAction\x12-\n\x06\x66ields\x18\x05 \x03(\x0b\x32\x1d.laurel.common.v1.FieldChangeJ\x04\x08\x04\x10\x05R\x0e\x63hanged_fields*\xbd\x01\n\x13\x43onfigurationAction\x12$\n CONFIGURATION_ACTION_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x43ONFIGURATION_ACTION_CREATE\x10\x01\x12\x1f\n\x1b\x43ONFIGURATION_ACTION_UPDATE\x10\x02\x12\x1d\n\x19\x43ONFIGURATION_ACTION_KEEP\x10\x03\x12\x1f\n\x1b\x43ONFIGURATION_ACTION_DELETE\x10\x04\x42\x41\n\x13io.laurel.common.v1P\x01Z(laurel.example/laurel/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.common.v1.configurat
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.common.v1P\001Z(laurel.example/laurel/common/v1;commonv1'
-  _globals['_CONFIGURATIONACTION']._serialized_start=188
-  _globals['_CONFIGURATIONACTION']._serialized_end=344
-  _globals['_CONFIGURATIONCHANGE']._serialized_start=58
-  _globals['_CONFIGURATIONCHANGE']._serialized_end=185
+  _globals['_CONFIGURATIONACTION']._serialized_start=318
+  _globals['_CONFIGURATIONACTION']._serialized_end=507
+  _globals['_FIELDCHANGE']._serialized_start=58
+  _globals['_FIELDCHANGE']._serialized_end=140
+  _globals['_CONFIGURATIONCHANGE']._serialized_start=143
+  _globals['_CONFIGURATIONCHANGE']._serialized_end=315
 # @@protoc_insertion_point(module_scope)

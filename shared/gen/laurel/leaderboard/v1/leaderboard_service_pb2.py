@@ -22,13 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
-from laurel.common.v1 import configuration_pb2 as laurel_dot_common_dot_v1_dot_configuration__pb2
 from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as laurel_dot_leaderboard_dot_v1_dot_leaderboard__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/leaderboard/v1/leaderboard_service.proto\x12\x15laurel.leaderboard.v1\x1a google/protobuf/field_mask.proto\x1a$laurel/common/v1/configuration.proto\x1a\x1blaurel/common/v1/date.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\"l\n\x19\x41pplyConfigurationRequest\x12\x38\n\x0cleaderboards\x18\x01 \x03(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"T\n\x1a\x41pplyConfigurationResponse\x12\x36\n\x07\x63hanges\x18\x01 \x03(\x0b\x32%.laurel.common.v1.ConfigurationChange\"g\n\x18\x43reateLeaderboardRequest\x12\x37\n\x0bleaderboard\x18\x01 \x01(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"T\n\x19\x43reateLeaderboardResponse\x12\x37\n\x0bleaderboard\x18\x01 \x01(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\"$\n\x15GetLeaderboardRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"Q\n\x16GetLeaderboardResponse\x12\x37\n\x0bleaderboard\x18\x01 \x01(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\"@\n\x17ListLeaderboardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListLeaderboardsResponse\x12\x38\n\x0cleaderboards\x18\x01 \x03(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x98\x01\n\x18UpdateLeaderboardRequest\x12\x37\n\x0bleaderboard\x18\x01 \x01(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"T\n\x19UpdateLeaderboardResponse\x12\x37\n\x0bleaderboard\x18\x01 \x01(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\";\n\x18\x44\x65leteLeaderboardRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1b\n\x19\x44\x65leteLeaderboardResponse\"\xcb\x01\n\x0fSegmentSelector\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x44\n\x07segment\x18\x02 \x03(\x0b\x32\x33.laurel.leaderboard.v1.SegmentSelector.SegmentEntry\x12-\n\x08run_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x18ListRankedMembersRequest\x12\x38\n\x08selector\x18\x01 \x01(\x0b\x32&.laurel.leaderboard.v1.SegmentSelector\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xbd\x01\n\x19ListRankedMembersResponse\x12\x34\n\x07members\x18\x01 \x03(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\'\n\x03run\x18\x03 \x01(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\x14\n\x0cmember_count\x18\x04 \x01(\x03\x12\x12\n\nrebuilding\x18\x05 \x01(\x08\"u\n\x18ListMembersAroundRequest\x12\x38\n\x08selector\x18\x01 \x01(\x0b\x32&.laurel.leaderboard.v1.SegmentSelector\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06radius\x18\x03 \x01(\x05\"\xa4\x01\n\x19ListMembersAroundResponse\x12\x34\n\x07members\x18\x01 \x03(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x12\'\n\x03run\x18\x02 \x01(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\x14\n\x0cmember_count\x18\x03 \x01(\x03\x12\x12\n\nrebuilding\x18\x04 \x01(\x08\"\x81\x01\n\x18ListUserStandingsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x08run_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x19ListUserStandingsResponse\x12\x32\n\tstandings\x18\x01 \x03(\x0b\x32\x1f.laurel.leaderboard.v1.Standing\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x0fListRunsRequest\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x10ListRunsResponse\x12(\n\x04runs\x18\x01 \x03(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x80\x01\n\x13ListSegmentsRequest\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12-\n\x08run_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x8d\x01\n\x07Segment\x12<\n\x07segment\x18\x01 \x03(\x0b\x32+.laurel.leaderboard.v1.Segment.SegmentEntry\x12\x14\n\x0cmember_count\x18\x02 \x01(\x03\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x14ListSegmentsResponse\x12\x30\n\x08segments\x18\x01 \x03(\x0b\x32\x1e.laurel.leaderboard.v1.Segment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x15ListRankEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bleaderboard\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x16ListRankEventsResponse\x12\x35\n\x0brank_events\x18\x01 \x03(\x0b\x32 .laurel.leaderboard.v1.RankEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1a\n\x18RebuildProjectionRequest\"1\n\x19RebuildProjectionResponse\x12\x14\n\x0cmember_count\x18\x01 \x01(\x03*\x84\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12&\n\"ERROR_REASON_LEADERBOARD_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_LEADERBOARD_EXISTS\x10\x02\x12#\n\x1f\x45RROR_REASON_LEADERBOARD_IN_USE\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x04\x12!\n\x1d\x45RROR_REASON_MEMBER_NOT_FOUND\x10\x05\x12\"\n\x1e\x45RROR_REASON_SEGMENT_NOT_FOUND\x10\x06\x32\xf0\x0b\n\x12LeaderboardService\x12y\n\x12\x41pplyConfiguration\x12\x30.laurel.leaderboard.v1.ApplyConfigurationRequest\x1a\x31.laurel.leaderboard.v1.ApplyConfigurationResponse\x12v\n\x11\x43reateLeaderboard\x12/.laurel.leaderboard.v1.CreateLeaderboardRequest\x1a\x30.laurel.leaderboard.v1.CreateLeaderboardResponse\x12m\n\x0eGetLeaderboard\x12,.laurel.leaderboard.v1.GetLeaderboardRequest\x1a-.laurel.leaderboard.v1.GetLeaderboardResponse\x12s\n\x10ListLeaderboards\x12..laurel.leaderboard.v1.ListLeaderboardsRequest\x1a/.laurel.leaderboard.v1.ListLeaderboardsResponse\x12v\n\x11UpdateLeaderboard\x12/.laurel.leaderboard.v1.UpdateLeaderboardRequest\x1a\x30.laurel.leaderboard.v1.UpdateLeaderboardResponse\x12v\n\x11\x44\x65leteLeaderboard\x12/.laurel.leaderboard.v1.DeleteLeaderboardRequest\x1a\x30.laurel.leaderboard.v1.DeleteLeaderboardResponse\x12v\n\x11ListRankedMembers\x12/.laurel.leaderboard.v1.ListRankedMembersRequest\x1a\x30.laurel.leaderboard.v1.ListRankedMembersResponse\x12v\n\x11ListMembersAround\x12/.laurel.leaderboard.v1.ListMembersAroundRequest\x1a\x30.laurel.leaderboard.v1.ListMembersAroundResponse\x12v\n\x11ListUserStandings\x12/.laurel.leaderboard.v1.ListUserStandingsRequest\x1a\x30.laurel.leaderboard.v1.ListUserStandingsResponse\x12[\n\x08ListRuns\x12&.laurel.leaderboard.v1.ListRunsRequest\x1a\'.laurel.leaderboard.v1.ListRunsResponse\x12g\n\x0cListSegments\x12*.laurel.leaderboard.v1.ListSegmentsRequest\x1a+.laurel.leaderboard.v1.ListSegmentsResponse\x12m\n\x0eListRankEvents\x12,.laurel.leaderboard.v1.ListRankEventsRequest\x1a-.laurel.leaderboard.v1.ListRankEventsResponse\x12v\n\x11RebuildProjection\x12/.laurel.leaderboard.v1.RebuildProjectionRequest\x1a\x30.laurel.leaderboard.v1.RebuildProjectionResponseBP\n\x18io.laurel.leaderboard.v1P\x01Z2laurel.example/laurel/leaderboard/v1;leaderboardv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/leaderboard/v1/leaderboard_service.proto\x12\x15laurel.leaderboard.v1\x1a\x1blaurel/common/v1/date.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\"$\n\x15GetLeaderboardRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"Q\n\x16GetLeaderboardResponse\x12\x37\n\x0bleaderboard\x18\x01 \x01(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\"@\n\x17ListLeaderboardsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListLeaderboardsResponse\x12\x38\n\x0cleaderboards\x18\x01 \x03(\x0b\x32\".laurel.leaderboard.v1.Leaderboard\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcb\x01\n\x0fSegmentSelector\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x44\n\x07segment\x18\x02 \x03(\x0b\x32\x33.laurel.leaderboard.v1.SegmentSelector.SegmentEntry\x12-\n\x08run_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x18ListRankedMembersRequest\x12\x38\n\x08selector\x18\x01 \x01(\x0b\x32&.laurel.leaderboard.v1.SegmentSelector\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\xbd\x01\n\x19ListRankedMembersResponse\x12\x34\n\x07members\x18\x01 \x03(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\'\n\x03run\x18\x03 \x01(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\x14\n\x0cmember_count\x18\x04 \x01(\x03\x12\x12\n\nrebuilding\x18\x05 \x01(\x08\"u\n\x18ListMembersAroundRequest\x12\x38\n\x08selector\x18\x01 \x01(\x0b\x32&.laurel.leaderboard.v1.SegmentSelector\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06radius\x18\x03 \x01(\x05\"\xa4\x01\n\x19ListMembersAroundResponse\x12\x34\n\x07members\x18\x01 \x03(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x12\'\n\x03run\x18\x02 \x01(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\x14\n\x0cmember_count\x18\x03 \x01(\x03\x12\x12\n\nrebuilding\x18\x04 \x01(\x08\"\x81\x01\n\x18ListUserStandingsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\x08run_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x19ListUserStandingsResponse\x12\x32\n\tstandings\x18\x01 \x03(\x0b\x32\x1f.laurel.leaderboard.v1.Standing\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x0fListRunsRequest\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"U\n\x10ListRunsResponse\x12(\n\x04runs\x18\x01 \x03(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x80\x01\n\x13ListSegmentsRequest\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12-\n\x08run_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x8d\x01\n\x07Segment\x12<\n\x07segment\x18\x01 \x03(\x0b\x32+.laurel.leaderboard.v1.Segment.SegmentEntry\x12\x14\n\x0cmember_count\x18\x02 \x01(\x03\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x14ListSegmentsResponse\x12\x30\n\x08segments\x18\x01 \x03(\x0b\x32\x1e.laurel.leaderboard.v1.Segment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"d\n\x15ListRankEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bleaderboard\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"h\n\x16ListRankEventsResponse\x12\x35\n\x0brank_events\x18\x01 \x03(\x0b\x32 .laurel.leaderboard.v1.RankEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1a\n\x18RebuildProjectionRequest\"1\n\x19RebuildProjectionResponse\x12\x14\n\x0cmember_count\x18\x01 \x01(\x03*\x84\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12&\n\"ERROR_REASON_LEADERBOARD_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_LEADERBOARD_EXISTS\x10\x02\x12#\n\x1f\x45RROR_REASON_LEADERBOARD_IN_USE\x10\x03\x12\x1e\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x04\x12!\n\x1d\x45RROR_REASON_MEMBER_NOT_FOUND\x10\x05\x12\"\n\x1e\x45RROR_REASON_SEGMENT_NOT_FOUND\x10\x06\x32\x8d\x08\n\x12LeaderboardService\x12m\n\x0eGetLeaderboard\x12,.laurel.leaderboard.v1.GetLeaderboardRequest\x1a-.laurel.leaderboard.v1.GetLeaderboardResponse\x12s\n\x10ListLeaderboards\x12..laurel.leaderboard.v1.ListLeaderboardsRequest\x1a/.laurel.leaderboard.v1.ListLeaderboardsResponse\x12v\n\x11ListRankedMembers\x12/.laurel.leaderboard.v1.ListRankedMembersRequest\x1a\x30.laurel.leaderboard.v1.ListRankedMembersResponse\x12v\n\x11ListMembersAround\x12/.laurel.leaderboard.v1.ListMembersAroundRequest\x1a\x30.laurel.leaderboard.v1.ListMembersAroundResponse\x12v\n\x11ListUserStandings\x12/.laurel.leaderboard.v1.ListUserStandingsRequest\x1a\x30.laurel.leaderboard.v1.ListUserStandingsResponse\x12[\n\x08ListRuns\x12&.laurel.leaderboard.v1.ListRunsRequest\x1a\'.laurel.leaderboard.v1.ListRunsResponse\x12g\n\x0cListSegments\x12*.laurel.leaderboard.v1.ListSegmentsRequest\x1a+.laurel.leaderboard.v1.ListSegmentsResponse\x12m\n\x0eListRankEvents\x12,.laurel.leaderboard.v1.ListRankEventsRequest\x1a-.laurel.leaderboard.v1.ListRankEventsResponse\x12v\n\x11RebuildProjection\x12/.laurel.leaderboard.v1.RebuildProjectionRequest\x1a\x30.laurel.leaderboard.v1.RebuildProjectionResponseBP\n\x18io.laurel.leaderboard.v1P\x01Z2laurel.example/laurel/leaderboard/v1;leaderboardv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,68 +38,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEGMENTSELECTOR_SEGMENTENTRY']._serialized_options = b'8\001'
   _globals['_SEGMENT_SEGMENTENTRY']._loaded_options = None
   _globals['_SEGMENT_SEGMENTENTRY']._serialized_options = b'8\001'
-  _globals['_ERRORREASON']._serialized_start=3107
-  _globals['_ERRORREASON']._serialized_end=3367
-  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_start=216
-  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_end=324
-  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_start=326
-  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_end=410
-  _globals['_CREATELEADERBOARDREQUEST']._serialized_start=412
-  _globals['_CREATELEADERBOARDREQUEST']._serialized_end=515
-  _globals['_CREATELEADERBOARDRESPONSE']._serialized_start=517
-  _globals['_CREATELEADERBOARDRESPONSE']._serialized_end=601
-  _globals['_GETLEADERBOARDREQUEST']._serialized_start=603
-  _globals['_GETLEADERBOARDREQUEST']._serialized_end=639
-  _globals['_GETLEADERBOARDRESPONSE']._serialized_start=641
-  _globals['_GETLEADERBOARDRESPONSE']._serialized_end=722
-  _globals['_LISTLEADERBOARDSREQUEST']._serialized_start=724
-  _globals['_LISTLEADERBOARDSREQUEST']._serialized_end=788
-  _globals['_LISTLEADERBOARDSRESPONSE']._serialized_start=790
-  _globals['_LISTLEADERBOARDSRESPONSE']._serialized_end=899
-  _globals['_UPDATELEADERBOARDREQUEST']._serialized_start=902
-  _globals['_UPDATELEADERBOARDREQUEST']._serialized_end=1054
-  _globals['_UPDATELEADERBOARDRESPONSE']._serialized_start=1056
-  _globals['_UPDATELEADERBOARDRESPONSE']._serialized_end=1140
-  _globals['_DELETELEADERBOARDREQUEST']._serialized_start=1142
-  _globals['_DELETELEADERBOARDREQUEST']._serialized_end=1201
-  _globals['_DELETELEADERBOARDRESPONSE']._serialized_start=1203
-  _globals['_DELETELEADERBOARDRESPONSE']._serialized_end=1230
-  _globals['_SEGMENTSELECTOR']._serialized_start=1233
-  _globals['_SEGMENTSELECTOR']._serialized_end=1436
-  _globals['_SEGMENTSELECTOR_SEGMENTENTRY']._serialized_start=1390
-  _globals['_SEGMENTSELECTOR_SEGMENTENTRY']._serialized_end=1436
-  _globals['_LISTRANKEDMEMBERSREQUEST']._serialized_start=1438
-  _globals['_LISTRANKEDMEMBERSREQUEST']._serialized_end=1561
-  _globals['_LISTRANKEDMEMBERSRESPONSE']._serialized_start=1564
-  _globals['_LISTRANKEDMEMBERSRESPONSE']._serialized_end=1753
-  _globals['_LISTMEMBERSAROUNDREQUEST']._serialized_start=1755
-  _globals['_LISTMEMBERSAROUNDREQUEST']._serialized_end=1872
-  _globals['_LISTMEMBERSAROUNDRESPONSE']._serialized_start=1875
-  _globals['_LISTMEMBERSAROUNDRESPONSE']._serialized_end=2039
-  _globals['_LISTUSERSTANDINGSREQUEST']._serialized_start=2042
-  _globals['_LISTUSERSTANDINGSREQUEST']._serialized_end=2171
-  _globals['_LISTUSERSTANDINGSRESPONSE']._serialized_start=2173
-  _globals['_LISTUSERSTANDINGSRESPONSE']._serialized_end=2277
-  _globals['_LISTRUNSREQUEST']._serialized_start=2279
-  _globals['_LISTRUNSREQUEST']._serialized_end=2356
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2358
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2443
-  _globals['_LISTSEGMENTSREQUEST']._serialized_start=2446
-  _globals['_LISTSEGMENTSREQUEST']._serialized_end=2574
-  _globals['_SEGMENT']._serialized_start=2577
-  _globals['_SEGMENT']._serialized_end=2718
-  _globals['_SEGMENT_SEGMENTENTRY']._serialized_start=1390
-  _globals['_SEGMENT_SEGMENTENTRY']._serialized_end=1436
-  _globals['_LISTSEGMENTSRESPONSE']._serialized_start=2720
-  _globals['_LISTSEGMENTSRESPONSE']._serialized_end=2817
-  _globals['_LISTRANKEVENTSREQUEST']._serialized_start=2819
-  _globals['_LISTRANKEVENTSREQUEST']._serialized_end=2919
-  _globals['_LISTRANKEVENTSRESPONSE']._serialized_start=2921
-  _globals['_LISTRANKEVENTSRESPONSE']._serialized_end=3025
-  _globals['_REBUILDPROJECTIONREQUEST']._serialized_start=3027
-  _globals['_REBUILDPROJECTIONREQUEST']._serialized_end=3053
-  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_start=3055
-  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_end=3104
-  _globals['_LEADERBOARDSERVICE']._serialized_start=3370
-  _globals['_LEADERBOARDSERVICE']._serialized_end=4890
+  _globals['_ERRORREASON']._serialized_start=2317
+  _globals['_ERRORREASON']._serialized_end=2577
+  _globals['_GETLEADERBOARDREQUEST']._serialized_start=144
+  _globals['_GETLEADERBOARDREQUEST']._serialized_end=180
+  _globals['_GETLEADERBOARDRESPONSE']._serialized_start=182
+  _globals['_GETLEADERBOARDRESPONSE']._serialized_end=263
+  _globals['_LISTLEADERBOARDSREQUEST']._serialized_start=265
+  _globals['_LISTLEADERBOARDSREQUEST']._serialized_end=329
+  _globals['_LISTLEADERBOARDSRESPONSE']._serialized_start=331
+  _globals['_LISTLEADERBOARDSRESPONSE']._serialized_end=440
+  _globals['_SEGMENTSELECTOR']._serialized_start=443
+  _globals['_SEGMENTSELECTOR']._serialized_end=646
+  _globals['_SEGMENTSELECTOR_SEGMENTENTRY']._serialized_start=600
+  _globals['_SEGMENTSELECTOR_SEGMENTENTRY']._serialized_end=646
+  _globals['_LISTRANKEDMEMBERSREQUEST']._serialized_start=648
+  _globals['_LISTRANKEDMEMBERSREQUEST']._serialized_end=771
+  _globals['_LISTRANKEDMEMBERSRESPONSE']._serialized_start=774
+  _globals['_LISTRANKEDMEMBERSRESPONSE']._serialized_end=963
+  _globals['_LISTMEMBERSAROUNDREQUEST']._serialized_start=965
+  _globals['_LISTMEMBERSAROUNDREQUEST']._serialized_end=1082
+  _globals['_LISTMEMBERSAROUNDRESPONSE']._serialized_start=1085
+  _globals['_LISTMEMBERSAROUNDRESPONSE']._serialized_end=1249
+  _globals['_LISTUSERSTANDINGSREQUEST']._serialized_start=1252
+  _globals['_LISTUSERSTANDINGSREQUEST']._serialized_end=1381
+  _globals['_LISTUSERSTANDINGSRESPONSE']._serialized_start=1383
+  _globals['_LISTUSERSTANDINGSRESPONSE']._serialized_end=1487
+  _globals['_LISTRUNSREQUEST']._serialized_start=1489
+  _globals['_LISTRUNSREQUEST']._serialized_end=1566
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1568
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1653
+  _globals['_LISTSEGMENTSREQUEST']._serialized_start=1656
+  _globals['_LISTSEGMENTSREQUEST']._serialized_end=1784
+  _globals['_SEGMENT']._serialized_start=1787
+  _globals['_SEGMENT']._serialized_end=1928
+  _globals['_SEGMENT_SEGMENTENTRY']._serialized_start=600
+  _globals['_SEGMENT_SEGMENTENTRY']._serialized_end=646
+  _globals['_LISTSEGMENTSRESPONSE']._serialized_start=1930
+  _globals['_LISTSEGMENTSRESPONSE']._serialized_end=2027
+  _globals['_LISTRANKEVENTSREQUEST']._serialized_start=2029
+  _globals['_LISTRANKEVENTSREQUEST']._serialized_end=2129
+  _globals['_LISTRANKEVENTSRESPONSE']._serialized_start=2131
+  _globals['_LISTRANKEVENTSRESPONSE']._serialized_end=2235
+  _globals['_REBUILDPROJECTIONREQUEST']._serialized_start=2237
+  _globals['_REBUILDPROJECTIONREQUEST']._serialized_end=2263
+  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_start=2265
+  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_end=2314
+  _globals['_LEADERBOARDSERVICE']._serialized_start=2580
+  _globals['_LEADERBOARDSERVICE']._serialized_end=3617
 # @@protoc_insertion_point(module_scope)

@@ -5,11 +5,9 @@ The leaderboard service: the last participant of the saga (it never says no), an
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from laurel.common.v1 import configuration_pb2 as _configuration_pb2
 from laurel.common.v1 import date_pb2 as _date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 import builtins as _builtins
@@ -62,110 +60,6 @@ ERROR_REASON_MEMBER_NOT_FOUND: ErrorReason.ValueType  # 5
 ERROR_REASON_SEGMENT_NOT_FOUND: ErrorReason.ValueType  # 6
 """The board is not broken down by these attributes."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
-
-@_typing.final
-class ApplyConfigurationRequest(_message.Message):
-    """Request of ApplyConfiguration."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LEADERBOARDS_FIELD_NUMBER: _builtins.int
-    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
-    validate_only: _builtins.bool
-    """Check and compare only."""
-    @_builtins.property
-    def leaderboards(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.Leaderboard]:
-        """The wanted definitions; others stay as they are. At most 1,000."""
-
-    def __init__(
-        self,
-        *,
-        leaderboards: _abc.Iterable[_leaderboard_pb2.Leaderboard] | None = ...,
-        validate_only: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboards", b"leaderboards", "validate_only", b"validate_only"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyConfigurationRequest: _TypeAlias = ApplyConfigurationRequest  # noqa: Y015
-
-@_typing.final
-class ApplyConfigurationResponse(_message.Message):
-    """What applying the configuration did or would do."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_configuration_pb2.ConfigurationChange]:
-        """One per definition, in order."""
-
-    def __init__(
-        self,
-        *,
-        changes: _abc.Iterable[_configuration_pb2.ConfigurationChange] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyConfigurationResponse: _TypeAlias = ApplyConfigurationResponse  # noqa: Y015
-
-@_typing.final
-class CreateLeaderboardRequest(_message.Message):
-    """Request of CreateLeaderboard."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LEADERBOARD_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def leaderboard(self) -> _leaderboard_pb2.Leaderboard:
-        """The definition."""
-
-    def __init__(
-        self,
-        *,
-        leaderboard: _leaderboard_pb2.Leaderboard | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateLeaderboardRequest: _TypeAlias = CreateLeaderboardRequest  # noqa: Y015
-
-@_typing.final
-class CreateLeaderboardResponse(_message.Message):
-    """Response of CreateLeaderboard."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LEADERBOARD_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def leaderboard(self) -> _leaderboard_pb2.Leaderboard:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        leaderboard: _leaderboard_pb2.Leaderboard | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateLeaderboardResponse: _TypeAlias = CreateLeaderboardResponse  # noqa: Y015
 
 @_typing.final
 class GetLeaderboardRequest(_message.Message):
@@ -266,107 +160,6 @@ class ListLeaderboardsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLeaderboardsResponse: _TypeAlias = ListLeaderboardsResponse  # noqa: Y015
-
-@_typing.final
-class UpdateLeaderboardRequest(_message.Message):
-    """Request of UpdateLeaderboard."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LEADERBOARD_FIELD_NUMBER: _builtins.int
-    UPDATE_MASK_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def leaderboard(self) -> _leaderboard_pb2.Leaderboard:
-        """Key and new values."""
-
-    @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change; empty: all that are mutable."""
-
-    def __init__(
-        self,
-        *,
-        leaderboard: _leaderboard_pb2.Leaderboard | None = ...,
-        update_mask: _field_mask_pb2.FieldMask | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "update_mask", b"update_mask"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdateLeaderboardRequest: _TypeAlias = UpdateLeaderboardRequest  # noqa: Y015
-
-@_typing.final
-class UpdateLeaderboardResponse(_message.Message):
-    """Response of UpdateLeaderboard."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LEADERBOARD_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def leaderboard(self) -> _leaderboard_pb2.Leaderboard:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        leaderboard: _leaderboard_pb2.Leaderboard | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdateLeaderboardResponse: _TypeAlias = UpdateLeaderboardResponse  # noqa: Y015
-
-@_typing.final
-class DeleteLeaderboardRequest(_message.Message):
-    """Request of DeleteLeaderboard."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    key: _builtins.str
-    """The key."""
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    def __init__(
-        self,
-        *,
-        key: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteLeaderboardRequest: _TypeAlias = DeleteLeaderboardRequest  # noqa: Y015
-
-@_typing.final
-class DeleteLeaderboardResponse(_message.Message):
-    """Response of DeleteLeaderboard."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteLeaderboardResponse: _TypeAlias = DeleteLeaderboardResponse  # noqa: Y015
 
 @_typing.final
 class SegmentSelector(_message.Message):

@@ -35,16 +35,6 @@ class LeaderboardServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ApplyConfiguration = channel.unary_unary(
-                '/laurel.leaderboard.v1.LeaderboardService/ApplyConfiguration',
-                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ApplyConfigurationRequest.SerializeToString,
-                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ApplyConfigurationResponse.FromString,
-                _registered_method=True)
-        self.CreateLeaderboard = channel.unary_unary(
-                '/laurel.leaderboard.v1.LeaderboardService/CreateLeaderboard',
-                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.CreateLeaderboardRequest.SerializeToString,
-                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.CreateLeaderboardResponse.FromString,
-                _registered_method=True)
         self.GetLeaderboard = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/GetLeaderboard',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeaderboardRequest.SerializeToString,
@@ -54,16 +44,6 @@ class LeaderboardServiceStub:
                 '/laurel.leaderboard.v1.LeaderboardService/ListLeaderboards',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListLeaderboardsRequest.SerializeToString,
                 response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListLeaderboardsResponse.FromString,
-                _registered_method=True)
-        self.UpdateLeaderboard = channel.unary_unary(
-                '/laurel.leaderboard.v1.LeaderboardService/UpdateLeaderboard',
-                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.UpdateLeaderboardRequest.SerializeToString,
-                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.UpdateLeaderboardResponse.FromString,
-                _registered_method=True)
-        self.DeleteLeaderboard = channel.unary_unary(
-                '/laurel.leaderboard.v1.LeaderboardService/DeleteLeaderboard',
-                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.DeleteLeaderboardRequest.SerializeToString,
-                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.DeleteLeaderboardResponse.FromString,
                 _registered_method=True)
         self.ListRankedMembers = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/ListRankedMembers',
@@ -106,20 +86,6 @@ class LeaderboardServiceServicer:
     """Leaderboards. Read it directly; write through the orchestrator.
     """
 
-    def ApplyConfiguration(self, request, context):
-        """Checks or applies definitions, all or nothing.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CreateLeaderboard(self, request, context):
-        """Creates a leaderboard.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def GetLeaderboard(self, request, context):
         """Gets a definition.
         """
@@ -129,20 +95,6 @@ class LeaderboardServiceServicer:
 
     def ListLeaderboards(self, request, context):
         """Lists definitions by key.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def UpdateLeaderboard(self, request, context):
-        """Changes a definition.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def DeleteLeaderboard(self, request, context):
-        """Deletes a leaderboard that nobody holds anything of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,16 +152,6 @@ class LeaderboardServiceServicer:
 
 def add_LeaderboardServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
-                    servicer.ApplyConfiguration,
-                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ApplyConfigurationRequest.FromString,
-                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ApplyConfigurationResponse.SerializeToString,
-            ),
-            'CreateLeaderboard': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateLeaderboard,
-                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.CreateLeaderboardRequest.FromString,
-                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.CreateLeaderboardResponse.SerializeToString,
-            ),
             'GetLeaderboard': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLeaderboard,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeaderboardRequest.FromString,
@@ -219,16 +161,6 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.ListLeaderboards,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListLeaderboardsRequest.FromString,
                     response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListLeaderboardsResponse.SerializeToString,
-            ),
-            'UpdateLeaderboard': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdateLeaderboard,
-                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.UpdateLeaderboardRequest.FromString,
-                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.UpdateLeaderboardResponse.SerializeToString,
-            ),
-            'DeleteLeaderboard': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeleteLeaderboard,
-                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.DeleteLeaderboardRequest.FromString,
-                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.DeleteLeaderboardResponse.SerializeToString,
             ),
             'ListRankedMembers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRankedMembers,
@@ -278,60 +210,6 @@ class LeaderboardService:
     """
 
     @staticmethod
-    def ApplyConfiguration(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.leaderboard.v1.LeaderboardService/ApplyConfiguration',
-            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ApplyConfigurationRequest.SerializeToString,
-            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ApplyConfigurationResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateLeaderboard(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.leaderboard.v1.LeaderboardService/CreateLeaderboard',
-            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.CreateLeaderboardRequest.SerializeToString,
-            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.CreateLeaderboardResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def GetLeaderboard(request,
             target,
             options=(),
@@ -375,60 +253,6 @@ class LeaderboardService:
             '/laurel.leaderboard.v1.LeaderboardService/ListLeaderboards',
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListLeaderboardsRequest.SerializeToString,
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListLeaderboardsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def UpdateLeaderboard(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.leaderboard.v1.LeaderboardService/UpdateLeaderboard',
-            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.UpdateLeaderboardRequest.SerializeToString,
-            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.UpdateLeaderboardResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def DeleteLeaderboard(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.leaderboard.v1.LeaderboardService/DeleteLeaderboard',
-            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.DeleteLeaderboardRequest.SerializeToString,
-            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.DeleteLeaderboardResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,18 +33,10 @@ class LeaderboardServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LeaderboardServiceAsyncStub: ...
-    ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ApplyConfigurationRequest, _leaderboard_service_pb2.ApplyConfigurationResponse]
-    """Checks or applies definitions, all or nothing."""
-    CreateLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.CreateLeaderboardRequest, _leaderboard_service_pb2.CreateLeaderboardResponse]
-    """Creates a leaderboard."""
     GetLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetLeaderboardRequest, _leaderboard_service_pb2.GetLeaderboardResponse]
     """Gets a definition."""
     ListLeaderboards: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListLeaderboardsRequest, _leaderboard_service_pb2.ListLeaderboardsResponse]
     """Lists definitions by key."""
-    UpdateLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.UpdateLeaderboardRequest, _leaderboard_service_pb2.UpdateLeaderboardResponse]
-    """Changes a definition."""
-    DeleteLeaderboard: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.DeleteLeaderboardRequest, _leaderboard_service_pb2.DeleteLeaderboardResponse]
-    """Deletes a leaderboard that nobody holds anything of."""
     ListRankedMembers: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankedMembersRequest, _leaderboard_service_pb2.ListRankedMembersResponse]
     """Lists a segment's members from a rank on."""
     ListMembersAround: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListMembersAroundRequest, _leaderboard_service_pb2.ListMembersAroundResponse]
@@ -65,18 +57,10 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Leaderboards. Read it directly; write through the orchestrator."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ApplyConfigurationRequest, _leaderboard_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
-    """Checks or applies definitions, all or nothing."""
-    CreateLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.CreateLeaderboardRequest, _leaderboard_service_pb2.CreateLeaderboardResponse]  # type: ignore[assignment]
-    """Creates a leaderboard."""
     GetLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetLeaderboardRequest, _leaderboard_service_pb2.GetLeaderboardResponse]  # type: ignore[assignment]
     """Gets a definition."""
     ListLeaderboards: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListLeaderboardsRequest, _leaderboard_service_pb2.ListLeaderboardsResponse]  # type: ignore[assignment]
     """Lists definitions by key."""
-    UpdateLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.UpdateLeaderboardRequest, _leaderboard_service_pb2.UpdateLeaderboardResponse]  # type: ignore[assignment]
-    """Changes a definition."""
-    DeleteLeaderboard: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.DeleteLeaderboardRequest, _leaderboard_service_pb2.DeleteLeaderboardResponse]  # type: ignore[assignment]
-    """Deletes a leaderboard that nobody holds anything of."""
     ListRankedMembers: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankedMembersRequest, _leaderboard_service_pb2.ListRankedMembersResponse]  # type: ignore[assignment]
     """Lists a segment's members from a rank on."""
     ListMembersAround: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListMembersAroundRequest, _leaderboard_service_pb2.ListMembersAroundResponse]  # type: ignore[assignment]
@@ -96,22 +80,6 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
     """Leaderboards. Read it directly; write through the orchestrator."""
 
     @_abc_1.abstractmethod
-    def ApplyConfiguration(
-        self,
-        request: _leaderboard_service_pb2.ApplyConfigurationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_leaderboard_service_pb2.ApplyConfigurationResponse, _abc.Awaitable[_leaderboard_service_pb2.ApplyConfigurationResponse]]:
-        """Checks or applies definitions, all or nothing."""
-
-    @_abc_1.abstractmethod
-    def CreateLeaderboard(
-        self,
-        request: _leaderboard_service_pb2.CreateLeaderboardRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_leaderboard_service_pb2.CreateLeaderboardResponse, _abc.Awaitable[_leaderboard_service_pb2.CreateLeaderboardResponse]]:
-        """Creates a leaderboard."""
-
-    @_abc_1.abstractmethod
     def GetLeaderboard(
         self,
         request: _leaderboard_service_pb2.GetLeaderboardRequest,
@@ -126,22 +94,6 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_service_pb2.ListLeaderboardsResponse, _abc.Awaitable[_leaderboard_service_pb2.ListLeaderboardsResponse]]:
         """Lists definitions by key."""
-
-    @_abc_1.abstractmethod
-    def UpdateLeaderboard(
-        self,
-        request: _leaderboard_service_pb2.UpdateLeaderboardRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_leaderboard_service_pb2.UpdateLeaderboardResponse, _abc.Awaitable[_leaderboard_service_pb2.UpdateLeaderboardResponse]]:
-        """Changes a definition."""
-
-    @_abc_1.abstractmethod
-    def DeleteLeaderboard(
-        self,
-        request: _leaderboard_service_pb2.DeleteLeaderboardRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_leaderboard_service_pb2.DeleteLeaderboardResponse, _abc.Awaitable[_leaderboard_service_pb2.DeleteLeaderboardResponse]]:
-        """Deletes a leaderboard that nobody holds anything of."""
 
     @_abc_1.abstractmethod
     def ListRankedMembers(

@@ -16,6 +16,7 @@ from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
 from laurel.orchestrator.v1 import audit_pb2 as _audit_pb2
+from laurel.orchestrator.v1 import definition_pb2 as _definition_pb2
 from laurel.orchestrator.v1 import domain_event_pb2 as _domain_event_pb2
 from laurel.orchestrator.v1 import event_pb2 as _event_pb2
 from laurel.orchestrator.v1 import metric_pb2 as _metric_pb2
@@ -51,7 +52,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_METRIC_EXISTS: _ErrorReason.ValueType  # 2
     """A metric with this key exists."""
     ERROR_REASON_METRIC_IN_USE: _ErrorReason.ValueType  # 3
-    """The metric has events, or definitions refer to it."""
+    """The metric has events."""
     ERROR_REASON_EVENT_TOO_OLD: _ErrorReason.ValueType  # 4
     """occur_time is older than the accepted age (RULES 1.3)."""
     ERROR_REASON_EVENT_IN_FUTURE: _ErrorReason.ValueType  # 5
@@ -73,7 +74,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_SAGA_NOT_PARKED: _ErrorReason.ValueType  # 13
     """The saga is not parked."""
     ERROR_REASON_REFERENCE_NOT_FOUND: _ErrorReason.ValueType  # 14
-    """A configuration refers to a definition that exists neither in it nor in the system."""
+    """A definition mentions another that does not exist, or that would be gone."""
     ERROR_REASON_IMPORT_RUNNING: _ErrorReason.ValueType  # 15
     """Another import is under way."""
     ERROR_REASON_ENTRY_NOT_VOIDABLE: _ErrorReason.ValueType  # 16
@@ -86,6 +87,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The key was used before, so long ago that the answer is not kept any more."""
     ERROR_REASON_ENTRY_EXPIRED: _ErrorReason.ValueType  # 20
     """The entry is older than the replay window and cannot be voided any more."""
+    ERROR_REASON_DEFINITION_MENTIONED: _ErrorReason.ValueType  # 21
+    """Another definition mentions the one that is to be deleted."""
+    ERROR_REASON_DEFINITIONS_PENDING: _ErrorReason.ValueType  # 22
+    """A write of definitions is decided, and goes on by itself until every service has it. Ask again with the same id."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -97,7 +102,7 @@ ERROR_REASON_METRIC_NOT_FOUND: ErrorReason.ValueType  # 1
 ERROR_REASON_METRIC_EXISTS: ErrorReason.ValueType  # 2
 """A metric with this key exists."""
 ERROR_REASON_METRIC_IN_USE: ErrorReason.ValueType  # 3
-"""The metric has events, or definitions refer to it."""
+"""The metric has events."""
 ERROR_REASON_EVENT_TOO_OLD: ErrorReason.ValueType  # 4
 """occur_time is older than the accepted age (RULES 1.3)."""
 ERROR_REASON_EVENT_IN_FUTURE: ErrorReason.ValueType  # 5
@@ -119,7 +124,7 @@ ERROR_REASON_ENTRY_PENDING: ErrorReason.ValueType  # 12
 ERROR_REASON_SAGA_NOT_PARKED: ErrorReason.ValueType  # 13
 """The saga is not parked."""
 ERROR_REASON_REFERENCE_NOT_FOUND: ErrorReason.ValueType  # 14
-"""A configuration refers to a definition that exists neither in it nor in the system."""
+"""A definition mentions another that does not exist, or that would be gone."""
 ERROR_REASON_IMPORT_RUNNING: ErrorReason.ValueType  # 15
 """Another import is under way."""
 ERROR_REASON_ENTRY_NOT_VOIDABLE: ErrorReason.ValueType  # 16
@@ -132,6 +137,10 @@ ERROR_REASON_REPLY_EXPIRED: ErrorReason.ValueType  # 19
 """The key was used before, so long ago that the answer is not kept any more."""
 ERROR_REASON_ENTRY_EXPIRED: ErrorReason.ValueType  # 20
 """The entry is older than the replay window and cannot be voided any more."""
+ERROR_REASON_DEFINITION_MENTIONED: ErrorReason.ValueType  # 21
+"""Another definition mentions the one that is to be deleted."""
+ERROR_REASON_DEFINITIONS_PENDING: ErrorReason.ValueType  # 22
+"""A write of definitions is decided, and goes on by itself until every service has it. Ask again with the same id."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -853,58 +862,6 @@ class ListUsersResponse(_message.Message):
 Global___ListUsersResponse: _TypeAlias = ListUsersResponse  # noqa: Y015
 
 @_typing.final
-class CreateMetricRequest(_message.Message):
-    """Request of CreateMetric."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    METRIC_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def metric(self) -> _metric_pb2.Metric:
-        """The definition."""
-
-    def __init__(
-        self,
-        *,
-        metric: _metric_pb2.Metric | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateMetricRequest: _TypeAlias = CreateMetricRequest  # noqa: Y015
-
-@_typing.final
-class CreateMetricResponse(_message.Message):
-    """Response of CreateMetric."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    METRIC_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def metric(self) -> _metric_pb2.Metric:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        metric: _metric_pb2.Metric | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateMetricResponse: _TypeAlias = CreateMetricResponse  # noqa: Y015
-
-@_typing.final
 class GetMetricRequest(_message.Message):
     """Request of GetMetric."""
 
@@ -1005,92 +962,274 @@ class ListMetricsResponse(_message.Message):
 Global___ListMetricsResponse: _TypeAlias = ListMetricsResponse  # noqa: Y015
 
 @_typing.final
-class UpdateMetricRequest(_message.Message):
-    """Request of UpdateMetric."""
+class CreateDefinitionRequest(_message.Message):
+    """Request of CreateDefinition."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    METRIC_FIELD_NUMBER: _builtins.int
-    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency: 1 to 255 characters."""
+    validate_only: _builtins.bool
+    """Check only; then there may be no request id."""
     @_builtins.property
-    def metric(self) -> _metric_pb2.Metric:
-        """Key and new values."""
-
-    @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change; empty: all that are mutable."""
+    def definition(self) -> _definition_pb2.Definition:
+        """The definition."""
 
     def __init__(
         self,
         *,
-        metric: _metric_pb2.Metric | None = ...,
-        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        definition: _definition_pb2.Definition | None = ...,
         request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___UpdateMetricRequest: _TypeAlias = UpdateMetricRequest  # noqa: Y015
+Global___CreateDefinitionRequest: _TypeAlias = CreateDefinitionRequest  # noqa: Y015
 
 @_typing.final
-class UpdateMetricResponse(_message.Message):
-    """Response of UpdateMetric."""
+class CreateDefinitionResponse(_message.Message):
+    """Response of CreateDefinition."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    METRIC_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def metric(self) -> _metric_pb2.Metric:
+    def definition(self) -> _definition_pb2.Definition:
         """As stored."""
 
     def __init__(
         self,
         *,
-        metric: _metric_pb2.Metric | None = ...,
+        definition: _definition_pb2.Definition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___UpdateMetricResponse: _TypeAlias = UpdateMetricResponse  # noqa: Y015
+Global___CreateDefinitionResponse: _TypeAlias = CreateDefinitionResponse  # noqa: Y015
 
 @_typing.final
-class DeleteMetricRequest(_message.Message):
-    """Request of DeleteMetric."""
+class GetDefinitionRequest(_message.Message):
+    """Request of GetDefinition."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind: the name of a field of Definition, such as `points_system`."""
+    key: _builtins.str
+    """The key."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDefinitionRequest: _TypeAlias = GetDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class GetDefinitionResponse(_message.Message):
+    """Response of GetDefinition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def definition(self) -> _definition_pb2.Definition:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        definition: _definition_pb2.Definition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDefinitionResponse: _TypeAlias = GetDefinitionResponse  # noqa: Y015
+
+@_typing.final
+class ListDefinitionsRequest(_message.Message):
+    """Request of ListDefinitions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind; empty: all."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDefinitionsRequest: _TypeAlias = ListDefinitionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDefinitionsResponse(_message.Message):
+    """A page of definitions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def definitions(self) -> _containers.RepeatedCompositeFieldContainer[_definition_pb2.Definition]:
+        """By kind, in the order of the fields of Definition, then by key."""
+
+    def __init__(
+        self,
+        *,
+        definitions: _abc.Iterable[_definition_pb2.Definition] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definitions", b"definitions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDefinitionsResponse: _TypeAlias = ListDefinitionsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateDefinitionRequest(_message.Message):
+    """Request of UpdateDefinition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters."""
+    validate_only: _builtins.bool
+    """Check and compare only; then there may be no request id."""
+    @_builtins.property
+    def definition(self) -> _definition_pb2.Definition:
+        """Key and new values."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields of the kind's message to change, such as `name`; empty: all that have a value."""
+
+    def __init__(
+        self,
+        *,
+        definition: _definition_pb2.Definition | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDefinitionRequest: _TypeAlias = UpdateDefinitionRequest  # noqa: Y015
+
+@_typing.final
+class UpdateDefinitionResponse(_message.Message):
+    """Response of UpdateDefinition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def definition(self) -> _definition_pb2.Definition:
+        """As stored."""
+
+    @_builtins.property
+    def change(self) -> _configuration_pb2.ConfigurationChange:
+        """What that changes: UPDATE or KEEP."""
+
+    def __init__(
+        self,
+        *,
+        definition: _definition_pb2.Definition | None = ...,
+        change: _configuration_pb2.ConfigurationChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "definition", b"definition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "definition", b"definition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDefinitionResponse: _TypeAlias = UpdateDefinitionResponse  # noqa: Y015
+
+@_typing.final
+class DeleteDefinitionRequest(_message.Message):
+    """Request of DeleteDefinition."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind: the name of a field of Definition, such as `points_system`."""
     key: _builtins.str
     """The key."""
     request_id: _builtins.str
     """Idempotency: 1 to 255 characters."""
+    validate_only: _builtins.bool
+    """Check only; then there may be no request id."""
     def __init__(
         self,
         *,
+        kind: _builtins.str = ...,
         key: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DeleteMetricRequest: _TypeAlias = DeleteMetricRequest  # noqa: Y015
+Global___DeleteDefinitionRequest: _TypeAlias = DeleteDefinitionRequest  # noqa: Y015
 
 @_typing.final
-class DeleteMetricResponse(_message.Message):
-    """Response of DeleteMetric."""
+class DeleteDefinitionResponse(_message.Message):
+    """Response of DeleteDefinition."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1103,11 +1242,11 @@ class DeleteMetricResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DeleteMetricResponse: _TypeAlias = DeleteMetricResponse  # noqa: Y015
+Global___DeleteDefinitionResponse: _TypeAlias = DeleteDefinitionResponse  # noqa: Y015
 
 @_typing.final
 class ApplyConfigurationRequest(_message.Message):
-    """Request of ApplyConfiguration."""
+    """Request of ApplyConfiguration. At most 1,000 definitions of each kind."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1117,8 +1256,11 @@ class ApplyConfigurationRequest(_message.Message):
     POINTS_SYSTEMS_FIELD_NUMBER: _builtins.int
     LEADERBOARDS_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    PRUNE_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Report mistakes and differences only."""
+    prune: _builtins.bool
+    """Delete every definition that is not among these. Without it, others stay as they are."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.Metric]:
         """Metrics."""
@@ -1148,10 +1290,11 @@ class ApplyConfigurationRequest(_message.Message):
         points_systems: _abc.Iterable[_points_pb2.PointsSystem] | None = ...,
         leaderboards: _abc.Iterable[_leaderboard_pb2.Leaderboard] | None = ...,
         validate_only: _builtins.bool = ...,
+        prune: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "leaderboards", b"leaderboards", "metrics", b"metrics", "points_systems", b"points_systems", "streaks", b"streaks", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "leaderboards", b"leaderboards", "metrics", b"metrics", "points_systems", b"points_systems", "prune", b"prune", "streaks", b"streaks", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1166,7 +1309,7 @@ class ApplyConfigurationResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_configuration_pb2.ConfigurationChange]:
-        """One per definition."""
+        """One per definition, in order, by kind; then those that are deleted."""
 
     def __init__(
         self,

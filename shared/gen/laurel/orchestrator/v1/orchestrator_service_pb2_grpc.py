@@ -91,11 +91,6 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUsersRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUsersResponse.FromString,
                 _registered_method=True)
-        self.CreateMetric = channel.unary_unary(
-                '/laurel.orchestrator.v1.OrchestratorService/CreateMetric',
-                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateMetricRequest.SerializeToString,
-                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateMetricResponse.FromString,
-                _registered_method=True)
         self.GetMetric = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/GetMetric',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetMetricRequest.SerializeToString,
@@ -106,15 +101,30 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricsRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricsResponse.FromString,
                 _registered_method=True)
-        self.UpdateMetric = channel.unary_unary(
-                '/laurel.orchestrator.v1.OrchestratorService/UpdateMetric',
-                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateMetricRequest.SerializeToString,
-                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateMetricResponse.FromString,
+        self.CreateDefinition = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/CreateDefinition',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateDefinitionRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateDefinitionResponse.FromString,
                 _registered_method=True)
-        self.DeleteMetric = channel.unary_unary(
-                '/laurel.orchestrator.v1.OrchestratorService/DeleteMetric',
-                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteMetricRequest.SerializeToString,
-                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteMetricResponse.FromString,
+        self.GetDefinition = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/GetDefinition',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionResponse.FromString,
+                _registered_method=True)
+        self.ListDefinitions = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ListDefinitions',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDefinitionsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDefinitionsResponse.FromString,
+                _registered_method=True)
+        self.UpdateDefinition = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/UpdateDefinition',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateDefinitionRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateDefinitionResponse.FromString,
+                _registered_method=True)
+        self.DeleteDefinition = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/DeleteDefinition',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteDefinitionRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteDefinitionResponse.FromString,
                 _registered_method=True)
         self.ApplyConfiguration = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/ApplyConfiguration',
@@ -235,13 +245,6 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CreateMetric(self, request, context):
-        """Creates a metric.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def GetMetric(self, request, context):
         """Gets a metric.
         """
@@ -256,15 +259,37 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def UpdateMetric(self, request, context):
-        """Changes a metric.
+    def CreateDefinition(self, request, context):
+        """Creates a definition of any kind, in the service that owns it. All writes of definitions follow one another, and
+        each is checked against the definitions of all services.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def DeleteMetric(self, request, context):
-        """Deletes a metric that has no events and that nothing refers to.
+    def GetDefinition(self, request, context):
+        """Gets a definition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDefinitions(self, request, context):
+        """Lists definitions by kind and key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateDefinition(self, request, context):
+        """Changes a definition.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDefinition(self, request, context):
+        """Deletes a definition that nobody holds anything of and that no other mentions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -379,11 +404,6 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUsersRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUsersResponse.SerializeToString,
             ),
-            'CreateMetric': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateMetric,
-                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateMetricRequest.FromString,
-                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateMetricResponse.SerializeToString,
-            ),
             'GetMetric': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMetric,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetMetricRequest.FromString,
@@ -394,15 +414,30 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricsRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricsResponse.SerializeToString,
             ),
-            'UpdateMetric': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdateMetric,
-                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateMetricRequest.FromString,
-                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateMetricResponse.SerializeToString,
+            'CreateDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDefinition,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateDefinitionRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateDefinitionResponse.SerializeToString,
             ),
-            'DeleteMetric': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeleteMetric,
-                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteMetricRequest.FromString,
-                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteMetricResponse.SerializeToString,
+            'GetDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDefinition,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionResponse.SerializeToString,
+            ),
+            'ListDefinitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDefinitions,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDefinitionsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDefinitionsResponse.SerializeToString,
+            ),
+            'UpdateDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDefinition,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateDefinitionRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateDefinitionResponse.SerializeToString,
+            ),
+            'DeleteDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDefinition,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteDefinitionRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteDefinitionResponse.SerializeToString,
             ),
             'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
                     servicer.ApplyConfiguration,
@@ -749,33 +784,6 @@ class OrchestratorService:
             _registered_method=True)
 
     @staticmethod
-    def CreateMetric(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.orchestrator.v1.OrchestratorService/CreateMetric',
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateMetricRequest.SerializeToString,
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateMetricResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
     def GetMetric(request,
             target,
             options=(),
@@ -830,7 +838,7 @@ class OrchestratorService:
             _registered_method=True)
 
     @staticmethod
-    def UpdateMetric(request,
+    def CreateDefinition(request,
             target,
             options=(),
             channel_credentials=None,
@@ -843,9 +851,9 @@ class OrchestratorService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/laurel.orchestrator.v1.OrchestratorService/UpdateMetric',
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateMetricRequest.SerializeToString,
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateMetricResponse.FromString,
+            '/laurel.orchestrator.v1.OrchestratorService/CreateDefinition',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateDefinitionRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CreateDefinitionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -857,7 +865,7 @@ class OrchestratorService:
             _registered_method=True)
 
     @staticmethod
-    def DeleteMetric(request,
+    def GetDefinition(request,
             target,
             options=(),
             channel_credentials=None,
@@ -870,9 +878,90 @@ class OrchestratorService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/laurel.orchestrator.v1.OrchestratorService/DeleteMetric',
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteMetricRequest.SerializeToString,
-            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteMetricResponse.FromString,
+            '/laurel.orchestrator.v1.OrchestratorService/GetDefinition',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ListDefinitions',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDefinitionsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDefinitionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/UpdateDefinition',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateDefinitionRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/DeleteDefinition',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteDefinitionRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteDefinitionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -58,16 +58,22 @@ class OrchestratorServiceStub:
     """Gets a user with the totals of all metrics."""
     ListUsers: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUsersRequest, _orchestrator_service_pb2.ListUsersResponse]
     """Lists users by id."""
-    CreateMetric: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CreateMetricRequest, _orchestrator_service_pb2.CreateMetricResponse]
-    """Creates a metric."""
     GetMetric: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetMetricRequest, _orchestrator_service_pb2.GetMetricResponse]
     """Gets a metric."""
     ListMetrics: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListMetricsRequest, _orchestrator_service_pb2.ListMetricsResponse]
     """Lists metrics by key."""
-    UpdateMetric: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateMetricRequest, _orchestrator_service_pb2.UpdateMetricResponse]
-    """Changes a metric."""
-    DeleteMetric: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteMetricRequest, _orchestrator_service_pb2.DeleteMetricResponse]
-    """Deletes a metric that has no events and that nothing refers to."""
+    CreateDefinition: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CreateDefinitionRequest, _orchestrator_service_pb2.CreateDefinitionResponse]
+    """Creates a definition of any kind, in the service that owns it. All writes of definitions follow one another, and
+    each is checked against the definitions of all services.
+    """
+    GetDefinition: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDefinitionRequest, _orchestrator_service_pb2.GetDefinitionResponse]
+    """Gets a definition."""
+    ListDefinitions: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDefinitionsRequest, _orchestrator_service_pb2.ListDefinitionsResponse]
+    """Lists definitions by kind and key."""
+    UpdateDefinition: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateDefinitionRequest, _orchestrator_service_pb2.UpdateDefinitionResponse]
+    """Changes a definition."""
+    DeleteDefinition: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteDefinitionRequest, _orchestrator_service_pb2.DeleteDefinitionResponse]
+    """Deletes a definition that nobody holds anything of and that no other mentions."""
     ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ApplyConfigurationRequest, _orchestrator_service_pb2.ApplyConfigurationResponse]
     """Checks or applies one declarative configuration of all services: every mistake is reported, or all is applied."""
     RunMaintenance: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]
@@ -116,16 +122,22 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Gets a user with the totals of all metrics."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUsersRequest, _orchestrator_service_pb2.ListUsersResponse]  # type: ignore[assignment]
     """Lists users by id."""
-    CreateMetric: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CreateMetricRequest, _orchestrator_service_pb2.CreateMetricResponse]  # type: ignore[assignment]
-    """Creates a metric."""
     GetMetric: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetMetricRequest, _orchestrator_service_pb2.GetMetricResponse]  # type: ignore[assignment]
     """Gets a metric."""
     ListMetrics: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListMetricsRequest, _orchestrator_service_pb2.ListMetricsResponse]  # type: ignore[assignment]
     """Lists metrics by key."""
-    UpdateMetric: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateMetricRequest, _orchestrator_service_pb2.UpdateMetricResponse]  # type: ignore[assignment]
-    """Changes a metric."""
-    DeleteMetric: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteMetricRequest, _orchestrator_service_pb2.DeleteMetricResponse]  # type: ignore[assignment]
-    """Deletes a metric that has no events and that nothing refers to."""
+    CreateDefinition: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CreateDefinitionRequest, _orchestrator_service_pb2.CreateDefinitionResponse]  # type: ignore[assignment]
+    """Creates a definition of any kind, in the service that owns it. All writes of definitions follow one another, and
+    each is checked against the definitions of all services.
+    """
+    GetDefinition: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetDefinitionRequest, _orchestrator_service_pb2.GetDefinitionResponse]  # type: ignore[assignment]
+    """Gets a definition."""
+    ListDefinitions: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDefinitionsRequest, _orchestrator_service_pb2.ListDefinitionsResponse]  # type: ignore[assignment]
+    """Lists definitions by kind and key."""
+    UpdateDefinition: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateDefinitionRequest, _orchestrator_service_pb2.UpdateDefinitionResponse]  # type: ignore[assignment]
+    """Changes a definition."""
+    DeleteDefinition: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteDefinitionRequest, _orchestrator_service_pb2.DeleteDefinitionResponse]  # type: ignore[assignment]
+    """Deletes a definition that nobody holds anything of and that no other mentions."""
     ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ApplyConfigurationRequest, _orchestrator_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
     """Checks or applies one declarative configuration of all services: every mistake is reported, or all is applied."""
     RunMaintenance: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
@@ -239,14 +251,6 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists users by id."""
 
     @_abc_1.abstractmethod
-    def CreateMetric(
-        self,
-        request: _orchestrator_service_pb2.CreateMetricRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_orchestrator_service_pb2.CreateMetricResponse, _abc.Awaitable[_orchestrator_service_pb2.CreateMetricResponse]]:
-        """Creates a metric."""
-
-    @_abc_1.abstractmethod
     def GetMetric(
         self,
         request: _orchestrator_service_pb2.GetMetricRequest,
@@ -263,20 +267,46 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists metrics by key."""
 
     @_abc_1.abstractmethod
-    def UpdateMetric(
+    def CreateDefinition(
         self,
-        request: _orchestrator_service_pb2.UpdateMetricRequest,
+        request: _orchestrator_service_pb2.CreateDefinitionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_orchestrator_service_pb2.UpdateMetricResponse, _abc.Awaitable[_orchestrator_service_pb2.UpdateMetricResponse]]:
-        """Changes a metric."""
+    ) -> _typing.Union[_orchestrator_service_pb2.CreateDefinitionResponse, _abc.Awaitable[_orchestrator_service_pb2.CreateDefinitionResponse]]:
+        """Creates a definition of any kind, in the service that owns it. All writes of definitions follow one another, and
+        each is checked against the definitions of all services.
+        """
 
     @_abc_1.abstractmethod
-    def DeleteMetric(
+    def GetDefinition(
         self,
-        request: _orchestrator_service_pb2.DeleteMetricRequest,
+        request: _orchestrator_service_pb2.GetDefinitionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_orchestrator_service_pb2.DeleteMetricResponse, _abc.Awaitable[_orchestrator_service_pb2.DeleteMetricResponse]]:
-        """Deletes a metric that has no events and that nothing refers to."""
+    ) -> _typing.Union[_orchestrator_service_pb2.GetDefinitionResponse, _abc.Awaitable[_orchestrator_service_pb2.GetDefinitionResponse]]:
+        """Gets a definition."""
+
+    @_abc_1.abstractmethod
+    def ListDefinitions(
+        self,
+        request: _orchestrator_service_pb2.ListDefinitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListDefinitionsResponse, _abc.Awaitable[_orchestrator_service_pb2.ListDefinitionsResponse]]:
+        """Lists definitions by kind and key."""
+
+    @_abc_1.abstractmethod
+    def UpdateDefinition(
+        self,
+        request: _orchestrator_service_pb2.UpdateDefinitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.UpdateDefinitionResponse, _abc.Awaitable[_orchestrator_service_pb2.UpdateDefinitionResponse]]:
+        """Changes a definition."""
+
+    @_abc_1.abstractmethod
+    def DeleteDefinition(
+        self,
+        request: _orchestrator_service_pb2.DeleteDefinitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.DeleteDefinitionResponse, _abc.Awaitable[_orchestrator_service_pb2.DeleteDefinitionResponse]]:
+        """Deletes a definition that nobody holds anything of and that no other mentions."""
 
     @_abc_1.abstractmethod
     def ApplyConfiguration(

@@ -22,12 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
-from laurel.common.v1 import configuration_pb2 as laurel_dot_common_dot_v1_dot_configuration__pb2
 from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/points/v1/points_service.proto\x12\x10laurel.points.v1\x1a google/protobuf/field_mask.proto\x1a$laurel/common/v1/configuration.proto\x1a\x1dlaurel/points/v1/points.proto\"j\n\x19\x41pplyConfigurationRequest\x12\x36\n\x0epoints_systems\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"T\n\x1a\x41pplyConfigurationResponse\x12\x36\n\x07\x63hanges\x18\x01 \x03(\x0b\x32%.laurel.common.v1.ConfigurationChange\"f\n\x19\x43reatePointsSystemRequest\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"S\n\x1a\x43reatePointsSystemResponse\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\"%\n\x16GetPointsSystemRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"P\n\x17GetPointsSystemResponse\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\"A\n\x18ListPointsSystemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x19ListPointsSystemsResponse\x12\x36\n\x0epoints_systems\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x97\x01\n\x19UpdatePointsSystemRequest\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"S\n\x1aUpdatePointsSystemResponse\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\"<\n\x19\x44\x65letePointsSystemRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x1c\n\x1a\x44\x65letePointsSystemResponse\"O\n\x15ListUserPointsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListUserPointsResponse\x12,\n\x06points\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.UserPoints\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x11ListAwardsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x12ListAwardsResponse\x12\'\n\x06\x61wards\x18\x01 \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x1bGetLevelDistributionRequest\x12\x15\n\rpoints_system\x18\x01 \x01(\t\"H\n\nLevelCount\x12&\n\x05level\x18\x01 \x01(\x0b\x32\x17.laurel.points.v1.Level\x12\x12\n\nuser_count\x18\x02 \x01(\x03\"L\n\x1cGetLevelDistributionResponse\x12,\n\x06levels\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.LevelCount*\xc9\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n$ERROR_REASON_POINTS_SYSTEM_NOT_FOUND\x10\x01\x12%\n!ERROR_REASON_POINTS_SYSTEM_EXISTS\x10\x02\x12%\n!ERROR_REASON_POINTS_SYSTEM_IN_USE\x10\x03\x12$\n ERROR_REASON_INSUFFICIENT_POINTS\x10\x04\x32\xde\x07\n\rPointsService\x12o\n\x12\x41pplyConfiguration\x12+.laurel.points.v1.ApplyConfigurationRequest\x1a,.laurel.points.v1.ApplyConfigurationResponse\x12o\n\x12\x43reatePointsSystem\x12+.laurel.points.v1.CreatePointsSystemRequest\x1a,.laurel.points.v1.CreatePointsSystemResponse\x12\x66\n\x0fGetPointsSystem\x12(.laurel.points.v1.GetPointsSystemRequest\x1a).laurel.points.v1.GetPointsSystemResponse\x12l\n\x11ListPointsSystems\x12*.laurel.points.v1.ListPointsSystemsRequest\x1a+.laurel.points.v1.ListPointsSystemsResponse\x12o\n\x12UpdatePointsSystem\x12+.laurel.points.v1.UpdatePointsSystemRequest\x1a,.laurel.points.v1.UpdatePointsSystemResponse\x12o\n\x12\x44\x65letePointsSystem\x12+.laurel.points.v1.DeletePointsSystemRequest\x1a,.laurel.points.v1.DeletePointsSystemResponse\x12\x63\n\x0eListUserPoints\x12\'.laurel.points.v1.ListUserPointsRequest\x1a(.laurel.points.v1.ListUserPointsResponse\x12W\n\nListAwards\x12#.laurel.points.v1.ListAwardsRequest\x1a$.laurel.points.v1.ListAwardsResponse\x12u\n\x14GetLevelDistribution\x12-.laurel.points.v1.GetLevelDistributionRequest\x1a..laurel.points.v1.GetLevelDistributionResponseBA\n\x13io.laurel.points.v1P\x01Z(laurel.example/laurel/points/v1;pointsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/points/v1/points_service.proto\x12\x10laurel.points.v1\x1a\x1dlaurel/points/v1/points.proto\"%\n\x16GetPointsSystemRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"P\n\x17GetPointsSystemResponse\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\"A\n\x18ListPointsSystemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x19ListPointsSystemsResponse\x12\x36\n\x0epoints_systems\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15ListUserPointsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListUserPointsResponse\x12,\n\x06points\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.UserPoints\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x11ListAwardsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x12ListAwardsResponse\x12\'\n\x06\x61wards\x18\x01 \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x1bGetLevelDistributionRequest\x12\x15\n\rpoints_system\x18\x01 \x01(\t\"H\n\nLevelCount\x12&\n\x05level\x18\x01 \x01(\x0b\x32\x17.laurel.points.v1.Level\x12\x12\n\nuser_count\x18\x02 \x01(\x03\"L\n\x1cGetLevelDistributionResponse\x12,\n\x06levels\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.LevelCount*\xc9\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n$ERROR_REASON_POINTS_SYSTEM_NOT_FOUND\x10\x01\x12%\n!ERROR_REASON_POINTS_SYSTEM_EXISTS\x10\x02\x12%\n!ERROR_REASON_POINTS_SYSTEM_IN_USE\x10\x03\x12$\n ERROR_REASON_INSUFFICIENT_POINTS\x10\x04\x32\x9a\x04\n\rPointsService\x12\x66\n\x0fGetPointsSystem\x12(.laurel.points.v1.GetPointsSystemRequest\x1a).laurel.points.v1.GetPointsSystemResponse\x12l\n\x11ListPointsSystems\x12*.laurel.points.v1.ListPointsSystemsRequest\x1a+.laurel.points.v1.ListPointsSystemsResponse\x12\x63\n\x0eListUserPoints\x12\'.laurel.points.v1.ListUserPointsRequest\x1a(.laurel.points.v1.ListUserPointsResponse\x12W\n\nListAwards\x12#.laurel.points.v1.ListAwardsRequest\x1a$.laurel.points.v1.ListAwardsResponse\x12u\n\x14GetLevelDistribution\x12-.laurel.points.v1.GetLevelDistributionRequest\x1a..laurel.points.v1.GetLevelDistributionResponseBA\n\x13io.laurel.points.v1P\x01Z(laurel.example/laurel/points/v1;pointsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,46 +33,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.points.v1.points_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.points.v1P\001Z(laurel.example/laurel/points/v1;pointsv1'
-  _globals['_ERRORREASON']._serialized_start=1747
-  _globals['_ERRORREASON']._serialized_end=1948
-  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_start=162
-  _globals['_APPLYCONFIGURATIONREQUEST']._serialized_end=268
-  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_start=270
-  _globals['_APPLYCONFIGURATIONRESPONSE']._serialized_end=354
-  _globals['_CREATEPOINTSSYSTEMREQUEST']._serialized_start=356
-  _globals['_CREATEPOINTSSYSTEMREQUEST']._serialized_end=458
-  _globals['_CREATEPOINTSSYSTEMRESPONSE']._serialized_start=460
-  _globals['_CREATEPOINTSSYSTEMRESPONSE']._serialized_end=543
-  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_start=545
-  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_end=582
-  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_start=584
-  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_end=664
-  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_start=666
-  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_end=731
-  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_start=733
-  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_end=841
-  _globals['_UPDATEPOINTSSYSTEMREQUEST']._serialized_start=844
-  _globals['_UPDATEPOINTSSYSTEMREQUEST']._serialized_end=995
-  _globals['_UPDATEPOINTSSYSTEMRESPONSE']._serialized_start=997
-  _globals['_UPDATEPOINTSSYSTEMRESPONSE']._serialized_end=1080
-  _globals['_DELETEPOINTSSYSTEMREQUEST']._serialized_start=1082
-  _globals['_DELETEPOINTSSYSTEMREQUEST']._serialized_end=1142
-  _globals['_DELETEPOINTSSYSTEMRESPONSE']._serialized_start=1144
-  _globals['_DELETEPOINTSSYSTEMRESPONSE']._serialized_end=1172
-  _globals['_LISTUSERPOINTSREQUEST']._serialized_start=1174
-  _globals['_LISTUSERPOINTSREQUEST']._serialized_end=1253
-  _globals['_LISTUSERPOINTSRESPONSE']._serialized_start=1255
-  _globals['_LISTUSERPOINTSRESPONSE']._serialized_end=1350
-  _globals['_LISTAWARDSREQUEST']._serialized_start=1352
-  _globals['_LISTAWARDSREQUEST']._serialized_end=1450
-  _globals['_LISTAWARDSRESPONSE']._serialized_start=1452
-  _globals['_LISTAWARDSRESPONSE']._serialized_end=1538
-  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_start=1540
-  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_end=1592
-  _globals['_LEVELCOUNT']._serialized_start=1594
-  _globals['_LEVELCOUNT']._serialized_end=1666
-  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_start=1668
-  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_end=1744
-  _globals['_POINTSSERVICE']._serialized_start=1951
-  _globals['_POINTSSERVICE']._serialized_end=2941
+  _globals['_ERRORREASON']._serialized_start=961
+  _globals['_ERRORREASON']._serialized_end=1162
+  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_start=90
+  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_end=127
+  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_start=129
+  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_end=209
+  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_start=211
+  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_end=276
+  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_start=278
+  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_end=386
+  _globals['_LISTUSERPOINTSREQUEST']._serialized_start=388
+  _globals['_LISTUSERPOINTSREQUEST']._serialized_end=467
+  _globals['_LISTUSERPOINTSRESPONSE']._serialized_start=469
+  _globals['_LISTUSERPOINTSRESPONSE']._serialized_end=564
+  _globals['_LISTAWARDSREQUEST']._serialized_start=566
+  _globals['_LISTAWARDSREQUEST']._serialized_end=664
+  _globals['_LISTAWARDSRESPONSE']._serialized_start=666
+  _globals['_LISTAWARDSRESPONSE']._serialized_end=752
+  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_start=754
+  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_end=806
+  _globals['_LEVELCOUNT']._serialized_start=808
+  _globals['_LEVELCOUNT']._serialized_end=880
+  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_start=882
+  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_end=958
+  _globals['_POINTSSERVICE']._serialized_start=1165
+  _globals['_POINTSSERVICE']._serialized_end=1703
 # @@protoc_insertion_point(module_scope)

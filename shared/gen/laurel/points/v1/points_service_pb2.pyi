@@ -5,11 +5,9 @@ The points service: a participant of the saga (its pivot: the last that can say 
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from laurel.common.v1 import configuration_pb2 as _configuration_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
 import builtins as _builtins
 import sys
@@ -53,110 +51,6 @@ ERROR_REASON_POINTS_SYSTEM_IN_USE: ErrorReason.ValueType  # 3
 ERROR_REASON_INSUFFICIENT_POINTS: ErrorReason.ValueType  # 4
 """A blocking trigger wants more points than the user has (RULES 5.4)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
-
-@_typing.final
-class ApplyConfigurationRequest(_message.Message):
-    """Request of ApplyConfiguration."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    POINTS_SYSTEMS_FIELD_NUMBER: _builtins.int
-    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
-    validate_only: _builtins.bool
-    """Check and compare only."""
-    @_builtins.property
-    def points_systems(self) -> _containers.RepeatedCompositeFieldContainer[_points_pb2.PointsSystem]:
-        """The wanted definitions; others stay as they are. At most 1,000."""
-
-    def __init__(
-        self,
-        *,
-        points_systems: _abc.Iterable[_points_pb2.PointsSystem] | None = ...,
-        validate_only: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["points_systems", b"points_systems", "validate_only", b"validate_only"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyConfigurationRequest: _TypeAlias = ApplyConfigurationRequest  # noqa: Y015
-
-@_typing.final
-class ApplyConfigurationResponse(_message.Message):
-    """What applying the configuration did or would do."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_configuration_pb2.ConfigurationChange]:
-        """One per definition, in order."""
-
-    def __init__(
-        self,
-        *,
-        changes: _abc.Iterable[_configuration_pb2.ConfigurationChange] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyConfigurationResponse: _TypeAlias = ApplyConfigurationResponse  # noqa: Y015
-
-@_typing.final
-class CreatePointsSystemRequest(_message.Message):
-    """Request of CreatePointsSystem."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def points_system(self) -> _points_pb2.PointsSystem:
-        """The definition."""
-
-    def __init__(
-        self,
-        *,
-        points_system: _points_pb2.PointsSystem | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreatePointsSystemRequest: _TypeAlias = CreatePointsSystemRequest  # noqa: Y015
-
-@_typing.final
-class CreatePointsSystemResponse(_message.Message):
-    """Response of CreatePointsSystem."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def points_system(self) -> _points_pb2.PointsSystem:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        points_system: _points_pb2.PointsSystem | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreatePointsSystemResponse: _TypeAlias = CreatePointsSystemResponse  # noqa: Y015
 
 @_typing.final
 class GetPointsSystemRequest(_message.Message):
@@ -257,107 +151,6 @@ class ListPointsSystemsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPointsSystemsResponse: _TypeAlias = ListPointsSystemsResponse  # noqa: Y015
-
-@_typing.final
-class UpdatePointsSystemRequest(_message.Message):
-    """Request of UpdatePointsSystem."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
-    UPDATE_MASK_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def points_system(self) -> _points_pb2.PointsSystem:
-        """Key and new values."""
-
-    @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change; empty: all that are mutable."""
-
-    def __init__(
-        self,
-        *,
-        points_system: _points_pb2.PointsSystem | None = ...,
-        update_mask: _field_mask_pb2.FieldMask | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system", "update_mask", b"update_mask"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdatePointsSystemRequest: _TypeAlias = UpdatePointsSystemRequest  # noqa: Y015
-
-@_typing.final
-class UpdatePointsSystemResponse(_message.Message):
-    """Response of UpdatePointsSystem."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def points_system(self) -> _points_pb2.PointsSystem:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        points_system: _points_pb2.PointsSystem | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdatePointsSystemResponse: _TypeAlias = UpdatePointsSystemResponse  # noqa: Y015
-
-@_typing.final
-class DeletePointsSystemRequest(_message.Message):
-    """Request of DeletePointsSystem."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    key: _builtins.str
-    """The key."""
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    def __init__(
-        self,
-        *,
-        key: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeletePointsSystemRequest: _TypeAlias = DeletePointsSystemRequest  # noqa: Y015
-
-@_typing.final
-class DeletePointsSystemResponse(_message.Message):
-    """Response of DeletePointsSystem."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeletePointsSystemResponse: _TypeAlias = DeletePointsSystemResponse  # noqa: Y015
 
 @_typing.final
 class ListUserPointsRequest(_message.Message):

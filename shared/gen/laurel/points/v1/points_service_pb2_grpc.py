@@ -35,16 +35,6 @@ class PointsServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ApplyConfiguration = channel.unary_unary(
-                '/laurel.points.v1.PointsService/ApplyConfiguration',
-                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ApplyConfigurationRequest.SerializeToString,
-                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ApplyConfigurationResponse.FromString,
-                _registered_method=True)
-        self.CreatePointsSystem = channel.unary_unary(
-                '/laurel.points.v1.PointsService/CreatePointsSystem',
-                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.CreatePointsSystemRequest.SerializeToString,
-                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.CreatePointsSystemResponse.FromString,
-                _registered_method=True)
         self.GetPointsSystem = channel.unary_unary(
                 '/laurel.points.v1.PointsService/GetPointsSystem',
                 request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetPointsSystemRequest.SerializeToString,
@@ -54,16 +44,6 @@ class PointsServiceStub:
                 '/laurel.points.v1.PointsService/ListPointsSystems',
                 request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListPointsSystemsRequest.SerializeToString,
                 response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListPointsSystemsResponse.FromString,
-                _registered_method=True)
-        self.UpdatePointsSystem = channel.unary_unary(
-                '/laurel.points.v1.PointsService/UpdatePointsSystem',
-                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.UpdatePointsSystemRequest.SerializeToString,
-                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.UpdatePointsSystemResponse.FromString,
-                _registered_method=True)
-        self.DeletePointsSystem = channel.unary_unary(
-                '/laurel.points.v1.PointsService/DeletePointsSystem',
-                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.DeletePointsSystemRequest.SerializeToString,
-                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.DeletePointsSystemResponse.FromString,
                 _registered_method=True)
         self.ListUserPoints = channel.unary_unary(
                 '/laurel.points.v1.PointsService/ListUserPoints',
@@ -86,20 +66,6 @@ class PointsServiceServicer:
     """Points. Read it directly; write through the orchestrator.
     """
 
-    def ApplyConfiguration(self, request, context):
-        """Checks or applies definitions, all or nothing.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CreatePointsSystem(self, request, context):
-        """Creates a points system.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def GetPointsSystem(self, request, context):
         """Gets a definition.
         """
@@ -109,20 +75,6 @@ class PointsServiceServicer:
 
     def ListPointsSystems(self, request, context):
         """Lists definitions by key.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def UpdatePointsSystem(self, request, context):
-        """Changes a definition.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def DeletePointsSystem(self, request, context):
-        """Deletes a points system that nobody holds anything of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,16 +104,6 @@ class PointsServiceServicer:
 
 def add_PointsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
-                    servicer.ApplyConfiguration,
-                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ApplyConfigurationRequest.FromString,
-                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ApplyConfigurationResponse.SerializeToString,
-            ),
-            'CreatePointsSystem': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreatePointsSystem,
-                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.CreatePointsSystemRequest.FromString,
-                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.CreatePointsSystemResponse.SerializeToString,
-            ),
             'GetPointsSystem': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPointsSystem,
                     request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetPointsSystemRequest.FromString,
@@ -171,16 +113,6 @@ def add_PointsServiceServicer_to_server(servicer, server):
                     servicer.ListPointsSystems,
                     request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListPointsSystemsRequest.FromString,
                     response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListPointsSystemsResponse.SerializeToString,
-            ),
-            'UpdatePointsSystem': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdatePointsSystem,
-                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.UpdatePointsSystemRequest.FromString,
-                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.UpdatePointsSystemResponse.SerializeToString,
-            ),
-            'DeletePointsSystem': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeletePointsSystem,
-                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.DeletePointsSystemRequest.FromString,
-                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.DeletePointsSystemResponse.SerializeToString,
             ),
             'ListUserPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUserPoints,
@@ -208,60 +140,6 @@ def add_PointsServiceServicer_to_server(servicer, server):
 class PointsService:
     """Points. Read it directly; write through the orchestrator.
     """
-
-    @staticmethod
-    def ApplyConfiguration(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.points.v1.PointsService/ApplyConfiguration',
-            laurel_dot_points_dot_v1_dot_points__service__pb2.ApplyConfigurationRequest.SerializeToString,
-            laurel_dot_points_dot_v1_dot_points__service__pb2.ApplyConfigurationResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreatePointsSystem(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.points.v1.PointsService/CreatePointsSystem',
-            laurel_dot_points_dot_v1_dot_points__service__pb2.CreatePointsSystemRequest.SerializeToString,
-            laurel_dot_points_dot_v1_dot_points__service__pb2.CreatePointsSystemResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def GetPointsSystem(request,
@@ -307,60 +185,6 @@ class PointsService:
             '/laurel.points.v1.PointsService/ListPointsSystems',
             laurel_dot_points_dot_v1_dot_points__service__pb2.ListPointsSystemsRequest.SerializeToString,
             laurel_dot_points_dot_v1_dot_points__service__pb2.ListPointsSystemsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def UpdatePointsSystem(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.points.v1.PointsService/UpdatePointsSystem',
-            laurel_dot_points_dot_v1_dot_points__service__pb2.UpdatePointsSystemRequest.SerializeToString,
-            laurel_dot_points_dot_v1_dot_points__service__pb2.UpdatePointsSystemResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def DeletePointsSystem(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.points.v1.PointsService/DeletePointsSystem',
-            laurel_dot_points_dot_v1_dot_points__service__pb2.DeletePointsSystemRequest.SerializeToString,
-            laurel_dot_points_dot_v1_dot_points__service__pb2.DeletePointsSystemResponse.FromString,
             options,
             channel_credentials,
             insecure,

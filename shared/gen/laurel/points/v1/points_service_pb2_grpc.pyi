@@ -33,18 +33,10 @@ class PointsServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PointsServiceAsyncStub: ...
-    ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ApplyConfigurationRequest, _points_service_pb2.ApplyConfigurationResponse]
-    """Checks or applies definitions, all or nothing."""
-    CreatePointsSystem: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.CreatePointsSystemRequest, _points_service_pb2.CreatePointsSystemResponse]
-    """Creates a points system."""
     GetPointsSystem: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.GetPointsSystemRequest, _points_service_pb2.GetPointsSystemResponse]
     """Gets a definition."""
     ListPointsSystems: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ListPointsSystemsRequest, _points_service_pb2.ListPointsSystemsResponse]
     """Lists definitions by key."""
-    UpdatePointsSystem: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.UpdatePointsSystemRequest, _points_service_pb2.UpdatePointsSystemResponse]
-    """Changes a definition."""
-    DeletePointsSystem: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.DeletePointsSystemRequest, _points_service_pb2.DeletePointsSystemResponse]
-    """Deletes a points system that nobody holds anything of."""
     ListUserPoints: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ListUserPointsRequest, _points_service_pb2.ListUserPointsResponse]
     """Gets a user's balances and levels."""
     ListAwards: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ListAwardsRequest, _points_service_pb2.ListAwardsResponse]
@@ -57,18 +49,10 @@ class PointsServiceAsyncStub(PointsServiceStub):
     """Points. Read it directly; write through the orchestrator."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ApplyConfigurationRequest, _points_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
-    """Checks or applies definitions, all or nothing."""
-    CreatePointsSystem: _aio.UnaryUnaryMultiCallable[_points_service_pb2.CreatePointsSystemRequest, _points_service_pb2.CreatePointsSystemResponse]  # type: ignore[assignment]
-    """Creates a points system."""
     GetPointsSystem: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetPointsSystemRequest, _points_service_pb2.GetPointsSystemResponse]  # type: ignore[assignment]
     """Gets a definition."""
     ListPointsSystems: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListPointsSystemsRequest, _points_service_pb2.ListPointsSystemsResponse]  # type: ignore[assignment]
     """Lists definitions by key."""
-    UpdatePointsSystem: _aio.UnaryUnaryMultiCallable[_points_service_pb2.UpdatePointsSystemRequest, _points_service_pb2.UpdatePointsSystemResponse]  # type: ignore[assignment]
-    """Changes a definition."""
-    DeletePointsSystem: _aio.UnaryUnaryMultiCallable[_points_service_pb2.DeletePointsSystemRequest, _points_service_pb2.DeletePointsSystemResponse]  # type: ignore[assignment]
-    """Deletes a points system that nobody holds anything of."""
     ListUserPoints: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListUserPointsRequest, _points_service_pb2.ListUserPointsResponse]  # type: ignore[assignment]
     """Gets a user's balances and levels."""
     ListAwards: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListAwardsRequest, _points_service_pb2.ListAwardsResponse]  # type: ignore[assignment]
@@ -78,22 +62,6 @@ class PointsServiceAsyncStub(PointsServiceStub):
 
 class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Points. Read it directly; write through the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def ApplyConfiguration(
-        self,
-        request: _points_service_pb2.ApplyConfigurationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_points_service_pb2.ApplyConfigurationResponse, _abc.Awaitable[_points_service_pb2.ApplyConfigurationResponse]]:
-        """Checks or applies definitions, all or nothing."""
-
-    @_abc_1.abstractmethod
-    def CreatePointsSystem(
-        self,
-        request: _points_service_pb2.CreatePointsSystemRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_points_service_pb2.CreatePointsSystemResponse, _abc.Awaitable[_points_service_pb2.CreatePointsSystemResponse]]:
-        """Creates a points system."""
 
     @_abc_1.abstractmethod
     def GetPointsSystem(
@@ -110,22 +78,6 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_points_service_pb2.ListPointsSystemsResponse, _abc.Awaitable[_points_service_pb2.ListPointsSystemsResponse]]:
         """Lists definitions by key."""
-
-    @_abc_1.abstractmethod
-    def UpdatePointsSystem(
-        self,
-        request: _points_service_pb2.UpdatePointsSystemRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_points_service_pb2.UpdatePointsSystemResponse, _abc.Awaitable[_points_service_pb2.UpdatePointsSystemResponse]]:
-        """Changes a definition."""
-
-    @_abc_1.abstractmethod
-    def DeletePointsSystem(
-        self,
-        request: _points_service_pb2.DeletePointsSystemRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_points_service_pb2.DeletePointsSystemResponse, _abc.Awaitable[_points_service_pb2.DeletePointsSystemResponse]]:
-        """Deletes a points system that nobody holds anything of."""
 
     @_abc_1.abstractmethod
     def ListUserPoints(

@@ -5,12 +5,10 @@ The streak service: a participant of the saga, and the owner of everything about
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
-from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
-from laurel.common.v1 import configuration_pb2 as _configuration_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
 import sys
@@ -54,110 +52,6 @@ ERROR_REASON_STREAK_IN_USE: ErrorReason.ValueType  # 3
 ERROR_REASON_USER_STREAK_NOT_FOUND: ErrorReason.ValueType  # 4
 """The user has no state of this streak."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
-
-@_typing.final
-class ApplyConfigurationRequest(_message.Message):
-    """Request of ApplyConfiguration."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STREAKS_FIELD_NUMBER: _builtins.int
-    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
-    validate_only: _builtins.bool
-    """Check and compare only."""
-    @_builtins.property
-    def streaks(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.Streak]:
-        """The wanted definitions; others stay as they are. At most 1,000."""
-
-    def __init__(
-        self,
-        *,
-        streaks: _abc.Iterable[_streak_pb2.Streak] | None = ...,
-        validate_only: _builtins.bool = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["streaks", b"streaks", "validate_only", b"validate_only"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyConfigurationRequest: _TypeAlias = ApplyConfigurationRequest  # noqa: Y015
-
-@_typing.final
-class ApplyConfigurationResponse(_message.Message):
-    """What applying the configuration did or would do."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHANGES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_configuration_pb2.ConfigurationChange]:
-        """One per definition, in order."""
-
-    def __init__(
-        self,
-        *,
-        changes: _abc.Iterable[_configuration_pb2.ConfigurationChange] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ApplyConfigurationResponse: _TypeAlias = ApplyConfigurationResponse  # noqa: Y015
-
-@_typing.final
-class CreateStreakRequest(_message.Message):
-    """Request of CreateStreak."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STREAK_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def streak(self) -> _streak_pb2.Streak:
-        """The definition."""
-
-    def __init__(
-        self,
-        *,
-        streak: _streak_pb2.Streak | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "streak", b"streak"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateStreakRequest: _TypeAlias = CreateStreakRequest  # noqa: Y015
-
-@_typing.final
-class CreateStreakResponse(_message.Message):
-    """Response of CreateStreak."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STREAK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def streak(self) -> _streak_pb2.Streak:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        streak: _streak_pb2.Streak | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CreateStreakResponse: _TypeAlias = CreateStreakResponse  # noqa: Y015
 
 @_typing.final
 class GetStreakRequest(_message.Message):
@@ -258,107 +152,6 @@ class ListStreaksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStreaksResponse: _TypeAlias = ListStreaksResponse  # noqa: Y015
-
-@_typing.final
-class UpdateStreakRequest(_message.Message):
-    """Request of UpdateStreak."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STREAK_FIELD_NUMBER: _builtins.int
-    UPDATE_MASK_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    @_builtins.property
-    def streak(self) -> _streak_pb2.Streak:
-        """Key and new values."""
-
-    @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Fields to change; empty: all that are mutable."""
-
-    def __init__(
-        self,
-        *,
-        streak: _streak_pb2.Streak | None = ...,
-        update_mask: _field_mask_pb2.FieldMask | None = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak", "update_mask", b"update_mask"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "streak", b"streak", "update_mask", b"update_mask"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdateStreakRequest: _TypeAlias = UpdateStreakRequest  # noqa: Y015
-
-@_typing.final
-class UpdateStreakResponse(_message.Message):
-    """Response of UpdateStreak."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    STREAK_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def streak(self) -> _streak_pb2.Streak:
-        """As stored."""
-
-    def __init__(
-        self,
-        *,
-        streak: _streak_pb2.Streak | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UpdateStreakResponse: _TypeAlias = UpdateStreakResponse  # noqa: Y015
-
-@_typing.final
-class DeleteStreakRequest(_message.Message):
-    """Request of DeleteStreak."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KEY_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    key: _builtins.str
-    """The streak."""
-    request_id: _builtins.str
-    """Idempotency: 1 to 255 characters."""
-    def __init__(
-        self,
-        *,
-        key: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteStreakRequest: _TypeAlias = DeleteStreakRequest  # noqa: Y015
-
-@_typing.final
-class DeleteStreakResponse(_message.Message):
-    """Response of DeleteStreak."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DeleteStreakResponse: _TypeAlias = DeleteStreakResponse  # noqa: Y015
 
 @_typing.final
 class ListUserStreaksRequest(_message.Message):

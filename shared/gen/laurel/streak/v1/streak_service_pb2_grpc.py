@@ -35,16 +35,6 @@ class StreakServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.ApplyConfiguration = channel.unary_unary(
-                '/laurel.streak.v1.StreakService/ApplyConfiguration',
-                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyConfigurationRequest.SerializeToString,
-                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyConfigurationResponse.FromString,
-                _registered_method=True)
-        self.CreateStreak = channel.unary_unary(
-                '/laurel.streak.v1.StreakService/CreateStreak',
-                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.CreateStreakRequest.SerializeToString,
-                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.CreateStreakResponse.FromString,
-                _registered_method=True)
         self.GetStreak = channel.unary_unary(
                 '/laurel.streak.v1.StreakService/GetStreak',
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakRequest.SerializeToString,
@@ -54,16 +44,6 @@ class StreakServiceStub:
                 '/laurel.streak.v1.StreakService/ListStreaks',
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksRequest.SerializeToString,
                 response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksResponse.FromString,
-                _registered_method=True)
-        self.UpdateStreak = channel.unary_unary(
-                '/laurel.streak.v1.StreakService/UpdateStreak',
-                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.UpdateStreakRequest.SerializeToString,
-                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.UpdateStreakResponse.FromString,
-                _registered_method=True)
-        self.DeleteStreak = channel.unary_unary(
-                '/laurel.streak.v1.StreakService/DeleteStreak',
-                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.DeleteStreakRequest.SerializeToString,
-                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.DeleteStreakResponse.FromString,
                 _registered_method=True)
         self.ListUserStreaks = channel.unary_unary(
                 '/laurel.streak.v1.StreakService/ListUserStreaks',
@@ -91,20 +71,6 @@ class StreakServiceServicer:
     """Streaks. Read it directly; write through the orchestrator.
     """
 
-    def ApplyConfiguration(self, request, context):
-        """Checks or applies definitions, all or nothing.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CreateStreak(self, request, context):
-        """Creates a streak.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def GetStreak(self, request, context):
         """Gets a streak's definition.
         """
@@ -114,20 +80,6 @@ class StreakServiceServicer:
 
     def ListStreaks(self, request, context):
         """Lists definitions by key.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def UpdateStreak(self, request, context):
-        """Changes a streak's definition.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def DeleteStreak(self, request, context):
-        """Deletes a streak that no user has a state of.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,16 +116,6 @@ class StreakServiceServicer:
 
 def add_StreakServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
-                    servicer.ApplyConfiguration,
-                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyConfigurationRequest.FromString,
-                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyConfigurationResponse.SerializeToString,
-            ),
-            'CreateStreak': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateStreak,
-                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.CreateStreakRequest.FromString,
-                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.CreateStreakResponse.SerializeToString,
-            ),
             'GetStreak': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStreak,
                     request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakRequest.FromString,
@@ -183,16 +125,6 @@ def add_StreakServiceServicer_to_server(servicer, server):
                     servicer.ListStreaks,
                     request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksRequest.FromString,
                     response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksResponse.SerializeToString,
-            ),
-            'UpdateStreak': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdateStreak,
-                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.UpdateStreakRequest.FromString,
-                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.UpdateStreakResponse.SerializeToString,
-            ),
-            'DeleteStreak': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeleteStreak,
-                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.DeleteStreakRequest.FromString,
-                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.DeleteStreakResponse.SerializeToString,
             ),
             'ListUserStreaks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUserStreaks,
@@ -225,60 +157,6 @@ def add_StreakServiceServicer_to_server(servicer, server):
 class StreakService:
     """Streaks. Read it directly; write through the orchestrator.
     """
-
-    @staticmethod
-    def ApplyConfiguration(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.streak.v1.StreakService/ApplyConfiguration',
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyConfigurationRequest.SerializeToString,
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ApplyConfigurationResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateStreak(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.streak.v1.StreakService/CreateStreak',
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.CreateStreakRequest.SerializeToString,
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.CreateStreakResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def GetStreak(request,
@@ -324,60 +202,6 @@ class StreakService:
             '/laurel.streak.v1.StreakService/ListStreaks',
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksRequest.SerializeToString,
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def UpdateStreak(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.streak.v1.StreakService/UpdateStreak',
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.UpdateStreakRequest.SerializeToString,
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.UpdateStreakResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def DeleteStreak(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/laurel.streak.v1.StreakService/DeleteStreak',
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.DeleteStreakRequest.SerializeToString,
-            laurel_dot_streak_dot_v1_dot_streak__service__pb2.DeleteStreakResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,18 +33,10 @@ class StreakServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> StreakServiceAsyncStub: ...
-    ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ApplyConfigurationRequest, _streak_service_pb2.ApplyConfigurationResponse]
-    """Checks or applies definitions, all or nothing."""
-    CreateStreak: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.CreateStreakRequest, _streak_service_pb2.CreateStreakResponse]
-    """Creates a streak."""
     GetStreak: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.GetStreakRequest, _streak_service_pb2.GetStreakResponse]
     """Gets a streak's definition."""
     ListStreaks: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListStreaksRequest, _streak_service_pb2.ListStreaksResponse]
     """Lists definitions by key."""
-    UpdateStreak: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.UpdateStreakRequest, _streak_service_pb2.UpdateStreakResponse]
-    """Changes a streak's definition."""
-    DeleteStreak: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.DeleteStreakRequest, _streak_service_pb2.DeleteStreakResponse]
-    """Deletes a streak that no user has a state of."""
     ListUserStreaks: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListUserStreaksRequest, _streak_service_pb2.ListUserStreaksResponse]
     """Lists a user's streaks, closed up to now before they are shown."""
     ListPeriods: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListPeriodsRequest, _streak_service_pb2.ListPeriodsResponse]
@@ -59,18 +51,10 @@ class StreakServiceAsyncStub(StreakServiceStub):
     """Streaks. Read it directly; write through the orchestrator."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ApplyConfigurationRequest, _streak_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
-    """Checks or applies definitions, all or nothing."""
-    CreateStreak: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.CreateStreakRequest, _streak_service_pb2.CreateStreakResponse]  # type: ignore[assignment]
-    """Creates a streak."""
     GetStreak: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.GetStreakRequest, _streak_service_pb2.GetStreakResponse]  # type: ignore[assignment]
     """Gets a streak's definition."""
     ListStreaks: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListStreaksRequest, _streak_service_pb2.ListStreaksResponse]  # type: ignore[assignment]
     """Lists definitions by key."""
-    UpdateStreak: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.UpdateStreakRequest, _streak_service_pb2.UpdateStreakResponse]  # type: ignore[assignment]
-    """Changes a streak's definition."""
-    DeleteStreak: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.DeleteStreakRequest, _streak_service_pb2.DeleteStreakResponse]  # type: ignore[assignment]
-    """Deletes a streak that no user has a state of."""
     ListUserStreaks: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListUserStreaksRequest, _streak_service_pb2.ListUserStreaksResponse]  # type: ignore[assignment]
     """Lists a user's streaks, closed up to now before they are shown."""
     ListPeriods: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListPeriodsRequest, _streak_service_pb2.ListPeriodsResponse]  # type: ignore[assignment]
@@ -82,22 +66,6 @@ class StreakServiceAsyncStub(StreakServiceStub):
 
 class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
     """Streaks. Read it directly; write through the orchestrator."""
-
-    @_abc_1.abstractmethod
-    def ApplyConfiguration(
-        self,
-        request: _streak_service_pb2.ApplyConfigurationRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_streak_service_pb2.ApplyConfigurationResponse, _abc.Awaitable[_streak_service_pb2.ApplyConfigurationResponse]]:
-        """Checks or applies definitions, all or nothing."""
-
-    @_abc_1.abstractmethod
-    def CreateStreak(
-        self,
-        request: _streak_service_pb2.CreateStreakRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_streak_service_pb2.CreateStreakResponse, _abc.Awaitable[_streak_service_pb2.CreateStreakResponse]]:
-        """Creates a streak."""
 
     @_abc_1.abstractmethod
     def GetStreak(
@@ -114,22 +82,6 @@ class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_streak_service_pb2.ListStreaksResponse, _abc.Awaitable[_streak_service_pb2.ListStreaksResponse]]:
         """Lists definitions by key."""
-
-    @_abc_1.abstractmethod
-    def UpdateStreak(
-        self,
-        request: _streak_service_pb2.UpdateStreakRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_streak_service_pb2.UpdateStreakResponse, _abc.Awaitable[_streak_service_pb2.UpdateStreakResponse]]:
-        """Changes a streak's definition."""
-
-    @_abc_1.abstractmethod
-    def DeleteStreak(
-        self,
-        request: _streak_service_pb2.DeleteStreakRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_streak_service_pb2.DeleteStreakResponse, _abc.Awaitable[_streak_service_pb2.DeleteStreakResponse]]:
-        """Deletes a streak that no user has a state of."""
 
     @_abc_1.abstractmethod
     def ListUserStreaks(

@@ -1,6 +1,6 @@
-"""Definitions of boards."""
+"""Definitions of boards: what is wrong with a message, what it mentions, and what it means to the domain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Final
 
@@ -19,6 +19,8 @@ from services.leaderboard.domain.boards import (
     SourceKind,
 )
 from services.leaderboard.domain.runs import RunUnit, Schedule
+from shared.definition_plan import StoredDefinitions
+from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
 from shared.rpc.convert import MAX_ATTRIBUTE_NAME_CHARS, check_key, check_text
 
@@ -124,9 +126,32 @@ def normalised(message: pb.Leaderboard) -> pb.Leaderboard:
     return message
 
 
-def boards_from_messages(messages: Sequence[pb.Leaderboard]) -> Boards:
-    """All boards as the domain sees them. For stored definitions, which were checked when they came."""
-    return Boards.of(map(_board, messages))
+def references(message: pb.Leaderboard) -> Iterator[Reference]:
+    """What it ranks by."""
+    source = message.WhichOneof("source")
+    if source is not None:
+        yield Reference(source, Name(source, getattr(message, source)))
+
+
+LEADERBOARD: Final = DefinitionKind(
+    name="leaderboard",
+    message_type=pb.Leaderboard,
+    validate=check_leaderboard,
+    normalise=normalised,
+    references=references,
+    immutable_fields=IMMUTABLE_FIELDS,
+    not_found="LEADERBOARD_NOT_FOUND",
+    exists="LEADERBOARD_EXISTS",
+    in_use="LEADERBOARD_IN_USE",
+)
+
+KINDS: Final = (LEADERBOARD,)
+"""What this service owns."""
+
+
+def catalogue_of(stored: StoredDefinitions) -> Boards:
+    """All boards as the domain sees them. Stored definitions were checked when they came."""
+    return Boards.of(map(_board, stored.of(LEADERBOARD)))
 
 
 def _board(message: pb.Leaderboard) -> Board:

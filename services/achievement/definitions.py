@@ -1,0 +1,159 @@
+"""Definitions of achievements: what is wrong with a message, what it mentions, and what it means to the domain."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from laurel.achievement.v1 import achievement_pb2
+
+from services.achievement.config import (
+    MAX_BADGE_URL_CHARS,
+    MAX_DESCRIPTION_CHARS,
+    MAX_STREAK_LENGTH,
+    MAX_TIER,
+)
+from services.achievement.domain import (
+    Achievement,
+    ApiTrigger,
+    Catalogue,
+    MetricTrigger,
+    Status,
+    StreakTrigger,
+)
+from shared.decimals import InvalidValue, to_micros
+from shared.definition_plan import StoredDefinitions
+from shared.definitions import DefinitionKind, Name, Reference
+from shared.errors import Violations
+from shared.rpc.convert import check_key, check_text
+from shared.rpc.filters import filters_from_proto
+
+_STATUSES: Final[Mapping[int, Status]] = {
+    achievement_pb2.ACHIEVEMENT_STATUS_UNSPECIFIED: Status.ACTIVE,
+    achievement_pb2.ACHIEVEMENT_STATUS_INACTIVE: Status.INACTIVE,
+    achievement_pb2.ACHIEVEMENT_STATUS_ACTIVE: Status.ACTIVE,
+    achievement_pb2.ACHIEVEMENT_STATUS_LOCKED: Status.LOCKED,
+    achievement_pb2.ACHIEVEMENT_STATUS_ARCHIVED: Status.ARCHIVED,
+}
+
+
+def check_achievement(message: achievement_pb2.Achievement, path: str, violations: Violations) -> None:
+    """Everything that is wrong with a definition, besides its key."""
+    check_text(message.name, f"{path}.name", violations, min_chars=0)
+    check_text(
+        message.description, f"{path}.description", violations, min_chars=0, max_chars=MAX_DESCRIPTION_CHARS
+    )
+    check_text(message.badge_url, f"{path}.badge_url", violations, min_chars=0, max_chars=MAX_BADGE_URL_CHARS)
+    filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
+    if message.status not in _STATUSES:
+        violations.add(f"{path}.status", "is not a status of an achievement")
+    if message.tier_group:
+        check_key(message.tier_group, f"{path}.tier_group", violations)
+    if not 0 <= message.tier <= MAX_TIER:
+        violations.add(f"{path}.tier", f"must be 0 to {MAX_TIER}")
+    _check_trigger(message, path, violations)
+
+
+def _check_trigger(message: achievement_pb2.Achievement, path: str, violations: Violations) -> None:
+    match message.WhichOneof("trigger"):
+        case "metric":
+            check_key(message.metric.metric, f"{path}.metric.metric", violations)
+            _check_threshold(message.metric.threshold, f"{path}.metric.threshold", violations)
+            filters_from_proto(message.metric.event_filters, f"{path}.metric.event_filters", violations)
+        case "streak":
+            check_key(message.streak.streak, f"{path}.streak.streak", violations)
+            if not 1 <= message.streak.length <= MAX_STREAK_LENGTH:
+                violations.add(f"{path}.streak.length", f"must be 1 to {MAX_STREAK_LENGTH}")
+        case "api":
+            pass
+        case None:
+            violations.add(path, "must have one of metric, streak, api")
+
+
+def _check_threshold(threshold: float, path: str, violations: Violations) -> None:
+    if math.isfinite(threshold) and threshold <= 0:
+        violations.add(path, "must be above zero")
+        return
+    try:
+        to_micros(threshold)
+    except InvalidValue as error:
+        violations.add(path, str(error))
+
+
+def normalised(message: achievement_pb2.Achievement) -> achievement_pb2.Achievement:
+    """With its default status made explicit."""
+    if message.status == achievement_pb2.ACHIEVEMENT_STATUS_UNSPECIFIED:
+        message.status = achievement_pb2.ACHIEVEMENT_STATUS_ACTIVE
+    return message
+
+
+def references(message: achievement_pb2.Achievement) -> Iterator[Reference]:
+    """What has to be reached for it."""
+    match message.WhichOneof("trigger"):
+        case "metric":
+            yield Reference("metric.metric", Name("metric", message.metric.metric))
+        case "streak":
+            yield Reference("streak.streak", Name("streak", message.streak.streak))
+
+
+def check_change(
+    before: achievement_pb2.Achievement,
+    after: achievement_pb2.Achievement,
+    path: str,
+    violations: Violations,
+) -> None:
+    """The kind of a trigger never changes: what was completed by one kind means nothing to another."""
+    kind = after.WhichOneof("trigger")
+    if kind != before.WhichOneof("trigger"):
+        violations.add(f"{path}.{kind}", "the kind of an achievement's trigger cannot be changed")
+
+
+ACHIEVEMENT: Final = DefinitionKind(
+    name="achievement",
+    message_type=achievement_pb2.Achievement,
+    validate=check_achievement,
+    normalise=normalised,
+    references=references,
+    check_change=check_change,
+    not_found="ACHIEVEMENT_NOT_FOUND",
+    exists="ACHIEVEMENT_EXISTS",
+    in_use="ACHIEVEMENT_IN_USE",
+)
+
+KINDS: Final = (ACHIEVEMENT,)
+"""What this service owns."""
+
+
+# Domain
+
+
+def catalogue_of(stored: StoredDefinitions) -> Catalogue:
+    """All definitions as the domain sees them."""
+    return Catalogue(map(_achievement, stored.of(ACHIEVEMENT)))
+
+
+def _achievement(message: achievement_pb2.Achievement) -> Achievement:
+    unchecked = Violations()  # what is stored was checked when it came
+    return Achievement(
+        key=message.key,
+        name=message.name,
+        trigger=_trigger(message, unchecked),
+        user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
+        status=_STATUSES[message.status],
+        tier_group=message.tier_group,
+        tier=message.tier,
+        hidden=message.hidden,
+        badge_url=message.badge_url,
+    )
+
+
+def _trigger(
+    message: achievement_pb2.Achievement, unchecked: Violations
+) -> MetricTrigger | StreakTrigger | ApiTrigger:
+    match message.WhichOneof("trigger"):
+        case "metric":
+            filters = filters_from_proto(message.metric.event_filters, "event_filters", unchecked)
+            return MetricTrigger(message.metric.metric, to_micros(message.metric.threshold), filters)
+        case "streak":
+            return StreakTrigger(message.streak.streak, message.streak.length)
+        case _:
+            return ApiTrigger()

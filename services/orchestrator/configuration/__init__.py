@@ -1,0 +1,1 @@
+"""Definitions of all services: written here alone, one write after the other, each checked against the whole."""

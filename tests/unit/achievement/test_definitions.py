@@ -1,0 +1,94 @@
+"""What can be wrong with an achievement's definition, and what is made of one that is right."""
+
+import pytest
+from laurel.achievement.v1 import achievement_pb2 as types
+from laurel.common.v1 import filter_pb2
+
+from services.achievement.definitions import ACHIEVEMENT
+from shared.errors import Violations
+
+BY_CALL = types.Achievement(key="ten", name="Ten", api=types.ApiTrigger())
+
+
+def by_metric(threshold: float) -> types.Achievement:
+    trigger = types.MetricTrigger(metric="commits", threshold=threshold)
+    return types.Achievement(key="ten", name="Ten", metric=trigger)
+
+
+def by_streak(length: int) -> types.Achievement:
+    return types.Achievement(key="ten", name="Ten", streak=types.StreakTrigger(streak="daily", length=length))
+
+
+def wrong(message: types.Achievement) -> set[str]:
+    violations = Violations()
+    ACHIEVEMENT.check(message, "achievement", violations)
+    return {one.field for one in violations}
+
+
+def test_every_mistake_of_a_definition_is_named() -> None:
+    message = types.Achievement(
+        key="Ten",
+        name="x" * 256,
+        metric=types.MetricTrigger(metric="", threshold=-1, event_filters=[filter_pb2.AttributeFilter()]),
+        tier_group="No Key",
+        tier=-1,
+        status=9,  # type: ignore[arg-type]
+    )
+    assert wrong(message) == {
+        "achievement.key",
+        "achievement.name",
+        "achievement.status",
+        "achievement.tier",
+        "achievement.tier_group",
+        "achievement.metric.metric",
+        "achievement.metric.threshold",
+        "achievement.metric.event_filters[0]",
+        "achievement.metric.event_filters[0].attribute",
+    }
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan"), float("inf"), 1e-9, 1e13])
+def test_a_threshold_that_cannot_be_reached_or_counted_is_refused(threshold: float) -> None:
+    assert wrong(by_metric(threshold)) == {"achievement.metric.threshold"}
+
+
+def test_a_definition_says_how_it_is_earned() -> None:
+    assert wrong(types.Achievement(key="ten")) == {"achievement"}
+    assert wrong(by_streak(0)) == {"achievement.streak.length"}
+    assert wrong(BY_CALL) == set()
+
+
+def test_the_default_status_is_made_explicit() -> None:
+    assert ACHIEVEMENT.normalised(BY_CALL).status == types.ACHIEVEMENT_STATUS_ACTIVE
+
+
+def test_an_achievement_mentions_what_has_to_be_reached() -> None:
+    assert [(path, *name) for path, name in ACHIEVEMENT.references(by_metric(1))] == [
+        ("metric.metric", "metric", "commits")
+    ]
+    assert [(path, *name) for path, name in ACHIEVEMENT.references(by_streak(7))] == [
+        ("streak.streak", "streak", "daily")
+    ]
+    assert list(ACHIEVEMENT.references(BY_CALL)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field"),
+    [
+        (by_metric(1), by_streak(1), "achievement.streak"),
+        (by_streak(1), BY_CALL, "achievement.api"),
+        (BY_CALL, by_metric(1), "achievement.metric"),
+    ],
+)
+def test_the_kind_of_a_trigger_cannot_be_changed(
+    before: types.Achievement, after: types.Achievement, field: str
+) -> None:
+    violations = Violations()
+    ACHIEVEMENT.check_update(before, after, "achievement", violations)
+    assert [one.field for one in violations] == [field]
+
+
+def test_what_a_trigger_wants_can_be_changed() -> None:
+    violations = Violations()
+    ACHIEVEMENT.check_update(by_metric(1), by_metric(2), "achievement", violations)
+    assert not len(violations)

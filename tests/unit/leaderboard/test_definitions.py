@@ -1,0 +1,104 @@
+"""What can be wrong with a board's definition, and what is made of one that is right."""
+
+from typing import Any
+
+import pytest
+from laurel.common.v1.date_pb2 import LocalDate
+from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
+
+from services.leaderboard.definitions import LEADERBOARD
+from shared.errors import Violations
+
+WEDNESDAY = LocalDate(year=2026, month=3, day=4)
+WEEKLY = board_pb.RunSchedule(unit=board_pb.RUN_UNIT_WEEK)
+
+
+def board(**fields: Any) -> board_pb.Leaderboard:
+    defaults: dict[str, Any] = {"key": "all-time", "name": "All time", "metric": "commits"}
+    return board_pb.Leaderboard(**{**defaults, **fields})
+
+
+def test_defaults_are_made_explicit() -> None:
+    made = LEADERBOARD.normalised(board(schedule=WEEKLY))
+    assert made.order == board_pb.SORT_ORDER_DESC
+    assert made.rank_mode == board_pb.RANK_MODE_ORDINAL
+    assert made.aggregation == board_pb.SCORE_AGGREGATION_SUM
+    assert made.status == board_pb.LEADERBOARD_STATUS_ACTIVE
+    assert made.schedule.every == 1
+    assert not LEADERBOARD.normalised(board(schedule=board_pb.RunSchedule())).HasField("schedule")
+
+
+@pytest.mark.parametrize(
+    ("definition", "field"),
+    [
+        (board(key="All Time"), "leaderboard.key"),
+        (board(name="x" * 256), "leaderboard.name"),
+        (board_pb.Leaderboard(key="a", name="a"), "leaderboard"),
+        (board(metric="No"), "leaderboard.metric"),
+        (
+            board_pb.Leaderboard(
+                key="a", name="a", streak="daily", aggregation=board_pb.SCORE_AGGREGATION_BEST
+            ),
+            "leaderboard.aggregation",
+        ),
+        (board(order=9), "leaderboard.order"),
+        (board(rank_mode=9), "leaderboard.rank_mode"),
+        (board(status=9), "leaderboard.status"),
+        (board(schedule=board_pb.RunSchedule(unit=9)), "leaderboard.schedule.unit"),  # type: ignore[arg-type]
+        (
+            board(schedule=board_pb.RunSchedule(unit=board_pb.RUN_UNIT_DAY, every=367)),
+            "leaderboard.schedule.every",
+        ),
+        (board(schedule=board_pb.RunSchedule(every=2)), "leaderboard.schedule.every"),
+        (
+            board(schedule=board_pb.RunSchedule(unit=board_pb.RUN_UNIT_DAY, end_date=WEDNESDAY)),
+            "leaderboard.schedule.end_date",
+        ),
+        (
+            board(schedule=board_pb.RunSchedule(start_date=LocalDate(year=2026, month=13, day=1))),
+            "leaderboard.schedule.start_date",
+        ),
+        (board(breakdown_attributes=list("abcde")), "leaderboard.breakdown_attributes"),
+        (board(breakdown_attributes=["a", "a"]), "leaderboard.breakdown_attributes[1]"),
+        (board(participant_limit=-1), "leaderboard.participant_limit"),
+    ],
+)
+def test_what_is_wrong_with_a_board_is_named(definition: board_pb.Leaderboard, field: str) -> None:
+    violations = Violations()
+    LEADERBOARD.check(definition, "leaderboard", violations)
+    assert field in {one.field for one in violations}
+
+
+@pytest.mark.parametrize("source", ["metric", "points_system", "streak"])
+def test_a_board_mentions_what_it_ranks_by(source: str) -> None:
+    message = board_pb.Leaderboard(key="a", **{source: "something"})  # type: ignore[arg-type]
+    assert [(path, *name) for path, name in LEADERBOARD.references(message)] == [
+        (source, source, "something")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("definition", "path"),
+    [
+        (board(metric="lines"), "metric"),
+        (board(order=board_pb.SORT_ORDER_ASC), "order"),
+        (board(rank_mode=board_pb.RANK_MODE_DENSE), "rank_mode"),
+        (board(aggregation=board_pb.SCORE_AGGREGATION_LAST), "aggregation"),
+        (board(schedule=WEEKLY), "schedule"),
+        (board(breakdown_attributes=["region"]), "breakdown_attributes"),
+    ],
+)
+def test_what_scores_are_made_of_cannot_be_changed(definition: board_pb.Leaderboard, path: str) -> None:
+    violations = Violations()
+    before, after = LEADERBOARD.normalised(board()), LEADERBOARD.normalised(definition)
+    LEADERBOARD.check_update(before, after, "leaderboard", violations)
+    assert [one.field for one in violations] == [f"leaderboard.{path}"]
+
+
+def test_what_is_shown_and_who_takes_part_can_be_changed() -> None:
+    violations = Violations()
+    after = board(name="New", participant_limit=5, status=board_pb.LEADERBOARD_STATUS_ARCHIVED)
+    LEADERBOARD.check_update(
+        LEADERBOARD.normalised(board()), LEADERBOARD.normalised(after), "leaderboard", violations
+    )
+    assert not len(violations)
