@@ -10,6 +10,7 @@ from services.cli import (
     commands_admin,
     commands_configuration,
     commands_events,
+    commands_feed,
     commands_reads,
     commands_stack,
 )
@@ -98,6 +99,7 @@ for command in (
     commands_events.void,
     commands_admin.sagas,
     commands_admin.maintenance,
+    commands_feed.feed,
 ):
     cli.add_command(command)
 

@@ -142,6 +142,11 @@ def print_json(response: Message | Mapping[str, Message]) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
+def json_line(message: Message) -> str:
+    """The message's JSON on one line."""
+    return json.dumps(_as_json(message), ensure_ascii=False)
+
+
 def _as_json(message: Message) -> Any:
     # Fields at zero are printed too: a script need not know which are left out. Not those of replies of old.
     document = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)

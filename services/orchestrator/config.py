@@ -1,5 +1,6 @@
 """Every limit and time-out of the orchestrator, with its unit."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -95,6 +96,15 @@ class Settings(config.Settings):
     import_hold_seconds: int = Field(default=300, ge=10, le=3_600)
     """How long an import keeps wall-clock maintenance off after its last sign of life, in seconds."""
 
+    domain_event_retention_days: int = Field(default=30, ge=1, le=36_500)
+    """For how many days domain events can be followed, from when they were told; then they are deleted."""
+
+    max_domain_event_watchers: int = Field(default=64, ge=1, le=10_000)
+    """How many streams of domain events may be open in this replica; further ones are answered RESOURCE_EXHAUSTED."""
+
+    domain_event_poll_seconds: float = Field(default=0.5, gt=0.02, le=60)
+    """The longest pause between two looks for new domain events by a stream to which nothing comes, in seconds."""
+
     @field_validator("max_event_age_seconds")
     @classmethod
     def _within_the_replay_window(cls, seconds: float, info: ValidationInfo) -> float:
@@ -102,3 +112,8 @@ class Settings(config.Settings):
         if days is not None and seconds >= days * 86_400:
             raise ValueError("must be less than LAUREL_REPLAY_WINDOW_DAYS: what may come may come twice")
         return seconds
+
+    @property
+    def domain_event_retention(self) -> timedelta:
+        """How long domain events are kept."""
+        return timedelta(days=self.domain_event_retention_days)

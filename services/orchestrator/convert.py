@@ -77,12 +77,13 @@ def base_entry(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
     incoming = recorded.incoming
     entry = entry_pb2.Entry(
         entry_id=str(incoming.entry_id),
-        user=snapshot(recorded.user, default_zone),
+        user=snapshot(recorded.user, default_zone, changed=recorded.user_changed),
         now=to_timestamp(incoming.now),
         occur_time=to_timestamp(incoming.occur_time),
         time_zone=recorded.time_zone,
         origin=entry_pb2.EntryOrigin.ValueType(incoming.origin),
         other_users=[snapshot(other, default_zone) for other in recorded.others],
+        user_sequence=recorded.user_sequence,
     )
     if incoming.event is not None and recorded.before is not None and recorded.after is not None:
         fact = entry.metric_event
@@ -93,7 +94,7 @@ def base_entry(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
     return entry
 
 
-def snapshot(user: User, default_zone: str) -> entry_pb2.UserSnapshot:
+def snapshot(user: User, default_zone: str, *, changed: bool = False) -> entry_pb2.UserSnapshot:
     """A user as of an entry."""
     return entry_pb2.UserSnapshot(
         user_id=user.user_id,
@@ -102,6 +103,7 @@ def snapshot(user: User, default_zone: str) -> entry_pb2.UserSnapshot:
         create_time=to_timestamp(user.create_time),
         version=user.version,
         name=(user.name and user.name.value) or "",
+        changed=changed,
     )
 
 

@@ -168,7 +168,7 @@ def merge_user(user: User | None, patch: UserPatch, occur_time: datetime, now: d
         ),
         attributes=_merge_attributes(known.attributes, patch, occur_time),
     )
-    if user is not None and _says_the_same(merged, known):
+    if user is not None and says_the_same(merged, known):
         return merged
     if len(merged.plain_attributes()) > MAX_USER_ATTRIBUTES:
         raise TooManyAttributes(f"a user has at most {MAX_USER_ATTRIBUTES} attributes")
@@ -288,7 +288,8 @@ def _merge_attributes(
     return merged
 
 
-def _says_the_same(left: User, right: User) -> bool:
+def says_the_same(left: User, right: User) -> bool:
+    """Whether nobody but the ledger could tell the two apart."""
     return (
         _value(left.name) == _value(right.name)
         and _value(left.time_zone) == _value(right.time_zone)

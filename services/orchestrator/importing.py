@@ -177,12 +177,12 @@ class Importer:
         """An import has time: a service that is away is asked again."""
         for _ in range(_ATTEMPTS - 1):
             try:
-                await self._maintenance.run(now, hold_seconds)
+                await self._maintenance.run(now, hold_seconds, history=True)
             except (Unavailable, ResourceExhausted):
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
                 return
-        await self._maintenance.run(now, hold_seconds)
+        await self._maintenance.run(now, hold_seconds, history=True)
 
     def _hold_seconds(self, progress: _Progress) -> int | None:
         """The hold to ask for; None while the last one has long to run, because each costs every service a commit."""

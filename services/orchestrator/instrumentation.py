@@ -8,6 +8,7 @@ from typing import Final
 from opentelemetry import trace
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from services.orchestrator.store.domain_events import DomainEventStore
 from services.orchestrator.store.sagas import Backlog, SagaStore
 from shared.postgres.errors import translate
 from shared.telemetry import Telemetry
@@ -19,11 +20,13 @@ _INTERVAL_SECONDS: Final = 10.0
 class Instrumentation:
     """Counts and gauges. Where telemetry is off it costs an attribute check."""
 
-    def __init__(self, telemetry: Telemetry, sagas: SagaStore) -> None:
+    def __init__(self, telemetry: Telemetry, sagas: SagaStore, domain_events: DomainEventStore) -> None:
         self._enabled = telemetry.enabled
         self._tracer = telemetry.tracer
         self._sagas = sagas
         self._backlog = Backlog(0, 0, 0.0)
+        self._domain_events = domain_events
+        self._lag_seconds = 0.0
         self._queued = 0
         meter = telemetry.meter
         self._events = meter.create_counter(
@@ -35,12 +38,19 @@ class Instrumentation:
         meter.create_observable_gauge("laurel.queue.depth", [self._observe_queue], unit="{event}")
         meter.create_observable_gauge("laurel.sagas", [self._observe_sagas], unit="{saga}")
         meter.create_observable_gauge("laurel.sagas.oldest_age", [self._observe_age], unit="s")
+        meter.create_observable_gauge(
+            "laurel.domain_events.lag",
+            [self._observe_lag],
+            unit="s",
+            description="For how long domain events have been held back by older transactions",
+        )
 
     async def run(self) -> None:
         """Looks at the open sagas from time to time, and raises the alarm while any is parked."""
         while True:
             try:
                 self._backlog = await self._sagas.backlog()
+                self._lag_seconds = (await self._domain_events.lag()).total_seconds()
             except Exception as error:
                 if translate(error) is None:
                     raise
@@ -78,6 +88,9 @@ class Instrumentation:
             Observation(self._backlog.unfinished, {"state": "unfinished"}),
             Observation(self._backlog.parked, {"state": "parked"}),
         ]
+
+    def _observe_lag(self, _: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(self._lag_seconds)]
 
     def _observe_age(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(self._backlog.oldest_seconds)]

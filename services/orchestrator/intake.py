@@ -13,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 from laurel.ledger.v1 import entry_pb2
+from msgspec.structs import replace
 from opentelemetry import trace
 
 from services.orchestrator import operations, replies
@@ -22,7 +23,7 @@ from services.orchestrator.domain import Metric
 from services.orchestrator.group_queue import GroupLimits, GroupQueue
 from services.orchestrator.instrumentation import Instrumentation
 from services.orchestrator.participants import Participants
-from services.orchestrator.recording import Incoming, Loaded, Recorded, record, unique_value
+from services.orchestrator.recording import Incoming, Recorded, record, unique_value
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import Feed, Known, LedgerStore
@@ -184,7 +185,7 @@ class Intake:
             for item in group
             if item.event is not None and (value := unique_value(item.event, metrics.get(item.event.metric)))
         ]
-        loaded = Loaded(snapshot.loaded.users, snapshot.loaded.totals, await self._ledger.seen_values(values))
+        loaded = replace(snapshot.loaded, seen_values=await self._ledger.seen_values(values))
         zone = self._settings.default_time_zone
         outcome = record(group, loaded, metrics, zone)
         entries = [item if isinstance(item, LaurelError) else _told(item, zone) for item in outcome.entries]

@@ -76,6 +76,10 @@ class Incoming(Struct, frozen=True):
         return (self.patch.user_id, *self.other_user_ids)
 
 
+SEQUENCES_PER_WRITE = 1_024
+"""A user's sequence begins anew with every write of the user, above all of the write before; a group is smaller."""
+
+
 class Recorded(Struct, frozen=True):
     """An entry with everything that its recording decided."""
 
@@ -87,6 +91,10 @@ class Recorded(Struct, frozen=True):
     unique_value: str | None = None
     others: tuple[User, ...] = ()
     """Who else it concerns."""
+    user_sequence: int = 0
+    """Grows with the user's entries, in the order in which they are recorded."""
+    user_changed: bool = False
+    """The entry created the user or changed it."""
 
 
 class Loaded(Struct, frozen=True):
@@ -95,6 +103,8 @@ class Loaded(Struct, frozen=True):
     users: Mapping[str, User]
     totals: Mapping[tuple[str, str], Total]
     seen_values: frozenset[tuple[str, str, str]] = frozenset()
+    guards: Mapping[str, int] = {}
+    """How often each user has been written."""
 
 
 @dataclass(slots=True)
@@ -105,6 +115,12 @@ class Outcome:
     users: dict[str, User] = field(default_factory=dict)
     totals: dict[tuple[str, str], Total] = field(default_factory=dict)
     new_values: set[tuple[str, str, str]] = field(default_factory=set)
+    sequences: dict[str, int] = field(default_factory=dict)
+
+
+def first_sequence(guard: int) -> int:
+    """The sequence of the first entry that goes with a write of a user who has been written so often before."""
+    return (guard + 1) * SEQUENCES_PER_WRITE
 
 
 def record(
@@ -138,10 +154,18 @@ def _record_one(
         raise _invalid("user.attributes", str(error)) from None
     zone = incoming.time_zone or event_zone(incoming.patch, user, default_zone)
     others = tuple(_other(user_id, loaded, outcome) for user_id in incoming.other_user_ids)
-    recorded = Recorded(incoming, user, zone, others=others)
+    recorded = Recorded(
+        incoming,
+        user,
+        zone,
+        others=others,
+        user_sequence=outcome.sequences.get(user_id, first_sequence(loaded.guards.get(user_id, 0))),
+        user_changed=known is None or user.version != known.version,
+    )
     if incoming.event is not None:
         recorded = _count(recorded, incoming.event, loaded, metrics, outcome)
     outcome.users[user_id] = user
+    outcome.sequences[user_id] = recorded.user_sequence + 1
     return recorded
 
 

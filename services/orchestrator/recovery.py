@@ -102,15 +102,15 @@ class Maintenance:
         self._runner = runner
         self._participants = participants
 
-    async def run(self, now: datetime, hold_seconds: int | None = None) -> Passed:
+    async def run(self, now: datetime, hold_seconds: int | None = None, *, history: bool = False) -> Passed:
         """Runs every service's maintenance in the order of the steps; what one finds is followed before the next.
 
-        `hold_seconds` keeps the services' own wall-clock maintenance off.
+        `hold_seconds` keeps the services' own wall-clock maintenance off; `history`: nothing is told of what is found.
         """
         done = {}
         followed = 0
         for step in Step:
-            done[step] = await self._pass(step, now, hold_seconds)
+            done[step] = await self._pass(step, now, hold_seconds, history)
             if done[step]:
                 followed += await self.follow(step)
         return Passed(done, followed)
@@ -123,6 +123,8 @@ class Maintenance:
             request = pb.ListChangesRequest(after_cursor=cursor, page_size=_FEED_PAGE_SIZE)
             response = await self._participants.list_changes(step, request)
             if not response.changes:
+                if response.more:
+                    continue  # the service has waited for it already
                 return followed
             changes = [incoming_change(change) for change in response.changes]
             try:
@@ -144,11 +146,13 @@ class Maintenance:
                     "a change feed cannot be followed now", extra={"service": step.value, "cause": str(error)}
                 )
 
-    async def _pass(self, step: Step, now: datetime, hold_seconds: int | None) -> int:
+    async def _pass(self, step: Step, now: datetime, hold_seconds: int | None, history: bool) -> int:
         """Everything that is due in one service, part by part: no call outlasts its deadline."""
         done = 0
         while True:
-            request = pb.RunMaintenanceRequest(now=to_timestamp(now), hold_seconds=hold_seconds)
+            request = pb.RunMaintenanceRequest(
+                now=to_timestamp(now), hold_seconds=hold_seconds, history=history
+            )
             part = await self._participants.run_maintenance(step, request)
             done += part.done_count
             if not part.more:

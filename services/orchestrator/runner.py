@@ -15,7 +15,7 @@ from uuid import UUID
 
 from laurel.ledger.v1 import effects_pb2
 
-from services.orchestrator import effects, participants, replies, saga
+from services.orchestrator import domain_events, effects, participants, replies, saga
 from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, pending
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
@@ -23,7 +23,7 @@ from services.orchestrator.effects import EntrySaga
 from services.orchestrator.operations import correction
 from services.orchestrator.participants import Participants, is_definite
 from services.orchestrator.saga import Act, Move, State, next_move
-from services.orchestrator.store.sagas import SagaStore, due_pause
+from services.orchestrator.store.sagas import Completed, SagaStore, due_pause
 from services.orchestrator.store.undo import UndoStore
 from shared import faults
 from shared.clock import Clock
@@ -206,21 +206,15 @@ class Runner:
 
     async def _complete(self, sagas: Sequence[ActiveSaga]) -> None:
         await BEFORE_COMPLETE.reach()
-        completed = [
-            (
-                active.entry_id,
-                active.operation.reply_bytes(active.entry, effects.of_entry(active.before, active.saga)),
-            )
-            for active in sagas
-        ]
+        completed = [_completed(active) for active in sagas]
         first = await self._sagas.complete(completed)
         await AFTER_COMPLETE.reach()
-        for active, (entry_id, reply) in zip(sagas, completed, strict=True):
-            if entry_id in first:
-                self._finish(active, Answer(reply))
+        for active, done in zip(sagas, completed, strict=True):
+            if done.entry_id in first:
+                self._finish(active, Answer(done.reply))
             else:
                 # Another replica took the saga over: its answer is the one answer.
-                self._finish(active, StillRunning(entry_id))
+                self._finish(active, StillRunning(done.entry_id))
 
     async def _decide(self, active: ActiveSaga) -> None:
         await BEFORE_DECIDE.reach()
@@ -245,7 +239,9 @@ class Runner:
             correction.correction_id(active.entry.entry_id),
             now,
             {key: metric.aggregation for key, metric in metrics.items()},
-            lambda left: correction.correction_of(active.entry, left, now, zone).SerializeToString(),
+            lambda left: correction.correction_of(
+                active.entry, left, now, zone, voided=active.saga.state is State.VOIDING
+            ).SerializeToString(),
         )
         await AFTER_TAKE_OUT.reach()
         active.correct_with(stored)
@@ -254,13 +250,18 @@ class Runner:
     async def _settle(self, active: ActiveSaga) -> None:
         await BEFORE_SETTLE.reach()
         state = saga.final_state(active.saga)
+        assert active.correction is not None
+        undone = effects.of_undoing(active.saga)
         reply = None
         if state is State.VOIDED:
-            assert active.correction is not None
             reply = correction.void_reply(
-                active.entry.entry_id, active.correction, effects.of_undoing(active.saga)
+                active.entry.entry_id, active.correction, undone
             ).SerializeToString()
-        await self._sagas.settle(active.entry_id, state, reply)
+            told = domain_events.told_of(active.correction, undone)
+        else:
+            applied = effects.of_entry(active.before, active.saga)
+            told = domain_events.told_of(active.correction, domain_events.told_of_refusal(applied, undone))
+        await self._sagas.settle(active.entry_id, state, reply, told)
         await AFTER_SETTLE.reach()
         if reply is not None:
             self._finish(active, Answer(reply))
@@ -314,6 +315,16 @@ class Runner:
             self._settings.longest_retry_pause_seconds,
             self._rng.random(),
         )
+
+
+def _completed(active: ActiveSaga) -> Completed:
+    """The reply to an entry that every participant has applied, and what is told of it."""
+    changed = effects.of_entry(active.before, active.saga)
+    return Completed(
+        active.entry_id,
+        active.operation.reply_bytes(active.entry, changed),
+        domain_events.told_of(active.entry, changed),
+    )
 
 
 def _answered(story: EntrySaga, move: Move, answer: participants.Answer) -> EntrySaga:

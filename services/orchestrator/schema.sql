@@ -136,6 +136,23 @@ CREATE TABLE feed_cursors (
     cursor   text NOT NULL
 );
 
+-- Domain events (RULES 8), written by the statements that complete and settle (shared/postgres/feed.py, docs/adr/0013). A
+-- row for each entry.
+CREATE TABLE domain_events (
+    life        integer NOT NULL DEFAULT 1,  -- another one after the database was restored elsewhere
+    xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    sequence    bigint NOT NULL,         -- place among those that were completed together
+    create_time timestamptz NOT NULL DEFAULT clock_timestamp(),
+    entry       bytea NOT NULL,          -- laurel.ledger.v1.Entry; of an undoing: the correction
+    effects     bytea NOT NULL,          -- laurel.ledger.v1.Effects
+    PRIMARY KEY (life, xid, sequence)
+);
+
+CREATE TABLE feed_lives (
+    feed text COLLATE "C" PRIMARY KEY,   -- the table
+    life integer NOT NULL                -- its column's default
+);
+
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF actual <> expected THEN
@@ -194,4 +211,10 @@ CREATE TYPE unique_value_row AS (
 CREATE TYPE entry_key_row AS (
     key_id   uuid,
     entry_id uuid
+);
+CREATE TYPE domain_event_row AS (
+    entry_id uuid,
+    sequence bigint,
+    entry    bytea,
+    effects  bytea
 );

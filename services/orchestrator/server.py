@@ -13,6 +13,7 @@ from services.orchestrator.configuration.owners import Owner, RemoteOwner
 from services.orchestrator.configuration.store import METRIC_IN_USE
 from services.orchestrator.definitions import KINDS, METRIC, catalogue_of
 from services.orchestrator.domain import UserPatch
+from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
 from services.orchestrator.instrumentation import Instrumentation
@@ -23,6 +24,7 @@ from services.orchestrator.recovery import Lease, Maintenance, Recovery
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import Step
 from services.orchestrator.servicer import OrchestratorServicer
+from services.orchestrator.store.domain_events import DomainEventStore
 from services.orchestrator.store.ledger import LedgerStore
 from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.retention import retention
@@ -81,7 +83,9 @@ async def build(settings: Settings) -> Application:
     runner = Runner(
         sagas, UndoStore(pool, COUNTED, _patch_of), participants, catalogue.latest, settings, clock, rng
     )
-    instruments = Instrumentation(telemetry, sagas)
+    domain_events = DomainEventStore(pool)
+    followers = Followers(domain_events, settings)
+    instruments = Instrumentation(telemetry, sagas, domain_events)
     intake = Intake(ledger, runner, participants, catalogue, settings, instruments)
     submissions = Submissions(intake, ledger, participants, settings, instruments)
     maintenance = Maintenance(ledger, intake, runner, participants)
@@ -97,6 +101,7 @@ async def build(settings: Settings) -> Application:
         DefinitionHandlers(configurator, owners),
         Importer(pool, reads, submissions, maintenance, settings, clock),
         maintenance,
+        followers,
         clock,
     )
 
@@ -111,6 +116,7 @@ async def build(settings: Settings) -> Application:
     async def clean_up() -> None:
         await partitions.keep()
         await sagas.forget_dead()
+        await domain_events.trim(settings.domain_event_retention)
 
     async def maintain() -> None:
         await leader.run_as_leader(pool, "maintenance", settings.lease_seconds, clean_up)
@@ -137,6 +143,7 @@ async def build(settings: Settings) -> Application:
             "follower": follow,
             "maintenance": maintain,
         },
+        drain=[followers.end],
         close=[drain, lease.release, pool.close, *(channel.close for channel in channels.values())],
         translators=[errors.translate],
         telemetry=telemetry,

@@ -13,6 +13,7 @@ from laurel.orchestrator.v1 import (
 from services.orchestrator import convert
 from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.definitions import METRIC
+from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
 from services.orchestrator.operation import AnyOperation
@@ -44,6 +45,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         definitions: DefinitionHandlers,
         importer: Importer,
         maintenance: Maintenance,
+        followers: Followers,
         clock: Clock,
     ) -> None:
         self._entries = entries
@@ -53,6 +55,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._definitions = definitions
         self._importer = importer
         self._maintenance = maintenance
+        self._followers = followers
         self._clock = clock
         for operation in OPERATIONS.values():
             if operation.method:
@@ -173,6 +176,17 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
             finalized_run_count=passed.done[Step.LEADERBOARD],
             followed_change_count=passed.followed,
         )
+
+    async def ListDomainEvents(
+        self, request: pb.ListDomainEventsRequest, context: Any
+    ) -> pb.ListDomainEventsResponse:
+        return await self._followers.list(request)
+
+    async def WatchDomainEvents(
+        self, request: pb.WatchDomainEventsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchDomainEventsResponse]:
+        async for response in self._followers.watch(request):
+            yield response
 
     async def ListSagas(self, request: pb.ListSagasRequest, context: Any) -> pb.ListSagasResponse:
         violations = Violations()

@@ -6,7 +6,6 @@ from typing import Final
 
 from laurel.ledger.v1 import entry_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
-from laurel.participant.v1 import participant_service_pb2
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
 from msgspec import Struct
 
@@ -15,10 +14,11 @@ from services.streak.domain import (
     Evaluation,
     LedgerLine,
     Period,
+    PeriodStatus,
     StreakChange,
     StreakDefinition,
 )
-from services.streak.store_reads import FeedRow, Longest
+from services.streak.store_reads import Longest
 from shared.decimals import from_micros
 from shared.entries import Entry, EntryKind
 from shared.errors import Violations
@@ -36,15 +36,6 @@ class Effect(Struct, frozen=True):
 
 
 # Other requests
-
-
-def sequence_of(cursor: str) -> int:
-    """The place in the feed. Raises `InvalidArgument`."""
-    violations = Violations()
-    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        violations.add("after_cursor", "is not a cursor of this feed")
-    violations.raise_if_any()
-    return int(cursor or 0)
 
 
 def read_time_from_proto(request: streak_service_pb2.ListUserStreaksRequest) -> datetime | None:
@@ -96,7 +87,17 @@ def _effect(user_id: str, effect: Effect) -> streak_pb2.StreakEffect:
         change=change_to_proto(definition.key, evaluation.change) if evaluation.change else None,
         periods=[period_to_proto(row) for row in evaluation.rows.periods],
         refunded_freeze_count=evaluation.rows.refunded_freezes,
+        earned_freeze_count=evaluation.rows.earned_freezes,
     )
+
+
+def closing(user_id: str, effect: Effect) -> entry_pb2.StreakClosing | None:
+    """What closing periods came to, for everybody else; None where there is nothing to tell."""
+    change, rows = effect.evaluation.change, effect.evaluation.rows
+    frozen = any(row.status is PeriodStatus.FROZEN for row in rows.periods)
+    if change is None and not frozen and not rows.earned_freezes:
+        return None
+    return entry_pb2.StreakClosing(effect=_effect(user_id, effect))
 
 
 def change_to_proto(streak: str, change: StreakChange) -> streak_pb2.StreakChange:
@@ -163,18 +164,6 @@ def ledger_line_to_proto(line: LedgerLine) -> streak_pb2.FreezeLedgerEntry:
         effective_date=date_to_proto(line.effective_date),
         amount=line.amount,
         reason=streak_pb2.FreezeReason.ValueType(line.reason),
-    )
-
-
-def feed_row_to_proto(row: FeedRow) -> participant_service_pb2.Change:
-    """A change that maintenance found by itself."""
-    change = streak_pb2.StreakChange.FromString(row.change)
-    return participant_service_pb2.Change(
-        entry_id=str(row.entry_id),
-        user_id=row.user_id,
-        time_zone=row.time_zone,
-        occur_time=to_timestamp(row.occur_time),
-        streak_closing=entry_pb2.StreakClosing(change=change),
     )
 
 

@@ -3,18 +3,24 @@
 from datetime import datetime
 from typing import Final
 
+from laurel.ledger.v1 import entry_pb2
+from laurel.participant.v1 import participant_service_pb2
+
 from services.streak import convert
 from services.streak.batch import Batch
-from services.streak.domain import Catalogue, Evaluation
+from services.streak.convert import Effect
+from services.streak.domain import Catalogue
 from services.streak.handlers import StoredCatalogue, with_histories
 from services.streak.store import Key, Store
 from services.streak.store_history import HistoryStore
-from services.streak.store_maintenance import FoundChange, MaintenanceStore
+from services.streak.store_maintenance import MaintenanceStore
 from shared import faults
 from shared.clock import Clock
 from shared.ids import derived_id_at
+from shared.postgres.feed import Feed
 from shared.postgres.maintenance import is_held
 from shared.postgres.pool import Connection, Pool
+from shared.rpc.convert import to_timestamp
 from shared.rpc.participants import Pass
 
 BATCHES_PER_CALL: Final = 10
@@ -36,13 +42,17 @@ class Maintenance:
         self._store = Store(pool)
         self._histories = HistoryStore(pool)
         self._due = MaintenanceStore(pool)
+        self._feed = Feed(pool)
         self._catalogue = catalogue
         self._clock = clock
         self._batch_size = batch_size
 
-    async def run(self, now: datetime) -> Pass:
-        """Close a bounded part of what is due at `now`: user streaks that were brought up to date."""
-        return await self._close_some(now)
+    async def run(self, now: datetime, history: bool) -> Pass:
+        """Close a bounded part of what is due at `now`: user streaks that were brought up to date.
+
+        `history`: the instant is one of an import, and nothing is told of what is found.
+        """
+        return await self._close_some(now, history=history)
 
     async def run_by_clock(self) -> None:
         """A pass at the present instant, unless an import has maintenance in its hands."""
@@ -53,18 +63,18 @@ class Maintenance:
         while (await self._close_some(now)).more:
             pass
 
-    async def _close_some(self, now: datetime) -> Pass:
+    async def _close_some(self, now: datetime, *, history: bool = False) -> Pass:
         closed = 0
         for _ in range(BATCHES_PER_CALL):
             if not await self._due.is_due(now):
                 return Pass(closed)
             async with self._pool.acquire() as connection, connection.transaction():
-                closed += await self._close_batch(connection, now)
+                closed += await self._close_batch(connection, now, history=history)
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
         return Pass(closed, await self._due.is_due(now))
 
-    async def _close_batch(self, connection: Connection, now: datetime) -> int:
+    async def _close_batch(self, connection: Connection, now: datetime, *, history: bool) -> int:
         """Close what has been due longest, with everybody else kept from these users."""
         due = await self._due.due(connection, now, self._batch_size)
         if not due:
@@ -73,43 +83,48 @@ class Maintenance:
         await self._store.lock_users(connection, users)
         loaded = await self._store.load(users, {streak for _, streak in due}, connection)
         catalogue = await self._catalogue.at(loaded.configuration_version, connection)
-        batch, evaluations = await with_histories(
+        batch, closed = await with_histories(
             self._histories, connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
         )
         await self._store.save((), batch.writes(), connection)
-        await self._due.park(connection, due.keys() - evaluations.keys())
-        await self._due.publish(
-            connection,
-            [
-                found
-                for key, evaluation in evaluations.items()
-                if (found := _found(key, evaluation, due[key]))
-            ],
+        await self._due.park(connection, due.keys() - closed.keys())
+        found = (_found(key, effect, due[key], history) for key, effect in closed.items())
+        await self._feed.append(
+            connection, [change.SerializeToString(deterministic=True) for change in found if change]
         )
-        return len(evaluations)
+        return len(closed)
 
 
-def _close(catalogue: Catalogue, batch: Batch, due: list[Key], now: datetime) -> dict[Key, Evaluation]:
-    """The evaluations of those that are still there to be closed, in the order in which they came due."""
+def _close(catalogue: Catalogue, batch: Batch, due: list[Key], now: datetime) -> dict[Key, Effect]:
+    """What became of those that are still there to be closed, in the order in which they came due."""
     closed = {}
     for user_id, streak in due:
         definition = catalogue.get(streak)
         evaluation = definition and batch.bring_up_to(user_id, definition, now)
-        if evaluation:
-            closed[user_id, streak] = evaluation
+        if definition and evaluation:
+            closed[user_id, streak] = Effect(definition, evaluation)
     return closed
 
 
-def _found(key: Key, evaluation: Evaluation, due_time: datetime) -> FoundChange | None:
-    """What others are told: a break at the local midnight that broke, anything else when it came due."""
-    change, current = evaluation.change, evaluation.current
-    if change is None or current is None:
+def _found(
+    key: Key, effect: Effect, due_time: datetime, history: bool
+) -> participant_service_pb2.Change | None:
+    """What others are told: a break at the local midnight that broke, anything else when it came due.
+
+    Of history only what others have to follow.
+    """
+    change, current = effect.evaluation.change, effect.evaluation.current
+    closing = convert.closing(key[0], effect)
+    if current is None or closing is None or (history and change is None):
         return None
-    occur_time = change.reach_time if change.length == 0 else due_time
-    return FoundChange(
-        entry_id=derived_id_at(occur_time, "streak", *key, str(change.version)),
-        key=key,
+    occur_time = change.reach_time if change and change.length == 0 else due_time
+    # An instant comes due once: of each there is at most one closing that leaves the length as it was.
+    name = str(change.version) if change else "closed"
+    return participant_service_pb2.Change(
+        entry_id=str(derived_id_at(occur_time, "streak", *key, name)),
+        user_id=key[0],
         time_zone=current.time_zone,
-        occur_time=occur_time,
-        change=convert.change_to_proto(key[1], change).SerializeToString(deterministic=True),
+        occur_time=to_timestamp(occur_time),
+        origin=entry_pb2.ENTRY_ORIGIN_IMPORT if history else entry_pb2.ENTRY_ORIGIN_MAINTENANCE,
+        streak_closing=closing,
     )

@@ -3,7 +3,6 @@
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from laurel.participant.v1.participant_service_pb2 import Change
 from msgspec import Struct
 
 from services.streak import convert
@@ -115,12 +114,6 @@ class Queries:
         shown = found[: page.size]
         token = page.next_token(shown[-1].longest, shown[-1].user_id) if len(found) > page.size else ""
         return shown, token
-
-    async def list_changes(self, after_cursor: str, limit: int) -> tuple[list[Change], str]:
-        """What maintenance found by itself, oldest first, after a cursor, and the cursor after it."""
-        rows = await self._reads.changes(convert.sequence_of(after_cursor), limit)
-        cursor = str(rows[-1].sequence) if rows else after_cursor
-        return [convert.feed_row_to_proto(row) for row in rows], cursor
 
     async def _required(self, user_id: str, streak: str) -> _Recent:
         """A user's streak as of now. Raises `NotFound`."""

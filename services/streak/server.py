@@ -52,7 +52,6 @@ async def build(settings: Settings) -> Application:
         apply=handlers.apply_entries,
         revert=handlers.revert_entries,
         maintain=maintenance.run,
-        changes=queries.list_changes,
     )
 
     async def pass_once() -> None:

@@ -1,11 +1,8 @@
-"""The SQL of maintenance: what is due, and the change feed."""
+"""The SQL of maintenance: what is due."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
-from uuid import UUID
-
-from msgspec import Struct
 
 from services.streak.store import Key, columns_of, key_of
 from shared.postgres.pool import Connection, Pool
@@ -23,29 +20,12 @@ PARK: Final = """
      WHERE streak_states.user_id = parked.user_id AND streak_states.streak = parked.streak
 """
 LOCK_MAINTENANCE: Final = "SELECT pg_advisory_xact_lock($1)"
-# "streaks": one pass at a time, so that changes become visible in the order of their sequence.
+# "streaks": one pass at a time, so that no two close the same.
 _MAINTENANCE_LOCK: Final = 0x73_7472_6561_6B73
-PUBLISH: Final = """
-    INSERT INTO changes (entry_id, user_id, streak, time_zone, occur_time, change)
-    SELECT entry_id, user_id, streak, time_zone, occur_time, change
-      FROM unnest($1::change_row[])
-        WITH ORDINALITY AS found (entry_id, user_id, streak, time_zone, occur_time, change, position)
-     ORDER BY position
-"""
-
-
-class FoundChange(Struct, frozen=True):
-    """A change that maintenance found. `change` is a serialized laurel.streak.v1.StreakChange."""
-
-    entry_id: UUID
-    key: Key
-    time_zone: str
-    occur_time: datetime
-    change: bytes
 
 
 class MaintenanceStore:
-    """What is due, and the change feed that maintenance alone writes."""
+    """What is due."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -65,9 +45,3 @@ class MaintenanceStore:
         """Close these no more: their definitions are gone."""
         if keys:
             await connection.execute(PARK, *columns_of(sorted(keys), 2))
-
-    async def publish(self, connection: Connection, found: Sequence[FoundChange]) -> None:
-        """Add to the change feed, in this order."""
-        if found:
-            rows = [(one.entry_id, *one.key, one.time_zone, one.occur_time, one.change) for one in found]
-            await connection.execute(PUBLISH, rows)

@@ -1,8 +1,7 @@
 """The SQL of lists."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import Final
-from uuid import UUID
 
 from msgspec import Struct
 
@@ -10,10 +9,6 @@ from services.streak.domain import LedgerLine, Period
 from services.streak.store import Key, ledger_line_of, period_of
 from shared.postgres.pool import Pool
 
-CHANGES: Final = """
-    SELECT sequence, entry_id, user_id, time_zone, occur_time, change
-      FROM changes WHERE sequence > $1 ORDER BY sequence LIMIT $2
-"""
 PERIODS: Final = """
     SELECT user_id, streak, start_date, end_date, status, length, settle_time FROM periods
      WHERE user_id = $1 AND streak = $2 AND start_date < $3
@@ -36,17 +31,6 @@ LONGEST: Final = """
 """
 
 
-class FeedRow(Struct, frozen=True):
-    """A row of the change feed."""
-
-    sequence: int
-    entry_id: UUID
-    user_id: str
-    time_zone: str
-    occur_time: datetime
-    change: bytes
-
-
 class Longest(Struct, frozen=True):
     """A user's longest run of a streak, and the present length as last recorded."""
 
@@ -60,10 +44,6 @@ class ReadStore:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-
-    async def changes(self, after_sequence: int, limit: int) -> list[FeedRow]:
-        """The change feed after a sequence."""
-        return [FeedRow(*row) for row in await self._pool.fetch(CHANGES, after_sequence, limit)]
 
     async def periods(self, key: Key, before: date, limit: int) -> list[Period]:
         """Recorded periods that start before a date, newest first."""

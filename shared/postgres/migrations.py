@@ -15,6 +15,7 @@ from typing import Final
 import asyncpg
 from msgspec import Struct
 
+from shared.postgres.feed import begin_lives
 from shared.postgres.pool import Connection, Pool
 
 _FILE: Final = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
@@ -69,6 +70,7 @@ async def migrate(dsn: str, directory: Path) -> list[str]:
         due = [migration for migration in migrations if migration.name not in applied]
         for migration in due:
             await _apply(connection, migration)
+        await begin_lives(connection)
         return [migration.name for migration in due]
     finally:
         await connection.close()  # and with it the lock
@@ -87,7 +89,7 @@ async def pending(connection: Connection | Pool, directory: Path) -> list[str]:
 
 def schema_is_current(pool: Pool, directory: Path) -> Callable[[], Awaitable[None]]:
     """A readiness check: raises until every migration is applied, then only asks whether the database
-    answers.
+    answers. Feeds of a database that was restored from elsewhere begin a new life before it passes.
     """
     current = False
 
@@ -99,6 +101,8 @@ def schema_is_current(pool: Pool, directory: Path) -> Callable[[], Awaitable[Non
         missing = await pending(pool, directory)
         if missing:
             raise MigrationError(f"not applied yet: {', '.join(missing)}")
+        async with pool.acquire() as connection:
+            await begin_lives(connection)
         current = True
 
     return check

@@ -18,6 +18,7 @@ from shared.entries import Entry
 from shared.errors import InvalidArgument, LaurelError, Violations
 from shared.participant import ReversalWork, Work
 from shared.postgres import maintenance
+from shared.postgres.feed import Feed, FollowedFeed
 from shared.postgres.pool import Pool
 from shared.rpc.convert import (
     check_hold_seconds,
@@ -48,14 +49,9 @@ class Pass(Struct, frozen=True):
     """More is due at the same instant."""
 
 
-async def nothing_is_due(_now: datetime) -> Pass:
+async def nothing_is_due(_now: datetime, _history: bool) -> Pass:
     """For a service of which nothing is driven by time."""
     return Pass()
-
-
-async def nothing_changes(_after_cursor: str, _limit: int) -> tuple[Sequence[pb.Change], str]:
-    """For a service that changes nothing by itself."""
-    return (), ""
 
 
 class Participant(Struct, Generic[C], frozen=True):
@@ -69,10 +65,8 @@ class Participant(Struct, Generic[C], frozen=True):
     """Applies; one serialized `Outcome` for each, in order."""
     revert: Callable[[Sequence[ReversalWork]], Awaitable[Sequence[bytes]]]
     """Undoes; one serialized `RevertOutcome` for each, in order."""
-    maintain: Callable[[datetime], Awaitable[Pass]] = nothing_is_due
-    """Does a bounded part of what is due at an instant."""
-    changes: Callable[[str, int], Awaitable[tuple[Sequence[pb.Change], str]]] = nothing_changes
-    """So many changes after a cursor, oldest first, and the cursor after them. Raises `InvalidArgument`."""
+    maintain: Callable[[datetime, bool], Awaitable[Pass]] = nothing_is_due
+    """Does a bounded part of what is due at an instant, and is told whether that is one of imported history."""
 
 
 class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceServicer, Generic[C]):
@@ -81,6 +75,7 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
     def __init__(self, participant: Participant[C], pool: Pool) -> None:
         self._participant = participant
         self._pool = pool
+        self._feed = FollowedFeed(Feed(pool))
 
     async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> pb.ApplyEntriesResponse:
         """Applies entries. A malformed command never fails its neighbours."""
@@ -115,7 +110,7 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         if request.HasField("hold_seconds"):
             async with self._pool.acquire() as connection:
                 await maintenance.hold(connection, request.hold_seconds)
-        part = await self._participant.maintain(now)
+        part = await self._participant.maintain(now, request.history)
         return pb.RunMaintenanceResponse(done_count=part.done, more=part.more)
 
     async def ListChanges(self, request: pb.ListChangesRequest, _context: Any) -> pb.ListChangesResponse:
@@ -125,8 +120,9 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
             violations.add("page_size", f"must be 0 to {MAX_CHANGES}")
         violations.raise_if_any()
         limit = request.page_size or DEFAULT_CHANGES
-        changes, cursor = await self._participant.changes(request.after_cursor, limit)
-        return pb.ListChangesResponse(changes=changes, cursor=cursor or request.after_cursor)
+        found = await self._feed.list_changes(request.after_cursor, limit)
+        changes = [pb.Change.FromString(body) for body in found.bodies]
+        return pb.ListChangesResponse(changes=changes, cursor=found.cursor, more=found.more)
 
     def _work(self, message: pb.Command, path: str) -> Work[C] | InvalidArgument:
         violations = Violations()

@@ -49,6 +49,8 @@ class Application(Struct, frozen=True):
     """What has to be so to serve; each raises while it is not."""
     background: Mapping[str, Work] = field(default_factory=dict)
     """What runs beside the calls; started when the process is up, started again when it crashes."""
+    drain: Sequence[Callable[[], None]] = ()
+    """What to tell that no new calls will come: streams without an end come to one."""
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     """What to close at the end, in this order."""
     translators: Sequence[Translator] = ()
@@ -119,6 +121,8 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
             yield Running(port, readiness, boundary)
         finally:
             await readiness.shut_down()
+            for tell in application.drain:
+                tell()
             await server.stop(settings.drain_grace_seconds)
     finally:
         await supervisor.stop()

@@ -28,10 +28,11 @@ from services.leaderboard.convert import entries as leaderboard_convert
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
+from services.orchestrator.domain_events import Told
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
-from services.orchestrator.store.sagas import SagaStore
+from services.orchestrator.store.sagas import Completed, SagaStore
 from services.points import convert as points_convert
 from services.points import definitions as points_definitions
 from services.points import handlers as points
@@ -290,6 +291,7 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
 
 async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
     ledger, sagas = LedgerStore(pool), SagaStore(pool, "one")
+    told = Told(b"entry", b"effects")
 
     async def life(prefix: str) -> AsyncIterator[str]:
         ada, bob = f"{prefix}ada", f"{prefix}bob"
@@ -304,7 +306,7 @@ async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
         yield "a group recorded"
         await sagas.leave([(ids[0], "away", 0.0), (ids[1], "away", 0.0)], 9)
         yield "a group left to recovery"
-        await sagas.complete([(one, b"reply") for one in ids[:3]])
+        await sagas.complete([Completed(one, b"reply", told) for one in ids[:3]])
         yield "a group completed"
         await store(pool, event("e", ada, "countries", country="IT"), event("f", bob))
         yield "more recorded"
@@ -312,11 +314,11 @@ async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
         await ledger.known_entry(ids[0])
         yield "known ones"
         await sagas.decide(ids[3], b"no", [Step.STREAK], {Step.STREAK: b"yes"})
-        await sagas.settle(ids[3], State.REJECTED, None)
+        await sagas.settle(ids[3], State.REJECTED, None, told)
         yield "an undone one"
         await sagas.decide_void(ids[0], "test", "")
         await take_out(pool, first[0])
-        await sagas.settle(ids[0], State.VOIDED, b"")
+        await sagas.settle(ids[0], State.VOIDED, b"", told)
         yield "a void event of a unique metric"
         await sagas.decide_void(ids[1], "test", "")
         await take_out(pool, first[1])

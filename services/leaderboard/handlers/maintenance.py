@@ -39,7 +39,7 @@ class MaintenanceHandlers:
         self._projection = projection
         self._clock = clock
 
-    async def run(self, now: datetime) -> Pass:
+    async def run(self, now: datetime, _history: bool = False) -> Pass:
         """Archive a bounded part of the runs that are due at `now`."""
         due = await self._archive.due(now, RUNS_PER_PASS)
         boards = await self._catalogue.latest()

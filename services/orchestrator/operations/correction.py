@@ -23,18 +23,20 @@ def correction_id(entry_id: str) -> UUID:
 
 
 def correction_of(
-    origin: entry_pb2.Entry, left: TakenOut, now: datetime, default_zone: str
+    origin: entry_pb2.Entry, left: TakenOut, now: datetime, default_zone: str, *, voided: bool
 ) -> entry_pb2.Entry:
-    """The entry that tells participants what is left without `origin`."""
+    """The entry that tells participants what is left without `origin`, which was voided or else refused."""
     entry = entry_pb2.Entry(
         entry_id=str(correction_id(origin.entry_id)),
-        user=convert.snapshot(left.user, default_zone),
+        user=convert.snapshot(left.user, default_zone, changed=left.user_changed),
+        user_sequence=left.user_sequence,
         now=to_timestamp(now),
         occur_time=origin.occur_time,
         time_zone=origin.time_zone,
         origin=origin.origin,
     )
     entry.correction.corrected_entry_id = origin.entry_id
+    entry.correction.voided = voided
     if left.metric is not None and left.before is not None and left.after is not None:
         fact = entry.correction.metric
         fact.metric = left.metric

@@ -28,7 +28,7 @@ def found(change: participant_service_pb2.Change) -> Incoming:
         digest=digest_of(change),
         request=change.SerializeToString(deterministic=True),
         time_zone=change.time_zone,
-        origin=Origin.MAINTENANCE,
+        origin=Origin(change.origin or Origin.MAINTENANCE),
     )
 
 
@@ -38,7 +38,10 @@ def _tell(entry: entry_pb2.Entry, request: bytes) -> None:
 
 
 def _effects_before(entry: entry_pb2.Entry) -> effects_pb2.Effects:
-    effect = streak_pb2.StreakEffect(user_id=entry.user.user_id, change=entry.streak_closing.change)
+    closing = entry.streak_closing
+    if closing.HasField("effect"):
+        return effects_pb2.Effects(streaks=[closing.effect])
+    effect = streak_pb2.StreakEffect(user_id=entry.user.user_id, change=closing.change)
     return effects_pb2.Effects(streaks=[effect])
 
 

@@ -139,7 +139,8 @@ class LedgerStore:
                 users[user_id] = user_from_row(row)
             if row["total_version"] is not None:
                 totals[user_id, row["wanted_metric"]] = total_from_row(row)
-        return Snapshot(Loaded(users, totals), guards, rows[0]["configuration"])
+        loaded = Loaded(users, totals, guards={user_id: guard for user_id, (guard, _) in guards.items()})
+        return Snapshot(loaded, guards, rows[0]["configuration"])
 
     async def seen_values(self, values: Iterable[tuple[str, str, str]]) -> frozenset[tuple[str, str, str]]:
         """Those of these (user, metric, value) that have been counted."""
@@ -174,9 +175,10 @@ class LedgerStore:
             await self._pool.execute(_STORE, *arguments)
             return
         async with self._pool.acquire() as connection, connection.transaction():
+            # First: of two who follow the same, the second waits here and then has nothing to record.
+            await self._advance(connection, feed)
             if recorded:
                 await connection.execute(_STORE, *arguments)
-            await self._advance(connection, feed)
 
     async def known(self, group: Iterable[Incoming]) -> dict[UUID, Known | None]:
         """Those of these that have been recorded, by identity; None for one that is not kept any more."""

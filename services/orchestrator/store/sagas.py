@@ -7,19 +7,29 @@ from uuid import UUID
 from asyncpg import Record
 from msgspec import Struct
 
+from services.orchestrator.domain_events import Told
 from services.orchestrator.saga import UNFINISHED, State, Step
+from services.orchestrator.store.domain_events import TELL, rows_of
 from shared.postgres.pool import Connection, Pool
 
 # Ids come in order: their bounds tell the partitions (docs/adr/0010). States are arguments, lest the planner take the
 # index of the unfinished sagas, all of them for each group, instead of the key. What is set is found by position: a
 # join would look cheapest, while the table is empty, with all sagas between the bounds.
-_COMPLETE: Final = """
-    UPDATE sagas
-       SET state = 3, reply = ($2::bytea[])[array_position($1::uuid[], entry_id)],
-           settle_time = clock_timestamp(), last_error = NULL
-     WHERE entry_id = ANY($1::uuid[]) AND state = $3
-       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
-    RETURNING entry_id
+# Who was the first to complete an entry tells of it. IS TRUE keeps what was completed a table that is looked up in:
+# as a join it would be gone through for each row.
+_TELL_COMPLETED: Final = TELL.format(
+    rows="$4", condition="(told.entry_id IN (SELECT entry_id FROM completed)) IS TRUE"
+)
+_COMPLETE: Final = f"""
+    WITH completed AS (
+        UPDATE sagas
+           SET state = 3, reply = ($2::bytea[])[array_position($1::uuid[], entry_id)],
+               settle_time = clock_timestamp(), last_error = NULL
+         WHERE entry_id = ANY($1::uuid[]) AND state = $3
+           AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+        RETURNING entry_id
+    ), told AS ({_TELL_COMPLETED})
+    SELECT entry_id FROM completed
 """
 
 _DECIDE: Final = """
@@ -37,10 +47,14 @@ _DECIDE_VOID: Final = """
     RETURNING true
 """
 
-_SETTLE: Final = """
-    UPDATE sagas
-       SET state = $2, void_reply = $3, settle_time = clock_timestamp(), last_error = NULL
-     WHERE entry_id = $1 AND state IN (2, 5)
+_SETTLE: Final = f"""
+    WITH settled AS (
+        UPDATE sagas
+           SET state = $2, void_reply = $3, settle_time = clock_timestamp(), last_error = NULL
+         WHERE entry_id = $1 AND state IN (2, 5)
+        RETURNING 1
+    )
+    {TELL.format(rows="$4", condition="EXISTS (SELECT FROM settled)")}
 """
 
 _LEAVE: Final = """
@@ -135,6 +149,15 @@ class StoredSaga(Struct, frozen=True):
     abandon_reason: str | None
 
 
+class Completed(Struct, frozen=True):
+    """An entry that every participant has applied."""
+
+    entry_id: UUID
+    reply: bytes
+    told: Told | None = None
+    """None where nothing is told of it."""
+
+
 class Backlog(Struct, frozen=True):
     """How much is open, and the age of the oldest unfinished saga in seconds."""
 
@@ -150,11 +173,18 @@ class SagaStore:
         self._pool = pool
         self._instance = instance
 
-    async def complete(self, replies: Sequence[tuple[UUID, bytes]]) -> set[UUID]:
-        """Stores replies; the result are the entries for which it was the first to do so."""
-        ordered = sorted(replies)
+    async def complete(self, completed: Sequence[Completed]) -> set[UUID]:
+        """Stores replies and tells of their entries, which come in the order in which they were recorded.
+
+        The result are the entries for which it was the first to do so.
+        """
+        ordered = sorted(completed, key=_entry_id)
         rows = await self._pool.fetch(
-            _COMPLETE, [item[0] for item in ordered], [item[1] for item in ordered], State.RUNNING
+            _COMPLETE,
+            [one.entry_id for one in ordered],
+            [one.reply for one in ordered],
+            State.RUNNING,
+            rows_of((one.entry_id, one.told) for one in completed),
         )
         return {row["entry_id"] for row in rows}
 
@@ -169,9 +199,11 @@ class SagaStore:
         """Makes the decision to void a finished entry durable. False when it is not finished or voided already."""
         return bool(await self._pool.fetchval(_DECIDE_VOID, entry_id, reason, self._instance, actor))
 
-    async def settle(self, entry_id: UUID, state: State, void_reply: bytes | None) -> None:
-        """Ends a saga that went backwards."""
-        await self._pool.execute(_SETTLE, entry_id, state, void_reply)
+    async def settle(
+        self, entry_id: UUID, state: State, void_reply: bytes | None, told: Told | None = None
+    ) -> None:
+        """Ends a saga that went backwards, and tells of what that changed."""
+        await self._pool.execute(_SETTLE, entry_id, state, void_reply, rows_of([(entry_id, told)]))
 
     async def leave(self, failures: Sequence[tuple[UUID, str, float]], park_after: int) -> None:
         """Leaves sagas to recovery: (entry, error, pause in seconds). Parks those that failed too often."""
@@ -221,6 +253,10 @@ class SagaStore:
         row = await self._pool.fetchrow(_BACKLOG)
         assert row is not None
         return Backlog(row["unfinished"], row["parked"], float(row["oldest_seconds"]))
+
+
+def _entry_id(one: Completed) -> UUID:
+    return one.entry_id
 
 
 def _stored(row: Record) -> StoredSaga:

@@ -17,8 +17,10 @@ from services.orchestrator.domain import (
     can_subtract,
     fold_total,
     fold_user,
+    says_the_same,
     subtract_fact,
 )
+from services.orchestrator.recording import first_sequence
 from services.orchestrator.store.rows import attributes_to_json, total_from_row, user_from_row
 from shared.postgres.pool import Connection, Pool
 
@@ -86,6 +88,8 @@ class TakenOut(Struct, frozen=True):
     """What is left without the entry."""
 
     user: User
+    user_sequence: int
+    user_changed: bool
     metric: str | None
     before: Total | None
     after: Total | None
@@ -129,8 +133,18 @@ class UndoStore:
             assert row is not None
             await connection.execute(_TAKE_OUT, entry_id)
             before, after = await self._recount(connection, entry, aggregations)
-            user = await self._refold_user(connection, user_from_row(row), entry["kind"])
-            correction = correction_of(TakenOut(user, entry["metric"], before, after, entry["occur_time"]))
+            known = user_from_row(row)
+            user = await self._refold_user(connection, known, entry["kind"])
+            left = TakenOut(
+                user=user,
+                user_sequence=first_sequence(row["guard"]),
+                user_changed=not says_the_same(user, known),
+                metric=entry["metric"],
+                before=before,
+                after=after,
+                occur_time=entry["occur_time"],
+            )
+            correction = correction_of(left)
             await connection.execute(
                 _STORE_CORRECTION,
                 entry_id,

@@ -100,6 +100,11 @@ class RowChanges(Struct, frozen=True):
     removed_ledger: tuple[tuple[date, FreezeReason], ...] = ()
     refunded_freezes: int = 0
 
+    @property
+    def earned_freezes(self) -> int:
+        """Freezes that are new because days have passed (RULES 3.5)."""
+        return sum(line.amount for line in self.ledger if line.reason is FreezeReason.ACCUMULATION)
+
 
 def row_changes(before: Rows, after: Rows) -> RowChanges:
     """What has to be written and removed for `before` to become `after`."""

@@ -71,7 +71,7 @@ async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
     def corrected(left: TakenOut) -> bytes:
         seen.append(left)
         return correction.correction_of(
-            recorded_entry(recorded, "UTC"), left, NOON, "UTC"
+            recorded_entry(recorded, "UTC"), left, NOON, "UTC", voided=True
         ).SerializeToString()
 
     entry_id = recorded.incoming.entry_id

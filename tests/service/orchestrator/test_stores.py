@@ -15,7 +15,7 @@ from services.orchestrator.recording import Recorded, record
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
-from services.orchestrator.store.sagas import SagaStore
+from services.orchestrator.store.sagas import Completed, SagaStore
 from shared.postgres.pool import Connection, Pool
 from tests.fixtures.system import event_request
 from tests.service.orchestrator.steps import (
@@ -61,8 +61,8 @@ async def test_the_first_reply_is_the_one_that_is_kept(pool: Pool) -> None:
     (entry,) = await store(pool, event("a"))
     sagas = SagaStore(pool, "one")
     entry_id = entry.incoming.entry_id
-    assert await sagas.complete([(entry_id, b"first")]) == {entry_id}
-    assert await sagas.complete([(entry_id, b"second")]) == set()
+    assert await sagas.complete([Completed(entry_id, b"first")]) == {entry_id}
+    assert await sagas.complete([Completed(entry_id, b"second")]) == set()
     known = await LedgerStore(pool).known_entry(entry_id)
     assert known
     assert (known.state, known.reply) == (State.DONE, b"first")
@@ -132,7 +132,7 @@ async def test_a_decision_to_undo_is_taken_once_and_comes_back_with_what_was_ans
     entry_id = entry.incoming.entry_id
     assert await sagas.decide(entry_id, b"no", [Step.STREAK], {Step.STREAK: b"yes"})
     assert not await sagas.decide(entry_id, b"other", [], {})
-    assert await sagas.complete([(entry_id, b"reply")]) == set()
+    assert await sagas.complete([Completed(entry_id, b"reply")]) == set()
     (stored,) = await sagas.claim([], 10)
     assert (stored.state, stored.undo, stored.applied) == (
         State.COMPENSATING,

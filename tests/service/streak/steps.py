@@ -38,7 +38,7 @@ async def effect(service: Service, command: participant_pb.Command) -> streak_pb
     return only
 
 
-async def maintain(service: Service, now: datetime, **fields: int) -> int:
+async def maintain(service: Service, now: datetime, **fields: Any) -> int:
     """A whole pass, part by part: how many user streaks were brought up to date."""
     done = 0
     while True:

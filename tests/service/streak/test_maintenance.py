@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 
 import grpc.aio
 import pytest
+from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
 
@@ -45,11 +46,15 @@ async def test_a_streak_breaks_at_the_local_midnight_and_the_feed_says_so(servic
     assert await maintain(service, midnight - timedelta(microseconds=1)) == 0
     assert await maintain(service, at(5, 17)) == 1
     (change,) = await feed(service)
-    found = change.streak_closing.change
+    effect = change.streak_closing.effect
+    found = effect.change
     assert (change.user_id, change.time_zone, found.streak) == ("alice", "Asia/Tokyo", "daily")
     assert to_datetime(change.occur_time) == to_datetime(found.reach_time) == midnight
     assert (found.length_before, found.length, found.longest) == (2, 0, 2)
     assert list(found.run_changes) == []
+    assert (effect.user_id, effect.state.length, effect.state.longest) == ("alice", 0, 2)
+    assert [period.status for period in effect.periods] == [streak_pb2.PERIOD_STATUS_BROKEN]
+    assert change.origin == entry_pb2.ENTRY_ORIGIN_MAINTENANCE
     assert change.entry_id == str(derived_id_at(midnight, "streak", "alice", "daily", str(found.version)))
     assert (await recorded(service))[-1] == (date(2025, 3, 5), "BROKEN")
 
@@ -65,12 +70,53 @@ async def test_maintenance_run_again_finds_nothing(service: Service) -> None:
     assert len(await feed(service)) == 8
 
 
-async def test_freezes_and_days_off_close_periods_without_telling_others(service: Service) -> None:
+async def test_freezes_are_told_of_though_no_length_changes(service: Service) -> None:
     await define(service, freezes=TWO_FREEZES, days_off=[streak_pb2.WEEKDAY_WEDNESDAY])
     await applied(service, event(1, at(3)))
     assert await maintain(service, at(7)) == 1
     assert [status for _, status in await recorded(service)] == ["QUALIFIED", "FROZEN", "DAY_OFF", "FROZEN"]
+    (change,) = await feed(service)
+    effect = change.streak_closing.effect
+    assert not effect.HasField("change")
+    assert (effect.state.length, effect.state.freeze_count) == (1, 0)
+    assert to_datetime(change.occur_time) == at(5)
+
+
+async def test_each_night_that_takes_a_freeze_is_a_change_of_its_own(service: Service) -> None:
+    await define(service, freezes=TWO_FREEZES)
+    await applied(service, event(1, at(3)))
+    for now in (at(5), at(6), at(7)):
+        await maintain(service, now)
+    changes = await feed(service)
+    assert [to_datetime(change.occur_time) for change in changes] == [at(5), at(6), at(7)]
+    assert len({change.entry_id for change in changes}) == 3
+    assert [change.streak_closing.effect.HasField("change") for change in changes] == [False, False, True]
+
+
+async def test_a_freeze_that_was_earned_overnight_is_told_with_what_it_was_spent_on(service: Service) -> None:
+    await define(service, freezes=streak_pb2.FreezeSettings(earn_count=1, earn_every_days=1, max_count=1))
+    await applied(service, event(1, at(3)))
+    await maintain(service, at(5))
+    (change,) = await feed(service)
+    assert change.streak_closing.effect.earned_freeze_count == 1
+
+
+async def test_days_off_close_periods_without_telling_others(service: Service) -> None:
+    await define(service, days_off=[streak_pb2.WEEKDAY_TUESDAY, streak_pb2.WEEKDAY_WEDNESDAY])
+    await applied(service, event(1, at(3)))
+    await maintain(service, at(6))
     assert await feed(service) == []
+
+
+async def test_what_is_found_of_history_says_so_and_tells_of_no_freezes(service: Service) -> None:
+    await define(service, freezes=TWO_FREEZES)
+    await applied(service, event(1, at(3)))
+    await maintain(service, at(5), history=True)
+    assert await feed(service) == []
+    await maintain(service, at(9), history=True)
+    (change,) = await feed(service)
+    assert change.streak_closing.effect.change.length == 0
+    assert change.origin == entry_pb2.ENTRY_ORIGIN_IMPORT
 
 
 @pytest.mark.parametrize("hours", [1, 7, 24, 400])

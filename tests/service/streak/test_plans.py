@@ -27,8 +27,6 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "IS_DUE": (store_maintenance.IS_DUE, (NOW,)),
     "DUE": (store_maintenance.DUE, (NOW, 10)),
     "PARK": (store_maintenance.PARK, (["alice"], ["daily"])),
-    "PUBLISH": (store_maintenance.PUBLISH, ([],)),
-    "CHANGES": (store_reads.CHANGES, (0, 10)),
     "PERIODS": (store_reads.PERIODS, ("alice", "daily", TODAY, 10)),
     "LEDGER": (store_reads.LEDGER, ("alice", "daily", TODAY, 0, TODAY, 10)),
     "LONGEST": (store_reads.LONGEST, ("daily", 7, "alice", 10)),

@@ -21,6 +21,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _EntryOrigin:
@@ -87,6 +92,7 @@ class UserSnapshot(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The application's own identifier, 1 to 255 characters."""
     time_zone: _builtins.str
@@ -95,6 +101,8 @@ class UserSnapshot(_message.Message):
     """Grows with every stored change of the user; a receiver ignores a snapshot older than the one it holds."""
     name: _builtins.str
     """Display name; empty when none was given."""
+    changed: _builtins.bool
+    """This entry created the user (then `version` is 1) or changed it."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """String attributes, as of the entry."""
@@ -112,10 +120,11 @@ class UserSnapshot(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
         name: _builtins.str = ...,
+        changed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "create_time", b"create_time", "name", b"name", "time_zone", b"time_zone", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "changed", b"changed", "create_time", b"create_time", "name", b"name", "time_zone", b"time_zone", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,23 +241,30 @@ Global___AchievementCall: _TypeAlias = AchievementCall  # noqa: Y015
 
 @_typing.final
 class StreakClosing(_message.Message):
-    """A streak's length changed at local midnight, found by the streak service's maintenance."""
+    """Periods of a streak closed at local midnight, found by the streak service's maintenance."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGE_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def change(self) -> _streak_pb2.StreakChange:
-        """What changed."""
+        """Of entries from before `effect`."""
+
+    @_builtins.property
+    def effect(self) -> _streak_pb2.StreakEffect:
+        """What it came to, as though an event had done it."""
 
     def __init__(
         self,
         *,
         change: _streak_pb2.StreakChange | None = ...,
+        effect: _streak_pb2.StreakEffect | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "effect", b"effect"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "effect", b"effect"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,8 +280,11 @@ class Correction(_message.Message):
 
     CORRECTED_ENTRY_ID_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
+    VOIDED_FIELD_NUMBER: _builtins.int
     corrected_entry_id: _builtins.str
     """The entry that was undone."""
+    voided: _builtins.bool
+    """It had been done, and was undone by a call; false: it had been refused."""
     @_builtins.property
     def metric(self) -> Global___MetricFact:
         """The total as it is left, where the undone entry was a metric event."""
@@ -275,10 +294,11 @@ class Correction(_message.Message):
         *,
         corrected_entry_id: _builtins.str = ...,
         metric: Global___MetricFact | None = ...,
+        voided: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metric", b"metric"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrected_entry_id", b"corrected_entry_id", "metric", b"metric"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrected_entry_id", b"corrected_entry_id", "metric", b"metric", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -302,12 +322,17 @@ class Entry(_message.Message):
     CORRECTION_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     OTHER_USERS_FIELD_NUMBER: _builtins.int
+    USER_SEQUENCE_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """UUID of the ledger entry; the idempotency key of every participant."""
     time_zone: _builtins.str
     """The IANA zone of the event, which decides its local date (RULES 1.5)."""
     origin: Global___EntryOrigin.ValueType
     """Where the entry comes from."""
+    user_sequence: _builtins.int
+    """Grows with the acting user's entries in the order in which they were recorded; with gaps. 0: of an entry from before
+    it was counted.
+    """
     @_builtins.property
     def user(self) -> Global___UserSnapshot:
         """The acting user as of this entry."""
@@ -359,10 +384,11 @@ class Entry(_message.Message):
         correction: Global___Correction | None = ...,
         origin: Global___EntryOrigin.ValueType = ...,
         other_users: _abc.Iterable[Global___UserSnapshot] | None = ...,
+        user_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

@@ -17,6 +17,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
 from laurel.orchestrator.v1 import audit_pb2 as _audit_pb2
 from laurel.orchestrator.v1 import definition_pb2 as _definition_pb2
+from laurel.orchestrator.v1 import domain_event_pb2 as _domain_event_pb2
 from laurel.orchestrator.v1 import event_pb2 as _event_pb2
 from laurel.orchestrator.v1 import metric_pb2 as _metric_pb2
 from laurel.orchestrator.v1 import user_pb2 as _user_pb2
@@ -1376,6 +1377,134 @@ class RunMaintenanceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunMaintenanceResponse: _TypeAlias = RunMaintenanceResponse  # noqa: Y015
+
+@_typing.final
+class ListDomainEventsRequest(_message.Message):
+    """Request of ListDomainEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_CURSOR_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    after_cursor: _builtins.str
+    """Where the page before ended; empty: from the oldest that is kept; `newest`: none of those that are there."""
+    page_size: _builtins.int
+    """How many entries to look at, at most 1,000; 0 reads as 100. All events of an entry come on one page."""
+    user_id: _builtins.str
+    """Only events about this user. Events are not looked for by user: pages may well be empty."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only events of these types; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        after_cursor: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "page_size", b"page_size", "types", b"types", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDomainEventsRequest: _TypeAlias = ListDomainEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListDomainEventsResponse(_message.Message):
+    """A page of domain events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where this page ended; to be kept, and given again. It moves on also where no event on the page was asked for."""
+    more: _builtins.bool
+    """More can be read at once: ask again."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_domain_event_pb2.DomainEvent]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_domain_event_pb2.DomainEvent] | None = ...,
+        cursor: _builtins.str = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events", "more", b"more"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDomainEventsResponse: _TypeAlias = ListDomainEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchDomainEventsRequest(_message.Message):
+    """Request of WatchDomainEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_CURSOR_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    after_cursor: _builtins.str
+    """Where to begin, as in ListDomainEvents."""
+    user_id: _builtins.str
+    """Only events about this user."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only events of these types; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        after_cursor: _builtins.str = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "types", b"types", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchDomainEventsRequest: _TypeAlias = WatchDomainEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchDomainEventsResponse(_message.Message):
+    """Some events of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to begin again."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_domain_event_pb2.DomainEvent]:
+        """Oldest first; none where only the cursor moved on."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_domain_event_pb2.DomainEvent] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchDomainEventsResponse: _TypeAlias = WatchDomainEventsResponse  # noqa: Y015
 
 @_typing.final
 class ListSagasRequest(_message.Message):

@@ -136,6 +136,16 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RunMaintenanceRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RunMaintenanceResponse.FromString,
                 _registered_method=True)
+        self.ListDomainEvents = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ListDomainEvents',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDomainEventsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDomainEventsResponse.FromString,
+                _registered_method=True)
+        self.WatchDomainEvents = channel.unary_stream(
+                '/laurel.orchestrator.v1.OrchestratorService/WatchDomainEvents',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsResponse.FromString,
+                _registered_method=True)
         self.ListSagas = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/ListSagas',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListSagasRequest.SerializeToString,
@@ -299,6 +309,21 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDomainEvents(self, request, context):
+        """Lists domain events, oldest first, after a cursor. Nothing is skipped, each user's events come in the order in which
+        the entries that caused them were finished (docs/adr/0013). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchDomainEvents(self, request, context):
+        """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSagas(self, request, context):
         """Lists sagas by state, oldest first. Finished ones are kept for the replay window.
         """
@@ -423,6 +448,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.RunMaintenance,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RunMaintenanceRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RunMaintenanceResponse.SerializeToString,
+            ),
+            'ListDomainEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDomainEvents,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDomainEventsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDomainEventsResponse.SerializeToString,
+            ),
+            'WatchDomainEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchDomainEvents,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsResponse.SerializeToString,
             ),
             'ListSagas': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSagas,
@@ -981,6 +1016,60 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/RunMaintenance',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RunMaintenanceRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RunMaintenanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDomainEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ListDomainEvents',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDomainEventsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListDomainEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchDomainEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/WatchDomainEvents',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,12 @@ class OrchestratorServiceStub:
     """Checks or applies one declarative configuration of all services: every mistake is reported, or all is applied."""
     RunMaintenance: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
+    ListDomainEvents: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDomainEventsRequest, _orchestrator_service_pb2.ListDomainEventsResponse]
+    """Lists domain events, oldest first, after a cursor. Nothing is skipped, each user's events come in the order in which
+    the entries that caused them were finished (docs/adr/0013). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
+    """
+    WatchDomainEvents: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.WatchDomainEventsRequest, _orchestrator_service_pb2.WatchDomainEventsResponse]
+    """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor."""
     ListSagas: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListSagasRequest, _orchestrator_service_pb2.ListSagasResponse]
     """Lists sagas by state, oldest first. Finished ones are kept for the replay window."""
     RetrySaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RetrySagaRequest, _orchestrator_service_pb2.RetrySagaResponse]
@@ -136,6 +142,12 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Checks or applies one declarative configuration of all services: every mistake is reported, or all is applied."""
     RunMaintenance: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
+    ListDomainEvents: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDomainEventsRequest, _orchestrator_service_pb2.ListDomainEventsResponse]  # type: ignore[assignment]
+    """Lists domain events, oldest first, after a cursor. Nothing is skipped, each user's events come in the order in which
+    the entries that caused them were finished (docs/adr/0013). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
+    """
+    WatchDomainEvents: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.WatchDomainEventsRequest, _orchestrator_service_pb2.WatchDomainEventsResponse]  # type: ignore[assignment]
+    """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor."""
     ListSagas: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListSagasRequest, _orchestrator_service_pb2.ListSagasResponse]  # type: ignore[assignment]
     """Lists sagas by state, oldest first. Finished ones are kept for the replay window."""
     RetrySaga: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RetrySagaRequest, _orchestrator_service_pb2.RetrySagaResponse]  # type: ignore[assignment]
@@ -311,6 +323,24 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.RunMaintenanceResponse, _abc.Awaitable[_orchestrator_service_pb2.RunMaintenanceResponse]]:
         """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
+
+    @_abc_1.abstractmethod
+    def ListDomainEvents(
+        self,
+        request: _orchestrator_service_pb2.ListDomainEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListDomainEventsResponse, _abc.Awaitable[_orchestrator_service_pb2.ListDomainEventsResponse]]:
+        """Lists domain events, oldest first, after a cursor. Nothing is skipped, each user's events come in the order in which
+        the entries that caused them were finished (docs/adr/0013). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchDomainEvents(
+        self,
+        request: _orchestrator_service_pb2.WatchDomainEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestrator_service_pb2.WatchDomainEventsResponse], _abc.AsyncIterator[_orchestrator_service_pb2.WatchDomainEventsResponse]]:
+        """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor."""
 
     @_abc_1.abstractmethod
     def ListSagas(

@@ -260,8 +260,11 @@ class RunMaintenanceRequest(_message.Message):
 
     NOW_FIELD_NUMBER: _builtins.int
     HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     hold_seconds: _builtins.int
     """Keeps the service's own wall-clock maintenance off for this long, in seconds; imports renew it. 0 releases it."""
+    history: _builtins.bool
+    """The instant is one of history that is being imported: nothing is told of what is found (RULES 8.3)."""
     @_builtins.property
     def now(self) -> _timestamp_pb2.Timestamp:
         """The instant to work at."""
@@ -271,10 +274,11 @@ class RunMaintenanceRequest(_message.Message):
         *,
         now: _timestamp_pb2.Timestamp | None = ...,
         hold_seconds: _builtins.int | None = ...,
+        history: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds", "history", b"history", "hold_seconds", b"hold_seconds", "now", b"now"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__hold_seconds: _TypeAlias = _typing.Literal["hold_seconds"]  # noqa: Y015
     _WhichOneofArgType__hold_seconds: _TypeAlias = _typing.Literal["_hold_seconds", b"_hold_seconds"]  # noqa: Y015
@@ -342,8 +346,11 @@ class ListChangesResponse(_message.Message):
 
     CHANGES_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Where this page ended; to be kept, and given again."""
+    more: _builtins.bool
+    """More has been committed and cannot be read yet, because older transactions are under way: ask again."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
         """Oldest first."""
@@ -353,10 +360,11 @@ class ListChangesResponse(_message.Message):
         *,
         changes: _abc.Iterable[Global___Change] | None = ...,
         cursor: _builtins.str = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor", "more", b"more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -375,12 +383,15 @@ class Change(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     STREAK_CLOSING_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """UUID of the entry that the orchestrator makes of it."""
     user_id: _builtins.str
     """The user."""
     time_zone: _builtins.str
     """IANA zone in which it happened."""
+    origin: _entry_pb2.EntryOrigin.ValueType
+    """That of the entry: IMPORT where an import of history had the pass in its hands; else MAINTENANCE, also unspecified."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened: the local midnight, not the moment of the pass."""
@@ -397,10 +408,11 @@ class Change(_message.Message):
         time_zone: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         streak_closing: _entry_pb2.StreakClosing | None = ...,
+        origin: _entry_pb2.EntryOrigin.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "occur_time", b"occur_time", "streak_closing", b"streak_closing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "finding", b"finding", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "finding", b"finding", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing"]  # noqa: Y015
     _WhichOneofArgType_finding: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015

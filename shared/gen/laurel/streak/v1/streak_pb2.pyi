@@ -630,12 +630,15 @@ class StreakEffect(_message.Message):
     PERIODS_FIELD_NUMBER: _builtins.int
     REFUNDED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    EARNED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
     extended: _builtins.bool
     """Whether this entry extended the streak."""
     refunded_freeze_count: _builtins.int
     """Freezes given back because a period that had consumed one now qualifies or is gone."""
     user_id: _builtins.str
     """The user."""
+    earned_freeze_count: _builtins.int
+    """Freezes that were earned by the passing of days."""
     @_builtins.property
     def state(self) -> Global___StreakState:
         """The state after it."""
@@ -657,10 +660,11 @@ class StreakEffect(_message.Message):
         periods: _abc.Iterable[Global___Period] | None = ...,
         refunded_freeze_count: _builtins.int = ...,
         user_id: _builtins.str = ...,
+        earned_freeze_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "extended", b"extended", "periods", b"periods", "refunded_freeze_count", b"refunded_freeze_count", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "earned_freeze_count", b"earned_freeze_count", "extended", b"extended", "periods", b"periods", "refunded_freeze_count", b"refunded_freeze_count", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,248 @@
+"""What is told of an entry: its domain events (RULES 8). Pure.
+
+A row of the feed has an entry and what it changed; the events themselves are made when they are read. They are a
+function of the row alone, and so are their ids.
+"""
+
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from google.protobuf.message import Message
+from laurel.achievement.v1 import achievement_pb2
+from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.orchestrator.v1 import domain_event_pb2, user_pb2
+from laurel.points.v1 import points_pb2
+from laurel.streak.v1 import streak_pb2
+from msgspec import Struct
+
+from shared.decimals import from_micros
+from shared.ids import derived_id_beside
+
+
+class Type(StrEnum):
+    """The types of domain events, as followers know them."""
+
+    METRIC_RECORDED = "metric.recorded"
+    EVENT_VOIDED = "event.voided"
+    USER_CREATED = "user.created"
+    USER_UPDATED = "user.updated"
+    STREAK_STARTED = "streak.started"
+    STREAK_EXTENDED = "streak.extended"
+    STREAK_LOST = "streak.lost"
+    STREAK_FROZEN = "streak.frozen"
+    STREAK_FREEZE_EARNED = "streak.freeze_earned"
+    ACHIEVEMENT_COMPLETED = "achievement.completed"
+    ACHIEVEMENT_REVOKED = "achievement.revoked"
+    POINTS_CHANGED = "points.changed"
+    POINTS_LEVEL_CHANGED = "points.level_changed"
+    LEADERBOARD_CHANGED = "leaderboard.changed"
+    LEADERBOARD_RANK_CHANGED = "leaderboard.rank_changed"
+
+
+EVERY_TYPE: Final = frozenset(Type)
+
+
+class Told(Struct, frozen=True):
+    """What is stored of an entry that tells something."""
+
+    entry: bytes
+    """laurel.ledger.v1.Entry; of an undoing: the correction."""
+    effects: bytes
+    """laurel.ledger.v1.Effects."""
+
+
+_SILENT: Final = (entry_pb2.ENTRY_ORIGIN_IMPORT, entry_pb2.ENTRY_ORIGIN_BACKFILL)
+
+_Finding = tuple[Type, Message | None]
+"""A type, and the part of the effects that it tells; None: it tells of the entry."""
+
+
+def told_of(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Told | None:
+    """What is stored of an entry that is completed, or of the correction of one that is undone.
+
+    None for history, of which nothing is told (RULES 8.3). That it is undone by a call is no history.
+    """
+    if entry.origin in _SILENT and not entry.correction.voided:
+        return None
+    return Told(entry.SerializeToString(), effects.SerializeToString())
+
+
+def events_of(
+    told: Told, wanted: Collection[Type] = EVERY_TYPE, user_id: str = ""
+) -> list[domain_event_pb2.DomainEvent]:
+    """The events that a row of the feed tells, in the order of cause and effect.
+
+    Those of the types that are wanted, and about this user, if any is named.
+    """
+    entry = entry_pb2.Entry.FromString(told.entry)
+    effects = effects_pb2.Effects.FromString(told.effects)
+    entry_id = UUID(entry.entry_id)
+    events = []
+    seen: dict[Type, int] = {}
+    for type_, change in _findings(entry, effects):
+        number = seen[type_] = seen.get(type_, -1) + 1
+        if type_ not in wanted:
+            continue
+        about = getattr(change, "user_id", "") or entry.user.user_id
+        if user_id in ("", about):
+            event = _event(entry, effects, type_, about, change)
+            event.id = str(derived_id_beside(entry_id, type_, str(number)))
+            events.append(event)
+    return events
+
+
+def told_of_refusal(applied: effects_pb2.Effects, undone: effects_pb2.Effects) -> effects_pb2.Effects:
+    """What is to be told when an entry has been refused and undone: of the entry itself nobody had been told.
+
+    Others may have built on it before it was undone, and what they told does not hold any more. What came and went with
+    the entry is left out; what came and stayed, because others would have brought it about too, is told now.
+    """
+    came = {change.completion_id for change in applied.achievements}
+    went = {change.completion_id for change in undone.achievements}
+    versions = {(effect.user_id, effect.change.streak): effect.change.version for effect in applied.streaks}
+    return effects_pb2.Effects(
+        # Of two successive changes the second has taken back the first.
+        streaks=[
+            effect
+            for effect in undone.streaks
+            if versions.get((effect.user_id, effect.change.streak)) != effect.change.version - 1
+        ],
+        achievements=[
+            *(change for change in applied.achievements if change.completion_id not in went),
+            *(change for change in undone.achievements if change.completion_id not in came),
+        ],
+        points=undone.points,
+        leaderboards=undone.leaderboards,
+    )
+
+
+def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[_Finding]:
+    if entry.HasField("metric_event"):
+        yield Type.METRIC_RECORDED, None
+    if entry.correction.voided:
+        yield Type.EVENT_VOIDED, None
+    if entry.user.changed:
+        yield Type.USER_CREATED if entry.user.version == 1 else Type.USER_UPDATED, None
+    for streak in effects.streaks:
+        yield from _of_streak(streak)
+    for achievement in effects.achievements:
+        yield from _of_achievement(achievement)
+    for points in effects.points:
+        yield from _of_points(points)
+    for standing in effects.leaderboards:
+        yield from _of_standing(standing)
+
+
+def _of_streak(effect: streak_pb2.StreakEffect) -> Iterator[_Finding]:
+    statuses = {period.status for period in effect.periods}
+    if effect.earned_freeze_count > 0:
+        yield Type.STREAK_FREEZE_EARNED, effect
+    if streak_pb2.PERIOD_STATUS_FROZEN in statuses:
+        yield Type.STREAK_FROZEN, effect
+    if not effect.HasField("change"):
+        return
+    before, after = effect.change.length_before, effect.change.length
+    ended = before > 0 and (after == 0 or streak_pb2.PERIOD_STATUS_BROKEN in statuses)
+    if ended:
+        yield Type.STREAK_LOST, effect
+    if after > 0 and (ended or before == 0):
+        yield Type.STREAK_STARTED, effect
+    elif after > before:
+        yield Type.STREAK_EXTENDED, effect
+
+
+def _of_achievement(change: achievement_pb2.AchievementChange) -> Iterator[_Finding]:
+    if change.kind == achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED:
+        yield Type.ACHIEVEMENT_COMPLETED, change
+    elif change.kind == achievement_pb2.ACHIEVEMENT_CHANGE_KIND_REVOKED:
+        yield Type.ACHIEVEMENT_REVOKED, change
+
+
+def _of_points(change: points_pb2.PointsChange) -> Iterator[_Finding]:
+    if change.balance != change.balance_before:
+        yield Type.POINTS_CHANGED, change
+    if change.level != change.level_before:
+        yield Type.POINTS_LEVEL_CHANGED, change
+
+
+def _of_standing(standing: leaderboard_pb2.Standing) -> Iterator[_Finding]:
+    if standing.run_finalized:
+        return
+    yield Type.LEADERBOARD_CHANGED, standing
+    if standing.rank != standing.previous_rank:
+        yield Type.LEADERBOARD_RANK_CHANGED, standing
+
+
+def _event(
+    entry: entry_pb2.Entry,
+    effects: effects_pb2.Effects,
+    type_: Type,
+    user_id: str,
+    change: Message | None,
+) -> domain_event_pb2.DomainEvent:
+    is_own = user_id == entry.user.user_id
+    event = domain_event_pb2.DomainEvent(
+        type=type_,
+        time=entry.now if entry.HasField("correction") else entry.occur_time,
+        user_id=user_id,
+        user_sequence=entry.user_sequence if is_own else 0,
+        entry_id=entry.entry_id,
+    )
+    match change:
+        case streak_pb2.StreakEffect():
+            event.streak.CopyFrom(change)
+        case achievement_pb2.AchievementChange():
+            event.achievement.CopyFrom(change)
+        case points_pb2.PointsChange():
+            event.points.CopyFrom(change)
+        case leaderboard_pb2.Standing():
+            event.leaderboard.CopyFrom(change)
+        case _:
+            _tell_entry(event, type_, entry, effects)
+    return event
+
+
+def _tell_entry(
+    event: domain_event_pb2.DomainEvent, type_: Type, entry: entry_pb2.Entry, effects: effects_pb2.Effects
+) -> None:
+    if type_ is Type.METRIC_RECORDED:
+        event.metric.CopyFrom(_metric(entry.metric_event))
+    elif type_ is Type.EVENT_VOIDED:
+        event.voided.CopyFrom(_voided(entry, effects))
+    else:
+        event.user.CopyFrom(_user(entry.user))
+
+
+def _metric(fact: entry_pb2.MetricFact) -> domain_event_pb2.RecordedMetric:
+    return domain_event_pb2.RecordedMetric(
+        metric=fact.metric,
+        value=from_micros(fact.value_micros),
+        total_before=from_micros(fact.total_before_micros),
+        total_after=from_micros(fact.total_after_micros),
+        attributes=fact.attributes,
+    )
+
+
+def _voided(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> domain_event_pb2.VoidedEntry:
+    correction = entry.correction
+    return domain_event_pb2.VoidedEntry(
+        entry_id=correction.corrected_entry_id,
+        occur_time=entry.occur_time,
+        metric=correction.metric.metric,
+        total_after=from_micros(correction.metric.total_after_micros),
+        effects=effects,
+    )
+
+
+def _user(snapshot: entry_pb2.UserSnapshot) -> user_pb2.StoredUser:
+    return user_pb2.StoredUser(
+        user_id=snapshot.user_id,
+        name=snapshot.name,
+        time_zone=snapshot.time_zone,
+        attributes=snapshot.attributes,
+        create_time=snapshot.create_time,
+        version=snapshot.version,
+    )

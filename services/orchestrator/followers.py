@@ -1,0 +1,140 @@
+"""Those who follow the feed of domain events: page by page, or as a stream (RULES 8.2)."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Final
+
+from laurel.orchestrator.v1 import domain_event_pb2, orchestrator_service_pb2
+from msgspec import Struct
+
+from services.orchestrator.config import Settings
+from services.orchestrator.domain_events import EVERY_TYPE, Type, events_of
+from services.orchestrator.store.domain_events import NEWEST, DomainEventStore
+from shared.errors import ResourceExhausted, Violations
+from shared.postgres.feed import Place, place_of
+from shared.rpc.convert import check_text
+
+MAX_PAGE_SIZE: Final = 1_000
+DEFAULT_PAGE_SIZE: Final = 100
+MAX_PAGE_BYTES: Final = 4_000_000
+"""A page ends with the entry that comes to so much: a message has to arrive."""
+
+_CURSOR: Final = "after_cursor"
+_ROWS_AT_ONCE: Final = 10
+_FIRST_PAUSE_SECONDS: Final = 0.02
+_SECONDS_BETWEEN_CURSORS: Final = 5.0
+"""How often a follower of a stream hears how far it has come, where nothing is told that it wants."""
+
+pb = orchestrator_service_pb2
+
+
+class _Page(Struct, frozen=True):
+    events: Sequence[domain_event_pb2.DomainEvent]
+    cursor: str
+    full: bool
+    """More can be read at once."""
+
+
+class Wanted(Struct, frozen=True):
+    """What a follower wants to hear of."""
+
+    types: frozenset[Type]
+    user_id: str
+
+
+class Followers:
+    """The use cases of followers. Each reads for itself and keeps nothing here but its place in a stream."""
+
+    def __init__(self, events: DomainEventStore, settings: Settings) -> None:
+        self._events = events
+        self._longest_pause_seconds = settings.domain_event_poll_seconds
+        self._most_watching = settings.max_domain_event_watchers
+        self._watching = 0
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Streams end, in good order: the process is about to."""
+        self._ending.set()
+
+    async def list(self, request: pb.ListDomainEventsRequest) -> pb.ListDomainEventsResponse:
+        """A page of events. Raises `InvalidArgument`."""
+        violations = Violations()
+        wanted = _wanted(request.types, request.user_id, violations)
+        if not 0 <= request.page_size <= MAX_PAGE_SIZE:
+            violations.add("page_size", f"must be 0 to {MAX_PAGE_SIZE}")
+        violations.raise_if_any()
+        place = await self._events.place(request.after_cursor, _CURSOR)
+        page = await self._page(place, request.page_size or DEFAULT_PAGE_SIZE, wanted)
+        return pb.ListDomainEventsResponse(events=page.events, cursor=page.cursor, more=page.full)
+
+    async def watch(
+        self, request: pb.WatchDomainEventsRequest
+    ) -> AsyncIterator[pb.WatchDomainEventsResponse]:
+        """Events as they come. Raises `InvalidArgument`, or `ResourceExhausted` when too many watch."""
+        violations = Violations()
+        wanted = _wanted(request.types, request.user_id, violations)
+        violations.raise_if_any()
+        with_cursor = request.after_cursor
+        place = await self._events.place(request.after_cursor, _CURSOR)
+        async with self._admitted():
+            next_cursor = 0.0 if with_cursor == NEWEST else monotonic() + _SECONDS_BETWEEN_CURSORS
+            pause = _FIRST_PAUSE_SECONDS
+            while not self._ending.is_set():
+                page = await self._page(place, DEFAULT_PAGE_SIZE, wanted)
+                if page.events or (page.cursor != with_cursor and monotonic() >= next_cursor):
+                    yield pb.WatchDomainEventsResponse(events=page.events, cursor=page.cursor)
+                    with_cursor = page.cursor
+                    next_cursor = monotonic() + _SECONDS_BETWEEN_CURSORS
+                moved = page.cursor != place.cursor
+                place = place_of(page.cursor, _CURSOR)
+                if not page.full:
+                    pause = _FIRST_PAUSE_SECONDS if moved else min(2 * pause, self._longest_pause_seconds)
+                    await self._pause(pause)
+            if place.cursor != with_cursor:
+                yield pb.WatchDomainEventsResponse(cursor=place.cursor)
+
+    async def _page(self, place: Place, size: int, wanted: Wanted) -> _Page:
+        """The events of so many entries. All of an entry are on one page."""
+        found = await self._events.after(place, size)
+        events: list[domain_event_pb2.DomainEvent] = []
+        room = MAX_PAGE_BYTES
+        for number, row in enumerate(found.rows):
+            if number % _ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # who follows must not hold up those who ingest
+            told = events_of(row.told, wanted.types, wanted.user_id)
+            events += told
+            room -= sum(event.ByteSize() for event in told)
+            if room <= 0:
+                return _Page(events, row.cursor, full=True)
+        return _Page(events, found.cursor, full=len(found.rows) == size)
+
+    @asynccontextmanager
+    async def _admitted(self) -> AsyncIterator[None]:
+        if self._watching >= self._most_watching:
+            raise ResourceExhausted(
+                f"{self._most_watching} are watching domain events already",
+                reason="OVERLOADED",
+                retry_after_seconds=1.0,
+            )
+        self._watching += 1
+        try:
+            yield
+        finally:
+            self._watching -= 1
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+        except TimeoutError:
+            pass
+
+
+def _wanted(types: Sequence[str], user_id: str, violations: Violations) -> Wanted:
+    for place, name in enumerate(types):
+        if name not in EVERY_TYPE:
+            violations.add(f"types[{place}]", "is not a type of domain events")
+    check_text(user_id, "user_id", violations, min_chars=0)
+    return Wanted(EVERY_TYPE.intersection(types) or EVERY_TYPE, user_id)

@@ -1,0 +1,181 @@
+"""Everything that changes is told, over the running system (RULES 8.1 to 8.3)."""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import grpc
+import grpc.aio
+import pytest
+from laurel.orchestrator.v1 import domain_event_pb2, orchestrator_service_pb2
+
+from tests.fixtures.system import System, event
+from tests.fixtures.waiting import until
+
+pb = orchestrator_service_pb2
+Event = domain_event_pb2.DomainEvent
+
+NOW = datetime.now(UTC)
+DAY = 86_400.0
+LONG_AGO = datetime(2019, 5, 6, 12, tzinfo=UTC).timestamp()
+
+
+@pytest.fixture
+def user() -> str:
+    """A user whom nobody has seen."""
+    return f"user-{uuid.uuid4().hex[:12]}"
+
+
+async def told(system: System, user: str, *types: str) -> list[Event]:
+    """Every event about the user that can be read by now."""
+    events: list[Event] = []
+    page = pb.ListDomainEventsResponse(more=True)
+    while page.more:
+        page = await system.orchestrator.ListDomainEvents(
+            pb.ListDomainEventsRequest(after_cursor=page.cursor, page_size=1_000, types=types, user_id=user)
+        )
+        events += page.events
+    return events
+
+
+async def told_within(system: System, user: str, *types: str, count: int) -> list[Event]:
+    """So many events, once older transactions of others have ended."""
+    events: list[Event] = []
+
+    async def are_there() -> bool:
+        events[:] = await told(system, user, *types)
+        return len(events) >= count
+
+    await until(are_there, seconds=30, what=f"{count} events are told")
+    return events
+
+
+async def void(system: System, entry_id: str) -> pb.VoidEntryResponse:
+    request = pb.VoidEntryRequest(entry_id=entry_id, reason="test", request_id=str(uuid.uuid4()))
+    return await system.orchestrator.VoidEntry(request)
+
+
+async def test_one_event_tells_what_its_reply_says_in_the_order_of_cause_and_effect(
+    system: System, user: str
+) -> None:
+    reply = await system.orchestrator.IngestEvent(event(user, region="moon"))
+    events = await told_within(system, user, count=19)
+    assert [one.type for one in events[:4]] == [
+        "metric.recorded",
+        "user.created",
+        "streak.started",
+        "achievement.completed",
+    ]
+    assert Counter(one.type for one in events[4:]) == {
+        "points.changed": 2,
+        "points.level_changed": 1,
+        "leaderboard.changed": 6,
+        "leaderboard.rank_changed": 6,
+    }
+    assert {one.entry_id for one in events} == {reply.entry_id}
+    assert len({one.id for one in events}) == len(events)
+    assert events[0].metric.total_after == reply.total_after
+    assert dict(events[1].user.attributes) == {"region": "moon"}
+    effects = reply.effects
+    assert [one.streak for one in events if one.type == "streak.started"] == list(effects.streaks)
+    assert [one.points for one in events if one.type == "points.changed"] == list(effects.points)
+    assert [one.leaderboard for one in events if one.type == "leaderboard.changed"] == list(
+        effects.leaderboards
+    )
+
+
+async def test_a_void_tells_what_it_took_back(system: System, user: str) -> None:
+    reply = await system.orchestrator.IngestEvent(event(user))
+    undone = await void(system, reply.entry_id)
+    wanted = ("event.voided", "streak.lost", "achievement.revoked", "points.changed")
+    events = await told_within(system, user, *wanted, count=7)
+    assert [one.type for one in events] == [
+        "points.changed",
+        "points.changed",
+        "event.voided",
+        "streak.lost",
+        "achievement.revoked",
+        "points.changed",
+        "points.changed",
+    ]
+    voided = events[2].voided
+    assert (voided.entry_id, voided.metric, voided.total_after) == (reply.entry_id, "steps", 0)
+    assert voided.effects == undone.effects
+    assert events[0].user_sequence < events[2].user_sequence
+
+
+async def test_an_event_that_is_refused_tells_nothing(system: System, user: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError):
+        await system.orchestrator.IngestEvent(event(user, metric="purchases"))
+    await system.orchestrator.IngestEvent(event(user, value=9))
+    events = await told_within(system, user, "metric.recorded", count=1)
+    assert [one.metric.metric for one in events] == ["steps"]
+
+
+async def test_what_is_found_at_midnight_is_told(system: System, user: str) -> None:
+    reply = await system.orchestrator.IngestEvent(event(user, at=NOW.timestamp() - 4 * DAY))
+    request = pb.RunMaintenanceRequest()
+    request.now.FromDatetime(NOW)
+    await system.orchestrator.RunMaintenance(request)
+    events = await told_within(system, user, "streak.frozen", "streak.lost", count=2)
+    assert [one.type for one in events] == ["streak.frozen", "streak.lost"]
+    assert all(one.entry_id != reply.entry_id for one in events)
+    assert (events[1].streak.change.length_before, events[1].streak.state.length) == (1, 0)
+
+
+async def test_an_import_tells_nothing_and_what_is_then_done_to_it_does(system: System, user: str) -> None:
+    async def batches() -> AsyncIterator[pb.ImportEventsRequest]:
+        yield pb.ImportEventsRequest(events=[event(user, at=LONG_AGO), event(user, at=LONG_AGO + 9 * DAY)])
+
+    answers = [answer async for answer in system.orchestrator.ImportEvents(batches())]
+    assert [answer.imported_count for answer in answers] == [2]
+    listed = await system.orchestrator.ListUserEntries(pb.ListUserEntriesRequest(user_id=user))
+    entry_ids = [one.entry_id for one in listed.entries if one.operation == "metric_event"]
+    assert len(listed.entries) > len(entry_ids)  # closings of streaks, too
+    await void(system, entry_ids[0])
+    events = await told_within(system, user, "event.voided", count=1)
+    assert (await told(system, user))[0] == events[0]
+
+
+async def test_changes_of_a_user_are_told(system: System, user: str) -> None:
+    await system.orchestrator.IngestEvent(event(user))
+    update = pb.UpdateUserRequest(request_id="1")
+    update.user.user_id = user
+    update.user.name = "Ada"
+    for request_id in ("1", "2"):
+        update.request_id = request_id
+        await system.orchestrator.UpdateUser(update)
+    await system.orchestrator.IngestEvent(event(user, "last"))
+    await told_within(system, user, "metric.recorded", count=2)
+    events = await told(system, user, "user.created", "user.updated")
+    assert [(one.type, one.user.name) for one in events] == [("user.created", ""), ("user.updated", "Ada")]
+
+
+async def test_a_follower_hears_of_everything_once_and_of_each_user_in_order(
+    system: System, user: str
+) -> None:
+    """Twenty users send one event after the other; a stream follows while they do."""
+    users = [f"{user}-{number}" for number in range(20)]
+    stream = system.orchestrator.WatchDomainEvents(
+        pb.WatchDomainEventsRequest(after_cursor="newest", types=["metric.recorded"])
+    )
+    await stream.read()
+
+    async def live(name: str) -> list[str]:
+        return [(await system.orchestrator.IngestEvent(event(name, value=2))).entry_id for _ in range(10)]
+
+    sent = asyncio.gather(*(live(name) for name in users))
+    heard: dict[str, list[Event]] = {name: [] for name in users}
+    async with asyncio.timeout(60):
+        while sum(map(len, heard.values())) < 200:
+            response = await stream.read()
+            assert isinstance(response, pb.WatchDomainEventsResponse)
+            for one in response.events:
+                heard.setdefault(one.user_id, []).append(one)
+    stream.cancel()
+    assert [[one.entry_id for one in heard[name]] for name in users] == await sent
+    for events in heard.values():
+        sequences = [one.user_sequence for one in events]
+        assert sequences == sorted(sequences)
