@@ -17,7 +17,7 @@ from laurel.common.v1 import error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
-from laurel.participant.v1 import participant_service_pb2
+from laurel.participant.v1 import definition_service_pb2, participant_service_pb2
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 
@@ -43,25 +43,31 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
         "sagas.applied": (effects_pb2.Effects,),
         "sagas.correction": (entry_pb2.Entry,),
         "sagas.void_reply": (pb.VoidEntryResponse,),
+        "domain_events.entry": (entry_pb2.Entry,),
+        "domain_events.effects": (effects_pb2.Effects,),
+        "definition_writes.request": (definition_service_pb2.WriteDefinitionsRequest,),
     },
     "streak": {
         "definitions.body": (streak_pb2.Streak,),
         "mutation_log.response": (streak_pb2.Streak,),
-        "changes.change": (streak_pb2.StreakChange,),
+        "feed.body": (participant_service_pb2.Change,),
         **OUTCOMES,
     },
     "achievement": {
         "definitions.body": (achievement_pb2.Achievement,),
+        "feed.body": (participant_service_pb2.Change,),
         "mutation_log.response": (achievement_pb2.Achievement,),
         **OUTCOMES,
     },
     "points": {
         "definitions.body": (points_pb2.PointsSystem,),
+        "feed.body": (participant_service_pb2.Change,),
         "mutation_log.response": (points_pb2.PointsSystem,),
         **OUTCOMES,
     },
     "leaderboard": {
         "definitions.body": (leaderboard_pb2.Leaderboard,),
+        "feed.body": (participant_service_pb2.Change,),
         "mutation_log.response": (leaderboard_pb2.Leaderboard,),
         **OUTCOMES,
     },

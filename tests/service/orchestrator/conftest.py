@@ -137,7 +137,7 @@ async def define(pool: Pool, metric: str) -> None:
         key=metric, name=metric, aggregation=metric_pb2.METRIC_AGGREGATION_SUM
     ).SerializeToString()
     await pool.execute(
-        "INSERT INTO definitions (key, body, create_time, update_time) VALUES ($1, $2, now(), now())",
+        "INSERT INTO definitions (kind, key, body, create_time, update_time) VALUES ('metric', $1, $2, now(), now())",
         metric,
         body,
     )

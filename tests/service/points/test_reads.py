@@ -100,8 +100,6 @@ async def test_users_are_counted_by_level(service: Service) -> None:
             grpc.StatusCode.NOT_FOUND,
         ),
         ("GetLevelDistribution", pb.GetLevelDistributionRequest(), grpc.StatusCode.INVALID_ARGUMENT),
-        ("RunMaintenance", participant_pb.RunMaintenanceRequest(), grpc.StatusCode.INVALID_ARGUMENT),
-        ("RevertEvents", participant_pb.RevertEntriesRequest(), grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
 async def test_bad_input_gets_a_typed_error(
