@@ -17,7 +17,7 @@ from laurel.common.v1 import error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
-from laurel.participant.v1 import participant_service_pb2
+from laurel.participant.v1 import definition_service_pb2, participant_service_pb2
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 
@@ -28,6 +28,7 @@ pb = orchestrator_service_pb2
 SERVICES = ("achievement", "leaderboard", "orchestrator", "points", "streak")
 
 REPLIES = (event_pb2.IngestEventResponse, pb.UpdateUserResponse, pb.CompleteAchievementResponse)
+WRITTEN = (definition_service_pb2.WriteDefinitionsResponse,)
 OUTCOMES = {
     "request_log.outcome": (participant_service_pb2.Outcome,),
     "request_log.revert_outcome": (participant_service_pb2.RevertOutcome,),
@@ -35,7 +36,13 @@ OUTCOMES = {
 STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "orchestrator": {
         "definitions.body": (metric_pb2.Metric,),
-        "mutation_log.response": (metric_pb2.Metric,),
+        "mutation_log.response": (
+            pb.CreateDefinitionResponse,
+            pb.UpdateDefinitionResponse,
+            pb.DeleteDefinitionResponse,
+            *WRITTEN,
+        ),
+        "definition_writes.request": (definition_service_pb2.WriteDefinitionsRequest,),
         "entries.request": tuple(operation.request_type for operation in OPERATIONS.values()),
         "entries.entry": (entry_pb2.Entry,),
         "sagas.reply": REPLIES,
@@ -46,23 +53,23 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     },
     "streak": {
         "definitions.body": (streak_pb2.Streak,),
-        "mutation_log.response": (streak_pb2.Streak,),
+        "mutation_log.response": WRITTEN,
         "changes.change": (streak_pb2.StreakChange,),
         **OUTCOMES,
     },
     "achievement": {
         "definitions.body": (achievement_pb2.Achievement,),
-        "mutation_log.response": (achievement_pb2.Achievement,),
+        "mutation_log.response": WRITTEN,
         **OUTCOMES,
     },
     "points": {
         "definitions.body": (points_pb2.PointsSystem,),
-        "mutation_log.response": (points_pb2.PointsSystem,),
+        "mutation_log.response": WRITTEN,
         **OUTCOMES,
     },
     "leaderboard": {
         "definitions.body": (leaderboard_pb2.Leaderboard,),
-        "mutation_log.response": (leaderboard_pb2.Leaderboard,),
+        "mutation_log.response": WRITTEN,
         **OUTCOMES,
     },
 }
