@@ -28,6 +28,7 @@ pb = orchestrator_service_pb2
 SERVICES = ("achievement", "leaderboard", "orchestrator", "points", "streak")
 
 REPLIES = (event_pb2.IngestEventResponse, pb.UpdateUserResponse, pb.CompleteAchievementResponse)
+WRITTEN = (definition_service_pb2.WriteDefinitionsResponse,)
 OUTCOMES = {
     "request_log.outcome": (participant_service_pb2.Outcome,),
     "request_log.revert_outcome": (participant_service_pb2.RevertOutcome,),
@@ -35,7 +36,13 @@ OUTCOMES = {
 STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "orchestrator": {
         "definitions.body": (metric_pb2.Metric,),
-        "mutation_log.response": (metric_pb2.Metric,),
+        "mutation_log.response": (
+            pb.CreateDefinitionResponse,
+            pb.UpdateDefinitionResponse,
+            pb.DeleteDefinitionResponse,
+            *WRITTEN,
+        ),
+        "definition_writes.request": (definition_service_pb2.WriteDefinitionsRequest,),
         "entries.request": tuple(operation.request_type for operation in OPERATIONS.values()),
         "entries.entry": (entry_pb2.Entry,),
         "sagas.reply": REPLIES,

@@ -995,7 +995,7 @@ Global___CreateDefinitionRequest: _TypeAlias = CreateDefinitionRequest  # noqa: 
 
 @_typing.final
 class CreateDefinitionResponse(_message.Message):
-    """Response of CreateDefinition."""
+    """Response of CreateDefinition. Stored; this message only grows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1165,7 +1165,7 @@ Global___UpdateDefinitionRequest: _TypeAlias = UpdateDefinitionRequest  # noqa: 
 
 @_typing.final
 class UpdateDefinitionResponse(_message.Message):
-    """Response of UpdateDefinition."""
+    """Response of UpdateDefinition. Stored; this message only grows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1229,7 +1229,7 @@ Global___DeleteDefinitionRequest: _TypeAlias = DeleteDefinitionRequest  # noqa: 
 
 @_typing.final
 class DeleteDefinitionResponse(_message.Message):
-    """Response of DeleteDefinition."""
+    """Response of DeleteDefinition. Stored; this message only grows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

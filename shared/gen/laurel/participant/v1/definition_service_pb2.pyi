@@ -400,7 +400,7 @@ Global___WriteDefinitionsRequest: _TypeAlias = WriteDefinitionsRequest  # noqa: 
 
 @_typing.final
 class WriteDefinitionsResponse(_message.Message):
-    """Response of WriteDefinitions."""
+    """Response of WriteDefinitions. Stored; this message only grows."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
