@@ -1,4 +1,4 @@
-"""Writes of definitions: checked against all services, decided durably, then written everywhere (docs/adr/0012).
+"""Writes of definitions: checked against all services, decided durably, then written everywhere (docs/adr/0013).
 
 One lock in the orchestrator's database makes writers follow one another. Under it every owner says what the writes
 would do to its part; the whole is checked; what is to be written is stored, with the reply; and then each owner

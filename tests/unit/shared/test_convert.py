@@ -7,8 +7,9 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
-from laurel.common.v1 import entry_pb2
 from laurel.common.v1.error_pb2 import Error
+from laurel.ledger.v1 import entry_pb2
+from laurel.participant.v1 import participant_service_pb2
 
 from shared.entries import Entry, EntryKind, MetricFact, Reversal, UserSnapshot
 from shared.errors import FailedPrecondition, FieldViolation, InvalidArgument, Unknown, Violations
@@ -39,7 +40,6 @@ INSTANTS = st.datetimes(
 def metric_event() -> entry_pb2.Entry:
     return entry_pb2.Entry(
         entry_id=ENTRY_ID,
-        kind=entry_pb2.ENTRY_KIND_METRIC_EVENT,
         user=entry_pb2.UserSnapshot(
             user_id="alice",
             time_zone="Asia/Tokyo",
@@ -51,7 +51,7 @@ def metric_event() -> entry_pb2.Entry:
         now=to_timestamp(INSTANT),
         occur_time=to_timestamp(INSTANT),
         time_zone="Europe/Berlin",
-        metric=entry_pb2.MetricFact(
+        metric_event=entry_pb2.MetricFact(
             metric="lessons",
             value_micros=2_000_000,
             total_before_micros=1,
@@ -91,7 +91,7 @@ def test_nanoseconds_are_cut_to_microseconds() -> None:
 )
 def test_an_instant_outside_the_calendar_is_a_violation(timestamp: Timestamp) -> None:
     violations = Violations()
-    message = entry_pb2.Reversal(now=timestamp)
+    message = participant_service_pb2.Reversal(now=timestamp)
     assert instant_field(message, "now", "", violations) is None
     assert [one.field for one in violations] == ["now"]
 
@@ -114,7 +114,7 @@ def test_an_entry_is_read_whole() -> None:
 def test_an_empty_entry_names_everything_that_it_lacks() -> None:
     assert violated(entry_pb2.Entry()) == [
         "entry_id",
-        "kind",
+        "operation",
         "user.user_id",
         "user.time_zone",
         "user.create_time",
@@ -124,36 +124,36 @@ def test_an_empty_entry_names_everything_that_it_lacks() -> None:
     ]
 
 
-def test_an_unknown_kind_of_entry_is_a_violation() -> None:
+def test_an_entry_of_an_unknown_operation_is_a_violation() -> None:
     message = metric_event()
-    message.kind = 99  # type: ignore[assignment]
-    assert violated(message) == ["kind"]
+    message.ClearField("operation")
+    assert violated(message) == ["operation"]
 
 
-def test_a_metric_event_has_a_metric_with_a_value() -> None:
+def test_a_metric_event_has_a_value() -> None:
     message = metric_event()
-    message.metric.value_micros = 0
-    assert violated(message) == ["metric.value_micros"]
-    message.ClearField("metric")
-    assert violated(message) == ["metric"]
+    message.metric_event.value_micros = 0
+    assert violated(message) == ["metric_event.value_micros"]
 
 
 def test_a_correction_names_what_was_undone_and_may_carry_a_metric_without_value() -> None:
     message = metric_event()
-    message.kind = entry_pb2.ENTRY_KIND_CORRECTION
-    message.metric.value_micros = 0
-    assert violated(message) == ["corrected_entry_id"]
-    message.corrected_entry_id = ENTRY_ID
+    message.correction.metric.metric = "lessons"
+    assert violated(message) == ["correction.corrected_entry_id"]
+    message.correction.corrected_entry_id = ENTRY_ID
     assert violated(message) == []
-    message.ClearField("metric")
+    message.correction.ClearField("metric")
     assert violated(message) == []
 
 
-def test_other_kinds_carry_neither_a_metric_nor_a_corrected_entry() -> None:
+def test_an_achievement_call_names_the_achievement() -> None:
     message = metric_event()
-    message.kind = entry_pb2.ENTRY_KIND_USER_UPDATE
-    message.corrected_entry_id = ENTRY_ID
-    assert violated(message) == ["metric", "corrected_entry_id"]
+    message.achievement_call.achievement = "not a key"
+    assert violated(message) == ["achievement_call.achievement"]
+    message.achievement_call.achievement = "badge"
+    entry = entry_from_proto(message, "entry", Violations())
+    assert entry is not None
+    assert (entry.kind, entry.achievement) == (EntryKind.ACHIEVEMENT_CALL, "badge")
 
 
 def test_text_that_cannot_be_stored_is_a_violation_wherever_it_is() -> None:
@@ -161,14 +161,14 @@ def test_text_that_cannot_be_stored_is_a_violation_wherever_it_is() -> None:
     message.user.user_id = "a\x00"
     message.user.name = "n" * 256
     message.user.attributes["plan"] = "\x00"
-    message.metric.metric = "\x00"
-    message.metric.attributes["k" * 65] = "v"
+    message.metric_event.metric = "\x00"
+    message.metric_event.attributes["k" * 65] = "v"
     assert violated(message) == [
         "user.user_id",
         "user.attributes['plan']",
         "user.name",
-        "metric.metric",
-        f"metric.attributes['{'k' * 64}']",
+        "metric_event.metric",
+        f"metric_event.attributes['{'k' * 64}']",
     ]
 
 
@@ -181,11 +181,11 @@ def test_what_is_not_an_iana_zone_is_a_violation(zone: str) -> None:
 
 def test_a_reversal_is_read_whole_or_names_what_it_lacks() -> None:
     violations = Violations()
-    message = entry_pb2.Reversal(entry_id=ENTRY_ID, user_id="alice", now=to_timestamp(INSTANT))
+    message = participant_service_pb2.Reversal(entry_id=ENTRY_ID, user_id="alice", now=to_timestamp(INSTANT))
     assert reversal_from_proto(message, "reversals[0]", violations) == Reversal(
         UUID(ENTRY_ID), "alice", INSTANT
     )
-    assert reversal_from_proto(entry_pb2.Reversal(), "reversals[1]", violations) is None
+    assert reversal_from_proto(participant_service_pb2.Reversal(), "reversals[1]", violations) is None
     assert [one.field for one in violations] == [
         "reversals[1].entry_id",
         "reversals[1].user_id",
@@ -256,6 +256,6 @@ def test_the_digest_does_not_depend_on_the_order_of_a_map(attributes: dict[str, 
 def test_the_digest_tells_different_content_apart() -> None:
     message = metric_event()
     before = digest_of(message)
-    message.metric.value_micros += 1
+    message.metric_event.value_micros += 1
     assert digest_of(message) != before
     assert len(before) == 32
