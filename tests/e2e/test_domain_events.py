@@ -1,6 +1,7 @@
 """Everything that changes is told, over the running system (RULES 8.1 to 8.3)."""
 
 import asyncio
+import json
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -9,8 +10,10 @@ from datetime import UTC, datetime
 import grpc
 import grpc.aio
 import pytest
+from click.testing import CliRunner
 from laurel.orchestrator.v1 import domain_event_pb2, orchestrator_service_pb2
 
+from services.cli.main import cli
 from tests.fixtures.system import System, event
 from tests.fixtures.waiting import until
 
@@ -148,6 +151,28 @@ async def test_changes_of_a_user_are_told(system: System, user: str) -> None:
     await told_within(system, user, "metric.recorded", count=2)
     events = await told(system, user, "user.created", "user.updated")
     assert [(one.type, one.user.name) for one in events] == [("user.created", ""), ("user.updated", "Ada")]
+
+
+def laurel(system: System, *arguments: str) -> str:
+    """What the command prints."""
+    environment = {"LAUREL_HOME": str(system.stack.home), "LAUREL_PORT_BASE": "0"}
+    result = CliRunner().invoke(cli, arguments, env=environment)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+async def test_the_command_lists_and_follows_what_is_told(system: System, user: str) -> None:
+    start = await system.orchestrator.ListDomainEvents(pb.ListDomainEventsRequest(after_cursor="newest"))
+    await system.orchestrator.IngestEvent(event(user, value=2.5))
+    await told_within(system, user, "metric.recorded", count=1)
+    chosen = ("--user", user, "--type", "metric.recorded", "--after", start.cursor)
+    listed = await asyncio.to_thread(laurel, system, "feed", "list", *chosen)
+    assert f"metric.recorded           {user}  steps +2.5, 0 to 2.5" in listed
+    assert "cursor 1." in listed
+    page = json.loads(await asyncio.to_thread(laurel, system, "feed", "list", *chosen, "--json"))
+    assert [one["metric"]["value"] for one in page["events"]] == [2.5]
+    line = await asyncio.to_thread(laurel, system, "feed", "tail", *chosen, "--count", "1", "--json")
+    assert json.loads(line) == page["events"][0]
 
 
 async def test_a_follower_hears_of_everything_once_and_of_each_user_in_order(
