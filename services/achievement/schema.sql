@@ -104,7 +104,7 @@ CREATE TABLE live_completions (
     PRIMARY KEY (user_id, achievement)
 );
 
--- What the service changes by itself, for the orchestrator to follow (shared/postgres/feed.py, docs/adr/0013).
+-- What the service changes by itself, for the orchestrator to follow (shared/postgres/feed.py, docs/adr/0014).
 CREATE TABLE feed (
     life        integer NOT NULL DEFAULT 1,             -- another one after the database was restored elsewhere
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),

@@ -136,7 +136,7 @@ CREATE TABLE feed_cursors (
     cursor   text NOT NULL
 );
 
--- Domain events (RULES 8), written by the statements that complete and settle (shared/postgres/feed.py, docs/adr/0013). A
+-- Domain events (RULES 8), written by the statements that complete and settle (shared/postgres/feed.py, docs/adr/0014). A
 -- row for each entry.
 CREATE TABLE domain_events (
     life        integer NOT NULL DEFAULT 1,  -- another one after the database was restored elsewhere

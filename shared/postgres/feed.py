@@ -3,7 +3,7 @@
 A number from a sequence is drawn before its row can be seen: whoever has read number 8 would miss number 7, which
 commits later. Rows therefore carry the transaction that wrote them, and only those are shown that are older than every
 transaction still under way (`pg_snapshot_xmin`): whatever comes later lies behind them. Writers take no lock and wait
-for nobody; a reader waits for the oldest transaction that writes anything on the server (docs/adr/0013).
+for nobody; a reader waits for the oldest transaction that writes anything on the server (docs/adr/0014).
 
 A transaction's number means something on its own server alone. A database that was restored from a dump to another one
 begins a new *life*: its old rows are all shown, its new ones lie behind them, cursors stay what they were.
@@ -232,7 +232,7 @@ async def begin_lives(connection: Connection) -> list[str]:
     """Begin a new life for every feed that comes from another server; the names of those.
 
     For whoever starts a service, before it writes. A recovery to an earlier point in time, where followers may have
-    read what is gone, cannot be told from here: docs/adr/0013 says what to do then.
+    read what is gone, cannot be told from here: docs/adr/0014 says what to do then.
     """
     begun: list[str] = []
     if not await connection.fetchval(_HAS_FEEDS):

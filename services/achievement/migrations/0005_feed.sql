@@ -1,4 +1,4 @@
--- What the service changes by itself, for the orchestrator to follow (shared/postgres/feed.py, docs/adr/0013).
+-- What the service changes by itself, for the orchestrator to follow (shared/postgres/feed.py, docs/adr/0014).
 CREATE TABLE feed (
     life        integer NOT NULL DEFAULT 1,
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),

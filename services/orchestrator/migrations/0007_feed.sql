@@ -1,4 +1,4 @@
--- Domain events (RULES 8), written by the statements that complete and settle (docs/adr/0013). A row for each entry.
+-- Domain events (RULES 8), written by the statements that complete and settle (docs/adr/0014). A row for each entry.
 CREATE TABLE domain_events (
     life        integer NOT NULL DEFAULT 1,
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),

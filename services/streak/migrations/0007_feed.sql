@@ -1,5 +1,5 @@
 -- The feed of what maintenance finds becomes one that any number of transactions may write to (shared/postgres/feed.py,
--- docs/adr/0013). What it says is carried over as a life of its own, before the first: the cursor 0.0.N is what N was.
+-- docs/adr/0014). What it says is carried over as a life of its own, before the first: the cursor 0.0.N is what N was.
 CREATE TABLE feed (
     life        integer NOT NULL DEFAULT 1,
     xid         xid8 NOT NULL DEFAULT pg_current_xact_id(),

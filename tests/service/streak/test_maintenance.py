@@ -79,7 +79,7 @@ async def test_freezes_are_told_of_though_no_length_changes(service: Service) ->
     effect = change.streak_closing.effect
     assert not effect.HasField("change")
     assert (effect.state.length, effect.state.freeze_count) == (1, 0)
-    assert to_datetime(change.occur_time) == at(5)
+    assert to_datetime(change.occur_time) == at(5, 0)
 
 
 async def test_each_night_that_takes_a_freeze_is_a_change_of_its_own(service: Service) -> None:
@@ -88,17 +88,18 @@ async def test_each_night_that_takes_a_freeze_is_a_change_of_its_own(service: Se
     for now in (at(5), at(6), at(7)):
         await maintain(service, now)
     changes = await feed(service)
-    assert [to_datetime(change.occur_time) for change in changes] == [at(5), at(6), at(7)]
+    assert [to_datetime(change.occur_time) for change in changes] == [at(5, 0), at(6, 0), at(7, 0)]
     assert len({change.entry_id for change in changes}) == 3
     assert [change.streak_closing.effect.HasField("change") for change in changes] == [False, False, True]
 
 
-async def test_a_freeze_that_was_earned_overnight_is_told_with_what_it_was_spent_on(service: Service) -> None:
+async def test_freezes_that_were_earned_are_told_with_what_they_were_spent_on(service: Service) -> None:
     await define(service, freezes=streak_pb2.FreezeSettings(earn_count=1, earn_every_days=1, max_count=1))
     await applied(service, event(1, at(3)))
     await maintain(service, at(5))
     (change,) = await feed(service)
-    assert change.streak_closing.effect.earned_freeze_count == 1
+    effect = change.streak_closing.effect
+    assert (effect.earned_freeze_count, effect.state.freeze_count) == (2, 1)
 
 
 async def test_days_off_close_periods_without_telling_others(service: Service) -> None:

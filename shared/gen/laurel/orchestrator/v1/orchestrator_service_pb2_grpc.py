@@ -311,7 +311,7 @@ class OrchestratorServiceServicer:
 
     def ListDomainEvents(self, request, context):
         """Lists domain events, oldest first, after a cursor. Nothing is skipped, each user's events come in the order in which
-        the entries that caused them were finished (docs/adr/0013). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
+        the entries that caused them were finished (docs/adr/0014). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

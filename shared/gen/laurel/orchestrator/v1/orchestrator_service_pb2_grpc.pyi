@@ -80,7 +80,7 @@ class OrchestratorServiceStub:
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
     ListDomainEvents: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDomainEventsRequest, _orchestrator_service_pb2.ListDomainEventsResponse]
     """Lists domain events, oldest first, after a cursor. Nothing is skipped, each user's events come in the order in which
-    the entries that caused them were finished (docs/adr/0013). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
+    the entries that caused them were finished (docs/adr/0014). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
     """
     WatchDomainEvents: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.WatchDomainEventsRequest, _orchestrator_service_pb2.WatchDomainEventsResponse]
     """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor."""
@@ -144,7 +144,7 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
     ListDomainEvents: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDomainEventsRequest, _orchestrator_service_pb2.ListDomainEventsResponse]  # type: ignore[assignment]
     """Lists domain events, oldest first, after a cursor. Nothing is skipped, each user's events come in the order in which
-    the entries that caused them were finished (docs/adr/0013). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
+    the entries that caused them were finished (docs/adr/0014). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
     """
     WatchDomainEvents: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.WatchDomainEventsRequest, _orchestrator_service_pb2.WatchDomainEventsResponse]  # type: ignore[assignment]
     """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor."""
@@ -331,7 +331,7 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.ListDomainEventsResponse, _abc.Awaitable[_orchestrator_service_pb2.ListDomainEventsResponse]]:
         """Lists domain events, oldest first, after a cursor. Nothing is skipped, each user's events come in the order in which
-        the entries that caused them were finished (docs/adr/0013). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
+        the entries that caused them were finished (docs/adr/0014). Kept for LAUREL_DOMAIN_EVENT_RETENTION_DAYS.
         """
 
     @_abc_1.abstractmethod
