@@ -52,7 +52,6 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
         "sagas.void_reply": (pb.VoidEntryResponse,),
         "domain_events.entry": (entry_pb2.Entry,),
         "domain_events.effects": (effects_pb2.Effects,),
-        "definition_writes.request": (definition_service_pb2.WriteDefinitionsRequest,),
     },
     "streak": {
         "definitions.body": (streak_pb2.Streak,),
