@@ -52,7 +52,7 @@ class Applied(Struct, frozen=True):
     metric_triggers: tuple[TriggerKey, ...] = ()
     """The triggers that the entry's value counts for: a fact, kept with the entry."""
     position: int | None = None
-    """The entry's place in the order of application; None for a correction, which is no fact of the user."""
+    """The entry's place in the order of application; None for one that follows from others: no fact of the user."""
 
 
 class Undoing(Struct, frozen=True):
@@ -107,8 +107,8 @@ def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied |
     completions, rewards = count_completions(catalogue, state, entry, command.achievement_changes)
     moved = replace(
         _with_counts(state, counted),
-        entry_count=state.entry_count + (not is_correction),
-        first_entry_id=state.first_entry_id or (None if is_correction else entry.entry_id),
+        entry_count=state.entry_count + (not entry.kind.follows),
+        first_entry_id=state.first_entry_id or (None if entry.kind.follows else entry.entry_id),
         completions={**state.completions, **completions},
     )
     day = local_date(entry.occur_time, entry.time_zone)
@@ -122,7 +122,7 @@ def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied |
         state=posted[0],
         changes=posted[1],
         metric_triggers=tuple(one.key for one in counted if one.state.kind is CauseKind.METRIC),
-        position=None if is_correction else moved.entry_count,
+        position=None if entry.kind.follows else moved.entry_count,
     )
 
 
