@@ -51,9 +51,7 @@ async def _streak(service_database: ServiceDatabase, _valkey_url: str) -> AsyncI
             frequency=streak_pb2.FREQUENCY_DAILY,
             metrics=[streak_pb2.MetricThreshold(metric="commits", threshold=1)],
         )
-        await service.stub.ApplyConfiguration(
-            streak_service_pb2.ApplyConfigurationRequest(streaks=[definition])
-        )
+        await service.definitions.put(definition)
 
         async def total(user: str) -> float:
             request = streak_service_pb2.ListUserStreaksRequest(user_id=user, read_time=to_timestamp(NOON))
@@ -68,11 +66,7 @@ async def _achievement(service_database: ServiceDatabase, _valkey_url: str) -> A
     async with achievement.started(service_database) as service:
         merged = filter_pb2.AttributeFilter(attribute="state", equals="merged")
         trigger = achievement_pb2.MetricTrigger(metric="commits", threshold=1, event_filters=[merged])
-        await service.stub.ApplyConfiguration(
-            achievement_service_pb2.ApplyConfigurationRequest(
-                achievements=[achievement_pb2.Achievement(key="merger", metric=trigger)]
-            )
-        )
+        await service.definitions.put(achievement_pb2.Achievement(key="merger", metric=trigger))
 
         async def total(user: str) -> float:
             request = achievement_service_pb2.ListUserAchievementsRequest(user_id=user)
@@ -88,11 +82,7 @@ async def _points(service_database: ServiceDatabase, _valkey_url: str) -> AsyncI
         trigger = points_pb2.PointsTrigger(
             key="commit", amount=1, metric=points_pb2.MetricPointsTrigger(metric="commits", every=1)
         )
-        await service.stub.ApplyConfiguration(
-            points_service_pb2.ApplyConfigurationRequest(
-                points_systems=[points_pb2.PointsSystem(key="xp", triggers=[trigger])]
-            )
-        )
+        await service.definitions.put(points_pb2.PointsSystem(key="xp", triggers=[trigger]))
 
         async def total(user: str) -> float:
             request = points_service_pb2.ListUserPointsRequest(user_id=user)
@@ -105,11 +95,7 @@ async def _points(service_database: ServiceDatabase, _valkey_url: str) -> AsyncI
 @asynccontextmanager
 async def _leaderboard(service_database: ServiceDatabase, valkey_url: str) -> AsyncIterator[Subject]:
     async with leaderboard.started(service_database, valkey_url) as service:
-        await service.stub.ApplyConfiguration(
-            leaderboard_service_pb2.ApplyConfigurationRequest(
-                leaderboards=[leaderboard_pb2.Leaderboard(key="all-time", metric="commits")]
-            )
-        )
+        await service.definitions.put(leaderboard_pb2.Leaderboard(key="all-time", metric="commits"))
 
         async def total(user: str) -> float:
             request = leaderboard_service_pb2.ListUserStandingsRequest(

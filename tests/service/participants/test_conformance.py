@@ -16,8 +16,8 @@ from laurel.streak.v1 import streak_pb2
 from shared.errors import LaurelError, from_rpc_error
 from shared.postgres.maintenance import is_held
 from shared.rpc.convert import to_timestamp
-from tests.fixtures import entries
-from tests.fixtures.entries import UNIT, apply, command, entry, entry_id, snapshot
+from tests.fixtures import participants
+from tests.fixtures.participants import UNIT, apply, command, entry, entry_id, snapshot
 from tests.service.participants.conftest import NOON, STATE, Subject
 
 UNKNOWN_FIELD_1000: Final = b"\xc0\x3e\x01"
@@ -45,7 +45,7 @@ def event(name: object, value: int = 1, *, user: str = "alice") -> pb.Command:
 
 
 def revert(*names: object, user: str = "alice") -> pb.RevertEntriesRequest:
-    return entries.revert(*names, user=user, now=NOON)
+    return participants.revert(*names, user=user, now=NOON)
 
 
 async def applied(subject: Subject, *commands: pb.Command) -> list[pb.Outcome]:
