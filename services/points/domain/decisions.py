@@ -98,7 +98,6 @@ def reversible(catalogue: Catalogue, commands: Iterable[Command]) -> Reversible:
 def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied | InsufficientPoints:
     """What the entry does to the user's points; or why it is refused, which changes nothing (RULES 5.4)."""
     entry = command.entry
-    is_correction = entry.kind is EntryKind.CORRECTION
     counted = (
         *count_user_created(catalogue, state, entry),
         *count_metric(catalogue, state, entry),
@@ -113,7 +112,12 @@ def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied |
     )
     day = local_date(entry.occur_time, entry.time_zone)
     source = Source(
-        entry.entry_id, entry.occur_time, day, exact=is_correction, undone_entry_id=entry.corrected_entry_id
+        entry.entry_id,
+        entry.occur_time,
+        day,
+        refusable=not entry.kind.follows,
+        exact=entry.kind is EntryKind.CORRECTION,
+        undone_entry_id=entry.corrected_entry_id,
     )
     posted = _post(catalogue, moved, (*_dues(counted), *rewards), source)
     if isinstance(posted, InsufficientPoints):
