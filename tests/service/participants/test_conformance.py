@@ -352,8 +352,13 @@ async def test_an_empty_feed_has_no_changes_and_leaves_the_cursor_where_it_was(s
     await applied(subject, event("a"))
     oldest = await subject.stub.ListChanges(pb.ListChangesRequest())
     assert oldest == pb.ListChangesResponse()
-    later = await subject.stub.ListChanges(pb.ListChangesRequest(after_cursor="7"))
-    assert later == pb.ListChangesResponse(cursor="7")
+    later = await subject.stub.ListChanges(pb.ListChangesRequest(after_cursor="1.7.7"))
+    assert later == pb.ListChangesResponse(cursor="1.7.7")
+
+
+async def test_a_cursor_that_no_feed_gave_is_refused(subject: Subject) -> None:
+    error = await refused(subject.stub.ListChanges(pb.ListChangesRequest(after_cursor="7")))
+    assert [one.field for one in error.violations] == ["after_cursor"]
 
 
 @pytest.mark.parametrize("page_size", [-1, 1_001])
