@@ -81,8 +81,10 @@ def correction(name: object, *, version: int, total: int, peak: int | None = Non
     return participants.command(message)
 
 
-def call(name: object, key: str, *, plan: str = "") -> participant_pb.Command:
-    message = entry(name, plan=plan)
+def call(
+    name: object, key: str, *, user: str = "alice", plan: str = "", minutes: int = 0
+) -> participant_pb.Command:
+    message = entry(name, user=user, plan=plan, minutes=minutes)
     message.achievement_call.achievement = key
     return participants.command(message)
 

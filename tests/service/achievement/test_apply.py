@@ -1,4 +1,4 @@
-"""ApplyEvents over a real channel to a real database (RULES 4, 7.4)."""
+"""ApplyEntries over a real channel to a real database (RULES 4, 7.4)."""
 
 import asyncio
 

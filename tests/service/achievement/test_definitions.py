@@ -12,6 +12,7 @@ from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.errors import LaurelError, from_rpc_error
 from shared.rpc.convert import to_timestamp
+from tests.fixtures.paging import cut, pages
 from tests.service.achievement.conftest import Service
 from tests.service.achievement.messages import API, MERGED, NOON, apply, by_metric, call, event
 from tests.service.achievement.steps import define, shown
@@ -109,3 +110,33 @@ async def test_definitions_change_while_events_come(service: Service) -> None:
     await asyncio.gather(redefine(), ingest())
     await service.participant.ApplyEntries(apply(event(21, 1, version=21, total=21)))
     assert all(one.completed for one in await shown(service))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
+async def test_a_users_achievements_come_in_pages_earned_ones_first(service: Service, size: int) -> None:
+    for key in ("c", "a", "b", "late", "early"):
+        await define(service, key, api=API)
+    await define(service, "tiered", api=API, tier_group="z")
+    await service.participant.ApplyEntries(
+        apply(call("c1", "early"), call("c2", "late", minutes=1), call("c3", "a", user="bob"))
+    )
+    keys = ["late", "early", "a", "b", "c", "tiered"]
+    request = pb.ListUserAchievementsRequest(user_id="alice", page_size=size)
+    found = await pages(service.stub.ListUserAchievements, request, "achievements")
+    assert [[one.achievement for one in page] for page in found] == cut(keys, size)
+    earned = pb.ListUserAchievementsRequest(user_id="alice", completed_only=True, page_size=size)
+    found = await pages(service.stub.ListUserAchievements, earned, "achievements")
+    assert [[one.achievement for one in page] for page in found] == cut(keys[:2], size)
+
+
+async def test_a_token_is_good_for_the_same_user_and_filter_only(service: Service) -> None:
+    await define(service, "a", api=API)
+    await define(service, "b", api=API)
+    page = pb.ListUserAchievementsRequest(user_id="alice", page_size=1)
+    token = (await service.stub.ListUserAchievements(page)).next_page_token
+    for other in (
+        pb.ListUserAchievementsRequest(user_id="bob", page_token=token),
+        pb.ListUserAchievementsRequest(user_id="alice", completed_only=True, page_token=token),
+    ):
+        error = await refused(service.stub.ListUserAchievements(other))
+        assert [violation.field for violation in error.violations] == ["page_token"]

@@ -1,4 +1,4 @@
-"""RevertEvents over a real channel to a real database (RULES 7.3, 7.4)."""
+"""RevertEntries over a real channel to a real database (RULES 7.3, 7.4)."""
 
 import asyncio
 

@@ -7,6 +7,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 
 from shared.errors import from_rpc_error
+from tests.fixtures.paging import cut, pages
 from tests.service.leaderboard.conftest import Service
 from tests.service.leaderboard.messages import NEXT_WEEK, NOON, WEDNESDAY, WEEKLY, event, selector
 from tests.service.leaderboard.steps import applied, define, ranking
@@ -86,6 +87,30 @@ async def test_a_users_standings_are_told_by_board_and_segment(service: Service)
     told = [(one.leaderboard, dict(one.segment), one.rank, one.score) for one in response.standings]
     assert told == [("all-time", {}, 4, 8), ("all-time", EU, 2, 8), ("weekly", {}, 0, 8)]
     assert response.standings[2].threshold == 15
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
+async def test_a_users_standings_come_by_board_and_segment_in_pages(service: Service, size: int) -> None:
+    for key in ("c", "a", "b"):
+        await define(service, key, breakdown_attributes=["region"])
+    await applied(service, event(1, 5, attributes=EU), event(2, 7, user="bob", attributes=EU))
+    request = pb.ListUserStandingsRequest(user_id="ada", run_date=WEDNESDAY, page_size=size)
+    found = await pages(service.stub.ListUserStandings, request, "standings")
+    told = [[(one.leaderboard, dict(one.segment), one.user_id) for one in page] for page in found]
+    assert told == cut([(key, segment, "ada") for key in "abc" for segment in ({}, EU)], size)
+
+
+async def test_a_token_of_one_users_standings_is_none_of_anothers(service: Service) -> None:
+    await ten_members(service, breakdown_attributes=["region"])
+    page = pb.ListUserStandingsRequest(user_id="u1", run_date=WEDNESDAY, page_size=1)
+    token = (await service.stub.ListUserStandings(page)).next_page_token
+    for other in (
+        pb.ListUserStandingsRequest(user_id="u2", run_date=WEDNESDAY, page_token=token),
+        pb.ListUserStandingsRequest(user_id="u1", run_date=NEXT_WEEK, page_token=token),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await service.stub.ListUserStandings(other)
+        assert [one.field for one in from_rpc_error(raised.value).violations] == ["page_token"]
 
 
 async def test_a_user_without_scores_has_no_standings(service: Service) -> None:

@@ -23,6 +23,7 @@ from tests.service.points.messages import (
     WEEK,
     WELCOME,
     apply,
+    closing,
     correction,
     entry,
     entry_id,
@@ -300,3 +301,20 @@ async def test_micro_units_survive_the_wire(service: Service) -> None:
     tip = event("e2", 1)
     tip.entry.metric_event.value_micros = 1
     assert [amounts(one) for one in (*nearly, *await send(service, tip))] == [[], [10]]
+
+
+async def test_a_streak_closing_is_taken_and_awards_nothing(service: Service) -> None:
+    await define(service, "xp", [TEN_PER_THREE, WEEK, WELCOME])
+    await send(service, event("e1", 3, runs=[(6, 7)]))
+    before = await derived_state(service)
+    (outcome,) = await send(service, closing("s1"))
+    assert outcome.WhichOneof("result") == "effects"
+    assert not outcome.effects.points
+    assert await derived_state(service) == before
+    assert await balance(service) == 85
+
+
+async def test_a_streak_closing_is_nobodys_first_entry(service: Service) -> None:
+    await define(service, "xp", [WELCOME])
+    (closed, first) = await send(service, closing("s1"), event("e1", 1))
+    assert (amounts(closed), amounts(first)) == ([], [25])

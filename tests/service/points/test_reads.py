@@ -6,8 +6,10 @@ from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
 from laurel.points.v1 import points_service_pb2 as pb
 
+from shared.errors import from_rpc_error
 from shared.postgres.maintenance import is_held
 from shared.rpc.convert import to_timestamp
+from tests.fixtures.paging import cut, pages
 from tests.service.points.conftest import Service
 from tests.service.points.messages import (
     BRONZE,
@@ -118,3 +120,28 @@ async def test_an_import_holds_maintenance_and_lets_it_go(service: Service) -> N
     await service.participant.RunMaintenance(request)
     assert not await is_held(service.database)
     await service.participant.RunMaintenance(participant_pb.RunMaintenanceRequest(now=to_timestamp(NOON)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
+async def test_a_users_systems_come_by_key_in_pages(service: Service, size: int) -> None:
+    keys = ["a", "b", "c", "d", "old", "z"]
+    for key in reversed(keys):
+        await define(service, key, [WELCOME] if key == "old" else [])
+    await send(service, event("e1", 1))
+    archived = types.PointsSystem(key="old", status=types.POINTS_SYSTEM_STATUS_ARCHIVED)
+    await service.definitions.update(archived, "status")
+    request = pb.ListUserPointsRequest(user_id="alice", page_size=size)
+    found = await pages(service.stub.ListUserPoints, request, "points")
+    assert [[one.points_system for one in page] for page in found] == cut(keys, size)
+    assert [one.balance for page in found for one in page] == [0, 0, 0, 0, 25, 0]
+
+
+async def test_a_token_of_one_users_systems_is_none_of_anothers(service: Service) -> None:
+    await define(service, "a")
+    await define(service, "b")
+    first = await service.stub.ListUserPoints(pb.ListUserPointsRequest(user_id="alice", page_size=1))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.ListUserPoints(
+            pb.ListUserPointsRequest(user_id="bob", page_token=first.next_page_token)
+        )
+    assert [one.field for one in from_rpc_error(caught.value).violations] == ["page_token"]

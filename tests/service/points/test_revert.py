@@ -207,3 +207,11 @@ def _without_times(state: dict[str, list[tuple[Any, ...]]], user: str) -> dict[s
         name: [row[1:5] if name == "balances" else row[1:4] for row in rows if row[0] == user]
         for name, rows in state.items()
     }
+
+
+async def test_the_welcome_goes_with_the_last_event_though_its_streak_has_closed(service: Service) -> None:
+    await define(service, "xp", [WELCOME])
+    await send(service, event("e1", 1), closing("s1"))
+    (undone,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
+    assert amounts(undone) == [-25]
+    assert await balance(service) == 0

@@ -9,7 +9,8 @@ from laurel.streak.v1 import streak_pb2
 from laurel.streak.v1 import streak_service_pb2 as pb
 
 from shared.errors import from_rpc_error
-from shared.rpc.convert import to_datetime
+from shared.rpc.convert import to_datetime, to_timestamp
+from tests.fixtures.paging import cut, pages
 from tests.service.streak.conftest import Service
 from tests.service.streak.messages import at, day, event
 from tests.service.streak.steps import applied, define, maintain, shown, status_name
@@ -142,3 +143,26 @@ async def test_wrong_reads_name_their_fields(service: Service) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.participant.ListChanges(participant_pb.ListChangesRequest(page_size=1_001))
     assert details(caught.value)[1] == {"page_size"}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
+async def test_a_users_streaks_come_in_pages(service: Service, size: int) -> None:
+    keys = ["a", "b", "c", "d", "e", "f"]
+    for key in reversed(keys):
+        await define(service, key)
+    await applied(service, event(1, at(3)), event(2, at(3), user="bob"))
+    request = pb.ListUserStreaksRequest(user_id="alice", read_time=to_timestamp(at(3)), page_size=size)
+    found = await pages(service.stub.ListUserStreaks, request, "streaks")
+    assert [[one.streak for one in page] for page in found] == cut(keys, size)
+
+
+async def test_a_token_of_one_users_streaks_is_none_of_anothers(service: Service) -> None:
+    await define(service, "a")
+    await define(service, "b")
+    await applied(service, event(1, at(3)))
+    first = await service.stub.ListUserStreaks(pb.ListUserStreaksRequest(user_id="alice", page_size=1))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.ListUserStreaks(
+            pb.ListUserStreaksRequest(user_id="bob", page_token=first.next_page_token)
+        )
+    assert details(caught.value)[1] == {"page_token"}
