@@ -144,6 +144,15 @@ class Stack:
         replicas = [each for each in self._state.services() if each.name == name]
         return tuple(f"{LOOPBACK}:{each.port}" for each in replicas if each.process or each.replica == 0)
 
+    def running_addresses(self) -> dict[str, tuple[str, ...]] | None:
+        """`host:port` of each replica that runs, by service; None where none was ever started."""
+        records = self._state.services()
+        running: dict[str, tuple[str, ...]] = {}
+        for each in records:
+            if each.is_alive:
+                running[each.name] = (*running.get(each.name, ()), f"{LOOPBACK}:{each.port}")
+        return running if records else None
+
     def service_dsn(self, name: str) -> str:
         """The connection string of a service's database, as the service itself gets it."""
         passwords = service_passwords(self.home, self._config.services)

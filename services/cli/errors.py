@@ -40,6 +40,12 @@ class CommandError(click.ClickException):
         click.echo(self.message, file=file, err=True)
 
 
+class NotToldError(CommandError):
+    """Ends the command with exit code 2: it was not told enough to go on."""
+
+    exit_code = EXIT_USAGE
+
+
 class UnavailableError(CommandError):
     """As a `CommandError`, but the same command may pass later."""
 

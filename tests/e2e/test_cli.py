@@ -28,10 +28,11 @@ class Laurel:
     """A running system and its user's environment."""
 
     home: Path
+    port_base: str = "0"
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"LAUREL_HOME": str(self.home), "LAUREL_PORT_BASE": "0"}
+        return {"LAUREL_HOME": str(self.home), "LAUREL_PORT_BASE": self.port_base}
 
     def shell(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command as a process of its own."""
@@ -65,7 +66,11 @@ def laurel(server_directory: Path) -> Iterator[Laurel]:
         laurel.run("apply", "-f", str(DEMO_CONFIGURATION))
         yield laurel
     finally:
-        Stack(StackConfig(home=laurel.home, port_base=0)).erase()
+        stack_of(laurel).erase()
+
+
+def stack_of(laurel: Laurel) -> Stack:
+    return Stack(StackConfig(home=laurel.home, port_base=0))
 
 
 def ingest(laurel: Laurel, user: str, *arguments: str, value: str = "1") -> Any:
@@ -101,6 +106,29 @@ def test_status_shows_every_process_and_that_it_serves(laurel: Laurel) -> None:
         assert f"{name}-0" in output
     assert output.count(" serving ") == 5
     assert "MB" in output
+
+
+def test_the_context_is_the_stack_of_this_directory(laurel: Laurel) -> None:
+    output = laurel.run("context").stdout
+    assert output.count(f"the stack in {laurel.home}") == 5
+    assert output.count(" serving ") == 5
+
+
+def test_the_stack_of_another_directory_is_read_by_its_name_and_not_changed(
+    laurel: Laurel, tmp_path: Path
+) -> None:
+    event = ingest(laurel, "oscar")["eventId"]
+    port = stack_of(laurel).addresses("orchestrator")[0].rpartition(":")[2]
+    elsewhere = Laurel(tmp_path / "nothing", port_base=port)
+
+    read = elsewhere.run("event", event)
+    assert f"the stack in {laurel.home}" in read.stderr
+    refused = elsewhere.run("void", event, "--reason", "mistaken", code=2)
+    assert f"the stack in {laurel.home}" in refused.stderr
+    assert laurel.json("user", "oscar")["user"]["metrics"][0]["total"] == 1
+
+    elsewhere.run("--target", f"127.0.0.1:{port}", "void", event, "--reason", "meant")
+    assert laurel.json("user", "oscar")["user"]["metrics"][0]["total"] == 0
 
 
 def test_applying_the_same_configuration_again_keeps_everything(laurel: Laurel) -> None:
@@ -337,4 +365,4 @@ def test_down_stops_everything_and_up_finds_the_data_again(server_directory: Pat
         assert laurel.shell("up").returncode == 0
         assert laurel.json("user", "alice")["user"]["metrics"][0]["total"] == 1
     finally:
-        Stack(StackConfig(home=laurel.home, port_base=0)).erase()
+        stack_of(laurel).erase()
