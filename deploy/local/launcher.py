@@ -1,17 +1,16 @@
 """What the `laurel` command asks about the stacks of this machine (`services.cli.plugins.Launcher`)."""
 
 import os
-from pathlib import Path
 
 import click
-import psutil
 
 from deploy.local.config import StackConfig
 from deploy.local.errors import LaunchError
 from deploy.local.stack import Stack
+from deploy.local.state import home_behind
 from services.cli.plugins import LocalStack
 
-STATE_FILE = "state.json"
+__all__ = ["home_behind", "stack_here"]
 
 
 def stack_here() -> LocalStack | None:
@@ -27,21 +26,3 @@ def stack_here() -> LocalStack | None:
     if addresses is None:
         return None
     return LocalStack(stack.home, {name: ",".join(found) for name, found in addresses.items()})
-
-
-def home_behind(port: int) -> Path | None:
-    """The home of the stack whose service listens on this port; None where it is not a stack, or not ours to see."""
-    try:
-        listeners = [
-            each.pid
-            for each in psutil.net_connections("tcp")
-            if each.status == psutil.CONN_LISTEN
-            and each.pid is not None
-            and each.laddr
-            and each.laddr[1] == port
-        ]
-        # Services run in the home of their stack.
-        homes = [Path(psutil.Process(pid).cwd()) for pid in listeners]
-    except psutil.Error:
-        return None
-    return next((home for home in homes if (home / STATE_FILE).exists()), None)
