@@ -86,22 +86,21 @@ def show_points_results(results: Sequence[event_pb2.PointsResult]) -> None:
     )
 
 
-def show_standings(standings: Sequence[leaderboard_pb2.Standing]) -> None:
-    render.table(
-        ["board", "segment", "run", ">score", ">rank", ">before"],
+def show_standings(standings: Sequence[leaderboard_pb2.Standing], *, as_change: bool = True) -> None:
+    """Standings that a call changed, with the rank before; a mere read has no before."""
+    rows: render.Rows = [
         [
-            [
-                each.leaderboard,
-                render.segment(each.segment),
-                "over: did not count" if each.run_finalized else render.run(each.run),
-                each.score,
-                render.rank(each.rank),
-                render.rank(each.previous_rank),
-            ]
-            for each in standings
-        ],
-        empty="none changed",
-    )
+            each.leaderboard,
+            render.segment(each.segment),
+            "over: did not count" if each.run_finalized else render.run(each.run),
+            each.score,
+            render.rank(each.rank),
+            *([render.rank(each.previous_rank)] if as_change else []),
+        ]
+        for each in standings
+    ]
+    columns = ["board", "segment", "run", ">score", ">rank", *([">before"] if as_change else [])]
+    render.table(columns, rows, empty="none changed" if as_change else "none")
 
 
 def show_points_changes(changes: Sequence[points_pb2.PointsChange]) -> None:

@@ -128,7 +128,8 @@ def test_the_stack_of_another_directory_is_read_by_its_name_and_not_changed(
     assert laurel.json("user", "oscar")["user"]["metrics"][0]["total"] == 1
 
     elsewhere.run("--target", f"127.0.0.1:{port}", "void", event, "--reason", "meant")
-    assert laurel.json("user", "oscar")["user"]["metrics"][0]["total"] == 0
+    # It was all that was known of this user.
+    laurel.run("user", "oscar", code=1)
 
 
 def test_applying_the_same_configuration_again_keeps_everything(laurel: Laurel) -> None:
@@ -263,6 +264,9 @@ def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_pa
     event = laurel.json("events", "frank", "--limit", "1")["events"][0]["eventId"]
     reads = [
         ["event", event],
+        ["users"],
+        ["ranks", "frank"],
+        ["ranks", "frank", "--board", "commits", "--limit", "3"],
         ["events", "frank"],
         ["user", "frank"],
         ["streak", "frank"],
@@ -316,6 +320,32 @@ def test_a_user_is_everything_that_five_services_know(laurel: Laurel) -> None:
     assert set(page) == {"user", "streaks", "achievements", "points", "leaderboards"}
     assert page["user"]["user"]["timeZone"] == "Europe/Rome"
     assert page["points"]["points"][0]["balance"] == "135"
+
+
+def test_ranks_before_are_shown_for_an_event_and_not_for_a_read(laurel: Laurel) -> None:
+    shown = laurel.run("ingest", "--user", "mallory", "--metric", "commits", "--value", "1").stdout
+    assert "before" in shown
+    page = laurel.run("user", "mallory").stdout
+    assert "before" not in page
+    assert "unranked" not in page
+
+
+def test_users_are_listed_by_their_ids_as_many_as_are_wanted(laurel: Laurel) -> None:
+    for name in ("u-1", "u-2", "u-3"):
+        ingest(laurel, name, "--name", f"Name of {name}")
+    everybody = [each["userId"] for each in laurel.json("users", "--limit", "1000")["users"]]
+    assert everybody == sorted(everybody)
+    assert {"u-1", "u-2", "u-3"} <= set(everybody)
+    assert len(laurel.json("users", "--limit", "2")["users"]) == 2
+    assert "Name of u-3" in laurel.run("users", "--limit", "1000").stdout
+
+
+def test_the_changes_of_a_users_ranks_are_listed_newest_first(laurel: Laurel) -> None:
+    first, second = ingest(laurel, "nina"), ingest(laurel, "nina", value="2")
+    changes = laurel.json("ranks", "nina", "--board", "commits")["rankEvents"]
+    assert [each["entryId"] for each in changes][-1] == first["eventId"]
+    assert {each["entryId"] for each in changes} <= {first["eventId"], second["eventId"], ""}
+    assert changes[-1]["previousRank"] == "0"
 
 
 def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
