@@ -65,7 +65,7 @@ def show_processes(processes: tuple[ProcessStatus, ...]) -> None:
     """A table of processes, with the memory of each and of the services together."""
     memory = {each.name: resident_bytes(each.pid) for each in processes if each.pid is not None}
     render.table(
-        ["process", "state", ">pid", "address", ">memory", "log"],
+        ["process", "state", "?>pid", "address", "?>memory", "?log"],
         [
             [
                 each.name,

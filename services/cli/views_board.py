@@ -30,7 +30,7 @@ def show_members(
         ]
         for each in response.members
     ]
-    render.table([">rank", "user", "name", ">score", "reached", ""], rows, empty="nobody is ranked")
+    render.table([">rank", "user", "?name", ">score", "?reached", ""], rows, empty="nobody is ranked")
 
 
 def show_runs(runs: Sequence[leaderboard_pb2.Run]) -> None:
@@ -64,5 +64,5 @@ def show_rank_events(events: Sequence[leaderboard_pb2.RankEvent]) -> None:
         ]
         for each in events
     ]
-    columns = ["time", "board", "segment", "run", ">before", ">rank", ">score", "entry"]
+    columns = ["time", "board", "segment", "?run", ">before", ">rank", "?>score", "?entry"]
     render.table(columns, rows, empty="no rank changed")

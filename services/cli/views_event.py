@@ -31,7 +31,7 @@ def show_effects(reply: event_pb2.IngestEventResponse) -> None:
     """What each service did with an event."""
     render.heading("Streaks")
     render.table(
-        ["streak", ">length", "this event", ">longest", ">freezes", "expires"],
+        ["streak", ">length", "this event", "?>longest", "?>freezes", "expires"],
         [
             [
                 each.state.streak,
@@ -169,7 +169,7 @@ def show_audit(audit: event_pb2.EntryAudit) -> None:
 def show_audits(audits: Sequence[event_pb2.EntryAudit], *, empty: str) -> None:
     """Several entries, one a row."""
     render.table(
-        ["entry", "kind", "state", "user", "received", ">attempts", "last error"],
+        ["entry", "?kind", "state", "?user", "received", "?>attempts", "?last error"],
         [
             [
                 each.event_id,

@@ -96,12 +96,12 @@ def show_users(users: Sequence[metric_pb2.StoredUser]) -> None:
         ]
         for each in users
     ]
-    render.table(["user", "name", "zone", "attributes", "first seen"], rows, empty="no users")
+    render.table(["user", "name", "?zone", "?attributes", "?first seen"], rows, empty="no users")
 
 
 def show_achievements(achievements: Sequence[achievement_pb2.UserAchievement]) -> None:
     render.table(
-        ["achievement", "name", "completed", ">progress", ">%"],
+        ["achievement", "?name", "completed", ">progress", ">%"],
         [
             [
                 each.achievement,
@@ -118,7 +118,7 @@ def show_achievements(achievements: Sequence[achievement_pb2.UserAchievement]) -
 
 def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
     render.table(
-        ["system", ">balance", ">lifetime", "level", "next level"],
+        ["system", ">balance", "?>lifetime", "level", "next level"],
         [
             [
                 each.points_system,
@@ -137,7 +137,7 @@ def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
 
 def show_awards(awards: Sequence[points_pb2.Award]) -> None:
     render.table(
-        ["time", "system", ">amount", "trigger", ">clipped", "entry", "reverses"],
+        ["time", "system", ">amount", "trigger", "?>clipped", "?entry", "?reverses"],
         [
             [
                 render.instant(each.occur_time),
