@@ -1,5 +1,6 @@
 """The `laurel` command. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 unavailable (try again)."""
 
+import os
 from importlib import metadata
 from typing import Any
 
@@ -9,8 +10,9 @@ from click.core import ParameterSource
 
 from services.cli import commands_admin, commands_context, commands_events, commands_reads, plugins
 from services.cli.connect import Connections
-from services.cli.errors import CommandError, command_error, laurel_error
+from services.cli.errors import CommandError, NotToldError, command_error, laurel_error
 from services.cli.targets import SERVICES
+from shared.config import misspelt
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 TARGET_VARIABLE = "LAUREL_TARGET"
@@ -60,6 +62,9 @@ class LaurelGroup(click.Group):
 @click.pass_context
 def cli(context: click.Context, targets: tuple[str, ...], timeout: float) -> None:
     """Laurel: streaks, achievements, points and leaderboards from one metric event."""
+    if problems := misspelt(os.environ):
+        # Whoever meant another system by it must not reach this one.
+        raise NotToldError(*problems)
     by_variable = context.get_parameter_source("targets") is ParameterSource.ENVIRONMENT
     source = TARGET_VARIABLE if by_variable else "--target"
     connections = Connections(parse_targets(targets, source), timeout, source)

@@ -94,6 +94,12 @@ def test_a_service_that_is_away_ends_with_3_and_a_hint(arguments: list[str]) -> 
     assert result.stdout == ""
 
 
+def test_a_misspelt_variable_is_refused_before_another_system_is_reached() -> None:
+    result = CliRunner().invoke(cli, ["void", "id", "--reason", "r"], env={"LAUREL_TARGT": "far:7400"})
+    assert result.exit_code == 2
+    assert result.stderr == "LAUREL_TARGT is no setting; did you mean LAUREL_TARGET?\n"
+
+
 def test_an_import_without_a_server_ends_with_3(tmp_path: Path) -> None:
     path = tmp_path / "events.ndjson"
     path.write_text('{"metric": "a"}\n' * 5000)
