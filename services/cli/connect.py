@@ -99,8 +99,12 @@ class Connections:
     @cached_property
     def targets(self) -> Mapping[str, Target]:
         """Where each service is, and who says so. Raises what the launcher raises."""
-        stack = self.launcher.stack_here() if self.launcher is not None else None
-        return find_targets(self.chosen, self.chosen_by, os.environ, stack)
+        return find_targets(
+            self.chosen,
+            self.chosen_by,
+            os.environ,
+            lambda: self.launcher.stack_here() if self.launcher is not None else None,
+        )
 
     def close(self) -> None:
         for channel in self._channels:

@@ -1,7 +1,7 @@
 """Which system a command talks to, and who says so."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,13 +26,17 @@ class Target:
 
 
 def find_targets(
-    chosen: Mapping[str, str], chosen_by: str, environment: Mapping[str, str], stack: LocalStack | None
+    chosen: Mapping[str, str],
+    chosen_by: str,
+    environment: Mapping[str, str],
+    stack_here: Callable[[], LocalStack | None],
 ) -> dict[str, Target]:
     """Where each service is: as chosen, else by LAUREL_<SERVICE>_TARGET, else in this directory's stack, else,
     as a guess, on the default port.
 
     Who says where the orchestrator is means a whole system: a service that isn't named then follows on the next
-    ports. Services of two systems are never mixed by what is merely lying around.
+    ports. Services of two systems are never mixed by what is merely lying around. `stack_here` is asked where nobody
+    says anything.
     """
     variables = {name: f"LAUREL_{name.upper()}_TARGET" for name in SERVICES}
     named = {name: value for name in SERVICES if (value := environment.get(variables[name]))}
@@ -40,6 +44,7 @@ def find_targets(
     if ORCHESTRATOR not in chosen:
         found |= {name: Target(variables[name], named[name]) for name in named.keys() - chosen.keys()}
     system = found.get(ORCHESTRATOR)
+    stack = stack_here() if system is None else None
     for index, name in enumerate(SERVICES):
         if name in found:
             continue

@@ -29,7 +29,7 @@ def addresses(targets: dict[str, Target]) -> list[str | None]:
 
 
 def test_without_a_word_it_is_the_stack_of_this_directory() -> None:
-    targets = find_targets({}, "--target", {}, HERE)
+    targets = find_targets({}, "--target", {}, lambda: HERE)
     assert addresses(targets) == [HERE.addresses[name] for name in SERVICES]
     assert {each.source for each in targets.values()} == {"the stack in /here/.laurel"}
     assert not any(each.is_guess for each in targets.values())
@@ -37,29 +37,30 @@ def test_without_a_word_it_is_the_stack_of_this_directory() -> None:
 
 def test_a_service_of_this_directory_that_does_not_run_is_nowhere_else() -> None:
     stopped = LocalStack(HERE.home, {"orchestrator": "127.0.0.1:20000"})
-    targets = find_targets({}, "--target", {}, stopped)
+    targets = find_targets({}, "--target", {}, lambda: stopped)
     assert targets["orchestrator"].address == "127.0.0.1:20000"
     assert targets["streak"].address is None
     assert "streak of the stack in /here/.laurel does not run: `laurel up`" in targets["streak"].problem
 
 
 def test_where_there_is_nothing_to_go_by_it_is_a_guess() -> None:
-    targets = find_targets({}, "--target", {}, None)
+    targets = find_targets({}, "--target", {}, lambda: None)
     assert addresses(targets) == [f"127.0.0.1:{port}" for port in range(7400, 7405)]
     assert all(each.is_guess for each in targets.values())
     assert (
-        find_targets({}, "--target", {"LAUREL_PORT_BASE": "8000"}, None)["points"].address == "127.0.0.1:8003"
+        find_targets({}, "--target", {"LAUREL_PORT_BASE": "8000"}, lambda: None)["points"].address
+        == "127.0.0.1:8003"
     )
 
 
 def test_a_system_that_is_named_by_its_orchestrator_has_the_others_on_the_next_ports() -> None:
-    targets = find_targets({"orchestrator": "far:7400", "points": "farther:1"}, "--target", {}, HERE)
+    targets = find_targets({"orchestrator": "far:7400", "points": "farther:1"}, "--target", {}, lambda: HERE)
     assert addresses(targets) == ["far:7400", "far:7401", "far:7402", "farther:1", "far:7404"]
 
 
 def test_where_the_others_are_cannot_be_told_from_every_address() -> None:
     for address in ("unix:/run/o.sock", "10.0.0.1:1,10.0.0.2:1"):
-        targets = find_targets({"orchestrator": address}, "--target", {}, HERE)
+        targets = find_targets({"orchestrator": address}, "--target", {}, lambda: HERE)
         assert targets["orchestrator"].address == address
         assert targets["streak"].problem == "where is streak? Say --target streak=HOST:PORT"
 
@@ -76,7 +77,7 @@ def test_services_of_two_systems_are_mixed_only_where_somebody_says_so(
         {name: f"chosen:{7400 + SERVICES.index(name)}" for name in chosen},
         "--target",
         {f"LAUREL_{name.upper()}_TARGET": f"named:{7400 + SERVICES.index(name)}" for name in named},
-        stack,
+        lambda: stack,
     )
     unsaid = set(SERVICES) - chosen - named
     system = targets["orchestrator"].source
