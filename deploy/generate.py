@@ -1,5 +1,5 @@
 """`make proto`: generates the stubs under shared/gen and the table of error reasons, docs/errors.md, from protos/, and
-docs/settings.md from the services' Settings.
+docs/settings.md and shared/variables.py from the services' Settings.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Final
 
 from grpc_tools import protoc
 
-from deploy.settings_page import settings_page
+from deploy.settings_page import settings_page, variables_module
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -78,7 +78,11 @@ def errors_page() -> str:
     return "\n".join(lines)
 
 
-PAGES: Final = {"docs/errors.md": errors_page, "docs/settings.md": settings_page}
+PAGES: Final = {
+    "docs/errors.md": errors_page,
+    "docs/settings.md": settings_page,
+    "shared/variables.py": variables_module,
+}
 """What writes the text of each generated page."""
 
 

@@ -1,14 +1,18 @@
 """Configuration from `LAUREL_*` environment variables, checked as a whole before anything starts."""
 
 import os
+import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
+
+from shared.variables import VARIABLES
 
 PREFIX: Final = "LAUREL_"
 EXIT_CONFIGURATION: Final = 78
@@ -111,14 +115,45 @@ class Settings(BaseSettings):
 S = TypeVar("S", bound=Settings)
 
 
+_OF_KUBERNETES: Final = re.compile(
+    r"LAUREL(_\w+)?(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""What Kubernetes sets in every container for a service of its own that is called laurel, or laurel-something."""
+
+
 def load(settings_type: type[S], **overrides: Any) -> S:
-    """The settings from the environment. Raises one `ConfigurationError` for all the bad variables."""
+    """The settings from the environment. Raises one `ConfigurationError` for all the bad variables, those that
+    no part of Laurel knows among them.
+    """
+    problems = misspelt(os.environ, own=[f"{PREFIX}{name.upper()}" for name in settings_type.model_fields])
     try:
-        return settings_type(**overrides)
+        settings = settings_type(**overrides)
     except ValidationError as error:
-        raise ConfigurationError([_problem(settings_type, item) for item in error.errors()]) from None
+        problems += [_problem(settings_type, item) for item in error.errors()]
     except SettingsError as error:
-        raise ConfigurationError([str(error)]) from None
+        problems.append(str(error))
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def misspelt(environment: Mapping[str, str], own: Collection[str] = ()) -> list[str]:
+    """A line for each variable that looks like a setting and is none, with the nearest one.
+
+    Processes share an environment, so what any part of Laurel knows is no mistake; `own` are known as well.
+    """
+    known = VARIABLES | set(own)
+    names = sorted(each.removeprefix(PREFIX) for each in known)
+    lines = []
+    for name in sorted(environment):
+        # As settings are read: in any case.
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in known or _OF_KUBERNETES.fullmatch(upper):
+            continue
+        nearest = get_close_matches(upper.removeprefix(PREFIX), names, n=1)
+        hint = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "docs/settings.md lists all there are"
+        lines.append(f"{name} is no setting; {hint}")
+    return lines
 
 
 def _problem(settings_type: type[Settings], item: Any) -> str:

@@ -14,10 +14,11 @@ from typing import Final
 
 import psutil
 
-from deploy.bench.lab import FULL, QUICK, Lab, Say, Scale, temporary_home
+from deploy.bench.lab import FULL, QUICK, Lab, Say, Scale
 from deploy.bench.plots import draw
 from deploy.bench.profiles import EACH_ROUND, ONCE
 from deploy.bench.report import publish, report
+from deploy.local.run_directory import run_directory
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -31,7 +32,7 @@ def main() -> int:
     profiles = arguments.only or [*EACH_ROUND, *ONCE]
     scale = QUICK if arguments.quick else FULL
     began, busy = time.monotonic(), os.getloadavg()[0]
-    with temporary_home(arguments.directory, "bench") as home, Lab(home, scale, Say()) as lab:
+    with run_directory("bench", arguments.directory) as home, Lab(home, scale, Say()) as lab:
         run(lab, profiles)
     results = lab.results
     results.machine = machine()

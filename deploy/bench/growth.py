@@ -23,10 +23,11 @@ from deploy.bench.events import METRICS, REGIONS, ZONES, Mix
 from deploy.bench.fill import Filled, fill, give_memory, memory_settings
 from deploy.bench.growth_checks import check
 from deploy.bench.growth_report import COLD, LOADS, MARKS, report
-from deploy.bench.lab import FULL, Lab, Say, Scale, temporary_home
+from deploy.bench.lab import FULL, Lab, Say, Scale
 from deploy.bench.load import Load
 from deploy.bench.report import publish
 from deploy.local.databases import SERVICES
+from deploy.local.run_directory import run_directory
 from deploy.local.stack import Stack
 
 FULL_USERS: Final = 1_000_000
@@ -112,7 +113,7 @@ def main() -> int:
         return 1
     began = time.monotonic()
     scale = replace(FULL, users=shape.template_users)
-    with temporary_home(arguments.directory, "growth") as home, Lab(home, scale, Say()) as lab:
+    with run_directory("growth", arguments.directory) as home, Lab(home, scale, Say()) as lab:
         run(lab, shape)
     results = lab.results
     results.machine = machine()

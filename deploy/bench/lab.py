@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -72,7 +70,7 @@ class Lab:
     @cached_property
     def generator(self) -> Generator:
         """The load generator."""
-        return self._open.enter_context(Generator())
+        return self._open.enter_context(Generator(self.home))
 
     @cached_property
     def stack(self) -> Stack:
@@ -106,7 +104,7 @@ class Lab:
     @cached_property
     def peer(self) -> Worker:
         """DBOS."""
-        return self._open.enter_context(Worker("deploy.bench.peer"))
+        return self._open.enter_context(Worker("deploy.bench.peer", self.home))
 
     @cached_property
     def peer_dsn(self) -> str:
@@ -116,7 +114,7 @@ class Lab:
     @cached_property
     def replayer(self) -> Worker:
         """Who sends captured traffic again."""
-        return self._open.enter_context(Worker("deploy.bench.replay"))
+        return self._open.enter_context(Worker("deploy.bench.replay", self.home))
 
     @property
     def one(self) -> str:
@@ -237,18 +235,6 @@ class Captured:
         """A database of the stack's Valkey that its services don't use."""
         assert self.stack.valkey is not None
         return self.stack.valkey.database_url(1)
-
-
-@contextmanager
-def temporary_home(parent: str, name: str) -> Iterator[Path]:
-    """A directory for everything that a run starts, removed at its end."""
-    home = Path(tempfile.mkdtemp(prefix=f"laurel-{name}-", dir=parent))
-    # The account of PostgreSQL must be able to enter it, or its data would be put, and stay, somewhere else.
-    home.chmod(0o755)
-    try:
-        yield home
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 class Say:

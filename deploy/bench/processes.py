@@ -24,13 +24,17 @@ _STOP_TIMEOUT_SECONDS = 10.0
 
 
 class Worker:
-    """A module that reads a line of JSON and answers with one, in a process of its own."""
+    """A module that reads a line of JSON and answers with one, in a process of its own.
 
-    def __init__(self, module: str) -> None:
+    It works in the directory of the run, and ends with it.
+    """
+
+    def __init__(self, module: str, directory: Path) -> None:
         self._module = module
         self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 (closed with the worker)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-P", "-m", module],
+            cwd=directory,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -76,8 +80,8 @@ class Worker:
 class Generator(Worker):
     """The load generator."""
 
-    def __init__(self) -> None:
-        super().__init__("deploy.bench.generator")
+    def __init__(self, directory: Path) -> None:
+        super().__init__("deploy.bench.generator", directory)
 
     def send(self, load: Load) -> Measured:
         """One window of load."""
@@ -90,7 +94,8 @@ def serving(module: str, log: Path, *, listens_by_argument: bool = False) -> Ite
     address = f"{LOOPBACK}:{free_port()}"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *([address] if listens_by_argument else [])],
+            [sys.executable, "-P", "-m", module, *([address] if listens_by_argument else [])],
+            cwd=log.parent,
             env={**os.environ, "LAUREL_LISTEN": address},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -5,7 +5,6 @@ Exit code 0 if every check held, 1 if one failed or the tour broke off.
 
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from types import FrameType
 
@@ -15,6 +14,7 @@ import grpc
 from deploy.demo.tour import Tour
 from deploy.local.config import StackConfig
 from deploy.local.errors import LaunchError
+from deploy.local.run_directory import run_directory
 from deploy.local.stack import Stack
 from services.cli import render
 from services.cli.errors import command_error, laurel_error
@@ -27,7 +27,11 @@ def main() -> int:
     """Walk the tour; whatever happens, nothing is left running and no file is left over."""
     for each in SIGNALS:
         signal.signal(each, _break_off)
-    home = Path(tempfile.mkdtemp(prefix="laurel-demo-"))
+    with run_directory("demo") as home:
+        return _walk(home)
+
+
+def _walk(home: Path) -> int:
     stack = Stack(StackConfig(home=home / "stack", port_base=0), progress=render.line)
     tour = Tour(stack)
     try:
@@ -45,7 +49,6 @@ def main() -> int:
         render.line("")
         render.heading("Stop")
         stack.erase()
-        home.rmdir()
     if tour.is_good:
         render.line("Everything was stopped and removed. All checks held.")
         return 0

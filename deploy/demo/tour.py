@@ -15,12 +15,12 @@ from laurel.streak.v1 import streak_service_pb2
 
 from deploy.demo.checks import Check, check_streak_board, equal, run_checks
 from deploy.demo.expected import COMMITS, Expected, read_expected
+from deploy.local.command import megabytes, resident_bytes
 from deploy.local.databases import SERVICES
 from deploy.local.stack import Stack
 from services.cli import render
 from services.cli.commands_configuration import apply_file, show_changes
 from services.cli.commands_events import refusal_text, summary_text
-from services.cli.commands_stack import megabytes, resident_bytes
 from services.cli.configuration import read_configuration
 from services.cli.connect import Connections
 from services.cli.importing import ImportSummary, import_file

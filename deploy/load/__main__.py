@@ -45,7 +45,7 @@ def main() -> int:
             write_contracts(contracts)
             for name in arguments.profile or PROFILES:
                 content = profile(name)
-                sys.stdout.write(f"--- {name}: {content['name']}\n")
+                sys.stdout.write(f"--- {name}: {title_of(arguments, content)}\n")
                 sys.stdout.flush()
                 options = options_of(arguments, content)
                 command = [
@@ -125,6 +125,15 @@ def profile(name: str) -> dict[str, Any]:
     return content
 
 
+def title_of(arguments: argparse.Namespace, content: dict[str, Any]) -> str:
+    """What a profile does, with the figures it is run with."""
+    count = arguments.count if arguments.count is not None else content["total"]
+    rate = arguments.rate if arguments.rate is not None else content.get("rps")
+    figures = [f"{rate} requests a second"] if "rps" in content else []
+    figures.append(f"until {count:,} are sent or {arguments.seconds} s are over")
+    return f"{content['name']}; {', '.join(figures)}"
+
+
 def options_of(arguments: argparse.Namespace, content: dict[str, Any]) -> list[str]:
     """The options of ghz that the command line changes; a rate concerns open loops alone."""
     options = []
@@ -139,7 +148,8 @@ def run_profile(ghz: Path, command: Sequence[str], seconds: int) -> None:
     """Runs one profile; ghz prints what came of it. Raises `CannotLoad` where it cannot run.
 
     A profile ends with its count. ghz knows a limit of time too, but ignores the count then: so the time is kept
-    here, and an interrupt makes it stop and report.
+    here, and an interrupt makes it stop and report. It waits for the answers under way (`duration-stop` of the
+    profiles): those that it cut off would be reported as errors.
     """
     # The profiles name their templates relative to themselves.
     process = subprocess.Popen([str(ghz), *command], cwd=HERE)

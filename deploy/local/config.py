@@ -9,6 +9,7 @@ from deploy.local.databases import SERVICES
 from deploy.local.errors import LaunchError
 from deploy.local.ports import LOOPBACK
 from deploy.local.state import ServiceRecord
+from shared.config import misspelt
 
 ORCHESTRATOR = "orchestrator"
 USES_REDIS = "leaderboard"
@@ -58,8 +59,10 @@ class StackConfig:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """A user's stack, by LAUREL_HOME, LAUREL_PORT_BASE, LAUREL_POSTGRES_DSN (an administrator's) and
-        LAUREL_REDIS_URL. Raises LaunchError naming the variable that is wrong.
+        LAUREL_REDIS_URL. Raises LaunchError naming the variable that is wrong, or that no service would know.
         """
+        if problems := misspelt(environment):
+            raise LaunchError("\n".join(problems))
         return cls(
             home=Path(environment.get("LAUREL_HOME") or DEFAULT_HOME),
             port_base=_port_base(environment.get("LAUREL_PORT_BASE") or str(DEFAULT_PORT_BASE)),

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +24,10 @@ from deploy.local.config import ORCHESTRATOR, StackConfig, service_environment
 from deploy.local.databases import create_service_databases, service_dsn
 from deploy.local.errors import LaunchError, PortTakenError, with_log_tail
 from deploy.local.health import await_serving, is_serving
-from deploy.local.ports import LOOPBACK, await_free, free_port
+from deploy.local.ports import LOOPBACK, await_free, free_port, is_free
 from deploy.local.postgres import PostgresServer
 from deploy.local.processes import spawn, terminate
-from deploy.local.state import ServiceRecord, StateFile, service_passwords
+from deploy.local.state import ServiceRecord, StateFile, home_behind, service_passwords
 from deploy.local.valkey import ValkeyServer
 
 MIGRATE_TIMEOUT_SECONDS = 120.0
@@ -88,22 +89,24 @@ class Stack:
     def up(self) -> tuple[ProcessStatus, ...]:
         """Start everything that does not run, and wait until every service serves.
 
-        Idempotent. Extra replicas that died are started again too. On failure (LaunchError) what runs goes on
-        running, so that it can be looked at; `down` stops it.
+        Idempotent. Extra replicas that died are started again too. On failure (LaunchError) what was started is
+        stopped again; its log stays, and the error shows the end of it.
         """
         with self._state.locked():
-            self._start_servers()
-            self._create_databases()
             extra = [(each.name, each.replica) for each in self._state.services() if each.process]
             wanted = dict.fromkeys([*((name, 0) for name in self._config.services), *extra])
-            due = []
-            for name, replica in wanted:
-                if self._runs(name, replica):
-                    self._progress(f"{name}-{replica} runs already")
-                else:
-                    due.append((name, replica))
-            self._migrate(sorted({name for name, _ in due}))
-            self._start(due)
+            due = [key for key in wanted if not self._runs(*key)]
+            # Before anything is started: a port that is taken is the commonest reason to fail.
+            self._check_ports(due)
+            with ExitStack() as started:
+                self._start_servers(started)
+                self._create_databases()
+                for name, replica in wanted:
+                    if (name, replica) not in due:
+                        self._progress(f"{name}-{replica} runs already")
+                self._migrate(sorted({name for name, _ in due}))
+                self._start(due)
+                started.pop_all()
         return self.status()
 
     def down(self) -> None:
@@ -114,12 +117,8 @@ class Stack:
             services = self._state.services()
             self._stop([each for each in services if each.name == ORCHESTRATOR])
             self._stop([each for each in services if each.name != ORCHESTRATOR])
-            if (valkey := self.valkey) is not None and valkey.pid is not None:
-                self._progress("stopping Valkey")
-                valkey.stop()
-            if (postgres := self.postgres) is not None and postgres.pid is not None:
-                self._progress("stopping PostgreSQL")
-                postgres.stop()
+            self._stop_valkey()
+            self._stop_postgres()
 
     def erase(self) -> None:
         """Stop everything and remove the data for good. Databases on a server of the user's own stay."""
@@ -133,16 +132,31 @@ class Stack:
         records = self._state.services()
         with ThreadPoolExecutor(max_workers=max(1, len(records))) as threads:
             services = tuple(threads.map(_service_status, records))
+        known = {each.name for each in records}
+        missing = [
+            ProcessStatus(f"{name}-0", "stopped", None, None, None)
+            for name in self._config.services
+            if name not in known
+        ]
         return (
             _server_status("postgres", self.postgres, external=self._config.postgres_admin_dsn is not None),
             _server_status("valkey", self.valkey, external=self._config.redis_url is not None),
-            *services,
+            *sorted((*services, *missing), key=lambda each: each.name),
         )
 
     def addresses(self, name: str) -> tuple[str, ...]:
         """`host:port` of each replica of a service that has not been stopped; replica 0 always has one."""
         replicas = [each for each in self._state.services() if each.name == name]
         return tuple(f"{LOOPBACK}:{each.port}" for each in replicas if each.process or each.replica == 0)
+
+    def running_addresses(self) -> dict[str, tuple[str, ...]] | None:
+        """`host:port` of each replica that runs, by service; None where none was ever started."""
+        records = self._state.services()
+        running: dict[str, tuple[str, ...]] = {}
+        for each in records:
+            if each.is_alive:
+                running[each.name] = (*running.get(each.name, ()), f"{LOOPBACK}:{each.port}")
+        return running if records else None
 
     def service_dsn(self, name: str) -> str:
         """The connection string of a service's database, as the service itself gets it."""
@@ -157,6 +171,7 @@ class Stack:
         self._config.check_replica(name, replica)
         with self._state.locked():
             if not self._runs(name, replica):
+                self._check_ports([(name, replica)])
                 self._start([(name, replica)])
             return _service_status(self._record(name, replica))
 
@@ -174,17 +189,51 @@ class Stack:
         if number == signal.SIGKILL:
             record.process.wait(STOP_TIMEOUT_SECONDS)
 
-    def _start_servers(self) -> None:
+    def _start_servers(self, started: ExitStack) -> None:
+        """Start the servers that do not run; `started` will stop these again."""
         if self._config.postgres_admin_dsn is None:
             known = self.postgres
-            runs = known is not None and known.pid is not None
-            self._progress("PostgreSQL runs already" if runs else "starting PostgreSQL")
-            PostgresServer.start(self.home / "postgres", fsync=self._config.fsync)
+            if known is not None and known.pid is not None:
+                self._progress("PostgreSQL runs already")
+            else:
+                self._progress("starting PostgreSQL")
+                started.callback(self._stop_postgres)
+                PostgresServer.start(self.home / "postgres", fsync=self._config.fsync)
         if self._config.redis_url is None:
             known_valkey = self.valkey
-            runs = known_valkey is not None and known_valkey.pid is not None
-            self._progress("Valkey runs already" if runs else "starting Valkey")
-            ValkeyServer.start(self.home / "valkey")
+            if known_valkey is not None and known_valkey.pid is not None:
+                self._progress("Valkey runs already")
+            else:
+                self._progress("starting Valkey")
+                started.callback(self._stop_valkey)
+                ValkeyServer.start(self.home / "valkey")
+
+    def _stop_postgres(self) -> None:
+        if (postgres := self.postgres) is not None and postgres.pid is not None:
+            self._progress("stopping PostgreSQL")
+            postgres.stop()
+
+    def _stop_valkey(self) -> None:
+        if (valkey := self.valkey) is not None and valkey.pid is not None:
+            self._progress("stopping Valkey")
+            valkey.stop()
+
+    def _check_ports(self, keys: Sequence[tuple[str, int]]) -> None:
+        """Raise PortTakenError, naming every one, when ports that these replicas must have are in use."""
+        taken: list[str] = []
+        for name, replica in keys:
+            port = self._config.fixed_port(name, replica)
+            # A process that is going holds its port for a moment; one such wait tells for all.
+            free = is_free if taken else await_free
+            if port is not None and not free(port):
+                home = home_behind(port)
+                taken.append(f"{port} ({name}: {f'the stack in {home}' if home else 'another program'})")
+        if taken:
+            ports = f"port {taken[0]} is" if len(taken) == 1 else f"ports {', '.join(taken)} are"
+            raise PortTakenError(
+                f"{ports} in use; nothing was started. "
+                "Set LAUREL_PORT_BASE to the first of a free range, or to 0 for free ports"
+            )
 
     def _create_databases(self) -> None:
         passwords = service_passwords(self.home, self._config.services)
@@ -226,9 +275,16 @@ class Stack:
         return None
 
     def _start(self, keys: Sequence[tuple[str, int]]) -> None:
-        """Start these replicas side by side and wait until all serve."""
+        """Start these replicas side by side and wait until all serve; on failure all of them are stopped again."""
         if not keys:
             return
+        try:
+            self._start_together(keys)
+        except BaseException:
+            self._stop([self._record(*key) for key in keys if self._state.find(*key) is not None])
+            raise
+
+    def _start_together(self, keys: Sequence[tuple[str, int]]) -> None:
         started = [self._spawn(record) for record in self._reserve(keys)]
         deadline = time.monotonic() + self._config.serving_timeout_seconds
         with ThreadPoolExecutor(max_workers=len(started)) as threads:
@@ -251,7 +307,6 @@ class Stack:
         """Give these replicas, and the first of every service, a port, and store them.
 
         The orchestrator is told where the participants are, so their ports are settled first.
-        Raises PortTakenError when a port of one of `keys` is in use.
         """
         (self.home / "logs").mkdir(exist_ok=True)
         for name, replica in dict.fromkeys([*((name, 0) for name in self._config.services), *keys]):
@@ -266,11 +321,6 @@ class Stack:
     def _choose_port(self, name: str, replica: int, *, must_be_free: bool) -> int:
         fixed = self._config.fixed_port(name, replica)
         if fixed is not None:
-            if must_be_free and not await_free(fixed):
-                raise PortTakenError(
-                    f"port {fixed} ({name}) is in use by another program; "
-                    "set LAUREL_PORT_BASE to the first of a free range, or to 0 for free ports"
-                )
             return fixed
         known = self._state.find(name, replica)
         if known is not None and (not must_be_free or await_free(known.port)):

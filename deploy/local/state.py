@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from deploy.local.files import read_json, write_json
 from deploy.local.processes import ProcessRef
 
 VERSION = 1
+STATE_FILE = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class StateFile:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._path = home / "state.json"
+        self._path = home / STATE_FILE
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -96,3 +99,21 @@ def service_passwords(home: Path, services: Iterable[str]) -> dict[str, str]:
     if passwords.items() - stored.items():
         write_json(path, {**stored, **passwords})
     return passwords
+
+
+def home_behind(port: int) -> Path | None:
+    """The home of the stack whose service listens on this port; None where it is not a stack, or not ours to see."""
+    try:
+        listeners = [
+            each.pid
+            for each in psutil.net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN
+            and each.pid is not None
+            and each.laddr
+            and each.laddr[1] == port
+        ]
+        # Services run in the home of their stack.
+        homes = [Path(psutil.Process(pid).cwd()) for pid in listeners]
+    except psutil.Error:
+        return None
+    return next((home for home in homes if (home / STATE_FILE).exists()), None)

@@ -1,16 +1,17 @@
-"""user, streak, achievements, points, leaderboard: reads, each straight from the service that owns it."""
+"""users, user, streak, achievements, points, leaderboard, ranks: reads, each straight from the service that owns it."""
 
 import click
 from laurel.achievement.v1 import achievement_service_pb2
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
+from laurel.orchestrator.v1 import orchestrator_service_pb2
 from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from services.cli import render
 from services.cli.connect import EVERYTHING, Connections
 from services.cli.options import Day, Pair, json_option, limit_option, pairs
-from services.cli.views_board import show_members, show_runs, show_segments
+from services.cli.views_board import show_members, show_rank_events, show_runs, show_segments
 from services.cli.views_streak import show_freezes, show_longest, show_periods, show_streak_states
 from services.cli.views_user import (
     read_user_page,
@@ -19,7 +20,19 @@ from services.cli.views_user import (
     show_levels,
     show_points,
     show_user_page,
+    show_users,
 )
+
+
+@click.command()
+@limit_option(50)
+@json_option
+@click.pass_obj
+def users(connections: Connections, limit: int, as_json: bool) -> None:
+    """List the users that are known, by their ids."""
+    request = orchestrator_service_pb2.ListUsersRequest()
+    response = connections.all_pages(connections.orchestrator.ListUsers, request, "users", limit)
+    render.print_json(response) if as_json else show_users(response.users)
 
 
 @click.command("user")
@@ -194,3 +207,16 @@ def leaderboard(
         request = leaderboard_service_pb2.ListRankedMembersRequest(selector=selector)
         top = connections.all_pages(service.ListRankedMembers, request, "members", limit)
         render.print_json(top) if as_json else show_members(top, selector)
+
+
+@click.command()
+@click.argument("user")
+@click.option("--board", default="", metavar="KEY", help="Only of this leaderboard.")
+@limit_option(50)
+@json_option
+@click.pass_obj
+def ranks(connections: Connections, user: str, board: str, limit: int, as_json: bool) -> None:
+    """List how a user's ranks changed, newest first."""
+    request = leaderboard_service_pb2.ListRankEventsRequest(user_id=user, leaderboard=board)
+    response = connections.all_pages(connections.leaderboard.ListRankEvents, request, "rank_events", limit)
+    render.print_json(response) if as_json else show_rank_events(response.rank_events)

@@ -1,4 +1,4 @@
-"""Where the services are, and stubs for them."""
+"""Stubs of the services."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,28 +14,64 @@ from laurel.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorSer
 from laurel.points.v1.points_service_pb2_grpc import PointsServiceStub
 from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceStub
 
+from services.cli import plugins
+from services.cli.errors import UnavailableError
+from services.cli.targets import Target, behind, find_targets, refusal
 from shared.config import ConfigurationError
 from shared.rpc.channel import target_of
 
-SERVICES: Final = ("orchestrator", "streak", "achievement", "points", "leaderboard")
-DEFAULT_PORT_BASE: Final = 7400
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_PAGE_SIZE: Final = 1000
 EVERYTHING: Final = 1_000_000
 """A limit for lists that are shown whole."""
+READS: Final = ("Get", "List", "Watch")
+"""How the names of methods begin that change nothing."""
 
 Page = TypeVar("Page", bound=Any)
+
+
+class OnlyReads(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Lets reads through to an address that nobody named, saying so, and refuses whatever may change something.
+
+    It stands in the channel, so that no command can forget it.
+    """
+
+    def __init__(self, target: Target, launcher: plugins.Launcher | None) -> None:
+        self._target = target
+        self._launcher = launcher
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        self._check(details.method, dry_run=getattr(request, "validate_only", False))
+        return continuation(details, request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        self._check(details.method)
+        return continuation(details, request)
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        self._check(details.method)
+        return continuation(details, requests)
+
+    def _check(self, method: str, *, dry_run: bool = False) -> None:
+        if not (dry_run or method.rpartition("/")[2].startswith(READS)):
+            raise refusal(self._target, self._launcher)
+        click.echo(f"No system was named: asking {behind(self._target, self._launcher)}.", err=True)
 
 
 @dataclass(frozen=True)
 class Connections:
     """Stubs that connect when they are first used. `timeout_seconds` is the deadline of every call.
 
-    `chosen` are addresses that win over those that `find_targets` would find.
+    `chosen` are addresses that win over those that `find_targets` would find; `chosen_by` is where they stand.
     """
 
     chosen: Mapping[str, str]
     timeout_seconds: float
+    chosen_by: str = "--target"
     _channels: list[grpc.Channel] = field(default_factory=list)
 
     @cached_property
@@ -59,26 +95,41 @@ class Connections:
         return LeaderboardServiceStub(self._channel("leaderboard"))
 
     @cached_property
-    def targets(self) -> Mapping[str, str]:
-        return find_targets(self.chosen)
+    def launcher(self) -> plugins.Launcher | None:
+        return plugins.launcher()
+
+    @cached_property
+    def targets(self) -> Mapping[str, Target]:
+        """Where each service is, and who says so. Raises what the launcher raises."""
+        return find_targets(
+            self.chosen,
+            self.chosen_by,
+            os.environ,
+            lambda: self.launcher.stack_here() if self.launcher is not None else None,
+        )
 
     def close(self) -> None:
         for channel in self._channels:
             channel.close()
 
     def _channel(self, service: str) -> grpc.Channel:
+        target = self.targets[service]
+        if target.address is None:
+            raise UnavailableError(f"failed: {target.problem}")
         try:
-            target = target_of(self.targets[service])
+            address = target_of(target.address)
         except ConfigurationError as error:
             raise click.UsageError(f"address of {service}: {error.problems[0]}") from error
         channel = grpc.insecure_channel(
-            target,
+            address,
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ],
         )
         self._channels.append(channel)
+        if target.is_guess:
+            return grpc.intercept_channel(channel, OnlyReads(target, self.launcher))
         return channel
 
     def all_pages(self, method: Callable[..., Page], request: Any, items: str, limit: int) -> Page:
@@ -99,32 +150,3 @@ class Connections:
             if not page.next_page_token or len(getattr(result, items)) >= limit:
                 return result
             request.page_token = page.next_page_token
-
-
-def find_targets(chosen: Mapping[str, str]) -> dict[str, str]:
-    """The address of each service: the chosen one, else LAUREL_<SERVICE>_TARGET, else that of the local
-    stack, else the default port.
-    """
-    local = _local_stack() if set(SERVICES) - set(chosen) else {}
-    return {
-        service: chosen.get(service)
-        or os.environ.get(f"LAUREL_{service.upper()}_TARGET")
-        or local.get(service)
-        or f"127.0.0.1:{DEFAULT_PORT_BASE + index}"
-        for index, service in enumerate(SERVICES)
-    }
-
-
-def _local_stack() -> dict[str, str]:
-    """The addresses of the stack started on this machine; none where the launcher is not installed."""
-    try:
-        from deploy.local.config import StackConfig
-        from deploy.local.errors import LaunchError
-        from deploy.local.stack import Stack
-    except ModuleNotFoundError:
-        return {}
-    try:
-        stack = Stack(StackConfig.from_environment(os.environ))
-        return {name: ",".join(found) for name in SERVICES if (found := stack.addresses(name))}
-    except LaunchError as error:
-        raise click.UsageError(str(error)) from error

@@ -40,6 +40,12 @@ class CommandError(click.ClickException):
         click.echo(self.message, file=file, err=True)
 
 
+class NotToldError(CommandError):
+    """Ends the command with exit code 2: it was not told enough to go on."""
+
+    exit_code = EXIT_USAGE
+
+
 class UnavailableError(CommandError):
     """As a `CommandError`, but the same command may pass later."""
 
@@ -53,21 +59,27 @@ def laurel_error(error: grpc.RpcError) -> LaurelError:
 
 
 def command_error(error: LaurelError) -> CommandError:
-    """One line with the reason, then one for each field at fault."""
+    """One line with the reason, then one for each field at fault; none stands there twice."""
     definite = error.code in _DEFINITE
-    lines = [describe(error)]
-    lines += [f"  {each.field or '...'}: {printable(each.description)}" for each in error.violations]
+    violations = [f"{each.field or '...'}: {printable(each.description)}" for each in error.violations]
+    message = printable(error.message)
+    # A message is often its first violation, with how many more there are.
+    first = next((printable(f"{each.field}: {each.description}") for each in error.violations), None)
+    if first is not None and message.startswith(first):
+        message = violations[0] if len(violations) == 1 else f"{len(violations)} fields are wrong"
+        violations = violations if len(violations) > 1 else []
+    lines = [describe(error, message), *(f"  {each}" for each in violations)]
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.domain:
         lines.append("  Does the system run? `laurel status` tells; `laurel up` starts it on this machine.")
     return CommandError(*lines) if definite else UnavailableError(*lines)
 
 
-def describe(error: LaurelError) -> str:
+def describe(error: LaurelError, message: str | None = None) -> str:
     """`refused: INVALID_ARGUMENT, EVENT_TOO_OLD (orchestrator.laurel): message [key=value]`."""
     kind = "refused" if error.code in _DEFINITE else "failed"
     reason = "" if error.reason == error.code.name else f", {error.reason}"
     origin = f" ({error.domain})" if error.domain else ""
     known = ", ".join(f"{key}={value}" for key, value in sorted(error.metadata.items()))
-    return printable(f"{kind}: {error.code.name}{reason}{origin}: {error.message}") + (
+    return printable(f"{kind}: {error.code.name}{reason}{origin}: {message or error.message}") + (
         printable(f" [{known}]") if known else ""
     )

@@ -1,27 +1,39 @@
 """The `laurel` command. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 unavailable (try again)."""
 
+import os
 from importlib import metadata
 from typing import Any
 
 import click
 import grpc
+from click.core import ParameterSource
 
 from services.cli import (
     commands_admin,
     commands_configuration,
+    commands_context,
     commands_events,
     commands_feed,
     commands_reads,
-    commands_stack,
+    plugins,
 )
-from services.cli.connect import SERVICES, Connections
-from services.cli.errors import CommandError, command_error, laurel_error
+from services.cli.connect import Connections
+from services.cli.errors import CommandError, NotToldError, command_error, laurel_error
+from services.cli.targets import SERVICES
+from shared.config import misspelt
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
+TARGET_VARIABLE = "LAUREL_TARGET"
 
 
 class LaurelGroup(click.Group):
-    """Shows what services answer as the user's own errors, without a traceback."""
+    """Shows what services answer as the user's own errors, without a traceback. Has the commands of plugins too."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *plugins.command_names()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or plugins.load_command(cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,9 +54,11 @@ class LaurelGroup(click.Group):
     "--target",
     "targets",
     multiple=True,
+    envvar=TARGET_VARIABLE,
     metavar="[SERVICE=]HOST:PORT",
-    help="Where a service is; without a name, the orchestrator. Default: LAUREL_<SERVICE>_TARGET, the local "
-    "stack, ports 7400 to 7404.",
+    help="Where a service is; without a name, the orchestrator, and the others on the ports after it. Default: "
+    "LAUREL_TARGET (several with blanks between), LAUREL_<SERVICE>_TARGET, the stack of this directory. "
+    "`laurel context` shows what comes of it.",
 )
 @click.option(
     "--timeout",
@@ -56,31 +70,34 @@ class LaurelGroup(click.Group):
 @click.pass_context
 def cli(context: click.Context, targets: tuple[str, ...], timeout: float) -> None:
     """Laurel: streaks, achievements, points and leaderboards from one metric event."""
-    connections = Connections(parse_targets(targets), timeout)
+    if problems := misspelt(os.environ):
+        # Whoever meant another system by it must not reach this one.
+        raise NotToldError(*problems)
+    by_variable = context.get_parameter_source("targets") is ParameterSource.ENVIRONMENT
+    source = TARGET_VARIABLE if by_variable else "--target"
+    connections = Connections(parse_targets(targets, source), timeout, source)
     context.obj = connections
     context.call_on_close(connections.close)
 
 
-def parse_targets(values: tuple[str, ...]) -> dict[str, str]:
-    """`--target` values by service. Raises `click.UsageError`."""
+def parse_targets(values: tuple[str, ...], source: str = "--target") -> dict[str, str]:
+    """`--target` values by service; `source` is where they stand. Raises `click.UsageError`."""
     result: dict[str, str] = {}
     for value in values:
         service, equals, address = value.rpartition("=")
         service = service if equals else SERVICES[0]
         if service not in SERVICES:
             raise click.UsageError(
-                f"--target: no service is called {service!r}; there are {', '.join(SERVICES)}"
+                f"{source}: no service is called {service!r}; there are {', '.join(SERVICES)}"
             )
         if service in result:
-            raise click.UsageError(f"--target: {service} is given twice")
+            raise click.UsageError(f"{source}: {service} is given twice")
         result[service] = address
     return result
 
 
 for command in (
-    commands_stack.up,
-    commands_stack.down,
-    commands_stack.status,
+    commands_context.context,
     commands_configuration.apply,
     commands_configuration.validate,
     commands_configuration.export,
@@ -90,11 +107,13 @@ for command in (
     commands_events.import_,
     commands_events.event,
     commands_events.events,
+    commands_reads.users,
     commands_reads.user,
     commands_reads.streak,
     commands_reads.achievements,
     commands_reads.points,
     commands_reads.leaderboard,
+    commands_reads.ranks,
     commands_events.complete,
     commands_events.void,
     commands_admin.sagas,
@@ -106,4 +125,4 @@ for command in (
 
 def main() -> None:
     """Run the command of this process."""
-    cli()
+    cli(prog_name="laurel")

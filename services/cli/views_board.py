@@ -30,7 +30,7 @@ def show_members(
         ]
         for each in response.members
     ]
-    render.table([">rank", "user", "name", ">score", "reached", ""], rows, empty="nobody is ranked")
+    render.table([">rank", "user", "?name", ">score", "?reached", ""], rows, empty="nobody is ranked")
 
 
 def show_runs(runs: Sequence[leaderboard_pb2.Run]) -> None:
@@ -48,3 +48,21 @@ def show_runs(runs: Sequence[leaderboard_pb2.Run]) -> None:
 def show_segments(segments: Sequence[leaderboard_service_pb2.Segment]) -> None:
     rows: render.Rows = [[render.segment(each.segment), each.member_count] for each in segments]
     render.table(["segment", ">members"], rows, empty="no segments")
+
+
+def show_rank_events(events: Sequence[leaderboard_pb2.RankEvent]) -> None:
+    rows: render.Rows = [
+        [
+            render.instant(each.occur_time),
+            each.leaderboard,
+            render.segment(each.segment),
+            f"since {render.day(each.run_start_date)}" if each.HasField("run_start_date") else "all time",
+            render.rank(each.previous_rank),
+            render.rank(each.rank),
+            each.score,
+            each.entry_id or "others moved",
+        ]
+        for each in events
+    ]
+    columns = ["time", "board", "segment", "?run", ">before", ">rank", "?>score", "?entry"]
+    render.table(columns, rows, empty="no rank changed")

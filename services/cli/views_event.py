@@ -33,7 +33,7 @@ def show_effects(effects: effects_pb2.Effects) -> None:
     """What each service did with an entry, or with its undoing."""
     render.heading("Streaks")
     render.table(
-        ["streak", ">length", "this event", ">longest", ">freezes", "expires"],
+        ["streak", ">length", "this event", "?>longest", "?>freezes", "expires"],
         [
             [
                 each.state.streak,
@@ -88,22 +88,21 @@ def show_points_changes(changes: Sequence[points_pb2.PointsChange]) -> None:
     )
 
 
-def show_standings(standings: Sequence[leaderboard_pb2.Standing]) -> None:
-    render.table(
-        ["board", "segment", "run", ">score", ">rank", ">before"],
+def show_standings(standings: Sequence[leaderboard_pb2.Standing], *, as_change: bool = True) -> None:
+    """Standings that a call changed, with the rank before; a mere read has no before."""
+    rows: render.Rows = [
         [
-            [
-                each.leaderboard,
-                render.segment(each.segment),
-                "over: did not count" if each.run_finalized else render.run(each.run),
-                each.score,
-                render.rank(each.rank),
-                render.rank(each.previous_rank),
-            ]
-            for each in standings
-        ],
-        empty="none changed",
-    )
+            each.leaderboard,
+            render.segment(each.segment),
+            "over: did not count" if each.run_finalized else render.run(each.run),
+            each.score,
+            render.rank(each.rank),
+            *([render.rank(each.previous_rank)] if as_change else []),
+        ]
+        for each in standings
+    ]
+    columns = ["board", "segment", "run", ">score", ">rank", *([">before"] if as_change else [])]
+    render.table(columns, rows, empty="none changed" if as_change else "none")
 
 
 def show_completion(reply: orchestrator_service_pb2.CompleteAchievementResponse) -> None:
@@ -165,7 +164,7 @@ def show_audit(audit: audit_pb2.EntryAudit) -> None:
 def show_audits(audits: Sequence[audit_pb2.EntryAudit], *, empty: str) -> None:
     """Several entries, one a row."""
     render.table(
-        ["entry", "operation", "state", "user", "received", ">attempts", "last error"],
+        ["entry", "?operation", "state", "?user", "received", "?>attempts", "?last error"],
         [
             [
                 each.entry_id,

@@ -9,7 +9,7 @@ from services.cli import render
 
 def show_streak_states(states: Sequence[streak_pb2.StreakState]) -> None:
     render.table(
-        ["streak", ">length", ">longest", "since", "current period", "progress", ">freezes", "expires"],
+        ["streak", ">length", "?>longest", "?since", "current period", "?progress", "?>freezes", "expires"],
         [
             [
                 each.streak,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
-from laurel.orchestrator.v1 import orchestrator_service_pb2
+from laurel.orchestrator.v1 import orchestrator_service_pb2, user_pb2
 from laurel.points.v1 import points_pb2, points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
@@ -84,12 +84,26 @@ def show_user_page(page: UserPage, *, completed_only: bool = False) -> None:
     render.heading("Points")
     show_points(page.points.points)
     render.heading("Leaderboards")
-    show_standings(page.leaderboards.standings)
+    show_standings(page.leaderboards.standings, as_change=False)
+
+
+def show_users(users: Sequence[user_pb2.StoredUser]) -> None:
+    rows: render.Rows = [
+        [
+            each.user_id,
+            each.name,
+            each.time_zone,
+            render.segment(each.attributes) if each.attributes else None,
+            render.instant(each.create_time),
+        ]
+        for each in users
+    ]
+    render.table(["user", "name", "?zone", "?attributes", "?first seen"], rows, empty="no users")
 
 
 def show_achievements(achievements: Sequence[achievement_pb2.UserAchievement]) -> None:
     render.table(
-        ["achievement", "name", "completed", ">progress", ">%"],
+        ["achievement", "?name", "completed", ">progress", ">%"],
         [
             [
                 each.achievement,
@@ -106,7 +120,7 @@ def show_achievements(achievements: Sequence[achievement_pb2.UserAchievement]) -
 
 def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
     render.table(
-        ["system", ">balance", ">lifetime", "level", "next level"],
+        ["system", ">balance", "?>lifetime", "level", "next level"],
         [
             [
                 each.points_system,
@@ -125,7 +139,7 @@ def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
 
 def show_awards(awards: Sequence[points_pb2.Award]) -> None:
     render.table(
-        ["time", "system", ">amount", "trigger", ">clipped", "entry", "reverses"],
+        ["time", "system", ">amount", "trigger", "?>clipped", "?entry", "?reverses"],
         [
             [
                 render.instant(each.occur_time),

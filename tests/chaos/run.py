@@ -5,7 +5,6 @@ import asyncio
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.local.config import StackConfig
+from deploy.local.run_directory import run_directory
 from deploy.local.stack import Stack
 from shared.errors import LaurelError
 from tests.chaos.load import Load
@@ -131,8 +131,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--events", type=int, default=20_000)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="laurel-chaos-", dir="/var/tmp") as home:
-        report = asyncio.run(storm(Path(home), arguments.seed, arguments.events))
+    with run_directory("chaos", "/var/tmp") as home:
+        report = asyncio.run(storm(home, arguments.seed, arguments.events))
     sys.stdout.write(report.text() + "\n")
     return 1 if report.wrong else 0
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import Field, SecretStr
@@ -11,6 +12,7 @@ from deploy.generate import ROOT
 from deploy.local.databases import SERVICES
 from deploy.settings_page import settings_of, settings_page, table
 from shared.config import PREFIX, Settings
+from shared.variables import VARIABLES
 
 WRITTEN_BY_HAND = ("*.md", "docs/**/*.md", "docker-compose.yml")
 
@@ -43,6 +45,21 @@ def test_no_page_names_a_setting_that_does_not_exist() -> None:
     # Not of families of names, such as LAUREL_*.
     named = {name for path in pages for name in re.findall(r"LAUREL_\w*[A-Z]\b", path.read_text())}
     assert named - existing == set()
+
+
+def test_every_variable_that_the_sources_name_is_known_to_all_processes() -> None:
+    """Else whoever sets it finds that nothing starts: add it to `AROUND` in deploy/settings_page.py."""
+    places = ("Makefile", "deploy/**/*.py", "deploy/*.sh", "services/**/*.py", "shared/*.py", "tests/**/*.py")
+    files = {path for pattern in places for path in ROOT.glob(pattern)}
+    # These are about names that do not exist.
+    files -= {
+        Path(__file__),
+        ROOT / "tests/unit/shared/test_config.py",
+        ROOT / "tests/unit/cli/test_command.py",
+    }
+    named = {name for path in files for name in re.findall(r"LAUREL_\w*[A-Z]\b", path.read_text())}
+    assert len(named) > 20
+    assert named - VARIABLES == set()
 
 
 class Example(Settings):

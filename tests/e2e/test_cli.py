@@ -29,10 +29,11 @@ class Laurel:
     """A running system and its user's environment."""
 
     home: Path
+    port_base: str = "0"
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"LAUREL_HOME": str(self.home), "LAUREL_PORT_BASE": "0"}
+        return {"LAUREL_HOME": str(self.home), "LAUREL_PORT_BASE": self.port_base}
 
     def shell(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command as a process of its own."""
@@ -66,7 +67,11 @@ def laurel(server_directory: Path) -> Iterator[Laurel]:
         laurel.run("apply", "-f", str(DEMO_CONFIGURATION))
         yield laurel
     finally:
-        Stack(StackConfig(home=laurel.home, port_base=0)).erase()
+        stack_of(laurel).erase()
+
+
+def stack_of(laurel: Laurel) -> Stack:
+    return Stack(StackConfig(home=laurel.home, port_base=0))
 
 
 def ingest(laurel: Laurel, user: str, *arguments: str, value: str = "1") -> Any:
@@ -102,6 +107,30 @@ def test_status_shows_every_process_and_that_it_serves(laurel: Laurel) -> None:
         assert f"{name}-0" in output
     assert output.count(" serving ") == 5
     assert "MB" in output
+
+
+def test_the_context_is_the_stack_of_this_directory(laurel: Laurel) -> None:
+    output = laurel.run("context").stdout
+    assert output.count(f"the stack in {laurel.home}") == 5
+    assert output.count(" serving ") == 5
+
+
+def test_the_stack_of_another_directory_is_read_by_its_name_and_not_changed(
+    laurel: Laurel, tmp_path: Path
+) -> None:
+    event = ingest(laurel, "oscar")["eventId"]
+    port = stack_of(laurel).addresses("orchestrator")[0].rpartition(":")[2]
+    elsewhere = Laurel(tmp_path / "nothing", port_base=port)
+
+    read = elsewhere.run("event", event)
+    assert f"the stack in {laurel.home}" in read.stderr
+    refused = elsewhere.run("void", event, "--reason", "mistaken", code=2)
+    assert f"the stack in {laurel.home}" in refused.stderr
+    assert laurel.json("user", "oscar")["user"]["metrics"][0]["total"] == 1
+
+    elsewhere.run("--target", f"127.0.0.1:{port}", "void", event, "--reason", "meant")
+    # It was all that was known of this user.
+    laurel.run("user", "oscar", code=1)
 
 
 def test_applying_the_same_configuration_again_keeps_everything(laurel: Laurel) -> None:
@@ -337,6 +366,9 @@ def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_pa
     event = laurel.json("events", "frank", "--limit", "1")["entries"][0]["entryId"]
     reads = [
         ["event", event],
+        ["users"],
+        ["ranks", "frank"],
+        ["ranks", "frank", "--board", "commits", "--limit", "3"],
         ["events", "frank"],
         ["user", "frank"],
         ["streak", "frank"],
@@ -392,6 +424,32 @@ def test_a_user_is_everything_that_five_services_know(laurel: Laurel) -> None:
     assert page["points"]["points"][0]["balance"] == "135"
 
 
+def test_ranks_before_are_shown_for_an_event_and_not_for_a_read(laurel: Laurel) -> None:
+    shown = laurel.run("ingest", "--user", "mallory", "--metric", "commits", "--value", "1").stdout
+    assert "before" in shown
+    page = laurel.run("user", "mallory").stdout
+    assert "before" not in page
+    assert "unranked" not in page
+
+
+def test_users_are_listed_by_their_ids_as_many_as_are_wanted(laurel: Laurel) -> None:
+    for name in ("u-1", "u-2", "u-3"):
+        ingest(laurel, name, "--name", f"Name of {name}")
+    everybody = [each["userId"] for each in laurel.json("users", "--limit", "1000")["users"]]
+    assert everybody == sorted(everybody)
+    assert {"u-1", "u-2", "u-3"} <= set(everybody)
+    assert len(laurel.json("users", "--limit", "2")["users"]) == 2
+    assert "Name of u-3" in laurel.run("users", "--limit", "1000").stdout
+
+
+def test_the_changes_of_a_users_ranks_are_listed_newest_first(laurel: Laurel) -> None:
+    first, second = ingest(laurel, "nina"), ingest(laurel, "nina", value="2")
+    changes = laurel.json("ranks", "nina", "--board", "commits")["rankEvents"]
+    assert [each["entryId"] for each in changes][-1] == first["eventId"]
+    assert {each["entryId"] for each in changes} <= {first["eventId"], second["eventId"], ""}
+    assert changes[-1]["previousRank"] == "0"
+
+
 def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
     first = laurel.json("complete", "ivan", "conference-speaker", "--key", "c1")
     assert [each["achievement"] for each in first["effects"]["achievements"]] == ["conference-speaker"]
@@ -439,4 +497,4 @@ def test_down_stops_everything_and_up_finds_the_data_again(server_directory: Pat
         assert laurel.shell("up").returncode == 0
         assert laurel.json("user", "alice")["user"]["metrics"][0]["total"] == 1
     finally:
-        Stack(StackConfig(home=laurel.home, port_base=0)).erase()
+        stack_of(laurel).erase()

@@ -14,7 +14,9 @@ import pytest
 from deploy.local.config import StackConfig
 from deploy.local.errors import LaunchError, PortTakenError
 from deploy.local.postgres import PostgresServer
+from deploy.local.processes import processes_in
 from deploy.local.stack import ProcessStatus, Stack
+from deploy.local.state import home_behind
 from deploy.local.valkey import ValkeyServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +54,7 @@ def make_stack(
                 port_base=port_base,
                 postgres_admin_dsn=None if own_servers else shared_postgres.admin_dsn,
                 redis_url=None if own_servers else valkey_server.url,
-                settings={"PYTHONPATH": str(ROOT), "LAUREL_EXTRA": "passed through"},
+                settings={"PYTHONPATH": str(ROOT), "LAUREL_LOG_LEVEL": "DEBUG"},
                 services=services,
                 package="tests.fixtures.probe",
                 fsync=False,
@@ -159,7 +161,7 @@ def test_services_get_their_own_database_and_the_orchestrator_the_participants(m
     assert (streak["LAUREL_LISTEN"],) == stack.addresses("streak")
     assert streak["LAUREL_INSTANCE"] == "streak-0"
     assert streak["LAUREL_POSTGRES_DSN"].endswith("/laurel_streak")
-    assert streak["LAUREL_EXTRA"] == "passed through"
+    assert streak["LAUREL_LOG_LEVEL"] == "DEBUG"
     assert orchestrator["LAUREL_STREAK_TARGET"] == streak["LAUREL_LISTEN"]
     assert orchestrator["LAUREL_LEADERBOARD_TARGET"] == leaderboard["LAUREL_LISTEN"]
     assert leaderboard["LAUREL_REDIS_URL"].startswith("redis://")
@@ -219,8 +221,34 @@ def test_a_service_that_ends_while_starting_shows_the_end_of_its_log(make_stack:
     with pytest.raises(LaunchError, match="broken-0 ended while starting") as failure:
         stack.up()
     assert "the probe was told to fail" in str(failure.value)
+
+
+def test_an_up_that_fails_leaves_nothing_of_its_own_running(make_stack: MakeStack) -> None:
+    stack = make_stack(services=("streak", "broken"), own_servers=True)
+    with pytest.raises(LaunchError, match="broken-0 ended while starting"):
+        stack.up()
+    assert set(states(stack.status()).values()) == {"stopped"}
+    assert processes_in(stack.home) == []
+
+
+def test_an_up_that_fails_leaves_what_ran_before_it(make_stack: MakeStack) -> None:
+    make_stack(services=("streak",)).up()
+    stack = make_stack(services=("streak", "broken"))
+    with pytest.raises(LaunchError, match="broken-0 ended while starting"):
+        stack.up()
     assert states(stack.status())["streak-0"] == "serving"
-    assert states(stack.status())["broken-0"] == "dead"
+    assert states(stack.status())["broken-0"] == "stopped"
+
+
+def test_an_up_that_is_broken_off_leaves_nothing_running(make_stack: MakeStack) -> None:
+    def break_off(text: str) -> None:
+        if "serves on" in text:
+            raise KeyboardInterrupt
+
+    stack = make_stack(own_servers=True, progress=break_off)
+    with pytest.raises(KeyboardInterrupt):
+        stack.up()
+    assert processes_in(stack.home) == []
 
 
 def test_a_service_that_never_becomes_ready_is_reported_after_the_time_limit(make_stack: MakeStack) -> None:
@@ -229,14 +257,39 @@ def test_a_service_that_never_becomes_ready_is_reported_after_the_time_limit(mak
         stack.up()
 
 
-def test_a_taken_port_is_named_with_the_variable_that_moves_it(make_stack: MakeStack) -> None:
+def test_a_taken_port_is_named_with_the_variable_that_moves_it_before_anything_is_started(
+    make_stack: MakeStack,
+) -> None:
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         port = stranger.getsockname()[1]
-        stack = make_stack(services=("streak",), port_base=port)
-        with pytest.raises(PortTakenError, match=rf"port {port} \(streak\).*LAUREL_PORT_BASE"):
+        said: list[str] = []
+        stack = make_stack(port_base=port - 1, own_servers=True, progress=said.append)
+        with pytest.raises(PortTakenError, match=rf"port {port} \(streak: .*LAUREL_PORT_BASE"):
             stack.up()
+    assert said == []
+    assert set(states(stack.status()).values()) == {"stopped"}
+
+
+def test_a_port_that_another_stack_has_is_named_with_its_directory(make_stack: MakeStack) -> None:
+    other = make_stack("other", services=("streak",))
+    other.up()
+    port = int(other.addresses("streak")[0].rpartition(":")[2])
+    assert home_behind(port) == other.home
+    with pytest.raises(PortTakenError, match=rf"port {port} \(streak: the stack in {other.home}\)"):
+        make_stack(services=("streak",), port_base=port).up()
+
+
+def test_a_service_that_was_never_started_is_part_of_the_status(make_stack: MakeStack) -> None:
+    make_stack(services=("streak",)).up()
+    assert states(make_stack().status()) == {
+        "postgres": "external",
+        "valkey": "external",
+        "leaderboard-0": "stopped",
+        "orchestrator-0": "stopped",
+        "streak-0": "serving",
+    }
 
 
 def test_a_process_that_took_over_a_recorded_id_is_never_touched(make_stack: MakeStack) -> None:
@@ -274,7 +327,7 @@ def test_an_unknown_service_or_replica_is_refused_by_name(make_stack: MakeStack)
 def test_a_stack_that_was_never_started_has_nothing_to_stop(make_stack: MakeStack) -> None:
     stack = make_stack(own_servers=True)
     stack.down()
-    assert states(stack.status()) == {"postgres": "stopped", "valkey": "stopped"}
+    assert set(states(stack.status()).values()) == {"stopped"}
 
 
 def test_progress_names_what_is_started_and_what_runs_already(make_stack: MakeStack) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import grpc
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2
@@ -17,7 +19,14 @@ from services.cli import render
 from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE, command_error, describe
 from services.cli.main import cli
 from services.cli.views_event import show_reply
-from shared.errors import FieldViolation, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from shared.errors import (
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+    Violations,
+)
 
 NOBODY_LISTENS = "127.0.0.1:1"
 REPLY = event_pb2.IngestEventResponse(
@@ -90,6 +99,12 @@ def test_a_service_that_is_away_ends_with_3_and_a_hint(arguments: list[str]) -> 
     assert result.stdout == ""
 
 
+def test_a_misspelt_variable_is_refused_before_another_system_is_reached() -> None:
+    result = CliRunner().invoke(cli, ["void", "id", "--reason", "r"], env={"LAUREL_TARGT": "far:7400"})
+    assert result.exit_code == 2
+    assert result.stderr == "LAUREL_TARGT is no setting; did you mean LAUREL_TARGET?\n"
+
+
 def test_an_import_without_a_server_ends_with_3(tmp_path: Path) -> None:
     path = tmp_path / "events.ndjson"
     path.write_text('{"metric": "a"}\n' * 5000)
@@ -123,6 +138,25 @@ def test_a_refusal_shows_its_reason_and_each_field() -> None:
         "  user.time_zone: unknown",
         "  value: is \\x1b[31m zero",
     ]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["value", "user.user_id", "key"]), st.text("abc de", min_size=1)),
+        unique=True,
+    )
+)
+def test_no_violation_is_shown_twice(found: list[tuple[str, str]]) -> None:
+    violations = Violations()
+    for field, description in found:
+        violations.add(field, description)
+    try:
+        violations.raise_if_any()
+    except InvalidArgument as error:
+        shown = command_error(error).message.splitlines()
+        for field, description in found:
+            assert sum(line.endswith(f"{field}: {description}") for line in shown) == 1
+        assert len(shown) == (1 if len(found) == 1 else 1 + len(found))
 
 
 def test_only_a_definite_answer_is_a_refusal() -> None:

@@ -6,10 +6,13 @@ import sys
 from datetime import timedelta
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from services.orchestrator.config import Settings as OrchestratorSettings
-from shared.config import EXIT_CONFIGURATION, ConfigurationError, Settings, load
+from shared.config import EXIT_CONFIGURATION, ConfigurationError, Settings, load, misspelt
+from shared.variables import VARIABLES
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +50,65 @@ def test_every_bad_variable_is_reported_at_once_and_secrets_are_masked(
     assert "LAUREL_POSTGRES_DSN=********: must begin with postgresql://" in text
     assert "LAUREL_POSTGRES_POOL_SIZE='many'" in text
     assert "LAUREL_LISTEN='somewhere': must be HOST:PORT or unix:PATH" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "LAUREL_POSTGRES_POOLSIZE",
+            "LAUREL_POSTGRES_POOLSIZE is no setting; did you mean LAUREL_POSTGRES_POOL_SIZE?",
+        ),
+        ("laurel_lstn", "laurel_lstn is no setting; did you mean LAUREL_LISTEN?"),
+        ("LAUREL_LEASE_SECOND", "LAUREL_LEASE_SECOND is no setting; did you mean LAUREL_LEASE_SECONDS?"),
+        ("LAUREL_XYZZY", "LAUREL_XYZZY is no setting; docs/settings.md lists all there are"),
+        ("LAUREL_", "LAUREL_ is no setting; docs/settings.md lists all there are"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_the_nearest_and_nothing_starts(
+    name: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(ConfigurationError) as refusal:
+        load(Settings, postgres_dsn="postgres://h/d")
+    assert refusal.value.problems == (line,)
+
+
+def test_misspelt_variables_are_reported_together_with_bad_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_LISTN", "h:1")
+    monkeypatch.setenv("LAUREL_LISTEN", "nowhere")
+    with pytest.raises(ConfigurationError) as refusal:
+        load(Settings)
+    assert [each.split()[0].partition("=")[0] for each in refusal.value.problems] == [
+        "LAUREL_LISTN",
+        "LAUREL_LISTEN",
+        "LAUREL_POSTGRES_DSN",
+    ]
+
+
+def test_a_variable_that_another_part_of_laurel_is_told_by_is_no_mistake() -> None:
+    assert misspelt(dict.fromkeys(VARIABLES, "x")) == []
+    assert {"LAUREL_LEASE_SECONDS", "LAUREL_HOME", "LAUREL_TARGET", "LAUREL_FAULTS"} <= VARIABLES
+
+
+@given(st.sampled_from(sorted(VARIABLES)), st.data())
+def test_a_slip_of_one_character_finds_the_name_that_was_meant(name: str, data: st.DataObject) -> None:
+    place = data.draw(st.integers(len("LAUREL_"), len(name) - 1))
+    slip = name[:place] + data.draw(st.sampled_from(["", "0", "_Q", name[place] * 2])) + name[place + 1 :]
+    assume(slip not in VARIABLES and slip != "LAUREL_")
+    (line,) = misspelt({slip: ""})
+    assert line == f"{slip} is no setting; did you mean {name}?"
+
+
+def test_what_kubernetes_sets_for_services_called_laurel_is_no_mistake() -> None:
+    ends = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT"]
+    ends += ["PORT_7401_TCP", "PORT_7401_TCP_PROTO", "PORT_7401_TCP_PORT", "PORT_7401_TCP_ADDR"]
+    names = [f"{name}_{end}" for name in ("LAUREL", "LAUREL_STREAK", "LAUREL_POSTGRES") for end in ends]
+    assert misspelt(dict.fromkeys(names, "x")) == []
+
+
+def test_other_variables_are_nobodys_business() -> None:
+    assert misspelt({"PATH": "", "LAURELS": "", "MY_LAUREL_LISTN": ""}) == []
 
 
 def test_a_missing_variable_is_named_with_its_meaning() -> None:

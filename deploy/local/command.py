@@ -1,36 +1,32 @@
-"""up, down, status: the stack on this machine."""
+"""up, down, status: the stack on this machine.
+
+The `laurel` command finds these by the entry points of pyproject.toml, so that it works where they are not installed.
+"""
 
 import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
-from typing import TYPE_CHECKING
 
+import asyncpg
 import click
+import psutil
+import redis
 
+from deploy.local.config import StackConfig
+from deploy.local.errors import LaunchError
+from deploy.local.stack import ProcessStatus, Stack
 from services.cli import render
 from services.cli.errors import EXIT_UNAVAILABLE, CommandError
-
-if TYPE_CHECKING:
-    import psutil
-
-    from deploy.local.stack import ProcessStatus, Stack
 
 GOOD_STATES = frozenset({"serving", "running", "external"})
 SERVER_TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager
-def _stack() -> "Iterator[Stack]":
-    """The user's stack. The launcher is an optional part: a client alone can do without its servers."""
-    try:
-        from deploy.local.config import StackConfig
-        from deploy.local.errors import LaunchError
-        from deploy.local.stack import Stack
-    except ModuleNotFoundError as error:
-        missing = f"the local launcher is not installed ({error.name} is missing): install laurel[local]"
-        raise CommandError(missing) from error
+def _stack() -> Iterator[Stack]:
+    """The user's stack; what goes wrong with it is the user's to read."""
     try:
         yield Stack(
             StackConfig.from_environment(os.environ), progress=lambda text: click.echo(text, err=True)
@@ -65,11 +61,11 @@ def status() -> None:
         raise SystemExit(EXIT_UNAVAILABLE)
 
 
-def show_processes(processes: "tuple[ProcessStatus, ...]") -> None:
+def show_processes(processes: tuple[ProcessStatus, ...]) -> None:
     """A table of processes, with the memory of each and of the services together."""
     memory = {each.name: resident_bytes(each.pid) for each in processes if each.pid is not None}
     render.table(
-        ["process", "state", ">pid", "address", ">memory", "log"],
+        ["process", "state", "?>pid", "address", "?>memory", "?log"],
         [
             [
                 each.name,
@@ -84,7 +80,7 @@ def show_processes(processes: "tuple[ProcessStatus, ...]") -> None:
     )
 
 
-def versions(stack: "Stack") -> dict[str, str]:
+def versions(stack: Stack) -> dict[str, str]:
     """The version of each server that runs, as it says itself, and of the services installed here."""
     found = {"laurel": metadata.version("laurel")}
     if (postgres := stack.postgres) is not None and postgres.pid is not None:
@@ -95,8 +91,6 @@ def versions(stack: "Stack") -> dict[str, str]:
 
 
 async def _postgres_version(dsn: str) -> str:
-    import asyncpg
-
     try:
         connection = await asyncpg.connect(dsn, timeout=SERVER_TIMEOUT_SECONDS)
     except (OSError, TimeoutError, asyncpg.PostgresError):
@@ -109,8 +103,6 @@ async def _postgres_version(dsn: str) -> str:
 
 
 def _valkey_version(url: str) -> str:
-    import redis
-
     try:
         with redis.Redis.from_url(url, socket_timeout=SERVER_TIMEOUT_SECONDS) as client:
             server = client.info("server")
@@ -121,8 +113,6 @@ def _valkey_version(url: str) -> str:
 
 def resident_bytes(pid: int) -> int:
     """Resident memory of a process and its children, pages that they share counted once. 0 if it is gone."""
-    import psutil
-
     try:
         process = psutil.Process(pid)
         children = process.children(recursive=True)
@@ -132,9 +122,7 @@ def resident_bytes(pid: int) -> int:
     return own + sum(_unshared_bytes(each) for each in children)
 
 
-def _unshared_bytes(process: "psutil.Process") -> int:
-    import psutil
-
+def _unshared_bytes(process: psutil.Process) -> int:
     try:
         return int(process.memory_full_info().uss)
     except psutil.Error:

@@ -1,0 +1,28 @@
+"""What the `laurel` command asks about the stacks of this machine (`services.cli.plugins.Launcher`)."""
+
+import os
+
+import click
+
+from deploy.local.config import StackConfig
+from deploy.local.errors import LaunchError
+from deploy.local.stack import Stack
+from deploy.local.state import home_behind
+from services.cli.plugins import LocalStack
+
+__all__ = ["home_behind", "stack_here"]
+
+
+def stack_here() -> LocalStack | None:
+    """The stack of LAUREL_HOME or of this directory, running or not; None where none was ever started.
+
+    A service that does not run has no address: on its port another stack may answer by now.
+    """
+    try:
+        stack = Stack(StackConfig.from_environment(os.environ))
+        addresses = stack.running_addresses()
+    except LaunchError as error:
+        raise click.UsageError(str(error)) from error
+    if addresses is None:
+        return None
+    return LocalStack(stack.home, {name: ",".join(found) for name, found in addresses.items()})

@@ -1,0 +1,47 @@
+"""context: which system the other commands talk to."""
+
+import click
+import grpc
+from grpc_health.v1 import health_pb2
+
+from services.cli import render
+from services.cli.connect import Connections
+from services.cli.targets import Target, behind
+from shared.config import ConfigurationError
+from shared.rpc.channel import target_of
+
+CHECK_TIMEOUT_SECONDS = 2.0
+
+
+@click.command()
+@click.pass_obj
+def context(connections: Connections) -> None:
+    """Show which system commands talk to, who says so, and whether it answers."""
+    targets = connections.targets
+    guesses = [each for each in targets.values() if each.is_guess]
+    if guesses:
+        asked = behind(guesses[0], connections.launcher)
+        render.line(f"No system was named. Reads ask {asked}; changes are refused.")
+    rows: render.Rows = [
+        [name, target.address, answer(target), target.source] for name, target in targets.items()
+    ]
+    render.table(["service", "address", "answers", "by"], rows)
+
+
+def answer(target: Target) -> str:
+    """What the service says of itself, such as `serving`, or why it says nothing."""
+    if target.address is None:
+        return "does not run"
+    try:
+        with grpc.insecure_channel(target_of(target.address)) as channel:
+            check = channel.unary_unary(
+                "/grpc.health.v1.Health/Check",
+                request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+                response_deserializer=health_pb2.HealthCheckResponse.FromString,
+            )
+            reply = check(health_pb2.HealthCheckRequest(), timeout=CHECK_TIMEOUT_SECONDS)
+    except ConfigurationError as error:
+        return error.problems[0]
+    except grpc.RpcError as error:
+        return render.enum_name(error.code().name, "")
+    return render.enum_name(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status), "")
