@@ -1,7 +1,9 @@
 """Real servers for every test that needs one: started once a session, a fresh database each test."""
 
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -12,10 +14,28 @@ import redis
 
 from deploy.local.postgres import PostgresServer
 from deploy.local.valkey import DATABASES, ValkeyServer
+from tests.fixtures import clock
 from tests.fixtures.databases import ServiceDatabases
 from tests.fixtures.directories import session_directory
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--live-at 2025-06-30T13:30`: tests and the stacks that they start live on another day."""
+    parser.addoption("--live-at", metavar="UTC", type=datetime.fromisoformat, help="an instant of the past")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before tests are imported, since some take the day as they are."""
+    instant: datetime | None = config.getoption("--live-at")
+    if instant is not None:
+        directory = tempfile.TemporaryDirectory(prefix="laurel-clock-")
+        config.add_cleanup(directory.cleanup)
+        Path(directory.name).chmod(0o755)
+        file = Path(directory.name) / "ahead"
+        clock.set_to(instant.replace(tzinfo=UTC), file)
+        clock.use(file)
 
 
 @pytest.fixture(scope="session")
