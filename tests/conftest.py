@@ -11,14 +11,23 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import redis
+from hypothesis import settings
+from xdist.remote import Producer
 
 from deploy.local.postgres import PostgresServer
 from deploy.local.valkey import DATABASES, ValkeyServer
 from tests.fixtures import clock
 from tests.fixtures.databases import ServiceDatabases
 from tests.fixtures.directories import session_directory
+from tests.fixtures.side_by_side import SideBySide
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
+
+
+# How hard properties are tried, whatever they are of. How long an example takes decides nothing.
+settings.register_profile("thorough", max_examples=150, deadline=None)
+settings.register_profile("quick", max_examples=15, deadline=None)
+settings.load_profile("thorough")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
         file = Path(directory.name) / "ahead"
         clock.set_to(instant.replace(tzinfo=UTC), file)
         clock.use(file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide:
+    """With `-n 2`."""
+    return SideBySide(config, log)
 
 
 @pytest.fixture(scope="session")

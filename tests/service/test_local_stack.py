@@ -17,6 +17,8 @@ from deploy.local.postgres import PostgresServer
 from deploy.local.stack import ProcessStatus, Stack
 from deploy.local.valkey import ValkeyServer
 
+pytestmark = pytest.mark.servers
+
 ROOT = Path(__file__).resolve().parents[2]
 PROBES = ("orchestrator", "streak", "leaderboard")
 
