@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: help
 help: ## List what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Laurel needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -28,18 +28,68 @@ format: $(INSTALLED) ## Format code and contracts
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/buf format -w
 
-.PHONY: lint
+LINTS := lint-style lint-types lint-architecture lint-contracts
+
+.PHONY: lint $(LINTS)
 lint: $(INSTALLED) ## ruff, mypy strict, architecture rules, buf
+	@$(MAKE) --no-print-directory -j $(WORKERS) $(LINTS)
+
+lint-style:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+
+lint-types:
 	@$(BIN)/mypy
+
+lint-architecture:
 	@$(BIN)/lint-imports
+
+lint-contracts:
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
 
+# What needs no order among its tests runs in so many processes, each with servers of its own.
+WORKERS := 2
+PARALLEL := -n $(WORKERS)
+
+.PHONY: check
+check: $(INSTALLED) lint ## In half a minute: lint and the unit tests, with few examples of each property
+	@$(BIN)/pytest -q $(PARALLEL) --hypothesis-profile quick tests/unit tests/load
+
 .PHONY: test
 test: $(INSTALLED) lint ## Everything: lint, then the tests of every layer
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(PARALLEL)
+
+.PHONY: unit
+unit: $(INSTALLED) ## The rules as sentences and properties: tests/unit, tests/load
+	@$(BIN)/pytest $(PARALLEL) tests/unit tests/load
+
+.PHONY: service
+service: $(INSTALLED) ## Each service alone with its database, and the contracts: tests/service, tests/contract
+	@$(BIN)/pytest $(PARALLEL) -m "not servers" tests/service tests/contract
+
+.PHONY: servers
+servers: $(INSTALLED) ## What `make service` leaves out: servers that are started, killed and started again
+	@$(BIN)/pytest $(PARALLEL) -m servers tests/service
+
+.PHONY: e2e
+e2e: $(INSTALLED) ## The processes as a user starts them: tests/e2e
+	@$(BIN)/pytest tests/e2e
+
+.PHONY: crash
+crash: $(INSTALLED) ## The processes killed, frozen and restarted: tests/crash, tests/chaos
+	@$(BIN)/pytest tests/crash tests/chaos
+
+# A Monday whose last week is final and that ends a month, the six days after it, and a Monday whose last week is open.
+WEEKDAYS := 20250630T1330 20250701T0030 20250702T1200 20250703T1200 20250704T2330 20250705T1200 20250706T1200 \
+	20250707T0900
+LIVED := $(WEEKDAYS:%=weekday-%)
+
+.PHONY: weekdays $(LIVED)
+weekdays: $(LIVED) ## What depends on the calendar, on seven weekdays; two at a time: make -j2 weekdays
+
+$(LIVED): weekday-%: $(INSTALLED)
+	@$(BIN)/pytest -q -m calendar --live-at $* tests/e2e
 
 .PHONY: demo
 demo: $(INSTALLED) ## Fifteen years of a real project's activity through a fresh system

@@ -1,7 +1,9 @@
 """Real servers for every test that needs one: started once a session, a fresh database each test."""
 
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -9,13 +11,46 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import redis
+from hypothesis import settings
+from xdist.remote import Producer
 
 from deploy.local.postgres import PostgresServer
 from deploy.local.valkey import DATABASES, ValkeyServer
+from tests.fixtures import clock
 from tests.fixtures.databases import ServiceDatabases
 from tests.fixtures.directories import session_directory
+from tests.fixtures.side_by_side import SideBySide
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
+
+
+# How hard properties are tried, whatever they are of. How long an example takes decides nothing.
+settings.register_profile("thorough", max_examples=150, deadline=None)
+settings.register_profile("quick", max_examples=15, deadline=None)
+settings.load_profile("thorough")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--live-at 2025-06-30T13:30`: tests and the stacks that they start live on another day."""
+    parser.addoption("--live-at", metavar="UTC", type=datetime.fromisoformat, help="an instant of the past")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before tests are imported, since some take the day as they are."""
+    instant: datetime | None = config.getoption("--live-at")
+    if instant is not None:
+        directory = tempfile.TemporaryDirectory(prefix="laurel-clock-")
+        config.add_cleanup(directory.cleanup)
+        Path(directory.name).chmod(0o755)
+        file = Path(directory.name) / "ahead"
+        clock.set_to(instant.replace(tzinfo=UTC), file)
+        clock.use(file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide:
+    """With `-n 2`."""
+    return SideBySide(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from deploy.local.stack import Stack
 from shared.errors import LaurelError
 from tests.chaos.load import Load
 from tests.chaos.monkey import REPLICAS, SERVICES, Deed, Monkey, whole
+from tests.fixtures import clock
 from tests.fixtures.invariants import read_ledger, violations
 from tests.fixtures.system import connect
 from tests.fixtures.waiting import until
@@ -86,7 +87,7 @@ async def storm(home: Path, seed: int, events: int) -> Report:
         system = connect(stack)
         try:
             await system.orchestrator.ApplyConfiguration(CONFIGURATION)
-            load = Load(system, random.Random(rng.random()), time.time(), events)
+            load = Load(system, random.Random(rng.random()), clock.now().timestamp(), events)
             monkey = Monkey(system, stack, random.Random(rng.random()))
             began = time.monotonic()
             breaking = asyncio.create_task(monkey.run(lambda: load.done))

@@ -22,6 +22,7 @@ from deploy.local.stack import Stack
 from shared.definitions import KINDS, name_of
 from shared.errors import LaurelError
 from shared.faults import CRASH_POINTS, ENVIRONMENT_VARIABLE
+from tests.fixtures import clock
 from tests.fixtures.clients import ingest, persist, void
 from tests.fixtures.invariants import read_ledger, violations
 from tests.fixtures.system import System, event
@@ -36,7 +37,7 @@ COMPOSED = (
 )
 """The processes, with every point that they have."""
 
-NOW = datetime.now(UTC)
+NOW = clock.now()
 DAY = 86_400.0
 RECOVERY_BOUND_SECONDS = 30.0
 DEATH_TIMEOUT_SECONDS = 30.0

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from deploy.local.config import StackConfig
 from deploy.local.stack import Stack
 from services.cli.main import cli
+from tests.fixtures import clock
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("laurel")
@@ -302,7 +303,7 @@ def test_the_same_key_again_gets_the_same_reply_and_does_nothing(laurel: Laurel)
     assert "IDEMPOTENCY_KEY_REUSED" in reused.stderr
 
 
-NOW = datetime.now(UTC)
+NOW = clock.now()
 
 
 @pytest.mark.parametrize(

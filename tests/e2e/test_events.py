@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 
 import grpc
 import grpc.aio
@@ -12,10 +12,13 @@ from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from shared.errors import LaurelError, from_rpc_error
+from tests.fixtures import clock
 from tests.fixtures.invariants import read_ledger, violations
 from tests.fixtures.system import System, event, event_request
 
-NOW = datetime.now(UTC)
+pytestmark = pytest.mark.calendar
+
+NOW = clock.now()
 TODAY = NOW.timestamp()
 DAY = 86_400.0
 
@@ -365,7 +368,7 @@ async def test_magnitudes_that_no_sum_could_hold_are_refused(system: System, use
 
 async def test_an_event_without_a_time_happens_when_it_is_received(system: System, user: str) -> None:
     reply = await system.orchestrator.IngestEvent(event(user))
-    assert abs(reply.occur_time.ToDatetime(tzinfo=UTC) - datetime.now(UTC)) < timedelta(minutes=5)
+    assert abs(reply.occur_time.ToDatetime(tzinfo=UTC) - clock.now()) < timedelta(minutes=5)
 
 
 async def test_events_are_paged_newest_first(system: System, user: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -12,9 +11,10 @@ import pytest
 from laurel.orchestrator.v1 import orchestrator_service_pb2
 
 from shared.errors import LaurelError, from_rpc_error
+from tests.fixtures import clock
 from tests.fixtures.system import System, event
 
-TODAY = datetime.now(UTC).timestamp()
+TODAY = clock.now().timestamp()
 DAY = 86_400.0
 PATIENCE_SECONDS = 20
 NOT_A_MESSAGE = b"\xff\xff\xff"

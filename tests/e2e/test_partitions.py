@@ -1,15 +1,17 @@
 """Months of the partitioned tables in a running system."""
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from shared.postgres.months import month_of, partition_name
+from tests.fixtures import clock
 from tests.fixtures.clients import CALL_TIMEOUT_SECONDS
 from tests.fixtures.system import System, event
 from tests.fixtures.waiting import until
+
+pytestmark = pytest.mark.calendar
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ async def test_what_an_event_leaves_lies_in_the_present_month_of_every_service(
     system: System, service: str, table: str
 ) -> None:
     connection = await asyncpg.connect(system.stack.service_dsn(service))
-    begun = month_of(datetime.now(UTC))
+    begun = month_of(clock.now())
 
     async def made() -> bool:
         name = partition_name(table, begun.next())
@@ -42,4 +44,4 @@ async def test_what_an_event_leaves_lies_in_the_present_month_of_every_service(
         f"SELECT tableoid::regclass::text FROM {table} WHERE entry_id = $1", UUID(reply.entry_id)
     )
     await connection.close()
-    assert held in {partition_name(table, month) for month in (begun, month_of(datetime.now(UTC)))}
+    assert held in {partition_name(table, month) for month in (begun, month_of(clock.now()))}

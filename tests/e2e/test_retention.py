@@ -3,7 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from shared.postgres.partitions import Keeping, Partitions
 from shared.postgres.pool import Pool, create_pool
 from shared.postgres.request_log import condensed_after
 from tests.e2e.test_twins import WORLD, known_of, some_events, void
-from tests.fixtures import world
+from tests.fixtures import clock, world
 from tests.fixtures.invariants import PARTICIPANTS, violations
 from tests.fixtures.set_clock import SetClock
 from tests.fixtures.system import System, connect, event, event_request
@@ -92,7 +92,7 @@ async def checked(own_stack: Callable[[str], Stack]) -> AsyncIterator[System]:
 
 async def the_window_passes(system: System, *services: str) -> None:
     """Maintenance as it will be once everything until now is older than the window; once for each service."""
-    now = datetime.now(UTC)
+    now = clock.now()
     # Events may lie some days back: in last month, which the services had no reason to make.
     last_month = month_of(now).begin - timedelta(days=1)
     then = month_of(now).end + WINDOW
@@ -132,7 +132,7 @@ class Past:
 @pytest.fixture(scope="module")
 async def past(twins: System) -> Past:
     """Everything that these tests need to be long ago."""
-    now, ingest, histories = datetime.now(UTC), twins.orchestrator.IngestEvent, []
+    now, ingest, histories = clock.now(), twins.orchestrator.IngestEvent, []
     done, undone = [(await ingest(event("late", key))).entry_id for key in ("a", "b")]
     await void(twins, undone)
     for seed in range(HISTORIES):
@@ -151,7 +151,7 @@ async def test_after_the_window_a_key_is_still_known_and_only_its_answer_is_not(
     twins: System, past: Past
 ) -> None:
     ingest, orchestrator = twins.orchestrator.IngestEvent, twins.orchestrator
-    known = await known_of(twins, "late", datetime.now(UTC))
+    known = await known_of(twins, "late", clock.now())
     for key in ("a", "b"):
         error = await refusal(ingest(event("late", key)))
         assert (error.code.name, error.reason) == ("FAILED_PRECONDITION", "REPLY_EXPIRED")
@@ -179,14 +179,14 @@ async def test_after_the_window_a_key_is_still_known_and_only_its_answer_is_not(
     )
     (outcome,) = (await twins.participants["points"].ApplyEntries(again)).outcomes
     assert outcome.error.reason == "OUTCOME_EXPIRED"
-    assert await known_of(twins, "late", datetime.now(UTC)) == known
+    assert await known_of(twins, "late", clock.now()) == known
 
 
 @pytest.mark.parametrize("seed", range(HISTORIES))
 async def test_undoing_gives_on_condensed_history_what_it_gives_on_any_other(
     twins: System, past: Past, seed: int
 ) -> None:
-    rng, now = random.Random(100 + seed), datetime.now(UTC)
+    rng, now = random.Random(100 + seed), clock.now()
     mine = past.histories[seed]
     theirs = []
     for one in mine:
@@ -207,6 +207,7 @@ async def test_undoing_gives_on_condensed_history_what_it_gives_on_any_other(
     assert await known_of(twins, user, now) == await known_of(twins, twin, now)
 
 
+@pytest.mark.calendar
 async def test_invariants_hold_over_condensed_history_with_a_saga_that_was_parked_meanwhile(
     checked: System,
 ) -> None:
@@ -232,7 +233,7 @@ async def test_invariants_hold_over_condensed_history_with_a_saga_that_was_parke
 
 async def _live(system: System, rng: random.Random, name: str) -> list[str]:
     """Events of some users in the last days, some of them voided or refused; those that count."""
-    now, ids = datetime.now(UTC), []
+    now, ids = clock.now(), []
     for number in range(40):
         at = (now - timedelta(days=rng.randrange(5), seconds=number)).timestamp()
         user, key = f"user-{number % 5}", f"{name}-{number}"

@@ -8,7 +8,7 @@ compared where events arrive as they happened, everything else in any order.
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,10 @@ from laurel.streak.v1 import streak_service_pb2
 
 from deploy.local.config import StackConfig
 from deploy.local.stack import Stack
+from tests.fixtures import clock
 from tests.fixtures.system import System, connect, event
+
+pytestmark = pytest.mark.calendar
 
 pb = orchestrator_service_pb2
 
@@ -251,7 +254,7 @@ async def _boards(system: System, user: str, now: datetime) -> Mapping[Any, floa
 async def test_voiding_events_in_any_order_leaves_what_the_others_alone_would_have_given(
     world: System, seed: int
 ) -> None:
-    rng, now = random.Random(seed), datetime.now(UTC)
+    rng, now = random.Random(seed), clock.now()
     user = f"in-order-{seed}"
     events = as_they_happened(some_events(rng, user, now))
     ids = [(await world.orchestrator.IngestEvent(one)).entry_id for one in events]
@@ -264,7 +267,7 @@ async def test_voiding_events_in_any_order_leaves_what_the_others_alone_would_ha
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_events_and_voids_may_alternate(world: System, seed: int) -> None:
-    rng, now = random.Random(100 + seed), datetime.now(UTC)
+    rng, now = random.Random(100 + seed), clock.now()
     user = f"alternating-{seed}"
     events = as_they_happened(some_events(rng, user, now))
     ids: list[str] = []
@@ -281,7 +284,7 @@ async def test_events_and_voids_may_alternate(world: System, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_events_and_voids_at_once_end_alike_but_for_what_was_latched(world: System, seed: int) -> None:
-    rng, now = random.Random(200 + seed), datetime.now(UTC)
+    rng, now = random.Random(200 + seed), clock.now()
     user = f"at-once-{seed}"
     events = some_events(rng, user, now)
     replies = await asyncio.gather(*(world.orchestrator.IngestEvent(one) for one in events))
@@ -296,7 +299,7 @@ async def test_events_and_voids_at_once_end_alike_but_for_what_was_latched(world
 
 
 async def test_a_user_all_of_whose_events_are_voided_is_as_one_who_never_was(world: System) -> None:
-    rng, now = random.Random(300), datetime.now(UTC)
+    rng, now = random.Random(300), clock.now()
     events = some_events(rng, "gone", now)
     replies = await asyncio.gather(*(world.orchestrator.IngestEvent(one) for one in events))
     await asyncio.gather(*(void(world, reply.entry_id) for reply in replies))

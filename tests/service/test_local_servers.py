@@ -19,6 +19,8 @@ from deploy.local.postgres_install import INSTALL_PARTS, WHEEL, locate_install
 from deploy.local.valkey import ValkeyServer
 from tests.fixtures.databases import ServiceDatabases
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture
 def durable_server(server_directory: Path) -> Iterator[PostgresServer]:

@@ -19,6 +19,8 @@ from deploy.local.stack import ProcessStatus, Stack
 from deploy.local.state import home_behind
 from deploy.local.valkey import ValkeyServer
 
+pytestmark = pytest.mark.servers
+
 ROOT = Path(__file__).resolve().parents[2]
 PROBES = ("orchestrator", "streak", "leaderboard")
 

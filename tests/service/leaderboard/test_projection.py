@@ -138,6 +138,7 @@ async def test_a_late_write_does_not_bring_back_what_is_stale(service: Service) 
     assert await ranking(service, "all-time") == [(1, "ada", 10), (2, "bob", 6)]
 
 
+@pytest.mark.servers
 async def test_while_the_sets_are_away_events_are_unavailable_and_then_answered_once(
     service_database: Callable[[str], Awaitable[str]], own_valkey: ValkeyServer
 ) -> None:
@@ -157,6 +158,7 @@ async def test_while_the_sets_are_away_events_are_unavailable_and_then_answered_
         assert await ranking(service, "all-time") == [(1, "ada", 7), (2, "bob", 5)]
 
 
+@pytest.mark.servers
 async def test_reversals_too_are_finished_when_the_sets_are_back(
     service_database: Callable[[str], Awaitable[str]], own_valkey: ValkeyServer
 ) -> None:

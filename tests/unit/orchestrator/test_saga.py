@@ -251,5 +251,5 @@ class SagaUnderFire(RuleBasedStateMachine):
             assert self.durable not in (State.DONE, State.VOIDING, State.VOIDED)
 
 
-SagaUnderFire.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+SagaUnderFire.TestCase.settings = settings(stateful_step_count=40)
 TestSagaUnderFire = SagaUnderFire.TestCase

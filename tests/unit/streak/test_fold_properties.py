@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -43,8 +43,6 @@ from services.streak.domain.checkpoint import FURTHEST_AHEAD
 from shared.calendar import EARLIEST, local_date, zone_names
 from tests.unit.streak.slow_fold import SlowResult, slow_fold
 from tests.unit.streak.worlds import slow_facts, slow_rules, worlds
-
-WORLDS = settings(max_examples=150, deadline=None)
 
 
 @dataclass
@@ -169,7 +167,6 @@ def assert_same(stored: Stored, expected: SlowResult) -> None:
         assert stored.runs.get(name, 0) == sum(map(value, expected.runs)), name
 
 
-@WORLDS
 @given(worlds())
 def test_the_fold_equals_one_that_goes_day_by_day(
     world: tuple[StreakDefinition, list[Fact], datetime],
@@ -193,7 +190,6 @@ def test_the_fold_equals_one_that_goes_day_by_day(
     assert folded.current.freeze_count == expected.balance == sum(line.amount for line in folded.rows.ledger)
 
 
-@WORLDS
 @given(worlds(), st.data())
 def test_any_order_of_arrival_with_any_maintenance_gives_the_rows_of_the_fold(
     world: tuple[StreakDefinition, list[Fact], datetime], data: st.DataObject
@@ -210,7 +206,6 @@ def test_any_order_of_arrival_with_any_maintenance_gives_the_rows_of_the_fold(
     assert_same(stored, slow_fold(slow_rules(definition), slow_facts(history), now))
 
 
-@WORLDS
 @given(worlds(), st.integers(1, 3))
 def test_chronological_arrival_never_needs_history_in_one_zone(
     world: tuple[StreakDefinition, list[Fact], datetime], maintenance_every: int
@@ -230,7 +225,6 @@ def test_chronological_arrival_never_needs_history_in_one_zone(
     assert_same(stored, slow_fold(slow_rules(definition), slow_facts(at_home), now))
 
 
-@WORLDS
 @given(worlds(), st.data())
 def test_an_undone_event_leaves_what_the_others_alone_would_have_given(
     world: tuple[StreakDefinition, list[Fact], datetime], data: st.DataObject
@@ -250,7 +244,6 @@ def test_an_undone_event_leaves_what_the_others_alone_would_have_given(
     assert_same(stored, slow_fold(slow_rules(definition), slow_facts(remaining), now))
 
 
-@WORLDS
 @given(worlds(), st.integers(2, 5))
 def test_a_state_does_not_tell_in_which_order_its_facts_came(
     world: tuple[StreakDefinition, list[Fact], datetime], late_every: int
@@ -295,7 +288,6 @@ def test_no_fact_of_a_period_lies_before_the_instant_from_which_its_facts_are_re
     assert instant >= begins - FURTHEST_AHEAD
 
 
-@WORLDS
 @given(worlds())
 def test_nothing_is_recorded_before_the_next_close_time_and_something_is_at_it(
     world: tuple[StreakDefinition, list[Fact], datetime],
@@ -318,7 +310,6 @@ def test_nothing_is_recorded_before_the_next_close_time_and_something_is_at_it(
     assert len(at.rows.periods) == len(folded.rows.periods) + 1
 
 
-@WORLDS
 @given(worlds(), worlds())
 def test_a_changed_definition_refolds_what_was_recorded_under_the_old_one(
     world: tuple[StreakDefinition, list[Fact], datetime],
