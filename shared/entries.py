@@ -18,6 +18,11 @@ class EntryKind(Enum):
     CORRECTION = "correction"
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 
+    @property
+    def follows(self) -> bool:
+        """It follows from other entries and says nothing new about its user: nobody's first or only entry."""
+        return self in (EntryKind.STREAK_CLOSING, EntryKind.CORRECTION)
+
 
 class UserSnapshot(Struct, frozen=True):
     """A user as of an entry."""

@@ -121,7 +121,7 @@ class Handlers:
         derived, changes = revert(catalogue, standing, fact, remaining)
         await self._store.save_reverted(connection, derived, fact, changes, reversal.now)
         await BEFORE_COMMIT.reach()
-        return reverted_outcome(fact.entry_id, convert.effects(reversal.user_id, changes, catalogue))
+        return reverted_outcome(fact.entry_id, convert.effects(standing.user_id, changes, catalogue))
 
 
 def _log_entry(work: Work[Command], decision: Decision, catalogue: Catalogue) -> LogEntry:

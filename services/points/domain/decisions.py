@@ -52,7 +52,7 @@ class Applied(Struct, frozen=True):
     metric_triggers: tuple[TriggerKey, ...] = ()
     """The triggers that the entry's value counts for: a fact, kept with the entry."""
     position: int | None = None
-    """The entry's place in the order of application; None for a correction, which is no fact of the user."""
+    """The entry's place in the order of application; None for one that follows from others: no fact of the user."""
 
 
 class Undoing(Struct, frozen=True):
@@ -98,7 +98,6 @@ def reversible(catalogue: Catalogue, commands: Iterable[Command]) -> Reversible:
 def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied | InsufficientPoints:
     """What the entry does to the user's points; or why it is refused, which changes nothing (RULES 5.4)."""
     entry = command.entry
-    is_correction = entry.kind is EntryKind.CORRECTION
     counted = (
         *count_user_created(catalogue, state, entry),
         *count_metric(catalogue, state, entry),
@@ -107,13 +106,18 @@ def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied |
     completions, rewards = count_completions(catalogue, state, entry, command.achievement_changes)
     moved = replace(
         _with_counts(state, counted),
-        entry_count=state.entry_count + (not is_correction),
-        first_entry_id=state.first_entry_id or (None if is_correction else entry.entry_id),
+        entry_count=state.entry_count + (not entry.kind.follows),
+        first_entry_id=state.first_entry_id or (None if entry.kind.follows else entry.entry_id),
         completions={**state.completions, **completions},
     )
     day = local_date(entry.occur_time, entry.time_zone)
     source = Source(
-        entry.entry_id, entry.occur_time, day, exact=is_correction, undone_entry_id=entry.corrected_entry_id
+        entry.entry_id,
+        entry.occur_time,
+        day,
+        refusable=not entry.kind.follows,
+        exact=entry.kind is EntryKind.CORRECTION,
+        undone_entry_id=entry.corrected_entry_id,
     )
     posted = _post(catalogue, moved, (*_dues(counted), *rewards), source)
     if isinstance(posted, InsufficientPoints):
@@ -122,7 +126,7 @@ def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied |
         state=posted[0],
         changes=posted[1],
         metric_triggers=tuple(one.key for one in counted if one.state.kind is CauseKind.METRIC),
-        position=None if is_correction else moved.entry_count,
+        position=None if entry.kind.follows else moved.entry_count,
     )
 
 

@@ -25,10 +25,12 @@ class Source(Struct, frozen=True):
     occur_time: datetime
     local_date: date
     """The local date of `occur_time`, in the entry's zone."""
-    exact: bool = False
-    """Of corrections and reverts, which have to go through: deductions are neither refused nor cut at the
-    minimum.
+    refusable: bool = False
+    """A blocking deduction that is not covered refuses the entry. What follows from other entries has to go
+    through.
     """
+    exact: bool = False
+    """Of corrections and reverts: deductions are not cut at the minimum."""
     undoing: bool = False
     """The entry is being undone; its rows then have ids of their own."""
     undone_entry_id: UUID | None = None
@@ -141,7 +143,7 @@ def _grants(
         balance=before.balance + sum(draft.amount for draft in reversals),
         lifetime=before.lifetime + sum(draft.earned for draft in reversals),
     )
-    if not source.exact:
+    if source.refusable:
         blocking = next((one for one in triggers if one.block and one.amount < 0), None)
         if blocking and standing.balance + sum(bases) < system.min_balance:
             return InsufficientPoints(

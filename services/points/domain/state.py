@@ -118,7 +118,7 @@ class UserState(Struct, frozen=True):
     version: int = 0
     """Guard of what is stored, which grows with every change of it; 0 for a user who was never seen."""
     entry_count: int = 0
-    """How many entries were ever applied, corrections aside: the position of the newest one."""
+    """How many entries were ever applied, those aside that follow from others: the newest one's position."""
     award_count: int = 0
     """How many rows the user's ledger has: the sequence of the newest one."""
     first_entry_id: UUID | None = None

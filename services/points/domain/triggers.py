@@ -174,10 +174,8 @@ def streak_deltas(
 
 
 def count_user_created(catalogue: Catalogue, state: UserState, entry: Entry) -> Iterator[Counted]:
-    """Every trigger for new users, where this is the user's first entry. A correction is nobody's first
-    entry.
-    """
-    if state.first_entry_id is not None or entry.kind is EntryKind.CORRECTION:
+    """Every trigger for new users, where this is the user's first entry."""
+    if state.first_entry_id is not None or entry.kind.follows:
         return
     for one in catalogue.by_user_created:
         before = _state_of(state, one.key, CauseKind.USER_CREATED)

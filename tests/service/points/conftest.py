@@ -1,6 +1,7 @@
 """The points service as its callers meet it: a real server, a real channel, a real database."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,9 @@ class Service:
     dsn: str
 
 
-@pytest.fixture
-async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
+@asynccontextmanager
+async def started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
+    """A replica on a fresh database."""
     dsn = await service_database("points")
     settings = Settings(postgres_dsn=SecretStr(dsn), listen="127.0.0.1:0", drain_grace_seconds=0)
     async with running(await build(settings), settings) as server:
@@ -50,3 +52,9 @@ async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
                 dsn,
             )
         await database.close()
+
+
+@pytest.fixture
+async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
+    async with started(service_database) as running_service:
+        yield running_service

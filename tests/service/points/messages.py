@@ -85,6 +85,15 @@ def correction(
     return _command(message, runs, (), revoked)
 
 
+def closing(
+    name: object, *, runs: Sequence[tuple[int, int]] = (), user: str = "alice", minutes: int = 0
+) -> participant_pb.Command:
+    """A streak closed at local midnight."""
+    message = entry(name, user=user, minutes=minutes)
+    message.streak_closing.effect.change.streak = "daily"
+    return _command(message, runs, (), ())
+
+
 def _command(
     message: entry_pb2.Entry,
     runs: Sequence[tuple[int, int]],

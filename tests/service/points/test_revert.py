@@ -14,6 +14,7 @@ from tests.service.points.messages import (
     TEN_PER_THREE,
     WEEK,
     WELCOME,
+    closing,
     correction,
     entry_id,
     event,
@@ -115,6 +116,17 @@ async def test_the_welcome_goes_with_the_last_entry_and_comes_back_with_the_next
     assert [amounts(one) for one in both] == [[], [-25]]
     (next_one,) = await send(service, event("e3", 1))
     assert amounts(next_one) == [25]
+
+
+async def test_a_streak_that_closes_is_no_entry_of_the_user_that_the_welcome_hangs_on(
+    service: Service,
+) -> None:
+    await define(service, "xp", [WELCOME])
+    await send(service, event("e1", 1), closing("midnight"))
+    (undone,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
+    assert amounts(undone) == [-25]
+    (late,) = await send(service, closing("another midnight"))
+    assert (late.HasField("effects"), amounts(late), await balance(service)) == (True, [], 0)
 
 
 async def test_a_void_is_a_revert_and_a_correction_and_nothing_is_undone_twice(service: Service) -> None:

@@ -63,7 +63,7 @@ async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["P
 
 
 @asynccontextmanager
-async def _started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
+async def started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     dsn = await service_database("streak")
     database = await asyncpg.connect(dsn)
     await database.execute(KEEP_CLOCK_OFF)
@@ -76,12 +76,12 @@ async def _started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
 
 @pytest.fixture
 async def service(service_database: ServiceDatabase) -> AsyncIterator[Service]:
-    async with _started(service_database) as started:
-        yield started
+    async with started(service_database) as running_service:
+        yield running_service
 
 
 @pytest.fixture
 async def twin(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     """A second service with a database of its own, to hold the first one against."""
-    async with _started(service_database) as started:
-        yield started
+    async with started(service_database) as running_service:
+        yield running_service

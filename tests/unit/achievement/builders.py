@@ -120,6 +120,11 @@ def streak_correction(version: int, *, length: int, longest: int) -> Command:
     return Command(entry(("streak correction", version), EntryKind.CORRECTION), changes)
 
 
+def streak_closing(version: int, *, length: int, longest: int) -> Command:
+    changes = (StreakChange("daily", version, length, longest),)
+    return Command(entry(("streak closing", version), EntryKind.STREAK_CLOSING), changes)
+
+
 def call(name: str, key: str = "founder", *, user: Mapping[str, str] | None = None) -> Command:
     return Command(entry(name, EntryKind.ACHIEVEMENT_CALL, user=user), achievement=key)
 

@@ -14,6 +14,8 @@ from tests.unit.achievement.builders import (
     event,
     player,
     streak_achievement,
+    streak_closing,
+    streak_correction,
     streak_event,
 )
 
@@ -43,6 +45,33 @@ def test_progress_of_a_streak_is_its_present_length() -> None:
     alice = player(streak_achievement(length=10))
     alice.apply(streak_event(1, length=2, longest=5))
     assert seen(alice)[0].percent == 20.0
+
+
+def test_a_streak_that_breaks_at_midnight_takes_its_progress_back() -> None:
+    alice = player(streak_achievement(length=10))
+    alice.apply(streak_event(1, length=5, longest=5), streak_closing(2, length=0, longest=5))
+    assert (seen(alice)[0].current, seen(alice)[0].percent) == (0, 0.0)
+
+
+def test_a_correction_of_a_streak_corrects_its_progress() -> None:
+    alice = player(streak_achievement(length=10))
+    alice.apply(streak_event(1, length=5, longest=5), streak_correction(2, length=4, longest=4))
+    assert seen(alice)[0].current == 4
+
+
+def test_a_closing_that_is_overtaken_by_an_event_leaves_its_progress() -> None:
+    alice = player(streak_achievement(length=10))
+    alice.apply(streak_event(3, length=1, longest=5), streak_closing(2, length=0, longest=5))
+    assert seen(alice)[0].current == 1
+
+
+def test_progress_of_a_completed_streak_stays_where_it_was_completed() -> None:
+    alice = player(streak_achievement(length=3))
+    alice.apply(streak_event(1, length=3, longest=3))
+    decision = alice.apply(streak_closing(2, length=0, longest=3))
+    assert decision.changes == ()
+    (progress,) = seen(alice)
+    assert (progress.completion is not None, progress.current, progress.percent) == (True, 3, 100.0)
 
 
 def test_progress_is_never_below_zero_nor_above_a_hundred_percent() -> None:

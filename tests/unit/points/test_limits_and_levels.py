@@ -97,6 +97,14 @@ def test_a_correction_is_never_refused_and_its_deductions_are_exact() -> None:
     assert alice.balance == -10
 
 
+def test_a_streak_that_closes_is_never_refused_and_takes_what_there_is() -> None:
+    alice = account(Trigger("cost", -10, StreakCause("daily", 1), block=True), BONUS)
+    alice.earn(1, metric="work")
+    closing = alice.streak_event((0, 1), kind=EntryKind.STREAK_CLOSING)
+    (award,) = only_change(alice.applied(closing)).awards
+    assert (award.amount, award.clipped_amount, alice.balance) == (-7, -3, 0)
+
+
 def test_a_blocking_deduction_of_a_call_refuses_it_too() -> None:
     alice = account(Trigger("cost", -10, AchievementCause(None), block=True))
     assert alice.refused(alice.achievement_event(("first_commit", True))).required == 10

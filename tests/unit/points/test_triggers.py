@@ -190,6 +190,19 @@ def test_a_correction_is_nobodys_first_entry() -> None:
     assert amounts(alice.earn(1)) == [25]
 
 
+def test_a_streak_that_closes_is_nobodys_first_entry() -> None:
+    alice = account(WELCOME)
+    assert alice.applied(alice.streak_event(kind=EntryKind.STREAK_CLOSING)).changes == ()
+    assert amounts(alice.earn(1)) == [25]
+
+
+def test_a_streak_that_breaks_at_midnight_keeps_what_it_gave() -> None:
+    alice = account(WEEKLY)
+    alice.applied(alice.streak_event((6, 7)))
+    assert alice.applied(alice.streak_event(kind=EntryKind.STREAK_CLOSING)).changes == ()
+    assert alice.balance == 50
+
+
 def test_awards_of_one_entry_come_in_the_order_of_the_triggers() -> None:
     alice = account(TEN_PER_THREE, WELCOME)
     change = only_change(alice.earn(3))

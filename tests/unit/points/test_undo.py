@@ -140,6 +140,14 @@ def test_a_correction_does_not_keep_the_welcome_alive() -> None:
     assert amounts(alice.undo(first.entry.entry_id)) == [-25]
 
 
+def test_a_streak_that_closes_does_not_keep_the_welcome_alive() -> None:
+    alice = account(WELCOME)
+    first = alice.metric_event(UNIT)
+    alice.applied(first)
+    alice.applied(alice.streak_event(kind=EntryKind.STREAK_CLOSING))
+    assert amounts(alice.undo(first.entry.entry_id)) == [-25]
+
+
 def test_undoing_leaves_what_streaks_gave_to_the_correction_that_follows() -> None:
     alice = account(WEEK)
     extension = alice.streak_event((6, 7))

@@ -1,0 +1,390 @@
+"""What every participant of the saga owes the orchestrator, the same for all of them (RULES 7.3, 7.4; DESIGN 3)."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+import pytest
+from laurel.ledger.v1 import entry_pb2
+from laurel.ledger.v1.effects_pb2 import Effects
+from laurel.participant.v1 import participant_service_pb2 as pb
+from laurel.streak.v1 import streak_pb2
+
+from shared.errors import LaurelError, from_rpc_error
+from shared.postgres.maintenance import is_held
+from shared.rpc.convert import to_timestamp
+from tests.fixtures import participants
+from tests.fixtures.participants import UNIT, apply, command, entry, entry_id, snapshot
+from tests.service.participants.conftest import NOON, STATE, Subject
+
+UNKNOWN_FIELD_1000: Final = b"\xc0\x3e\x01"
+"""On the wire: a varint of value 1 in a field that no message here has."""
+UNKNOWN_MESSAGE_1000: Final = b"\xc2\x3e\x00"
+"""On the wire: an empty message in such a field, as an operation of a later version looks."""
+
+FORBID_MALLORY: Final = (
+    "ALTER TABLE request_log ADD CONSTRAINT no_mallory CHECK (user_id <> 'mallory') NOT VALID"
+)
+ALLOW_MALLORY: Final = "ALTER TABLE request_log DROP CONSTRAINT no_mallory"
+NOW: Final = to_timestamp(NOON)
+
+
+def event(name: object, value: int = 1, *, user: str = "alice") -> pb.Command:
+    fact = entry_pb2.MetricFact(
+        metric="commits",
+        value_micros=value * UNIT,
+        total_after_micros=value * UNIT,
+        peak_micros=value * UNIT,
+        total_version=1,
+        attributes=STATE,
+    )
+    return command(entry(name, fact, user=snapshot(user, NOON), at=NOON))
+
+
+def revert(*names: object, user: str = "alice") -> pb.RevertEntriesRequest:
+    return participants.revert(*names, user=user, now=NOON)
+
+
+async def applied(subject: Subject, *commands: pb.Command) -> list[pb.Outcome]:
+    return list((await subject.stub.ApplyEntries(apply(*commands))).outcomes)
+
+
+async def reverted(subject: Subject, *names: object, user: str = "alice") -> list[pb.RevertOutcome]:
+    return list((await subject.stub.RevertEntries(revert(*names, user=user))).outcomes)
+
+
+async def refused(call: Awaitable[Any]) -> LaurelError:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await call
+    return from_rpc_error(failure.value)
+
+
+def reasons(outcomes: list[pb.Outcome]) -> list[str]:
+    """Why each was refused; empty for one that was applied."""
+    return [one.error.reason for one in outcomes]
+
+
+def fields(outcome: pb.Outcome) -> set[str]:
+    return {violation.field for violation in outcome.error.violations}
+
+
+def users(effects: Effects) -> set[str]:
+    """Whom the changes name."""
+    return (
+        {one.user_id for one in effects.streaks}
+        | {one.user_id for one in effects.achievements}
+        | {one.user_id for one in effects.points}
+        | {one.user_id for one in effects.leaderboards}
+    )
+
+
+def in_bytes(messages: list[pb.Outcome] | list[pb.RevertOutcome]) -> list[bytes]:
+    return [one.SerializeToString(deterministic=True) for one in messages]
+
+
+# Applying
+
+
+async def test_there_is_one_outcome_for_each_command_in_their_order(subject: Subject) -> None:
+    outcomes = await applied(subject, event("a", 2), event("b", 3, user="bob"), event("c", 5))
+    assert [one.entry_id for one in outcomes] == [str(entry_id(name)) for name in "abc"]
+    assert reasons(outcomes) == ["", "", ""]
+    assert (await subject.total("alice"), await subject.total("bob")) == (7, 3)
+
+
+async def test_every_change_names_its_user(subject: Subject) -> None:
+    outcomes = await applied(subject, event("a"), event("b", user="bob"))
+    assert [users(one.effects) for one in outcomes] == [{"alice"}, {"bob"}]
+    (undone,) = await reverted(subject, "a")
+    assert users(undone.effects) == {"alice"}
+
+
+async def test_an_entry_sent_again_gets_its_first_outcome_byte_for_byte(subject: Subject) -> None:
+    first = await applied(subject, event("a", 2), event("b", 3))
+    await applied(subject, event("c", 5))
+    again = await applied(subject, event("a", 2), event("d", 7), event("b", 3))
+    assert in_bytes([again[0], again[2]]) == in_bytes(first)
+    assert await subject.total("alice") == 17
+
+
+async def test_the_same_id_with_another_digest_is_a_conflict(subject: Subject) -> None:
+    await applied(subject, event("a", 2))
+    conflict, neighbour = await applied(subject, event("a", 3), event("b", 5))
+    assert (conflict.error.code, conflict.error.reason) == ("ALREADY_EXISTS", "ENTRY_CONFLICT")
+    assert not neighbour.HasField("error")
+    assert await subject.total("alice") == 7
+
+
+async def test_a_command_is_known_again_by_its_digest_though_a_later_version_says_more(
+    subject: Subject,
+) -> None:
+    first = await applied(subject, event("a", 2))
+    later = event("a", 2)
+    later.entry.MergeFromString(UNKNOWN_FIELD_1000)
+    later.MergeFromString(UNKNOWN_FIELD_1000)
+    assert command(later.entry).digest != later.digest
+    assert in_bytes(await applied(subject, later)) == in_bytes(first)
+    assert await subject.total("alice") == 2
+
+
+async def test_twins_in_one_batch_share_one_outcome_and_one_effect(subject: Subject) -> None:
+    one, other, twin = await applied(subject, event("a", 2), event("b", 3), event("a", 2))
+    assert one == twin
+    assert not other.HasField("error")
+    assert await subject.total("alice") == 5
+
+
+async def test_of_two_contents_of_one_id_in_a_batch_the_first_counts(subject: Subject) -> None:
+    outcomes = await applied(subject, event("a", 2), event("a", 3), event("a", 2))
+    assert reasons(outcomes) == ["", "ENTRY_CONFLICT", ""]
+    assert outcomes[0] == outcomes[2]
+    assert await subject.total("alice") == 2
+
+
+async def test_the_same_entry_from_many_callers_at_once_has_one_effect_and_one_answer(
+    subject: Subject,
+) -> None:
+    batch = [event(number) for number in range(5)]
+    answers = await asyncio.gather(*(applied(subject, *batch) for _ in range(8)))
+    assert len({tuple(in_bytes(answer)) for answer in answers}) == 1
+    assert reasons(answers[0]) == [""] * 5
+    assert await subject.total("alice") == 5
+
+
+# What is wrong with a command
+
+
+def _short_digest(message: pb.Command) -> None:
+    message.digest = message.digest[:-1]
+
+
+def _no_digest(message: pb.Command) -> None:
+    message.ClearField("digest")
+
+
+def _no_operation(message: pb.Command) -> None:
+    message.entry.ClearField("metric_event")
+
+
+def _later_operation(message: pb.Command) -> None:
+    message.entry.ClearField("metric_event")
+    message.entry.MergeFromString(UNKNOWN_MESSAGE_1000)
+
+
+def _no_id(message: pb.Command) -> None:
+    message.entry.entry_id = "not-an-id"
+
+
+def _no_user_and_no_zone(message: pb.Command) -> None:
+    message.entry.user.user_id = ""
+    message.entry.time_zone = "+02:00"
+
+
+def _too_large_a_value(message: pb.Command) -> None:
+    message.entry.metric_event.value_micros = 2**62
+
+
+def _too_many_changes(message: pb.Command) -> None:
+    message.effects.streaks.extend([streak_pb2.StreakEffect()] * 1_001)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "paths"),
+    [
+        (_short_digest, {"commands[1].digest"}),
+        (_no_digest, {"commands[1].digest"}),
+        (_no_operation, {"commands[1].entry.operation"}),
+        (_later_operation, {"commands[1].entry.operation"}),
+        (_no_id, {"commands[1].entry.entry_id"}),
+        (_no_user_and_no_zone, {"commands[1].entry.user.user_id", "commands[1].entry.time_zone"}),
+        (_too_large_a_value, {"commands[1].entry.metric_event.value_micros"}),
+        (_too_many_changes, {"commands[1].effects.streaks"}),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+async def test_a_malformed_command_names_its_fields_and_never_fails_its_neighbours(
+    subject: Subject, break_it: Any, paths: set[str]
+) -> None:
+    bad = event("bad", 3)
+    break_it(bad)
+    outcomes = await applied(subject, event("a", 2), bad, event("b", 5))
+    assert reasons(outcomes) == ["", "INVALID_FIELDS", ""]
+    assert (outcomes[1].error.code, outcomes[1].entry_id) == ("INVALID_ARGUMENT", bad.entry.entry_id)
+    assert fields(outcomes[1]) == paths
+    assert await subject.total("alice") == 7
+
+
+async def test_a_malformed_command_is_not_remembered_and_may_come_again_whole(subject: Subject) -> None:
+    bad = event("a", 2)
+    _no_operation(bad)
+    await applied(subject, bad)
+    assert reasons(await applied(subject, event("a", 2))) == [""]
+    assert await subject.total("alice") == 2
+
+
+async def test_a_command_that_breaks_the_store_is_found_and_never_fails_its_neighbours(
+    subject: Subject, caplog: pytest.LogCaptureFixture
+) -> None:
+    await subject.database.execute(FORBID_MALLORY)
+    batch = [event(number, user="mallory" if number in (2, 5) else "alice") for number in range(7)]
+    with caplog.at_level(logging.ERROR, "shared.participant"):
+        outcomes = await applied(subject, *batch)
+    assert reasons(outcomes) == ["", "", "INTERNAL", "", "", "INTERNAL", ""]
+    broken = [vars(record)["entry_id"] for record in caplog.records if record.name == "shared.participant"]
+    assert broken == [str(entry_id(number)) for number in (2, 5)]
+    assert (await subject.total("alice"), await subject.total("mallory")) == (5, 0)
+    await subject.database.execute(ALLOW_MALLORY)
+    assert reasons(await applied(subject, *batch)) == [""] * 7
+    assert (await subject.total("alice"), await subject.total("mallory")) == (5, 2)
+
+
+@pytest.mark.parametrize("size", [0, 1_001])
+async def test_a_batch_of_commands_is_refused_whole_for_its_size_alone(subject: Subject, size: int) -> None:
+    error = await refused(subject.stub.ApplyEntries(apply(*[event("a")] * size)))
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
+    assert [one.field for one in error.violations] == ["commands"]
+    assert await subject.total("alice") == 0
+
+
+async def test_a_batch_may_have_1000_commands(subject: Subject) -> None:
+    outcomes = await applied(subject, *[event("a")] * 1_000)
+    assert reasons(outcomes) == [""] * 1_000
+    assert await subject.total("alice") == 1
+
+
+# Undoing
+
+
+async def test_an_undone_entry_counts_no_more_and_the_others_do(subject: Subject) -> None:
+    await applied(subject, event("a", 2), event("b", 3), event("c", 5))
+    (outcome,) = await reverted(subject, "b")
+    assert (outcome.entry_id, outcome.reverted) == (str(entry_id("b")), True)
+    assert await subject.total("alice") == 7
+
+
+async def test_an_entry_is_undone_once_and_its_answer_replayed_byte_for_byte(subject: Subject) -> None:
+    await applied(subject, event("a", 2))
+    first = await reverted(subject, "a")
+    assert first[0].effects.ByteSize() > 0
+    await applied(subject, event("b", 5))
+    again = await reverted(subject, "a", "a")
+    at_once = await asyncio.gather(*(reverted(subject, "a") for _ in range(5)))
+    assert in_bytes(again) == in_bytes(first) * 2
+    assert {tuple(in_bytes(answer)) for answer in at_once} == {tuple(in_bytes(first))}
+    assert await subject.total("alice") == 5
+
+
+async def test_an_undone_entry_is_refused_for_ever(subject: Subject) -> None:
+    await applied(subject, event("a", 2))
+    await reverted(subject, "a")
+    (outcome,) = await applied(subject, event("a", 2))
+    assert (outcome.error.code, outcome.error.reason) == ("FAILED_PRECONDITION", "ENTRY_REVERTED")
+    assert await subject.total("alice") == 0
+
+
+async def test_an_entry_that_was_never_seen_is_refused_once_it_was_undone(subject: Subject) -> None:
+    first = await reverted(subject, "late", "other")
+    assert [(one.reverted, one.HasField("effects")) for one in first] == [(False, False)] * 2
+    late, fresh = await applied(subject, event("late", 2), event("a", 3))
+    assert (late.error.code, late.error.reason) == ("FAILED_PRECONDITION", "ENTRY_REVERTED")
+    assert not fresh.HasField("error")
+    assert in_bytes(await reverted(subject, "late", "other")) == in_bytes(first)
+    assert await subject.total("alice") == 3
+
+
+async def test_the_entrys_own_user_is_meant_whatever_the_reversal_says(subject: Subject) -> None:
+    await applied(subject, event("a", 2), event("b", 3, user="bob"))
+    (outcome,) = await reverted(subject, "a", user="bob")
+    assert users(outcome.effects) == {"alice"}
+    assert (await subject.total("alice"), await subject.total("bob")) == (0, 3)
+
+
+async def test_an_entry_and_its_reversal_at_once_end_without_effect(subject: Subject) -> None:
+    await applied(subject, event("base", 100))
+    await asyncio.gather(
+        *(applied(subject, event(number)) for number in range(12)),
+        *(reverted(subject, number) for number in range(12)),
+    )
+    assert await subject.total("alice") == 100
+
+
+@pytest.mark.parametrize("size", [0, 1_001])
+async def test_a_batch_of_reversals_is_refused_whole_for_its_size(subject: Subject, size: int) -> None:
+    error = await refused(subject.stub.RevertEntries(revert(*["a"] * size)))
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
+    assert [one.field for one in error.violations] == ["reversals"]
+
+
+async def test_a_malformed_reversal_is_refused_with_its_place_and_nothing_is_undone(subject: Subject) -> None:
+    await applied(subject, event("a", 2))
+    request = revert("a", "b")
+    request.reversals[1].entry_id = "NOT-A-UUID"
+    error = await refused(subject.stub.RevertEntries(request))
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert [one.field for one in error.violations] == ["reversals[1].entry_id"]
+    assert await subject.total("alice") == 2
+
+
+# Maintenance and changes
+
+
+async def test_maintenance_with_nothing_due_does_nothing_and_says_so(subject: Subject) -> None:
+    answer = await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=NOW))
+    assert answer == pb.RunMaintenanceResponse()
+
+
+async def test_an_import_holds_maintenance_until_it_lets_it_go(subject: Subject) -> None:
+    for hold_seconds, held in ((0, False), (60, True), (None, True), (0, False)):
+        await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=NOW, hold_seconds=hold_seconds))
+        assert await is_held(subject.database) is held
+
+
+async def test_a_wrong_maintenance_request_names_its_fields(subject: Subject) -> None:
+    error = await refused(subject.stub.RunMaintenance(pb.RunMaintenanceRequest(hold_seconds=3_601)))
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert [one.field for one in error.violations] == ["now", "hold_seconds"]
+
+
+async def test_an_empty_feed_has_no_changes_and_leaves_the_cursor_where_it_was(subject: Subject) -> None:
+    await applied(subject, event("a"))
+    oldest = await subject.stub.ListChanges(pb.ListChangesRequest())
+    assert oldest == pb.ListChangesResponse()
+    later = await subject.stub.ListChanges(pb.ListChangesRequest(after_cursor="1.7.7"))
+    assert later == pb.ListChangesResponse(cursor="1.7.7")
+
+
+async def test_a_cursor_that_no_feed_gave_is_refused(subject: Subject) -> None:
+    error = await refused(subject.stub.ListChanges(pb.ListChangesRequest(after_cursor="7")))
+    assert [one.field for one in error.violations] == ["after_cursor"]
+
+
+@pytest.mark.parametrize("page_size", [-1, 1_001])
+async def test_a_page_of_changes_has_at_most_1000(subject: Subject, page_size: int) -> None:
+    error = await refused(subject.stub.ListChanges(pb.ListChangesRequest(page_size=page_size)))
+    assert [one.field for one in error.violations] == ["page_size"]
+
+
+# Errors
+
+
+async def test_errors_are_in_the_name_of_the_service(subject: Subject) -> None:
+    await applied(subject, event("conflict", 2))
+    await reverted(subject, "undone")
+    malformed = event("malformed")
+    _no_operation(malformed)
+    await subject.database.execute(FORBID_MALLORY)
+    outcomes = await applied(
+        subject, event("conflict", 3), event("undone"), malformed, event("broken", user="mallory")
+    )
+    assert reasons(outcomes) == ["ENTRY_CONFLICT", "ENTRY_REVERTED", "INVALID_FIELDS", "INTERNAL"]
+    assert {one.error.domain for one in outcomes} == {subject.domain}
+    refusals = [
+        await refused(subject.stub.ApplyEntries(apply())),
+        await refused(subject.stub.RevertEntries(revert())),
+        await refused(subject.stub.RunMaintenance(pb.RunMaintenanceRequest())),
+        await refused(subject.stub.ListChanges(pb.ListChangesRequest(page_size=-1))),
+    ]
+    assert {error.domain for error in refusals} == {subject.domain}
