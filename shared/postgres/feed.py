@@ -197,7 +197,7 @@ class Changes(Struct, frozen=True):
     bodies: Sequence[bytes]
     cursor: str
     more: bool
-    """More has been committed and cannot be read yet."""
+    """There is none, but one has been committed and cannot be read yet."""
 
 
 class FollowedFeed:
@@ -225,7 +225,7 @@ class FollowedFeed:
         if monotonic() >= self._next_trim:
             self._next_trim = monotonic() + _SECONDS_BETWEEN_TRIMS
             await self._feed.trim(place, KEPT_AFTER_FOLLOWED)
-        return Changes([row["body"] for row in page.rows], page.cursor, more)
+        return Changes([row["body"] for row in page.rows], page.cursor, more and not page.rows)
 
 
 async def begin_lives(connection: Connection) -> list[str]:

@@ -1,5 +1,6 @@
 """The orchestrator's tables against a real PostgreSQL: recording, completing, taking over, taking out."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -243,3 +244,14 @@ async def _plan(connection: Connection, query: str, arguments: Sequence[Any]) ->
 def _scanned(plan: dict[str, Any]) -> set[str]:
     own = {plan["Relation Name"].removesuffix("_default")} if plan["Node Type"] == "Seq Scan" else set()
     return own.union(*(_scanned(child) for child in plan.get("Plans", ())))
+
+
+async def test_of_two_who_follow_the_same_changes_one_records_them_and_the_other_meets_a_conflict(
+    pool: Pool,
+) -> None:
+    step = Feed(Step.STREAK, await LedgerStore(pool).cursor(Step.STREAK), "1.2.3")
+    outcomes = await asyncio.gather(
+        *(store(pool, event("a"), event("b"), feed=step) for _ in range(2)), return_exceptions=True
+    )
+    assert [type(one) for one in outcomes if isinstance(one, BaseException)] == [asyncpg.SerializationError]
+    assert (await total(pool)).event_count == 2

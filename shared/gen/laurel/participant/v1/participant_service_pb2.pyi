@@ -350,7 +350,9 @@ class ListChangesResponse(_message.Message):
     cursor: _builtins.str
     """Where this page ended; to be kept, and given again."""
     more: _builtins.bool
-    """More has been committed and cannot be read yet, because older transactions are under way: ask again."""
+    """On an empty page: a change has been committed and cannot be read yet, because older transactions are under way. Ask
+    again.
+    """
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
         """Oldest first."""
