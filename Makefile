@@ -41,6 +41,10 @@ lint: $(INSTALLED) ## ruff, mypy strict, architecture rules, buf
 test: $(INSTALLED) lint ## Everything: lint, then the tests of every layer
 	@$(BIN)/pytest
 
+.PHONY: clients
+clients: $(INSTALLED) ## Build and run the guides' programs in Go, Java and TypeScript, each where its tools are
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pytest tests/clients/languages.py
+
 .PHONY: demo
 demo: $(INSTALLED) ## Fifteen years of a real project's activity through a fresh system
 	@$(BIN)/python -m deploy.demo

@@ -24,6 +24,13 @@ def show(effects: Effects) -> None:
         print(f"  leaderboard  {standing.leaderboard}: rank {standing.rank}, score {standing.score:g}")
 
 
+def show_refusal(error: LaurelError) -> None:
+    """The parts of an error: decide by code, reason and domain; the message is for people."""
+    print(f"refused: {error.reason} by {error.domain}: {error.message}")
+    for violation in error.violations:
+        print(f"  {violation.field}: {violation.description}")
+
+
 def main(target: str, user_id: str) -> None:
     with laurel_client.channel(target) as channel:
         laurel = OrchestratorServiceStub(channel)
@@ -55,13 +62,11 @@ def main(target: str, user_id: str) -> None:
                 IngestEventRequest(user=User(user_id=user_id), metric="no-such-metric", value=1)
             )
         except LaurelError as error:
-            print(f"refused: {error.code.name} {error.reason} by {error.domain}: {error.message}")
+            show_refusal(error)
         try:
             laurel.IngestEvent(IngestEventRequest(metric="commits"))
         except LaurelError as error:
-            print(f"refused: {error.code.name} {error.reason} by {error.domain}")
-            for violation in error.violations:
-                print(f"  {violation.field}: {violation.description}")
+            show_refusal(error)
 
 
 if __name__ == "__main__":
