@@ -12,7 +12,7 @@ commits: 0 -> 1
   points       xp: +135 = 135
   leaderboard  commits: rank 1, score 1
 the same key again: replayed, total 1
-refused: METRIC_NOT_FOUND by orchestrator.laurel: no metric 'no-such-metric'
+refused: METRIC_NOT_FOUND by orchestrator.laurel: no metric has the key 'no-such-metric'
 refused: INVALID_FIELDS by orchestrator.laurel: user.user_id: must have 1 to 255 characters (and 1 more)
   user.user_id: must have 1 to 255 characters
   value: must not be zero

@@ -20,6 +20,7 @@ import (
 )
 
 // UNAVAILABLE alone is sent again: nothing definite was decided, and the key makes a second arrival harmless.
+// The timeout is of all attempts of a call together, and of streams too: give those a channel without it.
 const serviceConfig = `{
   "loadBalancingConfig": [{"round_robin": {}}],
   "methodConfig": [{

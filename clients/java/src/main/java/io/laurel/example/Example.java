@@ -23,6 +23,7 @@ import java.util.concurrent.TimeUnit;
 /** Ingests an event and prints what it changed: Example [HOST:PORT [USER]]. */
 public final class Example {
   // UNAVAILABLE alone is sent again: nothing definite was decided, and the key makes a second arrival harmless.
+  // The timeout is of all attempts of a call together, and of streams too: give those a channel without it.
   private static final Map<String, ?> SERVICE_CONFIG =
       Map.of(
           "methodConfig",
