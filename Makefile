@@ -8,11 +8,11 @@ INSTALLED := $(VENV)/.installed
 help: ## List what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt pyproject.toml clients/python/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Laurel needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $@
 
 .PHONY: install
@@ -90,6 +90,10 @@ weekdays: $(LIVED) ## What depends on the calendar, on seven weekdays; two at a 
 
 $(LIVED): weekday-%: $(INSTALLED)
 	@$(BIN)/pytest -q -m calendar --live-at $* tests/e2e
+
+.PHONY: clients
+clients: $(INSTALLED) ## Build and run the guides' programs in Go, Java and TypeScript, each where its tools are
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pytest tests/clients/languages.py
 
 .PHONY: demo
 demo: $(INSTALLED) ## Fifteen years of a real project's activity through a fresh system

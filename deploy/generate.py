@@ -54,6 +54,7 @@ def generate(target: Path) -> None:
         raise SystemExit(status)
     for package in [target / "laurel", *(path for path in (target / "laurel").rglob("*") if path.is_dir())]:
         (package / "__init__.py").touch()
+    (target / "laurel" / "py.typed").touch()
     for empty in (target / "laurel").rglob("*_pb2_grpc.py*"):
         # Files without a service generate a module that only imports grpc.
         if "Stub" not in empty.read_text():
