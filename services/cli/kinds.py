@@ -1,6 +1,6 @@
 """Every kind of definition, from the service that owns it, so that a file can be checked without a system.
 
-The one place where the command imports services, and of each only what is pure: docs/adr/0014.
+The one place where the command imports services, and of each only what is pure: docs/adr/0015.
 """
 
 from collections.abc import Mapping

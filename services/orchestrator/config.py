@@ -44,7 +44,7 @@ class Settings(config.Settings):
     """How far in the future an event may lie, in seconds (RULES 1.3); one beyond is refused."""
 
     max_queued_events: int = Field(default=4_096, ge=1, le=1_000_000)
-    """How many events may wait at the door; further ones are answered RESOURCE_EXHAUSTED at once."""
+    """How many events may wait at the intake; further ones are answered RESOURCE_EXHAUSTED at once."""
 
     max_group_size: int = Field(default=256, ge=1, le=1_000)
     """How many events travel together at most."""

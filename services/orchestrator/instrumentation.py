@@ -61,7 +61,7 @@ class Instrumentation:
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     def arrived(self, queued: int) -> trace.Link | None:
-        """An entry waits at the door; what its group will be linked to."""
+        """An entry waits at the intake; what its group will be linked to."""
         self._queued = queued
         if not self._enabled:
             return None
