@@ -53,7 +53,7 @@ WORKERS := 2
 PARALLEL := -n $(WORKERS)
 
 .PHONY: check
-check: $(INSTALLED) lint ## In half a minute: lint and the unit tests, with few examples of each property
+check: $(INSTALLED) lint ## The short way: lint and the unit tests, with few examples of each property
 	@$(BIN)/pytest -q $(PARALLEL) --hypothesis-profile quick tests/unit tests/load
 
 .PHONY: test
