@@ -52,8 +52,6 @@ class Handlers:
         self._pool = pool
         self._store = store
         self._catalogue = catalogue
-        self._configuration_version = 0
-        """As last read with a state; what a batch can touch is looked up by it."""
 
     async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
@@ -95,22 +93,16 @@ class Handlers:
         return [entry.outcome for entry in entries]
 
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Catalogue, Loaded]:
-        """The definitions, and of the users' state what the entries can touch by those definitions.
-
-        The version of the definitions comes with the state; when it turns out newer than expected, the new
-        definitions may touch something else, and the state is read again.
-        """
+        """The definitions, and of the users' state what the entries can touch by those definitions."""
         users = {work.user_id for work in fresh}
         sources = {source for work in fresh for source in sources_of(work.command)}
         called = {work.command.achievement for work in fresh if work.command.achievement}
-        while True:
-            expected = self._configuration_version
-            catalogue = await self._catalogue.at(expected)
+
+        async def load(catalogue: Catalogue) -> Loaded:
             touched = called.union(one.key for one in catalogue.following(sources))
-            loaded = await self._store.load(users, sources, touched)
-            if loaded.configuration_version == expected:
-                return catalogue, loaded
-            self._configuration_version = loaded.configuration_version
+            return await self._store.load(users, sources, touched)
+
+        return await self._catalogue.with_state(load)
 
     async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""

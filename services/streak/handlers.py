@@ -48,8 +48,6 @@ class Handlers:
         self._store = store
         self._histories = HistoryStore(pool)
         self._catalogue = catalogue
-        self._configuration_version = 0
-        """As last read with a state; what a batch can touch is looked up by it."""
         self._turn = asyncio.Lock()
         """One batch at a time waits for locks, so that they never take up the pool."""
 
@@ -95,21 +93,15 @@ class Handlers:
     async def _load(
         self, fresh: Sequence[Work[Entry]], connection: Connection | None
     ) -> tuple[Catalogue, Loaded]:
-        """The definitions, and of the users' state what the entries can touch by those definitions.
-
-        The version of the definitions comes with the state; when it turns out newer than expected, the new
-        definitions may touch something else, and the state is read again.
-        """
+        """The definitions, and of the users' state what the entries can touch by those definitions."""
         users = {work.user_id for work in fresh}
         metrics = {work.command.metric.metric for work in fresh if work.command.metric}
-        while True:
-            expected = self._configuration_version
-            catalogue = await self._catalogue.at(expected, connection)
+
+        async def load(catalogue: Catalogue) -> Loaded:
             touched = {one.key for metric in metrics for one in catalogue.of_metric(metric)}
-            loaded = await self._store.load(users, touched, connection)
-            if loaded.configuration_version == expected:
-                return catalogue, loaded
-            self._configuration_version = loaded.configuration_version
+            return await self._store.load(users, touched, connection)
+
+        return await self._catalogue.with_state(load, connection)
 
     async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""

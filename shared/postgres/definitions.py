@@ -21,9 +21,9 @@ and the version's one row.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import asyncpg
 from google.protobuf.message import Message
@@ -182,6 +182,16 @@ class Definitions:
             plan.violations.add("prune", kind.used_text(name.key), kind.in_use)
 
 
+class WithVersion(Protocol):
+    """A state that was loaded together with the version of the definitions."""
+
+    @property
+    def configuration_version(self) -> int: ...
+
+
+S = TypeVar("S", bound=WithVersion)
+
+
 class Catalogue(Generic[T]):
     """The domain form of all definitions of a service, built once for each configuration version."""
 
@@ -210,6 +220,23 @@ class Catalogue(Generic[T]):
                 if version != self._version:
                     await self._load(self._pool)
         return cast(T, self._built)
+
+    async def with_state(
+        self, load: Callable[[T], Awaitable[S]], connection: Connection | None = None
+    ) -> tuple[T, S]:
+        """The definitions, and the state that can be touched by those definitions.
+
+        The version of the definitions comes with the state; when it turns out another one than expected, the new
+        definitions may touch something else, and the state is loaded again.
+        """
+        version = self._version or 0
+        while True:
+            definitions = await self.at(version, connection)
+            expected = self._version
+            state = await load(definitions)
+            version = state.configuration_version
+            if version == expected:
+                return definitions, state
 
     async def latest(self) -> T:
         """The definitions as of now, for reads that carry no version of their own."""

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 import pytest
 from laurel.achievement.v1 import achievement_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.participant.v1.definition_service_pb2 import WriteDefinitionsRequest
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
@@ -43,14 +45,15 @@ from services.streak import handlers as streak
 from services.streak.store import Store as StreakStore
 from shared.definitions import DefinitionKind, definition_of
 from shared.ids import derived_id_beside
-from shared.participant import Work
+from shared.participant import ReversalWork
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.months import lowest_id
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import Connection, Pool, create_pool
 from shared.random_ids import new_id
-from shared.rpc.convert import to_timestamp
+from shared.rpc.convert import to_datetime, to_timestamp
 from tests.conftest import ServiceDatabase
+from tests.fixtures import participants
 from tests.fixtures.set_clock import SetClock
 from tests.service.achievement import messages as a
 from tests.service.leaderboard import messages as b
@@ -350,12 +353,15 @@ async def _define(pool: Pool, kind: DefinitionKind[Any], *messages: Any) -> None
 def _life(name: str, handlers: Any, convert: Any) -> Life:
     async def life(prefix: str) -> AsyncIterator[str]:
         for step, request in LIVES[name].items():
-            if hasattr(request, "reversals"):
-                await handlers.revert_events(convert.reversals_from_proto(_of(prefix, request)))
+            own = _of(prefix, request)
+            if isinstance(own, participant_pb.RevertEntriesRequest):
+                undone = [
+                    ReversalWork(UUID(one.entry_id), one.user_id, to_datetime(one.now))
+                    for one in own.reversals
+                ]
+                await handlers.revert_entries(undone)
             else:
-                work = convert.commands_from_proto(_of(prefix, request))
-                assert all(isinstance(one, Work) for one in work), work
-                await handlers.apply_events(work)
+                await handlers.apply_entries(participants.work(convert.command, *own.commands))
             yield step
 
     return life
@@ -371,8 +377,9 @@ def _of(prefix: str, request: Any) -> Any:
     for command in getattr(own, "commands", ()):
         command.entry.user.user_id = prefix + command.entry.user.user_id
         command.entry.entry_id = _own_id(prefix, command.entry.entry_id)
-        if command.entry.corrected_entry_id:
-            command.entry.corrected_entry_id = _own_id(prefix, command.entry.corrected_entry_id)
+        if command.entry.HasField("correction"):
+            undone = command.entry.correction
+            undone.corrected_entry_id = _own_id(prefix, undone.corrected_entry_id)
     return own
 
 

@@ -101,8 +101,6 @@ class EntryHandlers:
         self._projection = projection
         self._rebuilder = rebuilder
         self._grace = grace
-        self._configuration_version = 0
-        """As last read with a state; what a batch can touch is looked up by it."""
 
     async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
@@ -150,24 +148,18 @@ class EntryHandlers:
         return [one.outcome or NOT_PROJECTED for one in entries]
 
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Boards, Loaded]:
-        """The boards, and the state of the users and of the runs that these entries can touch.
-
-        The version of the definitions comes with the state; when it turns out newer than expected, the new boards
-        may touch other runs, and the state is read again.
-        """
+        """The boards, and the state of the users and of the runs that these entries can touch."""
         user_ids = {work.user_id for work in fresh}
-        while True:
-            expected = self._configuration_version
-            boards = await self._catalogue.at(expected)
+
+        async def load(boards: Boards) -> Loaded:
             runs = {
                 (board.key, run.start)
                 for work in fresh
                 for board, run, _ in touched(boards, work.command.facts)
             }
-            loaded = await self._events.load(user_ids, sorted(runs))
-            if loaded.configuration_version == expected:
-                return boards, loaded
-            self._configuration_version = loaded.configuration_version
+            return await self._events.load(user_ids, sorted(runs))
+
+        return await self._catalogue.with_state(load)
 
     async def _undo(
         self, batch: _Batch, connection: Connection, reversal: ReversalWork, _known: Known
