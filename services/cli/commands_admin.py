@@ -9,7 +9,7 @@ from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2
 from services.cli import render
 from services.cli.connect import Connections
 from services.cli.options import Instant, json_option, limit_option
-from services.cli.views_event import show_audit, show_audits
+from services.cli.show_event import show_audit, show_audits
 
 STATES = tuple(
     name.removeprefix("ENTRY_STATE_").lower()

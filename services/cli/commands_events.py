@@ -12,7 +12,7 @@ from services.cli.connect import Connections
 from services.cli.errors import UnavailableError
 from services.cli.options import Instant, Pair, json_option, limit_option, pairs
 from services.cli.progress import progress_bar
-from services.cli.views_event import show_audit, show_audits, show_completion, show_reply, show_void
+from services.cli.show_event import show_audit, show_audits, show_completion, show_reply, show_void
 
 
 @click.command()

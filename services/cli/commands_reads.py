@@ -11,9 +11,9 @@ from laurel.streak.v1 import streak_service_pb2
 from services.cli import render
 from services.cli.connect import EVERYTHING, Connections
 from services.cli.options import Day, Pair, json_option, limit_option, pairs
-from services.cli.views_board import show_members, show_rank_events, show_runs, show_segments
-from services.cli.views_streak import show_freezes, show_longest, show_periods, show_streak_states
-from services.cli.views_user import (
+from services.cli.show_board import show_members, show_rank_events, show_runs, show_segments
+from services.cli.show_streak import show_freezes, show_longest, show_periods, show_streak_states
+from services.cli.show_user import (
     read_user_page,
     show_achievements,
     show_awards,

@@ -14,10 +14,10 @@ from typing import Final
 from msgspec import Struct
 
 from shared.ids import digest
-from shared.postgres.brief import IN_USE, brief_transaction
 from shared.postgres.errors import CLOSED
 from shared.postgres.months import Month, condensed_name, lowest_id, partition_name
 from shared.postgres.pool import Connection, Pool
+from shared.postgres.short_transactions import IN_USE, short_transaction
 
 COPY_TIMEOUT_SECONDS: Final = 1_800
 """How long the copying of one month may take."""
@@ -98,7 +98,7 @@ async def condense(pool: Pool, table: str, month: Month, how: Condense) -> bool:
 
 async def _rewrite(connection: Connection, table: str, month: Month, how: Condense) -> None:
     partition = partition_name(table, month)
-    async with brief_transaction(connection):
+    async with short_transaction(connection):
         await connection.execute(_CLOSE.format(partition=partition, closed=CLOSED, key=_LOCK_KEY))
     try:
         async with connection.transaction():
@@ -106,7 +106,7 @@ async def _rewrite(connection: Connection, table: str, month: Month, how: Conden
             await _swap(connection, table, month)
     finally:
         with suppress(*IN_USE):
-            async with brief_transaction(connection):
+            async with short_transaction(connection):
                 await connection.execute(_OPEN.format(partition=partition, closed=CLOSED))
 
 
@@ -130,7 +130,7 @@ async def _swap(connection: Connection, table: str, month: Month) -> None:
     """The new month takes the old one's place, between two statements of everybody else."""
     for attempt in range(_SWAP_ATTEMPTS):
         try:
-            async with brief_transaction(connection):
+            async with short_transaction(connection):
                 await connection.execute(_SWAP.format(**_names(table, month)))
             return
         except IN_USE:

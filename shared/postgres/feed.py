@@ -41,8 +41,8 @@ from asyncpg import Record
 from msgspec import Struct
 
 from shared.errors import Violations
-from shared.postgres.brief import brief_transaction
 from shared.postgres.pool import Connection, Pool
+from shared.postgres.short_transactions import short_transaction
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ async def begin_lives(connection: Connection) -> list[str]:
         feed = row["feed"]
         if not await connection.fetchval(_IS_FOREIGN.format(feed=feed)):
             continue
-        async with brief_transaction(connection):
+        async with short_transaction(connection):
             await connection.execute(_LOCK.format(feed=feed))
             if await connection.fetchval(_IS_FOREIGN.format(feed=feed)):
                 life = await connection.fetchval(_BEGIN, feed)

@@ -13,7 +13,6 @@ from typing import Final
 from msgspec import Struct
 
 from shared.clock import Clock
-from shared.postgres.brief import IN_USE, brief_transaction
 from shared.postgres.condensing import Condense, condense
 from shared.postgres.months import (
     Month,
@@ -25,6 +24,7 @@ from shared.postgres.months import (
     partition_name,
 )
 from shared.postgres.pool import Connection, Pool
+from shared.postgres.short_transactions import IN_USE, short_transaction
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BETWEEN_PASSES: Final = timedelta(hours=1)
@@ -129,7 +129,7 @@ class Partitions:
     async def _make(self, table: str, month: Month) -> bool:
         partition = partition_name(table, month)
         first, after = lowest_id(month.begin), lowest_id(month.end)
-        async with self._pool.acquire() as connection, brief_transaction(connection):
+        async with self._pool.acquire() as connection, short_transaction(connection):
             await connection.execute(_LOCK.format(table=table))
             if await connection.fetchval(_EXISTS, partition):
                 return False
@@ -142,7 +142,7 @@ class Partitions:
     async def _drop(self, table: str, month: Month, how: Drop) -> bool:
         """False where the month holds what keeps it."""
         partition = partition_name(table, month)
-        async with self._pool.acquire() as connection, brief_transaction(connection):
+        async with self._pool.acquire() as connection, short_transaction(connection):
             if await _holds(connection, partition, how.unless):
                 return False
             await connection.execute(_LOCK_ALL.format(table=table))

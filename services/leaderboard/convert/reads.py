@@ -19,7 +19,7 @@ from services.leaderboard.convert.entries import standing_to_proto
 from services.leaderboard.domain.boards import Board, Boards, segment_text, segment_values
 from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import RunState
-from services.leaderboard.views import (
+from services.leaderboard.results import (
     ArchivedPlace,
     RankedMembers,
     RankEvent,

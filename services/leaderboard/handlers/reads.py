@@ -23,11 +23,7 @@ from services.leaderboard.domain.ranks import (
 from services.leaderboard.domain.runs import RunState, finalize_time, run_of
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection, Stamp
-from services.leaderboard.store.archive import ArchiveStore
-from services.leaderboard.store.events import EventStore
-from services.leaderboard.store.reads import ReadStore
-from services.leaderboard.store.standings import StandingStore
-from services.leaderboard.views import (
+from services.leaderboard.results import (
     ArchivedPlace,
     RankedMembers,
     RankEvent,
@@ -35,6 +31,10 @@ from services.leaderboard.views import (
     Selector,
     UserStanding,
 )
+from services.leaderboard.store.archive import ArchiveStore
+from services.leaderboard.store.events import EventStore
+from services.leaderboard.store.reads import ReadStore
+from services.leaderboard.store.standings import StandingStore
 from shared.clock import Clock
 from shared.errors import NotFound
 from shared.pages import Page

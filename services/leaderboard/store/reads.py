@@ -7,8 +7,8 @@ from typing import Final
 from services.leaderboard.domain.entries import Held, RunKey
 from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import RunState
+from services.leaderboard.results import ArchivedPlace, RankEvent, Segment
 from services.leaderboard.store import rows
-from services.leaderboard.views import ArchivedPlace, RankEvent, Segment
 from shared.pages import Page
 from shared.postgres.pool import Pool
 

@@ -18,7 +18,7 @@ from laurel.streak.v1 import streak_pb2
 from services.cli import render
 from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE, command_error, describe
 from services.cli.main import cli
-from services.cli.views_event import show_reply
+from services.cli.show_event import show_reply
 from shared.errors import (
     FieldViolation,
     InvalidArgument,

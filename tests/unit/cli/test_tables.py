@@ -7,7 +7,7 @@ from laurel.orchestrator.v1 import audit_pb2
 from rich.cells import cell_len
 
 from services.cli import render
-from services.cli.views_event import show_audits
+from services.cli.show_event import show_audits
 
 WORDS = st.text("abcdefghij-=.,:éß日", min_size=1, max_size=40)
 TEXTS = st.lists(WORDS, min_size=1, max_size=6).map(" ".join)

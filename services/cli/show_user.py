@@ -12,8 +12,8 @@ from laurel.streak.v1 import streak_service_pb2
 
 from services.cli import render
 from services.cli.connect import MAX_PAGE_SIZE, Connections
-from services.cli.views_event import show_standings
-from services.cli.views_streak import show_streak_states
+from services.cli.show_event import show_standings
+from services.cli.show_streak import show_streak_states
 
 
 @dataclass(frozen=True, slots=True)

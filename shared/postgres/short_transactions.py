@@ -22,7 +22,7 @@ _BE_BRIEF: Final = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeou
 
 
 @asynccontextmanager
-async def brief_transaction(connection: Connection) -> AsyncIterator[None]:
+async def short_transaction(connection: Connection) -> AsyncIterator[None]:
     """A transaction, or a part of one, that fails with one of `IN_USE` rather than keep others waiting."""
     async with connection.transaction():
         await connection.execute(_BE_BRIEF)

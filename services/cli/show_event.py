@@ -13,7 +13,7 @@ from laurel.points.v1 import points_pb2
 
 from services.cli import render
 from services.cli.importing import describe_item_error
-from services.cli.views_streak import show_periods, show_streak_changes
+from services.cli.show_streak import show_periods, show_streak_changes
 
 
 def show_reply(reply: event_pb2.IngestEventResponse) -> None:
