@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from laurel.ledger.v1 import effects_pb2, entry_pb2
@@ -47,11 +48,20 @@ class ActiveSaga:
     correction_digest: bytes = b""
     attempt_count: int = 0
     abandon_reason: str | None = None
+    void_time: datetime | None = None
     finished: bool = field(default=False)
 
     def told(self) -> Told:
         """What this saga has to say to a participant."""
-        return Told(self.entry, self.digest, self.before, self.saga, self.correction, self.correction_digest)
+        return Told(
+            self.entry,
+            self.digest,
+            self.before,
+            self.saga,
+            self.correction,
+            self.correction_digest,
+            self.void_time,
+        )
 
     def correct_with(self, correction: bytes) -> None:
         """The correction that follows from undoing the entry, as it is stored."""
@@ -86,6 +96,7 @@ def resumed(stored: StoredSaga) -> ActiveSaga:
         answer=unobserved(),
         attempt_count=stored.attempt_count,
         abandon_reason=stored.abandon_reason,
+        void_time=stored.void_time,
     )
     if stored.correction is not None:
         active.correct_with(stored.correction)

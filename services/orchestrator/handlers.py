@@ -190,7 +190,7 @@ class UndoHandlers:
     ) -> "asyncio.Future[Answer] | None":
         """The coming answer, where this call is the one that decides; None where another one was first."""
         with self._runner.expecting([entry_id]):
-            if not await self._sagas.decide_void(entry_id, reason, actor):
+            if not await self._sagas.decide_void(entry_id, reason, actor, self._clock.now()):
                 return None
             stored = await self._sagas.stored(entry_id)
             assert stored is not None

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import grpc.aio
@@ -29,7 +30,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.rpc.channel import call
-from shared.rpc.convert import error_from_message
+from shared.rpc.convert import error_from_message, to_timestamp
 
 DEFINITE: Final = (
     InvalidArgument,
@@ -57,6 +58,8 @@ class Told(Struct, frozen=True):
     saga: EntrySaga
     correction: entry_pb2.Entry | None = None
     correction_digest: bytes = b""
+    void_time: datetime | None = None
+    """When it was decided to void it; None for one that was refused: then its own `now` is the instant."""
 
 
 def apply_command(step: Step, told: Told) -> pb.Command:
@@ -76,6 +79,12 @@ def correct_command(step: Step, told: Told) -> pb.Command:
         digest=told.correction_digest,
         effects=effects.to_correct(step, told.saga, told.before),
     )
+
+
+def reversal(told: Told) -> pb.Reversal:
+    """The undoing of an entry, at the instant when that was decided: what was final by then stays (RULES 6.12)."""
+    now = told.entry.now if told.void_time is None else to_timestamp(told.void_time)
+    return pb.Reversal(entry_id=told.entry.entry_id, user_id=told.entry.user.user_id, now=now)
 
 
 class Breaker:
@@ -137,10 +146,7 @@ class Participants:
         step = move.step
         answers: list[Answer | LaurelError]
         if move.act is Act.REVERT:
-            reversals = [
-                pb.Reversal(entry_id=one.entry.entry_id, user_id=one.entry.user.user_id, now=one.entry.now)
-                for one in told
-            ]
+            reversals = [reversal(one) for one in told]
             undone = await self._call(
                 step, self._stubs[step].RevertEntries, pb.RevertEntriesRequest(reversals=reversals)
             )

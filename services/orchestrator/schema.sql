@@ -83,7 +83,8 @@ CREATE TABLE sagas (
     undo              text[],            -- once decided: the steps to undo, by name
     applied_steps     text[],            -- once decided: the steps that had answered
     applied           bytea[],           -- what they had answered: laurel.ledger.v1.Effects
-    void_actor        text               -- who voided it, where the caller said so
+    void_actor        text,              -- who voided it, where the caller said so
+    void_time         timestamptz        -- when that was decided
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX sagas_unfinished ON sagas (next_attempt_time, entry_id) WHERE state IN (1, 2, 5);
 CREATE INDEX sagas_parked ON sagas (create_time, entry_id) WHERE state = 7;

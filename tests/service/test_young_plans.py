@@ -319,11 +319,11 @@ async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
         await sagas.decide(ids[3], b"no", [Step.STREAK], {Step.STREAK: b"yes"})
         await sagas.settle(ids[3], State.REJECTED, None, told)
         yield "an undone one"
-        await sagas.decide_void(ids[0], "test", "")
+        await sagas.decide_void(ids[0], "test", "", NOW)
         await take_out(pool, first[0])
         await sagas.settle(ids[0], State.VOIDED, b"", told)
         yield "a void event of a unique metric"
-        await sagas.decide_void(ids[1], "test", "")
+        await sagas.decide_void(ids[1], "test", "", NOW)
         await take_out(pool, first[1])
         await sagas.stored(ids[1])
         await sagas.void_reply(ids[1])

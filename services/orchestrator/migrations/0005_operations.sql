@@ -21,7 +21,8 @@ ALTER TABLE sagas
     ADD COLUMN undo text[],
     ADD COLUMN applied_steps text[],
     ADD COLUMN applied bytea[],
-    ADD COLUMN void_actor text;
+    ADD COLUMN void_actor text,
+    ADD COLUMN void_time timestamptz;
 
 -- A feed for each service, followed by an opaque cursor.
 ALTER TABLE feed_cursors ADD COLUMN cursor text;

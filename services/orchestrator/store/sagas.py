@@ -1,6 +1,7 @@
 """The sagas' rows: answers, decisions, ownership."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -41,7 +42,7 @@ _DECIDE: Final = """
 
 _DECIDE_VOID: Final = """
     UPDATE sagas
-       SET state = 5, void_reason = $2, void_actor = $4, instance = $3, attempt_count = 0,
+       SET state = 5, void_reason = $2, void_actor = $4, void_time = $5, instance = $3, attempt_count = 0,
            next_attempt_time = clock_timestamp()
      WHERE entry_id = $1 AND state = 3
     RETURNING true
@@ -88,12 +89,12 @@ _CLAIM: Final = """
       FROM due, entries e
      WHERE s.entry_id = due.entry_id AND e.entry_id = due.entry_id
     RETURNING s.entry_id, e.kind, e.entry, e.request, s.state, s.attempt_count, s.rejection, s.undo,
-              s.applied_steps, s.applied, s.correction, s.abandon_reason
+              s.applied_steps, s.applied, s.correction, s.abandon_reason, s.void_time
 """
 
 _STORED: Final = """
     SELECT s.entry_id, e.kind, e.entry, e.request, s.state, s.attempt_count, s.rejection, s.undo,
-           s.applied_steps, s.applied, s.correction, s.abandon_reason
+           s.applied_steps, s.applied, s.correction, s.abandon_reason, s.void_time
       FROM sagas s
       JOIN entries e USING (entry_id)
      WHERE s.entry_id = $1
@@ -147,6 +148,8 @@ class StoredSaga(Struct, frozen=True):
     applied: Mapping[Step, bytes]
     correction: bytes | None
     abandon_reason: str | None
+    void_time: datetime | None
+    """When it was decided to void it."""
 
 
 class Completed(Struct, frozen=True):
@@ -195,9 +198,9 @@ class SagaStore:
         arguments = [[step.value for step in undo], [step.value for step in applied], list(applied.values())]
         return bool(await self._pool.fetchval(_DECIDE, entry_id, rejection, *arguments))
 
-    async def decide_void(self, entry_id: UUID, reason: str, actor: str) -> bool:
+    async def decide_void(self, entry_id: UUID, reason: str, actor: str, now: datetime) -> bool:
         """Makes the decision to void a finished entry durable. False when it is not finished or voided already."""
-        return bool(await self._pool.fetchval(_DECIDE_VOID, entry_id, reason, self._instance, actor))
+        return bool(await self._pool.fetchval(_DECIDE_VOID, entry_id, reason, self._instance, actor, now))
 
     async def settle(
         self, entry_id: UUID, state: State, void_reply: bytes | None, told: Told | None = None
@@ -273,6 +276,7 @@ def _stored(row: Record) -> StoredSaga:
         applied={Step(step): body for step, body in applied},
         correction=row["correction"],
         abandon_reason=row["abandon_reason"],
+        void_time=row["void_time"],
     )
 
 

@@ -24,7 +24,7 @@ from services.orchestrator.store.sagas import Completed, SagaStore
 from shared.errors import InvalidArgument, LaurelError, ResourceExhausted
 from shared.postgres.pool import Pool
 from tests.fixtures.waiting import until
-from tests.service.orchestrator.steps import event, store, take_out
+from tests.service.orchestrator.steps import NOON, event, store, take_out
 
 pb = orchestrator_service_pb2
 Event = domain_event_pb2.DomainEvent
@@ -119,7 +119,7 @@ async def test_a_void_is_told_with_a_sequence_above_all_that_was_recorded_before
     await complete(pool, first, second)
     sagas = SagaStore(pool, "one")
     entry_id = second.incoming.entry_id
-    await sagas.decide_void(entry_id, "test", "")
+    await sagas.decide_void(entry_id, "test", "", NOON)
     await take_out(pool, second)
     stored = await pool.fetchval("SELECT correction FROM sagas WHERE entry_id = $1", entry_id)
     told = told_of(entry_pb2.Entry.FromString(stored), effects_pb2.Effects())

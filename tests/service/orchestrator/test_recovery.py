@@ -8,6 +8,7 @@ from laurel.participant.v1 import participant_service_pb2
 from laurel.streak.v1 import streak_pb2
 
 from services.orchestrator.saga import Step
+from shared.rpc.convert import to_datetime
 from tests.fixtures.waiting import until
 from tests.service.orchestrator.conftest import Orchestrator, refused
 from tests.service.orchestrator.steps import event as incoming
@@ -35,13 +36,15 @@ async def test_a_saga_of_a_dead_replica_is_finished_from_the_beginning(orchestra
 async def test_a_void_that_was_decided_is_finished_by_whoever_comes(orchestrator: Orchestrator) -> None:
     reply = await orchestrator.ingest()
     await orchestrator.pool.execute(
-        "UPDATE sagas SET state = 5, void_reason = 'decided', instance = 'dead', next_attempt_time = now()"
+        "UPDATE sagas SET state = 5, void_reason = 'decided', void_time = '2026-05-02', instance = 'dead', "
+        "next_attempt_time = now()"
     )
 
     async def voided() -> bool:
         return await state_of(orchestrator, reply.entry_id) == audit_pb2.ENTRY_STATE_VOIDED
 
     await until(voided, seconds=20, what="the void is finished")
+    assert {to_datetime(one.now) for one in orchestrator.points.reversals} == {MIDNIGHT}
     assert orchestrator.cast.calls("RevertEntries") == list(Step)[::-1]
 
 

@@ -10,6 +10,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.orchestrator.saga import Step
 from shared.errors import FailedPrecondition, LaurelError, Unavailable
+from shared.rpc.convert import to_datetime
 from tests.fixtures.waiting import until
 from tests.service.orchestrator.conftest import Orchestrator, event, refused
 from tests.service.orchestrator.scripted import entries_of, refusal
@@ -85,6 +86,9 @@ async def test_a_void_undoes_every_step_in_reverse_and_answers_the_same_for_ever
     request = pb.VoidEntryRequest(entry_id=reply.entry_id, reason="a mistake", request_id="v")
     undone = await orchestrator.stub.VoidEntry(request, metadata=[("laurel-actor", "support")])
     assert orchestrator.cast.calls("RevertEntries") == list(Step)[::-1]
+    decided = {to_datetime(script.reversals[0].now) for script in orchestrator.cast.of.values()}
+    assert len(decided) == 1
+    assert decided.pop() > to_datetime(orchestrator.streak.commands[0].entry.now)
     assert undone.total_after == 0
     assert await orchestrator.stub.VoidEntry(request) == undone
     again = pb.VoidEntryRequest(entry_id=reply.entry_id, reason="once more", request_id="other")
