@@ -50,7 +50,7 @@ in the stack of this directory. Where there is none, the ports from `LAUREL_PORT
 there, and say so, and change nothing. `laurel context` shows which it is.
 
 `docker-compose.yml` takes `LAUREL_PASSWORD`: the password of PostgreSQL and of every service's role.
-`LAUREL_FAULTS` is for tests of crashes, `LAUREL_BENCH_CAPTURE` and `LAUREL_BENCH_UNTOLD` are for the bench.
+For tests and the bench alone: `LAUREL_FAULTS`, `LAUREL_TEST_CLOCK_FILE`, `LAUREL_BENCH_CAPTURE`, `LAUREL_BENCH_UNTOLD`.
 """
 
 AROUND = (
@@ -61,6 +61,7 @@ AROUND = (
     "LAUREL_PASSWORD",
     "LAUREL_PORT_BASE",
     "LAUREL_TARGET",
+    "LAUREL_TEST_CLOCK_FILE",
     *(f"LAUREL_{service.upper()}_TARGET" for service in SERVICES),
 )
 """The variables that are no setting of a service; a new one has to be named here, or every process refuses it."""

@@ -61,6 +61,7 @@ VARIABLES: Final = frozenset(
         "LAUREL_STATEMENT_TIMEOUT_MS",
         "LAUREL_STREAK_TARGET",
         "LAUREL_TARGET",
+        "LAUREL_TEST_CLOCK_FILE",
         "LAUREL_TRACE_SAMPLE_RATIO",
     }
 )

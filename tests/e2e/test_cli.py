@@ -119,7 +119,7 @@ def test_the_context_is_the_stack_of_this_directory(laurel: Laurel) -> None:
 def test_the_stack_of_another_directory_is_read_by_its_name_and_not_changed(
     laurel: Laurel, tmp_path: Path
 ) -> None:
-    event = ingest(laurel, "oscar")["eventId"]
+    event = ingest(laurel, "oscar")["entryId"]
     port = stack_of(laurel).addresses("orchestrator")[0].rpartition(":")[2]
     elsewhere = Laurel(tmp_path / "nothing", port_base=port)
 
@@ -206,10 +206,18 @@ leaderboards:
 """
 
 
-def test_what_is_exported_applies_without_a_difference(laurel: Laurel, tmp_path: Path) -> None:
+@pytest.fixture
+def odd(laurel: Laurel, tmp_path: Path) -> Iterator[Path]:
+    """A file of definitions that are hard to write down; what a test applies of it is gone afterwards."""
     path = tmp_path / "laurel.yaml"
     path.write_text(ODD)
-    laurel.run("apply", "-f", str(path))
+    laurel.run("apply", "-f", str(DEMO_CONFIGURATION))
+    yield path
+    laurel.run("apply", "--prune", "-f", str(DEMO_CONFIGURATION))
+
+
+def test_what_is_exported_applies_without_a_difference(laurel: Laurel, odd: Path) -> None:
+    laurel.run("apply", "-f", str(odd))
 
     exported = laurel.run("export").stdout
 
@@ -220,16 +228,13 @@ def test_what_is_exported_applies_without_a_difference(laurel: Laurel, tmp_path:
     assert laurel.run("validate", "-f", "-", text=exported).stdout.startswith("Valid: ")
 
 
-def test_pruning_deletes_what_the_file_does_not_have(laurel: Laurel, tmp_path: Path) -> None:
-    path = tmp_path / "laurel.yaml"
-    path.write_text(ODD)
-    laurel.run("apply", "-f", str(DEMO_CONFIGURATION))
+def test_pruning_deletes_what_the_file_does_not_have(laurel: Laurel, odd: Path) -> None:
     without = laurel.run("export").stdout
-    laurel.run("apply", "-f", str(path))
+    laurel.run("apply", "-f", str(odd))
 
     output = laurel.run("apply", "--prune", "-f", "-", text=without).stdout
 
-    assert "delete" in output
+    assert " 5 delete, " in output
     assert laurel.run("export").stdout == without
 
 
@@ -446,8 +451,8 @@ def test_users_are_listed_by_their_ids_as_many_as_are_wanted(laurel: Laurel) -> 
 def test_the_changes_of_a_users_ranks_are_listed_newest_first(laurel: Laurel) -> None:
     first, second = ingest(laurel, "nina"), ingest(laurel, "nina", value="2")
     changes = laurel.json("ranks", "nina", "--board", "commits")["rankEvents"]
-    assert [each["entryId"] for each in changes][-1] == first["eventId"]
-    assert {each["entryId"] for each in changes} <= {first["eventId"], second["eventId"], ""}
+    assert [each["entryId"] for each in changes][-1] == first["entryId"]
+    assert {each["entryId"] for each in changes} <= {first["entryId"], second["entryId"], ""}
     assert changes[-1]["previousRank"] == "0"
 
 
