@@ -18,6 +18,7 @@ from laurel.achievement.v1 import achievement_service_pb2
 from deploy.demo.checks import run_checks
 from deploy.demo.expected import read_expected
 from deploy.local.config import StackConfig
+from deploy.local.errors import with_log_tail
 from deploy.local.stack import Stack
 from services.cli.connect import Connections
 from tests.unit.streak.slow_fold import SlowFact, SlowRules, slow_fold, start_of
@@ -53,7 +54,8 @@ class Imported:
             timeout=IMPORT_TIMEOUT_SECONDS,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, with_log_tail(said, self.stack.home / "logs" / "orchestrator.log")
         return done.stdout
 
     async def rows(self, service: str, query: str) -> list[asyncpg.Record]:
