@@ -106,14 +106,14 @@ def test_status_shows_every_process_and_that_it_serves(laurel: Laurel) -> None:
     output = laurel.run("status").stdout
     for name in ("orchestrator", "streak", "achievement", "points", "leaderboard"):
         assert f"{name}-0" in output
-    assert output.count(" serving ") == 5
+    assert len(re.findall(r"\bserving\b", output)) == 5
     assert "MB" in output
 
 
 def test_the_context_is_the_stack_of_this_directory(laurel: Laurel) -> None:
     output = laurel.run("context").stdout
     assert output.count(f"the stack in {laurel.home}") == 5
-    assert output.count(" serving ") == 5
+    assert len(re.findall(r"\bserving\b", output)) == 5
 
 
 def test_the_stack_of_another_directory_is_read_by_its_name_and_not_changed(

@@ -49,7 +49,9 @@ async def length(system: System, user: str) -> int:
 
 
 async def test_the_reply_to_one_event_says_everything_that_it_changed(system: System, user: str) -> None:
-    reply = await system.orchestrator.IngestEvent(event(user, "k", zone="Asia/Tokyo", region="moon"))
+    # Nobody else lives there.
+    region = f"moon of {user}"
+    reply = await system.orchestrator.IngestEvent(event(user, "k", zone="Asia/Tokyo", region=region))
     assert (reply.total_before, reply.total_after) == (0, 1)
     (streak,) = reply.effects.streaks
     assert (streak.extended, streak.state.length, streak.state.period_qualified) == (True, 1, True)
@@ -60,7 +62,7 @@ async def test_the_reply_to_one_event_says_everything_that_it_changed(system: Sy
     boards = {
         (standing.leaderboard, *sorted(standing.segment.values())) for standing in reply.effects.leaderboards
     }
-    assert boards == {("steps",), ("steps", "moon"), ("weekly",), ("xp",), ("weekly-coins",), ("daily",)}
+    assert boards == {("steps",), ("steps", region), ("weekly",), ("xp",), ("weekly-coins",), ("daily",)}
     moon = next(standing for standing in reply.effects.leaderboards if standing.segment)
     assert (moon.score, moon.rank, moon.previous_rank) == (1, 1, 0)
 
