@@ -1,19 +1,14 @@
 """The participants as the runner sees them: a batch of commands in, one answer each out."""
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import grpc.aio
-from laurel.achievement.v1 import achievement_service_pb2_grpc
-from laurel.leaderboard.v1 import leaderboard_service_pb2_grpc
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.participant.v1 import participant_service_pb2 as pb
 from laurel.participant.v1 import participant_service_pb2_grpc
-from laurel.points.v1 import points_service_pb2_grpc
-from laurel.streak.v1 import streak_service_pb2_grpc
 from msgspec import Struct
 
 from services.orchestrator import effects
@@ -123,10 +118,6 @@ class Participants:
         timeout_seconds: float,
         breakers: Mapping[Step, Breaker],
     ) -> None:
-        self.streak = streak_service_pb2_grpc.StreakServiceStub(channels[Step.STREAK])
-        self.achievement = achievement_service_pb2_grpc.AchievementServiceStub(channels[Step.ACHIEVEMENT])
-        self.points = points_service_pb2_grpc.PointsServiceStub(channels[Step.POINTS])
-        self.leaderboard = leaderboard_service_pb2_grpc.LeaderboardServiceStub(channels[Step.LEADERBOARD])
         self._stubs = {
             step: participant_service_pb2_grpc.ParticipantServiceStub(channel)
             for step, channel in channels.items()
@@ -205,12 +196,3 @@ def is_definite(error: LaurelError, move: Move, *, refusable: bool) -> bool:
         and isinstance(error, DEFINITE)
         and error.reason not in ("ENTRY_REVERTED", "ENTRY_CONFLICT", "OUTCOME_EXPIRED")
     )
-
-
-async def gather_all(*work: Awaitable[Any]) -> list[Any]:
-    """Runs calls side by side and waits for all of them; the first failure is raised when all have ended."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return list(results)
