@@ -37,6 +37,15 @@ class UserSnapshot(Struct, frozen=True):
     """Grows with every stored change of the user: an older snapshot never replaces a newer one."""
     name: str
     """Display name; empty when none was given."""
+    newest_attributes: Mapping[str, str] | None = None
+    """The attributes as they hold now, where the entry came late and they are others; None: `attributes`."""
+
+
+class ContributionRevision(Struct, frozen=True):
+    """What another event of the user and metric contributes from now on. It may be told before that event is."""
+
+    entry_id: UUID
+    contribution_micros: int
 
 
 class MetricFact(Struct, frozen=True):
@@ -53,6 +62,17 @@ class MetricFact(Struct, frozen=True):
     """Grows with every change of the total: an older total never replaces a newer one."""
     attributes: Mapping[str, str]
     """The event's own attributes."""
+    revisable: bool = False
+    """Contributions of this metric change when other events come or go: it is no SUM metric (RULES 2.2)."""
+    revisable_contribution_micros: int = 0
+    """What the event contributes, where that can change: as of `total_version`."""
+    revisions: tuple[ContributionRevision, ...] = ()
+    """Other events whose contributions changed with this entry, as of `total_version`."""
+
+    @property
+    def contribution_micros(self) -> int:
+        """The change that the event makes to the total, in the order of the events' times (RULES 2.2)."""
+        return self.revisable_contribution_micros if self.revisable else self.value_micros
 
 
 class Entry(Struct, frozen=True):

@@ -21,7 +21,7 @@ from laurel.participant.v1 import participant_service_pb2
 
 from shared.calendar import EARLIEST, LATEST, UnknownZone, zone
 from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT
-from shared.entries import Entry, EntryKind, MetricFact, Reversal, UserSnapshot
+from shared.entries import ContributionRevision, Entry, EntryKind, MetricFact, Reversal, UserSnapshot
 from shared.errors import FieldViolation, LaurelError, Unknown, Violations
 
 MAX_TEXT_CHARS: Final = 255
@@ -199,6 +199,7 @@ def _user(message: entry_pb2.UserSnapshot, path: str, violations: Violations) ->
     check_user_id(message.user_id, f"{path}.user_id", violations)
     check_zone(message.time_zone, f"{path}.time_zone", violations)
     check_attributes(message.attributes, f"{path}.attributes", violations)
+    check_attributes(message.newest_attributes, f"{path}.newest_attributes", violations)
     check_text(message.name, f"{path}.name", violations, min_chars=0)
     create_time = instant_field(message, "create_time", path, violations)
     if create_time is None:
@@ -210,6 +211,7 @@ def _user(message: entry_pb2.UserSnapshot, path: str, violations: Violations) ->
         create_time=create_time,
         version=message.version,
         name=message.name,
+        newest_attributes=dict(message.newest_attributes) if message.has_newest_attributes else None,
     )
 
 
@@ -218,6 +220,11 @@ def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Me
     if abs(fact.value_micros) > MAX_VALUE_MICROS:
         violations.add(f"{path}.value_micros", f"must have a magnitude of at most {MAX_VALUE_MICROS}")
     check_attributes(fact.attributes, f"{path}.attributes", violations)
+    revisions = []
+    for index, revision in enumerate(fact.revisions):
+        entry_id = uuid_field(revision.entry_id, f"{path}.revisions[{index}].entry_id", violations)
+        if entry_id is not None:
+            revisions.append(ContributionRevision(entry_id, revision.contribution_micros))
     return MetricFact(
         metric=fact.metric,
         value_micros=fact.value_micros,
@@ -226,6 +233,9 @@ def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Me
         peak_micros=fact.peak_micros,
         total_version=fact.total_version,
         attributes=dict(fact.attributes),
+        revisable=fact.revisable,
+        revisable_contribution_micros=fact.contribution_micros,
+        revisions=tuple(revisions),
     )
 
 

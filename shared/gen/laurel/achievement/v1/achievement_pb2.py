@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
 from laurel.common.v1 import filter_pb2 as laurel_dot_common_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'laurel/achievement/v1/achievement.proto\x12\x15laurel.achievement.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/filter.proto\"l\n\rMetricTrigger\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x38\n\revent_filters\x18\x03 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\"/\n\rStreakTrigger\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\x05\"\x0c\n\nApiTrigger\"\x84\x04\n\x0b\x41\x63hievement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x36\n\x06metric\x18\x04 \x01(\x0b\x32$.laurel.achievement.v1.MetricTriggerH\x00\x12\x36\n\x06streak\x18\x05 \x01(\x0b\x32$.laurel.achievement.v1.StreakTriggerH\x00\x12\x30\n\x03\x61pi\x18\x06 \x01(\x0b\x32!.laurel.achievement.v1.ApiTriggerH\x00\x12\x37\n\x0cuser_filters\x18\x07 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\x38\n\x06status\x18\x08 \x01(\x0e\x32(.laurel.achievement.v1.AchievementStatus\x12\x12\n\ntier_group\x18\t \x01(\t\x12\x0c\n\x04tier\x18\n \x01(\x05\x12\x0e\n\x06hidden\x18\x0b \x01(\x08\x12\x11\n\tbadge_url\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07trigger\"\x82\x02\n\x11\x41\x63hievementChange\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12:\n\x04kind\x18\x02 \x01(\x0e\x32,.laurel.achievement.v1.AchievementChangeKind\x12\x15\n\rcompletion_id\x18\x03 \x01(\t\x12\x31\n\rcomplete_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x12\n\ntier_group\x18\x06 \x01(\t\x12\x0c\n\x04tier\x18\x07 \x01(\x05\x12\x11\n\tbadge_url\x18\x08 \x01(\t\x12\x0f\n\x07user_id\x18\t \x01(\t\"\xf3\x01\n\x0fUserAchievement\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tcompleted\x18\x03 \x01(\x08\x12\x31\n\rcomplete_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x05 \x01(\x01\x12\x0e\n\x06target\x18\x06 \x01(\x01\x12\x0f\n\x07percent\x18\x07 \x01(\x01\x12\x12\n\ntier_group\x18\x08 \x01(\t\x12\x0c\n\x04tier\x18\t \x01(\x05\x12\x11\n\tbadge_url\x18\n \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x0b \x01(\t*\xb7\x01\n\x11\x41\x63hievementStatus\x12\"\n\x1e\x41\x43HIEVEMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41\x43HIEVEMENT_STATUS_INACTIVE\x10\x01\x12\x1d\n\x19\x41\x43HIEVEMENT_STATUS_ACTIVE\x10\x02\x12\x1d\n\x19\x41\x43HIEVEMENT_STATUS_LOCKED\x10\x03\x12\x1f\n\x1b\x41\x43HIEVEMENT_STATUS_ARCHIVED\x10\x04*\x8c\x01\n\x15\x41\x63hievementChangeKind\x12\'\n#ACHIEVEMENT_CHANGE_KIND_UNSPECIFIED\x10\x00\x12%\n!ACHIEVEMENT_CHANGE_KIND_COMPLETED\x10\x01\x12#\n\x1f\x41\x43HIEVEMENT_CHANGE_KIND_REVOKED\x10\x02\x42P\n\x18io.laurel.achievement.v1P\x01Z2laurel.example/laurel/achievement/v1;achievementv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'laurel/achievement/v1/achievement.proto\x12\x15laurel.achievement.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/common/v1/filter.proto\"l\n\rMetricTrigger\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x38\n\revent_filters\x18\x03 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\"/\n\rStreakTrigger\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\x05\"\x0c\n\nApiTrigger\"\x84\x04\n\x0b\x41\x63hievement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x36\n\x06metric\x18\x04 \x01(\x0b\x32$.laurel.achievement.v1.MetricTriggerH\x00\x12\x36\n\x06streak\x18\x05 \x01(\x0b\x32$.laurel.achievement.v1.StreakTriggerH\x00\x12\x30\n\x03\x61pi\x18\x06 \x01(\x0b\x32!.laurel.achievement.v1.ApiTriggerH\x00\x12\x37\n\x0cuser_filters\x18\x07 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\x38\n\x06status\x18\x08 \x01(\x0e\x32(.laurel.achievement.v1.AchievementStatus\x12\x12\n\ntier_group\x18\t \x01(\t\x12\x0c\n\x04tier\x18\n \x01(\x05\x12\x0e\n\x06hidden\x18\x0b \x01(\x08\x12\x11\n\tbadge_url\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07trigger\"\xc5\x02\n\x11\x41\x63hievementChange\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12:\n\x04kind\x18\x02 \x01(\x0e\x32,.laurel.achievement.v1.AchievementChangeKind\x12\x15\n\rcompletion_id\x18\x03 \x01(\t\x12\x31\n\rcomplete_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x12\n\ntier_group\x18\x06 \x01(\t\x12\x0c\n\x04tier\x18\x07 \x01(\x05\x12\x11\n\tbadge_url\x18\x08 \x01(\t\x12\x0f\n\x07user_id\x18\t \x01(\t\x12\x10\n\x08\x65ntry_id\x18\n \x01(\t\x12/\n\nlocal_date\x18\x0b \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"\xf3\x01\n\x0fUserAchievement\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tcompleted\x18\x03 \x01(\x08\x12\x31\n\rcomplete_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x05 \x01(\x01\x12\x0e\n\x06target\x18\x06 \x01(\x01\x12\x0f\n\x07percent\x18\x07 \x01(\x01\x12\x12\n\ntier_group\x18\x08 \x01(\t\x12\x0c\n\x04tier\x18\t \x01(\x05\x12\x11\n\tbadge_url\x18\n \x01(\t\x12\x10\n\x08\x65ntry_id\x18\x0b \x01(\t*\xb7\x01\n\x11\x41\x63hievementStatus\x12\"\n\x1e\x41\x43HIEVEMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x41\x43HIEVEMENT_STATUS_INACTIVE\x10\x01\x12\x1d\n\x19\x41\x43HIEVEMENT_STATUS_ACTIVE\x10\x02\x12\x1d\n\x19\x41\x43HIEVEMENT_STATUS_LOCKED\x10\x03\x12\x1f\n\x1b\x41\x43HIEVEMENT_STATUS_ARCHIVED\x10\x04*\x8c\x01\n\x15\x41\x63hievementChangeKind\x12\'\n#ACHIEVEMENT_CHANGE_KIND_UNSPECIFIED\x10\x00\x12%\n!ACHIEVEMENT_CHANGE_KIND_COMPLETED\x10\x01\x12#\n\x1f\x41\x43HIEVEMENT_CHANGE_KIND_REVOKED\x10\x02\x42P\n\x18io.laurel.achievement.v1P\x01Z2laurel.example/laurel/achievement/v1;achievementv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +35,20 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.achievement.v1.achie
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030io.laurel.achievement.v1P\001Z2laurel.example/laurel/achievement/v1;achievementv1'
-  _globals['_ACHIEVEMENTSTATUS']._serialized_start=1330
-  _globals['_ACHIEVEMENTSTATUS']._serialized_end=1513
-  _globals['_ACHIEVEMENTCHANGEKIND']._serialized_start=1516
-  _globals['_ACHIEVEMENTCHANGEKIND']._serialized_end=1656
-  _globals['_METRICTRIGGER']._serialized_start=130
-  _globals['_METRICTRIGGER']._serialized_end=238
-  _globals['_STREAKTRIGGER']._serialized_start=240
-  _globals['_STREAKTRIGGER']._serialized_end=287
-  _globals['_APITRIGGER']._serialized_start=289
-  _globals['_APITRIGGER']._serialized_end=301
-  _globals['_ACHIEVEMENT']._serialized_start=304
-  _globals['_ACHIEVEMENT']._serialized_end=820
-  _globals['_ACHIEVEMENTCHANGE']._serialized_start=823
-  _globals['_ACHIEVEMENTCHANGE']._serialized_end=1081
-  _globals['_USERACHIEVEMENT']._serialized_start=1084
-  _globals['_USERACHIEVEMENT']._serialized_end=1327
+  _globals['_ACHIEVEMENTSTATUS']._serialized_start=1426
+  _globals['_ACHIEVEMENTSTATUS']._serialized_end=1609
+  _globals['_ACHIEVEMENTCHANGEKIND']._serialized_start=1612
+  _globals['_ACHIEVEMENTCHANGEKIND']._serialized_end=1752
+  _globals['_METRICTRIGGER']._serialized_start=159
+  _globals['_METRICTRIGGER']._serialized_end=267
+  _globals['_STREAKTRIGGER']._serialized_start=269
+  _globals['_STREAKTRIGGER']._serialized_end=316
+  _globals['_APITRIGGER']._serialized_start=318
+  _globals['_APITRIGGER']._serialized_end=330
+  _globals['_ACHIEVEMENT']._serialized_start=333
+  _globals['_ACHIEVEMENT']._serialized_end=849
+  _globals['_ACHIEVEMENTCHANGE']._serialized_start=852
+  _globals['_ACHIEVEMENTCHANGE']._serialized_end=1177
+  _globals['_USERACHIEVEMENT']._serialized_start=1180
+  _globals['_USERACHIEVEMENT']._serialized_end=1423
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from laurel.common.v1 import date_pb2 as _date_pb2
 from laurel.common.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
@@ -255,6 +256,8 @@ class AchievementChange(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     BADGE_URL_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    LOCAL_DATE_FIELD_NUMBER: _builtins.int
     achievement: _builtins.str
     """Key of the achievement."""
     kind: Global___AchievementChangeKind.ValueType
@@ -271,9 +274,15 @@ class AchievementChange(_message.Message):
     """Image of the badge."""
     user_id: _builtins.str
     """The user."""
+    entry_id: _builtins.str
+    """The entry with which the condition was met, in the order of the events' times: the completion belongs to it."""
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """When the completing entry occurred."""
+        """When the condition was met, in the order of the events' times (RULES 2.5)."""
+
+    @_builtins.property
+    def local_date(self) -> _date_pb2.LocalDate:
+        """The local date of `complete_time`, in that entry's zone."""
 
     def __init__(
         self,
@@ -287,10 +296,12 @@ class AchievementChange(_message.Message):
         tier: _builtins.int = ...,
         badge_url: _builtins.str = ...,
         user_id: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        local_date: _date_pb2.LocalDate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "local_date", b"local_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "kind", b"kind", "name", b"name", "tier", b"tier", "tier_group", b"tier_group", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "name", b"name", "tier", b"tier", "tier_group", b"tier_group", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1claurel/ledger/v1/entry.proto\x12\x10laurel.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\x8a\x02\n\x0cUserSnapshot\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x42\n\nattributes\x18\x03 \x03(\x0b\x32..laurel.ledger.v1.UserSnapshot.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x07 \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8c\x02\n\nMetricFact\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x14\n\x0cvalue_micros\x18\x02 \x01(\x03\x12\x1b\n\x13total_before_micros\x18\x03 \x01(\x03\x12\x1a\n\x12total_after_micros\x18\x04 \x01(\x03\x12\x13\n\x0bpeak_micros\x18\x05 \x01(\x03\x12\x15\n\rtotal_version\x18\x06 \x01(\x03\x12@\n\nattributes\x18\x07 \x03(\x0b\x32,.laurel.ledger.v1.MetricFact.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x0c\n\nUserUpdate\"&\n\x0f\x41\x63hievementCall\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"s\n\rStreakClosing\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakChangeB\x02\x18\x01\x12.\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakEffect\"f\n\nCorrection\x12\x1a\n\x12\x63orrected_entry_id\x18\x01 \x01(\t\x12,\n\x06metric\x18\x02 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFact\x12\x0e\n\x06voided\x18\x03 \x01(\x08\"\xe0\x04\n\x05\x45ntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x04user\x18\x03 \x01(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x34\n\x0cmetric_event\x18\x07 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFactH\x00\x12\x33\n\x0buser_update\x18\t \x01(\x0b\x32\x1c.laurel.ledger.v1.UserUpdateH\x00\x12=\n\x10\x61\x63hievement_call\x18\n \x01(\x0b\x32!.laurel.ledger.v1.AchievementCallH\x00\x12\x39\n\x0estreak_closing\x18\x0b \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x32\n\ncorrection\x18\x0c \x01(\x0b\x32\x1c.laurel.ledger.v1.CorrectionH\x00\x12-\n\x06origin\x18\r \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOrigin\x12\x33\n\x0bother_users\x18\x0e \x03(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\x15\n\ruser_sequence\x18\x0f \x01(\x03\x42\x0b\n\toperationJ\x04\x08\x02\x10\x03J\x04\x08\x08\x10\t*\x94\x01\n\x0b\x45ntryOrigin\x12\x1c\n\x18\x45NTRY_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_ORIGIN_LIVE\x10\x01\x12\x17\n\x13\x45NTRY_ORIGIN_IMPORT\x10\x02\x12\x19\n\x15\x45NTRY_ORIGIN_BACKFILL\x10\x03\x12\x1c\n\x18\x45NTRY_ORIGIN_MAINTENANCE\x10\x04\x42\x41\n\x13io.laurel.ledger.v1P\x01Z(laurel.example/laurel/ledger/v1;ledgerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1claurel/ledger/v1/entry.proto\x12\x10laurel.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xb3\x03\n\x0cUserSnapshot\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x42\n\nattributes\x18\x03 \x03(\x0b\x32..laurel.ledger.v1.UserSnapshot.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x07 \x01(\x08\x12\x1d\n\x15has_newest_attributes\x18\x08 \x01(\x08\x12O\n\x11newest_attributes\x18\t \x03(\x0b\x32\x34.laurel.ledger.v1.UserSnapshot.NewestAttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15NewestAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x02\n\nMetricFact\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x14\n\x0cvalue_micros\x18\x02 \x01(\x03\x12\x1b\n\x13total_before_micros\x18\x03 \x01(\x03\x12\x1a\n\x12total_after_micros\x18\x04 \x01(\x03\x12\x13\n\x0bpeak_micros\x18\x05 \x01(\x03\x12\x15\n\rtotal_version\x18\x06 \x01(\x03\x12@\n\nattributes\x18\x07 \x03(\x0b\x32,.laurel.ledger.v1.MetricFact.AttributesEntry\x12\x1b\n\x13\x63ontribution_micros\x18\x08 \x01(\x03\x12\x11\n\trevisable\x18\t \x01(\x08\x12\x39\n\trevisions\x18\n \x03(\x0b\x32&.laurel.ledger.v1.ContributionRevision\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x14\x43ontributionRevision\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x1b\n\x13\x63ontribution_micros\x18\x02 \x01(\x03\"\x0c\n\nUserUpdate\"&\n\x0f\x41\x63hievementCall\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"s\n\rStreakClosing\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakChangeB\x02\x18\x01\x12.\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakEffect\"f\n\nCorrection\x12\x1a\n\x12\x63orrected_entry_id\x18\x01 \x01(\t\x12,\n\x06metric\x18\x02 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFact\x12\x0e\n\x06voided\x18\x03 \x01(\x08\"\xe0\x04\n\x05\x45ntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x04user\x18\x03 \x01(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x34\n\x0cmetric_event\x18\x07 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFactH\x00\x12\x33\n\x0buser_update\x18\t \x01(\x0b\x32\x1c.laurel.ledger.v1.UserUpdateH\x00\x12=\n\x10\x61\x63hievement_call\x18\n \x01(\x0b\x32!.laurel.ledger.v1.AchievementCallH\x00\x12\x39\n\x0estreak_closing\x18\x0b \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x32\n\ncorrection\x18\x0c \x01(\x0b\x32\x1c.laurel.ledger.v1.CorrectionH\x00\x12-\n\x06origin\x18\r \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOrigin\x12\x33\n\x0bother_users\x18\x0e \x03(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\x15\n\ruser_sequence\x18\x0f \x01(\x03\x42\x0b\n\toperationJ\x04\x08\x02\x10\x03J\x04\x08\x08\x10\t*\x94\x01\n\x0b\x45ntryOrigin\x12\x1c\n\x18\x45NTRY_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_ORIGIN_LIVE\x10\x01\x12\x17\n\x13\x45NTRY_ORIGIN_IMPORT\x10\x02\x12\x19\n\x15\x45NTRY_ORIGIN_BACKFILL\x10\x03\x12\x1c\n\x18\x45NTRY_ORIGIN_MAINTENANCE\x10\x04\x42\x41\n\x13io.laurel.ledger.v1P\x01Z(laurel.example/laurel/ledger/v1;ledgerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,28 +36,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.ledger.v1P\001Z(laurel.example/laurel/ledger/v1;ledgerv1'
   _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_USERSNAPSHOT_NEWESTATTRIBUTESENTRY']._loaded_options = None
+  _globals['_USERSNAPSHOT_NEWESTATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_METRICFACT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_STREAKCLOSING'].fields_by_name['change']._loaded_options = None
   _globals['_STREAKCLOSING'].fields_by_name['change']._serialized_options = b'\030\001'
-  _globals['_ENTRYORIGIN']._serialized_start=1541
-  _globals['_ENTRYORIGIN']._serialized_end=1689
+  _globals['_ENTRYORIGIN']._serialized_start=1888
+  _globals['_ENTRYORIGIN']._serialized_end=2036
   _globals['_USERSNAPSHOT']._serialized_start=115
-  _globals['_USERSNAPSHOT']._serialized_end=381
-  _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_start=332
-  _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_end=381
-  _globals['_METRICFACT']._serialized_start=384
-  _globals['_METRICFACT']._serialized_end=652
-  _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_start=332
-  _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_end=381
-  _globals['_USERUPDATE']._serialized_start=654
-  _globals['_USERUPDATE']._serialized_end=666
-  _globals['_ACHIEVEMENTCALL']._serialized_start=668
-  _globals['_ACHIEVEMENTCALL']._serialized_end=706
-  _globals['_STREAKCLOSING']._serialized_start=708
-  _globals['_STREAKCLOSING']._serialized_end=823
-  _globals['_CORRECTION']._serialized_start=825
-  _globals['_CORRECTION']._serialized_end=927
-  _globals['_ENTRY']._serialized_start=930
-  _globals['_ENTRY']._serialized_end=1538
+  _globals['_USERSNAPSHOT']._serialized_end=550
+  _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_start=444
+  _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_end=493
+  _globals['_USERSNAPSHOT_NEWESTATTRIBUTESENTRY']._serialized_start=495
+  _globals['_USERSNAPSHOT_NEWESTATTRIBUTESENTRY']._serialized_end=550
+  _globals['_METRICFACT']._serialized_start=553
+  _globals['_METRICFACT']._serialized_end=928
+  _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_start=444
+  _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_end=493
+  _globals['_CONTRIBUTIONREVISION']._serialized_start=930
+  _globals['_CONTRIBUTIONREVISION']._serialized_end=999
+  _globals['_USERUPDATE']._serialized_start=1001
+  _globals['_USERUPDATE']._serialized_end=1013
+  _globals['_ACHIEVEMENTCALL']._serialized_start=1015
+  _globals['_ACHIEVEMENTCALL']._serialized_end=1053
+  _globals['_STREAKCLOSING']._serialized_start=1055
+  _globals['_STREAKCLOSING']._serialized_end=1170
+  _globals['_CORRECTION']._serialized_start=1172
+  _globals['_CORRECTION']._serialized_end=1274
+  _globals['_ENTRY']._serialized_start=1277
+  _globals['_ENTRY']._serialized_end=1885
 # @@protoc_insertion_point(module_scope)

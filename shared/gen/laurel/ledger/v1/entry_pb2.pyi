@@ -86,6 +86,26 @@ class UserSnapshot(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class NewestAttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     USER_ID_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
@@ -93,6 +113,8 @@ class UserSnapshot(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
+    HAS_NEWEST_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    NEWEST_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The application's own identifier, 1 to 255 characters."""
     time_zone: _builtins.str
@@ -103,13 +125,23 @@ class UserSnapshot(_message.Message):
     """Display name; empty when none was given."""
     changed: _builtins.bool
     """This entry created the user (then `version` is 1) or changed it."""
+    has_newest_attributes: _builtins.bool
+    """Of an entry that came late: the user has other attributes now, those of `newest_attributes`. Else what holds now is
+    `attributes`.
+    """
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """String attributes, as of the entry."""
+        """String attributes as of the entry: what it carries itself, and what had been said of the user up to its time (RULES
+        2.3). Filters look at these.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the orchestrator first saw the user."""
+
+    @_builtins.property
+    def newest_attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """String attributes as they hold now, where `has_newest_attributes` says so. Segments of boards go by these."""
 
     def __init__(
         self,
@@ -121,10 +153,12 @@ class UserSnapshot(_message.Message):
         version: _builtins.int = ...,
         name: _builtins.str = ...,
         changed: _builtins.bool = ...,
+        has_newest_attributes: _builtins.bool = ...,
+        newest_attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "changed", b"changed", "create_time", b"create_time", "name", b"name", "time_zone", b"time_zone", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "changed", b"changed", "create_time", b"create_time", "has_newest_attributes", b"has_newest_attributes", "name", b"name", "newest_attributes", b"newest_attributes", "time_zone", b"time_zone", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -165,6 +199,9 @@ class MetricFact(_message.Message):
     PEAK_MICROS_FIELD_NUMBER: _builtins.int
     TOTAL_VERSION_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_MICROS_FIELD_NUMBER: _builtins.int
+    REVISABLE_FIELD_NUMBER: _builtins.int
+    REVISIONS_FIELD_NUMBER: _builtins.int
     metric: _builtins.str
     """The metric's key."""
     value_micros: _builtins.int
@@ -177,9 +214,21 @@ class MetricFact(_message.Message):
     """The highest total that the user's live events ever reached, in micro-units."""
     total_version: _builtins.int
     """Grows with every change of the total; a receiver ignores a total older than the one it holds."""
+    contribution_micros: _builtins.int
+    """Where the metric is `revisable`, what the event contributes, in micro-units: the change that it makes to the total in
+    the order of the events' times (RULES 2.2). Else it contributes its value. In a correction zero.
+    """
+    revisable: _builtins.bool
+    """Contributions of this metric can change when other events come or go: it is no SUM metric."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The event's own attributes."""
+
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContributionRevision]:
+        """Other events of the user and metric whose contributions changed with this entry. As of `total_version`: the revision
+        with the greatest holds, and goes before what the event itself said. It may arrive before that event does.
+        """
 
     def __init__(
         self,
@@ -191,14 +240,43 @@ class MetricFact(_message.Message):
         peak_micros: _builtins.int = ...,
         total_version: _builtins.int = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        contribution_micros: _builtins.int = ...,
+        revisable: _builtins.bool = ...,
+        revisions: _abc.Iterable[Global___ContributionRevision] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "metric", b"metric", "peak_micros", b"peak_micros", "total_after_micros", b"total_after_micros", "total_before_micros", b"total_before_micros", "total_version", b"total_version", "value_micros", b"value_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "contribution_micros", b"contribution_micros", "metric", b"metric", "peak_micros", b"peak_micros", "revisable", b"revisable", "revisions", b"revisions", "total_after_micros", b"total_after_micros", "total_before_micros", b"total_before_micros", "total_version", b"total_version", "value_micros", b"value_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MetricFact: _TypeAlias = MetricFact  # noqa: Y015
+
+@_typing.final
+class ContributionRevision(_message.Message):
+    """What another event contributes from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_MICROS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry of that event."""
+    contribution_micros: _builtins.int
+    """What it contributes, in micro-units."""
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        contribution_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution_micros", b"contribution_micros", "entry_id", b"entry_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContributionRevision: _TypeAlias = ContributionRevision  # noqa: Y015
 
 @_typing.final
 class UserUpdate(_message.Message):

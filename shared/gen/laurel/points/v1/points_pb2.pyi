@@ -355,6 +355,7 @@ class Award(_message.Message):
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     REVERSED_AWARD_ID_FIELD_NUMBER: _builtins.int
     LOCAL_DATE_FIELD_NUMBER: _builtins.int
+    CAUSE_ENTRY_ID_FIELD_NUMBER: _builtins.int
     award_id: _builtins.str
     """UUID of the row."""
     points_system: _builtins.str
@@ -368,9 +369,11 @@ class Award(_message.Message):
     trigger: _builtins.str
     """Key of the trigger."""
     entry_id: _builtins.str
-    """The entry that caused it."""
+    """The entry that it belongs to: with it the condition was met, in the order of the events' times (RULES 2.5)."""
     reversed_award_id: _builtins.str
     """For a reversal: the award that it reverses."""
+    cause_entry_id: _builtins.str
+    """The entry whose arrival, or undoing, wrote the row; another than `entry_id` where that one came late."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When that entry occurred."""
@@ -394,10 +397,11 @@ class Award(_message.Message):
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         reversed_award_id: _builtins.str = ...,
         local_date: _date_pb2.LocalDate | None = ...,
+        cause_entry_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["local_date", b"local_date", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "award_id", b"award_id", "base_amount", b"base_amount", "clipped_amount", b"clipped_amount", "entry_id", b"entry_id", "local_date", b"local_date", "occur_time", b"occur_time", "points_system", b"points_system", "reversed_award_id", b"reversed_award_id", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "award_id", b"award_id", "base_amount", b"base_amount", "cause_entry_id", b"cause_entry_id", "clipped_amount", b"clipped_amount", "entry_id", b"entry_id", "local_date", b"local_date", "occur_time", b"occur_time", "points_system", b"points_system", "reversed_award_id", b"reversed_award_id", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -581,6 +581,8 @@ class StreakChange(_message.Message):
     LONGEST_FIELD_NUMBER: _builtins.int
     RUN_CHANGES_FIELD_NUMBER: _builtins.int
     REACH_TIME_FIELD_NUMBER: _builtins.int
+    PERIOD_CHANGES_FIELD_NUMBER: _builtins.int
+    FIRST_REACHES_FIELD_NUMBER: _builtins.int
     streak: _builtins.str
     """Key of the streak."""
     version: _builtins.int
@@ -599,6 +601,14 @@ class StreakChange(_message.Message):
     def reach_time(self) -> _timestamp_pb2.Timestamp:
         """When the present length was reached."""
 
+    @_builtins.property
+    def period_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeriodChange]:
+        """Every recorded period that changed, by date: what boards with runs and points by length are dated by."""
+
+    @_builtins.property
+    def first_reaches(self) -> _containers.RepeatedCompositeFieldContainer[Global___FirstReach]:
+        """Every length of which the first period that ever reached it changed, ascending."""
+
     def __init__(
         self,
         *,
@@ -609,14 +619,132 @@ class StreakChange(_message.Message):
         longest: _builtins.int = ...,
         run_changes: _abc.Iterable[Global___RunChange] | None = ...,
         reach_time: _timestamp_pb2.Timestamp | None = ...,
+        period_changes: _abc.Iterable[Global___PeriodChange] | None = ...,
+        first_reaches: _abc.Iterable[Global___FirstReach] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reach_time", b"reach_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "length_before", b"length_before", "longest", b"longest", "reach_time", b"reach_time", "run_changes", b"run_changes", "streak", b"streak", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_reaches", b"first_reaches", "length", b"length", "length_before", b"length_before", "longest", b"longest", "period_changes", b"period_changes", "reach_time", b"reach_time", "run_changes", b"run_changes", "streak", b"streak", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreakChange: _TypeAlias = StreakChange  # noqa: Y015
+
+@_typing.final
+class PeriodChange(_message.Message):
+    """How one recorded period of a user's streak changed. A period that is not recorded, before or after, has length 0 and is
+    not qualified.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    LENGTH_BEFORE_FIELD_NUMBER: _builtins.int
+    LENGTH_AFTER_FIELD_NUMBER: _builtins.int
+    QUALIFIED_BEFORE_FIELD_NUMBER: _builtins.int
+    QUALIFIED_AFTER_FIELD_NUMBER: _builtins.int
+    REACH_FIELD_NUMBER: _builtins.int
+    length_before: _builtins.int
+    """Length after the period, before the change."""
+    length_after: _builtins.int
+    """Length after the period."""
+    qualified_before: _builtins.bool
+    """Whether the period had qualified before the change."""
+    qualified_after: _builtins.bool
+    """Whether it has qualified."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """First local date."""
+
+    @_builtins.property
+    def end_date(self) -> _date_pb2.LocalDate:
+        """Last local date."""
+
+    @_builtins.property
+    def reach(self) -> Global___Reach:
+        """Where it has qualified: the event with which it did, in the order of the events' times. Else absent."""
+
+    def __init__(
+        self,
+        *,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
+        length_before: _builtins.int = ...,
+        length_after: _builtins.int = ...,
+        qualified_before: _builtins.bool = ...,
+        qualified_after: _builtins.bool = ...,
+        reach: Global___Reach | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "reach", b"reach", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "length_after", b"length_after", "length_before", b"length_before", "qualified_after", b"qualified_after", "qualified_before", b"qualified_before", "reach", b"reach", "start_date", b"start_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeriodChange: _TypeAlias = PeriodChange  # noqa: Y015
+
+@_typing.final
+class Reach(_message.Message):
+    """An event with which something was reached, in the order of the events' times."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    OCCUR_TIME_FIELD_NUMBER: _builtins.int
+    LOCAL_DATE_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The event's entry."""
+    @_builtins.property
+    def occur_time(self) -> _timestamp_pb2.Timestamp:
+        """When it occurred."""
+
+    @_builtins.property
+    def local_date(self) -> _date_pb2.LocalDate:
+        """The local date of that, in the event's zone."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        occur_time: _timestamp_pb2.Timestamp | None = ...,
+        local_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["local_date", b"local_date", "occur_time", b"occur_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "local_date", b"local_date", "occur_time", b"occur_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reach: _TypeAlias = Reach  # noqa: Y015
+
+@_typing.final
+class FirstReach(_message.Message):
+    """Where a length was first reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LENGTH_FIELD_NUMBER: _builtins.int
+    REACH_FIELD_NUMBER: _builtins.int
+    length: _builtins.int
+    """The length."""
+    @_builtins.property
+    def reach(self) -> Global___Reach:
+        """Absent where no period has this length any more."""
+
+    def __init__(
+        self,
+        *,
+        length: _builtins.int = ...,
+        reach: Global___Reach | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reach", b"reach"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "reach", b"reach"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FirstReach: _TypeAlias = FirstReach  # noqa: Y015
 
 @_typing.final
 class StreakEffect(_message.Message):
