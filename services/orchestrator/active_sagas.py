@@ -40,11 +40,14 @@ class ActiveSaga:
     entry_id: UUID
     operation: AnyOperation
     entry: entry_pb2.Entry
+    body: bytes
+    """The entry, serialized."""
     digest: bytes
     before: effects_pb2.Effects
     saga: EntrySaga
     answer: "asyncio.Future[Answer]"
     correction: entry_pb2.Entry | None = None
+    correction_body: bytes = b""
     correction_digest: bytes = b""
     attempt_count: int = 0
     abandon_reason: str | None = None
@@ -55,10 +58,11 @@ class ActiveSaga:
         """What this saga has to say to a participant."""
         return Told(
             self.entry,
+            self.body,
             self.digest,
             self.before,
             self.saga,
-            self.correction,
+            self.correction_body,
             self.correction_digest,
             self.void_time,
         )
@@ -66,6 +70,7 @@ class ActiveSaga:
     def correct_with(self, correction: bytes) -> None:
         """The correction that follows from undoing the entry, as it is stored."""
         self.correction = entry_pb2.Entry.FromString(correction)
+        self.correction_body = correction
         self.correction_digest = sha256(correction)
 
 
@@ -75,6 +80,7 @@ def started(entry_id: UUID, operation: AnyOperation, entry: entry_pb2.Entry, sto
         entry_id,
         operation,
         entry,
+        stored,
         sha256(stored),
         operation.effects_before(entry),
         Saga(operation.steps),
@@ -90,6 +96,7 @@ def resumed(stored: StoredSaga) -> ActiveSaga:
         entry_id=stored.entry_id,
         operation=operation,
         entry=entry,
+        body=entry.SerializeToString(),
         digest=sha256(stored.entry),
         before=operation.effects_before(entry),
         saga=_resumed(operation, stored),

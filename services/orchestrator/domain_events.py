@@ -60,14 +60,16 @@ _Finding = tuple[Type, Message | None]
 """A type, and the part of the effects that it tells; None: it tells of the entry."""
 
 
-def told_of(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Told | None:
+def told_of(entry: entry_pb2.Entry, body: bytes, effects: bytes) -> Told | None:
     """What is stored of an entry that is completed, or of the correction of one that is undone.
+
+    `body` is the entry, serialized.
 
     None for history, of which nothing is told (RULES 8.3). That it is undone by a call is no history.
     """
     if entry.origin in _SILENT and not entry.correction.voided:
         return None
-    return Told(entry.SerializeToString(), effects.SerializeToString())
+    return Told(body, effects)
 
 
 def events_of(

@@ -15,6 +15,7 @@ from services.orchestrator.config import Settings
 from services.orchestrator.domain import TimeWindow
 from services.orchestrator.operation import AnyOperation, Asked
 from services.orchestrator.operations import OPERATIONS, metric_event
+from services.orchestrator.recording import Incoming
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
 from services.orchestrator.store.reads import HIGHEST_ID, LOWEST_ID, Audit, ReadStore
@@ -30,10 +31,10 @@ from shared.errors import (
 )
 from shared.ids import digest
 from shared.pages import read_page
-from shared.postgres.errors import translate
 from shared.postgres.mutations import once
 from shared.postgres.pool import Pool
 from shared.rpc.convert import error_message
+from shared.rpc.wire import Part
 
 _FAR_FUTURE: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _LONG_AGO: Final = datetime(1, 1, 2, tzinfo=UTC)
@@ -41,8 +42,10 @@ _FIRST_POLL_SECONDS: Final = 0.02
 _LONGEST_POLL_SECONDS: Final = 0.5
 
 IngestRequest = event_pb2.IngestEventRequest
-IngestResult = orchestrator_service_pb2.IngestEventResult
-_StreamResponse = orchestrator_service_pb2.StreamEventsResponse
+
+_EVENT: Final = Part(orchestrator_service_pb2.IngestEventResult, "event")
+_ERROR: Final = Part(orchestrator_service_pb2.IngestEventResult, "error")
+_RESULT: Final = Part(orchestrator_service_pb2.StreamEventsResponse, "result")
 
 
 class EntryHandlers:
@@ -57,38 +60,31 @@ class EntryHandlers:
             timedelta(seconds=settings.max_event_ahead_seconds),
         )
 
-    async def perform(self, operation: AnyOperation, request: Message, actor: str = "") -> Message:
-        """One entry of any kind, and the reply to it. Raises `LaurelError`."""
+    async def perform(self, operation: AnyOperation, request: Message, actor: str = "") -> bytes:
+        """One entry of any kind, and the serialized reply to it. Raises `LaurelError`."""
         assert operation.incoming is not None
-        assert operation.reply_type is not None
         asked = Asked(self._clock.now(), self._window, actor=actor)
-        answer = await self._submissions.submit(operation.incoming(request, asked))
-        reply = operation.reply_type.FromString(answer.reply)
-        if answer.replayed:
-            # Every reply has this field.
-            reply.idempotent_replayed = True  # type: ignore[attr-defined]
-        return reply
+        return reply_to(operation, await self._submissions.submit(operation.incoming(request, asked)))
 
-    async def ingest(self, request: IngestRequest) -> event_pb2.IngestEventResponse:
-        """One event and its reply. Raises `LaurelError`."""
-        reply = await self.perform(metric_event.OPERATION, request)
-        assert isinstance(reply, event_pb2.IngestEventResponse)
-        return reply
-
-    async def ingest_many(self, requests: Sequence[IngestRequest]) -> list[IngestResult]:
-        """Many events; each has its own reply or error."""
-        return list(await asyncio.gather(*(self._result(request) for request in requests)))
+    async def ingest_many(self, requests: Sequence[IngestRequest]) -> list[bytes]:
+        """Many events; each has its own reply or error. Serialized results."""
+        asked = Asked(self._clock.now(), self._window)
+        wanted = [_incoming(request, asked) for request in requests]
+        accepted = [item for item in wanted if isinstance(item, Incoming)]
+        answers = iter(await self._submissions.submit_all(accepted))
+        return [_result(next(answers) if isinstance(item, Incoming) else item) for item in wanted]
 
     async def stream(
         self, requests: AsyncIterator[orchestrator_service_pb2.StreamEventsRequest]
-    ) -> AsyncIterator[orchestrator_service_pb2.StreamEventsResponse]:
-        """Events as they come, answers as they are ready. While too many are under way nothing more is read."""
-        ready: asyncio.Queue[_StreamResponse | LaurelError | None] = asyncio.Queue()
+    ) -> AsyncIterator[bytes]:
+        """Events as they come, serialized answers as they are ready. With too many under way nothing more is read."""
+        ready: asyncio.Queue[bytes | LaurelError | None] = asyncio.Queue()
         free = asyncio.Semaphore(self._max_stream_in_flight)
 
         async def answer(request: orchestrator_service_pb2.StreamEventsRequest) -> None:
-            result = await self._result(request.event)
-            ready.put_nowait(_StreamResponse(sequence=request.sequence, result=result))
+            [result] = await self.ingest_many([request.event])
+            numbered = orchestrator_service_pb2.StreamEventsResponse(sequence=request.sequence)
+            ready.put_nowait(numbered.SerializeToString() + _RESULT.holding(result))
 
         async def read() -> None:
             refusal = None
@@ -112,19 +108,33 @@ class EntryHandlers:
             reader.cancel()
             await asyncio.wait((reader,))
 
-    async def _result(self, request: IngestRequest) -> IngestResult:
-        try:
-            return IngestResult(event=await self.ingest(request))
-        except Exception as failure:
-            error = failure if isinstance(failure, LaurelError) else translate(failure)
-            if error is None:
-                raise
-            return IngestResult(error=error_message(error, replies.DOMAIN))
+
+def reply_to(operation: AnyOperation, answer: Answer) -> bytes:
+    """The reply as it was stored, and whether it had been given before."""
+    if not answer.replayed:
+        return answer.reply
+    assert operation.reply_type is not None
+    # Every reply has this field.
+    return answer.reply + operation.reply_type(idempotent_replayed=True).SerializeToString()
+
+
+def _incoming(request: IngestRequest, asked: Asked) -> Incoming | LaurelError:
+    try:
+        return metric_event.incoming(request, asked)
+    except LaurelError as error:
+        return error
+
+
+def _result(answer: Answer | LaurelError) -> bytes:
+    """The serialized result of one of many events."""
+    if isinstance(answer, Answer):
+        return _EVENT.holding(reply_to(metric_event.OPERATION, answer))
+    return _ERROR.holding(error_message(answer, replies.DOMAIN).SerializeToString())
 
 
 async def _next(
-    ready: "asyncio.Queue[_StreamResponse | LaurelError | None]", reader: "asyncio.Task[None]"
-) -> _StreamResponse | None:
+    ready: "asyncio.Queue[bytes | LaurelError | None]", reader: "asyncio.Task[None]"
+) -> bytes | None:
     """The next answer; None at the end. A reader that failed ends the stream with its failure."""
     getting = asyncio.ensure_future(ready.get())
     try:

@@ -5,6 +5,7 @@ Each operation is one module of the package `operations`; nothing outside it ask
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -15,6 +16,7 @@ from msgspec import Struct
 from services.orchestrator.domain import Origin, TimeWindow, UserPatch
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import Step
+from shared.rpc.wire import Part
 
 Q = TypeVar("Q", bound=Message)
 """The request that is stored with the entry."""
@@ -49,8 +51,8 @@ class Operation(Struct, Generic[Q], frozen=True):
     """What is stored as the entry's request."""
     steps: tuple[Step, ...]
     """The participants that it visits, in the saga's order."""
-    reply: Callable[[entry_pb2.Entry, effects_pb2.Effects], Message] | None
-    """The reply to whoever asked, from everything that changed; None where nobody waits for one."""
+    reply: Callable[[entry_pb2.Entry], Message] | None
+    """The reply to whoever asked, but for its `effects`; None where nobody waits for one."""
     reply_type: type[Message] | None = None
     method: str = ""
     """The RPC that asks for it; empty where it has none of its own."""
@@ -81,9 +83,17 @@ class Operation(Struct, Generic[Q], frozen=True):
             raise ValueError(f"a {self.name} says nothing about its user")
         return self.patch(self.request_of(stored))
 
-    def reply_bytes(self, entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> bytes:
-        """The serialized reply, as it is stored; empty where nobody waits for one."""
-        return b"" if self.reply is None else self.reply(entry, effects).SerializeToString()
+    def reply_bytes(self, entry: entry_pb2.Entry, effects: bytes) -> bytes:
+        """The serialized reply, as it is stored; empty where nobody waits for one. `effects` are serialized."""
+        if self.reply is None:
+            return b""
+        reply = self.reply(entry)
+        return reply.SerializeToString() + _effects_of(type(reply)).holding(effects)
+
+
+@cache
+def _effects_of(reply_type: Any) -> Part:
+    return Part(reply_type, "effects")
 
 
 AnyOperation = Operation[Any]

@@ -26,6 +26,7 @@ from shared.errors import (
 )
 from shared.rpc.channel import call
 from shared.rpc.convert import error_from_message, to_timestamp
+from shared.rpc.wire import Part
 
 DEFINITE: Final = (
     InvalidArgument,
@@ -39,6 +40,10 @@ DEFINITE: Final = (
 
 Answer = effects_pb2.Effects | pb.RevertOutcome
 
+_ENTRY: Final = Part(pb.Command, "entry")
+_COMMAND: Final = Part(pb.ApplyEntriesRequest, "commands")
+_APPLY: Final = f"/{pb.DESCRIPTOR.services_by_name['ParticipantService'].full_name}/ApplyEntries"
+
 Q = TypeVar("Q")
 A = TypeVar("A")
 
@@ -47,33 +52,32 @@ class Told(Struct, frozen=True):
     """What one saga has to say to participants: its entry, its correction if there is one, and its story."""
 
     entry: entry_pb2.Entry
+    body: bytes
+    """The entry as it is sent: serialized once for all participants."""
     digest: bytes
     before: effects_pb2.Effects
     """What had changed before the first step."""
     saga: EntrySaga
-    correction: entry_pb2.Entry | None = None
+    correction: bytes = b""
+    """The correction that follows from its undoing, serialized."""
     correction_digest: bytes = b""
     void_time: datetime | None = None
     """When it was decided to void it; None for one that was refused: then its own `now` is the instant."""
 
 
-def apply_command(step: Step, told: Told) -> pb.Command:
-    """The command that applies an entry at a step: with what the steps before it answered."""
+def apply_command(step: Step, told: Told) -> bytes:
+    """The serialized command that applies an entry at a step: with what the steps before it answered."""
     earlier = [
         told.saga.applied[one] for one in told.saga.steps if one in told.saga.applied and one is not step
     ]
-    return pb.Command(
-        entry=told.entry, digest=told.digest, effects=effects.for_followers([told.before, *earlier])
-    )
+    followed = effects.for_followers([told.before, *earlier])
+    return _ENTRY.holding(told.body) + pb.Command(digest=told.digest, effects=followed).SerializeToString()
 
 
-def correct_command(step: Step, told: Told) -> pb.Command:
-    """The command that tells a participant what followed from undoing the entry."""
-    return pb.Command(
-        entry=told.correction,
-        digest=told.correction_digest,
-        effects=effects.to_correct(step, told.saga, told.before),
-    )
+def correct_command(step: Step, told: Told) -> bytes:
+    """The serialized command that tells a participant what followed from undoing the entry."""
+    rest = pb.Command(digest=told.correction_digest, effects=effects.to_correct(step, told.saga, told.before))
+    return _ENTRY.holding(told.correction) + rest.SerializeToString()
 
 
 def reversal(told: Told) -> pb.Reversal:
@@ -122,6 +126,11 @@ class Participants:
             step: participant_service_pb2_grpc.ParticipantServiceStub(channel)
             for step, channel in channels.items()
         }
+        # Its requests are put together from serialized parts.
+        self._apply: Mapping[Step, grpc.aio.UnaryUnaryMultiCallable[bytes, pb.ApplyEntriesResponse]] = {
+            step: channel.unary_unary(_APPLY, response_deserializer=pb.ApplyEntriesResponse.FromString)
+            for step, channel in channels.items()
+        }
         self._timeout_seconds = timeout_seconds
         self._breakers = breakers
 
@@ -144,8 +153,8 @@ class Participants:
             answers = list(undone.outcomes)
         else:
             build = apply_command if move.act is Act.APPLY else correct_command
-            request = pb.ApplyEntriesRequest(commands=[build(step, one) for one in told])
-            done = await self._call(step, self._stubs[step].ApplyEntries, request)
+            request = b"".join(_COMMAND.holding(build(step, one)) for one in told)
+            done = await self._call(step, self._apply[step], request)
             answers = [_answer(outcome) for outcome in done.outcomes]
         if len(answers) != len(told):
             raise Unavailable(f"{step.value} answered for another batch", reason="DEPENDENCY_UNAVAILABLE")

@@ -257,10 +257,10 @@ class Runner:
             reply = correction.void_reply(
                 active.entry.entry_id, active.correction, undone
             ).SerializeToString()
-            told = domain_events.told_of(active.correction, undone)
         else:
             applied = effects.of_entry(active.before, active.saga)
-            told = domain_events.told_of(active.correction, domain_events.told_of_refusal(applied, undone))
+            undone = domain_events.told_of_refusal(applied, undone)
+        told = domain_events.told_of(active.correction, active.correction_body, undone.SerializeToString())
         await self._sagas.settle(active.entry_id, state, reply, told)
         await AFTER_SETTLE.reach()
         if reply is not None:
@@ -319,11 +319,11 @@ class Runner:
 
 def _completed(active: ActiveSaga) -> Completed:
     """The reply to an entry that every participant has applied, and what is told of it."""
-    changed = effects.of_entry(active.before, active.saga)
+    changed = effects.of_entry(active.before, active.saga).SerializeToString()
     return Completed(
         active.entry_id,
         active.operation.reply_bytes(active.entry, changed),
-        domain_events.told_of(active.entry, changed),
+        domain_events.told_of(active.entry, active.body, changed),
     )
 
 

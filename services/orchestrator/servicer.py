@@ -1,8 +1,8 @@
-"""Transport: a message in, a handler, a message out."""
+"""Transport: a message in, a handler, a message out. What is stored as bytes leaves as bytes, unparsed."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from laurel.orchestrator.v1 import (
@@ -24,6 +24,7 @@ from shared.clock import Clock
 from shared.errors import Violations
 from shared.postgres.definitions import Definitions
 from shared.rpc.convert import check_request_id, check_text, check_user_id, instant_field
+from shared.rpc.wire import Part
 
 MAX_EVENTS = 1_000
 MAX_REASON_CHARS = 1_000
@@ -31,6 +32,8 @@ ACTOR_HEADER = "laurel-actor"
 """Metadata of a call by which a caller says who asks; kept with the entry."""
 
 pb = orchestrator_service_pb2
+
+_RESULT: Final = Part(pb.IngestEventsResponse, "results")
 
 
 class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServicer):
@@ -61,24 +64,24 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
             if operation.method:
                 setattr(self, operation.method, self._performing(operation))
 
-    def _performing(self, operation: AnyOperation) -> Callable[[Message, Any], Awaitable[Message]]:
-        """The method by which an operation is asked for."""
+    def _performing(self, operation: AnyOperation) -> Callable[[Message, Any], Awaitable[bytes]]:
+        """The method by which an operation is asked for. Its reply leaves as it is stored."""
 
-        async def perform(request: Message, context: Any) -> Message:
+        async def perform(request: Message, context: Any) -> bytes:
             return await self._entries.perform(operation, request, _actor(context))
 
         return perform
 
-    async def IngestEvents(self, request: pb.IngestEventsRequest, context: Any) -> pb.IngestEventsResponse:
+    async def IngestEvents(self, request: pb.IngestEventsRequest, context: Any) -> Any:
         violations = Violations()
         if not 1 <= len(request.events) <= MAX_EVENTS:
             violations.add("events", f"must have 1 to {MAX_EVENTS} events")
         violations.raise_if_any()
-        return pb.IngestEventsResponse(results=await self._entries.ingest_many(request.events))
+        return b"".join(map(_RESULT.holding, await self._entries.ingest_many(request.events)))
 
     async def StreamEvents(
         self, request_iterator: AsyncIterator[pb.StreamEventsRequest], context: Any
-    ) -> AsyncIterator[pb.StreamEventsResponse]:
+    ) -> AsyncIterator[Any]:
         async for response in self._entries.stream(request_iterator):
             yield response
 
@@ -106,15 +109,14 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         )
         return pb.ListUserEntriesResponse(entries=entries, next_page_token=token)
 
-    async def VoidEntry(self, request: pb.VoidEntryRequest, context: Any) -> pb.VoidEntryResponse:
+    async def VoidEntry(self, request: pb.VoidEntryRequest, context: Any) -> Any:
         violations = Violations()
         entry_id = convert.entry_id_of(request.entry_id, violations)
         check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None
-        reply = await self._undo.void(entry_id, request.reason, request.request_id, _actor(context))
-        return pb.VoidEntryResponse.FromString(reply)
+        return await self._undo.void(entry_id, request.reason, request.request_id, _actor(context))
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
         violations = Violations()

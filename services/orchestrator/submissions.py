@@ -1,6 +1,7 @@
 """From an entry to its answer: through the intake, or, where others have it in hand, from the database."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import LedgerStore
 from shared.errors import LaurelError, Unavailable
+from shared.postgres.errors import translate
 from shared.rpc.deadline import time_remaining
 
 _LONGEST_POLL_FACTOR: Final = 16
@@ -39,28 +41,72 @@ class Submissions:
         self._poll_seconds = settings.settle_poll_seconds
 
     async def submit(self, incoming: Incoming) -> Answer:
-        """The answer, or `UNAVAILABLE` (`ENTRY_PENDING`) shortly before the caller's deadline (RULES 7.8).
-
-        The caller may be cancelled; the entry goes on. Raises `LaurelError`.
-        """
-        try:
-            answer = await self._answer(incoming)
-        except LaurelError as error:
-            self._instruments.answered(error.reason)
-            raise
-        self._instruments.answered("replayed" if answer.replayed else "done")
+        """The answer to one entry. Raises `LaurelError`, as in `submit_all`."""
+        [answer] = await self.submit_all([incoming])
+        if isinstance(answer, LaurelError):
+            raise answer
         return answer
 
-    async def _answer(self, incoming: Incoming) -> Answer:
-        coming = self._intake.submit(incoming)
+    async def submit_all(self, entries: Sequence[Incoming]) -> list[Answer | LaurelError]:
+        """The answers in order, or `UNAVAILABLE` (`ENTRY_PENDING`) shortly before the caller's deadline (RULES 7.8).
+
+        All are waited for at once. The caller may be cancelled; the entries go on.
+        """
+        deadline = _deadline()
+        coming = [self._submitted(incoming) for incoming in entries]
+        waited = [one for one in coming if not isinstance(one, LaurelError)]
+        if waited:
+            await asyncio.wait(
+                waited, timeout=None if deadline is None else deadline - asyncio.get_running_loop().time()
+            )
+        answers = [
+            one if isinstance(one, LaurelError) else await self._outcome(one, deadline) for one in coming
+        ]
+        for answer in answers:
+            self._count(answer)
+        return answers
+
+    def _submitted(self, incoming: Incoming) -> "asyncio.Future[Answer] | LaurelError":
         try:
-            async with asyncio.timeout(_patience_seconds()):
-                try:
-                    return await asyncio.shield(coming)
-                except StillRunning as elsewhere:
-                    return await self._settled(elsewhere.entry_id)
+            return self._intake.submit(incoming)
+        except LaurelError as error:
+            return error
+
+    async def _outcome(
+        self, coming: "asyncio.Future[Answer]", deadline: float | None
+    ) -> Answer | LaurelError:
+        """What an entry has come to that was waited for."""
+        if not coming.done():
+            return _still_pending()
+        if coming.cancelled():
+            return Unavailable("the orchestrator is going down", reason="ENTRY_PENDING")
+        error = coming.exception()
+        if error is None:
+            return coming.result()
+        if isinstance(error, LaurelError):
+            return error
+        if isinstance(error, StillRunning):
+            return await self._elsewhere(error.entry_id, deadline)
+        raise error
+
+    async def _elsewhere(self, entry_id: UUID, deadline: float | None) -> Answer | LaurelError:
+        """What comes of an entry that others have in hand."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._settled(entry_id)
         except TimeoutError:
-            raise pending(Unavailable("not done within the deadline", reason="ENTRY_PENDING")) from None
+            return _still_pending()
+        except Exception as failure:
+            error = failure if isinstance(failure, LaurelError) else translate(failure)
+            if error is None:
+                raise
+            return error
+
+    def _count(self, answer: Answer | LaurelError) -> None:
+        if isinstance(answer, LaurelError):
+            self._instruments.answered(answer.reason)
+        else:
+            self._instruments.answered("replayed" if answer.replayed else "done")
 
     async def _settled(self, entry_id: UUID) -> Answer:
         """Waits until whoever has the entry in hand has settled it; not for a participant that is away."""
@@ -85,7 +131,13 @@ class Submissions:
             pause = min(pause * 2, self._poll_seconds * _LONGEST_POLL_FACTOR)
 
 
-def _patience_seconds() -> float | None:
-    """How long to wait for an answer; None without a deadline."""
+def _still_pending() -> Unavailable:
+    return pending(Unavailable("not done within the deadline", reason="ENTRY_PENDING"))
+
+
+def _deadline() -> float | None:
+    """Until when to wait for an answer, by the loop's clock; None without a deadline."""
     remaining = time_remaining()
-    return None if remaining is None else max(remaining - _ANSWER_MARGIN_SECONDS, remaining / 2)
+    if remaining is None:
+        return None
+    return asyncio.get_running_loop().time() + max(remaining - _ANSWER_MARGIN_SECONDS, remaining / 2)

@@ -229,11 +229,19 @@ async def _parse_each(
 
 
 def _method_handler(original: Any, behaviour: Any) -> Any:
-    """A handler of the same shape as `original`, which gets its requests unparsed."""
+    """A handler of the same shape as `original`, which gets its requests unparsed.
+
+    A response that is bytes is a serialized message, such as a stored reply: it leaves as it is.
+    """
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[original.request_streaming, original.response_streaming]
-    return make(behaviour, request_deserializer=None, response_serializer=original.response_serializer)
+    serialize = original.response_serializer
+    return make(
+        behaviour,
+        request_deserializer=None,
+        response_serializer=lambda response: response if isinstance(response, bytes) else serialize(response),
+    )

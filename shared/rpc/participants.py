@@ -28,6 +28,7 @@ from shared.rpc.convert import (
     reversal_from_proto,
 )
 from shared.rpc.server import Servicer
+from shared.rpc.wire import Part
 
 MAX_COMMANDS: Final = 1_000
 """Commands or reversals of one call."""
@@ -38,6 +39,9 @@ DEFAULT_CHANGES: Final = 500
 DIGEST_BYTES: Final = 32
 
 C = TypeVar("C")
+
+_OUTCOME: Final = Part(pb.ApplyEntriesResponse, "outcomes")
+_REVERT_OUTCOME: Final = Part(pb.RevertEntriesResponse, "outcomes")
 
 
 class Pass(Struct, frozen=True):
@@ -77,26 +81,23 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         self._pool = pool
         self._feed = FollowedFeed(Feed(pool))
 
-    async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> pb.ApplyEntriesResponse:
-        """Applies entries. A malformed command never fails its neighbours."""
+    async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> Any:
+        """Applies entries. A malformed command never fails its neighbours. The response is serialized."""
         _check_batch(len(request.commands), "commands")
         wanted = [self._work(one, f"commands[{index}]") for index, one in enumerate(request.commands)]
         answers = iter(await self._participant.apply([one for one in wanted if isinstance(one, Work)]))
-        return pb.ApplyEntriesResponse(
-            outcomes=[
-                pb.Outcome.FromString(next(answers))
-                if isinstance(one, Work)
-                else refused(message.entry.entry_id, one, self._participant.domain)
-                for one, message in zip(wanted, request.commands, strict=True)
-            ]
+        outcomes = (
+            next(answers)
+            if isinstance(one, Work)
+            else refused_outcome(message.entry.entry_id, one, self._participant.domain)
+            for one, message in zip(wanted, request.commands, strict=True)
         )
+        return b"".join(map(_OUTCOME.holding, outcomes))
 
-    async def RevertEntries(
-        self, request: pb.RevertEntriesRequest, _context: Any
-    ) -> pb.RevertEntriesResponse:
-        """Undoes entries."""
+    async def RevertEntries(self, request: pb.RevertEntriesRequest, _context: Any) -> Any:
+        """Undoes entries. The response is serialized."""
         outcomes = await self._participant.revert(_reversals(request))
-        return pb.RevertEntriesResponse(outcomes=[pb.RevertOutcome.FromString(one) for one in outcomes])
+        return b"".join(map(_REVERT_OUTCOME.holding, outcomes))
 
     async def RunMaintenance(
         self, request: pb.RunMaintenanceRequest, _context: Any
@@ -160,14 +161,10 @@ def applied_outcome(entry_id: UUID, effects: effects_pb2.Effects) -> bytes:
     return pb.Outcome(entry_id=str(entry_id), effects=effects).SerializeToString(deterministic=True)
 
 
-def refused(entry_id: UUID | str, error: LaurelError, domain: str) -> pb.Outcome:
-    """Why an entry is refused."""
-    return pb.Outcome(entry_id=str(entry_id), error=error_message(error, domain))
-
-
-def refused_outcome(entry_id: UUID, error: LaurelError, domain: str) -> bytes:
-    """The same, as it is stored."""
-    return refused(entry_id, error, domain).SerializeToString(deterministic=True)
+def refused_outcome(entry_id: UUID | str, error: LaurelError, domain: str) -> bytes:
+    """Why an entry is refused, as it is stored and answered for ever."""
+    outcome = pb.Outcome(entry_id=str(entry_id), error=error_message(error, domain))
+    return outcome.SerializeToString(deterministic=True)
 
 
 def reverted_outcome(entry_id: UUID, effects: effects_pb2.Effects) -> bytes:

@@ -1,6 +1,6 @@
 """CompleteAchievement: an achievement that is earned by call (RULES 4)."""
 
-from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.orchestrator import convert
@@ -24,9 +24,9 @@ def incoming(request: pb.CompleteAchievementRequest, asked: Asked) -> Incoming:
     return convert.incoming_call(NAME, patch, request, request.request_id, asked)
 
 
-def reply(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> pb.CompleteAchievementResponse:
-    """What the completion changed."""
-    return pb.CompleteAchievementResponse(entry_id=entry.entry_id, effects=effects)
+def reply(entry: entry_pb2.Entry) -> pb.CompleteAchievementResponse:
+    """Which entry it became."""
+    return pb.CompleteAchievementResponse(entry_id=entry.entry_id)
 
 
 def _patch(request: pb.CompleteAchievementRequest) -> UserPatch:

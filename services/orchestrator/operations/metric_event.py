@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import event_pb2
 
 from services.orchestrator import convert
@@ -55,8 +55,8 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
     )
 
 
-def reply(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> event_pb2.IngestEventResponse:
-    """The complete reply to an event, from what every service answered."""
+def reply(entry: entry_pb2.Entry) -> event_pb2.IngestEventResponse:
+    """What became of the total."""
     fact = entry.metric_event
     return event_pb2.IngestEventResponse(
         entry_id=entry.entry_id,
@@ -64,7 +64,6 @@ def reply(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> event_pb2.Ing
         total_before=from_micros(fact.total_before_micros),
         total_after=from_micros(fact.total_after_micros),
         occur_time=entry.occur_time,
-        effects=effects,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 from laurel.orchestrator.v1 import user_pb2
 
@@ -49,8 +49,8 @@ def patch(request: pb.UpdateUserRequest) -> UserPatch:
     )
 
 
-def reply(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> pb.UpdateUserResponse:
-    """The user as stored, and what followed."""
+def reply(entry: entry_pb2.Entry) -> pb.UpdateUserResponse:
+    """The user as stored."""
     user = entry.user
     return pb.UpdateUserResponse(
         entry_id=entry.entry_id,
@@ -62,7 +62,6 @@ def reply(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> pb.UpdateUser
             create_time=user.create_time,
             version=user.version,
         ),
-        effects=effects,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import domain_event_pb2, orchestrator_service_pb2
 from pydantic import SecretStr
 
@@ -32,7 +32,8 @@ Event = domain_event_pb2.DomainEvent
 
 def completed(recorded: Recorded) -> Completed:
     """As the runner completes an entry."""
-    told = told_of(recorded_entry(recorded, "UTC"), effects_pb2.Effects())
+    entry = recorded_entry(recorded, "UTC")
+    told = told_of(entry, entry.SerializeToString(), b"")
     return Completed(recorded.incoming.entry_id, b"reply", told)
 
 
@@ -122,7 +123,7 @@ async def test_a_void_is_told_with_a_sequence_above_all_that_was_recorded_before
     await sagas.decide_void(entry_id, "test", "", NOON)
     await take_out(pool, second)
     stored = await pool.fetchval("SELECT correction FROM sagas WHERE entry_id = $1", entry_id)
-    told = told_of(entry_pb2.Entry.FromString(stored), effects_pb2.Effects())
+    told = told_of(entry_pb2.Entry.FromString(stored), stored, b"")
     for _ in range(2):
         await sagas.settle(entry_id, State.VOIDED, b"", told)
     *before, voided, changed = await listed(pool)

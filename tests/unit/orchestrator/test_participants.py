@@ -4,7 +4,7 @@ import pytest
 from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.ledger.v1.entry_pb2 import Entry
-from laurel.participant.v1.participant_service_pb2 import RevertOutcome
+from laurel.participant.v1.participant_service_pb2 import Command, RevertOutcome
 from laurel.streak.v1 import streak_pb2
 
 from services.orchestrator.effects import EntrySaga
@@ -142,8 +142,8 @@ def undone(*, points_applied: bool) -> EntrySaga:
 
 
 def corrected_points(saga: EntrySaga) -> Effects:
-    told = Told(Entry(), b"", Effects(), saga, correction=Entry())
-    return correct_command(Step.POINTS, told).effects
+    told = Told(Entry(), b"", b"", Effects(), saga, correction=b"")
+    return Command.FromString(correct_command(Step.POINTS, told)).effects
 
 
 def runs(effects: Effects) -> list[tuple[int, int]]:
@@ -172,6 +172,11 @@ def test_who_follows_is_told_of_streaks_what_changed_and_nothing_of_their_state(
     changed.state.CopyFrom(state)
     unchanged = streak_pb2.StreakEffect(state=state)
     saga: EntrySaga = Saga(tuple(Step), applied={Step.STREAK: Effects(streaks=[changed, unchanged])})
-    told = apply_command(Step.ACHIEVEMENT, Told(Entry(), b"d" * 32, Effects(), saga))
+    entry = Entry(entry_id="e")
+    command = apply_command(
+        Step.ACHIEVEMENT, Told(entry, entry.SerializeToString(), b"d" * 32, Effects(), saga)
+    )
+    told = Command.FromString(command)
+    assert told.entry == entry
     assert list(told.effects.streaks) == [streak_effect(3, 4, 1)]
     assert told.digest == b"d" * 32

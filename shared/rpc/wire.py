@@ -1,0 +1,33 @@
+"""Messages put together from parts that are serialized already: what is stored as bytes leaves as bytes.
+
+On the wire a message inside another one is its length and its bytes, and a message is the sequence of its fields. So
+a part need not be parsed to be sent on, and two serialized messages of one type, one after the other, are their merge.
+"""
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+_LENGTH_DELIMITED = 2
+
+
+class Part:
+    """A field of a message that holds a message or bytes."""
+
+    def __init__(self, message: type[Message], name: str) -> None:
+        field = message.DESCRIPTOR.fields_by_name[name]
+        if field.type not in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES):
+            raise ValueError(f"{field.full_name} holds no message")
+        self._tag = _varint(field.number << 3 | _LENGTH_DELIMITED)
+
+    def holding(self, body: bytes) -> bytes:
+        """The serialized message of which this field, or one item of it, is all that is set."""
+        return self._tag + _varint(len(body)) + body
+
+
+def _varint(number: int) -> bytes:
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
