@@ -5,7 +5,6 @@ Each operation is one module of the package `operations`; nothing outside it ask
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -88,12 +87,7 @@ class Operation(Struct, Generic[Q], frozen=True):
         if self.reply is None:
             return b""
         reply = self.reply(entry)
-        return reply.SerializeToString() + _effects_of(type(reply)).holding(effects)
-
-
-@cache
-def _effects_of(reply_type: Any) -> Part:
-    return Part(reply_type, "effects")
+        return reply.SerializeToString() + Part(type(reply), "effects").holding(effects)
 
 
 AnyOperation = Operation[Any]
