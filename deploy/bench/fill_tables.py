@@ -40,7 +40,7 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
         # States name the newest events of a period, to tell which of two at one instant is the later one. Those names
         # stay the template's.
         Copied("streak_states"),
-        Copied("periods"),
+        Copied("periods", ids=("entry_id",)),
         Copied("freeze_ledger"),
         Copied("request_log", ids=("entry_id",), cut=("digest", "outcome")),
     ),

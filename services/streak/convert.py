@@ -14,7 +14,9 @@ from services.streak.domain import (
     Evaluation,
     LedgerLine,
     Period,
+    PeriodChange,
     PeriodStatus,
+    Reach,
     StreakChange,
     StreakDefinition,
 )
@@ -110,9 +112,37 @@ def change_to_proto(streak: str, change: StreakChange) -> streak_pb2.StreakChang
         longest=change.longest,
         run_changes=[
             streak_pb2.RunChange(length_before=run.length_before, length_after=run.length_after)
-            for run in change.runs
+            for run in change.history.runs
         ],
         reach_time=to_timestamp(change.reach_time),
+        period_changes=map(_period_change, change.history.periods),
+        first_reaches=[
+            streak_pb2.FirstReach(length=one.length, reach=_reach(one.reach))
+            for one in change.history.first_reaches
+        ],
+    )
+
+
+def _period_change(one: PeriodChange) -> streak_pb2.PeriodChange:
+    return streak_pb2.PeriodChange(
+        start_date=date_to_proto(one.start_date),
+        end_date=date_to_proto(one.end_date),
+        length_before=one.length_before,
+        length_after=one.length_after,
+        qualified_before=one.qualified_before,
+        qualified_after=one.qualified_after,
+        reach=_reach(one.reach),
+        recorded_after=one.recorded_after,
+    )
+
+
+def _reach(one: Reach | None) -> streak_pb2.Reach | None:
+    if one is None:
+        return None
+    return streak_pb2.Reach(
+        entry_id=str(one.entry_id),
+        occur_time=to_timestamp(one.occur_time),
+        local_date=date_to_proto(one.local_date),
     )
 
 

@@ -87,6 +87,8 @@ CREATE TABLE periods (
     status      smallint NOT NULL,          -- as laurel.streak.v1.PeriodStatus
     length      integer NOT NULL,           -- of the streak, after the period
     settle_time timestamptz NOT NULL,       -- when it qualified, or the local midnight at which it closed
+    entry_id    uuid,                       -- with which it qualified; null where it did not
+    local_date  date,                       -- of settle_time, in that event's zone; null where it did not qualify
     PRIMARY KEY (user_id, streak, start_date)
 );
 
@@ -146,14 +148,16 @@ CREATE TYPE streak_state_row AS (
     next_close_time timestamptz,
     state           json
 );
-CREATE TYPE period_row AS (
+CREATE TYPE period_row_2 AS (
     user_id     text,
     streak      text,
     start_date  date,
     end_date    date,
     status      smallint,
     length      integer,
-    settle_time timestamptz
+    settle_time timestamptz,
+    entry_id    uuid,
+    local_date  date
 );
 CREATE TYPE period_key AS (
     user_id    text,

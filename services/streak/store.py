@@ -19,6 +19,7 @@ from services.streak.domain import (
     LedgerLine,
     Period,
     PeriodStatus,
+    Reach,
     UserStreak,
     fact,
 )
@@ -72,11 +73,12 @@ SAVE: Final = """
                    closed_time = EXCLUDED.closed_time, next_close_time = EXCLUDED.next_close_time,
                    state = EXCLUDED.state
     ), recorded AS (
-        INSERT INTO periods (user_id, streak, start_date, end_date, status, length, settle_time)
-        SELECT * FROM unnest($4::period_row[])
+        INSERT INTO periods (user_id, streak, start_date, end_date, status, length, settle_time, entry_id, local_date)
+        SELECT * FROM unnest($4::period_row_2[])
             ON CONFLICT (user_id, streak, start_date) DO UPDATE
                SET end_date = EXCLUDED.end_date, status = EXCLUDED.status, length = EXCLUDED.length,
-                   settle_time = EXCLUDED.settle_time
+                   settle_time = EXCLUDED.settle_time, entry_id = EXCLUDED.entry_id,
+                   local_date = EXCLUDED.local_date
     ), removed AS (
         DELETE FROM periods
          USING unnest($5::period_key[]) AS gone
@@ -229,9 +231,11 @@ def fact_of(row: asyncpg.Record) -> Fact:
 
 def period_of(row: asyncpg.Record) -> Period:
     """A row of `periods`."""
-    return Period(
-        row["start_date"], row["end_date"], PeriodStatus(row["status"]), row["length"], row["settle_time"]
-    )
+    reach = None
+    if row["entry_id"] is not None:
+        reach = Reach(row["entry_id"], row["settle_time"], row["local_date"])
+    status = PeriodStatus(row["status"])
+    return Period(row["start_date"], row["end_date"], status, row["length"], row["settle_time"], reach)
 
 
 def ledger_line_of(row: asyncpg.Record) -> LedgerLine:
@@ -272,7 +276,8 @@ def _state_row(row: StreakRow) -> tuple[Any, ...]:
 
 
 def _period_row(key: Key, row: Period) -> tuple[Any, ...]:
-    return (*key, row.start_date, row.end_date, row.status, row.length, row.settle_time)
+    reach = (row.reach.entry_id, row.reach.local_date) if row.reach else (None, None)
+    return (*key, row.start_date, row.end_date, row.status, row.length, row.settle_time, *reach)
 
 
 def _ledger_row(key: Key, line: LedgerLine) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ HISTORY_PAST: Final = """
                AND effective_date <= last.end_date) AS freeze_count
       FROM unnest($1::text[], $2::text[], $3::date[]) AS wanted (user_id, streak, touched)
      CROSS JOIN LATERAL (
-           SELECT start_date, end_date, status, length, settle_time FROM periods
+           SELECT start_date, end_date, status, length, settle_time, entry_id, local_date FROM periods
             WHERE user_id = wanted.user_id AND streak = wanted.streak AND start_date < wanted.touched
               AND status = 2
             ORDER BY start_date DESC LIMIT 1
@@ -48,7 +48,7 @@ HISTORY_PERIODS: Final = """
     SELECT wanted.user_id, wanted.streak, period.*
       FROM unnest($1::text[], $2::text[], $3::date[]) AS wanted (user_id, streak, after)
      CROSS JOIN LATERAL (
-           SELECT start_date, end_date, status, length, settle_time FROM periods
+           SELECT start_date, end_date, status, length, settle_time, entry_id, local_date FROM periods
             WHERE user_id = wanted.user_id AND streak = wanted.streak AND start_date > wanted.after
             ORDER BY start_date
      ) AS period

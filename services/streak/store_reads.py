@@ -10,7 +10,7 @@ from services.streak.store import Key, ledger_line_of, period_of
 from shared.postgres.pool import Pool
 
 PERIODS: Final = """
-    SELECT user_id, streak, start_date, end_date, status, length, settle_time FROM periods
+    SELECT start_date, end_date, status, length, settle_time, entry_id, local_date FROM periods
      WHERE user_id = $1 AND streak = $2 AND start_date < $3
      ORDER BY start_date DESC
      LIMIT $4

@@ -84,7 +84,7 @@ def test_a_table_or_column_that_nobody_thought_of_is_told() -> None:
     assert list(problems("streak", catalogue)) == [
         "streak.wishes is new: say whether it holds rows of users",
         "streak.users names its users otherwise than in user_id",
-        "streak.periods has other UUIDs than none",
+        "streak.periods has other UUIDs than entry_id",
         "streak.freeze_ledger is not there",
     ]
 

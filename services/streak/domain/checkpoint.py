@@ -65,7 +65,8 @@ def refold_since(definition: StreakDefinition, state: StreakState | None, touche
     if start >= touched:
         return Since(touched)
     end = definition.last_date(anchor.period)
-    last = Period(start, end, PeriodStatus.QUALIFIED, anchor.run.length, anchor.qualify_time)
+    reach = anchor.reach
+    last = Period(start, end, PeriodStatus.QUALIFIED, anchor.run.length, reach.occur_time, reach)
     return Since(touched, Past(last, anchor.run.start_date, settled.longest, settled.freezes.balance))
 
 
@@ -85,7 +86,7 @@ def checkpoint(
     counted = [event for event in facts.events if definition.counts(event.metric)]
     until = [event for event in counted if definition.period_of(event.local_date) <= period]
     inside = [event for event in until if definition.period_of(event.local_date) == period]
-    if not inside:
+    if not inside or past.last.reach is None:
         return None
     newest = max(until, key=lambda event: event.order)
     latest = max(inside, key=lambda event: event.order)
@@ -94,7 +95,7 @@ def checkpoint(
         anchor=Anchor(
             period=period,
             run=Run(past.run_start_date, past.last.length),
-            qualify_time=past.last.settle_time,
+            reach=past.last.reach,
             latest=Sighting(latest.occur_time, latest.time_zone),
         ),
         freezes=freezes_left(definition.freezes, origin, past.freeze_count, past.last.end_date),

@@ -20,10 +20,15 @@ from services.streak.domain.fold import (
     today_of,
 )
 from services.streak.domain.rows import (
+    FirstReach,
+    PeriodChange,
     PeriodStatus,
     RowChanges,
     Rows,
+    Run,
     RunChange,
+    first_reaches,
+    period_changes,
     row_changes,
     run_changes,
 )
@@ -55,15 +60,27 @@ class UserStreak(Struct, frozen=True):
 NEVER_SEEN: Final = UserStreak(0, Followed(), 0, None, None)
 
 
+class HistoryChange(Struct, frozen=True):
+    """How what is recorded differs for those who follow."""
+
+    periods: tuple[PeriodChange, ...] = ()
+    first_reaches: tuple[FirstReach, ...] = ()
+    runs: tuple[RunChange, ...] = ()
+    """For points, until they go by `periods`."""
+
+
 class StreakChange(Struct, frozen=True):
-    """A change that others follow; absolute values with a version, and the runs that differ."""
+    """A change that others follow: absolute values with a version, and what differs in history."""
 
     version: int
     length_before: int
     length: int
     longest: int
-    runs: tuple[RunChange, ...]
     reach_time: datetime
+    history: HistoryChange
+
+
+_NO_CHANGE: Final = HistoryChange()
 
 
 class Evaluation(Struct, frozen=True):
@@ -113,16 +130,17 @@ def extend(definition: StreakDefinition, streak: UserStreak, fact: Fact, now: da
     """One more fact at the end; `needs_history` said no."""
     before, closed_time = streak.state, _effective(streak, now)
     if before is None or streak.closed_time is None:
-        state, settled, opening, old_rows = begin(definition, fact), Rows(), None, Rows()
+        state, settled, opening, longest, old_rows = begin(definition, fact), Rows(), None, 0, Rows()
         was_qualified = False
     else:
         state, settled = advance(definition, before, fact)
         if _records_nothing(before, streak.closed_time, state, closed_time):
             _, current = close(definition, state, closed_time)
-            return _evaluated(definition, streak, state, current, closed_time, RowChanges(), ())
+            return _evaluated(definition, streak, state, current, closed_time, RowChanges(), _NO_CHANGE)
         old_rows, _ = close(definition, before, streak.closed_time)
         opening = before.settled.anchor.run if before.settled.anchor else None
-        was_qualified = before.tally.period == state.tally.period and before.tally.qualify_time is not None
+        longest = before.settled.longest
+        was_qualified = before.tally.period == state.tally.period and before.tally.reach is not None
     tail, current = close(definition, state, closed_time)
     rows = settled + tail
     return _evaluated(
@@ -132,8 +150,8 @@ def extend(definition: StreakDefinition, streak: UserStreak, fact: Fact, now: da
         current,
         closed_time,
         row_changes(old_rows, rows),
-        run_changes(opening, old_rows, rows),
-        extended=state.tally.qualify_time is not None and not was_qualified,
+        _history_change(opening, longest, old_rows, rows),
+        extended=state.tally.reach is not None and not was_qualified,
     )
 
 
@@ -143,7 +161,7 @@ def _records_nothing(
     """Whether an event of the current period, such as a second one of a day, leaves all rows as they are."""
     return (
         after.settled is before.settled
-        and after.tally.qualify_time == before.tally.qualify_time
+        and after.tally.reach == before.tally.reach
         and after.newest_zone == before.newest_zone
         and today_of(after, closed_time) == today_of(before, closed_before)
     )
@@ -156,7 +174,7 @@ def bring_up_to(definition: StreakDefinition, streak: UserStreak, now: datetime)
     closed_time = _effective(streak, now)
     old_rows, _ = close(definition, streak.state, streak.closed_time)
     rows, current = close(definition, streak.state, closed_time)
-    anchor = streak.state.settled.anchor
+    settled = streak.state.settled
     return _evaluated(
         definition,
         streak,
@@ -164,7 +182,7 @@ def bring_up_to(definition: StreakDefinition, streak: UserStreak, now: datetime)
         current,
         closed_time,
         row_changes(old_rows, rows),
-        run_changes(anchor.run if anchor else None, old_rows, rows),
+        _history_change(settled.anchor.run if settled.anchor else None, settled.longest, old_rows, rows),
     )
 
 
@@ -193,7 +211,7 @@ def refold(
         current,
         closed_time,
         row_changes(stored, rows),
-        run_changes(start.anchor.run if start else None, stored, rows),
+        _history_change(start.anchor.run if start else None, start.longest if start else 0, stored, rows),
         extended=fact is not None
         and _has_qualified(definition, rows, fact)
         and not _has_qualified(definition, stored, fact),
@@ -207,23 +225,34 @@ def _evaluated(
     current: Current | None,
     closed_time: datetime,
     rows: RowChanges,
-    runs: tuple[RunChange, ...],
+    history: HistoryChange,
     extended: bool = False,
 ) -> Evaluation:
     followed = _followed(current)
     version, change = streak.version, None
-    if runs or followed != streak.followed:
+    if history != _NO_CHANGE or followed != streak.followed:
         version += 1
         change = StreakChange(
             version=version,
             length_before=streak.followed.length,
             length=followed.length,
             longest=followed.longest,
-            runs=runs,
             reach_time=followed.reach_time or (current.reach_time if current else closed_time),
+            history=history,
         )
     after = UserStreak(version, followed, definition.fingerprint, closed_time, state)
     return Evaluation(after, current, rows, change, extended)
+
+
+def _history_change(opening: Run | None, longest: int, before: Rows, after: Rows) -> HistoryChange:
+    """How `after` differs from `before`, which both go on from the same: a run, and the longest until then."""
+    if before.periods == after.periods:
+        return _NO_CHANGE
+    return HistoryChange(
+        periods=period_changes(before, after),
+        first_reaches=first_reaches(longest, before, after),
+        runs=run_changes(opening, before, after),
+    )
 
 
 def _followed(current: Current | None) -> Followed:

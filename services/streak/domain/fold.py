@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts, Order
 from services.streak.domain.freezes import Freezes, consume, grant_until
-from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows, Run
+from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Reach, Rows, Run
 from services.streak.domain.travel import Sighting, forgiven_count
 from shared.calendar import local_date, local_midnight
 
@@ -38,7 +38,8 @@ class Anchor(Struct, frozen=True):
     period: int
     run: Run
     """The run that it belongs to, with its length up to here."""
-    qualify_time: datetime
+    reach: Reach
+    """The event with which it qualified."""
     latest: Sighting
     """Its latest fact."""
 
@@ -63,8 +64,8 @@ class Tally(Struct, frozen=True):
     earliest: Sighting
     latest: Sighting
     latest_order: Order
-    qualify_time: datetime | None = None
-    """When the sums came to reach the thresholds; None while they do not."""
+    reach: Reach | None = None
+    """The event with which the sums came to reach the thresholds; None while they do not."""
 
 
 class StreakState(Struct, frozen=True):
@@ -221,13 +222,13 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
     freezes, granted = grant_until(definition.freezes, gap.freezes, today)
     rows = rows + gap.rows + Rows(ledger=granted)
 
-    qualified = current == tally.period and tally.qualify_time is not None
+    qualified = current == tally.period and tally.reach is not None
     anchor = settled.anchor
     alive = anchor is not None and gap.break_time is None
     return rows, Current(
         run=anchor.run if anchor and alive else None,
         longest=settled.longest,
-        reach_time=gap.break_time or (anchor.qualify_time if anchor else state.first_order[0]),
+        reach_time=gap.break_time or (anchor.reach.occur_time if anchor else state.first_order[0]),
         period_start_date=definition.first_date(current),
         period_end_date=definition.last_date(current),
         period_qualified=qualified,
@@ -262,7 +263,7 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
     """The state as of the newest facts' period where that has qualified, and the rows up to it."""
     settled, tally = state.settled, state.tally
     anchor = settled.anchor
-    if tally.qualify_time is None:
+    if tally.reach is None:
         zones = _with_zone(settled.zones, tally.period, state.newest_zone) if anchor else ()
         return replace(settled, zones=zones), Rows()
     forgiven = 0
@@ -275,10 +276,11 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
     goes_on = anchor is not None and gap.break_time is None
     run = Run(anchor.run.start_date, anchor.run.length + 1) if anchor and goes_on else Run(start, 1)
     freezes, granted = grant_until(definition.freezes, gap.freezes, min(end, today))
-    qualified = Period(start, end, PeriodStatus.QUALIFIED, run.length, tally.qualify_time)
+    reach = tally.reach
+    qualified = Period(start, end, PeriodStatus.QUALIFIED, run.length, reach.occur_time, reach)
     return Settled(
         freezes=freezes,
-        anchor=Anchor(tally.period, run, tally.qualify_time, tally.latest),
+        anchor=Anchor(tally.period, run, reach, tally.latest),
         longest=max(settled.longest, run.length),
         zones=((tally.period, state.newest_zone),),
     ), gap.rows + Rows((qualified,), granted)
@@ -332,8 +334,12 @@ def _counted(definition: StreakDefinition, tally: Tally, fact: Fact) -> Tally:
         total + fact.value_micros if wanted.metric == fact.metric else total
         for total, wanted in zip(tally.sums_micros, definition.metrics, strict=True)
     )
-    qualify_time = (tally.qualify_time or fact.occur_time) if definition.qualifies(sums) else None
-    return Tally(tally.period, sums, tally.earliest, _sighting(fact), fact.order, qualify_time)
+    reach = (tally.reach or _reach(fact)) if definition.qualifies(sums) else None
+    return Tally(tally.period, sums, tally.earliest, _sighting(fact), fact.order, reach)
+
+
+def _reach(fact: Fact) -> Reach:
+    return Reach(fact.entry_id, fact.occur_time, fact.local_date)
 
 
 def _sighting(fact: Fact) -> Sighting:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
 from typing import TypeVar
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -31,6 +32,15 @@ class FreezeReason(IntEnum):
     REFUNDED = 5
 
 
+class Reach(Struct, frozen=True):
+    """An event with which something was reached, in the order of the events' times."""
+
+    entry_id: UUID
+    occur_time: datetime
+    local_date: date
+    """Of `occur_time`, in the event's zone."""
+
+
 class Period(Struct, frozen=True):
     """A recorded period; `length` is the streak's after it.
 
@@ -42,6 +52,8 @@ class Period(Struct, frozen=True):
     status: PeriodStatus
     length: int
     settle_time: datetime
+    reach: Reach | None = None
+    """The event with which it qualified, where it has."""
 
     @property
     def key(self) -> date:
@@ -63,6 +75,9 @@ class LedgerLine(Struct, frozen=True):
 
 
 R = TypeVar("R", Period, LedgerLine)
+
+_TURNS = (PeriodStatus.QUALIFIED, PeriodStatus.BROKEN)
+"""At these the length changes; all others carry it on."""
 
 
 class Rows(Struct, frozen=True):
@@ -87,6 +102,31 @@ class RunChange(Struct, frozen=True):
 
     length_before: int
     length_after: int
+
+
+class PeriodChange(Struct, frozen=True):
+    """How one period changed at which the length changes: that qualified, or that broke the streak.
+
+    What a period is not, before or after, has length 0 and is not qualified.
+    """
+
+    start_date: date
+    end_date: date
+    length_before: int
+    length_after: int
+    qualified_before: bool
+    qualified_after: bool
+    recorded_after: bool
+    """Whether it is such a period, after the change."""
+    reach: Reach | None
+    """Where it is qualified: the event with which it did."""
+
+
+class FirstReach(Struct, frozen=True):
+    """Where a length was first reached; None where no period has it any more."""
+
+    length: int
+    reach: Reach | None
 
 
 class RowChanges(Struct, frozen=True):
@@ -133,6 +173,70 @@ def _difference(before: tuple[R, ...], after: tuple[R, ...]) -> tuple[tuple[R, .
     for row in after[same:]:
         known.pop(row.key, None)
     return written, tuple(known.values())
+
+
+def period_changes(before: Rows, after: Rows) -> tuple[PeriodChange, ...]:
+    """The periods, oldest first, that qualify or break, or do no more, or with another length or event.
+
+    What carries a length on is left out: the length on a date is that of the last such period before it.
+    """
+    if before.periods == after.periods:
+        return ()
+    old, new = _turns(before.periods), _turns(after.periods)
+    return tuple(
+        _period_change(old.get(start), new.get(start))
+        for start in sorted(old.keys() | new.keys())
+        if _told(old.get(start)) != _told(new.get(start))
+    )
+
+
+def first_reaches(longest: int, before: Rows, after: Rows) -> tuple[FirstReach, ...]:
+    """The lengths, ascending, that are first reached by another event, for the first time, or no more.
+
+    `longest` is the greatest length before the two stretches begin: those up to it were reached there.
+    """
+    if before.periods == after.periods:
+        return ()
+    old, new = _records(longest, before.periods), _records(longest, after.periods)
+    return tuple(
+        FirstReach(length, new.get(length))
+        for length in sorted(old.keys() | new.keys())
+        if old.get(length) != new.get(length)
+    )
+
+
+def _turns(periods: Iterable[Period]) -> dict[date, Period]:
+    """Those at which the length changes."""
+    return {row.start_date: row for row in periods if row.status in _TURNS}
+
+
+def _told(row: Period | None) -> tuple[PeriodStatus, int, Reach | None] | None:
+    return (row.status, row.length, row.reach) if row else None
+
+
+def _period_change(old: Period | None, new: Period | None) -> PeriodChange:
+    row = new or old
+    assert row  # one of them is there
+    return PeriodChange(
+        start_date=row.start_date,
+        end_date=row.end_date,
+        length_before=old.length if old else 0,
+        length_after=new.length if new else 0,
+        qualified_before=old is not None and old.status is PeriodStatus.QUALIFIED,
+        qualified_after=new is not None and new.status is PeriodStatus.QUALIFIED,
+        recorded_after=new is not None,
+        reach=new.reach if new else None,
+    )
+
+
+def _records(longest: int, periods: Iterable[Period]) -> dict[int, Reach | None]:
+    """The lengths above `longest`, each with the event of the first period that has it."""
+    records: dict[int, Reach | None] = {}
+    for row in periods:
+        if row.status is PeriodStatus.QUALIFIED and row.length > longest:
+            longest = row.length
+            records[longest] = row.reach
+    return records
 
 
 def run_changes(opening: Run | None, before: Rows, after: Rows) -> tuple[RunChange, ...]:

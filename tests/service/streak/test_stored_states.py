@@ -9,7 +9,7 @@ import asyncpg
 
 from services.streak.domain.fold import Anchor, Settled, StreakState, Tally
 from services.streak.domain.freezes import Freezes
-from services.streak.domain.rows import Run
+from services.streak.domain.rows import Reach, Run
 from services.streak.domain.travel import Sighting
 from services.streak.encoding import decode
 from services.streak.server import MIGRATIONS
@@ -34,7 +34,12 @@ STATE = StreakState(
     latest_date=date(2025, 3, 4),
     settled=Settled(
         freezes=Freezes(date(2025, 3, 3), 2, 1),
-        anchor=Anchor(739313, Run(date(2025, 3, 3), 1), MORNING, Sighting(MORNING, "UTC")),
+        anchor=Anchor(
+            739313,
+            Run(date(2025, 3, 3), 1),
+            Reach(FIRST, MORNING, date(2025, 3, 3)),
+            Sighting(MORNING, "UTC"),
+        ),
         longest=1,
         zones=((739313, "Europe/Berlin"),),
     ),
@@ -65,10 +70,21 @@ async def test_a_state_of_the_first_version_is_read_as_what_it_was(
             ("undone", None),
         ],
     )
+    await connection.execute(
+        "INSERT INTO request_log (entry_id, user_id, digest, state, apply_time, metric, value_micros, occur_time,"
+        " time_zone, streaks) VALUES ($1, 'settled', '', 1, $2, 'commits', 1, $2, 'UTC', '{daily}')",
+        FIRST,
+        MORNING,
+    )
+    await connection.execute(
+        "INSERT INTO periods VALUES ('settled', 'daily', $1, $1, 2, 1, $2)", date(2025, 3, 3), MORNING
+    )
     await migrate(empty_database, MIGRATIONS)
+    period = await connection.fetchrow("SELECT entry_id, local_date FROM periods")
     rows = await connection.fetch("SELECT user_id, state FROM streak_states")
     stored = {row["user_id"]: row["state"] for row in rows}
     await connection.close()
+    assert tuple(period or ()) == (FIRST, date(2025, 3, 3))
     assert decode(stored["settled"]) == STATE
     assert decode(stored["young"]).settled.anchor is None
     assert stored["undone"] is None

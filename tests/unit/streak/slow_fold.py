@@ -52,6 +52,10 @@ class SlowResult:
     longest: int = 0
     balance: int = 0
     runs: list[int] = field(default_factory=list)
+    reaches: dict[date, "SlowFact"] = field(default_factory=dict)
+    """The event with which each qualified period did, by its first date."""
+    first_reaches: dict[int, "SlowFact"] = field(default_factory=dict)
+    """The event with which each length was first reached."""
 
 
 def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> SlowResult:
@@ -62,8 +66,9 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
     by_period: dict[date, list[SlowFact]] = defaultdict(list)
     for fact in facts:
         by_period[start_of(rules, fact.day)].append(fact)
-    qualify_times = {start: qualify_time(rules, group) for start, group in by_period.items()}
-    qualified = sorted(start for start, time in qualify_times.items() if time is not None)
+    reaches = {start: reach(rules, group) for start, group in by_period.items()}
+    result.reaches = {start: fact for start, fact in reaches.items() if fact is not None}
+    qualified = sorted(result.reaches)
     skipped = travelled(rules, qualified, by_period)
     origin = facts[0].day
     latest = max(fact.day for fact in facts)
@@ -79,9 +84,9 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
         if day == start and start in qualified:
             result.length += 1
             alive = True
-            time = qualify_times[start]
-            assert time is not None
-            result.periods.append((start, end, "QUALIFIED", result.length, time))
+            reached = result.reaches[start]
+            result.periods.append((start, end, "QUALIFIED", result.length, reached.time))
+            result.first_reaches.setdefault(result.length, reached)
             if result.length == 1:
                 result.runs.append(0)
             result.runs[-1] += 1
@@ -121,9 +126,9 @@ def grant(rules: SlowRules, result: SlowResult, origin: date, day: date) -> None
         result.ledger.append((day, reason, amount))
 
 
-def qualify_time(rules: SlowRules, group: list[SlowFact]) -> datetime | None:
-    """The time of the fact from which on the sums stayed at the thresholds."""
-    time = None
+def reach(rules: SlowRules, group: list[SlowFact]) -> SlowFact | None:
+    """The fact from which on the sums stayed at the thresholds."""
+    found = None
     for count in range(1, len(group) + 1):
         sums = {
             metric: sum(fact.value for fact in group[:count] if fact.metric == metric)
@@ -131,10 +136,10 @@ def qualify_time(rules: SlowRules, group: list[SlowFact]) -> datetime | None:
         }
         reached = [sums[metric] >= wanted for metric, wanted in rules.thresholds.items()]
         if not (all(reached) if rules.all_metrics else any(reached)):
-            time = None
-        elif time is None:
-            time = group[count - 1].time
-    return time
+            found = None
+        elif found is None:
+            found = group[count - 1]
+    return found
 
 
 def travelled(rules: SlowRules, qualified: list[date], by_period: dict[date, list[SlowFact]]) -> set[date]:

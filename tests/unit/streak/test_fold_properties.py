@@ -1,6 +1,6 @@
 """The fold against a slow one, and every way of getting to a state against the fold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
@@ -23,8 +23,11 @@ from services.streak.domain import (
     MetricThreshold,
     Past,
     Period,
+    PeriodChange,
     PeriodStatus,
+    Reach,
     Rows,
+    StreakChange,
     StreakDefinition,
     UserStreak,
     bring_up_to,
@@ -41,7 +44,7 @@ from services.streak.domain import (
 )
 from services.streak.domain.checkpoint import FURTHEST_AHEAD
 from shared.calendar import EARLIEST, local_date, zone_names
-from tests.unit.streak.slow_fold import SlowResult, slow_fold
+from tests.unit.streak.slow_fold import SlowFact, SlowResult, slow_fold
 from tests.unit.streak.worlds import slow_facts, slow_rules, worlds
 
 
@@ -55,6 +58,7 @@ class Stored:
     periods: dict[date, Period] = field(default_factory=dict)
     ledger: dict[tuple[date, FreezeReason], LedgerLine] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    changes: list[StreakChange] = field(default_factory=list)
 
     @property
     def rows(self) -> Rows:
@@ -138,9 +142,11 @@ class Stored:
         if evaluation.change:
             assert evaluation.change.version == self.streak.version + 1
             assert evaluation.change.length_before == self.streak.followed.length
+            self.changes.append(evaluation.change)
             for name, value in VALUES.items():
                 self.runs[name] = self.runs.get(name, 0) + sum(
-                    value(run.length_after) - value(run.length_before) for run in evaluation.change.runs
+                    value(run.length_after) - value(run.length_before)
+                    for run in evaluation.change.history.runs
                 )
         self.streak = evaluation.streak
 
@@ -151,6 +157,60 @@ VALUES: dict[str, Callable[[int], int]] = {
     "multiples of three": lambda length: length // 3,
     "squares": lambda length: length * length,
 }
+
+
+@dataclass
+class Follower:
+    """What others make of the changes in whatever order they come: of each period and length the newest holds."""
+
+    turns: dict[date, tuple[int, PeriodChange]] = field(default_factory=dict)
+    firsts: dict[int, tuple[int, Reach | None]] = field(default_factory=dict)
+    sums: dict[date, int] = field(default_factory=dict)
+
+    def hear(self, change: StreakChange) -> None:
+        for one in change.history.periods:
+            self.sums[one.start_date] = (
+                self.sums.get(one.start_date, 0) + one.length_after - one.length_before
+            )
+            if self.turns.get(one.start_date, (0, one))[0] < change.version:
+                self.turns[one.start_date] = change.version, one
+        for first in change.history.first_reaches:
+            if self.firsts.get(first.length, (0, None))[0] < change.version:
+                self.firsts[first.length] = change.version, first.reach
+
+    @property
+    def periods(self) -> list[tuple[date, date, bool, int, Reach | None]]:
+        told = [one for _, (_, one) in sorted(self.turns.items()) if one.recorded_after]
+        return [
+            (one.start_date, one.end_date, one.qualified_after, one.length_after, one.reach) for one in told
+        ]
+
+    @property
+    def first_reaches(self) -> dict[int, Reach]:
+        return {length: reach for length, (_, reach) in self.firsts.items() if reach}
+
+
+def reach_of(fact: SlowFact) -> Reach:
+    return Reach(UUID(int=fact.entry), fact.time, fact.day)
+
+
+def assert_told(changes: Sequence[StreakChange], expected: SlowResult) -> None:
+    """Whoever follows knows the periods and the first reaches."""
+    follower = Follower()
+    for change in changes:
+        follower.hear(change)
+    turns = [
+        (start, end, status == "QUALIFIED", length, reach_of(expected.reaches[start]) if length else None)
+        for start, end, status, length, _ in expected.periods
+        if status in ("QUALIFIED", "BROKEN")
+    ]
+    assert follower.periods == turns
+    assert {start: length for start, length in follower.sums.items() if length} == {
+        start: length for start, _, _, length, _ in turns if length
+    }
+    assert follower.first_reaches == {
+        length: reach_of(fact) for length, fact in expected.first_reaches.items()
+    }
 
 
 def assert_same(stored: Stored, expected: SlowResult) -> None:
@@ -165,6 +225,10 @@ def assert_same(stored: Stored, expected: SlowResult) -> None:
     assert stored.streak.followed.longest == expected.longest
     for name, value in VALUES.items():
         assert stored.runs.get(name, 0) == sum(map(value, expected.runs)), name
+    reaches = {row.start_date: row.reach for row in stored.rows.periods if row.reach}
+    assert reaches == {start: reach_of(fact) for start, fact in expected.reaches.items()}
+    assert_told(stored.changes, expected)
+    assert_told(sorted(stored.changes, key=lambda change: -change.version % 7), expected)
 
 
 @given(worlds())

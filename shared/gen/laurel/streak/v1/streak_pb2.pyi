@@ -595,7 +595,9 @@ class StreakChange(_message.Message):
     """The longest length of all runs, as history now stands."""
     @_builtins.property
     def run_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunChange]:
-        """Every run that changed. Sums of differences over them are the same in whatever order changes arrive."""
+        """Every run that changed. Sums of differences over them are the same in whatever order changes arrive. Of what follows
+        periods: `period_changes` say more, and say when.
+        """
 
     @_builtins.property
     def reach_time(self) -> _timestamp_pb2.Timestamp:
@@ -603,7 +605,9 @@ class StreakChange(_message.Message):
 
     @_builtins.property
     def period_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeriodChange]:
-        """Every recorded period that changed, by date: what boards with runs and points by length are dated by."""
+        """Every period that changed of those at which the length changes, by date: what boards with runs and points by length
+        are dated by.
+        """
 
     @_builtins.property
     def first_reaches(self) -> _containers.RepeatedCompositeFieldContainer[Global___FirstReach]:
@@ -632,8 +636,10 @@ Global___StreakChange: _TypeAlias = StreakChange  # noqa: Y015
 
 @_typing.final
 class PeriodChange(_message.Message):
-    """How one recorded period of a user's streak changed. A period that is not recorded, before or after, has length 0 and is
-    not qualified.
+    """How one period of a user's streak changed, of those at which its length changes: that qualified, or that broke it. The
+    length on a date is the one after the last such period that begins on or before it; periods that carry a length on (a
+    day off, a freeze) are not told. Before the change, after it, or both, the period was none of them: then its length
+    there is 0, and it is not qualified.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -645,6 +651,7 @@ class PeriodChange(_message.Message):
     QUALIFIED_BEFORE_FIELD_NUMBER: _builtins.int
     QUALIFIED_AFTER_FIELD_NUMBER: _builtins.int
     REACH_FIELD_NUMBER: _builtins.int
+    RECORDED_AFTER_FIELD_NUMBER: _builtins.int
     length_before: _builtins.int
     """Length after the period, before the change."""
     length_after: _builtins.int
@@ -653,6 +660,10 @@ class PeriodChange(_message.Message):
     """Whether the period had qualified before the change."""
     qualified_after: _builtins.bool
     """Whether it has qualified."""
+    recorded_after: _builtins.bool
+    """Whether the length changes at it, after the change. Where it does not, the period is to be forgotten: what lies before
+    it says what the length is.
+    """
     @_builtins.property
     def start_date(self) -> _date_pb2.LocalDate:
         """First local date."""
@@ -675,10 +686,11 @@ class PeriodChange(_message.Message):
         qualified_before: _builtins.bool = ...,
         qualified_after: _builtins.bool = ...,
         reach: Global___Reach | None = ...,
+        recorded_after: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "reach", b"reach", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "length_after", b"length_after", "length_before", b"length_before", "qualified_after", b"qualified_after", "qualified_before", b"qualified_before", "reach", b"reach", "start_date", b"start_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "length_after", b"length_after", "length_before", b"length_before", "qualified_after", b"qualified_after", "qualified_before", b"qualified_before", "reach", b"reach", "recorded_after", b"recorded_after", "start_date", b"start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
