@@ -200,18 +200,29 @@ class Violations:
     def __iter__(self) -> Iterator[FieldViolation]:
         return iter(tuple(self._found))
 
+    def under(self, path: str) -> "Violations":
+        """The same with this path before each: for where they stand once it is known that there are any."""
+        prefixed = Violations()
+        prefixed._found = [
+            FieldViolation(f"{path}.{one.field}", one.description, one.reason) for one in self._found
+        ]
+        return prefixed
+
     def raise_if_any(self, reason: str | None = None) -> None:
-        """Raise one `InvalidArgument` that lists every violation.
+        """Raise `error`, where there is any violation."""
+        if self._found:
+            raise self.error(reason)
+
+    def error(self, reason: str | None = None) -> "InvalidArgument":
+        """One error that lists every violation, of which there is at least one.
 
         Its reason is the one given, else the one that all violations share, else `INVALID_FIELDS`.
         """
-        if not self._found:
-            return
         reasons = {violation.reason for violation in self._found}
         shared = reasons.pop() if len(reasons) == 1 else ""
         first = self._found[0]
         more = f" (and {len(self._found) - 1} more)" if len(self._found) > 1 else ""
-        raise InvalidArgument(
+        return InvalidArgument(
             f"{first.field}: {first.description}{more}",
             reason=reason or shared or INVALID_FIELDS,
             violations=tuple(self._found),

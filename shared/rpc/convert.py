@@ -19,7 +19,7 @@ from laurel.common.v1 import date_pb2, error_pb2
 from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 
-from shared.calendar import EARLIEST, LATEST, UnknownZone, zone
+from shared.calendar import EARLIEST, LATEST, UnknownZone, zone_names
 from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT
 from shared.entries import ContributionRevision, Entry, EntryKind, MetricFact, Reversal, UserSnapshot
 from shared.errors import FieldViolation, LaurelError, Unknown, Violations
@@ -32,6 +32,7 @@ MAX_HOLD_SECONDS: Final = 3_600
 
 MAX_VALUE_MICROS: Final = int(MAX_MAGNITUDE) * MICROS_PER_UNIT
 """Of a metric event's value, in magnitude (RULES 2.1)."""
+_VALUES: Final = range(-MAX_VALUE_MICROS, MAX_VALUE_MICROS + 1)
 
 _KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -61,15 +62,16 @@ def to_timestamp(instant: datetime) -> Timestamp:
 
 def instant_field(parent: Message, field: str, path: str, violations: Violations) -> datetime | None:
     """The required timestamp `field` of the message at `path` ("" for a request); None with a violation."""
-    where = f"{path}.{field}" if path else field
-    if not parent.HasField(field):
-        violations.add(where, "is required")
-        return None
-    timestamp: Timestamp = getattr(parent, field)
-    if timestamp.seconds not in _SECONDS or timestamp.nanos not in _NANOS:
-        violations.add(where, f"must be an instant from {EARLIEST:%Y} to {LATEST:%Y}")
-        return None
-    return to_datetime(timestamp)
+    if parent.HasField(field):
+        timestamp: Timestamp = getattr(parent, field)
+        seconds, nanos = timestamp.seconds, timestamp.nanos
+        if seconds in _SECONDS and nanos in _NANOS:
+            return _EPOCH + timedelta(0, seconds, nanos // _NANOS_PER_MICRO)
+    wrong = (
+        f"must be an instant from {EARLIEST:%Y} to {LATEST:%Y}" if parent.HasField(field) else "is required"
+    )
+    violations.add(f"{path}.{field}" if path else field, wrong)
+    return None
 
 
 # Text
@@ -104,15 +106,20 @@ def check_request_id(value: str, path: str, violations: Violations) -> None:
 
 def check_zone(value: str, path: str, violations: Violations) -> None:
     """The name of an IANA zone (RULES 1.5)."""
-    try:
-        zone(value)
-    except UnknownZone as error:
-        violations.add(path, str(error))
+    if value not in zone_names():
+        violations.add(path, str(UnknownZone(value)))
 
 
 def check_attributes(attributes: Mapping[str, str], path: str, violations: Violations) -> None:
     """Names of 1 to 64 characters, values of at most 255. How many there may be, the orchestrator decides."""
     for name, value in attributes.items():
+        if (
+            1 <= len(name) <= MAX_ATTRIBUTE_NAME_CHARS
+            and len(value) <= MAX_TEXT_CHARS
+            and "\x00" not in name
+            and "\x00" not in value
+        ):
+            continue  # the common case builds no path
         where = f"{path}[{name[:MAX_ATTRIBUTE_NAME_CHARS]!r}]"
         check_text(name, where, violations, max_chars=MAX_ATTRIBUTE_NAME_CHARS)
         check_text(value, where, violations, min_chars=0)
@@ -145,41 +152,37 @@ def date_to_proto(day: date) -> date_pb2.LocalDate:
 # Entries
 
 
-def entry_from_proto(message: entry_pb2.Entry, path: str, violations: Violations) -> Entry | None:
-    """The entry at `path`, or None when anything is wrong with it."""
+def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry | None:
+    """The entry, or None when anything is wrong with it. Violations name the fields of the entry."""
     before = len(violations)
-    entry_id = uuid_field(message.entry_id, f"{path}.entry_id", violations)
+    entry_id = uuid_field(message.entry_id, "entry_id", violations)
     kind = _KINDS.get(message.WhichOneof("operation") or "")
     if kind is None:
-        violations.add(f"{path}.operation", "is required, and one that is known here")
-    user = _user(message.user, f"{path}.user", violations)
-    now = instant_field(message, "now", path, violations)
-    occur_time = instant_field(message, "occur_time", path, violations)
-    check_zone(message.time_zone, f"{path}.time_zone", violations)
+        violations.add("operation", "is required, and one that is known here")
+    user = _user(message.user, violations)
+    now = instant_field(message, "now", "", violations)
+    occur_time = instant_field(message, "occur_time", "", violations)
+    time_zone = message.time_zone
+    check_zone(time_zone, "time_zone", violations)
     metric = corrected = None
     achievement = ""
-    match kind:
-        case EntryKind.METRIC_EVENT:
-            metric = _metric(message.metric_event, f"{path}.metric_event", violations)
-            if metric.value_micros == 0:
-                violations.add(f"{path}.metric_event.value_micros", "must not be zero")
-        case EntryKind.CORRECTION:
-            where = f"{path}.correction"
-            corrected = uuid_field(
-                message.correction.corrected_entry_id, f"{where}.corrected_entry_id", violations
-            )
-            if message.correction.HasField("metric"):
-                metric = _metric(message.correction.metric, f"{where}.metric", violations)
-        case EntryKind.ACHIEVEMENT_CALL:
-            achievement = message.achievement_call.achievement
-            check_key(achievement, f"{path}.achievement_call.achievement", violations)
-        case _:
-            pass
+    if kind is EntryKind.METRIC_EVENT:
+        metric = _metric(message.metric_event, "metric_event", violations)
+        if metric.value_micros == 0:
+            violations.add("metric_event.value_micros", "must not be zero")
+    elif kind is EntryKind.CORRECTION:
+        correction = message.correction
+        corrected = uuid_field(correction.corrected_entry_id, "correction.corrected_entry_id", violations)
+        if correction.HasField("metric"):
+            metric = _metric(correction.metric, "correction.metric", violations)
+    elif kind is EntryKind.ACHIEVEMENT_CALL:
+        achievement = message.achievement_call.achievement
+        check_key(achievement, "achievement_call.achievement", violations)
     if entry_id is None or kind is None or user is None or now is None or occur_time is None:
         return None
     if len(violations) > before:
         return None
-    return Entry(entry_id, kind, user, now, occur_time, message.time_zone, metric, corrected, achievement)
+    return Entry(entry_id, kind, user, now, occur_time, time_zone, metric, corrected, achievement)
 
 
 def reversal_from_proto(
@@ -195,48 +198,55 @@ def reversal_from_proto(
     return Reversal(entry_id, message.user_id, now)
 
 
-def _user(message: entry_pb2.UserSnapshot, path: str, violations: Violations) -> UserSnapshot | None:
-    check_user_id(message.user_id, f"{path}.user_id", violations)
-    check_zone(message.time_zone, f"{path}.time_zone", violations)
-    check_attributes(message.attributes, f"{path}.attributes", violations)
-    check_attributes(message.newest_attributes, f"{path}.newest_attributes", violations)
-    check_text(message.name, f"{path}.name", violations, min_chars=0)
-    create_time = instant_field(message, "create_time", path, violations)
+def _user(message: entry_pb2.UserSnapshot, violations: Violations) -> UserSnapshot | None:
+    user_id, time_zone, name = message.user_id, message.time_zone, message.name
+    attributes = dict(message.attributes)
+    newest_attributes = dict(message.newest_attributes) if message.has_newest_attributes else None
+    check_user_id(user_id, "user.user_id", violations)
+    check_zone(time_zone, "user.time_zone", violations)
+    check_attributes(attributes, "user.attributes", violations)
+    check_attributes(newest_attributes or {}, "user.newest_attributes", violations)
+    check_text(name, "user.name", violations, min_chars=0)
+    create_time = instant_field(message, "create_time", "user", violations)
     if create_time is None:
         return None
-    return UserSnapshot(
-        user_id=message.user_id,
-        time_zone=message.time_zone,
-        attributes=dict(message.attributes),
-        create_time=create_time,
-        version=message.version,
-        name=message.name,
-        newest_attributes=dict(message.newest_attributes) if message.has_newest_attributes else None,
-    )
+    return UserSnapshot(user_id, time_zone, attributes, create_time, message.version, name, newest_attributes)
 
 
 def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> MetricFact:
-    check_key(fact.metric, f"{path}.metric", violations)
-    if abs(fact.value_micros) > MAX_VALUE_MICROS:
+    """The metric part of an entry. `path` is one of two constants: paths of fields are made when one is wrong."""
+    metric, value_micros = fact.metric, fact.value_micros
+    attributes = dict(fact.attributes)
+    if not _KEY.fullmatch(metric):
+        check_key(metric, f"{path}.metric", violations)
+    if value_micros not in _VALUES:
         violations.add(f"{path}.value_micros", f"must have a magnitude of at most {MAX_VALUE_MICROS}")
-    check_attributes(fact.attributes, f"{path}.attributes", violations)
-    revisions = []
+    if attributes:
+        check_attributes(attributes, f"{path}.attributes", violations)
+    revisable = fact.revisable
+    return MetricFact(
+        metric,
+        value_micros,
+        fact.total_before_micros,
+        fact.total_after_micros,
+        fact.peak_micros,
+        fact.total_version,
+        attributes,
+        revisable,
+        fact.contribution_micros if revisable else 0,
+        _revisions(fact, path, violations) if revisable else (),
+    )
+
+
+def _revisions(
+    fact: entry_pb2.MetricFact, path: str, violations: Violations
+) -> tuple[ContributionRevision, ...]:
+    found = []
     for index, revision in enumerate(fact.revisions):
         entry_id = uuid_field(revision.entry_id, f"{path}.revisions[{index}].entry_id", violations)
         if entry_id is not None:
-            revisions.append(ContributionRevision(entry_id, revision.contribution_micros))
-    return MetricFact(
-        metric=fact.metric,
-        value_micros=fact.value_micros,
-        total_before_micros=fact.total_before_micros,
-        total_after_micros=fact.total_after_micros,
-        peak_micros=fact.peak_micros,
-        total_version=fact.total_version,
-        attributes=dict(fact.attributes),
-        revisable=fact.revisable,
-        revisable_contribution_micros=fact.contribution_micros,
-        revisions=tuple(revisions),
-    )
+            found.append(ContributionRevision(entry_id, revision.contribution_micros))
+    return tuple(found)
 
 
 # Errors and digests

@@ -84,7 +84,7 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
     async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> Any:
         """Applies entries. A malformed command never fails its neighbours. The response is serialized."""
         _check_batch(len(request.commands), "commands")
-        wanted = [self._work(one, f"commands[{index}]") for index, one in enumerate(request.commands)]
+        wanted = [self._work(one, index) for index, one in enumerate(request.commands)]
         answers = iter(await self._participant.apply([one for one in wanted if isinstance(one, Work)]))
         outcomes = (
             next(answers)
@@ -125,23 +125,20 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         changes = [pb.Change.FromString(body) for body in found.bodies]
         return pb.ListChangesResponse(changes=changes, cursor=found.cursor, more=found.more)
 
-    def _work(self, message: pb.Command, path: str) -> Work[C] | InvalidArgument:
+    def _work(self, message: pb.Command, index: int) -> Work[C] | InvalidArgument:
         violations = Violations()
-        entry = entry_from_proto(message.entry, f"{path}.entry", violations)
-        if len(message.digest) != DIGEST_BYTES:
-            violations.add(f"{path}.digest", f"must have {DIGEST_BYTES} bytes")
-        effects = message.effects
+        entry = entry_from_proto(message.entry, violations.within("entry"))
+        digest, effects = message.digest, message.effects
+        if len(digest) != DIGEST_BYTES:
+            violations.add("digest", f"must have {DIGEST_BYTES} bytes")
         for field in ("streaks", "achievements", "points"):
             if len(getattr(effects, field)) > MAX_CHANGES:
-                violations.add(f"{path}.effects.{field}", f"must have at most {MAX_CHANGES} items")
-        try:
-            violations.raise_if_any()
-            assert entry is not None  # no violations, so there is an entry
-            command = self._participant.command(entry, effects, f"{path}.effects", violations)
-            violations.raise_if_any()
-        except InvalidArgument as error:
-            return error
-        return Work(command, entry.entry_id, entry.user.user_id, message.digest)
+                violations.add(f"effects.{field}", f"must have at most {MAX_CHANGES} items")
+        if entry is not None and not violations:
+            command = self._participant.command(entry, effects, "effects", violations)
+            if not violations:
+                return Work(command, entry.entry_id, entry.user.user_id, digest)
+        return violations.under(f"commands[{index}]").error()
 
 
 def registered(participant: Participant[C], pool: Pool) -> Servicer:

@@ -14,9 +14,12 @@ from laurel.participant.v1 import participant_service_pb2
 from shared.entries import Entry, EntryKind, MetricFact, Reversal, UserSnapshot
 from shared.errors import FailedPrecondition, FieldViolation, InvalidArgument, Unknown, Violations
 from shared.rpc.convert import (
+    MAX_ATTRIBUTE_NAME_CHARS,
+    check_attributes,
     check_hold_seconds,
     check_key,
     check_request_id,
+    check_text,
     digest_of,
     entry_from_proto,
     error_from_message,
@@ -65,9 +68,9 @@ def metric_event() -> entry_pb2.Entry:
 
 def violated(message: entry_pb2.Entry) -> list[str]:
     violations = Violations()
-    entry = entry_from_proto(message, "commands[2].entry", violations)
+    entry = entry_from_proto(message, violations)
     assert (entry is None) == bool(len(violations))
-    return [violation.field.removeprefix("commands[2].entry.") for violation in violations]
+    return [violation.field for violation in violations]
 
 
 @given(INSTANTS)
@@ -98,7 +101,7 @@ def test_an_instant_outside_the_calendar_is_a_violation(timestamp: Timestamp) ->
 
 def test_an_entry_is_read_whole() -> None:
     violations = Violations()
-    assert entry_from_proto(metric_event(), "entry", violations) == Entry(
+    assert entry_from_proto(metric_event(), violations) == Entry(
         entry_id=UUID(ENTRY_ID),
         kind=EntryKind.METRIC_EVENT,
         user=UserSnapshot("alice", "Asia/Tokyo", {"plan": "pro"}, INSTANT, 3, "Alice"),
@@ -151,7 +154,7 @@ def test_an_achievement_call_names_the_achievement() -> None:
     message.achievement_call.achievement = "not a key"
     assert violated(message) == ["achievement_call.achievement"]
     message.achievement_call.achievement = "badge"
-    entry = entry_from_proto(message, "entry", Violations())
+    entry = entry_from_proto(message, Violations())
     assert entry is not None
     assert (entry.kind, entry.achievement) == (EntryKind.ACHIEVEMENT_CALL, "badge")
 
@@ -259,3 +262,30 @@ def test_the_digest_tells_different_content_apart() -> None:
     message.metric_event.value_micros += 1
     assert digest_of(message) != before
     assert len(before) == 32
+
+
+def test_what_is_wrong_in_a_command_is_named_by_its_place_in_the_request() -> None:
+    violations = Violations()
+    violations.within("entry").add("user.user_id", "must have 1 to 255 characters")
+    violations.add("digest", "must have 32 bytes", "A_REASON")
+    assert [one.field for one in violations.under("commands[2]")] == [
+        "commands[2].entry.user.user_id",
+        "commands[2].digest",
+    ]
+
+
+@given(
+    st.dictionaries(
+        st.one_of(st.sampled_from(["", "plan", "n" * 64, "n" * 65, "a\x00"]), st.text(max_size=70)),
+        st.one_of(st.sampled_from(["", "v" * 255, "v" * 256, "\x00"]), st.text(max_size=260)),
+        max_size=4,
+    )
+)
+def test_attributes_are_refused_by_the_same_rules_one_by_one_and_together(attributes: dict[str, str]) -> None:
+    together, one_by_one = Violations(), Violations()
+    check_attributes(attributes, "attributes", together)
+    for name, value in attributes.items():
+        where = f"attributes[{name[:MAX_ATTRIBUTE_NAME_CHARS]!r}]"
+        check_text(name, where, one_by_one, max_chars=MAX_ATTRIBUTE_NAME_CHARS)
+        check_text(value, where, one_by_one, min_chars=0)
+    assert list(together) == list(one_by_one)
