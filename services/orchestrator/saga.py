@@ -50,7 +50,6 @@ CORRECTED: Final = (Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD)
 """Who hears of an undoing: those who derive something from what others answered."""
 
 _ORDER: Final = tuple(Step)
-_TURNS: Final[Mapping[Step, int]] = {step: turn for turn, step in enumerate(_ORDER)}
 
 
 class Act(IntEnum):
@@ -78,10 +77,16 @@ class Move(Struct, frozen=True, order=True):
         return _ORDER[abs(self.turn)]
 
 
+_CALLS: Final[Mapping[tuple[Act, Step], Move]] = {
+    (act, step): Move(act, -turn if act is Act.REVERT else turn)
+    for turn, step in enumerate(_ORDER)
+    for act in (Act.APPLY, Act.REVERT, Act.CORRECT)
+}
+
+
 def calling(act: Act, step: Step) -> Move:
     """The move that calls a participant."""
-    turn = _TURNS[step]
-    return Move(act, -turn if act is Act.REVERT else turn)
+    return _CALLS[act, step]
 
 
 class Saga(Struct, Generic[E, R], frozen=True):
