@@ -122,6 +122,10 @@ $(BENCHED): $(INSTALLED) requirements-bench.txt
 bench: $(BENCHED) ## Measure against the ceilings of this machine: make bench [QUICK=1] [ONLY="closed batch"]
 	@$(BIN)/python -m deploy.bench $(if $(QUICK),--quick) $(foreach profile,$(ONLY),--only $(profile))
 
+.PHONY: profile
+profile: $(BENCHED) ## Sample all services under load, flame graphs and a table by kind: make profile [ONLY="callers batches alone"]
+	@$(BIN)/python -m deploy.bench.profile $(foreach load,$(ONLY),--only $(load))
+
 .PHONY: growth
 growth: $(INSTALLED) ## Measure what size costs, with a million users; twenty minutes, 50 GB: make growth [USERS=20000 EVENTS=200000]
 	@$(BIN)/python -m deploy.bench.growth $(if $(USERS),--users $(USERS)) $(if $(EVENTS),--events $(EVENTS))

@@ -96,6 +96,10 @@ class Meter:
         assert stack.postgres is not None
         self._dsn = stack.postgres.admin_dsn
 
+    def pid(self, name: str) -> int:
+        """The process of this name."""
+        return self._pids[name]
+
     def read(self) -> Reading:
         """The counters now."""
         row = run_blocking(_fetch(self._dsn, _READ))
