@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import unquote, urlencode, urlsplit
 
 import asyncpg
 import grpc
@@ -108,8 +109,12 @@ class Lab:
 
     @cached_property
     def peer_dsn(self) -> str:
-        """A database for DBOS, on the server of the system."""
-        return _create_database(self.stack, _PEER_DATABASE)
+        """A database for DBOS, on the server of the system, reached as the services reach theirs."""
+        parts = urlsplit(_create_database(self.stack, _PEER_DATABASE))
+        identity, _, server = parts.netloc.rpartition("@")
+        host, _, port = server.rpartition(":")
+        query = urlencode({"host": unquote(host), "port": port})
+        return f"{parts.scheme}://{identity}@{parts.path}?{query}"
 
     @cached_property
     def replayer(self) -> Worker:
