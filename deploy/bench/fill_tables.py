@@ -30,7 +30,7 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
     "orchestrator": (
         Copied("users"),
         Copied("totals", ids=("newest_id",)),
-        Copied("unique_values"),
+        Copied("unique_values", ids=("first_id",)),
         Copied("entries", ids=("entry_id", "origin_id"), cut=("digest", "request", "entry")),
         Copied("entry_keys", user="", ids=("key_id", "entry_id")),
         Copied("sagas", ids=("entry_id",), cut=("reply",)),

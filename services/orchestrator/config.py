@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from services.orchestrator.domain import MOST_AHEAD
 from shared import config
 from shared.calendar import UnknownZone, zone
 
@@ -40,7 +41,7 @@ class Settings(config.Settings):
     Imports know no age.
     """
 
-    max_event_ahead_seconds: float = Field(default=300.0, ge=0, le=86_400.0)
+    max_event_ahead_seconds: float = Field(default=300.0, ge=0, le=MOST_AHEAD.total_seconds())
     """How far in the future an event may lie, in seconds (RULES 1.3); one beyond is refused."""
 
     max_queued_events: int = Field(default=4_096, ge=1, le=1_000_000)

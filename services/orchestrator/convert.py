@@ -1,21 +1,18 @@
 """Messages to domain values and back, with all syntactic validation: every violation at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from google.protobuf.message import Message
 from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, user_pb2
 
-from services.orchestrator.domain import (
-    MAX_EVENT_ATTRIBUTES,
-    Total,
-    User,
-    UserPatch,
-)
+from services.orchestrator.contributions import Revisions
+from services.orchestrator.domain import MAX_EVENT_ATTRIBUTES, Total, User
 from services.orchestrator.operation import Asked
 from services.orchestrator.recording import Incoming, Recorded
 from services.orchestrator.saga import State
+from services.orchestrator.said import UserPatch
 from shared.errors import Violations
 from shared.ids import derived_id, derived_id_at
 from shared.rpc.convert import (
@@ -77,7 +74,7 @@ def base_entry(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
     incoming = recorded.incoming
     entry = entry_pb2.Entry(
         entry_id=str(incoming.entry_id),
-        user=snapshot(recorded.user, default_zone, changed=recorded.user_changed),
+        user=_acting(recorded, default_zone),
         now=to_timestamp(incoming.now),
         occur_time=to_timestamp(incoming.occur_time),
         time_zone=recorded.time_zone,
@@ -91,20 +88,43 @@ def base_entry(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
         fact.value_micros = incoming.event.value_micros
         fact.attributes.update(incoming.event.attributes)
         set_total(fact, recorded.before, recorded.after)
+        if recorded.contribution is not None:
+            fact.contribution_micros = recorded.contribution.micros
+            set_revisions(fact, recorded.contribution.revisions)
     return entry
 
 
 def snapshot(user: User, default_zone: str, *, changed: bool = False) -> entry_pb2.UserSnapshot:
-    """A user as of an entry."""
+    """A user as of now."""
+    return _snapshot(user, user.said.plain_attributes(), default_zone, changed=changed)
+
+
+def _acting(recorded: Recorded, default_zone: str) -> entry_pb2.UserSnapshot:
+    """The user whose entry it is: the attributes as of the entry, everything else as of now."""
+    message = _snapshot(recorded.user, recorded.attributes, default_zone, changed=recorded.user_changed)
+    if recorded.newest_attributes is not None:
+        message.has_newest_attributes = True
+        message.newest_attributes.update(recorded.newest_attributes)
+    return message
+
+
+def _snapshot(
+    user: User, attributes: Mapping[str, str], default_zone: str, *, changed: bool
+) -> entry_pb2.UserSnapshot:
     return entry_pb2.UserSnapshot(
         user_id=user.user_id,
         time_zone=user.zone(default_zone),
-        attributes=user.plain_attributes(),
+        attributes=attributes,
         create_time=to_timestamp(user.create_time),
         version=user.version,
-        name=(user.name and user.name.value) or "",
+        name=user.said.plain_name,
         changed=changed,
     )
+
+
+def newest_attributes(user: entry_pb2.UserSnapshot) -> Mapping[str, str]:
+    """The attributes that held when an entry was recorded, whenever it occurred."""
+    return user.newest_attributes if user.has_newest_attributes else user.attributes
 
 
 def set_total(fact: entry_pb2.MetricFact, before: Total, after: Total) -> None:
@@ -113,6 +133,13 @@ def set_total(fact: entry_pb2.MetricFact, before: Total, after: Total) -> None:
     fact.total_after_micros = after.total_micros
     fact.peak_micros = after.peak_micros
     fact.total_version = after.version
+
+
+def set_revisions(fact: entry_pb2.MetricFact, revisions: Revisions) -> None:
+    """Says of a metric that is no sum which other events contribute something else now."""
+    fact.revisable = True
+    for entry_id, micros in revisions:
+        fact.revisions.add(entry_id=str(entry_id), contribution_micros=micros)
 
 
 # What calls about entries ask for

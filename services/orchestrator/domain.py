@@ -1,16 +1,19 @@
 """Metric events, users and totals (RULES 1 and 2): what an event means before any feature looks at it.
 
-A total is a fold over a user's live events of one metric, in the order in which they were recorded. It is
-extended at the end in the common case and folded anew when an event is undone; both ways give the same.
+A total is a fold over a user's live events of one metric: of a sum in the order in which they were recorded, else in
+the order of their times. It is extended at the end in the common case and folded anew when an event is undone; both
+ways give the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
+
+from services.orchestrator.said import Reading, Said, UserPatch, micros_of, rebuild, say
 
 MICROS = 1_000_000
 
@@ -24,8 +27,8 @@ MAX_EVENT_ATTRIBUTES = 32
 MAX_USER_ATTRIBUTES = 64
 """The most attributes that a stored user can have gathered."""
 
-_ALL = ""
-"""Stands among a user's attributes, where no name is empty, for the clearing of all that were said before it."""
+MOST_AHEAD = timedelta(days=1)
+"""However it is set, no event lies further in the future than this (RULES 1.3)."""
 
 
 class Aggregation(IntEnum):
@@ -54,50 +57,17 @@ class Metric(Struct, frozen=True):
     unique_attribute: str = ""
 
 
-class UserPatch(Struct, frozen=True):
-    """What an event or a call says about a user. Empty fields say nothing."""
-
-    user_id: str
-    name: str = ""
-    time_zone: str = ""
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    cleared: frozenset[str] = frozenset()
-    """`name` or `time_zone`: from now on there is none."""
-    cleared_attributes: frozenset[str] = frozenset()
-    clears_other_attributes: bool = False
-    """The attributes are all that there are; others are cleared."""
-
-
-class Stamped(Struct, frozen=True):
-    """A value and the occur_time of the event that said it: the newest event wins, whenever it arrives."""
-
-    value: str | None
-    """None: it was cleared."""
-    said: datetime
-
-
 class User(Struct, frozen=True):
     """A user as stored."""
 
     user_id: str
-    name: Stamped | None
-    time_zone: Stamped | None
-    attributes: Mapping[str, Stamped]
+    said: Said
     create_time: datetime
     version: int
 
     def zone(self, default: str) -> str:
         """The stored zone, else the configured default (RULES 1.5)."""
-        return (self.time_zone and self.time_zone.value) or default
-
-    def plain_attributes(self) -> dict[str, str]:
-        """The attributes without their times, and without those that were cleared."""
-        cleared = self.attributes.get(_ALL)
-        return {
-            key: stamped.value
-            for key, stamped in self.attributes.items()
-            if stamped.value is not None and (cleared is None or stamped.said >= cleared.said)
-        }
+        return self.said.plain_time_zone or default
 
 
 class Fact(Struct, frozen=True):
@@ -111,7 +81,9 @@ class Fact(Struct, frozen=True):
 
 
 class Total(Struct, frozen=True):
-    """A user's total of one metric. `peak_micros` is the highest it ever was while these events were recorded."""
+    """A user's total of one metric. `peak_micros` is the highest it ever was: of a sum while these events were
+    recorded, else in the order of their times.
+    """
 
     total_micros: int = 0
     peak_micros: int = 0
@@ -157,35 +129,48 @@ def check_occur_time(occur_time: datetime, now: datetime, window: TimeWindow) ->
 def merge_user(user: User | None, patch: UserPatch, occur_time: datetime, now: datetime) -> User:
     """The user after an event: each field and attribute holds what the newest event said of it (RULES 1.5, 2.3).
 
-    The version grows only when something changes. Raises `TooManyAttributes`.
+    The version grows only when something changes. Raises `TooManyAttributes`, and `Unknown` where what was said has
+    to be read from the ledger first.
     """
-    known = user or User(patch.user_id, None, None, {}, now, 0)
-    merged = replace(
-        known,
-        name=_newer(known.name, patch.name or None, occur_time, cleared="name" in patch.cleared),
-        time_zone=_newer(
-            known.time_zone, patch.time_zone or None, occur_time, cleared="time_zone" in patch.cleared
-        ),
-        attributes=_merge_attributes(known.attributes, patch, occur_time),
-    )
-    if user is not None and says_the_same(merged, known):
-        return merged
-    if len(merged.plain_attributes()) > MAX_USER_ATTRIBUTES:
+    known = user or User(patch.user_id, Said(), now, 0)
+    return said_anew(user, known, say(known.said, patch, micros_of(occur_time)))
+
+
+def said_anew(user: User | None, known: User, said: Said) -> User:
+    """The user with what has been said now; `user` is None where this is the first that is said.
+
+    Raises `TooManyAttributes`.
+    """
+    if user is not None and (said is known.said or says_the_same(said, known.said)):
+        return replace(known, said=said)
+    if len(said.plain_attributes()) > MAX_USER_ATTRIBUTES:
         raise TooManyAttributes(f"a user has at most {MAX_USER_ATTRIBUTES} attributes")
-    return replace(merged, version=known.version + 1)
+    return replace(known, said=said, version=known.version + 1)
 
 
 def fold_user(user: User, patches: Iterable[tuple[UserPatch, datetime]]) -> User:
     """The user as these patches alone would have made it, one version on: what is left after an undoing."""
-    empty = replace(user, name=None, time_zone=None, attributes={})
-    for patch, occur_time in patches:
-        empty = replace(merge_user(empty, patch, occur_time, user.create_time), version=user.version)
-    return replace(empty, version=user.version + 1)
+    statements = ((patch, micros_of(occur_time)) for patch, occur_time in patches)
+    return replace(user, said=rebuild(Said(), Reading(None), statements), version=user.version + 1)
 
 
 def event_zone(patch: UserPatch, user: User, default: str) -> str:
     """The zone that decides an event's local date: its own, else the user's, else the default (RULES 1.5)."""
     return patch.time_zone or user.zone(default)
+
+
+def in_time(fact: Fact) -> tuple[datetime, UUID]:
+    """The place of an event in the order of the events' times (RULES 2.5)."""
+    return fact.occur_time, fact.entry_id
+
+
+def is_newest(total: Total, fact: Fact) -> bool:
+    """Whether an event is later than all that the total has counted."""
+    return (
+        total.newest_time is None
+        or total.newest_id is None
+        or in_time(fact) > (total.newest_time, total.newest_id)
+    )
 
 
 def add_fact(total: Total, aggregation: Aggregation, fact: Fact, *, seen_before: bool = False) -> Total:
@@ -198,15 +183,13 @@ def add_fact(total: Total, aggregation: Aggregation, fact: Fact, *, seen_before:
         raise TotalOutOfRange(
             f"the magnitudes of one user's events of a metric add up to at most {MAX_GROSS_MICROS // MICROS:,}"
         )
-    newest = (
-        total.newest_time is None
-        or total.newest_id is None
-        or ((fact.occur_time, fact.entry_id) > (total.newest_time, total.newest_id))
-    )
+    newest = is_newest(total, fact)
     value = _combine(total, aggregation, fact, newest=newest, seen_before=seen_before)
+    # In the order of times, the total of a LAST metric was each of its values.
+    high = fact.value_micros if aggregation is Aggregation.LAST else value
     return Total(
         total_micros=value,
-        peak_micros=max(total.peak_micros, value) if total.event_count else value,
+        peak_micros=max(total.peak_micros, high) if total.event_count else high,
         gross_micros=gross,
         event_count=total.event_count + 1,
         version=total.version + 1,
@@ -234,10 +217,13 @@ def subtract_fact(total: Total, fact: Fact) -> Total:
 
 
 def fold_total(version: int, aggregation: Aggregation, facts: Sequence[Fact]) -> Total:
-    """The total of these live events, as a change that follows `version`."""
+    """The total of these live events, as a change that follows `version`. The peak of a sum is that of their order of
+    arrival; what events of other metrics contribute is decided by their times (RULES 2.2).
+    """
     total = Total()
     seen: set[str] = set()
-    for fact in sorted(facts, key=lambda fact: fact.position):
+    arrival = aggregation is Aggregation.SUM
+    for fact in sorted(facts, key=(lambda fact: fact.position) if arrival else in_time):
         value = fact.unique_value or ""
         total = add_fact(total, aggregation, fact, seen_before=value in seen)
         seen.add(value)
@@ -256,46 +242,10 @@ def _combine(total: Total, aggregation: Aggregation, fact: Fact, *, newest: bool
             return total.total_micros + (0 if seen_before else MICROS)
 
 
-def _newer(
-    known: Stamped | None, said: str | None, occur_time: datetime, *, cleared: bool = False
-) -> Stamped | None:
-    """What holds after somebody says something. Of two at one instant the greater text holds, and any text before
-    none: any order agrees.
-    """
-    if said is None and not cleared:
-        return known
-    new = Stamped(said, occur_time)
-    if known is None or _precedence(new) > _precedence(known):
-        return new
-    return known
-
-
-def _precedence(stamped: Stamped) -> tuple[datetime, bool, str]:
-    return stamped.said, stamped.value is not None, stamped.value or ""
-
-
-def _merge_attributes(
-    known: Mapping[str, Stamped], patch: UserPatch, occur_time: datetime
-) -> Mapping[str, Stamped]:
-    cleared = patch.cleared_attributes | ({_ALL} if patch.clears_other_attributes else set())
-    if not patch.attributes and not cleared:
-        return known
-    merged = dict(known)
-    for key in (*patch.attributes, *cleared):
-        newer = _newer(known.get(key), patch.attributes.get(key), occur_time, cleared=key in cleared)
-        if newer is not None:
-            merged[key] = newer
-    return merged
-
-
-def says_the_same(left: User, right: User) -> bool:
-    """Whether nobody but the ledger could tell the two apart."""
+def says_the_same(left: Said, right: Said) -> bool:
+    """Whether the same holds now."""
     return (
-        _value(left.name) == _value(right.name)
-        and _value(left.time_zone) == _value(right.time_zone)
-        and left.plain_attributes() == right.plain_attributes()
+        left.plain_name == right.plain_name
+        and left.plain_time_zone == right.plain_time_zone
+        and (left.attributes is right.attributes or left.plain_attributes() == right.plain_attributes())
     )
-
-
-def _value(stamped: Stamped | None) -> str | None:
-    return stamped.value if stamped else None

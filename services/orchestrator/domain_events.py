@@ -18,6 +18,7 @@ from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 from msgspec import Struct
 
+from services.orchestrator.convert import newest_attributes
 from shared.decimals import from_micros
 from shared.ids import derived_id_beside
 
@@ -244,7 +245,7 @@ def _user(snapshot: entry_pb2.UserSnapshot) -> user_pb2.StoredUser:
         user_id=snapshot.user_id,
         name=snapshot.name,
         time_zone=snapshot.time_zone,
-        attributes=snapshot.attributes,
+        attributes=newest_attributes(snapshot),
         create_time=snapshot.create_time,
         version=snapshot.version,
     )

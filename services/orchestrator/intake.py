@@ -185,9 +185,12 @@ class Intake:
             for item in group
             if item.event is not None and (value := unique_value(item.event, metrics.get(item.event.metric)))
         ]
-        loaded = replace(snapshot.loaded, seen_values=await self._ledger.seen_values(values))
+        loaded = replace(snapshot.loaded, firsts=await self._ledger.firsts(values))
         zone = self._settings.default_time_zone
         outcome = record(group, loaded, metrics, zone)
+        while outcome.wanted:
+            loaded = await self._ledger.with_history(loaded, outcome.wanted)
+            outcome = record(group, loaded, metrics, zone)
         entries = [item if isinstance(item, LaurelError) else _told(item, zone) for item in outcome.entries]
         recorded = [(item[0], item[2]) for item in entries if not isinstance(item, LaurelError)]
         if recorded:

@@ -12,9 +12,10 @@ from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 from msgspec import Struct
 
-from services.orchestrator.domain import Origin, TimeWindow, UserPatch
+from services.orchestrator.domain import Origin, TimeWindow
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import Step
+from services.orchestrator.said import UserPatch
 from shared.rpc.wire import Part
 
 Q = TypeVar("Q", bound=Message)

@@ -4,6 +4,7 @@ Entries of one group see one another: the second event of a user counts from whe
 Each entry stands alone: one that is refused leaves its neighbours as they are.
 """
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,9 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.orchestrator.contributions import Contribution, contribution_of
 from services.orchestrator.domain import (
+    MICROS,
     Aggregation,
     Fact,
     Metric,
@@ -21,10 +24,24 @@ from services.orchestrator.domain import (
     Total,
     TotalOutOfRange,
     User,
-    UserPatch,
     add_fact,
     event_zone,
+    in_time,
+    is_newest,
     merge_user,
+    said_anew,
+)
+from services.orchestrator.said import (
+    Reading,
+    Said,
+    Statement,
+    Unknown,
+    UserPatch,
+    attributes_as_of,
+    micros_of,
+    pruned,
+    rebuild,
+    to_read,
 )
 from shared.errors import FieldViolation, InvalidArgument, LaurelError, NotFound, OutOfRange
 
@@ -86,9 +103,15 @@ class Recorded(Struct, frozen=True):
     incoming: Incoming
     user: User
     time_zone: str
+    attributes: Mapping[str, str]
+    """The user's, as of the entry."""
+    newest_attributes: Mapping[str, str] | None = None
+    """Those that hold now; None where they are the same."""
     before: Total | None = None
     after: Total | None = None
     unique_value: str | None = None
+    contribution: Contribution | None = None
+    """What the event contributes; None for an event of a sum, which contributes its value."""
     others: tuple[User, ...] = ()
     """Who else it concerns."""
     user_sequence: int = 0
@@ -97,25 +120,60 @@ class Recorded(Struct, frozen=True):
     """The entry created the user or changed it."""
 
 
+MetricKey = tuple[str, str]
+"""A user's total: user and metric."""
+ValueKey = tuple[str, str, str]
+"""A value of a UNIQUE metric: user, metric, value."""
+InTime = tuple[datetime, UUID]
+"""The place of an event in the order of the events' times."""
+
+
+class Spoken(Struct, frozen=True):
+    """What was said about a user, read from the ledger."""
+
+    read: Reading
+    statements: Sequence[Statement]
+
+
 class Loaded(Struct, frozen=True):
     """What is stored about the users and metrics of a group."""
 
     users: Mapping[str, User]
-    totals: Mapping[tuple[str, str], Total]
-    seen_values: frozenset[tuple[str, str, str]] = frozenset()
+    totals: Mapping[MetricKey, Total]
+    firsts: Mapping[ValueKey, InTime] = {}
+    """Of values that are counted, the first event in the order of times."""
     guards: Mapping[str, int] = {}
     """How often each user has been written."""
+    spoken: Mapping[str, Spoken] = {}
+    """By user, where a first attempt has wanted it."""
+    facts: Mapping[MetricKey, Sequence[Fact]] = {}
+    """Live events in the order of their times, where a first attempt has wanted them."""
+
+
+class Wanted(Struct, frozen=True):
+    """What has to be read from the ledger before a group can be decided: something comes late."""
+
+    statements: Mapping[str, Reading]
+    facts: frozenset[MetricKey]
+
+    def __bool__(self) -> bool:
+        return bool(self.statements or self.facts)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a group's recording comes to. `entries` has one item for each incoming entry, in order."""
+    """What a group's recording comes to. `entries` has one item for each incoming entry, in order.
+
+    Where something is wanted, it is to be decided again with that.
+    """
 
     entries: list[Recorded | LaurelError] = field(default_factory=list)
     users: dict[str, User] = field(default_factory=dict)
-    totals: dict[tuple[str, str], Total] = field(default_factory=dict)
-    new_values: set[tuple[str, str, str]] = field(default_factory=set)
+    totals: dict[MetricKey, Total] = field(default_factory=dict)
+    new_firsts: dict[ValueKey, InTime] = field(default_factory=dict)
+    """Of the values whose first event in the order of times is one of these."""
     sequences: dict[str, int] = field(default_factory=dict)
+    wanted: Wanted = field(default_factory=lambda: Wanted({}, frozenset()))
 
 
 def first_sequence(guard: int) -> int:
@@ -127,13 +185,10 @@ def record(
     group: Sequence[Incoming], loaded: Loaded, metrics: Mapping[str, Metric], default_zone: str
 ) -> Outcome:
     """Decides a group, one entry after the other."""
-    outcome = Outcome()
+    recording = _Recording(group, loaded, metrics, default_zone)
     for incoming in group:
-        try:
-            outcome.entries.append(_record_one(incoming, loaded, metrics, default_zone, outcome))
-        except LaurelError as refusal:
-            outcome.entries.append(refusal)
-    return outcome
+        recording.take(incoming)
+    return recording.outcome()
 
 
 def unique_value(event: MetricEvent, metric: Metric | None) -> str | None:
@@ -143,78 +198,189 @@ def unique_value(event: MetricEvent, metric: Metric | None) -> str | None:
     return event.attributes.get(metric.unique_attribute)
 
 
-def _record_one(
-    incoming: Incoming, loaded: Loaded, metrics: Mapping[str, Metric], default_zone: str, outcome: Outcome
-) -> Recorded:
-    user_id = incoming.patch.user_id
-    known = outcome.users.get(user_id) or loaded.users.get(user_id)
-    try:
-        user = merge_user(known, incoming.patch, incoming.occur_time, incoming.now)
-    except TooManyAttributes as error:
-        raise _invalid("user.attributes", str(error)) from None
-    zone = incoming.time_zone or event_zone(incoming.patch, user, default_zone)
-    others = tuple(_other(user_id, loaded, outcome) for user_id in incoming.other_user_ids)
-    recorded = Recorded(
-        incoming,
-        user,
-        zone,
-        others=others,
-        user_sequence=outcome.sequences.get(user_id, first_sequence(loaded.guards.get(user_id, 0))),
-        user_changed=known is None or user.version != known.version,
-    )
-    if incoming.event is not None:
-        recorded = _count(recorded, incoming.event, loaded, metrics, outcome)
-    outcome.users[user_id] = user
-    outcome.sequences[user_id] = recorded.user_sequence + 1
-    return recorded
+class _Late(Exception):
+    """It comes late, and what it means stands in the ledger, which has not been read for it."""
 
 
-def _other(user_id: str, loaded: Loaded, outcome: Outcome) -> User:
-    known = outcome.users.get(user_id) or loaded.users.get(user_id)
-    if known is None:
-        raise NotFound("there is no such user", reason="USER_NOT_FOUND", metadata={"user_id": user_id})
-    return known
+class _Recording:
+    """A group under way."""
 
+    def __init__(
+        self,
+        group: Sequence[Incoming],
+        loaded: Loaded,
+        metrics: Mapping[str, Metric],
+        default_zone: str,
+    ) -> None:
+        self._group = group
+        self._loaded = loaded
+        self._metrics = metrics
+        self._default_zone = default_zone
+        self._outcome = Outcome()
+        self._spoken: dict[str, list[Statement]] = {}
+        """Of users of whom everything is read: with what this group says."""
+        self._facts: dict[MetricKey, list[Fact]] = {}
+        """The same of events."""
+        self._wanted_statements: dict[str, Reading] = {}
+        self._wanted_facts: set[MetricKey] = set()
 
-def _count(
-    recorded: Recorded,
-    event: MetricEvent,
-    loaded: Loaded,
-    metrics: Mapping[str, Metric],
-    outcome: Outcome,
-) -> Recorded:
-    """Adds the event to its total."""
-    metric = metrics.get(event.metric)
-    if metric is None:
-        raise NotFound(
-            f"no metric has the key {event.metric!r}",
-            reason="METRIC_NOT_FOUND",
-            metadata={"metric": event.metric},
-            violations=(FieldViolation("metric", "names no metric"),),
+    def outcome(self) -> Outcome:
+        """What it comes to."""
+        outcome = self._outcome
+        outcome.wanted = Wanted(self._wanted_statements, frozenset(self._wanted_facts))
+        for user_id, user in outcome.users.items():
+            said = pruned(user.said)
+            if said is not user.said:
+                outcome.users[user_id] = replace(user, said=said)
+        return outcome
+
+    def take(self, incoming: Incoming) -> None:
+        """Decides one entry. One that is refused leaves everything as it is."""
+        try:
+            self._outcome.entries.append(self._decided(incoming))
+        except LaurelError as refusal:
+            self._outcome.entries.append(refusal)
+        except _Late:
+            pass  # the group is decided again
+
+    def _decided(self, incoming: Incoming) -> Recorded:
+        user_id = incoming.patch.user_id
+        outcome, loaded = self._outcome, self._loaded
+        known = self._user(user_id)
+        try:
+            user, attributes, newest = self._told(known, incoming)
+        except TooManyAttributes as error:
+            raise _invalid("user.attributes", str(error)) from None
+        recorded = Recorded(
+            incoming,
+            user,
+            incoming.time_zone or event_zone(incoming.patch, user, self._default_zone),
+            attributes,
+            newest,
+            others=tuple(self._other(other_id) for other_id in incoming.other_user_ids),
+            user_sequence=outcome.sequences.get(user_id, first_sequence(loaded.guards.get(user_id, 0))),
+            user_changed=known is None or user.version != known.version,
         )
-    user_id = recorded.user.user_id
-    key = (user_id, event.metric)
-    before = outcome.totals.get(key) or loaded.totals.get(key) or Total()
-    value = unique_value(event, metric)
-    if metric.aggregation is Aggregation.UNIQUE and not value:
-        raise _invalid("attributes", f"must have {metric.unique_attribute!r}, whose values the metric counts")
-    counted = (user_id, event.metric, value or "")
-    seen_before = value is not None and (counted in loaded.seen_values or counted in outcome.new_values)
-    incoming = recorded.incoming
-    fact = Fact(incoming.entry_id, event.value_micros, incoming.occur_time, before.version + 1, value)
-    try:
-        after = add_fact(before, metric.aggregation, fact, seen_before=seen_before)
-    except TotalOutOfRange as error:
-        raise OutOfRange(
-            str(error),
-            reason="TOTAL_OUT_OF_RANGE",
-            metadata={"metric": event.metric},
-            violations=(FieldViolation("value", str(error)),),
-        ) from None
-    outcome.totals[key] = after
-    if value is not None and not seen_before:
-        outcome.new_values.add(counted)
-    return replace(recorded, before=before, after=after, unique_value=value)
+        if incoming.event is not None:
+            recorded = self._counted(recorded, incoming.event)
+        outcome.users[user_id] = user
+        outcome.sequences[user_id] = recorded.user_sequence + 1
+        if user_id in loaded.spoken:
+            self._statements(user_id).append((incoming.patch, micros_of(incoming.occur_time)))
+        return recorded
+
+    def _user(self, user_id: str) -> User | None:
+        return self._outcome.users.get(user_id) or self._loaded.users.get(user_id)
+
+    def _other(self, user_id: str) -> User:
+        known = self._user(user_id)
+        if known is None:
+            raise NotFound("there is no such user", reason="USER_NOT_FOUND", metadata={"user_id": user_id})
+        return known
+
+    def _told(
+        self, known: User | None, incoming: Incoming
+    ) -> tuple[User, dict[str, str], dict[str, str] | None]:
+        """The user after an entry, and the attributes as of it. Raises `_Late`."""
+        patch = incoming.patch
+        at = micros_of(incoming.occur_time)
+        try:
+            user = merge_user(known, patch, incoming.occur_time, incoming.now)
+            return user, *attributes_as_of(user.said, patch, at)
+        except Unknown:
+            user_id = patch.user_id
+            if user_id not in self._loaded.spoken:
+                self._want_statements(user_id)
+                raise _Late from None
+            # It interrupts something, and all that was said since is here.
+            assert known is not None
+            stored = self._loaded.users.get(user_id)
+            said = rebuild(
+                stored.said if stored else Said(),
+                self._loaded.spoken[user_id].read,
+                (*self._statements(user_id), (patch, at)),
+            )
+            user = said_anew(known, known, said)
+            return user, *attributes_as_of(said, patch, at)
+
+    def _statements(self, user_id: str) -> list[Statement]:
+        found = self._spoken.get(user_id)
+        if found is None:
+            found = self._spoken[user_id] = list(self._loaded.spoken[user_id].statements)
+        return found
+
+    def _want_statements(self, user_id: str) -> None:
+        """From the earliest on that this group may ask for."""
+        earliest = min(
+            micros_of(incoming.occur_time) for incoming in self._group if incoming.patch.user_id == user_id
+        )
+        stored = self._loaded.users.get(user_id)
+        self._wanted_statements[user_id] = to_read(stored.said if stored else Said(), earliest)
+
+    def _counted(self, recorded: Recorded, event: MetricEvent) -> Recorded:
+        """Adds the event to its total."""
+        metric = self._metrics.get(event.metric)
+        if metric is None:
+            raise NotFound(
+                f"no metric has the key {event.metric!r}",
+                reason="METRIC_NOT_FOUND",
+                metadata={"metric": event.metric},
+                violations=(FieldViolation("metric", "names no metric"),),
+            )
+        outcome, incoming = self._outcome, recorded.incoming
+        key = (recorded.user.user_id, event.metric)
+        before = outcome.totals.get(key) or self._loaded.totals.get(key) or Total()
+        value = unique_value(event, metric)
+        if metric.aggregation is Aggregation.UNIQUE and not value:
+            raise _invalid(
+                "attributes", f"must have {metric.unique_attribute!r}, whose values the metric counts"
+            )
+        fact = Fact(incoming.entry_id, event.value_micros, incoming.occur_time, before.version + 1, value)
+        first = None if value is None else self._first((*key, value))
+        try:
+            after = add_fact(before, metric.aggregation, fact, seen_before=first is not None)
+        except TotalOutOfRange as error:
+            raise OutOfRange(
+                str(error),
+                reason="TOTAL_OUT_OF_RANGE",
+                metadata={"metric": event.metric},
+                violations=(FieldViolation("value", str(error)),),
+            ) from None
+        contribution = None
+        if metric.aggregation is not Aggregation.SUM:
+            contribution = self._contribution(key, metric.aggregation, fact, before, after, first)
+        outcome.totals[key] = after
+        if value is not None and (first is None or in_time(fact) < first):
+            outcome.new_firsts[*key, value] = in_time(fact)
+        return replace(recorded, before=before, after=after, unique_value=value, contribution=contribution)
+
+    def _first(self, key: ValueKey) -> InTime | None:
+        return self._outcome.new_firsts.get(key) or self._loaded.firsts.get(key)
+
+    def _contribution(
+        self,
+        key: MetricKey,
+        aggregation: Aggregation,
+        fact: Fact,
+        before: Total,
+        after: Total,
+        first: InTime | None,
+    ) -> Contribution:
+        """What an event of a metric that is no sum contributes. Raises `_Late`."""
+        if key in self._loaded.facts:
+            facts = self._facts.get(key)
+            if facts is None:
+                facts = self._facts[key] = list(self._loaded.facts[key])
+            contribution = contribution_of(aggregation, facts, fact)
+            insort(facts, fact, key=in_time)
+            return contribution
+        if aggregation is Aggregation.UNIQUE:
+            if first is not None and in_time(fact) < first:
+                return Contribution(MICROS, ((first[1], 0),))
+        elif not is_newest(before, fact):
+            self._wanted_facts.add(key)
+            raise _Late
+        return Contribution(after.total_micros - before.total_micros)
 
 
 def _invalid(field_path: str, description: str) -> InvalidArgument:

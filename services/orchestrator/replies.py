@@ -23,9 +23,9 @@ def stored_user(user: User, default_zone: str) -> user_pb2.StoredUser:
     """A user for a reader."""
     return user_pb2.StoredUser(
         user_id=user.user_id,
-        name=(user.name and user.name.value) or "",
+        name=user.said.plain_name,
         time_zone=user.zone(default_zone),
-        attributes=user.plain_attributes(),
+        attributes=user.said.plain_attributes(),
         create_time=to_timestamp(user.create_time),
         version=user.version,
     )

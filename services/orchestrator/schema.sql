@@ -95,12 +95,8 @@ CREATE TABLE users (
     guard       bigint NOT NULL,         -- grows with every write: optimistic concurrency
     version     bigint NOT NULL,         -- grows with every change of the user
     entry_count bigint NOT NULL,         -- live entries; a user without any was undone
-    name        text,
-    name_time   timestamptz,
-    time_zone   text,
-    zone_time   timestamptz,
-    attributes  jsonb NOT NULL,          -- {key: [value, occur_time in microseconds]}
-    create_time timestamptz NOT NULL
+    create_time timestamptz NOT NULL,
+    said        jsonb NOT NULL           -- name, zone and attributes with their times: services/orchestrator/said.py
 ) WITH (fillfactor = 80);
 
 CREATE TABLE totals (
@@ -121,6 +117,8 @@ CREATE TABLE unique_values (
     user_id text COLLATE "C" NOT NULL,
     metric  text COLLATE "C" NOT NULL,
     value   text COLLATE "C" NOT NULL,
+    first_time timestamptz NOT NULL,     -- of the first event with it, in the order of the events' times
+    first_id   uuid NOT NULL,
     PRIMARY KEY (user_id, metric, value)
 );
 
@@ -181,16 +179,12 @@ CREATE TYPE entry_row AS (
     reason       text,
     other_user_ids text[]
 );
-CREATE TYPE user_row AS (
+CREATE TYPE user_row_2 AS (
     user_id     text,
     guard       bigint,
     version     bigint,
     entry_count bigint,
-    name        text,
-    name_time   timestamptz,
-    time_zone   text,
-    zone_time   timestamptz,
-    attributes  jsonb,
+    said        jsonb,
     create_time timestamptz
 );
 CREATE TYPE total_row AS (
@@ -204,10 +198,17 @@ CREATE TYPE total_row AS (
     newest_time  timestamptz,
     newest_id    uuid
 );
-CREATE TYPE unique_value_row AS (
+CREATE TYPE unique_value_key AS (
     user_id text,
     metric  text,
     value   text
+);
+CREATE TYPE unique_value_row_2 AS (
+    user_id    text,
+    metric     text,
+    value      text,
+    first_time timestamptz,
+    first_id   uuid
 );
 CREATE TYPE entry_key_row AS (
     key_id   uuid,

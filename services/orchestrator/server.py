@@ -12,7 +12,6 @@ from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.configuration.owners import Owner, RemoteOwner
 from services.orchestrator.configuration.store import METRIC_IN_USE
 from services.orchestrator.definitions import KINDS, METRIC, catalogue_of
-from services.orchestrator.domain import UserPatch
 from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
@@ -23,8 +22,10 @@ from services.orchestrator.participants import Breaker, Participants
 from services.orchestrator.recovery import Lease, Maintenance, Recovery
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import Step
+from services.orchestrator.said import UserPatch
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.store.domain_events import DomainEventStore
+from services.orchestrator.store.history import History
 from services.orchestrator.store.ledger import LedgerStore
 from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.retention import retention
@@ -77,11 +78,12 @@ async def build(settings: Settings) -> Application:
     owners |= {step.name.lower(): RemoteOwner(channel) for step, channel in channels.items()}
     configurator = Configurator(pool, owners, clock, settings.recovery_interval_seconds)
     catalogue = Catalogue(pool, KINDS, catalogue_of)
-    ledger = LedgerStore(pool)
+    history = History(COUNTED, _patch_of)
+    ledger = LedgerStore(pool, history)
     sagas = SagaStore(pool, settings.instance)
     reads = ReadStore(pool)
     runner = Runner(
-        sagas, UndoStore(pool, COUNTED, _patch_of), participants, catalogue.latest, settings, clock, rng
+        sagas, UndoStore(pool, history, COUNTED), participants, catalogue.latest, settings, clock, rng
     )
     domain_events = DomainEventStore(pool)
     followers = Followers(domain_events, settings)

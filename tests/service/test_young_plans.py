@@ -33,7 +33,7 @@ from services.leaderboard.projection import Projection
 from services.orchestrator.domain_events import Told
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import State, Step
-from services.orchestrator.store.ledger import Feed, LedgerStore
+from services.orchestrator.store.ledger import Feed
 from services.orchestrator.store.sagas import Completed, SagaStore
 from services.points import convert as points_convert
 from services.points import definitions as points_definitions
@@ -58,7 +58,7 @@ from tests.fixtures.set_clock import SetClock
 from tests.service.achievement import messages as a
 from tests.service.leaderboard import messages as b
 from tests.service.orchestrator.steps import event as incoming
-from tests.service.orchestrator.steps import store, take_out
+from tests.service.orchestrator.steps import ledger_store, store, take_out
 from tests.service.points import messages as p
 from tests.service.streak import messages as s
 
@@ -293,7 +293,7 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
 
 
 async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
-    ledger, sagas = LedgerStore(pool), SagaStore(pool, "one")
+    ledger, sagas = ledger_store(pool), SagaStore(pool, "one")
     told = Told(b"entry", b"effects")
 
     async def life(prefix: str) -> AsyncIterator[str]:

@@ -4,10 +4,10 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.orchestrator import convert
-from services.orchestrator.domain import UserPatch
 from services.orchestrator.operation import Asked, Operation
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import Step
+from services.orchestrator.said import UserPatch
 from shared.errors import Violations
 from shared.rpc.convert import check_key, check_request_id
 

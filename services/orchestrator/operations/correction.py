@@ -42,6 +42,8 @@ def correction_of(
         fact.metric = left.metric
         fact.attributes.update(origin.metric_event.attributes)
         convert.set_total(fact, left.before, left.after)
+        if left.revisions is not None:
+            convert.set_revisions(fact, left.revisions)
     return entry
 
 

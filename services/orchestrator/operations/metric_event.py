@@ -6,10 +6,11 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import event_pb2
 
 from services.orchestrator import convert
-from services.orchestrator.domain import MAX_EVENT_ATTRIBUTES, InFuture, TooOld, UserPatch, check_occur_time
+from services.orchestrator.domain import MAX_EVENT_ATTRIBUTES, InFuture, TooOld, check_occur_time
 from services.orchestrator.operation import Asked, Operation
 from services.orchestrator.recording import Incoming, MetricEvent
 from services.orchestrator.saga import Step
+from services.orchestrator.said import UserPatch
 from shared.decimals import InvalidValue, from_micros, to_micros
 from shared.errors import Violations
 from shared.ids import derived_id, derived_id_at

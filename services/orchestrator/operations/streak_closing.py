@@ -7,10 +7,11 @@ from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 from laurel.streak.v1 import streak_pb2
 
-from services.orchestrator.domain import Origin, UserPatch
+from services.orchestrator.domain import Origin
 from services.orchestrator.operation import Operation
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import Step
+from services.orchestrator.said import UserPatch
 from shared.rpc.convert import digest_of
 
 NAME = "streak_closing"

@@ -7,10 +7,10 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 from laurel.orchestrator.v1 import user_pb2
 
 from services.orchestrator import convert
-from services.orchestrator.domain import UserPatch
 from services.orchestrator.operation import Asked, Operation
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import Step
+from services.orchestrator.said import UserPatch
 from shared.errors import Violations
 from shared.rpc.convert import check_request_id, check_text
 
@@ -58,7 +58,7 @@ def reply(entry: entry_pb2.Entry) -> pb.UpdateUserResponse:
             user_id=user.user_id,
             name=user.name,
             time_zone=user.time_zone,
-            attributes=user.attributes,
+            attributes=convert.newest_attributes(user),
             create_time=user.create_time,
             version=user.version,
         ),
@@ -93,7 +93,7 @@ def _unmasked(request: pb.UpdateUserRequest) -> Iterator[str]:
 OPERATION = Operation(
     name=NAME,
     request_type=pb.UpdateUserRequest,
-    steps=(Step.POINTS, Step.LEADERBOARD),
+    steps=(Step.STREAK, Step.POINTS, Step.LEADERBOARD),
     reply=reply,
     reply_type=pb.UpdateUserResponse,
     method="UpdateUser",

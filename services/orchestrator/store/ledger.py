@@ -6,18 +6,28 @@ from uuid import UUID
 
 from asyncpg import Record
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.orchestrator.domain import Total, User
-from services.orchestrator.recording import Incoming, Loaded, Outcome, Recorded
+from services.orchestrator.recording import (
+    Incoming,
+    InTime,
+    Loaded,
+    Outcome,
+    Recorded,
+    Spoken,
+    ValueKey,
+    Wanted,
+)
 from services.orchestrator.saga import State, Step
-from services.orchestrator.store.rows import attributes_to_json, total_from_row, user_from_row
+from services.orchestrator.store.history import History
+from services.orchestrator.store.rows import said_to_json, total_from_row, user_from_row
 from shared.postgres.pool import Connection, Pool
 
 _LOAD: Final = """
     SELECT wanted.user_id AS wanted_user, wanted.metric AS wanted_metric,
            (SELECT version FROM configuration_version) AS configuration,
-           u.user_id, u.guard, u.version, u.entry_count, u.name, u.name_time, u.time_zone, u.zone_time,
-           u.attributes, u.create_time,
+           u.user_id, u.guard, u.version, u.entry_count, u.said, u.create_time,
            t.total_micros, t.peak_micros, t.gross_micros, t.event_count, t.version AS total_version,
            t.newest_time, t.newest_id
       FROM unnest($1::text[], $2::text[]) AS wanted (user_id, metric)
@@ -26,8 +36,8 @@ _LOAD: Final = """
 """
 
 _LOAD_VALUES: Final = """
-    SELECT v.user_id, v.metric, v.value
-      FROM unnest($1::unique_value_row[]) AS wanted
+    SELECT v.user_id, v.metric, v.value, v.first_time, v.first_id
+      FROM unnest($1::unique_value_key[]) AS wanted
       JOIN unique_values v USING (user_id, metric, value)
 """
 
@@ -42,14 +52,11 @@ _STORE: Final = """
         SELECT s.entry_id, s.user_id, 1, $2, s.receive_time, clock_timestamp()
           FROM unnest($1::entry_row[]) AS s
     ), people AS (
-        INSERT INTO users AS known (user_id, guard, version, entry_count, name, name_time, time_zone, zone_time,
-                                    attributes, create_time)
-        SELECT * FROM unnest($3::user_row[])
+        INSERT INTO users AS known (user_id, guard, version, entry_count, said, create_time)
+        SELECT * FROM unnest($3::user_row_2[])
         ON CONFLICT (user_id) DO UPDATE
            SET guard = excluded.guard, version = excluded.version, entry_count = excluded.entry_count,
-               name = excluded.name, name_time = excluded.name_time, time_zone = excluded.time_zone,
-               zone_time = excluded.zone_time, attributes = excluded.attributes,
-               create_time = excluded.create_time
+               said = excluded.said, create_time = excluded.create_time
          WHERE known.guard = excluded.guard - 1
         RETURNING 1
     ), sums AS (
@@ -61,13 +68,15 @@ _STORE: Final = """
                gross_micros = excluded.gross_micros, event_count = excluded.event_count,
                version = excluded.version, newest_time = excluded.newest_time, newest_id = excluded.newest_id
     ), counted AS (
-        INSERT INTO unique_values (user_id, metric, value)
-        SELECT * FROM unnest($5::unique_value_row[])
+        INSERT INTO unique_values (user_id, metric, value, first_time, first_id)
+        SELECT * FROM unnest($5::unique_value_row_2[])
+        ON CONFLICT (user_id, metric, value) DO UPDATE
+           SET first_time = excluded.first_time, first_id = excluded.first_id
     ), keys AS (
         INSERT INTO entry_keys (key_id, entry_id)
         SELECT * FROM unnest($6::entry_key_row[])
     )
-    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row[]))
+    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row_2[]))
 """
 
 _STORE_FEED: Final = """
@@ -119,8 +128,9 @@ class Feed(Struct, frozen=True):
 class LedgerStore:
     """Reads and writes that record entries."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, history: History) -> None:
         self._pool = pool
+        self._history = history
 
     async def load(self, group: Sequence[Incoming]) -> Snapshot:
         """What is stored about the users and metrics of the group."""
@@ -142,13 +152,26 @@ class LedgerStore:
         loaded = Loaded(users, totals, guards={user_id: guard for user_id, (guard, _) in guards.items()})
         return Snapshot(loaded, guards, rows[0]["configuration"])
 
-    async def seen_values(self, values: Iterable[tuple[str, str, str]]) -> frozenset[tuple[str, str, str]]:
-        """Those of these (user, metric, value) that have been counted."""
+    async def firsts(self, values: Iterable[ValueKey]) -> dict[ValueKey, InTime]:
+        """Of those of these values that have been counted, the first event in the order of times."""
         wanted = sorted(set(values))
         if not wanted:
-            return frozenset()
+            return {}
         rows = await self._pool.fetch(_LOAD_VALUES, wanted)
-        return frozenset((row["user_id"], row["metric"], row["value"]) for row in rows)
+        return {
+            (row["user_id"], row["metric"], row["value"]): (row["first_time"], row["first_id"])
+            for row in rows
+        }
+
+    async def with_history(self, loaded: Loaded, wanted: Wanted) -> Loaded:
+        """What is loaded, with what comes late asks for."""
+        spoken = dict(loaded.spoken)
+        for user_id, read in sorted(wanted.statements.items()):
+            spoken[user_id] = Spoken(read, await self._history.statements(self._pool, user_id, read))
+        facts = dict(loaded.facts)
+        for user_id, metric in sorted(wanted.facts):
+            facts[user_id, metric] = await self._history.facts(self._pool, user_id, metric)
+        return replace(loaded, spoken=spoken, facts=facts)
 
     async def store(
         self,
@@ -168,7 +191,7 @@ class LedgerStore:
             instance,
             _user_rows(recorded, outcome, snapshot),
             [_total_row(*key, total) for key, total in sorted(outcome.totals.items())],
-            sorted(outcome.new_values),
+            [(*key, *first) for key, first in sorted(outcome.new_firsts.items())],
             _entry_key_rows(recorded),
         ]
         if feed is None:
@@ -256,11 +279,7 @@ def _user_rows(
                 guard + 1,
                 user.version,
                 entry_count + added[user_id],
-                user.name.value if user.name else None,
-                user.name.said if user.name else None,
-                user.time_zone.value if user.time_zone else None,
-                user.time_zone.said if user.time_zone else None,
-                attributes_to_json(user.attributes),
+                said_to_json(user.said),
                 user.create_time,
             )
         )

@@ -1,37 +1,25 @@
 """Rows of users and totals to values and back."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from asyncpg import Record
 from msgspec import json
 
-from services.orchestrator.domain import Stamped, Total, User
+from services.orchestrator.domain import Total, User
+from services.orchestrator.said import Said
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_SAID: Final = json.Decoder(Said)
+_ENCODER: Final = json.Encoder()
 
 
 def user_from_row(row: Record) -> User:
     """The user of a row of `users`."""
-    return User(
-        user_id=row["user_id"],
-        name=Stamped(row["name"], row["name_time"]) if row["name_time"] is not None else None,
-        time_zone=Stamped(row["time_zone"], row["zone_time"]) if row["zone_time"] is not None else None,
-        attributes={
-            key: Stamped(value, _EPOCH + micros * _MICROSECOND)
-            for key, (value, micros) in json.decode(row["attributes"]).items()
-        },
-        create_time=row["create_time"],
-        version=row["version"],
-    )
+    return User(row["user_id"], _SAID.decode(row["said"]), row["create_time"], row["version"])
 
 
-def attributes_to_json(attributes: Mapping[str, Stamped]) -> str:
-    """The column `users.attributes`."""
-    return json.encode(
-        {key: [stamped.value, (stamped.said - _EPOCH) // _MICROSECOND] for key, stamped in attributes.items()}
-    ).decode()
+def said_to_json(said: Said) -> str:
+    """The column `users.said`."""
+    return _ENCODER.encode(said).decode()
 
 
 def total_from_row(row: Record) -> Total:

@@ -1,33 +1,36 @@
 """Taking an entry out of the ledger: the total and the user as though it had never been (RULES 7.3)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
 from msgspec import Struct
+from msgspec.structs import replace
 
+from services.orchestrator.contributions import Revisions, revisions_without
 from services.orchestrator.domain import (
     Aggregation,
     Fact,
     Total,
     User,
-    UserPatch,
     can_subtract,
     fold_total,
-    fold_user,
+    in_time,
     says_the_same,
     subtract_fact,
 )
 from services.orchestrator.recording import first_sequence
-from services.orchestrator.store.rows import attributes_to_json, total_from_row, user_from_row
+from services.orchestrator.said import micros_of, pruned, rebuild, to_read_without
+from services.orchestrator.store.history import History, fact_from_row
+from services.orchestrator.store.rows import said_to_json, total_from_row, user_from_row
 from shared.postgres.pool import Connection, Pool
 
 _LOCK_USER: Final = "SELECT * FROM users WHERE user_id = $1 FOR UPDATE"
 
 _ENTRY: Final = """
-    SELECT entry_id, kind, user_id, metric, value_micros, unique_value, position, occur_time, live
+    SELECT entry_id, kind, user_id, metric, value_micros, unique_value, position, occur_time, live, request
       FROM entries WHERE entry_id = $1 FOR UPDATE
 """
 
@@ -37,18 +40,14 @@ _TOTAL: Final = """
       FROM totals WHERE user_id = $1 AND metric = $2
 """
 
-# OFFSET 0, here and below, keeps the planner from the index by metric, which holds the events of all users: while the
-# table is empty it looks as good as that by user.
-_LIVE_FACTS: Final = """
-    SELECT entry_id, value_micros, unique_value, position, occur_time
-      FROM (SELECT * FROM entries WHERE user_id = $1 AND live OFFSET 0) AS own
-     WHERE metric = $2
-"""
-
-_LIVE_REQUESTS: Final = """
-    SELECT kind, request, occur_time FROM entries
-     WHERE user_id = $1 AND live AND kind = ANY($2::text[])
-     ORDER BY receive_time, entry_id
+# What `fold_total` gives for a sum, where the events are many. OFFSET 0: see `history`.
+_SUM: Final = """
+    SELECT count(*) AS event_count, coalesce(sum(value_micros), 0)::bigint AS total_micros,
+           coalesce(sum(abs(value_micros)), 0)::bigint AS gross_micros,
+           coalesce(max(running), 0)::bigint AS peak_micros
+      FROM (SELECT value_micros, sum(value_micros) OVER (ORDER BY position) AS running
+              FROM (SELECT * FROM entries WHERE user_id = $1 AND live OFFSET 0) AS own
+             WHERE metric = $2) AS folded
 """
 
 _TAKE_OUT: Final = "UPDATE entries SET live = false WHERE entry_id = $1"
@@ -60,17 +59,14 @@ _STORE_TOTAL: Final = """
      WHERE user_id = $1 AND metric = $2
 """
 
-_FORGET_VALUE: Final = """
-    DELETE FROM unique_values v
-     WHERE v.user_id = $1 AND v.metric = $2 AND v.value = $3
-       AND NOT EXISTS (SELECT FROM (SELECT * FROM entries WHERE user_id = $1 AND live OFFSET 0) AS own
-                        WHERE own.metric = $2 AND own.unique_value = $3)
+_FORGET_VALUE: Final = "DELETE FROM unique_values WHERE user_id = $1 AND metric = $2 AND value = $3"
+
+_STORE_FIRST: Final = """
+    UPDATE unique_values SET first_time = $4, first_id = $5 WHERE user_id = $1 AND metric = $2 AND value = $3
 """
 
 _STORE_USER: Final = """
-    UPDATE users
-       SET guard = guard + 1, entry_count = entry_count - $2, version = $3, name = $4, name_time = $5,
-           time_zone = $6, zone_time = $7, attributes = $8::jsonb
+    UPDATE users SET guard = guard + 1, entry_count = entry_count - $2, version = $3, said = $4::jsonb
      WHERE user_id = $1
 """
 
@@ -93,20 +89,19 @@ class TakenOut(Struct, frozen=True):
     metric: str | None
     before: Total | None
     after: Total | None
+    revisions: Revisions | None
+    """What other events contribute without it; None where the metric is a sum, or there is none."""
     occur_time: datetime
 
 
 class UndoStore:
     """Takes entries out."""
 
-    def __init__(
-        self, pool: Pool, counted: Sequence[str], patch_of: Callable[[str, bytes], UserPatch]
-    ) -> None:
+    def __init__(self, pool: Pool, history: History, counted: Collection[str]) -> None:
         self._pool = pool
+        self._history = history
         self._counted = counted
         """Operations that make a user exist."""
-        self._patch_of = patch_of
-        """What the stored request of such an operation said about the user."""
 
     async def take_out(
         self,
@@ -132,16 +127,17 @@ class UndoStore:
             row = await connection.fetchrow(_LOCK_USER, entry["user_id"])
             assert row is not None
             await connection.execute(_TAKE_OUT, entry_id)
-            before, after = await self._recount(connection, entry, aggregations)
+            before, after, revisions = await self._recount(connection, entry, aggregations)
             known = user_from_row(row)
-            user = await self._refold_user(connection, known, entry["kind"])
+            user = await self._unsay(connection, known, entry)
             left = TakenOut(
                 user=user,
                 user_sequence=first_sequence(row["guard"]),
-                user_changed=not says_the_same(user, known),
+                user_changed=not says_the_same(user.said, known.said),
                 metric=entry["metric"],
                 before=before,
                 after=after,
+                revisions=revisions,
                 occur_time=entry["occur_time"],
             )
             correction = correction_of(left)
@@ -159,20 +155,25 @@ class UndoStore:
 
     async def _recount(
         self, connection: Connection, entry: Record, aggregations: Mapping[str, Aggregation]
-    ) -> tuple[Total | None, Total | None]:
+    ) -> tuple[Total | None, Total | None, Revisions | None]:
         if entry["metric"] is None:
-            return None, None
+            return None, None, None
         key = (entry["user_id"], entry["metric"])
         aggregation = aggregations[str(entry["metric"])]
         row = await connection.fetchrow(_TOTAL, *key)
         assert row is not None
         before = total_from_row(row)
-        undone = _fact(entry)
+        undone = fact_from_row(entry)
+        revisions = None
         if can_subtract(before, aggregation):
             after = subtract_fact(before, undone)
+        elif aggregation is Aggregation.SUM:
+            after = await self._summed(connection, key, before)
         else:
-            facts = [_fact(fact) for fact in await connection.fetch(_LIVE_FACTS, *key)]
+            facts = await self._history.facts(connection, *key)
             after = fold_total(before.version, aggregation, facts)
+            revisions = revisions_without(aggregation, facts, undone)
+            await self._forget_value(connection, key, undone, facts)
         await connection.execute(
             _STORE_TOTAL,
             *key,
@@ -184,33 +185,43 @@ class UndoStore:
             after.newest_time,
             after.newest_id,
         )
-        if undone.unique_value is not None:
-            await connection.execute(_FORGET_VALUE, *key, undone.unique_value)
-        return before, after
+        return before, after, revisions
 
-    async def _refold_user(self, connection: Connection, user: User, operation: str) -> User:
-        rows = await connection.fetch(_LIVE_REQUESTS, user.user_id, self._counted)
-        patches = [(self._patch_of(row["kind"], row["request"]), row["occur_time"]) for row in rows]
-        refolded = fold_user(user, patches)
-        await connection.execute(
-            _STORE_USER,
-            user.user_id,
-            int(operation in self._counted),
-            refolded.version,
-            refolded.name.value if refolded.name else None,
-            refolded.name.said if refolded.name else None,
-            refolded.time_zone.value if refolded.time_zone else None,
-            refolded.time_zone.said if refolded.time_zone else None,
-            attributes_to_json(refolded.attributes),
+    @staticmethod
+    async def _summed(connection: Connection, key: tuple[str, str], before: Total) -> Total:
+        row = await connection.fetchrow(_SUM, *key)
+        assert row is not None
+        return replace(
+            before,
+            total_micros=row["total_micros"],
+            peak_micros=row["peak_micros"],
+            gross_micros=row["gross_micros"],
+            event_count=row["event_count"],
+            version=before.version + 1,
         )
-        return refolded
 
+    @staticmethod
+    async def _forget_value(
+        connection: Connection, key: tuple[str, str], undone: Fact, facts: list[Fact]
+    ) -> None:
+        """A value of a UNIQUE metric has another first event, or none."""
+        if undone.unique_value is None:
+            return
+        first = next((fact for fact in facts if fact.unique_value == undone.unique_value), None)
+        if first is None:
+            await connection.execute(_FORGET_VALUE, *key, undone.unique_value)
+        elif in_time(first) > in_time(undone):
+            await connection.execute(_STORE_FIRST, *key, undone.unique_value, *in_time(first))
 
-def _fact(row: Record) -> Fact:
-    return Fact(
-        entry_id=row["entry_id"],
-        value_micros=row["value_micros"],
-        occur_time=row["occur_time"],
-        position=row["position"],
-        unique_value=row["unique_value"],
-    )
+    async def _unsay(self, connection: Connection, user: User, entry: Record) -> User:
+        """The user without what the entry said, one version on."""
+        said = user.said
+        patch = self._history.said_in(entry["kind"], entry["request"])
+        read = to_read_without(said, patch, micros_of(entry["occur_time"]))
+        if read is not None:
+            statements = await self._history.statements(connection, user.user_id, read)
+            said = pruned(rebuild(said, read, statements))
+        left = replace(user, said=said, version=user.version + 1)
+        counted = int(entry["kind"] in self._counted)
+        await connection.execute(_STORE_USER, user.user_id, counted, left.version, said_to_json(said))
+        return left

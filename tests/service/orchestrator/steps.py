@@ -9,6 +9,7 @@ from services.orchestrator.domain import Aggregation, Metric, TimeWindow, Total
 from services.orchestrator.operation import Asked
 from services.orchestrator.operations import COUNTED, OPERATIONS, correction, metric_event, recorded_entry
 from services.orchestrator.recording import Incoming, Recorded, record
+from services.orchestrator.store.history import History
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.undo import TakenOut, UndoStore
 from shared.errors import LaurelError
@@ -20,6 +21,7 @@ METRICS = {
     "countries": Metric("countries", Aggregation.UNIQUE, "country"),
 }
 HISTORY = TimeWindow(max_age=None, max_ahead=timedelta(minutes=5))
+LEDGER = History(COUNTED, lambda name, request: OPERATIONS[name].patch_of(request))
 AGGREGATIONS = {key: metric.aggregation for key, metric in METRICS.items()}
 
 
@@ -39,15 +41,18 @@ async def store(
     pool: Pool, *group: Incoming, instance: str = "one", feed: Feed | None = None
 ) -> list[Recorded]:
     """Records a group as the intake does."""
-    ledger = LedgerStore(pool)
+    ledger = ledger_store(pool)
     snapshot = await ledger.load(group)
     values = [
         (item.patch.user_id, "countries", item.event.attributes.get("country", ""))
         for item in group
         if item.event
     ]
-    loaded = replace(snapshot.loaded, seen_values=await ledger.seen_values(values))
+    loaded = replace(snapshot.loaded, firsts=await ledger.firsts(values))
     outcome = record(group, loaded, METRICS, "UTC")
+    while outcome.wanted:
+        loaded = await ledger.with_history(loaded, outcome.wanted)
+        outcome = record(group, loaded, METRICS, "UTC")
     recorded = [item for item in outcome.entries if not isinstance(item, LaurelError)]
     await ledger.store(
         [(item, recorded_entry(item, "UTC").SerializeToString()) for item in recorded],
@@ -61,7 +66,12 @@ async def store(
 
 def undo_store(pool: Pool) -> UndoStore:
     """As the orchestrator makes it."""
-    return UndoStore(pool, COUNTED, lambda name, request: OPERATIONS[name].patch_of(request))
+    return UndoStore(pool, LEDGER, COUNTED)
+
+
+def ledger_store(pool: Pool) -> LedgerStore:
+    """As the orchestrator makes it."""
+    return LedgerStore(pool, LEDGER)
 
 
 async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
@@ -82,5 +92,5 @@ async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
 
 
 async def total(pool: Pool, metric: str = "lessons") -> Total:
-    snapshot = await LedgerStore(pool).load([event("unsent", metric=metric, country="x")])
+    snapshot = await ledger_store(pool).load([event("unsent", metric=metric, country="x")])
     return snapshot.loaded.totals["ada", metric]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from services.orchestrator import replies
 from services.orchestrator.recording import Recorded, record
 from services.orchestrator.saga import State, Step
-from services.orchestrator.store.ledger import Feed, LedgerStore
+from services.orchestrator.store.ledger import Feed
 from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
 from services.orchestrator.store.sagas import Completed, SagaStore
 from shared.postgres.pool import Connection, Pool
@@ -24,6 +24,7 @@ from tests.service.orchestrator.steps import (
     METRICS,
     NOON,
     event,
+    ledger_store,
     store,
     take_out,
     total,
@@ -48,7 +49,7 @@ async def test_an_entry_is_recorded_once(pool: Pool) -> None:
 
 async def test_two_who_decided_on_the_same_state_do_not_both_store(pool: Pool) -> None:
     await store(pool, event("a"))
-    ledger = LedgerStore(pool)
+    ledger = ledger_store(pool)
     snapshot = await ledger.load([event("b")])
     await store(pool, event("c"))
     outcome = record([event("b")], snapshot.loaded, METRICS, "UTC")
@@ -64,7 +65,7 @@ async def test_the_first_reply_is_the_one_that_is_kept(pool: Pool) -> None:
     entry_id = entry.incoming.entry_id
     assert await sagas.complete([Completed(entry_id, b"first")]) == {entry_id}
     assert await sagas.complete([Completed(entry_id, b"second")]) == set()
-    known = await LedgerStore(pool).known_entry(entry_id)
+    known = await ledger_store(pool).known_entry(entry_id)
     assert known
     assert (known.state, known.reply) == (State.DONE, b"first")
 
@@ -72,7 +73,7 @@ async def test_the_first_reply_is_the_one_that_is_kept(pool: Pool) -> None:
 async def test_a_request_is_known_again_by_its_key_under_the_id_that_it_got_first(pool: Pool) -> None:
     (first,) = await store(pool, event("a"))
     again, other = replace(event("a"), entry_id=UUID(int=1)), event("b")
-    known = await LedgerStore(pool).known([again, other])
+    known = await ledger_store(pool).known([again, other])
     assert {identity: entry and entry.entry_id for identity, entry in known.items()} == {
         again.identity: first.incoming.entry_id
     }
@@ -88,7 +89,7 @@ async def test_events_without_a_key_are_never_twins(pool: Pool) -> None:
 async def test_an_entry_outlives_its_saga(pool: Pool) -> None:
     (entry,) = await store(pool, event("a"))
     await pool.execute("DELETE FROM sagas")
-    (known,) = (await LedgerStore(pool).known([event("a")])).values()
+    (known,) = (await ledger_store(pool).known([event("a")])).values()
     assert known is not None
     assert (known.digest, known.state) == (event("a").digest, None)
     audit = await ReadStore(pool).entry(entry.incoming.entry_id)
@@ -105,7 +106,7 @@ async def test_a_key_outlives_the_entry_that_it_named(pool: Pool) -> None:
     (entry,) = await store(pool, event("a"))
     await pool.execute("DELETE FROM entries")
     await pool.execute("DELETE FROM sagas")
-    assert await LedgerStore(pool).known([event("a")]) == {entry.incoming.identity: None}
+    assert await ledger_store(pool).known([event("a")]) == {entry.incoming.identity: None}
 
 
 async def test_sagas_of_a_living_replica_are_left_alone_and_those_of_a_dead_one_taken_over(
@@ -168,9 +169,9 @@ async def test_without_an_entry_the_total_and_the_user_are_as_though_it_had_neve
         1,
     )
     assert left.after.version == before.version + 1
-    assert left.user.plain_attributes() == {"seen": "b"}
+    assert left.user.said.plain_attributes() == {"seen": "b"}
     gone = await take_out(pool, second)
-    assert gone.user.plain_attributes() == {}
+    assert gone.user.said.plain_attributes() == {}
     assert await ReadStore(pool).user("ada") is None
 
 
@@ -209,7 +210,7 @@ async def test_a_distinct_value_counts_until_its_last_event_is_gone(pool: Pool) 
 
 async def test_a_feed_is_recorded_together_with_its_cursor_or_not_at_all(pool: Pool) -> None:
     await store(pool, event("a"), feed=Feed(Step.STREAK, "", "7"))
-    assert await LedgerStore(pool).cursor(Step.STREAK) == "7"
+    assert await ledger_store(pool).cursor(Step.STREAK) == "7"
     with pytest.raises(asyncpg.SerializationError):
         await store(pool, event("b"), feed=Feed(Step.STREAK, "", "9"))
     assert (await total(pool)).event_count == 1
@@ -249,7 +250,7 @@ def _scanned(plan: dict[str, Any]) -> set[str]:
 async def test_of_two_who_follow_the_same_changes_one_records_them_and_the_other_meets_a_conflict(
     pool: Pool,
 ) -> None:
-    step = Feed(Step.STREAK, await LedgerStore(pool).cursor(Step.STREAK), "1.2.3")
+    step = Feed(Step.STREAK, await ledger_store(pool).cursor(Step.STREAK), "1.2.3")
     outcomes = await asyncio.gather(
         *(store(pool, event("a"), event("b"), feed=step) for _ in range(2)), return_exceptions=True
     )

@@ -21,16 +21,15 @@ from services.orchestrator.domain import (
     Total,
     TotalOutOfRange,
     User,
-    UserPatch,
     add_fact,
     can_subtract,
     check_occur_time,
     event_zone,
     fold_total,
-    fold_user,
     merge_user,
     subtract_fact,
 )
+from services.orchestrator.said import UserPatch
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 WINDOW = TimeWindow(max_age=timedelta(days=7), max_ahead=timedelta(minutes=5))
@@ -170,7 +169,7 @@ def test_attributes_that_are_given_are_set_and_others_stay() -> None:
         (UserPatch("u", attributes={"plan": "free", "region": "eu"}), NOON),
         (UserPatch("u", attributes={"plan": "pro"}), NOON + timedelta(seconds=1)),
     )
-    assert user.plain_attributes() == {"plan": "pro", "region": "eu"}
+    assert user.said.plain_attributes() == {"plan": "pro", "region": "eu"}
 
 
 def test_the_version_grows_only_when_something_changes() -> None:
@@ -184,36 +183,3 @@ def test_a_user_cannot_gather_attributes_without_end() -> None:
     full = UserPatch("u", attributes={f"a{i}": "x" for i in range(MAX_USER_ATTRIBUTES)})
     with pytest.raises(TooManyAttributes):
         merged((full, NOON), (UserPatch("u", attributes={"one": "more"}), NOON))
-
-
-patches = st.lists(
-    st.tuples(
-        st.builds(
-            UserPatch,
-            st.just("u"),
-            st.sampled_from(["", "Ada", "Grace"]),
-            st.sampled_from(["", "Asia/Tokyo", "Europe/Rome"]),
-            st.dictionaries(st.sampled_from(["plan", "region"]), st.sampled_from(["x", "y"])),
-        ),
-        st.integers(0, 3).map(lambda hours: NOON + timedelta(hours=hours)),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@given(patches, st.randoms())
-def test_what_is_said_about_a_user_gives_the_same_user_in_every_order(
-    said: list[tuple[UserPatch, datetime]], random: object
-) -> None:
-    shuffled = list(said)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert replace(merged(*said), version=0) == replace(merged(*shuffled), version=0)
-
-
-@given(patches)
-def test_folding_what_was_said_gives_the_user_that_living_gave_one_version_on(
-    said: list[tuple[UserPatch, datetime]],
-) -> None:
-    lived = merged(*said)
-    assert fold_user(lived, said) == replace(lived, version=lived.version + 1)

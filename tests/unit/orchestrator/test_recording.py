@@ -5,8 +5,9 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from services.orchestrator.domain import MICROS, Aggregation, Metric, UserPatch
+from services.orchestrator.domain import MICROS, Aggregation, Metric
 from services.orchestrator.recording import Incoming, Loaded, MetricEvent, Outcome, Recorded, record
+from services.orchestrator.said import UserPatch
 from shared.errors import LaurelError
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -64,7 +65,7 @@ def test_a_value_that_is_new_twice_in_one_group_is_counted_once() -> None:
     group = [event(1, metric="countries", country="IT"), event(2, metric="countries", country="IT")]
     outcome = record(group, NOTHING, METRICS, "UTC")
     assert totals(outcome) == [(0, 1), (1, 1)]
-    assert outcome.new_values == {("ada", "countries", "IT")}
+    assert outcome.new_firsts == {("ada", "countries", "IT"): (NOON, UUID(int=1))}
 
 
 def test_a_unique_metric_wants_the_attribute_that_it_counts() -> None:

@@ -7,10 +7,12 @@ from itertools import permutations
 import pytest
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.orchestrator.domain import TimeWindow, User, UserPatch, merge_user
+from services.orchestrator.domain import TimeWindow, User
 from services.orchestrator.operation import Asked
 from services.orchestrator.operations import user_update
+from services.orchestrator.said import UserPatch
 from shared.errors import InvalidArgument
+from tests.unit.orchestrator.living import Life
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ASKED = Asked(NOON, TimeWindow(timedelta(days=7), timedelta(minutes=5)))
@@ -35,36 +37,34 @@ def told(*requests: pb.UpdateUserRequest) -> User:
 
 
 def after(patches: Sequence[tuple[UserPatch, datetime]]) -> User:
-    user: User | None = None
+    life = Life()
     for patch, at in patches:
-        user = merge_user(user, patch, at, NOON)
-    assert user is not None
-    return user
+        life.say(patch, at)
+    assert life.user is not None
+    return life.user
 
 
 def test_without_a_mask_what_has_a_value_is_set_and_everything_else_stays() -> None:
     user = told(request(name="Ada", plan="pro"), request(team="red"))
-    assert user.name is not None
-    assert user.name.value == "Ada"
-    assert user.plain_attributes() == {"plan": "pro", "team": "red"}
+    assert user.said.plain_name == "Ada"
+    assert user.said.plain_attributes() == {"plan": "pro", "team": "red"}
 
 
 def test_a_field_that_is_named_and_has_no_value_is_cleared() -> None:
     user = told(request(name="Ada", time_zone="Asia/Tokyo", plan="pro"), request(["name", "attributes.plan"]))
-    assert user.name is not None
-    assert user.name.value is None
-    assert user.plain_attributes() == {}
+    assert user.said.plain_name == ""
+    assert user.said.plain_attributes() == {}
     assert user.zone("UTC") == "Asia/Tokyo"
 
 
 def test_naming_all_attributes_clears_those_without_a_value() -> None:
     user = told(request(plan="pro", team="red"), request(["attributes"], team="blue"))
-    assert user.plain_attributes() == {"team": "blue"}
+    assert user.said.plain_attributes() == {"team": "blue"}
 
 
 def test_what_was_cleared_can_be_set_again() -> None:
     user = told(request(plan="pro"), request(["attributes"]), request(plan="free"))
-    assert user.plain_attributes() == {"plan": "free"}
+    assert user.said.plain_attributes() == {"plan": "free"}
 
 
 def test_a_user_is_the_same_in_whatever_order_changes_and_clearings_arrive() -> None:
@@ -76,8 +76,8 @@ def test_a_user_is_the_same_in_whatever_order_changes_and_clearings_arrive() -> 
     )
     patches = [(user_update.patch(one), NOON + timedelta(minutes=n)) for n, one in enumerate(requests)]
     users = [after(order) for order in permutations(patches)]
-    assert {(user.name and user.name.value) for user in users} == {"Ada L."}
-    assert all(user.plain_attributes() == {"city": "Paris", "team": "blue"} for user in users)
+    assert {user.said.plain_name for user in users} == {"Ada L."}
+    assert all(user.said.plain_attributes() == {"city": "Paris", "team": "blue"} for user in users)
 
 
 @pytest.mark.parametrize(
