@@ -1,0 +1,216 @@
+"""What events contribute to totals that are no sums: RULES 2.2, 2.5."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.orchestrator.contributions import Contribution, Revisions, revisions_without
+from services.orchestrator.domain import MICROS, Aggregation, Fact, Metric, Total, fold_total, in_time
+from services.orchestrator.recording import (
+    Incoming,
+    InTime,
+    Loaded,
+    MetricEvent,
+    Recorded,
+    ValueKey,
+    record,
+)
+from services.orchestrator.said import UserPatch
+
+NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+REVISABLE = [Aggregation.MAX, Aggregation.LAST, Aggregation.UNIQUE]
+
+
+class Told(Struct):
+    """What a participant keeps of one event: of what it was told, the newest holds."""
+
+    version: int = -1
+    micros: int = 0
+    arrived: bool = False
+
+
+class Life:
+    """One user's events of one metric, as they reach the ledger; and a participant that is told of them."""
+
+    def __init__(self, aggregation: Aggregation) -> None:
+        self.aggregation = aggregation
+        self.total = Total()
+        self.facts: list[Fact] = []
+        self.firsts: dict[ValueKey, InTime] = {}
+        self.messages: list[tuple[int, UUID | None, Contribution]] = []
+        self.readings = 0
+        self._metrics = {"m": Metric("m", aggregation, "item")}
+
+    def arrive(self, *group: Fact) -> list[Recorded]:
+        loaded = Loaded({}, {("u", "m"): self.total} if self.total.version else {}, firsts=dict(self.firsts))
+        incoming = [_incoming(fact) for fact in group]
+        outcome = record(incoming, loaded, self._metrics, "UTC")
+        while outcome.wanted:
+            self.readings += 1
+            assert outcome.wanted.facts == {("u", "m")}
+            loaded = replace(loaded, facts={("u", "m"): sorted(self.facts, key=in_time)})
+            outcome = record(incoming, loaded, self._metrics, "UTC")
+        self.total = outcome.totals["u", "m"]
+        self.firsts |= outcome.new_firsts
+        recorded = [one for one in outcome.entries if isinstance(one, Recorded)]
+        for one in recorded:
+            assert one.after is not None
+            assert one.contribution is not None
+            entry_id = one.incoming.entry_id
+            self.messages.append((one.after.version, entry_id, one.contribution))
+            event = one.incoming.event
+            assert event is not None
+            self.facts.append(
+                Fact(
+                    entry_id,
+                    event.value_micros,
+                    one.incoming.occur_time,
+                    one.after.version,
+                    one.unique_value,
+                )
+            )
+        return recorded
+
+    def void(self, entry_id: UUID) -> Revisions:
+        """As the ledger takes an event out."""
+        gone = next(fact for fact in self.facts if fact.entry_id == entry_id)
+        self.facts.remove(gone)
+        self.facts.sort(key=in_time)
+        self.total = fold_total(self.total.version, self.aggregation, self.facts)
+        revisions = revisions_without(self.aggregation, self.facts, gone)
+        self.messages.append((self.total.version, None, Contribution(0, revisions)))
+        if gone.unique_value is not None:
+            key = ("u", "m", gone.unique_value)
+            self.firsts.pop(key)
+            left = [in_time(fact) for fact in self.facts if fact.unique_value == gone.unique_value]
+            if left:
+                self.firsts[key] = min(left)
+        return revisions
+
+    def told(self, order: Sequence[int]) -> dict[UUID, int]:
+        """The contributions of events that count, after the messages in any order."""
+        kept: dict[UUID, Told] = {}
+        for place in order:
+            version, own, contribution = self.messages[place]
+            said = list(contribution.revisions)
+            if own is not None:
+                kept.setdefault(own, Told()).arrived = True
+                said.append((own, contribution.micros))
+            for entry_id, micros in said:
+                event = kept.setdefault(entry_id, Told())
+                if version > event.version:
+                    event.version, event.micros = version, micros
+        live = {fact.entry_id for fact in self.facts}
+        return {entry_id: event.micros for entry_id, event in kept.items() if entry_id in live}
+
+
+def _incoming(fact: Fact) -> Incoming:
+    return Incoming(
+        entry_id=fact.entry_id,
+        operation="metric_event",
+        patch=UserPatch("u"),
+        occur_time=fact.occur_time,
+        now=NOON,
+        digest=b"",
+        request=b"",
+        event=MetricEvent("m", fact.value_micros, {"item": fact.unique_value or ""}),
+    )
+
+
+def fact(number: int, value: int, *, hours: float = 0, item: str = "a") -> Fact:
+    return Fact(UUID(int=number), value * MICROS, NOON + timedelta(hours=hours), 0, item)
+
+
+def obvious(aggregation: Aggregation, facts: Sequence[Fact]) -> tuple[dict[UUID, int], int, int]:
+    """What each event contributes, the total, and its peak: the total after each of them, one by one in time."""
+    ordered = sorted(facts, key=in_time)
+    totals = [0]
+    for count in range(1, len(ordered) + 1):
+        so_far = ordered[:count]
+        match aggregation:
+            case Aggregation.MAX:
+                totals.append(max(one.value_micros for one in so_far))
+            case Aggregation.LAST:
+                totals.append(so_far[-1].value_micros)
+            case _:
+                totals.append(len({one.unique_value for one in so_far}) * MICROS)
+    contributed = {one.entry_id: totals[n + 1] - totals[n] for n, one in enumerate(ordered)}
+    return contributed, totals[-1], max(totals[1:], default=0)
+
+
+arrivals = st.lists(
+    st.one_of(
+        st.lists(
+            st.tuples(st.integers(-6, 9).filter(bool), st.integers(0, 5), st.sampled_from(["a", "b", "c"])),
+            min_size=1,
+            max_size=4,
+        ),
+        st.integers(0, 99),
+    ),
+    max_size=12,
+)
+"""Groups of events as they arrive, and the numbers of some that are void."""
+
+
+@settings(max_examples=300)
+@given(arrivals, st.sampled_from(REVISABLE), st.data())
+def test_all_that_was_told_in_any_order_gives_what_an_obvious_fold_in_the_order_of_times_gives(
+    moves: list[list[tuple[int, int, str]] | int], aggregation: Aggregation, data: st.DataObject
+) -> None:
+    life = Life(aggregation)
+    # Names that say nothing about the order of arrival: they decide between two at one instant.
+    numbers = iter(data.draw(st.permutations(range(1, 60))))
+    for move in moves:
+        if isinstance(move, list):
+            life.arrive(*(fact(next(numbers), value, hours=h, item=item) for value, h, item in move))
+        elif life.facts:
+            life.void(life.facts[move % len(life.facts)].entry_id)
+        contributed, total, peak = obvious(aggregation, life.facts)
+        assert (life.total.total_micros, life.total.peak_micros) == (total, peak)
+        order = data.draw(st.permutations(range(len(life.messages))))
+        assert life.told(order) == contributed
+        assert sum(contributed.values()) == total
+
+
+@pytest.mark.parametrize("aggregation", REVISABLE)
+def test_events_in_order_and_repeated_items_read_nothing(aggregation: Aggregation) -> None:
+    life = Life(aggregation)
+    for number in range(1, 9):
+        life.arrive(fact(number, number % 3 + 1, hours=number, item="ab"[number % 2]))
+    assert life.readings == 0
+
+
+def test_a_repeated_item_contributes_nothing_until_it_turns_out_to_be_the_first() -> None:
+    life = Life(Aggregation.UNIQUE)
+    (first,) = life.arrive(fact(1, 1, hours=1))
+    (again,) = life.arrive(fact(2, 1, hours=2))
+    (late,) = life.arrive(fact(3, 1, hours=0))
+    assert first.contribution == Contribution(MICROS)
+    assert again.contribution == Contribution(0)
+    assert late.contribution == Contribution(MICROS, ((UUID(int=1), 0),))
+    assert life.void(UUID(int=3)) == ((UUID(int=1), MICROS),)
+
+
+def test_a_late_value_of_a_last_metric_stands_in_its_place() -> None:
+    """150 at -30 h and 5 at -1 h: whichever comes first, the total was 150 and is 5."""
+    for order in ((0, 1), (1, 0)):
+        life = Life(Aggregation.LAST)
+        events = (fact(1, 150, hours=-30), fact(2, 5, hours=-1))
+        for place in order:
+            life.arrive(events[place])
+        assert life.total.total_micros == 5 * MICROS
+        assert life.total.peak_micros == 150 * MICROS
+        assert life.told(range(2)) == {UUID(int=1): 150 * MICROS, UUID(int=2): -145 * MICROS}
+
+
+def test_a_sum_says_nothing_of_contributions() -> None:
+    loaded = Loaded({}, {})
+    (one,) = record([_incoming(fact(1, 3))], loaded, {"m": Metric("m", Aggregation.SUM)}, "UTC").entries
+    assert isinstance(one, Recorded)
+    assert one.contribution is None
