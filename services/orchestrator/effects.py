@@ -56,6 +56,8 @@ def to_correct(step: Step, saga: EntrySaga, before: effects_pb2.Effects) -> effe
         effects.achievements.extend(_unseen_achievements(saga))
     if Step.STREAK in saga.reverted:
         effects.streaks.extend(_changes(saga.reverted[Step.STREAK].effects.streaks))
+    if Step.STREAK in saga.corrected:
+        effects.streaks.extend(_changes(saga.corrected[Step.STREAK].streaks))
     if step is Step.LEADERBOARD:
         effects.points.extend(of_undoing(saga).points)
     return effects

@@ -46,8 +46,8 @@ class Step(Enum):
     LEADERBOARD = "leaderboard"
 
 
-CORRECTED: Final = (Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD)
-"""Who hears of an undoing: those who derive something from what others answered."""
+CORRECTED: Final = (Step.STREAK, Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD)
+"""Who hears of an undoing: whoever knows the user, or derives something from what others answered."""
 
 _ORDER: Final = tuple(Step)
 

@@ -69,9 +69,9 @@ def check_streak(streak: str) -> None:
 
 
 def command(entry: Entry, _effects: Effects, path: str, violations: Violations) -> Entry:
-    """The domain's command: only metric events visit this service."""
-    if entry.metric is None or entry.kind is not EntryKind.METRIC_EVENT:
-        violations.add(path.replace("effects", "entry.operation"), "must be a metric event")
+    """The domain's command: metric events, and what changes a user."""
+    if entry.kind not in (EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE, EntryKind.CORRECTION):
+        violations.add(path.replace("effects", "entry.operation"), "must be one that visits this service")
     return entry
 
 

@@ -14,7 +14,7 @@ from services.streak.domain import Catalogue, Since, fact
 from services.streak.store import Key, Loaded, LogEntry, Store
 from services.streak.store_history import HistoryStore
 from shared import faults
-from shared.entries import Entry
+from shared.entries import Entry, EntryKind
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
 from shared.postgres.errors import is_conflict
@@ -108,6 +108,8 @@ class Handlers:
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
         user_id, undone, streaks = await self._store.counted_for(connection, reversal.entry_id)
+        if undone is None:
+            return reverted_outcome(reversal.entry_id, convert.effects(user_id, []))
         await self._store.lock_users(connection, [user_id])
         loaded = await self._store.load([user_id], streaks, connection)
         counting = [one for one in map(catalogue.get, streaks) if one]
@@ -149,6 +151,14 @@ async def with_histories(
 
 def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
     entry = work.command
+    if entry.kind is not EntryKind.METRIC_EVENT:
+        return LogEntry(
+            entry_id=entry.entry_id,
+            user_id=work.user_id,
+            digest=work.digest,
+            outcome=applied_outcome(entry.entry_id, convert.effects(work.user_id, [])),
+            apply_time=entry.now,
+        )
     assert entry.metric is not None  # a metric event has one
     event = fact(
         entry.entry_id, entry.metric.metric, entry.metric.value_micros, entry.occur_time, entry.time_zone

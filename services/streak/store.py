@@ -126,8 +126,9 @@ class LogEntry(Struct, frozen=True):
     digest: bytes
     outcome: bytes
     apply_time: datetime
-    fact: Fact
-    streaks: Sequence[str]
+    fact: Fact | None = None
+    """None where it is no event."""
+    streaks: Sequence[str] | None = None
 
 
 class StreakRow(Struct, frozen=True):
@@ -193,12 +194,14 @@ class Store:
         """Keep everybody else from changing these users until the end of the transaction."""
         await connection.fetch(LOCK_USERS, sorted(users))
 
-    async def counted_for(self, connection: Connection, entry_id: UUID) -> tuple[str, Fact, Sequence[str]]:
-        """The user of an applied entry, its fact, and the streaks that it counts for."""
+    async def counted_for(
+        self, connection: Connection, entry_id: UUID
+    ) -> tuple[str, Fact | None, Sequence[str]]:
+        """The user of an applied entry, its fact if it has one, and the streaks that it counts for."""
         row = await connection.fetchrow(FACT, entry_id)
         if row is None:
             raise LookupError("an applied entry has a row")
-        return row["user_id"], fact_of(row), row["streaks"] or ()
+        return row["user_id"], None if row["metric"] is None else fact_of(row), row["streaks"] or ()
 
 
 def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
@@ -252,10 +255,10 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         State.APPLIED,
         entry.outcome,
         entry.apply_time,
-        one.metric,
-        one.value_micros,
-        one.occur_time,
-        one.time_zone,
+        one and one.metric,
+        one and one.value_micros,
+        one and one.occur_time,
+        one and one.time_zone,
         entry.streaks,
     )
 

@@ -1,5 +1,6 @@
 """What tests do with the orchestrator's tables over and over."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from laurel.orchestrator.v1 import event_pb2
@@ -8,7 +9,7 @@ from msgspec.structs import replace
 from services.orchestrator.domain import Aggregation, Metric, TimeWindow, Total
 from services.orchestrator.operation import Asked
 from services.orchestrator.operations import COUNTED, OPERATIONS, correction, metric_event, recorded_entry
-from services.orchestrator.recording import Incoming, Recorded, record
+from services.orchestrator.recording import Incoming, Recorded, record, unique_value
 from services.orchestrator.store.history import History
 from services.orchestrator.store.ledger import Feed, LedgerStore
 from services.orchestrator.store.undo import TakenOut, UndoStore
@@ -19,6 +20,8 @@ NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 METRICS = {
     "lessons": Metric("lessons", Aggregation.SUM),
     "countries": Metric("countries", Aggregation.UNIQUE, "country"),
+    "record": Metric("record", Aggregation.MAX),
+    "weight": Metric("weight", Aggregation.LAST),
 }
 HISTORY = TimeWindow(max_age=None, max_ahead=timedelta(minutes=5))
 LEDGER = History(COUNTED, lambda name, request: OPERATIONS[name].patch_of(request))
@@ -26,14 +29,24 @@ AGGREGATIONS = {key: metric.aggregation for key, metric in METRICS.items()}
 
 
 def event(
-    key: str, user: str = "ada", metric: str = "lessons", value: float = 1, **attributes: str
+    key: str,
+    user: str = "ada",
+    metric: str = "lessons",
+    value: float = 1,
+    *,
+    hours: float = 0,
+    said: Mapping[str, str] | None = None,
+    zone: str = "",
+    **attributes: str,
 ) -> Incoming:
+    """`said`: attributes of the user; by default one that tells which event was the last to say it."""
     request = event_pb2.IngestEventRequest(
         metric=metric, value=value, idempotency_key=key, attributes=attributes
     )
     request.user.user_id = user
-    request.user.attributes["seen"] = key
-    request.occur_time.FromDatetime(NOON)
+    request.user.time_zone = zone
+    request.user.attributes.update({"seen": key} if said is None else said)
+    request.occur_time.FromDatetime(NOON + timedelta(hours=hours))
     return metric_event.incoming(request, Asked(NOON, HISTORY))
 
 
@@ -44,9 +57,9 @@ async def store(
     ledger = ledger_store(pool)
     snapshot = await ledger.load(group)
     values = [
-        (item.patch.user_id, "countries", item.event.attributes.get("country", ""))
+        (item.patch.user_id, item.event.metric, value)
         for item in group
-        if item.event
+        if item.event and (value := unique_value(item.event, METRICS[item.event.metric]))
     ]
     loaded = replace(snapshot.loaded, firsts=await ledger.firsts(values))
     outcome = record(group, loaded, METRICS, "UTC")

@@ -6,11 +6,12 @@ from datetime import date, timedelta
 import grpc.aio
 import pytest
 from laurel.common.v1 import filter_pb2
+from laurel.ledger.v1 import entry_pb2
 from laurel.streak.v1 import streak_pb2
 
 from shared.rpc.convert import to_datetime
 from tests.service.streak.conftest import Service, replica
-from tests.service.streak.messages import apply, at, day, event
+from tests.service.streak.messages import apply, at, day, entry_id, event, revert
 from tests.service.streak.steps import applied, define, derived_state, effect, recorded, shown, statuses
 
 ONE_FREEZE = streak_pb2.FreezeSettings(initial_count=1)
@@ -166,3 +167,18 @@ async def test_hundreds_of_concurrent_events_of_one_user_end_as_if_one_after_ano
     for command in commands:
         await applied(twin, command)
     assert await derived_state(service) == await derived_state(twin)
+
+
+async def test_what_changes_a_user_is_applied_and_undone_without_touching_streaks(service: Service) -> None:
+    await define(service)
+    await applied(service, event(1, at(3)))
+    before = await derived_state(service)
+    update, correction = event(2, at(4)), event(3, at(4))
+    update.entry.user_update.SetInParent()
+    correction.entry.correction.corrected_entry_id = str(entry_id(1))
+    correction.entry.correction.metric.CopyFrom(entry_pb2.MetricFact(metric="commits"))
+    outcomes = await applied(service, update, correction)
+    assert [outcome.WhichOneof("result") for outcome in outcomes] == ["effects", "effects"]
+    (undone,) = (await service.participant.RevertEntries(revert(2))).outcomes
+    assert undone.reverted
+    assert await derived_state(service) == before

@@ -6,6 +6,7 @@ from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.ledger.v1.entry_pb2 import Entry
 from laurel.participant.v1.participant_service_pb2 import Command, RevertOutcome
 from laurel.streak.v1 import streak_pb2
+from msgspec.structs import replace
 
 from services.orchestrator.effects import EntrySaga
 from services.orchestrator.participants import Breaker, Told, apply_command, correct_command, is_definite
@@ -164,6 +165,13 @@ def test_points_that_applied_an_event_are_told_what_its_undoing_changed() -> Non
     effects = corrected_points(undone(points_applied=True))
     assert runs(effects) == [(4, 3)]
     assert [change.completion_id for change in effects.achievements] == ["gone"]
+
+
+def test_who_follows_is_told_what_another_zone_made_of_streaks() -> None:
+    saga = undone(points_applied=True)
+    zone = Effects(streaks=[streak_effect(3, 2, 3)])
+    saga = replace(saga, corrected={Step.STREAK: zone, **saga.corrected})
+    assert runs(corrected_points(saga)) == [(4, 3), (3, 2)]
 
 
 def test_who_follows_is_told_of_streaks_what_changed_and_nothing_of_their_state() -> None:
