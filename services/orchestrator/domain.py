@@ -245,7 +245,7 @@ def _combine(total: Total, aggregation: Aggregation, fact: Fact, *, newest: bool
 def says_the_same(left: Said, right: Said) -> bool:
     """Whether the same holds now."""
     return (
-        left.plain_name == right.plain_name
-        and left.plain_time_zone == right.plain_time_zone
+        (left.name is right.name or left.plain_name == right.plain_name)
+        and (left.time_zone is right.time_zone or left.plain_time_zone == right.plain_time_zone)
         and (left.attributes is right.attributes or left.plain_attributes() == right.plain_attributes())
     )

@@ -9,7 +9,7 @@ statements from the ledger. Pure.
 Times are microseconds since 1970, as stored.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct, field
@@ -118,6 +118,9 @@ def say(said: Said, patch: UserPatch, at: int) -> Said:
     attributes = dict(said.attributes)
     for key, value in _attribute_statements(patch, said.attributes):
         runs = attributes.get(key, ())
+        if len(runs) == 1 and runs[0].value == value and at >= runs[0].last:  # the same as ever
+            attributes[key] = (Run(value, runs[0].first, at),)
+            continue
         before_all = not runs or at < runs[0].first
         if before_all and said.cleared is not None and at < said.cleared:
             raise Unknown
@@ -256,10 +259,12 @@ def _keys(patch: UserPatch) -> Iterable[str]:
     return (*patch.attributes, *patch.cleared_attributes)
 
 
-def _attribute_statements(patch: UserPatch, known: Iterable[str]) -> Sequence[tuple[str, str | None]]:
+def _attribute_statements(patch: UserPatch, known: Iterable[str]) -> Iterable[tuple[str, str | None]]:
     """What a patch says of attributes; who clears all others says so of each that is known."""
-    spoken: list[tuple[str, str | None]] = list(patch.attributes.items())
     cleared = patch.cleared_attributes
+    if not cleared and not patch.clears_other_attributes:
+        return patch.attributes.items()
+    spoken: list[tuple[str, str | None]] = list(patch.attributes.items())
     if patch.clears_other_attributes:
         cleared = cleared.union(known)
     spoken += ((key, None) for key in cleared if key not in patch.attributes)
