@@ -1,13 +1,15 @@
 """Every limit and time-out of the orchestrator, with its unit."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from services.orchestrator.domain import MOST_AHEAD
 from shared import config
 from shared.calendar import UnknownZone, zone
+
+MOST_AHEAD: Final = timedelta(days=1)
+"""However it is set, no event lies further in the future than this."""
 
 
 def _zone(name: str) -> str:

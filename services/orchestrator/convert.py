@@ -122,11 +122,6 @@ def _snapshot(
     )
 
 
-def newest_attributes(user: entry_pb2.UserSnapshot) -> Mapping[str, str]:
-    """The attributes that held when an entry was recorded, whenever it occurred."""
-    return user.newest_attributes if user.has_newest_attributes else user.attributes
-
-
 def set_total(fact: entry_pb2.MetricFact, before: Total, after: Total) -> None:
     """A total before and after, in the metric part of an entry."""
     fact.total_before_micros = before.total_micros

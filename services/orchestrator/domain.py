@@ -27,9 +27,6 @@ MAX_EVENT_ATTRIBUTES = 32
 MAX_USER_ATTRIBUTES = 64
 """The most attributes that a stored user can have gathered."""
 
-MOST_AHEAD = timedelta(days=1)
-"""However it is set, no event lies further in the future than this (RULES 1.3)."""
-
 
 class Aggregation(IntEnum):
     """How the values of a metric's events make a user's total (RULES 2.2)."""

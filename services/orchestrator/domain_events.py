@@ -18,7 +18,6 @@ from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 from msgspec import Struct
 
-from services.orchestrator.convert import newest_attributes
 from shared.decimals import from_micros
 from shared.ids import derived_id_beside
 
@@ -245,7 +244,7 @@ def _user(snapshot: entry_pb2.UserSnapshot) -> user_pb2.StoredUser:
         user_id=snapshot.user_id,
         name=snapshot.name,
         time_zone=snapshot.time_zone,
-        attributes=newest_attributes(snapshot),
+        attributes=snapshot.newest_attributes if snapshot.has_newest_attributes else snapshot.attributes,
         create_time=snapshot.create_time,
         version=snapshot.version,
     )

@@ -58,7 +58,7 @@ def reply(entry: entry_pb2.Entry) -> pb.UpdateUserResponse:
             user_id=user.user_id,
             name=user.name,
             time_zone=user.time_zone,
-            attributes=convert.newest_attributes(user),
+            attributes=user.newest_attributes if user.has_newest_attributes else user.attributes,
             create_time=user.create_time,
             version=user.version,
         ),

@@ -5,7 +5,8 @@ from typing import Any, Final, Protocol
 
 from asyncpg import Record
 
-from services.orchestrator.domain import MOST_AHEAD, Fact, in_time
+from services.orchestrator.config import MOST_AHEAD
+from services.orchestrator.domain import Fact, in_time
 from services.orchestrator.said import Reading, Statement, UserPatch, instant_of, micros_of
 
 # OFFSET 0 keeps the planner from the index by metric, which holds the events of all users: while the table is empty it

@@ -155,6 +155,18 @@ def test_a_user_who_is_new_or_changed_is_told_as_stored(version: int, told_as: s
     assert dict(event.user.attributes) == {"plan": "pro"}
 
 
+def test_a_user_who_is_told_of_late_has_the_attributes_that_hold_now() -> None:
+    user = entry_pb2.UserSnapshot(
+        version=2,
+        changed=True,
+        attributes={"plan": "free"},
+        has_newest_attributes=True,
+        newest_attributes={"plan": "pro"},
+    )
+    (event,) = told(an_entry(user_update={}, user=user))
+    assert dict(event.user.attributes) == {"plan": "pro"}
+
+
 def test_an_entry_that_leaves_the_user_as_it_was_does_not_tell_of_the_user() -> None:
     assert types(an_entry(user_update={})) == []
 
