@@ -23,10 +23,10 @@ from services.orchestrator.domain import Metric
 from services.orchestrator.group_queue import GroupLimits, GroupQueue
 from services.orchestrator.instrumentation import Instrumentation
 from services.orchestrator.participants import Participants
-from services.orchestrator.recording import Incoming, Recorded, record, unique_value
+from services.orchestrator.recording import Incoming, Outcome, Recorded, record, unique_value
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
-from services.orchestrator.store.ledger import Feed, Known, LedgerStore
+from services.orchestrator.store.ledger import Feed, Known, LedgerStore, Snapshot
 from shared import faults
 from shared.errors import AlreadyExists, LaurelError, ResourceExhausted, Unavailable
 from shared.postgres.definitions import Catalogue
@@ -178,6 +178,21 @@ class Intake:
     async def _decide_and_store(
         self, group: Sequence[Incoming], feed: Feed | None = None
     ) -> list[_Stored | LaurelError]:
+        zone = self._settings.default_time_zone
+        snapshot, outcome = await self._decide(group, zone)
+        if snapshot.is_guess and any(isinstance(item, LaurelError) for item in outcome.entries):
+            # Storing checks a guess, but nothing checks a refusal.
+            self._ledger.forget(group)
+            snapshot, outcome = await self._decide(group, zone)
+        entries = [item if isinstance(item, LaurelError) else _told(item, zone) for item in outcome.entries]
+        recorded = [(item[0], item[2]) for item in entries if not isinstance(item, LaurelError)]
+        if recorded:
+            await BEFORE_RECORD.reach()
+            await self._ledger.store(recorded, outcome, snapshot, self._settings.instance, feed)
+            await AFTER_RECORD.reach()
+        return entries
+
+    async def _decide(self, group: Sequence[Incoming], zone: str) -> tuple[Snapshot, Outcome]:
         snapshot = await self._ledger.load(group)
         metrics = await self._catalogue.at(snapshot.configuration)
         values = [
@@ -186,18 +201,11 @@ class Intake:
             if item.event is not None and (value := unique_value(item.event, metrics.get(item.event.metric)))
         ]
         loaded = replace(snapshot.loaded, firsts=await self._ledger.firsts(values))
-        zone = self._settings.default_time_zone
         outcome = record(group, loaded, metrics, zone)
         while outcome.wanted:
             loaded = await self._ledger.with_history(loaded, outcome.wanted)
             outcome = record(group, loaded, metrics, zone)
-        entries = [item if isinstance(item, LaurelError) else _told(item, zone) for item in outcome.entries]
-        recorded = [(item[0], item[2]) for item in entries if not isinstance(item, LaurelError)]
-        if recorded:
-            await BEFORE_RECORD.reach()
-            await self._ledger.store(recorded, outcome, snapshot, self._settings.instance, feed)
-            await AFTER_RECORD.reach()
-        return entries
+        return snapshot, outcome
 
     def _start(
         self, group: Sequence[_Waiting], recorded: Sequence[_Stored | LaurelError]

@@ -79,7 +79,7 @@ async def build(settings: Settings) -> Application:
     configurator = Configurator(pool, owners, clock, settings.recovery_interval_seconds)
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     history = History(COUNTED, _patch_of)
-    ledger = LedgerStore(pool, history)
+    ledger = LedgerStore(pool, history, settings.recent_users)
     sagas = SagaStore(pool, settings.instance)
     reads = ReadStore(pool)
     runner = Runner(

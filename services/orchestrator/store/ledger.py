@@ -23,6 +23,7 @@ from services.orchestrator.saga import State, Step
 from services.orchestrator.store.history import History
 from services.orchestrator.store.rows import said_to_json, total_from_row, user_from_row
 from shared.postgres.pool import Connection, Pool
+from shared.recent import RecentStates
 
 _LOAD: Final = """
     SELECT wanted.user_id AS wanted_user, wanted.metric AS wanted_metric,
@@ -76,7 +77,8 @@ _STORE: Final = """
         INSERT INTO entry_keys (key_id, entry_id)
         SELECT * FROM unnest($6::entry_key_row[])
     )
-    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row_2[]))
+    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row_2[])),
+           require_rows((SELECT count(*) FROM configuration_version WHERE version = $7), 1)
 """
 
 _STORE_FEED: Final = """
@@ -108,13 +110,28 @@ class Known(Struct, frozen=True):
     rejection: bytes | None
 
 
+class Stored(Struct, frozen=True):
+    """A user as stored, with those totals that were asked for so far; None where there is none."""
+
+    guard: int
+    entry_count: int
+    user: User
+    totals: Mapping[str, Total | None]
+
+    def has(self, metric: str) -> bool:
+        """Whether it is known what is stored of this metric; of "" nothing is asked."""
+        return not metric or metric in self.totals
+
+
 class Snapshot(Struct, frozen=True):
     """What a group's recording looks at, as read in one query."""
 
     loaded: Loaded
-    guards: Mapping[str, tuple[int, int]]
-    """By user: guard and count of live entries."""
+    users: Mapping[str, "Stored"]
+    """What is stored of each user who is known."""
     configuration: int
+    is_guess: bool = False
+    """Not all of it was read: some is what was last known. Storing checks it; a refusal has to be decided anew."""
 
 
 class Feed(Struct, frozen=True):
@@ -128,29 +145,70 @@ class Feed(Struct, frozen=True):
 class LedgerStore:
     """Reads and writes that record entries."""
 
-    def __init__(self, pool: Pool, history: History) -> None:
+    def __init__(self, pool: Pool, history: History, recent_users: int) -> None:
         self._pool = pool
         self._history = history
+        self._recent: RecentStates[Stored] = RecentStates(recent_users)
+        self._configuration: int | None = None
 
     async def load(self, group: Sequence[Incoming]) -> Snapshot:
-        """What is stored about the users and metrics of the group."""
-        wanted = sorted(
-            {(item.patch.user_id, item.event.metric if item.event else "") for item in group}
-            | {(user_id, "") for item in group for user_id in item.other_user_ids}
+        """What is stored about the users and metrics of the group; of those who came lately without asking."""
+        wanted: dict[str, set[str]] = {}
+        for item in group:
+            wanted.setdefault(item.patch.user_id, set()).add(item.event.metric if item.event else "")
+            for user_id in item.other_user_ids:
+                wanted.setdefault(user_id, set()).add("")
+        known = self._recent.known(wanted)
+        users = {
+            user_id: stored
+            for user_id, stored in known.items()
+            if all(stored.has(metric) for metric in wanted[user_id])
+        }
+        missing = sorted(
+            (user_id, metric)
+            for user_id, metrics in wanted.items()
+            if user_id not in users
+            for metric in metrics
         )
-        rows = await self._pool.fetch(_LOAD, [user for user, _ in wanted], [metric for _, metric in wanted])
-        users: dict[str, User] = {}
-        guards: dict[str, tuple[int, int]] = {}
-        totals: dict[tuple[str, str], Total] = {}
+        is_guess = bool(users)
+        if missing or self._configuration is None:
+            users |= await self._read(missing)
+        assert self._configuration is not None
+        totals = {
+            (user_id, metric): total
+            for user_id, stored in users.items()
+            for metric, total in stored.totals.items()
+            if total is not None
+        }
+        loaded = Loaded(
+            {user_id: stored.user for user_id, stored in users.items()},
+            totals,
+            guards={user_id: stored.guard for user_id, stored in users.items()},
+        )
+        return Snapshot(loaded, users, self._configuration, is_guess)
+
+    def forget(self, group: Iterable[Incoming]) -> None:
+        """What was known of the users of a group may not hold: it is to be read."""
+        self._recent.forget(user_id for item in group for user_id in item.user_ids)
+        self._configuration = None
+
+    async def _read(self, wanted: Sequence[tuple[str, str]]) -> dict[str, Stored]:
+        """Those of these users who are stored, with the totals that are asked for."""
+        rows = await self._pool.fetch(
+            _LOAD, [user for user, _ in wanted] or [""], [metric for _, metric in wanted] or [""]
+        )
+        self._configuration = rows[0]["configuration"]
+        users: dict[str, Stored] = {}
         for row in rows:
-            user_id = row["wanted_user"]
-            if user_id not in guards and row["user_id"] is not None:
-                guards[user_id] = (row["guard"], row["entry_count"])
-                users[user_id] = user_from_row(row)
-            if row["total_version"] is not None:
-                totals[user_id, row["wanted_metric"]] = total_from_row(row)
-        loaded = Loaded(users, totals, guards={user_id: guard for user_id, (guard, _) in guards.items()})
-        return Snapshot(loaded, guards, rows[0]["configuration"])
+            user_id, metric = row["wanted_user"], row["wanted_metric"]
+            if row["user_id"] is None:
+                continue
+            stored = users.get(user_id) or Stored(row["guard"], row["entry_count"], user_from_row(row), {})
+            if metric:
+                total = None if row["total_version"] is None else total_from_row(row)
+                stored = replace(stored, totals={**stored.totals, metric: total})
+            users[user_id] = stored
+        return users
 
     async def firsts(self, values: Iterable[ValueKey]) -> dict[ValueKey, InTime]:
         """Of those of these values that have been counted, the first event in the order of times."""
@@ -186,21 +244,31 @@ class LedgerStore:
         Raises asyncpg.SerializationError when a user moved meanwhile or the feed was followed by another, and
         asyncpg.UniqueViolationError when an entry or its key is known already; then nothing is stored.
         """
+        users = _stored_users(recorded, outcome, snapshot)
         arguments = [
             [_entry_row(item, entry) for item, entry in recorded],
             instance,
-            _user_rows(recorded, outcome, snapshot),
+            [_user_row(user_id, stored) for user_id, stored in sorted(users.items())],
             [_total_row(*key, total) for key, total in sorted(outcome.totals.items())],
             [(*key, *first) for key, first in sorted(outcome.new_firsts.items())],
             _entry_key_rows(recorded),
+            snapshot.configuration,
         ]
+        try:
+            await self._execute(arguments, feed, empty=not recorded)
+        except BaseException:
+            self.forget(item.incoming for item, _ in recorded)
+            raise
+        self._recent.keep(users)
+
+    async def _execute(self, arguments: Sequence[object], feed: Feed | None, *, empty: bool) -> None:
         if feed is None:
             await self._pool.execute(_STORE, *arguments)
             return
         async with self._pool.acquire() as connection, connection.transaction():
             # First: of two who follow the same, the second waits here and then has nothing to record.
             await self._advance(connection, feed)
-            if recorded:
+            if not empty:
                 await connection.execute(_STORE, *arguments)
 
     async def known(self, group: Iterable[Incoming]) -> dict[UUID, Known | None]:
@@ -263,27 +331,39 @@ def _entry_row(item: Recorded, entry: bytes) -> tuple[object, ...]:
     )
 
 
-def _user_rows(
+def _stored_users(
     recorded: Sequence[tuple[Recorded, bytes]], outcome: Outcome, snapshot: Snapshot
-) -> list[tuple[object, ...]]:
+) -> dict[str, Stored]:
+    """The users as they are stored after a recording."""
     added: dict[str, int] = {}
     for item, _ in recorded:
         user_id = item.incoming.patch.user_id
         added[user_id] = added.get(user_id, 0) + item.incoming.counted
-    rows: list[tuple[object, ...]] = []
-    for user_id, user in sorted(outcome.users.items()):
-        guard, entry_count = snapshot.guards.get(user_id, (0, 0))
-        rows.append(
-            (
-                user_id,
-                guard + 1,
-                user.version,
-                entry_count + added[user_id],
-                said_to_json(user.said),
-                user.create_time,
-            )
+    totals: dict[str, dict[str, Total | None]] = {}
+    for (user_id, metric), total in outcome.totals.items():
+        totals.setdefault(user_id, {})[metric] = total
+    users = {}
+    for user_id, user in outcome.users.items():
+        before = snapshot.users.get(user_id)
+        users[user_id] = Stored(
+            guard=before.guard + 1 if before else 1,
+            entry_count=(before.entry_count if before else 0) + added[user_id],
+            user=user,
+            totals={**(before.totals if before else {}), **totals.get(user_id, {})},
         )
-    return rows
+    return users
+
+
+def _user_row(user_id: str, stored: Stored) -> tuple[object, ...]:
+    user = stored.user
+    return (
+        user_id,
+        stored.guard,
+        user.version,
+        stored.entry_count,
+        said_to_json(user.said),
+        user.create_time,
+    )
 
 
 def _total_row(user_id: str, metric: str, total: Total) -> tuple[object, ...]:

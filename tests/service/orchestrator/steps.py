@@ -51,10 +51,14 @@ def event(
 
 
 async def store(
-    pool: Pool, *group: Incoming, instance: str = "one", feed: Feed | None = None
+    pool: Pool,
+    *group: Incoming,
+    instance: str = "one",
+    feed: Feed | None = None,
+    ledger: LedgerStore | None = None,
 ) -> list[Recorded]:
     """Records a group as the intake does."""
-    ledger = ledger_store(pool)
+    ledger = ledger or ledger_store(pool)
     snapshot = await ledger.load(group)
     values = [
         (item.patch.user_id, item.event.metric, value)
@@ -82,9 +86,9 @@ def undo_store(pool: Pool) -> UndoStore:
     return UndoStore(pool, LEDGER, COUNTED)
 
 
-def ledger_store(pool: Pool) -> LedgerStore:
+def ledger_store(pool: Pool, recent_users: int = 0) -> LedgerStore:
     """As the orchestrator makes it."""
-    return LedgerStore(pool, LEDGER)
+    return LedgerStore(pool, LEDGER, recent_users)
 
 
 async def take_out(pool: Pool, recorded: Recorded) -> TakenOut:
