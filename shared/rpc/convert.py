@@ -254,7 +254,7 @@ def _revisions(
 
 def error_message(error: LaurelError, domain: str = "") -> error_pb2.Error:
     """The error as a value for one item of a batch, in the name of `domain` unless it came from elsewhere."""
-    return error_pb2.Error(
+    message = error_pb2.Error(
         code=error.code.name,
         reason=error.reason,
         domain=error.domain or domain,
@@ -262,6 +262,9 @@ def error_message(error: LaurelError, domain: str = "") -> error_pb2.Error:
         metadata=dict(error.metadata),
         violations=violation_messages(error.violations),
     )
+    if error.retry_after_seconds is not None:
+        message.retry_delay.FromMicroseconds(round(error.retry_after_seconds * 1e6))
+    return message
 
 
 def violation_messages(violations: Iterable[FieldViolation]) -> list[error_pb2.FieldViolation]:
@@ -280,6 +283,9 @@ def error_from_message(message: error_pb2.Error) -> LaurelError:
         metadata=dict(message.metadata),
         violations=tuple(
             FieldViolation(one.field, one.description, one.reason) for one in message.violations
+        ),
+        retry_after_seconds=(
+            message.retry_delay.ToMicroseconds() / 1e6 if message.HasField("retry_delay") else None
         ),
         domain=message.domain,
     )

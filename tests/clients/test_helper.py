@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 import laurel_client
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import StringValue
 from laurel.common.v1 import error_pb2
 from laurel.orchestrator.v1 import event_pb2, user_pb2
@@ -335,7 +336,8 @@ def test_an_item_of_a_batch_is_refused_with_the_same_error() -> None:
         domain="points.laurel",
         message="30 are missing",
         metadata={"missing": "30"},
-        violations=[error_pb2.FieldViolation(field="value", description="too much")],
+        violations=[error_pb2.FieldViolation(field="value", description="too much", reason="TOO_MUCH")],
+        retry_delay=Duration(nanos=200_000_000),
     )
 
     error = LaurelError.of_item(item)
@@ -346,4 +348,6 @@ def test_an_item_of_a_batch_is_refused_with_the_same_error() -> None:
         "points.laurel",
         "30 are missing",
     )
-    assert (error.metadata, error.violations) == ({"missing": "30"}, (FieldViolation("value", "too much"),))
+    assert error.metadata == {"missing": "30"}
+    assert error.violations == (FieldViolation("value", "too much", "TOO_MUCH"),)
+    assert error.retry_after_seconds == 0.2

@@ -188,6 +188,26 @@ async def test_a_sum_with_negative_values_is_summed_anew_as_it_would_be_folded(p
     assert other
 
 
+async def test_the_void_of_an_event_that_says_nothing_new_reads_no_other_entry(pool: Pool) -> None:
+    """So its cost does not grow with what the user has done."""
+    same = {"plan": "pro", "region": "eu"}
+    _, middle, newest, silent = await store(
+        pool,
+        *(event(f"k{n}", hours=n - 9, said=same, zone="Asia/Tokyo") for n in range(3)),
+        event("silent", said={}),
+    )
+    sent: list[str] = []
+    for gone in (silent, middle, newest):
+        async with pool.acquire() as connection:
+            connection.add_query_logger(lambda record: sent.append(record.query))
+        left = await take_out(pool, gone)
+        assert left.user.said.plain_attributes() == same
+        assert left.user.zone("UTC") == "Asia/Tokyo"
+    readers = [query for query in sent if "FROM entries" in query]
+    assert readers
+    assert all("WHERE entry_id = $1" in query for query in readers)
+
+
 async def test_the_first_of_a_value_is_the_first_in_time_also_after_a_void(pool: Pool) -> None:
     late, early = (
         event("l", metric="countries", country="IT"),

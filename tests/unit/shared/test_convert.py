@@ -12,7 +12,14 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 
 from shared.entries import Entry, EntryKind, MetricFact, Reversal, UserSnapshot
-from shared.errors import FailedPrecondition, FieldViolation, InvalidArgument, Unknown, Violations
+from shared.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    Unavailable,
+    Unknown,
+    Violations,
+)
 from shared.rpc.convert import (
     MAX_ATTRIBUTE_NAME_CHARS,
     check_attributes,
@@ -243,6 +250,12 @@ def test_an_error_keeps_its_violations_and_the_name_of_its_author() -> None:
     back = error_from_message(error_message(error, "points.laurel"))
     assert back.violations == (violation,)
     assert back.domain == "streak.laurel"
+    assert back.retry_after_seconds is None
+
+
+def test_an_error_says_as_a_value_too_how_long_to_wait() -> None:
+    error = Unavailable("later", reason="OVERLOADED", retry_after_seconds=0.25)
+    assert error_from_message(error_message(error)).retry_after_seconds == 0.25
 
 
 def test_an_error_with_a_code_that_nobody_knows_reads_as_unknown() -> None:

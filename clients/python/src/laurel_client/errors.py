@@ -97,7 +97,12 @@ class LaurelError(Exception):
             reason=error.reason or code.name,
             domain=error.domain,
             metadata=error.metadata,
-            violations=tuple(FieldViolation(one.field, one.description) for one in error.violations),
+            violations=tuple(
+                FieldViolation(one.field, one.description, one.reason) for one in error.violations
+            ),
+            retry_after_seconds=(
+                error.retry_delay.ToMicroseconds() / 1e6 if error.HasField("retry_delay") else None
+            ),
         )
 
 

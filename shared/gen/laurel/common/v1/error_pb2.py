@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1claurel/common/v1/error.proto\x12\x10laurel.common.v1\"D\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xe6\x01\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x37\n\x08metadata\x18\x05 \x03(\x0b\x32%.laurel.common.v1.Error.MetadataEntry\x12\x34\n\nviolations\x18\x06 \x03(\x0b\x32 .laurel.common.v1.FieldViolation\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x88\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_FIELDS\x10\x01\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x02\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x03\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_ENTRY_REVERTED\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_ENTRY_CONFLICT\x10\x06\x12\x1b\n\x17\x45RROR_REASON_CONTENTION\x10\x07\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x08\x12*\n&ERROR_REASON_DEFAULT_DEADLINE_EXCEEDED\x10\t\x12\x1d\n\x19\x45RROR_REASON_INVALID_TEXT\x10\n\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x0b\x12%\n!ERROR_REASON_NUMERIC_OUT_OF_RANGE\x10\x0c\x12\x1e\n\x1a\x45RROR_REASON_UNIMPLEMENTED\x10\r\x12 \n\x1c\x45RROR_REASON_OUTCOME_EXPIRED\x10\x0e\x42\x41\n\x13io.laurel.common.v1P\x01Z(laurel.example/laurel/common/v1;commonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1claurel/common/v1/error.proto\x12\x10laurel.common.v1\x1a\x1egoogle/protobuf/duration.proto\"D\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x96\x02\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x37\n\x08metadata\x18\x05 \x03(\x0b\x32%.laurel.common.v1.Error.MetadataEntry\x12\x34\n\nviolations\x18\x06 \x03(\x0b\x32 .laurel.common.v1.FieldViolation\x12.\n\x0bretry_delay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*\x88\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_FIELDS\x10\x01\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x02\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x03\x12\"\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x04\x12\x1f\n\x1b\x45RROR_REASON_ENTRY_REVERTED\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_ENTRY_CONFLICT\x10\x06\x12\x1b\n\x17\x45RROR_REASON_CONTENTION\x10\x07\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x08\x12*\n&ERROR_REASON_DEFAULT_DEADLINE_EXCEEDED\x10\t\x12\x1d\n\x19\x45RROR_REASON_INVALID_TEXT\x10\n\x12\"\n\x1e\x45RROR_REASON_MALFORMED_REQUEST\x10\x0b\x12%\n!ERROR_REASON_NUMERIC_OUT_OF_RANGE\x10\x0c\x12\x1e\n\x1a\x45RROR_REASON_UNIMPLEMENTED\x10\r\x12 \n\x1c\x45RROR_REASON_OUTCOME_EXPIRED\x10\x0e\x42\x41\n\x13io.laurel.common.v1P\x01Z(laurel.example/laurel/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.common.v1P\001Z(laurel.example/laurel/common/v1;commonv1'
   _globals['_ERROR_METADATAENTRY']._loaded_options = None
   _globals['_ERROR_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_ERRORREASON']._serialized_start=354
-  _globals['_ERRORREASON']._serialized_end=874
-  _globals['_FIELDVIOLATION']._serialized_start=50
-  _globals['_FIELDVIOLATION']._serialized_end=118
-  _globals['_ERROR']._serialized_start=121
-  _globals['_ERROR']._serialized_end=351
-  _globals['_ERROR_METADATAENTRY']._serialized_start=304
-  _globals['_ERROR_METADATAENTRY']._serialized_end=351
+  _globals['_ERRORREASON']._serialized_start=434
+  _globals['_ERRORREASON']._serialized_end=954
+  _globals['_FIELDVIOLATION']._serialized_start=82
+  _globals['_FIELDVIOLATION']._serialized_end=150
+  _globals['_ERROR']._serialized_start=153
+  _globals['_ERROR']._serialized_end=431
+  _globals['_ERROR_METADATAENTRY']._serialized_start=384
+  _globals['_ERROR_METADATAENTRY']._serialized_end=431
 # @@protoc_insertion_point(module_scope)
