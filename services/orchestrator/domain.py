@@ -5,7 +5,7 @@ the order of their times. It is extended at the end in the common case and folde
 ways give the same.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
@@ -75,6 +75,19 @@ class Fact(Struct, frozen=True):
     occur_time: datetime
     position: int
     unique_value: str | None = None
+
+
+InTime = tuple[datetime, UUID]
+"""The place of an event in the order of the events' times (RULES 2.5)."""
+
+
+class Extremes(Struct, frozen=True):
+    """Of some events of a user and metric."""
+
+    greatest: Fact
+    """With the greatest value."""
+    newest: Fact
+    """The last in the order of times."""
 
 
 class Total(Struct, frozen=True):
@@ -156,8 +169,8 @@ def event_zone(patch: UserPatch, user: User, default: str) -> str:
     return patch.time_zone or user.zone(default)
 
 
-def in_time(fact: Fact) -> tuple[datetime, UUID]:
-    """The place of an event in the order of the events' times (RULES 2.5)."""
+def in_time(fact: Fact) -> InTime:
+    """The place of an event in the order of the events' times."""
     return fact.occur_time, fact.entry_id
 
 
@@ -213,18 +226,46 @@ def subtract_fact(total: Total, fact: Fact) -> Total:
     )
 
 
-def fold_total(version: int, aggregation: Aggregation, facts: Sequence[Fact]) -> Total:
-    """The total of these live events, as a change that follows `version`. The peak of a sum is that of their order of
-    arrival; what events of other metrics contribute is decided by their times (RULES 2.2).
+def needs_extremes(total: Total, fact: Fact) -> bool:
+    """Whether a MAX or LAST total without this event is made by others."""
+    return fact.value_micros == total.peak_micros or fact.entry_id == total.newest_id
+
+
+def without_extreme(total: Total, aggregation: Aggregation, fact: Fact, extremes: Extremes | None) -> Total:
+    """A MAX or LAST total without this event. `extremes` are those of the other events, None where there are none;
+    looked at only where `needs_extremes`.
     """
-    total = Total()
-    seen: set[str] = set()
-    arrival = aggregation is Aggregation.SUM
-    for fact in sorted(facts, key=(lambda fact: fact.position) if arrival else in_time):
-        value = fact.unique_value or ""
-        total = add_fact(total, aggregation, fact, seen_before=value in seen)
-        seen.add(value)
-    return replace(total, version=version + 1)
+    left = replace(
+        total,
+        gross_micros=total.gross_micros - abs(fact.value_micros),
+        event_count=total.event_count - 1,
+        version=total.version + 1,
+    )
+    if not needs_extremes(total, fact):
+        return left
+    if extremes is None:
+        return Total(version=left.version)
+    greatest, newest = extremes.greatest.value_micros, extremes.newest
+    return replace(
+        left,
+        total_micros=greatest if aggregation is Aggregation.MAX else newest.value_micros,
+        peak_micros=greatest,
+        newest_time=newest.occur_time,
+        newest_id=newest.entry_id,
+    )
+
+
+def without_value(total: Total, fact: Fact, *, gone: bool) -> Total:
+    """A UNIQUE total without this event. `gone`: nothing else has its value."""
+    distinct = total.total_micros - (MICROS if gone else 0)
+    return replace(
+        total,
+        total_micros=distinct,
+        peak_micros=distinct,
+        gross_micros=total.gross_micros - abs(fact.value_micros),
+        event_count=total.event_count - 1,
+        version=total.version + 1,
+    )
 
 
 def _combine(total: Total, aggregation: Aggregation, fact: Fact, *, newest: bool, seen_before: bool) -> int:

@@ -18,6 +18,7 @@ from services.orchestrator.domain import (
     MICROS,
     Aggregation,
     Fact,
+    InTime,
     Metric,
     Origin,
     TooManyAttributes,
@@ -124,8 +125,6 @@ MetricKey = tuple[str, str]
 """A user's total: user and metric."""
 ValueKey = tuple[str, str, str]
 """A value of a UNIQUE metric: user, metric, value."""
-InTime = tuple[datetime, UUID]
-"""The place of an event in the order of the events' times."""
 
 
 class Spoken(Struct, frozen=True):
@@ -147,14 +146,17 @@ class Loaded(Struct, frozen=True):
     spoken: Mapping[str, Spoken] = {}
     """By user, where a first attempt has wanted it."""
     facts: Mapping[MetricKey, Sequence[Fact]] = {}
-    """Live events in the order of their times, where a first attempt has wanted them."""
+    """Live events in the order of their times, from a time on, where a first attempt has wanted them; before that those
+    that stand for all.
+    """
 
 
 class Wanted(Struct, frozen=True):
     """What has to be read from the ledger before a group can be decided: something comes late."""
 
     statements: Mapping[str, Reading]
-    facts: frozenset[MetricKey]
+    facts: Mapping[MetricKey, datetime]
+    """From which time on."""
 
     def __bool__(self) -> bool:
         return bool(self.statements or self.facts)
@@ -173,7 +175,7 @@ class Outcome:
     new_firsts: dict[ValueKey, InTime] = field(default_factory=dict)
     """Of the values whose first event in the order of times is one of these."""
     sequences: dict[str, int] = field(default_factory=dict)
-    wanted: Wanted = field(default_factory=lambda: Wanted({}, frozenset()))
+    wanted: Wanted = field(default_factory=lambda: Wanted({}, {}))
 
 
 def first_sequence(guard: int) -> int:
@@ -222,12 +224,12 @@ class _Recording:
         self._facts: dict[MetricKey, list[Fact]] = {}
         """The same of events."""
         self._wanted_statements: dict[str, Reading] = {}
-        self._wanted_facts: set[MetricKey] = set()
+        self._wanted_facts: dict[MetricKey, datetime] = {}
 
     def outcome(self) -> Outcome:
         """What it comes to."""
         outcome = self._outcome
-        outcome.wanted = Wanted(self._wanted_statements, frozenset(self._wanted_facts))
+        outcome.wanted = Wanted(self._wanted_statements, self._wanted_facts)
         for user_id, user in outcome.users.items():
             said = pruned(user.said)
             if said is not user.said:
@@ -317,6 +319,14 @@ class _Recording:
         stored = self._loaded.users.get(user_id)
         self._wanted_statements[user_id] = to_read(stored.said if stored else Said(), earliest)
 
+    def _want_facts(self, key: MetricKey) -> None:
+        """From the earliest on that this group may ask for."""
+        self._wanted_facts[key] = min(
+            incoming.occur_time
+            for incoming in self._group
+            if incoming.event is not None and (incoming.patch.user_id, incoming.event.metric) == key
+        )
+
     def _counted(self, recorded: Recorded, event: MetricEvent) -> Recorded:
         """Adds the event to its total."""
         metric = self._metrics.get(event.metric)
@@ -378,7 +388,7 @@ class _Recording:
             if first is not None and in_time(fact) < first:
                 return Contribution(MICROS, ((first[1], 0),))
         elif not is_newest(before, fact):
-            self._wanted_facts.add(key)
+            self._want_facts(key)
             raise _Late
         return Contribution(after.total_micros - before.total_micros)
 

@@ -9,7 +9,7 @@ statements from the ledger. Pure.
 Times are microseconds since 1970, as stored.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct, field
@@ -58,7 +58,7 @@ class Said(Struct, frozen=True, omit_defaults=True):
     name: Run | None = None
     time_zone: Run | None = None
     attributes: dict[str, Runs] = field(default_factory=dict)
-    """By name, in the order of time; never empty."""
+    """By name, in the order of time, of two at one instant the one that holds behind the other; never empty."""
     cleared: int | None = None
     """When all attributes were last cleared. What is said of another one from before then needs the ledger."""
     since: int | None = None
@@ -180,10 +180,49 @@ def to_read_without(said: Said, patch: UserPatch, at: int) -> Reading | None:
         spoken = value or field_name in patch.cleared
         if spoken and run is not None and (run.first, run.value) == (at, value or None):
             return Reading(None)
-    for key, spoken_value in _attribute_statements(patch, said.attributes):
-        if any(run.first == at and run.value == spoken_value for run in said.attributes.get(key, ())):
-            return Reading(None if said.since is not None and at <= said.since else at)
-    return None
+    begins = any(
+        run.first == at and run.value == spoken_value
+        for key, spoken_value in _attribute_statements(patch, said.attributes)
+        for run in said.attributes.get(key, ())
+    )
+    if said.since is not None and at <= said.since:
+        # What was cleared so long ago may not be known any more.
+        forgotten = patch.clears_other_attributes or not patch.cleared_attributes <= said.attributes.keys()
+        return Reading(None) if begins or forgotten else None
+    return Reading(at) if begins else None
+
+
+def without(
+    said: Said, patch: UserPatch, at: int, later: Sequence[Statement], until: int | None
+) -> Said | None:
+    """What was said, without a statement; by the other statements from its time on, which are all up to `until`, or all
+    that there are. None where they do not decide it.
+    """
+    if until is not None and until < at:
+        return None
+    if said.since is not None and at <= said.since and to_read_without(said, patch, at) is not None:
+        return None
+    name, zone = said.name, said.time_zone
+    if patch.name or "name" in patch.cleared:
+        name = _newest_without(name, patch.name, at, [(one.name, when) for one, when in later])
+    if patch.time_zone or "time_zone" in patch.cleared:
+        zone = _newest_without(zone, patch.time_zone, at, [(one.time_zone, when) for one, when in later])
+    if (name is None and said.name is not None) or (zone is None and said.time_zone is not None):
+        return None
+    spoken: dict[str, list[tuple[int, str | None]]] = {}
+    for other, when in later:
+        for key, value in _attribute_statements(other, said.attributes):
+            spoken.setdefault(key, []).append((when, value))
+    attributes = dict(said.attributes)
+    for key, value in _attribute_statements(patch, said.attributes):
+        runs = attributes.get(key, ())
+        if any(run.first == at and run.value == value for run in runs):
+            left = _runs_without(runs, at, spoken.get(key, ()), until)
+            if left is None:
+                return None
+            attributes[key] = left
+    kept = {key: runs for key, runs in attributes.items() if runs}
+    return replace(said, name=name, time_zone=zone, attributes=kept)
 
 
 def rebuild(said: Said, read: Reading, statements: Iterable[Statement]) -> Said:
@@ -210,7 +249,11 @@ def rebuild(said: Said, read: Reading, statements: Iterable[Statement]) -> Said:
     return Said(
         name[-1] if name else None,
         zone[-1] if zone else None,
-        {key: _continue(known.attributes.get(key, ()), spoken) for key, spoken in attributes.items()},
+        {
+            key: runs
+            for key, spoken in attributes.items()
+            if (runs := _continue(known.attributes.get(key, ()), spoken))
+        },
         max(cleared) if cleared else None,
         known.since,
     )
@@ -280,6 +323,35 @@ def _newest(run: Run | None, value: str | None, at: int, *, cleared: bool) -> Ru
     return run if at < run.first else _insert((run,), value, at)[-1]
 
 
+def _newest_without(run: Run | None, value: str, at: int, later: Iterable[tuple[str, int]]) -> Run | None:
+    """The newest run without a statement; None where what was said before it has to be known."""
+    if run is None or (run.first, run.value) != (at, value or None):
+        return run
+    # Where it was cleared nobody said anything else since; only who cleared it again would do.
+    first = min(
+        (when for other, when in later if value and other == value and when <= run.last), default=None
+    )
+    return None if first is None else Run(run.value, first, run.last)
+
+
+def _runs_without(
+    runs: Runs, at: int, spoken: Iterable[tuple[int, str | None]], until: int | None
+) -> Runs | None:
+    """The runs without a statement with which one begins. All that is said later inside that run says the same."""
+    holding = next(run for run in reversed(runs) if run.first == at)
+    together = sorted({value for when, value in spoken if when == at}, key=_precedence)
+    begun = [Run(value, at, at) for value in together]
+    if together and together[-1] == holding.value:
+        begun[-1] = holding
+    else:
+        later = [when for when, value in spoken if at < when <= holding.last and value == holding.value]
+        if later:
+            begun.append(Run(holding.value, min(later), holding.last))
+        elif until is not None and until < holding.last:
+            return None
+    return (*(run for run in runs if run.first < at), *begun, *(run for run in runs if run.first > at))
+
+
 def _insert(runs: Runs, value: str | None, at: int) -> Runs:
     """The runs after one more statement. Raises `Unknown` where it interrupts one."""
     place = len(runs) - 1
@@ -301,19 +373,21 @@ def _insert(runs: Runs, value: str | None, at: int) -> Runs:
         return (*runs[: place + 1], Run(value, at, at), *later)
     if at > run.first:
         raise Unknown
-    if _precedence(value) < _precedence(run.value):
-        return runs
-    if run.last > run.first:
-        raise Unknown
-    return _insert((*runs[:place], *runs[place + 1 :]), value, at)
+    # Two at one instant: both are kept, the one that holds as the later one.
+    while place >= 0 and runs[place].first == at and _precedence(runs[place].value) > _precedence(value):
+        place -= 1
+    beaten = runs[place] if place >= 0 and runs[place].first == at else None
+    if beaten is None or beaten.last == at:
+        if beaten is not None and beaten.value == value:
+            return runs
+        return (*runs[: place + 1], Run(value, at, at), *runs[place + 1 :])
+    raise Unknown
 
 
 def _continue(runs: Runs, spoken: Iterable[tuple[int, str | None]]) -> Runs:
     """The runs after statements that are all later."""
     extended = list(runs)
     for at, value in sorted(spoken, key=lambda one: (one[0], _precedence(one[1]))):
-        if extended and extended[-1].first == at and extended[-1].value != value:
-            extended.pop()
         if extended and extended[-1].value == value:
             extended[-1] = Run(value, extended[-1].first, at)
         else:

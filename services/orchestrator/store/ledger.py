@@ -8,10 +8,9 @@ from asyncpg import Record
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.orchestrator.domain import Total, User
+from services.orchestrator.domain import InTime, Total, User
 from services.orchestrator.recording import (
     Incoming,
-    InTime,
     Loaded,
     Outcome,
     Recorded,
@@ -227,8 +226,8 @@ class LedgerStore:
         for user_id, read in sorted(wanted.statements.items()):
             spoken[user_id] = Spoken(read, await self._history.statements(self._pool, user_id, read))
         facts = dict(loaded.facts)
-        for user_id, metric in sorted(wanted.facts):
-            facts[user_id, metric] = await self._history.facts(self._pool, user_id, metric)
+        for (user_id, metric), since in sorted(wanted.facts.items()):
+            facts[user_id, metric] = await self._history.facts(self._pool, user_id, metric, since)
         return replace(loaded, spoken=spoken, facts=facts)
 
     async def store(

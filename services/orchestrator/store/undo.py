@@ -11,18 +11,30 @@ from msgspec.structs import replace
 
 from services.orchestrator.contributions import Revisions, revisions_without
 from services.orchestrator.domain import (
+    MICROS,
     Aggregation,
     Fact,
     Total,
     User,
     can_subtract,
-    fold_total,
     in_time,
+    needs_extremes,
     says_the_same,
     subtract_fact,
+    without_extreme,
+    without_value,
 )
 from services.orchestrator.recording import first_sequence
-from services.orchestrator.said import micros_of, pruned, rebuild, to_read_without
+from services.orchestrator.said import (
+    Reading,
+    Said,
+    UserPatch,
+    micros_of,
+    pruned,
+    rebuild,
+    to_read_without,
+    without,
+)
 from services.orchestrator.store.history import History, fact_from_row
 from services.orchestrator.store.rows import said_to_json, total_from_row, user_from_row
 from shared.postgres.pool import Connection, Pool
@@ -40,7 +52,7 @@ _TOTAL: Final = """
       FROM totals WHERE user_id = $1 AND metric = $2
 """
 
-# What `fold_total` gives for a sum, where the events are many. OFFSET 0: see `history`.
+# A sum and its peak, in the order in which the events were recorded. OFFSET 0: see `history`.
 _SUM: Final = """
     SELECT count(*) AS event_count, coalesce(sum(value_micros), 0)::bigint AS total_micros,
            coalesce(sum(abs(value_micros)), 0)::bigint AS gross_micros,
@@ -60,6 +72,8 @@ _STORE_TOTAL: Final = """
 """
 
 _FORGET_VALUE: Final = "DELETE FROM unique_values WHERE user_id = $1 AND metric = $2 AND value = $3"
+
+_FIRST_ID: Final = "SELECT first_id FROM unique_values WHERE user_id = $1 AND metric = $2 AND value = $3"
 
 _STORE_FIRST: Final = """
     UPDATE unique_values SET first_time = $4, first_id = $5 WHERE user_id = $1 AND metric = $2 AND value = $3
@@ -164,16 +178,20 @@ class UndoStore:
         assert row is not None
         before = total_from_row(row)
         undone = fact_from_row(entry)
-        revisions = None
+        revisions: Revisions | None = None
         if can_subtract(before, aggregation):
             after = subtract_fact(before, undone)
         elif aggregation is Aggregation.SUM:
             after = await self._summed(connection, key, before)
+        elif aggregation is Aggregation.UNIQUE:
+            after, revisions = await self._without_value(connection, key, before, undone)
         else:
-            facts = await self._history.facts(connection, *key)
-            after = fold_total(before.version, aggregation, facts)
-            revisions = revisions_without(aggregation, facts, undone)
-            await self._forget_value(connection, key, undone, facts)
+            extremes = None
+            if needs_extremes(before, undone):
+                extremes = await self._history.extremes(connection, *key)
+            after = without_extreme(before, aggregation, undone, extremes)
+            around = await self._history.around(connection, *key, aggregation, undone)
+            revisions = revisions_without(aggregation, around, undone)
         await connection.execute(
             _STORE_TOTAL,
             *key,
@@ -200,18 +218,20 @@ class UndoStore:
             version=before.version + 1,
         )
 
-    @staticmethod
-    async def _forget_value(
-        connection: Connection, key: tuple[str, str], undone: Fact, facts: list[Fact]
-    ) -> None:
-        """A value of a UNIQUE metric has another first event, or none."""
-        if undone.unique_value is None:
-            return
-        first = next((fact for fact in facts if fact.unique_value == undone.unique_value), None)
+    async def _without_value(
+        self, connection: Connection, key: tuple[str, str], before: Total, undone: Fact
+    ) -> tuple[Total, Revisions]:
+        """The total of a UNIQUE metric. The event's value may have another first event now, or none."""
+        value = undone.unique_value
+        assert value is not None
+        if await connection.fetchval(_FIRST_ID, *key, value) != undone.entry_id:
+            return without_value(before, undone, gone=False), ()
+        first = await self._history.first_with(connection, *key, value)
         if first is None:
-            await connection.execute(_FORGET_VALUE, *key, undone.unique_value)
-        elif in_time(first) > in_time(undone):
-            await connection.execute(_STORE_FIRST, *key, undone.unique_value, *in_time(first))
+            await connection.execute(_FORGET_VALUE, *key, value)
+            return without_value(before, undone, gone=True), ()
+        await connection.execute(_STORE_FIRST, *key, value, *in_time(first))
+        return without_value(before, undone, gone=False), ((first.entry_id, MICROS),)
 
     async def _unsay(self, connection: Connection, user: User, entry: Record) -> User:
         """The user without what the entry said, one version on."""
@@ -219,9 +239,18 @@ class UndoStore:
         patch = self._history.said_in(entry["kind"], entry["request"])
         read = to_read_without(said, patch, micros_of(entry["occur_time"]))
         if read is not None:
-            statements = await self._history.statements(connection, user.user_id, read)
-            said = pruned(rebuild(said, read, statements))
+            said = pruned(await self._said_without(connection, user, patch, entry["occur_time"], read))
         left = replace(user, said=said, version=user.version + 1)
         counted = int(entry["kind"] in self._counted)
         await connection.execute(_STORE_USER, user.user_id, counted, left.version, said_to_json(said))
         return left
+
+    async def _said_without(
+        self, connection: Connection, user: User, patch: UserPatch, occur_time: datetime, read: Reading
+    ) -> Said:
+        """By what comes next, where that is enough: mostly the same is said again soon."""
+        later, until = await self._history.first_statements(connection, user.user_id, occur_time)
+        said = without(user.said, patch, micros_of(occur_time), later, until)
+        if said is not None:
+            return said
+        return rebuild(user.said, read, await self._history.statements(connection, user.user_id, read))

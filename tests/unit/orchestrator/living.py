@@ -17,6 +17,7 @@ from services.orchestrator.said import (
     rebuild,
     to_read,
     to_read_without,
+    without,
 )
 
 CREATED = datetime(2024, 1, 1, tzinfo=UTC)
@@ -28,6 +29,8 @@ class Life:
 
     user: User | None = None
     ledger: list[Statement] = field(default_factory=list)
+    page: int = 3
+    """How many statements that follow are looked at first when one is undone."""
     readings: int = 0
     """How often the ledger was asked."""
 
@@ -54,8 +57,13 @@ class Life:
         assert self.user is not None
         read = to_read_without(self.user.said, patch, at)
         if read is not None:
-            self.readings += 1
-            said = rebuild(self.user.said, read, self._read(read.since))
+            later = sorted((one for one in self.ledger if one[1] >= at), key=lambda one: one[1])
+            until = later[self.page][1] - 1 if len(later) > self.page else None
+            seen = [one for one in later if until is None or one[1] <= until]
+            said = without(self.user.said, patch, at, seen, until)
+            if said is None:
+                self.readings += 1
+                said = rebuild(self.user.said, read, self._read(read.since))
             self.user = replace(self.user, said=pruned(said))
 
     def _read(self, since: int | None) -> list[Statement]:

@@ -11,10 +11,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.orchestrator.contributions import Contribution, Revisions, revisions_without
-from services.orchestrator.domain import MICROS, Aggregation, Fact, Metric, Total, fold_total, in_time
+from services.orchestrator.domain import MICROS, Aggregation, Fact, InTime, Metric, Total, in_time
 from services.orchestrator.recording import (
     Incoming,
-    InTime,
     Loaded,
     MetricEvent,
     Recorded,
@@ -22,6 +21,7 @@ from services.orchestrator.recording import (
     record,
 )
 from services.orchestrator.said import UserPatch
+from tests.unit.orchestrator.slow_total import fold_total
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 REVISABLE = [Aggregation.MAX, Aggregation.LAST, Aggregation.UNIQUE]
@@ -53,8 +53,8 @@ class Life:
         outcome = record(incoming, loaded, self._metrics, "UTC")
         while outcome.wanted:
             self.readings += 1
-            assert outcome.wanted.facts == {("u", "m")}
-            loaded = replace(loaded, facts={("u", "m"): sorted(self.facts, key=in_time)})
+            (since,) = outcome.wanted.facts.values()
+            loaded = replace(loaded, facts={("u", "m"): self._from(since)})
             outcome = record(incoming, loaded, self._metrics, "UTC")
         self.total = outcome.totals["u", "m"]
         self.firsts |= outcome.new_firsts
@@ -76,6 +76,13 @@ class Life:
                 )
             )
         return recorded
+
+    def _from(self, since: datetime) -> list[Fact]:
+        """As the ledger is read: of what was before an instant, what stands for it."""
+        before = [fact for fact in self.facts if fact.occur_time < since]
+        standing = {id(choose(before)): choose(before) for choose in (_greatest, _newest) if before}
+        after = [fact for fact in self.facts if fact.occur_time >= since]
+        return sorted([*standing.values(), *after], key=in_time)
 
     def void(self, entry_id: UUID) -> Revisions:
         """As the ledger takes an event out."""
@@ -108,6 +115,14 @@ class Life:
                     event.version, event.micros = version, micros
         live = {fact.entry_id for fact in self.facts}
         return {entry_id: event.micros for entry_id, event in kept.items() if entry_id in live}
+
+
+def _greatest(facts: Sequence[Fact]) -> Fact:
+    return max(facts, key=lambda fact: fact.value_micros)
+
+
+def _newest(facts: Sequence[Fact]) -> Fact:
+    return max(facts, key=in_time)
 
 
 def _incoming(fact: Fact) -> Incoming:

@@ -13,6 +13,7 @@ from services.orchestrator.domain import (
     MAX_USER_ATTRIBUTES,
     MICROS,
     Aggregation,
+    Extremes,
     Fact,
     InFuture,
     TimeWindow,
@@ -25,11 +26,15 @@ from services.orchestrator.domain import (
     can_subtract,
     check_occur_time,
     event_zone,
-    fold_total,
+    in_time,
     merge_user,
+    needs_extremes,
     subtract_fact,
+    without_extreme,
+    without_value,
 )
 from services.orchestrator.said import UserPatch
+from tests.unit.orchestrator.slow_total import fold_total
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 WINDOW = TimeWindow(max_age=timedelta(days=7), max_ahead=timedelta(minutes=5))
@@ -117,6 +122,32 @@ def test_taking_an_event_out_of_a_sum_without_negative_values_equals_never_havin
         left.gross_micros,
         left.event_count,
     )
+
+
+@given(
+    facts.filter(bool), st.sampled_from([Aggregation.MAX, Aggregation.LAST, Aggregation.UNIQUE]), st.data()
+)
+def test_without_an_event_a_total_that_is_no_sum_is_that_of_the_others(
+    items: list[Fact], aggregation: Aggregation, data: st.DataObject
+) -> None:
+    gone = data.draw(st.sampled_from(items))
+    total = fold_total(0, aggregation, items)
+    others = [item for item in items if item is not gone]
+    if aggregation is Aggregation.UNIQUE:
+        lost = all(item.unique_value != gone.unique_value for item in others)
+        without = without_value(total, gone, gone=lost)
+        # Nobody asks for the newest event of such a metric.
+        without = replace(without, newest_time=None, newest_id=None)
+    else:
+        extremes = None
+        if others and needs_extremes(total, gone):
+            greatest = max(others, key=lambda item: item.value_micros)
+            extremes = Extremes(greatest, max(others, key=in_time))
+        without = without_extreme(total, aggregation, gone, extremes)
+    left = fold_total(total.version, aggregation, others)
+    if aggregation is Aggregation.UNIQUE:
+        left = replace(left, newest_time=None, newest_id=None)
+    assert without == left
 
 
 @given(facts, st.randoms())

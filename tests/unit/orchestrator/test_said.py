@@ -61,6 +61,7 @@ patches = st.builds(
 moves = st.lists(
     st.one_of(
         st.tuples(patches, st.integers(0, 12).map(lambda days: NOON + timedelta(days=days))),
+        st.tuples(patches, st.integers(0, 2).map(lambda days: NOON + timedelta(days=days))),
         st.integers(0, 99),
     ),
     min_size=1,
@@ -69,7 +70,7 @@ moves = st.lists(
 """Statements as they arrive, and the numbers of some that are undone."""
 
 
-@settings(max_examples=400)
+@settings(max_examples=600)
 @given(moves, st.sampled_from([MOST_RUNS, 3]))
 def test_the_attributes_as_of_any_event_are_those_that_an_obvious_fold_over_all_that_is_known_gives(
     moves: list[Any], most: int
