@@ -42,6 +42,8 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
         Copied("streak_states"),
         Copied("periods", ids=("entry_id",)),
         Copied("freeze_ledger"),
+        Copied("zone_changes", ids=("entry_id",)),
+        Copied("contributions", ids=("entry_id",)),
         Copied("request_log", ids=("entry_id",), cut=("digest", "outcome")),
     ),
     "achievement": (
@@ -53,11 +55,11 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
         Copied("request_log", ids=("entry_id",), cut=("digest", "outcome")),
     ),
     "points": (
-        Copied("users"),
+        Copied("users", ids=("first_entry_id",)),
         Copied("balances"),
         Copied("trigger_states"),
         Copied("completions", ids=("completion_id",)),
-        Copied("awards", ids=("award_id", "entry_id", "completion_id", "reversed_award_id", "cause_entry_id")),
+        Copied("awards", ids=("award_id", "entry_id", "completion_id", "reversed_award_id")),
         Copied("request_log", ids=("entry_id",), cut=("digest", "outcome")),
     ),
     "leaderboard": (
@@ -83,7 +85,6 @@ OF_NOBODY: Final = frozenset(
         "runs",
         "schema_migrations",
         "segments",
-        "terms",
     }
 )
 """Tables that do not grow with users or events."""
@@ -91,7 +92,7 @@ OF_NOBODY: Final = frozenset(
 EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
     "streak": ("feed",),
     "achievement": ("feed",),
-    "points": ("feed", "revisions"),
+    "points": ("feed",),
     "leaderboard": ("feed", "archive"),
 }
 """Tables of users that the template leaves empty, because their rows cannot be multiplied one by one: a feed is read in

@@ -1,106 +1,352 @@
 """The users' streaks while a batch is decided: what was loaded, and what has become of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.streak.domain import (
     NEVER_SEEN,
+    NO_ENTRY,
     Checkpoint,
     Evaluation,
     Fact,
     Facts,
-    FreezeReason,
     History,
+    LedgerKey,
     LedgerLine,
+    Moved,
     Period,
     RowChanges,
     Rows,
     Since,
     StreakDefinition,
     StreakState,
+    Told,
+    UserZone,
+    ZoneChange,
     bring_up_to,
     checkpoint,
     extend,
+    facts_since,
+    first_told,
+    heard,
     is_outdated,
+    moved_since,
+    needs_following,
     needs_history,
     refold,
     refold_since,
+    says_nothing_new,
+    start,
     touched_since,
+    undone,
 )
 from services.streak.store import Key, Loaded, StreakRow, Writes
+from services.streak.store_zones import Contribution, Contributions, Counted, Place
+from shared.calendar import EARLIEST
+from shared.entries import Entry, EntryKind
 from shared.postgres.errors import StateMoved
 
 
-class HistoryMissing(Exception):
-    """Something touches the past of streaks whose histories are not loaded, or not so far back: `wanted`."""
+class Wanted(Struct, frozen=True):
+    """What a decision needs besides what is always loaded."""
 
-    def __init__(self, wanted: Mapping[Key, Since]) -> None:
-        super().__init__(f"{len(wanted)} histories are needed")
+    histories: Mapping[Key, Since] = {}
+    zones: Mapping[str, datetime] = {}
+    """Of which users the zones, and since when."""
+    following: frozenset[Place] = frozenset()
+    contributions: frozenset[UUID] = frozenset()
+
+    def and_also(self, more: "Wanted") -> "Wanted":
+        """Both; of one history, or the zones of one user, the later word holds."""
+        return Wanted(
+            {**self.histories, **more.histories},
+            {**self.zones, **more.zones},
+            self.following | more.following,
+            self.contributions | more.contributions,
+        )
+
+
+class Known(Struct, frozen=True):
+    """What was loaded because it was wanted."""
+
+    wanted: Wanted = Wanted()
+    histories: Mapping[Key, History] = {}
+    zones: Mapping[str, tuple[ZoneChange, ...]] = {}
+    following: Mapping[Place, ZoneChange | None] = {}
+    contributions: Contributions = Contributions()
+
+
+class MoreWanted(Exception):
+    """Something touches a past that is not loaded, or not so far back."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        super().__init__(
+            f"{len(wanted.histories)} histories are needed, the zones of {len(wanted.zones)} users"
+        )
         self.wanted = wanted
 
 
 class Batch:
-    """One decision after another on the same state. Evaluations that need a history that is not there are
-    noted; `require_histories` then raises, and the batch is decided again with them.
+    """One decision after another on the same state. Evaluations that need something that is not there are
+    noted; `require_all` then raises, and the batch is decided again with that.
     """
 
-    def __init__(self, loaded: Loaded, histories: Mapping[Key, History]) -> None:
+    def __init__(self, loaded: Loaded, known: Known) -> None:
         self._loaded = loaded
+        self._known = known
         self._streaks = dict(loaded.streaks)
-        self._histories = {key: _Open(history) for key, history in histories.items()}
-        self._missing: dict[Key, Since] = {}
+        self._users = dict(loaded.zones)
+        self._histories = {key: _Open(history) for key, history in known.histories.items()}
+        self._logs = {
+            user: _ZoneLog(known.wanted.zones[user], changes) for user, changes in known.zones.items()
+        }
+        self._said: list[tuple[str, ZoneChange]] = []
+        self._counted = dict(known.contributions.counted)
+        self._told = dict(known.contributions.told)
+        self._missing = Wanted()
+        self._changed_users: set[str] = set()
         self._next_close_times: dict[Key, datetime | None] = {}
         self._periods: dict[tuple[Key, date], Period | None] = {}
-        self._ledger: dict[tuple[Key, date, FreezeReason], LedgerLine | None] = {}
+        self._ledger: dict[tuple[Key, LedgerKey], LedgerLine | None] = {}
+        self._zones: dict[tuple[str, datetime, UUID], str | None] = {}
+        self._revised: dict[UUID, tuple[str, int, int]] = {}
+        self._told_anew: dict[UUID, tuple[str, int, int]] = {}
 
-    def take(
-        self, user_id: str, definition: StreakDefinition, fact: Fact, now: datetime
+    # Where users are
+
+    def hear(self, entry: Entry, own: ZoneChange | None) -> Moved | None:
+        """What an entry says of the user's zone, which was seen in `own`; None where that is nothing new, or what is
+        needed is missing.
+        """
+        snapshot, user_id = entry.user, entry.user.user_id
+        user = self._users.get(user_id)
+        if (
+            user is not None
+            and own is not None
+            and snapshot.time_zone == own.time_zone == user.time_zone
+            and user.holds_since(own.occur_time)
+        ):
+            self._note_version(user_id, user, snapshot.version)
+            moved = None
+        else:
+            moved = self._heard(user_id, user, Told(snapshot.time_zone, snapshot.version, entry.now, own))
+        if own is not None:
+            self._said.append((user_id, own))
+        return moved
+
+    def leave(self, user_id: str, entry_id: UUID, occur_time: datetime) -> Moved | None:
+        """What the undoing of an entry changes of the user's zones; None as for `hear`."""
+        user = self._users.get(user_id)
+        if user is None or user.move_time is None or user.move_time < occur_time:
+            return None
+        changes = self._changes(user_id, occur_time, exact=True)
+        if changes is None or all(one.entry_id != entry_id for one in changes):
+            return None
+        place = user_id, occur_time, entry_id
+        if place not in self._known.following:
+            self._note(Wanted(following=frozenset({place})))
+            return None
+        moved = undone(user, changes, entry_id, self._known.following[place])
+        return self._move(user_id, changes, moved) if moved else None
+
+    def streaks_of(self, user_id: str) -> list[str]:
+        """The streaks of a user, as far as they are loaded, that facts are left of."""
+        return sorted(
+            key[1] for key, one in self._streaks.items() if key[0] == user_id and one.state is not None
+        )
+
+    def _heard(self, user_id: str, user: UserZone | None, told: Told) -> Moved | None:
+        if user is None:
+            self._users[user_id], first = first_told(told)
+            self._changed_users.add(user_id)
+            self._write_zones(user_id, (), first)
+            if first:
+                self._logs[user_id] = _ZoneLog(EARLIEST, first)
+            return None
+        if says_nothing_new(user, told):
+            self._note_version(user_id, user, told.version)
+            return None
+        since = told.own.occur_time if told.own else (user.move_time or EARLIEST)
+        changes = self._changes(user_id, since)
+        if changes is None:
+            return None
+        following = None
+        if told.own is not None and needs_following(user, changes, told):
+            place = user_id, told.own.occur_time, told.own.entry_id
+            if place not in self._known.following:
+                self._note(Wanted(following=frozenset({place})))
+                return None
+            following = self._following(user_id, told.own, self._known.following[place])
+        moved = heard(user, changes, told, following)
+        if moved is None:
+            self._note_version(user_id, user, told.version)
+            return None
+        return self._move(user_id, changes, moved)
+
+    def _following(self, user_id: str, own: ZoneChange, stored: ZoneChange | None) -> ZoneChange | None:
+        """The next after an entry, also of those that this batch brings."""
+        after = [one for user, one in self._said if user == user_id and one.order > own.order]
+        return min([*after, *([stored] if stored else [])], key=lambda one: one.order, default=None)
+
+    def _changes(
+        self, user_id: str, since: datetime, *, exact: bool = False
+    ) -> tuple[ZoneChange, ...] | None:
+        """Where a user was from an instant on, and at it; None where that is missing. `exact`: by which entries."""
+        log = self._logs.get(user_id)
+        if log is not None and log.since <= since:
+            return log.changes
+        user = self._users[user_id]
+        if not exact and user.holds_since(since):
+            return (ZoneChange(user.move_time or EARLIEST, NO_ENTRY, user.time_zone),)
+        self._note(Wanted(zones={user_id: since}))
+        return None
+
+    def _move(self, user_id: str, before: tuple[ZoneChange, ...], moved: Moved) -> Moved:
+        known = before if self._users[user_id].move_time is not None else ()
+        self._write_zones(user_id, known, moved.changes)
+        self._users[user_id] = moved.user
+        self._logs[user_id] = _ZoneLog(before[0].occur_time, moved.changes)
+        self._changed_users.add(user_id)
+        return moved
+
+    def _write_zones(
+        self, user_id: str, before: tuple[ZoneChange, ...], after: tuple[ZoneChange, ...]
+    ) -> None:
+        gone, new = set(before) - set(after), set(after) - set(before)
+        self._zones |= {(user_id, one.occur_time, one.entry_id): None for one in gone}
+        self._zones |= {(user_id, one.occur_time, one.entry_id): one.time_zone for one in new}
+
+    def _note_version(self, user_id: str, user: UserZone, version: int) -> None:
+        """Remembered where the user is written anyway: it says nothing new."""
+        if version > user.version:
+            self._users[user_id] = replace(user, version=version)
+
+    # What events contribute
+
+    def contribution(self, entry: Entry) -> tuple[int, int | None]:
+        """What an event contributes, and as of which version where that may change: what was told last."""
+        metric = entry.metric
+        assert metric is not None  # of an event of a metric
+        if not metric.revisable:
+            return metric.contribution_micros, None
+        told = self._told.get(entry.entry_id)
+        if told is not None and told.version > metric.total_version:
+            return told.micros, told.version
+        return metric.contribution_micros, metric.total_version
+
+    def came(self, entry_id: UUID, fact: Fact, version: int, streaks: Sequence[str]) -> None:
+        """An event came whose contribution may change; others of the batch may be about it."""
+        self._counted[entry_id] = Counted(fact, version, streaks)
+
+    def revise(self, entry: Entry) -> dict[str, list[Fact]]:
+        """The facts, by streak, that contribute something else since an entry came or went."""
+        revised: dict[str, list[Fact]] = {}
+        if entry.metric is None or not entry.metric.revisions:
+            return revised
+        user_id, version = entry.user.user_id, entry.metric.total_version
+        for one in entry.metric.revisions:
+            micros, counted = one.contribution_micros, self._counted.get(one.entry_id)
+            if counted is not None:
+                if counted.version >= version:
+                    continue
+                changed = replace(counted.fact, contribution_micros=micros)
+                self._counted[one.entry_id] = Counted(changed, version, counted.streaks)
+                self._revised[one.entry_id] = user_id, micros, version
+                for streak in counted.streaks if changed != counted.fact else ():
+                    revised.setdefault(streak, []).append(changed)
+            elif one.entry_id not in self._known.contributions.undone:
+                told = self._told.get(one.entry_id)
+                if told is None or told.version < version:
+                    self._told[one.entry_id] = Contribution(micros, version)
+                    self._told_anew[one.entry_id] = user_id, micros, version
+                    # Whoever brings that event meanwhile is kept from overlooking this.
+                    self._changed_users.add(user_id)
+        return revised
+
+    def latest(self, fact: Fact) -> tuple[Fact, int | None]:
+        """An event of the batch as it is at its end, and as of which version."""
+        counted = self._counted.get(fact.entry_id)
+        return (counted.fact, counted.version) if counted else (fact, None)
+
+    # Streaks
+
+    def evaluate(
+        self,
+        user_id: str,
+        definition: StreakDefinition,
+        now: datetime,
+        fact: Fact | None = None,
+        moved: Moved | None = None,
+        revised: Sequence[Fact] = (),
     ) -> Evaluation | None:
-        """Count an event for a streak; None where its history is missing."""
+        """Close what is due and count a fact, another zone, and what others contribute by now.
+
+        None where there is nothing, or where something is missing.
+        """
         key = user_id, definition.key
         streak = self._streaks.get(key, NEVER_SEEN)
         if key in self._histories:
-            self._histories[key].facts[fact.entry_id] = fact
-        if not needs_history(definition, streak, fact):
-            return self._store(key, extend(definition, streak, fact, now))
-        return self._refold(key, definition, touched_since(definition, streak, fact), now, fact)
-
-    def bring_up_to(self, user_id: str, definition: StreakDefinition, now: datetime) -> Evaluation | None:
-        """Close what is due; None where there is nothing, or where its history is missing."""
-        key = user_id, definition.key
-        streak = self._streaks.get(key, NEVER_SEEN)
+            self._histories[key].take(fact, revised)
         if streak.state is None:
-            return None
-        if is_outdated(definition, streak):
-            return self._refold(key, definition, date.min, now)
-        return self._store(key, bring_up_to(definition, streak, now))
+            zones = self._changes(user_id, fact.occur_time) if fact else None
+            return self._store(key, start(definition, streak, fact, zones, now)) if fact and zones else None
+        move = moved.since if moved and moved.appended else None
+        touched = [touched_since(definition, streak, one) for one in revised]
+        if needs_history(definition, streak, fact, move):
+            touched += [touched_since(definition, streak, fact)] if fact else []
+            touched += [moved_since(definition, streak, move)] if move else []
+            touched += [date.min] if is_outdated(definition, streak) else []
+        if moved and not moved.appended:
+            touched.append(moved_since(definition, streak, moved.since))
+        if touched:
+            return self._refold(key, definition, min(touched), now, fact)
+        if fact:
+            return self._store(key, extend(definition, streak, fact, now, move))
+        return self._store(key, bring_up_to(definition, streak, now, move))
 
     def undo(
-        self, user_id: str, definition: StreakDefinition, fact: Fact, now: datetime
+        self,
+        user_id: str,
+        definition: StreakDefinition,
+        now: datetime,
+        fact: Fact | None,
+        moved: Moved | None,
     ) -> Evaluation | None:
-        """Take an event away; None where its history is missing."""
+        """Take an event away, and what it said of the zone; None where something is missing."""
         key = user_id, definition.key
+        streak = self._streaks.get(key, NEVER_SEEN)
+        if fact is None:
+            return self.evaluate(user_id, definition, now, moved=moved)
         if key in self._histories:
             self._histories[key].facts.pop(fact.entry_id, None)
-        streak = self._streaks.get(key, NEVER_SEEN)
-        return self._refold(key, definition, touched_since(definition, streak, fact), now)
+        touched = touched_since(definition, streak, fact)
+        if moved:
+            touched = min(touched, moved_since(definition, streak, moved.since))
+        return self._refold(key, definition, touched, now)
 
-    def require_histories(self) -> None:
-        """Raises `HistoryMissing` where one was needed and not there."""
-        if self._missing:
-            raise HistoryMissing(self._missing)
+    def require_all(self) -> None:
+        """Raises `MoreWanted` where something was needed and not there."""
+        if self._missing != Wanted():
+            raise MoreWanted(self._missing)
 
     def writes(self) -> Writes:
         """Everything that changed, in order of key."""
-        users = sorted({user for user, _ in self._next_close_times})
+        users = sorted({user for user, _ in self._next_close_times} | self._changed_users)
         return Writes(
-            guards=[(user, self._loaded.guards[user] + 1) for user in users],
+            users=[(user, self._loaded.guards[user] + 1, self._users[user]) for user in users],
             streaks=[
                 StreakRow(key, self._streaks[key], due)
                 for key, due in sorted(self._next_close_times.items(), key=lambda item: item[0])
             ],
             periods=[(*key, self._periods[key]) for key in sorted(self._periods)],
             ledger=[(*key, self._ledger[key]) for key in sorted(self._ledger)],
+            zones=[(*key, self._zones[key]) for key in sorted(self._zones)],
+            revised=[(entry, *self._revised[entry]) for entry in sorted(self._revised)],
+            told=[(entry, *self._told_anew[entry]) for entry in sorted(self._told_anew)],
         )
 
     def _refold(
@@ -111,45 +357,76 @@ class Batch:
         """
         history = self._histories.get(key)
         if history is None or not history.reaches(touched):
-            self._note_missing(key, definition, touched)
+            self._note_history(key, definition, touched)
+            return None
+        zones = self._changes(key[0], history.since)
+        if zones is None:
             return None
         streak = self._streaks.get(key, NEVER_SEEN)
-        start = history.start(definition, streak.state)
-        return self._store(key, refold(definition, streak, history.recorded, history.live, now, fact, start))
+        begin = history.start(definition, streak.state)
+        live = Facts(history.live, zones)
+        return self._store(key, refold(definition, streak, history.recorded, live, now, fact, begin))
 
-    def _note_missing(self, key: Key, definition: StreakDefinition, touched: date) -> None:
+    def _note_history(self, key: Key, definition: StreakDefinition, touched: date) -> None:
         """The earliest that is touched decides, seen from what is stored."""
         stored = self._loaded.streaks.get(key, NEVER_SEEN).state
-        known = self._missing.get(key)
+        known = self._missing.histories.get(key)
         if known is None or touched < known.touched:
-            self._missing[key] = refold_since(definition, stored, touched)
+            self._note(Wanted({key: refold_since(definition, stored, touched)}))
+
+    def _note(self, wanted: Wanted) -> None:
+        zones = {
+            user: min(since, self._missing.zones.get(user, since), self._known.wanted.zones.get(user, since))
+            for user, since in wanted.zones.items()
+        }
+        self._missing = self._missing.and_also(replace(wanted, zones=zones))
 
     def _store(self, key: Key, evaluation: Evaluation) -> Evaluation:
         self._streaks[key] = evaluation.streak
         current = evaluation.current
         self._next_close_times[key] = current.next_close_time if current else None
         rows = evaluation.rows
-        self._periods |= {(key, start): None for start in rows.removed_periods}
+        self._periods |= {(key, first): None for first in rows.removed_periods}
         self._periods |= {(key, row.start_date): row for row in rows.periods}
-        self._ledger |= {(key, *line): None for line in rows.removed_ledger}
-        self._ledger |= {(key, *line.key): line for line in rows.ledger}
+        self._ledger |= {(key, line): None for line in rows.removed_ledger}
+        self._ledger |= {(key, line.key): line for line in rows.ledger}
         if key in self._histories:
             self._histories[key].apply(rows)
         return evaluation
+
+
+class _ZoneLog(Struct, frozen=True):
+    """Where a user was from an instant on, and at it."""
+
+    since: datetime
+    changes: tuple[ZoneChange, ...]
 
 
 class _Open:
     """A history that goes on changing while the batch is decided."""
 
     def __init__(self, history: History) -> None:
-        self.facts = {one.entry_id: one for one in history.facts.events}
+        self.facts = {one.entry_id: one for one in history.events}
         self._past = history.past
         self._periods = {row.key: row for row in history.rows.periods}
         self._ledger = {line.key: line for line in history.rows.ledger}
 
     @property
-    def live(self) -> Facts:
-        return Facts(tuple(self.facts.values()))
+    def live(self) -> tuple[Fact, ...]:
+        return tuple(self.facts.values())
+
+    @property
+    def since(self) -> datetime:
+        """No fact that counts lies before."""
+        return facts_since(self._past) if self._past else EARLIEST
+
+    def take(self, fact: Fact | None, revised: Sequence[Fact]) -> None:
+        """A new fact, and what others of them contribute by now."""
+        if fact is not None:
+            self.facts[fact.entry_id] = fact
+        for one in revised:
+            if one.entry_id in self.facts:
+                self.facts[one.entry_id] = one
 
     @property
     def recorded(self) -> Rows:
@@ -165,15 +442,24 @@ class _Open:
         """Where a refold begins; None where everything is here. Raises `StateMoved`."""
         if self._past is None or state is None:
             return None
-        start = checkpoint(definition, state, self._past, self.live)
-        if start is None:
+        begin = checkpoint(definition, state, self._past, self.live)
+        if begin is None:
             raise StateMoved("the facts of a recorded period are gone")
-        return start
+        return begin
 
     def apply(self, changes: RowChanges) -> None:
-        for start in changes.removed_periods:
-            self._periods.pop(start, None)
+        for first in changes.removed_periods:
+            self._periods.pop(first, None)
         for line in changes.removed_ledger:
             self._ledger.pop(line, None)
         self._periods |= {row.key: row for row in changes.periods}
         self._ledger |= {row.key: row for row in changes.ledger}
+
+
+def seen(entry: Entry) -> ZoneChange | None:
+    """Where the user was, by an entry; None for a correction, which is nothing that a user did."""
+    if entry.kind is EntryKind.METRIC_EVENT:
+        return ZoneChange(entry.occur_time, entry.entry_id, entry.time_zone)
+    if entry.kind is EntryKind.USER_UPDATE:
+        return ZoneChange(entry.occur_time, entry.entry_id, entry.user.time_zone)
+    return None

@@ -1,9 +1,11 @@
 """Between the messages of laurel.streak.v1 and the domain, with all syntactic validation."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
+from functools import lru_cache
 from typing import Final
 
+from laurel.common.v1 import date_pb2
 from laurel.ledger.v1 import entry_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
@@ -28,6 +30,9 @@ from shared.rpc.convert import check_key, check_user_id, date_to_proto, instant_
 
 DOMAIN: Final = "streak.laurel"
 """In whose name errors are."""
+
+
+_VISITORS: Final = frozenset({EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE, EntryKind.CORRECTION})
 
 
 class Effect(Struct, frozen=True):
@@ -69,9 +74,12 @@ def check_streak(streak: str) -> None:
 
 
 def command(entry: Entry, _effects: Effects, path: str, violations: Violations) -> Entry:
-    """The domain's command: metric events, and what changes a user."""
-    if entry.kind not in (EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE, EntryKind.CORRECTION):
-        violations.add(path.replace("effects", "entry.operation"), "must be one that visits this service")
+    """The domain's command: what events, changes of users and corrections say. Others do not visit this service."""
+    if entry.kind not in _VISITORS:
+        violations.add(
+            path.replace("effects", "entry.operation"),
+            "must be a metric event, a change of a user or a correction",
+        )
     return entry
 
 
@@ -95,11 +103,14 @@ def _effect(user_id: str, effect: Effect) -> streak_pb2.StreakEffect:
 
 def closing(user_id: str, effect: Effect) -> entry_pb2.StreakClosing | None:
     """What closing periods came to, for everybody else; None where there is nothing to tell."""
-    change, rows = effect.evaluation.change, effect.evaluation.rows
+    return entry_pb2.StreakClosing(effect=_effect(user_id, effect)) if is_to_tell(effect.evaluation) else None
+
+
+def is_to_tell(evaluation: Evaluation) -> bool:
+    """Whether others have to know of something that no event of theirs did."""
+    rows = evaluation.rows
     frozen = any(row.status is PeriodStatus.FROZEN for row in rows.periods)
-    if change is None and not frozen and not rows.earned_freezes:
-        return None
-    return entry_pb2.StreakClosing(effect=_effect(user_id, effect))
+    return evaluation.change is not None or frozen or bool(rows.earned_freezes or rows.refunded_freezes)
 
 
 def change_to_proto(streak: str, change: StreakChange) -> streak_pb2.StreakChange:
@@ -125,8 +136,8 @@ def change_to_proto(streak: str, change: StreakChange) -> streak_pb2.StreakChang
 
 def _period_change(one: PeriodChange) -> streak_pb2.PeriodChange:
     return streak_pb2.PeriodChange(
-        start_date=date_to_proto(one.start_date),
-        end_date=date_to_proto(one.end_date),
+        start_date=_day(one.start_date),
+        end_date=_day(one.end_date),
         length_before=one.length_before,
         length_after=one.length_after,
         qualified_before=one.qualified_before,
@@ -142,8 +153,14 @@ def _reach(one: Reach | None) -> streak_pb2.Reach | None:
     return streak_pb2.Reach(
         entry_id=str(one.entry_id),
         occur_time=to_timestamp(one.occur_time),
-        local_date=date_to_proto(one.local_date),
+        local_date=_day(one.local_date),
     )
+
+
+@lru_cache(maxsize=4_096)
+def _day(day: date) -> date_pb2.LocalDate:
+    """To be put into other messages, which copy it: most events are about a few dates."""
+    return date_to_proto(day)
 
 
 # States and rows
@@ -160,10 +177,10 @@ def state_to_proto(definition: StreakDefinition, current: Current | None) -> str
     message.longest = current.longest
     message.period_qualified = current.period_qualified
     message.freeze_count = current.freeze_count
-    message.period_start_date.CopyFrom(date_to_proto(current.period_start_date))
-    message.period_end_date.CopyFrom(date_to_proto(current.period_end_date))
+    message.period_start_date.CopyFrom(_day(current.period_start_date))
+    message.period_end_date.CopyFrom(_day(current.period_end_date))
     if current.run:
-        message.start_date.CopyFrom(date_to_proto(current.run.start_date))
+        message.start_date.CopyFrom(_day(current.run.start_date))
     if current.expire_time:
         message.expire_time.CopyFrom(to_timestamp(current.expire_time))
     message.progress.extend(
@@ -180,8 +197,8 @@ def state_to_proto(definition: StreakDefinition, current: Current | None) -> str
 def period_to_proto(row: Period) -> streak_pb2.Period:
     """A recorded period."""
     return streak_pb2.Period(
-        start_date=date_to_proto(row.start_date),
-        end_date=date_to_proto(row.end_date),
+        start_date=_day(row.start_date),
+        end_date=_day(row.end_date),
         status=streak_pb2.PeriodStatus.ValueType(row.status),
         length=row.length,
         settle_time=to_timestamp(row.settle_time),
@@ -191,7 +208,7 @@ def period_to_proto(row: Period) -> streak_pb2.Period:
 def ledger_line_to_proto(line: LedgerLine) -> streak_pb2.FreezeLedgerEntry:
     """A line of the freeze ledger."""
     return streak_pb2.FreezeLedgerEntry(
-        effective_date=date_to_proto(line.effective_date),
+        effective_date=_day(line.effective_date),
         amount=line.amount,
         reason=streak_pb2.FreezeReason.ValueType(line.reason),
     )

@@ -1,18 +1,22 @@
 """What the service does for each call: load, decide, store."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
+from uuid import UUID
 
 import asyncpg
+from msgspec.structs import replace
 
 from services.streak import convert
-from services.streak.batch import Batch, HistoryMissing
+from services.streak.batch import Batch, MoreWanted, Wanted, seen
+from services.streak.batch import Known as Found
 from services.streak.convert import Effect
-from services.streak.domain import Catalogue, Since, fact
-from services.streak.store import Key, Loaded, LogEntry, Store
+from services.streak.domain import Catalogue, Fact, Moved, UserZone, fact
+from services.streak.store import Applied, Loaded, LogEntry, Store
 from services.streak.store_history import HistoryStore
+from services.streak.store_zones import ZoneStore
 from shared import faults
 from shared.entries import Entry, EntryKind
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
@@ -37,6 +41,8 @@ AFTER_COMMIT: Final = faults.declare(
 
 _REFUSE: Final = partial(refused_outcome, domain=convert.DOMAIN)
 
+NOTHING_MORE: Final = Wanted()
+
 StoredCatalogue = stored.Catalogue[Catalogue]
 
 
@@ -46,7 +52,7 @@ class Handlers:
     def __init__(self, pool: Pool, store: Store, catalogue: StoredCatalogue) -> None:
         self._pool = pool
         self._store = store
-        self._histories = HistoryStore(pool)
+        self._more = MoreStore(pool)
         self._catalogue = catalogue
         self._turn = asyncio.Lock()
         """One batch at a time waits for locks, so that they never take up the pool."""
@@ -83,8 +89,10 @@ class Handlers:
 
     async def _run_once(self, fresh: Sequence[Work[Entry]], connection: Connection | None) -> list[bytes]:
         catalogue, loaded = await self._load(fresh, connection)
-        batch, entries = await with_histories(
-            self._histories, connection, loaded, lambda batch: decide(catalogue, batch, fresh)
+        revisable = [work.command for work in fresh if work.command.metric and work.command.metric.revisable]
+        wanted = Wanted(contributions=frozenset(entry for one in revisable for entry in _contributing(one)))
+        batch, entries = await self._more.decided(
+            connection, loaded, lambda batch: decide(catalogue, batch, fresh), wanted
         )
         await BEFORE_STORE.reach()
         await self._store.save(entries, batch.writes(), connection)
@@ -93,7 +101,9 @@ class Handlers:
     async def _load(
         self, fresh: Sequence[Work[Entry]], connection: Connection | None
     ) -> tuple[Catalogue, Loaded]:
-        """The definitions, and of the users' state what the entries can touch by those definitions."""
+        """The definitions, and of the users' state what the entries can touch by those definitions: of users who move
+        everything.
+        """
         users = {work.user_id for work in fresh}
         metrics = {work.command.metric.metric for work in fresh if work.command.metric}
 
@@ -101,80 +111,161 @@ class Handlers:
             touched = {one.key for metric in metrics for one in catalogue.of_metric(metric)}
             return await self._store.load(users, touched, connection)
 
-        return await self._catalogue.with_state(load, connection)
+        catalogue, loaded = await self._catalogue.with_state(load, connection)
+        moving = {
+            work.user_id for work in fresh if _is_elsewhere(loaded.zones.get(work.user_id), work.command)
+        }
+        revised = {work.user_id for work in fresh if work.command.metric and work.command.metric.revisions}
+        if moving | revised:
+            loaded = loaded.with_whole(await self._store.load(moving | revised, (), connection, whole=True))
+        return catalogue, loaded
 
     async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
-        user_id, undone, streaks = await self._store.counted_for(connection, reversal.entry_id)
-        if undone is None:
-            return reverted_outcome(reversal.entry_id, convert.effects(user_id, []))
-        await self._store.lock_users(connection, [user_id])
-        loaded = await self._store.load([user_id], streaks, connection)
-        counting = [one for one in map(catalogue.get, streaks) if one]
-        batch, effects = await with_histories(
-            self._histories,
-            connection,
-            loaded,
-            lambda batch: [
-                Effect(one, evaluation)
-                for one in counting
-                if (evaluation := batch.undo(user_id, one, undone, reversal.now))
-            ],
+        gone = await self._store.applied(connection, reversal.entry_id)
+        await self._store.lock_users(connection, [gone.user_id])
+        loaded = await self._store.load([gone.user_id], (), connection, whole=True)
+        batch, effects = await self._more.decided(
+            connection, loaded, lambda batch: _undone(catalogue, batch, reversal, gone)
         )
         await self._store.save((), batch.writes(), connection)
         await BEFORE_COMMIT.reach()
-        return reverted_outcome(reversal.entry_id, convert.effects(user_id, effects))
+        return reverted_outcome(reversal.entry_id, convert.effects(gone.user_id, effects))
 
 
 def decide(catalogue: Catalogue, batch: Batch, fresh: Sequence[Work[Entry]]) -> list[LogEntry]:
     """Every entry in order, each on what the ones before it left."""
-    return [_applied(catalogue, batch, work) for work in fresh]
+    applied = [_applied(catalogue, batch, work) for work in fresh]
+    return [_as_of_the_end(batch, one) if one.contribution_version is not None else one for one in applied]
 
 
-async def with_histories(
-    store: HistoryStore, connection: Connection | None, loaded: Loaded, decision: Callable[[Batch], T]
-) -> tuple[Batch, T]:
-    """The batch after a decision, and its result; taken again with more history where it needs it."""
-    wanted: dict[Key, Since] = {}
-    while True:
-        batch = Batch(loaded, await store.histories(wanted, connection))
-        result = decision(batch)
-        try:
-            batch.require_histories()
-        except HistoryMissing as missing:
-            wanted |= missing.wanted
-        else:
-            return batch, result
+class MoreStore:
+    """What decisions need besides what is always loaded."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._histories = HistoryStore(pool)
+        self._zones = ZoneStore(pool)
+
+    async def decided(
+        self,
+        connection: Connection | None,
+        loaded: Loaded,
+        decision: Callable[[Batch], T],
+        wanted: Wanted = NOTHING_MORE,
+    ) -> tuple[Batch, T]:
+        """The batch after a decision, and its result; taken again with more where it needs that."""
+        while True:
+            batch = Batch(loaded, await self._known(wanted, connection))
+            result = decision(batch)
+            try:
+                batch.require_all()
+            except MoreWanted as missing:
+                wanted = wanted.and_also(missing.wanted)
+            else:
+                return batch, result
+
+    async def _known(self, wanted: Wanted, connection: Connection | None) -> Found:
+        return Found(
+            wanted,
+            await self._histories.histories(wanted.histories, connection),
+            await self._zones.changes(wanted.zones, connection),
+            await self._zones.following(wanted.following, connection),
+            await self._zones.contributions(wanted.contributions, connection),
+        )
 
 
 def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
-    entry = work.command
-    if entry.kind is not EntryKind.METRIC_EVENT:
-        return LogEntry(
-            entry_id=entry.entry_id,
-            user_id=work.user_id,
-            digest=work.digest,
-            outcome=applied_outcome(entry.entry_id, convert.effects(work.user_id, [])),
-            apply_time=entry.now,
-        )
-    assert entry.metric is not None  # a metric event has one
-    event = fact(
-        entry.entry_id, entry.metric.metric, entry.metric.value_micros, entry.occur_time, entry.time_zone
-    )
-    counting = catalogue.counting(event.metric, entry.user.attributes)
-    effects = [
-        Effect(one, evaluation)
-        for one in counting
-        if (evaluation := batch.take(work.user_id, one, event, entry.now))
-    ]
+    entry, user_id = work.command, work.user_id
+    own = seen(entry)
+    moved = batch.hear(entry, own)
+    revised = batch.revise(entry)
+    event, version, counting = None, None, []
+    if entry.metric is not None and entry.kind is EntryKind.METRIC_EVENT:
+        metric = entry.metric.metric
+        micros, version = batch.contribution(entry)
+        event = fact(entry.entry_id, metric, micros, entry.occur_time, entry.time_zone, entry.now)
+        counting = catalogue.counting(metric, entry.user.attributes)
+        if version is not None:
+            batch.came(entry.entry_id, event, version, [one.key for one in counting])
+    effects = []
+    for one in counting:
+        evaluation = batch.evaluate(user_id, one, entry.now, event, moved, revised.get(one.key, ()))
+        if evaluation:
+            effects.append(Effect(one, evaluation))
+    if moved or revised:
+        counted = {one.key for one in counting}
+        others = set(batch.streaks_of(user_id)) if moved else set(revised)
+        effects += _of_others(catalogue, batch, entry, sorted(others - counted), moved, revised)
     return LogEntry(
         entry_id=entry.entry_id,
-        user_id=work.user_id,
+        user_id=user_id,
         digest=work.digest,
-        outcome=applied_outcome(entry.entry_id, convert.effects(work.user_id, effects)),
+        outcome=applied_outcome(entry.entry_id, convert.effects(user_id, effects)),
         apply_time=entry.now,
+        seen=own,
         fact=event,
+        contribution_version=version,
         streaks=[one.key for one in counting],
     )
+
+
+def _of_others(
+    catalogue: Catalogue,
+    batch: Batch,
+    entry: Entry,
+    keys: Sequence[str],
+    moved: Moved | None,
+    revised: Mapping[str, Sequence[Fact]],
+) -> list[Effect]:
+    """What an entry does to streaks that it does not count for, where that is anything to tell."""
+    effects = []
+    for key in keys:
+        one = catalogue.get(key)
+        user_id = entry.user.user_id
+        evaluation = one and batch.evaluate(user_id, one, entry.now, None, moved, revised.get(key, ()))
+        if one and evaluation and convert.is_to_tell(evaluation):
+            effects.append(Effect(one, evaluation))
+    return effects
+
+
+def _undone(catalogue: Catalogue, batch: Batch, reversal: ReversalWork, gone: Applied) -> list[Effect]:
+    """What taking an entry away does to the streaks that it counted for, and to others where it had said where the
+    user was.
+    """
+    moved = batch.leave(gone.user_id, reversal.entry_id, gone.occur_time) if gone.occur_time else None
+    effects = []
+    for key in sorted({*gone.streaks, *(batch.streaks_of(gone.user_id) if moved else ())}):
+        one = catalogue.get(key)
+        counted = gone.fact if key in gone.streaks else None
+        evaluation = one and batch.undo(gone.user_id, one, reversal.now, counted, moved)
+        if one and evaluation and (counted or convert.is_to_tell(evaluation)):
+            effects.append(Effect(one, evaluation))
+    return effects
+
+
+def _as_of_the_end(batch: Batch, entry: LogEntry) -> LogEntry:
+    """An event as others of its batch have revised it."""
+    assert entry.fact is not None  # what has a contribution has a fact
+    latest, version = batch.latest(entry.fact)
+    return replace(entry, fact=latest, contribution_version=version)
+
+
+def _contributing(entry: Entry) -> Iterator[UUID]:
+    """The entries of which it has to be known what they contribute."""
+    assert entry.metric is not None  # it has a contribution
+    if entry.kind is EntryKind.METRIC_EVENT:
+        yield entry.entry_id
+    for one in entry.metric.revisions:
+        yield one.entry_id
+
+
+def _is_elsewhere(user: UserZone | None, entry: Entry) -> bool:
+    """Whether the zones of a known user may change by an entry."""
+    if user is None:
+        return False
+    if entry.user.time_zone != user.time_zone:
+        return True
+    own = seen(entry)
+    return own is not None and (own.time_zone != user.time_zone or not user.holds_since(own.occur_time))

@@ -10,9 +10,8 @@ from services.streak import convert
 from services.streak.batch import Batch
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue
-from services.streak.handlers import StoredCatalogue, with_histories
+from services.streak.handlers import MoreStore, StoredCatalogue
 from services.streak.store import Key, Store
-from services.streak.store_history import HistoryStore
 from services.streak.store_maintenance import MaintenanceStore
 from shared import faults
 from shared.clock import Clock
@@ -40,7 +39,7 @@ class Maintenance:
     def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock, batch_size: int) -> None:
         self._pool = pool
         self._store = Store(pool)
-        self._histories = HistoryStore(pool)
+        self._more = MoreStore(pool)
         self._due = MaintenanceStore(pool)
         self._feed = Feed(pool)
         self._catalogue = catalogue
@@ -83,8 +82,8 @@ class Maintenance:
         await self._store.lock_users(connection, users)
         loaded = await self._store.load(users, {streak for _, streak in due}, connection)
         catalogue = await self._catalogue.at(loaded.configuration_version, connection)
-        batch, closed = await with_histories(
-            self._histories, connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
+        batch, closed = await self._more.decided(
+            connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
         )
         await self._store.save((), batch.writes(), connection)
         await self._due.park(connection, due.keys() - closed.keys())
@@ -100,7 +99,7 @@ def _close(catalogue: Catalogue, batch: Batch, due: list[Key], now: datetime) ->
     closed = {}
     for user_id, streak in due:
         definition = catalogue.get(streak)
-        evaluation = definition and batch.bring_up_to(user_id, definition, now)
+        evaluation = definition and batch.evaluate(user_id, definition, now)
         if definition and evaluation:
             closed[user_id, streak] = Effect(definition, evaluation)
     return closed

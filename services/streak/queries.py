@@ -1,5 +1,6 @@
 """Reads. What is due is closed before it is shown (RULES 3.7), by the fold alone: a read stores nothing."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -9,21 +10,25 @@ from services.streak import convert
 from services.streak.domain import (
     EVERYTHING,
     Current,
+    Facts,
     LedgerLine,
     Period,
     Rows,
     StreakDefinition,
     UserStreak,
+    UserZone,
     close,
     fold,
     is_outdated,
     settled_until,
+    whole_life,
 )
 from services.streak.handlers import StoredCatalogue
 from services.streak.store import Key, Store
 from services.streak.store_history import HistoryStore
 from services.streak.store_reads import Longest, ReadStore
-from shared.calendar import EARLIEST_DATE, LATEST_DATE
+from services.streak.store_zones import ZoneStore
+from shared.calendar import EARLIEST, EARLIEST_DATE, LATEST_DATE
 from shared.clock import Clock
 from shared.errors import NotFound
 from shared.pages import read_page
@@ -47,6 +52,7 @@ class Queries:
     def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock) -> None:
         self._store = Store(pool)
         self._histories = HistoryStore(pool)
+        self._zones = ZoneStore(pool)
         self._reads = ReadStore(pool)
         self._catalogue = catalogue
         self._clock = clock
@@ -66,7 +72,7 @@ class Queries:
             if len(shown) > page.size:
                 break
             definition = catalogue.get(key[1])
-            recent = definition and await self._recent(key, definition, streak, now)
+            recent = definition and await self._recent(key, definition, streak, loaded.zones, now)
             if definition and recent:
                 shown.append((definition, recent.current))
         if len(shown) <= page.size:
@@ -92,13 +98,17 @@ class Queries:
         self, user_id: str, streak: str, page_size: int, page_token: str
     ) -> tuple[list[LedgerLine], str]:
         """A page of the freeze ledger, oldest first, and the token of the next one."""
-        page = read_page(page_size, page_token, keyset=[date, int], query=["ledger", user_id, streak])
+        page = read_page(page_size, page_token, keyset=[date, int, date], query=["ledger", user_id, streak])
         recent = await self._required(user_id, streak)
-        after = (page.after[0], page.after[1]) if page.after else (EARLIEST_DATE, 0)
+        after = (
+            (page.after[0], page.after[1], page.after[2]) if page.after else (EARLIEST_DATE, 0, EARLIEST_DATE)
+        )
         found: list[LedgerLine] = []
         if recent.settled_until:
             found = await self._reads.ledger((user_id, streak), after, recent.settled_until, page.size + 1)
         found += [line for line in recent.rows.ledger if line.key > after]
+        # What was given back for a settled period may be dated later than what follows it.
+        found.sort(key=lambda line: line.key)
         shown = found[: page.size]
         return shown, page.next_token(*shown[-1].key) if len(found) > page.size else ""
 
@@ -123,7 +133,7 @@ class Queries:
             raise _unknown_streak(streak)
         key = user_id, streak
         known = loaded.streaks.get(key)
-        recent = known and await self._recent(key, definition, known, self._clock.now())
+        recent = known and await self._recent(key, definition, known, loaded.zones, self._clock.now())
         if not recent:
             raise NotFound(
                 f"the user has no state of the streak {streak!r}",
@@ -134,7 +144,12 @@ class Queries:
         return recent
 
     async def _recent(
-        self, key: Key, definition: StreakDefinition, streak: UserStreak, now: datetime
+        self,
+        key: Key,
+        definition: StreakDefinition,
+        streak: UserStreak,
+        zones: Mapping[str, UserZone],
+        now: datetime,
     ) -> _Recent | None:
         """The streak as of `now`, never before what is closed already; None where no fact is left."""
         if streak.state is None:
@@ -144,7 +159,9 @@ class Queries:
             rows, current = close(definition, streak.state, now)
             return _Recent(current, rows, settled_until(definition, streak.state))
         history = (await self._histories.histories({key: EVERYTHING}))[key]
-        folded = fold(definition, history.facts, now)
+        user = key[0]
+        changes = (await self._zones.changes({user: EARLIEST}))[user] or (whole_life(zones[user]),)
+        folded = fold(definition, Facts(history.events, changes), now)
         return _Recent(folded.current, folded.rows, None) if folded else None
 
 

@@ -29,8 +29,11 @@ CREATE TABLE maintenance (
 );
 
 CREATE TABLE users (
-    user_id text COLLATE "C" PRIMARY KEY,
-    version bigint NOT NULL             -- grows with every change of the user's state; guards against lost updates
+    user_id      text COLLATE "C" PRIMARY KEY,
+    version      bigint NOT NULL,       -- grows with every change of the user's state; guards against lost updates
+    time_zone    text NOT NULL,         -- the user's zone, on whose day all streaks are
+    user_version bigint NOT NULL,       -- of the snapshot of the user that said so; an older one changes nothing
+    move_time    timestamptz            -- when the user came into it; null where nothing is known of any other
 );
 
 CREATE TABLE request_log (
@@ -41,12 +44,13 @@ CREATE TABLE request_log (
     outcome        bytea,
     revert_outcome bytea,
     apply_time     timestamptz NOT NULL,
-    -- The fact that the entry is. A tombstone has none.
+    -- The fact that the entry is. A tombstone has none, and neither has a correction; a change of a user has no metric.
     metric         text COLLATE "C",
-    value_micros   bigint,
+    contribution_micros bigint,         -- to the metric's total
     occur_time     timestamptz,
     time_zone      text,
-    streaks        text[] COLLATE "C"   -- the streaks that it counts for, as decided when it came
+    streaks        text[] COLLATE "C",  -- the streaks that it counts for, as decided when it came
+    contribution_version bigint         -- of the total as of which it contributes that; null where that never changes
 ) PARTITION BY RANGE (entry_id);
 -- The live facts of a user.
 CREATE INDEX request_log_facts ON request_log (user_id, occur_time) WHERE state = 1 AND streaks IS NOT NULL;
@@ -59,6 +63,23 @@ BEGIN
     END IF;
 END
 $$;
+
+-- Where users were who are known in more than one zone: from which instant on in which. Follows from their live entries.
+CREATE TABLE zone_changes (
+    user_id    text COLLATE "C" NOT NULL,
+    occur_time timestamptz NOT NULL,
+    entry_id   uuid NOT NULL,           -- that said so; zero where none did
+    time_zone  text NOT NULL,
+    PRIMARY KEY (user_id, occur_time, entry_id)
+);
+
+-- What events contribute, where that was told before they came.
+CREATE TABLE contributions (
+    entry_id            uuid PRIMARY KEY,
+    user_id             text COLLATE "C" NOT NULL,
+    contribution_micros bigint NOT NULL,
+    version             bigint NOT NULL -- of the total
+);
 
 -- One row for each streak that a user ever had a fact of: what others follow, and what the fold goes on from.
 CREATE TABLE streak_states (
@@ -99,7 +120,8 @@ CREATE TABLE freeze_ledger (
     effective_date date NOT NULL,
     reason         smallint NOT NULL,       -- as laurel.streak.v1.FreezeReason; the order within a date
     amount         integer NOT NULL,
-    PRIMARY KEY (user_id, streak, effective_date, reason)
+    about_date     date NOT NULL,           -- the last date of the period that it is about; of a grant its own
+    PRIMARY KEY (user_id, streak, effective_date, reason, about_date)
 );
 
 -- What the service changes by itself, for the orchestrator to follow (shared/postgres/feed.py, docs/adr/0014).
@@ -119,11 +141,14 @@ CREATE TABLE feed_lives (
 
 -- What is written goes in as arrays of these, one array a table: a tuple of the service is a row. They are not the tables'
 -- own row types, and are never altered: a change of one is another type beside it (docs/adr/0012).
-CREATE TYPE user_row AS (
-    user_id text,
-    version bigint
+CREATE TYPE user_row_2 AS (
+    user_id      text,
+    version      bigint,
+    time_zone    text,
+    user_version bigint,
+    move_time    timestamptz
 );
-CREATE TYPE log_row AS (
+CREATE TYPE log_row_2 AS (
     entry_id     uuid,
     user_id      text,
     digest       bytea,
@@ -131,7 +156,8 @@ CREATE TYPE log_row AS (
     outcome      bytea,
     apply_time   timestamptz,
     metric       text,
-    value_micros bigint,
+    contribution_micros bigint,
+    contribution_version bigint,
     occur_time   timestamptz,
     time_zone    text,
     streaks      text[]
@@ -164,16 +190,35 @@ CREATE TYPE period_key AS (
     streak     text,
     start_date date
 );
-CREATE TYPE freeze_ledger_row AS (
+CREATE TYPE freeze_ledger_row_2 AS (
     user_id        text,
     streak         text,
     effective_date date,
     reason         smallint,
-    amount         integer
+    amount         integer,
+    about_date     date
 );
-CREATE TYPE freeze_ledger_key AS (
+CREATE TYPE freeze_ledger_key_2 AS (
     user_id        text,
     streak         text,
     effective_date date,
-    reason         smallint
+    reason         smallint,
+    about_date     date
+);
+CREATE TYPE zone_change_row AS (
+    user_id    text,
+    occur_time timestamptz,
+    entry_id   uuid,
+    time_zone  text
+);
+CREATE TYPE zone_change_key AS (
+    user_id    text,
+    occur_time timestamptz,
+    entry_id   uuid
+);
+CREATE TYPE contribution_row AS (
+    entry_id            uuid,
+    user_id             text,
+    contribution_micros bigint,
+    version             bigint
 );

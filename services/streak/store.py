@@ -16,14 +16,18 @@ from services.streak.domain import (
     Fact,
     Followed,
     FreezeReason,
+    LedgerKey,
     LedgerLine,
     Period,
     PeriodStatus,
     Reach,
     UserStreak,
+    UserZone,
+    ZoneChange,
     fact,
 )
 from services.streak.encoding import decode, encode
+from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
 
@@ -33,20 +37,25 @@ Key = tuple[str, str]
 # One row for each streak of a user that the batch can touch, at least one for each user. OFFSET 0 keeps the planner
 # from joining with all rows of those streaks, which looks cheap while the table is empty: that is when it is asked.
 LOAD: Final = """
-    SELECT batch.user_id, coalesce(users.version, 0) AS guard,
+    SELECT batch.user_id, coalesce(users.version, 0) AS guard, users.time_zone, users.user_version, users.move_time,
            (SELECT version FROM configuration_version) AS configuration_version,
            s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state
       FROM unnest($1::text[]) AS batch (user_id)
       LEFT JOIN users ON users.user_id = batch.user_id
       LEFT JOIN LATERAL (
-           SELECT * FROM streak_states WHERE user_id = batch.user_id AND streak = ANY($2::text[]) OFFSET 0
+           SELECT * FROM streak_states
+            WHERE user_id = batch.user_id AND (streak = ANY($2::text[]) OR $3) OFFSET 0
       ) AS s ON true
 """
 
 LOAD_WHOLE: Final = """
-    SELECT $1::text AS user_id, 0::bigint AS guard, configuration_version.version AS configuration_version,
+    SELECT $1::text AS user_id, coalesce(users.version, 0) AS guard,
+           users.time_zone, users.user_version, users.move_time,
+           configuration_version.version AS configuration_version,
            s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state
-      FROM configuration_version LEFT JOIN streak_states s ON s.user_id = $1
+      FROM configuration_version
+      LEFT JOIN users ON users.user_id = $1
+      LEFT JOIN streak_states s ON s.user_id = $1
      ORDER BY s.streak
 """
 
@@ -54,15 +63,17 @@ LOAD_WHOLE: Final = """
 # fall together. Rows go in by key, so that two writers never wait for each other in a circle.
 SAVE: Final = """
     WITH guard AS (
-        INSERT INTO users (user_id, version)
-        SELECT * FROM unnest($1::user_row[])
-            ON CONFLICT (user_id) DO UPDATE SET version = EXCLUDED.version
+        INSERT INTO users (user_id, version, time_zone, user_version, move_time)
+        SELECT * FROM unnest($1::user_row_2[])
+            ON CONFLICT (user_id) DO UPDATE
+               SET version = EXCLUDED.version, time_zone = EXCLUDED.time_zone,
+                   user_version = EXCLUDED.user_version, move_time = EXCLUDED.move_time
              WHERE users.version = EXCLUDED.version - 1
         RETURNING 1
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
-                                 metric, value_micros, occur_time, time_zone, streaks)
-        SELECT * FROM unnest($2::log_row[])
+                                 metric, contribution_micros, contribution_version, occur_time, time_zone, streaks)
+        SELECT * FROM unnest($2::log_row_2[])
     ), states AS (
         INSERT INTO streak_states (user_id, streak, version, length, longest, reach_time, fingerprint,
                                    closed_time, next_close_time, state)
@@ -85,16 +96,41 @@ SAVE: Final = """
          WHERE periods.user_id = gone.user_id AND periods.streak = gone.streak
            AND periods.start_date = gone.start_date
     ), entered AS (
-        INSERT INTO freeze_ledger (user_id, streak, effective_date, reason, amount)
-        SELECT * FROM unnest($6::freeze_ledger_row[])
-            ON CONFLICT (user_id, streak, effective_date, reason) DO UPDATE SET amount = EXCLUDED.amount
+        INSERT INTO freeze_ledger (user_id, streak, effective_date, reason, amount, about_date)
+        SELECT * FROM unnest($6::freeze_ledger_row_2[])
+            ON CONFLICT (user_id, streak, effective_date, reason, about_date) DO UPDATE
+               SET amount = EXCLUDED.amount
     ), struck AS (
         DELETE FROM freeze_ledger
-         USING unnest($7::freeze_ledger_key[]) AS gone
+         USING unnest($7::freeze_ledger_key_2[]) AS gone
          WHERE freeze_ledger.user_id = gone.user_id AND freeze_ledger.streak = gone.streak
            AND freeze_ledger.effective_date = gone.effective_date AND freeze_ledger.reason = gone.reason
+           AND freeze_ledger.about_date = gone.about_date
     )
-    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::user_row[]))
+    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::user_row_2[]))
+"""
+
+# What few entries change, in a transaction with the other: where a user was, and what earlier events contribute.
+SAVE_MORE: Final = """
+    WITH moved AS (
+        INSERT INTO zone_changes (user_id, occur_time, entry_id, time_zone)
+        SELECT * FROM unnest($1::zone_change_row[])
+            ON CONFLICT (user_id, occur_time, entry_id) DO UPDATE SET time_zone = EXCLUDED.time_zone
+    ), stayed AS (
+        DELETE FROM zone_changes
+         USING unnest($2::zone_change_key[]) AS gone
+         WHERE zone_changes.user_id = gone.user_id AND zone_changes.occur_time = gone.occur_time
+           AND zone_changes.entry_id = gone.entry_id
+    ), revised AS (
+        UPDATE request_log
+           SET contribution_micros = revised.contribution_micros, contribution_version = revised.version
+          FROM unnest($3::contribution_row[]) AS revised
+         WHERE request_log.entry_id = revised.entry_id
+    )
+    INSERT INTO contributions (entry_id, user_id, contribution_micros, version)
+    SELECT * FROM unnest($4::contribution_row[])
+        ON CONFLICT (entry_id) DO UPDATE
+           SET contribution_micros = EXCLUDED.contribution_micros, version = EXCLUDED.version
 """
 
 CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
@@ -102,7 +138,7 @@ LOCK_USERS: Final = """
     SELECT user_id FROM users WHERE user_id = ANY($1::text[]) ORDER BY user_id FOR UPDATE
 """
 FACT: Final = """
-    SELECT user_id, streaks, entry_id, metric, value_micros, occur_time, time_zone
+    SELECT user_id, streaks, entry_id, metric, contribution_micros, occur_time, time_zone, apply_time
       FROM request_log WHERE entry_id = $1
 """
 
@@ -115,20 +151,48 @@ class Loaded(Struct, frozen=True):
     configuration_version: int
     guards: Mapping[str, int]
     """Version of each user; 0 where there is none yet."""
+    zones: Mapping[str, UserZone]
+    """The zone of each user of whom something is known."""
     streaks: Mapping[Key, UserStreak]
+
+    def with_whole(self, whole: "Loaded") -> "Loaded":
+        """With users of whom more was loaded since. Raises `StateMoved` where the definitions are others by now."""
+        if whole.configuration_version != self.configuration_version:
+            raise StateMoved("the definitions changed")
+        others = {key: streak for key, streak in self.streaks.items() if key[0] not in whole.guards}
+        return Loaded(
+            self.configuration_version,
+            {**self.guards, **whole.guards},
+            {**self.zones, **whole.zones},
+            {**others, **whole.streaks},
+        )
 
 
 class LogEntry(Struct, frozen=True):
-    """An applied entry, its fact and its outcome. `streaks` are the keys for which it counts."""
+    """An applied entry, its fact and its outcome."""
 
     entry_id: UUID
     user_id: str
     digest: bytes
     outcome: bytes
     apply_time: datetime
-    fact: Fact | None = None
-    """None where it is no event."""
-    streaks: Sequence[str] | None = None
+    seen: ZoneChange | None
+    """Where it happened; None for a correction, which is nothing that a user did."""
+    fact: Fact | None
+    """None for what is no event of a metric."""
+    contribution_version: int | None
+    """Of the total, where the contribution may change."""
+    streaks: Sequence[str] = ()
+    """The keys of those for which it counts."""
+
+
+class Applied(Struct, frozen=True):
+    """An entry that was applied, and the streaks that it counts for."""
+
+    user_id: str
+    occur_time: datetime | None
+    fact: Fact | None
+    streaks: Sequence[str]
 
 
 class StreakRow(Struct, frozen=True):
@@ -142,11 +206,17 @@ class StreakRow(Struct, frozen=True):
 class Writes(Struct, frozen=True):
     """All that is to be stored of users' streaks, in order of key; `None` where a row is to be removed."""
 
-    guards: Sequence[tuple[str, int]]
-    """The users that change, and the versions that they get."""
+    users: Sequence[tuple[str, int, UserZone]]
+    """The users that change, the versions that they get, and their zones."""
     streaks: Sequence[StreakRow]
     periods: Sequence[tuple[Key, date, Period | None]]
-    ledger: Sequence[tuple[Key, date, FreezeReason, LedgerLine | None]]
+    ledger: Sequence[tuple[Key, LedgerKey, LedgerLine | None]]
+    zones: Sequence[tuple[str, datetime, UUID, str | None]] = ()
+    """When users came into which zone."""
+    revised: Sequence[tuple[UUID, str, int, int]] = ()
+    """What stored events contribute: entry, user, micro-units and the version of the total."""
+    told: Sequence[tuple[UUID, str, int, int]] = ()
+    """The same of events that have not come."""
 
 
 class Store:
@@ -156,10 +226,15 @@ class Store:
         self._pool = pool
 
     async def load(
-        self, users: Iterable[str], streaks: Iterable[str], connection: Connection | None = None
+        self,
+        users: Iterable[str],
+        streaks: Iterable[str],
+        connection: Connection | None = None,
+        *,
+        whole: bool = False,
     ) -> Loaded:
-        """The state of these users in these streaks. There is at least one user."""
-        rows = await (connection or self._pool).fetch(LOAD, sorted(users), sorted(streaks))
+        """The state of these users in these streaks, or in all. There is at least one user."""
+        rows = await (connection or self._pool).fetch(LOAD, sorted(users), sorted(streaks), whole)
         return _loaded(rows)
 
     async def load_whole(self, user_id: str) -> Loaded:
@@ -174,16 +249,32 @@ class Store:
         Raises a serialization failure when a user's version moved meanwhile, and a unique violation when an
         entry is known.
         """
-        await (connection or self._pool).fetchval(
+        if connection is None and (writes.zones or writes.revised or writes.told):
+            async with self._pool.acquire() as own, own.transaction():
+                await self.save(entries, writes, own)
+            return
+        source = connection or self._pool
+        await source.fetchval(
             SAVE,
-            list(writes.guards),
+            [
+                (user, version, zone.time_zone, zone.version, zone.move_time)
+                for user, version, zone in writes.users
+            ],
             sorted(map(_log_row, entries), key=lambda row: row[0]),
             [_state_row(row) for row in writes.streaks],
             [_period_row(key, row) for key, _, row in writes.periods if row],
             [(*key, start) for key, start, row in writes.periods if row is None],
-            [_ledger_row(key, row) for key, _, _, row in writes.ledger if row],
-            [(*key, day, reason) for key, day, reason, row in writes.ledger if row is None],
+            [_ledger_row(key, row) for key, _, row in writes.ledger if row],
+            [(*key, *line) for key, line, row in writes.ledger if row is None],
         )
+        if writes.zones or writes.revised or writes.told:
+            await source.execute(
+                SAVE_MORE,
+                [row for row in writes.zones if row[3] is not None],
+                [row[:3] for row in writes.zones if row[3] is None],
+                list(writes.revised),
+                list(writes.told),
+            )
 
     async def configuration_version(self, connection: Connection) -> int:
         """The version of the definitions."""
@@ -194,20 +285,28 @@ class Store:
         """Keep everybody else from changing these users until the end of the transaction."""
         await connection.fetch(LOCK_USERS, sorted(users))
 
-    async def counted_for(
-        self, connection: Connection, entry_id: UUID
-    ) -> tuple[str, Fact | None, Sequence[str]]:
-        """The user of an applied entry, its fact if it has one, and the streaks that it counts for."""
+    async def applied(self, connection: Connection, entry_id: UUID) -> Applied:
+        """An applied entry."""
         row = await connection.fetchrow(FACT, entry_id)
         if row is None:
             raise LookupError("an applied entry has a row")
-        return row["user_id"], None if row["metric"] is None else fact_of(row), row["streaks"] or ()
+        return Applied(
+            user_id=row["user_id"],
+            occur_time=row["occur_time"],
+            fact=fact_of(row) if row["metric"] is not None else None,
+            streaks=row["streaks"] or (),
+        )
 
 
 def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
     return Loaded(
         configuration_version=rows[0]["configuration_version"],
         guards={row["user_id"]: row["guard"] for row in rows},
+        zones={
+            row["user_id"]: UserZone(row["time_zone"], row["user_version"], row["move_time"])
+            for row in rows
+            if row["time_zone"] is not None
+        },
         streaks={key_of(row): _user_streak(row) for row in rows if row["streak"] is not None},
     )
 
@@ -229,7 +328,14 @@ def key_of(row: asyncpg.Record) -> Key:
 
 def fact_of(row: asyncpg.Record) -> Fact:
     """The fact of a row of `request_log`."""
-    return fact(row["entry_id"], row["metric"], row["value_micros"], row["occur_time"], row["time_zone"])
+    return fact(
+        row["entry_id"],
+        row["metric"],
+        row["contribution_micros"],
+        row["occur_time"],
+        row["time_zone"],
+        row["apply_time"],
+    )
 
 
 def period_of(row: asyncpg.Record) -> Period:
@@ -243,11 +349,11 @@ def period_of(row: asyncpg.Record) -> Period:
 
 def ledger_line_of(row: asyncpg.Record) -> LedgerLine:
     """A row of `freeze_ledger`."""
-    return LedgerLine(row["effective_date"], FreezeReason(row["reason"]), row["amount"])
+    return LedgerLine(row["effective_date"], FreezeReason(row["reason"]), row["amount"], row["about_date"])
 
 
 def _log_row(entry: LogEntry) -> tuple[Any, ...]:
-    one = entry.fact
+    one, seen = entry.fact, entry.seen
     return (
         entry.entry_id,
         entry.user_id,
@@ -255,11 +361,12 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         State.APPLIED,
         entry.outcome,
         entry.apply_time,
-        one and one.metric,
-        one and one.value_micros,
-        one and one.occur_time,
-        one and one.time_zone,
-        entry.streaks,
+        one.metric if one else None,
+        one.contribution_micros if one else None,
+        entry.contribution_version,
+        seen.occur_time if seen else None,
+        seen.time_zone if seen else None,
+        entry.streaks if seen else None,
     )
 
 
@@ -284,7 +391,7 @@ def _period_row(key: Key, row: Period) -> tuple[Any, ...]:
 
 
 def _ledger_row(key: Key, line: LedgerLine) -> tuple[Any, ...]:
-    return (*key, line.effective_date, line.reason, line.amount)
+    return (*key, line.effective_date, line.reason, line.amount, line.about_date)
 
 
 def columns_of(keys: Iterable[Sequence[Any]], width: int) -> list[Sequence[Any]]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import asyncpg
 
-from services.streak.domain import Fact, Facts, History, LedgerLine, Past, Period, Rows, Since, facts_since
+from services.streak.domain import Fact, History, LedgerLine, Past, Period, Rows, Since, facts_since
 from services.streak.store import Key, columns_of, fact_of, key_of, ledger_line_of, period_of
 from shared.calendar import EARLIEST
 from shared.postgres.pool import Connection, Pool
@@ -16,7 +16,7 @@ HISTORY_PAST: Final = """
     SELECT wanted.user_id, wanted.streak, last.*, past.*,
            (SELECT coalesce(sum(amount), 0) FROM freeze_ledger
              WHERE user_id = wanted.user_id AND streak = wanted.streak
-               AND effective_date <= last.end_date) AS freeze_count
+               AND about_date <= last.end_date) AS freeze_count
       FROM unnest($1::text[], $2::text[], $3::date[]) AS wanted (user_id, streak, touched)
      CROSS JOIN LATERAL (
            SELECT start_date, end_date, status, length, settle_time, entry_id, local_date FROM periods
@@ -38,7 +38,7 @@ HISTORY_FACTS: Final = """
     SELECT wanted.user_id, wanted.streak, fact.*
       FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS wanted (user_id, streak, since)
      CROSS JOIN LATERAL (
-           SELECT entry_id, metric, value_micros, occur_time, time_zone FROM request_log
+           SELECT entry_id, metric, contribution_micros, occur_time, time_zone, apply_time FROM request_log
             WHERE user_id = wanted.user_id AND occur_time >= wanted.since
               AND state = 1 AND streaks IS NOT NULL AND wanted.streak = ANY(streaks)
            OFFSET 0
@@ -57,9 +57,9 @@ HISTORY_LEDGER: Final = """
     SELECT wanted.user_id, wanted.streak, line.*
       FROM unnest($1::text[], $2::text[], $3::date[]) AS wanted (user_id, streak, after)
      CROSS JOIN LATERAL (
-           SELECT effective_date, reason, amount FROM freeze_ledger
-            WHERE user_id = wanted.user_id AND streak = wanted.streak AND effective_date > wanted.after
-            ORDER BY effective_date, reason
+           SELECT effective_date, reason, amount, about_date FROM freeze_ledger
+            WHERE user_id = wanted.user_id AND streak = wanted.streak AND about_date > wanted.after
+            ORDER BY effective_date, reason, about_date
      ) AS line
 """
 
@@ -92,9 +92,7 @@ class HistoryStore:
         for row in await source.fetch(HISTORY_LEDGER, *dates):
             ledger[key_of(row)].append(ledger_line_of(row))
         return {
-            key: History(
-                Facts(tuple(facts[key])), Rows(tuple(periods[key]), tuple(ledger[key])), pasts.get(key)
-            )
+            key: History(tuple(facts[key]), Rows(tuple(periods[key]), tuple(ledger[key])), pasts.get(key))
             for key in wanted
         }
 

@@ -16,11 +16,11 @@ PERIODS: Final = """
      LIMIT $4
 """
 LEDGER: Final = """
-    SELECT user_id, streak, effective_date, reason, amount FROM freeze_ledger
-     WHERE user_id = $1 AND streak = $2 AND (effective_date, reason) > ($3, $4::smallint)
-       AND effective_date <= $5
-     ORDER BY effective_date, reason
-     LIMIT $6
+    SELECT effective_date, reason, amount, about_date FROM freeze_ledger
+     WHERE user_id = $1 AND streak = $2 AND (effective_date, reason, about_date) > ($3, $4::smallint, $5)
+       AND about_date <= $6
+     ORDER BY effective_date, reason, about_date
+     LIMIT $7
 """
 # The first bound lets the index begin at the right place, the second cuts ties.
 LONGEST: Final = """
@@ -49,8 +49,10 @@ class ReadStore:
         """Recorded periods that start before a date, newest first."""
         return [period_of(row) for row in await self._pool.fetch(PERIODS, *key, before, limit)]
 
-    async def ledger(self, key: Key, after: tuple[date, int], until: date, limit: int) -> list[LedgerLine]:
-        """Recorded ledger lines after a date and reason and up to a date, oldest first."""
+    async def ledger(
+        self, key: Key, after: tuple[date, int, date], until: date, limit: int
+    ) -> list[LedgerLine]:
+        """Recorded ledger lines after one and about dates up to one, oldest first."""
         return [ledger_line_of(row) for row in await self._pool.fetch(LEDGER, *key, *after, until, limit)]
 
     async def longest(self, streak: str, after: tuple[int, str], limit: int) -> list[Longest]:

@@ -1,7 +1,4 @@
-"""What an administrator configures: points systems with their triggers and levels (RULES 5).
-
-The terms of a fact are all definitions as they were when it came (`Catalogue.version`).
-"""
+"""What an administrator configures: points systems with their triggers and levels (RULES 5)."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -33,15 +30,15 @@ class MetricCause(Struct, frozen=True):
 
 
 class StreakCause(Struct, frozen=True):
-    """Each period after which the streak's length is a multiple of `length`, or only `length` itself."""
+    """Each multiple of `length` that a run of the streak reaches, or once in each run, at `length`."""
 
     streak: str
     length: int
     once: bool = False
 
-    def is_due(self, length: int) -> bool:
-        """Whether a period is due after which the streak has this length."""
-        return length == self.length if self.once else length > 0 and length % self.length == 0
+    def times(self, run_length: int) -> int:
+        """How often a run of this length is due."""
+        return int(run_length >= self.length) if self.once else run_length // self.length
 
 
 class AchievementCause(Struct, frozen=True):
@@ -52,7 +49,7 @@ class AchievementCause(Struct, frozen=True):
 
 
 class UserCreatedCause(Struct, frozen=True):
-    """A user's first live entry."""
+    """A user's first entry."""
 
 
 Cause = MetricCause | StreakCause | AchievementCause | UserCreatedCause
@@ -134,18 +131,14 @@ class Catalogue(Struct, frozen=True):
     by_metric: Mapping[str, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
     """Those of active systems."""
     by_streak: Mapping[str, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
-    """Those of archived systems too: what is due is counted on, so that a correction finds what was never awarded."""
+    """Those of archived systems too: runs are counted on, so that undoing finds what was never awarded."""
     by_achievement: Mapping[str | None, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
     """Those of active systems; under None those for any achievement."""
     by_user_created: tuple[ConfiguredTrigger, ...] = ()
     """Those of active systems."""
-    awarding: Mapping[TriggerKey, Trigger] = field(default_factory=dict)
-    """All triggers of active systems."""
-    version: int = 0
-    """Of the configuration: facts name their terms by it."""
 
     @staticmethod
-    def of(systems: Iterable[PointsSystem], version: int = 0) -> "Catalogue":
+    def of(systems: Iterable[PointsSystem]) -> "Catalogue":
         """The catalogue of these systems."""
         ordered = {system.key: system for system in sorted(systems, key=lambda system: system.key)}
         by_metric: dict[str, tuple[ConfiguredTrigger, ...]] = {}
@@ -162,13 +155,7 @@ class Catalogue(Struct, frozen=True):
                     by_achievement[achievement] = (*by_achievement.get(achievement, ()), one)
                 case UserCreatedCause() if one.system.active:
                     by_user_created = (*by_user_created, one)
-        awarding = {
-            TriggerKey(system.key, trigger.key): trigger
-            for system in ordered.values()
-            if system.active
-            for trigger in system.triggers
-        }
-        return Catalogue(ordered, by_metric, by_streak, by_achievement, by_user_created, awarding, version)
+        return Catalogue(ordered, by_metric, by_streak, by_achievement, by_user_created)
 
     def system(self, key: str) -> PointsSystem:
         """The system; one without triggers, levels or limits where the key is not defined (any more)."""
@@ -176,4 +163,7 @@ class Catalogue(Struct, frozen=True):
 
     def trigger(self, key: TriggerKey) -> Trigger | None:
         """The trigger, where it can award: None when it is gone or its system archived."""
-        return self.awarding.get(key)
+        system = self.system(key.points_system)
+        if not system.active:
+            return None
+        return next((trigger for trigger in system.triggers if trigger.key == key.trigger), None)

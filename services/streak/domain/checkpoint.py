@@ -4,17 +4,17 @@ What the periods up to a qualified one come to depends on nothing that follows. 
 has happened since, however long a user has been there.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from msgspec import Struct
 
 from services.streak.domain.definition import StreakDefinition
-from services.streak.domain.facts import Facts
-from services.streak.domain.fold import Anchor, Checkpoint, StreakState
+from services.streak.domain.facts import Fact
+from services.streak.domain.fold import Anchor, Checkpoint, StreakState, known_since, tally_of
 from services.streak.domain.freezes import freezes_left
 from services.streak.domain.rows import Period, PeriodStatus, Rows, Run
-from services.streak.domain.travel import Sighting
 
 FURTHEST_AHEAD: Final = timedelta(hours=15)
 """No zone has been further ahead of UTC since 1900: no local date begins longer before the date in UTC."""
@@ -46,7 +46,7 @@ EVERYTHING: Final = Since(date.min)
 class History(Struct, frozen=True):
     """What is stored of a user's streak: all of it, or what comes after `past`."""
 
-    facts: Facts
+    events: tuple[Fact, ...]
     """With those of the period that `past` ends with, and perhaps some of earlier ones."""
     rows: Rows
     past: Past | None = None
@@ -76,31 +76,33 @@ def facts_since(past: Past) -> datetime:
 
 
 def checkpoint(
-    definition: StreakDefinition, state: StreakState, past: Past, facts: Facts
+    definition: StreakDefinition, state: StreakState, past: Past, events: Iterable[Fact]
 ) -> Checkpoint | None:
-    """The checkpoint behind `past`. `facts` are all since `facts_since`, and perhaps more.
+    """The checkpoint behind `past`. `events` are all since `facts_since`, and perhaps more.
 
     None where no fact is there that makes the period qualify: past and facts are not of one time.
     """
     period = definition.period_of(past.last.start_date)
-    counted = [event for event in facts.events if definition.counts(event.metric)]
-    until = [event for event in counted if definition.period_of(event.local_date) <= period]
-    inside = [event for event in until if definition.period_of(event.local_date) == period]
+    inside = [
+        event
+        for event in events
+        if definition.counts(event.metric) and definition.period_of(event.local_date) == period
+    ]
     if not inside or past.last.reach is None:
         return None
-    newest = max(until, key=lambda event: event.order)
-    latest = max(inside, key=lambda event: event.order)
+    tally = tally_of(definition, sorted(inside, key=lambda event: event.order))
+    if tally.reach is None:
+        return None
     origin = state.settled.freezes.origin
     return Checkpoint(
         anchor=Anchor(
             period=period,
             run=Run(past.run_start_date, past.last.length),
             reach=past.last.reach,
-            latest=Sighting(latest.occur_time, latest.time_zone),
+            latest=tally.latest,
+            known_date=known_since(definition, tally),
         ),
         freezes=freezes_left(definition.freezes, origin, past.freeze_count, past.last.end_date),
         longest=past.longest,
         first_order=state.first_order,
-        newest_order=newest.order,
-        newest_zone=newest.time_zone,
     )

@@ -25,7 +25,7 @@ class MetricMode(IntEnum):
 
 
 class MetricThreshold(Struct, frozen=True):
-    """What the sum of a period's values of one metric must reach, in micro-units."""
+    """What a period's contributions to one metric must add up to, in micro-units."""
 
     metric: str
     threshold_micros: int

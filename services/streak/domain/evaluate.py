@@ -1,5 +1,6 @@
 """What an event, the passing of time or an undoing does to a user's streak, as a difference of two folds."""
 
+from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Final
 
@@ -15,8 +16,11 @@ from services.streak.domain.fold import (
     advance,
     begin,
     close,
+    closed_rows,
     fold,
     follows,
+    moved,
+    moves_on,
     today_of,
 )
 from services.streak.domain.rows import (
@@ -32,6 +36,7 @@ from services.streak.domain.rows import (
     row_changes,
     run_changes,
 )
+from services.streak.domain.zones import ZoneChange, period_of, zone_steps
 
 
 class Followed(Struct, frozen=True):
@@ -95,11 +100,18 @@ class Evaluation(Struct, frozen=True):
     """Whether the event made its period qualify (RULES 3.10)."""
 
 
-def needs_history(definition: StreakDefinition, streak: UserStreak, fact: Fact) -> bool:
-    """Whether this fact touches the past, or the definition changed: then only a refold gives the result."""
-    if streak.state is None:
+def needs_history(
+    definition: StreakDefinition, streak: UserStreak, fact: Fact | None, move: ZoneChange | None = None
+) -> bool:
+    """Whether this fact or change of the zone, which comes after all others, touches the past, or the definition
+    changed: then only a refold gives the result.
+    """
+    state = streak.state
+    if state is None:
         return False
-    return is_outdated(definition, streak) or not follows(definition, streak.state, fact)
+    if is_outdated(definition, streak) or (fact is not None and not follows(definition, state, fact)):
+        return True
+    return move is not None and not moves_on(definition, state, move)
 
 
 def touched_since(definition: StreakDefinition, streak: UserStreak, fact: Fact) -> date:
@@ -126,23 +138,55 @@ def is_outdated(definition: StreakDefinition, streak: UserStreak) -> bool:
     return streak.state is not None and streak.fingerprint != definition.fingerprint
 
 
-def extend(definition: StreakDefinition, streak: UserStreak, fact: Fact, now: datetime) -> Evaluation:
-    """One more fact at the end; `needs_history` said no."""
-    before, closed_time = streak.state, _effective(streak, now)
-    if before is None or streak.closed_time is None:
-        state, settled, opening, longest, old_rows = begin(definition, fact), Rows(), None, 0, Rows()
-        was_qualified = False
-    else:
-        state, settled = advance(definition, before, fact)
-        if _records_nothing(before, streak.closed_time, state, closed_time):
-            _, current = close(definition, state, closed_time)
-            return _evaluated(definition, streak, state, current, closed_time, RowChanges(), _NO_CHANGE)
-        old_rows, _ = close(definition, before, streak.closed_time)
-        opening = before.settled.anchor.run if before.settled.anchor else None
-        longest = before.settled.longest
-        was_qualified = before.tally.period == state.tally.period and before.tally.reach is not None
+def moved_since(definition: StreakDefinition, streak: UserStreak, change: ZoneChange) -> date:
+    """The first date of the earliest period that may change by the user's coming into a zone; never one after the
+    newest facts, with which a refold ends.
+    """
+    if streak.state is None or is_outdated(definition, streak):
+        return date.min
+    return definition.first_date(min(period_of(definition, change), streak.state.tally.period))
+
+
+def start(
+    definition: StreakDefinition, streak: UserStreak, fact: Fact, zones: Iterable[ZoneChange], now: datetime
+) -> Evaluation:
+    """The first fact. The user's zones are those from it on, the first of them from before it."""
+    closed_time = _effective(streak, now)
+    state = begin(definition, fact, zone_steps(definition, zones))
+    rows, current = close(definition, state, closed_time)
+    return _evaluated(
+        definition,
+        streak,
+        state,
+        current,
+        closed_time,
+        row_changes(Rows(), rows),
+        _history_change(None, 0, Rows(), rows),
+        extended=state.tally.reach is not None,
+    )
+
+
+def extend(
+    definition: StreakDefinition,
+    streak: UserStreak,
+    fact: Fact,
+    now: datetime,
+    move: ZoneChange | None = None,
+) -> Evaluation:
+    """One more fact at the end, and with it perhaps another zone; `needs_history` said no."""
+    stored, closed_time = streak.state, _effective(streak, now)
+    if stored is None or streak.closed_time is None:
+        raise ValueError("the first fact of a streak extends nothing")
+    before = moved(definition, stored, move) if move else stored
+    state, settled = advance(definition, before, fact)
+    if _records_nothing(stored, streak.closed_time, state, closed_time):
+        _, current = close(definition, state, closed_time)
+        return _evaluated(definition, streak, state, current, closed_time, RowChanges(), _NO_CHANGE)
+    old_rows = closed_rows(definition, stored, streak.closed_time)
+    was_qualified = before.tally.period == state.tally.period and before.tally.reach is not None
     tail, current = close(definition, state, closed_time)
     rows = settled + tail
+    anchor = stored.settled.anchor
     return _evaluated(
         definition,
         streak,
@@ -150,7 +194,7 @@ def extend(definition: StreakDefinition, streak: UserStreak, fact: Fact, now: da
         current,
         closed_time,
         row_changes(old_rows, rows),
-        _history_change(opening, longest, old_rows, rows),
+        _history_change(anchor.run if anchor else None, stored.settled.longest, old_rows, rows),
         extended=state.tally.reach is not None and not was_qualified,
     )
 
@@ -162,23 +206,29 @@ def _records_nothing(
     return (
         after.settled is before.settled
         and after.tally.reach == before.tally.reach
-        and after.newest_zone == before.newest_zone
+        and after.tally.late == before.tally.late
+        and after.zones == before.zones
         and today_of(after, closed_time) == today_of(before, closed_before)
     )
 
 
-def bring_up_to(definition: StreakDefinition, streak: UserStreak, now: datetime) -> Evaluation:
-    """Nothing but time has passed (RULES 3.7). The streak has facts, and is not outdated."""
+def bring_up_to(
+    definition: StreakDefinition, streak: UserStreak, now: datetime, move: ZoneChange | None = None
+) -> Evaluation:
+    """Nothing but time has passed (RULES 3.7), and perhaps the user has come into another zone. The streak has facts,
+    and `needs_history` said no.
+    """
     if streak.state is None or streak.closed_time is None:
         raise ValueError("a streak without facts has nothing to close")
     closed_time = _effective(streak, now)
-    old_rows, _ = close(definition, streak.state, streak.closed_time)
-    rows, current = close(definition, streak.state, closed_time)
-    settled = streak.state.settled
+    old_rows = closed_rows(definition, streak.state, streak.closed_time)
+    state = moved(definition, streak.state, move) if move else streak.state
+    rows, current = close(definition, state, closed_time)
+    settled = state.settled
     return _evaluated(
         definition,
         streak,
-        streak.state,
+        state,
         current,
         closed_time,
         row_changes(old_rows, rows),
@@ -248,11 +298,13 @@ def _history_change(opening: Run | None, longest: int, before: Rows, after: Rows
     """How `after` differs from `before`, which both go on from the same: a run, and the longest until then."""
     if before.periods == after.periods:
         return _NO_CHANGE
-    return HistoryChange(
-        periods=period_changes(before, after),
-        first_reaches=first_reaches(longest, before, after),
-        runs=run_changes(opening, before, after),
-    )
+    runs = run_changes(opening, before, after)
+    same = len(before.periods)
+    if after.periods[:same] == before.periods:
+        # Mostly history grows at its end.
+        longest = max(longest, *(row.length for row in before.periods)) if same else longest
+        before, after = Rows(), Rows(after.periods[same:])
+    return HistoryChange(period_changes(before, after), first_reaches(longest, before, after), runs)
 
 
 def _followed(current: Current | None) -> Followed:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from services.streak.domain.zones import ZoneChange, changes_of
 from shared.calendar import local_date
 
 Order = tuple[datetime, UUID]
@@ -17,10 +18,13 @@ class Fact(Struct, frozen=True):
 
     entry_id: UUID
     metric: str
-    value_micros: int
+    contribution_micros: int
+    """The change that it makes to the metric's total, as far as is known (RULES 2.2)."""
     occur_time: datetime
     time_zone: str
     local_date: date
+    arrive_date: date
+    """The local date on which it arrived, in the same zone; never before `local_date`."""
 
     @property
     def order(self) -> Order:
@@ -28,9 +32,31 @@ class Fact(Struct, frozen=True):
         return self.occur_time, self.entry_id
 
 
-def fact(entry_id: UUID, metric: str, value_micros: int, occur_time: datetime, time_zone: str) -> Fact:
-    """The fact, with its local date (RULES 1.5). Raises `shared.calendar.UnknownZone`."""
-    return Fact(entry_id, metric, value_micros, occur_time, time_zone, local_date(occur_time, time_zone))
+def fact(
+    entry_id: UUID,
+    metric: str,
+    contribution_micros: int,
+    occur_time: datetime,
+    time_zone: str,
+    arrive_time: datetime | None = None,
+) -> Fact:
+    """The fact, with its local date (RULES 1.5); it arrived when it happened, where nothing else is said.
+
+    Raises `shared.calendar.UnknownZone`.
+    """
+    day = local_date(occur_time, time_zone)
+    late = arrive_time is not None and arrive_time > occur_time
+    arrive_date = local_date(arrive_time, time_zone) if arrive_time and late else day
+    # Where clocks go back over midnight, a later instant may show an earlier date.
+    return Fact(
+        entry_id,
+        metric,
+        contribution_micros,
+        occur_time,
+        time_zone,
+        day,
+        arrive_date if arrive_date > day else day,
+    )
 
 
 class Facts(Struct, frozen=True):
@@ -40,16 +66,13 @@ class Facts(Struct, frozen=True):
     """
 
     events: tuple[Fact, ...] = ()
-
-    def with_event(self, event: Fact) -> "Facts":
-        """These facts and one more."""
-        return Facts((*self.events, event))
-
-    def without(self, entry_id: UUID) -> "Facts":
-        """These facts as if this entry had never been."""
-        return Facts(tuple(event for event in self.events if event.entry_id != entry_id))
+    zones: tuple[ZoneChange, ...] = ()
+    """In which zone the user was: of all that is known of the user, whatever a streak counts. In order of time; the
+    first holds from before the events.
+    """
 
 
 def facts(events: Iterable[Fact]) -> Facts:
-    """The facts that consist of these events."""
-    return Facts(tuple(events))
+    """The facts that consist of these events, where they are all that is known of the user."""
+    known = tuple(events)
+    return Facts(known, changes_of(ZoneChange(one.occur_time, one.entry_id, one.time_zone) for one in known))

@@ -7,11 +7,20 @@ from a checkpoint before it: `resume` there stands for `begin`.
 
 Readings of the rules that this module decides:
 
-* A period is judged by the sum of all its facts. A negative value can take its qualification back, and it
-  qualified when the sum last came to reach the threshold in the order of the facts.
-* Periods close in the zone of the streak's newest fact at that point: of the newest among the facts that lie
-  in the period or before it. So no result depends on when anything arrived.
-* The current period is the one of today in that zone, and never lies before the period of a fact.
+* A period is judged by the sum of what all its facts contribute. A negative value can take its qualification
+  back, and it qualified when the sum last came to reach the threshold in the order of the facts.
+* Periods close in the user's zone at that point (zones.py): the newest of those in which the user was in the period
+  or before it, whichever metric said so. So no result depends on when anything arrived.
+* The current period is the one of today in the user's zone, and never lies before the period of a fact.
+* A date that the user's zone skipped never was: nothing is expected on it, as on one that travel took.
+* A freeze that a late event made needless was consumed all the same: at the midnight after the period, when nothing
+  had come that qualified it. When that is so is told by the facts themselves, each of which keeps on which local date
+  it arrived: a period that qualifies only by facts which arrived after its last date, where the streak was alive by
+  what had arrived of the qualified period before it, and a freeze was at hand, has a consumption and, on the date of
+  the arrival that it qualified by, a refund. They cancel out, so that balances are what they are in every other order
+  of arrival. The ledger is then as much a function of the facts as the periods are: nobody has to have looked at
+  midnight, and taking a fact out takes its refund along. How many freezes there were is taken as it is known now, so
+  that a fold may begin at a checkpoint; of several such periods in a row the first has its refund.
 * What follows the last qualified period is provisional: it is derived from the state as of that period every
   time, because the zones of the next qualifying facts may forgive some of it (RULES 3.6).
 """
@@ -22,14 +31,24 @@ from datetime import date, datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.streak.domain.definition import StreakDefinition
+from services.streak.domain.definition import Frequency, StreakDefinition
 from services.streak.domain.facts import Fact, Facts, Order
-from services.streak.domain.freezes import Freezes, consume, grant_until
+from services.streak.domain.freezes import Freezes, consume, consumed_and_refunded, grant_until
 from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Reach, Rows, Run
 from services.streak.domain.travel import Sighting, forgiven_count
+from services.streak.domain.zones import (
+    Steps,
+    ZoneChange,
+    moved_into,
+    period_of,
+    steps_since,
+    zone_at,
+    zone_steps,
+)
 from shared.calendar import local_date, local_midnight
 
 _DAY = timedelta(days=1)
+_NO_ROWS = Rows()
 
 
 class Anchor(Struct, frozen=True):
@@ -42,6 +61,8 @@ class Anchor(Struct, frozen=True):
     """The event with which it qualified."""
     latest: Sighting
     """Its latest fact."""
+    known_date: date
+    """The date from which on what had arrived qualified it; never before its last one, up to which it could."""
 
 
 class Settled(Struct, frozen=True):
@@ -50,9 +71,6 @@ class Settled(Struct, frozen=True):
     freezes: Freezes
     anchor: Anchor | None = None
     longest: int = 0
-    zones: tuple[tuple[int, str], ...] = ()
-    """Where the periods from the anchor on close: from which period, in which zone, ascending. Without an
-    anchor nothing closes."""
 
 
 class Tally(Struct, frozen=True):
@@ -64,6 +82,8 @@ class Tally(Struct, frozen=True):
     earliest: Sighting
     latest: Sighting
     latest_order: Order
+    late: tuple[tuple[date, tuple[int, ...]], ...] = ()
+    """Of the sums, what came after the period's last date: by the local date of its arrival, ascending."""
     reach: Reach | None = None
     """The event with which the sums came to reach the thresholds; None while they do not."""
 
@@ -72,12 +92,17 @@ class StreakState(Struct, frozen=True):
     """All that is needed to go on from here without the facts. Its size does not grow with them."""
 
     first_order: Order
-    newest_order: Order
-    newest_zone: str
     latest_date: date
     """The latest local date of any fact."""
+    zones: Steps
+    """In which zones periods close, from the anchor on, or else from the tally on."""
     settled: Settled
     tally: Tally
+
+    @property
+    def zone(self) -> str:
+        """The user's zone."""
+        return self.zones[-1][1]
 
 
 class Checkpoint(Struct, frozen=True):
@@ -87,8 +112,6 @@ class Checkpoint(Struct, frozen=True):
     freezes: Freezes
     longest: int
     first_order: Order
-    newest_order: Order
-    newest_zone: str
 
 
 class Current(Struct, frozen=True):
@@ -140,10 +163,11 @@ def fold(
         return None
     events.sort(key=lambda event: (definition.period_of(event.local_date), event.order))
     settled_rows: list[Rows] = []
+    steps = zone_steps(definition, facts.zones)
     if start:
-        state = resume(definition, start, events[0])
+        state = resume(definition, start, events[0], steps)
     else:
-        state = begin(definition, events[0], first=min(events, key=lambda event: event.order))
+        state = begin(definition, events[0], steps, first=min(events, key=lambda event: event.order))
     for event in events[1:]:
         state, rows = advance(definition, state, event)
         settled_rows.append(rows)
@@ -151,35 +175,38 @@ def fold(
     return Folded(_joined([*settled_rows, tail]), current, state)
 
 
-def begin(definition: StreakDefinition, fact: Fact, first: Fact | None = None) -> StreakState:
+def begin(definition: StreakDefinition, fact: Fact, steps: Steps, first: Fact | None = None) -> StreakState:
     """The state after one fact. `first` is the one that happened first, where that lies in a later period."""
     first = first or fact
+    tally = _tally_of(definition, fact)
     return StreakState(
         first_order=first.order,
-        newest_order=fact.order,
-        newest_zone=fact.time_zone,
         latest_date=fact.local_date,
+        zones=steps_since(steps, tally.period),
         settled=Settled(Freezes(first.local_date)),
-        tally=_tally_of(definition, fact),
+        tally=tally,
     )
 
 
-def resume(definition: StreakDefinition, start: Checkpoint, fact: Fact) -> StreakState:
+def resume(definition: StreakDefinition, start: Checkpoint, fact: Fact, steps: Steps) -> StreakState:
     """The state after the first fact behind a checkpoint."""
-    newest = max(start.newest_order, fact.order)
     return StreakState(
         first_order=start.first_order,
-        newest_order=newest,
-        newest_zone=fact.time_zone if newest == fact.order else start.newest_zone,
         latest_date=fact.local_date,
-        settled=Settled(
-            freezes=start.freezes,
-            anchor=start.anchor,
-            longest=start.longest,
-            zones=((start.anchor.period, start.newest_zone),),
-        ),
+        zones=steps_since(steps, start.anchor.period),
+        settled=Settled(freezes=start.freezes, anchor=start.anchor, longest=start.longest),
         tally=_tally_of(definition, fact),
     )
+
+
+def moved(definition: StreakDefinition, state: StreakState, change: ZoneChange) -> StreakState:
+    """The state of a user who has come into another zone. `moves_on` said yes."""
+    return replace(state, zones=moved_into(definition, state.zones, change))
+
+
+def moves_on(definition: StreakDefinition, state: StreakState, change: ZoneChange) -> bool:
+    """Whether the state tells what a change of the zone does, that comes after all others."""
+    return period_of(definition, change) >= state.zones[0][0]
 
 
 def follows(definition: StreakDefinition, state: StreakState, fact: Fact) -> bool:
@@ -196,17 +223,17 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
     The fact comes after all others, by period and then by order.
     """
     period = definition.period_of(fact.local_date)
+    zones = state.zones
     if period > state.tally.period:
-        settled, rows = _settle(definition, state, definition.last_date(state.tally.period))
+        settled, rows = _settle(definition, state, definition.first_date(state.tally.period + 1))
         tally = _tally_of(definition, fact)
+        zones = steps_since(zones, settled.anchor.period if settled.anchor else period)
     else:
-        settled, rows, tally = state.settled, Rows(), _counted(definition, state.tally, fact)
-    newest = max(state.newest_order, fact.order)
+        settled, rows, tally = state.settled, _NO_ROWS, _counted(definition, state.tally, fact)
     return StreakState(
         first_order=state.first_order,
-        newest_order=newest,
-        newest_zone=fact.time_zone if newest == fact.order else state.newest_zone,
         latest_date=max(state.latest_date, fact.local_date),
+        zones=zones,
         settled=settled,
         tally=tally,
     ), rows
@@ -214,17 +241,14 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
 
 def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tuple[Rows, Current]:
     """The provisional rows after the last settled period, and the streak as it looks at `now`."""
-    zone, tally = state.newest_zone, state.tally
+    zone, tally = state.zone, state.tally
     today = today_of(state, now)
     current = definition.period_of(today)
-    settled, rows = _settle(definition, state, today)
-    gap = _close_gap(definition, settled, current)
-    freezes, granted = grant_until(definition.freezes, gap.freezes, today)
-    rows = rows + gap.rows + Rows(ledger=granted)
-
+    settled, gap, freezes, rows = _closed(definition, state, today, current)
     qualified = current == tally.period and tally.reach is not None
     anchor = settled.anchor
     alive = anchor is not None and gap.break_time is None
+    close_time = _end_time(definition, current + qualified, zone) if alive else None
     return rows, Current(
         run=anchor.run if anchor and alive else None,
         longest=settled.longest,
@@ -235,14 +259,20 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
         sums_micros=tally.sums_micros if current == tally.period else (0,) * len(definition.metrics),
         freeze_count=freezes.balance,
         time_zone=zone,
-        expire_time=_expire_time(definition, current + qualified, zone) if alive else None,
-        next_close_time=_end_time(definition, current + qualified, zone) if alive else None,
+        expire_time=_expire_time(definition, current + qualified, zone, close_time) if close_time else None,
+        next_close_time=close_time,
     )
 
 
+def closed_rows(definition: StreakDefinition, state: StreakState, now: datetime) -> Rows:
+    """The rows of `close` alone."""
+    today = today_of(state, now)
+    return _closed(definition, state, today, definition.period_of(today))[-1]
+
+
 def today_of(state: StreakState, now: datetime) -> date:
-    """The local date at `now` where the newest fact was; never before the date of a fact."""
-    return max(_today(now, state.newest_zone), state.latest_date)
+    """The local date at `now` where the user is; never before the date of a fact."""
+    return max(_today(now, state.zone), state.latest_date)
 
 
 def settled_until(definition: StreakDefinition, state: StreakState) -> date | None:
@@ -259,53 +289,114 @@ class _Gap(Struct, frozen=True):
     break_time: datetime | None
 
 
+def _closed(
+    definition: StreakDefinition, state: StreakState, today: date, current: int
+) -> tuple[Settled, _Gap, Freezes, Rows]:
+    settled, rows = _settle(definition, state, today)
+    gap = _close_gap(definition, settled, state.zones, current)
+    freezes, granted = grant_until(definition.freezes, gap.freezes, today)
+    if gap.rows.periods or gap.rows.ledger or granted:
+        rows = rows + gap.rows + Rows(ledger=granted)
+    return settled, gap, freezes, rows
+
+
 def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tuple[Settled, Rows]:
     """The state as of the newest facts' period where that has qualified, and the rows up to it."""
     settled, tally = state.settled, state.tally
     anchor = settled.anchor
     if tally.reach is None:
-        zones = _with_zone(settled.zones, tally.period, state.newest_zone) if anchor else ()
-        return replace(settled, zones=zones), Rows()
+        return settled, _NO_ROWS
     forgiven = 0
     if anchor:
         missed = tally.period - anchor.period - 1
         forgiven = forgiven_count(definition, missed, anchor.latest, tally.earliest)
-    gap = _close_gap(definition, settled, tally.period, forgiven)
+    gap = _close_gap(definition, settled, state.zones, tally.period, forgiven)
     start = definition.first_date(tally.period)
     end = definition.last_date(tally.period)
     goes_on = anchor is not None and gap.break_time is None
     run = Run(anchor.run.start_date, anchor.run.length + 1) if anchor and goes_on else Run(start, 1)
     freezes, granted = grant_until(definition.freezes, gap.freezes, min(end, today))
+    known_date = known_since(definition, tally) if tally.late else end
+    if (
+        known_date > end
+        and today > end
+        and anchor
+        and goes_on
+        and anchor.known_date <= end
+        and freezes.balance > 0
+    ):
+        granted += _refund(definition, tally.period, known_date, state.zones)
     reach = tally.reach
     qualified = Period(start, end, PeriodStatus.QUALIFIED, run.length, reach.occur_time, reach)
     return Settled(
         freezes=freezes,
-        anchor=Anchor(tally.period, run, reach, tally.latest),
+        anchor=Anchor(tally.period, run, reach, tally.latest, known_date),
         longest=max(settled.longest, run.length),
-        zones=((tally.period, state.newest_zone),),
     ), gap.rows + Rows((qualified,), granted)
 
 
-def _close_gap(definition: StreakDefinition, settled: Settled, until: int, forgiven: int = 0) -> _Gap:
+def tally_of(definition: StreakDefinition, facts: Iterable[Fact]) -> Tally:
+    """The tally of a period that has these facts, in order."""
+    first, *others = facts
+    tally = _tally_of(definition, first)
+    for one in others:
+        tally = _counted(definition, tally, one)
+    return tally
+
+
+def known_since(definition: StreakDefinition, tally: Tally) -> date:
+    """The local date from which on what had arrived by it qualified a period that qualifies: its last one, where that
+    was in time.
+    """
+    end = definition.last_date(tally.period)
+    if not tally.late:
+        return end
+    sums = tally.sums_micros
+    for _, late in tally.late:
+        sums = tuple(total - part for total, part in zip(sums, late, strict=True))
+    known_date = end if definition.qualifies(sums) else None
+    for arrive_date, late in tally.late:
+        sums = tuple(total + part for total, part in zip(sums, late, strict=True))
+        known_date = (known_date or arrive_date) if definition.qualifies(sums) else None
+    assert known_date  # with all of them it qualifies
+    return known_date
+
+
+def _refund(
+    definition: StreakDefinition, period: int, refund_date: date, zones: Steps
+) -> tuple[LedgerLine, ...]:
+    """The freeze that was spent on a period and given back; nothing where nothing was expected of it."""
+    zone = zone_at(zones, period)
+    if definition.is_day_off(period) or not _exists(
+        definition, period, zone, _end_time(definition, period, zone)
+    ):
+        return ()
+    return consumed_and_refunded(definition.last_date(period), refund_date)
+
+
+def _close_gap(
+    definition: StreakDefinition, settled: Settled, zones: Steps, until: int, forgiven: int = 0
+) -> _Gap:
     """Close the periods between the anchor and `until`, none of which qualified, in the order of RULES 3.4.
 
     The last `forgiven` of them were lost to travel. After a break nothing is recorded.
     """
     anchor, freezes = settled.anchor, settled.freezes
     if anchor is None or until <= anchor.period + 1:
-        return _Gap(Rows(), freezes, None)
+        return _Gap(_NO_ROWS, freezes, None)
     periods: list[Period] = []
     ledger: list[LedgerLine] = []
     break_time = None
     for period in range(anchor.period + 1, until):
         end = definition.last_date(period)
-        settle_time = _end_time(definition, period, _zone_at(settled.zones, period))
+        zone = zone_at(zones, period)
+        settle_time = _end_time(definition, period, zone)
         freezes, granted = grant_until(definition.freezes, freezes, end)
         ledger += granted
         # A pause would come first.
         if definition.is_day_off(period):
             status = PeriodStatus.DAY_OFF
-        elif period >= until - forgiven:
+        elif period >= until - forgiven or not _exists(definition, period, zone, settle_time):
             status = PeriodStatus.SKIPPED
         elif freezes.balance > 0:
             status = PeriodStatus.FROZEN
@@ -330,12 +421,22 @@ def _tally_of(definition: StreakDefinition, fact: Fact) -> Tally:
 
 
 def _counted(definition: StreakDefinition, tally: Tally, fact: Fact) -> Tally:
-    sums = tuple(
-        total + fact.value_micros if wanted.metric == fact.metric else total
-        for total, wanted in zip(tally.sums_micros, definition.metrics, strict=True)
-    )
+    sums = _added(definition, tally.sums_micros, fact)
+    late = tally.late
+    if fact.arrive_date != fact.local_date and fact.arrive_date > definition.last_date(tally.period):
+        by_date = dict(late)
+        nothing = (0,) * len(definition.metrics)
+        by_date[fact.arrive_date] = _added(definition, by_date.get(fact.arrive_date, nothing), fact)
+        late = tuple(sorted(by_date.items()))
     reach = (tally.reach or _reach(fact)) if definition.qualifies(sums) else None
-    return Tally(tally.period, sums, tally.earliest, _sighting(fact), fact.order, reach)
+    return Tally(tally.period, sums, tally.earliest, _sighting(fact), fact.order, late, reach)
+
+
+def _added(definition: StreakDefinition, sums: tuple[int, ...], fact: Fact) -> tuple[int, ...]:
+    return tuple(
+        total + fact.contribution_micros if wanted.metric == fact.metric else total
+        for total, wanted in zip(sums, definition.metrics, strict=True)
+    )
 
 
 def _reach(fact: Fact) -> Reach:
@@ -344,16 +445,6 @@ def _reach(fact: Fact) -> Reach:
 
 def _sighting(fact: Fact) -> Sighting:
     return Sighting(fact.occur_time, fact.time_zone)
-
-
-def _with_zone(zones: tuple[tuple[int, str], ...], period: int, zone: str) -> tuple[tuple[int, str], ...]:
-    """The zones with the one in which periods close from `period` on."""
-    return zones if zones and zones[-1][1] == zone else (*zones, (period, zone))
-
-
-def _zone_at(zones: tuple[tuple[int, str], ...], period: int) -> str:
-    """The zone in which a period after the anchor closes."""
-    return next(zone for since, zone in reversed(zones) if since <= period)
 
 
 def _today(now: datetime, zone: str) -> date:
@@ -368,11 +459,22 @@ def _end_time(definition: StreakDefinition, period: int, zone: str) -> datetime:
     return local_midnight(definition.last_date(period) + _DAY, zone)
 
 
-def _expire_time(definition: StreakDefinition, period: int, zone: str) -> datetime:
-    """The end of the first period from this one on in which something is expected."""
-    while definition.is_day_off(period):
+def _expire_time(definition: StreakDefinition, period: int, zone: str, close_time: datetime) -> datetime:
+    """The end of the first period from this one on, which closes at `close_time`, in which something is expected."""
+    while definition.is_day_off(period) or not _exists(definition, period, zone, close_time):
         period += 1
-    return _end_time(definition, period, zone)
+        close_time = _end_time(definition, period, zone)
+    return close_time
+
+
+def _exists(definition: StreakDefinition, period: int, zone: str, close_time: datetime) -> bool:
+    """Whether a period that closes then was at all: Pacific/Apia went from 2011-12-29 to 2011-12-31, and nobody skipped
+    more than a day.
+    """
+    return (
+        definition.frequency is not Frequency.DAILY
+        or local_midnight(definition.first_date(period), zone) < close_time
+    )
 
 
 def _joined(stretches: Iterable[Rows]) -> Rows:

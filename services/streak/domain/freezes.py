@@ -38,7 +38,7 @@ def grant_until(
         amount = min(offered, settings.max_count - balance)
         if amount > 0:
             reason = FreezeReason.ACCUMULATION if count > 0 else FreezeReason.INITIAL
-            lines.append(LedgerLine(due, reason, amount))
+            lines.append(LedgerLine(due, reason, amount, due))
         balance += amount
         count += 1
     return Freezes(freezes.origin, balance, count), tuple(lines)
@@ -47,7 +47,15 @@ def grant_until(
 def consume(freezes: Freezes, day: date) -> tuple[Freezes, LedgerLine]:
     """One freeze less, spent on the period that ends on `day`."""
     spent = replace(freezes, balance=freezes.balance - 1)
-    return spent, LedgerLine(day, FreezeReason.CONSUMED, -1)
+    return spent, LedgerLine(day, FreezeReason.CONSUMED, -1, day)
+
+
+def consumed_and_refunded(day: date, refund_date: date) -> tuple[LedgerLine, LedgerLine]:
+    """A freeze spent on the period that ends on `day`, and given back."""
+    return (
+        LedgerLine(day, FreezeReason.CONSUMED, -1, day),
+        LedgerLine(refund_date, FreezeReason.REFUNDED, 1, day),
+    )
 
 
 def freezes_left(settings: FreezeSettings, origin: date, balance: int, day: date) -> Freezes:

@@ -61,17 +61,24 @@ class Period(Struct, frozen=True):
         return self.start_date
 
 
+LedgerKey = tuple[date, FreezeReason, date]
+
+
 class LedgerLine(Struct, frozen=True):
     """A line of the freeze ledger. Consumption counts from the last date of the period that it saved."""
 
     effective_date: date
     reason: FreezeReason
     amount: int
+    about_date: date
+    """The last date of the period that a freeze was spent on or given back for; of a grant its own. The lines about
+    dates up to one add up to the balance there.
+    """
 
     @property
-    def key(self) -> tuple[date, FreezeReason]:
+    def key(self) -> LedgerKey:
         """Unique within a user's streak, and the order of the ledger."""
-        return self.effective_date, self.reason
+        return self.effective_date, self.reason, self.about_date
 
 
 R = TypeVar("R", Period, LedgerLine)
@@ -137,8 +144,9 @@ class RowChanges(Struct, frozen=True):
     removed_periods: tuple[date, ...] = ()
     ledger: tuple[LedgerLine, ...] = ()
     """Written: new or different, oldest first."""
-    removed_ledger: tuple[tuple[date, FreezeReason], ...] = ()
+    removed_ledger: tuple[LedgerKey, ...] = ()
     refunded_freezes: int = 0
+    """Given back because the period that had consumed one qualified after all, or is gone."""
 
     @property
     def earned_freezes(self) -> int:
@@ -155,8 +163,16 @@ def row_changes(before: Rows, after: Rows) -> RowChanges:
         removed_periods=tuple(row.key for row in removed_periods),
         ledger=ledger,
         removed_ledger=tuple(line.key for line in removed_ledger),
-        refunded_freezes=-sum(line.amount for line in removed_ledger if line.reason is FreezeReason.CONSUMED),
+        refunded_freezes=max(0, _refunded(ledger) - _refunded(removed_ledger) - _consumed(removed_ledger)),
     )
+
+
+def _refunded(lines: Iterable[LedgerLine]) -> int:
+    return sum(line.amount for line in lines if line.reason is FreezeReason.REFUNDED)
+
+
+def _consumed(lines: Iterable[LedgerLine]) -> int:
+    return sum(line.amount for line in lines if line.reason is FreezeReason.CONSUMED)
 
 
 def _difference(before: tuple[R, ...], after: tuple[R, ...]) -> tuple[tuple[R, ...], tuple[R, ...]]:
@@ -180,8 +196,8 @@ def period_changes(before: Rows, after: Rows) -> tuple[PeriodChange, ...]:
 
     What carries a length on is left out: the length on a date is that of the last such period before it.
     """
-    if before.periods == after.periods:
-        return ()
+    if not before.periods:
+        return tuple(_period_change(None, row) for row in after.periods if row.status in _TURNS)
     old, new = _turns(before.periods), _turns(after.periods)
     return tuple(
         _period_change(old.get(start), new.get(start))
@@ -195,8 +211,6 @@ def first_reaches(longest: int, before: Rows, after: Rows) -> tuple[FirstReach, 
 
     `longest` is the greatest length before the two stretches begin: those up to it were reached there.
     """
-    if before.periods == after.periods:
-        return ()
     old, new = _records(longest, before.periods), _records(longest, after.periods)
     return tuple(
         FirstReach(length, new.get(length))

@@ -33,23 +33,87 @@ def event(
     zone: str = "UTC",
     now: datetime | None = None,
     attributes: Mapping[str, str] | None = None,
+    stored: str = "",
+    version: int = 1,
+    fact: entry_pb2.MetricFact | None = None,
 ) -> participant_pb.Command:
+    """An event. The user's stored zone is the event's, where nothing else is said."""
     micros = int(value * UNIT)
     return participants.command(
         entry_pb2.Entry(
             entry_id=str(entry_id(name)),
             user=entry_pb2.UserSnapshot(
                 user_id=user,
-                time_zone=zone,
+                time_zone=stored or zone,
                 attributes=attributes or {},
                 create_time=to_timestamp(at(1)),
-                version=1,
+                version=version,
             ),
             now=to_timestamp(now or time),
             occur_time=to_timestamp(time),
             time_zone=zone,
-            metric_event=entry_pb2.MetricFact(metric=metric, value_micros=micros, total_after_micros=micros),
+            metric_event=fact
+            or entry_pb2.MetricFact(metric=metric, value_micros=micros, total_after_micros=micros),
         )
+    )
+
+
+def update(
+    name: object, time: datetime, zone: str, *, user: str = "alice", version: int
+) -> participant_pb.Command:
+    """UpdateUser, after which the stored zone is this one."""
+    return participants.command(
+        participants.entry(
+            name,
+            entry_pb2.UserUpdate(),
+            user=participants.snapshot(user, at(1), zone=zone, version=version),
+            at=time,
+            zone=zone,
+        )
+    )
+
+
+def correction(
+    name: object,
+    time: datetime,
+    zone: str = "UTC",
+    *,
+    user: str = "alice",
+    version: int = 1,
+    metric: entry_pb2.MetricFact | None = None,
+) -> participant_pb.Command:
+    """What follows from an undoing: what is left."""
+    return participants.command(
+        participants.entry(
+            name,
+            entry_pb2.Correction(corrected_entry_id=str(entry_id("gone")), metric=metric),
+            user=participants.snapshot(user, at(1), zone=zone, version=version),
+            at=time,
+            zone=zone,
+        )
+    )
+
+
+def revisable(
+    metric: str,
+    contribution: float,
+    version: int,
+    revisions: Mapping[object, float] | None = None,
+    value: float = 1,
+) -> entry_pb2.MetricFact:
+    """A fact of a metric whose contributions change, with what others contribute from now on."""
+    return entry_pb2.MetricFact(
+        metric=metric,
+        value_micros=int(value * UNIT),
+        total_version=version,
+        revisable=True,
+        contribution_micros=int(contribution * UNIT),
+        revisions=[
+            entry_pb2.ContributionRevision(
+                entry_id=str(entry_id(name)), contribution_micros=int(micros * UNIT)
+            )
+            for name, micros in (revisions or {}).items()
+        ],
     )
 
 

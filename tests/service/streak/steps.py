@@ -16,7 +16,7 @@ DERIVED_STATE = (
     "SELECT user_id, streak, length, longest, reach_time, state::text FROM streak_states"
     " WHERE state IS NOT NULL ORDER BY 1, 2",
     "SELECT * FROM periods ORDER BY user_id, streak, start_date",
-    "SELECT * FROM freeze_ledger ORDER BY user_id, streak, effective_date, reason",
+    "SELECT * FROM freeze_ledger ORDER BY user_id, streak, effective_date, reason, about_date",
 )
 
 

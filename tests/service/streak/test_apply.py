@@ -144,7 +144,7 @@ async def test_a_batch_decides_each_event_on_what_the_one_before_it_left(
     assert [outcome.effects.streaks[0].state.length for outcome in outcomes] == [0, 0, 1, 1, 1, 2, 2, 2, 9]
     assert [outcome.effects.streaks[1].state.length for outcome in outcomes] == [1, 1, 2, 2, 2, 2, 2, 2, 2]
     for d in sorted(days):
-        await applied(twin, event(d, at(d)))
+        await applied(twin, event(d, at(d), now=at(11)))
     assert await derived_state(service) == await derived_state(twin)
 
 

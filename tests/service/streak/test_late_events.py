@@ -131,7 +131,7 @@ async def test_late_and_undone_events_of_a_long_life_leave_what_an_arrival_in_or
     await service.participant.RevertEntries(revert(*sorted(both), now=on(DAYS)))
 
     remaining = [command for name, command in life().items() if name not in both]
-    remaining.append(event("filled", on(missed, 13)))
+    remaining.append(filled)
     await applied(twin, *sorted(remaining, key=lambda one: one.entry.occur_time.ToDatetime()))
     await maintain(twin, on(DAYS))
     assert await derived_state(service) == await derived_state(twin)

@@ -28,7 +28,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "DUE": (store_maintenance.DUE, (NOW, 10)),
     "PARK": (store_maintenance.PARK, (["alice"], ["daily"])),
     "PERIODS": (store_reads.PERIODS, ("alice", "daily", TODAY, 10)),
-    "LEDGER": (store_reads.LEDGER, ("alice", "daily", TODAY, 0, TODAY, 10)),
+    "LEDGER": (store_reads.LEDGER, ("alice", "daily", TODAY, 0, TODAY, TODAY, 10)),
     "LONGEST": (store_reads.LONGEST, ("daily", 7, "alice", 10)),
 }
 

@@ -12,8 +12,8 @@ from shared.errors import from_rpc_error
 from shared.rpc.convert import to_datetime, to_timestamp
 from tests.fixtures.paging import cut, pages
 from tests.service.streak.conftest import Service
-from tests.service.streak.messages import at, day, event
-from tests.service.streak.steps import applied, define, maintain, shown, status_name
+from tests.service.streak.messages import at, day, event, revert
+from tests.service.streak.steps import applied, define, derived_state, feed, maintain, shown, status_name
 
 
 def details(error: grpc.aio.AioRpcError) -> tuple[str, set[str]]:
@@ -76,6 +76,57 @@ async def test_periods_and_ledger_are_the_same_whether_stored_or_due(
     ]
     assert await ledger(service) == [lines]
     assert await ledger(service, 3) == [lines[:3], lines[3:6], lines[6:]]
+
+
+async def test_a_freeze_that_was_given_back_stands_in_the_ledger_with_what_it_was_spent_on(
+    service: Service, twin: Service
+) -> None:
+    """Whether or not anybody looked at midnight, and again when the late event is taken out."""
+    for one in (service, twin):
+        await define(one, freezes=streak_pb2.FreezeSettings(initial_count=1))
+    await applied(service, event(3, at(3)))
+    await maintain(service, at(5, 1))
+    (consumed,) = await feed(service)
+    assert consumed.streak_closing.effect.state.freeze_count == 0
+    late = event(4, at(4), now=at(5, 2))
+    (outcome,) = await applied(service, late)
+    (effect,) = outcome.effects.streaks
+    assert (effect.refunded_freeze_count, effect.state.freeze_count) == (1, 1)
+    await applied(twin, event(3, at(3)), late)
+    initial, spent, given_back = (
+        (date(2025, 3, 3), 1, streak_pb2.FREEZE_REASON_INITIAL),
+        (date(2025, 3, 4), -1, streak_pb2.FREEZE_REASON_CONSUMED),
+        (date(2025, 3, 5), 1, streak_pb2.FREEZE_REASON_REFUNDED),
+    )
+    # Of all that has passed since, the fifth takes the freeze that was given back.
+    again = (date(2025, 3, 5), -1, streak_pb2.FREEZE_REASON_CONSUMED)
+    for one in (service, twin):
+        assert await ledger(one) == [[initial, spent, again, given_back]]
+    assert await derived_state(service) == await derived_state(twin)
+    for one in (service, twin):
+        await applied(one, *(event(d, at(d)) for d in (5, 6, 7, 8)))
+    again = (date(2025, 3, 9), -1, streak_pb2.FREEZE_REASON_CONSUMED)
+    assert await ledger(service, 1) == [[initial], [spent], [given_back], [again]]
+    assert await derived_state(service) == await derived_state(twin)
+    await service.participant.RevertEntries(revert(4, now=at(8, 13)))
+    assert await ledger(service) == [[initial, spent]]
+
+
+async def test_what_came_in_time_or_with_the_day_before_it_spent_no_freeze(service: Service) -> None:
+    await define(service, freezes=streak_pb2.FreezeSettings(initial_count=1))
+    now = at(6, 12)
+    await applied(service, event(3, at(3)), event(4, at(4), now=at(4, 23)))
+    await applied(service, event(5, at(5), now=now), event(6, at(6), now=now))
+    rows = await service.database.fetch("SELECT reason FROM freeze_ledger ORDER BY effective_date, reason")
+    assert [row["reason"] for row in rows] == [
+        streak_pb2.FREEZE_REASON_INITIAL,
+        streak_pb2.FREEZE_REASON_CONSUMED,
+        streak_pb2.FREEZE_REASON_REFUNDED,
+    ]
+    # Nobody knew of the first day before the second was over.
+    await applied(service, *(event(("b", d), at(d), user="bob", now=now) for d in (3, 4, 5)))
+    rows = await service.database.fetch("SELECT reason FROM freeze_ledger WHERE user_id = 'bob'")
+    assert [row["reason"] for row in rows] == [streak_pb2.FREEZE_REASON_INITIAL]
 
 
 async def test_the_expiry_passes_over_days_off_and_knows_no_freezes(service: Service) -> None:

@@ -29,9 +29,8 @@ OLD = (
 )
 STATE = StreakState(
     first_order=(MORNING, FIRST),
-    newest_order=(NEXT_DAY, LAST),
-    newest_zone="Europe/Berlin",
     latest_date=date(2025, 3, 4),
+    zones=((739313, "Europe/Berlin"),),
     settled=Settled(
         freezes=Freezes(date(2025, 3, 3), 2, 1),
         anchor=Anchor(
@@ -39,9 +38,9 @@ STATE = StreakState(
             Run(date(2025, 3, 3), 1),
             Reach(FIRST, MORNING, date(2025, 3, 3)),
             Sighting(MORNING, "UTC"),
+            date(2025, 3, 3),
         ),
         longest=1,
-        zones=((739313, "Europe/Berlin"),),
     ),
     tally=Tally(
         period=739314,

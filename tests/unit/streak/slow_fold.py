@@ -12,6 +12,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 DAY = timedelta(days=1)
+REASONS = ("INITIAL", "ACCUMULATION", "MANUAL", "CONSUMED", "REFUNDED")
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,18 @@ class SlowFact:
     metric: str = field(compare=False)
     value: int = field(compare=False)
     zone: str = field(compare=False)
+    arrival: datetime | None = field(default=None, compare=False)
 
     @property
     def day(self) -> date:
         return self.time.astimezone(ZoneInfo(self.zone)).date()
+
+    @property
+    def arrival_day(self) -> date:
+        """The local date on which it arrived: its own, where nothing else is said."""
+        return (
+            max(self.day, self.arrival.astimezone(ZoneInfo(self.zone)).date()) if self.arrival else self.day
+        )
 
 
 @dataclass
@@ -60,7 +69,8 @@ class SlowResult:
 
 def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> SlowResult:
     result = SlowResult()
-    facts = sorted(fact for fact in facts if fact.metric in rules.thresholds)
+    everything = sorted(facts)
+    facts = [fact for fact in everything if fact.metric in rules.thresholds]
     if not facts:
         return result
     by_period: dict[date, list[SlowFact]] = defaultdict(list)
@@ -73,14 +83,17 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
     origin = facts[0].day
     latest = max(fact.day for fact in facts)
     today = latest
-    while midnight(today + DAY, facts[-1].zone) <= now:
+    while midnight(today + DAY, everything[-1].zone) <= now:
         today += DAY
 
-    alive = False
+    alive = was_alive = False
     day = start_of(rules, min(fact.day for fact in facts))
     while day <= today:
         grant(rules, result, origin, day)
         start, end = start_of(rules, day), end_of(rules, day)
+        zone = max(fact for fact in everything if start_of(rules, fact.day) <= start).zone
+        if day == start:
+            was_alive = alive
         if day == start and start in qualified:
             result.length += 1
             alive = True
@@ -91,26 +104,54 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
                 result.runs.append(0)
             result.runs[-1] += 1
         if day == end and end < start_of(rules, today) and start not in qualified and alive:
-            status = missed(rules, result, start, start in skipped)
+            status = missed(rules, result, start, zone, start in skipped)
             if status == "FROZEN":
                 result.balance -= 1
                 result.ledger.append((end, "CONSUMED", -1))
             if status == "BROKEN":
-                alive = False
+                alive = was_alive = False
                 result.length = 0
-            zone = max(fact for fact in facts if start_of(rules, fact.day) <= start).zone
             result.periods.append((start, end, status, result.length, midnight(end + DAY, zone)))
+        if day == end and end < start_of(rules, today) and start in qualified and was_alive:
+            refunded = known_day(rules, by_period[start], end)
+            before = max(one for one in qualified if one < start)
+            seen_alive = known_day(rules, by_period[before], end_of(rules, before)) <= end
+            if (
+                refunded > end
+                and seen_alive
+                and missed(rules, result, start, zone, is_skipped=False) == "FROZEN"
+            ):
+                result.ledger += [(end, "CONSUMED", -1), (refunded, "REFUNDED", 1)]
         day += DAY
     result.longest = max(result.runs, default=0)
+    result.ledger.sort(key=lambda line: (line[0], REASONS.index(line[1])))
     return result
 
 
-def missed(rules: SlowRules, result: SlowResult, day: date, is_skipped: bool) -> str:
+def missed(rules: SlowRules, result: SlowResult, day: date, zone: str, is_skipped: bool) -> str:
     if rules.frequency == "DAILY" and day.weekday() in rules.days_off:
         return "DAY_OFF"
-    if is_skipped:
+    if is_skipped or (rules.frequency == "DAILY" and not exists(day, zone)):
         return "SKIPPED"
     return "FROZEN" if result.balance > 0 else "BROKEN"
+
+
+def known_day(rules: SlowRules, group: list[SlowFact], end: date) -> date:
+    """The day from which on what had come by then qualified the period; its end, where that was in time."""
+    day = None
+    for known_by in [end, *sorted({fact.arrival_day for fact in group if fact.arrival_day > end})]:
+        qualifies = reach(rules, [fact for fact in group if fact.arrival_day <= known_by]) is not None
+        day = (day or known_by) if qualifies else None
+    assert day
+    return day
+
+
+@cache
+def exists(day: date, zone: str) -> bool:
+    """Whether the wall showed this date at any quarter of an hour."""
+    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    quarters = (noon + timedelta(minutes=15 * number) for number in range(-120, 120))
+    return any(instant.astimezone(ZoneInfo(zone)).date() == day for instant in quarters)
 
 
 def grant(rules: SlowRules, result: SlowResult, origin: date, day: date) -> None:

@@ -34,8 +34,14 @@ def at(day: int, hour: int = 12, month: int = 3) -> datetime:
     return datetime(2025, month, day, hour, tzinfo=UTC)
 
 
-def did(time: datetime, value: int = 1, metric: str = "commits", zone: str = "UTC") -> Fact:
-    return fact(UUID(int=int(time.timestamp()) * 100 + value + 50), metric, value, time, zone)
+def did(
+    time: datetime,
+    value: int = 1,
+    metric: str = "commits",
+    zone: str = "UTC",
+    arrival: datetime | None = None,
+) -> Fact:
+    return fact(UUID(int=int(time.timestamp()) * 100 + value + 50), metric, value, time, zone, arrival)
 
 
 def folded(definition: StreakDefinition, events: list[Fact], now: datetime) -> Folded:

@@ -1,7 +1,8 @@
 """Strategies: definitions, histories and arrivals, with zones, clock changes and travel among them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
@@ -63,14 +64,16 @@ def histories(draw: st.DrawFn, frequency: Frequency) -> list[Fact]:
     home = draw(st.sampled_from(ZONES))
     found = []
     for entry in entries:
-        minutes = draw(st.integers(0, SPAN_DAYS[frequency] * 24 * 6)) * 10
+        occur_time = BEGINNING + timedelta(minutes=draw(st.integers(0, SPAN_DAYS[frequency] * 24 * 6)) * 10)
+        days_late = draw(st.sampled_from((0, 0, 0, 1, 2, 5)))
         found.append(
             fact(
                 UUID(int=entry),
                 draw(st.sampled_from((*METRICS, "other"))),
                 draw(st.sampled_from((1, 1, 1, 2, 3, -1, -2))),
-                BEGINNING + timedelta(minutes=minutes),
+                occur_time,
                 draw(st.sampled_from((home, home, home, *ZONES))),
+                occur_time + timedelta(days=days_late),
             )
         )
     return found
@@ -104,6 +107,13 @@ def slow_rules(definition: StreakDefinition) -> SlowRules:
 def slow_facts(history: list[Fact]) -> list[SlowFact]:
     """The same facts in plain values."""
     return [
-        SlowFact(one.occur_time, one.entry_id.int, one.metric, one.value_micros, one.time_zone)
+        SlowFact(
+            one.occur_time,
+            one.entry_id.int,
+            one.metric,
+            one.contribution_micros,
+            one.time_zone,
+            datetime.combine(one.arrive_date, time(12), ZoneInfo(one.time_zone)),
+        )
         for one in history
     ]

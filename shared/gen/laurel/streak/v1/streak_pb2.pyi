@@ -159,7 +159,7 @@ class _PeriodStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeriodSt
     PERIOD_STATUS_DAY_OFF: _PeriodStatus.ValueType  # 4
     """A day off."""
     PERIOD_STATUS_SKIPPED: _PeriodStatus.ValueType  # 5
-    """Lost to travel, forgiven (RULES 3.6)."""
+    """Lost to travel, forgiven, or a date that the user's zone skipped (RULES 3.6)."""
     PERIOD_STATUS_FROZEN: _PeriodStatus.ValueType  # 6
     """A freeze was consumed."""
     PERIOD_STATUS_BROKEN: _PeriodStatus.ValueType  # 7
@@ -181,7 +181,7 @@ PERIOD_STATUS_PAUSED: PeriodStatus.ValueType  # 3
 PERIOD_STATUS_DAY_OFF: PeriodStatus.ValueType  # 4
 """A day off."""
 PERIOD_STATUS_SKIPPED: PeriodStatus.ValueType  # 5
-"""Lost to travel, forgiven (RULES 3.6)."""
+"""Lost to travel, forgiven, or a date that the user's zone skipped (RULES 3.6)."""
 PERIOD_STATUS_FROZEN: PeriodStatus.ValueType  # 6
 """A freeze was consumed."""
 PERIOD_STATUS_BROKEN: PeriodStatus.ValueType  # 7
@@ -207,7 +207,7 @@ class _FreezeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FreezeRe
     FREEZE_REASON_CONSUMED: _FreezeReason.ValueType  # 4
     """Spent on a period."""
     FREEZE_REASON_REFUNDED: _FreezeReason.ValueType  # 5
-    """Given back because the period qualified after all."""
+    """Given back because the period qualified after all; what was spent on it stands too."""
 
 class FreezeReason(_FreezeReason, metaclass=_FreezeReasonEnumTypeWrapper):
     """Why a user's freezes changed."""
@@ -223,7 +223,7 @@ FREEZE_REASON_MANUAL: FreezeReason.ValueType  # 3
 FREEZE_REASON_CONSUMED: FreezeReason.ValueType  # 4
 """Spent on a period."""
 FREEZE_REASON_REFUNDED: FreezeReason.ValueType  # 5
-"""Given back because the period qualified after all."""
+"""Given back because the period qualified after all; what was spent on it stands too."""
 Global___FreezeReason: _TypeAlias = FreezeReason  # noqa: Y015
 
 @_typing.final
@@ -237,7 +237,7 @@ class MetricThreshold(_message.Message):
     metric: _builtins.str
     """Key of the metric."""
     threshold: _builtins.float
-    """What the sum of a period's values must reach; default 1."""
+    """What the sum of a period's contributions must reach (RULES 2.2); default 1."""
     def __init__(
         self,
         *,
@@ -376,7 +376,7 @@ class MetricProgress(_message.Message):
     metric: _builtins.str
     """Key of the metric."""
     current: _builtins.float
-    """Sum of the period's values."""
+    """Sum of what the period's events contribute."""
     threshold: _builtins.float
     """What must be reached."""
     def __init__(
