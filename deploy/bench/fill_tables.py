@@ -55,11 +55,13 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
         Copied("request_log", ids=("entry_id",), cut=("digest", "outcome")),
     ),
     "points": (
-        Copied("users", ids=("first_entry_id",)),
+        Copied("users"),
         Copied("balances"),
         Copied("trigger_states"),
         Copied("completions", ids=("completion_id",)),
-        Copied("awards", ids=("award_id", "entry_id", "completion_id", "reversed_award_id")),
+        Copied(
+            "awards", ids=("award_id", "entry_id", "completion_id", "reversed_award_id", "cause_entry_id")
+        ),
         Copied("request_log", ids=("entry_id",), cut=("digest", "outcome")),
     ),
     "leaderboard": (
@@ -85,6 +87,7 @@ OF_NOBODY: Final = frozenset(
         "runs",
         "schema_migrations",
         "segments",
+        "terms",
     }
 )
 """Tables that do not grow with users or events."""
@@ -92,7 +95,7 @@ OF_NOBODY: Final = frozenset(
 EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
     "streak": ("feed",),
     "achievement": ("feed",),
-    "points": ("feed",),
+    "points": ("feed", "revisions"),
     "leaderboard": ("feed", "archive"),
 }
 """Tables of users that the template leaves empty, because their rows cannot be multiplied one by one: a feed is read in

@@ -4,8 +4,8 @@ from typing import Final
 
 from shared.config import Settings as ServiceSettings
 
-MAX_CHANGES: Final = 1_000
-"""Streak changes, and achievement changes, of one command; run changes of one streak change."""
+MAX_PERIODS: Final = 100_000
+"""Period changes of one streak change."""
 
 MAX_TRIGGERS: Final = 200
 MAX_LEVELS: Final = 200

@@ -1,33 +1,31 @@
 """Between the messages of laurel.points.v1 and the domain, with all syntactic validation."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Final
 
 from laurel.achievement.v1 import achievement_pb2
+from laurel.common.v1 import date_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.points.v1 import points_pb2
 from laurel.points.v1 import points_service_pb2 as pb
 from laurel.streak.v1 import streak_pb2
 
-from services.points.config import MAX_CHANGES
+from services.points.config import MAX_PERIODS
 from services.points.definitions import Configuration
-from services.points.domain import (
-    AchievementChange,
-    Award,
-    Change,
-    Command,
-    InsufficientPoints,
-    PointsSystem,
-    RunChange,
-    Standing,
-    StreakChange,
-)
+from services.points.domain.definitions import PointsSystem
+from services.points.domain.facts import AchievementChange, Command, Instant, PeriodChange, StreakChange
+from services.points.domain.ledger import Award, Change
+from services.points.domain.limits import InsufficientPoints
+from services.points.domain.standing import Standing
+from shared.calendar import local_date
 from shared.entries import Entry
 from shared.errors import FailedPrecondition, LaurelError, Violations
 from shared.rpc.convert import (
     check_key,
     check_user_id,
     date_to_proto,
+    instant_field,
     to_timestamp,
     uuid_field,
 )
@@ -59,8 +57,9 @@ def check_read(*, user_id: str | None = None, points_system: str | None = None) 
 
 def command(entry: Entry, effects: Effects, path: str, violations: Violations) -> Command:
     """The domain's command: what the entry changed about streaks and achievements."""
+    own = Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone))
     streak_changes = _streak_changes(effects.streaks, f"{path}.streaks", violations)
-    achievement_changes = _achievement_changes(effects.achievements, f"{path}.achievements", violations)
+    achievement_changes = _achievement_changes(effects.achievements, own, f"{path}.achievements", violations)
     return Command(entry, streak_changes, achievement_changes)
 
 
@@ -73,17 +72,42 @@ def _streak_changes(
             continue
         change, where = effect.change, f"{path}[{index}].change"
         check_key(change.streak, f"{where}.streak", violations)
-        if len(change.run_changes) > MAX_CHANGES:
-            violations.add(f"{where}.run_changes", f"must have at most {MAX_CHANGES} changes")
-        elif any(min(run.length_before, run.length_after) < 0 for run in change.run_changes):
-            violations.add(f"{where}.run_changes", "must not have a negative length")
-        runs = tuple(RunChange(run.length_before, run.length_after) for run in change.run_changes)
-        changes.append(StreakChange(change.streak, runs))
+        if len(change.period_changes) > MAX_PERIODS:
+            violations.add(f"{where}.period_changes", f"must have at most {MAX_PERIODS} changes")
+            continue
+        periods = (
+            _period_change(one, f"{where}.period_changes[{number}]", violations)
+            for number, one in enumerate(change.period_changes)
+        )
+        changes.append(StreakChange(change.streak, tuple(one for one in periods if one is not None)))
     return tuple(changes)
 
 
+def _period_change(
+    message: streak_pb2.PeriodChange, path: str, violations: Violations
+) -> PeriodChange | None:
+    if min(message.length_before, message.length_after) < 0:
+        violations.add(path, "must not have a negative length")
+    start_date = _date(message.start_date, f"{path}.start_date", violations)
+    reach = None
+    if message.HasField("reach"):
+        reach = _instant(message.reach, "occur_time", f"{path}.reach", violations)
+    elif message.qualified_after:
+        violations.add(f"{path}.reach", "is required where the period has qualified")
+    if start_date is None:
+        return None
+    return PeriodChange(
+        start_date=start_date,
+        length_before=message.length_before,
+        length_after=message.length_after,
+        qualified_before=message.qualified_before,
+        qualified_after=message.qualified_after,
+        reach=reach,
+    )
+
+
 def _achievement_changes(
-    messages: Sequence[achievement_pb2.AchievementChange], path: str, violations: Violations
+    messages: Sequence[achievement_pb2.AchievementChange], own: Instant, path: str, violations: Violations
 ) -> tuple[AchievementChange, ...]:
     changes = []
     for index, message in enumerate(messages):
@@ -94,8 +118,33 @@ def _achievement_changes(
         completion_id = uuid_field(message.completion_id, f"{where}.completion_id", violations)
         if completion_id is not None:
             completed = message.kind == achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED
-            changes.append(AchievementChange(message.achievement, completion_id, completed))
+            owner = _instant(message, "complete_time", where, violations) if message.entry_id else own
+            if owner is not None:
+                changes.append(AchievementChange(message.achievement, completion_id, completed, owner))
     return tuple(changes)
+
+
+def _instant(
+    message: achievement_pb2.AchievementChange | streak_pb2.Reach,
+    time_field: str,
+    path: str,
+    violations: Violations,
+) -> Instant | None:
+    """The entry that something belongs to."""
+    entry_id = uuid_field(message.entry_id, f"{path}.entry_id", violations)
+    occur_time = instant_field(message, time_field, path, violations)
+    day = _date(message.local_date, f"{path}.local_date", violations)
+    if entry_id is None or occur_time is None or day is None:
+        return None
+    return Instant(entry_id, occur_time, day)
+
+
+def _date(message: date_pb2.LocalDate, path: str, violations: Violations) -> date | None:
+    try:
+        return date(message.year, message.month, message.day)
+    except ValueError:
+        violations.add(path, "must be a date of the calendar")
+        return None
 
 
 # What changed
@@ -153,6 +202,7 @@ def award_to_proto(award: Award) -> points_pb2.Award:
         clipped_amount=award.clipped_amount,
         trigger=award.key.trigger,
         entry_id=str(award.entry_id),
+        cause_entry_id=str(award.cause_entry_id),
         occur_time=to_timestamp(award.occur_time),
         reversed_award_id=str(award.reversed_award_id) if award.reversed_award_id else "",
         local_date=date_to_proto(award.local_date),

@@ -1,7 +1,7 @@
 """Definitions of points systems: what is wrong with a message, what it mentions, and what it means to the domain."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from laurel.points.v1 import points_pb2
@@ -14,7 +14,7 @@ from services.points.config import (
     MAX_TRIGGER_AMOUNT,
     MAX_TRIGGERS,
 )
-from services.points.domain import (
+from services.points.domain.definitions import (
     POINTS_LIMIT,
     AchievementCause,
     Catalogue,
@@ -210,7 +210,13 @@ KINDS: Final = (POINTS_SYSTEM,)
 def catalogue_of(stored: StoredDefinitions) -> Configuration:
     """All definitions as decisions see them and as they are shown."""
     messages = stored.of(POINTS_SYSTEM)
-    return Configuration(Catalogue.of(map(_system, messages)), {message.key: message for message in messages})
+    catalogue = catalogue_from(messages, stored.version)
+    return Configuration(catalogue, {message.key: message for message in messages})
+
+
+def catalogue_from(messages: Iterable[points_pb2.PointsSystem], version: int) -> Catalogue:
+    """The systems of a version of the configuration."""
+    return Catalogue.of(map(_system, messages), version)
 
 
 def _system(message: points_pb2.PointsSystem) -> PointsSystem:

@@ -1,28 +1,33 @@
 """What the service does for each call: load, decide, store."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
-from services.points import convert, domain
+from msgspec.structs import replace
+
+from services.points import convert, rows
+from services.points.amending import apply_amending, undo
 from services.points.definitions import POINTS_SYSTEM, Configuration
-from services.points.domain import (
-    NO_STANDING,
-    Applied,
-    Award,
-    Catalogue,
-    Change,
-    Command,
-    InsufficientPoints,
-    LevelBasis,
-    PointsSystem,
-    Standing,
-    UserState,
-)
+from services.points.domain.amendments import amends
+from services.points.domain.counting import HistoryNeeded
+from services.points.domain.decisions import Applied, apply, late, since, with_window
+from services.points.domain.definitions import Catalogue, LevelBasis, PointsSystem, TriggerKey
+from services.points.domain.facts import Command
+from services.points.domain.ledger import Award, Change
+from services.points.domain.limits import InsufficientPoints
+from services.points.domain.standing import NO_STANDING, Standing
+from services.points.domain.state import UserState
+from services.points.history import UserHistory
 from services.points.rows import LogEntry
 from services.points.store import Store
+from services.points.terms import Terms
 from shared import faults
 from shared.calendar import local_date
+from shared.entries import EntryKind
 from shared.pages import Page
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
@@ -43,6 +48,8 @@ AFTER_COMMIT: Final = faults.declare(
 
 _REFUSE: Final = partial(refused_outcome, domain=convert.DOMAIN)
 
+T = TypeVar("T")
+
 StoredConfiguration = stored.Catalogue[Configuration]
 
 _NEWEST: Final = 2**63 - 1
@@ -55,6 +62,8 @@ class Handlers:
         self._pool = pool
         self._store = store
         self._configuration = configuration
+        self._terms = Terms()
+        self._unfinished: set[asyncio.Task[Any]] = set()
 
     async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
@@ -62,7 +71,7 @@ class Handlers:
 
     async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
         """One serialized outcome for each reversal, in order. Raises as `revert_batch` does."""
-        outcomes = await revert_batch(self._pool, reversals, self._undo, nothing_reverted)
+        outcomes = await self._to_the_end(revert_batch(self._pool, reversals, self._undo, nothing_reverted))
         await AFTER_COMMIT.reach()
         return outcomes
 
@@ -104,67 +113,217 @@ class Handlers:
         return configuration, system, counts
 
     async def _run(self, fresh: Sequence[Work[Command]]) -> list[bytes]:
-        """Load, decide and store entries that were never seen."""
-        catalogue, loaded = await self._load(fresh)
-        states = dict(loaded)
-        changes: dict[str, list[Change]] = {}
+        """Load, decide and store entries that were never seen.
+
+        All at once, but for those that say something about earlier facts: such a one is a transaction of its own, after
+        what its user has in the batch before it. What was stored when a later part fails is answered from the log.
+        """
+        outcomes: dict[UUID, bytes] = {}
+        waiting = list(fresh)
+        while waiting:
+            together, waiting = _steps(waiting)
+            if together:
+                stored, held = await self._append(together)
+                outcomes |= stored
+                waiting = [*held, *waiting]
+            alone = _firsts(waiting)
+            for work in alone:
+                outcomes[work.entry_id] = await self._to_the_end(self._amend(work))
+            waiting = [work for work in waiting if work.entry_id not in outcomes]
+        return [outcomes[work.entry_id] for work in fresh]
+
+    async def _append(self, batch: Sequence[Work[Command]]) -> tuple[dict[UUID, bytes], list[Work[Command]]]:
+        """The outcomes of those entries that are one more step of their users' folds; and the others, with all that
+        their users have after them.
+        """
+        configuration, loaded, batch = await self._load(batch)
+        catalogue = configuration.catalogue
+        states = await self._with_windows(catalogue, loaded, batch)
+        before = dict(states)
+        awards: dict[str, list[Award]] = {}
         entries = []
-        for work in fresh:
-            decided = domain.apply(catalogue, states[work.user_id], work.command)
+        held: list[Work[Command]] = []
+        behind: set[str] = set()
+        for work in batch:
+            if work.user_id in behind:
+                held.append(work)
+                continue
+            state = states[work.user_id]
+            try:
+                decided = apply(catalogue, state, work.command)
+            except HistoryNeeded:
+                behind.add(work.user_id)
+                held.append(work)
+                continue
+            entries.append(_log_entry(work, decided, state.award_count))
             if isinstance(decided, Applied):
                 states[work.user_id] = decided.state
-                changes.setdefault(work.user_id, []).extend(decided.changes)
-            entries.append(_log_entry(work, decided))
+                if decided.changes:
+                    awards.setdefault(work.user_id, []).extend(
+                        rows.awards_of(decided.changes, refolded=False)
+                    )
+        changed = {user: state for user, state in states.items() if state is not before[user]}
         await BEFORE_STORE.reach()
-        await self._store.save(entries, changes, loaded, states)
+        if entries:
+            await self._store.save(entries, awards, loaded, changed)
         await AFTER_STORE.reach()
-        return [entry.outcome for entry in entries]
+        return {entry.entry_id: entry.outcome for entry in entries}, held
 
-    async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Catalogue, dict[str, UserState]]:
-        """The definitions, and of the users' state what the commands can touch."""
-        commands: dict[str, list[Command]] = {}
-        for work in fresh:
-            commands.setdefault(work.user_id, []).append(work.command)
+    async def _load(
+        self, batch: Sequence[Work[Command]]
+    ) -> tuple[Configuration, Mapping[str, UserState], Sequence[Work[Command]]]:
+        """The definitions, of the users' state what the commands can touch, and the commands as they are meant now."""
         completion_ids = {
-            change.completion_id for work in fresh for change in work.command.achievement_changes
+            change.completion_id for work in batch for change in work.command.achievement_changes
         }
-        loaded = await self._store.load(commands, completion_ids)
-        catalogue = (await self._configuration.at(loaded.configuration_version)).catalogue
-        wanted = {user_id: domain.reversible(catalogue, those) for user_id, those in commands.items()}
-        return catalogue, await self._store.with_live_awards(loaded.states, wanted)
+        loaded = await self._store.load({work.user_id for work in batch}, completion_ids)
+        configuration = await self._configuration.at(loaded.configuration_version)
+        await self._terms.keep(self._pool, configuration)
+        revisable = [work.entry_id for work in batch if _is_revisable(work.command)]
+        if revisable:
+            revisions = await self._store.revisions(revisable)
+            batch = [_revised(work, revisions) for work in batch]
+        return configuration, loaded.states, batch
+
+    async def _with_windows(
+        self, catalogue: Catalogue, states: Mapping[str, UserState], batch: Sequence[Work[Command]]
+    ) -> dict[str, UserState]:
+        """The states with what is newer than those events of the batch that came late."""
+        keys: dict[str, frozenset[TriggerKey]] = {}
+        times: dict[str, datetime | None] = {}
+        for work in batch:
+            found = late(catalogue, states[work.user_id], work.command)
+            if found:
+                user_id, time = (
+                    work.user_id,
+                    since(states[work.user_id], found, work.command.entry.occur_time),
+                )
+                known = times.get(user_id, time)
+                times[user_id] = None if known is None or time is None else min(known, time)
+                keys[user_id] = keys.get(user_id, frozenset()) | found
+        result = dict(states)
+        if not keys:
+            return result
+        windows = await self._store.windows(times)
+        versions = {one.fact.terms for window in windows.values() for one in window}
+        if not all(map(self._terms.knows, versions)):
+            await self._terms.learn(self._pool)
+        for user_id, window in windows.items():
+            result[user_id] = with_window(
+                result[user_id], keys[user_id], window, times[user_id], self._terms.at
+            )
+        return result
+
+    async def _amend(self, work: Work[Command]) -> bytes:
+        """Decide and store an entry that takes more of the past than its user's state."""
+        user_id = work.user_id
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._store.lock_user(connection, user_id)
+            completion_ids = {change.completion_id for change in work.command.achievement_changes}
+            loaded = await self._store.load([user_id], completion_ids, connection)
+            configuration = await self._configuration.at(loaded.configuration_version, connection)
+            await self._terms.keep(connection, configuration, for_good=False)
+            await self._terms.learn(connection)
+            before = loaded.states[user_id]
+            if _is_revisable(work.command):
+                work = _revised(work, await self._store.revisions([work.entry_id], connection))
+                await self._store.forget_revisions([work.entry_id], connection)
+            history = UserHistory(connection, before, self._terms)
+            attempt = connection.transaction()
+            await attempt.start()
+            decided = await apply_amending(history, configuration.catalogue, before, work.command)
+            own: list[Award] = []
+            after = before
+            award_count = before.award_count
+            if isinstance(decided, Applied):
+                await attempt.commit()
+                own, after = rows.awards_of(decided.changes, refolded=False), decided.state
+                award_count = after.award_count - len(own)
+            else:
+                await attempt.rollback()
+            entry = _log_entry(work, decided, award_count)
+            await BEFORE_STORE.reach()
+            await self._store.save([entry], {user_id: own}, {user_id: before}, {user_id: after}, connection)
+        await AFTER_STORE.reach()
+        return entry.outcome
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a long refold does is not lost with its caller's patience: who asks again finds it in the log."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        return await asyncio.shield(task)
 
     async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
-        user_id = await self._store.lock_user(connection, reversal.entry_id)
-        undoing = await self._store.undoing(connection, reversal.entry_id)
+        user_id = await self._store.lock_user_of(connection, reversal.entry_id)
         loaded = await self._store.load([user_id], connection=connection)
         configuration = await self._configuration.at(loaded.configuration_version, connection)
-        catalogue = configuration.catalogue
-        needed = domain.values_needed(loaded.states[user_id], undoing)
-        remaining = await self._store.other_values(connection, user_id, undoing, needed)
-        counted = domain.undone_counts(catalogue, loaded.states[user_id], undoing, remaining)
-        wanted = {user_id: domain.reversible_counts(undoing, counted)}
-        states = await self._store.with_live_awards(loaded.states, wanted, connection)
-        undone = domain.undo(catalogue, states[user_id], undoing, counted)
-        await self._store.save([], {user_id: undone.changes}, states, {user_id: undone.state}, connection)
+        await self._terms.learn(connection)
+        before = loaded.states[user_id]
+        position = await self._store.position(connection, reversal.entry_id)
+        changes: tuple[Change, ...] = ()
+        if position is not None:
+            history = UserHistory(connection, before, self._terms)
+            after, changes = await undo(history, configuration.catalogue, before, reversal.entry_id, position)
+            await self._store.save([], {}, {user_id: before}, {user_id: after}, connection)
         await BEFORE_COMMIT.reach()
-        return reverted_outcome(reversal.entry_id, convert.effects(user_id, undone.changes))
+        return reverted_outcome(reversal.entry_id, convert.effects(user_id, changes))
 
 
-def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints) -> LogEntry:
+def _steps(waiting: Sequence[Work[Command]]) -> tuple[list[Work[Command]], list[Work[Command]]]:
+    """What is one step each, and of each user the first that is more, with all that comes after it."""
+    together: list[Work[Command]] = []
+    behind: list[Work[Command]] = []
+    users: set[str] = set()
+    for work in waiting:
+        if work.user_id in users or amends(work.command):
+            users.add(work.user_id)
+            behind.append(work)
+        else:
+            together.append(work)
+    return together, behind
+
+
+def _firsts(held: Sequence[Work[Command]]) -> list[Work[Command]]:
+    """Of each user the first."""
+    firsts: dict[str, Work[Command]] = {}
+    for work in held:
+        firsts.setdefault(work.user_id, work)
+    return list(firsts.values())
+
+
+def _is_revisable(command: Command) -> bool:
+    return (
+        command.entry.metric is not None
+        and command.entry.metric.revisable
+        and command.entry.kind is EntryKind.METRIC_EVENT
+    )
+
+
+def _revised(work: Work[Command], revisions: Mapping[UUID, tuple[int, int]]) -> Work[Command]:
+    """The command with what was said of its entry before it came."""
     entry = work.command.entry
-    day = local_date(entry.occur_time, entry.time_zone)
+    known = revisions.get(work.entry_id)
+    if known is None or entry.metric is None or known[0] <= entry.metric.total_version:
+        return work
+    metric = replace(entry.metric, total_version=known[0], revisable_contribution_micros=known[1])
+    return replace(work, command=replace(work.command, entry=replace(entry, metric=metric)))
+
+
+def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints, award_count: int) -> LogEntry:
+    """`award_count`: of the user before the entry's own awards."""
+    entry = work.command.entry
     if isinstance(decided, InsufficientPoints):
-        outcome = _REFUSE(work.entry_id, convert.insufficient_points(decided))
         return LogEntry(
-            work.entry_id,
-            work.user_id,
-            work.digest,
-            State.REJECTED,
-            outcome,
-            entry.now,
-            entry.occur_time,
-            day,
+            entry_id=work.entry_id,
+            user_id=work.user_id,
+            digest=work.digest,
+            state=State.REJECTED,
+            outcome=_REFUSE(work.entry_id, convert.insufficient_points(decided)),
+            apply_time=entry.now,
+            occur_time=entry.occur_time,
+            local_date=local_date(entry.occur_time, entry.time_zone),
         )
     return LogEntry(
         entry_id=work.entry_id,
@@ -174,11 +333,10 @@ def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints) -> Lo
         outcome=applied_outcome(work.entry_id, convert.effects(work.user_id, decided.changes)),
         apply_time=entry.now,
         occur_time=entry.occur_time,
-        local_date=day,
-        position=decided.position,
-        metric=entry.metric.metric if entry.metric else None,
-        value_micros=entry.metric.value_micros if entry.metric else None,
-        triggers=decided.metric_triggers,
+        local_date=decided.fact.instant.local_date,
+        fact=decided.fact,
+        contribution_version=entry.metric.total_version if entry.metric and entry.metric.revisable else None,
+        award_count=award_count,
     )
 
 

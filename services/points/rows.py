@@ -1,24 +1,31 @@
 """Between the rows of the database and the domain. Rows that are written have the fields of their types in order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from enum import IntEnum
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
 
-from services.points.domain import (
-    Award,
-    CauseKind,
-    Change,
-    LiveAward,
-    Standing,
-    TriggerKey,
-    TriggerState,
-    UserState,
-)
+from services.points.domain.counting import Timeline, stored
+from services.points.domain.definitions import TriggerKey
+from services.points.domain.facts import Fact, Instant
+from services.points.domain.fold import Points
+from services.points.domain.ledger import Award, Change
+from services.points.domain.standing import Standing
+from services.points.domain.state import StreakCount, UserState
 from shared.postgres.request_log import State
+
+Row = asyncpg.Record | Mapping[str, Any]
+
+
+class CauseKind(IntEnum):
+    """What a counting trigger counts."""
+
+    METRIC = 1
+    STREAK = 2
 
 
 class LogEntry(Struct, frozen=True):
@@ -32,10 +39,10 @@ class LogEntry(Struct, frozen=True):
     apply_time: datetime
     occur_time: datetime
     local_date: date
-    position: int | None = None
-    metric: str | None = None
-    value_micros: int | None = None
-    triggers: tuple[TriggerKey, ...] = ()
+    fact: Fact | None = None
+    """None where it was refused."""
+    contribution_version: int | None = None
+    award_count: int | None = None
 
 
 def columns(width: int, keys: Sequence[Sequence[Any]]) -> list[list[Any]]:
@@ -44,35 +51,55 @@ def columns(width: int, keys: Sequence[Sequence[Any]]) -> list[list[Any]]:
 
 
 def state(row: asyncpg.Record) -> UserState:
-    """A row of the load statement, without live awards."""
+    """A row of the load statement."""
+    timelines: dict[TriggerKey, Timeline] = {}
+    streaks: dict[TriggerKey, StreakCount] = {}
+    for points_system, trigger, kind, granted, due, *counts in row["triggers"]:
+        key = TriggerKey(points_system, trigger)
+        if kind == CauseKind.METRIC:
+            accumulated, high, every, irregular, newest, late = counts
+            timelines[key] = stored(Timeline(accumulated, high, due, granted, every, irregular, newest, late))
+        else:
+            streaks[key] = StreakCount(due, granted)
+    first_position = row["first_position"]
     return UserState(
         user_id=row["user_id"],
         version=row["version"],
         entry_count=row["entry_count"],
         award_count=row["award_count"],
-        first_entry_id=row["first_entry_id"],
-        standings=standings(row["balances"]),
-        triggers={
-            TriggerKey(points_system, trigger): TriggerState(CauseKind(kind), *counts)
-            for points_system, trigger, kind, *counts in row["triggers"]
-        },
+        first_position=first_position,
+        points=Points(first_position is not None, timelines, standings(row["balances"])),
+        streaks=streaks,
         completions=dict(row["completions"]),
     )
 
 
 def standings(records: Iterable[Any]) -> dict[str, Standing]:
     """Balances by system, from records as the load statement has them."""
-    return {
-        points_system: Standing(balance, lifetime, level, version, reach_time)
-        for points_system, balance, lifetime, level, version, reach_time in records
-    }
+    return {points_system: Standing(*rest) for points_system, *rest in records}
 
 
-def award(row: asyncpg.Record) -> Award:
+def fact(row: Row) -> Fact:
+    """The fact of a row of the log, without what was given with it. One that was undone is nothing by itself."""
+    instant = Instant(row["entry_id"], row["occur_time"], row["local_date"])
+    if row["state"] != State.APPLIED:
+        return Fact(row["position"], instant, row["terms"], follows=True)
+    return Fact(
+        position=row["position"],
+        instant=instant,
+        terms=row["terms"],
+        follows=row["follows"],
+        contribution_micros=row["contribution_micros"] or 0,
+        triggers=tuple(map(trigger_key, row["triggers"] or ())),
+    )
+
+
+def award(row: Row) -> Award:
     """A row of the ledger."""
     return Award(
         award_id=row["award_id"],
         sequence=row["sequence"],
+        position=row["position"],
         key=TriggerKey(row["points_system"], row["trigger"]),
         times=row["times"],
         base_amount=row["base_amount"],
@@ -80,14 +107,12 @@ def award(row: asyncpg.Record) -> Award:
         entry_id=row["entry_id"],
         occur_time=row["occur_time"],
         local_date=row["local_date"],
+        cause_entry_id=row["cause_entry_id"],
+        refolded=row["refolded"],
         completion_id=row["completion_id"],
+        period=row["period"],
         reversed_award_id=row["reversed_award_id"],
     )
-
-
-def live_award(row: asyncpg.Record) -> LiveAward:
-    """A row of the view of live awards."""
-    return LiveAward(award(row), row["live_times"])
 
 
 def trigger_key(name: str) -> TriggerKey:
@@ -97,13 +122,14 @@ def trigger_key(name: str) -> TriggerKey:
 
 
 def user_row(old: UserState, new: UserState) -> tuple[Any, ...]:
-    """A `user_row`, which guards the state: however many entries the batch has of the user, it moves once."""
-    return (new.user_id, old.version + 1, new.entry_count, new.award_count, new.first_entry_id)
+    """A `user_row_2`, which guards the state: however many entries the batch has of the user, it moves once."""
+    return (new.user_id, old.version + 1, new.entry_count, new.award_count, new.first_position)
 
 
 def log_row(entry: LogEntry) -> tuple[Any, ...]:
-    """The `log_row` of a decided entry."""
-    return (
+    """The `log_row_2` of a decided entry."""
+    fact = entry.fact
+    decided = (
         entry.entry_id,
         entry.user_id,
         entry.digest,
@@ -112,15 +138,23 @@ def log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.apply_time,
         entry.occur_time,
         entry.local_date,
-        entry.position,
-        entry.metric,
-        entry.value_micros,
-        [*map("/".join, entry.triggers)] or None,
+    )
+    if fact is None:
+        return (*decided, None, None, None, None, None, None, None)
+    return (
+        *decided,
+        fact.position,
+        fact.contribution_micros,
+        [*map("/".join, fact.triggers)] or None,
+        entry.contribution_version,
+        fact.follows,
+        fact.terms,
+        entry.award_count,
     )
 
 
-def award_rows(user_id: str, changes: Iterable[Change]) -> list[tuple[Any, ...]]:
-    """The ledger's new rows, as `award_row`s."""
+def award_rows(user_id: str, awards: Iterable[Award]) -> list[tuple[Any, ...]]:
+    """The ledger's new rows, as `award_row_2`s."""
     return [
         (
             user_id,
@@ -135,38 +169,66 @@ def award_rows(user_id: str, changes: Iterable[Change]) -> list[tuple[Any, ...]]
             award.local_date,
             award.completion_id,
             award.reversed_award_id,
+            award.position,
+            award.refolded,
+            award.cause_entry_id,
+            award.period,
         )
-        for change in changes
-        for award in change.awards
+        for award in awards
     ]
 
 
+def awards_of(changes: Iterable[Change], *, refolded: bool) -> list[Award]:
+    """Those rows of the changes that a refold wrote, or the others."""
+    return [award for change in changes for award in change.awards if award.refolded is refolded]
+
+
 def balance_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
-    """The balances that differ, as `balance_row`s."""
+    """The balances that differ, as `balance_row_2`s."""
+    before = old.points.standings
     return [
-        (new.user_id, key, one.balance, one.lifetime, one.level, one.version, one.reach_time)
-        for key, one in sorted(new.standings.items())
-        if old.standings.get(key) != one
+        (
+            new.user_id,
+            key,
+            one.balance,
+            one.lifetime,
+            one.level,
+            one.version,
+            one.reach_time,
+            one.cut_position,
+        )
+        for key, one in sorted(new.points.standings.items())
+        if before.get(key) != one
     ]
 
 
 def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
-    """The trigger states that differ, as `trigger_state_row`s."""
-    return [
+    """The trigger states that differ, as `trigger_state_row_2`s."""
+    before = old.points.timelines
+    rows: list[tuple[Any, ...]] = [
         (
             new.user_id,
             *key,
-            one.kind,
+            CauseKind.METRIC,
             one.granted_count,
-            one.net_count,
+            one.due_count,
             one.accumulated_micros,
             one.high_micros,
             one.every_micros,
-            one.negative_count,
+            one.irregular,
+            one.newest_time,
+            one.late_position,
         )
-        for key, one in sorted(new.triggers.items())
-        if old.triggers.get(key) != one
+        for key, one in new.points.timelines.items()
+        if before.get(key) is not one
     ]
+    rows.extend(
+        (new.user_id, *key, CauseKind.STREAK, one.granted_count, one.due_count, 0, 0, 0, False, None, 0)
+        for key, one in new.streaks.items()
+        if old.streaks.get(key) != one
+    )
+    rows.sort(key=lambda row: row[:3])
+    return rows
 
 
 def completion_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:

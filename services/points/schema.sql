@@ -31,9 +31,9 @@ CREATE TABLE maintenance (
 CREATE TABLE users (
     user_id        text COLLATE "C" PRIMARY KEY,
     version        bigint NOT NULL,    -- grows with every change of the user's state; guards against lost updates
-    entry_count    bigint NOT NULL,    -- entries ever applied, corrections aside; the newest one's position
+    entry_count    bigint NOT NULL,    -- entries ever applied; the newest one's position
     award_count    bigint NOT NULL,    -- rows of the user's ledger; the newest one's sequence
-    first_entry_id uuid                -- the entry that counted as the user's creation, until all are undone
+    first_position bigint              -- of the first live entry that does not follow from others
 );
 
 CREATE TABLE request_log (
@@ -47,13 +47,17 @@ CREATE TABLE request_log (
     -- The fact, which is needed to undo it or another one. What was refused or never seen has none.
     occur_time     timestamptz,
     local_date     date,               -- of occur_time in the entry's zone
-    position       bigint,             -- place in the order of application; NULL for a correction
-    metric         text COLLATE "C",
-    value_micros   bigint,
-    triggers       text[] COLLATE "C"  -- the metric triggers that the value counts for: system/trigger
+    position       bigint,             -- place in the order of arrival
+    contribution_micros bigint,        -- to its metric's total, as far as it is known now
+    triggers       text[] COLLATE "C", -- the triggers that it matched, as system/trigger: all that count its metric, and of
+                                       -- those for new users the ones with filters
+    contribution_version bigint,       -- of the total that the contribution was told with; NULL where it cannot change
+    follows        boolean,            -- from other entries
+    terms          bigint,             -- the version of the definitions that it was judged by
+    award_count    bigint              -- of the user before it: its awards are the rows after that
 ) PARTITION BY RANGE (entry_id);
 
-CREATE INDEX request_log_live ON request_log (user_id, position) WHERE state = 1 AND position IS NOT NULL;
+CREATE INDEX request_log_facts ON request_log (user_id, occur_time, position) WHERE position IS NOT NULL;
 CREATE TABLE request_log_default PARTITION OF request_log DEFAULT;
 
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -64,6 +68,22 @@ BEGIN
 END
 $$;
 
+-- The definitions of each version by which a fact was judged.
+CREATE TABLE terms (
+    version bigint NOT NULL,
+    key     text COLLATE "C" NOT NULL,
+    body    bytea NOT NULL,            -- a serialized laurel.points.v1.PointsSystem
+    PRIMARY KEY (version, key)
+);
+
+-- What entries contribute that have not come yet.
+CREATE TABLE revisions (
+    user_id             text COLLATE "C" NOT NULL,
+    entry_id            uuid PRIMARY KEY,
+    version             bigint NOT NULL,
+    contribution_micros bigint NOT NULL
+);
+
 -- The ledger: only ever added to. The truth about points.
 CREATE TABLE awards (
     user_id           text COLLATE "C" NOT NULL,
@@ -71,30 +91,24 @@ CREATE TABLE awards (
     award_id          uuid NOT NULL,
     points_system     text COLLATE "C" NOT NULL,
     trigger           text COLLATE "C" NOT NULL,
-    times             bigint NOT NULL,    -- how often the trigger awards in this row; negative in a reversal
+    times             bigint NOT NULL,    -- how often the trigger awards in this row; negative where it is taken back
     base_amount       bigint NOT NULL,
     amount            bigint NOT NULL,
-    entry_id          uuid NOT NULL,
+    entry_id          uuid NOT NULL,      -- that it belongs to
     occur_time        timestamptz NOT NULL,
-    local_date        date NOT NULL,      -- that the row counts for; a reversal's is that of what it reverses
+    local_date        date NOT NULL,      -- of that entry
     completion_id     uuid,               -- of an achievement trigger
-    reversed_award_id uuid,               -- of a reversal
+    reversed_award_id uuid,               -- the award that a refold changes
+    position          bigint NOT NULL,    -- place in the order of arrival at which it counts
+    refolded          boolean NOT NULL,   -- whether a refold wrote it
+    cause_entry_id    uuid NOT NULL,      -- whose arrival or undoing wrote it
+    period            date,               -- of a streak trigger: the first date of the period
     PRIMARY KEY (user_id, sequence)
 );
 
 CREATE INDEX awards_completion ON awards (user_id, completion_id) WHERE completion_id IS NOT NULL;
-CREATE INDEX awards_reversed ON awards (user_id, reversed_award_id) WHERE reversed_award_id IS NOT NULL;
-
--- The awards of which something is left.
-CREATE VIEW live_awards AS
-SELECT awards.*, remainder.live_times
-  FROM awards
- CROSS JOIN LATERAL (
-           SELECT awards.times + coalesce(sum(reversal.times), 0)::bigint AS live_times
-             FROM awards AS reversal
-            WHERE reversal.user_id = awards.user_id AND reversal.reversed_award_id = awards.award_id
-       ) AS remainder
- WHERE awards.reversed_award_id IS NULL AND remainder.live_times > 0;
+CREATE INDEX awards_refolded ON awards (user_id, position) WHERE refolded;
+CREATE INDEX awards_period ON awards (user_id, points_system, trigger) WHERE period IS NOT NULL;
 
 -- Derived from the ledger.
 CREATE TABLE balances (
@@ -105,23 +119,26 @@ CREATE TABLE balances (
     level         text COLLATE "C" NOT NULL,  -- as of the last change; empty for none
     version       bigint NOT NULL,
     reach_time    timestamptz,                -- NULL without a live award
+    cut_position  bigint NOT NULL,            -- the newest fact of which a limit cut something
     PRIMARY KEY (user_id, points_system)
 ) WITH (fillfactor = 85);
 
 CREATE INDEX balances_points_system ON balances (points_system);
 
--- How far triggers have counted, derived from the facts of the request log.
+-- How far triggers have counted: the fold of all facts.
 CREATE TABLE trigger_states (
     user_id            text COLLATE "C" NOT NULL,
     points_system      text COLLATE "C" NOT NULL,
     trigger            text COLLATE "C" NOT NULL,
-    kind               smallint NOT NULL,     -- 1 metric, 2 streak, 3 user created
+    kind               smallint NOT NULL,     -- 1 metric, 2 streak
     granted_count      bigint NOT NULL,
-    net_count          bigint NOT NULL,
     accumulated_micros bigint NOT NULL,
     high_micros        bigint NOT NULL,
     every_micros       bigint NOT NULL,
-    negative_count     bigint NOT NULL,
+    due_count          bigint NOT NULL,
+    irregular          boolean NOT NULL,      -- sums do not tell how high the sum once was
+    newest_time        timestamptz,           -- of the events that it counted
+    late_position      bigint NOT NULL,       -- the newest arrival that was not the newest event
     PRIMARY KEY (user_id, points_system, trigger)
 ) WITH (fillfactor = 85);
 
@@ -152,28 +169,31 @@ CREATE TABLE feed_lives (
 
 -- What is written goes in as arrays of these, one array a table: a tuple of the service is a row. They are not the tables'
 -- own row types, and are never altered: a change of one is another type beside it (docs/adr/0012).
-CREATE TYPE user_row AS (
+CREATE TYPE user_row_2 AS (
     user_id        text,
     version        bigint,
     entry_count    bigint,
     award_count    bigint,
-    first_entry_id uuid
+    first_position bigint
 );
-CREATE TYPE log_row AS (
-    entry_id     uuid,
-    user_id      text,
-    digest       bytea,
-    state        smallint,
-    outcome      bytea,
-    apply_time   timestamptz,
-    occur_time   timestamptz,
-    local_date   date,
-    position     bigint,
-    metric       text,
-    value_micros bigint,
-    triggers     text[]
+CREATE TYPE log_row_2 AS (
+    entry_id             uuid,
+    user_id              text,
+    digest               bytea,
+    state                smallint,
+    outcome              bytea,
+    apply_time           timestamptz,
+    occur_time           timestamptz,
+    local_date           date,
+    position             bigint,
+    contribution_micros  bigint,
+    triggers             text[],
+    contribution_version bigint,
+    follows              boolean,
+    terms                bigint,
+    award_count          bigint
 );
-CREATE TYPE award_row AS (
+CREATE TYPE award_row_2 AS (
     user_id           text,
     sequence          bigint,
     award_id          uuid,
@@ -186,28 +206,35 @@ CREATE TYPE award_row AS (
     occur_time        timestamptz,
     local_date        date,
     completion_id     uuid,
-    reversed_award_id uuid
+    reversed_award_id uuid,
+    position          bigint,
+    refolded          boolean,
+    cause_entry_id    uuid,
+    period            date
 );
-CREATE TYPE balance_row AS (
+CREATE TYPE balance_row_2 AS (
     user_id       text,
     points_system text,
     balance       bigint,
     lifetime      bigint,
     level         text,
     version       bigint,
-    reach_time    timestamptz
+    reach_time    timestamptz,
+    cut_position  bigint
 );
-CREATE TYPE trigger_state_row AS (
+CREATE TYPE trigger_state_row_2 AS (
     user_id            text,
     points_system      text,
     trigger            text,
     kind               smallint,
     granted_count      bigint,
-    net_count          bigint,
+    due_count          bigint,
     accumulated_micros bigint,
     high_micros        bigint,
     every_micros       bigint,
-    negative_count     bigint
+    irregular          boolean,
+    newest_time        timestamptz,
+    late_position      bigint
 );
 CREATE TYPE completion_row AS (
     user_id       text,

@@ -69,6 +69,7 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
         "definitions.body": (points_pb2.PointsSystem,),
         "feed.body": (participant_service_pb2.Change,),
         "mutation_log.response": (points_pb2.PointsSystem,),
+        "terms.body": (points_pb2.PointsSystem,),
         **OUTCOMES,
     },
     "leaderboard": {

@@ -144,11 +144,13 @@ LIVES: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "points": {
         "the first events": p.apply(p.event("e1", 2), p.event("bob", 2, user="bob")),
-        "awards": p.apply(p.event("e2", 5, runs=[(0, 7)], completed=["first"]), p.event("e3", 4, minutes=1)),
+        "awards": p.apply(
+            p.event("e2", 5, periods=[(0, 7)], completed=["first"]), p.event("e3", 4, minutes=1)
+        ),
         "a value below zero": p.apply(p.event("e4", -1, minutes=2), p.event("e5", 6, minutes=3)),
         "a known one": p.apply(p.event("e1", 2)),
         "an undone one": p.revert("e3"),
-        "what is taken back": p.apply(p.correction("k1", runs=[(7, 3)], revoked=["first"], corrects="e2")),
+        "what is taken back": p.apply(p.correction("k1", periods=[(7, 0)], revoked=["first"], corrects="e2")),
         "another undone one": p.revert("e5"),
         "one undone before it came": p.revert("never"),
     },

@@ -1,46 +1,29 @@
-"""One entry applied or undone (RULES 5.2, 5.4, 7.3).
+"""One entry applied (RULES 5.2, 5.4).
 
-Undoing has two owners, so that nothing is undone twice. `undo` takes back what the entry itself caused: its
-metric value, and the creation of its user. What others derived from it (streaks, achievements) comes back in
-the correction that follows, and is applied like any entry, whether or not the undone entry was ever applied
-here.
+Undoing has two owners, so that nothing is undone twice. A void takes back what the entry itself is: its contribution,
+and that it may have been the user's first (`Edit.taken_out`). What others derived from it (streaks, achievements)
+comes back in the correction that follows (`amendments`), whether or not the entry was ever applied here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
-from uuid import UUID
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.points.domain.definitions import Catalogue, TriggerKey
-from services.points.domain.ledger import Change, InsufficientPoints, Source, post
-from services.points.domain.state import CauseKind, UserState
-from services.points.domain.triggers import (
-    AchievementChange,
-    Counted,
-    CountedFact,
-    Due,
-    StreakChange,
-    count_completions,
-    count_metric,
-    count_streaks,
-    count_user_created,
-    needs_refold,
-    streak_deltas,
-    uncount_metric,
-    uncount_user_created,
-)
+from services.points.domain.amendments import Amendment, completed
+from services.points.domain.counting import Mark, Timeline, placed
+from services.points.domain.definitions import Catalogue, MetricCause, TriggerKey
+from services.points.domain.facts import Command, Fact, Instant
+from services.points.domain.fold import step
+from services.points.domain.ledger import Change, Draft, write
+from services.points.domain.limits import InsufficientPoints
+from services.points.domain.refold import Terms
+from services.points.domain.state import UserState
+from services.points.domain.streaks import arrived
 from shared.calendar import local_date
 from shared.entries import Entry, EntryKind
-
-
-class Command(Struct, frozen=True):
-    """An entry, and what it changed in the services before this one."""
-
-    entry: Entry
-    streak_changes: tuple[StreakChange, ...] = ()
-    achievement_changes: tuple[AchievementChange, ...] = ()
+from shared.filters import matches
 
 
 class Applied(Struct, frozen=True):
@@ -49,148 +32,133 @@ class Applied(Struct, frozen=True):
     state: UserState
     changes: tuple[Change, ...]
     """By key of the system."""
-    metric_triggers: tuple[TriggerKey, ...] = ()
-    """The triggers that the entry's value counts for: a fact, kept with the entry."""
-    position: int | None = None
-    """The entry's place in the order of application; None for one that follows from others: no fact of the user."""
+    fact: Fact
+    written: tuple[Change, ...] = ()
+    """Those of `changes` whose rows are in the ledger already."""
 
 
-class Undoing(Struct, frozen=True):
-    """An applied entry that is to be undone."""
+class CountedFact(Struct, frozen=True):
+    """A fact among others in the order of the events' times."""
 
-    entry_id: UUID
-    occur_time: datetime
-    local_date: date
-    fact: CountedFact | None
-    """None where it carried no value."""
-    is_last: bool
-    """No other live entry of the user is left."""
+    fact: Fact
+    granted: dict[TriggerKey, int]
+    """How often each trigger has awarded for it."""
 
 
-class Reversible(Struct, frozen=True):
-    """The awards that a decision may have to take back: it needs the newest of them."""
+def apply(
+    catalogue: Catalogue, state: UserState, command: Command, amended: Amendment | None = None
+) -> Applied | InsufficientPoints:
+    """What the entry does to the user's points; or why it is refused, which changes nothing (RULES 5.4).
 
-    times: Mapping[TriggerKey, int]
-    """Of each of these triggers, live awards for so many times."""
-    completion_ids: frozenset[UUID]
-    """Every live award for these completions."""
-    entry_ids: frozenset[UUID] = frozenset()
-    """Every live award of these entries: what an undone entry was given itself goes first."""
-
-
-def reversible(catalogue: Catalogue, commands: Iterable[Command]) -> Reversible:
-    """What these commands of one user may take back; known before any state is."""
-    times: dict[TriggerKey, int] = {}
-    completion_ids: set[UUID] = set()
-    entry_ids: set[UUID] = set()
-    for command in commands:
-        for one, delta in streak_deltas(catalogue, command.streak_changes):
-            if delta < 0:
-                times[one.key] = times.get(one.key, 0) - delta
-        completion_ids.update(
-            change.completion_id for change in command.achievement_changes if not change.completed
-        )
-        if command.entry.corrected_entry_id is not None:
-            entry_ids.add(command.entry.corrected_entry_id)
-    return Reversible(times, frozenset(completion_ids), frozenset(entry_ids))
-
-
-def apply(catalogue: Catalogue, state: UserState, command: Command) -> Applied | InsufficientPoints:
-    """What the entry does to the user's points; or why it is refused, which changes nothing (RULES 5.4)."""
-    entry = command.entry
-    counted = (
-        *count_user_created(catalogue, state, entry),
-        *count_metric(catalogue, state, entry),
-        *count_streaks(catalogue, state, entry, command.streak_changes),
-    )
-    completions, rewards = count_completions(catalogue, state, entry, command.achievement_changes)
-    moved = replace(
-        _with_counts(state, counted),
-        entry_count=state.entry_count + (not entry.kind.follows),
-        first_entry_id=state.first_entry_id or (None if entry.kind.follows else entry.entry_id),
-        completions={**state.completions, **completions},
-    )
-    day = local_date(entry.occur_time, entry.time_zone)
-    source = Source(
-        entry.entry_id,
-        entry.occur_time,
-        day,
-        refusable=not entry.kind.follows,
-        exact=entry.kind is EntryKind.CORRECTION,
-        undone_entry_id=entry.corrected_entry_id,
-    )
-    posted = _post(catalogue, moved, (*_dues(counted), *rewards), source)
-    if isinstance(posted, InsufficientPoints):
-        return posted
-    return Applied(
-        state=posted[0],
-        changes=posted[1],
-        metric_triggers=tuple(one.key for one in counted if one.state.kind is CauseKind.METRIC),
-        position=None if entry.kind.follows else moved.entry_count,
-    )
-
-
-def values_needed(state: UserState, undoing: Undoing) -> tuple[TriggerKey, ...]:
-    """The triggers for which `undone_counts` needs the values of all other live events."""
-    return needs_refold(state, undoing.fact) if undoing.fact else ()
-
-
-def undone_counts(
-    catalogue: Catalogue, state: UserState, undoing: Undoing, remaining: Mapping[TriggerKey, Sequence[int]]
-) -> tuple[Counted, ...]:
-    """How far the triggers have counted once the entry is undone; `remaining` as in `uncount_metric`."""
-    metric = uncount_metric(catalogue, state, undoing.fact, remaining) if undoing.fact else ()
-    return (*metric, *(uncount_user_created(state) if undoing.is_last else ()))
-
-
-def reversible_counts(undoing: Undoing, counted: Iterable[Counted]) -> Reversible:
-    """The awards that undoing the entry with these counts takes back."""
-    times = {one.key: -one.times for one in counted if one.times < 0}
-    return Reversible(times, frozenset(), frozenset({undoing.entry_id}))
-
-
-def undo(catalogue: Catalogue, state: UserState, undoing: Undoing, counted: Sequence[Counted]) -> Applied:
-    """The user's points as though the entry had never been; later entries keep their effect.
-
-    A reversal may take the balance below the minimum: what was spent meanwhile stays spent.
+    `amended`: what it changed of earlier facts is in the state already. Raises `HistoryNeeded`.
     """
-    moved = replace(
-        _with_counts(state, counted),
-        first_entry_id=None if undoing.is_last else state.first_entry_id,
+    entry = command.entry
+    if amended is None:
+        completions, given, _ = completed(catalogue, state, command)
+    else:
+        completions, given = dict(amended.completions), list(amended.given)
+    streaks_after = dict(amended.streaks) if amended else {}
+    if command.streak_changes and entry.kind is not EntryKind.CORRECTION:
+        streaks_after, dues = arrived(catalogue, state, entry.user.attributes, command.streak_changes)
+        given = [*dues, *given]
+    fact = Fact(
+        position=state.entry_count + 1,
+        instant=Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone)),
+        terms=catalogue.version,
+        follows=entry.kind.follows,
+        contribution_micros=entry.metric.contribution_micros if entry.metric else 0,
+        triggers=tuple(_matching(catalogue, entry)),
+        given=tuple(given),
     )
-    source = Source(
-        undoing.entry_id,
-        undoing.occur_time,
-        undoing.local_date,
-        exact=True,
-        undoing=True,
-        undone_entry_id=undoing.entry_id,
+    stepped = step(state.points, fact, catalogue, refusable=not fact.follows)
+    if isinstance(stepped, InsufficientPoints):
+        return stepped
+    state = replace(
+        state,
+        entry_count=fact.position,
+        first_position=_first(state, fact),
+        streaks={**state.streaks, **streaks_after} if streaks_after else state.streaks,
+        completions={**state.completions, **completions} if completions else state.completions,
+        points=replace(stepped.points, standings=state.points.standings),
     )
-    posted = _post(catalogue, moved, tuple(_dues(counted)), source)
-    if isinstance(posted, InsufficientPoints):
-        raise AssertionError("an exact entry is never refused")
-    return Applied(*posted)
+    if not stepped.grants:
+        return Applied(state, (), fact)
+    drafts = [Draft.of(fact.position, grant) for grant in stepped.grants]
+    state, changes = write(catalogue, state, drafts, entry.entry_id)
+    return Applied(state, changes, fact)
 
 
-def _with_counts(state: UserState, counted: Iterable[Counted]) -> UserState:
-    return replace(state, triggers={**state.triggers, **{one.key: one.state for one in counted}})
+def late(catalogue: Catalogue, state: UserState, command: Command) -> frozenset[TriggerKey]:
+    """The triggers that count the entry though they have counted newer ones: it takes those to place it."""
+    metric = command.entry.metric
+    if metric is None or metric.metric not in catalogue.by_metric:
+        return frozenset()
+    newer = set()
+    for one in catalogue.by_metric[metric.metric]:
+        timeline = state.points.timelines.get(one.key)
+        since = timeline.known_since if timeline else None
+        if since is not None and command.entry.occur_time < since:
+            newer.add(one.key)
+    return frozenset(newer.intersection(_matching(catalogue, command.entry))) if newer else frozenset()
 
 
-def _dues(counted: Iterable[Counted]) -> Iterator[Due]:
-    return (Due(one.key, one.times) for one in counted if one.times)
+def since(state: UserState, keys: frozenset[TriggerKey], time: datetime) -> datetime | None:
+    """From which instant on events are needed to place one of this time; None: from the first."""
+    return None if any(state.points.timelines[key].irregular for key in keys) else time
 
 
-def _post(
-    catalogue: Catalogue, state: UserState, dues: Sequence[Due], source: Source
-) -> tuple[UserState, tuple[Change, ...]] | InsufficientPoints:
-    """Every system's dues, system by system; one refusal refuses all."""
-    changes = []
-    for key in sorted({due.key.points_system for due in dues}):
-        posted = post(
-            catalogue.system(key), state, [due for due in dues if due.key.points_system == key], source
-        )
-        if isinstance(posted, InsufficientPoints):
-            return posted
-        state, change = posted
-        changes.append(change)
-    return state, tuple(changes)
+def with_window(
+    state: UserState,
+    keys: frozenset[TriggerKey],
+    window: Sequence[CountedFact],
+    time: datetime | None,
+    terms: Terms,
+) -> UserState:
+    """The state in which these triggers know all events since an instant one by one."""
+    timelines = dict(state.points.timelines)
+    for key in keys:
+        timelines[key] = placed_among(timelines[key], key, window, time, terms)
+    return replace(state, points=replace(state.points, timelines=timelines))
+
+
+def placed_among(
+    timeline: Timeline, key: TriggerKey, window: Sequence[CountedFact], time: datetime | None, terms: Terms
+) -> Timeline:
+    """The timeline of a trigger that knows all events since an instant one by one."""
+    marks = []
+    for one in sorted(window, key=lambda each: each.fact.instant.order):
+        trigger = terms(one.fact.terms).trigger(key) if key in one.fact.triggers else None
+        if trigger is not None and isinstance(trigger.cause, MetricCause):
+            marks.append(
+                Mark(
+                    one.fact.instant,
+                    one.fact.contribution_micros,
+                    trigger.cause.every_micros,
+                    trigger.amount,
+                    granted=one.granted.get(key, 0),
+                )
+            )
+    return placed(timeline, marks, time)
+
+
+def _matching(catalogue: Catalogue, entry: Entry) -> Iterator[TriggerKey]:
+    """The triggers that the entry matches, as far as facts keep them."""
+    if entry.metric is not None and entry.kind is not EntryKind.CORRECTION:
+        for one in catalogue.by_metric.get(entry.metric.metric, ()):
+            cause = one.trigger.cause
+            if (
+                isinstance(cause, MetricCause)
+                and matches(cause.event_filters, entry.metric.attributes)
+                and matches(one.trigger.user_filters, entry.user.attributes)
+            ):
+                yield one.key
+    for one in catalogue.by_user_created:
+        filters = one.trigger.user_filters
+        if filters and not entry.kind.follows and matches(filters, entry.user.attributes):
+            yield one.key
+
+
+def _first(state: UserState, fact: Fact) -> int | None:
+    if state.first_position is None and not fact.follows:
+        return fact.position
+    return state.first_position

@@ -1,4 +1,7 @@
-"""What an administrator configures: points systems with their triggers and levels (RULES 5)."""
+"""What an administrator configures: points systems with their triggers and levels (RULES 5).
+
+The terms of a fact are all definitions as they were when it came (`Catalogue.version`).
+"""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -30,15 +33,15 @@ class MetricCause(Struct, frozen=True):
 
 
 class StreakCause(Struct, frozen=True):
-    """Each multiple of `length` that a run of the streak reaches, or once in each run, at `length`."""
+    """Each period after which the streak's length is a multiple of `length`, or only `length` itself."""
 
     streak: str
     length: int
     once: bool = False
 
-    def times(self, run_length: int) -> int:
-        """How often a run of this length is due."""
-        return int(run_length >= self.length) if self.once else run_length // self.length
+    def is_due(self, length: int) -> bool:
+        """Whether a period is due after which the streak has this length."""
+        return length == self.length if self.once else length > 0 and length % self.length == 0
 
 
 class AchievementCause(Struct, frozen=True):
@@ -49,7 +52,7 @@ class AchievementCause(Struct, frozen=True):
 
 
 class UserCreatedCause(Struct, frozen=True):
-    """A user's first entry."""
+    """A user's first live entry."""
 
 
 Cause = MetricCause | StreakCause | AchievementCause | UserCreatedCause
@@ -131,14 +134,18 @@ class Catalogue(Struct, frozen=True):
     by_metric: Mapping[str, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
     """Those of active systems."""
     by_streak: Mapping[str, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
-    """Those of archived systems too: runs are counted on, so that undoing finds what was never awarded."""
+    """Those of archived systems too: what is due is counted on, so that a correction finds what was never awarded."""
     by_achievement: Mapping[str | None, tuple[ConfiguredTrigger, ...]] = field(default_factory=dict)
     """Those of active systems; under None those for any achievement."""
     by_user_created: tuple[ConfiguredTrigger, ...] = ()
     """Those of active systems."""
+    awarding: Mapping[TriggerKey, Trigger] = field(default_factory=dict)
+    """All triggers of active systems."""
+    version: int = 0
+    """Of the configuration: facts name their terms by it."""
 
     @staticmethod
-    def of(systems: Iterable[PointsSystem]) -> "Catalogue":
+    def of(systems: Iterable[PointsSystem], version: int = 0) -> "Catalogue":
         """The catalogue of these systems."""
         ordered = {system.key: system for system in sorted(systems, key=lambda system: system.key)}
         by_metric: dict[str, tuple[ConfiguredTrigger, ...]] = {}
@@ -155,7 +162,13 @@ class Catalogue(Struct, frozen=True):
                     by_achievement[achievement] = (*by_achievement.get(achievement, ()), one)
                 case UserCreatedCause() if one.system.active:
                     by_user_created = (*by_user_created, one)
-        return Catalogue(ordered, by_metric, by_streak, by_achievement, by_user_created)
+        awarding = {
+            TriggerKey(system.key, trigger.key): trigger
+            for system in ordered.values()
+            if system.active
+            for trigger in system.triggers
+        }
+        return Catalogue(ordered, by_metric, by_streak, by_achievement, by_user_created, awarding, version)
 
     def system(self, key: str) -> PointsSystem:
         """The system; one without triggers, levels or limits where the key is not defined (any more)."""
@@ -163,7 +176,4 @@ class Catalogue(Struct, frozen=True):
 
     def trigger(self, key: TriggerKey) -> Trigger | None:
         """The trigger, where it can award: None when it is gone or its system archived."""
-        system = self.system(key.points_system)
-        if not system.active:
-            return None
-        return next((trigger for trigger in system.triggers if trigger.key == key.trigger), None)
+        return self.awarding.get(key)

@@ -1,7 +1,7 @@
 """Messages with everything that a test does not care about filled in."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from laurel.achievement.v1 import achievement_pb2
@@ -12,13 +12,15 @@ from laurel.points.v1 import points_pb2 as types
 from laurel.streak.v1 import streak_pb2
 
 from shared.ids import derived_id
-from shared.rpc.convert import to_timestamp
+from shared.rpc.convert import date_to_proto, to_datetime, to_timestamp
 from tests.fixtures import participants
 from tests.fixtures.participants import apply, entry_id
 
 __all__ = ["apply", "entry_id"]
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
+DAY_ZERO = date(2024, 1, 1)
+"""The day before a streak's first period."""
 UNIT = 1_000_000
 
 TEN_PER_THREE = types.PointsTrigger(
@@ -59,7 +61,7 @@ def event(
     user: str = "alice",
     minutes: int = 0,
     attributes: Mapping[str, str] | None = None,
-    runs: Sequence[tuple[int, int]] = (),
+    periods: Sequence[tuple[int, int]] = (),
     completed: Sequence[str] = (),
 ) -> participant_pb.Command:
     message = entry(name, user=user, minutes=minutes)
@@ -68,13 +70,13 @@ def event(
             metric=metric, value_micros=round(value * UNIT), total_version=1, attributes=attributes or {}
         )
     )
-    return _command(message, runs, completed, ())
+    return _command(message, periods, completed, ())
 
 
 def correction(
     name: object,
     *,
-    runs: Sequence[tuple[int, int]] = (),
+    periods: Sequence[tuple[int, int]] = (),
     revoked: Sequence[str] = (),
     user: str = "alice",
     minutes: int = 0,
@@ -82,21 +84,21 @@ def correction(
 ) -> participant_pb.Command:
     message = entry(name, user=user, minutes=minutes)
     message.correction.corrected_entry_id = str(entry_id(corrects))
-    return _command(message, runs, (), revoked)
+    return _command(message, periods, (), revoked)
 
 
 def closing(
-    name: object, *, runs: Sequence[tuple[int, int]] = (), user: str = "alice", minutes: int = 0
+    name: object, *, periods: Sequence[tuple[int, int]] = (), user: str = "alice", minutes: int = 0
 ) -> participant_pb.Command:
     """A streak closed at local midnight."""
     message = entry(name, user=user, minutes=minutes)
     message.streak_closing.effect.change.streak = "daily"
-    return _command(message, runs, (), ())
+    return _command(message, periods, (), ())
 
 
 def _command(
     message: entry_pb2.Entry,
-    runs: Sequence[tuple[int, int]],
+    periods: Sequence[tuple[int, int]],
     completed: Sequence[str],
     revoked: Sequence[str],
 ) -> participant_pb.Command:
@@ -112,12 +114,34 @@ def _command(
             for key, kind in kinds.items()
         ],
     )
-    if runs:
+    if periods:
         change = streak_pb2.StreakChange(streak="daily", version=1)
-        for before, after in runs:
-            change.run_changes.add(length_before=before, length_after=after)
+        for before, after in periods:
+            change.period_changes.append(_period(message, before, after))
         effects.streaks.add(change=change)
     return participants.command(message, effects)
+
+
+def _period(message: entry_pb2.Entry, before: int, after: int) -> streak_pb2.PeriodChange:
+    """The period on which a streak has one of these lengths; 0: it has not qualified. The entry qualifies it."""
+    day = DAY_ZERO + timedelta(days=max(before, after))
+    change = streak_pb2.PeriodChange(
+        start_date=date_to_proto(day),
+        end_date=date_to_proto(day),
+        length_before=before,
+        length_after=after,
+        qualified_before=before > 0,
+        qualified_after=after > 0,
+    )
+    if after > 0:
+        change.reach.CopyFrom(
+            streak_pb2.Reach(
+                entry_id=message.entry_id,
+                occur_time=message.occur_time,
+                local_date=date_to_proto(to_datetime(message.occur_time).date()),
+            )
+        )
+    return change
 
 
 def revert(*names: object, user: str = "alice") -> participant_pb.RevertEntriesRequest:

@@ -17,15 +17,14 @@ DERIVED_STATE = {
          WHERE (balance, lifetime) <> (0, 0) ORDER BY 1, 2
     """,
     "trigger_states": """
-        SELECT user_id, points_system, trigger, granted_count, net_count, accumulated_micros, high_micros,
-               negative_count
+        SELECT user_id, points_system, trigger, granted_count, due_count, accumulated_micros, high_micros
           FROM trigger_states
-         WHERE (granted_count, net_count, accumulated_micros) <> (0, 0, 0) ORDER BY 1, 2, 3
+         WHERE (granted_count, due_count, accumulated_micros) <> (0, 0, 0) ORDER BY 1, 2, 3
     """,
     "completions": "SELECT * FROM completions WHERE net_count <> 0 ORDER BY 1, 2",
-    "live_awards": """
-        SELECT user_id, points_system, trigger, sum(live_times), sum(amount) FROM live_awards
-         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    "awards": """
+        SELECT user_id, points_system, trigger, sum(times), sum(amount) FROM awards
+         GROUP BY 1, 2, 3 HAVING (sum(times), sum(amount)) <> (0, 0) ORDER BY 1, 2, 3
     """,
 }
 

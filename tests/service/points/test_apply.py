@@ -7,7 +7,6 @@ import grpc.aio
 import pytest
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
-from laurel.streak.v1 import streak_pb2
 
 from shared.rpc.convert import to_datetime
 from tests.fixtures import participants
@@ -51,7 +50,7 @@ async def test_an_event_earns_points_and_a_level(service: Service) -> None:
 
 async def test_streaks_and_achievements_earn_points(service: Service) -> None:
     await define(service, "xp", [WEEK, BADGE])
-    (outcome,) = await send(service, event("e1", 1, runs=[(6, 7)], completed=["first_commit"]))
+    (outcome,) = await send(service, event("e1", 1, periods=[(0, 7)], completed=["first_commit"]))
     assert amounts(outcome) == [50, 100]
 
 
@@ -89,7 +88,7 @@ async def test_a_blocking_deduction_rejects_the_entry_for_ever(service: Service)
     await send(service, event("e1", 1))
     before = await derived_state(service)
     (first, again) = [
-        (await send(service, event("e2", 2, metric="spending", runs=[(6, 7)], completed=["a"])))[0]
+        (await send(service, event("e2", 2, metric="spending", periods=[(0, 7)], completed=["a"])))[0]
         for _ in range(2)
     ]
     assert (first.error.code, first.error.reason) == ("FAILED_PRECONDITION", "INSUFFICIENT_POINTS")
@@ -130,7 +129,7 @@ async def test_a_rejected_command_never_fails_its_neighbours(service: Service) -
 
 async def test_a_malformed_command_gets_an_error_and_its_neighbours_their_effect(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
-    bad = event("bad", 3, runs=[(-1, 2)], completed=["first"])
+    bad = event("bad", 3, periods=[(-1, 2)], completed=["first"])
     bad.entry.user.user_id = ""
     bad.entry.metric_event.value_micros = 2**62
     bad.effects.achievements[0].completion_id = "nonsense"
@@ -202,8 +201,8 @@ async def test_the_same_entry_from_many_callers_at_once_has_one_effect(service: 
 
 async def test_a_correction_takes_back_what_streaks_and_achievements_gave(service: Service) -> None:
     await define(service, "xp", [WEEK, BADGE])
-    (given,) = await send(service, event("e1", 1, runs=[(6, 7)], completed=["first", "second"]))
-    (taken,) = await send(service, correction("c1", runs=[(7, 6)], revoked=["first"]))
+    (given,) = await send(service, event("e1", 1, periods=[(0, 7)], completed=["first", "second"]))
+    (taken,) = await send(service, correction("c1", periods=[(7, 0)], revoked=["first"]))
     assert sorted(amounts(taken)) == [-100, -50]
     reversed_ids = {award.reversed_award_id for award in taken.effects.points[0].awards}
     assert reversed_ids == {
@@ -217,8 +216,8 @@ async def test_a_correction_in_the_batch_of_what_it_corrects_finds_the_new_award
     await define(service, "xp", [WEEK, BADGE])
     outcomes = await send(
         service,
-        event("e1", 1, runs=[(6, 7)], completed=["first"]),
-        correction("c1", runs=[(7, 6)], revoked=["first"]),
+        event("e1", 1, periods=[(0, 7)], completed=["first"]),
+        correction("c1", periods=[(7, 0)], revoked=["first"]),
     )
     assert amounts(outcomes[1]) == [-50, -100]
     assert not outcomes[1].effects.points[0].HasField("reach_time")
@@ -252,9 +251,8 @@ async def test_entries_without_a_metric_count_too(service: Service) -> None:
 
 async def test_a_streak_change_of_another_streak_touches_nothing(service: Service) -> None:
     await define(service, "xp", [WEEK])
-    command = event("e1", 1)
-    run = streak_pb2.RunChange(length_before=0, length_after=70)
-    command.effects.streaks.add(change=streak_pb2.StreakChange(streak="weekly", run_changes=[run]))
+    command = event("e1", 1, periods=[(0, 70)])
+    command.effects.streaks[0].change.streak = "weekly"
     assert not (await send(service, command))[0].effects.points
 
 
@@ -269,13 +267,13 @@ async def test_a_change_of_the_definition_takes_effect_on_the_next_event(service
 async def test_the_order_of_entries_does_not_matter(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE, WELCOME])
     forward = [
-        event(f"a{n}", 1.25 * n, runs=[(n, n + 1)], completed=[f"a-{n}"] if n % 3 == 0 else [])
+        event(f"a{n}", 1.25 * n, periods=[(0, n + 1)], completed=[f"a-{n}"] if n % 3 == 0 else [])
         for n in range(1, 12)
     ]
     backward = []
     for n in reversed(range(1, 12)):
         completed = [f"b-{n}"] if n % 3 == 0 else []
-        backward.append(event(f"b{n}", 1.25 * n, user="bob", runs=[(n, n + 1)], completed=completed))
+        backward.append(event(f"b{n}", 1.25 * n, user="bob", periods=[(0, n + 1)], completed=completed))
     await send(service, *forward)
     for command in backward:
         await send(service, command)
@@ -284,11 +282,11 @@ async def test_the_order_of_entries_does_not_matter(service: Service) -> None:
 
 async def test_wrong_effects_are_named_too(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
-    bad = event("bad", 3, runs=[(-1, 2)], completed=["first"])
+    bad = event("bad", 3, periods=[(-1, 2)], completed=["first"])
     bad.effects.achievements[0].completion_id = "nonsense"
     (outcome,) = await send(service, bad)
     assert {violation.field for violation in outcome.error.violations} == {
-        "commands[0].effects.streaks[0].change.run_changes",
+        "commands[0].effects.streaks[0].change.period_changes[0]",
         "commands[0].effects.achievements[0].completion_id",
     }
 
@@ -305,7 +303,7 @@ async def test_micro_units_survive_the_wire(service: Service) -> None:
 
 async def test_a_streak_closing_is_taken_and_awards_nothing(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WEEK, WELCOME])
-    await send(service, event("e1", 3, runs=[(6, 7)]))
+    await send(service, event("e1", 3, periods=[(0, 7)]))
     before = await derived_state(service)
     (outcome,) = await send(service, closing("s1"))
     assert outcome.WhichOneof("result") == "effects"

@@ -6,25 +6,25 @@ from typing import Any
 import pytest
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
-from services.points import convert, store
+from services.points import convert, history, store
 from services.points.definitions import KINDS, catalogue_of
-from services.points.domain import Command
+from services.points.domain.facts import Command
 from services.points.handlers import Handlers
-from shared.participant import Work
+from shared.participant import ReversalWork, Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.fixtures import participants
 from tests.service.points.conftest import Service
 from tests.service.points.messages import (
     BADGE,
+    NOON,
     TEN_PER_THREE,
     WEEK,
     WELCOME,
-    correction,
     entry_id,
     event,
 )
-from tests.service.points.steps import define
+from tests.service.points.steps import define, send
 
 ENTRY = entry_id("e1")
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -47,16 +47,37 @@ async def test_no_statement_besides_the_event_path_reads_a_table_whole(service: 
 async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service: Service) -> None:
     statements = await _statements(
         service,
-        *[event(n, 3, user=f"user-{n}", runs=[(6, 7)], completed=[f"first-{n}"]) for n in range(40)],
+        *[event(n, 3, user=f"user-{n}", periods=[(0, 7)], completed=[f"first-{n}"]) for n in range(40)],
     )
     assert statements == [store.LOAD, store.SAVE]
 
 
-async def test_a_batch_that_takes_awards_back_costs_one_round_trip_more(service: Service) -> None:
+async def test_a_batch_with_a_late_event_costs_one_round_trip_more(service: Service) -> None:
     statements = await _statements(
-        service, event(1, 3), correction(2, runs=[(7, 6)], revoked=["first"]), correction(3, user="bob")
+        service, event(1, 3, minutes=-5), event(2, 3, minutes=5), event(3, 3, user="bob")
     )
-    assert statements == [store.LOAD, store.LIVE_AWARDS, store.SAVE]
+    assert statements == [store.LOAD, store.WINDOWS, store.SAVE]
+
+
+async def test_an_event_that_is_late_only_in_its_batch_costs_no_more(service: Service) -> None:
+    statements = await _statements(service, event(1, 3, minutes=5), event(2, 3, minutes=4))
+    assert statements == [store.LOAD, store.SAVE]
+
+
+async def test_taking_an_event_out_reads_no_other_fact_where_only_its_own_awards_differ(
+    service: Service,
+) -> None:
+    await define(service, "xp", [TEN_PER_THREE])
+    await send(service, *[event(n, 3, minutes=n) for n in range(9)])
+    pool = await _pool(service)
+    statements: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+    handlers = Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of))
+    await handlers.revert_entries([ReversalWork(entry_id(4), "alice", NOON)])
+    await pool.close()
+    assert {history.SUMS, history.ADDED, history.REACH_TIME, store.WINDOWS}.isdisjoint(statements)
+    assert statements.count(history.FACTS) == 1
 
 
 async def _statements(service: Service, *commands: participant_pb.Command) -> list[str]:

@@ -51,9 +51,10 @@ async def test_an_undone_entry_leaves_everything_as_if_it_had_never_been(service
 @pytest.mark.parametrize("value", [17.5, -4.0, 0.5])
 async def test_later_entries_keep_their_effect(service: Service, value: float) -> None:
     await define(service, "xp", [TEN_PER_THREE, WELCOME, COST], min_balance=-1_000)
-    rest = [event("e1", 2), event("e2", -1.5), event("e3", 4), event("e4", 5)]
+    values = (2, -1.5, 4, 5)
+    rest = [event(f"e{n}", value, minutes=2 * n) for n, value in enumerate(values)]
     await send(service, *[_of(command, "bob") for command in rest])
-    await send(service, rest[0], event("x", value), *rest[1:])
+    await send(service, rest[0], event("x", value, minutes=1), *rest[1:])
     await service.participant.RevertEntries(revert("x"))
     state = await derived_state(service)
     assert _without_times(state, "alice") == _without_times(state, "bob")
@@ -109,11 +110,19 @@ async def test_undoing_a_rejected_entry_finds_nothing(service: Service) -> None:
     assert again.error.reason == "INSUFFICIENT_POINTS"
 
 
-async def test_the_welcome_goes_with_the_last_entry_and_comes_back_with_the_next(service: Service) -> None:
+async def test_the_welcome_passes_to_the_next_entry_until_there_is_none_and_comes_back_with_a_new_one(
+    service: Service,
+) -> None:
     await define(service, "xp", [WELCOME])
-    await send(service, event("e1", 1), event("e2", 1), correction("c1"))
+    await send(service, event("e1", 1), event("e2", 1, minutes=DAY), correction("c1"))
     both = [(await service.participant.RevertEntries(revert(name))).outcomes[0] for name in ("e1", "e2")]
-    assert [amounts(one) for one in both] == [[], [-25]]
+    assert [amounts(one) for one in both] == [[-25, 25], [-25]]
+    assert [days(one) for one in both] == [[1, 2], [2]]
+    assert [award.entry_id for award in both[0].effects.points[0].awards] == [
+        str(entry_id("e1")),
+        str(entry_id("e2")),
+    ]
+    assert {award.cause_entry_id for award in both[0].effects.points[0].awards} == {str(entry_id("e1"))}
     (next_one,) = await send(service, event("e3", 1))
     assert amounts(next_one) == [25]
 
@@ -131,11 +140,11 @@ async def test_a_streak_that_closes_is_no_entry_of_the_user_that_the_welcome_han
 
 async def test_a_void_is_a_revert_and_a_correction_and_nothing_is_undone_twice(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE, WELCOME])
-    await send(service, event("e0", 1, runs=[(5, 6)]))
+    await send(service, event("e0", 1, periods=[(0, 6)]))
     before = await derived_state(service)
-    await send(service, event("e1", 3, runs=[(6, 7)], completed=["first"]))
+    await send(service, event("e1", 3, periods=[(0, 7)], completed=["first"]))
     (reverted,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
-    (corrected,) = await send(service, correction("c1", runs=[(7, 6)], revoked=["first"]))
+    (corrected,) = await send(service, correction("c1", periods=[(7, 0)], revoked=["first"]))
     assert (amounts(reverted), amounts(corrected)) == ([-10], [-50, -100])
     assert await derived_state(service) == before
     await check_ledger(service)
@@ -143,25 +152,25 @@ async def test_a_void_is_a_revert_and_a_correction_and_nothing_is_undone_twice(s
 
 async def test_what_others_did_for_an_entry_that_points_rejected_nets_to_zero(service: Service) -> None:
     await define(service, "xp", [WEEK, SPEND])
-    await send(service, event("e1", 1, metric="spending", runs=[(6, 7)]))
-    (outcome,) = await send(service, correction("c1", runs=[(6, 7), (7, 6)]))
+    await send(service, event("e1", 1, metric="spending", periods=[(0, 7)]))
+    (outcome,) = await send(service, correction("c1", periods=[(0, 7), (7, 0)]))
     assert not outcome.effects.points
 
 
 async def test_a_reversal_counts_for_the_date_of_the_award_that_it_reverses(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE])
-    await send(service, event("e1", 2), event("e2", 1, minutes=DAY, runs=[(6, 7)], completed=["first"]))
+    await send(service, event("e1", 2), event("e2", 1, minutes=DAY, periods=[(0, 7)], completed=["first"]))
     (reverted,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
-    (corrected,) = await send(service, correction("c1", runs=[(7, 6)], revoked=["first"], corrects="e1"))
+    (corrected,) = await send(service, correction("c1", periods=[(7, 0)], revoked=["first"], corrects="e1"))
     assert (amounts(reverted), amounts(corrected)) == ([-10], [-50, -100])
     assert {*days(reverted), *days(corrected)} == {2}
 
 
 async def test_an_undone_entrys_own_awards_are_taken_back_before_later_ones(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WEEK])
-    await send(service, event("e1", 3, runs=[(6, 7)]), event("e2", 3, minutes=DAY, runs=[(13, 14)]))
+    await send(service, event("e1", 3, periods=[(0, 7)]), event("e2", 3, minutes=DAY, periods=[(0, 14)]))
     (reverted,) = (await service.participant.RevertEntries(revert("e1"))).outcomes
-    (corrected,) = await send(service, correction("c1", runs=[(7, 6)], minutes=DAY, corrects="e1"))
+    (corrected,) = await send(service, correction("c1", periods=[(7, 0)], minutes=DAY, corrects="e1"))
     assert (amounts(reverted), amounts(corrected)) == ([-10], [-50])
     assert (days(reverted), days(corrected)) == ([1], [1])
     await check_ledger(service)

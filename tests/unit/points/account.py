@@ -1,34 +1,188 @@
 """One user's points driven by the domain alone; what the service keeps in its database is in lists here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeVar
 from uuid import UUID
 
-from services.points import domain
-from services.points.domain import (
+from msgspec.structs import replace
+
+from services.points.amending import apply_amending, undo
+from services.points.domain.amendments import amends
+from services.points.domain.counting import HistoryNeeded, stored
+from services.points.domain.decisions import Applied, CountedFact, apply
+from services.points.domain.definitions import POINTS_LIMIT, Catalogue, PointsSystem, TriggerKey
+from services.points.domain.facts import (
     AchievementChange,
-    Applied,
-    Award,
-    Catalogue,
-    Change,
     Command,
-    CountedFact,
-    InsufficientPoints,
-    PointsSystem,
-    RunChange,
-    Standing,
+    Due,
+    Fact,
+    Identity,
+    Instant,
+    PeriodChange,
     StreakChange,
-    TriggerKey,
-    Undoing,
-    UserState,
 )
-from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
+from services.points.domain.ledger import Award, Change
+from services.points.domain.limits import InsufficientPoints
+from services.points.domain.refold import LiveAward
+from services.points.domain.standing import NO_STANDING, Standing
+from services.points.domain.state import UserState
+from services.points.domain.streaks import LivePeriod
+from services.points.refolding import Chunk
+from shared.entries import ContributionRevision, Entry, EntryKind, MetricFact, UserSnapshot
 from shared.ids import derived_id
+
+T = TypeVar("T")
 
 START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 UNIT = 1_000_000
 """One unit of a metric, in micro-units."""
+
+
+@dataclass
+class Past:
+    """A history in lists: what is stored of one user."""
+
+    facts: dict[int, Fact] = field(default_factory=dict)
+    undone: set[int] = field(default_factory=set)
+    versions: dict[UUID, int] = field(default_factory=dict)
+    revisions: dict[UUID, tuple[int, int]] = field(default_factory=dict)
+    """Of entries that have not come yet: version and contribution."""
+    ledger: list[Award] = field(default_factory=list)
+    catalogues: list[Catalogue] = field(default_factory=list)
+    chunk_size: int = 3
+    asked: list[str] = field(default_factory=list)
+
+    def live_awards(self) -> dict[tuple[int, Identity], LiveAward]:
+        found: dict[tuple[int, Identity], LiveAward] = {}
+        for award in self.ledger:
+            name = (award.position, award.identity)
+            known = found.get(name)
+            owner = Instant(award.entry_id, award.occur_time, award.local_date)
+            times = award.times + (known.due.times if known else 0)
+            base = award.base_amount + (known.due.base_amount if known else 0)
+            found[name] = LiveAward(
+                known.award_id if known else award.award_id,
+                Due(award.key, owner, times, base, award.completion_id, award.period),
+                award.amount + (known.amount if known else 0),
+                known.first_amount if known else (0 if award.refolded else award.amount),
+            )
+        return found
+
+    def complete(self, fact: Fact) -> Fact:
+        live = {identity: one for (at, identity), one in self.live_awards().items() if at == fact.position}
+        given = tuple(
+            one.due for one in live.values() if one.due.times and (one.due.completion_id or one.due.period)
+        )
+        spent = {identity: one.first_amount for identity, one in live.items() if one.first_amount < 0}
+        fact = replace(fact, given=given, spent=spent)
+        if fact.position in self.undone:
+            return replace(fact, follows=True, triggers=(), contribution_micros=0)
+        return fact
+
+    def _chunk(self, facts: Sequence[Fact], *, is_last: bool) -> Chunk:
+        positions = {fact.position for fact in facts}
+        awards = {name: one for name, one in self.live_awards().items() if name[0] in positions}
+        return Chunk([self.complete(fact) for fact in facts], awards, is_last)
+
+    async def at(self, positions: Sequence[int]) -> Chunk:
+        return self._chunk([self.facts[position] for position in positions], is_last=True)
+
+    async def chunk(self, start: int, size: int | None) -> Chunk:
+        self.asked.append("chunk")
+        following = [fact for position, fact in sorted(self.facts.items()) if position >= start]
+        taken = following if size is None else following[: self.chunk_size]
+        return self._chunk(taken, is_last=len(taken) == len(following))
+
+    async def sums_before(self, start: int) -> Mapping[TriggerKey, int]:
+        sums: dict[TriggerKey, int] = {}
+        for position, fact in self.facts.items():
+            if position < start and position not in self.undone:
+                for key in fact.triggers:
+                    sums[key] = sums.get(key, 0) + fact.contribution_micros
+        return sums
+
+    async def added_since(self, start: int) -> Mapping[str, int]:
+        added: dict[str, int] = {}
+        for award in self.ledger:
+            if award.position >= start:
+                added[award.key.points_system] = added.get(award.key.points_system, 0) + award.amount
+        return added
+
+    async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
+        self.asked.append("window")
+        found = []
+        for position, fact in self.facts.items():
+            late_enough = since is None or fact.instant.occur_time >= since
+            if position not in self.undone and late_enough and (before is None or position < before):
+                granted: dict[TriggerKey, int] = {}
+                for award in self.ledger:
+                    if award.entry_id == fact.instant.entry_id and (
+                        before is None or award.position < before
+                    ):
+                        granted[award.key] = granted.get(award.key, 0) + award.times
+                found.append(CountedFact(fact, granted))
+        return found
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self.ledger.extend(change.awards)
+
+    async def reach_time(self, points_system: str) -> datetime | None:
+        live = (one for one in self.live_awards().values() if one.due.key.points_system == points_system)
+        return max((one.due.owner.occur_time for one in live if one.amount), default=None)
+
+    def terms(self, version: int) -> Catalogue:
+        return self.catalogues[version]
+
+    def lowest_maximum(self, points_system: str) -> int:
+        return min(
+            (
+                each.systems[points_system].max_balance
+                for each in self.catalogues
+                if points_system in each.systems
+            ),
+            default=POINTS_LIMIT,
+        )
+
+    async def named(self, entry_ids: Collection[UUID]) -> Mapping[UUID, Fact]:
+        return {
+            fact.instant.entry_id: fact
+            for position, fact in self.facts.items()
+            if fact.instant.entry_id in entry_ids and position not in self.undone
+        }
+
+    async def given(
+        self, completion_ids: Collection[UUID], triggers: Collection[TriggerKey]
+    ) -> Sequence[LivePeriod]:
+        causes = {award.award_id: award.cause_entry_id for award in self.ledger}
+        return [
+            LivePeriod(position, one.due, causes[one.award_id])
+            for (position, identity), one in self.live_awards().items()
+            if one.due.times
+            and (identity.completion_id in completion_ids or (identity.period and identity.key in triggers))
+        ]
+
+    async def newer(self, metric: MetricFact) -> Mapping[UUID, int]:
+        changed = {}
+        by_entry = {fact.instant.entry_id: position for position, fact in self.facts.items()}
+        for revision in metric.revisions:
+            position = by_entry.get(revision.entry_id)
+            if position is None:
+                known = self.revisions.get(revision.entry_id, (-1, 0))
+                if known[0] < metric.total_version:
+                    self.revisions[revision.entry_id] = (metric.total_version, revision.contribution_micros)
+            elif self.versions[revision.entry_id] < metric.total_version and position not in self.undone:
+                changed[revision.entry_id] = revision.contribution_micros
+        return changed
+
+    async def revise(self, contributions: Mapping[UUID, int], version: int) -> None:
+        for position, fact in self.facts.items():
+            if fact.instant.entry_id in contributions:
+                contribution = contributions[fact.instant.entry_id]
+                self.facts[position] = replace(fact, contribution_micros=contribution)
+                self.versions[fact.instant.entry_id] = version
 
 
 @dataclass
@@ -39,58 +193,134 @@ class Account:
     user_id: str = "alice"
     attributes: Mapping[str, str] = field(default_factory=dict)
     state: UserState = field(default_factory=lambda: UserState("alice"))
-    ledger: list[Award] = field(default_factory=list)
-    live_entries: dict[UUID, tuple[Command, Applied]] = field(default_factory=dict)
+    past: Past = field(default_factory=Past)
     count: int = 0
 
     @property
+    def ledger(self) -> list[Award]:
+        return self.past.ledger
+
+    @property
     def catalogue(self) -> Catalogue:
-        return Catalogue.of(self.systems)
+        if not self.past.catalogues or [*self.past.catalogues[-1].systems.values()] != sorted(
+            self.systems, key=lambda system: system.key
+        ):
+            self.past.catalogues.append(Catalogue.of(self.systems, len(self.past.catalogues)))
+        return self.past.catalogues[-1]
 
-    def earn(self, value: float, *, metric: str = "commits", **attributes: str) -> Applied:
+    def earn(
+        self, value: float, *, metric: str = "commits", at: float | None = None, **attributes: str
+    ) -> Applied:
         """Apply a metric event of this value, in units."""
-        return self.applied(self.metric_event(round(value * UNIT), metric=metric, **attributes))
+        return self.applied(self.metric_event(round(value * UNIT), metric=metric, at=at, **attributes))
 
-    def metric_event(self, value_micros: int, *, metric: str = "commits", **attributes: str) -> Command:
+    def metric_event(
+        self, value_micros: int, *, metric: str = "commits", at: float | None = None, **attributes: str
+    ) -> Command:
+        """`at`: minutes after the start; without it, the next one."""
         fact = MetricFact(metric, value_micros, 0, 0, 0, 0, attributes)
-        return Command(self.entry(EntryKind.METRIC_EVENT, fact))
+        return Command(self.entry(EntryKind.METRIC_EVENT, fact, at))
 
-    def streak_event(self, *runs: tuple[int, int], kind: EntryKind = EntryKind.USER_UPDATE) -> Command:
-        changes = (StreakChange("daily", tuple(RunChange(*run) for run in runs)),)
-        return Command(self.entry(kind), streak_changes=changes)
+    def revisable_event(
+        self,
+        contribution: float,
+        version: int,
+        *revisions: tuple[UUID, float],
+        at: float | None = None,
+        kind: EntryKind = EntryKind.METRIC_EVENT,
+    ) -> Command:
+        """An event of a metric whose contributions change, with what it changes of others."""
+        fact = MetricFact(
+            metric="commits",
+            value_micros=0 if kind is EntryKind.CORRECTION else UNIT,
+            total_before_micros=0,
+            total_after_micros=0,
+            peak_micros=0,
+            total_version=version,
+            attributes={},
+            revisable=True,
+            revisable_contribution_micros=round(contribution * UNIT),
+            revisions=tuple(
+                ContributionRevision(entry_id, round(value * UNIT)) for entry_id, value in revisions
+            ),
+        )
+        return Command(self.entry(kind, fact, at))
+
+    def streak_event(
+        self,
+        *periods: PeriodChange,
+        kind: EntryKind = EntryKind.USER_UPDATE,
+        at: float | None = None,
+        corrects: UUID | None = None,
+    ) -> Command:
+        return Command(self.entry(kind, None, at, corrects), streak_changes=(StreakChange("daily", periods),))
+
+    def extension(self, length: int, *, kind: EntryKind = EntryKind.USER_UPDATE) -> Command:
+        """An event that extends the streak to a length: its period is new, and the event qualifies it."""
+        command = self.streak_event(kind=kind)
+        change = period(length, None, length, instant(command.entry))
+        return replace(command, streak_changes=(StreakChange("daily", (change,)),))
 
     def achievement_event(
-        self, *changes: tuple[str, bool], kind: EntryKind = EntryKind.ACHIEVEMENT_CALL
+        self,
+        *changes: tuple[str, bool],
+        kind: EntryKind = EntryKind.ACHIEVEMENT_CALL,
+        owner: Instant | None = None,
+        corrects: UUID | None = None,
     ) -> Command:
         """Completions (True) and revocations; a completion is known by its achievement."""
+        entry = self.entry(kind, corrects=corrects)
         return Command(
-            self.entry(kind),
+            entry,
             achievement_changes=tuple(
-                AchievementChange(key, derived_id("completion", key), completed) for key, completed in changes
+                AchievementChange(key, derived_id("completion", key), completed, owner or instant(entry))
+                for key, completed in changes
             ),
         )
 
-    def entry(self, kind: EntryKind, fact: MetricFact | None = None) -> Entry:
+    def entry(
+        self,
+        kind: EntryKind,
+        fact: MetricFact | None = None,
+        at: float | None = None,
+        corrects: UUID | None = None,
+    ) -> Entry:
         self.count += 1
         now = START + timedelta(minutes=self.count)
+        is_correction = kind is EntryKind.CORRECTION
         return Entry(
             entry_id=derived_id("entry", str(self.count)),
             kind=kind,
             user=UserSnapshot(self.user_id, "UTC", dict(self.attributes), START, 1, ""),
             now=now,
-            occur_time=now,
+            occur_time=now if at is None else START + timedelta(minutes=at),
             time_zone="UTC",
             metric=fact,
-            corrected_entry_id=derived_id("origin", str(self.count))
-            if kind is EntryKind.CORRECTION
-            else None,
+            corrected_entry_id=(corrects or derived_id("origin", str(self.count))) if is_correction else None,
         )
 
     def apply(self, command: Command) -> Applied | InsufficientPoints:
-        decided = domain.apply(self.catalogue, self.state, command)
-        if isinstance(decided, Applied):
-            self._keep(decided)
-            self.live_entries[command.entry.entry_id] = (command, decided)
+        """As the service does: from what is stored, one step where that is enough."""
+        entry_id, metric = command.entry.entry_id, command.entry.metric
+        if metric is not None and metric.revisable and entry_id in self.past.revisions:
+            version, contribution = self.past.revisions.pop(entry_id)
+            if version > metric.total_version:
+                metric = replace(metric, revisable_contribution_micros=contribution, total_version=version)
+                command = replace(command, entry=replace(command.entry, metric=metric))
+        written = len(self.past.ledger)
+        try:
+            if amends(command):
+                raise HistoryNeeded
+            decided = apply(self.catalogue, self.state, command)
+        except HistoryNeeded:
+            decided = now(apply_amending(self.past, self.catalogue, self.state, command))
+        if isinstance(decided, InsufficientPoints):
+            del self.past.ledger[written:]
+            return decided
+        del self.past.ledger[written:]
+        self._keep(decided.state, decided.changes)
+        self.past.facts[decided.fact.position] = decided.fact
+        self.past.versions[entry_id] = metric.total_version if metric else 0
         return decided
 
     def applied(self, command: Command) -> Applied:
@@ -103,50 +333,77 @@ class Account:
         assert isinstance(decided, InsufficientPoints)
         return decided
 
-    def undo(self, entry_id: UUID) -> Applied:
-        command, applied = self.live_entries.pop(entry_id)
-        fact = command.entry.metric
-        undoing = Undoing(
-            entry_id=entry_id,
-            occur_time=command.entry.occur_time,
-            local_date=command.entry.occur_time.date(),
-            fact=CountedFact(fact.value_micros, applied.metric_triggers) if fact else None,
-            is_last=applied.position is not None
-            and all(other.position is None for _, other in self.live_entries.values()),
-        )
-        remaining = {key: self.values_of(key) for key in domain.values_needed(self.state, undoing)}
-        counted = domain.undone_counts(self.catalogue, self.state, undoing, remaining)
-        undone = domain.undo(self.catalogue, self.state, undoing, counted)
-        self._keep(undone)
-        return undone
-
-    def values_of(self, key: TriggerKey) -> list[int]:
-        """The values of the live events that count for a trigger, in the order of application."""
-        return [
-            command.entry.metric.value_micros
-            for command, applied in self.live_entries.values()
-            if command.entry.metric and key in applied.metric_triggers
-        ]
+    def undo(self, entry_id: UUID) -> tuple[Change, ...]:
+        (position,) = [at for at, fact in self.past.facts.items() if fact.instant.entry_id == entry_id]
+        written = len(self.past.ledger)
+        state, changes = now(undo(self.past, self.catalogue, self.state, entry_id, position))
+        self.past.undone.add(position)
+        del self.past.ledger[written:]
+        self._keep(state, changes)
+        return changes
 
     def standing(self, points_system: str = "xp") -> Standing:
-        return self.state.standings.get(points_system, Standing())
+        return self.state.points.standings.get(points_system, NO_STANDING)
 
     @property
     def balance(self) -> int:
         return self.standing().balance
 
-    def _keep(self, decided: Applied) -> None:
-        self.state = decided.state
-        for change in decided.changes:
-            self.ledger.extend(change.awards)
+    def by_entry(self) -> dict[tuple[str, UUID], int]:
+        """What each entry has brought, by system; those that brought nothing are left out."""
+        sums: dict[tuple[str, UUID], int] = {}
+        for award in self.ledger:
+            name = (award.key.points_system, award.entry_id)
+            sums[name] = sums.get(name, 0) + award.amount
+        return {name: amount for name, amount in sums.items() if amount}
+
+    def by_date(self) -> dict[date, int]:
+        sums: dict[date, int] = {}
+        for award in self.ledger:
+            sums[award.local_date] = sums.get(award.local_date, 0) + award.amount
+        return {day: amount for day, amount in sums.items() if amount}
+
+    def _keep(self, state: UserState, changes: Sequence[Change]) -> None:
+        timelines = {key: stored(one) for key, one in state.points.timelines.items()}
+        self.state = replace(state, points=replace(state.points, timelines=timelines), rewarded_periods=None)
+        for change in changes:
+            self.past.ledger.extend(change.awards)
+        self.past.ledger.sort(key=lambda award: award.sequence)
 
 
-def only_change(decided: Applied) -> Change:
+def now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("lists are never waited for")
+
+
+def instant(entry: Entry) -> Instant:
+    return Instant(entry.entry_id, entry.occur_time, entry.occur_time.date())
+
+
+def period(day: int, before: int | None, after: int | None, reach: Instant | None = None) -> PeriodChange:
+    """A period of the streak that begins so many days after a date; a length of None: not qualified."""
+    return PeriodChange(
+        date(2024, 3, 1) + timedelta(days=day),
+        before or 0,
+        after or 0,
+        before is not None,
+        after is not None,
+        reach if after is not None else None,
+    )
+
+
+def only_change(decided: Applied | Sequence[Change]) -> Change:
     """The one change of a decision."""
-    (change,) = decided.changes
+    (change,) = decided.changes if isinstance(decided, Applied) else decided
     return change
 
 
-def amounts(decided: Applied) -> list[int]:
+def amounts(decided: Applied | Sequence[Change]) -> list[int]:
     """The amounts of all rows of a decision."""
-    return [award.amount for change in decided.changes for award in change.awards]
+    changes = decided.changes if isinstance(decided, Applied) else decided
+    return [award.amount for change in changes for award in change.awards]

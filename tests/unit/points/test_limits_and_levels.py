@@ -3,10 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from services.points.domain import (
+from services.points.domain.definitions import (
     POINTS_LIMIT,
     AchievementCause,
-    InsufficientPoints,
     Level,
     LevelBasis,
     MetricCause,
@@ -15,6 +14,7 @@ from services.points.domain import (
     Trigger,
     UserCreatedCause,
 )
+from services.points.domain.limits import InsufficientPoints
 from shared.entries import EntryKind
 from tests.unit.points.account import UNIT, Account, amounts, only_change
 
@@ -91,16 +91,17 @@ def test_a_refusal_in_one_system_refuses_the_awards_in_all() -> None:
     assert alice.standing("coins").balance == 0
 
 
-def test_a_correction_is_never_refused_and_its_deductions_are_exact() -> None:
-    alice = account(Trigger("cost", -10, StreakCause("daily", 1), block=True))
-    assert amounts(alice.applied(alice.streak_event((0, 1), kind=EntryKind.CORRECTION))) == [-10]
-    assert alice.balance == -10
+def test_a_correction_is_never_refused_and_takes_what_there_is() -> None:
+    alice = account(Trigger("cost", -10, StreakCause("daily", 1), block=True), BONUS)
+    alice.earn(1, metric="work")
+    assert amounts(alice.applied(alice.extension(1, kind=EntryKind.CORRECTION))) == [-7]
+    assert alice.balance == 0
 
 
 def test_a_streak_that_closes_is_never_refused_and_takes_what_there_is() -> None:
     alice = account(Trigger("cost", -10, StreakCause("daily", 1), block=True), BONUS)
     alice.earn(1, metric="work")
-    closing = alice.streak_event((0, 1), kind=EntryKind.STREAK_CLOSING)
+    closing = alice.extension(1, kind=EntryKind.STREAK_CLOSING)
     (award,) = only_change(alice.applied(closing)).awards
     assert (award.amount, award.clipped_amount, alice.balance) == (-7, -3, 0)
 
@@ -131,14 +132,16 @@ def test_a_maximum_that_was_lowered_below_a_balance_takes_nothing_away() -> None
     assert alice.balance == 40
 
 
-def test_what_a_reversal_gives_back_ends_at_the_maximum() -> None:
+def test_what_a_reversal_gives_back_is_cut_from_what_came_after_it() -> None:
     alice = account(EARN, SPEND, maximum=20)
     alice.earn(2, metric="work")
     spending = alice.metric_event(UNIT, metric="fun")
     alice.applied(spending)
-    alice.earn(1, metric="work")
-    row = only_change(alice.undo(spending.entry.entry_id)).awards[0]
-    assert (row.amount, row.base_amount, row.clipped_amount) == (0, 10, 10)
+    refilled = only_change(alice.earn(1, metric="work")).awards[0]
+    back, cut = only_change(alice.undo(spending.entry.entry_id)).awards
+    assert (back.amount, back.base_amount, back.clipped_amount) == (10, 10, 0)
+    assert (cut.amount, cut.base_amount, cut.clipped_amount) == (-10, 0, 10)
+    assert (cut.reversed_award_id, cut.entry_id) == (refilled.award_id, refilled.entry_id)
     assert alice.balance == 20
 
 

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from services.points.domain import (
+from services.points.domain.definitions import (
     AchievementCause,
     MetricCause,
     PointsSystem,
@@ -11,9 +11,10 @@ from services.points.domain import (
     TriggerKey,
     UserCreatedCause,
 )
+from services.points.domain.facts import Instant, StreakChange
 from shared.entries import EntryKind
 from shared.filters import AttributeFilter, Equals
-from tests.unit.points.account import UNIT, Account, amounts, only_change
+from tests.unit.points.account import UNIT, Account, amounts, instant, only_change, period
 
 TEN_PER_THREE = Trigger("commits", 10, MetricCause("commits", 3 * UNIT))
 WEEKLY = Trigger("week", 50, StreakCause("daily", 7))
@@ -69,7 +70,7 @@ def test_only_events_whose_attributes_and_user_match_are_accumulated() -> None:
 def test_another_metric_touches_nothing() -> None:
     alice = account(TEN_PER_THREE)
     decided = alice.earn(30, metric="lines")
-    assert (decided.changes, decided.metric_triggers) == ((), ())
+    assert (decided.changes, decided.fact.triggers) == ((), ())
 
 
 def test_a_trigger_counts_from_when_it_was_added() -> None:
@@ -95,56 +96,139 @@ def test_an_archived_system_awards_nothing_and_counts_no_metric() -> None:
 
 def test_a_streak_trigger_awards_at_each_multiple_of_its_length() -> None:
     alice = account(WEEKLY)
-    earned = [amounts(alice.applied(alice.streak_event((n, n + 1)))) for n in range(15)]
-    assert [day + 1 for day, award in enumerate(earned) if award] == [7, 14]
+    earned = [amounts(alice.applied(alice.extension(n))) for n in range(1, 16)]
+    assert [day for day, award in enumerate(earned, start=1) if award] == [7, 14]
 
 
 def test_a_streak_trigger_that_fires_once_does_so_in_each_run() -> None:
     alice = account(FIRST_WEEK)
-    for run in ((0, 7), (7, 14), (0, 6), (6, 7)):
-        alice.applied(alice.streak_event(run))
+    for day, length in ((7, 7), (14, 14), (26, 6), (27, 7)):
+        reach = instant(alice.entry(EntryKind.USER_UPDATE))
+        alice.applied(alice.streak_event(period(day, None, length, reach)))
     assert alice.balance == 100
 
 
-def test_a_long_extension_crosses_several_multiples_at_once() -> None:
+def test_an_award_for_a_period_belongs_to_the_event_with_which_it_qualified() -> None:
     alice = account(WEEKLY)
-    assert amounts(alice.applied(alice.streak_event((6, 21)))) == [150]
+    early = alice.metric_event(UNIT, at=-3_000)
+    alice.applied(early)
+    award = only_change(alice.applied(alice.streak_event(period(7, None, 7, instant(early.entry))))).awards[0]
+    assert (award.entry_id, award.occur_time) == (early.entry.entry_id, early.entry.occur_time)
+    assert award.cause_entry_id != award.entry_id
 
 
-def test_two_runs_that_join_keep_one_award_where_the_trigger_fires_once_in_each_run() -> None:
-    alice = account(FIRST_WEEK)
-    for run in ((0, 7), (0, 8)):
-        alice.applied(alice.streak_event(run))
-    joined = only_change(alice.applied(alice.streak_event((7, 0), (8, 16))))
-    assert [(award.amount, award.times) for award in joined.awards] == [(-50, -1)]
-    assert joined.awards[0].reversed_award_id == alice.ledger[1].award_id
-    assert alice.balance == 50
+def test_several_periods_that_are_due_at_once_are_an_award_each() -> None:
+    alice = account(WEEKLY)
+    reach = [instant(alice.entry(EntryKind.USER_UPDATE)) for _ in range(3)]
+    late = alice.streak_event(*(period(7 * n, None, 7 * n, reach[n - 1]) for n in (1, 2, 3)))
+    change = only_change(alice.applied(late))
+    assert [(award.amount, award.entry_id) for award in change.awards] == [
+        (50, one.entry_id) for one in reach
+    ]
+
+
+def joined_runs(alice: Account) -> tuple[Instant, Instant, Instant]:
+    """Two runs of three days with a day between them; the second one's third day is rewarded, as is the first one's."""
+    first, second, middle = (instant(alice.entry(EntryKind.USER_UPDATE)) for _ in range(3))
+    alice.applied(alice.streak_event(period(3, None, 3, first)))
+    alice.applied(alice.streak_event(period(7, None, 3, second)))
+    return first, second, middle
+
+
+def test_what_was_granted_before_a_late_event_joined_two_runs_stays_on_its_date() -> None:
+    alice = account(Trigger("three", 5, StreakCause("daily", 3)))
+    _, second, middle = joined_runs(alice)
+    # Day 4 is filled: days 5 to 7 had lengths 1 to 3 and now have 5 to 7, so day 6 is due instead of day 7.
+    sixth = instant(alice.entry(EntryKind.USER_UPDATE))
+    joining = alice.streak_event(
+        period(4, None, 4, middle),
+        period(6, 2, 6, sixth),
+        period(7, 3, 7, second),
+        kind=EntryKind.METRIC_EVENT,
+    )
+    assert alice.applied(joining).changes == ()
+    assert alice.balance == 10
+
+
+def test_a_correction_takes_a_period_back_where_it_is_exact_and_gives_what_is_due_instead() -> None:
+    alice = account(Trigger("three", 5, StreakCause("daily", 3)))
+    first, second, middle = (alice.metric_event(UNIT, at=at) for at in (1, 2, 3))
+    for command in (first, second, middle):
+        alice.applied(command)
+    alice.applied(alice.streak_event(period(3, None, 3, instant(middle.entry))))
+    correction = alice.streak_event(
+        period(3, 3, 2, instant(middle.entry)),
+        period(4, 4, 3, instant(second.entry)),
+        kind=EntryKind.CORRECTION,
+        corrects=first.entry.entry_id,
+    )
+    rows = only_change(alice.applied(correction)).awards
+    assert [(row.amount, row.entry_id) for row in rows] == [
+        (5, second.entry.entry_id),
+        (-5, middle.entry.entry_id),
+    ]
+    assert {row.cause_entry_id for row in rows} == {correction.entry.entry_id}
+    assert [row.reversed_award_id for row in rows] == [None, alice.ledger[0].award_id]
+
+
+def test_a_correction_moves_the_award_of_its_entry_to_the_event_that_qualifies_the_period_without_it() -> (
+    None
+):
+    alice = account(Trigger("daily", 5, StreakCause("daily", 1)))
+    first, second = alice.metric_event(UNIT), alice.metric_event(UNIT)
+    extending = replace(
+        first, streak_changes=alice.streak_event(period(1, None, 1, instant(first.entry))).streak_changes
+    )
+    alice.applied(extending)
+    alice.applied(second)
+    alice.undo(first.entry.entry_id)
+    alice.applied(
+        alice.streak_event(
+            period(1, 1, 1, instant(second.entry)), kind=EntryKind.CORRECTION, corrects=first.entry.entry_id
+        )
+    )
+    assert alice.by_entry() == {("xp", second.entry.entry_id): 5}
+
+
+def test_a_correction_takes_back_elsewhere_what_it_can_take_back_nowhere_else() -> None:
+    alice = account(Trigger("three", 5, StreakCause("daily", 3)))
+    _, second, middle = joined_runs(alice)
+    sixth = instant(alice.entry(EntryKind.USER_UPDATE))
+    alice.applied(
+        alice.streak_event(period(4, None, 4, middle), period(6, 2, 6, sixth), period(7, 3, 7, second))
+    )
+    gone = (period(6, 6, None), period(7, 7, None))
+    rows = only_change(alice.applied(alice.streak_event(*gone, kind=EntryKind.CORRECTION))).awards
+    assert [(row.amount, row.entry_id) for row in rows] == [(-5, second.entry_id)]
+    assert alice.balance == 5
 
 
 def test_a_correction_that_comes_before_what_it_corrects_gives_the_same_in_the_end() -> None:
     alice = account(WEEKLY)
-    assert alice.applied(alice.streak_event((7, 6), kind=EntryKind.CORRECTION)).changes == ()
-    assert alice.applied(alice.streak_event((6, 7))).changes == ()
-    assert amounts(alice.applied(alice.streak_event((6, 7)))) == [50]
+    assert alice.applied(alice.streak_event(period(7, 7, None), kind=EntryKind.CORRECTION)).changes == ()
+    assert alice.applied(alice.extension(7)).changes == ()
+    assert amounts(alice.applied(alice.extension(7))) == [50]
 
 
 def test_what_was_due_while_the_user_did_not_match_is_neither_awarded_later_nor_taken_back() -> None:
     alice = account(replace(WEEKLY, user_filters=(AttributeFilter("plan", Equals("pro")),)))
     alice.attributes = {"plan": "pro"}
-    alice.applied(alice.streak_event((0, 7)))
+    alice.applied(alice.extension(7))
     alice.attributes = {"plan": "free"}
-    alice.applied(alice.streak_event((7, 14)))
+    alice.applied(alice.extension(14))
     alice.attributes = {"plan": "pro"}
-    assert alice.applied(alice.streak_event((14, 15))).changes == ()
-    assert alice.applied(alice.streak_event((15, 13), kind=EntryKind.CORRECTION)).changes == ()
-    assert amounts(alice.applied(alice.streak_event((13, 14)))) == [50]
+    assert alice.applied(alice.extension(15)).changes == ()
+    gone = alice.streak_event(period(14, 14, None), period(15, 15, None), kind=EntryKind.CORRECTION)
+    assert alice.applied(gone).changes == ()
+    assert amounts(alice.applied(alice.extension(14))) == [50]
     assert alice.balance == 100
 
 
-def test_several_changes_of_one_streak_in_an_entry_add_up() -> None:
+def test_a_period_that_came_and_went_in_one_entry_is_nothing() -> None:
     alice = account(WEEKLY)
-    command = alice.streak_event((6, 7))
-    both = replace(command, streak_changes=command.streak_changes + alice.streak_event((7, 6)).streak_changes)
+    command = alice.extension(7)
+    gone = StreakChange("daily", (period(7, 7, None),))
+    both = replace(command, streak_changes=(*command.streak_changes, gone))
     assert alice.applied(both).changes == ()
 
 
@@ -174,9 +258,8 @@ def test_a_trigger_for_any_achievement_rewards_each_completion_and_revocation_fi
     ]
     alice.applied(alice.achievement_event(("first_commit", False), kind=EntryKind.CORRECTION))
     assert alice.balance == 5
-    assert {live.award.completion_id for live in alice.state.live_awards if live.live_times} == {
-        first.awards[1].completion_id
-    }
+    live = {name.completion_id for (_, name), one in alice.past.live_awards().items() if one.due.times}
+    assert live == {first.awards[1].completion_id}
 
 
 def test_the_first_entry_of_a_user_fires_the_trigger_for_new_users_once() -> None:
@@ -198,7 +281,7 @@ def test_a_streak_that_closes_is_nobodys_first_entry() -> None:
 
 def test_a_streak_that_breaks_at_midnight_keeps_what_it_gave() -> None:
     alice = account(WEEKLY)
-    alice.applied(alice.streak_event((6, 7)))
+    alice.applied(alice.extension(7))
     assert alice.applied(alice.streak_event(kind=EntryKind.STREAK_CLOSING)).changes == ()
     assert alice.balance == 50
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from services.points.domain import (
+from services.points.domain.definitions import (
     MetricCause,
     PointsSystem,
     StreakCause,
@@ -11,7 +11,7 @@ from services.points.domain import (
     UserCreatedCause,
 )
 from shared.entries import EntryKind
-from tests.unit.points.account import START, UNIT, Account, amounts, only_change
+from tests.unit.points.account import START, UNIT, Account, amounts, only_change, period
 
 EARN = Trigger("earn", 10, MetricCause("commits", 3 * UNIT))
 WELCOME = Trigger("welcome", 25, UserCreatedCause())
@@ -49,7 +49,8 @@ def test_a_later_award_goes_where_the_remaining_events_do_not_reach_it() -> None
     alice.applied(first)
     award = only_change(alice.applied(second)).awards[0]
     row = only_change(alice.undo(first.entry.entry_id)).awards[0]
-    assert (row.reversed_award_id, row.entry_id) == (award.award_id, first.entry.entry_id)
+    assert (row.reversed_award_id, row.entry_id) == (award.award_id, second.entry.entry_id)
+    assert row.cause_entry_id == first.entry.entry_id
     assert alice.balance == 0
 
 
@@ -65,13 +66,14 @@ def test_a_part_of_an_award_is_taken_back_where_that_is_all_that_is_lost() -> No
     assert alice.balance == 0
 
 
-def test_what_a_limit_had_cut_is_the_first_to_go() -> None:
+def test_what_a_limit_had_cut_is_given_where_the_limit_does_not_act_any_more() -> None:
     alice = Account([PointsSystem("xp", (EARN,), max_balance=25)])
     first, second = alice.metric_event(3 * UNIT), alice.metric_event(6 * UNIT)
     alice.applied(first)
     assert amounts(alice.applied(second)) == [15]
-    row = only_change(alice.undo(first.entry.entry_id)).awards[0]
-    assert (row.amount, row.base_amount) == (-5, -10)
+    taken, given = only_change(alice.undo(first.entry.entry_id)).awards
+    assert (taken.amount, taken.base_amount, taken.entry_id) == (-10, -10, first.entry.entry_id)
+    assert (given.amount, given.base_amount, given.entry_id) == (5, 0, second.entry.entry_id)
     assert alice.balance == 20
 
 
@@ -92,7 +94,7 @@ def test_the_high_water_mark_is_folded_anew_over_what_remains() -> None:
     alice.applied(peak)
     assert alice.balance == 40
     alice.undo(peak.entry.entry_id)
-    state = alice.state.triggers[TriggerKey("xp", "earn")]
+    state = alice.state.points.timelines[TriggerKey("xp", "earn")]
     assert (alice.balance, state.high_micros, state.accumulated_micros) == (10, 5 * UNIT, 2 * UNIT)
 
 
@@ -114,12 +116,13 @@ def test_points_that_were_spent_meanwhile_stay_spent() -> None:
     assert alice.balance == -10
 
 
-def test_the_welcome_stays_while_another_entry_of_the_user_is_live() -> None:
+def test_the_welcome_passes_to_the_next_entry_that_is_live() -> None:
     alice = account(WELCOME)
     first, second = alice.metric_event(UNIT), alice.metric_event(UNIT)
     alice.applied(first)
     alice.applied(second)
-    assert alice.undo(first.entry.entry_id).changes == ()
+    assert amounts(alice.undo(first.entry.entry_id)) == [-25, 25]
+    assert alice.by_entry() == {("xp", second.entry.entry_id): 25}
     assert amounts(alice.undo(second.entry.entry_id)) == [-25]
 
 
@@ -150,10 +153,10 @@ def test_a_streak_that_closes_does_not_keep_the_welcome_alive() -> None:
 
 def test_undoing_leaves_what_streaks_gave_to_the_correction_that_follows() -> None:
     alice = account(WEEK)
-    extension = alice.streak_event((6, 7))
+    extension = alice.extension(7)
     alice.applied(extension)
-    assert alice.undo(extension.entry.entry_id).changes == ()
-    correction = alice.applied(alice.streak_event((7, 6), kind=EntryKind.CORRECTION))
+    assert alice.undo(extension.entry.entry_id) == ()
+    correction = alice.applied(alice.streak_event(period(7, 7, None), kind=EntryKind.CORRECTION))
     assert amounts(correction) == [-50]
     assert alice.balance == 0
 
@@ -166,14 +169,14 @@ def test_a_removed_trigger_can_still_be_undone_and_awards_nothing_more() -> None
     assert amounts(alice.undo(event.entry.entry_id)) == [-20]
 
 
-def test_undoing_after_a_smaller_x_takes_back_no_more_than_was_given() -> None:
+def test_after_a_smaller_x_the_other_events_keep_what_they_cross_by_themselves() -> None:
     alice = account(EARN)
     event = alice.metric_event(9 * UNIT)
     alice.applied(event)
     alice.systems = [PointsSystem("xp", (Trigger("earn", 10, MetricCause("commits", UNIT)),))]
     alice.earn(1)
     alice.undo(event.entry.entry_id)
-    assert alice.balance == 0
+    assert alice.balance == 10
     assert amounts(alice.earn(1)) == [10]
 
 
@@ -193,13 +196,3 @@ def test_without_any_live_award_there_is_no_reach_time() -> None:
     event = alice.metric_event(3 * UNIT)
     alice.applied(event)
     assert only_change(alice.undo(event.entry.entry_id)).after.reach_time is None
-
-
-def test_only_negative_values_that_remain_call_for_the_values_of_all_events() -> None:
-    alice = account(EARN)
-    alice.earn(5)
-    negative = alice.metric_event(-UNIT)
-    alice.applied(negative)
-    alice.undo(negative.entry.entry_id)
-    state = alice.state.triggers[TriggerKey("xp", "earn")]
-    assert (state.negative_count, state.accumulated_micros, state.high_micros) == (0, 5 * UNIT, 5 * UNIT)

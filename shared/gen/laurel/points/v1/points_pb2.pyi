@@ -371,7 +371,7 @@ class Award(_message.Message):
     entry_id: _builtins.str
     """The entry that it belongs to: with it the condition was met, in the order of the events' times (RULES 2.5)."""
     reversed_award_id: _builtins.str
-    """For a reversal: the award that it reverses."""
+    """Of a row by which an undoing changed an award: that award. It is reversed, or limits cut more or less of it."""
     cause_entry_id: _builtins.str
     """The entry whose arrival, or undoing, wrote the row; another than `entry_id` where that one came late."""
     @_builtins.property
@@ -380,9 +380,7 @@ class Award(_message.Message):
 
     @_builtins.property
     def local_date(self) -> _date_pb2.LocalDate:
-        """The local date that the row counts for: of its entry, in the entry's zone. A reversal counts for the date of
-        the row that it reverses.
-        """
+        """The local date that the row counts for: of the entry that it belongs to, in that entry's zone."""
 
     def __init__(
         self,

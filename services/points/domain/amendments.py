@@ -1,0 +1,159 @@
+"""What a command says about facts that came before it.
+
+Three kinds of commands do. A revision says what another event contributes from now on (RULES 2.2). A revocation takes
+a completion back. A correction says what streaks and achievements are without the entry that it corrects: what it
+takes back goes from the fact that it was given with, and what it gives instead becomes part of the fact of the entry
+that it belongs to, under the terms of that fact. So after a void all is as the other entries alone would have made
+it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from uuid import UUID
+
+from msgspec import Struct, field
+
+from services.points.domain.definitions import Catalogue, ConfiguredTrigger, TriggerKey
+from services.points.domain.facts import AchievementChange, Command, Due, Fact
+from services.points.domain.fold import once
+from services.points.domain.refold import Edit, Terms
+from services.points.domain.state import StreakCount, UserState
+from services.points.domain.streaks import LivePeriod, corrected, due_for, shifts
+from shared.entries import EntryKind
+from shared.filters import matches
+
+
+class Amendment(Struct, frozen=True):
+    """What a command changes of facts that came before it, and what is left for its own."""
+
+    edits: Mapping[int, Edit] = field(default_factory=dict)
+    """By position."""
+    given: tuple[Due, ...] = ()
+    streaks: Mapping[TriggerKey, StreakCount] = field(default_factory=dict)
+    completions: Mapping[UUID, int] = field(default_factory=dict)
+
+
+def amends(command: Command) -> bool:
+    """Whether the command says something about facts that came before it."""
+    entry = command.entry
+    if entry.kind is EntryKind.CORRECTION and (command.streak_changes or command.achievement_changes):
+        return True
+    if entry.metric is not None and entry.metric.revisions:
+        return True
+    return any(not change.completed for change in command.achievement_changes)
+
+
+def entries_named(command: Command) -> frozenset[UUID]:
+    """The entries whose facts it may change."""
+    named = {change.owner.entry_id for change in command.achievement_changes}
+    for streak in command.streak_changes:
+        named.update(change.reach.entry_id for change in streak.period_changes if change.reach is not None)
+    if command.entry.metric is not None:
+        named.update(revision.entry_id for revision in command.entry.metric.revisions)
+    return frozenset(named) - {command.entry.entry_id}
+
+
+def amendment(
+    catalogue: Catalogue,
+    state: UserState,
+    command: Command,
+    live: Sequence[LivePeriod],
+    facts: Mapping[UUID, Fact],
+    revised: Mapping[UUID, int],
+    terms: Terms,
+) -> Amendment:
+    """What the command changes.
+
+    `live` are the awards for its completions and of its streaks' triggers, `facts` those of the entries that it names,
+    `revised` what some of these contribute from now on.
+    """
+    edits: dict[int, Edit] = {}
+    own: list[Due] = []
+    is_correction = command.entry.kind is EntryKind.CORRECTION
+
+    def edit(position: int, change: Edit) -> None:
+        edits[position] = edits.get(position, Edit()).joined(change)
+
+    def give(due: Due) -> None:
+        fact = facts.get(due.owner.entry_id) if is_correction else None
+        if fact is None:
+            own.append(due)
+        else:
+            edit(fact.position, Edit(added=(_under(terms(fact.terms), due),)))
+
+    for entry_id, contribution in revised.items():
+        edit(facts[entry_id].position, Edit(contribution_micros=contribution))
+    completions, rewards, revoked = completed(catalogue, state, command)
+    for one in live:
+        if one.due.completion_id in revoked:
+            edit(one.position, Edit(dropped=(one.due.identity,)))
+    for due in rewards:
+        give(due)
+    streaks: dict[TriggerKey, StreakCount] = {}
+    if is_correction:
+        attributes = command.entry.user.attributes
+        for shift in shifts(catalogue, command.streak_changes):
+            one_trigger = shift.configured
+            settlement = corrected(
+                shift,
+                state.streaks.get(one_trigger.key, StreakCount()),
+                [one for one in live if one.due.key == one_trigger.key and one.due.period is not None],
+                command.entry.corrected_entry_id,
+                gives=one_trigger.system.active and matches(one_trigger.trigger.user_filters, attributes),
+            )
+            streaks[one_trigger.key] = settlement.count
+            for taken in settlement.taken:
+                edit(taken.position, Edit(dropped=(taken.due.identity,)))
+            for change in settlement.given:
+                give(due_for(one_trigger, change))
+    return Amendment(edits, tuple(own), streaks, completions)
+
+
+def completed(
+    catalogue: Catalogue, state: UserState, command: Command
+) -> tuple[dict[UUID, int], list[Due], frozenset[UUID]]:
+    """The counts of the completions that changed, what is due for them, and those that are rewarded no more.
+
+    A completion is rewarded while it has been completed and not revoked, in whichever order the two arrive.
+    """
+    if not command.achievement_changes:
+        return {}, [], frozenset()
+    deltas: Counter[UUID] = Counter()
+    for change in command.achievement_changes:
+        deltas[change.completion_id] += 1 if change.completed else -1
+    changes = {change.completion_id: change for change in command.achievement_changes}
+    counts: dict[UUID, int] = {}
+    dues: list[Due] = []
+    revoked: set[UUID] = set()
+    for completion_id, delta in deltas.items():
+        before = state.completions.get(completion_id, 0)
+        counts[completion_id] = before + delta
+        if before < 1 <= counts[completion_id]:
+            for one in _rewards(catalogue, command, changes[completion_id]):
+                due = once(one.key, one.trigger, changes[completion_id].owner)
+                dues.append(_for_completion(due, completion_id))
+        elif counts[completion_id] < 1 <= before:
+            revoked.add(completion_id)
+    return counts, dues, frozenset(revoked)
+
+
+def _rewards(
+    catalogue: Catalogue, command: Command, change: AchievementChange
+) -> Iterator[ConfiguredTrigger]:
+    causes: Iterable[str | None] = (change.achievement, None)
+    for cause in causes:
+        for one in catalogue.by_achievement.get(cause, ()):
+            if matches(one.trigger.user_filters, command.entry.user.attributes):
+                yield one
+
+
+def _for_completion(due: Due, completion_id: UUID) -> Due:
+    return Due(due.key, due.owner, due.times, due.base_amount, completion_id)
+
+
+def _under(terms: Catalogue, due: Due) -> Due:
+    """The same with the amount that those terms say."""
+    trigger = terms.trigger(due.key)
+    if trigger is None:
+        return due
+    return Due(due.key, due.owner, 1, trigger.amount, due.completion_id, due.period)

@@ -1,0 +1,118 @@
+"""What is known of a user: the facts that points are folded from (RULES 5.1).
+
+A fact is an entry as it came: what it contributes to a metric, which triggers that matched, what streaks and
+achievements gave with it, and under which terms (`Fact.terms`: a version of all definitions, which is kept). What the
+next rules bring (multipliers, amounts per unit, expiry) are further terms of the same kind: names of what applied,
+read from the definitions of that version.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from msgspec import Struct, field
+
+from services.points.domain.definitions import TriggerKey
+from shared.entries import Entry
+
+
+class Instant(Struct, frozen=True):
+    """An entry as that to which an award belongs."""
+
+    entry_id: UUID
+    occur_time: datetime
+    local_date: date
+    """Of `occur_time`, in the entry's zone."""
+
+    @property
+    def order(self) -> tuple[datetime, UUID]:
+        """The order of the events' times."""
+        return (self.occur_time, self.entry_id)
+
+
+class Identity(NamedTuple):
+    """Tells the awards of one fact apart."""
+
+    key: TriggerKey
+    entry_id: UUID
+    """That the award belongs to."""
+    completion_id: UUID | None = None
+    period: date | None = None
+
+
+class Due(Struct, frozen=True):
+    """A trigger is to award, before any limit."""
+
+    key: TriggerKey
+    owner: Instant
+    """The entry with which the condition was met, in the order of the events' times."""
+    times: int
+    base_amount: int
+    completion_id: UUID | None = None
+    """Of an achievement trigger: the completion that is rewarded."""
+    period: date | None = None
+    """Of a streak trigger: the first date of the period that is rewarded."""
+
+    @property
+    def identity(self) -> Identity:
+        """Its name within its fact."""
+        return Identity(self.key, self.owner.entry_id, self.completion_id, self.period)
+
+
+class Fact(Struct, frozen=True):
+    """An applied entry."""
+
+    position: int
+    """Its place in the order of arrival, from 1."""
+    instant: Instant
+    terms: int
+    """The version of the definitions that it was judged by."""
+    follows: bool = False
+    """It follows from other entries: nobody's first."""
+    contribution_micros: int = 0
+    triggers: tuple[TriggerKey, ...] = ()
+    """The metric triggers that its contribution counts for; and those for new users that look at attributes, where it
+    matched.
+    """
+    given: tuple[Due, ...] = ()
+    """What streaks and achievements gave with it."""
+    spent: Mapping[Identity, int] = field(default_factory=dict)
+    """What its deductions took when it came, where it is known already: that stays spent."""
+
+
+class PeriodChange(Struct, frozen=True):
+    """How one period of a streak changed. One that is not recorded has length 0 and has not qualified."""
+
+    start_date: date
+    length_before: int
+    length_after: int
+    qualified_before: bool
+    qualified_after: bool
+    reach: Instant | None
+    """The event with which it qualified, in the order of the events' times."""
+
+
+class StreakChange(Struct, frozen=True):
+    """How the periods of one streak changed."""
+
+    streak: str
+    period_changes: tuple[PeriodChange, ...]
+
+
+class AchievementChange(Struct, frozen=True):
+    """A completion, or its revocation."""
+
+    achievement: str
+    completion_id: UUID
+    completed: bool
+    owner: Instant
+    """The entry that the completion belongs to."""
+
+
+class Command(Struct, frozen=True):
+    """An entry, and what it changed in the services before this one."""
+
+    entry: Entry
+    streak_changes: tuple[StreakChange, ...] = ()
+    achievement_changes: tuple[AchievementChange, ...] = ()

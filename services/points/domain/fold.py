@@ -1,0 +1,146 @@
+"""A user's points are a fold of facts, in the order of arrival (RULES 5.1).
+
+`step` is the fold: what one more fact does to the points that all before it made. Applying an entry is one step, from
+what is stored. Taking a fact out is the fold without it: `refold` goes on from a place before the fact, once with and
+once without it, and what differs are new rows of the ledger. So the rows are always what the fold of the live facts
+gives.
+
+A fact keeps what its arrival decided: which triggers matched, and the version of the definitions, with their amounts,
+intervals and limits. Four things are therefore decided like this:
+
+* *When is a trigger due?* A metric trigger: `counting`. A streak trigger: `streaks`. A trigger for achievements: with
+  the completion. One for new users: with the first live entry of the user that is none which follows from others. The
+  latter three hang on one fact, and pass to the next that would have caused them when it is taken out.
+* *To which entry does an award belong?* To the one with which the condition was met in the order of the events'
+  times. It bears that entry's id, time and local date, and its terms; the limits are those of the arrival that
+  brought it about.
+* *What is spent stays spent.* A deduction keeps the amount that it took when it came, also where the fold without a
+  fact that was taken out would leave less to take, or would have refused it: the balance then lies below
+  `min_balance`. It is given back when it is no longer due itself: its own entry is taken out, or its crossing goes to
+  another event. It takes more than it took when it came where more of it is covered now; never more than is due. What
+  is kept is the amount as of its arrival, so that facts can be taken out in any order with one result.
+* *Refusing* is decided once, on arrival. A refused entry is no fact.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from services.points.domain.counting import Mark, Timeline, count
+from services.points.domain.definitions import (
+    Catalogue,
+    MetricCause,
+    Trigger,
+    TriggerKey,
+)
+from services.points.domain.facts import Due, Fact, Instant
+from services.points.domain.limits import Grant, InsufficientPoints, base_amount, in_order, limited, uncovered
+from services.points.domain.standing import NO_STANDING, Standing
+
+_NEW: Timeline = Timeline()
+
+
+class Points(Struct, frozen=True):
+    """What the fold carries from fact to fact."""
+
+    greeted: bool = False
+    """The user's first entry has come."""
+    timelines: Mapping[TriggerKey, Timeline] = field(default_factory=dict)
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    """By key of the system. Their levels and versions are the ledger's affair."""
+
+
+class Step(Struct, frozen=True):
+    """What a fact did."""
+
+    points: Points
+    grants: tuple[Grant, ...]
+    """By key of the system; in a system in the order of its triggers."""
+
+
+def step(
+    points: Points,
+    fact: Fact,
+    terms: Catalogue,
+    *,
+    systems: frozenset[str] | None = None,
+    refusable: bool = False,
+) -> Step | InsufficientPoints:
+    """One more fact, under the terms that it names. Raises `HistoryNeeded`.
+
+    `systems` restricts the fold to those: no system knows of another.
+    """
+    timelines, dues = _dues(points, fact, terms, systems)
+    if not dues and not timelines:
+        greeted = points.greeted or not fact.follows
+        return Step(points if greeted == points.greeted else replace(points, greeted=greeted), ())
+    standings = points.standings
+    grants: tuple[Grant, ...] = ()
+    if dues:
+        standings = dict(standings)
+        by_system: dict[str, list[Due]] = {}
+        for due in dues:
+            by_system.setdefault(due.key.points_system, []).append(due)
+        for key, those in sorted(by_system.items()):
+            system = terms.system(key)
+            before = standings.get(key, NO_STANDING)
+            due_here = in_order(system, those)
+            refusal = uncovered(system, before.balance, due_here) if refusable else None
+            if refusal is not None:
+                return refusal
+            granted = limited(system, before.balance, before.lifetime, due_here, fact.spent)
+            standings[key] = _moved(before, granted, fact.position)
+            grants += granted
+    return Step(
+        Points(
+            greeted=points.greeted or not fact.follows,
+            timelines={**points.timelines, **timelines} if timelines else points.timelines,
+            standings=standings,
+        ),
+        grants,
+    )
+
+
+def greets(fact: Fact, terms: Catalogue, systems: frozenset[str] | None = None) -> Iterator[Due]:
+    """What is due where the fact is the user's first."""
+    for one in terms.by_user_created:
+        matched = not one.trigger.user_filters or one.key in fact.triggers
+        if matched and (systems is None or one.key.points_system in systems):
+            yield once(one.key, one.trigger, fact.instant)
+
+
+def once(key: TriggerKey, trigger: Trigger, owner: Instant) -> Due:
+    """A trigger that is due one time."""
+    return Due(key, owner, 1, trigger.amount)
+
+
+def _dues(
+    points: Points, fact: Fact, terms: Catalogue, systems: frozenset[str] | None
+) -> tuple[dict[TriggerKey, Timeline], list[Due]]:
+    dues = list(fact.given)
+    if systems is not None:
+        dues = [due for due in dues if due.key.points_system in systems]
+    if not points.greeted and not fact.follows:
+        dues.extend(greets(fact, terms, systems))
+    timelines: dict[TriggerKey, Timeline] = {}
+    for key in fact.triggers:
+        trigger = terms.trigger(key) if systems is None or key.points_system in systems else None
+        if trigger is None or not isinstance(trigger.cause, MetricCause):
+            continue
+        mark = Mark(fact.instant, fact.contribution_micros, trigger.cause.every_micros, trigger.amount)
+        timelines[key], crossings = count(points.timelines.get(key, _NEW), mark, fact.position)
+        for crossing in crossings:
+            base = base_amount(crossing.mark.amount, crossing.times)
+            dues.append(Due(key, crossing.mark.instant, crossing.times, base))
+    return timelines, dues
+
+
+def _moved(before: Standing, granted: tuple[Grant, ...], position: int) -> Standing:
+    balance, lifetime, cut_position = before.balance, before.lifetime, before.cut_position
+    for grant in granted:
+        balance += grant.amount
+        lifetime += grant.earned
+        if grant.amount != grant.due.base_amount:
+            cut_position = position
+    return replace(before, balance=balance, lifetime=lifetime, cut_position=cut_position)

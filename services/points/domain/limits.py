@@ -1,0 +1,100 @@
+"""What limits leave of what is due in one system with one fact (RULES 5.4).
+
+Everything that is due with the fact is added up first, then cut: what would exceed the maximum is cut from what is
+given, what would fall below the minimum from what is taken; in both cases the last trigger's share goes first. A
+balance that is beyond a limit already (a definition changed, an earlier fact was taken out) is not moved by the limit
+itself.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from services.points.domain.definitions import POINTS_LIMIT, PointsSystem, Trigger
+from services.points.domain.facts import Due, Identity
+
+
+class Grant(Struct, frozen=True):
+    """What is due, as limits leave it: an award."""
+
+    due: Due
+    amount: int
+
+    @property
+    def earned(self) -> int:
+        """What it adds to the lifetime."""
+        return max(0, self.amount)
+
+
+class InsufficientPoints(Struct, frozen=True):
+    """A blocking deduction is not covered: `balance - required` would be below `min_balance`."""
+
+    points_system: str
+    trigger: str
+    balance: int
+    required: int
+    """What the entry as a whole takes from the balance."""
+    min_balance: int
+
+
+def base_amount(amount: int, times: int) -> int:
+    """So many points so many times, before any limit of a system."""
+    return max(-POINTS_LIMIT, min(POINTS_LIMIT, amount * times))
+
+
+def in_order(system: PointsSystem, dues: Sequence[Due]) -> Sequence[Due]:
+    """In the order in which the triggers are defined; those of one trigger in the order of the events' times."""
+    if len(dues) < 2:
+        return dues
+    place = {trigger.key: index for index, trigger in enumerate(system.triggers)}
+    return sorted(dues, key=lambda due: (place.get(due.key.trigger, len(place)), due.key, due.owner.order))
+
+
+def uncovered(system: PointsSystem, balance: int, dues: Sequence[Due]) -> InsufficientPoints | None:
+    """Why the fact is refused: it takes more than there is, and one of its deductions says `block`."""
+    total = sum(due.base_amount for due in dues)
+    if balance + total >= system.min_balance:
+        return None
+    blocking = next((one for one in _taking(system, dues) if one.block), None)
+    if blocking is None:
+        return None
+    return InsufficientPoints(system.key, blocking.key, balance, -total, system.min_balance)
+
+
+def limited(
+    system: PointsSystem, balance: int, lifetime: int, dues: Sequence[Due], spent: Mapping[Identity, int]
+) -> tuple[Grant, ...]:
+    """The awards for what is due. A deduction that is still due takes what it took when it came (`spent`), or more."""
+    amounts = [due.base_amount for due in dues]
+    given = sum(amount for amount in amounts if amount > 0)
+    excess = max(balance + sum(amounts) - system.max_balance, lifetime + given - POINTS_LIMIT)
+    if excess > 0:
+        amounts = _cut(amounts, excess, sign=1, kept=[0] * len(dues))
+    shortage = system.min_balance - balance - sum(amounts)
+    if shortage > 0:
+        kept = [-spent.get(due.identity, 0) for due in dues] if spent else [0] * len(dues)
+        amounts = _cut(amounts, shortage, sign=-1, kept=kept)
+        # What was spent may take the balance below the minimum, never out of the numbers.
+        beyond = -POINTS_LIMIT - balance - sum(amounts)
+        if beyond > 0:
+            amounts = _cut(amounts, beyond, sign=-1, kept=[0] * len(dues))
+    return tuple(Grant(due, amount) for due, amount in zip(dues, amounts, strict=True))
+
+
+def _cut(amounts: Sequence[int], surplus: int, *, sign: int, kept: Sequence[int]) -> list[int]:
+    """The amounts with `surplus` taken off those with this sign, the last ones first, none below what is kept of it."""
+    left = list(amounts)
+    for index in reversed(range(len(left))):
+        cut = min(surplus, left[index] * sign - kept[index])
+        if surplus > 0 and left[index] * sign > 0 and cut > 0:
+            left[index] -= sign * cut
+            surplus -= cut
+    return left
+
+
+def _taking(system: PointsSystem, dues: Iterable[Due]) -> Iterable[Trigger]:
+    triggers = {trigger.key: trigger for trigger in system.triggers}
+    for due in dues:
+        trigger = triggers.get(due.key.trigger)
+        if trigger is not None and trigger.amount < 0:
+            yield trigger

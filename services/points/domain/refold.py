@@ -1,0 +1,349 @@
+"""A fact is taken out, or changed: the fold goes on from a place before it, once as it was and once as it is now.
+
+What differs are the rows of the ledger. The fold stops where both ways have come together again for all that follows:
+a trigger has, when both sums lie a multiple of X apart, since then both cross with the same events; a balance has,
+when it is the same, or when no limit acts any more.
+
+Where nothing but the fact's own awards can differ, no other fact is looked at (`shortcut`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.points.domain.counting import Timeline, settled, stored
+from services.points.domain.definitions import POINTS_LIMIT, Catalogue, TriggerKey
+from services.points.domain.facts import Due, Fact, Identity
+from services.points.domain.fold import Points, step
+from services.points.domain.ledger import Draft
+from services.points.domain.limits import Grant, InsufficientPoints
+from services.points.domain.standing import NO_STANDING, Standing
+from services.points.domain.state import UserState
+
+_FAR: Final = POINTS_LIMIT // 4
+"""Below it, no balance or lifetime comes near the end of the numbers."""
+_MANY_MARKS: Final = 64
+
+Terms = Callable[[int], Catalogue]
+Names = Mapping[tuple[int, Identity], "LiveAward"]
+
+
+class LiveAward(Struct, frozen=True):
+    """An award with all that refolds changed about it."""
+
+    award_id: UUID
+    due: Due
+    amount: int
+    first_amount: int
+    """What it was when its fact came; 0 where a refold brought it."""
+
+
+class Edit(Struct, frozen=True):
+    """What becomes of a fact."""
+
+    taken_out: bool = False
+    """What it is by itself counts no more. What streaks and achievements gave with it is theirs to take back."""
+    contribution_micros: int | None = None
+    """What it contributes from now on."""
+    dropped: tuple[Identity, ...] = ()
+    """What was given with it and is taken back."""
+    added: tuple[Due, ...] = ()
+    """What is given with it from now on."""
+
+    def joined(self, other: "Edit") -> "Edit":
+        """Both, one after the other."""
+        return Edit(
+            self.taken_out or other.taken_out,
+            self.contribution_micros if other.contribution_micros is None else other.contribution_micros,
+            self.dropped + other.dropped,
+            self.added + other.added,
+        )
+
+
+class Plan(Struct, frozen=True):
+    """Which facts a refold needs."""
+
+    start: int
+    """The position to fold from."""
+    systems: frozenset[str]
+    """The systems that can be touched."""
+    late: bool
+    """Facts from there on came late: it takes those before, too, that are newer than the oldest of them."""
+
+
+class Pair(Struct, frozen=True):
+    """The fold with the facts as they were, and as they are now."""
+
+    before: Points
+    after: Points
+
+
+def edited(fact: Fact, edit: Edit) -> Fact:
+    """The fact as it is from now on."""
+    given = tuple(due for due in fact.given if due.identity not in edit.dropped)
+    fact = replace(fact, given=given + edit.added)
+    if edit.taken_out:
+        return replace(fact, follows=True, contribution_micros=0, triggers=())
+    if edit.contribution_micros is not None:
+        return replace(fact, contribution_micros=edit.contribution_micros)
+    return fact
+
+
+def plan(state: UserState, facts: Mapping[int, Fact], edits: Mapping[int, Edit], terms: Terms) -> Plan:
+    """From where to fold, and which systems. `facts` are those that are edited."""
+    systems: set[str] = set()
+    for position, edit in edits.items():
+        fact = facts[position]
+        systems.update(due.key.points_system for due in (*fact.given, *edit.added))
+        systems.update(identity.key.points_system for identity in edit.dropped)
+        systems.update(key.points_system for key in fact.triggers)
+        if position == state.first_position and edit.taken_out:
+            systems.update(state.points.standings)
+            systems.update(one.key.points_system for one in terms(fact.terms).by_user_created)
+    timelines = [one for key, one in state.points.timelines.items() if key.points_system in systems]
+    standings = [one for key, one in state.points.standings.items() if key in systems]
+    start = min(edits)
+    if any(one.irregular for one in timelines) or not all(map(_is_far_from_the_end, standings)):
+        start = 1
+    return Plan(start, frozenset(systems), any(one.late_position >= start for one in timelines))
+
+
+def shortcut(
+    state: UserState, plan: Plan, fact: Fact, edit: Edit, live: Sequence[LiveAward], lowest_maximum: int
+) -> list[Draft] | None:
+    """The rows for the edit of one fact where only its own awards can differ, from what is live of these; else None."""
+    if (
+        edit.added
+        or plan.start != fact.position
+        or (edit.taken_out and fact.position == state.first_position)
+    ):
+        return None
+    shares: dict[TriggerKey, int] = {}
+    contribution = 0 if edit.taken_out else edit.contribution_micros
+    if contribution is not None:
+        delta = fact.contribution_micros - contribution
+        for key in fact.triggers:
+            timeline = state.points.timelines.get(key)
+            if timeline is None:
+                continue
+            regular = not timeline.irregular and timeline.late_position < plan.start and contribution >= 0
+            if not regular or delta % timeline.every_micros:
+                return None
+            shares[key] = delta // timeline.every_micros
+    drafts = []
+    for one in live:
+        times = one.due.times if one.due.identity in edit.dropped else 0
+        if one.due.completion_id is None and one.due.period is None:
+            times = shares.pop(one.due.key, 0)
+        if times:
+            drafts.append(_taken_back(fact.position, one, times))
+    if any(shares.values()) or any(abs(one.due.base_amount) >= _FAR for one in live):
+        return None
+    for system in {draft.due.key.points_system for draft in drafts}:
+        standing = state.points.standings[system]
+        gain = sum(draft.amount for draft in drafts if draft.due.key.points_system == system)
+        moved = replace(standing, balance=standing.balance + gain)
+        if not _together(standing, moved, standing.cut_position < plan.start, lowest_maximum):
+            return None
+    return drafts
+
+
+def begin(
+    state: UserState,
+    plan: Plan,
+    sums: Mapping[TriggerKey, int],
+    added_since: Mapping[str, int],
+    *,
+    greeted: bool,
+) -> Points:
+    """The fold of all facts before the start: from the sums of their contributions, and what was added since."""
+    if plan.start == 1:
+        return Points()
+    timelines = {}
+    for key, now in state.points.timelines.items():
+        if key.points_system in plan.systems and key in sums:
+            count = sums[key] // now.every_micros
+            timelines[key] = stored(
+                Timeline(
+                    accumulated_micros=sums[key],
+                    high_micros=sums[key],
+                    due_count=count,
+                    granted_count=count,
+                    every_micros=now.every_micros,
+                )
+            )
+    standings = {
+        key: Standing(balance=now.balance - added_since.get(key, 0))
+        for key, now in state.points.standings.items()
+        if key in plan.systems
+    }
+    return Points(greeted, timelines, standings)
+
+
+def go_on(
+    pair: Pair, facts: Sequence[Fact], edits: Mapping[int, Edit], terms: Terms, plan: Plan, *, settling: bool
+) -> tuple[Pair, list[tuple[int, tuple[Grant, ...], tuple[Grant, ...]]]]:
+    """The fold over more facts, both ways, and where their awards differ. Raises `HistoryNeeded`."""
+    before, after = pair.before, pair.after
+    differing = []
+    oldest_to_come = _oldest_to_come(facts)
+    for index, fact in enumerate(facts):
+        catalogue = terms(fact.terms)
+        changed = edited(fact, edits[fact.position]) if fact.position in edits else fact
+        first = _stepped(before, fact, catalogue, plan)
+        second = first if before is after and changed is fact else _stepped(after, changed, catalogue, plan)
+        before, after = first[0], second[0]
+        if first[1] != second[1]:
+            differing.append((fact.position, first[1], second[1]))
+        if settling and index % _MANY_MARKS == _MANY_MARKS - 1:
+            same = before is after
+            before = _settled(before, oldest_to_come[index])
+            after = before if same else _settled(after, oldest_to_come[index])
+    return Pair(before, after), differing
+
+
+def together(
+    pair: Pair, state: UserState, plan: Plan, position: int, lowest_maximum: Callable[[str], int]
+) -> bool:
+    """Whether both ways give the same for all that follows after this position."""
+    before, after = pair.before, pair.after
+    if before.greeted != after.greeted:
+        return False
+    for key, now in state.points.timelines.items():
+        if key.points_system not in plan.systems:
+            continue
+        one, other = before.timelines.get(key, Timeline()), after.timelines.get(key, Timeline())
+        if one is other:
+            continue
+        irregular = now.irregular or one.irregular or other.irregular
+        if irregular or now.late_position > position:
+            return False
+        if (one.accumulated_micros - other.accumulated_micros) % now.every_micros:
+            return False
+    return all(
+        _together(
+            before.standings.get(key, NO_STANDING),
+            after.standings.get(key, NO_STANDING),
+            state.points.standings.get(key, NO_STANDING).cut_position <= position,
+            lowest_maximum(key),
+        )
+        for key in plan.systems
+    )
+
+
+def drafts_of(
+    differing: Sequence[tuple[int, tuple[Grant, ...], tuple[Grant, ...]]], names: Names
+) -> Iterator[Draft]:
+    """The rows for the differences, in the order of arrival."""
+    for position, before, after in differing:
+        ones = {grant.due.identity: grant for grant in before}
+        others = {grant.due.identity: grant for grant in after}
+        for identity in (*ones, *(key for key in others if key not in ones)):
+            one, other = ones.get(identity), others.get(identity)
+            if one == other:
+                continue
+            some = one or other
+            assert some is not None
+            known = names.get((position, identity))
+            times = (other.due.times if other else 0) - (one.due.times if one else 0)
+            base = (other.due.base_amount if other else 0) - (one.due.base_amount if one else 0)
+            yield Draft(
+                position=position,
+                due=replace(some.due, times=times, base_amount=base),
+                amount=(other.amount if other else 0) - (one.amount if one else 0),
+                earned=(other.earned if other else 0) - (one.earned if one else 0),
+                reversed_award_id=known.award_id if known else None,
+                refolded=True,
+            )
+
+
+def moved(state: UserState, pair: Pair, plan: Plan) -> UserState:
+    """The state as it is stored, with what both ways differ by in their counts."""
+    timelines = dict(state.points.timelines)
+    for key, now in timelines.items():
+        one, other = pair.before.timelines.get(key, Timeline()), pair.after.timelines.get(key, Timeline())
+        if key.points_system in plan.systems and one is not other:
+            timelines[key] = stored(
+                replace(
+                    now,
+                    accumulated_micros=now.accumulated_micros
+                    + other.accumulated_micros
+                    - one.accumulated_micros,
+                    high_micros=now.high_micros + other.high_micros - one.high_micros,
+                    due_count=now.due_count + other.due_count - one.due_count,
+                    granted_count=now.granted_count + other.granted_count - one.granted_count,
+                    irregular=now.irregular or other.irregular,
+                )
+            )
+    return replace(state, points=replace(state.points, timelines=timelines))
+
+
+def moved_by_shortcut(state: UserState, fact: Fact, edit: Edit) -> UserState:
+    """The state as it is stored, where only the fact's own awards differ."""
+    contribution = 0 if edit.taken_out else edit.contribution_micros
+    if contribution is None:
+        return state
+    delta = contribution - fact.contribution_micros
+    timelines = dict(state.points.timelines)
+    for key in fact.triggers:
+        if key in timelines:
+            now = timelines[key]
+            count = delta // now.every_micros
+            timelines[key] = stored(
+                replace(
+                    now,
+                    accumulated_micros=now.accumulated_micros + delta,
+                    high_micros=now.high_micros + delta,
+                    due_count=now.due_count + count,
+                    granted_count=now.granted_count + count,
+                )
+            )
+    return replace(state, points=replace(state.points, timelines=timelines))
+
+
+def _stepped(points: Points, fact: Fact, terms: Catalogue, plan: Plan) -> tuple[Points, tuple[Grant, ...]]:
+    stepped = step(points, fact, terms, systems=plan.systems)
+    if isinstance(stepped, InsufficientPoints):
+        raise AssertionError("a fact is not refused again")
+    return stepped.points, stepped.grants
+
+
+def _taken_back(position: int, one: LiveAward, times: int) -> Draft:
+    share = one.due.base_amount * times // one.due.times
+    due = replace(one.due, times=-times, base_amount=-share)
+    return Draft(position, due, -share, -max(0, share), one.award_id, refolded=True)
+
+
+def _together(one: Standing, other: Standing, no_cut_follows: bool, lowest_maximum: int) -> bool:
+    """Whether these balances make no difference to what follows."""
+    if one.balance == other.balance:
+        return True
+    if not no_cut_follows or not (_is_far_from_the_end(one) and _is_far_from_the_end(other)):
+        return False
+    # With less, nothing more is cut: what was spent stays spent. With more, a maximum could cut.
+    return other.balance < one.balance or lowest_maximum > 2 * _FAR
+
+
+def _is_far_from_the_end(standing: Standing) -> bool:
+    return abs(standing.balance) < _FAR and standing.lifetime < _FAR
+
+
+def _settled(points: Points, until: datetime | None) -> Points:
+    timelines = {
+        key: settled(timeline, until) if timeline.marks else timeline
+        for key, timeline in points.timelines.items()
+    }
+    return replace(points, timelines=timelines)
+
+
+def _oldest_to_come(facts: Sequence[Fact]) -> list[datetime | None]:
+    """After each fact, the earliest time among those that come after it; None where none does."""
+    oldest: list[datetime | None] = [None] * len(facts)
+    for index in range(len(facts) - 2, -1, -1):
+        following, time = oldest[index + 1], facts[index + 1].instant.occur_time
+        oldest[index] = time if following is None else min(time, following)
+    return oldest

@@ -1,0 +1,299 @@
+"""A user's past in the database, read as far as a refold asks for it (RULES 5.1).
+
+Facts are found by (user, time, position). The awards that came with them are the rows of the ledger from one fact's
+count of awards to the next one's; what refolds wrote later has an index of its own. So an event pays for none of it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from msgspec.structs import replace
+
+from services.points import rows
+from services.points.domain.decisions import CountedFact
+from services.points.domain.definitions import Catalogue, TriggerKey
+from services.points.domain.facts import Due, Fact, Identity, Instant
+from services.points.domain.ledger import Award, Change
+from services.points.domain.refold import LiveAward
+from services.points.domain.state import UserState
+from services.points.domain.streaks import LivePeriod
+from services.points.refolding import Chunk
+from services.points.store import WINDOWS, counted_facts
+from services.points.terms import Terms
+from shared.entries import MetricFact
+from shared.postgres.pool import Connection
+from shared.postgres.request_log import State
+
+FACTS: Final = """
+    SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms,
+           award_count
+      FROM request_log
+     WHERE user_id = $1 AND position IS NOT NULL AND position BETWEEN $2 AND $3
+     ORDER BY position
+"""
+AWARDS_BETWEEN: Final = """
+    SELECT *
+      FROM awards
+     WHERE user_id = $1 AND sequence > $2 AND sequence <= $3 AND NOT refolded AND position BETWEEN $4 AND $5
+     UNION ALL
+    SELECT *
+      FROM awards
+     WHERE user_id = $1 AND refolded AND position BETWEEN $4 AND $5
+     ORDER BY sequence
+"""
+SUMS: Final = """
+    SELECT name, sum(contribution_micros)::bigint AS sum
+      FROM request_log CROSS JOIN LATERAL unnest(triggers) AS name
+     WHERE user_id = $1 AND position IS NOT NULL AND position BETWEEN $2 AND $3 AND state = 1
+       AND triggers IS NOT NULL
+     GROUP BY name
+"""
+ADDED: Final = """
+    SELECT points_system, sum(amount)::bigint AS sum
+      FROM awards
+     WHERE user_id = $1 AND position >= $2
+       AND sequence > (SELECT min(award_count)
+                         FROM request_log
+                        WHERE user_id = $1 AND position IS NOT NULL AND position = $2)
+     GROUP BY points_system
+"""
+# Nearly always one of the newest rows is live; only where none is, all are asked.
+REACH_TIME: Final = """
+    SELECT max(occur_time)
+      FROM (SELECT occur_time
+              FROM awards
+             WHERE user_id = $1 AND points_system = $2
+               AND occur_time >= coalesce((SELECT occur_time
+                                             FROM awards
+                                            WHERE user_id = $1 AND points_system = $2
+                                            ORDER BY occur_time DESC
+                                           OFFSET $3
+                                            LIMIT 1), '-infinity')
+             GROUP BY position, trigger, entry_id, completion_id, period, occur_time
+            HAVING sum(amount) <> 0) AS live
+"""
+NAMED: Final = """
+    SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms,
+           contribution_version
+      FROM request_log
+     WHERE entry_id = ANY($1::uuid[]) AND user_id = $2
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+"""
+GIVEN: Final = """
+    SELECT *
+      FROM awards
+     WHERE user_id = $1 AND completion_id IS NOT NULL AND completion_id = ANY($2::uuid[])
+     UNION ALL
+    SELECT award.*
+      FROM unnest($3::text[], $4::text[]) AS wanted (points_system, trigger)
+     CROSS JOIN LATERAL (
+               SELECT *
+                 FROM awards
+                WHERE user_id = $1 AND points_system = wanted.points_system AND trigger = wanted.trigger
+                  AND period IS NOT NULL
+               OFFSET 0
+           ) AS award
+     ORDER BY sequence
+"""
+WRITE: Final = """
+    INSERT INTO awards (user_id, sequence, award_id, points_system, trigger, times, base_amount, amount, entry_id,
+                        occur_time, local_date, completion_id, reversed_award_id, position, refolded,
+                        cause_entry_id, period)
+    SELECT * FROM unnest($1::award_row_2[])
+"""
+KEEP_REVISIONS: Final = """
+    INSERT INTO revisions (user_id, entry_id, version, contribution_micros)
+    SELECT $1, * FROM unnest($2::uuid[], $3::bigint[], $4::bigint[])
+        ON CONFLICT (entry_id) DO UPDATE
+           SET version = EXCLUDED.version, contribution_micros = EXCLUDED.contribution_micros
+         WHERE revisions.version < EXCLUDED.version
+"""
+REVISE: Final = """
+    UPDATE request_log
+       SET contribution_micros = revised.contribution_micros, contribution_version = $3
+      FROM unnest($1::uuid[], $2::bigint[]) AS revised (entry_id, contribution_micros)
+     WHERE request_log.entry_id = revised.entry_id
+"""
+
+_LAST: Final = 2**63 - 1
+_BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
+_SOME: Final = 100
+
+
+class UserHistory:
+    """The past of one user, who is locked, in a transaction."""
+
+    def __init__(self, connection: Connection, state: UserState, terms: Terms) -> None:
+        self._connection = connection
+        self._state = state
+        self._user_id = state.user_id
+        self._terms = terms
+
+    async def at(self, positions: Sequence[int]) -> Chunk:
+        """The facts at these positions."""
+        chunks = [await self._between(position, position) for position in positions]
+        return Chunk(
+            [fact for chunk in chunks for fact in chunk.facts],
+            {name: award for chunk in chunks for name, award in chunk.awards.items()},
+        )
+
+    async def chunk(self, start: int, size: int | None) -> Chunk:
+        """So many facts from a position on; None: all."""
+        last = self._state.entry_count if size is None else start + size - 1
+        return await self._between(start, last)
+
+    async def sums_before(self, start: int) -> Mapping[TriggerKey, int]:
+        """For each metric trigger, what the facts before a position contributed; from the shorter side."""
+        if 2 * start < self._state.entry_count:
+            return await self._sums(1, start - 1)
+        since = await self._sums(start, _LAST)
+        return {
+            key: timeline.accumulated_micros - since.get(key, 0)
+            for key, timeline in self._state.points.timelines.items()
+        }
+
+    async def added_since(self, start: int) -> Mapping[str, int]:
+        """For each system, the points that count at a position or later."""
+        found = await self._connection.fetch(ADDED, self._user_id, start)
+        return {row["points_system"]: row["sum"] for row in found}
+
+    async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
+        """The facts since an instant, with the awards that arrivals before a position brought them."""
+        row = await self._connection.fetchrow(
+            WINDOWS, [self._user_id], [since or _BEGINNING], [before or _LAST]
+        )
+        assert row is not None
+        return counted_facts(row)
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Add the rows to the ledger."""
+        written = rows.awards_of(changes, refolded=True)
+        await self._connection.execute(WRITE, rows.award_rows(self._user_id, written))
+
+    async def reach_time(self, points_system: str) -> datetime | None:
+        """When the newest live award of a system occurred that moved the balance."""
+        for skipped in (_SOME, _LAST):
+            found: datetime | None = await self._connection.fetchval(
+                REACH_TIME, self._user_id, points_system, skipped
+            )
+            if found is not None:
+                return found
+        return None
+
+    def terms(self, version: int) -> Catalogue:
+        """The definitions of a version."""
+        return self._terms.at(version)
+
+    def lowest_maximum(self, points_system: str) -> int:
+        """The lowest maximum that the system ever had."""
+        return self._terms.lowest_maximum(points_system)
+
+    async def named(self, entry_ids: Collection[UUID]) -> Mapping[UUID, Fact]:
+        """The facts of those entries that are live."""
+        found = await self._connection.fetch(NAMED, sorted(entry_ids), self._user_id)
+        return {
+            row["entry_id"]: rows.fact(row)
+            for row in found
+            if row["state"] == State.APPLIED and row["position"] is not None
+        }
+
+    async def given(
+        self, completion_ids: Collection[UUID], triggers: Collection[TriggerKey]
+    ) -> Sequence[LivePeriod]:
+        """The live awards for these completions, and those of these streak triggers."""
+        found = await self._connection.fetch(
+            GIVEN, self._user_id, list(completion_ids), *rows.columns(2, sorted(triggers))
+        )
+        awards = [rows.award(row) for row in found]
+        causes = {award.award_id: award.cause_entry_id for award in awards}
+        return [
+            LivePeriod(position, live.due, causes[live.award_id])
+            for (position, _), live in live_awards(awards).items()
+            if live.due.times
+        ]
+
+    async def newer(self, metric: MetricFact) -> Mapping[UUID, int]:
+        """The revisions of live facts that are newer than what is known of these. Those of unknown entries are kept."""
+        revisions = {one.entry_id: one.contribution_micros for one in metric.revisions}
+        found = await self._connection.fetch(NAMED, sorted(revisions), self._user_id)
+        known = {row["entry_id"]: row for row in found}
+        unknown = [
+            (entry_id, metric.total_version, contribution)
+            for entry_id, contribution in sorted(revisions.items())
+            if entry_id not in known
+        ]
+        if unknown:
+            await self._connection.execute(KEEP_REVISIONS, self._user_id, *rows.columns(3, unknown))
+        return {
+            entry_id: revisions[entry_id]
+            for entry_id, row in known.items()
+            if row["state"] == State.APPLIED and (row["contribution_version"] or 0) < metric.total_version
+        }
+
+    async def revise(self, contributions: Mapping[UUID, int], version: int) -> None:
+        """Change what facts contribute."""
+        await self._connection.execute(REVISE, list(contributions), list(contributions.values()), version)
+
+    async def _sums(self, first: int, last: int) -> dict[TriggerKey, int]:
+        found = await self._connection.fetch(SUMS, self._user_id, first, last)
+        return {rows.trigger_key(row["name"]): row["sum"] for row in found}
+
+    async def _between(self, first: int, last: int) -> Chunk:
+        found = await self._connection.fetch(FACTS, self._user_id, first, last + 1)
+        facts = [row for row in found if row["position"] <= last]
+        if not facts:
+            return Chunk([], {})
+        following = found[-1] if found[-1]["position"] > last else None
+        awards = await self._connection.fetch(
+            AWARDS_BETWEEN,
+            self._user_id,
+            facts[0]["award_count"],
+            following["award_count"] if following and following["award_count"] else _LAST,
+            first,
+            last,
+        )
+        live = live_awards(map(rows.award, awards))
+        return Chunk(_complete(facts, live), live, is_last=following is None)
+
+
+def live_awards(awards: Iterable[Award]) -> dict[tuple[int, Identity], LiveAward]:
+    """The awards that rows of the ledger together are, by their places and names."""
+    live: dict[tuple[int, Identity], LiveAward] = {}
+    for award in awards:
+        name = (award.position, award.identity)
+        known = live.get(name)
+        if known is None:
+            owner = Instant(award.entry_id, award.occur_time, award.local_date)
+            due = Due(award.key, owner, award.times, award.base_amount, award.completion_id, award.period)
+            live[name] = LiveAward(award.award_id, due, award.amount, 0 if award.refolded else award.amount)
+        else:
+            due = replace(
+                known.due,
+                times=known.due.times + award.times,
+                base_amount=known.due.base_amount + award.base_amount,
+            )
+            live[name] = replace(known, due=due, amount=known.amount + award.amount)
+    return live
+
+
+def _complete(found: Sequence[asyncpg.Record], live: Mapping[tuple[int, Identity], LiveAward]) -> list[Fact]:
+    """The facts with what was given with them, and what their deductions took when they came."""
+    given: dict[int, list[Due]] = {}
+    spent: dict[int, dict[Identity, int]] = {}
+    for (position, identity), award in live.items():
+        if award.due.times and (identity.completion_id is not None or identity.period is not None):
+            given.setdefault(position, []).append(award.due)
+        if award.first_amount < 0:
+            spent.setdefault(position, {})[identity] = award.first_amount
+    facts = []
+    for row in found:
+        fact = rows.fact(row)
+        if fact.position in given or fact.position in spent:
+            fact = replace(
+                fact, given=tuple(given.get(fact.position, ())), spent=spent.get(fact.position, {})
+            )
+        facts.append(fact)
+    return facts

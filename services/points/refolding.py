@@ -1,0 +1,190 @@
+"""A fact of a user is taken out or changed: what is read for it, in which order, and how little (RULES 5.1).
+
+In the usual case only the fact's own awards differ, and nothing else is read. Else the fold goes on from the fact, in
+chunks that grow, and ends where both ways have come together. Only where something from there on came late, it takes
+all at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final, Protocol
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.points.domain.counting import HistoryNeeded
+from services.points.domain.decisions import CountedFact, placed_among
+from services.points.domain.definitions import Catalogue, TriggerKey
+from services.points.domain.facts import Fact, Identity
+from services.points.domain.ledger import Change, Draft, reached, retaken, write
+from services.points.domain.refold import (
+    Edit,
+    LiveAward,
+    Pair,
+    Plan,
+    begin,
+    drafts_of,
+    edited,
+    go_on,
+    moved,
+    moved_by_shortcut,
+    plan,
+    shortcut,
+    together,
+)
+from services.points.domain.state import UserState
+
+FIRST_CHUNK: Final = 512
+LARGEST_CHUNK: Final = 8 * FIRST_CHUNK
+"""Others of the service have their turn in between."""
+
+
+class Chunk(Struct, frozen=True):
+    """Facts in the order of arrival, with what was given with them, and their live awards."""
+
+    facts: Sequence[Fact]
+    awards: Mapping[tuple[int, Identity], LiveAward]
+    is_last: bool = True
+
+
+class History(Protocol):
+    """A user's past, as far as it is asked for."""
+
+    async def at(self, positions: Sequence[int]) -> Chunk:
+        """The facts at these positions."""
+
+    async def chunk(self, start: int, size: int | None) -> Chunk:
+        """So many facts from a position on; None: all."""
+
+    async def sums_before(self, start: int) -> Mapping[TriggerKey, int]:
+        """For each metric trigger, what the facts before a position contributed, in micro-units."""
+
+    async def added_since(self, start: int) -> Mapping[str, int]:
+        """For each system, the points that count at a position or later."""
+
+    async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
+        """The facts since an instant, with the awards that arrivals before a position brought them."""
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Add the rows to the ledger."""
+
+    async def reach_time(self, points_system: str) -> datetime | None:
+        """When the newest live award of a system occurred that moved the balance."""
+
+    def terms(self, version: int) -> Catalogue:
+        """The definitions of a version."""
+
+    def lowest_maximum(self, points_system: str) -> int:
+        """The lowest maximum that the system ever had."""
+
+
+async def refold(
+    history: History,
+    catalogue: Catalogue,
+    state: UserState,
+    edits: Mapping[int, Edit],
+    cause_entry_id: UUID,
+) -> tuple[UserState, tuple[Change, ...]]:
+    """The user's points with these facts changed, and what changed; the ledger's rows are written.
+
+    The facts themselves are the caller's to change.
+    """
+    if not edits:
+        return state, ()
+    subject = await history.at(sorted(edits))
+    facts = {fact.position: fact for fact in subject.facts}
+    # What was undone meanwhile has nothing left to change.
+    edits = {position: edit for position, edit in edits.items() if position in facts}
+    if not edits:
+        return state, ()
+    planned = plan(state, facts, edits, history.terms)
+    state, drafts = await _drafts(history, state, facts, edits, planned, subject)
+    state, changes = write(catalogue, state, drafts, cause_entry_id)
+    await history.write(changes)
+    systems = retaken(changes)
+    if not systems:
+        return state, changes
+    return reached(state, changes, {key: await history.reach_time(key) for key in sorted(systems)})
+
+
+async def _drafts(
+    history: History,
+    state: UserState,
+    facts: Mapping[int, Fact],
+    edits: Mapping[int, Edit],
+    planned: Plan,
+    subject: Chunk,
+) -> tuple[UserState, list[Draft]]:
+    if len(edits) == 1:
+        ((position, edit),) = edits.items()
+        lowest = min((history.lowest_maximum(key) for key in planned.systems), default=0)
+        drafts = shortcut(state, planned, facts[position], edit, list(subject.awards.values()), lowest)
+        if drafts is not None:
+            return moved_by_shortcut(state, facts[position], edit), drafts
+    whole = Plan(1, planned.systems, late=True)
+    for attempt, settling in ((planned, True), (whole, True), (whole, False)):
+        try:
+            return await _folded(history, state, edits, attempt, settling=settling)
+        except HistoryNeeded:
+            continue
+    raise AssertionError("the whole history decides everything")
+
+
+async def _folded(
+    history: History, state: UserState, edits: Mapping[int, Edit], planned: Plan, *, settling: bool
+) -> tuple[UserState, list[Draft]]:
+    start = planned.start
+    begun = begin(
+        state,
+        planned,
+        await history.sums_before(start) if start > 1 else {},
+        await history.added_since(start) if start > 1 else {},
+        greeted=state.first_position is not None and state.first_position < start,
+    )
+    pair = Pair(begun, begun)
+    drafts: list[Draft] = []
+    first: int | None = None
+    size: int | None = None if planned.late else FIRST_CHUNK
+    last_edit = max(edits)
+    while True:
+        chunk = await history.chunk(start, size)
+        if planned.late and start > 1:
+            pair = await _with_window(history, pair, chunk.facts, start)
+        pair, differing = go_on(pair, chunk.facts, edits, history.terms, planned, settling=settling)
+        drafts.extend(drafts_of(differing, chunk.awards))
+        first = first or _first(chunk.facts, edits)
+        if chunk.is_last:
+            break
+        start = chunk.facts[-1].position + 1
+        if last_edit < start and together(pair, state, planned, start - 1, history.lowest_maximum):
+            break
+        size = min(4 * size, LARGEST_CHUNK) if size is not None else None
+    state = moved(state, pair, planned)
+    taken = edits.get(state.first_position or 0)
+    if taken is not None and taken.taken_out:
+        state = replace(state, first_position=first, points=replace(state.points, greeted=first is not None))
+    return state, drafts
+
+
+async def _with_window(history: History, pair: Pair, facts: Sequence[Fact], start: int) -> Pair:
+    """The beginning of the fold, with all events one by one among which something arrives."""
+    if not facts:
+        return pair
+    since = min(fact.instant.occur_time for fact in facts)
+    window = await history.window(since, start)
+    timelines = {
+        key: placed_among(timeline, key, window, since, history.terms)
+        for key, timeline in pair.before.timelines.items()
+    }
+    begun = replace(pair.before, timelines=timelines)
+    return Pair(begun, begun)
+
+
+def _first(facts: Sequence[Fact], edits: Mapping[int, Edit]) -> int | None:
+    """The first fact that can be the user's first."""
+    for fact in facts:
+        edit = edits.get(fact.position)
+        if not (edited(fact, edit) if edit else fact).follows:
+            return fact.position
+    return None

@@ -1,0 +1,133 @@
+"""The obvious, slow fold: every time all facts from the first, every arrival with all sums anew (RULES 2.5, 5.1)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from services.points.domain.definitions import MetricCause, PointsSystem, Trigger, UserCreatedCause
+from services.points.domain.facts import Instant
+from shared.filters import matches
+
+Name = tuple[int, str, Any, Any]
+"""Position, trigger, the owner's entry, and the completion or period."""
+
+
+@dataclass
+class SlowFact:
+    position: int
+    owner: Instant
+    system: PointsSystem
+    """As of its arrival."""
+    contribution: int = 0
+    counts: list[Trigger] = field(default_factory=list)
+    welcomes: list[Trigger] = field(default_factory=list)
+    follows: bool = False
+    given: list[tuple[Trigger, Instant, Any]] = field(default_factory=list)
+    spent: dict[Name, int] = field(default_factory=dict)
+    out: bool = False
+
+
+@dataclass
+class SlowAward:
+    owner: Instant
+    times: int
+    base: int
+    amount: int
+
+
+def arrival(position: int, owner: Instant, system: PointsSystem, event: Mapping[str, Any]) -> SlowFact:
+    """The fact of an event: metric, value, plan."""
+    attributes = {"plan": event["plan"]} if event.get("plan") else {}
+    fact = SlowFact(position, owner, system, follows=event.get("follows", False))
+    for trigger in system.triggers:
+        if not matches(trigger.user_filters, attributes):
+            continue
+        if isinstance(trigger.cause, MetricCause) and trigger.cause.metric == event.get("metric"):
+            fact.counts.append(trigger)
+        if isinstance(trigger.cause, UserCreatedCause):
+            fact.welcomes.append(trigger)
+    fact.contribution = event.get("value", 0)
+    return fact
+
+
+def slow_fold(facts: list[SlowFact]) -> dict[Name, SlowAward]:
+    """All awards, by name."""
+    awards: dict[Name, SlowAward] = {}
+    arrived: list[SlowFact] = []
+    granted: dict[tuple[str, Any], int] = {}
+    balance, greeted = 0, False
+    for fact in sorted(facts, key=lambda one: one.position):
+        due: list[tuple[Name, Instant, Trigger, int]] = []
+        if not fact.out:
+            arrived.append(fact)
+            if not fact.follows and not greeted:
+                greeted = True
+                due.extend(
+                    (_name(fact, trigger, fact.owner, None), fact.owner, trigger, 1)
+                    for trigger in fact.welcomes
+                )
+            for trigger in fact.counts:
+                due.extend(_crossings(fact, trigger, arrived, granted))
+        for trigger, owner, what in fact.given:
+            due.append((_name(fact, trigger, owner, what), owner, trigger, 1))
+        order = [trigger.key for trigger in fact.system.triggers]
+        due.sort(key=lambda one: (order.index(one[2].key), one[1].order))
+        amounts = _limited(fact, balance, due)
+        for (name, owner, trigger, times), amount in zip(due, amounts, strict=True):
+            awards[name] = SlowAward(owner, times, trigger.amount * times, amount)
+            balance += amount
+    return awards
+
+
+def _crossings(
+    fact: SlowFact, trigger: Trigger, arrived: list[SlowFact], granted: dict[tuple[str, Any], int]
+) -> list[tuple[Name, Instant, Trigger, int]]:
+    total = high = 0
+    due: list[tuple[SlowFact, Trigger, int]] = []
+    for one in sorted(arrived, key=lambda each: each.owner.order):
+        own = next((each for each in one.counts if each.key == trigger.key), None)
+        if own is None:
+            continue
+        assert isinstance(own.cause, MetricCause)
+        total += one.contribution
+        highest = max(high, total)
+        due.append((one, own, highest // own.cause.every_micros - high // own.cause.every_micros))
+        high = highest
+    given = sum(granted.get((trigger.key, one.owner.entry_id), 0) for one, _, _ in due)
+    missing = sum(times for _, _, times in due) - given
+    found = []
+    for one, own, times in reversed(due):
+        name = (trigger.key, one.owner.entry_id)
+        taken = min(missing, times - granted.get(name, 0))
+        if taken > 0:
+            missing -= taken
+            granted[name] = granted.get(name, 0) + taken
+            found.append((_name(fact, trigger, one.owner, None), one.owner, own, taken))
+    return found
+
+
+def _limited(fact: SlowFact, balance: int, due: list[tuple[Name, Instant, Trigger, int]]) -> list[int]:
+    """Point by point: cut one off the last that can spare it, until the limits are kept."""
+    amounts = [trigger.amount * times for _, _, trigger, times in due]
+    least = [-fact.spent.get(name, 0) for name, _, _, _ in due]
+    while balance + sum(amounts) > fact.system.max_balance:
+        index = next((i for i in reversed(range(len(amounts))) if amounts[i] > 0), None)
+        if index is None:
+            break
+        amounts[index] -= 1
+    while balance + sum(amounts) < fact.system.min_balance:
+        index = next((i for i in reversed(range(len(amounts))) if -amounts[i] > max(0, least[i])), None)
+        if index is None:
+            break
+        amounts[index] += 1
+    return amounts
+
+
+def _name(fact: SlowFact, trigger: Trigger, owner: Instant, what: Any) -> Name:
+    return (fact.position, trigger.key, owner.entry_id, what)
+
+
+def newest(awards: Mapping[Name, SlowAward]) -> datetime | None:
+    """The reach time."""
+    return max((one.owner.occur_time for one in awards.values() if one.amount), default=None)
