@@ -48,10 +48,12 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
     ),
     "achievement": (
         Copied("users"),
-        Copied("sources"),
+        Copied("sources", ids=("newest_id",)),
         Copied("accumulators"),
-        Copied("completion_facts", ids=("completion_id", "entry_id")),
-        Copied("live_completions", ids=("completion_id", "entry_id")),
+        Copied("completion_facts", ids=("completion_id", "cause_id", "entry_id")),
+        Copied("live_completions", ids=("completion_id", "entry_id", "cause_id")),
+        Copied("streak_reaches", ids=("entry_id",)),
+        Copied("revisions", ids=("entry_id",)),
         Copied("request_log", ids=("entry_id",), cut=("digest", "outcome")),
     ),
     "points": (

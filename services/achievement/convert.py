@@ -1,10 +1,12 @@
 """Between the messages of laurel.achievement.v1 and the domain, with all syntactic validation."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Final
 
 from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
+from laurel.streak.v1 import streak_pb2
 
 from services.achievement.domain import (
     Catalogue,
@@ -12,6 +14,7 @@ from services.achievement.domain import (
     Command,
     MetricTrigger,
     Progress,
+    Reach,
     Refusal,
     StreakChange,
 )
@@ -21,7 +24,10 @@ from shared.errors import FailedPrecondition, LaurelError, NotFound, Violations
 from shared.rpc.convert import (
     check_key,
     check_user_id,
+    date_to_proto,
+    instant_field,
     to_timestamp,
+    uuid_field,
 )
 
 DOMAIN: Final = "achievement.laurel"
@@ -57,8 +63,26 @@ def _streak_changes(effects: Effects, path: str, violations: Violations) -> tupl
             if value < 0:
                 violations.add(f"{where}.{name}", "must not be negative")
         seen.add(change.streak)
-        changes.append(StreakChange(change.streak, change.version, change.length, change.longest))
+        reaches = tuple(
+            (one.length, _first_reach(one, f"{where}.first_reaches[{at}].reach", violations))
+            for at, one in enumerate(change.first_reaches)
+        )
+        changes.append(StreakChange(change.streak, change.version, change.length, change.longest, reaches))
     return tuple(changes)
+
+
+def _first_reach(message: streak_pb2.FirstReach, path: str, violations: Violations) -> Reach | None:
+    if not message.HasField("reach"):
+        return None
+    reach = message.reach
+    entry_id = uuid_field(reach.entry_id, f"{path}.entry_id", violations)
+    occur_time = instant_field(reach, "occur_time", path, violations)
+    try:
+        day = date(reach.local_date.year, reach.local_date.month, reach.local_date.day)
+    except ValueError:
+        violations.add(f"{path}.local_date", "must be a date")
+        return None
+    return Reach(entry_id, occur_time, day) if entry_id is not None and occur_time is not None else None
 
 
 # Reads
@@ -92,7 +116,9 @@ def _change(user_id: str, change: Change, catalogue: Catalogue) -> achievement_p
         achievement=completion.achievement,
         kind=achievement_pb2.AchievementChangeKind.ValueType(change.kind),
         completion_id=str(completion.completion_id),
-        complete_time=to_timestamp(completion.complete_time),
+        complete_time=to_timestamp(completion.reach.occur_time),
+        entry_id=str(completion.entry_id),
+        local_date=date_to_proto(completion.reach.local_date),
     )
     if definition := catalogue.get(completion.achievement):
         message.name = definition.name
@@ -118,6 +144,6 @@ def progress_to_proto(progress: Progress) -> achievement_pb2.UserAchievement:
         badge_url=definition.badge_url,
     )
     if progress.completion is not None:
-        message.complete_time.CopyFrom(to_timestamp(progress.completion.complete_time))
+        message.complete_time.CopyFrom(to_timestamp(progress.completion.reach.occur_time))
         message.entry_id = str(progress.completion.entry_id)
     return message

@@ -1,25 +1,33 @@
 """What the service does for each call: load, decide, store."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 from services.achievement import convert
 from services.achievement.domain import (
     Catalogue,
-    Change,
-    ChangeKind,
     Command,
     Decision,
+    Fact,
+    Past,
     Progress,
+    Revision,
+    Span,
+    Standing,
+    Start,
+    StreakTrigger,
+    Wanted,
     decide,
     list_progress,
     revert,
     sources_of,
 )
+from services.achievement.past import PastStore
 from services.achievement.store import Loaded, LogEntry, Store
 from shared import faults
+from shared.entries import EntryKind
 from shared.pages import read_page
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
@@ -50,6 +58,7 @@ class Handlers:
 
     def __init__(self, pool: Pool, store: Store, catalogue: StoredCatalogue) -> None:
         self._pool = pool
+        self._past = PastStore(pool)
         self._store = store
         self._catalogue = catalogue
 
@@ -79,41 +88,133 @@ class Handlers:
         return rest, page.next_token(first + page.size) if len(shown) > first + page.size else ""
 
     async def _run(self, fresh: Sequence[Work[Command]]) -> list[bytes]:
-        """Load, decide and store entries that were never seen: two round trips."""
-        catalogue, loaded = await self._load(fresh)
-        standings = dict(loaded.standings)
-        entries = []
-        for work in fresh:
-            decision = decide(catalogue, standings[work.user_id], work.command)
-            standings[work.user_id] = decision.standing
+        """Load, decide and store entries that were never seen: two round trips.
+
+        An entry that looks into the past finds there what is stored. Where entries of its user go before it in the
+        batch, it waits until those are, and all that follow it wait with it.
+        """
+        outcomes: dict[UUID, bytes] = {}
+        waiting = list(fresh)
+        while waiting:
+            entries, waiting = await self._decide(waiting)
+            outcomes |= {entry.decision.fact.entry_id: entry.outcome for entry in entries}
+        return [outcomes[work.entry_id] for work in fresh]
+
+    async def _decide(self, batch: Sequence[Work[Command]]) -> tuple[list[LogEntry], list[Work[Command]]]:
+        """Decides and stores what need not wait for others of the batch; the rest is returned."""
+        catalogue, loaded = await self._load(batch)
+        known = await self._known(batch, catalogue, loaded)
+        after: dict[str, Standing] = {}
+        entries: list[LogEntry] = []
+        waiting: dict[str, list[Work[Command]]] = {}
+        for work in batch:
+            user = work.user_id
+            decision = None
+            if user not in waiting:
+                decision = await self._decision(catalogue, loaded, after.get(user), work, known)
+            if decision is None:
+                waiting.setdefault(user, []).append(work)
+                continue
+            after[user] = decision.standing
+            known.learn(decision)
             entries.append(_log_entry(work, decision, catalogue))
         await BEFORE_STORE.reach()
-        await self._store.save(entries, loaded.standings, standings)
+        await self._store.save(entries, loaded.standings, after)
         await AFTER_STORE.reach()
-        return [entry.outcome for entry in entries]
+        return entries, [work for works in waiting.values() for work in works]
+
+    async def _decision(
+        self,
+        catalogue: Catalogue,
+        loaded: Loaded,
+        standing: Standing | None,
+        work: Work[Command],
+        known: "_Known",
+    ) -> Decision | None:
+        """With as much of the past as it asks for; None where that is not stored yet. `standing`: after entries of the
+        batch.
+        """
+        spans: dict[Start, Span] = {}
+        while True:
+            try:
+                stands = standing or loaded.standings[work.user_id]
+                return decide(catalogue, stands, work.command, known.past(spans))
+            except Wanted as wanted:
+                if standing is not None:
+                    return None
+                start = wanted.start
+                spans[start] = await self._past.span(work.user_id, start, spans.get(start))
 
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Catalogue, Loaded]:
         """The definitions, and of the users' state what the entries can touch by those definitions."""
         users = {work.user_id for work in fresh}
-        sources = {source for work in fresh for source in sources_of(work.command)}
+        told = {source for work in fresh for source in sources_of(work.command)}
         called = {work.command.achievement for work in fresh if work.command.achievement}
+        corrects = any(work.command.entry.kind is EntryKind.CORRECTION for work in fresh)
 
         async def load(catalogue: Catalogue) -> Loaded:
-            touched = called.union(one.key for one in catalogue.following(sources))
-            return await self._store.load(users, sources, touched)
+            besides = catalogue.by_streak if corrects else catalogue.judged
+            sources = told.union(one.trigger.source for one in besides if one.trigger.source is not None)
+            touched = catalogue.following(sources)
+            streaks = {one.trigger.streak for one in touched if isinstance(one.trigger, StreakTrigger)}
+            return await self._store.load(users, sources, called.union(one.key for one in touched), streaks)
 
         return await self._catalogue.with_state(load)
+
+    async def _known(self, batch: Sequence[Work[Command]], catalogue: Catalogue, loaded: Loaded) -> "_Known":
+        """What entries say of others, where that takes more than their users' state: by far most say nothing."""
+        named: set[UUID] = set()
+        revisable: set[UUID] = set()
+        for work in batch:
+            entry = work.command.entry
+            if entry.corrected_entry_id is not None:
+                named.add(entry.corrected_entry_id)
+            if entry.metric is not None and entry.metric.revisable:
+                revisable.update((entry.entry_id, *(one.entry_id for one in entry.metric.revisions)))
+        if catalogue.judged:
+            named |= _reaching(batch, loaded)
+        facts = await self._past.facts(named | revisable)
+        return _Known(facts, await self._past.revisions(loaded.standings.keys(), revisable))
 
     async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
         standing, fact = await self._store.lock_fact(connection, reversal.entry_id)
-        remaining = await self._store.remaining(connection, standing, fact)
-        derived, changes = revert(catalogue, standing, fact, remaining)
+        calls = {} if fact.metric else await self._store.next_calls(connection, standing.user_id, fact)
+        derived, changes = revert(standing, fact, calls)
         await self._store.save_reverted(connection, derived, fact, changes, reversal.now)
         await BEFORE_COMMIT.reach()
         return reverted_outcome(fact.entry_id, convert.effects(standing.user_id, changes, catalogue))
+
+
+class _Known:
+    """What a batch knows of entries besides its own, and of its own once they are decided."""
+
+    def __init__(self, facts: dict[UUID, Fact], revisions: dict[UUID, Revision]) -> None:
+        self._facts = facts
+        self._revisions = revisions
+
+    def past(self, spans: Mapping[Start, Span]) -> Past:
+        """For a decision."""
+        return Past(self._facts, self._revisions, spans)
+
+    def learn(self, decision: Decision) -> None:
+        """What later entries of the batch may name."""
+        self._facts[decision.fact.entry_id] = decision.fact
+        for fact in decision.revised:
+            self._facts[fact.entry_id] = fact
+        for revision in decision.kept:
+            self._revisions[revision.entry_id] = revision
+
+
+def _reaching(batch: Sequence[Work[Command]], loaded: Loaded) -> set[UUID]:
+    """The entries of which it matters whether their users could earn what was reached with them."""
+    told = [
+        reach for work in batch for change in work.command.streak_changes for _, reach in change.first_reaches
+    ]
+    kept = [one.reach for standing in loaded.standings.values() for one in standing.reaches.values()]
+    return {reach.entry_id for reach in (*told, *kept) if reach is not None}
 
 
 def _log_entry(work: Work[Command], decision: Decision, catalogue: Catalogue) -> LogEntry:
@@ -125,12 +226,4 @@ def _log_entry(work: Work[Command], decision: Decision, catalogue: Catalogue) ->
         state = State.REJECTED
         error = convert.refusal_error(decision.refusal, work.command.achievement)
         outcome = _REFUSE(entry.entry_id, error)
-    times = [_fact_time(change, work.command) for change in decision.changes]
-    return LogEntry(
-        work.user_id, work.digest, state, outcome, entry.now, decision.fact, decision.changes, times
-    )
-
-
-def _fact_time(change: Change, command: Command) -> datetime:
-    """A completion counts from when its entry occurred, a revocation from when it was decided."""
-    return command.entry.occur_time if change.kind is ChangeKind.COMPLETED else command.entry.now
+    return LogEntry(work.user_id, work.digest, state, outcome, entry.now, decision)

@@ -44,11 +44,18 @@ CREATE TABLE request_log (
     apply_time     timestamptz NOT NULL,
     -- The fact: what has to be known of the entry to undo it, or another one. A tombstone has none.
     position       bigint,                 -- place in the order of application among the user's entries
-    value_micros   bigint,
-    counted        text[] COLLATE "C",     -- achievements to whose accumulators the value was added
-    grounds        text[] COLLATE "C"      -- achievements that the entry would have completed by itself
+    value_micros   bigint,                 -- what an event contributes to its metric's total
+    counted        text[] COLLATE "C",     -- achievements to whose accumulators that was added
+    grounds        text[] COLLATE "C",     -- achievements that the entry can earn where not every one can
+    metric         text COLLATE "C",       -- of a metric event
+    occur_time     timestamptz,
+    local_date     date,
+    version        bigint,                 -- as of which the contribution holds, where it can be revised
+    late           boolean                 -- an event of the metric with a later time had come before
 ) PARTITION BY RANGE (entry_id);
-CREATE INDEX request_log_facts ON request_log (user_id, position) WHERE counted IS NOT NULL OR grounds IS NOT NULL;
+CREATE INDEX request_log_facts ON request_log (user_id, metric, occur_time, entry_id)
+    WHERE metric IS NOT NULL OR grounds IS NOT NULL;
+CREATE INDEX request_log_late ON request_log (user_id, metric, position) WHERE late;
 CREATE TABLE request_log_default PARTITION OF request_log DEFAULT;
 
 CREATE FUNCTION require_rows(actual bigint, expected bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -66,7 +73,12 @@ CREATE TABLE sources (
     kind    smallint NOT NULL,             -- 1 metric, 2 streak
     version bigint NOT NULL,
     current bigint NOT NULL,               -- total in micro-units, or length in periods
-    highest bigint NOT NULL,               -- the highest that live history reached
+    highest bigint NOT NULL,               -- of a streak: its longest; of a metric: no less than the sum ever was
+    -- Of a metric, what the events that have come contribute.
+    sum_micros     bigint NOT NULL,
+    negative_count bigint NOT NULL,        -- how many contribute less than nothing
+    newest_time    timestamptz,            -- of the newest event that ever came
+    newest_id      uuid,
     PRIMARY KEY (user_id, key, kind)
 );
 
@@ -87,8 +99,10 @@ CREATE TABLE completion_facts (
     achievement   text COLLATE "C" NOT NULL,
     completion_id uuid NOT NULL,
     kind          smallint NOT NULL,       -- 1 completed, 2 revoked
-    entry_id      uuid NOT NULL,           -- the entry that completed, corrected or was undone
-    fact_time     timestamptz NOT NULL,    -- when the completing entry occurred; when it was revoked
+    cause_id      uuid NOT NULL,           -- the entry that arrived, corrected or was undone
+    fact_time     timestamptz NOT NULL,    -- when it was completed; when it was revoked
+    entry_id      uuid NOT NULL,           -- the entry that the completion belongs to
+    local_date    date NOT NULL,           -- of that entry
     PRIMARY KEY (user_id, achievement, completion_id, kind)
 );
 CREATE INDEX completion_facts_achievement ON completion_facts (achievement);
@@ -98,10 +112,35 @@ CREATE TABLE live_completions (
     user_id       text COLLATE "C" NOT NULL,
     achievement   text COLLATE "C" NOT NULL,
     completion_id uuid NOT NULL,
-    entry_id      uuid NOT NULL,
+    entry_id      uuid NOT NULL,           -- the entry that it belongs to
     complete_time timestamptz NOT NULL,
     target        bigint NOT NULL,         -- what had to be reached when it was earned
+    local_date     date NOT NULL,
+    cause_position bigint NOT NULL,        -- of the entry with whose arrival it was granted
+    cause_time     timestamptz NOT NULL,
+    cause_id       uuid NOT NULL,
     PRIMARY KEY (user_id, achievement)
+);
+
+-- With which event a streak first had a length that matters, as of a version of the streak.
+CREATE TABLE streak_reaches (
+    user_id    text COLLATE "C" NOT NULL,
+    streak     text COLLATE "C" NOT NULL,
+    length     integer NOT NULL,
+    version    bigint NOT NULL,            -- 0: not told yet, though it is reached
+    entry_id   uuid,                       -- none: reached no more
+    occur_time timestamptz,
+    local_date date,
+    PRIMARY KEY (user_id, streak, length)
+);
+
+-- What events contribute from now on that have not come yet.
+CREATE TABLE revisions (
+    user_id             text COLLATE "C" NOT NULL,
+    entry_id            uuid NOT NULL,
+    version             bigint NOT NULL,
+    contribution_micros bigint NOT NULL,
+    PRIMARY KEY (user_id, entry_id)
 );
 
 -- What the service changes by itself, for the orchestrator to follow (shared/postgres/feed.py, docs/adr/0014).
@@ -121,7 +160,7 @@ CREATE TABLE feed_lives (
 
 -- What is written goes in as arrays of these, one array a table: a tuple of the service is a row. They are not the tables'
 -- own row types, and are never altered: a change of one is another type beside it (docs/adr/0012).
-CREATE TYPE log_row AS (
+CREATE TYPE log_row_2 AS (
     entry_id     uuid,
     user_id      text,
     digest       bytea,
@@ -131,20 +170,29 @@ CREATE TYPE log_row AS (
     position     bigint,
     value_micros bigint,
     counted      text[],
-    grounds      text[]
+    grounds      text[],
+    metric       text,
+    occur_time   timestamptz,
+    local_date   date,
+    version      bigint,
+    late         boolean
 );
 CREATE TYPE user_row AS (
     user_id     text,
     version     bigint,
     entry_count bigint
 );
-CREATE TYPE source_row AS (
-    user_id text,
-    key     text,
-    kind    smallint,
-    version bigint,
-    current bigint,
-    highest bigint
+CREATE TYPE source_row_2 AS (
+    user_id        text,
+    key            text,
+    kind           smallint,
+    version        bigint,
+    current        bigint,
+    highest        bigint,
+    sum_micros     bigint,
+    negative_count bigint,
+    newest_time    timestamptz,
+    newest_id      uuid
 );
 CREATE TYPE accumulator_row AS (
     user_id        text,
@@ -153,23 +201,44 @@ CREATE TYPE accumulator_row AS (
     peak_micros    bigint,
     negative_count bigint
 );
-CREATE TYPE completion_fact_row AS (
+CREATE TYPE completion_fact_row_2 AS (
     user_id       text,
     achievement   text,
     completion_id uuid,
     kind          smallint,
+    cause_id      uuid,
+    fact_time     timestamptz,
     entry_id      uuid,
-    fact_time     timestamptz
+    local_date    date
 );
-CREATE TYPE live_completion_row AS (
-    user_id       text,
-    achievement   text,
-    completion_id uuid,
-    entry_id      uuid,
-    complete_time timestamptz,
-    target        bigint
+CREATE TYPE live_completion_row_2 AS (
+    user_id        text,
+    achievement    text,
+    completion_id  uuid,
+    entry_id       uuid,
+    complete_time  timestamptz,
+    target         bigint,
+    local_date     date,
+    cause_position bigint,
+    cause_time     timestamptz,
+    cause_id       uuid
 );
 CREATE TYPE live_completion_key AS (
     user_id     text,
     achievement text
+);
+CREATE TYPE streak_reach_row AS (
+    user_id    text,
+    streak     text,
+    length     integer,
+    version    bigint,
+    entry_id   uuid,
+    occur_time timestamptz,
+    local_date date
+);
+CREATE TYPE revision_row AS (
+    user_id             text,
+    entry_id            uuid,
+    version             bigint,
+    contribution_micros bigint
 );

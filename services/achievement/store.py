@@ -1,25 +1,23 @@
-"""What is stored of achievements: the SQL of the event path and of reads (DESIGN 3).
+"""What is stored of achievements: the SQL of the event path, of undoing and of reads (DESIGN 3).
 
 An event costs two round trips for its whole batch: `load` and `save`. Both are one statement; both go by key.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
 from msgspec import Struct
+from msgspec.structs import replace
 
+from services.achievement import rows
 from services.achievement.domain import (
-    Accumulator,
     Change,
-    Completion,
+    Decision,
     Fact,
-    Remaining,
-    Source,
+    Revision,
     SourceKey,
-    SourceKind,
     Standing,
 )
 from shared.postgres.errors import StateMoved
@@ -31,15 +29,20 @@ LOAD: Final = """
     SELECT batch.user_id,
            coalesce(users.version, 0) AS version,
            coalesce(users.entry_count, 0) AS entry_count,
-           ARRAY(SELECT ROW(key, kind, version, current, highest)
+           ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time,
+                            newest_id)
                    FROM sources
                   WHERE user_id = batch.user_id AND key = ANY($2::text[])) AS sources,
            ARRAY(SELECT ROW(achievement, sum_micros, peak_micros, negative_count)
                    FROM accumulators
                   WHERE user_id = batch.user_id AND achievement = ANY($3::text[])) AS accumulators,
-           ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, target)
+           ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
+                            cause_position, cause_time, cause_id)
                    FROM live_completions
                   WHERE user_id = batch.user_id AND achievement = ANY($3::text[])) AS completions,
+           ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
+                   FROM streak_reaches
+                  WHERE user_id = batch.user_id AND streak = ANY($4::text[])) AS reaches,
            (SELECT version FROM configuration_version) AS configuration_version
       FROM unnest($1::text[]) AS batch (user_id)
       LEFT JOIN users ON users.user_id = batch.user_id
@@ -49,12 +52,16 @@ LOAD_WHOLE: Final = """
     SELECT $1::text AS user_id,
            coalesce((SELECT version FROM users WHERE user_id = $1), 0) AS version,
            coalesce((SELECT entry_count FROM users WHERE user_id = $1), 0) AS entry_count,
-           ARRAY(SELECT ROW(key, kind, version, current, highest)
+           ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time,
+                            newest_id)
                    FROM sources WHERE user_id = $1) AS sources,
            ARRAY(SELECT ROW(achievement, sum_micros, peak_micros, negative_count)
                    FROM accumulators WHERE user_id = $1) AS accumulators,
-           ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, target)
+           ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
+                            cause_position, cause_time, cause_id)
                    FROM live_completions WHERE user_id = $1) AS completions,
+           ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
+                   FROM streak_reaches WHERE user_id = $1) AS reaches,
            (SELECT version FROM configuration_version) AS configuration_version
 """
 
@@ -63,9 +70,9 @@ LOAD_WHOLE: Final = """
 # SELECT counts runs first, in its order: an entry that is known already is found by the log before all else.
 SAVE: Final = """
     WITH log AS (
-        INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
-                                 position, value_micros, counted, grounds)
-        SELECT * FROM unnest($1::log_row[])
+        INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time, position, value_micros,
+                                 counted, grounds, metric, occur_time, local_date, version, late)
+        SELECT * FROM unnest($1::log_row_2[])
         RETURNING 1
     ), guard AS (
         INSERT INTO users (user_id, version, entry_count)
@@ -75,11 +82,13 @@ SAVE: Final = """
              WHERE users.version = EXCLUDED.version - 1
         RETURNING 1
     ), told AS (
-        INSERT INTO sources (user_id, key, kind, version, current, highest)
-        SELECT * FROM unnest($3::source_row[])
+        INSERT INTO sources (user_id, key, kind, version, current, highest, sum_micros, negative_count,
+                             newest_time, newest_id)
+        SELECT * FROM unnest($3::source_row_2[])
             ON CONFLICT (user_id, key, kind) DO UPDATE
-               SET version = EXCLUDED.version, current = EXCLUDED.current, highest = EXCLUDED.highest
-             WHERE sources.version < EXCLUDED.version
+               SET version = EXCLUDED.version, current = EXCLUDED.current, highest = EXCLUDED.highest,
+                   sum_micros = EXCLUDED.sum_micros, negative_count = EXCLUDED.negative_count,
+                   newest_time = EXCLUDED.newest_time, newest_id = EXCLUDED.newest_id
     ), summed AS (
         INSERT INTO accumulators (user_id, achievement, sum_micros, peak_micros, negative_count)
         SELECT * FROM unnest($4::accumulator_row[])
@@ -87,29 +96,67 @@ SAVE: Final = """
                SET sum_micros = EXCLUDED.sum_micros, peak_micros = EXCLUDED.peak_micros,
                    negative_count = EXCLUDED.negative_count
     ), facts AS (
-        INSERT INTO completion_facts (user_id, achievement, completion_id, kind, entry_id, fact_time)
-        SELECT * FROM unnest($5::completion_fact_row[])
+        INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
+                                      local_date)
+        SELECT * FROM unnest($5::completion_fact_row_2[])
     ), earned AS (
-        INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target)
-        SELECT * FROM unnest($6::live_completion_row[])
+        INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
+                                      local_date, cause_position, cause_time, cause_id)
+        SELECT * FROM unnest($6::live_completion_row_2[])
             ON CONFLICT (user_id, achievement) DO UPDATE
                SET completion_id = EXCLUDED.completion_id, entry_id = EXCLUDED.entry_id,
-                   complete_time = EXCLUDED.complete_time, target = EXCLUDED.target
+                   complete_time = EXCLUDED.complete_time, target = EXCLUDED.target,
+                   local_date = EXCLUDED.local_date, cause_position = EXCLUDED.cause_position,
+                   cause_time = EXCLUDED.cause_time, cause_id = EXCLUDED.cause_id
     ), lost AS (
         DELETE FROM live_completions
          USING unnest($7::live_completion_key[]) AS gone
          WHERE live_completions.user_id = gone.user_id AND live_completions.achievement = gone.achievement
+    ), reached AS (
+        INSERT INTO streak_reaches (user_id, streak, length, version, entry_id, occur_time, local_date)
+        SELECT * FROM unnest($8::streak_reach_row[])
+            ON CONFLICT (user_id, streak, length) DO UPDATE
+               SET version = EXCLUDED.version, entry_id = EXCLUDED.entry_id,
+                   occur_time = EXCLUDED.occur_time, local_date = EXCLUDED.local_date
     )
     SELECT require_rows((SELECT count(*) FROM log) + (SELECT count(*) FROM guard),
-                        cardinality($1::log_row[]) + cardinality($2::user_row[]))
+                        cardinality($1::log_row_2[]) + cardinality($2::user_row[]))
+"""
+
+# In the transaction of the entry that says so, but not in its statement: a metric that is a sum needs neither, and
+# updating a partitioned table costs something also where nothing is to be updated.
+REVISE: Final = """
+    UPDATE request_log
+       SET value_micros = revised.contribution_micros, version = revised.version
+      FROM unnest($1::revision_row[]) AS revised
+     WHERE request_log.entry_id = revised.entry_id
+"""
+KEEP_REVISIONS: Final = """
+    INSERT INTO revisions (user_id, entry_id, version, contribution_micros)
+    SELECT * FROM unnest($1::revision_row[])
+        ON CONFLICT (user_id, entry_id) DO UPDATE
+           SET version = EXCLUDED.version, contribution_micros = EXCLUDED.contribution_micros
 """
 
 CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
 LOCK_USER: Final = """
-    SELECT user_id, version, entry_count FROM users WHERE user_id = $1 FOR UPDATE
+    SELECT users.user_id, users.version, users.entry_count
+      FROM users JOIN request_log USING (user_id)
+     WHERE request_log.entry_id = $1
+       FOR UPDATE OF users
 """
 FACT: Final = """
-    SELECT user_id, position, value_micros, counted, grounds FROM request_log WHERE entry_id = $1
+    SELECT entry_id, position, coalesce(occur_time, apply_time) AS occur_time,
+           coalesce(local_date, (apply_time AT TIME ZONE 'UTC')::date) AS local_date,
+           coalesce(metric, '') AS metric, coalesce(value_micros, 0) AS value_micros,
+           coalesce(version, 0) AS version, counted, grounds, late IS TRUE AS late, true AS live
+      FROM request_log
+     WHERE entry_id = $1
+"""
+TOTAL: Final = """
+    SELECT key, kind, version, current, highest, sum_micros, negative_count, newest_time, newest_id
+      FROM sources
+     WHERE user_id = $1 AND key = $2 AND kind = 1
 """
 ACCUMULATORS: Final = """
     SELECT achievement, sum_micros, peak_micros, negative_count
@@ -117,25 +164,26 @@ ACCUMULATORS: Final = """
      WHERE user_id = $1 AND achievement = ANY($2::text[])
 """
 COMPLETIONS: Final = """
-    SELECT achievement, completion_id, entry_id, complete_time, target
+    SELECT achievement, completion_id, entry_id, complete_time, local_date, target, cause_position, cause_time,
+           cause_id
       FROM live_completions
      WHERE user_id = $1 AND achievement = ANY($2::text[])
 """
-OTHER_VALUES: Final = """
-    SELECT value_micros, counted
+NEXT_CALL: Final = """
+    SELECT entry_id, position, coalesce(occur_time, apply_time) AS occur_time,
+           coalesce(local_date, (apply_time AT TIME ZONE 'UTC')::date) AS local_date, '' AS metric,
+           0::bigint AS value_micros, 0::bigint AS version, counted, grounds, false AS late, true AS live
       FROM request_log
-     WHERE user_id = $1 AND (counted IS NOT NULL OR grounds IS NOT NULL)
-       AND counted && $2::text[] AND state = 1 AND entry_id <> $3
+     WHERE user_id = $1 AND metric IS NULL AND grounds @> ARRAY[$2::text] AND state = 1 AND entry_id <> $3
      ORDER BY position
-"""
-OTHER_GROUNDS: Final = """
-    SELECT wanted.achievement
-      FROM unnest($2::text[]) AS wanted (achievement)
-     WHERE EXISTS (SELECT FROM request_log
-                    WHERE user_id = $1 AND (counted IS NOT NULL OR grounds IS NOT NULL)
-                      AND grounds @> ARRAY[wanted.achievement] AND state = 1 AND entry_id <> $3)
+     LIMIT 1
 """
 TOUCH_USER: Final = "UPDATE users SET version = version + 1 WHERE user_id = $1"
+SET_TOTAL: Final = """
+    UPDATE sources
+       SET highest = $3, sum_micros = $4, negative_count = $5
+     WHERE user_id = $1 AND key = $2 AND kind = 1
+"""
 SET_ACCUMULATORS: Final = """
     UPDATE accumulators
        SET sum_micros = derived.sum_micros, peak_micros = derived.peak_micros,
@@ -143,13 +191,16 @@ SET_ACCUMULATORS: Final = """
       FROM unnest($2::accumulator_row[]) AS derived
      WHERE accumulators.user_id = $1 AND accumulators.achievement = derived.achievement
 """
-REVOKE: Final = """
-    WITH gone AS (
-        DELETE FROM live_completions WHERE user_id = $1 AND achievement = ANY($2::text[])
-        RETURNING user_id, achievement, completion_id
+REVOKE: Final = "DELETE FROM live_completions WHERE user_id = $1 AND achievement = ANY($2::text[])"
+PASS_ON: Final = """
+    WITH facts AS (
+        INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
+                                      local_date)
+        SELECT * FROM unnest($1::completion_fact_row_2[])
     )
-    INSERT INTO completion_facts (user_id, achievement, completion_id, kind, entry_id, fact_time)
-    SELECT user_id, achievement, completion_id, 2, $3, $4 FROM gone
+    INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
+                                  local_date, cause_position, cause_time, cause_id)
+    SELECT * FROM unnest($2::live_completion_row_2[])
 """
 
 IN_USE: Final = """
@@ -173,10 +224,7 @@ class LogEntry(Struct, frozen=True):
     state: State
     outcome: bytes
     apply_time: datetime
-    fact: Fact
-    changes: Sequence[Change]
-    change_times: Sequence[datetime]
-    """Of each change: when it was completed, or when it was revoked."""
+    decision: Decision
 
 
 class Store:
@@ -186,35 +234,52 @@ class Store:
         self._pool = pool
 
     async def load(
-        self, user_ids: Collection[str], sources: Collection[SourceKey], achievements: Collection[str]
+        self,
+        user_ids: Collection[str],
+        sources: Collection[SourceKey],
+        achievements: Collection[str],
+        streaks: Collection[str],
     ) -> Loaded:
-        """What these metrics and streaks, and these achievements, say of these users. At least one user."""
+        """What these metrics and streaks, and these achievements, say of these users, and who first reached what in
+        these streaks. At least one user.
+        """
         keys = sorted({source.key for source in sources})
-        rows = await self._pool.fetch(LOAD, sorted(user_ids), keys, sorted(achievements))
-        return Loaded(rows[0]["configuration_version"], {row["user_id"]: _standing(row) for row in rows})
+        found = await self._pool.fetch(LOAD, sorted(user_ids), keys, sorted(achievements), sorted(streaks))
+        return Loaded(
+            found[0]["configuration_version"], {row["user_id"]: rows.standing_of(row) for row in found}
+        )
 
     async def load_whole(self, user_id: str) -> Loaded:
         """Everything about one user."""
         row = await self._pool.fetchrow(LOAD_WHOLE, user_id)
         assert row is not None  # a SELECT without FROM has a row
-        return Loaded(row["configuration_version"], {user_id: _standing(row)})
+        return Loaded(row["configuration_version"], {user_id: rows.standing_of(row)})
 
     async def save(
         self, entries: Sequence[LogEntry], before: Mapping[str, Standing], after: Mapping[str, Standing]
     ) -> None:
         """Store decided entries and what they changed. Raises a conflict when a user's state moved."""
-        users = sorted(after)
-        pairs = [(before[user], after[user]) for user in users]
-        await self._pool.execute(
-            SAVE,
+        pairs = [(before[user], after[user]) for user in sorted(after)]
+        written = (
             sorted(map(_log_row, entries), key=lambda row: row[0]),
             [(old.user_id, old.version + 1, new.entry_count) for old, new in pairs],
-            [row for old, new in pairs for row in _source_rows(old, new)],
-            [row for old, new in pairs for row in _accumulator_rows(old, new)],
+            [row for old, new in pairs for row in rows.source_rows(old, new)],
+            [row for old, new in pairs for row in rows.accumulator_rows(old, new)],
             sorted(row for entry in entries for row in _completion_fact_rows(entry)),
-            [row for old, new in pairs for row in _earned_rows(old, new)],
-            [row for old, new in pairs for row in _lost_rows(old, new)],
+            [row for old, new in pairs for row in rows.earned_rows(old, new)],
+            [row for old, new in pairs for row in rows.lost_rows(old, new)],
+            [row for old, new in pairs for row in rows.reach_rows(old, new)],
         )
+        # The last word on an entry is the newest: each was newer than what it found.
+        revised = {row[1]: row for entry in entries for row in _revised_rows(entry)}
+        kept = {row[1]: row for entry in entries for row in _kept_rows(entry)}
+        if not revised and not kept:
+            await self._pool.execute(SAVE, *written)
+            return
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(SAVE, *written)
+            await connection.execute(REVISE, [revised[key] for key in sorted(revised)])
+            await connection.execute(KEEP_REVISIONS, sorted(kept.values()))
 
     async def configuration_version(self, connection: Connection) -> int:
         """The version of the definitions."""
@@ -223,45 +288,27 @@ class Store:
 
     async def lock_fact(self, connection: Connection, entry_id: UUID) -> tuple[Standing, Fact]:
         """An applied entry's fact, and of its user's state what undoing it can touch; the user is locked."""
-        row = await connection.fetchrow(FACT, entry_id)
-        if row is None:
-            raise StateMoved("the entry is gone from the log")
-        user = await connection.fetchrow(LOCK_USER, row["user_id"])
+        user = await connection.fetchrow(LOCK_USER, entry_id)
         if user is None:
-            raise StateMoved("the user is gone")
-        fact = Fact(
-            entry_id,
-            row["position"],
-            row["value_micros"],
-            tuple(row["counted"] or ()),
-            tuple(row["grounds"] or ()),
-        )
-        touched = sorted({*fact.counted, *fact.grounds})
-        accumulators = await connection.fetch(ACCUMULATORS, user["user_id"], list(fact.counted))
-        completions = await connection.fetch(COMPLETIONS, user["user_id"], touched)
-        standing = Standing(
-            user["user_id"],
-            user["version"],
-            user["entry_count"],
-            accumulators=_accumulators(accumulators),
-            completions=_completions(completions),
-        )
-        return standing, fact
+            raise StateMoved("the entry or its user is gone")
+        row = await connection.fetchrow(FACT, entry_id)
+        assert row is not None  # it was there a moment ago, and facts stay
+        fact, standing = rows.fact_of(row), Standing(user["user_id"], user["version"], user["entry_count"])
+        if not fact.metric:
+            live = await connection.fetch(COMPLETIONS, standing.user_id, list(fact.grounds))
+            return replace(standing, completions=rows.completions_of(live)), fact
+        totals = rows.totals_of(await connection.fetch(TOTAL, standing.user_id, fact.metric))
+        sums = await connection.fetch(ACCUMULATORS, standing.user_id, fact.counted) if fact.counted else ()
+        return replace(standing, totals=totals, accumulators=rows.accumulators_of(sums)), fact
 
-    async def remaining(self, connection: Connection, standing: Standing, fact: Fact) -> Remaining:
-        """What the user's other live facts say about the achievements of this one."""
-        signed = [key for key in fact.counted if standing.accumulators[key].negative_count]
-        values: dict[str, list[int]] = {key: [] for key in signed}
-        if signed:
-            for row in await connection.fetch(OTHER_VALUES, standing.user_id, signed, fact.entry_id):
-                for key in set(row["counted"]).intersection(signed):
-                    values[key].append(row["value_micros"])
-        grounds = []
-        if fact.grounds:
-            grounds = await connection.fetch(
-                OTHER_GROUNDS, standing.user_id, list(fact.grounds), fact.entry_id
-            )
-        return Remaining(values, frozenset(row["achievement"] for row in grounds))
+    async def next_calls(self, connection: Connection, user_id: str, fact: Fact) -> dict[str, Fact]:
+        """By achievement that this call completes: the first other live call of it."""
+        calls = {}
+        for key in fact.grounds:
+            row = await connection.fetchrow(NEXT_CALL, user_id, key, fact.entry_id)
+            if row is not None:
+                calls[key] = rows.fact_of(row)
+        return calls
 
     async def save_reverted(
         self,
@@ -274,43 +321,27 @@ class Store:
         """Store the state without a fact; concurrent writers of this user find that it moved."""
         user_id = standing.user_id
         await connection.execute(TOUCH_USER, user_id)
-        if fact.counted:
-            sums = [
-                _accumulator_row(user_id, key, standing.accumulators[key]) for key in sorted(fact.counted)
-            ]
-            await connection.execute(SET_ACCUMULATORS, user_id, sums)
+        if fact.metric:
+            sums = standing.totals[fact.metric].sums
+            row = (sums.peak_micros, sums.sum_micros, sums.negative_count)
+            await connection.execute(SET_TOTAL, user_id, fact.metric, *row)
+        if fact.metric and fact.counted:
+            derived = standing.accumulators
+            sums_rows = [rows.accumulator_row(user_id, key, derived[key]) for key in sorted(fact.counted)]
+            await connection.execute(SET_ACCUMULATORS, user_id, sums_rows)
         if changes:
-            gone = [change.completion.achievement for change in changes]
-            await connection.execute(REVOKE, user_id, gone, fact.entry_id, revoke_time)
-
-
-def _standing(row: asyncpg.Record) -> Standing:
-    return Standing(
-        user_id=row["user_id"],
-        version=row["version"],
-        entry_count=row["entry_count"],
-        sources={
-            SourceKey(SourceKind(kind), key): Source(version, current, highest)
-            for key, kind, version, current, highest in row["sources"]
-        },
-        accumulators=_accumulators(row["accumulators"]),
-        completions=_completions(row["completions"]),
-    )
-
-
-def _accumulators(records: Iterable[Any]) -> dict[str, Accumulator]:
-    return {key: Accumulator(total, peak, negatives) for key, total, peak, negatives in records}
-
-
-def _completions(records: Iterable[Any]) -> dict[str, Completion]:
-    return {
-        key: Completion(completion_id, key, entry_id, complete_time, target)
-        for key, completion_id, entry_id, complete_time, target in records
-    }
+            touched = sorted({change.completion.achievement for change in changes})
+            earned = [standing.completions[key] for key in touched if key in standing.completions]
+            await connection.execute(REVOKE, user_id, touched)
+            await connection.execute(
+                PASS_ON,
+                [rows.completion_fact_row(user_id, fact.entry_id, one, revoke_time) for one in changes],
+                [rows.live_row(user_id, one) for one in earned],
+            )
 
 
 def _log_row(entry: LogEntry) -> tuple[Any, ...]:
-    fact = entry.fact
+    fact = entry.decision.fact
     return (
         fact.entry_id,
         entry.user_id,
@@ -318,54 +349,24 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.state,
         entry.outcome,
         entry.apply_time,
-        fact.position,
-        fact.value_micros,
-        fact.counted or None,
-        fact.grounds or None,
+        *rows.fact_columns(fact),
     )
 
 
-def _source_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
-    return [
-        (new.user_id, key.key, key.kind, source.version, source.current, source.highest)
-        for key, source in sorted(new.sources.items(), key=lambda item: (item[0].key, item[0].kind))
-        if old.sources.get(key) != source
-    ]
-
-
-def _accumulator_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
-    return [
-        _accumulator_row(new.user_id, key, accumulator)
-        for key, accumulator in sorted(new.accumulators.items())
-        if old.accumulators.get(key) != accumulator
-    ]
-
-
-def _accumulator_row(user_id: str, achievement: str, one: Accumulator) -> tuple[Any, ...]:
-    return (user_id, achievement, one.sum_micros, one.peak_micros, one.negative_count)
-
-
 def _completion_fact_rows(entry: LogEntry) -> list[tuple[Any, ...]]:
+    cause_id = entry.decision.fact.entry_id
     return [
-        (
-            entry.user_id,
-            change.completion.achievement,
-            change.completion.completion_id,
-            change.kind,
-            entry.fact.entry_id,
-            time,
-        )
-        for change, time in zip(entry.changes, entry.change_times, strict=True)
+        rows.completion_fact_row(entry.user_id, cause_id, change, entry.apply_time)
+        for change in entry.decision.changes
     ]
 
 
-def _earned_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+def _revised_rows(entry: LogEntry) -> list[tuple[Any, ...]]:
     return [
-        (new.user_id, key, live.completion_id, live.entry_id, live.complete_time, live.target)
-        for key, live in sorted(new.completions.items())
-        if old.completions.get(key) != live
+        rows.revision_row(entry.user_id, Revision(one.entry_id, one.version, one.value_micros))
+        for one in entry.decision.revised
     ]
 
 
-def _lost_rows(old: Standing, new: Standing) -> list[tuple[str, str]]:
-    return [(new.user_id, key) for key in sorted(old.completions) if key not in new.completions]
+def _kept_rows(entry: LogEntry) -> list[tuple[Any, ...]]:
+    return [rows.revision_row(entry.user_id, one) for one in entry.decision.kept]

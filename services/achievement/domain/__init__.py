@@ -4,10 +4,13 @@ What a user's standing consists of:
 
 * *Sources*: how far each metric and each streak has come, as last told by who keeps them. Each carries a
   version; an older one never replaces a newer one, so the order of arrival does not matter (RULES 7.2).
-* *Accumulators*: sums of an achievement's own, for metric achievements that count only the events which
-  match their filters.
+* *Totals* and *accumulators*: what the events that have arrived here contribute, by metric, and by achievement
+  with event filters.
+* *Reaches*: with which event a streak first had a length.
 * *Completions*: the live ones, at most one per achievement.
 
+Completions are folded in the order of arrival and dated by the order of the events' times (`fold`): `totals` says
+what that costs where, `reaches` what it means for streaks. What that takes of the facts stored is asked for (`past`).
 Values of metrics are integers in micro-units; the target of a streak achievement is a number of periods.
 """
 
@@ -22,20 +25,27 @@ from services.achievement.domain.definitions import (
     Status,
     StreakTrigger,
 )
+from services.achievement.domain.past import Past, Span, Start, Wanted
 from services.achievement.domain.progress import Progress, list_progress
-from services.achievement.domain.revert import Remaining, revert
+from services.achievement.domain.revert import revert
 from services.achievement.domain.standing import (
     Accumulator,
+    Cause,
     Change,
     ChangeKind,
     Command,
     Completion,
     Decision,
     Fact,
+    FirstReach,
+    Key,
+    Reach,
     Refusal,
+    Revision,
     Source,
     Standing,
     StreakChange,
+    Total,
     sources_of,
 )
 
@@ -44,23 +54,32 @@ __all__ = [
     "Achievement",
     "ApiTrigger",
     "Catalogue",
+    "Cause",
     "Change",
     "ChangeKind",
     "Command",
     "Completion",
     "Decision",
     "Fact",
+    "FirstReach",
+    "Key",
     "MetricTrigger",
+    "Past",
     "Progress",
+    "Reach",
     "Refusal",
-    "Remaining",
+    "Revision",
     "Source",
     "SourceKey",
     "SourceKind",
+    "Span",
     "Standing",
+    "Start",
     "Status",
     "StreakChange",
     "StreakTrigger",
+    "Total",
+    "Wanted",
     "decide",
     "list_progress",
     "revert",

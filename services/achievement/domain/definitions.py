@@ -112,6 +112,12 @@ class Catalogue:
             if achievement.trigger.source is not None:
                 by_source.setdefault(achievement.trigger.source, []).append(achievement)
         self._by_source: Final = {source: tuple(found) for source, found in by_source.items()}
+        self.by_streak: Final = tuple(
+            one for one in self._by_key.values() if isinstance(one.trigger, StreakTrigger)
+        )
+        """The achievements that a streak earns."""
+        self.judged: Final = tuple(one for one in self.by_streak if one.user_filters)
+        """Those of them that only some users earn: which event reaches a length may show when another one comes."""
 
     def get(self, key: str) -> Achievement | None:
         """The definition of this key."""
@@ -120,6 +126,15 @@ class Catalogue:
     def all(self) -> Iterable[Achievement]:
         """Every definition."""
         return self._by_key.values()
+
+    def follows(self, streak: str, length: int) -> bool:
+        """Whether it matters who first reached this length: it earns an achievement, or else one that the user could
+        not earn when it was due.
+        """
+        return any(
+            length == one.trigger.target or (bool(one.user_filters) and length > one.trigger.target)
+            for one in self._by_source.get(SourceKey(SourceKind.STREAK, streak), ())
+        )
 
     def following(self, sources: Iterable[SourceKey]) -> Sequence[Achievement]:
         """The achievements whose trigger these sources can touch, lowest target first for each."""

@@ -60,6 +60,6 @@ def _current(achievement: Achievement, standing: Standing) -> int:
 
 
 def _order(progress: Progress) -> tuple[float, str, int, str]:
-    newest_first = -progress.completion.complete_time.timestamp() if progress.completion else float("inf")
+    newest_first = -progress.completion.reach.occur_time.timestamp() if progress.completion else float("inf")
     one = progress.achievement
     return (newest_first, one.tier_group, one.tier, one.key)

@@ -1,14 +1,35 @@
 """Where a user stands, what an entry brings, and what comes of it."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum, IntEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from msgspec import Struct, field
 
 from services.achievement.domain.definitions import Achievement, ApiTrigger, SourceKey, SourceKind
 from shared.entries import Entry
+
+
+class Key(NamedTuple):
+    """The place of an event in the order of the events' times."""
+
+    occur_time: datetime
+    entry_id: UUID
+
+
+class Reach(Struct, frozen=True):
+    """The event with which something was reached, in the order of the events' times."""
+
+    entry_id: UUID
+    occur_time: datetime
+    local_date: date
+
+    @property
+    def key(self) -> Key:
+        """Its place in the order of times."""
+        return Key(self.occur_time, self.entry_id)
 
 
 class Source(Struct, frozen=True):
@@ -20,28 +41,73 @@ class Source(Struct, frozen=True):
 
 
 class Accumulator(Struct, frozen=True):
-    """The sum of the events that an achievement counts, and the highest that it ever was (RULES 4.1)."""
+    """The sum of the live events that count for something."""
 
     sum_micros: int = 0
     peak_micros: int = 0
+    """No less than the highest that the sum ever was, in the order of the events' times. Without negative
+    contributions it is the sum. With them it is more than that highest only where a late event raised it: to know
+    would take all events after that one (`fold`), and is asked for when it matters.
+    """
     negative_count: int = 0
-    """How many of the live events are negative; without any, the peak is the sum."""
+    """How many of the live contributions are negative."""
 
-    def add(self, value_micros: int) -> "Accumulator":
-        """With one more event."""
+    def add(self, value_micros: int, *, late: bool = False) -> "Accumulator":
+        """With one more event; `late`: not the newest one."""
         total = self.sum_micros + value_micros
-        return Accumulator(total, max(self.peak_micros, total), self.negative_count + (value_micros < 0))
+        negatives = self.negative_count + (value_micros < 0)
+        raised = self.peak_micros + value_micros if late and negatives else total
+        return Accumulator(total, max(self.peak_micros, raised) if negatives else total, negatives)
+
+    def without(self, value_micros: int) -> "Accumulator":
+        """Without one of its events."""
+        return self.revised(value_micros, 0)
+
+    def revised(self, before_micros: int, after_micros: int) -> "Accumulator":
+        """With an event that contributes something else from now on."""
+        more = after_micros - before_micros
+        total = self.sum_micros + more
+        negatives = self.negative_count + (after_micros < 0) - (before_micros < 0)
+        return Accumulator(total, self.peak_micros + max(0, more) if negatives else total, negatives)
+
+
+class Total(Struct, frozen=True):
+    """What the user's live events of a metric that have arrived add up to."""
+
+    sums: Accumulator = Accumulator()
+    newest: Key | None = None
+    """Of all that ever arrived: what lies before it is late."""
+
+
+class Cause(Struct, frozen=True):
+    """The event with whose arrival a completion was granted."""
+
+    position: int
+    key: Key
 
 
 class Completion(Struct, frozen=True):
-    """A live completion: a fact with the entry that caused it."""
+    """A live completion. It belongs to the event with which its condition was met in the order of times."""
 
     completion_id: UUID
     achievement: str
-    entry_id: UUID
-    complete_time: datetime
+    reach: Reach
     target: int
     """What had to be reached when it was earned."""
+    cause: Cause
+
+    @property
+    def entry_id(self) -> UUID:
+        """The entry that it belongs to."""
+        return self.reach.entry_id
+
+
+class FirstReach(Struct, frozen=True):
+    """With which event a streak first had a length, as of a version of the streak."""
+
+    version: int
+    reach: Reach | None
+    """None: no more; as of version 0, not yet told, though a newer change has."""
 
 
 class Standing(Struct, frozen=True):
@@ -51,27 +117,22 @@ class Standing(Struct, frozen=True):
     version: int = 0
     """Of the stored state; 0 for a user who has none."""
     entry_count: int = 0
-    """How many entries were ever applied; gives each its place in the order of application."""
+    """How many entries were ever applied; gives each its place in the order of arrival."""
     sources: Mapping[SourceKey, Source] = field(default_factory=dict)
+    totals: Mapping[str, Total] = field(default_factory=dict)
+    """By metric."""
     accumulators: Mapping[str, Accumulator] = field(default_factory=dict)
+    """By achievement that counts only the events which match its filters."""
     completions: Mapping[str, Completion] = field(default_factory=dict)
+    reaches: Mapping[tuple[str, int], FirstReach] = field(default_factory=dict)
+    """By streak and length, of lengths that matter to an achievement."""
 
-    def highest(self, achievement: Achievement) -> int:
-        """The highest that the user ever came towards it, as history now stands."""
+    def sums(self, achievement: Achievement, metric: str) -> Accumulator:
+        """What counts for an achievement by this metric adds up to."""
         if achievement.event_filters:
-            return self.accumulators.get(achievement.key, Accumulator()).peak_micros
-        if achievement.trigger.source is None:
-            return int(achievement.key in self.completions)
-        source = self.sources.get(achievement.trigger.source)
-        return source.highest if source else 0
-
-    def still_holds(self, achievement: Achievement, live: Completion) -> bool:
-        """Whether the condition of a completion holds: by the target of its day, or by today's where that
-        became easier, so that a changed definition takes nothing away.
-        """
-        if isinstance(achievement.trigger, ApiTrigger):
-            return True
-        return self.highest(achievement) >= min(live.target, achievement.trigger.target)
+            return self.accumulators.get(achievement.key, Accumulator())
+        total = self.totals.get(metric)
+        return total.sums if total else Accumulator()
 
 
 class StreakChange(Struct, frozen=True):
@@ -81,6 +142,8 @@ class StreakChange(Struct, frozen=True):
     version: int
     length: int
     longest: int
+    first_reaches: tuple[tuple[int, Reach | None], ...] = ()
+    """Lengths that are first reached with another event from now on, or no more."""
 
 
 class Command(Struct, frozen=True):
@@ -106,16 +169,58 @@ class Change(Struct, frozen=True):
 
 
 class Fact(Struct, frozen=True):
-    """What is remembered of an applied entry, so that it can be undone (RULES 7.2)."""
+    """What is remembered of an applied entry, so that it, or another one, can be undone (RULES 7.2)."""
 
     entry_id: UUID
     position: int
-    """Its place in the order of application, among the user's entries."""
+    """Its place in the order of arrival, among the user's entries."""
+    occur_time: datetime
+    local_date: date
+    metric: str = ""
+    """Of a metric event."""
     value_micros: int = 0
+    """What it contributes to the metric's total."""
+    version: int = 0
+    """Where that can be revised: the total's version as of which it holds."""
     counted: tuple[str, ...] = ()
-    """The achievements to whose accumulators the value was added."""
+    """The achievements with event filters for which it counts."""
     grounds: tuple[str, ...] = ()
-    """The achievements, earned by call or only by some users, that it would have completed by itself."""
+    """The achievements that it can earn where not every entry can: its user matched their filters, or called for it."""
+    late: bool = False
+    """An event of the metric with a later time had arrived before."""
+    live: bool = True
+    """It was not undone."""
+
+    @property
+    def key(self) -> Key:
+        """Its place in the order of times."""
+        return Key(self.occur_time, self.entry_id)
+
+    @property
+    def reach(self) -> Reach:
+        """For what is reached with it."""
+        return Reach(self.entry_id, self.occur_time, self.local_date)
+
+    @property
+    def cause(self) -> Cause:
+        """For what its arrival brings about."""
+        return Cause(self.position, self.key)
+
+    def counts_for(self, achievement: Achievement) -> bool:
+        """Whether it adds to what the achievement asks for; of an event of the achievement's metric."""
+        return not achievement.event_filters or achievement.key in self.counted
+
+    def can_earn(self, achievement: Achievement) -> bool:
+        """Whether its user was one who can earn the achievement, as of this event (RULES 4.2)."""
+        return not achievement.user_filters or achievement.key in self.grounds
+
+
+class Revision(Struct, frozen=True):
+    """What an event contributes as of a version of the total, told before the event itself came."""
+
+    entry_id: UUID
+    version: int
+    contribution_micros: int
 
 
 class Refusal(Enum):
@@ -134,6 +239,10 @@ class Decision(Struct, frozen=True):
     fact: Fact
     changes: tuple[Change, ...] = ()
     refusal: Refusal | None = None
+    revised: tuple[Fact, ...] = ()
+    """Earlier facts that contribute something else from now on."""
+    kept: tuple[Revision, ...] = ()
+    """Revisions of events that have not come yet."""
 
 
 def sources_of(command: Command) -> dict[SourceKey, Source]:
@@ -146,6 +255,14 @@ def sources_of(command: Command) -> dict[SourceKey, Source]:
         key = SourceKey(SourceKind.METRIC, metric.metric)
         told[key] = Source(metric.total_version, metric.total_after_micros, metric.peak_micros)
     return told
+
+
+def threshold(achievement: Achievement, live: Completion | None) -> int:
+    """What has to be reached: for what is completed the target of its day, or today's where that became easier, so
+    that a changed definition takes nothing away.
+    """
+    target = achievement.trigger.target
+    return target if live is None or isinstance(achievement.trigger, ApiTrigger) else min(live.target, target)
 
 
 def changed(held: Mapping[str, Completion], changes: Iterable[Change]) -> Mapping[str, Completion]:

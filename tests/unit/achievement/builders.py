@@ -17,10 +17,15 @@ from services.achievement.domain import (
     Decision,
     Fact,
     MetricTrigger,
-    Remaining,
+    Past,
+    Reach,
+    Revision,
+    Span,
     Standing,
+    Start,
     StreakChange,
     StreakTrigger,
+    Wanted,
     decide,
     revert,
 )
@@ -100,28 +105,66 @@ def event(
 
 
 def correction(
-    version: int, *, total: int, peak: int | None = None, user: Mapping[str, str] | None = None
+    version: int,
+    of: Command | None = None,
+    *,
+    total: int,
+    peak: int | None = None,
+    user: Mapping[str, str] | None = None,
 ) -> Command:
     """What follows from undoing an event: a new total and no value."""
     metric = fact(version, 0, total=total, peak=peak)
-    return Command(
-        entry(("correction", version), EntryKind.CORRECTION, metric=metric, user=user, minutes=version)
-    )
+    told = entry(("correction", version), EntryKind.CORRECTION, metric=metric, user=user, minutes=version)
+    return Command(replace(told, corrected_entry_id=of.entry.entry_id) if of else told)
 
 
-def streak_event(version: int, *, length: int, longest: int) -> Command:
+def reach(name: object, *, days: int = 0) -> Reach:
+    """That an entry reached something at noon of a day."""
+    moment = NOON + timedelta(days=days)
+    return Reach(entry_id(name), moment, moment.date())
+
+
+def streak_event(
+    version: int,
+    *,
+    length: int,
+    longest: int,
+    reached: Mapping[int, Reach | None] | None = None,
+    days: int | None = None,
+    user: Mapping[str, str] | None = None,
+) -> Command:
+    """An event, named ("streak", version), that changed the streak; it first reached its longest, where nothing else is
+    said.
+    """
     metric = MetricFact("steps", UNIT, 0, UNIT, UNIT, version, {})
-    changes = (StreakChange("daily", version, length, longest),)
-    return Command(entry(("streak", version), metric=metric), changes)
+    name = ("streak", version)
+    told = entry(name, metric=metric, user=user, minutes=(days if days is not None else version) * 1440)
+    if reached is None:
+        reached = {longest: Reach(told.entry_id, told.occur_time, told.occur_time.date())}
+    return Command(told, (streak_change(version, length, longest, reached),))
 
 
-def streak_correction(version: int, *, length: int, longest: int) -> Command:
-    changes = (StreakChange("daily", version, length, longest),)
-    return Command(entry(("streak correction", version), EntryKind.CORRECTION), changes)
+def streak_change(
+    version: int, length: int, longest: int, reached: Mapping[int, Reach | None] | None = None
+) -> StreakChange:
+    return StreakChange("daily", version, length, longest, tuple((reached or {}).items()))
+
+
+def streak_correction(
+    version: int,
+    of: Command | None = None,
+    *,
+    length: int,
+    longest: int,
+    reached: Mapping[int, Reach | None] | None = None,
+) -> Command:
+    told = entry(("streak correction", version), EntryKind.CORRECTION)
+    told = replace(told, corrected_entry_id=of.entry.entry_id) if of else told
+    return Command(told, (streak_change(version, length, longest, reached),))
 
 
 def streak_closing(version: int, *, length: int, longest: int) -> Command:
-    changes = (StreakChange("daily", version, length, longest),)
+    changes = (streak_change(version, length, longest),)
     return Command(entry(("streak closing", version), EntryKind.STREAK_CLOSING), changes)
 
 
@@ -136,23 +179,66 @@ class Player:
     catalogue: Catalogue
     standing: Standing = field(default_factory=lambda: Standing("alice"))
     facts: dict[UUID, Fact] = field(default_factory=dict)
+    """The log: of every entry that came, also of the undone ones."""
+    revisions: dict[UUID, Revision] = field(default_factory=dict)
+    chunk: int = 2
+    """How many facts of a span are read at a time: few, so that there is more to ask for."""
+    asked: list[Start] = field(default_factory=list)
+    """The spans that were read."""
 
     def apply(self, *commands: Command) -> Decision:
         for command in commands:
-            decision = decide(self.catalogue, self.standing, command)
+            decision = self._decide(command)
             self.standing = decision.standing
-            self.facts[decision.fact.entry_id] = decision.fact
+            for fact in (decision.fact, *decision.revised):
+                self.facts[fact.entry_id] = fact
+            self.revisions |= {one.entry_id: one for one in decision.kept}
         return decision
 
     def revert(self, command: Command) -> tuple[Change, ...]:
-        undone = self.facts.pop(command.entry.entry_id)
-        others = sorted(self.facts.values(), key=lambda one: one.position)
-        remaining = Remaining(
-            {key: [one.value_micros for one in others if key in one.counted] for key in undone.counted},
-            frozenset(key for one in others for key in one.grounds),
-        )
-        self.standing, changes = revert(self.catalogue, self.standing, undone, remaining)
+        undone = self.facts[command.entry.entry_id]
+        self.facts[undone.entry_id] = replace(undone, live=False)
+        calls: dict[str, Fact] = {}
+        for one in self.live:
+            if not one.metric:
+                for key in one.grounds:
+                    calls.setdefault(key, one)
+        self.standing, changes = revert(self.standing, undone, calls)
         return changes
+
+    def void(self, command: Command, correction: Command) -> Decision:
+        self.revert(command)
+        return self.apply(correction)
+
+    @property
+    def live(self) -> list[Fact]:
+        """What was not undone, in the order of arrival."""
+        return sorted((one for one in self.facts.values() if one.live), key=lambda one: one.position)
+
+    def _decide(self, command: Command) -> Decision:
+        spans: dict[Start, Span] = {}
+        while True:
+            try:
+                return decide(self.catalogue, self.standing, command, Past(self.facts, self.revisions, spans))
+            except Wanted as wanted:
+                known = spans.get(wanted.start)
+                assert known is None or not known.complete
+                spans[wanted.start] = self._span(wanted.start, len(known.facts) if known else 0)
+                self.asked.append(wanted.start)
+
+    def _span(self, start: Start, known: int) -> Span:
+        """What a database would answer."""
+        facts = sorted((one for one in self.live if one.metric == start.metric), key=lambda one: one.key)
+        if start.key is not None:
+            late = [one.key for one in facts if one.late and one.position >= start.position]
+            first = min([start.key, *late])
+            facts = [one for one in facts if one.key >= first]
+        read, left = facts[: known + self.chunk], facts[known + self.chunk :]
+        rest = {"": sum(one.value_micros for one in left)}
+        for one in left:
+            for key in one.counted:
+                rest[key] = rest.get(key, 0) + one.value_micros
+        return Span(tuple(read), not left, rest)
 
     @property
     def held(self) -> set[str]:

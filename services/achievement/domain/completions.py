@@ -1,0 +1,41 @@
+"""How completions come and go."""
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from services.achievement.domain.definitions import Achievement
+from services.achievement.domain.fold import Grant
+from services.achievement.domain.standing import Change, ChangeKind, Completion, Standing, changed
+from shared.entries import Entry
+from shared.ids import derived_id
+
+
+def granted(entry: Entry, achievement: Achievement, target: int, grant: Grant) -> Change:
+    """The completion that `entry` brings about. Its id is its own: the same event may come to own another one."""
+    return _granted(entry.user.user_id, str(entry.entry_id), achievement.key, target, grant)
+
+
+def passed_on(
+    user_id: str, cause: str, achievement: str, live: Completion | None, target: int, grant: Grant | None
+) -> tuple[Change, ...]:
+    """What becomes of a completion where something was taken out: it stays as it is, or it goes, or another event owns
+    it from now on and it is another one.
+    """
+    if live is not None and grant is not None and live.entry_id == grant.reach.entry_id:
+        return ()
+    gone = () if live is None else (Change(ChangeKind.REVOKED, live),)
+    return gone if grant is None else (*gone, _granted(user_id, cause, achievement, target, grant))
+
+
+def completed(standing: Standing, changes: Iterable[Change]) -> Standing:
+    """The standing after these changes."""
+    changes = tuple(changes)
+    return replace(standing, completions=changed(standing.completions, changes)) if changes else standing
+
+
+def _granted(user_id: str, cause: str, achievement: str, target: int, grant: Grant) -> Change:
+    completion_id = derived_id("completion", user_id, achievement, str(grant.reach.entry_id), cause)
+    return Change(
+        ChangeKind.COMPLETED, Completion(completion_id, achievement, grant.reach, target, grant.cause)
+    )

@@ -1,0 +1,118 @@
+"""When what counts for an achievement reached its threshold: folded in the order of arrival, dated by the order
+of times (RULES 2.5).
+
+Among the facts that have arrived, the condition is met with the first fact, in the order of times, that counts,
+whose user could earn the achievement, and up to which the sum was at least the threshold once. What is met at
+an arrival is granted; what arrives later neither moves it nor takes it back.
+"""
+
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from services.achievement.domain.definitions import Achievement
+from services.achievement.domain.past import Span, Start, Wanted
+from services.achievement.domain.standing import Cause, Fact, Key, Reach
+
+
+class Grant(Struct, frozen=True):
+    """Where the condition was met, and with whose arrival."""
+
+    reach: Reach
+    cause: Cause
+
+
+class Search(Struct, frozen=True):
+    """What a look through the order of times came to."""
+
+    owner: Fact | None
+    highest: int
+    """The sum at its highest, from where the look began."""
+
+
+class Sums:
+    """The facts that have arrived, in the order of times, with the sum after each and the highest sum until then."""
+
+    def __init__(self, base: int, facts: Iterable[Fact] = ()) -> None:
+        self._base = base
+        self._keys: list[Key] = []
+        self._facts: list[Fact] = []
+        self._sums: list[int] = []
+        self._highs: list[int] = []
+        for fact in facts:
+            self.add(fact)
+
+    def add(self, fact: Fact) -> Sequence[tuple[Fact, int]]:
+        """One more arrives. It and those after it, each with the highest sum until then."""
+        at = bisect(self._keys, fact.key)
+        self._keys.insert(at, fact.key)
+        self._facts.insert(at, fact)
+        self._sums.insert(at, 0)
+        self._highs.insert(at, 0)
+        total, high = (self._sums[at - 1], self._highs[at - 1]) if at else (self._base, self._base)
+        for index in range(at, len(self._facts)):
+            total += self._facts[index].value_micros
+            high = max(high, total)
+            self._sums[index], self._highs[index] = total, high
+        return list(zip(self._facts[at:], self._highs[at:], strict=True))
+
+
+def search(achievement: Achievement, base: int, facts: Iterable[Fact]) -> Search:
+    """The first of these facts, all of which have arrived, with which the condition is met; `base` is the sum before
+    them.
+    """
+    target = achievement.trigger.target
+    total = highest = base
+    for fact in facts:
+        if not fact.counts_for(achievement):
+            continue
+        total += fact.value_micros
+        highest = max(highest, total)
+        if highest >= target and fact.can_earn(achievement):
+            return Search(fact, highest)
+    return Search(None, highest)
+
+
+def refold(
+    achievement: Achievement, target: int, total: int, start: Start, span: Span | None, *, revisable: bool
+) -> Grant | None:
+    """When the achievement is granted, given that it was not before the start. `total` is the sum of all that counts.
+
+    Of a revisable metric only those contributions are known that hold today. Of events that have not all arrived they
+    may add up to more than there ever was; so the sum has to have been there today as well. Raises `Wanted`.
+    """
+    if span is None:
+        raise Wanted(start)
+    facts = [one for one in span.facts if one.counts_for(achievement)]
+    base = base_of(achievement, total, span)
+    today = _highs(base, facts) if revisable else {}
+    sums = Sums(base, (one for one in facts if one.position < start.position))
+    settled = span.settled
+    for arrival in sorted(facts, key=lambda one: one.position):
+        if arrival.position < start.position:
+            continue
+        if settled is not None and arrival.position > settled:
+            break
+        for fact, highest in sums.add(arrival):
+            if min(highest, today.get(fact.key, highest)) >= target and fact.can_earn(achievement):
+                return Grant(fact.reach, arrival.cause)
+    if not span.complete:
+        raise Wanted(start)
+    return None
+
+
+def base_of(achievement: Achievement, total: int, span: Span) -> int:
+    """The sum of what counts before the span."""
+    counted = sum(one.value_micros for one in span.facts if one.counts_for(achievement))
+    return total - counted - span.rest.get(achievement.key if achievement.event_filters else "", 0)
+
+
+def _highs(base: int, facts: Iterable[Fact]) -> dict[Key, int]:
+    total = highest = base
+    highs = {}
+    for fact in facts:
+        total += fact.value_micros
+        highest = max(highest, total)
+        highs[fact.key] = highest
+    return highs

@@ -1,0 +1,175 @@
+"""Achievements by a streak: who first reached a length, as the streak service tells it (RULES 2.5, 4.1).
+
+Kept is with which event each length that matters was first reached, as of the newest version of the streak that
+said so: changes may arrive in any order. An achievement belongs to that event. A change takes nothing away and
+moves nothing; a correction does, where the event is gone or is no longer the first.
+
+With user filters, the event has to be one whose user could earn the achievement, as of then. Where it is not,
+the first of a greater length that is, owns it.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.achievement.domain.completions import completed, granted, passed_on
+from services.achievement.domain.definitions import Achievement, Catalogue, SourceKey, SourceKind, Status
+from services.achievement.domain.fold import Grant
+from services.achievement.domain.past import Past
+from services.achievement.domain.standing import (
+    Change,
+    Command,
+    Fact,
+    FirstReach,
+    Reach,
+    Source,
+    Standing,
+    StreakChange,
+    threshold,
+)
+from shared.entries import EntryKind
+
+_NOTHING = Source(0, 0, 0)
+
+
+class _News(Struct, frozen=True):
+    """An entry, and where the user stood before it."""
+
+    command: Command
+    fact: Fact
+    before: Standing
+    past: Past
+
+    @property
+    def corrects(self) -> bool:
+        """Something was undone."""
+        return self.command.entry.kind is EntryKind.CORRECTION
+
+
+def streaks_changed(
+    catalogue: Catalogue, before: Standing, standing: Standing, command: Command, fact: Fact, past: Past
+) -> tuple[Standing, tuple[Change, ...]]:
+    """What the entry tells of streaks, and what comes of it. `before`: the sources before the entry."""
+    news = _News(command, fact, before, past)
+    for change in command.streak_changes:
+        standing = _told(catalogue, standing, news, change)
+    found: list[Change] = []
+    for one in _touched(catalogue, news):
+        live = standing.completions.get(one.key)
+        if live is None:
+            changes = _earned(one, standing, news)
+        elif news.corrects:
+            changes = _corrected(one, standing, news)
+        else:
+            continue
+        standing = completed(standing, changes)
+        found += changes
+    return standing, tuple(found)
+
+
+def _told(catalogue: Catalogue, standing: Standing, news: _News, change: StreakChange) -> Standing:
+    """The first reaches, where they are newer than what is known."""
+    reaches = dict(standing.reaches)
+    for length, reach in change.first_reaches:
+        known = reaches.get((change.streak, length))
+        if catalogue.follows(change.streak, length) and (known is None or known.version < change.version):
+            reaches[change.streak, length] = FirstReach(change.version, reach)
+    source = SourceKey(SourceKind.STREAK, change.streak)
+    was = news.before.sources.get(source, _NOTHING)
+    if was.version < change.version:
+        for one in catalogue.following((source,)):
+            # It is reached, and another change that comes later says with which event.
+            if was.highest < one.trigger.target <= change.longest:
+                reaches.setdefault((change.streak, one.trigger.target), FirstReach(0, None))
+    return replace(standing, reaches=reaches) if reaches != standing.reaches else standing
+
+
+def _touched(catalogue: Catalogue, news: _News) -> Iterator[Achievement]:
+    """What the streaks can earn; what the event itself can own, if it was told before as the first; at a correction
+    everything that it can have owned.
+    """
+    if news.corrects:
+        yield from catalogue.by_streak
+        return
+    streaks = [SourceKey(SourceKind.STREAK, change.streak) for change in news.command.streak_changes]
+    yield from catalogue.following(streaks)
+    for one in catalogue.judged:
+        if one.key in news.fact.grounds and one.trigger.source not in streaks:
+            yield one
+
+
+def _earned(one: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
+    assert one.trigger.source is not None
+    source = standing.sources.get(one.trigger.source, _NOTHING)
+    if one.status is not Status.ACTIVE or source.highest < one.trigger.target:
+        return ()
+    known = standing.reaches.get((one.trigger.source.key, one.trigger.target))
+    reach = _next(one, source, news) if known is None else _owner(one, standing, news)
+    if reach is None or (known is not None and not known.version):
+        return ()
+    return (granted(news.command.entry, one, one.trigger.target, Grant(reach, news.fact.cause)),)
+
+
+def _next(one: Achievement, source: Source, news: _News) -> Reach | None:
+    """What was reached before the achievement was there is earned with the next event that the streak tells of."""
+    assert one.trigger.source is not None
+    was = news.before.sources.get(one.trigger.source, _NOTHING)
+    is_next = source.version > was.version and was.highest >= one.trigger.target
+    is_event = news.command.entry.kind is EntryKind.METRIC_EVENT
+    return news.fact.reach if is_next and is_event and news.fact.can_earn(one) else None
+
+
+def _owner(one: Achievement, standing: Standing, news: _News) -> Reach | None:
+    """The event with which it was reached, by one who could earn it."""
+    assert one.trigger.source is not None
+    streak = one.trigger.source.key
+    if not one.user_filters:
+        known = standing.reaches.get((streak, one.trigger.target))
+        return known.reach if known else None
+    for (key, length), known in sorted(standing.reaches.items(), key=lambda item: item[0]):
+        if key == streak and length >= one.trigger.target and known.reach is not None:
+            fact = news.fact if known.reach.entry_id == news.fact.entry_id else None
+            fact = fact or news.past.facts.get(known.reach.entry_id)
+            if fact is not None and fact.live and fact.can_earn(one):
+                return known.reach
+    return None
+
+
+def _corrected(one: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
+    """It passes on where its event is gone, or is not the first any more; it goes where nothing reaches it."""
+    assert one.trigger.source is not None
+    live, entry = standing.completions[one.key], news.command.entry
+    target = threshold(one, live)
+    source = standing.sources.get(one.trigger.source)
+    reach = _owner(one, standing, news)
+    if source is not None and source.highest < target:
+        grant = None
+    elif reach is not None and reach.entry_id == live.entry_id:
+        return ()
+    elif entry.corrected_entry_id == live.entry_id or (
+        _is_news(one, standing, news) and (reach is None or _moves(one, live.reach, reach, news))
+    ):
+        grant = Grant(reach, news.fact.cause) if reach is not None else None
+    else:
+        return ()
+    return passed_on(entry.user.user_id, str(entry.entry_id), one.key, live, target, grant)
+
+
+def _is_news(one: Achievement, standing: Standing, news: _News) -> bool:
+    """The correction says something else of who reached it."""
+    assert one.trigger.source is not None
+    return any(
+        standing.reaches[key] != news.before.reaches.get(key)
+        for key in standing.reaches
+        if key[0] == one.trigger.source.key
+        and (key[1] == one.trigger.target or (bool(one.user_filters) and key[1] > one.trigger.target))
+    )
+
+
+def _moves(one: Achievement, owner: Reach, first: Reach, news: _News) -> bool:
+    """What had been granted before an earlier event arrived keeps its date; else who is first owns it."""
+    assert one.trigger.source is not None
+    was = news.before.reaches.get((one.trigger.source.key, one.trigger.target))
+    was_first = was is not None and was.reach is not None and was.reach.entry_id == owner.entry_id
+    return was_first or first.key > owner.key

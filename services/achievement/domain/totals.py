@@ -1,0 +1,315 @@
+"""Achievements by a metric: what an event, or the correction that follows an undoing, comes to (RULES 2.2, 2.5,
+4.1).
+
+An event adds what it contributes to the sums. The newest event of the metric can only meet a condition itself:
+its own sum tells. Of a late one the sums after it tell, and so the facts from its time on are looked at, but
+only where a sum has come to a threshold.
+
+When an entry is undone, its contribution goes from the sums with it (`revert`); the correction that follows
+looks at what depended on it. What was granted before the entry came, had nothing to do with it. What was
+granted later is folded again without it: from its own grant on, where all that happened is that there is less;
+else from the undone entry's arrival on.
+
+Who can earn an achievement with user filters is kept with each event, as of then (RULES 4.2): also when a
+completion passes on, only such an event can own it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.achievement.domain.completions import completed, granted, passed_on
+from services.achievement.domain.definitions import Achievement, Catalogue, SourceKey, SourceKind, Status
+from services.achievement.domain.fold import Grant, base_of, refold, search
+from services.achievement.domain.past import Past, Span, Start, Wanted
+from services.achievement.domain.standing import (
+    Accumulator,
+    Cause,
+    Change,
+    Completion,
+    Fact,
+    Key,
+    Revision,
+    Standing,
+    Total,
+    changed,
+    threshold,
+)
+from shared.entries import Entry, MetricFact
+
+
+class Outcome(Struct, frozen=True):
+    """What the metric part of an entry comes to."""
+
+    standing: Standing
+    changes: tuple[Change, ...] = ()
+    revised: tuple[Fact, ...] = ()
+    kept: tuple[Revision, ...] = ()
+
+
+class Found(NamedTuple):
+    """The event with which a condition is met, if any, and what the sum's peak is known to be."""
+
+    owner: Fact | None
+    peak_micros: int
+
+
+def contribution(entry: Entry, metric: MetricFact, past: Past) -> tuple[int, int]:
+    """What the event contributes, and as of which version of the total: as it says, or as was said of it since."""
+    if not metric.revisable:
+        return metric.value_micros, 0
+    newer = past.revisions.get(entry.entry_id)
+    if newer is not None and newer.version > metric.total_version:
+        return newer.contribution_micros, newer.version
+    return metric.contribution_micros, metric.total_version
+
+
+def is_late(standing: Standing, metric: str, key: Key) -> bool:
+    """Whether an event of the metric with a later time has arrived before."""
+    total = standing.totals.get(metric)
+    return total is not None and total.newest is not None and key < total.newest
+
+
+# Sums
+
+
+def added(standing: Standing, fact: Fact) -> Standing:
+    """With one more event."""
+    total = standing.totals.get(fact.metric, Total())
+    newest = total.newest if fact.late else fact.key
+    standing = replace(
+        standing,
+        totals={
+            **standing.totals,
+            fact.metric: Total(total.sums.add(fact.value_micros, late=fact.late), newest),
+        },
+    )
+    if not fact.counted:
+        return standing
+    sums = {
+        key: standing.accumulators.get(key, Accumulator()).add(fact.value_micros, late=fact.late)
+        for key in fact.counted
+    }
+    return replace(standing, accumulators={**standing.accumulators, **sums})
+
+
+def without(standing: Standing, fact: Fact) -> Standing:
+    """Without an event."""
+    return _revised(standing, fact, 0)
+
+
+def _revised(standing: Standing, fact: Fact, value_micros: int) -> Standing:
+    """With an event that contributes this from now on."""
+    total = standing.totals.get(fact.metric, Total())
+    sums = {
+        key: standing.accumulators.get(key, Accumulator()).revised(fact.value_micros, value_micros)
+        for key in fact.counted
+    }
+    return replace(
+        standing,
+        totals={
+            **standing.totals,
+            fact.metric: Total(total.sums.revised(fact.value_micros, value_micros), total.newest),
+        },
+        accumulators={**standing.accumulators, **sums},
+    )
+
+
+def _with_peak(standing: Standing, achievement: Achievement, metric: str, peak_micros: int) -> Standing:
+    """With a peak that is known better."""
+    if achievement.event_filters:
+        known = replace(standing.accumulators[achievement.key], peak_micros=peak_micros)
+        return replace(standing, accumulators={**standing.accumulators, achievement.key: known})
+    total = standing.totals[metric]
+    known = replace(total.sums, peak_micros=peak_micros)
+    return replace(standing, totals={**standing.totals, metric: replace(total, sums=known)})
+
+
+def revise(standing: Standing, metric: MetricFact, past: Past) -> Outcome:
+    """Take in what the entry says of other events: newer than what is known of them, and not of undone ones."""
+    if not metric.revisions:
+        return Outcome(standing)
+    revised, kept = [], []
+    for one in metric.revisions:
+        known = past.facts.get(one.entry_id)
+        if known is None:
+            held = past.revisions.get(one.entry_id)
+            if held is None or held.version < metric.total_version:
+                kept.append(Revision(one.entry_id, metric.total_version, one.contribution_micros))
+        elif known.live and known.version < metric.total_version:
+            standing = _revised(standing, known, one.contribution_micros)
+            revised.append(replace(known, value_micros=one.contribution_micros, version=metric.total_version))
+    return Outcome(standing, (), tuple(revised), tuple(kept))
+
+
+# An event
+
+
+class _Arrival(Struct, frozen=True):
+    """An event with which an achievement that the user does not hold may be earned: the sum's peak is high enough."""
+
+    achievement: Achievement
+    before: Accumulator
+    after: Accumulator
+    fact: Fact
+    revised: tuple[Fact, ...]
+    past: Past
+
+
+def arrived(
+    catalogue: Catalogue, before: Standing, entry: Entry, metric: MetricFact, fact: Fact, past: Past
+) -> Outcome:
+    """The event is added, and earns what is reached with it, or with a later one thanks to it. Raises `Wanted`."""
+    outcome = revise(added(before, fact), metric, past)
+    standing, changes = outcome.standing, []
+    for one in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
+        sums = standing.sums(one, metric.metric)
+        if sums.peak_micros < one.trigger.target:
+            continue
+        if one.status is not Status.ACTIVE or one.key in standing.completions:
+            continue
+        was = before.sums(one, metric.metric)
+        found = _met(_Arrival(one, was, sums, fact, outcome.revised, past))
+        if found.owner is not None:
+            changes.append(granted(entry, one, one.trigger.target, Grant(found.owner.reach, fact.cause)))
+        elif found.peak_micros < sums.peak_micros:
+            standing = _with_peak(standing, one, metric.metric, found.peak_micros)
+    return replace(outcome, standing=completed(standing, changes), changes=tuple(changes))
+
+
+def _met(arrival: _Arrival) -> Found:
+    one, fact, sums = arrival.achievement, arrival.fact, arrival.after
+    if fact.late or arrival.revised:
+        counts = fact.counts_for(one) or any(each.counts_for(one) for each in arrival.revised)
+        return _met_from_its_time_on(arrival) if counts else Found(None, sums.peak_micros)
+    if not fact.counts_for(one) or not fact.can_earn(one):
+        return Found(None, sums.peak_micros)
+    if sums.sum_micros >= one.trigger.target:
+        return Found(fact, sums.peak_micros)
+    # Once it may have been high enough, when nobody who could earn it was there: now somebody is.
+    return _met_in_all(arrival) if one.user_filters else Found(None, sums.peak_micros)
+
+
+def _met_from_its_time_on(arrival: _Arrival) -> Found:
+    """The sums before a late event are what they were, and with them nothing was met."""
+    one, before, after = arrival.achievement, arrival.before, arrival.after
+    first = min([arrival.fact.key, *(each.key for each in arrival.revised)])
+    span = _span(arrival, Start(arrival.fact.metric, arrival.fact.position, first))
+    found = search(one, base_of(one, after.sum_micros, span), span.facts)
+    if found.owner is None and not span.complete:
+        raise Wanted(Start(arrival.fact.metric, arrival.fact.position, first))
+    if found.owner is not None or not after.negative_count:
+        return Found(found.owner, after.peak_micros)
+    if one.user_filters and before.peak_micros >= one.trigger.target and _can_earn(one, span.facts):
+        return _met_in_all(arrival)
+    return Found(None, min(after.peak_micros, max(before.peak_micros, found.highest)))
+
+
+def _met_in_all(arrival: _Arrival) -> Found:
+    """Only all sums tell how high they were where negative contributions came between."""
+    one, start = arrival.achievement, Start(arrival.fact.metric, arrival.fact.position, None)
+    span = _span(arrival, start)
+    found = search(one, base_of(one, arrival.after.sum_micros, span), span.facts)
+    if found.owner is None and not span.complete:
+        raise Wanted(start)
+    return Found(found.owner, arrival.after.peak_micros if found.owner else found.highest)
+
+
+def _can_earn(achievement: Achievement, facts: Iterable[Fact]) -> bool:
+    return any(one.counts_for(achievement) and one.can_earn(achievement) for one in facts)
+
+
+def _span(arrival: _Arrival, start: Start) -> Span:
+    """The span as it is with the arriving event, which is not stored yet."""
+    span = _up_to_date(arrival.past, start, arrival.revised)
+    if span is None:
+        raise Wanted(start)
+    if not span.complete and (not span.facts or span.facts[-1].key < arrival.fact.key):
+        return replace(span, rest=_more(span.rest, arrival.fact, arrival.fact.value_micros))
+    return replace(span, facts=tuple(sorted([*span.facts, arrival.fact], key=lambda one: one.key)))
+
+
+def _up_to_date(past: Past, start: Start, revised: Iterable[Fact]) -> Span | None:
+    """The span with what was revised just now."""
+    span = past.spans.get(start)
+    if span is None:
+        return None
+    newest = {one.entry_id: one for one in revised}
+    facts = tuple(newest.pop(one.entry_id, one) for one in span.facts)
+    rest = span.rest
+    for left in newest.values():
+        rest = _more(rest, left, left.value_micros - past.facts[left.entry_id].value_micros)
+    return Span(facts, span.complete, rest)
+
+
+def _more(rest: Mapping[str, int], fact: Fact, value_micros: int) -> Mapping[str, int]:
+    return {**rest, **{key: rest.get(key, 0) + value_micros for key in ("", *fact.counted)}}
+
+
+# A correction
+
+
+class _Undone(Struct, frozen=True):
+    """An event that was undone, as the correction tells of it."""
+
+    entry: Entry
+    metric: MetricFact
+    fact: Fact
+    revised: tuple[Fact, ...]
+    past: Past
+
+    @property
+    def only_less(self) -> bool:
+        """All that it did is that there is less: nothing can be met now that was not before."""
+        return not self.metric.revisable and self.fact.value_micros >= 0
+
+    @property
+    def since(self) -> Cause:
+        """What was granted before all of these arrived, had nothing to do with it."""
+        touched = (self.fact, *self.revised)
+        return Cause(min(one.position for one in touched), min(one.key for one in touched))
+
+
+def corrected(
+    catalogue: Catalogue, standing: Standing, entry: Entry, metric: MetricFact, past: Past
+) -> Outcome:
+    """What the other events alone give, where one was undone. Raises `Wanted`."""
+    outcome = revise(standing, metric, past)
+    fact = past.facts.get(entry.corrected_entry_id) if entry.corrected_entry_id else None
+    if fact is None or fact.metric != metric.metric:
+        return outcome  # it never came here
+    undone = _Undone(entry, metric, fact, outcome.revised, past)
+    for one in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
+        if fact.counts_for(one) or any(each.counts_for(one) for each in outcome.revised):
+            found, changes = _without(one, outcome.standing, undone)
+            outcome = replace(outcome, standing=found, changes=(*outcome.changes, *changes))
+    return outcome
+
+
+def _without(one: Achievement, standing: Standing, undone: _Undone) -> tuple[Standing, tuple[Change, ...]]:
+    live, sums = standing.completions.get(one.key), standing.sums(one, undone.metric.metric)
+    target = threshold(one, live)
+    if live is None:
+        if undone.only_less or one.status is not Status.ACTIVE or sums.peak_micros < target:
+            return standing, ()
+    elif live.cause.position < undone.since.position:
+        return standing, ()
+    grant = _granted_without(one, live, target, sums, undone)
+    entry = undone.entry
+    changes = passed_on(entry.user.user_id, str(entry.entry_id), one.key, live, target, grant)
+    completions = changed(standing.completions, changes)
+    if not changes and live is not None and grant is not None:
+        completions = {**completions, one.key: replace(live, cause=grant.cause)}
+    return replace(standing, completions=completions), changes
+
+
+def _granted_without(
+    one: Achievement, live: Completion | None, target: int, sums: Accumulator, undone: _Undone
+) -> Grant | None:
+    since = live.cause if live is not None and undone.only_less else undone.since
+    in_all = bool(one.user_filters) and sums.negative_count > 0
+    start = Start(undone.metric.metric, since.position, None if in_all else since.key)
+    span = _up_to_date(undone.past, start, undone.revised)
+    return refold(one, target, sums.sum_micros, start, span, revisable=undone.metric.revisable)

@@ -1,0 +1,104 @@
+"""What is read of facts that are stored: only where one of them, or their order, matters to an entry."""
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from services.achievement.domain import Fact, Key, Revision, Span, Start
+from services.achievement.rows import fact_of
+from shared.postgres.pool import Pool
+
+FIRST_CHUNK: Final = 256
+"""Facts of a span that are read first."""
+GROWTH: Final = 4
+"""How many times as many as are there already are read when more are wanted."""
+
+_BEFORE_ALL: Final = Key(datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+
+# The ids come in order: their bounds tell the partitions (docs/adr/0010).
+FACTS: Final = """
+    SELECT entry_id, position, occur_time, local_date, coalesce(metric, '') AS metric,
+           coalesce(value_micros, 0) AS value_micros, coalesce(version, 0) AS version, counted, grounds,
+           late IS TRUE AS late, state = 1 AS live
+      FROM request_log
+     WHERE entry_id = ANY($1::uuid[])
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+       AND occur_time IS NOT NULL
+"""
+REVISIONS: Final = """
+    SELECT entry_id, version, contribution_micros
+      FROM revisions
+     WHERE user_id = ANY($1::text[]) AND entry_id = ANY($2::uuid[])
+"""
+FIRST_LATE: Final = """
+    SELECT occur_time, entry_id
+      FROM request_log
+     WHERE user_id = $1 AND metric = $2 AND position >= $3 AND late AND state = 1
+     ORDER BY occur_time, entry_id
+     LIMIT 1
+"""
+SPAN: Final = """
+    SELECT entry_id, position, occur_time, local_date, metric, value_micros, coalesce(version, 0) AS version,
+           counted, grounds, late IS TRUE AS late, true AS live
+      FROM request_log
+     WHERE user_id = $1 AND metric = $2 AND (occur_time, entry_id) >= ($3::timestamptz, $4::uuid) AND state = 1
+     ORDER BY occur_time, entry_id
+     LIMIT $5
+"""
+REST: Final = """
+    WITH rest AS (
+        SELECT value_micros, counted
+          FROM request_log
+         WHERE user_id = $1 AND metric = $2 AND (occur_time, entry_id) > ($3::timestamptz, $4::uuid)
+           AND state = 1
+    )
+    SELECT '' AS achievement, coalesce(sum(value_micros), 0)::bigint AS sum_micros FROM rest
+     UNION ALL
+    SELECT achievement, sum(value_micros)::bigint FROM rest, unnest(counted) AS achievement GROUP BY achievement
+"""
+
+
+class PastStore:
+    """The facts in the database."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def facts(self, entry_ids: Collection[UUID]) -> dict[UUID, Fact]:
+        """Those of these entries that have come, also the undone ones."""
+        if not entry_ids:
+            return {}
+        return {row["entry_id"]: fact_of(row) for row in await self._pool.fetch(FACTS, sorted(entry_ids))}
+
+    async def revisions(self, user_ids: Collection[str], entry_ids: Collection[UUID]) -> dict[UUID, Revision]:
+        """What was said of these entries before they came."""
+        if not entry_ids:
+            return {}
+        rows = await self._pool.fetch(REVISIONS, sorted(user_ids), sorted(entry_ids))
+        return {row["entry_id"]: Revision(*row) for row in rows}
+
+    async def span(self, user_id: str, start: Start, known: Span | None) -> Span:
+        """The first facts of a span, or more of it than is known."""
+        if known is None:
+            size = FIRST_CHUNK
+            facts = await self._chunk(user_id, start.metric, await self._first(user_id, start), size)
+        else:
+            # The last one comes again.
+            size = len(known.facts) * (1 + GROWTH)
+            more = await self._chunk(user_id, start.metric, known.facts[-1].key, size - len(known.facts) + 1)
+            facts = [*known.facts, *more[1:]]
+        if len(facts) < size:
+            return Span(tuple(facts), complete=True)
+        rest = await self._pool.fetch(REST, user_id, start.metric, *facts[-1].key)
+        return Span(tuple(facts), False, {row["achievement"]: row["sum_micros"] for row in rest})
+
+    async def _first(self, user_id: str, start: Start) -> Key:
+        """What is not late and came after the start lies after it in time, too."""
+        if start.key is None:
+            return _BEFORE_ALL
+        row = await self._pool.fetchrow(FIRST_LATE, user_id, start.metric, start.position)
+        return min(start.key, Key(*row)) if row is not None else start.key
+
+    async def _chunk(self, user_id: str, metric: str, first: Key, size: int) -> list[Fact]:
+        return [fact_of(row) for row in await self._pool.fetch(SPAN, user_id, metric, *first, size)]

@@ -1,0 +1,210 @@
+"""Between rows of the database and the domain: the order of a tuple is that of its row type (docs/adr/0012)."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from services.achievement.domain import (
+    Accumulator,
+    Cause,
+    Change,
+    ChangeKind,
+    Completion,
+    Fact,
+    FirstReach,
+    Key,
+    Reach,
+    Revision,
+    Source,
+    SourceKey,
+    SourceKind,
+    Standing,
+    Total,
+)
+
+_KINDS: Final = {int(kind): kind for kind in SourceKind}
+
+
+# What is read
+
+
+def standing_of(row: asyncpg.Record) -> Standing:
+    """A user's state."""
+    return Standing(
+        user_id=row["user_id"],
+        version=row["version"],
+        entry_count=row["entry_count"],
+        sources={
+            SourceKey(_KINDS[kind], key): Source(version, current, highest)
+            for key, kind, version, current, highest, *_ in row["sources"]
+        },
+        totals=totals_of(row["sources"]),
+        accumulators=accumulators_of(row["accumulators"]),
+        completions=completions_of(row["completions"]),
+        reaches={
+            (streak, length): FirstReach(version, Reach(entry_id, occurred, day) if entry_id else None)
+            for streak, length, version, entry_id, occurred, day in row["reaches"]
+        },
+    )
+
+
+def totals_of(records: Iterable[Any]) -> dict[str, Total]:
+    """By metric, of its source's row."""
+    return {
+        key: Total(Accumulator(total, highest, negatives), Key(time, newest) if newest else None)
+        for key, kind, _, _, highest, total, negatives, time, newest in records
+        if kind == SourceKind.METRIC
+    }
+
+
+def accumulators_of(records: Iterable[Any]) -> dict[str, Accumulator]:
+    """By achievement."""
+    return {key: Accumulator(total, peak, negatives) for key, total, peak, negatives in records}
+
+
+def completions_of(records: Iterable[Any]) -> dict[str, Completion]:
+    """By achievement."""
+    return {
+        key: Completion(
+            completion_id, key, Reach(entry_id, time, day), target, Cause(position, Key(cause_time, cause_id))
+        )
+        for key, completion_id, entry_id, time, day, target, position, cause_time, cause_id in records
+    }
+
+
+def fact_of(row: asyncpg.Record) -> Fact:
+    """A fact, of any entry that came since facts have times."""
+    return Fact(
+        row["entry_id"],
+        row["position"],
+        row["occur_time"],
+        row["local_date"],
+        row["metric"],
+        row["value_micros"],
+        row["version"],
+        tuple(row["counted"] or ()),
+        tuple(row["grounds"] or ()),
+        row["late"],
+        row["live"],
+    )
+
+
+# What is written
+
+
+def fact_columns(fact: Fact) -> tuple[Any, ...]:
+    """Of a row of the log, from its position on."""
+    return (
+        fact.position,
+        fact.value_micros,
+        fact.counted or None,
+        fact.grounds or None,
+        fact.metric or None,
+        fact.occur_time,
+        fact.local_date,
+        fact.version or None,
+        fact.late or None,
+    )
+
+
+def source_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+    """Of a metric together with its total."""
+    return [
+        _source_row(new.user_id, key, source, new.totals.get(key.key))
+        for key, source in sorted(new.sources.items())
+        if old.sources.get(key) != source
+        or (key.kind is SourceKind.METRIC and old.totals.get(key.key) != new.totals.get(key.key))
+    ]
+
+
+def _source_row(user_id: str, key: SourceKey, source: Source, total: Total | None) -> tuple[Any, ...]:
+    head = (user_id, key.key, key.kind, source.version, source.current)
+    if key.kind is SourceKind.STREAK:
+        return (*head, source.highest, 0, 0, None, None)
+    total = total or Total()
+    sums, newest = total.sums, total.newest or (None, None)
+    return (*head, sums.peak_micros, sums.sum_micros, sums.negative_count, *newest)
+
+
+def accumulator_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+    """Those that changed."""
+    return [
+        accumulator_row(new.user_id, key, accumulator)
+        for key, accumulator in sorted(new.accumulators.items())
+        if old.accumulators.get(key) != accumulator
+    ]
+
+
+def accumulator_row(user_id: str, achievement: str, one: Accumulator) -> tuple[Any, ...]:
+    """One of them."""
+    return (user_id, achievement, one.sum_micros, one.peak_micros, one.negative_count)
+
+
+def completion_fact_row(
+    user_id: str, cause_id: UUID, change: Change, revoke_time: datetime
+) -> tuple[Any, ...]:
+    """A completion counts from when its condition was met, a revocation from when it was decided."""
+    live = change.completion
+    reach = live.reach
+    time = reach.occur_time if change.kind is ChangeKind.COMPLETED else revoke_time
+    return (
+        user_id,
+        live.achievement,
+        live.completion_id,
+        change.kind,
+        cause_id,
+        time,
+        reach.entry_id,
+        reach.local_date,
+    )
+
+
+def earned_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+    """Live completions that are new, or others than before."""
+    return [
+        live_row(new.user_id, live)
+        for key, live in sorted(new.completions.items())
+        if old.completions.get(key) != live
+    ]
+
+
+def live_row(user_id: str, live: Completion) -> tuple[Any, ...]:
+    """One of them."""
+    reach, cause = live.reach, live.cause
+    return (
+        user_id,
+        live.achievement,
+        live.completion_id,
+        reach.entry_id,
+        reach.occur_time,
+        live.target,
+        reach.local_date,
+        cause.position,
+        *cause.key,
+    )
+
+
+def lost_rows(old: Standing, new: Standing) -> list[tuple[str, str]]:
+    """Keys of those that are gone."""
+    return [(new.user_id, key) for key in sorted(old.completions) if key not in new.completions]
+
+
+def reach_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+    """Of lengths that are first reached otherwise than before."""
+    return [
+        (new.user_id, *key, one.version, *_reach_columns(one.reach))
+        for key, one in sorted(new.reaches.items())
+        if old.reaches.get(key) != one
+    ]
+
+
+def _reach_columns(reach: Reach | None) -> tuple[Any, ...]:
+    return (None, None, None) if reach is None else (reach.entry_id, reach.occur_time, reach.local_date)
+
+
+def revision_row(user_id: str, one: Revision) -> tuple[Any, ...]:
+    """What an entry contributes from now on."""
+    return (user_id, one.entry_id, one.version, one.contribution_micros)

@@ -1,0 +1,114 @@
+"""Folded in the order of arrival, dated by the order of times: for any history it is what an obvious fold says.
+
+RULES 2.5, 4.1, 5.1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.achievement.domain import Command, Reach
+from tests.unit.achievement.builders import Player
+from tests.unit.achievement.ledger import Event, Ledger, catalogue, earned
+
+REVISABLE = ("max", "last", "unique")
+
+
+def events(*metrics: str, values: st.SearchStrategy[int], size: int = 10) -> st.SearchStrategy[list[Event]]:
+    """Any events, in the order of their arrival; several at one instant among them."""
+    one = st.builds(
+        Event,
+        st.just(0),
+        values,
+        st.integers(0, 3 * size),
+        st.sampled_from(metrics),
+        st.booleans(),
+        st.booleans(),
+    )
+    return st.lists(one, min_size=1, max_size=size).map(
+        lambda some: [replace(each, name=name) for name, each in enumerate(some)]
+    )
+
+
+SIGNED = st.integers(-9, 9).filter(bool)
+POSITIVE = st.integers(1, 9)
+
+
+def held(alice: Player) -> dict[str, Reach]:
+    return {key: live.reach for key, live in alice.standing.completions.items()}
+
+
+def expected(alice: Player, arrived: Sequence[Event]) -> dict[str, Reach]:
+    found = {one.key: earned(one, arrived) for one in alice.catalogue.all()}
+    return {key: reach for key, reach in found.items() if reach is not None}
+
+
+def happen(alice: Player, arriving: Sequence[Event], voided: set[Event], random: Any) -> list[Event]:
+    """All of it, undoings and what follows from them anywhere after what is undone. What is left, as it arrived."""
+    ledger, commands = Ledger(), dict[Event, Command]()
+    order: list[tuple[float, str, Event]] = []
+    for place, one in enumerate(arriving):
+        order.append((place, "arrives", one))
+        if one in voided:
+            undone = random.uniform(place, len(arriving))
+            order.append((undone, "undone", one))
+            order.append((random.uniform(undone, len(arriving) + 1), "corrected", one))
+    for _, what, one in sorted(order, key=lambda item: item[0]):
+        if what == "arrives":
+            commands[one] = ledger.record(one)
+            alice.apply(commands[one])
+        elif what == "undone":
+            alice.revert(commands[one])
+        else:
+            alice.apply(ledger.take_out(one))
+    return [one for one in arriving if one not in voided]
+
+
+@given(events("sum", values=SIGNED), st.data(), st.randoms(use_true_random=False))
+def test_sums_whatever_comes_late_and_is_undone(
+    arriving: list[Event], data: st.DataObject, random: Any
+) -> None:
+    voided = data.draw(st.sets(st.sampled_from(arriving)))
+    alice = Player(catalogue("sum"))
+    left = happen(alice, arriving, voided, random)
+    assert held(alice) == expected(alice, left)
+
+
+@given(events("sum", values=POSITIVE), st.data(), st.randoms(use_true_random=False))
+def test_sums_that_only_grow(arriving: list[Event], data: st.DataObject, random: Any) -> None:
+    voided = data.draw(st.sets(st.sampled_from(arriving)))
+    alice = Player(catalogue("sum"))
+    left = happen(alice, arriving, voided, random)
+    assert held(alice) == expected(alice, left)
+
+
+@given(events(*REVISABLE, values=SIGNED))
+def test_contributions_that_a_late_event_revises(arriving: list[Event]) -> None:
+    alice, ledger = Player(catalogue(*REVISABLE)), Ledger()
+    for one in arriving:
+        alice.apply(ledger.record(one))
+    assert held(alice) == expected(alice, arriving)
+
+
+@given(events(*REVISABLE, values=SIGNED), st.data(), st.randoms(use_true_random=False))
+def test_contributions_that_an_undoing_revises(
+    arriving: list[Event], data: st.DataObject, random: Any
+) -> None:
+    voided = data.draw(st.sets(st.sampled_from(arriving)))
+    arriving = sorted(arriving, key=lambda one: one.key)
+    alice = Player(catalogue(*REVISABLE))
+    left = happen(alice, arriving, voided, random)
+    assert held(alice) == expected(alice, left)
+
+
+@given(events(*REVISABLE, values=SIGNED), st.data(), st.randoms(use_true_random=False))
+def test_which_are_held_when_contributions_change_in_both_ways(
+    arriving: list[Event], data: st.DataObject, random: Any
+) -> None:
+    voided = data.draw(st.sets(st.sampled_from(arriving)))
+    alice = Player(catalogue(*REVISABLE))
+    left = happen(alice, arriving, voided, random)
+    assert held(alice).keys() == expected(alice, left).keys()
