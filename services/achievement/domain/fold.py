@@ -86,6 +86,8 @@ def refold(
         raise Wanted(start)
     facts = [one for one in span.facts if one.counts_for(achievement)]
     base = base_of(achievement, total, span)
+    if span.complete and base + sum(max(0, one.value_micros) for one in facts) < target:
+        return None  # in whatever order
     today = _highs(base, facts) if revisable else {}
     sums = Sums(base, (one for one in facts if one.position < start.position))
     settled = span.settled

@@ -292,7 +292,8 @@ def _without(one: Achievement, standing: Standing, undone: _Undone) -> tuple[Sta
     live, sums = standing.completions.get(one.key), standing.sums(one, undone.metric.metric)
     target = threshold(one, live)
     if live is None:
-        if undone.only_less or one.status is not Status.ACTIVE or sums.peak_micros < target:
+        # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
+        if undone.only_less or one.status is not Status.ACTIVE:
             return standing, ()
     elif live.cause.position < undone.since.position:
         return standing, ()

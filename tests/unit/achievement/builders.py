@@ -98,10 +98,11 @@ def event(
     peak: int | None = None,
     attributes: Mapping[str, str] | None = None,
     user: Mapping[str, str] | None = None,
+    minutes: int | None = None,
 ) -> Command:
     """The metric event that gave the total this version."""
     metric = fact(version, value, total=total, peak=peak, attributes=attributes)
-    return Command(entry(version, metric=metric, user=user, minutes=version))
+    return Command(entry(version, metric=metric, user=user, minutes=version if minutes is None else minutes))
 
 
 def correction(

@@ -1,13 +1,26 @@
-"""Achievements by a metric (RULES 4.1, 4.2, 4.4)."""
+"""Achievements by a metric (RULES 2.2, 2.5, 4.1, 4.2, 4.4)."""
+
+import itertools
 
 import pytest
 from msgspec.structs import replace
 
-from services.achievement.domain import Catalogue, SourceKey, SourceKind, Status
+from services.achievement.domain import (
+    Accumulator,
+    Achievement,
+    Catalogue,
+    ChangeKind,
+    Command,
+    SourceKey,
+    SourceKind,
+    Status,
+)
+from shared.entries import ContributionRevision
 from tests.unit.achievement.builders import (
     MERGED,
     NOON,
     UNIT,
+    Player,
     achievement,
     call,
     completed,
@@ -35,7 +48,8 @@ def test_a_completion_names_the_entry_that_caused_it_and_when_that_occurred() ->
     alice = player(achievement(threshold=1))
     completion = alice.apply(event(3, 1, total=1)).changes[0].completion
     assert completion.entry_id == entry_id(3)
-    assert (completion.complete_time - NOON).seconds == 180
+    assert (completion.reach.occur_time - NOON).seconds == 180
+    assert completion.reach.local_date == NOON.date()
 
 
 def test_a_completion_of_the_same_entry_always_has_the_same_id() -> None:
@@ -133,37 +147,195 @@ def test_an_event_that_does_not_match_completes_nothing_of_its_metric() -> None:
 
 def test_a_correction_revokes_what_no_longer_holds() -> None:
     alice = player(achievement("low", 5), achievement("high", 10))
-    alice.apply(event(1, 5, total=5), event(2, 6, total=11))
-    assert revoked(alice.apply(correction(3, total=6)).changes) == ["high"]
+    second = event(2, 6, total=11)
+    alice.apply(event(1, 5, total=5), second)
+    assert revoked(alice.void(second, correction(3, second, total=5)).changes) == ["high"]
     assert alice.held == {"low"}
 
 
 def test_a_correction_completes_what_holds_without_the_undone_event() -> None:
-    """+6, -5, +5 never reached 10; without the -5 it did."""
+    """+6, -5, +5 never reached 10; without the -5 it did, with the last of them."""
     alice = player(achievement(threshold=10))
-    alice.apply(event(1, 6, total=6), event(2, -5, total=1, peak=6), event(3, 5, total=6))
-    assert completed(alice.apply(correction(4, total=11))) == ["centurion"]
+    negative = event(2, -5, total=1, peak=6)
+    alice.apply(event(1, 6, total=6), negative, event(3, 5, total=6))
+    change = alice.void(negative, correction(4, negative, total=11)).changes[0]
+    assert (change.kind, change.completion.entry_id) == (ChangeKind.COMPLETED, entry_id(3))
 
 
-def test_a_correction_that_is_older_than_a_later_event_revokes_only_what_fails_today() -> None:
+def test_a_correction_of_an_event_that_never_came_only_tells_the_total() -> None:
     alice = player(achievement(threshold=10))
-    alice.apply(event(1, 10, total=10), event(4, 8, total=12))
-    assert alice.apply(correction(3, total=4)).changes == ()
+    alice.apply(event(1, 10, total=10))
+    assert alice.apply(correction(3, event(2, 2, total=12), total=4)).changes == ()
+    assert alice.standing.sources[SourceKey(SourceKind.METRIC, "commits")].current == 4 * UNIT
 
 
 def test_a_revoked_achievement_can_be_earned_again() -> None:
     alice = player(achievement(threshold=10))
-    alice.apply(event(1, 10, total=10), correction(2, total=0))
+    first = event(1, 10, total=10)
+    alice.apply(first)
+    alice.void(first, correction(2, first, total=0))
     again = alice.apply(event(3, 10, total=10)).changes[0].completion
     assert again.entry_id == entry_id(3)
 
 
 def test_a_raised_threshold_takes_nothing_from_those_who_reached_the_old_one() -> None:
     alice = player(achievement(threshold=10))
-    alice.apply(event(1, 15, total=15))
+    first, second, third = event(1, 3, total=3), event(2, 3, total=6), event(3, 10, total=16)
+    alice.apply(first, second, third)
     alice.catalogue = Catalogue([achievement(threshold=100)])
-    assert alice.apply(correction(2, total=12)).changes == ()
-    assert revoked(alice.apply(correction(3, total=9)).changes) == ["centurion"]
+    assert alice.void(first, correction(4, first, total=13)).changes == ()
+    assert revoked(alice.void(third, correction(5, third, total=3)).changes) == ["centurion"]
+
+
+# Late events, and what is undone (RULES 2.5)
+
+
+def commit(name: int, hours: int, value: int = 5, *, plan: str = "") -> Command:
+    return event(name, value, total=value, minutes=hours * 60, user={"plan": plan} if plan else {})
+
+
+def first_and_ten() -> tuple[Achievement, Achievement]:
+    return achievement("first-commit", 1), achievement("ten-commits", 10)
+
+
+def owners(alice: Player) -> dict[str, int]:
+    """Hours before noon, by achievement."""
+    return {
+        key: round((live.reach.occur_time - NOON).total_seconds() / 3600)
+        for key, live in sorted(alice.standing.completions.items())
+    }
+
+
+def test_without_the_first_of_three_both_achievements_pass_on() -> None:
+    alice = player(*first_and_ten())
+    commits = [commit(1, -96), commit(2, -72), commit(3, -24)]
+    alice.apply(*commits)
+    assert owners(alice) == {"first-commit": -96, "ten-commits": -72}
+    ids = {live.completion_id for live in alice.standing.completions.values()}
+    changes = alice.void(commits[0], correction(4, commits[0], total=10)).changes
+    assert [(one.kind, one.completion.achievement) for one in changes] == [
+        (ChangeKind.REVOKED, "first-commit"),
+        (ChangeKind.COMPLETED, "first-commit"),
+        (ChangeKind.REVOKED, "ten-commits"),
+        (ChangeKind.COMPLETED, "ten-commits"),
+    ]
+    assert owners(alice) == {"first-commit": -72, "ten-commits": -24}
+    assert not ids & {live.completion_id for live in alice.standing.completions.values()}
+
+
+def test_without_the_last_of_three_nothing_is_touched() -> None:
+    alice = player(*first_and_ten())
+    commits = [commit(1, -96), commit(2, -72), commit(3, -24)]
+    alice.apply(*commits)
+    assert alice.void(commits[2], correction(4, commits[2], total=10)).changes == ()
+
+
+def test_a_completion_that_comes_back_to_an_event_is_another_one() -> None:
+    alice = player(achievement(threshold=10))
+    negative, first = commit(2, -80, -5), commit(1, -96)
+    alice.apply(first, negative, commit(3, -72), commit(4, -24))
+    assert owners(alice) == {"centurion": -24}
+    there = alice.standing.completions["centurion"].completion_id
+    alice.void(negative, correction(5, negative, total=15))
+    assert owners(alice) == {"centurion": -72}
+    alice.void(first, correction(6, first, total=10))
+    assert owners(alice) == {"centurion": -24}
+    assert alice.standing.completions["centurion"].completion_id != there
+
+
+@pytest.mark.parametrize("order", itertools.permutations([-72, -48, -24]))
+def test_whichever_of_three_comes_last_the_third_date_reaches_ten(order: tuple[int, ...]) -> None:
+    alice = player(achievement(threshold=10))
+    alice.apply(*(commit(hours, hours, 4) for hours in order))
+    assert owners(alice) == {"centurion": -24}
+
+
+def test_a_late_event_moves_nothing_that_had_been_granted() -> None:
+    alice = player(achievement(threshold=10))
+    alice.apply(commit(1, -48, 10))
+    assert alice.apply(commit(2, -96, 10)).changes == ()
+    assert owners(alice) == {"centurion": -48}
+
+
+def test_a_late_negative_event_comes_too_late_to_prevent() -> None:
+    alice = player(achievement(threshold=10))
+    alice.apply(commit(1, -48, 10))
+    assert alice.apply(commit(2, -96, -5)).changes == ()
+    assert alice.held == {"centurion"}
+
+
+def test_a_late_event_asks_for_facts_only_where_a_sum_has_come_to_a_threshold() -> None:
+    alice = player(achievement("low", 5), achievement("high", 20))
+    alice.apply(commit(1, -24), commit(2, -48), commit(3, -12))
+    assert alice.asked == []
+    alice.apply(commit(4, -36))
+    assert {start.key and start.key.entry_id for start in alice.asked} == {entry_id(4)}
+    assert owners(alice) == {"high": -12, "low": -24}
+
+
+def test_undoing_what_came_after_a_completion_asks_for_no_facts() -> None:
+    alice = player(achievement("low", 5), achievement("high", 100))
+    last = commit(3, -24)
+    alice.apply(commit(1, -96), commit(2, -72), last)
+    alice.void(last, correction(4, last, total=10))
+    assert alice.asked == []
+
+
+def test_a_completion_passes_on_only_to_an_event_whose_user_could_earn_it() -> None:
+    """What counts is the user as of that event, whoever the user is when the other one is undone (RULES 4.2)."""
+    alice = player(for_pros(achievement(threshold=10)))
+    first = commit(1, -96, 10, plan="pro")
+    alice.apply(first, commit(2, -72, 10, plan="free"), commit(3, -24, 10, plan="pro"))
+    assert owners(alice) == {"centurion": -96}
+    alice.void(first, correction(4, first, total=20, user={"plan": "free"}))
+    assert owners(alice) == {"centurion": -24}
+
+
+def test_what_a_late_event_of_another_plan_brings_about_belongs_to_who_could_earn_it() -> None:
+    alice = player(for_pros(achievement(threshold=10)))
+    alice.apply(commit(1, -24, 6, plan="pro"), commit(2, -48, 6, plan="free"))
+    assert owners(alice) == {"centurion": -24}
+
+
+def last_value(name: int, hours: int, value: int, contribution: int, *revisions: tuple[int, int]) -> Command:
+    """An event of a metric that is the last of its values."""
+    told = event(name, value, total=value, minutes=hours * 60)
+    metric = told.entry.metric
+    assert metric is not None
+    metric = replace(
+        metric,
+        revisable=True,
+        revisable_contribution_micros=contribution * UNIT,
+        revisions=tuple(ContributionRevision(entry_id(one), micros * UNIT) for one, micros in revisions),
+    )
+    return replace(told, entry=replace(told.entry, metric=metric))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_last_value_that_was_high_enough_once_completes_in_both_orders(late: bool) -> None:
+    alice = player(achievement(threshold=100))
+    if late:
+        alice.apply(last_value(1, -1, 5, 5), last_value(2, -30, 150, 150, (1, -145)))
+    else:
+        alice.apply(last_value(1, -30, 150, 150), last_value(2, -1, 5, -145))
+    assert owners(alice) == {"centurion": -30}
+
+
+def test_a_revision_that_comes_before_its_event_is_used_when_that_comes() -> None:
+    alice = player(achievement(threshold=100))
+    alice.apply(last_value(2, -30, 90, 90, (1, 20)), last_value(1, -1, 110, 110))
+    total = alice.standing.totals["commits"]
+    assert total.sums.sum_micros == 110 * UNIT
+    assert owners(alice) == {"centurion": -1}
+
+
+def test_a_revision_of_an_undone_event_changes_nothing() -> None:
+    alice = player(achievement(threshold=100))
+    first = last_value(1, -1, 5, 5)
+    alice.apply(first)
+    alice.revert(first)
+    alice.apply(last_value(2, -30, 50, 50, (1, -45)))
+    assert alice.standing.totals["commits"].sums == Accumulator(50 * UNIT, 50 * UNIT)
 
 
 def test_a_call_for_an_achievement_by_metric_is_refused() -> None:
