@@ -80,7 +80,8 @@ def refold(
     """When the achievement is granted, given that it was not before the start. `total` is the sum of all that counts.
 
     Of a revisable metric only those contributions are known that hold today. Of events that have not all arrived they
-    may add up to more than there ever was; so the sum has to have been there today as well. Raises `Wanted`.
+    may add up to more than there ever was, so the sum has to be there today as well; or to less, so that what arrived
+    before the start is looked at again. Raises `Wanted`.
     """
     if span is None:
         raise Wanted(start)
@@ -89,10 +90,10 @@ def refold(
     if span.complete and base + sum(max(0, one.value_micros) for one in facts) < target:
         return None  # in whatever order
     today = _highs(base, facts) if revisable else {}
-    sums = Sums(base, (one for one in facts if one.position < start.position))
-    settled = span.settled
+    here = [] if revisable else [one for one in facts if one.position < start.position]
+    sums, settled = Sums(base, here), span.settled
     for arrival in sorted(facts, key=lambda one: one.position):
-        if arrival.position < start.position:
+        if not revisable and arrival.position < start.position:
             continue
         if settled is not None and arrival.position > settled:
             break

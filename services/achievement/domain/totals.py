@@ -267,9 +267,17 @@ class _Undone(Struct, frozen=True):
 
     @property
     def since(self) -> Cause:
-        """What was granted before all of these arrived, had nothing to do with it."""
+        """The first place in both orders at which something is different now."""
         touched = (self.fact, *self.revised)
         return Cause(min(one.position for one in touched), min(one.key for one in touched))
+
+    def bears_on(self, live: Completion) -> bool:
+        """Whether a completion hangs on it: not if granted before it arrived. What is revised may have been there; but
+        contributions hang on events before them in time, and so do completions.
+        """
+        if self.metric.revisable:
+            return self.since.key <= live.reach.key
+        return self.fact.position <= live.cause.position
 
 
 def corrected(
@@ -295,7 +303,7 @@ def _without(one: Achievement, standing: Standing, undone: _Undone) -> tuple[Sta
         # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
         if undone.only_less or one.status is not Status.ACTIVE:
             return standing, ()
-    elif live.cause.position < undone.since.position:
+    elif not undone.bears_on(live):
         return standing, ()
     grant = _granted_without(one, live, target, sums, undone)
     entry = undone.entry

@@ -22,7 +22,9 @@ UPDATE sources SET sum_micros = current, negative_count = (highest > current)::i
 ALTER TABLE sources ALTER COLUMN sum_micros DROP DEFAULT, ALTER COLUMN negative_count DROP DEFAULT;
 
 -- The event that owns a completion is not always the one with whose arrival it was granted.
+ALTER TABLE completion_facts ALTER COLUMN entry_id DROP NOT NULL;
 ALTER TABLE completion_facts RENAME COLUMN entry_id TO cause_id;
+ALTER TABLE completion_facts ALTER COLUMN cause_id SET NOT NULL;
 ALTER TABLE completion_facts ADD COLUMN entry_id uuid, ADD COLUMN local_date date;
 UPDATE completion_facts SET entry_id = cause_id, local_date = (fact_time AT TIME ZONE 'UTC')::date WHERE kind = 1;
 UPDATE completion_facts AS revoked SET entry_id = earned.entry_id, local_date = earned.local_date

@@ -10,7 +10,7 @@ from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
 
-from shared.rpc.convert import to_timestamp
+from shared.rpc.convert import date_to_proto, to_timestamp
 from tests.fixtures import participants
 from tests.fixtures.participants import apply, entry_id
 
@@ -67,16 +67,27 @@ def event(
     plan: str = "",
     attributes: Mapping[str, str] | None = None,
     streaks: Sequence[streak_pb2.StreakChange] = (),
+    minutes: int | None = None,
+    zone: str = "UTC",
 ) -> participant_pb.Command:
-    message = entry(name, user=user, plan=plan, minutes=version)
+    message = entry(name, user=user, plan=plan, minutes=version if minutes is None else minutes)
+    message.time_zone = zone
     message.metric_event.CopyFrom(_fact(value, version, total, peak, attributes))
     effects = Effects(streaks=[streak_pb2.StreakEffect(change=change) for change in streaks])
     return participants.command(message, effects)
 
 
-def correction(name: object, *, version: int, total: int, peak: int | None = None) -> participant_pb.Command:
-    message = entry(name, minutes=version)
-    message.correction.corrected_entry_id = str(entry_id("origin"))
+def correction(
+    name: object,
+    *,
+    version: int,
+    total: int,
+    peak: int | None = None,
+    of: object = "origin",
+    user: str = "alice",
+) -> participant_pb.Command:
+    message = entry(name, user=user, minutes=version)
+    message.correction.corrected_entry_id = str(entry_id(of))
     message.correction.metric.CopyFrom(_fact(0, version, total, peak, None))
     return participants.command(message)
 
@@ -96,9 +107,27 @@ def closing(name: object, change: streak_pb2.StreakChange, *, user: str = "alice
     return participants.command(message, Effects(streaks=[streak_pb2.StreakEffect(change=change)]))
 
 
-def streak(version: int, length: int, longest: int | None = None) -> streak_pb2.StreakChange:
+def streak(
+    version: int, length: int, longest: int | None = None, *, reached: Mapping[int, object] | None = None
+) -> streak_pb2.StreakChange:
+    """A change of the streak, with the entries that first reached lengths, each that many minutes after noon."""
     return streak_pb2.StreakChange(
-        streak="daily", version=version, length=length, longest=longest if longest is not None else length
+        streak="daily",
+        version=version,
+        length=length,
+        longest=longest if longest is not None else length,
+        first_reaches=[
+            streak_pb2.FirstReach(length=one, reach=reach(name, one)) for one, name in (reached or {}).items()
+        ],
+    )
+
+
+def reach(name: object, minutes: int) -> streak_pb2.Reach:
+    moment = NOON + timedelta(minutes=minutes)
+    return streak_pb2.Reach(
+        entry_id=str(entry_id(name)),
+        occur_time=to_timestamp(moment),
+        local_date=date_to_proto(moment.date()),
     )
 
 

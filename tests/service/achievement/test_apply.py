@@ -24,6 +24,7 @@ from tests.service.achievement.messages import (
     entry,
     entry_id,
     event,
+    revert,
     streak,
 )
 from tests.service.achievement.steps import completed, define, derived_state, held, revoked, shown
@@ -54,7 +55,7 @@ async def test_an_event_completes_what_its_total_reaches(service: Service) -> No
 async def test_a_streak_change_completes_what_its_length_reaches(service: Service) -> None:
     await define(service, "week", streak=by_streak(7))
     first = event("e1", 1, version=1, total=1, streaks=[streak(1, 6)])
-    second = event("e2", 1, version=2, total=2, streaks=[streak(2, 7)])
+    second = event("e2", 1, version=2, total=2, streaks=[streak(2, 7, reached={7: "e2"})])
     response = await service.participant.ApplyEntries(apply(first, second))
     assert [completed(outcome) for outcome in response.outcomes] == [[], ["week"]]
     assert (await shown(service))[0].current == 7
@@ -174,35 +175,38 @@ async def test_a_refusal_is_remembered_when_the_reason_for_it_is_gone(service: S
     assert await held(service) == set()
 
 
-async def test_a_correction_revokes_and_completes(service: Service) -> None:
+async def test_a_correction_revokes_and_passes_on(service: Service) -> None:
     await define(service, "five", metric=by_metric(5))
     await define(service, "ten", metric=by_metric(10))
-    await service.participant.ApplyEntries(apply(event("e1", 10, version=1, total=10)))
-    lower = await service.participant.ApplyEntries(apply(correction("k1", version=2, total=4)))
-    assert revoked(lower.outcomes[0]) == ["five", "ten"]
-    higher = await service.participant.ApplyEntries(apply(correction("k2", version=3, total=7)))
-    assert completed(higher.outcomes[0]) == ["five"]
-    facts = "SELECT achievement, kind FROM completion_facts ORDER BY achievement, fact_time, kind"
-    assert [tuple(row) for row in await service.database.fetch(facts)] == [
-        ("five", 1),
-        ("five", 2),
-        ("five", 1),
-        ("ten", 1),
-        ("ten", 2),
-    ]
+    await service.participant.ApplyEntries(apply(event("e1", 6, version=1, total=6)))
+    await service.participant.ApplyEntries(apply(event("e2", 5, version=2, total=11)))
+    await service.participant.RevertEntries(revert("e1"))
+    corrected = await service.participant.ApplyEntries(apply(correction("k1", of="e1", version=3, total=5)))
+    assert revoked(corrected.outcomes[0]) == ["five", "ten"]
+    assert completed(corrected.outcomes[0]) == ["five"]
+    facts = "SELECT achievement, kind, entry_id, cause_id FROM completion_facts ORDER BY achievement, fact_time, kind"
+    e1, e2, k1 = map(entry_id, ("e1", "e2", "k1"))
+    assert {tuple(row) for row in await service.database.fetch(facts)} == {
+        ("five", 1, e1, e1),
+        ("five", 2, e1, k1),
+        ("five", 1, e2, k1),
+        ("ten", 1, e2, e2),
+        ("ten", 2, e2, k1),
+    }
 
 
-async def test_completing_revoking_and_completing_again_inside_one_batch_leaves_one_completion(
-    service: Service,
-) -> None:
+async def test_completing_and_passing_on_inside_one_batch_leaves_one_completion(service: Service) -> None:
     await define(service, "ten", metric=by_metric(10))
-    await service.participant.ApplyEntries(
+    await service.participant.ApplyEntries(apply(event("e1", 10, version=1, total=10)))
+    await service.participant.RevertEntries(revert("e1"))
+    response = await service.participant.ApplyEntries(
         apply(
-            event("e1", 10, version=1, total=10),
-            correction("k1", version=2, total=0),
+            correction("k1", of="e1", version=2, total=0),
             event("e2", 10, version=3, total=10),
+            event("late", 10, version=4, total=20, minutes=0),
         )
     )
+    assert [completed(outcome) for outcome in response.outcomes] == [[], ["ten"], []]
     (earned,) = await shown(service)
     assert (earned.completed, earned.entry_id) == (True, str(entry_id("e2")))
 

@@ -7,7 +7,7 @@ from tests.service.achievement.conftest import Service
 from tests.service.achievement.messages import apply, by_streak, closing, event, streak
 from tests.service.achievement.steps import define, derived_state, held, shown
 
-SEVEN_DAYS = event("seventh", 1, version=7, total=7, streaks=[streak(7, 7)])
+SEVEN_DAYS = event("seventh", 1, version=7, total=7, streaks=[streak(7, 7, reached={7: "seventh"})])
 BREAK = closing("break", streak(8, 0, longest=7))
 BACK = event("back", 1, version=9, total=8, streaks=[streak(9, 1, longest=7)])
 

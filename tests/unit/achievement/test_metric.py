@@ -243,7 +243,7 @@ def test_a_completion_that_comes_back_to_an_event_is_another_one() -> None:
     assert alice.standing.completions["centurion"].completion_id != there
 
 
-@pytest.mark.parametrize("order", itertools.permutations([-72, -48, -24]))
+@pytest.mark.parametrize("order", [*itertools.permutations([-72, -48, -24])])
 def test_whichever_of_three_comes_last_the_third_date_reaches_ten(order: tuple[int, ...]) -> None:
     alice = player(achievement(threshold=10))
     alice.apply(*(commit(hours, hours, 4) for hours in order))

@@ -1,18 +1,24 @@
 """Achievements by a streak and by an explicit call (RULES 4)."""
 
+import itertools
+from uuid import UUID
+
 import pytest
 from msgspec.structs import replace
 
-from services.achievement.domain import Refusal, Status
+from services.achievement.domain import Catalogue, ChangeKind, Refusal, Status
 from tests.unit.achievement.builders import (
+    Player,
     api_achievement,
     call,
     completed,
     entry_id,
     for_pros,
     player,
+    reach,
     revoked,
     streak_achievement,
+    streak_closing,
     streak_correction,
     streak_event,
 )
@@ -32,9 +38,135 @@ def test_a_broken_streak_takes_nothing_away() -> None:
     assert alice.held == {"fortnight"}
 
 
-def test_the_longest_length_counts_when_a_late_event_joins_earlier_runs() -> None:
+def test_a_late_event_that_joins_earlier_runs_gives_what_they_reached_to_the_event_that_did() -> None:
     alice = player(streak_achievement(length=5))
-    assert completed(alice.apply(streak_event(1, length=1, longest=6))) == ["fortnight"]
+    fifth, sixth = reach("fifth", days=5), reach("sixth", days=6)
+    late = streak_event(2, length=1, longest=6, reached={4: reach(4, days=4), 5: fifth, 6: sixth}, days=2)
+    (change,) = alice.apply(streak_event(1, length=1, longest=3), late).changes
+    assert (change.completion.achievement, change.completion.reach) == ("fortnight", fifth)
+
+
+def test_a_first_reach_that_another_late_event_moves_stays_where_it_was_granted() -> None:
+    alice = player(streak_achievement(length=3))
+    alice.apply(streak_event(1, length=3, longest=3, days=3))
+    late = streak_event(2, length=4, longest=4, reached={3: reach("other", days=2), 4: reach(4, days=3)})
+    assert alice.apply(late).changes == ()
+    assert owner(alice) == entry_id(("streak", 1))
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_lengths_that_are_told_in_any_order_belong_to_the_events_that_reached_them(
+    order: tuple[int, ...],
+) -> None:
+    alice = player(*(streak_achievement(f"of-{length}", length) for length in (1, 2, 3)))
+    events = [streak_event(length, length=length, longest=length) for length in (1, 2, 3)]
+    alice.apply(*(events[index] for index in order))
+    assert {key: live.entry_id for key, live in alice.standing.completions.items()} == {
+        f"of-{length}": entry_id(("streak", length)) for length in (1, 2, 3)
+    }
+
+
+def test_what_was_reached_before_the_achievement_was_there_is_earned_with_the_next_event() -> None:
+    alice = player()
+    alice.apply(streak_event(1, length=5, longest=5))
+    alice.catalogue = Catalogue([streak_achievement(length=3)])
+    (change,) = alice.apply(streak_event(2, length=1, longest=5, reached={})).changes
+    assert change.completion.entry_id == entry_id(("streak", 2))
+
+
+def test_a_closing_earns_nothing() -> None:
+    alice = player()
+    alice.apply(streak_event(1, length=5, longest=5))
+    alice.catalogue = Catalogue([streak_achievement(length=3)])
+    assert alice.apply(streak_closing(2, length=0, longest=5)).changes == ()
+
+
+# Corrections of a streak
+
+
+def owner(alice: Player, key: str = "fortnight") -> UUID:
+    return alice.standing.completions[key].entry_id
+
+
+def test_without_the_event_that_reached_it_a_length_belongs_to_the_next_that_does() -> None:
+    alice = player(streak_achievement(length=3))
+    third = streak_event(3, length=3, longest=3, days=3)
+    alice.apply(third)
+    before = alice.standing.completions["fortnight"]
+    alice.revert(third)
+    told = streak_correction(4, third, length=3, longest=3, reached={3: reach("later", days=3)})
+    gone, come = alice.apply(told).changes
+    assert (gone.kind, gone.completion) == (ChangeKind.REVOKED, before)
+    assert (come.kind, come.completion.reach) == (ChangeKind.COMPLETED, reach("later", days=3))
+    assert come.completion.completion_id != before.completion_id
+
+
+def test_without_an_earlier_event_a_length_is_reached_later() -> None:
+    alice = player(streak_achievement(length=3))
+    alice.apply(streak_event(3, length=3, longest=3, days=3), streak_event(4, length=4, longest=4, days=4))
+    moved = {3: reach(("streak", 4), days=4), 4: None}
+    alice.apply(
+        streak_correction(5, streak_event(1, length=1, longest=1), length=3, longest=3, reached=moved)
+    )
+    assert owner(alice) == entry_id(("streak", 4))
+
+
+def test_a_correction_that_says_nothing_of_the_length_touches_nothing() -> None:
+    alice = player(streak_achievement(length=3))
+    alice.apply(streak_event(3, length=3, longest=3), streak_event(4, length=4, longest=4))
+    last = streak_event(4, length=4, longest=4)
+    told = streak_correction(5, last, length=3, longest=3, reached={4: None})
+    assert alice.apply(told).changes == ()
+
+
+def test_what_had_been_granted_before_an_earlier_event_arrived_passes_to_that_one_only_when_it_is_undone() -> (
+    None
+):
+    alice = player(streak_achievement(length=3))
+    granted = streak_event(3, length=3, longest=3, days=3)
+    earlier = reach("earlier", days=2)
+    alice.apply(granted, streak_event(4, length=4, longest=4, reached={3: earlier, 4: reach(4, days=3)}))
+    other = streak_correction(5, length=4, longest=4, reached={4: reach("another", days=3)})
+    assert alice.apply(other).changes == ()
+    alice.apply(streak_correction(6, granted, length=3, longest=3, reached={4: None}))
+    assert alice.standing.completions["fortnight"].reach == earlier
+
+
+def test_a_correction_that_comes_before_the_change_that_it_follows_is_what_counts() -> None:
+    alice = player(streak_achievement(length=3))
+    first = streak_event(1, length=3, longest=3, days=3)
+    alice.apply(streak_correction(2, first, length=3, longest=3, reached={3: reach("other", days=3)}), first)
+    assert owner(alice) == entry_id("other")
+
+
+# Who can earn it, as of the event
+
+
+def test_a_length_belongs_to_an_event_whose_user_could_earn_it_whichever_comes_last() -> None:
+    alice = player(for_pros(streak_achievement(length=2)))
+    second = streak_event(1, length=1, longest=1, user={"plan": "pro"}, days=2)
+    own = reach(("streak", 1), days=2)
+    first = streak_event(2, length=2, longest=2, reached={2: own}, user={"plan": "free"}, days=1)
+    (change,) = alice.apply(second, first).changes
+    assert change.completion.reach == own
+
+
+def test_where_the_first_could_not_earn_it_the_next_greater_length_does() -> None:
+    alice = player(for_pros(streak_achievement(length=2)))
+    events = [
+        streak_event(length, length=length, longest=length, user={"plan": plan})
+        for length, plan in [(1, "free"), (2, "free"), (3, "pro"), (4, "pro")]
+    ]
+    alice.apply(*events)
+    assert owner(alice) == entry_id(("streak", 3))
+
+
+def test_an_event_that_is_told_as_the_first_before_it_comes_earns_it_when_it_comes() -> None:
+    alice = player(for_pros(streak_achievement(length=2)))
+    own = streak_event(1, length=1, longest=1, reached={}, user={"plan": "pro"}, days=2)
+    told = streak_event(2, length=2, longest=2, reached={2: reach(("streak", 1), days=2)}, days=1)
+    assert alice.apply(told).changes == ()
+    assert completed(alice.apply(replace(own, streak_changes=()))) == ["fortnight"]
 
 
 def test_an_older_streak_change_never_replaces_a_newer_one() -> None:
