@@ -229,10 +229,8 @@ def _life(rng: random.Random) -> tuple[list[model.Event], list[Step]]:
     """What is left in the end, as it arrived, and all that happens."""
     values = [-3, -1, 1, 2, 4, 6]
     events = [
-        model.Event(
-            name, rng.choice(values), rng.randrange(30), "sum", rng.random() < 0.6, rng.random() < 0.6
-        )
-        for name in range(14)
+        model.Event(name, rng.choice(values), minutes, "sum", rng.random() < 0.6, rng.random() < 0.6)
+        for name, minutes in enumerate(rng.sample(range(100), 14))
     ]
     steps: list[tuple[float, Step]] = []
     left = []
