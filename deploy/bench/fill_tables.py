@@ -48,7 +48,7 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
     ),
     "achievement": (
         Copied("users"),
-        Copied("sources", ids=("newest_id",)),
+        Copied("sources"),
         Copied("accumulators"),
         Copied("completion_facts", ids=("completion_id", "cause_id", "entry_id")),
         Copied("live_completions", ids=("completion_id", "entry_id", "cause_id")),

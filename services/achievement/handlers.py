@@ -157,7 +157,8 @@ class Handlers:
             sources = told.union(one.trigger.source for one in besides if one.trigger.source is not None)
             touched = catalogue.following(sources)
             streaks = {one.trigger.streak for one in touched if isinstance(one.trigger, StreakTrigger)}
-            return await self._store.load(users, sources, called.union(one.key for one in touched), streaks)
+            keys = called.union(one.key for one in touched)
+            return await self._store.load(users, sources, keys, streaks, whose=corrects)
 
         return await self._catalogue.with_state(load)
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from services.achievement.domain import (
+    UNREAD,
     Accumulator,
     Cause,
     Change,
@@ -43,7 +44,7 @@ def standing_of(row: asyncpg.Record) -> Standing:
         },
         totals=totals_of(row["sources"]),
         accumulators=accumulators_of(row["accumulators"]),
-        completions=completions_of(row["completions"]),
+        completions=dict.fromkeys(row["held"], UNREAD) | completions_of(row["completions"]),
         reaches={
             (streak, length): FirstReach(version, Reach(entry_id, occurred, day) if entry_id else None)
             for streak, length, version, entry_id, occurred, day in row["reaches"]
@@ -54,8 +55,8 @@ def standing_of(row: asyncpg.Record) -> Standing:
 def totals_of(records: Iterable[Any]) -> dict[str, Total]:
     """By metric, of its source's row."""
     return {
-        key: Total(Accumulator(total, highest, negatives), Key(time, newest) if newest else None)
-        for key, kind, _, _, highest, total, negatives, time, newest in records
+        key: Total(Accumulator(total, highest, negatives), newest)
+        for key, kind, _, _, highest, total, negatives, newest in records
         if kind == SourceKind.METRIC
     }
 
@@ -123,10 +124,10 @@ def source_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
 def _source_row(user_id: str, key: SourceKey, source: Source, total: Total | None) -> tuple[Any, ...]:
     head = (user_id, key.key, key.kind, source.version, source.current)
     if key.kind is SourceKind.STREAK:
-        return (*head, source.highest, 0, 0, None, None)
+        return (*head, source.highest, 0, 0, None)
     total = total or Total()
-    sums, newest = total.sums, total.newest or (None, None)
-    return (*head, sums.peak_micros, sums.sum_micros, sums.negative_count, *newest)
+    sums = total.sums
+    return (*head, sums.peak_micros, sums.sum_micros, sums.negative_count, total.newest)
 
 
 def accumulator_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:

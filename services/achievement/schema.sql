@@ -78,7 +78,6 @@ CREATE TABLE sources (
     sum_micros     bigint NOT NULL,
     negative_count bigint NOT NULL,        -- how many contribute less than nothing
     newest_time    timestamptz,            -- of the newest event that ever came
-    newest_id      uuid,
     PRIMARY KEY (user_id, key, kind)
 );
 
@@ -191,8 +190,7 @@ CREATE TYPE source_row_2 AS (
     highest        bigint,
     sum_micros     bigint,
     negative_count bigint,
-    newest_time    timestamptz,
-    newest_id      uuid
+    newest_time    timestamptz
 );
 CREATE TYPE accumulator_row AS (
     user_id        text,

@@ -29,17 +29,20 @@ LOAD: Final = """
     SELECT batch.user_id,
            coalesce(users.version, 0) AS version,
            coalesce(users.entry_count, 0) AS entry_count,
-           ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time,
-                            newest_id)
+           ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time)
                    FROM sources
                   WHERE user_id = batch.user_id AND key = ANY($2::text[])) AS sources,
            ARRAY(SELECT ROW(achievement, sum_micros, peak_micros, negative_count)
                    FROM accumulators
                   WHERE user_id = batch.user_id AND achievement = ANY($3::text[])) AS accumulators,
+           ARRAY(SELECT achievement
+                   FROM live_completions
+                  WHERE user_id = batch.user_id AND achievement = ANY($3::text[])) AS held,
            ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
                             cause_position, cause_time, cause_id)
                    FROM live_completions
-                  WHERE user_id = batch.user_id AND achievement = ANY($3::text[])) AS completions,
+                  WHERE $5::boolean AND user_id = batch.user_id
+                    AND achievement = ANY($3::text[])) AS completions,
            ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
                    FROM streak_reaches
                   WHERE user_id = batch.user_id AND streak = ANY($4::text[])) AS reaches,
@@ -52,11 +55,11 @@ LOAD_WHOLE: Final = """
     SELECT $1::text AS user_id,
            coalesce((SELECT version FROM users WHERE user_id = $1), 0) AS version,
            coalesce((SELECT entry_count FROM users WHERE user_id = $1), 0) AS entry_count,
-           ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time,
-                            newest_id)
+           ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time)
                    FROM sources WHERE user_id = $1) AS sources,
            ARRAY(SELECT ROW(achievement, sum_micros, peak_micros, negative_count)
                    FROM accumulators WHERE user_id = $1) AS accumulators,
+           ARRAY[]::text[] AS held,
            ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
                             cause_position, cause_time, cause_id)
                    FROM live_completions WHERE user_id = $1) AS completions,
@@ -83,12 +86,12 @@ SAVE: Final = """
         RETURNING 1
     ), told AS (
         INSERT INTO sources (user_id, key, kind, version, current, highest, sum_micros, negative_count,
-                             newest_time, newest_id)
+                             newest_time)
         SELECT * FROM unnest($3::source_row_2[])
             ON CONFLICT (user_id, key, kind) DO UPDATE
                SET version = EXCLUDED.version, current = EXCLUDED.current, highest = EXCLUDED.highest,
                    sum_micros = EXCLUDED.sum_micros, negative_count = EXCLUDED.negative_count,
-                   newest_time = EXCLUDED.newest_time, newest_id = EXCLUDED.newest_id
+                   newest_time = EXCLUDED.newest_time
     ), summed AS (
         INSERT INTO accumulators (user_id, achievement, sum_micros, peak_micros, negative_count)
         SELECT * FROM unnest($4::accumulator_row[])
@@ -154,7 +157,7 @@ FACT: Final = """
      WHERE entry_id = $1
 """
 TOTAL: Final = """
-    SELECT key, kind, version, current, highest, sum_micros, negative_count, newest_time, newest_id
+    SELECT key, kind, version, current, highest, sum_micros, negative_count, newest_time
       FROM sources
      WHERE user_id = $1 AND key = $2 AND kind = 1
 """
@@ -239,12 +242,16 @@ class Store:
         sources: Collection[SourceKey],
         achievements: Collection[str],
         streaks: Collection[str],
+        *,
+        whose: bool,
     ) -> Loaded:
         """What these metrics and streaks, and these achievements, say of these users, and who first reached what in
-        these streaks. At least one user.
+        these streaks. At least one user. `whose`: also to whom completions belong, not only which are held.
         """
         keys = sorted({source.key for source in sources})
-        found = await self._pool.fetch(LOAD, sorted(user_ids), keys, sorted(achievements), sorted(streaks))
+        found = await self._pool.fetch(
+            LOAD, sorted(user_ids), keys, sorted(achievements), sorted(streaks), whose
+        )
         return Loaded(
             found[0]["configuration_version"], {row["user_id"]: rows.standing_of(row) for row in found}
         )

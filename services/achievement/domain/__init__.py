@@ -29,6 +29,7 @@ from services.achievement.domain.past import Past, Span, Start, Wanted
 from services.achievement.domain.progress import Progress, list_progress
 from services.achievement.domain.revert import revert
 from services.achievement.domain.standing import (
+    UNREAD,
     Accumulator,
     Cause,
     Change,
@@ -50,6 +51,7 @@ from services.achievement.domain.standing import (
 )
 
 __all__ = [
+    "UNREAD",
     "Accumulator",
     "Achievement",
     "ApiTrigger",

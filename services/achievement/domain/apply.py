@@ -13,7 +13,6 @@ from services.achievement.domain.standing import (
     Command,
     Decision,
     Fact,
-    Key,
     Refusal,
     Source,
     Standing,
@@ -118,7 +117,7 @@ def _fact(
         version,
         tuple(counted),
         tuple(grounds),
-        is_late(standing, metric.metric, Key(entry.occur_time, entry.entry_id)),
+        is_late(standing, metric.metric, entry.occur_time),
     )
 
 

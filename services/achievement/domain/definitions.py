@@ -61,6 +61,7 @@ class StreakTrigger(Struct, frozen=True):
 
     streak: str
     length: int
+    event_filters: tuple[()] = ()
 
     @property
     def source(self) -> SourceKey:
@@ -79,6 +80,7 @@ class ApiTrigger(Struct, frozen=True):
     source: None = None
     target: int = 1
     """One call."""
+    event_filters: tuple[()] = ()
 
 
 class Achievement(Struct, frozen=True):
@@ -97,7 +99,7 @@ class Achievement(Struct, frozen=True):
     @property
     def event_filters(self) -> tuple[AttributeFilter, ...]:
         """Which events count; where there are any, the achievement keeps a sum of its own."""
-        return self.trigger.event_filters if isinstance(self.trigger, MetricTrigger) else ()
+        return self.trigger.event_filters
 
 
 class Catalogue:

@@ -1,9 +1,9 @@
 """Where a user stands, what an entry brings, and what comes of it."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import Enum, IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -75,8 +75,8 @@ class Total(Struct, frozen=True):
     """What the user's live events of a metric that have arrived add up to."""
 
     sums: Accumulator = Accumulator()
-    newest: Key | None = None
-    """Of all that ever arrived: what lies before it is late."""
+    newest: datetime | None = None
+    """Of all that ever arrived: what does not lie after it is late."""
 
 
 class Cause(Struct, frozen=True):
@@ -100,6 +100,17 @@ class Completion(Struct, frozen=True):
     def entry_id(self) -> UUID:
         """The entry that it belongs to."""
         return self.reach.entry_id
+
+
+_LONG_AGO: Final = Key(datetime(1900, 1, 1, tzinfo=UTC), UUID(int=0))
+UNREAD: Final = Completion(
+    _LONG_AGO.entry_id,
+    "",
+    Reach(_LONG_AGO.entry_id, _LONG_AGO.occur_time, _LONG_AGO.occur_time.date()),
+    0,
+    Cause(0, _LONG_AGO),
+)
+"""Stands for one that is held, where only a correction would ask for more."""
 
 
 class FirstReach(Struct, frozen=True):

@@ -15,7 +15,8 @@ completion passes on, only such an event can own it.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,7 +31,6 @@ from services.achievement.domain.standing import (
     Change,
     Completion,
     Fact,
-    Key,
     Revision,
     Standing,
     Total,
@@ -38,6 +38,8 @@ from services.achievement.domain.standing import (
     threshold,
 )
 from shared.entries import Entry, MetricFact
+
+_NOTHING: Final = Accumulator()
 
 
 class Outcome(Struct, frozen=True):
@@ -66,10 +68,10 @@ def contribution(entry: Entry, metric: MetricFact, past: Past) -> tuple[int, int
     return metric.contribution_micros, metric.total_version
 
 
-def is_late(standing: Standing, metric: str, key: Key) -> bool:
-    """Whether an event of the metric with a later time has arrived before."""
+def is_late(standing: Standing, metric: str, occur_time: datetime) -> bool:
+    """Whether an event of the metric that is no older has arrived before."""
     total = standing.totals.get(metric)
-    return total is not None and total.newest is not None and key < total.newest
+    return total is not None and total.newest is not None and occur_time <= total.newest
 
 
 # Sums
@@ -78,7 +80,7 @@ def is_late(standing: Standing, metric: str, key: Key) -> bool:
 def added(standing: Standing, fact: Fact) -> Standing:
     """With one more event."""
     total = standing.totals.get(fact.metric, Total())
-    newest = total.newest if fact.late else fact.key
+    newest = total.newest if fact.late else fact.occur_time
     standing = replace(
         standing,
         totals={
@@ -164,8 +166,9 @@ def arrived(
     """The event is added, and earns what is reached with it, or with a later one thanks to it. Raises `Wanted`."""
     outcome = revise(added(before, fact), metric, past)
     standing, changes = outcome.standing, []
+    total = standing.totals[metric.metric].sums
     for one in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
-        sums = standing.sums(one, metric.metric)
+        sums = standing.accumulators.get(one.key, _NOTHING) if one.event_filters else total
         if sums.peak_micros < one.trigger.target:
             continue
         if one.status is not Status.ACTIVE or one.key in standing.completions:

@@ -15,8 +15,7 @@ CREATE INDEX request_log_late ON request_log (user_id, metric, position) WHERE l
 ALTER TABLE sources
     ADD COLUMN sum_micros     bigint NOT NULL DEFAULT 0,
     ADD COLUMN negative_count bigint NOT NULL DEFAULT 0,
-    ADD COLUMN newest_time    timestamptz,
-    ADD COLUMN newest_id      uuid;
+    ADD COLUMN newest_time    timestamptz;
 -- Where a total has been higher than it is, there were negative values.
 UPDATE sources SET sum_micros = current, negative_count = (highest > current)::integer WHERE kind = 1;
 ALTER TABLE sources ALTER COLUMN sum_micros DROP DEFAULT, ALTER COLUMN negative_count DROP DEFAULT;
@@ -91,8 +90,7 @@ CREATE TYPE source_row_2 AS (
     highest        bigint,
     sum_micros     bigint,
     negative_count bigint,
-    newest_time    timestamptz,
-    newest_id      uuid
+    newest_time    timestamptz
 );
 CREATE TYPE completion_fact_row_2 AS (
     user_id       text,
