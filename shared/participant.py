@@ -89,7 +89,10 @@ class ReversalWork(Struct, frozen=True):
 
 
 Run = Callable[[Sequence[Work[C]]], Awaitable[Sequence[bytes]]]
-"""Loads, decides, and stores with the log's rows in one statement; one serialized outcome each, in order."""
+"""Loads, decides, and stores with the log's rows in one statement; one serialized outcome each, in order.
+
+A batch may be stored in parts: what is stored when it fails is known by the log when it is tried again.
+"""
 
 Refuse = Callable[[UUID, LaurelError], bytes]
 """The serialized outcome that refuses an entry with an error."""
@@ -200,7 +203,7 @@ async def _settle(
 async def _store_or_replay(
     pool: Pool, batch: Sequence[Work[C]], run: Run[C], refuse: Refuse, backoff: Backoff
 ) -> list[bytes]:
-    """The outcomes of a batch of distinct entries, all or none of the new ones stored. Raises `_Broken`."""
+    """The outcomes of a batch of distinct entries. Raises `_Broken`; then some may be stored."""
     answered: dict[UUID, bytes] = {}
     fresh = list(batch)
     unique_violations = 0

@@ -142,8 +142,7 @@ class Handlers:
             except Wanted as wanted:
                 if standing is not None:
                     return None
-                start = wanted.start
-                spans[start] = await self._past.span(work.user_id, start, spans.get(start))
+                spans[wanted.start] = await self._past.span(work.user_id, wanted.start, spans)
 
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Catalogue, Loaded]:
         """The definitions, and of the users' state what the entries can touch by those definitions."""

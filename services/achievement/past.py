@@ -1,6 +1,6 @@
 """What is read of facts that are stored: only where one of them, or their order, matters to an entry."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -15,6 +15,7 @@ GROWTH: Final = 4
 """How many times as many as are there already are read when more are wanted."""
 
 _BEFORE_ALL: Final = Key(datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
+_AFTER_ALL: Final = Key(datetime(9999, 1, 1, tzinfo=UTC), UUID(int=0))
 
 # The ids come in order: their bounds tell the partitions (docs/adr/0010).
 FACTS: Final = """
@@ -46,16 +47,12 @@ SPAN: Final = """
      ORDER BY occur_time, entry_id
      LIMIT $5
 """
-REST: Final = """
-    WITH rest AS (
-        SELECT value_micros, counted
-          FROM request_log
-         WHERE user_id = $1 AND metric = $2 AND (occur_time, entry_id) > ($3::timestamptz, $4::uuid)
-           AND state = 1
-    )
-    SELECT '' AS achievement, coalesce(sum(value_micros), 0)::bigint AS sum_micros FROM rest
-     UNION ALL
-    SELECT achievement, sum(value_micros)::bigint FROM rest, unnest(counted) AS achievement GROUP BY achievement
+SUMS: Final = """
+    SELECT counted, sum(value_micros)::bigint AS sum_micros
+      FROM request_log
+     WHERE user_id = $1 AND metric = $2 AND (occur_time, entry_id) > ($3::timestamptz, $4::uuid)
+       AND (occur_time, entry_id) <= ($5::timestamptz, $6::uuid) AND state = 1
+     GROUP BY counted
 """
 
 
@@ -78,8 +75,9 @@ class PastStore:
         rows = await self._pool.fetch(REVISIONS, sorted(user_ids), sorted(entry_ids))
         return {row["entry_id"]: Revision(*row) for row in rows}
 
-    async def span(self, user_id: str, start: Start, known: Span | None) -> Span:
-        """The first facts of a span, or more of it than is known."""
+    async def span(self, user_id: str, start: Start, spans: Mapping[Start, Span]) -> Span:
+        """The first facts of a span, or more of it than is known; of all spans that were read."""
+        known = spans.get(start)
         if known is None:
             size = FIRST_CHUNK
             facts = await self._chunk(user_id, start.metric, await self._first(user_id, start), size)
@@ -90,8 +88,24 @@ class PastStore:
             facts = [*known.facts, *more[1:]]
         if len(facts) < size:
             return Span(tuple(facts), complete=True)
-        rest = await self._pool.fetch(REST, user_id, start.metric, *facts[-1].key)
-        return Span(tuple(facts), False, {row["achievement"]: row["sum_micros"] for row in rest})
+        others = [span for other, span in spans.items() if other.metric == start.metric and not span.complete]
+        return Span(tuple(facts), False, await self._rest(user_id, start.metric, facts[-1].key, others))
+
+    async def _rest(self, user_id: str, metric: str, last: Key, others: Iterable[Span]) -> Mapping[str, int]:
+        """What those after this one contribute. Most of it may be known, of those after an earlier one."""
+        earlier = [span for span in others if span.facts[-1].key <= last]
+        if not earlier:
+            return await self._sums(user_id, metric, last, _AFTER_ALL)
+        nearest = max(earlier, key=lambda span: span.facts[-1].key)
+        between = await self._sums(user_id, metric, nearest.facts[-1].key, last)
+        return {key: value - between.get(key, 0) for key, value in nearest.rest.items()}
+
+    async def _sums(self, user_id: str, metric: str, after: Key, until: Key) -> Mapping[str, int]:
+        sums: dict[str, int] = {}
+        for counted, value in await self._pool.fetch(SUMS, user_id, metric, *after, *until):
+            for key in ("", *(counted or ())):
+                sums[key] = sums.get(key, 0) + value
+        return sums
 
     async def _first(self, user_id: str, start: Start) -> Key:
         """What is not late and came after the start lies after it in time, too."""

@@ -139,7 +139,8 @@ LIVES: Final[Mapping[str, Mapping[str, Any]]] = {
         "a known one": a.apply(a.event("e1", 4, version=1, total=4, attributes=MERGED)),
         "an undone one": a.revert("e2"),
         "an undone call": a.revert("c1"),
-        "a correction": a.apply(a.correction("k1", version=4, total=3)),
+        "a correction": a.apply(a.correction("k1", version=4, total=3, of="e2")),
+        "a late one that reaches something": a.apply(a.event("late", 7, version=5, total=10, minutes=-60)),
         "one undone before it came": a.revert("never"),
     },
     "points": {

@@ -6,31 +6,38 @@ from typing import Any
 import pytest
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
-from services.achievement import convert, store
+from services.achievement import convert, past, store
 from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
 from services.achievement.handlers import Handlers
-from shared.participant import Work
+from shared.participant import ReversalWork, Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.fixtures import participants
 from tests.service.achievement.conftest import Service
-from tests.service.achievement.messages import API, MERGED, by_metric, call, entry_id, event
+from tests.service.achievement.messages import API, MERGED, NOON, by_metric, call, correction, entry_id, event
 from tests.service.achievement.steps import define
 
 IS_MERGED = {"state": "merged"}
 ENTRY = entry_id("e1")
-ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "LOAD_WHOLE": ("alice",),
-    "IN_USE": ("ten",),
+STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "everything of a user": (store.LOAD_WHOLE, ("alice",)),
+    "whether it is in use": (store.IN_USE, ("ten",)),
+    "the next call": (store.NEXT_CALL, ("alice", "founder", ENTRY)),
+    "facts by their ids": (past.FACTS, ([ENTRY],)),
+    "revisions": (past.REVISIONS, (["alice"], [ENTRY])),
+    "the first late one": (past.FIRST_LATE, ("alice", "commits", 1)),
+    "a span": (past.SPAN, ("alice", "commits", NOON, ENTRY, 256)),
+    "sums": (past.SUMS, ("alice", "commits", NOON, ENTRY, NOON, ENTRY)),
 }
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("name", STATEMENTS)
 async def test_no_statement_besides_the_event_path_reads_a_table_whole(service: Service, name: str) -> None:
+    statement, arguments = STATEMENTS[name]
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
     async with pool.acquire() as connection:
-        scanned = _scanned(await _plan(connection, getattr(store, name), ARGUMENTS[name]))
+        scanned = _scanned(await _plan(connection, statement, arguments))
     await pool.close()
     assert scanned <= {"configuration_version"}
 
@@ -48,6 +55,37 @@ async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service
     await handlers.apply_entries(_work(*batch, call("c1", "founder")))
     await pool.close()
     assert statements == [store.LOAD, store.SAVE]
+
+
+async def test_a_late_event_that_reaches_nothing_costs_no_more(service: Service) -> None:
+    await define(service, "ten", metric=by_metric(10))
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    handlers = _handlers(pool)
+    await handlers.apply_entries(_work(event("newest", 1, version=1, total=1)))
+    statements: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+    await handlers.apply_entries(_work(event("late", 8, version=2, total=9, minutes=-60)))
+    assert statements == [store.LOAD, store.SAVE]
+    await handlers.apply_entries(_work(event("later", 1, version=3, total=10, minutes=-30)))
+    assert statements[2:] == [store.LOAD, past.FIRST_LATE, past.SPAN, store.SAVE]
+    await pool.close()
+
+
+async def test_an_undoing_after_all_that_is_held_reads_no_facts_of_others(service: Service) -> None:
+    await define(service, "one", metric=by_metric(1))
+    await define(service, "ten", metric=by_metric(10))
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    handlers = _handlers(pool)
+    await handlers.apply_entries(_work(*(event(n, 1, version=n, total=n) for n in (1, 2))))
+    now = [ReversalWork(entry_id(2), "alice", NOON)]
+    await handlers.revert_entries(now)
+    statements: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+    await handlers.apply_entries(_work(correction("k", of=2, version=3, total=1)))
+    await pool.close()
+    assert statements == [store.LOAD, past.FACTS, store.SAVE]
 
 
 def _handlers(pool: Pool) -> Handlers:
