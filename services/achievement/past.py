@@ -19,13 +19,14 @@ _AFTER_ALL: Final = Key(datetime(9999, 1, 1, tzinfo=UTC), UUID(int=0))
 
 # The ids come in order: their bounds tell the partitions (docs/adr/0010).
 FACTS: Final = """
-    SELECT entry_id, position, occur_time, local_date, coalesce(metric, '') AS metric,
-           coalesce(value_micros, 0) AS value_micros, coalesce(version, 0) AS version, counted, grounds,
-           late IS TRUE AS late, state = 1 AS live
+    SELECT entry_id, position, coalesce(occur_time, apply_time) AS occur_time,
+           coalesce(local_date, (apply_time AT TIME ZONE 'UTC')::date) AS local_date,
+           coalesce(metric, '') AS metric, coalesce(value_micros, 0) AS value_micros,
+           coalesce(version, 0) AS version, counted, grounds, late IS TRUE AS late, state = 1 AS live
       FROM request_log
      WHERE entry_id = ANY($1::uuid[])
        AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
-       AND occur_time IS NOT NULL
+       AND position IS NOT NULL
 """
 REVISIONS: Final = """
     SELECT entry_id, version, contribution_micros

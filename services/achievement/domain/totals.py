@@ -262,6 +262,10 @@ class _Undone(Struct, frozen=True):
     fact: Fact
     revised: tuple[Fact, ...]
     past: Past
+    is_old: bool
+    """It came before facts said of which metric they are. Its contribution is in the sums until now, as are those of
+    others of then, of which no more is known.
+    """
 
     @property
     def only_less(self) -> bool:
@@ -274,12 +278,14 @@ class _Undone(Struct, frozen=True):
         touched = (self.fact, *self.revised)
         return Cause(min(one.position for one in touched), min(one.key for one in touched))
 
-    def bears_on(self, live: Completion) -> bool:
+    def bears_on(self, live: Completion, target: int, sum_micros: int) -> bool:
         """Whether a completion hangs on it: not if granted before it arrived. What is revised may have been there; but
         contributions hang on events before them in time, and so do completions.
         """
         if self.metric.revisable:
             return self.since.key <= live.reach.key
+        if self.is_old and self.fact.entry_id != live.entry_id and sum_micros >= target:
+            return False
         return self.fact.position <= live.cause.position
 
 
@@ -289,9 +295,15 @@ def corrected(
     """What the other events alone give, where one was undone. Raises `Wanted`."""
     outcome = revise(standing, metric, past)
     fact = past.facts.get(entry.corrected_entry_id) if entry.corrected_entry_id else None
-    if fact is None or fact.metric != metric.metric:
+    if fact is None:
         return outcome  # it never came here
-    undone = _Undone(entry, metric, fact, outcome.revised, past)
+    is_old = not fact.metric
+    if is_old:
+        if metric.revisable:
+            return outcome
+        fact = replace(fact, metric=metric.metric, occur_time=entry.occur_time)
+        outcome = replace(outcome, standing=without(outcome.standing, fact))
+    undone = _Undone(entry, metric, fact, outcome.revised, past, is_old)
     for one in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
         if fact.counts_for(one) or any(each.counts_for(one) for each in outcome.revised):
             found, changes = _without(one, outcome.standing, undone)
@@ -306,7 +318,7 @@ def _without(one: Achievement, standing: Standing, undone: _Undone) -> tuple[Sta
         # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
         if undone.only_less or one.status is not Status.ACTIVE:
             return standing, ()
-    elif not undone.bears_on(live):
+    elif not undone.bears_on(live, target, sums.sum_micros):
         return standing, ()
     grant = _granted_without(one, live, target, sums, undone)
     entry = undone.entry

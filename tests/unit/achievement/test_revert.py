@@ -1,9 +1,12 @@
 """Undoing an entry (RULES 4.1, 7.3)."""
 
+from msgspec.structs import replace
+
 from services.achievement.domain import Accumulator, Catalogue, ChangeKind
 from tests.unit.achievement.builders import (
     MERGED,
     UNIT,
+    Player,
     achievement,
     api_achievement,
     call,
@@ -135,3 +138,37 @@ def test_a_streak_completion_stays_until_the_correction_of_the_streak() -> None:
     alice.apply(third)
     assert alice.revert(third) == ()
     assert alice.held == {"fortnight"}
+
+
+# Events that came before facts said of which metric they are
+
+
+def of_before(alice: Player) -> None:
+    alice.facts = {key: replace(one, metric="") for key, one in alice.facts.items()}
+
+
+def test_an_event_of_before_is_subtracted_when_the_correction_says_of_which_metric_it_was() -> None:
+    alice = player(achievement(threshold=10), achievement("merger", 5, event_filters=[MERGED]))
+    first = event(1, 6, total=6, attributes=IS_MERGED)
+    alice.apply(first, event(2, 6, total=12))
+    of_before(alice)
+    assert revoked(alice.void(first, correction(3, first, total=6)).changes) == ["merger", "centurion"]
+    assert alice.standing.totals["commits"].sums.sum_micros == 6 * UNIT
+
+
+def test_what_events_of_before_still_reach_stays_where_it_is() -> None:
+    alice = player(achievement(threshold=10))
+    first = event(1, 6, total=6)
+    alice.apply(first, event(2, 6, total=12), event(3, 6, total=18))
+    of_before(alice)
+    assert alice.void(first, correction(4, first, total=12)).changes == ()
+
+
+def test_what_an_event_of_before_owned_passes_on_to_the_first_that_is_known() -> None:
+    alice = player(achievement(threshold=5))
+    first = event(1, 6, total=6)
+    alice.apply(first)
+    of_before(alice)
+    alice.apply(event(2, 6, total=12))
+    alice.void(first, correction(4, first, total=6))
+    assert alice.standing.completions["centurion"].entry_id == entry_id(2)
