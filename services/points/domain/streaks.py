@@ -122,7 +122,11 @@ def corrected(
     others = [one for one in live if one not in taken and one.due.period not in due_now]
     others.sort(key=lambda one: (one.cause_entry_id != corrected_entry_id, -one.position))
     taken += others[: max(0, excess)]
-    given = [change for change in given if change.reach is not None]
+    # Of two corrections the later one may come first and say that a period is lost that the other one gains.
+    room = max(0, due_count - before.granted_count + len(taken) - len(moved))
+    gained = [change for change in given if change not in moved]
+    dropped = gained[: max(0, len(gained) - room)]
+    given = [change for change in given if change.reach is not None and change not in dropped]
     return Settlement(
         count=StreakCount(due_count, before.granted_count - len(taken) + len(given)),
         taken=tuple(taken),
