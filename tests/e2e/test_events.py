@@ -7,6 +7,8 @@ from datetime import UTC, timedelta
 import grpc
 import grpc.aio
 import pytest
+from laurel.achievement.v1.achievement_pb2 import ACHIEVEMENT_CHANGE_KIND_COMPLETED as COMPLETED
+from laurel.achievement.v1.achievement_pb2 import ACHIEVEMENT_CHANGE_KIND_REVOKED as REVOKED
 from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2
 from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
@@ -165,13 +167,18 @@ async def test_voiding_the_event_that_began_a_streak_leaves_what_the_later_one_a
     system: System, user: str
 ) -> None:
     began = await system.orchestrator.IngestEvent(event(user, "a", at=TODAY - DAY))
-    await system.orchestrator.IngestEvent(event(user, "b", at=TODAY))
+    later = await system.orchestrator.IngestEvent(event(user, "b", at=TODAY))
     assert await length(system, user) == 2
     undone = await system.orchestrator.VoidEntry(
         pb.VoidEntryRequest(entry_id=began.entry_id, reason="mistake", request_id=f"void-{user}")
     )
     assert await length(system, user) == 1
-    assert {change.achievement for change in undone.effects.achievements} == {"two-days"}
+    changes = [(one.achievement, one.kind, one.entry_id) for one in undone.effects.achievements]
+    assert sorted(changes) == [
+        ("first-step", COMPLETED, later.entry_id),
+        ("first-step", REVOKED, began.entry_id),
+        ("two-days", REVOKED, later.entry_id),
+    ]
     assert undone.total_after == 1
     alone = f"{user}-alone"
     await system.orchestrator.IngestEvent(event(alone, "b", at=TODAY))
