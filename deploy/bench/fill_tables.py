@@ -68,7 +68,8 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
     ),
     "leaderboard": (
         Copied("users"),
-        Copied("facts", ids=("entry_id", "origin_id")),
+        Copied("earnings", ids=("entry_id",)),
+        Copied("lengths"),
         Copied("scores", ids=("entry_id",)),
         Copied("rank_events", ids=("entry_id",)),
         Copied("request_log", ids=("entry_id",), cut=("digest", "outcome")),
@@ -98,7 +99,7 @@ EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
     "streak": ("feed",),
     "achievement": ("feed",),
     "points": ("feed", "revisions"),
-    "leaderboard": ("feed", "archive"),
+    "leaderboard": ("feed", "archive", "early_revisions"),
 }
 """Tables of users that the template leaves empty, because their rows cannot be multiplied one by one: a feed is read in
 its order, and an archive numbers its members."""

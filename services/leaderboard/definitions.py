@@ -171,12 +171,16 @@ def _board(message: pb.Leaderboard) -> Board:
 
 
 def _source(message: pb.Leaderboard, schedule: Schedule) -> tuple[Source, ScoreRule]:
-    """Boards by points rank by the balance when perpetual, else by the net change (RULES 6.3)."""
+    """Perpetual boards rank by the balance and the present length; others by the net change of points, and the length
+    at the run's end (RULES 6.3).
+    """
     match message.WhichOneof("source"):
         case "points_system" if schedule.unit is None:
             return Source(SourceKind.BALANCE, message.points_system), ScoreRule.NEWEST
         case "points_system":
             return Source(SourceKind.POINTS, message.points_system), ScoreRule.NET
+        case "streak" if schedule.unit is not None:
+            return Source(SourceKind.PERIODS, message.streak), ScoreRule.LENGTH
         case "streak":
             return Source(SourceKind.STREAK, message.streak), ScoreRule.NEWEST
         case _:

@@ -49,7 +49,10 @@ CREATE TABLE request_log (
     metric         text COLLATE "C",
     value_micros   bigint,
     occur_time     timestamptz,
-    local_date     date
+    local_date     date,
+    -- What the event contributes, where that is not its value, as of the version with which it was told.
+    contribution_micros  bigint,
+    contribution_version bigint
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX request_log_facts ON request_log (user_id, metric, local_date)
     WHERE metric IS NOT NULL AND state = 1;
@@ -63,18 +66,35 @@ BEGIN
 END
 $$;
 
--- Facts of points and streaks, kept for boards that need them entry by entry.
-CREATE TABLE facts (
+-- Points, kept for boards with runs by the entry and the local date that they belong to. What was taken back is 0.
+CREATE TABLE earnings (
+    user_id       text COLLATE "C" NOT NULL,
+    points_system text COLLATE "C" NOT NULL,
+    local_date    date NOT NULL,
+    entry_id      uuid NOT NULL,
+    amount        bigint NOT NULL,
+    reach_time    timestamptz NOT NULL,
+    PRIMARY KEY (user_id, points_system, local_date, entry_id)
+);
+
+-- Lengths of streaks, kept for boards with runs by period; the present one is that of the period at infinity.
+CREATE TABLE lengths (
     user_id    text COLLATE "C" NOT NULL,
-    kind       smallint NOT NULL,          -- 3 change of points, 4 length of a streak
-    key        text COLLATE "C" NOT NULL,  -- of the points system or streak
-    local_date date NOT NULL,
-    entry_id   uuid NOT NULL,
-    origin_id  uuid NOT NULL,              -- the entry that a correction corrects, else the entry itself
-    amount     bigint,
-    reach_time timestamptz NOT NULL,
-    version    bigint NOT NULL,
-    PRIMARY KEY (user_id, kind, key, local_date, entry_id)
+    streak     text COLLATE "C" NOT NULL,
+    start_date date NOT NULL,
+    end_date   date NOT NULL,
+    length     integer NOT NULL,           -- after the period; 0 where it is not recorded any more, or broke the streak
+    reach_time timestamptz,                -- where it has qualified
+    version    bigint NOT NULL,            -- with which it was told: the newest holds
+    PRIMARY KEY (user_id, streak, start_date)
+);
+
+-- What an event contributes, told before the event itself.
+CREATE TABLE early_revisions (
+    entry_id            uuid PRIMARY KEY,
+    user_id             text COLLATE "C" NOT NULL,
+    contribution_micros bigint NOT NULL,
+    version             bigint NOT NULL
 );
 
 CREATE TABLE runs (
@@ -176,7 +196,7 @@ CREATE TYPE user_row AS (
     name            text,
     attributes      text
 );
-CREATE TYPE log_row AS (
+CREATE TYPE log_row_2 AS (
     entry_id     uuid,
     user_id      text,
     digest       bytea,
@@ -187,7 +207,9 @@ CREATE TYPE log_row AS (
     metric       text,
     value_micros bigint,
     occur_time   timestamptz,
-    local_date   date
+    local_date   date,
+    contribution_micros  bigint,
+    contribution_version bigint
 );
 CREATE TYPE run_row AS (
     board         text,
@@ -216,16 +238,28 @@ CREATE TYPE segment_row AS (
     run_start date,
     segment   text
 );
-CREATE TYPE fact_row AS (
+CREATE TYPE earning_row AS (
+    user_id       text,
+    points_system text,
+    local_date    date,
+    entry_id      uuid,
+    amount        bigint,
+    reach_time    timestamptz
+);
+CREATE TYPE length_row AS (
     user_id    text,
-    kind       smallint,
-    key        text,
-    local_date date,
-    entry_id   uuid,
-    origin_id  uuid,
-    amount     bigint,
+    streak     text,
+    start_date date,
+    end_date   date,
+    length     integer,
     reach_time timestamptz,
     version    bigint
+);
+CREATE TYPE early_revision_row AS (
+    entry_id            uuid,
+    user_id             text,
+    contribution_micros bigint,
+    version             bigint
 );
 CREATE TYPE rank_event_row AS (
     user_id       text,

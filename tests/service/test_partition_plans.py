@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from services.achievement import store as achievement
-from services.leaderboard.store import events, undo
+from services.leaderboard.store import events, past, undo
 from services.leaderboard.store import reads as rank_reads
 from services.orchestrator.saga import UNFINISHED, State
 from services.orchestrator.store import ledger, reads, sagas
@@ -55,8 +55,9 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         ),
         "complete reversals": (events.COMPLETE_REVERSALS, IDS, BOTH),
         "user of": (undo.USER_OF, FIRST),
-        "metric fact": (undo.METRIC_FACT, FIRST),
-        "remove history": (undo.REMOVE_HISTORY, "ada", FIRST),
+        "event": (undo.EVENT, FIRST),
+        "events": (past.EVENTS, IDS),
+        "remove history": (undo.REMOVE_HISTORY, "ada", NOW, FIRST),
         "set draft": (undo.SET_DRAFT, FIRST, ""),
     },
     "orchestrator": {

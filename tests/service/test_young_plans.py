@@ -6,7 +6,7 @@ whether there are thousands of other users or none.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -158,16 +158,24 @@ LIVES: Final[Mapping[str, Mapping[str, Any]]] = {
     "leaderboard": {
         "the first events": b.apply(b.event("e1", 4), b.event("bob", 4, user="bob")),
         "points and a length": b.apply(
-            b.points_change("p1", 1, 10, 10), b.streak_change("s1", 1, 3, 3), b.event("e2", 2, minutes=1)
+            b.points_change("p1", 1, 10, 10),
+            b.streak_change("s1", 1, 3, 3, periods=[b.Recorded(b.NOON.date(), 3, b.NOON, "s1")]),
+            b.event("e2", 2, minutes=1),
+            b.event("m1", 5, minutes=2, metric="most", contribution=5),
         ),
         "a new run": b.apply(b.event("e3", 2, at=NEXT_WEEK)),
         "another segment": b.apply(b.user_update("u1", {"plan": "pro"})),
         "a known one": b.apply(b.event("e1", 4)),
         "an undone one": b.revert("e2"),
         "an undone length": b.revert("s1"),
-        "a correction": b.apply(
-            b.points_change("k1", 2, -10, 0, corrects="p1", awards=[(-10, date(2026, 3, 4))])
+        "what is taken back of a length": b.apply(
+            b.streak_change("k2", 2, 0, 0, corrects="s1", periods=[b.Recorded(b.NOON.date(), 0)])
         ),
+        "a revised event": b.apply(
+            b.event("m2", 4, minutes=1, metric="most", contribution=4, version=2, revisions={"m1": 1})
+        ),
+        "another undone one": b.revert("m1"),
+        "a correction": b.apply(b.points_change("k1", 2, -10, 0, corrects="p1")),
         "one undone before it came": b.revert("never"),
     },
 }
@@ -283,6 +291,13 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
         leaderboard_pb2.Leaderboard(key="all-time", name="All", metric="commits"),
         leaderboard_pb2.Leaderboard(
             key="weekly", name="Weekly", metric="commits", schedule=b.WEEKLY, breakdown_attributes=["plan"]
+        ),
+        leaderboard_pb2.Leaderboard(key="most", name="Most", metric="most"),
+        leaderboard_pb2.Leaderboard(
+            key="best", name="Best", metric="most", aggregation=leaderboard_pb2.SCORE_AGGREGATION_BEST
+        ),
+        leaderboard_pb2.Leaderboard(
+            key="last", name="Last", metric="most", aggregation=leaderboard_pb2.SCORE_AGGREGATION_LAST
         ),
         leaderboard_pb2.Leaderboard(key="rich", name="Rich", points_system="xp", schedule=b.WEEKLY),
         leaderboard_pb2.Leaderboard(key="long", name="Long", streak="daily", schedule=b.WEEKLY),

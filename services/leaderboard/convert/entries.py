@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from google.protobuf.message import Message
+from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.points.v1 import points_pb2
@@ -13,8 +14,9 @@ from laurel.streak.v1 import streak_pb2
 from services.leaderboard.config import MAX_AMOUNT
 from services.leaderboard.convert.common import date_from_proto, run_to_proto, score_to_proto
 from services.leaderboard.domain.boards import Board, segment_values
-from services.leaderboard.domain.entries import Command, Draft, Move
-from services.leaderboard.domain.facts import PointsChange, StreakChange, facts_of
+from services.leaderboard.domain.entries import Draft, Move
+from services.leaderboard.domain.facts import Award, Command, PointsChange, command_of
+from services.leaderboard.domain.lengths import Period, StreakChange
 from services.leaderboard.domain.ranks import Placement, member_of, shown_rank
 from services.leaderboard.domain.runs import RunState
 from shared.entries import Entry
@@ -23,11 +25,13 @@ from shared.rpc.convert import (
     check_key,
     instant_field,
     to_datetime,
+    uuid_field,
 )
 
 _AMOUNTS: Final = range(-MAX_AMOUNT, MAX_AMOUNT + 1)
 
 _A_DAY: Final = timedelta(days=1)
+_A_MONTH: Final = timedelta(days=31)
 
 BoardOf = Callable[[str], Board]
 """The board with a key."""
@@ -37,7 +41,7 @@ def command(entry: Entry, effects: Effects, path: str, violations: Violations) -
     """The domain's command: what the entry changed about streaks and points."""
     streaks = _streak_changes(effects.streaks, f"{path}.streaks", violations)
     points = _points_changes(effects.points, f"{path}.points", violations)
-    return Command(entry, facts_of(entry, streaks, points))
+    return command_of(entry, streaks, points)
 
 
 def _streak_changes(
@@ -53,46 +57,68 @@ def _streak_changes(
         if change.length < 0:
             violations.add(f"{where}.length", "must not be negative")
         _check_reach_time(change, where, violations)
+        _check_periods(change.period_changes, f"{where}.period_changes", violations)
         changes.append(change)
-    if len(violations) > before:
-        return []
-    return [
-        StreakChange(
-            one.streak,
-            one.version,
-            one.length,
-            one.longest,
-            to_datetime(one.reach_time) if one.HasField("reach_time") else None,
-        )
-        for one in changes
-    ]
+    return [_streak_change(one) for one in changes] if len(violations) == before else []
+
+
+def _check_periods(messages: Sequence[streak_pb2.PeriodChange], path: str, violations: Violations) -> None:
+    for index, message in enumerate(messages):
+        where = f"{path}[{index}]"
+        start = date_from_proto(message.start_date, f"{where}.start_date", violations, _A_DAY)
+        end = date_from_proto(message.end_date, f"{where}.end_date", violations, _A_MONTH)
+        if start and end and end < start:
+            violations.add(f"{where}.end_date", "must not be before start_date")
+        if message.length_after < 0:
+            violations.add(f"{where}.length_after", "must not be negative")
+        if message.HasField("reach"):
+            instant_field(message.reach, "occur_time", f"{where}.reach", violations)
+
+
+def _streak_change(message: streak_pb2.StreakChange) -> StreakChange:
+    return StreakChange(
+        message.streak,
+        message.version,
+        message.length,
+        message.longest,
+        to_datetime(message.reach_time) if message.HasField("reach_time") else None,
+        tuple(
+            Period(
+                _date(one.start_date),
+                _date(one.end_date),
+                one.length_after,
+                to_datetime(one.reach.occur_time) if one.HasField("reach") else None,
+                message.version,
+            )
+            for one in message.period_changes
+        ),
+    )
 
 
 def _points_changes(
     messages: Sequence[points_pb2.PointsChange], path: str, violations: Violations
 ) -> list[PointsChange]:
     before = len(violations)
+    changes = []
     for index, message in enumerate(messages):
         where = f"{path}[{index}]"
         check_key(message.points_system, f"{where}.points_system", violations)
-        _check_amount(message.added, f"{where}.added", violations)
         _check_amount(message.balance, f"{where}.balance", violations)
-        _check_awards(message.awards, f"{where}.awards", violations)
         _check_reach_time(message, where, violations)
-    if len(violations) > before:
-        return []
-    return [
-        PointsChange(
-            one.points_system,
-            one.version,
-            one.added,
-            one.balance,
-            one.lifetime,
-            to_datetime(one.reach_time) if one.HasField("reach_time") else None,
-            _added_by_date(one),
-        )
-        for one in messages
-    ]
+        awards = _awards(message.awards, f"{where}.awards", violations)
+        if len(violations) == before:
+            reach_time = to_datetime(message.reach_time) if message.HasField("reach_time") else None
+            changes.append(
+                PointsChange(
+                    message.points_system,
+                    message.version,
+                    message.balance,
+                    message.lifetime,
+                    reach_time,
+                    awards,
+                )
+            )
+    return changes if len(violations) == before else []
 
 
 def _check_amount(amount: int, path: str, violations: Violations) -> None:
@@ -100,23 +126,18 @@ def _check_amount(amount: int, path: str, violations: Violations) -> None:
         violations.add(path, f"must have a magnitude of at most {MAX_AMOUNT}")
 
 
-def _check_awards(messages: Sequence[points_pb2.Award], path: str, violations: Violations) -> None:
+def _awards(messages: Sequence[points_pb2.Award], path: str, violations: Violations) -> tuple[Award, ...]:
     if sum(abs(message.amount) for message in messages) > MAX_AMOUNT:
         violations.add(path, f"must have amounts with a sum of magnitudes of at most {MAX_AMOUNT}")
+    awards = []
     for index, message in enumerate(messages):
-        if message.HasField("local_date"):
-            date_from_proto(message.local_date, f"{path}[{index}].local_date", violations, _A_DAY)
-
-
-def _added_by_date(message: points_pb2.PointsChange) -> dict[date, int]:
-    """Empty where the awards do not say it."""
-    added: dict[date, int] = {}
-    if not all(award.HasField("local_date") for award in message.awards):
-        return added
-    for award in message.awards:
-        day = date(award.local_date.year, award.local_date.month, award.local_date.day)
-        added[day] = added.get(day, 0) + award.amount
-    return added
+        where = f"{path}[{index}]"
+        entry_id = uuid_field(message.entry_id, f"{where}.entry_id", violations)
+        occur_time = instant_field(message, "occur_time", where, violations)
+        day = date_from_proto(message.local_date, f"{where}.local_date", violations, _A_DAY)
+        if entry_id and occur_time and day:
+            awards.append(Award(entry_id, message.amount, occur_time, day))
+    return tuple(awards)
 
 
 def _check_reach_time(message: Message, path: str, violations: Violations) -> None:
@@ -124,20 +145,14 @@ def _check_reach_time(message: Message, path: str, violations: Violations) -> No
         instant_field(message, "reach_time", path, violations)
 
 
-def effects(draft: Draft, placements: Sequence[Placement], board_of: BoardOf) -> Effects:
-    """What an entry, or its undoing, did to standings once it is projected; a placement for each of its moves."""
-    return Effects(leaderboards=_standings(draft, placements, board_of))
-
-
-def _standings(
-    draft: Draft, placements: Sequence[Placement], board_of: BoardOf
-) -> list[leaderboard_pb2.Standing]:
+def effects(draft: Draft, moves: Sequence[tuple[Move, Placement]], board_of: BoardOf) -> Effects:
+    """What an entry, or its undoing, did to standings once it is projected."""
     standings = [
         standing_to_proto(draft.user_id, board_of(move.run.board), move, placement)
-        for move, placement in zip(draft.moves, placements, strict=True)
+        for move, placement in moves
         if move.reported
     ]
-    return standings + [_closed_standing(draft.user_id, run) for run in draft.closed]
+    return Effects(leaderboards=[*standings, *(_closed_standing(draft.user_id, run) for run in draft.closed)])
 
 
 def standing_to_proto(
@@ -163,3 +178,7 @@ def _closed_standing(user_id: str, run: RunState) -> leaderboard_pb2.Standing:
     return leaderboard_pb2.Standing(
         user_id=user_id, leaderboard=run.board, run=run_to_proto(run), run_finalized=True
     )
+
+
+def _date(message: date_pb2.LocalDate) -> date:
+    return date(message.year, message.month, message.day)

@@ -23,7 +23,9 @@ class SourceKind(Enum):
     POINTS = "points"
     """The changes in a points system: boards with one run after the other."""
     STREAK = "streak"
-    """The present length of a streak."""
+    """The present length of a streak: boards with one run."""
+    PERIODS = "periods"
+    """The length of a streak by period: boards with one run after the other."""
 
 
 class Source(Struct, frozen=True):
@@ -37,7 +39,7 @@ class ScoreRule(Enum):
     """How facts make a score (RULES 6.3)."""
 
     SUM = "sum"
-    """The sum of the metric's values."""
+    """The sum of what the metric's events contribute (RULES 2.2)."""
     BEST = "best"
     """The best single value of the metric."""
     LAST = "last"
@@ -45,7 +47,14 @@ class ScoreRule(Enum):
     NET = "net"
     """The net change of the points."""
     NEWEST = "newest"
-    """The newest absolute value: a balance, or the length of a streak."""
+    """The newest absolute value: a balance, or the present length of a streak."""
+    LENGTH = "length"
+    """The length of a streak at the run's end, or now."""
+
+    @property
+    def adds(self) -> bool:
+        """Whether a score is a sum, of which a part can be taken out again."""
+        return self in (ScoreRule.SUM, ScoreRule.NET)
 
 
 class Order(Enum):
@@ -76,19 +85,6 @@ class Board(Struct, frozen=True):
     participant_limit: int = 0
     active: bool = True
 
-    @property
-    def keeps_facts(self) -> bool:
-        """Whether what points and streaks say has to be kept entry by entry.
-
-        A net change and a length within a run are derived again when an entry is undone. A balance or length
-        without runs is not: the correction that follows carries it. A metric's facts are kept always.
-        """
-        match self.source.kind:
-            case SourceKind.METRIC | SourceKind.BALANCE:
-                return False
-            case SourceKind.POINTS | SourceKind.STREAK:
-                return self.schedule.unit is not None
-
 
 class Boards(Struct, frozen=True):
     """Every board, as of one version of the configuration."""
@@ -109,10 +105,6 @@ class Boards(Struct, frozen=True):
     def ranking(self, source: Source) -> tuple[Board, ...]:
         """The active boards that rank by this source, by key."""
         return self._by_source.get(source, ())
-
-    def keep_facts_of(self, source: Source) -> bool:
-        """Whether any board needs what this source says entry by entry."""
-        return any(board.keeps_facts for board in self.ranking(source))
 
 
 def segment_of(board: Board, attributes: Mapping[str, str]) -> str:

@@ -1,28 +1,31 @@
 """What an entry does to its user's scores: the decision of the event path, pure (RULES 6.1 to 6.5)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial, reduce
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from services.leaderboard.domain.boards import WHOLE, Board, Boards, ScoreRule, Source, segment_of
+from services.leaderboard.domain.boards import WHOLE, Board, Boards, Source, SourceKind, segment_of
+from services.leaderboard.domain.facts import Command, Revision
+from services.leaderboard.domain.lengths import Lengths, Period, StreakChange, length_in, reached, told
 from services.leaderboard.domain.ranks import SegmentKey, position_of
 from services.leaderboard.domain.runs import Run, RunState, finalize_time, run_of
-from services.leaderboard.domain.scores import Fact, Score, extended, folded
-from shared.entries import Entry, EntryKind, UserSnapshot
+from services.leaderboard.domain.scores import NO_SCORE, Fact, FactKey, Score, extended, folded, key_of
+from shared.calendar import local_date
+from shared.entries import EntryKind, UserSnapshot
+
+_FIRST_ZONE_OFFSET: Final = timedelta(hours=14)
+"""In the first zone on Earth (UTC+14) a date begins this long before it does in UTC."""
+
+_OPEN_AFTER_END: Final = timedelta(hours=36)
+"""So long after the beginning of its last date in UTC, and then the grace, is a run open."""
 
 RunKey = tuple[str, date]
 """A board's key and the start of one of its runs."""
-
-
-class Command(Struct, frozen=True):
-    """An entry and what it says about the sources that boards rank by."""
-
-    entry: Entry
-    facts: tuple[Fact, ...]
 
 
 class Held(Struct, frozen=True):
@@ -40,6 +43,21 @@ class Profile(Struct, frozen=True):
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+class Recalled(Struct, frozen=True):
+    """What was looked up of a user's past for a batch, with what the entries of the batch say."""
+
+    awards: Mapping[FactKey, Fact] = field(default_factory=dict)
+    """Points by the entry and date that they belong to."""
+    events: Mapping[UUID, Fact] = field(default_factory=dict)
+    """Events whose contribution can change."""
+    undone: frozenset[UUID] = frozenset()
+    """Events that are revised, but were undone: it changes nothing."""
+    early: Mapping[UUID, Revision] = field(default_factory=dict)
+    """Revisions of events that have not come."""
+    lengths: Mapping[str, Lengths] = field(default_factory=dict)
+    """By streak."""
+
+
 class UserState(Struct, frozen=True):
     """A user's scores in every open run. `version` grows by one with every entry, 0: never seen."""
 
@@ -47,8 +65,7 @@ class UserState(Struct, frozen=True):
     version: int = 0
     profile: Profile = Profile()
     held: Mapping[RunKey, Held] = field(default_factory=dict)
-    recent: tuple[Fact, ...] = ()
-    """Facts of earlier entries of the same batch, which no history contains yet."""
+    recalled: Recalled = Recalled()
 
 
 class Move(Struct, frozen=True):
@@ -70,18 +87,51 @@ class Move(Struct, frozen=True):
         return SegmentKey(self.run.board, self.run.run.start, self.segment)
 
 
+class Change(Struct, frozen=True):
+    """How a user's position and segment changed in one run. None: not a member, before or after."""
+
+    run: RunState
+    before: str | None
+    after: str | None
+    segment: str = WHOLE
+    """The user's segment; `WHOLE` for who is in the whole only."""
+    left: str = WHOLE
+    """The segment that the user left; `WHOLE` for none."""
+    stays: bool = True
+    """Whether the user was in this segment before."""
+    evaluated: bool = True
+    """Whether the score was looked at; else only the segment is another, and the whole board is left alone."""
+
+    def moves(self) -> Iterator[Move]:
+        """The changes of position that it consists of, the whole board first."""
+        if self.evaluated:
+            yield Move(self.run, WHOLE, self.before, self.after)
+        if self.left != WHOLE and self.before:
+            yield Move(self.run, self.left, self.before, None, reported=False)
+        if self.segment != WHOLE:
+            before = self.before if self.stays else None
+            if before or self.after:
+                yield Move(self.run, self.segment, before, self.after)
+
+
 class Decision(Struct, frozen=True):
     """What is to be stored of one entry, and then to be projected."""
 
     user: UserState
-    kept_facts: tuple[Fact, ...]
-    """Facts of points and streaks that boards with runs need later (`Board.keeps_facts`)."""
     changed: Mapping[RunKey, Held]
     runs: Mapping[RunKey, RunState]
     """The runs of what changed."""
-    moves: tuple[Move, ...]
-    closed: tuple[RunState, ...]
+    changes: tuple[Change, ...]
+    closed: tuple[RunState, ...] = ()
     """Runs into which the entry would have fallen, but which were finalised."""
+    awards: tuple[Fact, ...] = ()
+    """Points that boards with runs need later, as they now stand."""
+    revised: tuple[Fact, ...] = ()
+    """Events whose contribution is another now."""
+    early: tuple[Revision, ...] = ()
+    """Revisions that are kept until their event comes."""
+    lengths: Mapping[str, Sequence[Period]] = field(default_factory=dict)
+    """By streak, the periods of which something newer is known."""
 
 
 class Draft(Struct, frozen=True):
@@ -94,23 +144,41 @@ class Draft(Struct, frozen=True):
     version: int
     """Of the user, with the entry: in the sorted sets the newest wins."""
     now: datetime
-    moves: tuple[Move, ...]
+    changes: tuple[Change, ...]
     closed: tuple[RunState, ...] = ()
     is_reversal: bool = False
     keeps_history: bool = True
 
-
-class History(Struct, frozen=True):
-    """The facts that are stored of one user, source and run: asked for where a score has to be derived."""
-
-    user_id: str
-    board: str
-    source: Source
-    run: Run
+    def moves(self) -> list[Move]:
+        """What is to be projected, in order."""
+        return [move for change in self.changes for move in change.moves()]
 
 
-Histories = Mapping[tuple[str, str, date], Sequence[Fact]]
-"""The facts asked for by user, board and start of the run."""
+class Past(Struct, frozen=True):
+    """What was read beside the state, by user, board and start of the run (`domain.past`)."""
+
+    histories: Mapping[tuple[str, str, date], Sequence[Fact]] = field(default_factory=dict)
+    """All facts that are stored of a run in which the user has no score yet."""
+    newest: Mapping[tuple[str, str, date], datetime | None] = field(default_factory=dict)
+    """The latest reach time of what is stored of a run and was not recalled; None: nothing is."""
+
+
+class Replaced(Struct, frozen=True):
+    """What stands under a key, before an entry and after it."""
+
+    before: Fact
+    after: Fact
+
+
+class Resolved(Struct, frozen=True):
+    """What an entry says, next to what had been said under the same keys."""
+
+    user: UserState
+    facts: Sequence[Fact]
+    """New ones."""
+    replaced: Sequence[Replaced] = ()
+    early: tuple[Revision, ...] = ()
+
 
 Runs = Mapping[RunKey, RunState]
 """The stored runs."""
@@ -126,102 +194,117 @@ def touched(boards: Boards, facts: Iterable[Fact]) -> list[tuple[Board, Run, Fac
     ]
 
 
-def histories_wanted(
-    boards: Boards, users: Mapping[str, UserState], commands: Iterable[Command]
-) -> list[History]:
-    """The facts that `decide` needs beside the state.
-
-    Those of a score that is not there yet for a user who is (the board may be newer than the facts), and
-    those of a net change that a correction touches, for only all of them tell when the remaining sum was
-    reached.
+def reached_runs(board: Board, change: StreakChange, now: datetime, grace: timedelta) -> list[Run]:
+    """The runs into which a streak's change reaches: those that have begun anywhere on Earth, and are not over
+    everywhere.
     """
-    wanted: dict[History, None] = {}
-    for command in commands:
-        user = users[command.entry.user.user_id]
-        for board, run, fact in touched(boards, command.facts):
-            if user.version and ((board.key, run.start) not in user.held or _needs_all(board, fact)):
-                wanted[History(user.user_id, board.key, board.source, run)] = None
-    return list(wanted)
+    first, last = (now - _OPEN_AFTER_END - grace).date(), (now + _FIRST_ZONE_OFFSET).date()
+    return list(dict.fromkeys(reached(board.schedule, change, first, last)))
+
+
+def boards_by_length(boards: Boards, change: StreakChange) -> tuple[Board, ...]:
+    """The boards with runs that rank by this streak."""
+    return boards.ranking(Source(SourceKind.PERIODS, change.streak))
 
 
 def decide(
-    boards: Boards, user: UserState, command: Command, runs: Runs, histories: Histories, grace: timedelta
+    boards: Boards, user: UserState, command: Command, runs: Runs, past: Past, grace: timedelta
 ) -> Decision:
     """What one entry changes. A finalised run takes nothing more (RULES 6.2)."""
-    known = replace(user, profile=_newer(user.profile, command.entry.user))
-    now = command.entry.now
+    known = replace(user, profile=_newer(user.profile, command.entry.user), version=user.version + 1)
+    resolved = resolve(boards, known, command)
+    known = _with_lengths(boards, resolved.user, command)
     changed: dict[RunKey, Held] = {}
     open_runs: dict[RunKey, RunState] = {}
     closed: dict[RunKey, RunState] = {}
-    for key, (board, run, facts) in _by_run(boards, command.facts).items():
-        state = runs.get(key) or RunState(board.key, run, finalize_time(run, grace))
-        if state.is_closed(now):
+    scored = _scored(boards, known, resolved, command, runs, past, grace)
+    for state, held in scored:
+        key = (state.board, state.run.start)
+        if held is None:
             closed[key] = replace(state, finalized=True)
         else:
-            changed[key] = _with_facts(board, run, known, histories.get((user.user_id, *key), ()), facts)
-            open_runs[key] = state
-    moved = _moved_segments(boards, known, changed, runs, now)
-    moves = [
-        *_moves(boards, open_runs, user, changed, evaluated=True),
-        *_moves(boards, runs, user, moved, evaluated=False),
-    ]
-    after = replace(
-        known,
-        version=user.version + 1,
-        held={**user.held, **changed, **moved},
-        recent=user.recent + command.facts,
-    )
+            changed[key], open_runs[key] = held, state
+    moved = _moved_segments(boards, known, changed, runs, command.entry.now)
     return Decision(
-        user=after,
-        kept_facts=tuple(fact for fact in command.facts if boards.keep_facts_of(fact.source)),
+        user=replace(known, held={**user.held, **changed, **moved}) if changed or moved else known,
         changed={**changed, **moved},
         runs={**open_runs, **{key: runs[key] for key in moved}},
-        moves=tuple(moves),
+        changes=(
+            *_changes(boards, open_runs, user, changed, evaluated=True),
+            *_changes(boards, runs, user, moved, evaluated=False),
+        ),
         closed=tuple(closed.values()),
+        awards=_awards(boards, resolved),
+        revised=tuple(one.after for one in resolved.replaced if one.after.source.kind is SourceKind.METRIC),
+        early=resolved.early,
+        lengths={
+            change.streak: _new_lengths(user, known, change.streak)
+            for change in command.streaks
+            if change.streak in known.recalled.lengths
+        },
     )
 
 
-def undone(
-    boards: Boards, user: UserState, remaining: Mapping[RunKey, Sequence[Fact]], runs: Runs
-) -> Decision:
-    """What is left of a user's scores when only the `remaining` facts count; only what differs changes."""
-    folds = {key: folded(boards.by_key[key[0]], facts) for key, facts in remaining.items()}
+def undone(boards: Boards, user: UserState, scores: Mapping[RunKey, Score], runs: Runs) -> Decision:
+    """What is left of a user's scores when these are what the other facts make; only what differs changes."""
     changed = {
         key: replace(user.held[key], score=score)
-        for key, score in folds.items()
+        for key, score in scores.items()
         if score != user.held[key].score
     }
     return Decision(
         user=replace(user, version=user.version + 1, held={**user.held, **changed}),
-        kept_facts=(),
         changed=changed,
         runs={key: runs[key] for key in changed},
-        moves=tuple(_moves(boards, runs, user, changed, evaluated=True)),
-        closed=(),
+        changes=tuple(_changes(boards, runs, user, changed, evaluated=True)),
     )
 
 
-def _moves(
-    boards: Boards, runs: Runs, user: UserState, changed: Mapping[RunKey, Held], *, evaluated: bool
-) -> list[Move]:
-    """The changes of position, whole board first, that lead from what was held to what changed.
+def resolve(boards: Boards, user: UserState, command: Command) -> Resolved:
+    """What is new, and what changes a thing that had been said: points under the key of others, and contributions.
 
-    Where only the segment changes (not `evaluated`), the whole board is left alone.
+    Both commute: points are added up, and of contributions the newest version holds.
     """
-    moves: list[Move] = []
-    for key, after in changed.items():
-        order, run, before = boards.by_key[key[0]].order, runs[key], user.held.get(key)
-        was = position_of(order, user.user_id, before.score) if before else None
-        now = position_of(order, user.user_id, after.score)
-        old_segment = before.segment if before else WHOLE
-        stays = old_segment == after.segment
-        if evaluated:
-            moves.append(Move(run, WHOLE, was, now))
-        if not stays and old_segment != WHOLE:
-            moves.append(Move(run, old_segment, was, None, reported=False))
-        if after.segment != WHOLE:
-            moves.append(Move(run, after.segment, was if stays else None, now))
-    return [move for move in moves if move.before or move.after]
+    facts: list[Fact] = []
+    replaced: list[Replaced] = []
+    awards: dict[FactKey, Fact] = {}
+    events: dict[UUID, Fact] = {}
+    recalled = user.recalled
+    for fact in command.facts:
+        if fact.source.kind is SourceKind.POINTS and boards.ranking(fact.source):
+            known = recalled.awards.get(key_of(fact))
+            after = fact if known is None else replace(known, amount=known.added + fact.added)
+            awards[key_of(fact)] = after
+            if known is not None:
+                replaced.append(Replaced(known, after))
+                continue
+        elif fact.contribution is not None:
+            revision = recalled.early.get(fact.entry_id)
+            if revision is not None and revision.version > fact.version:
+                fact = replace(fact, contribution=revision.contribution, version=revision.version)
+            events[fact.entry_id] = fact
+        facts.append(fact)
+    if not awards and not events and not command.revisions:
+        return Resolved(user, facts)
+    early: dict[UUID, Revision] = {}
+    for revision in command.revisions:
+        event = events.get(revision.entry_id) or recalled.events.get(revision.entry_id)
+        if event is None:
+            waiting = recalled.early.get(revision.entry_id)
+            is_new = waiting is None or waiting.version < revision.version
+            if is_new and revision.entry_id not in recalled.undone:
+                early[revision.entry_id] = revision
+        elif event.version < revision.version:
+            after = replace(event, contribution=revision.contribution, version=revision.version)
+            events[revision.entry_id] = after
+            replaced.append(Replaced(event, after))
+    recalled = replace(
+        recalled,
+        awards={**recalled.awards, **awards},
+        events={**recalled.events, **events},
+        early={**recalled.early, **early},
+    )
+    return Resolved(replace(user, recalled=recalled), facts, replaced, tuple(early.values()))
 
 
 def keeps_rank_history(kind: EntryKind) -> bool:
@@ -233,36 +316,201 @@ def keeps_rank_history(kind: EntryKind) -> bool:
     return kind is not EntryKind.CORRECTION
 
 
+def _changes(
+    boards: Boards, runs: Runs, user: UserState, changed: Mapping[RunKey, Held], *, evaluated: bool
+) -> Iterator[Change]:
+    """What leads from what was held to what changed."""
+    for key, after in changed.items():
+        order, before = boards.by_key[key[0]].order, user.held.get(key)
+        was = position_of(order, user.user_id, before.score) if before else None
+        now = position_of(order, user.user_id, after.score)
+        if was is None and now is None:
+            continue
+        old_segment = before.segment if before else WHOLE
+        stays = old_segment == after.segment
+        yield Change(
+            runs[key],
+            was,
+            now,
+            after.segment,
+            left=WHOLE if stays else old_segment,
+            stays=stays or before is None,
+            evaluated=evaluated,
+        )
+
+
 def _newer(profile: Profile, snapshot: UserSnapshot) -> Profile:
-    """The newer of what is held and what came; a user's first snapshot always counts."""
+    """The newer of what is held and what came; a user's first snapshot always counts. Segments go by the attributes
+    as they hold now, also where those of the entry are others.
+    """
     if profile.version and snapshot.version <= profile.version:
         return profile
-    return Profile(snapshot.version, snapshot.name, snapshot.attributes)
+    newest = snapshot.newest_attributes
+    return Profile(snapshot.version, snapshot.name, snapshot.attributes if newest is None else newest)
 
 
-def _by_run(boards: Boards, facts: Iterable[Fact]) -> dict[RunKey, tuple[Board, Run, list[Fact]]]:
-    """The facts of one entry by the board and run that they fall into: of points there may be several."""
-    by_run: dict[RunKey, tuple[Board, Run, list[Fact]]] = {}
-    for board, run, fact in touched(boards, facts):
-        by_run.setdefault((board.key, run.start), (board, run, []))[2].append(fact)
+_ByRun = dict[RunKey, tuple[Board, Run, list[Fact], list[Replaced]]]
+
+
+def _by_run(boards: Boards, resolved: Resolved) -> _ByRun:
+    """What one entry says by the board and run that it falls into: of points there may be several."""
+    by_run: _ByRun = {}
+    for board, run, fact in touched(boards, resolved.facts):
+        by_run.setdefault((board.key, run.start), (board, run, [], []))[2].append(fact)
+    for one in resolved.replaced:
+        for board, run, _ in touched(boards, (one.after,)):
+            if board.rule.adds:
+                by_run.setdefault((board.key, run.start), (board, run, [], []))[3].append(one)
     return by_run
 
 
+def _state(board: Board, run: Run, runs: Runs, grace: timedelta) -> RunState:
+    """A run as it is stored, or as it is before anything is."""
+    return runs.get((board.key, run.start)) or RunState(board.key, run, finalize_time(run, grace))
+
+
+def _scored(
+    boards: Boards,
+    user: UserState,
+    resolved: Resolved,
+    command: Command,
+    runs: Runs,
+    past: Past,
+    grace: timedelta,
+) -> Iterator[tuple[RunState, Held | None]]:
+    """The scores that one entry makes, by run; none where the run is closed."""
+    for key, (board, run, facts, replaced) in _by_run(boards, resolved).items():
+        state = _state(board, run, runs, grace)
+        if state.is_closed(command.entry.now):
+            yield state, None
+            continue
+        score = _with_facts(board, run, user, past, facts, replaced)
+        if key in user.held or score != NO_SCORE:
+            yield state, Held(segment_of(board, user.profile.attributes), score)
+    for change in command.streaks:
+        yield from _by_length(boards, user, change, command, runs, grace)
+
+
 def _with_facts(
-    board: Board, run: Run, user: UserState, stored: Sequence[Fact], facts: Sequence[Fact]
-) -> Held:
-    """The user's score on a board with one more entry's facts."""
-    held = user.held.get((board.key, run.start))
-    segment = segment_of(board, user.profile.attributes)
-    if held is not None and not any(_needs_all(board, fact) for fact in facts):
-        return Held(segment, reduce(partial(extended, board), facts, held.score))
-    earlier = [f for f in user.recent if f.source == board.source and run.start <= f.local_date <= run.end]
-    return Held(segment, folded(board, [*stored, *earlier, *facts]))
+    board: Board,
+    run: Run,
+    user: UserState,
+    past: Past,
+    facts: Sequence[Fact],
+    replaced: Sequence[Replaced],
+) -> Score:
+    """The user's score on a board with what one more entry says."""
+    key = (board.key, run.start)
+    held = user.held.get(key)
+    if held is None:
+        said = [*facts, *(one.after for one in replaced)]
+        again = {key_of(fact) for fact in said}
+        stored = past.histories.get((user.user_id, *key), ())
+        return folded(board, [*(fact for fact in stored if key_of(fact) not in again), *said])
+    score = held.score
+    if replaced:
+        score = _with_replaced(board, run, user, past, score, replaced)
+    return reduce(partial(extended, board), facts, score)
 
 
-def _needs_all(board: Board, fact: Fact) -> bool:
-    """Whether only all facts together tell the score: a correction may take an earlier one back."""
-    return board.rule is ScoreRule.NET and fact.is_correction
+def _with_replaced(
+    board: Board, run: Run, user: UserState, past: Past, score: Score, replaced: Sequence[Replaced]
+) -> Score:
+    """A sum after something that had been said was changed. What adds nothing any more leaves no reach time."""
+    amount = (score.amount or 0) + sum(one.after.added - one.before.added for one in replaced)
+    reach_times = [score.reach_time] if score.reach_time else []
+    if any(_takes_away(score, one) for one in replaced):
+        key = (user.user_id, board.key, run.start)
+        newest = past.newest.get(key)
+        recalled = {**user.recalled.awards, **{key_of(one): one for one in user.recalled.events.values()}}
+        others = [
+            *recalled.values(),
+            *(fact for fact in past.histories.get(key, ()) if key_of(fact) not in recalled),
+        ]
+        reach_times = [newest] if newest else []
+        reach_times += [
+            fact.reach_time
+            for fact in others
+            if fact.added and fact.source == board.source and run.start <= fact.local_date <= run.end
+        ]
+    reach_times += [one.after.reach_time for one in replaced if one.after.added]
+    return Score(amount, max(reach_times)) if reach_times else NO_SCORE
+
+
+def _takes_away(score: Score, one: Replaced) -> bool:
+    """Whether what is taken out may be what the reach time is of."""
+    is_gone = bool(one.before.added) and not one.after.added
+    return is_gone and score.reach_time is not None and one.before.reach_time >= score.reach_time
+
+
+def takes_newest(score: Score, resolved: Resolved, source: Source, run: Run) -> bool:
+    """Whether only what is stored besides tells when the score was reached."""
+    return any(
+        _takes_away(score, one)
+        for one in resolved.replaced
+        if one.after.source == source and run.start <= one.after.local_date <= run.end
+    )
+
+
+def _with_lengths(boards: Boards, user: UserState, command: Command) -> UserState:
+    """The user with the lengths that an entry tells, where boards with runs rank by them."""
+    lengths = dict(user.recalled.lengths)
+    for change in command.streaks:
+        if boards_by_length(boards, change):
+            lengths[change.streak] = told(lengths.get(change.streak, Lengths()), change)
+    return replace(user, recalled=replace(user.recalled, lengths=lengths)) if lengths else user
+
+
+def _by_length(
+    boards: Boards, user: UserState, change: StreakChange, command: Command, runs: Runs, grace: timedelta
+) -> Iterator[tuple[RunState, Held | None]]:
+    """The runs in which the length is another now; without a score, that of the entry's date where it is closed.
+
+    Looked at are the runs that the change reaches into, and those in which the user has a score already, as far back
+    as the lengths are known.
+    """
+    entry = command.entry
+    day = local_date(entry.occur_time, entry.time_zone)
+    for board in boards_by_length(boards, change):
+        lengths = user.recalled.lengths[change.streak]
+        earliest = min(lengths.periods, default=date.max)
+        looked_at = {
+            (board.key, run.start): _state(board, run, runs, grace)
+            for run in reached_runs(board, change, entry.now, grace)
+        }
+        looked_at |= {
+            key: runs[key]
+            for key in user.held
+            if key[0] == board.key and key in runs and runs[key].run.end >= earliest
+        }
+        segment = segment_of(board, user.profile.attributes)
+        for key, state in looked_at.items():
+            held = user.held.get(key)
+            score = length_in(lengths, state.run)
+            if not state.is_closed(entry.now) and score != (held.score if held else NO_SCORE):
+                yield state, Held(segment, score)
+        own = run_of(board.schedule, day)
+        if own and any(start <= day <= end for start, end in change.stretches):
+            state = _state(board, own, runs, grace)
+            if state.is_closed(entry.now):
+                yield state, None
+
+
+def _new_lengths(before: UserState, after: UserState, streak: str) -> list[Period]:
+    """What is to be stored of a streak: periods, and the present length."""
+    was, now = before.recalled.lengths.get(streak, Lengths()), after.recalled.lengths[streak]
+    rows = [period for start, period in now.periods.items() if was.periods.get(start) != period]
+    return [*rows, now.present] if now.version != was.version else rows
+
+
+def _awards(boards: Boards, resolved: Resolved) -> tuple[Fact, ...]:
+    """Points as they now stand, where boards with runs rank by them."""
+    new = (
+        fact
+        for fact in resolved.facts
+        if fact.source.kind is SourceKind.POINTS and boards.ranking(fact.source)
+    )
+    return (*new, *(one.after for one in resolved.replaced if one.after.source.kind is SourceKind.POINTS))
 
 
 def _moved_segments(

@@ -20,7 +20,9 @@ LOOK_ONLY: Final = -1
 """The version of a step that is newer than none: it asks for places and changes nothing."""
 
 _TIME_WIDTH: Final = 16
-_PREFIX_WIDTH: Final = SCORE_WIDTH + _TIME_WIDTH
+PREFIX_WIDTH: Final = SCORE_WIDTH + _TIME_WIDTH
+"""Digits of a position before the user id."""
+
 _SCORE_BASE: Final = 2**63
 _TIME_BASE: Final = 2**62
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,8 +98,8 @@ def position_of(order: Order, user_id: str, score: Score) -> str | None:
 def member_of(order: Order, position: str) -> Member:
     """The member whose position this is."""
     ordered = int(position[:SCORE_WIDTH], 16) - _SCORE_BASE
-    micros = int(position[SCORE_WIDTH:_PREFIX_WIDTH], 16) - _TIME_BASE
-    return Member(position[_PREFIX_WIDTH:], order_score(order, ordered), _EPOCH + micros * _MICROSECOND)
+    micros = int(position[SCORE_WIDTH:PREFIX_WIDTH], 16) - _TIME_BASE
+    return Member(position[PREFIX_WIDTH:], order_score(order, ordered), _EPOCH + micros * _MICROSECOND)
 
 
 def order_score(order: Order, amount: int) -> int:

@@ -14,25 +14,28 @@ from uuid import UUID
 
 from laurel.ledger.v1.effects_pb2 import Effects
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.leaderboard.convert import entries as convert
 from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.domain.boards import Boards
 from services.leaderboard.domain.entries import (
-    Command,
     Decision,
     Draft,
+    Move,
+    Past,
     decide,
-    histories_wanted,
     keeps_rank_history,
     touched,
     undone,
 )
+from services.leaderboard.domain.facts import Command
+from services.leaderboard.domain.past import newest_wanted, runs_wanted, wanted
 from services.leaderboard.domain.ranks import Placement, Step, member_of, shown_rank
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.store.events import EventStore, Loaded, RankChange, Stored
-from services.leaderboard.store.history import HistoryStore
+from services.leaderboard.store.past import PastStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.undo import UndoStore
 from shared import faults
@@ -79,6 +82,7 @@ class _Batch:
     """By which it was decided; None when nothing was."""
     marker: str | None = None
     """Of complete sorted sets, as PostgreSQL said with the state."""
+    attempts: int = 0
 
 
 class EntryHandlers:
@@ -94,7 +98,7 @@ class EntryHandlers:
     ) -> None:
         self._pool = pool
         self._events = EventStore(pool)
-        self._histories = HistoryStore(pool)
+        self._past = PastStore(pool)
         self._undo_store = UndoStore()
         self._standings = StandingStore(pool)
         self._catalogue = catalogue
@@ -133,12 +137,15 @@ class EntryHandlers:
         """Load, decide and store entries that were never seen."""
         boards, loaded = await self._load(fresh)
         commands = [work.command for work in fresh]
-        histories = await self._histories.read(histories_wanted(boards, loaded.users, commands))
-        users = dict(loaded.users)
+        # That nothing stands under the key of new points is taken for granted at first (`EventStore.save`).
+        loaded, past = await self._look_back(boards, loaded, commands, careful=batch.attempts > 0)
+        batch.attempts += 1
+        users, runs = dict(loaded.users), dict(loaded.runs)
         entries = []
         for work in fresh:
-            decision = decide(boards, users[work.user_id], work.command, loaded.runs, histories, self._grace)
+            decision = decide(boards, users[work.user_id], work.command, runs, past, self._grace)
             users[work.user_id] = decision.user
+            runs |= decision.runs
             entries.append(_stored(work, decision))
         await BEFORE_STORE.reach()
         await self._events.save(loaded, boards, entries)
@@ -152,14 +159,22 @@ class EntryHandlers:
         user_ids = {work.user_id for work in fresh}
 
         async def load(boards: Boards) -> Loaded:
-            runs = {
-                (board.key, run.start)
-                for work in fresh
-                for board, run, _ in touched(boards, work.command.facts)
-            }
+            runs = runs_wanted(boards, (work.command for work in fresh), self._grace)
             return await self._events.load(user_ids, sorted(runs))
 
         return await self._catalogue.with_state(load)
+
+    async def _look_back(
+        self, boards: Boards, loaded: Loaded, commands: Sequence[Command], *, careful: bool
+    ) -> tuple[Loaded, Past]:
+        """The state with what is known of the past that the entries touch. In the common case nothing is read."""
+        look_up = wanted(boards, loaded.users, commands, careful=careful)
+        users = await self._past.recalled(look_up, loaded.users, commands)
+        histories = await self._past.histories(look_up.histories)
+        newest = {}
+        if look_up.awards or look_up.events:
+            newest = await self._past.newest(newest_wanted(boards, users, commands))
+        return replace(loaded, users=users), Past(histories, newest)
 
     async def _undo(
         self, batch: _Batch, connection: Connection, reversal: ReversalWork, _known: Known
@@ -170,24 +185,21 @@ class EntryHandlers:
         boards = batch.boards = await self._catalogue.at(version, connection)
         locked = await store.lock(connection, reversal.entry_id)
         user = locked.user
-        facts = await store.void_facts(connection, user.user_id, reversal.entry_id)
-        remaining = {
-            (board.key, run.start): await store.remaining(
-                connection, user.user_id, reversal.entry_id, fact.source, run
-            )
-            for board, run, fact in touched(boards, facts)
+        scores = {
+            (board.key, run.start): await store.score_without(connection, board, run, user, fact)
+            for board, run, fact in touched(boards, await store.event(connection, reversal.entry_id))
             if (state := locked.runs.get((board.key, run.start))) and not state.is_closed(reversal.now)
         }
-        decision = undone(boards, user, remaining, locked.runs)
+        decision = undone(boards, user, scores, locked.runs)
         draft = Draft(
             reversal.entry_id,
             user.user_id,
             decision.user.version,
             reversal.now,
-            decision.moves,
+            decision.changes,
             is_reversal=True,
         )
-        await store.save(connection, boards, decision, draft)
+        await store.save(connection, boards, locked, decision, draft)
         batch.drafts[reversal.entry_id] = draft
         await BEFORE_COMMIT.reach()
         return NOT_PROJECTED
@@ -212,14 +224,18 @@ class EntryHandlers:
 
     async def _settle(self, boards: Boards, marker: str | None, drafts: Sequence[Draft]) -> list["_Settled"]:
         """Take the moves of these drafts in the sorted sets; their places before and after."""
+        moves = [draft.moves() for draft in drafts]
         steps = [
             Step(move.key, draft.user_id, draft.version, move.before, move.after)
-            for draft in drafts
-            for move in draft.moves
+            for draft, own in zip(drafts, moves, strict=True)
+            for move in own
         ]
         placements = iter(await self._placed(boards, marker, steps))
         await AFTER_PROJECTION.reach()
-        return [_Settled(draft, [next(placements) for _ in draft.moves]) for draft in drafts]
+        return [
+            _Settled(draft, [(move, next(placements)) for move in own])
+            for draft, own in zip(drafts, moves, strict=True)
+        ]
 
     async def _placed(self, boards: Boards, marker: str | None, steps: Sequence[Step]) -> list[Placement]:
         """From the sorted sets where they are complete, else exactly the same from PostgreSQL."""
@@ -247,10 +263,10 @@ class EntryHandlers:
 
 
 class _Settled(Struct, frozen=True):
-    """A draft, and a placement for each of its moves."""
+    """A draft, and its moves with what they did."""
 
     draft: Draft
-    placements: Sequence[Placement]
+    moves: Sequence[tuple[Move, Placement]]
 
 
 def _of(settled: Sequence[_Settled], outcomes: Mapping[UUID, bytes]) -> dict[UUID, bytes]:
@@ -259,14 +275,14 @@ def _of(settled: Sequence[_Settled], outcomes: Mapping[UUID, bytes]) -> dict[UUI
 
 def _outcome(boards: Boards, settled: _Settled) -> bytes:
     write = reverted_outcome if settled.draft.is_reversal else applied_outcome
-    changed = convert.effects(settled.draft, settled.placements, boards.by_key.__getitem__)
+    changed = convert.effects(settled.draft, settled.moves, boards.by_key.__getitem__)
     return write(settled.draft.entry_id, changed)
 
 
 def _stored(work: Work[Command], decision: Decision) -> Stored:
     """What is to be stored of an entry. Where no board ranks it, nothing remains to be done, and it is answered."""
     entry = work.command.entry
-    if not decision.moves and not decision.closed:
+    if not decision.changes and not decision.closed:
         outcome = applied_outcome(entry.entry_id, Effects())
         return Stored(work.command, work.digest, decision, draft=None, outcome=outcome)
     draft = Draft(
@@ -274,7 +290,7 @@ def _stored(work: Work[Command], decision: Decision) -> Stored:
         user_id=entry.user.user_id,
         version=decision.user.version,
         now=entry.now,
-        moves=decision.moves,
+        changes=decision.changes,
         closed=decision.closed,
         keeps_history=keeps_rank_history(entry.kind),
     )
@@ -286,7 +302,7 @@ def _rank_changes(boards: Boards, settled: _Settled) -> list[RankChange]:
     changes: list[RankChange] = []
     if not settled.draft.keeps_history:
         return changes
-    for move, placement in zip(settled.draft.moves, settled.placements, strict=True):
+    for move, placement in settled.moves:
         board = boards.by_key[move.run.board]
         previous, rank = shown_rank(board, placement.before), shown_rank(board, placement.after)
         if move.reported and previous != rank:

@@ -9,18 +9,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Boards, SourceKind
-from services.leaderboard.domain.entries import (
-    Command,
-    Decision,
-    Draft,
-    Held,
-    Move,
-    RunKey,
-    Runs,
-    UserState,
-)
+from services.leaderboard.domain.entries import Decision, Draft, Held, Move, RunKey, Runs, UserState
+from services.leaderboard.domain.facts import Command
+from services.leaderboard.domain.lengths import Period
 from services.leaderboard.domain.ranks import order_score
-from services.leaderboard.store import rows
+from services.leaderboard.domain.scores import Fact, FactKey, key_of
+from services.leaderboard.store import drafts, rows
 from services.leaderboard.store.rows import columns
 from shared.postgres.pool import Pool
 from shared.postgres.request_log import State
@@ -42,11 +36,12 @@ LOAD: Final = """
                   WHERE finalized) AS runs
 """
 
-# One statement is one transaction: entries, facts, scores, and the checks that nobody was faster and that no
+# One statement is one transaction: entries, points, scores, and the checks that nobody was faster and that no
 # run was finalised meanwhile, stand or fall together. Rows go in by key, so that writers do not wait in a
 # circle. The share lock on the runs keeps maintenance from archiving them before this has ended. A run that is
-# opened needs its board: while its definition is being deleted, the batch waits and is decided anew.
-SAVE: Final = """
+# opened needs its board: while its definition is being deleted, the batch waits and is decided anew. Points that
+# are taken for new must be: where something stands under their key, the batch is decided anew, and with it.
+_SAVE: Final = """
     WITH known AS (
         UPDATE users
            SET version = batch.version, profile_version = batch.profile_version, name = batch.name,
@@ -63,8 +58,8 @@ SAVE: Final = """
         RETURNING 1
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time, draft, metric,
-                                 value_micros, occur_time, local_date)
-        SELECT * FROM unnest($2::log_row[])
+                                 value_micros, occur_time, local_date, contribution_micros, contribution_version)
+        SELECT * FROM unnest($2::log_row_2[])
     ), opened AS (
         INSERT INTO runs (board, start_date, end_date, finalize_time)
         SELECT * FROM unnest($3::run_row[])
@@ -89,17 +84,54 @@ SAVE: Final = """
         INSERT INTO segments (board, run_start, segment)
         SELECT * FROM unnest($6::segment_row[])
             ON CONFLICT (board, run_start, segment) DO NOTHING
-    ), said AS (
-        INSERT INTO facts (user_id, kind, key, local_date, entry_id, origin_id, amount, reach_time, version)
-        SELECT * FROM unnest($7::fact_row[])
+    ), earned AS (
+        INSERT INTO earnings (user_id, points_system, local_date, entry_id, amount, reach_time)
+        SELECT * FROM unnest($7::earning_row[])
+            ON CONFLICT (user_id, points_system, local_date, entry_id) DO NOTHING
+        RETURNING 1
+    {past}
     )
     SELECT require_rows(
         (SELECT count(*) FROM known) + (SELECT count(*) FROM new)
             + (SELECT count(*) FROM opened) + (SELECT count(*) FROM still_open)
-            + (SELECT count(*) FROM unchanged),
+            + (SELECT count(*) FROM unchanged) + (SELECT count(*) FROM earned),
         cardinality($1::user_row[]) + cardinality($3::run_row[]) + cardinality($4::run_key[])
-            + (cardinality($3::run_row[]) > 0)::integer)
+            + (cardinality($3::run_row[]) > 0)::integer + cardinality($7::earning_row[]))
 """
+SAVE: Final = _SAVE.format(past="")
+
+# The same where entries change what others have said, or tell lengths of streaks. Contributions are found by position,
+# as outcomes are (see COMPLETE).
+SAVE_WITH_PAST: Final = _SAVE.format(
+    past="""
+    ), corrected AS (
+        UPDATE earnings
+           SET amount = batch.amount
+          FROM unnest($9::earning_row[]) AS batch
+         WHERE earnings.user_id = batch.user_id AND earnings.points_system = batch.points_system
+           AND earnings.local_date = batch.local_date AND earnings.entry_id = batch.entry_id
+    ), revised AS (
+        UPDATE request_log
+           SET contribution_micros = ($11::bigint[])[array_position($10::uuid[], entry_id)],
+               contribution_version = ($12::bigint[])[array_position($10::uuid[], entry_id)]
+         WHERE entry_id = ANY($10::uuid[]) AND state = 1
+           AND entry_id BETWEEN ($10::uuid[])[1] AND ($10::uuid[])[cardinality($10::uuid[])]
+    ), kept AS (
+        INSERT INTO early_revisions (entry_id, user_id, contribution_micros, version)
+        SELECT * FROM unnest($13::early_revision_row[])
+            ON CONFLICT (entry_id) DO UPDATE
+               SET contribution_micros = EXCLUDED.contribution_micros, version = EXCLUDED.version
+             WHERE early_revisions.version < EXCLUDED.version
+    ), used AS (
+        DELETE FROM early_revisions WHERE entry_id = ANY($14::uuid[])
+    ), measured AS (
+        INSERT INTO lengths (user_id, streak, start_date, end_date, length, reach_time, version)
+        SELECT * FROM unnest($15::length_row[])
+            ON CONFLICT (user_id, streak, start_date) DO UPDATE
+               SET end_date = EXCLUDED.end_date, length = EXCLUDED.length, reach_time = EXCLUDED.reach_time,
+                   version = EXCLUDED.version
+"""
+)
 
 # Ids come in order, here and below: their bounds tell the partitions (docs/adr/0010).
 PENDING: Final = """
@@ -199,8 +231,8 @@ class EventStore:
     async def save(self, loaded: Loaded, boards: Boards, entries: Sequence[Stored]) -> None:
         """Store a batch whole. One round trip.
 
-        Raises a serialization failure when a user or run moved since it was loaded, and a violation of
-        `request_log_pkey` when an entry is known.
+        Raises a serialization failure when a user or run moved since it was loaded, or points were taken for new that
+        are not, and a violation of `request_log_pkey` when an entry is known.
         """
         users = {one.decision.user.user_id: one.decision.user for one in entries}
         changed = {
@@ -209,11 +241,17 @@ class EventStore:
             for key, held in one.decision.changed.items()
         }
         runs = {key: run for one in entries for key, run in one.decision.runs.items()}
-        segments = {(*key[1:], part) for key, (held, _) in changed.items() for part in ("", held.segment)}
-        await self._pool.execute(
-            SAVE,
+        # Also those that were left again within the batch: their sorted sets have to go in the end.
+        segments = {
+            (*key, part)
+            for one in entries
+            for key, held in one.decision.changed.items()
+            for part in ("", held.segment)
+        }
+        past = _Past.of(loaded, entries)
+        arguments = [
             [_user_row(loaded.users[user_id], user) for user_id, user in sorted(users.items())],
-            sorted(map(_log_row, entries), key=lambda row: row[0]),
+            sorted((_log_row(one, past.revised) for one in entries), key=lambda row: row[0]),
             [
                 (*key, run.run.end, run.finalize_time)
                 for key, run in sorted(runs.items())
@@ -222,14 +260,19 @@ class EventStore:
             [key for key in sorted(runs) if key in loaded.runs],
             [_score_row(boards, key, *one) for key, one in sorted(changed.items())],
             sorted(segments),
-            sorted(row for one in entries for row in _fact_rows(one)),
+            past.new_earnings,
             loaded.configuration_version,
-        )
+        ]
+        if past.is_touched:
+            await self._pool.execute(SAVE_WITH_PAST, *arguments, *past.arguments())
+        else:
+            await self._pool.execute(SAVE, *arguments)
 
     async def pending(self, entry_ids: Collection[UUID]) -> dict[UUID, Draft]:
         """The drafts of those entries that are stored and not projected yet."""
         return {
-            row["entry_id"]: rows.draft(row) for row in await self._pool.fetch(PENDING, sorted(entry_ids))
+            row["entry_id"]: drafts.from_text(row["entry_id"], row["draft"])
+            for row in await self._pool.fetch(PENDING, sorted(entry_ids))
         }
 
     async def outcomes(self, entry_ids: Collection[UUID]) -> dict[UUID, bytes]:
@@ -266,24 +309,118 @@ def _user_row(loaded: UserState, user: UserState) -> tuple[Any, ...]:
     )
 
 
-def _log_row(one: Stored) -> tuple[Any, ...]:
+class _Past(Struct, frozen=True):
+    """What is stored of a batch besides entries and scores: what it adds to the past of its users, or changes of it."""
+
+    new_earnings: list[tuple[Any, ...]]
+    corrected_earnings: list[tuple[Any, ...]]
+    revised: Mapping[UUID, Fact]
+    early: list[tuple[Any, ...]]
+    used: list[UUID]
+    lengths: list[tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, loaded: Loaded, entries: Sequence[Stored]) -> "_Past":
+        """Of several entries that say something under one key the last tells how it now stands."""
+        earnings: dict[tuple[str, FactKey], Fact] = {}
+        lengths: dict[tuple[str, str, date], Period] = {}
+        revised: dict[UUID, Fact] = {}
+        early: dict[UUID, tuple[Any, ...]] = {}
+        for one in entries:
+            decision, user_id = one.decision, one.decision.user.user_id
+            for fact in decision.awards:
+                earnings[user_id, key_of(fact)] = fact
+            for fact in decision.revised:
+                revised[fact.entry_id] = fact
+            for revision in decision.early:
+                early[revision.entry_id] = (
+                    revision.entry_id,
+                    user_id,
+                    revision.contribution,
+                    revision.version,
+                )
+            for streak, periods in decision.lengths.items():
+                lengths.update({(user_id, streak, period.start): period for period in periods})
+        came = {one.command.entry.entry_id for one in entries}
+        known: dict[bool, list[tuple[Any, ...]]] = {False: [], True: []}
+        for (user_id, key), fact in sorted(earnings.items(), key=_by_user_and_entry):
+            is_known = key in loaded.users[user_id].recalled.awards
+            known[is_known].append(_earning_row(user_id, fact))
+        return cls(
+            known[False],
+            known[True],
+            revised,
+            [row for entry_id, row in sorted(early.items()) if entry_id not in came],
+            sorted(
+                entry_id
+                for user in loaded.users.values()
+                for entry_id in user.recalled.early
+                if entry_id in came
+            ),
+            [
+                (*key, one.end, one.length, one.reach_time, one.version)
+                for key, one in sorted(lengths.items(), key=lambda item: item[0])
+            ],
+        )
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether there is more than new points."""
+        return bool(self.corrected_earnings or self.revised or self.early or self.used or self.lengths)
+
+    def arguments(self) -> list[Any]:
+        """The arguments of the statement beyond those of the common case."""
+        revised = sorted(self.revised)
+        return [
+            self.corrected_earnings,
+            revised,
+            [self.revised[entry_id].contribution for entry_id in revised],
+            [self.revised[entry_id].version for entry_id in revised],
+            self.early,
+            self.used,
+            self.lengths,
+        ]
+
+
+def _by_user_and_entry(item: tuple[tuple[str, FactKey], Fact]) -> tuple[str, str, date, UUID]:
+    (user_id, (source, entry_id, day)), _ = item
+    return user_id, source.key, day, entry_id
+
+
+def _earning_row(user_id: str, fact: Fact) -> tuple[Any, ...]:
+    return user_id, fact.source.key, fact.local_date, fact.entry_id, fact.amount, fact.reach_time
+
+
+def _log_row(one: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
+    entry = one.command.entry
     return (
-        one.command.entry.entry_id,
-        one.command.entry.user.user_id,
+        entry.entry_id,
+        entry.user.user_id,
         one.digest,
         State.APPLIED,
         one.outcome,
-        one.command.entry.now,
-        rows.draft_text(one.draft) if one.draft else None,
-        *_metric_fact(one.command),
+        entry.now,
+        drafts.to_text(one.draft) if one.draft else None,
+        *_event(one, revised),
     )
 
 
-def _metric_fact(command: Command) -> tuple[Any, ...]:
-    for fact in command.facts:
+def _event(one: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
+    """A metric's event, with what it contributes as it stands after the batch."""
+    for fact in one.command.facts:
         if fact.source.kind is SourceKind.METRIC:
-            return fact.source.key, fact.amount, fact.reach_time, fact.local_date
-    return None, None, None, None
+            if fact.contribution is None:
+                return fact.source.key, fact.amount, fact.reach_time, fact.local_date, None, None
+            fact = revised.get(fact.entry_id) or one.decision.user.recalled.events[fact.entry_id]
+            return (
+                fact.source.key,
+                fact.amount,
+                fact.reach_time,
+                fact.local_date,
+                fact.contribution,
+                fact.version,
+            )
+    return None, None, None, None, None, None
 
 
 def _score_row(boards: Boards, key: tuple[str, str, date], held: Held, version: int) -> tuple[Any, ...]:
@@ -298,23 +435,6 @@ def _score_row(boards: Boards, key: tuple[str, str, date], held: Held, version: 
         score.source_version,
         version,
     )
-
-
-def _fact_rows(one: Stored) -> list[tuple[Any, ...]]:
-    return [
-        (
-            one.command.entry.user.user_id,
-            rows.KINDS[fact.source.kind],
-            fact.source.key,
-            fact.local_date,
-            fact.entry_id,
-            fact.origin_id,
-            fact.amount,
-            fact.reach_time,
-            fact.version,
-        )
-        for fact in one.decision.kept_facts
-    ]
 
 
 def _rank_event_row(change: RankChange) -> tuple[Any, ...]:

@@ -1,26 +1,16 @@
 """Rows to values and back, for all modules of the store."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
-from typing import Any, Final
+from typing import Any
 
 from msgspec import json
 
 from services.leaderboard.domain.boards import Source, SourceKind
-from services.leaderboard.domain.entries import Draft, Held, Move, Profile, RunKey, UserState
+from services.leaderboard.domain.entries import Held, Profile, RunKey, UserState
+from services.leaderboard.domain.lengths import Period
 from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import Run, RunState
 from services.leaderboard.domain.scores import Fact, Score
-
-KINDS: Final[Mapping[SourceKind, int]] = {
-    SourceKind.METRIC: 1,
-    SourceKind.BALANCE: 2,
-    SourceKind.POINTS: 3,
-    SourceKind.STREAK: 4,
-}
-"""How kinds of sources are written. Dates without bound are written as -infinity and infinity (asyncpg)."""
-
-_SOURCE_KINDS: Final = {number: kind for kind, number in KINDS.items()}
 
 Row = Any
 """A record, or a row value inside one."""
@@ -49,9 +39,27 @@ def user_state(user_id: str, user: Row | None, scores: Sequence[Row]) -> UserSta
     return UserState(user_id, version, known, dict(map(held, scores)))
 
 
-def fact(row: Row) -> Fact:
-    """From kind, key, entry_id, origin_id, amount, reach_time, local_date, version."""
-    return Fact(Source(_SOURCE_KINDS[row[0]], row[1]), *row[2:8])
+def event(row: Row) -> Fact:
+    """From metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros."""
+    return Fact(
+        Source(SourceKind.METRIC, row[0]),
+        entry_id=row[1],
+        amount=row[2],
+        reach_time=row[3],
+        local_date=row[4],
+        version=row[5] or 0,
+        contribution=row[6],
+    )
+
+
+def earning(row: Row) -> Fact:
+    """From points_system, entry_id, amount, reach_time, local_date."""
+    return Fact(Source(SourceKind.POINTS, row[0]), *row[1:5])
+
+
+def period(row: Row) -> Period:
+    """From start_date, end_date, length, reach_time, version. The present is at infinity (asyncpg: `date.max`)."""
+    return Period(*row)
 
 
 def member(row: Row) -> Member:
@@ -62,45 +70,6 @@ def member(row: Row) -> Member:
 def attributes_text(attributes: Mapping[str, str]) -> str:
     """Attributes as they are stored."""
     return json.encode(attributes, order="sorted").decode()
-
-
-def draft_text(draft: Draft) -> str:
-    """A draft as it is stored."""
-    values = [
-        draft.user_id,
-        draft.version,
-        draft.now,
-        [[*_run_values(one.run), one.segment, one.before, one.after, one.reported] for one in draft.moves],
-        [_run_values(closed) for closed in draft.closed],
-        draft.is_reversal,
-        draft.keeps_history,
-    ]
-    return json.encode(values).decode()
-
-
-def draft(row: Row) -> Draft:
-    """From entry_id, draft."""
-    user_id, version, now, moves, closed, is_reversal, keeps_history = json.decode(row[1])
-    return Draft(
-        entry_id=row[0],
-        user_id=user_id,
-        version=version,
-        now=datetime.fromisoformat(now),
-        moves=tuple(Move(_run_of(one[:5]), *one[5:]) for one in moves),
-        closed=tuple(_run_of(one) for one in closed),
-        is_reversal=is_reversal,
-        keeps_history=keeps_history,
-    )
-
-
-def _run_values(state: RunState) -> list[Any]:
-    return [state.board, state.run.start, state.run.end, state.finalize_time, state.finalized]
-
-
-def _run_of(values: Sequence[Any]) -> RunState:
-    board, start, end, due, finalized = values
-    run = Run(date.fromisoformat(start), date.fromisoformat(end))
-    return RunState(board, run, datetime.fromisoformat(due) if due else None, finalized)
 
 
 def columns(values: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -1,20 +1,21 @@
 """What undoing an entry reads and writes, inside the transaction of its reversal. Rare, and so step by step."""
 
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
 
-from services.leaderboard.domain.boards import Boards, Source, SourceKind
+from services.leaderboard.domain.boards import Board, Boards, Order, ScoreRule
 from services.leaderboard.domain.entries import Decision, Draft, Runs, UserState
 from services.leaderboard.domain.ranks import order_score
 from services.leaderboard.domain.runs import Run
-from services.leaderboard.domain.scores import Fact
-from services.leaderboard.store import rows
+from services.leaderboard.domain.scores import Fact, Score, folded, lessened, without
+from services.leaderboard.store import drafts, rows
 from shared.postgres.pool import Connection
 
 CONFIGURATION: Final = "SELECT version, (SELECT marker FROM projection) FROM configuration_version"
-USER_OF: Final = "SELECT user_id FROM request_log WHERE entry_id = $1"
+USER_OF: Final = "SELECT user_id, apply_time FROM request_log WHERE entry_id = $1"
 LOCK_USER: Final = """
     SELECT version, profile_version, name, attributes FROM users WHERE user_id = $1 FOR UPDATE
 """
@@ -29,27 +30,30 @@ SHARE_RUNS: Final = """
      ORDER BY board, start_date
        FOR SHARE OF runs
 """
-METRIC_FACT: Final = """
-    SELECT 1 AS kind, metric, entry_id, entry_id AS origin_id, value_micros, occur_time, local_date,
-           0::bigint AS version
+EVENT: Final = """
+    SELECT metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros
       FROM request_log WHERE entry_id = $1 AND metric IS NOT NULL
 """
-REMOVE_LENGTHS: Final = """
-    DELETE FROM facts
-     WHERE user_id = $1 AND kind = 4 AND entry_id = $2
-    RETURNING kind, key, entry_id, origin_id, amount, reach_time, local_date, version
-"""
-REMAINING_METRIC: Final = """
-    SELECT 1 AS kind, metric, entry_id, entry_id AS origin_id, value_micros, occur_time, local_date,
-           0::bigint AS version
+_OTHERS: Final = """
       FROM request_log
      WHERE user_id = $1 AND metric = $2 AND local_date BETWEEN $3 AND $4 AND state = 1 AND entry_id <> $5
 """
-REMAINING_LENGTHS: Final = """
-    SELECT kind, key, entry_id, origin_id, amount, reach_time, local_date, version
-      FROM facts
-     WHERE user_id = $1 AND kind = 4 AND key = $2 AND local_date BETWEEN $3 AND $4 AND entry_id <> $5
+_COLUMNS: Final = """
+    SELECT metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros
 """
+# An instant has three local dates at most: the latest one is of one of the last dates.
+NEWEST_REACH: Final = f"""
+    SELECT max(occur_time) {_OTHERS} AND coalesce(contribution_micros, value_micros) <> 0
+       AND local_date >= (
+           SELECT local_date {_OTHERS} AND coalesce(contribution_micros, value_micros) <> 0
+            ORDER BY local_date DESC LIMIT 1) - 3
+"""
+LATEST_EVENT: Final = f"""
+    {_COLUMNS} {_OTHERS} AND local_date >= (SELECT local_date {_OTHERS} ORDER BY local_date DESC LIMIT 1) - 3
+     ORDER BY occur_time DESC, entry_id DESC LIMIT 1
+"""
+GREATEST_EVENT: Final = f"{_COLUMNS} {_OTHERS} ORDER BY value_micros DESC, occur_time, entry_id LIMIT 1"
+LEAST_EVENT: Final = f"{_COLUMNS} {_OTHERS} ORDER BY value_micros, occur_time, entry_id LIMIT 1"
 BUMP_USER: Final = "UPDATE users SET version = $2 WHERE user_id = $1"
 # `|| ''` keeps the planner from the index that orders a board's members, of which it would look at all: while the
 # table is empty it looks as good as the key. So do other statements by user.
@@ -58,7 +62,7 @@ SET_SCORE: Final = """
        SET score = $4, order_score = $5, reach_time = $6, entry_id = $7, source_version = $8, version = $9
      WHERE user_id = $1 AND board || '' = $2 AND run_start = $3
 """
-REMOVE_HISTORY: Final = "DELETE FROM rank_events WHERE user_id = $1 AND entry_id = $2"
+REMOVE_HISTORY: Final = "DELETE FROM rank_events WHERE user_id = $1 AND change_time = $2 AND entry_id = $3"
 SET_DRAFT: Final = "UPDATE request_log SET draft = $2 WHERE entry_id = $1"
 
 
@@ -67,6 +71,8 @@ class Locked(Struct, frozen=True):
 
     user: UserState
     runs: Runs
+    apply_time: datetime
+    """Of the entry: its rank history is dated so."""
 
 
 class UndoStore:
@@ -80,7 +86,9 @@ class UndoStore:
 
     async def lock(self, connection: Connection, entry_id: UUID) -> Locked:
         """The user whose applied entry is undone."""
-        user_id: str = await connection.fetchval(USER_OF, entry_id)
+        entry = await connection.fetchrow(USER_OF, entry_id)
+        assert entry is not None  # it is locked
+        user_id = entry["user_id"]
         user = await connection.fetchrow(LOCK_USER, user_id)
         held = await connection.fetch(HELD, user_id)
         runs = await connection.fetch(
@@ -88,34 +96,44 @@ class UndoStore:
         )
         states = [rows.run_state(row) for row in runs]
         return Locked(
-            rows.user_state(user_id, user, held), {(one.board, one.run.start): one for one in states}
+            rows.user_state(user_id, user, held),
+            {(one.board, one.run.start): one for one in states},
+            entry["apply_time"],
         )
 
-    async def void_facts(self, connection: Connection, user_id: str, entry_id: UUID) -> list[Fact]:
-        """The facts of an entry that its reversal takes back: its metric value, and the lengths it reported.
-
-        What it said about points is taken back by the correction that follows. The metric's fact stays, as part of
-        the request log, whose state says that it does not count.
+    async def event(self, connection: Connection, entry_id: UUID) -> list[Fact]:
+        """What a metric's event said; nothing where the entry was none. It stays, as part of the request log, whose
+        state says that it does not count. What the entry said about points and streaks is taken back by the correction
+        that follows.
         """
-        metric = await connection.fetch(METRIC_FACT, entry_id)
-        lengths = await connection.fetch(REMOVE_LENGTHS, user_id, entry_id)
-        return [rows.fact(tuple(row)) for row in (*metric, *lengths)]
+        return [rows.event(tuple(row)) for row in await connection.fetch(EVENT, entry_id)]
 
-    async def remaining(
-        self, connection: Connection, user_id: str, entry_id: UUID, source: Source, run: Run
-    ) -> list[Fact]:
-        """The other facts about a source in a run."""
-        query = REMAINING_METRIC if source.kind is SourceKind.METRIC else REMAINING_LENGTHS
-        found = await connection.fetch(query, user_id, source.key, run.start, run.end, entry_id)
-        return [rows.fact(tuple(row)) for row in found]
+    async def score_without(
+        self, connection: Connection, board: Board, run: Run, user: UserState, fact: Fact
+    ) -> Score:
+        """The score in a run without one event. Others are read only where the score does not tell."""
+        held = user.held[board.key, run.start].score
+        score = without(board, held, fact)
+        if score is not None:
+            return score
+        others = (user.user_id, fact.source.key, run.start, run.end, fact.entry_id)
+        if board.rule.adds:
+            return lessened(held, fact, await connection.fetchval(NEWEST_REACH, *others))
+        if board.rule is ScoreRule.LAST:
+            query = LATEST_EVENT
+        else:
+            query = GREATEST_EVENT if board.order is Order.DESC else LEAST_EVENT
+        return folded(board, [rows.event(tuple(row)) for row in await connection.fetch(query, *others)])
 
-    async def save(self, connection: Connection, boards: Boards, decision: Decision, draft: Draft) -> None:
+    async def save(
+        self, connection: Connection, boards: Boards, locked: Locked, decision: Decision, draft: Draft
+    ) -> None:
         """Store what is left, and what remains to be projected."""
         user = decision.user
         await connection.execute(BUMP_USER, user.user_id, user.version)
         await connection.executemany(SET_SCORE, _score_rows(boards, decision))
-        await connection.execute(REMOVE_HISTORY, user.user_id, draft.entry_id)
-        await connection.execute(SET_DRAFT, draft.entry_id, rows.draft_text(draft))
+        await connection.execute(REMOVE_HISTORY, user.user_id, locked.apply_time, draft.entry_id)
+        await connection.execute(SET_DRAFT, draft.entry_id, drafts.to_text(draft))
 
 
 def _score_rows(boards: Boards, decision: Decision) -> list[tuple[object, ...]]:

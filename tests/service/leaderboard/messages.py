@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
@@ -41,6 +42,7 @@ def entry(
     attributes: Mapping[str, str] | None = None,
     snapshot: int = 1,
     corrects: object = None,
+    newest: Mapping[str, str] | None = None,
 ) -> entry_pb2.Entry:
     message = entry_pb2.Entry(
         entry_id=str(entry_id(name)),
@@ -56,6 +58,9 @@ def entry(
         occur_time=to_timestamp(at),
         time_zone=zone,
     )
+    if newest is not None:
+        message.user.has_newest_attributes = True
+        message.user.newest_attributes.update(newest)
     if corrects is not None:
         message.correction.corrected_entry_id = str(entry_id(corrects))
     return message
@@ -73,7 +78,13 @@ def event(
     zone: str = "UTC",
     attributes: Mapping[str, str] | None = None,
     snapshot: int = 1,
+    newest: Mapping[str, str] | None = None,
+    contribution: float | None = None,
+    version: int = 1,
+    revisions: Mapping[object, float] | None = None,
+    effects: Effects | None = None,
 ) -> participant_pb.Command:
+    """With a `contribution` it is of a metric whose contributions can be revised, as of the total's `version`."""
     message = entry(
         name,
         user=user,
@@ -82,10 +93,40 @@ def event(
         zone=zone,
         attributes=attributes,
         snapshot=snapshot,
+        newest=newest,
     )
-    message.metric_event.metric = metric
-    message.metric_event.value_micros = round(value * MICROS)
+    fact = message.metric_event
+    fact.metric = metric
+    fact.value_micros = round(value * MICROS)
+    if contribution is not None:
+        fact.revisable = True
+        fact.contribution_micros = round(contribution * MICROS)
+        fact.total_version = version
+        _revise(fact, revisions or {})
+    return participants.command(message, effects)
+
+
+def metric_correction(
+    name: object,
+    *,
+    corrects: object,
+    version: int,
+    revisions: Mapping[object, float],
+    metric: str = "commits",
+    user: str = "ada",
+    at: datetime = NOON,
+) -> participant_pb.Command:
+    """What follows from undoing an event of a metric whose contributions can be revised."""
+    message = entry(name, user=user, at=at, corrects=corrects)
+    fact = message.correction.metric
+    fact.metric, fact.revisable, fact.total_version = metric, True, version
+    _revise(fact, revisions)
     return participants.command(message)
+
+
+def _revise(fact: entry_pb2.MetricFact, revisions: Mapping[object, float]) -> None:
+    for name, contribution in revisions.items():
+        fact.revisions.add(entry_id=str(entry_id(name)), contribution_micros=round(contribution * MICROS))
 
 
 def user_update(
@@ -96,6 +137,49 @@ def user_update(
     return participants.command(message)
 
 
+class Recorded(NamedTuple):
+    """A period of a daily streak as it now stands; without `at` it did not qualify."""
+
+    day: date
+    length: int
+    at: datetime | None = None
+    entry: object = None
+    days: int = 1
+
+
+def streak_effect(
+    version: int,
+    length: int,
+    longest: int,
+    *,
+    at: datetime | None = NOON,
+    periods: Sequence[Recorded] = (),
+) -> streak_pb2.StreakEffect:
+    change = streak_pb2.StreakChange(
+        streak="daily",
+        version=version,
+        length=length,
+        longest=longest,
+        reach_time=to_timestamp(at) if at else None,
+    )
+    for one in periods:
+        message = change.period_changes.add(
+            start_date=local_date(one.day),
+            end_date=local_date(one.day + timedelta(days=one.days - 1)),
+            length_after=one.length,
+            qualified_after=one.at is not None,
+        )
+        if one.at is not None:
+            message.reach.CopyFrom(
+                streak_pb2.Reach(
+                    entry_id=str(entry_id(one.entry)),
+                    occur_time=to_timestamp(one.at),
+                    local_date=local_date(one.day),
+                )
+            )
+    return streak_pb2.StreakEffect(change=change)
+
+
 def streak_change(
     name: object,
     version: int,
@@ -104,15 +188,54 @@ def streak_change(
     *,
     user: str = "ada",
     at: datetime = NOON,
+    now: datetime | None = None,
     corrects: object = None,
+    reached: datetime | None = None,
+    periods: Sequence[Recorded] = (),
 ) -> participant_pb.Command:
-    change = streak_pb2.StreakChange(
-        streak="daily", version=version, length=length, longest=longest, reach_time=to_timestamp(at)
-    )
-    message = entry(name, user=user, at=at, corrects=corrects)
+    effect = streak_effect(version, length, longest, at=reached or at, periods=periods)
+    message = entry(name, user=user, at=at, now=now, corrects=corrects)
     if corrects is None:
-        message.streak_closing.change.CopyFrom(change)
-    return participants.command(message, Effects(streaks=[streak_pb2.StreakEffect(change=change)]))
+        message.streak_closing.effect.CopyFrom(effect)
+    return participants.command(message, Effects(streaks=[effect]))
+
+
+class Given(NamedTuple):
+    """A row of the award ledger, and the entry that it belongs to."""
+
+    amount: int
+    belongs_to: object
+    at: datetime = NOON
+
+
+def points_effect(
+    version: int,
+    balance: int,
+    awards: Sequence[Given],
+    *,
+    lifetime: int | None = None,
+    at: datetime | None = NOON,
+    cause: object = None,
+) -> points_pb2.PointsChange:
+    return points_pb2.PointsChange(
+        points_system="xp",
+        version=version,
+        added=sum(one.amount for one in awards),
+        balance=balance,
+        lifetime=balance if lifetime is None else lifetime,
+        reach_time=to_timestamp(at) if at else None,
+        awards=[
+            points_pb2.Award(
+                points_system="xp",
+                amount=one.amount,
+                entry_id=str(entry_id(one.belongs_to)),
+                cause_entry_id=str(entry_id(cause)),
+                occur_time=to_timestamp(one.at),
+                local_date=local_date(one.at.date()),
+            )
+            for one in awards
+        ],
+    )
 
 
 def points_change(
@@ -124,19 +247,15 @@ def points_change(
     lifetime: int | None = None,
     user: str = "ada",
     at: datetime = NOON,
+    now: datetime | None = None,
     corrects: object = None,
-    awards: Sequence[tuple[int, date]] = (),
+    awards: Sequence[Given] | None = None,
 ) -> participant_pb.Command:
-    change = points_pb2.PointsChange(
-        points_system="xp",
-        version=version,
-        added=added,
-        balance=balance,
-        lifetime=balance if lifetime is None else lifetime,
-        reach_time=to_timestamp(at),
-        awards=[points_pb2.Award(amount=amount, local_date=local_date(day)) for amount, day in awards],
-    )
-    message = entry(name, user=user, at=at, corrects=corrects)
+    """Where nothing else is said, points belong to the entry itself, and what is taken back to the corrected one."""
+    if awards is None:
+        awards = [Given(added, name if corrects is None else corrects, at)] if added else []
+    change = points_effect(version, balance, awards, lifetime=lifetime, at=at, cause=name)
+    message = entry(name, user=user, at=at, now=now, corrects=corrects)
     if corrects is None:
         message.achievement_call.achievement = "badge"
     return participants.command(message, Effects(points=[change]))

@@ -10,11 +10,11 @@ from redis.asyncio import Redis
 
 from services.leaderboard.convert import entries
 from services.leaderboard.definitions import KINDS, catalogue_of
-from services.leaderboard.domain.entries import Command
+from services.leaderboard.domain.facts import Command
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
-from services.leaderboard.store import archive, events, reads, rebuild, standings
+from services.leaderboard.store import archive, events, past, reads, rebuild, standings, undo
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, create_pool
@@ -28,6 +28,18 @@ RUN = ("weekly", date(2026, 3, 2))
 ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (events, "PENDING"): ([ENTRY],),
     (events, "OUTCOMES"): ([ENTRY],),
+    (past, "EVENT_HISTORY"): (["ada"], ["commits"], [RUN[1]], [RUN[1]]),
+    (past, "EARNING_HISTORY"): (["ada"], ["xp"], [RUN[1]], [RUN[1]]),
+    (past, "EARNINGS"): (["ada"], ["xp"], [RUN[1]], [ENTRY]),
+    (past, "EVENTS"): ([ENTRY],),
+    (past, "EARLY_REVISIONS"): ([ENTRY],),
+    (past, "LENGTHS"): (["ada"], ["daily"], [RUN[1]]),
+    (past, "NEWEST_EVENT"): (["ada"], ["commits"], [RUN[1]], [RUN[1]], [RUN[1]], [ENTRY]),
+    (past, "NEWEST_EARNING"): (["ada"], ["xp"], [RUN[1]], [RUN[1]], [RUN[1]], [ENTRY]),
+    (undo, "NEWEST_REACH"): ("ada", "commits", RUN[1], RUN[1], ENTRY),
+    (undo, "LATEST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY),
+    (undo, "GREATEST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY),
+    (undo, "LEAST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY),
     (standings, "PLACES_IN_WHOLE"): ([0], ["dense"], *([value] for value in RUN), [""], ["ada"], [1], [NOON]),
     (standings, "PLACES_IN_SEGMENT"): (
         [0],

@@ -10,6 +10,8 @@ from tests.service.leaderboard.messages import (
     NEXT_WEEK,
     NOON,
     WEEKLY,
+    Given,
+    Recorded,
     apply,
     event,
     points_change,
@@ -158,7 +160,7 @@ async def test_points_taken_back_are_missing_in_the_run_in_which_they_were_given
         points_change(2, 1, 4, 4, user="bob"),
         points_change(3, 2, 5, 15, at=next_monday),
     )
-    taken = [(-7, NOON.date()), (-1, NOON.date() + timedelta(days=1))]
+    taken = [Given(-7, 1), Given(-1, "of thursday", NOON + timedelta(days=1))]
     (outcome,) = await applied(
         service, points_change("c3", 3, -8, 7, at=next_monday, corrects="other", awards=taken)
     )
@@ -176,22 +178,35 @@ async def test_points_taken_back_are_missing_in_the_run_in_which_they_were_given
 
 
 async def test_the_date_of_an_award_has_to_be_a_date(service: Service) -> None:
-    command = points_change(1, 1, 10, 10, awards=[(10, NOON.date())])
+    command = points_change(1, 1, 10, 10, awards=[Given(10, 1)])
     command.effects.points[0].awards[0].local_date.month = 13
     (outcome,) = await applied(service, command)
     assert outcome.error.reason == "INVALID_FIELDS"
     assert "awards[0].local_date" in str(outcome.error)
 
 
-async def test_the_length_within_a_run_is_what_the_remaining_entries_say(service: Service) -> None:
+async def test_the_length_within_a_run_is_what_the_remaining_periods_say(service: Service) -> None:
     await define(service, "weekly-streaks", streak="daily", schedule=WEEKLY)
-    next_monday = datetime(2026, 3, 9, 12, tzinfo=UTC)
-    await applied(service, streak_change(1, 1, 1, 1), streak_change(2, 2, 2, 2, at=next_monday))
+    sunday, monday = datetime(2026, 3, 8, 12, tzinfo=UTC), datetime(2026, 3, 9, 12, tzinfo=UTC)
+    first = Recorded(sunday.date(), 1, sunday, 1)
+    await applied(
+        service,
+        streak_change(1, 1, 1, 1, at=sunday, periods=[first]),
+        streak_change(2, 2, 2, 2, at=monday, periods=[Recorded(monday.date(), 2, monday, 2)]),
+    )
+    assert await ranking(service, "weekly-streaks") == [(1, "ada", 1)]
+    assert await ranking(service, "weekly-streaks", day=NEXT_WEEK) == [(1, "ada", 2)]
     await service.participant.RevertEntries(revert(1))
-    await applied(service, streak_change("c1", 3, 1, 1, at=next_monday, corrects=1))
+    gone = [Recorded(sunday.date(), 0), Recorded(monday.date(), 1, monday, 2)]
+    (outcome,) = await applied(
+        service, streak_change("c1", 3, 1, 1, at=sunday, now=monday, corrects=1, periods=gone)
+    )
+    assert [(one.previous_rank, one.rank, one.score) for one in outcome.effects.leaderboards] == [
+        (1, 0, 0),
+        (1, 1, 1),
+    ]
     assert await ranking(service, "weekly-streaks") == []
-    (row,) = await service.database.fetch("SELECT score FROM scores WHERE score IS NOT NULL")
-    assert row["score"] == 1
+    assert await ranking(service, "weekly-streaks", day=NEXT_WEEK) == [(1, "ada", 1)]
 
 
 async def test_applying_and_undoing_at_once_ends_in_one_of_the_two_ways(service: Service) -> None:

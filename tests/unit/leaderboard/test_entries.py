@@ -7,27 +7,43 @@ from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import Board, Boards, ScoreRule, Source, SourceKind, segment_values
 from services.leaderboard.domain.entries import (
-    Command,
     Decision,
-    Histories,
+    Move,
+    Past,
     Runs,
     UserState,
     decide,
-    histories_wanted,
     keeps_rank_history,
     undone,
 )
-from services.leaderboard.domain.facts import PointsChange, StreakChange, facts_of
+from services.leaderboard.domain.facts import Command, PointsChange, command_of
+from services.leaderboard.domain.lengths import StreakChange
+from services.leaderboard.domain.past import wanted
 from services.leaderboard.domain.ranks import member_of
 from services.leaderboard.domain.runs import Run, RunState, RunUnit, Schedule, finalize_time
-from services.leaderboard.domain.scores import Fact
+from services.leaderboard.domain.scores import Fact, folded
 from shared.entries import EntryKind
-from tests.unit.leaderboard.worlds import ALL_TIME, COMMITS, GRACE, NOON, command, entry, entry_id, fact
+from tests.unit.leaderboard.worlds import (
+    ALL_TIME,
+    COMMITS,
+    GRACE,
+    NOON,
+    award,
+    command,
+    entry,
+    entry_id,
+    fact,
+)
 
 WEEKLY = Board("weekly", COMMITS, schedule=Schedule(unit=RunUnit.WEEK))
 BY_REGION = Board("by-region", COMMITS, breakdown=("region",))
 STREAKS = Board("streaks", Source(SourceKind.STREAK, "daily"), ScoreRule.NEWEST)
-WEEKLY_STREAKS = replace(STREAKS, key="weekly-streaks", schedule=Schedule(unit=RunUnit.WEEK))
+WEEKLY_STREAKS = Board(
+    "weekly-streaks",
+    Source(SourceKind.PERIODS, "daily"),
+    ScoreRule.LENGTH,
+    schedule=Schedule(unit=RunUnit.WEEK),
+)
 BALANCES = Board("rich", Source(SourceKind.BALANCE, "xp"), ScoreRule.NEWEST)
 WEEKLY_XP = Board(
     "weekly-xp", Source(SourceKind.POINTS, "xp"), ScoreRule.NET, schedule=Schedule(unit=RunUnit.WEEK)
@@ -41,14 +57,20 @@ def applied(
     commands: Sequence[Command],
     user: UserState = ADA,
     runs: Runs | None = None,
-    histories: Histories | None = None,
+    past: Past | None = None,
 ) -> list[Decision]:
     """The decisions on these entries, one after the other, as in one batch."""
     decisions: list[Decision] = []
+    known = dict(runs or {})
     for one in commands:
-        decisions.append(decide(Boards.of(boards), user, one, runs or {}, histories or {}, GRACE))
+        decisions.append(decide(Boards.of(boards), user, one, known, past or Past(), GRACE))
         user = decisions[-1].user
+        known |= decisions[-1].runs
     return decisions
+
+
+def moves(decision: Decision) -> list[Move]:
+    return [move for change in decision.changes for move in change.moves()]
 
 
 def scores(decision: Decision) -> dict[str, int | None]:
@@ -75,7 +97,7 @@ def test_an_event_counts_in_the_run_of_its_local_date() -> None:
 def test_an_archived_board_takes_no_part() -> None:
     (decision,) = applied([replace(ALL_TIME, active=False)], [command(entry(1, value=5))])
     assert not decision.changed
-    assert not decision.moves
+    assert not moves(decision)
 
 
 def test_an_entry_after_the_finalisation_does_not_count_and_is_told_so() -> None:
@@ -98,21 +120,22 @@ def test_what_the_archive_says_outweighs_the_time_of_the_entry() -> None:
 
 def test_a_move_leads_from_the_old_position_to_the_new_one() -> None:
     first, second = applied([ALL_TIME], [command(entry(1, value=5)), command(entry(2, value=2))])
-    assert first.moves[0].before is None
-    assert second.moves[0].before == first.moves[0].after
-    assert second.moves[0].after is not None
-    assert member_of(ALL_TIME.order, second.moves[0].after).amount == 7
+    assert moves(first)[0].before is None
+    (move,) = moves(second)
+    assert move.before == moves(first)[0].after
+    assert move.after is not None
+    assert member_of(ALL_TIME.order, move.after).amount == 7
 
 
 def test_a_user_is_in_the_whole_board_and_in_the_segment_of_their_attributes() -> None:
     (decision,) = applied([BY_REGION], [command(entry(1, value=5, attributes={"region": "EU", "x": "y"}))])
-    assert [segment_values(move.segment) for move in decision.moves] == [{}, {"region": "EU"}]
+    assert [segment_values(move.segment) for move in moves(decision)] == [{}, {"region": "EU"}]
 
 
 def test_a_user_without_a_breakdown_attribute_is_in_the_whole_board_only() -> None:
     both = replace(BY_REGION, breakdown=("region", "team"))
     (decision,) = applied([both], [command(entry(1, value=5, attributes={"region": "EU"}))])
-    assert [segment_values(move.segment) for move in decision.moves] == [{}]
+    assert [segment_values(move.segment) for move in moves(decision)] == [{}]
 
 
 def test_equal_attribute_values_in_any_order_are_one_segment() -> None:
@@ -121,7 +144,7 @@ def test_equal_attribute_values_in_any_order_are_one_segment() -> None:
     attributes = {"team": "a", "region": "EU"}
     (one,) = applied([both], [command(entry(1, value=5, attributes=attributes))])
     (other,) = applied([turned], [command(entry(1, value=5, attributes=attributes))])
-    assert one.moves[1].segment == other.moves[1].segment
+    assert moves(one)[1].segment == moves(other)[1].segment
 
 
 def moved_to_asia(number: int, snapshot_version: int) -> Command:
@@ -142,7 +165,7 @@ def european() -> UserState:
 def test_when_the_attributes_change_the_whole_score_moves_to_the_new_segment() -> None:
     runs = {("by-region", date.min): RunState("by-region", Run(date.min, date.max), None)}
     (decision,) = applied([BY_REGION], [moved_to_asia(2, 2)], user=european(), runs=runs)
-    left, entered = decision.moves
+    left, entered = moves(decision)
     assert (segment_values(left.segment), left.after, left.reported) == ({"region": "EU"}, None, False)
     assert (segment_values(entered.segment), entered.before) == ({"region": "AS"}, None)
     assert entered.after is not None
@@ -154,7 +177,7 @@ def test_an_older_snapshot_of_the_user_moves_nothing() -> None:
     user = european()
     stale = replace(user, profile=replace(user.profile, version=9))
     (decision,) = applied([BY_REGION], [moved_to_asia(2, 2)], user=stale, runs=runs)
-    assert not decision.moves
+    assert not moves(decision)
 
 
 def test_a_score_in_a_finalised_run_does_not_move() -> None:
@@ -167,7 +190,7 @@ def test_a_score_in_a_finalised_run_does_not_move() -> None:
         user=first.user,
         runs={("by-region", THIS_WEEK.start): archived},
     )
-    assert not decision.moves
+    assert not moves(decision)
 
 
 def length(version: int, days: int, longest: int, at: datetime | None = NOON) -> StreakChange:
@@ -195,17 +218,14 @@ def test_who_turns_out_never_to_have_had_a_streak_leaves_the_board() -> None:
     _, undone_all = applied(
         [STREAKS], [streak_entry(1, length(1, 1, 1)), streak_entry(2, length(2, 0, 0, None), corrects=1)]
     )
-    assert [move.after for move in undone_all.moves] == [None]
+    assert [move.after for move in moves(undone_all)] == [None]
 
 
-def test_a_late_event_that_joins_todays_streak_counts_in_the_run_of_today() -> None:
-    last_sunday = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    (decision,) = applied([WEEKLY_STREAKS], [streak_entry(1, length(1, 2, 2, NOON), at=last_sunday)])
-    assert [start for _, start in decision.user.held] == [date(2026, 3, 2)]
-
-
-def points(version: int, added: int, balance: int, lifetime: int = 99) -> PointsChange:
-    return PointsChange("xp", version, added, balance, lifetime, NOON)
+def points(
+    version: int, added: int, balance: int, lifetime: int = 99, belongs_to: int | None = None
+) -> PointsChange:
+    given = award(version if belongs_to is None else belongs_to, added)
+    return PointsChange("xp", version, balance, lifetime, NOON, (given,))
 
 
 def points_entry(number: int, change: PointsChange, corrects: int | None = None) -> Command:
@@ -223,39 +243,46 @@ def test_a_perpetual_points_board_shows_the_balance_and_a_repeating_one_the_net_
 def test_points_taken_back_by_a_correction_take_the_user_off_the_board() -> None:
     _, corrected = applied(
         [BALANCES, WEEKLY_XP],
-        [points_entry(1, points(1, 10, 10, 10)), points_entry(2, points(2, -10, 0, 0), corrects=1)],
+        [
+            points_entry(1, points(1, 10, 10, 10)),
+            points_entry(2, points(2, -10, 0, 0, belongs_to=1), corrects=1),
+        ],
     )
     assert scores(corrected) == {"rich": None, "weekly-xp": None}
-    assert [move.after for move in corrected.moves] == [None, None]
+    assert [move.after for move in moves(corrected)] == [None, None]
 
 
-def test_only_boards_with_runs_have_facts_of_points_and_streaks_kept() -> None:
+def test_only_boards_with_runs_have_points_and_lengths_kept() -> None:
     (perpetual,) = applied([BALANCES, STREAKS], [points_entry(1, points(1, 10, 10))])
     (repeating,) = applied([BALANCES, WEEKLY_XP], [points_entry(1, points(1, 10, 10))])
-    assert not perpetual.kept_facts
-    assert [kept.amount for kept in repeating.kept_facts] == [10]
+    assert not perpetual.awards
+    assert [kept.amount for kept in repeating.awards] == [10]
+    change = streak_entry(1, length(1, 1, 1))
+    assert not applied([STREAKS], [change])[0].lengths
+    assert list(applied([WEEKLY_STREAKS], [change])[0].lengths) == ["daily"]
 
 
 def test_changes_of_one_system_in_one_entry_count_once_with_the_newest_balance() -> None:
     boards = Boards.of([BALANCES, WEEKLY_XP])
     both = entry(1, kind=EntryKind.ACHIEVEMENT_CALL)
-    merged = Command(both, facts_of(both, (), (points(2, 3, 13), points(1, 10, 10))))
-    decision = decide(boards, ADA, merged, {}, {}, GRACE)
+    merged = command_of(both, (), (points(2, 3, 13), points(1, 10, 10)))
+    decision = decide(boards, ADA, merged, {}, Past(), GRACE)
     assert scores(decision) == {"rich": 13, "weekly-xp": 13}
 
 
 def test_a_board_that_is_newer_than_the_facts_takes_them_in() -> None:
     known = replace(ADA, version=3)
     one = command(entry(4, value=5))
-    (wanted,) = histories_wanted(Boards.of([ALL_TIME]), {"ada": known}, [one])
-    assert (wanted.board, wanted.source) == ("all-time", COMMITS)
-    earlier = {("ada", "all-time", date.min): [fact(1, 2), fact(2, 3)]}
-    (decision,) = applied([ALL_TIME], [one], user=known, histories=earlier)
+    (history,) = wanted(Boards.of([ALL_TIME]), {"ada": known}, [one], careful=False).histories
+    assert (history.board, history.source) == ("all-time", COMMITS)
+    earlier = Past({("ada", "all-time", date.min): [fact(1, 2), fact(2, 3)]})
+    (decision,) = applied([ALL_TIME], [one], user=known, past=earlier)
     assert scores(decision) == {"all-time": 10}
 
 
 def test_a_user_who_was_never_seen_needs_no_history() -> None:
-    assert not histories_wanted(Boards.of([ALL_TIME]), {"ada": ADA}, [command(entry(1, value=5))])
+    one = command(entry(1, value=5))
+    assert not wanted(Boards.of([ALL_TIME]), {"ada": ADA}, [one], careful=False).histories
 
 
 def test_the_version_of_a_user_grows_by_one_with_every_entry() -> None:
@@ -265,7 +292,7 @@ def test_the_version_of_a_user_grows_by_one_with_every_entry() -> None:
 
 def undo(user: UserState, board: Board, run: Run, remaining: Sequence[Fact]) -> Decision:
     key = (board.key, run.start)
-    return undone(Boards.of([board]), user, {key: remaining}, {key: open_run(board, run)})
+    return undone(Boards.of([board]), user, {key: folded(board, remaining)}, {key: open_run(board, run)})
 
 
 def test_undoing_an_entry_leaves_the_score_of_what_remains() -> None:
@@ -279,7 +306,7 @@ def test_undoing_an_entry_leaves_the_score_of_what_remains() -> None:
 def test_undoing_the_only_entry_takes_the_user_off_the_board() -> None:
     (first,) = applied([ALL_TIME], [command(entry(1, value=5))])
     decision = undo(first.user, ALL_TIME, Run(date.min, date.max), [])
-    assert [move.after for move in decision.moves] == [None]
+    assert [move.after for move in moves(decision)] == [None]
 
 
 def test_undoing_an_entry_that_made_no_difference_changes_nothing() -> None:
@@ -287,7 +314,7 @@ def test_undoing_an_entry_that_made_no_difference_changes_nothing() -> None:
     _, second = applied([best], [command(entry(1, value=5)), command(entry(2, value=2))])
     decision = undo(second.user, best, Run(date.min, date.max), [fact(1, 5)])
     assert not decision.changed
-    assert not decision.moves
+    assert not moves(decision)
 
 
 def test_a_correction_leaves_no_rank_history() -> None:

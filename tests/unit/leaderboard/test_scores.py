@@ -7,12 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.leaderboard.domain.boards import Board, Order, ScoreRule, Source, SourceKind
-from services.leaderboard.domain.scores import MAX_SCORE, NO_SCORE, Fact, Score, extended, folded
+from services.leaderboard.domain.scores import (
+    MAX_SCORE,
+    NO_SCORE,
+    Fact,
+    Score,
+    extended,
+    folded,
+    lessened,
+    without,
+)
 from tests.unit.leaderboard.worlds import ALL_TIME, COMMITS, NOON, fact
 
 XP_NET = Board("weekly-xp", Source(SourceKind.POINTS, "xp"), ScoreRule.NET)
 LENGTHS = Board("streaks", Source(SourceKind.STREAK, "daily"), ScoreRule.NEWEST)
 MINUTE = timedelta(minutes=1)
+
+
+RULES = st.sampled_from([rule for rule in ScoreRule if rule is not ScoreRule.LENGTH])
 
 
 def board(rule: ScoreRule, order: Order = Order.DESC) -> Board:
@@ -57,14 +69,17 @@ def test_who_has_nothing_any_more_is_no_member_and_a_stale_value_does_not_bring_
     assert not score.is_member
 
 
-def test_points_taken_back_by_a_correction_leave_no_member() -> None:
-    assert folded(XP_NET, [fact(1, 10), fact(2, -10, origin=1)]) == NO_SCORE
-
-
-def test_points_taken_back_do_not_hold_the_time_of_reaching() -> None:
-    facts = [fact(1, 10, NOON), fact(2, 5, NOON + MINUTE), fact(3, -5, NOON + MINUTE, origin=2)]
-    score = folded(XP_NET, facts)
+def test_what_adds_nothing_leaves_no_member_and_holds_no_time_of_reaching() -> None:
+    assert folded(XP_NET, [fact(1, 0)]) == NO_SCORE
+    score = folded(XP_NET, [fact(1, 10, NOON), fact(2, 0, NOON + MINUTE)])
     assert (score.amount, score.reach_time) == (10, NOON)
+
+
+def test_a_sum_counts_contributions_and_a_best_value_looks_at_values() -> None:
+    facts = [fact(1, 5, contribution=5), fact(2, 3, NOON + MINUTE, contribution=0)]
+    score = folded(ALL_TIME, facts)
+    assert (score.amount, score.reach_time) == (5, NOON)
+    assert folded(board(ScoreRule.BEST, Order.ASC), facts).amount == 3
 
 
 def test_points_earned_and_spent_leave_a_member_with_nothing() -> None:
@@ -79,7 +94,7 @@ def seen(score: Score) -> object:
     return score.amount, score.reach_time, score.source_version
 
 
-@given(st.sampled_from(ScoreRule), st.sampled_from(Order), fact_lists(), st.randoms(use_true_random=False))
+@given(RULES, st.sampled_from(Order), fact_lists(), st.randoms(use_true_random=False))
 def test_the_score_does_not_depend_on_the_order_of_arrival(
     rule: ScoreRule, order: Order, facts: list[Fact], random: object
 ) -> None:
@@ -88,7 +103,7 @@ def test_the_score_does_not_depend_on_the_order_of_arrival(
     assert seen(folded(board(rule, order), shuffled)) == seen(folded(board(rule, order), facts))
 
 
-@given(st.sampled_from(ScoreRule), st.sampled_from(Order), fact_lists())
+@given(RULES, st.sampled_from(Order), fact_lists())
 def test_extending_fact_by_fact_gives_the_fold_over_all(
     rule: ScoreRule, order: Order, facts: list[Fact]
 ) -> None:
@@ -111,3 +126,22 @@ def test_the_fold_gives_what_an_obvious_recomputation_gives(facts: list[Fact]) -
         min(one.reach_time for one in facts if one.amount == max(amounts)),
     )
     assert last.amount == max(facts, key=lambda one: (one.reach_time, one.entry_id)).amount
+
+
+@given(
+    st.sampled_from([ScoreRule.SUM, ScoreRule.NET, ScoreRule.BEST, ScoreRule.LAST]),
+    st.sampled_from(Order),
+    fact_lists().filter(bool),
+    st.randoms(use_true_random=False),
+)
+def test_taking_one_fact_out_gives_what_the_others_give(
+    rule: ScoreRule, order: Order, facts: list[Fact], random: object
+) -> None:
+    ranked, gone = board(rule, order), random.choice(facts)  # type: ignore[attr-defined]
+    others = [one for one in facts if one is not gone]
+    score = without(ranked, folded(ranked, facts), gone)
+    if score is None and rule.adds:
+        newest = max((one.reach_time for one in others), default=None)
+        score = lessened(folded(ranked, facts), gone, newest)
+    if score is not None:
+        assert seen(score) == seen(folded(ranked, others))

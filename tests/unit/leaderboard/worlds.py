@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from services.leaderboard.domain.boards import Board, Source, SourceKind
-from services.leaderboard.domain.entries import Command
-from services.leaderboard.domain.facts import PointsChange, StreakChange, facts_of
+from services.leaderboard.domain.facts import Award, Command, PointsChange, command_of
+from services.leaderboard.domain.lengths import StreakChange
 from services.leaderboard.domain.scores import Fact
 from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
 
@@ -28,18 +28,22 @@ def fact(
     *,
     source: Source = COMMITS,
     version: int = 0,
-    origin: int | None = None,
+    contribution: int | None = None,
     day: date | None = None,
 ) -> Fact:
     return Fact(
         source=source,
         entry_id=entry_id(number),
-        origin_id=entry_id(number if origin is None else origin),
         amount=amount,
         reach_time=at,
         local_date=day or at.date(),
         version=version,
+        contribution=contribution,
     )
+
+
+def award(number: int, amount: int, at: datetime = NOON) -> Award:
+    return Award(entry_id(number), amount, at, at.date())
 
 
 def entry(
@@ -52,6 +56,7 @@ def entry(
     now: datetime | None = None,
     time_zone: str = "UTC",
     attributes: Mapping[str, str] | None = None,
+    newest_attributes: Mapping[str, str] | None = None,
     snapshot_version: int = 1,
     corrects: int | None = None,
 ) -> Entry:
@@ -59,7 +64,9 @@ def entry(
     return Entry(
         entry_id=entry_id(number),
         kind=kind,
-        user=UserSnapshot(user, "UTC", attributes or {}, NOON, snapshot_version, user.title()),
+        user=UserSnapshot(
+            user, "UTC", attributes or {}, NOON, snapshot_version, user.title(), newest_attributes
+        ),
         now=now or at,
         occur_time=at,
         time_zone=time_zone,
@@ -71,9 +78,7 @@ def entry(
 def command(
     happened: Entry, *, streak: StreakChange | None = None, points: PointsChange | None = None
 ) -> Command:
-    streaks = (streak,) if streak else ()
-    changes = (points,) if points else ()
-    return Command(happened, facts_of(happened, streaks, changes))
+    return command_of(happened, (streak,) if streak else (), (points,) if points else ())
 
 
 ALL_TIME = Board("all-time", COMMITS)

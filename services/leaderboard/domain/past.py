@@ -1,0 +1,123 @@
+"""What a decision needs beside the state: asked for where something comes late, is revised, or has no score yet."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from uuid import UUID
+
+from msgspec import Struct, field
+
+from services.leaderboard.domain.boards import Boards, Source, SourceKind
+from services.leaderboard.domain.entries import (
+    RunKey,
+    UserState,
+    boards_by_length,
+    reached_runs,
+    resolve,
+    takes_newest,
+    touched,
+)
+from services.leaderboard.domain.facts import Command
+from services.leaderboard.domain.runs import Run
+from services.leaderboard.domain.scores import FactKey, key_of
+from shared.entries import EntryKind
+
+
+class History(Struct, frozen=True):
+    """All facts that are stored of one user, source and run: for a score that is not there yet."""
+
+    user_id: str
+    board: str
+    source: Source
+    run: Run
+
+
+class Newest(Struct, frozen=True):
+    """The latest reach time of what is stored of one user, source and run, besides what was recalled."""
+
+    user_id: str
+    board: str
+    source: Source
+    run: Run
+    besides: frozenset[tuple[date, UUID]]
+    """By local date and entry."""
+
+
+class Wanted(Struct, frozen=True):
+    """What is to be looked up for a batch. In the common case nothing is."""
+
+    histories: tuple[History, ...] = ()
+    awards: frozenset[tuple[str, FactKey]] = frozenset()
+    """By user: points that stand under other entries than those that bring them."""
+    events: frozenset[UUID] = frozenset()
+    """Events that are revised."""
+    early: frozenset[UUID] = frozenset()
+    """Events that may have been revised before they came."""
+    streaks: Mapping[tuple[str, str], date] = field(default_factory=dict)
+    """By user and streak: from where on the periods count."""
+
+
+def runs_wanted(boards: Boards, commands: Iterable[Command], grace: timedelta) -> set[RunKey]:
+    """The runs that these commands can touch, as far as is known without the state."""
+    wanted: set[RunKey] = set()
+    for command in commands:
+        wanted.update((board.key, run.start) for board, run, _ in touched(boards, command.facts))
+        for change in command.streaks:
+            wanted.update(
+                (board.key, run.start)
+                for board in boards_by_length(boards, change)
+                for run in reached_runs(board, change, command.entry.now, grace)
+            )
+    return wanted
+
+
+def wanted(
+    boards: Boards, users: Mapping[str, UserState], commands: Iterable[Command], *, careful: bool
+) -> Wanted:
+    """What to look up. That nothing stands yet under an entry that is new is taken for granted, and made sure of when
+    it is stored; who is `careful` looks.
+    """
+    histories: dict[History, None] = {}
+    awards: set[tuple[str, FactKey]] = set()
+    events: set[UUID] = set()
+    early: set[UUID] = set()
+    streaks: dict[tuple[str, str], date] = {}
+    for command in commands:
+        user = users[command.entry.user.user_id]
+        if not user.version:
+            continue
+        for board, run, fact in touched(boards, command.facts):
+            if (board.key, run.start) not in user.held:
+                histories[History(user.user_id, board.key, board.source, run)] = None
+            is_own = fact.entry_id == command.entry.entry_id
+            if fact.source.kind is SourceKind.POINTS and (careful or not is_own):
+                awards.add((user.user_id, key_of(fact)))
+        if command.entry.kind is EntryKind.METRIC_EVENT:
+            early.update(fact.entry_id for fact in command.facts if fact.contribution is not None)
+        events.update(revision.entry_id for revision in command.revisions)
+        for change in command.streaks:
+            if boards_by_length(boards, change):
+                of = (user.user_id, change.streak)
+                streaks[of] = min(streaks.get(of, date.max), change.first_date)
+    return Wanted(tuple(histories), frozenset(awards), frozenset(events), frozenset(early), streaks)
+
+
+def newest_wanted(
+    boards: Boards, users: Mapping[str, UserState], commands: Iterable[Command]
+) -> list[Newest]:
+    """The reach times to look up, once the past is recalled: where what a score was reached with is taken out."""
+    found: dict[tuple[str, RunKey], Newest] = {}
+    users = dict(users)
+    for command in commands:
+        user = users[command.entry.user.user_id]
+        resolved = resolve(boards, user, command)
+        users[user.user_id] = resolved.user
+        for one in resolved.replaced:
+            for board, run, fact in touched(boards, (one.after,)):
+                held = user.held.get((board.key, run.start))
+                if held and board.rule.adds and takes_newest(held.score, resolved, board.source, run):
+                    recalled = resolved.user.recalled
+                    known = (*recalled.awards.values(), *recalled.events.values())
+                    besides = {(other.local_date, other.entry_id) for other in known}
+                    of = (user.user_id, (board.key, run.start))
+                    found[of] = Newest(user.user_id, board.key, fact.source, run, frozenset(besides))
+    return list(found.values())

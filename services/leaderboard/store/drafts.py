@@ -1,0 +1,113 @@
+"""Drafts as they are stored: JSON by field names, without what is as usual.
+
+A replica of another release may read them. So a name means for ever what it means; a new one needs a value for where it
+is missing, and is ignored by who does not know it.
+"""
+
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct, json
+
+from services.leaderboard.domain.boards import WHOLE
+from services.leaderboard.domain.entries import Change, Draft
+from services.leaderboard.domain.ranks import PREFIX_WIDTH
+from services.leaderboard.domain.runs import Run, RunState
+
+
+class _Run(Struct, omit_defaults=True):
+    board: str
+    start: date = date.min
+    end: date = date.max
+    due: datetime | None = None
+    finalized: bool = False
+
+
+class _Change(_Run, omit_defaults=True):
+    """Positions are without the user id, which is the draft's."""
+
+    before: str | None = None
+    after: str | None = None
+    segment: str = WHOLE
+    left: str = WHOLE
+    stays: bool = True
+    evaluated: bool = True
+
+
+class _Draft(Struct, omit_defaults=True):
+    user: str
+    version: int
+    now: datetime
+    changes: list[_Change] = []
+    closed: list[_Run] = []
+    reversal: bool = False
+    history: bool = True
+
+
+_ENCODER: Final = json.Encoder()
+_DECODER: Final = json.Decoder(_Draft)
+
+
+def to_text(draft: Draft) -> str:
+    """A draft as it is stored."""
+    stored = _Draft(
+        draft.user_id,
+        draft.version,
+        draft.now,
+        [_change(one) for one in draft.changes],
+        [
+            _Run(one.board, one.run.start, one.run.end, one.finalize_time, one.finalized)
+            for one in draft.closed
+        ],
+        draft.is_reversal,
+        draft.keeps_history,
+    )
+    return _ENCODER.encode(stored).decode()
+
+
+def from_text(entry_id: UUID, text: str) -> Draft:
+    """The draft of an entry."""
+    stored = _DECODER.decode(text)
+    return Draft(
+        entry_id=entry_id,
+        user_id=stored.user,
+        version=stored.version,
+        now=stored.now,
+        changes=tuple(
+            Change(
+                run=_state(one),
+                before=None if one.before is None else one.before + stored.user,
+                after=None if one.after is None else one.after + stored.user,
+                segment=one.segment,
+                left=one.left,
+                stays=one.stays,
+                evaluated=one.evaluated,
+            )
+            for one in stored.changes
+        ),
+        closed=tuple(map(_state, stored.closed)),
+        is_reversal=stored.reversal,
+        keeps_history=stored.history,
+    )
+
+
+def _change(one: Change) -> _Change:
+    state = one.run
+    return _Change(
+        state.board,
+        state.run.start,
+        state.run.end,
+        state.finalize_time,
+        state.finalized,
+        one.before and one.before[:PREFIX_WIDTH],
+        one.after and one.after[:PREFIX_WIDTH],
+        one.segment,
+        one.left,
+        one.stays,
+        one.evaluated,
+    )
+
+
+def _state(stored: _Run) -> RunState:
+    return RunState(stored.board, Run(stored.start, stored.end), stored.due, stored.finalized)
