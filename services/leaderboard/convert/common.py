@@ -1,6 +1,7 @@
 """Dates, runs and scores: what every other conversion is made of."""
 
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Final
 
 from laurel.common.v1 import date_pb2
@@ -43,8 +44,9 @@ def date_to_proto(day: date) -> date_pb2.LocalDate | None:
     return date_message(day)
 
 
+@lru_cache(maxsize=1_024)
 def run_to_proto(state: RunState) -> leaderboard_pb2.Run:
-    """The message of a run."""
+    """The message of a run, to be put into others: nobody changes it, and the few that are open are made once."""
     return leaderboard_pb2.Run(
         start_date=date_to_proto(state.run.start),
         end_date=date_to_proto(state.run.end),
