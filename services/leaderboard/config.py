@@ -20,6 +20,9 @@ DEFAULT_RADIUS: Final = 5
 RUNS_PER_PASS: Final = 100
 """Runs that maintenance takes note of at a time."""
 
+CARRY_BATCH: Final = 1_000
+"""Users that are carried into a run at a time."""
+
 ARCHIVE_TIMEOUT_SECONDS: Final = 600.0
 """How long one statement may take that archives a run."""
 

@@ -77,13 +77,13 @@ CREATE TABLE earnings (
     PRIMARY KEY (user_id, points_system, local_date, entry_id)
 );
 
--- Lengths of streaks, kept for boards with runs by period; the present one is that of the period at infinity.
+-- Lengths of streaks, kept for boards with runs by the period at which they change.
 CREATE TABLE lengths (
     user_id    text COLLATE "C" NOT NULL,
     streak     text COLLATE "C" NOT NULL,
     start_date date NOT NULL,
     end_date   date NOT NULL,
-    length     integer NOT NULL,           -- after the period; 0 where it is not recorded any more, or broke the streak
+    length     integer,                    -- after the period; NULL where the length does not change at it any more
     reach_time timestamptz,                -- where it has qualified
     version    bigint NOT NULL,            -- with which it was told: the newest holds
     PRIMARY KEY (user_id, streak, start_date)

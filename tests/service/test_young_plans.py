@@ -169,7 +169,7 @@ LIVES: Final[Mapping[str, Mapping[str, Any]]] = {
         "an undone one": b.revert("e2"),
         "an undone length": b.revert("s1"),
         "what is taken back of a length": b.apply(
-            b.streak_change("k2", 2, 0, 0, corrects="s1", periods=[b.Recorded(b.NOON.date(), 0)])
+            b.streak_change("k2", 2, 0, 0, corrects="s1", periods=[b.Recorded(b.NOON.date(), None)])
         ),
         "a revised event": b.apply(
             b.event("m2", 4, minutes=1, metric="most", contribution=4, version=2, revisions={"m1": 1})

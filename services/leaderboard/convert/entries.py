@@ -86,7 +86,7 @@ def _streak_change(message: streak_pb2.StreakChange) -> StreakChange:
             Period(
                 _date(one.start_date),
                 _date(one.end_date),
-                one.length_after,
+                one.length_after if one.recorded_after else None,
                 to_datetime(one.reach.occur_time) if one.HasField("reach") else None,
                 message.version,
             )

@@ -16,10 +16,7 @@ from services.leaderboard.domain.ranks import SegmentKey, position_of
 from services.leaderboard.domain.runs import Run, RunState, finalize_time, run_of
 from services.leaderboard.domain.scores import NO_SCORE, Fact, FactKey, Score, extended, folded, key_of
 from shared.calendar import local_date
-from shared.entries import EntryKind, UserSnapshot
-
-_FIRST_ZONE_OFFSET: Final = timedelta(hours=14)
-"""In the first zone on Earth (UTC+14) a date begins this long before it does in UTC."""
+from shared.entries import Entry, EntryKind, UserSnapshot
 
 _OPEN_AFTER_END: Final = timedelta(hours=36)
 """So long after the beginning of its last date in UTC, and then the grace, is a run open."""
@@ -194,12 +191,13 @@ def touched(boards: Boards, facts: Iterable[Fact]) -> list[tuple[Board, Run, Fac
     ]
 
 
-def reached_runs(board: Board, change: StreakChange, now: datetime, grace: timedelta) -> list[Run]:
-    """The runs into which a streak's change reaches: those that have begun anywhere on Earth, and are not over
-    everywhere.
+def reached_runs(board: Board, change: StreakChange, entry: Entry, grace: timedelta) -> list[Run]:
+    """The runs into which a streak's change reaches: those that are not over everywhere, up to the user's today, or to
+    the last period that it tells.
     """
-    first, last = (now - _OPEN_AFTER_END - grace).date(), (now + _FIRST_ZONE_OFFSET).date()
-    return list(dict.fromkeys(reached(board.schedule, change, first, last)))
+    today = local_date(entry.now, entry.user.time_zone)
+    first = max(change.first_date, (entry.now - _OPEN_AFTER_END - grace).date())
+    return list(reached(board.schedule, first, max(today, change.last_date)))
 
 
 def boards_by_length(boards: Boards, change: StreakChange) -> tuple[Board, ...]:
@@ -364,7 +362,7 @@ def _by_run(boards: Boards, resolved: Resolved) -> _ByRun:
     return by_run
 
 
-def _state(board: Board, run: Run, runs: Runs, grace: timedelta) -> RunState:
+def state_of(board: Board, run: Run, runs: Runs, grace: timedelta) -> RunState:
     """A run as it is stored, or as it is before anything is."""
     return runs.get((board.key, run.start)) or RunState(board.key, run, finalize_time(run, grace))
 
@@ -380,7 +378,7 @@ def _scored(
 ) -> Iterator[tuple[RunState, Held | None]]:
     """The scores that one entry makes, by run; none where the run is closed."""
     for key, (board, run, facts, replaced) in _by_run(boards, resolved).items():
-        state = _state(board, run, runs, grace)
+        state = state_of(board, run, runs, grace)
         if state.is_closed(command.entry.now):
             yield state, None
             continue
@@ -457,50 +455,43 @@ def _with_lengths(boards: Boards, user: UserState, command: Command) -> UserStat
     lengths = dict(user.recalled.lengths)
     for change in command.streaks:
         if boards_by_length(boards, change):
-            lengths[change.streak] = told(lengths.get(change.streak, Lengths()), change)
+            lengths[change.streak] = told(lengths.get(change.streak, {}), change.periods)
     return replace(user, recalled=replace(user.recalled, lengths=lengths)) if lengths else user
 
 
 def _by_length(
     boards: Boards, user: UserState, change: StreakChange, command: Command, runs: Runs, grace: timedelta
 ) -> Iterator[tuple[RunState, Held | None]]:
-    """The runs in which the length is another now; without a score, that of the entry's date where it is closed.
-
-    Looked at are the runs that the change reaches into, and those in which the user has a score already, as far back
-    as the lengths are known.
-    """
+    """The runs in which the length is another now; without a score, that of the entry's date where it is closed."""
     entry = command.entry
     day = local_date(entry.occur_time, entry.time_zone)
     for board in boards_by_length(boards, change):
-        lengths = user.recalled.lengths[change.streak]
-        earliest = min(lengths.periods, default=date.max)
         looked_at = {
-            (board.key, run.start): _state(board, run, runs, grace)
-            for run in reached_runs(board, change, entry.now, grace)
+            (board.key, run.start): state_of(board, run, runs, grace)
+            for run in reached_runs(board, change, entry, grace)
         }
         looked_at |= {
             key: runs[key]
             for key in user.held
-            if key[0] == board.key and key in runs and runs[key].run.end >= earliest
+            if key[0] == board.key and key in runs and runs[key].run.end >= change.first_date
         }
         segment = segment_of(board, user.profile.attributes)
         for key, state in looked_at.items():
             held = user.held.get(key)
-            score = length_in(lengths, state.run)
+            score = length_in(user.recalled.lengths[change.streak], state.run)
             if not state.is_closed(entry.now) and score != (held.score if held else NO_SCORE):
                 yield state, Held(segment, score)
         own = run_of(board.schedule, day)
-        if own and any(start <= day <= end for start, end in change.stretches):
-            state = _state(board, own, runs, grace)
+        if own and change.first_date <= day:
+            state = state_of(board, own, runs, grace)
             if state.is_closed(entry.now):
                 yield state, None
 
 
 def _new_lengths(before: UserState, after: UserState, streak: str) -> list[Period]:
-    """What is to be stored of a streak: periods, and the present length."""
-    was, now = before.recalled.lengths.get(streak, Lengths()), after.recalled.lengths[streak]
-    rows = [period for start, period in now.periods.items() if was.periods.get(start) != period]
-    return [*rows, now.present] if now.version != was.version else rows
+    """What is to be stored of a streak."""
+    was, now = before.recalled.lengths.get(streak, {}), after.recalled.lengths[streak]
+    return [period for start, period in now.items() if was.get(start) != period]
 
 
 def _awards(boards: Boards, resolved: Resolved) -> tuple[Fact, ...]:

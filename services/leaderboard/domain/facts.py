@@ -1,8 +1,7 @@
 """What an entry says about the sources that boards rank by (RULES 6.1, 6.3)."""
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
-from typing import Final
+from datetime import date, datetime
 from uuid import UUID
 
 from msgspec import Struct
@@ -13,8 +12,6 @@ from services.leaderboard.domain.lengths import StreakChange
 from services.leaderboard.domain.scores import Fact, FactKey, key_of
 from shared.calendar import local_date
 from shared.entries import Entry, EntryKind, MetricFact
-
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Award(Struct, frozen=True):
@@ -59,7 +56,7 @@ def command_of(
     entry: Entry, streak_changes: Iterable[StreakChange], points_changes: Iterable[PointsChange]
 ) -> Command:
     """What an entry says."""
-    streaks = tuple(_with_lapse(entry, change) for change in streak_changes)
+    streaks = tuple(streak_changes)
     facts = [_of_streak(entry, change) for change in _newest_streaks(streaks)]
     facts += _of_points(entry, points_changes)
     metric = entry.metric
@@ -104,13 +101,6 @@ def _of_streak(entry: Entry, change: StreakChange) -> Fact:
         local_date(max(entry.occur_time, reach_time), entry.time_zone),
         change.version,
     )
-
-
-def _with_lapse(entry: Entry, change: StreakChange) -> StreakChange:
-    """A streak is lost at the midnight that ends a period."""
-    if change.length or change.reach_time is None or not change.longest:
-        return change
-    return replace(change, lapse=local_date(change.reach_time - _MICROSECOND, entry.time_zone))
 
 
 def _newest_streaks(changes: Iterable[StreakChange]) -> list[StreakChange]:

@@ -9,10 +9,12 @@ from msgspec import Struct, field
 from services.leaderboard.domain.boards import Boards, Source, SourceKind
 from services.leaderboard.domain.entries import (
     RunKey,
+    Runs,
     UserState,
     boards_by_length,
     reached_runs,
     resolve,
+    state_of,
     takes_newest,
     touched,
 )
@@ -39,7 +41,7 @@ class Newest(Struct, frozen=True):
     source: Source
     run: Run
     besides: frozenset[tuple[date, UUID]]
-    """By local date and entry."""
+    """By local date and entry: what was recalled of the source."""
 
 
 class Wanted(Struct, frozen=True):
@@ -65,13 +67,19 @@ def runs_wanted(boards: Boards, commands: Iterable[Command], grace: timedelta) -
             wanted.update(
                 (board.key, run.start)
                 for board in boards_by_length(boards, change)
-                for run in reached_runs(board, change, command.entry.now, grace)
+                for run in reached_runs(board, change, command.entry, grace)
             )
     return wanted
 
 
 def wanted(
-    boards: Boards, users: Mapping[str, UserState], commands: Iterable[Command], *, careful: bool
+    boards: Boards,
+    users: Mapping[str, UserState],
+    runs: Runs,
+    commands: Iterable[Command],
+    grace: timedelta,
+    *,
+    careful: bool,
 ) -> Wanted:
     """What to look up. That nothing stands yet under an entry that is new is taken for granted, and made sure of when
     it is stored; who is `careful` looks.
@@ -86,7 +94,9 @@ def wanted(
         if not user.version:
             continue
         for board, run, fact in touched(boards, command.facts):
-            if (board.key, run.start) not in user.held:
+            if (board.key, run.start) not in user.held and not state_of(board, run, runs, grace).is_closed(
+                command.entry.now
+            ):
                 histories[History(user.user_id, board.key, board.source, run)] = None
             is_own = fact.entry_id == command.entry.entry_id
             if fact.source.kind is SourceKind.POINTS and (careful or not is_own):
@@ -117,7 +127,9 @@ def newest_wanted(
                 if held and board.rule.adds and takes_newest(held.score, resolved, board.source, run):
                     recalled = resolved.user.recalled
                     known = (*recalled.awards.values(), *recalled.events.values())
-                    besides = {(other.local_date, other.entry_id) for other in known}
+                    besides = {
+                        (other.local_date, other.entry_id) for other in known if other.source == fact.source
+                    }
                     of = (user.user_id, (board.key, run.start))
                     found[of] = Newest(user.user_id, board.key, fact.source, run, frozenset(besides))
     return list(found.values())

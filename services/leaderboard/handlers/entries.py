@@ -168,7 +168,7 @@ class EntryHandlers:
         self, boards: Boards, loaded: Loaded, commands: Sequence[Command], *, careful: bool
     ) -> tuple[Loaded, Past]:
         """The state with what is known of the past that the entries touch. In the common case nothing is read."""
-        look_up = wanted(boards, loaded.users, commands, careful=careful)
+        look_up = wanted(boards, loaded.users, loaded.runs, commands, self._grace, careful=careful)
         users = await self._past.recalled(look_up, loaded.users, commands)
         histories = await self._past.histories(look_up.histories)
         newest = {}

@@ -1,12 +1,14 @@
 """Runs that are over: archived whole, then gone from the sorted sets (RULES 6.2)."""
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
-from services.leaderboard.config import ARCHIVE_TIMEOUT_SECONDS, RUNS_PER_PASS
-from services.leaderboard.domain.boards import Boards
+from services.leaderboard.config import ARCHIVE_TIMEOUT_SECONDS, CARRY_BATCH, RUNS_PER_PASS
+from services.leaderboard.domain.boards import Board, Boards, ScoreRule
 from services.leaderboard.domain.entries import RunKey
+from services.leaderboard.domain.runs import run_of
 from services.leaderboard.projection import Projection
+from services.leaderboard.store import carrying
 from services.leaderboard.store.archive import ArchiveStore
 from shared import faults
 from shared.clock import Clock
@@ -58,12 +60,25 @@ class MaintenanceHandlers:
             pass
 
     async def _finalize(self, boards: Boards, run: RunKey) -> bool:
+        board = boards.by_key[run[0]]
+        if board.rule is ScoreRule.LENGTH:
+            await self._carry(board, run[1])
         async with self._pool.acquire() as connection, connection.transaction():
-            board = boards.by_key[run[0]]
             done = await self._archive.finalize(connection, board, run, ARCHIVE_TIMEOUT_SECONDS)
             await BEFORE_COMMIT.reach()
         await AFTER_COMMIT.reach()
         return done
+
+    async def _carry(self, board: Board, start: date) -> None:
+        """Who had the streak alive in the run is ranked in it, also of whom nothing was said in it."""
+        run, before = run_of(board.schedule, start), run_of(board.schedule, start - timedelta(days=1))
+        if run is None or before is None:
+            return
+        async with self._pool.acquire() as connection:
+            user_ids = await carrying.candidates(connection, board, run, before)
+            for first in range(0, len(user_ids), CARRY_BATCH):
+                async with connection.transaction():
+                    await carrying.carry(connection, board, run, user_ids[first : first + CARRY_BATCH])
 
     async def _drop_finalized(self) -> None:
         """Also what an earlier pass did not come to."""

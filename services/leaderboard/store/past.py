@@ -18,7 +18,7 @@ from services.leaderboard.domain.past import History, Newest, Wanted
 from services.leaderboard.domain.scores import Fact, FactKey, key_of
 from services.leaderboard.store import rows
 from services.leaderboard.store.rows import columns
-from shared.postgres.pool import Pool
+from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
 
 # A metric's events are in the request log. OFFSET 0 keeps the planner from turning the look-up by user into a join over
@@ -64,8 +64,7 @@ EVENTS: Final = """
 EARLY_REVISIONS: Final = """
     SELECT entry_id, contribution_micros, version FROM early_revisions WHERE entry_id = ANY($1::uuid[])
 """
-# From the last period on that qualified before what changes: it gives the length, and its time, where what changes does
-# not.
+# From the last period on that is before what changes: it gives the length where what changes does not.
 LENGTHS: Final = """
     SELECT wanted.user_id, wanted.streak, known.start_date, known.end_date, known.length, known.reach_time,
            known.version
@@ -76,7 +75,7 @@ LENGTHS: Final = """
               AND start_date >= coalesce((
                   SELECT start_date FROM lengths
                    WHERE user_id = wanted.user_id AND streak = wanted.streak AND start_date < wanted.first_date
-                     AND length > 0 AND reach_time IS NOT NULL
+                     AND length IS NOT NULL
                    ORDER BY start_date DESC LIMIT 1), '-infinity')
            OFFSET 0) AS known
 """
@@ -85,12 +84,14 @@ _NEWEST: Final = """
     SELECT wanted.number, (
            SELECT max({time}) FROM {table} AS known
             WHERE known.user_id = wanted.user_id AND {conditions}
-              AND (local_date, entry_id) NOT IN (SELECT * FROM unnest($5::date[], $6::uuid[]))
+              AND (wanted.number, local_date, entry_id) NOT IN (
+                  SELECT * FROM unnest($5::bigint[], $6::date[], $7::uuid[]))
               AND local_date BETWEEN wanted.first_date AND wanted.last_date
               AND local_date >= (
                   SELECT local_date FROM {table} AS known
                    WHERE known.user_id = wanted.user_id AND {conditions}
-                     AND (local_date, entry_id) NOT IN (SELECT * FROM unnest($5::date[], $6::uuid[]))
+                     AND (wanted.number, local_date, entry_id) NOT IN (
+                         SELECT * FROM unnest($5::bigint[], $6::date[], $7::uuid[]))
                      AND local_date BETWEEN wanted.first_date AND wanted.last_date
                    ORDER BY local_date DESC LIMIT 1) - 3) AS newest
       FROM unnest($1::text[], $2::text[], $3::date[], $4::date[])
@@ -132,7 +133,7 @@ class PastStore:
                     early={one: revision for one, revision in early.items() if of[one] == user_id},
                 )
         if wanted.streaks:
-            for user_id, lengths in (await self._lengths(wanted.streaks)).items():
+            for user_id, lengths in (await read_lengths(self._pool, wanted.streaks)).items():
                 result[user_id] = _recalling(result[user_id], lengths=lengths)
         return result
 
@@ -157,7 +158,10 @@ class PastStore:
         for query, kind in ((NEWEST_EVENT, SourceKind.METRIC), (NEWEST_EARNING, SourceKind.POINTS)):
             asked = [one for one in wanted if one.source.kind is kind]
             if asked:
-                besides = columns(sorted({pair for one in asked for pair in one.besides}), 2)
+                besides = columns(
+                    [(number, *pair) for number, one in enumerate(asked, 1) for pair in sorted(one.besides)],
+                    3,
+                )
                 for row in await self._pool.fetch(query, *_columns(asked), *besides):
                     one = asked[row["number"] - 1]
                     found[one.user_id, one.board, one.run.start] = row["newest"]
@@ -186,15 +190,19 @@ class PastStore:
         found = await self._pool.fetch(EARLY_REVISIONS, sorted(wanted))
         return {row["entry_id"]: Revision(*row) for row in found}
 
-    async def _lengths(self, wanted: Mapping[tuple[str, str], date]) -> dict[str, dict[str, Lengths]]:
-        asked = columns(((*of, first) for of, first in sorted(wanted.items())), 3)
-        periods: defaultdict[tuple[str, str], list[Period]] = defaultdict(list)
-        for row in await self._pool.fetch(LENGTHS, *asked):
-            periods[row["user_id"], row["streak"]].append(rows.period(tuple(row)[2:]))
-        found: defaultdict[str, dict[str, Lengths]] = defaultdict(dict)
-        for (user_id, streak), known in periods.items():
-            found[user_id][streak] = Lengths.of(known)
-        return found
+
+async def read_lengths(
+    connection: Pool | Connection, wanted: Mapping[tuple[str, str], date]
+) -> dict[str, dict[str, Lengths]]:
+    """By user and streak, the lengths from a date on, and those before it on which they build."""
+    asked = columns(((*of, first) for of, first in sorted(wanted.items())), 3)
+    periods: defaultdict[tuple[str, str], list[Period]] = defaultdict(list)
+    for row in await connection.fetch(LENGTHS, *asked):
+        periods[row["user_id"], row["streak"]].append(rows.period(tuple(row)[2:]))
+    found: defaultdict[str, dict[str, Lengths]] = defaultdict(dict)
+    for (user_id, streak), known in periods.items():
+        found[user_id][streak] = {period.start: period for period in known}
+    return found
 
 
 def _columns(wanted: Sequence[History] | Sequence[Newest]) -> list[list[Any]]:

@@ -58,7 +58,7 @@ def earning(row: Row) -> Fact:
 
 
 def period(row: Row) -> Period:
-    """From start_date, end_date, length, reach_time, version. The present is at infinity (asyncpg: `date.max`)."""
+    """From start_date, end_date, length, reach_time, version."""
     return Period(*row)
 
 

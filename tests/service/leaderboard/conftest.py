@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 ServiceDatabase = Callable[[str], Awaitable[str]]
 
 PATIENCE_SECONDS = 20.0
+PATIENT_GRACE = timedelta(days=7)
 # The tests live at dates of their own: passes by the wall clock would archive what they count on.
 KEEP_CLOCK_OFF = "UPDATE maintenance SET hold_until = now() + interval '1 day'"
 
@@ -47,7 +49,12 @@ class Service:
 
 @asynccontextmanager
 async def served(
-    dsn: str, sets_url: str, *, check_seconds: float = 3_600.0, timeout_seconds: float = 2.0
+    dsn: str,
+    sets_url: str,
+    *,
+    check_seconds: float = 3_600.0,
+    timeout_seconds: float = 2.0,
+    grace: timedelta = timedelta(hours=1),
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A server on these databases, and a channel to it. Incomplete sets are filled when somebody finds them so,
     not by the clock.
@@ -59,6 +66,7 @@ async def served(
         drain_grace_seconds=0,
         projection_check_seconds=check_seconds,
         redis_timeout_seconds=timeout_seconds,
+        finalize_grace_seconds=int(grace.total_seconds()),
     )
     async with (
         running(await build(settings), settings) as server,
@@ -77,11 +85,13 @@ async def replica(
 
 
 @asynccontextmanager
-async def started(service_database: ServiceDatabase, sets_url: str) -> AsyncIterator[Service]:
+async def started(
+    service_database: ServiceDatabase, sets_url: str, *, grace: timedelta = timedelta(hours=1)
+) -> AsyncIterator[Service]:
     dsn = await service_database("leaderboard")
     database = await asyncpg.connect(dsn)
     await database.execute(KEEP_CLOCK_OFF)
-    async with served(dsn, sets_url) as channel, Redis.from_url(sets_url) as sets:
+    async with served(dsn, sets_url, grace=grace) as channel, Redis.from_url(sets_url) as sets:
         stub = LeaderboardServiceStub(channel)
 
         async def is_filled() -> bool:
@@ -98,4 +108,11 @@ async def started(service_database: ServiceDatabase, sets_url: str) -> AsyncIter
 @pytest.fixture
 async def service(service_database: ServiceDatabase, valkey_url: str) -> AsyncIterator[Service]:
     async with started(service_database, valkey_url) as running_service:
+        yield running_service
+
+
+@pytest.fixture
+async def patient(service_database: ServiceDatabase, valkey_url: str) -> AsyncIterator[Service]:
+    """A service whose runs stay open for a week."""
+    async with started(service_database, valkey_url, grace=PATIENT_GRACE) as running_service:
         yield running_service

@@ -138,10 +138,12 @@ def user_update(
 
 
 class Recorded(NamedTuple):
-    """A period of a daily streak as it now stands; without `at` it did not qualify."""
+    """A period of a daily streak at which the length changes; without `at` it broke the streak, without a length the
+    length does not change at it any more.
+    """
 
     day: date
-    length: int
+    length: int | None
     at: datetime | None = None
     entry: object = None
     days: int = 1
@@ -166,8 +168,9 @@ def streak_effect(
         message = change.period_changes.add(
             start_date=local_date(one.day),
             end_date=local_date(one.day + timedelta(days=one.days - 1)),
-            length_after=one.length,
+            length_after=one.length or 0,
             qualified_after=one.at is not None,
+            recorded_after=one.length is not None,
         )
         if one.at is not None:
             message.reach.CopyFrom(

@@ -197,7 +197,7 @@ async def test_the_length_within_a_run_is_what_the_remaining_periods_say(service
     assert await ranking(service, "weekly-streaks") == [(1, "ada", 1)]
     assert await ranking(service, "weekly-streaks", day=NEXT_WEEK) == [(1, "ada", 2)]
     await service.participant.RevertEntries(revert(1))
-    gone = [Recorded(sunday.date(), 0), Recorded(monday.date(), 1, monday, 2)]
+    gone = [Recorded(sunday.date(), None), Recorded(monday.date(), 1, monday, 2)]
     (outcome,) = await applied(
         service, streak_change("c1", 3, 1, 1, at=sunday, now=monday, corrects=1, periods=gone)
     )

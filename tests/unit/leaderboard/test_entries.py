@@ -273,7 +273,7 @@ def test_changes_of_one_system_in_one_entry_count_once_with_the_newest_balance()
 def test_a_board_that_is_newer_than_the_facts_takes_them_in() -> None:
     known = replace(ADA, version=3)
     one = command(entry(4, value=5))
-    (history,) = wanted(Boards.of([ALL_TIME]), {"ada": known}, [one], careful=False).histories
+    (history,) = wanted(Boards.of([ALL_TIME]), {"ada": known}, {}, [one], GRACE, careful=False).histories
     assert (history.board, history.source) == ("all-time", COMMITS)
     earlier = Past({("ada", "all-time", date.min): [fact(1, 2), fact(2, 3)]})
     (decision,) = applied([ALL_TIME], [one], user=known, past=earlier)
@@ -282,7 +282,7 @@ def test_a_board_that_is_newer_than_the_facts_takes_them_in() -> None:
 
 def test_a_user_who_was_never_seen_needs_no_history() -> None:
     one = command(entry(1, value=5))
-    assert not wanted(Boards.of([ALL_TIME]), {"ada": ADA}, [one], careful=False).histories
+    assert not wanted(Boards.of([ALL_TIME]), {"ada": ADA}, {}, [one], GRACE, careful=False).histories
 
 
 def test_the_version_of_a_user_grows_by_one_with_every_entry() -> None:

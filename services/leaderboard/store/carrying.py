@@ -1,0 +1,88 @@
+"""Streaks that were alive in a run in which nothing was said of them: they are carried into it before it is archived
+(RULES 6.3).
+
+A run is entered with the first thing that is said of a streak in it: that a period qualified, or broke it. Where
+freezes or days off carry it on, or its periods are longer than the board's runs, that may be never. Who had it alive is
+then known from the run before.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from services.leaderboard.domain.boards import Board, segment_of
+from services.leaderboard.domain.entries import Held
+from services.leaderboard.domain.lengths import length_in
+from services.leaderboard.domain.ranks import order_score
+from services.leaderboard.domain.runs import Run
+from services.leaderboard.store import rows
+from services.leaderboard.store.past import read_lengths
+from shared.postgres.pool import Connection
+
+# Who was ranked with a length in the run before, be it archived already or not, and has no score in this one.
+CANDIDATES: Final = """
+    SELECT user_id
+      FROM (SELECT user_id FROM archive WHERE board = $1 AND run_start = $2 AND segment = '' AND score > 0
+             UNION ALL
+            SELECT user_id FROM scores WHERE board = $1 AND run_start = $2 AND score > 0) AS alive
+     WHERE NOT EXISTS (
+           SELECT FROM scores
+            WHERE scores.user_id = alive.user_id AND scores.board || '' = $1 AND scores.run_start = $3)
+"""
+# Whoever writes to these users meanwhile finds another version, and decides anew.
+LOCK: Final = """
+    SELECT user_id, version, profile_version, name, attributes FROM users WHERE user_id = ANY($1::text[])
+     ORDER BY user_id FOR UPDATE
+"""
+STILL_OPEN: Final = "SELECT true FROM runs WHERE board = $1 AND start_date = $2 AND NOT finalized FOR SHARE"
+CARRY: Final = """
+    WITH ranked AS (
+        INSERT INTO scores (user_id, board, run_start, segment, score, order_score, reach_time, entry_id,
+                            source_version, version)
+        SELECT * FROM unnest($1::score_row[])
+            ON CONFLICT (user_id, board, run_start) DO NOTHING
+    ), seen AS (
+        INSERT INTO segments (board, run_start, segment)
+        SELECT DISTINCT board, run_start, segment FROM unnest($1::score_row[])
+            ON CONFLICT (board, run_start, segment) DO NOTHING
+    )
+    UPDATE users SET version = batch.version FROM unnest($1::score_row[]) AS batch WHERE users.user_id = batch.user_id
+"""
+
+
+async def candidates(connection: Connection, board: Board, run: Run, before: Run) -> list[str]:
+    """The users who may have to be carried from the run before into this one."""
+    found = await connection.fetch(CANDIDATES, board.key, before.start, run.start)
+    return sorted(row["user_id"] for row in found)
+
+
+async def carry(connection: Connection, board: Board, run: Run, user_ids: Sequence[str]) -> None:
+    """Give those whose streak was alive in the run their score, inside a transaction."""
+    locked = await connection.fetch(LOCK, user_ids)
+    if not await connection.fetchval(STILL_OPEN, board.key, run.start):
+        return
+    lengths = await read_lengths(
+        connection, {(row["user_id"], board.source.key): run.start for row in locked}
+    )
+    scored = []
+    for row in locked:
+        version, profile = rows.profile(tuple(row)[1:])
+        known = lengths.get(row["user_id"], {}).get(board.source.key, {})
+        held = Held(segment_of(board, profile.attributes), length_in(known, run))
+        if held.score.amount is not None:
+            scored.append(_row(board, run, row["user_id"], version + 1, held, held.score.amount))
+    await connection.execute(CARRY, scored)
+
+
+def _row(board: Board, run: Run, user_id: str, version: int, held: Held, amount: int) -> tuple[Any, ...]:
+    return (
+        user_id,
+        board.key,
+        run.start,
+        held.segment,
+        amount,
+        order_score(board.order, amount),
+        held.score.reach_time,
+        None,
+        0,
+        version,
+    )
