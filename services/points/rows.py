@@ -57,8 +57,10 @@ def state(row: asyncpg.Record) -> UserState:
     for points_system, trigger, kind, granted, due, *counts in row["triggers"]:
         key = TriggerKey(points_system, trigger)
         if kind == CauseKind.METRIC:
-            accumulated, high, every, irregular, newest, late = counts
-            timelines[key] = stored(Timeline(accumulated, high, due, granted, every, irregular, newest, late))
+            accumulated, high, every, irregular, fractional, newest, late = counts
+            timelines[key] = stored(
+                Timeline(accumulated, high, due, granted, every, irregular, fractional, newest, late)
+            )
         else:
             streaks[key] = StreakCount(due, granted)
     first_position = row["first_position"]
@@ -203,7 +205,7 @@ def balance_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
 
 
 def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
-    """The trigger states that differ, as `trigger_state_row_2`s."""
+    """The trigger states that differ, as `trigger_state_row_3`s."""
     before = old.points.timelines
     rows: list[tuple[Any, ...]] = [
         (
@@ -216,6 +218,7 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
             one.high_micros,
             one.every_micros,
             one.irregular,
+            one.fractional,
             one.newest_time,
             one.late_position,
         )
@@ -223,7 +226,20 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
         if before.get(key) is not one
     ]
     rows.extend(
-        (new.user_id, *key, CauseKind.STREAK, one.granted_count, one.due_count, 0, 0, 0, False, None, 0)
+        (
+            new.user_id,
+            *key,
+            CauseKind.STREAK,
+            one.granted_count,
+            one.due_count,
+            0,
+            0,
+            0,
+            False,
+            False,
+            None,
+            0,
+        )
         for key, one in new.streaks.items()
         if old.streaks.get(key) != one
     )

@@ -119,7 +119,7 @@ CREATE TABLE balances (
     level         text COLLATE "C" NOT NULL,  -- as of the last change; empty for none
     version       bigint NOT NULL,
     reach_time    timestamptz,                -- NULL without a live award
-    cut_position  bigint NOT NULL,            -- the newest fact of which a limit cut something
+    cut_position  bigint NOT NULL,            -- the newest fact of which a limit cut something, or would
     PRIMARY KEY (user_id, points_system)
 ) WITH (fillfactor = 85);
 
@@ -138,7 +138,8 @@ CREATE TABLE trigger_states (
     due_count          bigint NOT NULL,
     irregular          boolean NOT NULL,      -- sums do not tell how high the sum once was
     newest_time        timestamptz,           -- of the events that it counted
-    late_position      bigint NOT NULL,       -- the newest arrival that was not the newest event
+    late_position      bigint NOT NULL,       -- the newest arrival that was not the newest event, while it was fractional
+    fractional         boolean NOT NULL,      -- it counted something that is no multiple of X
     PRIMARY KEY (user_id, points_system, trigger)
 ) WITH (fillfactor = 85);
 
@@ -222,7 +223,7 @@ CREATE TYPE balance_row_2 AS (
     reach_time    timestamptz,
     cut_position  bigint
 );
-CREATE TYPE trigger_state_row_2 AS (
+CREATE TYPE trigger_state_row_3 AS (
     user_id            text,
     points_system      text,
     trigger            text,
@@ -233,6 +234,7 @@ CREATE TYPE trigger_state_row_2 AS (
     high_micros        bigint,
     every_micros       bigint,
     irregular          boolean,
+    fractional         boolean,
     newest_time        timestamptz,
     late_position      bigint
 );

@@ -32,7 +32,7 @@ LOAD: Final = """
                    FROM balances
                   WHERE user_id = batch.user_id) AS balances,
            ARRAY(SELECT ROW(points_system, trigger, kind, granted_count, due_count, accumulated_micros,
-                            high_micros, every_micros, irregular, newest_time, late_position)
+                            high_micros, every_micros, irregular, fractional, newest_time, late_position)
                    FROM trigger_states
                   WHERE user_id = batch.user_id) AS triggers,
            ARRAY(SELECT ROW(completion_id, net_count)
@@ -94,14 +94,15 @@ SAVE: Final = """
                    cut_position = EXCLUDED.cut_position
     ), counts AS (
         INSERT INTO trigger_states (user_id, points_system, trigger, kind, granted_count, due_count,
-                                    accumulated_micros, high_micros, every_micros, irregular, newest_time,
-                                    late_position)
-        SELECT * FROM unnest($5::trigger_state_row_2[])
+                                    accumulated_micros, high_micros, every_micros, irregular, fractional,
+                                    newest_time, late_position)
+        SELECT * FROM unnest($5::trigger_state_row_3[])
             ON CONFLICT (user_id, points_system, trigger) DO UPDATE
                SET kind = EXCLUDED.kind, granted_count = EXCLUDED.granted_count, due_count = EXCLUDED.due_count,
                    accumulated_micros = EXCLUDED.accumulated_micros, high_micros = EXCLUDED.high_micros,
                    every_micros = EXCLUDED.every_micros, irregular = EXCLUDED.irregular,
-                   newest_time = EXCLUDED.newest_time, late_position = EXCLUDED.late_position
+                   fractional = EXCLUDED.fractional, newest_time = EXCLUDED.newest_time,
+                   late_position = EXCLUDED.late_position
     ), rewarded AS (
         INSERT INTO completions (user_id, completion_id, net_count)
         SELECT * FROM unnest($6::completion_row[])

@@ -6,7 +6,8 @@ instants. What was granted before stays, on its date: only when more is due than
 granted, on those instants that have no award yet, the latest where there are more of them than are needed. So nothing
 is clawed back by a negative event, and the number of awards is the same in every order of arrival.
 
-An event that is the newest of all, as nearly all are, can cross only by itself: the sums are enough for it.
+Two cases need only the sums. An event that is the newest of all can cross only by itself. And where every event
+contributes whole multiples of X ("10 points for every 1"), each crosses its own multiples whenever it arrives.
 """
 
 from bisect import bisect_left
@@ -59,10 +60,12 @@ class Timeline(Struct, frozen=True):
     """It counted something below zero, with more than one X, or to the end of the numbers: then only a walk through
     all events says how high the sum was at a time. Else mark and sum are the same, and granted is what is due.
     """
+    fractional: bool = False
+    """It counted something that is no multiple of X: then what an event crosses depends on those before it."""
     newest_time: datetime | None = None
     """When the newest event occurred that it ever counted."""
     late_position: int = 0
-    """The newest arrival that was not the newest event."""
+    """The newest arrival that was not the newest event, once that made a difference: while it was fractional."""
     marks: tuple[Mark, ...] = ()
     """The events that are known one by one, in the order of their times: all since `known_since`."""
     known_since: datetime | None = None
@@ -87,6 +90,8 @@ def stored(timeline: Timeline) -> Timeline:
 
 def count(timeline: Timeline, mark: Mark, position: int) -> tuple[Timeline, tuple[Crossing, ...]]:
     """The timeline with another event, and what is granted for it. Raises `HistoryNeeded`."""
+    if is_whole(timeline, mark.contribution_micros, mark.every_micros):
+        return _count_whole(timeline, mark)
     order = mark.instant.order
     if timeline.known_since is not None and mark.instant.occur_time < timeline.known_since:
         raise HistoryNeeded
@@ -105,10 +110,22 @@ def count(timeline: Timeline, mark: Mark, position: int) -> tuple[Timeline, tupl
         granted_count=timeline.granted_count + times,
         every_micros=mark.every_micros,
         irregular=_irregular(timeline, mark, accumulated),
+        fractional=timeline.fractional or mark.contribution_micros % mark.every_micros != 0,
         newest_time=mark.instant.occur_time,
         marks=(*timeline.marks, mark),
     )
     return moved, ((Crossing(mark, times),) if times else ())
+
+
+def is_whole(timeline: Timeline, contribution_micros: int, every_micros: int) -> bool:
+    """Whether an event crosses exactly the multiples that it contributes, wherever it stands among the others."""
+    return (
+        not (timeline.fractional or timeline.irregular)
+        and contribution_micros >= 0
+        and contribution_micros % every_micros == 0
+        and timeline.every_micros in (0, every_micros)
+        and timeline.accumulated_micros + contribution_micros < _LARGEST
+    )
 
 
 def placed(timeline: Timeline, marks: Sequence[Mark], since: datetime | None) -> Timeline:
@@ -158,6 +175,35 @@ def walk(accumulated: int, high: int, marks: tuple[Mark, ...]) -> tuple[int, int
     return accumulated, high, tuple(walked)
 
 
+def _count_whole(timeline: Timeline, mark: Mark) -> tuple[Timeline, tuple[Crossing, ...]]:
+    contribution, time = mark.contribution_micros, mark.instant.occur_time
+    times = contribution // mark.every_micros
+    mark = replace(mark, due=times, granted=times)
+    marks = timeline.marks
+    base_accumulated, base_high = timeline.base_accumulated_micros, timeline.base_high_micros
+    if timeline.known_since is not None and time < timeline.known_since:
+        base_accumulated += contribution
+        base_high += contribution
+    elif not marks or marks[-1].instant.order < mark.instant.order:
+        marks = (*marks, mark)
+    else:
+        index = bisect_left(marks, mark.instant.order, key=lambda one: one.instant.order)
+        marks = (*marks[:index], mark, *marks[index:])
+    moved = replace(
+        timeline,
+        accumulated_micros=timeline.accumulated_micros + contribution,
+        high_micros=timeline.high_micros + contribution,
+        due_count=timeline.due_count + times,
+        granted_count=timeline.granted_count + times,
+        every_micros=mark.every_micros,
+        newest_time=time if timeline.newest_time is None else max(timeline.newest_time, time),
+        marks=marks,
+        base_accumulated_micros=base_accumulated,
+        base_high_micros=base_high,
+    )
+    return moved, ((Crossing(mark, times),) if times else ())
+
+
 def _count_late(timeline: Timeline, mark: Mark, position: int) -> tuple[Timeline, tuple[Crossing, ...]]:
     index = bisect_left(timeline.marks, mark.instant.order, key=lambda one: one.instant.order)
     among = (*timeline.marks[:index], mark, *timeline.marks[index:])
@@ -178,6 +224,7 @@ def _count_late(timeline: Timeline, mark: Mark, position: int) -> tuple[Timeline
             granted_count=timeline.granted_count + times,
             every_micros=mark.every_micros,
             irregular=_irregular(timeline, mark, accumulated),
+            fractional=timeline.fractional or mark.contribution_micros % mark.every_micros != 0,
             late_position=position,
             marks=granted,
         ),

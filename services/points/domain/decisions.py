@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.amendments import Amendment, completed
-from services.points.domain.counting import Mark, Timeline, placed
+from services.points.domain.counting import Mark, Timeline, is_whole, placed
 from services.points.domain.definitions import Catalogue, MetricCause, TriggerKey
 from services.points.domain.facts import Command, Fact, Instant
 from services.points.domain.fold import step
@@ -96,8 +96,12 @@ def late(catalogue: Catalogue, state: UserState, command: Command) -> frozenset[
     newer = set()
     for one in catalogue.by_metric[metric.metric]:
         timeline = state.points.timelines.get(one.key)
-        since = timeline.known_since if timeline else None
-        if since is not None and command.entry.occur_time < since:
+        cause = one.trigger.cause
+        if timeline is None or timeline.known_since is None or not isinstance(cause, MetricCause):
+            continue
+        if command.entry.occur_time < timeline.known_since and not is_whole(
+            timeline, metric.contribution_micros, cause.every_micros
+        ):
             newer.add(one.key)
     return frozenset(newer.intersection(_matching(catalogue, command.entry))) if newer else frozenset()
 

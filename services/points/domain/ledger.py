@@ -169,7 +169,13 @@ def _after(catalogue: Catalogue, key: str, before: Standing, drafts: Sequence[Dr
     times = [draft.due.owner.occur_time for draft in drafts if draft.amount and draft.due.times >= 0]
     if before.reach_time is not None:
         times.append(before.reach_time)
-    cuts = [draft.position for draft in drafts if draft.amount != draft.due.base_amount]
+    # A deduction that a refold brought was not spent when its fact came: with less, a limit would cut it.
+    cuts = [
+        draft.position
+        for draft in drafts
+        if draft.amount != draft.due.base_amount
+        or (draft.refolded and draft.due.times > 0 and draft.amount < 0)
+    ]
     return Standing(
         balance=balance,
         lifetime=lifetime,

@@ -7,7 +7,7 @@ when it is the same, or when no limit acts any more.
 Where nothing but the fact's own awards can differ, no other fact is looked at (`shortcut`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -109,7 +109,8 @@ def plan(state: UserState, facts: Mapping[int, Fact], edits: Mapping[int, Edit],
     start = min(edits)
     if any(one.irregular for one in timelines) or not all(map(_is_far_from_the_end, standings)):
         start = 1
-    return Plan(start, frozenset(systems), any(one.late_position >= start for one in timelines))
+    late = any(one.late_position >= start for one in timelines) or _makes_lateness_count(timelines, edits)
+    return Plan(start, frozenset(systems), late)
 
 
 def shortcut(
@@ -131,11 +132,13 @@ def shortcut(
             if timeline is None:
                 continue
             regular = not timeline.irregular and timeline.late_position < plan.start and contribution >= 0
-            if not regular or delta % timeline.every_micros:
+            if not regular or delta < 0 or delta % timeline.every_micros:
                 return None
             shares[key] = delta // timeline.every_micros
     drafts = []
     for one in live:
+        if not one.due.times:
+            continue
         times = one.due.times if one.due.identity in edit.dropped else 0
         if one.due.completion_id is None and one.due.period is None:
             times = shares.pop(one.due.key, 0)
@@ -174,6 +177,7 @@ def begin(
                     due_count=count,
                     granted_count=count,
                     every_micros=now.every_micros,
+                    fractional=plan.late and now.fractional,
                 )
             )
     standings = {
@@ -220,7 +224,7 @@ def together(
         if one is other:
             continue
         irregular = now.irregular or one.irregular or other.irregular
-        if irregular or now.late_position > position:
+        if irregular or now.late_position > position or (other.fractional and not now.fractional):
             return False
         if (one.accumulated_micros - other.accumulated_micros) % now.every_micros:
             return False
@@ -277,6 +281,8 @@ def moved(state: UserState, pair: Pair, plan: Plan) -> UserState:
                     due_count=now.due_count + other.due_count - one.due_count,
                     granted_count=now.granted_count + other.granted_count - one.granted_count,
                     irregular=now.irregular or other.irregular,
+                    fractional=now.fractional or other.fractional,
+                    late_position=max(now.late_position, other.late_position),
                 )
             )
     return replace(state, points=replace(state.points, timelines=timelines))
@@ -303,6 +309,17 @@ def moved_by_shortcut(state: UserState, fact: Fact, edit: Edit) -> UserState:
                 )
             )
     return replace(state, points=replace(state.points, timelines=timelines))
+
+
+def _makes_lateness_count(timelines: Iterable[Timeline], edits: Mapping[int, Edit]) -> bool:
+    """Until now every event crossed its own multiples, late or not; a revised contribution ends that."""
+    return any(
+        edit.contribution_micros is not None
+        and (edit.contribution_micros < 0 or edit.contribution_micros % one.every_micros != 0)
+        for edit in edits.values()
+        for one in timelines
+        if one.every_micros and not one.fractional
+    )
 
 
 def _stepped(points: Points, fact: Fact, terms: Catalogue, plan: Plan) -> tuple[Points, tuple[Grant, ...]]:

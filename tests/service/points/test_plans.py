@@ -59,6 +59,12 @@ async def test_a_batch_with_a_late_event_costs_one_round_trip_more(service: Serv
     assert statements == [store.LOAD, store.WINDOWS, store.SAVE]
 
 
+async def test_a_late_event_of_whole_multiples_costs_no_more(service: Service) -> None:
+    warm = event("warm", 3)
+    statements = await _statements(service, event(1, 6, minutes=-5), event(2, 3, minutes=5), warm=warm)
+    assert statements == [store.LOAD, store.SAVE]
+
+
 async def test_an_event_that_is_late_only_in_its_batch_costs_no_more(service: Service) -> None:
     statements = await _statements(service, event(1, 3, minutes=5), event(2, 3, minutes=4))
     assert statements == [store.LOAD, store.SAVE]
@@ -80,12 +86,14 @@ async def test_taking_an_event_out_reads_no_other_fact_where_only_its_own_awards
     assert statements.count(history.FACTS) == 1
 
 
-async def _statements(service: Service, *commands: participant_pb.Command) -> list[str]:
+async def _statements(
+    service: Service, *commands: participant_pb.Command, warm: participant_pb.Command | None = None
+) -> list[str]:
     """What a replica that knows the configuration asks the database for a batch."""
     await define(service, "xp", [TEN_PER_THREE, WEEK, BADGE, WELCOME])
     pool = await _pool(service)
     handlers = Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of))
-    await handlers.apply_entries(_work(event("warm", 1)))
+    await handlers.apply_entries(_work(warm or event("warm", 1)))
     statements: list[str] = []
     async with pool.acquire() as connection:
         connection.add_query_logger(lambda record: statements.append(record.query))

@@ -254,6 +254,35 @@ def test_any_history_gives_what_the_slow_fold_of_its_live_facts_gives(
     played(history, minimum, maximum)
 
 
+def whole_ops() -> st.SearchStrategy[tuple[str, Any]]:
+    """Nearly always whole multiples of what `small` is for, in any order of times."""
+    times = st.one_of(st.none(), st.integers(0, 40))
+    units = st.integers(1, 3).map(lambda value: 2 * value)
+    value = st.one_of(units, units, units, units, st.integers(1, 5))
+    return st.one_of(
+        st.tuples(st.just("event"), st.tuples(st.just("commits"), value, times, st.just("pro"))),
+        st.tuples(st.just("event"), st.tuples(st.just("fun"), units, times, st.just(""))),
+        st.tuples(st.just("void"), st.integers(0, 30)),
+        st.tuples(st.just("revise"), st.tuples(st.integers(0, 30), units, st.one_of(units, value))),
+    )
+
+
+@given(st.lists(whole_ops(), max_size=25), st.one_of(st.integers(15, 60), st.just(10**9)))
+@settings(deadline=None)
+def test_so_does_one_of_whole_multiples_where_late_events_need_no_others(
+    history: list[tuple[str, Any]], maximum: int
+) -> None:
+    triggers = (
+        Trigger("whole", 10, MetricCause("commits", UNIT)),
+        Trigger("cost", -4, MetricCause("fun", UNIT)),
+        Trigger("welcome", 5, UserCreatedCause()),
+    )
+    both = Both(Account([PointsSystem("xp", triggers, LEVELS, max_balance=maximum)]))
+    for op in history:
+        both.play(op)
+        both.check()
+
+
 @given(st.data())
 @settings(deadline=None)
 def test_facts_are_taken_out_in_any_order_with_one_result(data: st.DataObject) -> None:

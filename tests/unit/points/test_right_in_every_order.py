@@ -297,6 +297,42 @@ def test_an_older_revision_changes_nothing_and_neither_does_one_of_an_undone_ent
     assert alice.balance == 0
 
 
+def test_a_revision_that_raises_a_contribution_is_judged_by_the_limits_of_its_event() -> None:
+    alice = account(
+        Trigger("cost", -4, MetricCause("commits", UNIT)), Trigger("welcome", 5, UserCreatedCause())
+    )
+    first = alice.revisable_event(1, 1)
+    alice.applied(first)
+    assert alice.balance == 1
+    assert amounts(alice.applied(alice.revisable_event(0, 2, (first.entry.entry_id, 2)))) == [-1]
+    assert alice.balance == 0
+
+
+def test_a_contribution_that_went_and_came_again_is_one_award_again() -> None:
+    alice = account(EACH)
+    first = alice.revisable_event(1, 1)
+    alice.applied(first)
+    alice.applied(alice.revisable_event(0, 2, (first.entry.entry_id, 0)))
+    assert alice.balance == 0
+    rows = only_change(alice.applied(alice.revisable_event(0, 3, (first.entry.entry_id, 1)))).awards
+    assert [(row.amount, row.reversed_award_id) for row in rows] == [(10, alice.ledger[0].award_id)]
+
+
+def test_a_deduction_that_only_a_void_brought_about_is_not_spent() -> None:
+    alice = account(EACH_A, Trigger("cost", -4, MetricCause("fun", 2 * UNIT)))
+    alice.earn(1, metric="other")
+    first = alice.metric_event(UNIT, metric="fun")
+    alice.applied(first)
+    earning = alice.metric_event(UNIT, metric="a")
+    alice.applied(earning)
+    alice.earn(1, metric="fun")
+    alice.earn(1, metric="fun")
+    alice.undo(first.entry.entry_id)
+    assert alice.balance == 6
+    alice.undo(earning.entry.entry_id)
+    assert alice.balance == 0
+
+
 def test_an_entry_that_is_refused_changes_nothing_of_earlier_ones() -> None:
     alice = account(EACH, Trigger("price", -100, MetricCause("commits", UNIT), block=True))
     alice.systems = [PointsSystem("xp", (EACH,))]
