@@ -25,7 +25,7 @@ from deploy.bench.fill_tables import (
     copy_statement,
     problems,
 )
-from deploy.local.databases import SERVICES, database_name
+from deploy.local.databases import CORE, database_name
 from shared.postgres.pool import Connection
 
 _SIDE_BY_SIDE: Final = 2
@@ -105,7 +105,7 @@ async def fill(admin_dsn: str, template_users: int, copies: int, say: Say) -> Fi
     await _on(admin_dsn, _HURRY)
     try:
         async with asyncio.TaskGroup() as group:
-            parts = [group.create_task(one(service)) for service in SERVICES]
+            parts = [group.create_task(one(service)) for service in CORE]
     finally:
         await _on(admin_dsn, _BE_DURABLE)
         # What was written meanwhile lies with the operating system, and would go to disk during what is measured.

@@ -26,7 +26,7 @@ from deploy.bench.growth_report import COLD, LOADS, MARKS, report
 from deploy.bench.lab import FULL, Lab, Say, Scale
 from deploy.bench.load import Load
 from deploy.bench.report import publish
-from deploy.local.databases import SERVICES
+from deploy.local.databases import CORE
 from deploy.local.run_directory import run_directory
 from deploy.local.stack import Stack
 
@@ -143,7 +143,7 @@ def grown(lab: Lab, name: str, shape: Shape) -> Iterator[Grown]:
     with lab.running(name, **SETTINGS) as stack:
         lab.say(f"history for {shape.template_users:,} users")
         send_history(lab, stack, shape)
-        for service in SERVICES:
+        for service in CORE:
             stack.stop_service(service)
         lab.say(f"filling {name!r}: {shape.users:,} users with {shape.events:,} events")
         began = time.monotonic()

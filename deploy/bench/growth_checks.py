@@ -16,10 +16,10 @@ from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2, orchestr
 from laurel.points.v1 import points_service_pb2, points_service_pb2_grpc
 from laurel.streak.v1 import streak_service_pb2, streak_service_pb2_grpc
 
-from deploy.local.databases import SERVICES
+from deploy.local.databases import CORE
 from deploy.local.stack import Stack
 
-PARTICIPANTS: Final = tuple(name for name in SERVICES if name != "orchestrator")
+PARTICIPANTS: Final = tuple(name for name in CORE if name != "orchestrator")
 
 _COUNTS: Final = "SELECT (SELECT count(*) FROM users) AS users, (SELECT count(*) FROM {events}) AS events"
 _ENTRY_IDS: Final = "SELECT entry_id FROM {events} WHERE user_id = $1"
@@ -120,7 +120,7 @@ class _Reader:
 
 @contextmanager
 def _connected(stack: Stack) -> Iterator[_Reader]:
-    channels = {name: grpc.insecure_channel(stack.addresses(name)[0]) for name in SERVICES}
+    channels = {name: grpc.insecure_channel(stack.addresses(name)[0]) for name in CORE}
     try:
         yield _Reader(channels)
     finally:
@@ -130,7 +130,7 @@ def _connected(stack: Stack) -> Iterator[_Reader]:
 
 async def _counted(stack: Stack, users: int, events: int) -> list[str]:
     found = []
-    for service in SERVICES:
+    for service in CORE:
         (row,) = await _fetch(stack, service, _COUNTS.format(events=_events_of(service)))
         if tuple(row) != (users, events):
             found.append(f"{service} has {row['users']:,} users and {row['events']:,} events")
@@ -144,7 +144,7 @@ async def _known_alike(stack: Stack, user: str) -> list[str]:
             row["entry_id"]
             for row in await _fetch(stack, service, _ENTRY_IDS.format(events=_events_of(service)), user)
         }
-        for service in SERVICES
+        for service in CORE
     }
     return [
         f"{service} knows other events of {user} than the orchestrator"

@@ -22,7 +22,7 @@ from deploy.bench.load import Load, Measured
 from deploy.bench.processes import Generator, Worker, serving
 from deploy.bench.results import Results
 from deploy.local.config import StackConfig
-from deploy.local.databases import SERVICES, database_name, run_blocking
+from deploy.local.databases import CORE, database_name, run_blocking
 from deploy.local.stack import Stack
 from services.cli.configuration import read_configuration
 
@@ -80,7 +80,7 @@ class Lab:
         self.say("starting two more orchestrators")
         stack.start_service("orchestrator", _SECOND)
         singles = {"LAUREL_MAX_GROUP_SIZE": "1", "LAUREL_MIN_OVERLAPPING_GROUP_SIZE": "1"}
-        Stack(StackConfig(home=stack.home, port_base=0, settings=singles)).start_service(
+        Stack(StackConfig(home=stack.home, port_base=0, settings=singles, services=CORE)).start_service(
             "orchestrator", _SINGLES
         )
         return stack
@@ -167,7 +167,9 @@ class Lab:
     def running(self, name: str, *, package: str = "services", **settings: str) -> Iterator[Stack]:
         """A stack of its own with the demo's configuration, in which every user is known."""
         self.say(f"starting the stack {name!r}")
-        config = StackConfig(home=self.home / name, port_base=0, settings=settings, package=package)
+        config = StackConfig(
+            home=self.home / name, port_base=0, settings=settings, package=package, services=CORE
+        )
         with Stack(config) as stack:
             stack.up()
             self._configure(stack)
@@ -180,13 +182,14 @@ class Lab:
         directory = self.home / "captured"
         directory.mkdir()
         stack = self._open.enter_context(self.running("capture"))
-        for name in SERVICES:
+        for name in CORE:
             stack.stop_service(name)
         run_blocking(_copy_databases(stack))
         watched = Stack(
             StackConfig(
                 home=stack.home,
                 port_base=0,
+                services=CORE,
                 package="deploy.bench.instrumented",
                 settings={CAPTURE: str(directory)},
             )
@@ -195,7 +198,7 @@ class Lab:
         watched.up()
         target = watched.addresses("orchestrator")[0]
         done = self.send(Load(target, "batch", batch_size=_GROUP, mix=self.mix())).done
-        for name in SERVICES:
+        for name in CORE:
             watched.stop_service(name)
         return Captured(stack, directory, done)
 
@@ -233,7 +236,7 @@ class Captured:
     def fresh_dsns(self) -> Mapping[str, str]:
         """The services' databases as they were before, each time anew."""
         run_blocking(_restore_databases(self.stack))
-        return {name: self.stack.service_dsn(name) for name in SERVICES}
+        return {name: self.stack.service_dsn(name) for name in CORE}
 
     @property
     def redis_url(self) -> str:
@@ -265,13 +268,13 @@ def _create_database(stack: Stack, name: str) -> str:
 
 async def _copy_databases(stack: Stack) -> None:
     """Sets aside what the services hold; none of them may be connected."""
-    for name in map(database_name, SERVICES):
+    for name in map(database_name, CORE):
         await _execute(_admin_dsn(stack), f"CREATE DATABASE {name}{_REPLAY} TEMPLATE {name}")
 
 
 async def _restore_databases(stack: Stack) -> None:
     """Puts back what was set aside, with statistics as autovacuum would have gathered them."""
-    for name in map(database_name, SERVICES):
+    for name in map(database_name, CORE):
         await _execute(_admin_dsn(stack), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await _execute(_admin_dsn(stack), f"CREATE DATABASE {name} TEMPLATE {name}{_REPLAY} OWNER {name}")
 

@@ -21,7 +21,7 @@ from typing import Final
 from deploy.bench.costs import Meter
 from deploy.bench.lab import QUICK, Lab, Say
 from deploy.bench.load import Load, Measured
-from deploy.local.databases import SERVICES
+from deploy.local.databases import CORE
 from deploy.local.run_directory import run_directory
 
 ROOT: Final = Path(__file__).parents[2]
@@ -99,17 +99,17 @@ def table(cpu: Mapping[str, float], kinds: Mapping[str, Counter[str]], done: int
     """Microseconds of CPU an event: a row for each kind, a column for each service, and totals by process."""
     names = [*(kind for kind, _ in KINDS), OTHER]
     lines = [
-        "| µs of CPU an event | " + " | ".join(SERVICES) + " | all |",
-        "| --- |" + " ---: |" * (len(SERVICES) + 1),
+        "| µs of CPU an event | " + " | ".join(CORE) + " | all |",
+        "| --- |" + " ---: |" * (len(CORE) + 1),
     ]
     for kind in names:
         row = [
             1e6 * cpu[service] / done * kinds[service][kind] / max(1, kinds[service].total())
-            for service in SERVICES
+            for service in CORE
         ]
         lines.append(_row(kind, row))
-    lines.append(_row("**all**", [1e6 * cpu[service] / done for service in SERVICES]))
-    others = {name: 1e6 * spent / done for name, spent in cpu.items() if name not in SERVICES}
+    lines.append(_row("**all**", [1e6 * cpu[service] / done for service in CORE]))
+    others = {name: 1e6 * spent / done for name, spent in cpu.items() if name not in CORE}
     beside = ", ".join(f"{name} {spent:.0f}" for name, spent in sorted(others.items()))
     return "\n".join(lines) + f"\n\nBeside them: {beside}.\n"
 
@@ -122,8 +122,8 @@ def _profiled(lab: Lab, name: str, seconds: int, output: Path) -> str:
     """The table of one load; its flame graphs are left in `output`."""
     target = lab.one
     meter = Meter(lab.stack, lab.generator.pid)
-    pids = {service: meter.pid(service) for service in SERVICES}
-    for service in SERVICES:
+    pids = {service: meter.pid(service) for service in CORE}
+    for service in CORE:
         (output / f"{name}-{service}.txt").unlink(missing_ok=True)
     before = meter.read()
     with _sampling(pids, name, "raw", seconds, output):
@@ -131,7 +131,7 @@ def _profiled(lab: Lab, name: str, seconds: int, output: Path) -> str:
     costs = meter.read().since(before)
     with _sampling(pids, name, "flamegraph", seconds, output):
         _send(lab, replace(LOADS[name], target=target))
-    kinds = {service: by_kind((output / f"{name}-{service}.txt").read_text()) for service in SERVICES}
+    kinds = {service: by_kind((output / f"{name}-{service}.txt").read_text()) for service in CORE}
     rate = measured.whole.per_second
     heading = f"\n## {name}: {rate:.0f} events a second while sampled\n\n"
     return heading + table(costs.cpu, kinds, measured.done) + "\n"

@@ -11,7 +11,7 @@ from deploy.bench.lab import Lab
 from deploy.bench.load import BUCKET_SECONDS, Bucket, Load, Summary
 from deploy.bench.schedule import Phase
 from deploy.bench.statistics import percentile
-from deploy.local.databases import SERVICES
+from deploy.local.databases import CORE
 
 CLOSED: Final = (1, 16, 64, 256)
 OPEN_SHARES: Final = (25, 50, 75)
@@ -132,7 +132,7 @@ def sql(lab: Lab) -> None:
         question = {"way": way, "directory": str(captured.directory), "dsns": captured.fresh_dsns()}
         answer = lab.replayer.ask(question)
         lab.results.add(f"sql.{way}.events", answer["events"])
-    for name in SERVICES:
+    for name in CORE:
         lab.results.add(f"sql.statements_per_group.{name}", answer[name] / answer["groups"])
     lab.results.add("sql.statements_per_event", answer["statements"] / captured.events)
 

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from deploy.local.databases import SERVICES
+from deploy.local.databases import CORE, SERVICES
 from deploy.local.errors import LaunchError
 from deploy.local.ports import LOOPBACK
 from deploy.local.state import ServiceRecord
 from shared.config import misspelt
 
 ORCHESTRATOR = "orchestrator"
+FOLLOWS = "notification"
 USES_REDIS = "leaderboard"
+PARTICIPANTS = tuple(name for name in CORE if name != ORCHESTRATOR)
 
 DEFAULT_HOME = ".laurel"
 DEFAULT_PORT_BASE = 7400
@@ -104,9 +106,10 @@ def service_environment(
     }
     if service.name == USES_REDIS:
         environment["LAUREL_REDIS_URL"] = redis_url
-    if service.name == ORCHESTRATOR:
-        for participant, replicas in addresses.items():
-            environment[f"LAUREL_{participant.upper()}_TARGET"] = ",".join(replicas)
+    told = {ORCHESTRATOR: PARTICIPANTS, FOLLOWS: (ORCHESTRATOR,)}.get(service.name, ())
+    for name in told:
+        if name in addresses:
+            environment[f"LAUREL_{name.upper()}_TARGET"] = ",".join(addresses[name])
     return environment
 
 

@@ -9,7 +9,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-SERVICES = ("orchestrator", "streak", "achievement", "points", "leaderboard")
+CORE = ("orchestrator", "streak", "achievement", "points", "leaderboard")
+"""The services that an event passes."""
+SERVICES = (*CORE, "notification")
+"""All of them, in the order of their ports."""
 
 ROLE_EXISTS = "SELECT true FROM pg_roles WHERE rolname = $1"
 DATABASE_EXISTS = "SELECT true FROM pg_database WHERE datname = $1"

@@ -306,7 +306,7 @@ class Stack:
     def _reserve(self, keys: Sequence[tuple[str, int]]) -> list[ServiceRecord]:
         """Give these replicas, and the first of every service, a port, and store them.
 
-        The orchestrator is told where the participants are, so their ports are settled first.
+        A service is told where others are, so all their ports are settled first.
         """
         (self.home / "logs").mkdir(exist_ok=True)
         for name, replica in dict.fromkeys([*((name, 0) for name in self._config.services), *keys]):
@@ -351,14 +351,13 @@ class Stack:
         return [sys.executable, "-P", "-m", f"{self._config.package}.{record.name}", verb]
 
     def _environment(self, record: ServiceRecord) -> dict[str, str]:
-        participants = [name for name in self._config.services if name != ORCHESTRATOR]
         return service_environment(
             os.environ,
             self._config,
             record,
             postgres_dsn=self.service_dsn(record.name),
             redis_url=self._redis_url(),
-            addresses={name: self.addresses(name) for name in participants},
+            addresses={name: self.addresses(name) for name in self._config.services},
         )
 
     def _admin_dsn(self) -> str:

@@ -10,6 +10,7 @@ import click
 import grpc
 from laurel.achievement.v1.achievement_service_pb2_grpc import AchievementServiceStub
 from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceStub
+from laurel.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
 from laurel.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from laurel.points.v1.points_service_pb2_grpc import PointsServiceStub
 from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceStub
@@ -93,6 +94,10 @@ class Connections:
     @cached_property
     def leaderboard(self) -> LeaderboardServiceStub:
         return LeaderboardServiceStub(self._channel("leaderboard"))
+
+    @cached_property
+    def notification(self) -> NotificationServiceStub:
+        return NotificationServiceStub(self._channel("notification"))
 
     @cached_property
     def launcher(self) -> plugins.Launcher | None:

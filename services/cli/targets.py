@@ -8,7 +8,7 @@ from typing import Final
 from services.cli.errors import CommandError, NotToldError, UnavailableError
 from services.cli.plugins import Launcher, LocalStack
 
-SERVICES: Final = ("orchestrator", "streak", "achievement", "points", "leaderboard")
+SERVICES: Final = ("orchestrator", "streak", "achievement", "points", "leaderboard", "notification")
 ORCHESTRATOR: Final = SERVICES[0]
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT_BASE: Final = 7400

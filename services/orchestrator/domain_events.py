@@ -192,6 +192,7 @@ def _event(
         user_id=user_id,
         user_sequence=entry.user_sequence if is_own else 0,
         entry_id=entry.entry_id,
+        user_attributes=entry.user.attributes if is_own else None,
     )
     match change:
         case streak_pb2.StreakEffect():

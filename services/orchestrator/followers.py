@@ -22,6 +22,7 @@ MAX_PAGE_BYTES: Final = 4_000_000
 """A page ends with the entry that comes to so much: a message has to arrive."""
 
 _CURSOR: Final = "after_cursor"
+_UNTIL: Final = "until_cursor"
 _ROWS_AT_ONCE: Final = 10
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _SECONDS_BETWEEN_CURSORS: Final = 5.0
@@ -66,7 +67,8 @@ class Followers:
             violations.add("page_size", f"must be 0 to {MAX_PAGE_SIZE}")
         violations.raise_if_any()
         place = await self._events.place(request.after_cursor, _CURSOR)
-        page = await self._page(place, request.page_size or DEFAULT_PAGE_SIZE, wanted)
+        until = place_of(request.until_cursor, _UNTIL) if request.until_cursor else None
+        page = await self._page(place, request.page_size or DEFAULT_PAGE_SIZE, wanted, until)
         return pb.ListDomainEventsResponse(events=page.events, cursor=page.cursor, more=page.full)
 
     async def watch(
@@ -95,14 +97,16 @@ class Followers:
             if place.cursor != with_cursor:
                 yield pb.WatchDomainEventsResponse(cursor=place.cursor)
 
-    async def _page(self, place: Place, size: int, wanted: Wanted) -> _Page:
-        """The events of so many entries. All of an entry are on one page."""
+    async def _page(self, place: Place, size: int, wanted: Wanted, until: Place | None = None) -> _Page:
+        """The events of so many entries. All of an entry are on one page. None lies behind `until`."""
         found = await self._events.after(place, size)
         events: list[domain_event_pb2.DomainEvent] = []
         room = MAX_PAGE_BYTES
         for number, row in enumerate(found.rows):
             if number % _ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # who follows must not hold up those who ingest
+            if until is not None and place_of(row.cursor, _UNTIL) > until:
+                return _Page(events, found.rows[number - 1].cursor if number else place.cursor, full=False)
             told = events_of(row.told, wanted.types, wanted.user_id)
             events += told
             room -= sum(event.ByteSize() for event in told)

@@ -12,7 +12,7 @@ from deploy.generate import PROTOS, ROOT, differences
 
 BUF = Path(sys.executable).parent / "buf"
 RELEASED = PROTOS.parent / "deploy" / "released.binpb"
-SERVICES = ("achievement", "leaderboard", "orchestrator", "points", "streak")
+SERVICES = ("achievement", "leaderboard", "notification", "orchestrator", "points", "streak")
 
 
 def buf(*arguments: str) -> str:

@@ -14,7 +14,7 @@ from deploy.local.postgres_install import locate_install
 from tests.conftest import ServiceDatabase
 
 PG_DUMP = locate_install(None, Path()) / "bin" / "pg_dump"
-SERVICES = ("achievement", "leaderboard", "orchestrator", "points", "streak")
+SERVICES = ("achievement", "leaderboard", "notification", "orchestrator", "points", "streak")
 
 
 def dump(dsn: str) -> str:

@@ -16,6 +16,7 @@ from laurel.achievement.v1 import achievement_pb2
 from laurel.common.v1 import error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.notification.v1 import notification_service_pb2, webhook_pb2
 from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
 from laurel.participant.v1 import definition_service_pb2, participant_service_pb2
 from laurel.points.v1 import points_pb2
@@ -25,7 +26,7 @@ from deploy.generate import ROOT
 from services.orchestrator.operations import OPERATIONS, stored_entry
 
 pb = orchestrator_service_pb2
-SERVICES = ("achievement", "leaderboard", "orchestrator", "points", "streak")
+SERVICES = ("achievement", "leaderboard", "notification", "orchestrator", "points", "streak")
 
 REPLIES = (event_pb2.IngestEventResponse, pb.UpdateUserResponse, pb.CompleteAchievementResponse)
 WRITTEN = (definition_service_pb2.WriteDefinitionsResponse,)
@@ -77,6 +78,17 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
         "feed.body": (participant_service_pb2.Change,),
         "mutation_log.response": (leaderboard_pb2.Leaderboard,),
         **OUTCOMES,
+    },
+    "notification": {
+        "webhook_endpoints.body": (webhook_pb2.WebhookEndpoint,),
+        "mutation_log.response": (
+            notification_service_pb2.CreateWebhookEndpointResponse,
+            notification_service_pb2.UpdateWebhookEndpointResponse,
+            notification_service_pb2.DeleteWebhookEndpointResponse,
+            notification_service_pb2.RotateWebhookSecretResponse,
+            notification_service_pb2.ResendWebhookEventResponse,
+            notification_service_pb2.RewindWebhookEndpointResponse,
+        ),
     },
 }
 """Every column that holds serialized messages, and what is in it."""

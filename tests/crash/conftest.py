@@ -16,12 +16,16 @@ SETTINGS = {
     "LAUREL_RECOVERY_INTERVAL_SECONDS": "0.2",
     "LAUREL_PARTICIPANT_TIMEOUT_SECONDS": "2",
     "LAUREL_LONGEST_RETRY_PAUSE_SECONDS": "1",
+    "LAUREL_WEBHOOK_LEASE_SECONDS": "2",
+    "LAUREL_WEBHOOK_TIMEOUT_SECONDS": "1",
+    "LAUREL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+    "LAUREL_WEBHOOK_ALLOW_HTTP": "true",
 }
 
 
 @pytest.fixture(scope="module")
 def stack(server_directory: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """Five services on servers of their own, with fsync on: what is killed here has to be durable."""
+    """All services on servers of their own, with fsync on: what is killed here has to be durable."""
     home = server_directory / request.module.__name__.rpartition(".")[2]
     with Stack(StackConfig(home=home, port_base=0, settings=SETTINGS)) as running:
         running.up()

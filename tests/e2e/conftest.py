@@ -13,7 +13,7 @@ from tests.fixtures.world import CONFIGURATION
 
 @pytest.fixture(scope="session")
 def stack(server_directory: Path) -> Iterator[Stack]:
-    """All five services on servers of their own; tests must leave every process running."""
+    """All services on servers of their own; tests must leave every process running."""
     with Stack(StackConfig(home=server_directory / "stack", port_base=0, fsync=False)) as running:
         running.up()
         yield running

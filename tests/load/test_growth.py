@@ -13,7 +13,7 @@ from deploy.bench.fill_tables import COPIED, CREATE_COPIED_ID, SCHEMA, Copied, c
 from deploy.bench.growth import Shape
 from deploy.bench.growth_report import MARKS
 from deploy.bench.report import publish
-from deploy.local.databases import SERVICES
+from deploy.local.databases import CORE
 from tests.conftest import ServiceDatabase
 
 AWARDS = Copied("awards", ids=("award_id",), cut=("note",))
@@ -63,7 +63,7 @@ async def test_a_copied_id_keeps_its_time_and_is_the_same_wherever_it_is_made(em
     assert none is None
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", CORE)
 async def test_every_table_is_copied_or_known_to_hold_no_users(
     service: str, service_database: ServiceDatabase
 ) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from deploy.bench.profile import KINDS, OTHER, by_kind, table
-from deploy.local.databases import SERVICES
+from deploy.local.databases import CORE
 
 SAMPLES = """\
 thread (libc.so.6);run (asyncio/runners.py:190);apply (services/points/domain/decisions.py:122) 3
@@ -23,8 +23,8 @@ def test_a_thread_that_waits_costs_nothing() -> None:
 
 
 def test_the_kinds_of_a_service_add_up_to_its_processor_time() -> None:
-    cpu = dict.fromkeys(SERVICES, 0.5) | {"postgres": 1.0}
-    kinds = {key: Counter({"rules": 3, OTHER: 1}) for key in SERVICES}
+    cpu = dict.fromkeys(CORE, 0.5) | {"postgres": 1.0}
+    kinds = {key: Counter({"rules": 3, OTHER: 1}) for key in CORE}
     rows = {
         line.split("|")[1].strip(): line.split("|")[2:-1]
         for line in table(cpu, kinds, 1_000).splitlines()
@@ -36,5 +36,5 @@ def test_the_kinds_of_a_service_add_up_to_its_processor_time() -> None:
 
 
 def test_who_is_no_service_stands_beside_the_table() -> None:
-    cpu = dict.fromkeys(SERVICES, 0.5) | {"postgres": 1.0, "valkey": 0.1}
-    assert "postgres 1000, valkey 100" in table(cpu, {key: Counter() for key in SERVICES}, 1_000)
+    cpu = dict.fromkeys(CORE, 0.5) | {"postgres": 1.0, "valkey": 0.1}
+    assert "postgres 1000, valkey 100" in table(cpu, {key: Counter() for key in CORE}, 1_000)

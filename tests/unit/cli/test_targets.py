@@ -45,7 +45,7 @@ def test_a_service_of_this_directory_that_does_not_run_is_nowhere_else() -> None
 
 def test_where_there_is_nothing_to_go_by_it_is_a_guess() -> None:
     targets = find_targets({}, "--target", {}, lambda: None)
-    assert addresses(targets) == [f"127.0.0.1:{port}" for port in range(7400, 7405)]
+    assert addresses(targets) == [f"127.0.0.1:{port}" for port in range(7400, 7406)]
     assert all(each.is_guess for each in targets.values())
     assert (
         find_targets({}, "--target", {"LAUREL_PORT_BASE": "8000"}, lambda: None)["points"].address
@@ -55,7 +55,7 @@ def test_where_there_is_nothing_to_go_by_it_is_a_guess() -> None:
 
 def test_a_system_that_is_named_by_its_orchestrator_has_the_others_on_the_next_ports() -> None:
     targets = find_targets({"orchestrator": "far:7400", "points": "farther:1"}, "--target", {}, lambda: HERE)
-    assert addresses(targets) == ["far:7400", "far:7401", "far:7402", "farther:1", "far:7404"]
+    assert addresses(targets) == ["far:7400", "far:7401", "far:7402", "farther:1", "far:7404", "far:7405"]
 
 
 def test_where_the_others_are_cannot_be_told_from_every_address() -> None:

@@ -31,6 +31,26 @@ class DomainEvent(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class UserAttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
@@ -45,6 +65,7 @@ class DomainEvent(_message.Message):
     ACHIEVEMENT_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARD_FIELD_NUMBER: _builtins.int
+    USER_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID, derived from the entry: the same whenever the event is read again, so that a follower can drop doubles."""
     type: _builtins.str
@@ -95,6 +116,10 @@ class DomainEvent(_message.Message):
     def leaderboard(self) -> _leaderboard_pb2.Standing:
         """Of `leaderboard.*`: the acting user's standing. Others whom the user passed are not told."""
 
+    @_builtins.property
+    def user_attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The attributes of the user as of the entry, for followers that filter; of another user than the entry's: none."""
+
     def __init__(
         self,
         *,
@@ -112,10 +137,11 @@ class DomainEvent(_message.Message):
         achievement: _achievement_pb2.AchievementChange | None = ...,
         points: _points_pb2.PointsChange | None = ...,
         leaderboard: _leaderboard_pb2.Standing | None = ...,
+        user_attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "data", b"data", "leaderboard", b"leaderboard", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "user", b"user", "voided", b"voided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "type", b"type", "user", b"user", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["metric", "voided", "user", "streak", "achievement", "points", "leaderboard"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015

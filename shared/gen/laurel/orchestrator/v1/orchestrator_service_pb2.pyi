@@ -1388,12 +1388,15 @@ class ListDomainEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_CURSOR_FIELD_NUMBER: _builtins.int
     after_cursor: _builtins.str
     """Where the page before ended; empty: from the oldest that is kept; `newest`: none of those that are there."""
     page_size: _builtins.int
     """How many entries to look at, at most 1,000; 0 reads as 100. All events of an entry come on one page."""
     user_id: _builtins.str
     """Only events about this user. Events are not looked for by user: pages may well be empty."""
+    until_cursor: _builtins.str
+    """A cursor behind which nothing is read: the page ends there at the latest. Empty: as far as can be read."""
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only events of these types; empty: all."""
@@ -1405,10 +1408,11 @@ class ListDomainEventsRequest(_message.Message):
         page_size: _builtins.int = ...,
         types: _abc.Iterable[_builtins.str] | None = ...,
         user_id: _builtins.str = ...,
+        until_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "page_size", b"page_size", "types", b"types", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_cursor", b"after_cursor", "page_size", b"page_size", "types", b"types", "until_cursor", b"until_cursor", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

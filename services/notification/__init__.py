@@ -1,0 +1,1 @@
+"""Notification: what changes is told to others, by webhooks (RULES 8). It follows; nothing waits for it."""

@@ -1,0 +1,84 @@
+"""Every limit and time-out of the notification service, with its unit."""
+
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from shared import config
+
+MAX_ENDPOINTS: Final = 100
+MAX_URL_CHARS: Final = 2_000
+MAX_DESCRIPTION_CHARS: Final = 2_000
+MAX_TYPES: Final = 100
+MAX_USER_IDS: Final = 100
+MAX_INTERVAL_SECONDS: Final = 86_400
+MAX_OVERLAP_SECONDS: Final = 30 * 86_400
+DEFAULT_OVERLAP_SECONDS: Final = 86_400
+
+
+def _networks(text: str) -> str:
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        ip_network(part)  # a ValueError says what is wrong
+    return text
+
+
+class Settings(config.Settings):
+    """What the notification service can be told, beyond what every service can."""
+
+    orchestrator_target: str = "127.0.0.1:7400"
+    """Where the orchestrator is: HOST:PORT, or several IP:PORT with commas."""
+
+    follow_page_size: int = Field(default=500, ge=1, le=1_000)
+    """How many entries of the feed are read at once."""
+
+    follow_poll_seconds: float = Field(default=0.25, gt=0, le=60)
+    """The longest pause between two looks at the feed, in seconds; while something comes it is looked at sooner."""
+
+    follow_timeout_seconds: float = Field(default=10.0, gt=0, le=600)
+    """How long one look at the feed may take, in seconds."""
+
+    webhook_allowed_networks: Annotated[str, AfterValidator(_networks)] = ""
+    """Networks that webhooks may reach although they are not public, such as 127.0.0.0/8,10.1.0.0/16."""
+
+    webhook_allow_http: bool = False
+    """Webhooks may go to http addresses too, which anybody on the way can read."""
+
+    webhook_timeout_seconds: float = Field(default=15.0, gt=0, le=60)
+    """How long an endpoint may take to answer, in seconds."""
+
+    webhook_lease_seconds: float = Field(default=60.0, gt=0, le=3_600)
+    """For how long a replica may hold what it has taken to deliver, in seconds; of one that died others take it then.
+    At least twice the time to answer.
+    """
+
+    webhook_concurrency: int = Field(default=32, ge=1, le=200)
+    """How many deliveries to one endpoint may be under way at once in this replica."""
+
+    webhook_max_waiting: int = Field(default=10_000, ge=100, le=1_000_000)
+    """How many events may wait for one endpoint; further ones stay in the feed until there is room."""
+
+    webhook_poll_seconds: float = Field(default=0.5, gt=0, le=60)
+    """How often a replica looks for what is due, in seconds; of what it has itself brought it knows at once."""
+
+    webhook_retention_days: int = Field(default=14, ge=6, le=3_650)
+    """For how many days events and attempts are kept, to be shown and sent again; what waits for longer is dropped."""
+
+    @field_validator("webhook_lease_seconds")
+    @classmethod
+    def _outlasts_an_answer(cls, seconds: float, info: ValidationInfo) -> float:
+        if "webhook_timeout_seconds" in info.data and seconds < 2 * info.data["webhook_timeout_seconds"]:
+            raise ValueError("must be at least twice LAUREL_WEBHOOK_TIMEOUT_SECONDS")
+        return seconds
+
+    @property
+    def webhook_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks that are allowed though they are not public."""
+        parts = filter(None, (part.strip() for part in self.webhook_allowed_networks.split(",")))
+        return tuple(ip_network(part) for part in parts)
+
+    @property
+    def webhook_retention(self) -> timedelta:
+        """For how long events and attempts are kept."""
+        return timedelta(days=self.webhook_retention_days)

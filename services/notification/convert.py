@@ -1,0 +1,240 @@
+"""Messages to values and back, with all syntactic validation."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from laurel.notification.v1 import webhook_pb2
+from laurel.orchestrator.v1 import domain_event_pb2
+
+from services.notification.config import (
+    MAX_DESCRIPTION_CHARS,
+    MAX_INTERVAL_SECONDS,
+    MAX_TYPES,
+    MAX_URL_CHARS,
+    MAX_USER_IDS,
+)
+from services.notification.domain.addresses import url_problem
+from services.notification.domain.endpoints import Endpoint, Secret, SwitchOff
+from services.notification.domain.events import EVERY_TYPE, SWITCHED_OFF, TEST, Event, Wish
+from shared.errors import Violations
+from shared.ids import derived_id
+from shared.rpc.convert import check_key, check_text, check_user_id, to_datetime, to_timestamp
+from shared.rpc.filters import filters_from_proto
+
+DOMAIN: Final = "notification.laurel"
+OUTPUT_ONLY: Final = (
+    "switch_off_reason",
+    "switch_off_time",
+    "secrets",
+    "health",
+    "create_time",
+    "update_time",
+)
+OWN_TYPES: Final = frozenset({SWITCHED_OFF})
+"""Types that this service tells itself."""
+
+EndpointMessage = webhook_pb2.WebhookEndpoint
+
+_SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "metric": ("metric",),
+    "voided": ("entryId",),
+    "user": (),
+    "achievement": ("achievement",),
+    "points": ("pointsSystem",),
+    "leaderboard": ("leaderboard", "segment", "run"),
+}
+"""Which fields of the data name the thing that it is about."""
+
+
+# Events
+
+
+def event_of(message: domain_event_pb2.DomainEvent) -> Event:
+    """What is told of a domain event. Its data is the JSON of the reply's messages."""
+    kind = message.WhichOneof("data")
+    data = {} if kind is None else _json_of(getattr(message, kind))
+    time = message.time.ToJsonString()
+    envelope = {
+        "id": message.id,
+        "type": message.type,
+        "timestamp": time,
+        "userId": message.user_id,
+        "userSequence": message.user_sequence,
+        "entryId": message.entry_id,
+        "control": message.control,
+    }
+    return Event(
+        event_id=UUID(message.id),
+        type=message.type,
+        time=to_datetime(message.time),
+        user_id=message.user_id,
+        subject=_subject(kind, data),
+        attributes=dict(message.user_attributes),
+        envelope=envelope,
+        data=data,
+    )
+
+
+def own_event(event_id: UUID, type_: str, time: datetime, data: Mapping[str, Any]) -> Event:
+    """What this service tells itself; it is about no user."""
+    envelope = {"id": str(event_id), "type": type_, "timestamp": to_timestamp(time).ToJsonString()}
+    return Event(event_id, type_, time, "", "", {}, envelope, data)
+
+
+def switched_off_event(endpoint: Endpoint, reason: SwitchOff, now: datetime) -> Event:
+    """That an endpoint has been switched off. Told once, whoever finds it."""
+    event_id = derived_id(SWITCHED_OFF, str(endpoint.endpoint_id), now.isoformat())
+    return own_event(event_id, SWITCHED_OFF, now, {"endpoint": endpoint.key, "reason": reason.name.lower()})
+
+
+def check_event(event_id: UUID, endpoint: str, now: datetime) -> Event:
+    """What is sent to try an endpoint."""
+    return own_event(event_id, TEST, now, {"endpoint": endpoint})
+
+
+def body_of(event: Event) -> str:
+    """The payload as it is sent, in which the data comes last."""
+    return msgspec.json.encode({**event.envelope, "data": event.data}).decode()
+
+
+def held_to_text(event: Event | None) -> str | None:
+    """An event as it is kept while it is held."""
+    return None if event is None else msgspec.json.encode(event).decode()
+
+
+def held_from_text(text: str | None) -> Event | None:
+    """What `held_to_text` kept."""
+    return None if text is None else msgspec.json.decode(text, type=Event)
+
+
+def _json_of(message: Message) -> dict[str, Any]:
+    found: dict[str, Any] = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    return found
+
+
+def _subject(kind: str | None, data: Mapping[str, Any]) -> str:
+    if kind == "streak":
+        state, change = data.get("state", {}), data.get("change", {})
+        return str(state.get("streak") or change.get("streak", ""))
+    values = [data.get(name) for name in _SUBJECTS.get(kind or "", ())]
+    if len(values) == 1 and isinstance(values[0], str):
+        return values[0]
+    return msgspec.json.encode(values, order="sorted").decode() if values else ""
+
+
+# Endpoints
+
+
+def check_endpoint(message: EndpointMessage, path: str, violations: Violations, *, allow_http: bool) -> None:
+    """Everything about an endpoint that can be known without asking; of types, how they are written."""
+    found = violations.within(path)
+    check_key(message.key, "key", found)
+    check_text(message.url, "url", found, max_chars=MAX_URL_CHARS)
+    if 0 < len(message.url) <= MAX_URL_CHARS and (problem := url_problem(message.url, allow_http=allow_http)):
+        found.add("url", problem)
+    check_text(message.description, "description", found, min_chars=0, max_chars=MAX_DESCRIPTION_CHARS)
+    _check_types(message.types, found)
+    filters_from_proto(message.filters, "filters", found)
+    if len(message.user_ids) > MAX_USER_IDS:
+        found.add("user_ids", f"must be at most {MAX_USER_IDS}")
+    for index, user_id in enumerate(message.user_ids):
+        check_user_id(user_id, f"user_ids[{index}]", found)
+    if not 0 <= message.min_interval_seconds <= MAX_INTERVAL_SECONDS:
+        found.add("min_interval_seconds", f"must be 0 to {MAX_INTERVAL_SECONDS}")
+    if message.ordering not in webhook_pb2.WebhookOrdering.values():
+        found.add("ordering", "is not known here")
+
+
+def domain_types(types: Sequence[str]) -> list[str]:
+    """Those that the orchestrator tells; it knows which there are."""
+    return [one for one in types if one != EVERY_TYPE and one not in OWN_TYPES]
+
+
+def stored(message: EndpointMessage) -> bytes:
+    """An endpoint as it is kept: without what is output, and without what has a column."""
+    kept = EndpointMessage()
+    kept.CopyFrom(message)
+    for name in (*OUTPUT_ONLY, "switched_off"):
+        kept.ClearField(name)
+    return kept.SerializeToString(deterministic=True)
+
+
+def endpoint_from_stored(
+    endpoint_id: UUID,
+    body: bytes,
+    switch_off: int,
+    cursor: str | None,
+    failing_since: datetime | None,
+    secrets: Sequence[Secret],
+) -> Endpoint:
+    """An endpoint as workers know it."""
+    message = EndpointMessage.FromString(body)
+    return Endpoint(
+        endpoint_id=endpoint_id,
+        key=message.key,
+        url=message.url,
+        wish=Wish(
+            frozenset(message.types),
+            filters_from_proto(message.filters, "filters", Violations()),
+            frozenset(message.user_ids),
+        ),
+        ordered=message.ordering != webhook_pb2.WEBHOOK_ORDERING_NONE,
+        interval=timedelta(seconds=message.min_interval_seconds),
+        switch_off=SwitchOff(switch_off),
+        cursor=cursor,
+        failing_since=failing_since,
+        secrets=tuple(secrets),
+    )
+
+
+def shown(row: Any, secrets: Sequence[Secret], waiting_count: int, now: datetime) -> EndpointMessage:
+    """An endpoint as it is read: never with a secret."""
+    message = EndpointMessage.FromString(row["body"])
+    message.switched_off = row["switch_off"] != SwitchOff.ON
+    message.switch_off_reason = row["switch_off"]
+    _set_time(message, "switch_off_time", row["switch_off_time"])
+    for secret in secrets:
+        if secret.expire_time is None or now < secret.expire_time:
+            one = message.secrets.add(secret_id=str(secret.secret_id))
+            _set_time(one, "create_time", secret.create_time)
+            _set_time(one, "expire_time", secret.expire_time)
+    message.health.waiting_count = waiting_count
+    message.health.behind = row["cursor"] is not None and not message.switched_off
+    _set_time(message.health, "failing_since", row["failing_since"])
+    _set_time(message.health, "last_success_time", row["last_success_time"])
+    _set_time(message, "create_time", row["create_time"])
+    _set_time(message, "update_time", row["update_time"])
+    return message
+
+
+def attempt_to_proto(row: Any) -> webhook_pb2.WebhookAttempt:
+    """An attempt as it is shown."""
+    return webhook_pb2.WebhookAttempt(
+        event_id=str(row["event_id"]),
+        type=row["type"],
+        number=row["number"],
+        attempt_time=to_timestamp(row["attempt_time"]),
+        latency_micros=row["latency_micros"],
+        outcome=row["outcome"],
+        status_code=row["status_code"],
+        detail=row["detail"],
+    )
+
+
+def _check_types(types: Sequence[str], found: Violations) -> None:
+    if not 1 <= len(types) <= MAX_TYPES:
+        found.add("types", f"must be 1 to {MAX_TYPES}")
+    if len(set(types)) != len(types):
+        found.add("types", "must not name a type twice")
+    if EVERY_TYPE in types and len(types) > 1:
+        found.add("types", f"must be {EVERY_TYPE!r} alone where it means all types")
+
+
+def _set_time(message: Message, field: str, instant: datetime | None) -> None:
+    if instant is not None:
+        getattr(message, field).CopyFrom(to_timestamp(instant))

@@ -1,0 +1,169 @@
+-- Where the feed of domain events has been followed to, by all who follow it together; one row.
+CREATE TABLE followed (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    cursor    text COLLATE "C"                  -- NULL: nobody has followed yet
+);
+INSERT INTO followed DEFAULT VALUES;
+
+-- Where the feed was at an instant: from there on it is read for those who want it again.
+CREATE TABLE waypoints (
+    told_time timestamptz PRIMARY KEY,
+    cursor    text COLLATE "C" NOT NULL
+);
+
+CREATE TABLE webhook_endpoints (
+    key               text COLLATE "C" PRIMARY KEY,
+    endpoint_id       uuid NOT NULL UNIQUE,     -- another one when the key is used again
+    body              bytea NOT NULL,           -- laurel.notification.v1.WebhookEndpoint, without what is output
+    switch_off        smallint NOT NULL DEFAULT 0,
+    switch_off_time   timestamptz,
+    cursor            text COLLATE "C",         -- where it reads the feed for itself; NULL: with all
+    failing_since     timestamptz,
+    last_success_time timestamptz,
+    create_time       timestamptz NOT NULL,
+    update_time       timestamptz NOT NULL
+);
+
+-- Every change of an endpoint moves it: replicas then read them again.
+CREATE TABLE webhook_version (
+    singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    version   bigint NOT NULL
+);
+INSERT INTO webhook_version (version) VALUES (1);
+
+CREATE TABLE webhook_secrets (
+    secret_id   uuid PRIMARY KEY,
+    endpoint_id uuid NOT NULL REFERENCES webhook_endpoints (endpoint_id) ON DELETE CASCADE,
+    secret      text NOT NULL,
+    create_time timestamptz NOT NULL,
+    expire_time timestamptz
+);
+CREATE INDEX webhook_secrets_by_endpoint ON webhook_secrets (endpoint_id, create_time);
+
+-- What is to be sent or was sent, once for all endpoints that want it. Ids grow in the order of the feed.
+CREATE SEQUENCE webhook_message_ids;
+CREATE TABLE webhook_messages (
+    message_id  bigint PRIMARY KEY,
+    event_id    uuid NOT NULL,
+    type        text COLLATE "C" NOT NULL,
+    user_id     text COLLATE "C" NOT NULL,
+    body        text NOT NULL,
+    create_time timestamptz NOT NULL
+);
+CREATE INDEX webhook_messages_by_event ON webhook_messages (event_id);
+
+-- What waits to be delivered. A lane is what goes one after the other: a user's events, or one alone.
+CREATE TABLE webhook_deliveries (
+    endpoint_id        uuid NOT NULL,
+    lane               text COLLATE "C" NOT NULL,
+    message_id         bigint NOT NULL,
+    attempt_count      integer NOT NULL DEFAULT 0,
+    first_attempt_time timestamptz,
+    PRIMARY KEY (endpoint_id, lane, message_id)
+);
+
+-- The lanes in which anything waits. Whoever takes one moves `due_time` to the end of its lease.
+CREATE TABLE webhook_lanes (
+    endpoint_id uuid NOT NULL,
+    lane        text COLLATE "C" NOT NULL,
+    due_time    timestamptz NOT NULL,
+    claim_id    uuid,                           -- of who has taken it
+    PRIMARY KEY (endpoint_id, lane)
+) WITH (fillfactor = 70);
+CREATE INDEX webhook_lanes_by_due_time ON webhook_lanes (endpoint_id, due_time);
+
+CREATE TABLE webhook_attempts (
+    attempt_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    endpoint_id    uuid NOT NULL,
+    event_id       uuid NOT NULL,
+    type           text COLLATE "C" NOT NULL,
+    number         integer NOT NULL,
+    attempt_time   timestamptz NOT NULL,
+    latency_micros bigint NOT NULL,
+    outcome        smallint NOT NULL,
+    status_code    integer NOT NULL,
+    detail         text NOT NULL
+);
+CREATE INDEX webhook_attempts_by_endpoint ON webhook_attempts (endpoint_id, attempt_id);
+CREATE INDEX webhook_attempts_by_event ON webhook_attempts (event_id);
+CREATE INDEX webhook_attempts_failed ON webhook_attempts (endpoint_id, attempt_id) WHERE outcome > 1;
+
+-- Least intervals: what was let through lately, and what is held.
+CREATE TABLE webhook_paces (
+    endpoint_id  uuid NOT NULL,
+    user_id      text COLLATE "C" NOT NULL,
+    type         text COLLATE "C" NOT NULL,
+    subject      text COLLATE "C" NOT NULL,
+    last_time    timestamptz NOT NULL,
+    release_time timestamptz NOT NULL,
+    held_count   integer NOT NULL,
+    first_event  text,                          -- JSON of what is held
+    last_event   text,
+    PRIMARY KEY (endpoint_id, user_id, type, subject)
+);
+CREATE INDEX webhook_paces_by_release_time ON webhook_paces (release_time);
+
+CREATE TABLE mutation_log (
+    method      text COLLATE "C" NOT NULL,
+    request_id  text COLLATE "C" NOT NULL,
+    digest      bytea NOT NULL,
+    response    bytea NOT NULL,
+    create_time timestamptz NOT NULL,
+    PRIMARY KEY (method, request_id)
+);
+
+-- What is written goes in as arrays of these (docs/adr/0012).
+CREATE TYPE webhook_message_row AS (
+    message_id  bigint,
+    event_id    uuid,
+    type        text,
+    user_id     text,
+    body        text,
+    create_time timestamptz
+);
+CREATE TYPE webhook_delivery_row AS (
+    endpoint_id uuid,
+    lane        text,
+    message_id  bigint
+);
+CREATE TYPE webhook_lane_row AS (
+    endpoint_id uuid,
+    lane        text,
+    claim_id    uuid,
+    due_time    timestamptz
+);
+CREATE TYPE webhook_failure_row AS (
+    endpoint_id        uuid,
+    lane               text,
+    message_id         bigint,
+    attempt_count      integer,
+    first_attempt_time timestamptz
+);
+CREATE TYPE webhook_attempt_row AS (
+    endpoint_id    uuid,
+    event_id       uuid,
+    type           text,
+    number         integer,
+    attempt_time   timestamptz,
+    latency_micros bigint,
+    outcome        smallint,
+    status_code    integer,
+    detail         text
+);
+CREATE TYPE webhook_pace_key AS (
+    endpoint_id uuid,
+    user_id     text,
+    type        text,
+    subject     text
+);
+CREATE TYPE webhook_pace_row AS (
+    endpoint_id  uuid,
+    user_id      text,
+    type         text,
+    subject      text,
+    last_time    timestamptz,
+    release_time timestamptz,
+    held_count   integer,
+    first_event  text,
+    last_event   text
+);

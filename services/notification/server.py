@@ -1,0 +1,102 @@
+"""The composition root: everything that makes up the process."""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Final
+
+from laurel.notification.v1 import notification_service_pb2, notification_service_pb2_grpc
+
+from services.notification.config import Settings
+from services.notification.delivering import Dispatcher, Recorder
+from services.notification.feed import FeedReader
+from services.notification.following import CatchUp, Follower, Writer
+from services.notification.handlers import Handlers
+from services.notification.retention import Retention
+from services.notification.sender import Sender
+from services.notification.servicer import NotificationServicer
+from services.notification.store.attempts import AttemptStore
+from services.notification.store.deliveries import DeliveryStore
+from services.notification.store.endpoints import EndpointStore
+from services.notification.store.following import FollowingStore
+from services.notification.store.paces import PaceStore
+from shared import telemetry
+from shared.clock import SystemClock
+from shared.postgres.errors import translate
+from shared.postgres.leader import run_as_leader
+from shared.postgres.migrations import schema_is_current
+from shared.postgres.pool import create_pool
+from shared.rpc import server
+from shared.rpc.channel import open_channel
+from shared.rpc.server import Application, Servicer
+
+NAME: Final = "notification"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def build(settings: Settings) -> Application:
+    """The process, put together; nothing is connected yet."""
+    recorded = telemetry.setup(NAME, settings)
+    pool = await create_pool(
+        settings.postgres_dsn.get_secret_value(),
+        application_name=settings.instance,
+        size=settings.postgres_pool_size,
+        statement_timeout_ms=settings.statement_timeout_ms,
+    )
+    clock = SystemClock()
+    channel = open_channel(
+        settings.orchestrator_target, max_message_bytes=settings.max_message_bytes, telemetry=recorded
+    )
+    feed = FeedReader(channel, settings.follow_page_size, settings.follow_timeout_seconds)
+    following = FollowingStore(pool)
+    endpoints = EndpointStore(pool)
+    deliveries = DeliveryStore(pool)
+    writer = Writer(deliveries, PaceStore(), clock)
+    sender = Sender(settings.webhook_networks, settings.webhook_timeout_seconds)
+    woken = asyncio.Event()
+    follower = Follower(pool, feed, following, endpoints, deliveries, writer, settings, clock, woken.set)
+    catch_up = CatchUp(pool, feed, following, endpoints, deliveries, writer, settings, woken.set)
+    recorder = Recorder(pool, endpoints, deliveries, clock, recorded, woken.set)
+    dispatcher = Dispatcher(endpoints, deliveries, sender, recorder, settings, clock, random.Random(), woken)
+    retention = Retention(endpoints, deliveries, following, settings, clock)
+    handlers = Handlers(
+        pool, endpoints, deliveries, AttemptStore(pool), following, feed, sender, settings, clock, woken.set
+    )
+
+    async def follow() -> None:
+        await run_as_leader(pool, "notification.follow", settings.follow_poll_seconds, follower.follow)
+
+    async def catch() -> None:
+        await run_as_leader(pool, "notification.catch_up", settings.follow_poll_seconds, catch_up.run)
+
+    async def maintain() -> None:
+        await run_as_leader(
+            pool, "notification.maintenance", settings.maintenance_interval_seconds, retention.keep
+        )
+
+    return Application(
+        name=NAME,
+        servicers=[
+            Servicer(
+                notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
+                NotificationServicer(handlers),
+                notification_service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name,
+            )
+        ],
+        checks={"schema": schema_is_current(pool, MIGRATIONS)},
+        background={
+            "follower": follow,
+            "catch_up": catch,
+            "recorder": recorder.run,
+            "dispatcher": dispatcher.run,
+            "maintenance": maintain,
+        },
+        close=[dispatcher.close, sender.close, channel.close, pool.close],
+        translators=[translate],
+        telemetry=recorded,
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal ends the process."""
+    await server.serve(await build(settings), settings)

@@ -1,0 +1,77 @@
+"""The transport of laurel.notification.v1: message, handler, message."""
+
+from typing import Any
+
+from laurel.notification.v1 import notification_service_pb2 as pb
+from laurel.notification.v1 import notification_service_pb2_grpc
+
+from services.notification.handlers import Handlers
+
+
+class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServicer):
+    """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+
+    async def CreateWebhookEndpoint(
+        self, request: pb.CreateWebhookEndpointRequest, _context: Any
+    ) -> pb.CreateWebhookEndpointResponse:
+        """Creates an endpoint."""
+        return await self._handlers.create(request)
+
+    async def GetWebhookEndpoint(
+        self, request: pb.GetWebhookEndpointRequest, _context: Any
+    ) -> pb.GetWebhookEndpointResponse:
+        """Gets an endpoint."""
+        return pb.GetWebhookEndpointResponse(endpoint=await self._handlers.get(request.key))
+
+    async def ListWebhookEndpoints(
+        self, request: pb.ListWebhookEndpointsRequest, _context: Any
+    ) -> pb.ListWebhookEndpointsResponse:
+        """Lists endpoints."""
+        found, token = await self._handlers.list_endpoints(request.page_size, request.page_token)
+        return pb.ListWebhookEndpointsResponse(endpoints=found, next_page_token=token)
+
+    async def UpdateWebhookEndpoint(
+        self, request: pb.UpdateWebhookEndpointRequest, _context: Any
+    ) -> pb.UpdateWebhookEndpointResponse:
+        """Changes an endpoint."""
+        return await self._handlers.update(request)
+
+    async def DeleteWebhookEndpoint(
+        self, request: pb.DeleteWebhookEndpointRequest, _context: Any
+    ) -> pb.DeleteWebhookEndpointResponse:
+        """Deletes an endpoint."""
+        return await self._handlers.delete(request)
+
+    async def RotateWebhookSecret(
+        self, request: pb.RotateWebhookSecretRequest, _context: Any
+    ) -> pb.RotateWebhookSecretResponse:
+        """Gives an endpoint a new secret."""
+        return await self._handlers.rotate(request)
+
+    async def TestWebhookEndpoint(
+        self, request: pb.TestWebhookEndpointRequest, _context: Any
+    ) -> pb.TestWebhookEndpointResponse:
+        """Sends a test."""
+        return pb.TestWebhookEndpointResponse(attempt=await self._handlers.test(request.key))
+
+    async def ResendWebhookEvent(
+        self, request: pb.ResendWebhookEventRequest, _context: Any
+    ) -> pb.ResendWebhookEventResponse:
+        """Sends an event again."""
+        return await self._handlers.resend(request)
+
+    async def RewindWebhookEndpoint(
+        self, request: pb.RewindWebhookEndpointRequest, _context: Any
+    ) -> pb.RewindWebhookEndpointResponse:
+        """Sends all again since an instant."""
+        return await self._handlers.rewind(request)
+
+    async def ListWebhookAttempts(
+        self, request: pb.ListWebhookAttemptsRequest, _context: Any
+    ) -> pb.ListWebhookAttemptsResponse:
+        """Lists attempts."""
+        found, token = await self._handlers.list_attempts(request)
+        return pb.ListWebhookAttemptsResponse(attempts=found, next_page_token=token)

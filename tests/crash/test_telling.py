@@ -1,0 +1,162 @@
+"""What was committed is told, whoever dies: the service that tells, at each of its points, or who is told (RULES 8)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+import pytest
+from laurel.notification.v1 import notification_service_pb2 as pb
+from laurel.notification.v1 import webhook_pb2
+from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+
+import services.notification.server
+from deploy.local.ports import free_port
+from deploy.local.stack import Stack
+from shared.faults import CRASH_POINTS
+from tests.crash.test_crash_points import die_at, revive
+from tests.fixtures.clients import ingest, persist
+from tests.fixtures.receiver import Got, receiving
+from tests.fixtures.system import System, event
+from tests.fixtures.waiting import until
+
+COMPOSED = services.notification.server
+"""The process, with every point that it has."""
+
+POINTS = sorted(point for point in CRASH_POINTS if point.startswith("notification."))
+TYPES = ("metric.recorded", "achievement.completed", "points.changed")
+USERS = 4
+EVENTS_OF_A_USER = 12
+
+
+class Told:
+    """An endpoint whose receiver can be killed and come back on its port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.accepted: list[Got] = []
+        self._running = AsyncExitStack()
+
+    async def start(self) -> None:
+        receiver = await self._running.enter_async_context(receiving(self.port))
+        receiver.accepted = self.accepted
+
+    async def kill(self) -> None:
+        await self._running.aclose()
+
+    def of(self, user: str) -> list[str]:
+        """The ids of a user's events, in the order in which they came first."""
+        return list(dict.fromkeys(one.id for one in self.accepted if one.user == user))
+
+
+@pytest.fixture
+async def told() -> AsyncIterator[Told]:
+    receiver = Told(free_port())
+    await receiver.start()
+    yield receiver
+    await receiver.kill()
+
+
+async def told_by_the_feed(system: System, user: str) -> list[str]:
+    """The ids of all that was committed about a user, in order."""
+    page = orchestrator_service_pb2.ListDomainEventsResponse(more=True)
+    ids: list[str] = []
+    while page.more:
+        page = await system.orchestrator.ListDomainEvents(
+            orchestrator_service_pb2.ListDomainEventsRequest(
+                after_cursor=page.cursor, page_size=1_000, types=TYPES, user_id=user
+            )
+        )
+        ids += [one.id for one in page.events]
+    return ids
+
+
+async def subscribe(system: System, key: str, told: Told) -> None:
+    endpoint = webhook_pb2.WebhookEndpoint(key=key, url=f"http://127.0.0.1:{told.port}/hook", types=TYPES)
+    request = pb.CreateWebhookEndpointRequest(request_id=str(uuid4()), endpoint=endpoint)
+
+    async def create() -> object:
+        return await system.notification.CreateWebhookEndpoint(request, timeout=5)
+
+    await persist(create)
+
+
+async def joined(system: System, key: str) -> None:
+    """The endpoint hears with the others: of itself it reads nothing more."""
+
+    async def hears() -> bool:
+        request = pb.GetWebhookEndpointRequest(key=key)
+        shown = await system.notification.GetWebhookEndpoint(request, timeout=5)
+        return not shown.endpoint.health.behind
+
+    await until(hears, seconds=30, what="it hears with the others")
+
+
+async def unsubscribe(system: System, key: str) -> None:
+    request = pb.DeleteWebhookEndpointRequest(request_id=str(uuid4()), key=key)
+
+    async def delete() -> object:
+        return await system.notification.DeleteWebhookEndpoint(request, timeout=5)
+
+    await persist(delete)
+
+
+async def live(system: System, name: str) -> list[str]:
+    """Users send one event after the other; their names."""
+
+    async def user(number: int) -> str:
+        one = f"{name}-{number}"
+        for count in range(EVENTS_OF_A_USER):
+            answer = await ingest(system, event(one, f"{count}"))
+            assert isinstance(answer, event_pb2.IngestEventResponse)
+        return one
+
+    return await asyncio.gather(*(user(number) for number in range(USERS)))
+
+
+async def all_is_told(system: System, told: Told, users: list[str]) -> None:
+    """Everything that was committed, nothing else, and each user's events in order."""
+
+    async def came() -> bool:
+        return all([told.of(user) == await told_by_the_feed(system, user) for user in users])
+
+    await until(came, seconds=90, what="all that was committed is told, in order")
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_service_that_dies_while_it_tells_loses_nothing_and_tells_in_order(
+    stack: Stack, system: System, told: Told, point: str
+) -> None:
+    key = f"p{POINTS.index(point)}"
+    await subscribe(system, key, told)
+    await joined(system, key)
+    await die_at(stack, point)
+    living = asyncio.create_task(live(system, f"told-{key}-{uuid4().hex[:8]}"))
+    if ".catch_up." in point:
+        # Whoever is new reads for itself until it has come to where the others are.
+        await subscribe(system, f"{key}-new", told)
+    await revive(stack, point)
+    await all_is_told(system, told, await living)
+    # Nothing is to be left that the next process could die of while it starts.
+    await unsubscribe(system, key)
+    await unsubscribe(system, f"{key}-new")
+
+
+async def test_a_receiver_that_dies_and_comes_back_gets_all_in_order(system: System, told: Told) -> None:
+    await subscribe(system, "dying", told)
+    living = asyncio.create_task(live(system, f"told-dying-{uuid4().hex[:8]}"))
+
+    async def some_came() -> bool:
+        return len(told.accepted) > 20
+
+    async def is_failing() -> bool:
+        shown = await system.notification.GetWebhookEndpoint(pb.GetWebhookEndpointRequest(key="dying"))
+        return shown.endpoint.health.HasField("failing_since")
+
+    await until(some_came, seconds=30, what="some came")
+    await told.kill()
+    await until(is_failing, seconds=30, what="its absence is noted")
+    await told.start()
+    users = await living
+    await all_is_told(system, told, users)
+    await unsubscribe(system, "dying")

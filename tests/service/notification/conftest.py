@@ -1,0 +1,219 @@
+"""The notification service as its callers meet it: a real database, a real receiver, the orchestrator's real feed."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import grpc.aio
+import pytest
+from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.notification.v1 import notification_service_pb2 as pb
+from laurel.notification.v1 import notification_service_pb2_grpc, webhook_pb2
+from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
+from laurel.points.v1 import points_pb2
+from pydantic import SecretStr
+
+from services.notification.config import Settings
+from services.notification.server import build
+from services.orchestrator import config as orchestrator
+from services.orchestrator.domain_events import told_of
+from services.orchestrator.followers import Followers
+from services.orchestrator.store.domain_events import DomainEventStore
+from shared.clock import SystemClock
+from shared.errors import LaurelError, from_rpc_error
+from shared.ids import derived_id_at
+from shared.postgres.errors import translate
+from shared.postgres.pool import Connection, Pool, create_pool
+from shared.rpc.convert import to_timestamp
+from shared.rpc.server import Application, Servicer, running
+from tests.conftest import ServiceDatabase
+from tests.fixtures.receiver import Receiver, receiving
+
+if TYPE_CHECKING:
+    from laurel.notification.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
+
+_TELL = """
+    INSERT INTO domain_events (sequence, entry, effects)
+    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])
+"""
+
+
+class FeedServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServicer):
+    """The orchestrator's feed alone, on its own database."""
+
+    def __init__(self, followers: Followers) -> None:
+        self._followers = followers
+
+    async def ListDomainEvents(self, request: Any, _context: Any) -> Any:
+        return await self._followers.list(request)
+
+
+@dataclass
+class Feed:
+    """Where entries are told, as the orchestrator does when it has completed them."""
+
+    pool: Pool
+    target: str
+    told: list[tuple[str, UUID]] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
+
+    async def tell(
+        self, *users: str, metric: str = "steps", points: int = 0, **attributes: str
+    ) -> list[UUID]:
+        """An entry for each user, in one transaction; their ids."""
+        rows = [self._row(user, metric, points, attributes) for user in users]
+        await self.pool.execute(
+            _TELL, list(range(len(rows))), [row[1] for row in rows], [row[2] for row in rows]
+        )
+        self.told += [(user, row[0]) for user, row in zip(users, rows, strict=True)]
+        return [row[0] for row in rows]
+
+    def _row(
+        self, user: str, metric: str, points: int, attributes: dict[str, str]
+    ) -> tuple[UUID, bytes, bytes]:
+        now = SystemClock().now()
+        entry_id = derived_id_at(now, str(uuid4()))
+        before = self.totals.get(user, 0)
+        self.totals[user] = before + 1
+        entry = entry_pb2.Entry(entry_id=str(entry_id), user_sequence=before + 1, time_zone="UTC")
+        entry.now.CopyFrom(to_timestamp(now))
+        entry.occur_time.CopyFrom(to_timestamp(now))
+        entry.user.user_id = user
+        entry.user.attributes.update(attributes)
+        entry.metric_event.metric = metric
+        entry.metric_event.value_micros = 1_000_000
+        entry.metric_event.total_before_micros = before * 1_000_000
+        entry.metric_event.total_after_micros = (before + 1) * 1_000_000
+        effects = effects_pb2.Effects()
+        if points:
+            effects.points.append(
+                points_pb2.PointsChange(
+                    points_system="xp",
+                    user_id=user,
+                    balance_before=before * points,
+                    balance=(before + 1) * points,
+                )
+            )
+        told = told_of(entry, entry.SerializeToString(), effects.SerializeToString())
+        assert told is not None
+        return entry_id, told.entry, told.effects
+
+
+@asynccontextmanager
+async def telling(service_database: ServiceDatabase) -> AsyncIterator[Feed]:
+    """The orchestrator's feed, served."""
+    dsn = await service_database("orchestrator")
+    pool = await create_pool(dsn, application_name="feed", size=4, statement_timeout_ms=10_000)
+    settings = orchestrator.Settings(postgres_dsn=SecretStr(dsn), listen="127.0.0.1:0", drain_grace_seconds=0)
+    # The other methods are not its own: whoever calls one is told that it is not there.
+    servicer = FeedServicer(Followers(DomainEventStore(pool), settings))  # type: ignore[abstract]
+    application = Application(
+        name="orchestrator",
+        servicers=[
+            Servicer(
+                orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server,
+                servicer,
+                orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
+            )
+        ],
+        translators=[translate],
+    )
+    async with running(application, settings) as server:
+        yield Feed(pool, f"127.0.0.1:{server.port}")
+    await pool.close()
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running replica, and a look into its database."""
+
+    stub: "NotificationServiceAsyncStub"
+    database: Connection
+    start: Callable[[], Awaitable[None]]
+    """Starts another replica beside it."""
+
+    async def create(self, key: str, url: str, *types: str, **fields: Any) -> str:
+        """An endpoint; its secret."""
+        endpoint = webhook_pb2.WebhookEndpoint(
+            key=key, url=url, types=types or ("metric.recorded",), **fields
+        )
+        request = pb.CreateWebhookEndpointRequest(request_id=str(uuid4()), endpoint=endpoint)
+        return (await self.stub.CreateWebhookEndpoint(request)).secret
+
+    async def get(self, key: str) -> webhook_pb2.WebhookEndpoint:
+        return (await self.stub.GetWebhookEndpoint(pb.GetWebhookEndpointRequest(key=key))).endpoint
+
+    async def update(self, key: str, *paths: str, **fields: Any) -> webhook_pb2.WebhookEndpoint:
+        request = pb.UpdateWebhookEndpointRequest(
+            request_id=str(uuid4()), endpoint=webhook_pb2.WebhookEndpoint(key=key, **fields)
+        )
+        request.update_mask.paths.extend(paths)
+        return (await self.stub.UpdateWebhookEndpoint(request)).endpoint
+
+    async def attempts(self, key: str, **fields: Any) -> list[webhook_pb2.WebhookAttempt]:
+        request = pb.ListWebhookAttemptsRequest(key=key, **fields)
+        return list((await self.stub.ListWebhookAttempts(request)).attempts)
+
+
+async def refused(call: Any) -> LaurelError:
+    """The error that a call ends with."""
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await call
+    return from_rpc_error(failure.value)
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """What a test sets otherwise; a module overrides the fixture."""
+    return {}
+
+
+@pytest.fixture
+async def feed(service_database: ServiceDatabase) -> AsyncIterator[Feed]:
+    async with telling(service_database) as served:
+        yield served
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as listening:
+        yield listening
+
+
+@pytest.fixture
+async def service(
+    service_database: ServiceDatabase, feed: Feed, settings: dict[str, Any]
+) -> AsyncIterator[Service]:
+    """One replica; a test may start more on the same database."""
+    dsn = await service_database("notification")
+    wanted = Settings(
+        **{
+            "postgres_dsn": SecretStr(dsn),
+            "listen": "127.0.0.1:0",
+            "drain_grace_seconds": 0,
+            "orchestrator_target": feed.target,
+            "webhook_allowed_networks": "127.0.0.0/8",
+            "webhook_allow_http": True,
+            "follow_poll_seconds": 0.05,
+            "webhook_poll_seconds": 0.05,
+            "maintenance_interval_seconds": 86_400,
+            **settings,
+        }
+    )
+    async with AsyncExitStack() as replicas:
+
+        async def start() -> int:
+            return (await replicas.enter_async_context(running(await build(wanted), wanted))).port
+
+        async def start_another() -> None:
+            await start()
+
+        database = await asyncpg.connect(dsn)
+        replicas.push_async_callback(database.close)
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{await start()}")
+        await replicas.enter_async_context(channel)
+        stub = notification_service_pb2_grpc.NotificationServiceStub(channel)
+        yield Service(stub, database, start_another)

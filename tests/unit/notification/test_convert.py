@@ -1,0 +1,83 @@
+"""What of a domain event is told, as JSON."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from laurel.achievement.v1 import achievement_pb2
+from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.orchestrator.v1 import domain_event_pb2
+from laurel.streak.v1 import streak_pb2
+
+from services.notification import convert
+
+ID = "01a200d1-bcf8-8afb-a19f-e66d9c208e45"
+
+
+def message(type_: str, **data: object) -> domain_event_pb2.DomainEvent:
+    found = domain_event_pb2.DomainEvent(id=ID, type=type_, user_id="ada", entry_id=ID, user_sequence=7)
+    found.time.FromDatetime(datetime(2026, 3, 1, 12, tzinfo=UTC))
+    found.user_attributes["plan"] = "pro"
+    for name, value in data.items():
+        getattr(found, name).CopyFrom(value)
+    return found
+
+
+def test_the_payload_has_an_envelope_and_then_the_data_of_the_reply() -> None:
+    change = achievement_pb2.AchievementChange(achievement="first", name="First", user_id="ada")
+    event = convert.event_of(message("achievement.completed", achievement=change))
+    payload = json.loads(convert.body_of(event))
+    assert list(payload) == [
+        "id",
+        "type",
+        "timestamp",
+        "userId",
+        "userSequence",
+        "entryId",
+        "control",
+        "data",
+    ]
+    assert payload["timestamp"] == "2026-03-01T12:00:00Z"
+    assert payload["userSequence"] == 7
+    assert payload["data"]["achievement"] == "first"
+    assert payload["data"]["tier"] == 0, "what is zero is said"
+    assert event.attributes == {"plan": "pro"}
+
+
+@pytest.mark.parametrize(
+    ("event", "subject"),
+    [
+        (
+            message("metric.recorded", metric=domain_event_pb2.RecordedMetric(metric="steps")),
+            "steps",
+        ),
+        (
+            message(
+                "streak.lost",
+                streak=streak_pb2.StreakEffect(change=streak_pb2.StreakChange(streak="daily")),
+            ),
+            "daily",
+        ),
+        (message("user.updated"), ""),
+    ],
+)
+def test_the_subject_is_the_thing_of_the_user_that_an_event_is_about(
+    event: domain_event_pb2.DomainEvent, subject: str
+) -> None:
+    assert convert.event_of(event).subject == subject
+
+
+def test_standings_on_two_boards_or_in_two_segments_are_about_different_things() -> None:
+    def subject(**fields: object) -> str:
+        standing = leaderboard_pb2.Standing(**fields)  # type: ignore[arg-type]
+        return convert.event_of(message("leaderboard.changed", leaderboard=standing)).subject
+
+    one = subject(leaderboard="xp", segment={"region": "eu"}, rank=1)
+    assert one == subject(leaderboard="xp", segment={"region": "eu"}, rank=2)
+    assert len({one, subject(leaderboard="xp"), subject(leaderboard="coins", segment={"region": "eu"})}) == 3
+
+
+def test_what_is_held_is_read_back_as_it_was() -> None:
+    event = convert.event_of(message("user.updated"))
+    assert convert.held_from_text(convert.held_to_text(event)) == event
+    assert convert.held_from_text(convert.held_to_text(None)) is None
