@@ -15,6 +15,7 @@ from services.cli import (
     commands_events,
     commands_feed,
     commands_reads,
+    commands_webhooks,
     plugins,
 )
 from services.cli.connect import Connections
@@ -119,6 +120,7 @@ for command in (
     commands_admin.sagas,
     commands_admin.maintenance,
     commands_feed.feed,
+    commands_webhooks.webhooks,
 ):
     cli.add_command(command)
 

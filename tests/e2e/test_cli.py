@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy.local.config import StackConfig
+from deploy.local.databases import SERVICES
 from deploy.local.stack import Stack
 from services.cli.main import cli
 from tests.fixtures import clock
@@ -104,16 +105,37 @@ def occur_time(line: str) -> str:
 
 def test_status_shows_every_process_and_that_it_serves(laurel: Laurel) -> None:
     output = laurel.run("status").stdout
-    for name in ("orchestrator", "streak", "achievement", "points", "leaderboard"):
+    for name in SERVICES:
         assert f"{name}-0" in output
-    assert len(re.findall(r"\bserving\b", output)) == 5
+    assert len(re.findall(r"\bserving\b", output)) == len(SERVICES)
     assert "MB" in output
 
 
 def test_the_context_is_the_stack_of_this_directory(laurel: Laurel) -> None:
     output = laurel.run("context").stdout
-    assert output.count(f"the stack in {laurel.home}") == 5
-    assert len(re.findall(r"\bserving\b", output)) == 5
+    assert output.count(f"the stack in {laurel.home}") == len(SERVICES)
+    assert len(re.findall(r"\bserving\b", output)) == len(SERVICES)
+
+
+def test_webhooks_are_created_changed_tried_and_deleted(laurel: Laurel) -> None:
+    # What is local is refused by default: the attempt shows it, and nothing is called.
+    created = laurel.json("webhooks", "create", "shop", "https://127.0.0.1:9/hook", "--type", "streak.lost")
+    assert created["secret"].startswith("whsec_")
+    laurel.run("webhooks", "update", "shop", "--type", "streak.lost", "--type", "points.changed", "--off")
+    shown = laurel.json("webhooks", "show", "shop")["endpoint"]
+    assert (shown["types"], shown["switchedOff"]) == (["streak.lost", "points.changed"], True)
+    assert "off (operator)" in laurel.run("webhooks", "list").stdout
+
+    assert "127.0.0.1 is not a public address" in laurel.run("webhooks", "test", "shop", code=1).stdout
+    assert laurel.json("webhooks", "rotate", "shop")["secret"] != created["secret"]
+    assert (
+        "it is sent again"
+        in laurel.run("webhooks", "replay", "shop", "--since", "2026-01-01T00:00:00Z").stdout
+    )
+    assert "no attempt" in laurel.run("webhooks", "attempts", "shop").stdout
+
+    assert "deleted shop" in laurel.run("webhooks", "delete", "shop").stdout
+    assert "no endpoint" in laurel.run("webhooks", "list").stdout
 
 
 def test_the_stack_of_another_directory_is_read_by_its_name_and_not_changed(

@@ -1,0 +1,328 @@
+"""webhooks: endpoints that are told what changes, and how they are doing."""
+
+from typing import Any
+from uuid import uuid4
+
+import click
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from laurel.common.v1 import filter_pb2
+from laurel.notification.v1 import notification_service_pb2 as pb
+from laurel.notification.v1 import webhook_pb2
+
+from services.cli import render
+from services.cli.connect import EVERYTHING, Connections
+from services.cli.errors import CommandError
+from services.cli.options import Instant, Pair, json_option, limit_option, pairs
+
+ORDERINGS = {"user": webhook_pb2.WEBHOOK_ORDERING_USER, "none": webhook_pb2.WEBHOOK_ORDERING_NONE}
+
+
+@click.group()
+def webhooks() -> None:
+    """Tell others what changes: endpoints, their secrets, and what was sent to them."""
+
+
+def endpoint_options(command: Any) -> Any:
+    """What an endpoint can be told."""
+    for option in reversed(
+        (
+            click.option(
+                "--type",
+                "types",
+                multiple=True,
+                metavar="TYPE",
+                help="A type of events, as streak.lost; * alone: all.",
+            ),
+            click.option(
+                "--where",
+                type=Pair(),
+                multiple=True,
+                help="Only of users with this attribute; several have to hold together.",
+            ),
+            click.option("--user", "users", multiple=True, help="Only about this user."),
+            click.option(
+                "--min-interval",
+                type=click.IntRange(0, 86_400),
+                help="The least time between two events of one type about the same thing of a user, in seconds; "
+                "those in between become one.",
+            ),
+            click.option(
+                "--order",
+                type=click.Choice(list(ORDERINGS)),
+                help="user: one event of a user after the other (the default); none: each by itself.",
+            ),
+            click.option("--description", help="For people."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@webhooks.command()
+@click.argument("key")
+@click.argument("url")
+@endpoint_options
+@json_option
+@click.pass_obj
+def create(connections: Connections, /, key: str, url: str, as_json: bool, **chosen: Any) -> None:
+    """Create an endpoint. Its secret is shown now and never again."""
+    endpoint = webhook_pb2.WebhookEndpoint(key=key, url=url)
+    _fill(endpoint, chosen)
+    request = pb.CreateWebhookEndpointRequest(request_id=str(uuid4()), endpoint=endpoint)
+    response = connections.notification.CreateWebhookEndpoint(request, timeout=connections.timeout_seconds)
+    if as_json:
+        render.print_json(response)
+        return
+    render.line(f"created {key}; it verifies with this secret, which is not shown again:")
+    render.line(response.secret, style="bold")
+
+
+@webhooks.command()
+@click.argument("key")
+@click.option("--url", help="Where it is.")
+@endpoint_options
+@click.option("--off", "switched_off", flag_value=True, type=bool, default=None, help="Switch it off.")
+@click.option(
+    "--on",
+    "switched_off",
+    flag_value=False,
+    type=bool,
+    help="Switch it on; it gets what came meanwhile.",
+)
+@click.pass_obj
+def update(
+    connections: Connections, /, key: str, url: str | None, switched_off: bool | None, **chosen: Any
+) -> None:
+    """Change an endpoint: what is said replaces what was; the rest stays."""
+    request = pb.UpdateWebhookEndpointRequest(request_id=str(uuid4()))
+    request.endpoint.key = key
+    paths = _fill(request.endpoint, chosen)
+    if url is not None:
+        request.endpoint.url = url
+        paths.append("url")
+    if switched_off is not None:
+        request.endpoint.switched_off = switched_off
+        paths.append("switched_off")
+    if not paths:
+        raise click.UsageError("say what is to change")
+    request.update_mask.paths.extend(paths)
+    response = connections.notification.UpdateWebhookEndpoint(request, timeout=connections.timeout_seconds)
+    show_endpoint(response.endpoint)
+
+
+@webhooks.command("list")
+@json_option
+@click.pass_obj
+def list_(connections: Connections, as_json: bool) -> None:
+    """List endpoints."""
+    listed = connections.all_pages(
+        connections.notification.ListWebhookEndpoints,
+        pb.ListWebhookEndpointsRequest(),
+        "endpoints",
+        EVERYTHING,
+    )
+    if as_json:
+        render.print_json(listed)
+        return
+    rows: render.Rows = [
+        [one.key, _state(one), one.health.waiting_count, " ".join(one.types), one.url]
+        for one in listed.endpoints
+    ]
+    render.table(["endpoint", "state", ">waiting", "types", "url"], rows, empty="no endpoint")
+
+
+@webhooks.command()
+@click.argument("key")
+@json_option
+@click.pass_obj
+def show(connections: Connections, key: str, as_json: bool) -> None:
+    """Show an endpoint and how it is doing."""
+    request = pb.GetWebhookEndpointRequest(key=key)
+    response = connections.notification.GetWebhookEndpoint(request, timeout=connections.timeout_seconds)
+    if as_json:
+        render.print_json(response)
+    else:
+        show_endpoint(response.endpoint)
+
+
+@webhooks.command()
+@click.argument("key")
+@click.pass_obj
+def delete(connections: Connections, key: str) -> None:
+    """Delete an endpoint, with all that waits for it."""
+    request = pb.DeleteWebhookEndpointRequest(request_id=str(uuid4()), key=key)
+    connections.notification.DeleteWebhookEndpoint(request, timeout=connections.timeout_seconds)
+    render.line(f"deleted {key}")
+
+
+@webhooks.command()
+@click.argument("key")
+@click.option(
+    "--overlap",
+    type=click.IntRange(0, 30 * 86_400),
+    help="For how long the secret before signs as well, in seconds; default: a day.",
+)
+@json_option
+@click.pass_obj
+def rotate(connections: Connections, key: str, overlap: int | None, as_json: bool) -> None:
+    """Give an endpoint a new secret, which is shown now and never again."""
+    request = pb.RotateWebhookSecretRequest(request_id=str(uuid4()), key=key, overlap_seconds=overlap)
+    response = connections.notification.RotateWebhookSecret(request, timeout=connections.timeout_seconds)
+    if as_json:
+        render.print_json(response)
+        return
+    render.line(f"{key} verifies with this secret now, which is not shown again:")
+    render.line(response.secret, style="bold")
+
+
+@webhooks.command("test")
+@click.argument("key")
+@json_option
+@click.pass_obj
+def test_(connections: Connections, key: str, as_json: bool) -> None:
+    """Send a test now, and show what came of it. Exit code 1 unless it was accepted."""
+    request = pb.TestWebhookEndpointRequest(key=key)
+    response = connections.notification.TestWebhookEndpoint(request, timeout=connections.timeout_seconds)
+    if as_json:
+        render.print_json(response)
+    else:
+        _show_attempts([response.attempt])
+    if response.attempt.outcome != webhook_pb2.WEBHOOK_ATTEMPT_OUTCOME_DELIVERED:
+        raise CommandError(f"{key} did not accept it")
+
+
+@webhooks.command()
+@click.argument("key")
+@click.option("--event", "event_id", default="", metavar="ID", help="Only of this event.")
+@click.option("--failed", "failed_only", is_flag=True, help="Only those that failed.")
+@limit_option(50)
+@json_option
+@click.pass_obj
+def attempts(
+    connections: Connections, key: str, event_id: str, failed_only: bool, limit: int, as_json: bool
+) -> None:
+    """List attempts, newest first."""
+    request = pb.ListWebhookAttemptsRequest(key=key, event_id=event_id, failed_only=failed_only)
+    listed = connections.all_pages(connections.notification.ListWebhookAttempts, request, "attempts", limit)
+    if as_json:
+        render.print_json(listed)
+    else:
+        _show_attempts(listed.attempts)
+
+
+@webhooks.command()
+@click.argument("key")
+@click.option("--event", "event_id", metavar="ID", help="This one event.")
+@click.option(
+    "--since",
+    type=Instant(),
+    help="All that was told since, in order, by the types and filters of now, instead of what waits.",
+)
+@click.pass_obj
+def replay(connections: Connections, key: str, event_id: str | None, since: Timestamp | None) -> None:
+    """Send again: one event, or all since an instant."""
+    if (event_id is None) == (since is None):
+        raise click.UsageError("say --event or --since")
+    notification, timeout = connections.notification, connections.timeout_seconds
+    if event_id is not None:
+        resend = pb.ResendWebhookEventRequest(request_id=str(uuid4()), key=key, event_id=event_id)
+        notification.ResendWebhookEvent(resend, timeout=timeout)
+    else:
+        rewind = pb.RewindWebhookEndpointRequest(request_id=str(uuid4()), key=key, since_time=since)
+        notification.RewindWebhookEndpoint(rewind, timeout=timeout)
+    render.line("it is sent again")
+
+
+def show_endpoint(endpoint: webhook_pb2.WebhookEndpoint) -> None:
+    """All of it, a line each."""
+    health = endpoint.health
+    interval = f"{endpoint.min_interval_seconds} s" if endpoint.min_interval_seconds else ""
+    facts = {
+        "url": endpoint.url,
+        "state": _state(endpoint),
+        "types": " ".join(endpoint.types),
+        "filters": ", ".join(_filter(one) for one in endpoint.filters),
+        "users": ", ".join(endpoint.user_ids),
+        "least interval": interval,
+        "order": "none" if endpoint.ordering == webhook_pb2.WEBHOOK_ORDERING_NONE else "by user",
+        "waiting": str(health.waiting_count),
+        "failing since": _time(health, "failing_since"),
+        "last success": _time(health, "last_success_time"),
+        "secrets": ", ".join(_secret(one) for one in endpoint.secrets),
+        "description": endpoint.description,
+    }
+    render.heading(endpoint.key)
+    for name, text in facts.items():
+        if text:
+            render.line(f"  {name:<15}  {text}")
+
+
+def _fill(endpoint: webhook_pb2.WebhookEndpoint, chosen: dict[str, Any]) -> list[str]:
+    """Write what was chosen into an endpoint; the paths of what was."""
+    paths = []
+    if chosen["types"]:
+        endpoint.types.extend(chosen["types"])
+        paths.append("types")
+    if chosen["where"]:
+        for name, value in pairs(chosen["where"], "--where").items():
+            endpoint.filters.append(filter_pb2.AttributeFilter(attribute=name, equals=value))
+        paths.append("filters")
+    if chosen["users"]:
+        endpoint.user_ids.extend(chosen["users"])
+        paths.append("user_ids")
+    if chosen["min_interval"] is not None:
+        endpoint.min_interval_seconds = chosen["min_interval"]
+        paths.append("min_interval_seconds")
+    if chosen["order"] is not None:
+        endpoint.ordering = ORDERINGS[chosen["order"]]
+        paths.append("ordering")
+    if chosen["description"] is not None:
+        endpoint.description = chosen["description"]
+        paths.append("description")
+    return paths
+
+
+def _show_attempts(shown: Any) -> None:
+    rows: render.Rows = [
+        [
+            render.instant(one.attempt_time),
+            one.event_id,
+            one.type,
+            one.number,
+            webhook_pb2.WebhookAttemptOutcome.Name(one.outcome)
+            .removeprefix("WEBHOOK_ATTEMPT_OUTCOME_")
+            .lower()
+            .replace("_", " "),
+            one.status_code or None,
+            f"{one.latency_micros / 1_000:.1f} ms",
+            one.detail,
+        ]
+        for one in shown
+    ]
+    columns = ["time", "event", "type", ">attempt", "outcome", ">status", ">latency", "detail"]
+    render.table(columns, rows, empty="no attempt")
+
+
+def _state(endpoint: webhook_pb2.WebhookEndpoint) -> str:
+    if endpoint.switched_off:
+        reason = webhook_pb2.SwitchOffReason.Name(endpoint.switch_off_reason)
+        return f"off ({reason.removeprefix('SWITCH_OFF_REASON_').lower()})"
+    if endpoint.health.HasField("failing_since"):
+        return "failing"
+    return "behind" if endpoint.health.behind else "on"
+
+
+def _filter(one: filter_pb2.AttributeFilter) -> str:
+    if one.WhichOneof("comparison") == "equals":
+        return f"{one.attribute}={one.equals}"
+    return render.json_line(one)
+
+
+def _secret(one: webhook_pb2.WebhookSecret) -> str:
+    made = f"made {render.instant(one.create_time)}"
+    return f"{made} until {render.instant(one.expire_time)}" if one.HasField("expire_time") else made
+
+
+def _time(message: Message, field: str) -> str:
+    return render.instant(getattr(message, field)) if message.HasField(field) else ""
