@@ -1,28 +1,61 @@
 """The sorted sets in Valkey or Redis: a projection of the scores in PostgreSQL (RULES 6.7).
 
 What is written are absolute positions with the version of their user, of which the newest wins: so a write may come
-twice, late, or in the middle of a rebuild. Whether the sets are complete, they say themselves, by a marker that the
-last rebuild left and by the identity of the server: a server that was restarted, emptied or restored is not the one
-that was filled.
+twice, late, or in the middle of a rebuild. Whether the sets are complete, they say themselves, in three ways:
+
+* by a marker that the last rebuild left and by the identity of the server: a server that was restarted, emptied or
+  restored is not the one that was filled;
+* the keys of each segment by whether they belong together (`scripts`): so one that is gone is noticed;
+* by the register of the segments that were made, which is a hash with the marker in it: so a segment that is gone
+  whole is no new one, and with the register the marker would be gone.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.ranks import MemberPage, Place, Placement, SegmentKey, Step, member_of
-from services.leaderboard.scripts import MARKER, PAGE, PLACE
+from services.leaderboard.domain.ranks import (
+    LOOK_ONLY,
+    MemberPage,
+    Place,
+    Placement,
+    SegmentKey,
+    Step,
+    member_of,
+)
+from services.leaderboard.scripts import (
+    ABSENT,
+    AS_LOST,
+    AS_NEW,
+    BEGIN,
+    FILLING,
+    FINISH,
+    MARK,
+    PAGE,
+    PLACE,
+    WHOLE,
+)
 from shared.ids import digest
+
+REGISTRY: Final = "laurel:segments"
+"""The hash of all segments that were made, by their tags; and, under no tag, the marker of complete sets."""
+
+MARKER: Final = ""
+"""The field of the register in which the marker is."""
 
 _PREFIX: Final = "laurel:{"
 _KEYS_PER_SEGMENT: Final = 4
 _SCAN_COUNT: Final = 1_000
+_SERVER: Final = "INFO SERVER"
+"""The client has a parser for INFO, which takes apart what nobody reads, and none for this: it sends the same."""
+_SERVER_ID: Final = b"run_id:"
 
 
 class Stamp(Struct, frozen=True):
@@ -30,12 +63,19 @@ class Stamp(Struct, frozen=True):
 
     marker: str | None
     server: str
+    unready: tuple[SegmentKey, ...] = ()
+    """Of the segments that were asked for, those of which something is gone, or which are being filled."""
 
     def is_complete(self, expected: str | None) -> bool:
-        """Whether the sets hold everything, given the marker that PostgreSQL had before the round trip.
+        """Whether the sets hold everything that was asked for, given the marker that PostgreSQL had before the round
+        trip.
 
         When a rebuild began between the two, the marker is another or gone.
         """
+        return self.is_of(expected) and not self.unready
+
+    def is_of(self, expected: str | None) -> bool:
+        """Whether these are the sets that the last rebuild filled, whatever has become of single segments."""
         return expected is not None and self.marker == expected and expected.endswith(f"/{self.server}")
 
 
@@ -51,26 +91,37 @@ class Projection:
         self._client = client
         self._place: Final = _sha(PLACE)
         self._page: Final = _sha(PAGE)
+        self._begin: Final = _sha(BEGIN)
+        self._finish: Final = _sha(FINISH)
+        self._mark: Final = _sha(MARK)
 
     async def place(
         self, steps: Sequence[Step], board_of: Callable[[str], Board]
     ) -> tuple[list[Placement], Stamp]:
-        """Take the steps and tell what each did; one round trip, one script call for each segment."""
+        """Take the steps and tell what each did; one round trip, one script call for each segment.
+
+        A segment that is not there is made, which takes two more: whole where it is new, else still to be filled, so
+        that what is written is there and nobody takes it for all. Where a part of a segment is gone nothing is changed
+        and nothing told: without placements, the stamp says where.
+        """
         groups = _by_segment(steps)
-
-        def queue(pipe: Pipeline) -> None:
-            for key, indices in groups.items():
-                board = board_of(key.board)
-                arguments: list[Any] = [board.rank_mode.value, board.participant_limit]
-                for index in indices:
-                    step = steps[index]
-                    arguments += [step.user_id, step.version, step.before or "", step.after or ""]
-                pipe.evalsha(self._place, _KEYS_PER_SEGMENT, *keys_of(key), *arguments)
-
-        answers, stamp = await self._run(queue)
+        answers, stamp = await self._placed(groups, steps, board_of, {})
+        absent = [
+            key
+            for key, answer in answers.items()
+            if int(answer[0][:1]) == ABSENT and _brings_somebody(steps, groups[key])
+        ]
+        if absent:
+            how = await self._registered(absent)
+            made, stamp = await self._placed({key: groups[key] for key in absent}, steps, board_of, how)
+            answers |= made
+        states = {key: int(answer[0][:1]) for key, answer in answers.items()}
+        stamp = _noted(stamp, states)
+        if any(state > FILLING for state in states.values()):
+            return [], stamp
         placements: list[Placement | None] = [None] * len(steps)
-        for (key, indices), answer in zip(groups.items(), answers, strict=True):
-            for index, placement in zip(indices, _placements(board_of(key.board), answer), strict=True):
+        for key, indices in groups.items():
+            for index, placement in zip(indices, _placements(board_of(key.board), answers[key]), strict=True):
                 placements[index] = placement
         return [one for one in placements if one is not None], stamp
 
@@ -86,73 +137,143 @@ class Projection:
         """The members around a user; none where the user is not one of them."""
         return await self._read(board, key, 0, radius, user_id)
 
-    async def member_counts(self, keys: Sequence[SegmentKey]) -> tuple[list[int], Stamp]:
-        """How many members these segments have."""
-
-        def queue(pipe: Pipeline) -> None:
-            for key in keys:
-                pipe.zcard(keys_of(key)[0])
-
-        answers, stamp = await self._run(queue)
-        return answers, stamp
+    async def member_counts(self, board: Board, keys: Sequence[SegmentKey]) -> tuple[list[int], Stamp]:
+        """How many members these segments of a board have."""
+        answers, stamp = await self._pages(board, keys, 0, 0, "")
+        return [answer[1] for answer in answers], stamp
 
     async def stamp(self) -> Stamp:
         """What the sets say of themselves now."""
-        _, stamp = await self._run(_nothing)
+        _, stamp, _ = await self._run(_nothing, ())
         return stamp
 
     async def drop(self, keys: Iterable[SegmentKey]) -> None:
-        """Remove segments, for good."""
+        """Remove segments, for good. First from the register, so that nobody takes them for lost."""
         pipe = self._client.pipeline(transaction=False)
         for key in keys:
+            pipe.hdel(REGISTRY, _tag(key))
             pipe.unlink(*keys_of(key))
         await pipe.execute()
 
     async def clear(self) -> None:
         """Remove everything, the marker first: from then on nobody takes the sets for complete."""
-        await self._client.delete(MARKER)
+        await self._client.delete(REGISTRY)
         async for names in self._scanned():
             await self._client.unlink(*names)
 
-    async def mark(self, marker: str) -> None:
-        """Declare the sets complete."""
-        await self._client.set(MARKER, marker)
+    async def begin(self, rebuild_id: str, keys: Sequence[SegmentKey]) -> None:
+        """Empty these segments, which are to be filled: they take what is written, and say that they lack something."""
+
+        def queue(pipe: Pipeline) -> None:
+            for key in keys:
+                pipe.hset(REGISTRY, _tag(key), "")
+                pipe.evalsha(self._begin, _KEYS_PER_SEGMENT, *keys_of(key), rebuild_id)
+
+        await self._run(queue, ())
+
+    async def finish(
+        self, rebuild_id: str, keys: Sequence[SegmentKey], board_of: Callable[[str], Board]
+    ) -> None:
+        """Declare these segments filled. Those that were lost again since they were begun say so as before."""
+
+        def queue(pipe: Pipeline) -> None:
+            for key in keys:
+                mode = board_of(key.board).rank_mode.value
+                pipe.evalsha(self._finish, _KEYS_PER_SEGMENT, *keys_of(key), mode, rebuild_id)
+
+        await self._run(queue, ())
+
+    async def mark(self, old: str | None, new: str) -> bool:
+        """Replace the marker, unless it is no more the old one, and with it the register. Whoever has read another than
+        the new one does not take the sets for complete.
+        """
+
+        def queue(pipe: Pipeline) -> None:
+            pipe.evalsha(self._mark, 1, REGISTRY, old or "", new)
+
+        (done,), _, _ = await self._run(queue, ())
+        return bool(done)
+
+    async def _placed(
+        self,
+        groups: Mapping[SegmentKey, Sequence[int]],
+        steps: Sequence[Step],
+        board_of: Callable[[str], Board],
+        how_to_make: Mapping[SegmentKey, str],
+    ) -> tuple[dict[SegmentKey, Any], Stamp]:
+        """What the script answered for each segment."""
+
+        def queue(pipe: Pipeline) -> None:
+            for key, indices in groups.items():
+                board = board_of(key.board)
+                makes = how_to_make.get(key, "")
+                arguments: list[Any] = [board.rank_mode.value, board.participant_limit, makes]
+                for index in indices:
+                    step = steps[index]
+                    arguments += [step.user_id, step.version, step.before or "", step.after or ""]
+                pipe.evalsha(self._place, _KEYS_PER_SEGMENT, *keys_of(key), *arguments)
+
+        answers, stamp, _ = await self._run(queue, ())
+        return dict(zip(groups, answers, strict=True)), stamp
+
+    async def _registered(self, keys: Sequence[SegmentKey]) -> dict[SegmentKey, str]:
+        """How to make these segments: those are new that nobody had registered. They are registered before they are
+        made, so none is there that would not be missed.
+        """
+        pipe = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipe.hsetnx(REGISTRY, _tag(key), "")
+        answers = await pipe.execute()
+        return {key: AS_NEW if is_new else AS_LOST for key, is_new in zip(keys, answers, strict=True)}
 
     async def _read(
         self, board: Board, key: SegmentKey, first_index: int, count: int, user_id: str
     ) -> tuple[MemberPage, Stamp]:
-        def queue(pipe: Pipeline) -> None:
-            pipe.evalsha(
-                self._page,
-                _KEYS_PER_SEGMENT,
-                *keys_of(key),
-                board.rank_mode.value,
-                str(first_index),
-                str(count),
-                user_id,
-            )
-
-        ((member_count, ordinal, rank, *positions),), stamp = await self._run(queue)
+        ((_, member_count, ordinal, rank, *positions),), stamp = await self._pages(
+            board, [key], first_index, count, user_id
+        )
         members = [member_of(board.order, position.decode()) for position in positions]
         return MemberPage(members, _place(ordinal, rank), member_count), stamp
 
-    async def _run(self, queue: Callable[[Pipeline], None]) -> tuple[list[Any], Stamp]:
-        """One round trip. The stamp is read last: what it vouches for was done before it."""
-        try:
-            answers = await self._execute(queue)
-        except NoScriptError:  # the server is new: it has forgotten the scripts with all else
-            await self._client.script_load(PLACE)
-            await self._client.script_load(PAGE)
-            answers = await self._execute(queue)
-        marker, information = answers[-2:]
-        stamp = Stamp(marker.decode() if marker else None, information["run_id"])
-        return answers[:-2], stamp
+    async def _pages(
+        self, board: Board, keys: Sequence[SegmentKey], first_index: int, count: int, user_id: str
+    ) -> tuple[list[Any], Stamp]:
+        """What the script answered for each segment. One that is not there, and not registered, never was."""
 
-    async def _execute(self, queue: Callable[[Pipeline], None]) -> list[Any]:
+        def queue(pipe: Pipeline) -> None:
+            for key in keys:
+                arguments = [board.rank_mode.value, str(first_index), str(count), user_id]
+                pipe.evalsha(self._page, _KEYS_PER_SEGMENT, *keys_of(key), *arguments)
+
+        answers, stamp, registered = await self._run(queue, keys)
+        states = {
+            key: WHOLE if state == ABSENT and not is_registered else state
+            for key, (state, *_), is_registered in zip(keys, answers, registered, strict=True)
+        }
+        return answers, _noted(stamp, states)
+
+    async def _run(
+        self, queue: Callable[[Pipeline], None], keys: Sequence[SegmentKey]
+    ) -> tuple[list[Any], Stamp, list[bool]]:
+        """One round trip; and which of `keys` are registered. The stamp is read last: what it vouches for was done
+        before it.
+        """
+        try:
+            answers = await self._execute(queue, keys)
+        except NoScriptError:  # the server is new: it has forgotten the scripts with all else
+            for script in (PLACE, PAGE, BEGIN, FINISH, MARK):
+                await self._client.script_load(script)
+            answers = await self._execute(queue, keys)
+        (marker, *registered), information = answers[-2:]
+        server = information.partition(_SERVER_ID)[2].split(maxsplit=1)[0].decode()
+        stamp = Stamp(None if marker is None else marker.decode(), server)
+        return answers[:-2], stamp, [one is not None for one in registered]
+
+    async def _execute(self, queue: Callable[[Pipeline], None], keys: Sequence[SegmentKey]) -> list[Any]:
         pipe = self._client.pipeline(transaction=False)
         queue(pipe)
-        pipe.get(MARKER)
-        pipe.info("server")
+        pipe.hmget(REGISTRY, MARKER, *map(_tag, keys))
+        pipe.execute_command(_SERVER)
         answers: list[Any] = await pipe.execute()
         return answers
 
@@ -168,13 +289,29 @@ class Projection:
 
 def keys_of(key: SegmentKey) -> list[str]:
     """The four keys of a segment. What is in braces is the hash tag, so that they share a slot of a cluster."""
-    segment = digest(key.segment).hex()[:32] if key.segment else ""
-    tag = f"{_PREFIX}{key.board}:{key.run_start.isoformat()}:{segment}}}"
+    tag = f"laurel:{{{_tag(key)}}}"
     return [f"{tag}:order", f"{tag}:held", f"{tag}:scores", f"{tag}:counts"]
+
+
+def _tag(key: SegmentKey) -> str:
+    """What names a segment."""
+    segment = digest(key.segment).hex()[:32] if key.segment else ""
+    return f"{key.board}:{key.run_start.isoformat()}:{segment}"
 
 
 def _nothing(_pipe: Pipeline) -> None:
     """Queue nothing besides the stamp."""
+
+
+def _noted(stamp: Stamp, states: Mapping[SegmentKey, int]) -> Stamp:
+    """The stamp, with the segments that are not whole."""
+    unready = tuple(key for key, state in states.items() if state != WHOLE)
+    return replace(stamp, unready=unready) if unready else stamp
+
+
+def _brings_somebody(steps: Sequence[Step], indices: Iterable[int]) -> bool:
+    """Whether any of these steps sets something: who only looks does so where something should be."""
+    return any(steps[index].version != LOOK_ONLY for index in indices)
 
 
 def _by_segment(steps: Sequence[Step]) -> dict[SegmentKey, list[int]]:
@@ -186,9 +323,10 @@ def _by_segment(steps: Sequence[Step]) -> dict[SegmentKey, list[int]]:
 
 
 def _placements(board: Board, answer: Sequence[bytes]) -> list[Placement]:
-    """What the script answered for one segment: numbers, five for each move, and, with a limit, positions."""
+    """What the script answered for one segment: its state, five numbers for each move, and, with a limit, positions."""
     numbers, *last_ranked = answer
-    values = iter(map(int, numbers.split()))
+    _state, *values_of_moves = map(int, numbers.split())
+    values = iter(values_of_moves)
     members = [member_of(board.order, one.decode()) if one else None for one in last_ranked]
     return [
         Placement(

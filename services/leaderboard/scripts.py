@@ -1,18 +1,58 @@
-"""The Lua scripts that run inside Valkey or Redis. Each touches the keys of one segment alone, so that it stays
-in one slot of a cluster.
+"""The Lua scripts that run inside Valkey or Redis. Each touches the keys of one segment alone, or the register alone,
+so that it stays in one slot of a cluster.
 
 A segment is four keys:
 
     order   sorted set of the members' positions, all with score 0, so in byte order (see `domain.ranks`)
-    held    hash: user id -> "version:position"; an empty position says that the user left with this version
+    held    hash: user id -> "version:position"; an empty position says that the user left with this version.
+            Nobody's id is empty: the empty field says how many members `order` has; and before it, while the segment
+            lacks something, by which rebuild it is being filled ("" for none): "rebuild/number"
     scores  sorted set of the distinct scores, as in positions; DENSE boards only
     counts  hash: distinct score -> how many members have it; DENSE boards only
+
+Each script looks first whether the keys still belong together, and says what it found in its first number. Where a
+key is gone, be it by an eviction or by somebody's hand, it changes nothing. A segment without `held` may also be one
+that never was: that is not for a script to know (`projection.REGISTRY`).
 """
 
 from typing import Final
 
-MARKER: Final = "laurel:projection"
-"""The key that says that the sorted sets are complete, and since which rebuild."""
+WHOLE: Final = 0
+"""The keys belong together."""
+
+FILLING: Final = 1
+"""So they do, but members may be missing: a rebuild fills the segment, or has to."""
+
+ABSENT: Final = 2
+"""There is no `held`."""
+
+BROKEN: Final = 3
+"""Another key, or a part of one, is gone."""
+
+AS_NEW: Final = "0"
+"""How to make a segment that never was: without members, and whole."""
+
+AS_LOST: Final = "/0"
+"""How to make one that is gone: still to be filled, by nobody yet."""
+
+_STATE: Final = """
+local function look(dense)
+  local kept = redis.call('HGET', KEYS[2], '')
+  if not kept then return 2, 0 end
+  local state, size, by = 0, tonumber(kept), ''
+  if not size then
+    state = 1
+    by, size = string.match(kept, '^(.*/)(%d+)$')
+    size = tonumber(size)
+  end
+  if redis.call('ZCARD', KEYS[1]) ~= size then return 3, 0 end
+  if dense then
+    local distinct = redis.call('ZCARD', KEYS[3])
+    if distinct ~= redis.call('HLEN', KEYS[4]) or (size > 0) ~= (distinct > 0) then return 3, 0 end
+  end
+  return state, size, by
+end
+"""
 
 _PLACE_OF: Final = """
 local function place_of(position)
@@ -25,10 +65,11 @@ local function place_of(position)
 end
 """
 
-# ARGV: mode, limit, then for each move: user id, version, position before, position after ('' for none). Answers
-# with one text of numbers, for clients take long to read many small answers: for each move ordinal and rank before,
-# ordinal and rank after (0 for none), member count. With a limit, one more answer for each move follows: the
-# position of the member on the last ranked place ('' for none).
+# ARGV: mode, limit, how to make the segment where there is none ('' for not at all), then for each move: user id,
+# version, position before, position after ('' for none). Answers with one text of numbers, for clients take long to
+# read many small answers: the state, and where nothing is gone, for each move ordinal and rank before, ordinal and
+# rank after (0 for none), member count. With a limit, one more answer for each move follows: the position of the
+# member on the last ranked place ('' for none).
 #
 # Places are counted with the user taken out, so they are those of the positions that were asked for, also when
 # the set holds something newer of the user or the move comes a second time.
@@ -37,11 +78,20 @@ PLACE: Final = (
 local order, held, scores, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local dense, limit = ARGV[1] == 'dense', tonumber(ARGV[2])
 """
+    + _STATE
     + _PLACE_OF
     + """
+local state, size, by = look(dense)
+if state == 2 and ARGV[3] ~= '' then
+  redis.call('DEL', order, scores, counts)
+  redis.call('HSET', held, '', ARGV[3])
+  state, size, by = look(dense)
+end
+if state > 1 then return {tostring(state)} end
+local size_before = size
 local function take(position)
   if position == '' then return end
-  redis.call('ZREM', order, position)
+  size = size - redis.call('ZREM', order, position)
   local score = string.sub(position, 1, 16)
   if dense and redis.call('HINCRBY', counts, score, -1) < 1 then
     redis.call('HDEL', counts, score)
@@ -50,15 +100,15 @@ local function take(position)
 end
 local function put(position)
   if position == '' then return end
-  redis.call('ZADD', order, 0, position)
+  size = size + redis.call('ZADD', order, 0, position)
   if dense then
     local score = string.sub(position, 1, 16)
     redis.call('HINCRBY', counts, score, 1)
     redis.call('ZADD', scores, 0, score)
   end
 end
-local numbers, answer = {}, {''}
-for i = 3, #ARGV, 4 do
+local numbers, answer = {state}, {''}
+for i = 4, #ARGV, 4 do
   local user, version, before, after = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local own_version, own = -1, ''
   local known = redis.call('HGET', held, user)
@@ -78,34 +128,66 @@ for i = 3, #ARGV, 4 do
   numbers[#numbers + 1] = before_rank
   numbers[#numbers + 1] = after_ordinal
   numbers[#numbers + 1] = after_rank
-  numbers[#numbers + 1] = redis.call('ZCARD', order)
+  numbers[#numbers + 1] = size
   if limit > 0 then
     answer[#answer + 1] = redis.call('ZRANGE', order, limit - 1, limit - 1)[1] or ''
   end
 end
+if size ~= size_before then redis.call('HSET', held, '', by .. size) end
 answer[1] = table.concat(numbers, ' ')
 return answer
 """
 )
 
 # ARGV: mode, index of the first (from 0), how many, and a user id or ''. With a user, the members around them are
-# meant: `how many` on each side. Answers: member count, ordinal and rank of the first (0 for none), positions.
+# meant: `how many` on each side. Answers: the state, and where nothing is gone, member count, ordinal and rank of the
+# first (0 for none), positions.
 PAGE: Final = (
-    _PLACE_OF
+    _STATE
+    + _PLACE_OF
     + """
+local state, size = look(ARGV[1] == 'dense')
+local answer = {state, size, 0, 0}
+if state > 1 then return answer end
 local first, last = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1
 if ARGV[4] ~= '' then
   local known = redis.call('HGET', KEYS[2], ARGV[4])
   local position = known and string.sub(known, string.find(known, ':', 1, true) + 1) or ''
-  if position == '' then return {redis.call('ZCARD', KEYS[1]), 0, 0} end
+  if position == '' then return answer end
   local index = redis.call('ZRANK', KEYS[1], position)
   first, last = math.max(0, index - tonumber(ARGV[3])), index + tonumber(ARGV[3])
 end
-local answer = {redis.call('ZCARD', KEYS[1]), 0, 0}
 local page = {}
 if last >= first then page = redis.call('ZRANGE', KEYS[1], first, last) end
-if page[1] then answer[2], answer[3] = place_of(page[1]) end
+if page[1] then answer[3], answer[4] = place_of(page[1]) end
 for _, position in ipairs(page) do answer[#answer + 1] = position end
 return answer
 """
 )
+
+# ARGV: the rebuild. A segment begins to be filled by it: empty, whatever there was.
+BEGIN: Final = """
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+return redis.call('HSET', KEYS[2], '', ARGV[1] .. '/0')
+"""
+
+# ARGV: mode, the rebuild. A segment is filled, unless it was lost since this rebuild began with it. Answers the state.
+FINISH: Final = (
+    _STATE
+    + """
+local state, size, by = look(ARGV[1] == 'dense')
+if state == 1 and by == ARGV[2] .. '/' then
+  redis.call('HSET', KEYS[2], '', size)
+  state = 0
+end
+return state
+"""
+)
+
+# ARGV: the marker that is expected there ('' for none), and the one that takes its place. Touches the register alone.
+# Answers whether it was as expected: where the register was lost meanwhile, what is in the sets is nobody's word.
+MARK: Final = """
+if (redis.call('HGET', KEYS[1], '') or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], '', ARGV[2])
+return 1
+"""

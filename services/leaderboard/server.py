@@ -95,7 +95,7 @@ async def build(settings: Settings) -> Application:
         ],
         checks={
             "schema": schema_is_current(pool, MIGRATIONS),
-            "sorted sets": partial(redis_client.answers, redis),
+            "sorted sets": partial(redis_client.answers_and_keeps, redis),
         },
         background={
             "projection": partial(rebuilder.run, settings.projection_check_seconds),

@@ -238,9 +238,10 @@ class Catalogue(Generic[T]):
             if version == expected:
                 return definitions, state
 
-    async def latest(self) -> T:
+    async def latest(self, connection: Connection | None = None) -> T:
         """The definitions as of now, for reads that carry no version of their own."""
-        return await self.at(await self._pool.fetchval("SELECT version FROM configuration_version"))
+        version = await (connection or self._pool).fetchval("SELECT version FROM configuration_version")
+        return await self.at(version, connection)
 
     async def _load(self, source: Pool | Connection) -> None:
         stored = await _load_all(source, self._kinds)

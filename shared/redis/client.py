@@ -50,9 +50,22 @@ def create_client(
     return Redis.from_pool(pool)
 
 
-async def answers(client: Redis) -> None:
-    """A readiness check: raises unless the server answers."""
-    await client.ping()
+class EvictingServerError(Exception):
+    """The server throws away what was written, whenever its memory is full."""
+
+
+async def answers_and_keeps(client: Redis) -> None:
+    """A readiness check: raises unless the server answers, and keeps what is written.
+
+    Policies named volatile-* throw away only what has a time to live, and nothing here has one.
+    """
+    memory = await client.info("memory")
+    policy, limit = memory.get("maxmemory_policy", ""), memory.get("maxmemory", 0)
+    if limit and policy.startswith("allkeys-"):
+        raise EvictingServerError(
+            f"the server at LAUREL_REDIS_URL evicts keys (maxmemory-policy {policy}, maxmemory {limit}): set "
+            "maxmemory-policy to noeviction, or to a policy named volatile-*"
+        )
 
 
 def translate(error: BaseException) -> LaurelError | None:

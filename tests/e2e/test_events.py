@@ -15,8 +15,7 @@ from laurel.streak.v1 import streak_service_pb2
 
 from shared.errors import LaurelError, from_rpc_error
 from tests.fixtures import clock
-from tests.fixtures.invariants import violations
-from tests.fixtures.ledger import read_ledger
+from tests.fixtures.invariants import read_ledger, violations
 from tests.fixtures.system import System, event, event_request
 
 pytestmark = pytest.mark.calendar
@@ -65,15 +64,7 @@ async def test_the_reply_to_one_event_says_everything_that_it_changed(system: Sy
     boards = {
         (standing.leaderboard, *sorted(standing.segment.values())) for standing in reply.effects.leaderboards
     }
-    assert boards == {
-        ("steps",),
-        ("steps", region),
-        ("weekly",),
-        ("xp",),
-        ("weekly-coins",),
-        ("daily",),
-        ("weekly-days",),
-    }
+    assert boards == {("steps",), ("steps", region), ("weekly",), ("xp",), ("weekly-coins",), ("daily",)}
     moon = next(standing for standing in reply.effects.leaderboards if standing.segment)
     assert (moon.score, moon.rank, moon.previous_rank) == (1, 1, 0)
 

@@ -258,11 +258,11 @@ async def test_a_leader_whose_work_fails_tries_again(pool: Pool, caplog: pytest.
 
 async def test_a_server_of_sorted_sets_that_is_away_is_unavailable(valkey_url: str) -> None:
     client = redis_client.create_client(valkey_url, client_name="test")
-    await redis_client.answers(client)
+    await redis_client.answers_and_keeps(client)
     await client.aclose()
     away = redis_client.create_client("redis://127.0.0.1:1/0", client_name="test", timeout_seconds=0.2)
     with pytest.raises(redis.exceptions.RedisError) as raised:
-        await redis_client.answers(away)
+        await redis_client.answers_and_keeps(away)
     assert isinstance(redis_client.translate(raised.value), errors.Unavailable)
     assert redis_client.translate(redis.exceptions.ResponseError("WRONGTYPE")) is None
     await away.aclose()

@@ -207,10 +207,16 @@ class EntryHandlers:
     async def _complete(self, batch: _Batch, entry_ids: Sequence[UUID]) -> dict[UUID, bytes]:
         """Project what is stored, and store the outcomes that come of it; the first to do so decides them."""
         drafts = dict(batch.drafts)
+        pending: dict[UUID, Draft] = {}
         left_behind = [entry_id for entry_id in entry_ids if entry_id not in drafts]
         if left_behind:
-            drafts |= await self._events.pending(left_behind)
+            pending = await self._events.pending(left_behind)
+            drafts |= pending
         boards = batch.boards or await self._catalogue.latest()
+        if pending:
+            late = list(pending.values())
+            # The sets may have been filled since, and do not remember then who left a segment after this.
+            await self._bring_up_to_date(boards, _steps(late, [draft.moves() for draft in late]))
         marker = batch.marker if batch.boards else await self._events.marker()
         settled = await self._settle(boards, marker, list(drafts.values()))
         outcomes = {one.draft.entry_id: _outcome(boards, one) for one in settled}
@@ -225,11 +231,7 @@ class EntryHandlers:
     async def _settle(self, boards: Boards, marker: str | None, drafts: Sequence[Draft]) -> list["_Settled"]:
         """Take the moves of these drafts in the sorted sets; their places before and after."""
         moves = [draft.moves() for draft in drafts]
-        steps = [
-            Step(move.key, draft.user_id, draft.version, move.before, move.after)
-            for draft, own in zip(drafts, moves, strict=True)
-            for move in own
-        ]
+        steps = _steps(drafts, moves)
         placements = iter(await self._placed(boards, marker, steps))
         await AFTER_PROJECTION.reach()
         return [
@@ -237,14 +239,24 @@ class EntryHandlers:
             for draft, own in zip(drafts, moves, strict=True)
         ]
 
+    async def _bring_up_to_date(self, boards: Boards, steps: Sequence[Step]) -> None:
+        """Set what is now true of these users in these segments. What became true only after it was read, and was
+        forgotten by the sets before it was written, is seen by reading once more.
+        """
+        board_of = boards.by_key.__getitem__
+        written, current = None, await self._standings.current(steps, board_of)
+        while current != written:
+            await self._projection.place(current, board_of)
+            written, current = current, await self._standings.current(steps, board_of)
+
     async def _placed(self, boards: Boards, marker: str | None, steps: Sequence[Step]) -> list[Placement]:
         """From the sorted sets where they are complete, else exactly the same from PostgreSQL."""
         board_of = boards.by_key.__getitem__
         placements, stamp = await self._projection.place(steps, board_of)
         if stamp.is_complete(marker):
             return placements
-        self._rebuilder.request()
-        await self._projection.place(await self._standings.current(steps, board_of), board_of)
+        self._rebuilder.request(stamp.unready)
+        await self._bring_up_to_date(boards, steps)
         return await self._standings.place(steps, board_of)
 
     async def _store_outcomes(
@@ -267,6 +279,14 @@ class _Settled(Struct, frozen=True):
 
     draft: Draft
     moves: Sequence[tuple[Move, Placement]]
+
+
+def _steps(drafts: Sequence[Draft], moves: Sequence[Sequence[Move]]) -> list[Step]:
+    return [
+        Step(move.key, draft.user_id, draft.version, move.before, move.after)
+        for draft, own in zip(drafts, moves, strict=True)
+        for move in own
+    ]
 
 
 def _of(settled: Sequence[_Settled], outcomes: Mapping[UUID, bytes]) -> dict[UUID, bytes]:

@@ -198,7 +198,7 @@ class ReadHandlers:
         names, marker = await self._reads.names([member.user_id for member in page.members])
         is_rebuilding = not stamp.is_complete(marker)
         if is_rebuilding:
-            self._rebuilder.request()
+            self._rebuilder.request(stamp.unready)
             page = await ask_truth()
             names, _ = await self._reads.names([member.user_id for member in page.members])
         return RankedMembers(
@@ -222,14 +222,14 @@ class ReadHandlers:
         placements, stamp = await self._projection.place(steps, board_of)
         if stamp.is_complete(await self._events.marker()):
             return placements
-        self._rebuilder.request()
+        self._rebuilder.request(stamp.unready)
         return await self._standings.place(steps, board_of)
 
     async def _member_counts(self, board: Board, keys: Sequence[SegmentKey]) -> Sequence[int]:
-        counts, stamp = await self._projection.member_counts(keys)
+        counts, stamp = await self._projection.member_counts(board, keys)
         if stamp.is_complete(await self._events.marker()):
             return counts
-        self._rebuilder.request()
+        self._rebuilder.request(stamp.unready)
         return await self._standings.member_counts(keys, board)
 
     def _today(self) -> date:

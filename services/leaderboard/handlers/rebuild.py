@@ -3,18 +3,23 @@
 One replica at a time rebuilds. Events go on meanwhile: they are answered from PostgreSQL, and write to the sets as
 always. What they write is committed before; so what was written before the sets are emptied is read again from
 PostgreSQL, and what is written after stays, because it is not older than what is read.
+
+Where only a segment is found to lack something, its run alone is filled anew, and all other boards go on being
+answered from their sets. The marker becomes another all the same: whoever had read the old one, and writes only
+after the fill what it decided before, sees that it has to look again.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
 from services.leaderboard.config import REBUILD_BATCH
 from services.leaderboard.domain.boards import WHOLE, Boards
+from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
-from services.leaderboard.projection import Projection, marker_of
+from services.leaderboard.projection import Projection, Stamp, marker_of
 from services.leaderboard.store import rebuild as store
 from shared import faults
 from shared.ids import digest
@@ -43,24 +48,31 @@ class Rebuilder:
         self._catalogue = catalogue
         self._projection = projection
         self._requested = asyncio.Event()
+        self._incomplete: set[RunKey] = set()
 
-    def request(self) -> None:
-        """Look at once: somebody found the sets incomplete."""
+    def request(self, unready: Iterable[SegmentKey] = ()) -> None:
+        """Look at once: somebody found the sets incomplete, and these segments in particular."""
+        self._incomplete.update((key.board, key.run_start) for key in unready)
         self._requested.set()
 
     async def run(self, interval_seconds: float) -> None:
         """Look at start, every `interval_seconds`, and when asked to; never returns.
 
-        A failure is logged and tried again at the next look: the sets, or PostgreSQL, may be away.
+        A failure is logged and tried again at the next look: the sets, or PostgreSQL, may be away. After each look
+        there is a pause as long as the look was: filling sets that a server loses again and again takes no more than
+        half of the time.
         """
+        now = asyncio.get_running_loop().time
         while True:
             self._requested.clear()
+            start = now()
             try:
                 await self.ensure()
             except Exception:
                 _LOGGER.exception("the sorted sets could not be looked after")
                 await asyncio.sleep(interval_seconds)
                 continue
+            await asyncio.sleep(now() - start)
             try:
                 async with asyncio.timeout(interval_seconds):
                     await self._requested.wait()
@@ -68,13 +80,19 @@ class Rebuilder:
                 continue
 
     async def ensure(self) -> None:
-        """Fill the sets unless they are complete, or another replica is about it."""
+        """Fill the sets, or the runs that were found to lack something, unless another replica is about it."""
+        runs, self._incomplete = self._incomplete, set()
         async with self._pool.acquire() as connection:
-            if await self._is_complete(connection):
+            if not runs and await self._is_complete(connection):
                 return
             async with _lock(connection, wait=False) as is_ours:
-                if is_ours and not await self._is_complete(connection):
+                if not is_ours:
+                    return
+                if not await self._is_complete(connection):
                     await self._rebuild(connection)
+                    return
+                for run in sorted(runs):
+                    await self._mend(connection, run)
 
     async def rebuild(self) -> int:
         """Fill the sets anew, whatever they say; the number of scores read. Waits for one that is under way."""
@@ -83,24 +101,68 @@ class Rebuilder:
 
     async def _is_complete(self, connection: Connection) -> bool:
         marker = await store.marker(connection)
-        return (await self._projection.stamp()).is_complete(marker)
+        return (await self._projection.stamp()).is_of(marker)
 
     async def _rebuild(self, connection: Connection) -> int:
-        server = (await self._projection.stamp()).server
+        """Fill all sets."""
         _LOGGER.info("rebuilding the sorted sets")
         await self._projection.clear()
-        count = 0
-        last: store.StoredScore | None = None
-        while scores := await store.page(connection, last, REBUILD_BATCH):
-            boards = await self._catalogue.latest()
-            await self._projection.place(_steps(boards, scores), boards.by_key.__getitem__)
-            count += sum(score.held.score.is_member for score in scores)
-            last = scores[-1]
-        await BEFORE_MARK.reach()
-        marker = marker_of(str(new_id()), server)
-        await store.set_marker(connection, marker)
-        await self._projection.mark(marker)
+        await self._projection.mark(None, str(new_id()))
+        stamp = await self._projection.stamp()
+        segments = await store.segments(connection)
+        pages = store.scores(connection, REBUILD_BATCH)
+        count = await self._fill(connection, stamp, segments, pages)
         _LOGGER.info("rebuilt the sorted sets", extra={"members": count})
+        return count
+
+    async def _mend(self, connection: Connection, run: RunKey) -> None:
+        """Fill the sets of one run, unless nothing is missing there any more, or the run is over."""
+        board = (await self._catalogue.latest(connection)).by_key.get(run[0])
+        segments = await store.segments_of_run(connection, run)
+        if board is None or not segments:
+            return
+        marker = await store.marker(connection)
+        _, stamp = await self._projection.member_counts(board, segments)
+        if not stamp.is_of(marker):
+            self.request()  # all is gone by now
+            return
+        if not stamp.unready:
+            return
+        found = {"leaderboard": board.key, "run_start": run[1].isoformat(), "segments": len(stamp.unready)}
+        _LOGGER.warning(
+            "keys of a board are gone from the sorted sets; rebuilding this run of it", extra=found
+        )
+        pages = store.scores_of_run(connection, run, REBUILD_BATCH)
+        count = await self._fill(connection, stamp, segments, pages)
+        _LOGGER.info("rebuilt a run of a board", extra={**found, "members": count})
+
+    async def _fill(
+        self,
+        connection: Connection,
+        stamp: Stamp,
+        segments: Sequence[SegmentKey],
+        pages: AsyncGenerator[Sequence[store.StoredScore], None],
+    ) -> int:
+        """Empty these segments and fill them with the scores, which are read only then; how many members came."""
+        rebuild_id = str(new_id())
+        boards = await self._catalogue.latest(connection)
+        known = [key for key in segments if key.board in boards.by_key]
+        for keys in _parts(known):
+            await self._projection.begin(rebuild_id, keys)
+        count = 0
+        async with aclosing(pages):
+            async for scores in pages:
+                now = await self._catalogue.latest(connection)
+                await self._projection.place(_steps(now, scores), now.by_key.__getitem__)
+                count += sum(score.held.score.is_member for score in scores)
+        await BEFORE_MARK.reach()
+        marker = marker_of(rebuild_id, stamp.server)
+        await store.set_marker(connection, marker)
+        if not await self._projection.mark(stamp.marker, marker):
+            _LOGGER.warning("the register of the sorted sets was lost while they were filled")
+            return count  # nobody takes them for complete: all is filled at the next look
+        for keys in _parts(known):
+            await self._projection.finish(rebuild_id, keys, boards.by_key.__getitem__)
         return count
 
 
@@ -117,6 +179,11 @@ def _steps(boards: Boards, scores: Sequence[store.StoredScore]) -> list[Step]:
             for segment in dict.fromkeys((WHOLE, score.held.segment))
         )
     return steps
+
+
+def _parts(keys: Sequence[SegmentKey]) -> list[Sequence[SegmentKey]]:
+    """As many at a time as one round trip should carry."""
+    return [keys[first : first + REBUILD_BATCH] for first in range(0, len(keys), REBUILD_BATCH)]
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from services.leaderboard.config import Settings
-from services.leaderboard.scripts import MARKER
+from services.leaderboard.projection import MARKER, REGISTRY
 from services.leaderboard.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceAsyncStub
     from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceAsyncStub
 
+STORED_MARKER = "SELECT marker FROM projection"
 ServiceDatabase = Callable[[str], Awaitable[str]]
 
 PATIENCE_SECONDS = 20.0
@@ -84,6 +85,12 @@ async def replica(
         yield ParticipantServiceStub(channel)
 
 
+async def are_marked(database: Connection, sets: Redis) -> bool:
+    """Whether the sets say that they are those that were filled last."""
+    marker = await sets.hget(REGISTRY, MARKER)
+    return marker is not None and marker == (await database.fetchval(STORED_MARKER) or "").encode()
+
+
 @asynccontextmanager
 async def started(
     service_database: ServiceDatabase, sets_url: str, *, grace: timedelta = timedelta(hours=1)
@@ -95,7 +102,7 @@ async def started(
         stub = LeaderboardServiceStub(channel)
 
         async def is_filled() -> bool:
-            return bool(await sets.exists(MARKER))
+            return await are_marked(database, sets)
 
         # Events that come before answer from PostgreSQL, with ranks as they are by then.
         await until(is_filled, seconds=PATIENCE_SECONDS, what="the sorted sets are filled for the first time")

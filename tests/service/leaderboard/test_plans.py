@@ -69,6 +69,8 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (reads, "RANK_EVENTS"): ("ada", "", 10),
     (reads, "EARLIER_RANK_EVENTS"): ("ada", "", 10, NOON, ENTRY, "weekly", RUN[1], ""),
     (rebuild, "PAGE"): ("ada", *RUN, 10),
+    (rebuild, "OF_RUN"): RUN,
+    (rebuild, "SEGMENTS_OF_RUN"): RUN,
 }
 ONE_ROW_TABLES = {"configuration_version", "projection"}
 PARTIAL_INDEXES = {"runs_due", "runs_to_drop"}

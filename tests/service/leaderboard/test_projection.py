@@ -10,8 +10,9 @@ from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 
 from deploy.local.valkey import ValkeyServer
+from services.leaderboard.projection import MARKER, REGISTRY
 from shared import faults
-from tests.service.leaderboard.conftest import Service, replica, started
+from tests.service.leaderboard.conftest import Service, are_marked, replica, started
 from tests.service.leaderboard.messages import WEEKLY, apply, event, revert, selector, user_update
 from tests.service.leaderboard.steps import applied, define, projected, ranking, rebuilt, standings
 
@@ -94,9 +95,8 @@ async def test_the_sets_of_a_server_that_was_restored_from_an_old_copy_are_not_t
     await some_boards(service)
     await until_complete(service)
     await service.database.execute("UPDATE projection SET marker = marker || '-of-another-server'")
-    await service.sets.set(
-        "laurel:projection", await service.database.fetchval("SELECT marker FROM projection")
-    )
+    marker = await service.database.fetchval("SELECT marker FROM projection")
+    await service.sets.hset(REGISTRY, MARKER, marker)
     assert await is_rebuilding(service)
 
 
@@ -107,7 +107,7 @@ async def test_a_replica_that_starts_fills_empty_sets(service: Service) -> None:
     await service.sets.flushdb()
     async with replica(service.dsn, service.sets_url):
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await service.sets.exists("laurel:projection"):
+            while not await are_marked(service.database, service.sets):
                 continue  # the call has waited for the service
     assert await projected(service) == sets
 
