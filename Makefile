@@ -109,8 +109,9 @@ down: $(INSTALLED) ## Stop it; data stays
 	@$(BIN)/laurel down
 
 .PHONY: chaos
-chaos: $(INSTALLED) ## Break everything at random under load: make chaos SEED=7 EVENTS=20000
-	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS))
+chaos: $(INSTALLED) ## Break everything at random under load, a tenth voided: make chaos SEED=7 EVENTS=20000 VOIDS=0.1
+	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) \
+		$(if $(VOIDS),--voids $(VOIDS))
 
 BENCHED := $(VENV)/.installed-bench
 

@@ -7,6 +7,7 @@ from typing import Final
 from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.streak.v1 import streak_pb2
+from msgspec.structs import replace
 
 from services.achievement.domain import (
     Catalogue,
@@ -50,25 +51,33 @@ def command(entry: Entry, effects: Effects, path: str, violations: Violations) -
 
 
 def _streak_changes(effects: Effects, path: str, violations: Violations) -> tuple[StreakChange, ...]:
-    seen: set[str] = set()
-    changes = []
+    """By streak. What undoes an event can change a streak twice: without it, and by contributions that it revises."""
+    changes: dict[str, StreakChange] = {}
     for index, effect in enumerate(effects.streaks):
         if not effect.HasField("change"):
             continue
         change, where = effect.change, f"{path}[{index}].change"
         check_key(change.streak, f"{where}.streak", violations)
-        if change.streak in seen:
-            violations.add(f"{where}.streak", "is given twice")
         for name, value in (("length", change.length), ("longest", change.longest)):
             if value < 0:
                 violations.add(f"{where}.{name}", "must not be negative")
-        seen.add(change.streak)
         reaches = tuple(
             (one.length, _first_reach(one, f"{where}.first_reaches[{at}].reach", violations))
             for at, one in enumerate(change.first_reaches)
         )
-        changes.append(StreakChange(change.streak, change.version, change.length, change.longest, reaches))
-    return tuple(changes)
+        told = StreakChange(change.streak, change.version, change.length, change.longest, reaches)
+        changes[told.streak] = _after(changes.get(told.streak), told)
+    return tuple(changes.values())
+
+
+def _after(known: StreakChange | None, told: StreakChange) -> StreakChange:
+    """Two changes of a streak as one: the newer word holds."""
+    if known is None:
+        return told
+    older, newer = sorted((known, told), key=lambda one: one.version)
+    return replace(
+        newer, first_reaches=tuple({**dict(older.first_reaches), **dict(newer.first_reaches)}.items())
+    )
 
 
 def _first_reach(message: streak_pb2.FirstReach, path: str, violations: Violations) -> Reach | None:

@@ -326,7 +326,7 @@ class Batch:
         touched = touched_since(definition, streak, fact)
         if moved:
             touched = min(touched, moved_since(definition, streak, moved.since))
-        return self._refold(key, definition, touched, now)
+        return self._refold(key, definition, touched, now, gone=fact)
 
     def require_all(self) -> None:
         """Raises `MoreWanted` where something was needed and not there."""
@@ -350,10 +350,16 @@ class Batch:
         )
 
     def _refold(
-        self, key: Key, definition: StreakDefinition, touched: date, now: datetime, fact: Fact | None = None
+        self,
+        key: Key,
+        definition: StreakDefinition,
+        touched: date,
+        now: datetime,
+        fact: Fact | None = None,
+        gone: Fact | None = None,
     ) -> Evaluation | None:
         """Fold anew what may change from the period on that begins at `touched`; None where its history is
-        missing. `fact` is the one that is new.
+        missing. `fact` is the one that is new, `gone` one that was taken away.
         """
         history = self._histories.get(key)
         if history is None or not history.reaches(touched):
@@ -365,7 +371,7 @@ class Batch:
         streak = self._streaks.get(key, NEVER_SEEN)
         begin = history.start(definition, streak.state)
         live = Facts(history.live, zones)
-        return self._store(key, refold(definition, streak, history.recorded, live, now, fact, begin))
+        return self._store(key, refold(definition, streak, history.recorded, live, now, fact, begin, gone))
 
     def _note_history(self, key: Key, definition: StreakDefinition, touched: date) -> None:
         """The earliest that is touched decides, seen from what is stored."""

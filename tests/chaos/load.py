@@ -37,11 +37,15 @@ class Load:
     rng: random.Random
     now: float
     wanted: int
+    voids: float = 0.1
+    """The share of events that are voided after they were answered."""
     answers: dict[str, tuple[event_pb2.IngestEventRequest, Answer]] = field(default_factory=dict)
     voided: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     _sent: int = 0
+    _to_void: list[str] = field(default_factory=list)
+    """Entries that are to be voided, and have not been."""
 
     @property
     def done(self) -> bool:
@@ -63,12 +67,15 @@ class Load:
                     self._again,
                     self._twins,
                     self._other_payload,
-                    self._void,
+                    self._void_again,
                     self._late,
                 ),
-                (40, 6, 8, 6, 3, 4, 3),
+                (40, 6, 8, 6, 3, 1, 3),
             )[0]
             await kind()
+            # Between an event and its void other events of the user come, or not.
+            while self._to_void and (self.done or self.rng.random() < 0.5):
+                await self._void(self._to_void.pop(self.rng.randrange(len(self._to_void))))
 
     def _new(self) -> event_pb2.IngestEventRequest:
         self._sent += 1
@@ -132,17 +139,16 @@ class Load:
         if not isinstance(answer, LaurelError) or answer.reason != "IDEMPOTENCY_KEY_REUSED":
             self.wrong.append(f"{request.idempotency_key} with another payload was answered {answer}")
 
-    async def _void(self) -> None:
-        if not self.answers:
-            return
-        request, answer = self._any()
-        if isinstance(answer, LaurelError) or request.metric != "steps":
-            return
-        undone = await void(self.system, answer.entry_id)
+    async def _void_again(self) -> None:
+        if self.voided:
+            await self._void(self.rng.choice(sorted(self.voided)))
+
+    async def _void(self, entry_id: str) -> None:
+        self.voided.add(entry_id)
+        undone = await void(self.system, entry_id)
         self.counts["voids"] += 1
-        self.voided.add(answer.entry_id)
         if isinstance(undone, LaurelError):
-            self.wrong.append(f"void of {request.idempotency_key} was answered {undone}")
+            self.wrong.append(f"void of {entry_id} was answered {undone}")
 
     async def _late(self) -> None:
         """A delivery of an orchestrator that was thought dead arrives at a participant long after."""
@@ -176,7 +182,11 @@ class Load:
 
     def _note(self, kind: str, request: event_pb2.IngestEventRequest, answer: Answer) -> None:
         self.counts[kind] += 1
+        known = len(self.answers)
         _, first = self.answers.setdefault(request.idempotency_key, (request, answer))
+        is_new = len(self.answers) > known
+        if is_new and isinstance(answer, event_pb2.IngestEventResponse) and self.rng.random() < self.voids:
+            self._to_void.append(answer.entry_id)
         if _shown(first) != _shown(answer):
             self.wrong.append(
                 f"{request.idempotency_key} was answered {_shown(first)}, then {_shown(answer)}"

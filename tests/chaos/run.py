@@ -18,13 +18,16 @@ from shared.errors import LaurelError
 from tests.chaos.load import Load
 from tests.chaos.monkey import REPLICAS, SERVICES, Deed, Monkey, whole
 from tests.fixtures import clock
-from tests.fixtures.invariants import read_ledger, violations
+from tests.fixtures.invariants import violations
+from tests.fixtures.ledger import read_ledger
 from tests.fixtures.system import connect
 from tests.fixtures.waiting import until
 from tests.fixtures.world import CONFIGURATION
 
 RECOVERY_BOUND_SECONDS: Final = 30.0
 CALLERS: Final = 32
+VOIDS: Final = 0.1
+"""The share of events that are voided."""
 SETTINGS: Final = {
     "LAUREL_LEASE_SECONDS": "3",
     "LAUREL_RECOVERY_INTERVAL_SECONDS": "0.5",
@@ -73,8 +76,8 @@ class Report:
         return "\n".join(lines)
 
 
-async def storm(home: Path, seed: int, events: int) -> Report:
-    """Two of everything, callers and a monkey; then the invariants."""
+async def storm(home: Path, seed: int, events: int, voids: float = VOIDS) -> Report:
+    """Two of everything, callers and a monkey; then the invariants. `voids`: the share of events that are voided."""
     rng = random.Random(seed)
     with Stack(StackConfig(home=home, port_base=0, settings=SETTINGS)) as stack:
         await asyncio.to_thread(stack.up)
@@ -87,7 +90,7 @@ async def storm(home: Path, seed: int, events: int) -> Report:
         system = connect(stack)
         try:
             await system.orchestrator.ApplyConfiguration(CONFIGURATION)
-            load = Load(system, random.Random(rng.random()), clock.now().timestamp(), events)
+            load = Load(system, random.Random(rng.random()), clock.now().timestamp(), events, voids)
             monkey = Monkey(system, stack, random.Random(rng.random()))
             began = time.monotonic()
             breaking = asyncio.create_task(monkey.run(lambda: load.done))
@@ -131,9 +134,10 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--voids", type=float, default=VOIDS, help="the share of events that are voided")
     arguments = parser.parse_args()
     with run_directory("chaos", "/var/tmp") as home:
-        report = asyncio.run(storm(home, arguments.seed, arguments.events))
+        report = asyncio.run(storm(home, arguments.seed, arguments.events, arguments.voids))
     sys.stdout.write(report.text() + "\n")
     return 1 if report.wrong else 0
 

@@ -16,3 +16,4 @@ async def test_nothing_is_lost_doubled_or_partial_while_everything_is_broken_at_
     report = await storm(server_directory / "chaos", seed=7, events=EVENTS)
     assert report.wrong == [], report.text()
     assert len(report.deeds) >= 3
+    assert report.counts["voids"] > EVENTS / 20

@@ -24,7 +24,8 @@ from shared.errors import LaurelError
 from shared.faults import CRASH_POINTS, ENVIRONMENT_VARIABLE
 from tests.fixtures import clock
 from tests.fixtures.clients import ingest, persist, void
-from tests.fixtures.invariants import read_ledger, violations
+from tests.fixtures.invariants import violations
+from tests.fixtures.ledger import read_ledger
 from tests.fixtures.system import System, event
 from tests.fixtures.waiting import until
 

@@ -18,7 +18,8 @@ from deploy.local.stack import Stack
 from shared.errors import LaurelError, from_rpc_error
 from shared.faults import ENVIRONMENT_VARIABLE
 from tests.fixtures.clients import ingest
-from tests.fixtures.invariants import read_ledger, violations
+from tests.fixtures.invariants import violations
+from tests.fixtures.ledger import read_ledger
 from tests.fixtures.system import System, connect, event
 from tests.fixtures.waiting import until
 

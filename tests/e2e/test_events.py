@@ -15,7 +15,8 @@ from laurel.streak.v1 import streak_service_pb2
 
 from shared.errors import LaurelError, from_rpc_error
 from tests.fixtures import clock
-from tests.fixtures.invariants import read_ledger, violations
+from tests.fixtures.invariants import violations
+from tests.fixtures.ledger import read_ledger
 from tests.fixtures.system import System, event, event_request
 
 pytestmark = pytest.mark.calendar
@@ -64,7 +65,15 @@ async def test_the_reply_to_one_event_says_everything_that_it_changed(system: Sy
     boards = {
         (standing.leaderboard, *sorted(standing.segment.values())) for standing in reply.effects.leaderboards
     }
-    assert boards == {("steps",), ("steps", region), ("weekly",), ("xp",), ("weekly-coins",), ("daily",)}
+    assert boards == {
+        ("steps",),
+        ("steps", region),
+        ("weekly",),
+        ("xp",),
+        ("weekly-coins",),
+        ("daily",),
+        ("weekly-days",),
+    }
     moon = next(standing for standing in reply.effects.leaderboards if standing.segment)
     assert (moon.score, moon.rank, moon.previous_rank) == (1, 1, 0)
 

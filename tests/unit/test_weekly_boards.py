@@ -6,7 +6,8 @@ from uuid import uuid4
 import pytest
 
 from services.orchestrator.saga import State
-from tests.fixtures.invariants import MICROS, Row, weekly_boards
+from tests.fixtures.invariants import MICROS, weekly_boards
+from tests.fixtures.ledger import Row
 
 MONDAY = date(2026, 11, 23)
 FINAL = datetime(2026, 11, 30, 13, tzinfo=UTC)

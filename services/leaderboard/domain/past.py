@@ -93,11 +93,13 @@ def wanted(
         user = users[command.entry.user.user_id]
         if not user.version:
             continue
-        for board, run, fact in touched(boards, command.facts):
+        for board, run, _ in touched(boards, command.facts):
             if (board.key, run.start) not in user.held and not state_of(board, run, runs, grace).is_closed(
                 command.entry.now
             ):
                 histories[History(user.user_id, board.key, board.source, run)] = None
+        # Also of dates that lie in no run, as before a board's first: they are kept all the same.
+        for fact in command.facts:
             is_own = fact.entry_id == command.entry.entry_id
             if fact.source.kind is SourceKind.POINTS and (careful or not is_own):
                 awards.add((user.user_id, key_of(fact)))

@@ -34,6 +34,8 @@ class Shift(Struct, frozen=True):
     """Periods for which it is due now, in order."""
     kept: tuple[PeriodChange, ...]
     """Periods for which it is still due, perhaps with another event."""
+    others: tuple[PeriodChange, ...]
+    """Periods that have qualified and for which it is not due; it may have been granted for them nevertheless."""
 
 
 class LivePeriod(Struct, frozen=True):
@@ -64,7 +66,7 @@ def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Sh
             cause = one.trigger.cause
             if isinstance(cause, StreakCause):
                 shift = _shift(one, cause, [those[day] for day in sorted(those)])
-                if shift.lost or shift.gained or shift.kept:
+                if shift != Shift(one, (), (), (), ()):
                     yield shift
 
 
@@ -111,7 +113,8 @@ def corrected(
     due_count = before.due_count + len(shift.gained) - len(shift.lost)
     taken = [by_period[change.start_date] for change in shift.lost if change.start_date in by_period]
     given = [change for change in shift.gained if change.start_date not in by_period] if gives else []
-    moved = [change for change in shift.kept if _moves(by_period, change, corrected_entry_id)]
+    stay = (*shift.kept, *shift.others)
+    moved = [change for change in stay if _moves(by_period, change, corrected_entry_id)]
     taken += [by_period[change.start_date] for change in moved]
     given = sorted((*given, *moved), key=lambda change: change.start_date)
     # What was lost but has its award on another date is taken back there: first what the corrected entry brought
@@ -141,7 +144,7 @@ def due_for(one: ConfiguredTrigger, change: PeriodChange) -> Due:
 
 
 def _shift(one: ConfiguredTrigger, cause: StreakCause, changes: Sequence[PeriodChange]) -> Shift:
-    lost, gained, kept = [], [], []
+    lost, gained, kept, others = [], [], [], []
     for change in changes:
         before = change.qualified_before and cause.is_due(change.length_before)
         after = change.qualified_after and cause.is_due(change.length_after)
@@ -151,7 +154,9 @@ def _shift(one: ConfiguredTrigger, cause: StreakCause, changes: Sequence[PeriodC
             lost.append(change)
         elif after:
             gained.append(change)
-    return Shift(one, tuple(lost), tuple(gained), tuple(kept))
+        elif change.qualified_after:
+            others.append(change)
+    return Shift(one, tuple(lost), tuple(gained), tuple(kept), tuple(others))
 
 
 def _after_one_another(first: PeriodChange | None, second: PeriodChange) -> PeriodChange:
@@ -164,7 +169,7 @@ def _after_one_another(first: PeriodChange | None, second: PeriodChange) -> Peri
 def _moves(
     by_period: Mapping[date | None, LivePeriod], change: PeriodChange, corrected_entry_id: UUID | None
 ) -> bool:
-    """The period is still due, but its award belongs to the entry that is corrected."""
+    """The period still qualifies, but its award belongs to the entry that is corrected."""
     live = by_period.get(change.start_date)
     return (
         live is not None

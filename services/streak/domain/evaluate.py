@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts
@@ -35,6 +36,7 @@ from services.streak.domain.rows import (
     period_changes,
     row_changes,
     run_changes,
+    with_period,
 )
 from services.streak.domain.zones import ZoneChange, period_of, zone_steps
 
@@ -244,16 +246,24 @@ def refold(
     now: datetime,
     fact: Fact | None = None,
     start: Checkpoint | None = None,
+    gone: Fact | None = None,
 ) -> Evaluation:
     """Everything anew from all facts, where `stored` are all the rows that were recorded until now.
 
-    `fact` is the one among them that is new; None where one was taken away, or only time has passed. With
+    `fact` is the one among them that is new, `gone` one that was taken away: of its period is told however it
+    stands, for what others have granted with it passes to the event with which the period qualifies without it. With
     a checkpoint that lies before what was touched, later facts and the rows recorded after it are enough.
     """
     closed_time = _effective(streak, now)
     folded = fold(definition, facts, closed_time, start)
     rows = folded.rows if folded else Rows()
     state, current = (folded.state, folded.current) if folded else (None, None)
+    history = _history_change(
+        start.anchor.run if start else None, start.longest if start else 0, stored, rows
+    )
+    if gone is not None:
+        at = definition.first_date(definition.period_of(gone.local_date))
+        history = replace(history, periods=with_period(history.periods, rows, at))
     return _evaluated(
         definition,
         streak,
@@ -261,7 +271,7 @@ def refold(
         current,
         closed_time,
         row_changes(stored, rows),
-        _history_change(start.anchor.run if start else None, start.longest if start else 0, stored, rows),
+        history,
         extended=fact is not None
         and _has_qualified(definition, rows, fact)
         and not _has_qualified(definition, stored, fact),

@@ -206,6 +206,14 @@ def period_changes(before: Rows, after: Rows) -> tuple[PeriodChange, ...]:
     )
 
 
+def with_period(changes: tuple[PeriodChange, ...], rows: Rows, start_date: date) -> tuple[PeriodChange, ...]:
+    """The changes with that of one period, also where it stays as it is, if it has qualified."""
+    row = _turns(rows.periods).get(start_date)
+    if row is None or row.reach is None or any(one.start_date == start_date for one in changes):
+        return changes
+    return tuple(sorted((*changes, _period_change(row, row)), key=lambda one: one.start_date))
+
+
 def first_reaches(longest: int, before: Rows, after: Rows) -> tuple[FirstReach, ...]:
     """The lengths, ascending, that are first reached by another event, for the first time, or no more.
 
