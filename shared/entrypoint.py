@@ -11,6 +11,7 @@ import uvloop
 
 from shared.config import EXIT_CONFIGURATION, ConfigurationError, Settings, load
 from shared.postgres.migrations import MigrationError, migrate
+from shared.postgres.sessions import NoSessionError
 from shared.telemetry.logs import configure_logging
 
 S = TypeVar("S", bound=Settings)
@@ -44,7 +45,7 @@ def run(
                 _end(f"{name}: applied {', '.join(applied) or 'nothing, the schema is current'}", 0)
     except ConfigurationError as error:
         _end(str(error), EXIT_CONFIGURATION)
-    except (MigrationError, OSError, asyncpg.PostgresError) as error:
+    except (MigrationError, NoSessionError, OSError, asyncpg.PostgresError) as error:
         _end(f"{name} {command[0]}: {error}", _EXIT_FAILED)
     sys.exit(0)
 

@@ -5,6 +5,7 @@ from typing import Final
 import asyncpg
 
 from shared.errors import Aborted, InvalidArgument, LaurelError, OutOfRange, Unavailable
+from shared.postgres.sessions import NoSessionError
 
 
 class StateMoved(Exception):
@@ -21,6 +22,7 @@ _AWAY: Final = (
     asyncpg.ReadOnlySQLTransactionError,  # a standby that was promoted elsewhere
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    NoSessionError,
 )
 _CONFLICTS: Final = (
     StateMoved,

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from shared.postgres.feed import begin_lives
 from shared.postgres.pool import Connection, Pool
+from shared.postgres.sessions import require_session
 
 _FILE: Final = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _LOCK: Final = 0x6C61_7572_656C  # "laurel": one migration of a database at a time
@@ -58,11 +59,15 @@ def read_migrations(directory: Path) -> list[Migration]:
 
 async def migrate(dsn: str, directory: Path) -> list[str]:
     """Bring the database up to date; the names of the files that were applied now. Safe to run at the same
-    time from several places. Raises `MigrationError`, and whatever keeps the database from being reached.
+    time from several places. Raises `MigrationError`, `NoSessionError`, and whatever keeps the database from being
+    reached.
     """
     migrations = read_migrations(directory)
-    connection: Connection = await asyncpg.connect(dsn, server_settings={"application_name": "migrate"})
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+        dsn, server_settings={"application_name": "migrate"}
+    )
     try:
+        await require_session(connection, dsn)
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await connection.execute(_CREATE)
         applied = await _applied(connection)

@@ -1,8 +1,10 @@
 """Connection pools."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
+
+from shared.postgres.sessions import require_session
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -27,6 +29,11 @@ _EVENT_PATH: Final = {
     "plan_cache_mode": "force_generic_plan",
 }
 
+_BEGIN_SESSION: Final = """
+    SELECT pg_backend_pid(), array_agg(set_config(name, value, false))
+      FROM unnest($1::text[], $2::text[]) AS wanted (name, value)
+"""
+
 # A statement that names every type which others do: built-in arrays and records, and the database's own row types, of
 # which there are none before the migrations have run.
 _NAME_TYPES: Final = """
@@ -44,22 +51,28 @@ async def create_pool(
     """A pool of at most `size` connections, which are opened when they are first needed: a database that is
     away does not keep a process from starting (its readiness says so instead).
 
-    What a session needs is passed with the connection (`server_settings`), never SET, and so need not be
-    reset: the usual reset query on each release would cost a round trip. An open transaction is still rolled
-    back. Whoever takes a session-level lock gives it back.
+    What a session needs is set once, when it is opened, and never reset: the usual reset query on each release would
+    cost a round trip. It is set by a statement, for poolers refuse to pass on what comes with the connection. An open
+    transaction is still rolled back. Whoever takes a session-level lock gives it back. Where a pooler gives no
+    sessions, opening a connection raises `NoSessionError`.
 
     A new connection learns the types of arrays and rows before it is first used (docs/adr/0012).
 
     `event_path=False` leaves the planner free, for reports over many rows.
     """
-    server_settings = {
-        "application_name": application_name,
+    session = {
         "timezone": "UTC",
         "jit": "off",  # compiling takes longer than any statement here runs
         "statement_timeout": str(statement_timeout_ms),
         "idle_in_transaction_session_timeout": str(2 * statement_timeout_ms),
         **(_EVENT_PATH if event_path else {}),
     }
+
+    async def open_session(connection: Connection) -> None:
+        direct = cast("asyncpg.Connection[asyncpg.Record]", connection)
+        await require_session(direct, dsn, _BEGIN_SESSION, list(session), list(session.values()))
+        await _learn_types(connection)
+
     pool: Pool = await asyncpg.create_pool(
         dsn,
         min_size=0,
@@ -67,8 +80,8 @@ async def create_pool(
         timeout=_CONNECT_TIMEOUT_SECONDS,
         # The server ends a statement first; this is for a server that has gone silent.
         command_timeout=statement_timeout_ms / 1_000 + _ANSWER_MARGIN_SECONDS,
-        server_settings=server_settings,
-        init=_learn_types,
+        server_settings={"application_name": application_name},
+        init=open_session,
         reset=_keep_session,
         statement_cache_size=1_024,
         max_cached_statement_lifetime=0,
