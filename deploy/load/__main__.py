@@ -15,8 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import grpc
 from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
+
+from deploy.local.launcher import stack_here
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -36,8 +39,8 @@ class CannotLoad(Exception):
 
 def main() -> int:
     """Runs the profiles that were asked for, one after another. Exit code 1 where one cannot run."""
-    arguments = _arguments()
     try:
+        arguments = _arguments()
         check_target(arguments.target)
         ghz = ghz_binary()
         with tempfile.TemporaryDirectory(prefix="laurel-load-") as directory:
@@ -61,6 +64,16 @@ def main() -> int:
         sys.stderr.write(f"{reason}\n")
         return 1
     return 0
+
+
+def default_target() -> str:
+    """The orchestrator of the stack of this directory, else the default port."""
+    try:
+        here = stack_here()
+    except click.UsageError as error:
+        raise CannotLoad(error.message) from error
+    addresses = here.addresses.get("orchestrator", "") if here is not None else ""
+    return addresses.partition(",")[0] or DEFAULT_TARGET
 
 
 def check_target(target: str) -> None:
@@ -168,7 +181,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--profile", action="append", choices=PROFILES, help="this one alone; default: all four"
     )
-    parser.add_argument("--target", default=DEFAULT_TARGET, help="HOST:PORT (default: %(default)s)")
+    parser.add_argument("--target", default=default_target(), help="HOST:PORT (default: %(default)s)")
     parser.add_argument("--count", type=int, help="how many requests each profile sends")
     parser.add_argument(
         "--seconds", type=int, default=60, help="for how long each profile may run (default: %(default)s)"

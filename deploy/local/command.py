@@ -18,7 +18,7 @@ from deploy.local.config import StackConfig
 from deploy.local.errors import LaunchError
 from deploy.local.stack import ProcessStatus, Stack
 from services.cli import render
-from services.cli.errors import EXIT_UNAVAILABLE, CommandError
+from services.cli.errors import EXIT_UNAVAILABLE, CommandError, UnavailableError
 
 GOOD_STATES = frozenset({"serving", "running", "external"})
 SERVER_TIMEOUT_SECONDS = 5.0
@@ -55,6 +55,11 @@ def status() -> None:
     """Show each process: health, address, memory, version. The exit code is 3 when one does not run."""
     with _stack() as stack:
         processes = stack.status()
+        if not stack.is_known:
+            raise UnavailableError(
+                f"There is no stack in {stack.home}.",
+                "  `laurel up` starts one there; LAUREL_HOME names another directory.",
+            )
         render.line(", ".join(f"{name} {version}" for name, version in versions(stack).items()))
     show_processes(processes)
     if not all(each.state in GOOD_STATES for each in processes):

@@ -73,6 +73,11 @@ class Stack:
         return self._config.home
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything of it was ever started."""
+        return bool(self._state.services()) or self.postgres is not None or self.valkey is not None
+
+    @property
     def postgres(self) -> PostgresServer | None:
         """The embedded server, running or not; None before the first start or when another one is used."""
         if self._config.postgres_admin_dsn is not None:
@@ -220,18 +225,19 @@ class Stack:
 
     def _check_ports(self, keys: Sequence[tuple[str, int]]) -> None:
         """Raise PortTakenError, naming every one, when ports that these replicas must have are in use."""
-        taken: list[str] = []
+        taken: dict[str, list[str]] = {}
         for name, replica in keys:
             port = self._config.fixed_port(name, replica)
             # A process that is going holds its port for a moment; one such wait tells for all.
             free = is_free if taken else await_free
             if port is not None and not free(port):
                 home = home_behind(port)
-                taken.append(f"{port} ({name}: {f'the stack in {home}' if home else 'another program'})")
+                holder = f"the stack in {home}" if home else "another program"
+                taken.setdefault(holder, []).append(f"{port} ({name})")
         if taken:
-            ports = f"port {taken[0]} is" if len(taken) == 1 else f"ports {', '.join(taken)} are"
+            ports = "; ".join(f"{', '.join(each)} by {holder}" for holder, each in taken.items())
             raise PortTakenError(
-                f"{ports} in use; nothing was started. "
+                f"ports are in use: {ports}. Nothing was started. "
                 "Set LAUREL_PORT_BASE to the first of a free range, or to 0 for free ports"
             )
 

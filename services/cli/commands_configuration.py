@@ -35,6 +35,10 @@ class Kind(click.ParamType[str]):
 
     name = "KIND"
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """What there is to choose from."""
+        return f"There are {', '.join(KINDS)}."
+
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
         wanted = str(value).lower().replace("-", "_").replace(" ", "_")
         found = next((kind for kind in KINDS if wanted in (kind, list_of(kind))), None)
@@ -54,7 +58,7 @@ def _file_option(command: Command) -> Command:
     )(command)
 
 
-@click.command()
+@click.command(short_help="Apply a configuration file, or none of it.")
 @_file_option
 @click.option("--dry-run", is_flag=True, help="Check everything and show the difference; change nothing.")
 @click.option("--prune", is_flag=True, help="Delete every definition that the file does not have.")
@@ -88,7 +92,7 @@ def apply_file(
         raise CommandError(*_mistake_lines(name, mistakes, "nothing was applied")) from error
 
 
-@click.command()
+@click.command(short_help="Check a configuration file without a system.")
 @_file_option
 @click.option("--partial", is_flag=True, help="The file may mention definitions that it does not have.")
 def validate(file: str, partial: bool) -> None:
@@ -106,7 +110,7 @@ def validate(file: str, partial: bool) -> None:
     render.line(f"Valid: {text or 'nothing is defined'}.")
 
 
-@click.command()
+@click.command(short_help="Write the whole configuration as a file.")
 @click.pass_obj
 def export(connections: Connections) -> None:
     """Write the whole configuration to the standard output, as a file that `apply` takes back unchanged."""
@@ -116,7 +120,7 @@ def export(connections: Connections) -> None:
     click.echo(configuration_text(found.definitions), nl=False)
 
 
-@click.command()
+@click.command(short_help="Show a definition, or list all of a kind.")
 @click.argument("kind", type=Kind())
 @click.argument("key", required=False)
 @json_option
@@ -148,7 +152,7 @@ def _show_list(messages: Iterable[Any]) -> None:
     render.table(["key", "name", "changed"], rows, empty="none")
 
 
-@click.command()
+@click.command(short_help="Delete a definition that nothing holds.")
 @click.argument("kind", type=Kind())
 @click.argument("key")
 @click.option("--dry-run", is_flag=True, help="Check only; delete nothing.")

@@ -13,7 +13,7 @@ from shared.rpc.channel import target_of
 CHECK_TIMEOUT_SECONDS = 2.0
 
 
-@click.command()
+@click.command(short_help="Show which system commands talk to.")
 @click.pass_obj
 def context(connections: Connections) -> None:
     """Show which system commands talk to, who says so, and whether it answers."""

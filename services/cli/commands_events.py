@@ -57,7 +57,7 @@ def ingest(
     render.print_json(reply) if as_json else show_reply(reply)
 
 
-@click.command("import")
+@click.command("import", short_help="Import history from a file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def import_(connections: Connections, file: Path) -> None:
@@ -99,7 +99,7 @@ def summary_text(summary: importing.ImportSummary) -> str:
     return counts + (" Nothing changed." if unchanged else "")
 
 
-@click.command()
+@click.command(short_help="Show the audit of one entry.")
 @click.argument("entry_id")
 @json_option
 @click.pass_obj
@@ -123,7 +123,7 @@ def events(connections: Connections, user: str, limit: int, as_json: bool) -> No
     render.print_json(response) if as_json else show_audits(response.entries, empty="no entries")
 
 
-@click.command()
+@click.command(short_help="Undo a finished entry in every service.")
 @click.argument("entry_id")
 @click.option("--reason", required=True, help="Why, for the audit.")
 @json_option
@@ -134,7 +134,8 @@ def void(connections: Connections, entry_id: str, reason: str, as_json: bool) ->
         entry_id=entry_id, reason=reason, request_id=str(uuid.uuid4())
     )
     response = connections.orchestrator.VoidEntry(request, timeout=connections.timeout_seconds)
-    render.print_json(response) if as_json else show_void(response)
+    where = connections.where("orchestrator")
+    render.print_json(response) if as_json else show_void(response, where)
 
 
 @click.command()

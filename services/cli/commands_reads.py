@@ -119,7 +119,7 @@ def achievements(connections: Connections, user: str, completed: bool, as_json: 
     render.print_json(response) if as_json else show_achievements(response.achievements)
 
 
-@click.command()
+@click.command(short_help="Show a user's points, or how levels are spread.")
 @click.argument("user", required=False)
 @click.option("--awards", is_flag=True, help="The user's award ledger, newest first.")
 @click.option("--system", default="", help="With --awards: only of this points system.")
@@ -154,7 +154,7 @@ def points(
         render.print_json(response) if as_json else show_points(response.points)
 
 
-@click.command()
+@click.command(short_help="Show a board, its runs or segments.")
 @click.argument("key")
 @click.option("--segment", type=Pair(), multiple=True, help="A value of a breakdown attribute.")
 @click.option("--run", "run_date", type=Day(), help="A date inside the wanted run; default: the present one.")

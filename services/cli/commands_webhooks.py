@@ -18,7 +18,7 @@ from services.cli.options import Instant, Pair, json_option, limit_option, pairs
 ORDERINGS = {"user": webhook_pb2.WEBHOOK_ORDERING_USER, "none": webhook_pb2.WEBHOOK_ORDERING_NONE}
 
 
-@click.group()
+@click.group(short_help="Tell others what changes.")
 def webhooks() -> None:
     """Tell others what changes: endpoints, their secrets, and what was sent to them."""
 

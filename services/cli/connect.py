@@ -16,7 +16,7 @@ from laurel.points.v1.points_service_pb2_grpc import PointsServiceStub
 from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceStub
 
 from services.cli import plugins
-from services.cli.errors import UnavailableError
+from services.cli.errors import NotToldError, UnavailableError
 from services.cli.targets import Target, behind, find_targets, refusal
 from shared.config import ConfigurationError
 from shared.rpc.channel import target_of
@@ -41,9 +41,13 @@ class OnlyReads(
     It stands in the channel, so that no command can forget it.
     """
 
-    def __init__(self, target: Target, launcher: plugins.Launcher | None) -> None:
+    def __init__(
+        self, target: Target, launcher: plugins.Launcher | None, told: set[str] | None = None
+    ) -> None:
+        """`told` are the systems of which the user was told, which is enough once in a command."""
         self._target = target
         self._launcher = launcher
+        self._told = set() if told is None else told
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         self._check(details.method, dry_run=getattr(request, "validate_only", False))
@@ -60,7 +64,11 @@ class OnlyReads(
     def _check(self, method: str, *, dry_run: bool = False) -> None:
         if not (dry_run or method.rpartition("/")[2].startswith(READS)):
             raise refusal(self._target, self._launcher)
-        click.echo(f"No system was named: asking {behind(self._target, self._launcher)}.", err=True)
+        asked = behind(self._target, self._launcher)
+        system = asked.partition(" ")[2]
+        if system not in self._told:
+            self._told.add(system)
+            click.echo(f"No system was named: asking {asked}.", err=True)
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class Connections:
     timeout_seconds: float
     chosen_by: str = "--target"
     _channels: list[grpc.Channel] = field(default_factory=list)
+    _told: set[str] = field(default_factory=set)
 
     @cached_property
     def orchestrator(self) -> OrchestratorServiceStub:
@@ -113,6 +122,11 @@ class Connections:
             lambda: self.launcher.stack_here() if self.launcher is not None else None,
         )
 
+    def where(self, service: str) -> str:
+        """Address of a service, and who says so."""
+        target = self.targets[service]
+        return f"{target.address} ({target.source})"
+
     def close(self) -> None:
         for channel in self._channels:
             channel.close()
@@ -124,7 +138,7 @@ class Connections:
         try:
             address = target_of(target.address)
         except ConfigurationError as error:
-            raise click.UsageError(f"address of {service}: {error.problems[0]}") from error
+            raise NotToldError(f"{target.source}: {service}: {error.problems[0]}") from error
         channel = grpc.insecure_channel(
             address,
             options=[
@@ -134,7 +148,7 @@ class Connections:
         )
         self._channels.append(channel)
         if target.is_guess:
-            return grpc.intercept_channel(channel, OnlyReads(target, self.launcher))
+            return grpc.intercept_channel(channel, OnlyReads(target, self.launcher, self._told))
         return channel
 
     def all_pages(self, method: Callable[..., Page], request: Any, items: str, limit: int) -> Page:

@@ -1,5 +1,6 @@
 """What went wrong, as lines for a person and an exit code for a script."""
 
+from collections.abc import Sequence
 from typing import IO, Any, Final, cast
 
 import click
@@ -58,8 +59,13 @@ def laurel_error(error: grpc.RpcError) -> LaurelError:
     return from_rpc_error(cast(grpc.aio.AioRpcError, error))
 
 
-def command_error(error: LaurelError) -> CommandError:
-    """One line with the reason, then one for each field at fault; none stands there twice."""
+def command_error(error: LaurelError, asked: Sequence[tuple[str, str, str]] = ()) -> CommandError:
+    """One line with the reason, then one for each field at fault; none stands there twice.
+
+    `asked` are the services that the command may have asked: name, address, and who says so.
+    """
+    if error.code is grpc.StatusCode.UNAVAILABLE and not error.domain:
+        return UnavailableError(*_away(error, asked))
     definite = error.code in _DEFINITE
     violations = [f"{each.field or '...'}: {printable(each.description)}" for each in error.violations]
     message = printable(error.message)
@@ -68,10 +74,26 @@ def command_error(error: LaurelError) -> CommandError:
     if first is not None and message.startswith(first):
         message = violations[0] if len(violations) == 1 else f"{len(violations)} fields are wrong"
         violations = violations if len(violations) > 1 else []
+    # What is not there is named by the message and its metadata; so it need not be by its field.
+    if len(error.violations) == 1 and error.violations[0].field in error.metadata:
+        violations = []
     lines = [describe(error, message), *(f"  {each}" for each in violations)]
-    if error.code is grpc.StatusCode.UNAVAILABLE and not error.domain:
-        lines.append("  Does the system run? `laurel status` tells; `laurel up` starts it on this machine.")
     return CommandError(*lines) if definite else UnavailableError(*lines)
+
+
+def _away(error: LaurelError, asked: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Which service does not answer, and what to do. The transport says no more than an address."""
+    cause = printable(error.message).rpartition(": ")[2]
+    for service, address, source in asked:
+        if f":{address}:" in error.message:
+            return [
+                f"failed: UNAVAILABLE: {service} at {address} ({source}) does not answer: {cause}",
+                "  `laurel context` shows what of the system answers; `laurel up` starts one on this machine.",
+            ]
+    return [
+        describe(error),
+        "  Does the system run? `laurel status` tells; `laurel up` starts it on this machine.",
+    ]
 
 
 def describe(error: LaurelError, message: str | None = None) -> str:

@@ -25,6 +25,8 @@ from shared.config import misspelt
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 TARGET_VARIABLE = "LAUREL_TARGET"
+OF_THE_GROUP = ("--target", "--timeout")
+"""Options that people look for at the end of the line."""
 
 
 class LaurelGroup(click.Group):
@@ -40,13 +42,25 @@ class LaurelGroup(click.Group):
         try:
             return super().invoke(ctx)
         except grpc.RpcError as error:
-            raise command_error(laurel_error(error)) from error
+            raise command_error(laurel_error(error), _asked(ctx)) from error
+        except click.NoSuchOption as error:
+            if error.option_name in OF_THE_GROUP:
+                hint = f"{error.option_name} comes before the command: laurel {error.option_name} ... COMMAND"
+                raise click.UsageError(hint, error.ctx) from error
+            raise
         except UnicodeEncodeError as error:
             raise click.UsageError("an argument is not text in UTF-8", ctx) from error
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
             raise CommandError(f"{error.filename or 'input'}: {error.strerror}") from error
+
+
+def _asked(ctx: click.Context) -> list[tuple[str, str, str]]:
+    """Name, address and source of each service."""
+    if not isinstance(ctx.obj, Connections):
+        return []
+    return [(name, each.address, each.source) for name, each in ctx.obj.targets.items() if each.address]
 
 
 @click.group(cls=LaurelGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -114,9 +114,9 @@ def show_completion(reply: orchestrator_service_pb2.CompleteAchievementResponse)
     show_effects(reply.effects)
 
 
-def show_void(reply: orchestrator_service_pb2.VoidEntryResponse) -> None:
-    """What undoing an event undid."""
-    render.heading(f"Voided {reply.entry_id}")
+def show_void(reply: orchestrator_service_pb2.VoidEntryResponse, where: str) -> None:
+    """What undoing an event undid, and in which system."""
+    render.heading(f"Voided {reply.entry_id} at {where}")
     effects = reply.effects
     given_back = sum(each.refunded_freeze_count for each in effects.streaks)
     render.facts([("total after", reply.total_after), ("freezes given back", given_back)])

@@ -71,7 +71,8 @@ def target_of(targets: str) -> str:
             continue
         host, _, port = part.rpartition(":")
         if not host or not port.isascii() or not port.isdigit():
-            raise ConfigurationError([f"{targets!r}: {part!r} is not HOST:PORT"])
+            within = f"{targets!r}: " if len(parts) > 1 else ""
+            raise ConfigurationError([f"{within}{part!r} is not HOST:PORT"])
     versions = {_ip_version(part) for part in parts}
     if len(versions) == 1 and versions <= {4, 6}:
         return f"ipv{versions.pop()}:{','.join(parts)}"

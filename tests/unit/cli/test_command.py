@@ -16,7 +16,7 @@ from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 
 from services.cli import render
-from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE, command_error, describe
+from services.cli.errors import EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_USAGE, command_error, describe
 from services.cli.main import cli
 from services.cli.show_event import show_reply
 from shared.errors import (
@@ -97,6 +97,58 @@ def test_a_service_that_is_away_ends_with_3_and_a_hint(arguments: list[str]) -> 
     assert result.exit_code == EXIT_UNAVAILABLE
     assert "laurel up" in result.stderr
     assert result.stdout == ""
+
+
+def test_who_does_not_answer_is_named_with_who_said_so() -> None:
+    result = CliRunner().invoke(cli, ["--target", NOBODY_LISTENS, "void", "id", "--reason", "r"])
+    first, _ = result.stderr.splitlines()
+    assert first.startswith(
+        f"failed: UNAVAILABLE: orchestrator at {NOBODY_LISTENS} (--target) does not answer: "
+    )
+
+
+def test_an_address_that_is_none_is_told_once_with_where_it_stands() -> None:
+    assert CliRunner().invoke(cli, ["--target", "nowhere", "users"]).stderr == (
+        "--target: orchestrator: 'nowhere' is not HOST:PORT\n"
+    )
+
+
+@pytest.mark.parametrize("option", ["--target", "--timeout"])
+def test_an_option_that_stands_after_the_command_is_told_where_it_belongs(option: str) -> None:
+    result = CliRunner().invoke(cli, ["users", option, "1"])
+    assert result.exit_code == EXIT_USAGE
+    assert f"{option} comes before the command: laurel {option}" in result.stderr
+
+
+def test_the_list_of_commands_cuts_no_sentence_short() -> None:
+    assert (
+        "..." not in CliRunner().invoke(cli, ["--help"], terminal_width=80).stdout.partition("Commands:")[2]
+    )
+
+
+def test_a_kind_that_is_left_out_is_told_what_there_is() -> None:
+    assert "There are metric, streak, achievement" in CliRunner().invoke(cli, ["get"]).stderr
+
+
+def test_where_no_stack_was_ever_started_status_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["status"], env={"LAUREL_HOME": str(tmp_path / "none")})
+    assert result.exit_code == EXIT_UNAVAILABLE
+    assert result.stderr.startswith(f"There is no stack in {tmp_path / 'none'}.\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_not_there_is_told_once() -> None:
+    error = NotFound(
+        "no metric has the key 'nothing'",
+        reason="METRIC_NOT_FOUND",
+        domain="orchestrator.laurel",
+        metadata={"metric": "nothing"},
+        violations=(FieldViolation("metric", "names no metric"),),
+    )
+    assert command_error(error).message.splitlines() == [
+        "refused: NOT_FOUND, METRIC_NOT_FOUND (orchestrator.laurel): no metric has the key 'nothing' "
+        "[metric=nothing]"
+    ]
 
 
 def test_a_misspelt_variable_is_refused_before_another_system_is_reached() -> None:
