@@ -268,7 +268,9 @@ def test_a_taken_port_is_named_with_the_variable_that_moves_it_before_anything_i
         port = stranger.getsockname()[1]
         said: list[str] = []
         stack = make_stack(port_base=port - 1, own_servers=True, progress=said.append)
-        with pytest.raises(PortTakenError, match=rf"\b{port} \(streak\) by another program.*LAUREL_PORT_BASE"):
+        with pytest.raises(
+            PortTakenError, match=rf"\b{port} \(streak\) by another program.*LAUREL_PORT_BASE"
+        ):
             stack.up()
     assert said == []
     assert set(states(stack.status()).values()) == {"stopped"}
