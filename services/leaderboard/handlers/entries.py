@@ -115,7 +115,7 @@ class EntryHandlers:
         ]
         if not waiting:
             return outcomes
-        completed = await self._complete(batch, waiting)
+        completed = await self._complete(batch, waiting, reversals=False)
         await AFTER_OUTCOME.reach()
         return [outcome or completed[one.entry_id] for one, outcome in zip(work, outcomes, strict=True)]
 
@@ -130,7 +130,7 @@ class EntryHandlers:
         ]
         if not waiting:
             return outcomes
-        completed = await self._complete(batch, waiting)
+        completed = await self._complete(batch, waiting, reversals=True)
         return [outcome or completed[one.entry_id] for one, outcome in zip(reversals, outcomes, strict=True)]
 
     async def _run(self, batch: _Batch, fresh: Sequence[Work[Command]]) -> list[bytes]:
@@ -204,8 +204,13 @@ class EntryHandlers:
         await BEFORE_COMMIT.reach()
         return NOT_PROJECTED
 
-    async def _complete(self, batch: _Batch, entry_ids: Sequence[UUID]) -> dict[UUID, bytes]:
-        """Project what is stored, and store the outcomes that come of it; the first to do so decides them."""
+    async def _complete(
+        self, batch: _Batch, entry_ids: Sequence[UUID], *, reversals: bool
+    ) -> dict[UUID, bytes]:
+        """Project what is stored, and store the outcomes that come of it; the first to do so decides them.
+
+        Raises `Aborted` where an entry that was being applied has been undone meanwhile.
+        """
         drafts = dict(batch.drafts)
         pending: dict[UUID, Draft] = {}
         left_behind = [entry_id for entry_id in entry_ids if entry_id not in drafts]
@@ -221,10 +226,12 @@ class EntryHandlers:
         settled = await self._settle(boards, marker, list(drafts.values()))
         outcomes = {one.draft.entry_id: _outcome(boards, one) for one in settled}
         first = await self._store_outcomes(boards, settled, outcomes)
-        rest = {entry_id for entry_id in entry_ids if entry_id not in first}
+        asked = set(entry_ids)
+        rest = asked - first
         if rest:
-            outcomes |= await self._events.outcomes(rest)
-        if not outcomes.keys() >= set(entry_ids):
+            outcomes |= await self._events.outcomes(rest, reversals=reversals)
+        undone = any(one.draft.is_reversal != reversals for one in settled if one.draft.entry_id in asked)
+        if undone or not outcomes.keys() >= asked:
             raise Aborted("an entry was undone while it was applied", reason="CONTENTION")
         return outcomes
 

@@ -145,6 +145,7 @@ OUTCOMES: Final = """
       FROM request_log
      WHERE entry_id = ANY($1::uuid[])
        AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+       AND (state = 2) = $2
 """
 MARKER: Final = "SELECT marker FROM projection"
 
@@ -275,9 +276,9 @@ class EventStore:
             for row in await self._pool.fetch(PENDING, sorted(entry_ids))
         }
 
-    async def outcomes(self, entry_ids: Collection[UUID]) -> dict[UUID, bytes]:
-        """The outcomes of those entries that are complete."""
-        found = await self._pool.fetch(OUTCOMES, sorted(entry_ids))
+    async def outcomes(self, entry_ids: Collection[UUID], *, reversals: bool) -> dict[UUID, bytes]:
+        """The outcomes of those entries that are complete; or else those of their reversals."""
+        found = await self._pool.fetch(OUTCOMES, sorted(entry_ids), reversals)
         return {row["entry_id"]: row["outcome"] for row in found if row["outcome"]}
 
     async def marker(self) -> str | None:

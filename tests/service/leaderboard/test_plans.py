@@ -27,7 +27,7 @@ ENTRY = entry_id(1)
 RUN = ("weekly", date(2026, 3, 2))
 ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (events, "PENDING"): ([ENTRY],),
-    (events, "OUTCOMES"): ([ENTRY],),
+    (events, "OUTCOMES"): ([ENTRY], False),
     (past, "EVENT_HISTORY"): (["ada"], ["commits"], [RUN[1]], [RUN[1]]),
     (past, "EARNING_HISTORY"): (["ada"], ["xp"], [RUN[1]], [RUN[1]]),
     (past, "EARNINGS"): (["ada"], ["xp"], [RUN[1]], [ENTRY]),

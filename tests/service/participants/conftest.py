@@ -38,6 +38,8 @@ class Subject:
     database: Connection
     total: Callable[[str], Awaitable[float]]
     """What a user's commits come to, as the service shows it: each event that counts is in it once."""
+    tells_of_undoing: bool = True
+    """The undoing itself says what it changed; else the correction that follows does."""
 
 
 Start = Callable[[ServiceDatabase, str], AbstractAsyncContextManager[Subject]]
@@ -73,7 +75,9 @@ async def _achievement(service_database: ServiceDatabase, _valkey_url: str) -> A
             response = await service.stub.ListUserAchievements(request)
             return sum(one.current for one in response.achievements)
 
-        yield Subject("achievement.laurel", service.participant, service.database, total)
+        yield Subject(
+            "achievement.laurel", service.participant, service.database, total, tells_of_undoing=False
+        )
 
 
 @asynccontextmanager
