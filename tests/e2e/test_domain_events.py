@@ -74,8 +74,8 @@ async def test_one_event_tells_what_its_reply_says_in_the_order_of_cause_and_eff
     assert Counter(one.type for one in events[4:]) == {
         "points.changed": 2,
         "points.level_changed": 1,
-        "leaderboard.changed": 6,
-        "leaderboard.rank_changed": 6,
+        "leaderboard.changed": 7,
+        "leaderboard.rank_changed": 7,
     }
     assert {one.entry_id for one in events} == {reply.entry_id}
     assert len({one.id for one in events}) == len(events)

@@ -46,7 +46,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
     "leaderboard": {
         **PARTICIPANT,
         "pending": (events.PENDING, IDS),
-        "outcomes": (events.OUTCOMES, (*IDS, False)),
+        "outcomes": (events.OUTCOMES, IDS, False),
         "complete": (
             events.COMPLETE,
             IDS,
