@@ -13,7 +13,7 @@ from shared.config import misspelt
 
 ORCHESTRATOR = "orchestrator"
 FOLLOWS = "notification"
-USES_REDIS = "leaderboard"
+USE_REDIS = ("leaderboard", "notification")
 PARTICIPANTS = tuple(name for name in CORE if name != ORCHESTRATOR)
 
 DEFAULT_HOME = ".laurel"
@@ -104,7 +104,7 @@ def service_environment(
         "LAUREL_LISTEN": f"{LOOPBACK}:{service.port}",
         "LAUREL_POSTGRES_DSN": postgres_dsn,
     }
-    if service.name == USES_REDIS:
+    if service.name in USE_REDIS:
         environment["LAUREL_REDIS_URL"] = redis_url
     told = {ORCHESTRATOR: PARTICIPANTS, FOLLOWS: (ORCHESTRATOR,)}.get(service.name, ())
     for name in told:

@@ -15,6 +15,7 @@ from services.cli import (
     commands_events,
     commands_feed,
     commands_reads,
+    commands_streams,
     commands_webhooks,
     plugins,
 )
@@ -135,6 +136,7 @@ for command in (
     commands_admin.maintenance,
     commands_feed.feed,
     commands_webhooks.webhooks,
+    commands_streams.streams,
 ):
     cli.add_command(command)
 

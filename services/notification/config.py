@@ -4,7 +4,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from shared import config
 
@@ -13,9 +13,22 @@ MAX_URL_CHARS: Final = 2_000
 MAX_DESCRIPTION_CHARS: Final = 2_000
 MAX_TYPES: Final = 100
 MAX_USER_IDS: Final = 100
+MAX_STREAMS: Final = 20
+MAX_STREAM_LENGTH: Final = 1_000_000_000
+DEFAULT_STREAM_LENGTH: Final = 1_000_000
+MAX_SUBJECT_CHARS: Final = 100
 MAX_INTERVAL_SECONDS: Final = 86_400
 MAX_OVERLAP_SECONDS: Final = 30 * 86_400
 DEFAULT_OVERLAP_SECONDS: Final = 86_400
+
+
+def _begins_with(*beginnings: str) -> AfterValidator:
+    def check(url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(beginnings):
+            raise ValueError(f"must begin with {' or '.join(beginnings)}")
+        return url
+
+    return AfterValidator(check)
 
 
 def _networks(text: str) -> str:
@@ -64,6 +77,18 @@ class Settings(config.Settings):
 
     webhook_retention_days: int = Field(default=14, ge=6, le=3_650)
     """For how many days events and attempts are kept, to be shown and sent again; what waits for longer is dropped."""
+
+    redis_url: Annotated[SecretStr | None, _begins_with("redis://", "rediss://", "unix://")] = None
+    """The Redis or Valkey that streams of events are published to; the leaderboard service's may be the same."""
+
+    nats_url: Annotated[SecretStr | None, _begins_with("nats://", "tls://")] = None
+    """The NATS server with JetStream that streams of events are published to, as nats://USER:PASSWORD@HOST:4222."""
+
+    stream_source: str = Field(default="/laurel", min_length=1, max_length=200)
+    """The `source` of CloudEvents: which system tells them, as a URI or a part of one."""
+
+    stream_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
+    """How long a broker may take to acknowledge, in seconds."""
 
     @field_validator("webhook_lease_seconds")
     @classmethod

@@ -1,5 +1,6 @@
 """Messages to values and back, with all syntactic validation."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -8,12 +9,15 @@ from uuid import UUID
 import msgspec
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from laurel.notification.v1 import webhook_pb2
+from laurel.notification.v1 import stream_pb2, webhook_pb2
 from laurel.orchestrator.v1 import domain_event_pb2
 
 from services.notification.config import (
+    DEFAULT_STREAM_LENGTH,
     MAX_DESCRIPTION_CHARS,
     MAX_INTERVAL_SECONDS,
+    MAX_STREAM_LENGTH,
+    MAX_SUBJECT_CHARS,
     MAX_TYPES,
     MAX_URL_CHARS,
     MAX_USER_IDS,
@@ -21,6 +25,7 @@ from services.notification.config import (
 from services.notification.domain.addresses import url_problem
 from services.notification.domain.endpoints import Endpoint, Secret, SwitchOff
 from services.notification.domain.events import EVERY_TYPE, SWITCHED_OFF, TEST, Event, Wish
+from services.notification.domain.streams import NatsStream, RedisStream, Sink, Stream
 from shared.errors import Violations
 from shared.ids import derived_id
 from shared.rpc.convert import check_key, check_text, check_user_id, to_datetime, to_timestamp
@@ -38,7 +43,14 @@ OUTPUT_ONLY: Final = (
 OWN_TYPES: Final = frozenset({SWITCHED_OFF})
 """Types that this service tells itself."""
 
+STREAM_OUTPUT_ONLY: Final = ("health", "create_time", "update_time")
+
 EndpointMessage = webhook_pb2.WebhookEndpoint
+StreamMessage = stream_pb2.EventStream
+
+_REDIS_STREAM: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
+_NATS_STREAM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NATS_SUBJECT: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 _SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
     "metric": ("metric",),
@@ -238,3 +250,80 @@ def _check_types(types: Sequence[str], found: Violations) -> None:
 def _set_time(message: Message, field: str, instant: datetime | None) -> None:
     if instant is not None:
         getattr(message, field).CopyFrom(to_timestamp(instant))
+
+
+# Streams
+
+
+def check_stream(message: StreamMessage, path: str, violations: Violations) -> None:
+    """Everything about a stream that can be known without asking; of types, how they are written."""
+    found = violations.within(path)
+    check_key(message.key, "key", found)
+    check_text(message.description, "description", found, min_chars=0, max_chars=MAX_DESCRIPTION_CHARS)
+    _check_types(message.types, found)
+    for index, type_ in enumerate(message.types):
+        if type_ in OWN_TYPES:
+            found.add(f"types[{index}]", "is told to webhooks alone")
+    filters_from_proto(message.filters, "filters", found)
+    match message.WhichOneof("sink"):
+        case "redis":
+            name = message.redis.stream
+            if not _REDIS_STREAM.fullmatch(name) or name.startswith("laurel:"):
+                found.add("redis.stream", f"must match {_REDIS_STREAM.pattern}, and not begin with laurel:")
+            if not 0 <= message.redis.max_length <= MAX_STREAM_LENGTH:
+                found.add("redis.max_length", f"must be 0 to {MAX_STREAM_LENGTH}")
+        case "nats":
+            if not _NATS_STREAM.fullmatch(message.nats.stream):
+                found.add("nats.stream", f"must match {_NATS_STREAM.pattern}")
+            subject = message.nats.subject
+            if len(subject) > MAX_SUBJECT_CHARS or not _NATS_SUBJECT.fullmatch(subject):
+                found.add(
+                    "nats.subject",
+                    f"must match {_NATS_SUBJECT.pattern}, of at most {MAX_SUBJECT_CHARS} characters",
+                )
+        case _:
+            found.add("sink", "must be redis or nats")
+
+
+def stored_stream(message: StreamMessage) -> bytes:
+    """A stream as it is kept: without what is output, and without what has a column."""
+    kept = StreamMessage()
+    kept.CopyFrom(message)
+    for name in (*STREAM_OUTPUT_ONLY, "switched_off"):
+        kept.ClearField(name)
+    return kept.SerializeToString(deterministic=True)
+
+
+def sink_of(message: StreamMessage) -> Sink:
+    """Where it is published."""
+    if message.WhichOneof("sink") == "redis":
+        return RedisStream(message.redis.stream, message.redis.max_length or DEFAULT_STREAM_LENGTH)
+    return NatsStream(message.nats.stream, message.nats.subject)
+
+
+def stream_from_row(row: Any) -> Stream:
+    """A stream as workers know it."""
+    message = StreamMessage.FromString(row["body"])
+    return Stream(
+        stream_id=row["stream_id"],
+        key=row["key"],
+        revision=row["revision"],
+        wish=Wish(frozenset(message.types), filters_from_proto(message.filters, "filters", Violations())),
+        sink=sink_of(message),
+        switched_off=row["switched_off"],
+        cursor=row["cursor"],
+        is_failing=row["failing_since"] is not None,
+    )
+
+
+def shown_stream(row: Any) -> StreamMessage:
+    """A stream as it is read."""
+    message = StreamMessage.FromString(row["body"])
+    message.switched_off = row["switched_off"]
+    message.health.failure = row["failure"]
+    message.health.published_count = row["published_count"]
+    _set_time(message.health, "failing_since", row["failing_since"])
+    _set_time(message.health, "last_publish_time", row["last_publish_time"])
+    _set_time(message, "create_time", row["create_time"])
+    _set_time(message, "update_time", row["update_time"])
+    return message

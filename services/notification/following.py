@@ -19,6 +19,7 @@ from services.notification.config import Settings
 from services.notification.domain import pacing
 from services.notification.domain.endpoints import Endpoint
 from services.notification.domain.events import EVERY_TYPE, Event
+from services.notification.domain.streams import Stream
 from services.notification.feed import FeedReader
 from services.notification.store.deliveries import DeliveryStore
 from services.notification.store.endpoints import Endpoints, EndpointStore
@@ -350,7 +351,7 @@ class CatchUp:
             await self._endpoints.set_cursor(connection, endpoint.endpoint_id, None)
 
 
-def types_of(endpoints: Iterable[Endpoint]) -> list[str] | None:
+def types_of(endpoints: Iterable[Endpoint | Stream]) -> list[str] | None:
     """The domain events that any of these wants, as the feed is asked for: empty, all; None: none."""
     types = {type_ for one in endpoints for type_ in one.wish.types}
     if EVERY_TYPE in types:

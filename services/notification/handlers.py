@@ -20,6 +20,7 @@ from services.notification.config import (
 )
 from services.notification.domain.endpoints import Endpoint, Outcome, Secret, SwitchOff
 from services.notification.feed import FeedReader
+from services.notification.mutations import mutate, newest
 from services.notification.sender import Sender
 from services.notification.store.attempts import AttemptStore
 from services.notification.store.deliveries import DeliveryStore
@@ -29,17 +30,14 @@ from shared.clock import Clock
 from shared.errors import (
     AlreadyExists,
     FailedPrecondition,
-    FieldViolation,
-    InvalidArgument,
     NotFound,
     Violations,
 )
 from shared.masks import updated
 from shared.pages import read_page
-from shared.postgres.mutations import once
 from shared.postgres.pool import Connection, Pool
 from shared.random_ids import new_id
-from shared.rpc.convert import check_key, check_request_id, digest_of, instant_field, uuid_field
+from shared.rpc.convert import check_key, check_request_id, instant_field, uuid_field
 
 _SECRET_BYTES: Final = 32
 
@@ -296,14 +294,7 @@ class Handlers:
         work: Callable[[Connection], Any],
         response: Message,
     ) -> None:
-        async with self._pool.acquire() as connection, connection.transaction():
-
-            async def serialized() -> bytes:
-                done: Message = await work(connection)
-                return done.SerializeToString()
-
-            body = await once(connection, method, request.request_id, digest_of(request), now, serialized)
-        response.ParseFromString(body)
+        await mutate(self._pool, method, request, now, work, response)
 
     def _check(self, request: Any, violations: Violations | None = None) -> None:
         found = violations or Violations()
@@ -329,19 +320,7 @@ class Handlers:
 
     async def _newest(self, endpoint: webhook_pb2.WebhookEndpoint) -> str:
         """Where the feed is now. Raises `InvalidArgument` for types that the orchestrator does not tell."""
-        asked = convert.domain_types(endpoint.types)
-        try:
-            return await self._feed.newest(asked)
-        except InvalidArgument as error:
-            places = list(endpoint.types)
-            raise InvalidArgument(
-                error.message,
-                reason=error.reason,
-                violations=tuple(
-                    FieldViolation(_path(one.field, asked, places), one.description, one.reason)
-                    for one in error.violations
-                ),
-            ) from None
+        return await newest(self._feed, endpoint.types, "endpoint")
 
     async def _row(self, connection: Connection, key: str) -> Any:
         row = await self._endpoints.get(key, connection)
@@ -378,14 +357,6 @@ class Handlers:
 def _new_secret(now: datetime) -> Secret:
     secret = base64.b64encode(secret_source.token_bytes(_SECRET_BYTES)).decode()
     return Secret(new_id(), f"whsec_{secret}", now)
-
-
-def _path(field: str, asked: list[str], places: list[str]) -> str:
-    """`types[0]` of what was asked for, as it stands in the endpoint."""
-    number = field.removeprefix("types[").removesuffix("]")
-    if not number.isdecimal():
-        return field
-    return f"endpoint.types[{places.index(asked[int(number)])}]"
 
 
 def _unknown(key: str) -> NotFound:

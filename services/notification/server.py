@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from laurel.notification.v1 import notification_service_pb2, notification_service_pb2_grpc
+from pydantic import SecretStr
 
 from services.notification.config import Settings
 from services.notification.delivering import Dispatcher, Recorder
@@ -15,11 +16,15 @@ from services.notification.handlers import Handlers
 from services.notification.retention import Retention
 from services.notification.sender import Sender
 from services.notification.servicer import NotificationServicer
+from services.notification.sinks import Brokers
 from services.notification.store.attempts import AttemptStore
 from services.notification.store.deliveries import DeliveryStore
 from services.notification.store.endpoints import EndpointStore
 from services.notification.store.following import FollowingStore
 from services.notification.store.paces import PaceStore
+from services.notification.store.streams import StreamStore
+from services.notification.stream_handlers import StreamHandlers
+from services.notification.streaming import Streaming
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.errors import translate
@@ -63,8 +68,21 @@ async def build(settings: Settings) -> Application:
         pool, endpoints, deliveries, AttemptStore(pool), following, feed, sender, settings, clock, woken.set
     )
 
+    streams = StreamStore(pool)
+    brokers = Brokers(
+        _told(settings.redis_url),
+        _told(settings.nats_url),
+        settings.stream_source,
+        settings.stream_timeout_seconds,
+    )
+    streaming = Streaming(pool, feed, streams, brokers, clock)
+    stream_handlers = StreamHandlers(pool, streams, following, feed, brokers, clock)
+
     async def follow() -> None:
         await run_as_leader(pool, "notification.follow", settings.follow_poll_seconds, follower.follow)
+
+    async def stream() -> None:
+        await run_as_leader(pool, "notification.streams", settings.follow_poll_seconds, streaming.run)
 
     async def catch() -> None:
         await run_as_leader(pool, "notification.catch_up", settings.follow_poll_seconds, catch_up.run)
@@ -79,7 +97,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
-                NotificationServicer(handlers),
+                NotificationServicer(handlers, stream_handlers),
                 notification_service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name,
             )
         ],
@@ -87,14 +105,19 @@ async def build(settings: Settings) -> Application:
         background={
             "follower": follow,
             "catch_up": catch,
+            "streams": stream,
             "recorder": recorder.run,
             "dispatcher": dispatcher.run,
             "maintenance": maintain,
         },
-        close=[dispatcher.close, sender.close, channel.close, pool.close],
+        close=[dispatcher.close, streaming.close, sender.close, channel.close, pool.close],
         translators=[translate],
         telemetry=recorded,
     )
+
+
+def _told(url: SecretStr | None) -> str | None:
+    return None if url is None else url.get_secret_value()
 
 
 async def serve(settings: Settings) -> None:

@@ -6,13 +6,15 @@ from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import notification_service_pb2_grpc
 
 from services.notification.handlers import Handlers
+from services.notification.stream_handlers import StreamHandlers
 
 
 class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServicer):
     """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
 
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(self, handlers: Handlers, streams: StreamHandlers) -> None:
         self._handlers = handlers
+        self._streams = streams
 
     async def CreateWebhookEndpoint(
         self, request: pb.CreateWebhookEndpointRequest, _context: Any
@@ -75,3 +77,40 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
         """Lists attempts."""
         found, token = await self._handlers.list_attempts(request)
         return pb.ListWebhookAttemptsResponse(attempts=found, next_page_token=token)
+
+    async def CreateEventStream(
+        self, request: pb.CreateEventStreamRequest, _context: Any
+    ) -> pb.CreateEventStreamResponse:
+        """Creates a stream."""
+        return await self._streams.create(request)
+
+    async def GetEventStream(
+        self, request: pb.GetEventStreamRequest, _context: Any
+    ) -> pb.GetEventStreamResponse:
+        """Gets a stream."""
+        return pb.GetEventStreamResponse(stream=await self._streams.get(request.key))
+
+    async def ListEventStreams(
+        self, request: pb.ListEventStreamsRequest, _context: Any
+    ) -> pb.ListEventStreamsResponse:
+        """Lists streams."""
+        found, token = await self._streams.list_streams(request.page_size, request.page_token)
+        return pb.ListEventStreamsResponse(streams=found, next_page_token=token)
+
+    async def UpdateEventStream(
+        self, request: pb.UpdateEventStreamRequest, _context: Any
+    ) -> pb.UpdateEventStreamResponse:
+        """Changes a stream."""
+        return await self._streams.update(request)
+
+    async def DeleteEventStream(
+        self, request: pb.DeleteEventStreamRequest, _context: Any
+    ) -> pb.DeleteEventStreamResponse:
+        """Deletes a stream."""
+        return await self._streams.delete(request)
+
+    async def RewindEventStream(
+        self, request: pb.RewindEventStreamRequest, _context: Any
+    ) -> pb.RewindEventStreamResponse:
+        """Publishes all again since an instant."""
+        return await self._streams.rewind(request)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from laurel.notification.v1 import notification_service_pb2 as pb
-from laurel.notification.v1 import webhook_pb2
+from laurel.notification.v1 import stream_pb2, webhook_pb2
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
 
 import services.notification.server
@@ -17,13 +17,17 @@ from shared.faults import CRASH_POINTS
 from tests.crash.test_crash_points import die_at, revive
 from tests.fixtures.clients import ingest, persist
 from tests.fixtures.receiver import Got, receiving
+from tests.fixtures.redis_streams import entries_of
 from tests.fixtures.system import System, event
 from tests.fixtures.waiting import until
 
 COMPOSED = services.notification.server
 """The process, with every point that it has."""
 
-POINTS = sorted(point for point in CRASH_POINTS if point.startswith("notification."))
+STREAMING = sorted(point for point in CRASH_POINTS if point.startswith("notification.stream."))
+POINTS = sorted(
+    point for point in CRASH_POINTS if point.startswith("notification.") and point not in STREAMING
+)
 TYPES = ("metric.recorded", "achievement.completed", "points.changed")
 USERS = 4
 EVENTS_OF_A_USER = 12
@@ -140,6 +144,47 @@ async def test_a_service_that_dies_while_it_tells_loses_nothing_and_tells_in_ord
     # Nothing is to be left that the next process could die of while it starts.
     await unsubscribe(system, key)
     await unsubscribe(system, f"{key}-new")
+
+
+async def told_by_the_stream(url: str, name: str, user: str) -> list[str]:
+    """The ids of a user's events, in the order in which they came first."""
+    entries = await entries_of(url, name)
+    return list(dict.fromkeys(fields["id"] for fields in entries if fields["user"] == user))
+
+
+@pytest.mark.parametrize("point", STREAMING)
+async def test_a_service_that_dies_between_publishing_and_its_cursor_loses_nothing_and_keeps_the_order(
+    stack: Stack, system: System, point: str
+) -> None:
+    key = f"s{STREAMING.index(point)}"
+    sink = stream_pb2.RedisStreamSink(stream=key)
+    create = pb.CreateEventStreamRequest(
+        request_id=str(uuid4()), stream=stream_pb2.EventStream(key=key, types=TYPES, redis=sink)
+    )
+    await system.notification.CreateEventStream(create, timeout=5)
+    await die_at(stack, point)
+    living = asyncio.create_task(live(system, f"published-{key}-{uuid4().hex[:8]}"))
+    await revive(stack, point)
+    users = await living
+    valkey = stack.valkey
+    assert valkey is not None
+    url = valkey.url
+
+    async def came() -> bool:
+        return all(
+            [
+                await told_by_the_stream(url, key, user) == await told_by_the_feed(system, user)
+                for user in users
+            ]
+        )
+
+    await until(came, seconds=90, what="all that was committed is published, in order")
+    delete = pb.DeleteEventStreamRequest(request_id=str(uuid4()), key=key)
+
+    async def deleted() -> object:
+        return await system.notification.DeleteEventStream(delete, timeout=5)
+
+    await persist(deleted)
 
 
 async def test_a_receiver_that_dies_and_comes_back_gets_all_in_order(system: System, told: Told) -> None:

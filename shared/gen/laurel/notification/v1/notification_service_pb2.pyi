@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from laurel.notification.v1 import stream_pb2 as _stream_pb2
 from laurel.notification.v1 import webhook_pb2 as _webhook_pb2
 import builtins as _builtins
 import sys
@@ -38,6 +39,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There are as many endpoints as there may be."""
     ERROR_REASON_WEBHOOK_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 4
     """The event was never sent to the endpoint, or is not kept any more."""
+    ERROR_REASON_EVENT_STREAM_NOT_FOUND: _ErrorReason.ValueType  # 5
+    """No stream has this key."""
+    ERROR_REASON_EVENT_STREAM_EXISTS: _ErrorReason.ValueType  # 6
+    """A stream with this key exists."""
+    ERROR_REASON_TOO_MANY_EVENT_STREAMS: _ErrorReason.ValueType  # 7
+    """There are as many streams as there may be."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -52,6 +59,12 @@ ERROR_REASON_TOO_MANY_WEBHOOK_ENDPOINTS: ErrorReason.ValueType  # 3
 """There are as many endpoints as there may be."""
 ERROR_REASON_WEBHOOK_EVENT_NOT_FOUND: ErrorReason.ValueType  # 4
 """The event was never sent to the endpoint, or is not kept any more."""
+ERROR_REASON_EVENT_STREAM_NOT_FOUND: ErrorReason.ValueType  # 5
+"""No stream has this key."""
+ERROR_REASON_EVENT_STREAM_EXISTS: ErrorReason.ValueType  # 6
+"""A stream with this key exists."""
+ERROR_REASON_TOO_MANY_EVENT_STREAMS: ErrorReason.ValueType  # 7
+"""There are as many streams as there may be."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -578,3 +591,305 @@ class ListWebhookAttemptsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListWebhookAttemptsResponse: _TypeAlias = ListWebhookAttemptsResponse  # noqa: Y015
+
+@_typing.final
+class CreateEventStreamRequest(_message.Message):
+    """Request of CreateEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key."""
+    @_builtins.property
+    def stream(self) -> _stream_pb2.EventStream:
+        """The stream."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        stream: _stream_pb2.EventStream | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateEventStreamRequest: _TypeAlias = CreateEventStreamRequest  # noqa: Y015
+
+@_typing.final
+class CreateEventStreamResponse(_message.Message):
+    """Response of CreateEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stream(self) -> _stream_pb2.EventStream:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        stream: _stream_pb2.EventStream | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateEventStreamResponse: _TypeAlias = CreateEventStreamResponse  # noqa: Y015
+
+@_typing.final
+class GetEventStreamRequest(_message.Message):
+    """Request of GetEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEventStreamRequest: _TypeAlias = GetEventStreamRequest  # noqa: Y015
+
+@_typing.final
+class GetEventStreamResponse(_message.Message):
+    """Response of GetEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stream(self) -> _stream_pb2.EventStream:
+        """The stream."""
+
+    def __init__(
+        self,
+        *,
+        stream: _stream_pb2.EventStream | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEventStreamResponse: _TypeAlias = GetEventStreamResponse  # noqa: Y015
+
+@_typing.final
+class ListEventStreamsRequest(_message.Message):
+    """Request of ListEventStreams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventStreamsRequest: _TypeAlias = ListEventStreamsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventStreamsResponse(_message.Message):
+    """A page of streams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def streams(self) -> _containers.RepeatedCompositeFieldContainer[_stream_pb2.EventStream]:
+        """By key."""
+
+    def __init__(
+        self,
+        *,
+        streams: _abc.Iterable[_stream_pb2.EventStream] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "streams", b"streams"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventStreamsResponse: _TypeAlias = ListEventStreamsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateEventStreamRequest(_message.Message):
+    """Request of UpdateEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key."""
+    @_builtins.property
+    def stream(self) -> _stream_pb2.EventStream:
+        """The stream with this key becomes so."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields; empty: those that are set; `*`: all."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        stream: _stream_pb2.EventStream | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "stream", b"stream", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateEventStreamRequest: _TypeAlias = UpdateEventStreamRequest  # noqa: Y015
+
+@_typing.final
+class UpdateEventStreamResponse(_message.Message):
+    """Response of UpdateEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stream(self) -> _stream_pb2.EventStream:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        stream: _stream_pb2.EventStream | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateEventStreamResponse: _TypeAlias = UpdateEventStreamResponse  # noqa: Y015
+
+@_typing.final
+class DeleteEventStreamRequest(_message.Message):
+    """Request of DeleteEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key."""
+    key: _builtins.str
+    """The key."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteEventStreamRequest: _TypeAlias = DeleteEventStreamRequest  # noqa: Y015
+
+@_typing.final
+class DeleteEventStreamResponse(_message.Message):
+    """Response of DeleteEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteEventStreamResponse: _TypeAlias = DeleteEventStreamResponse  # noqa: Y015
+
+@_typing.final
+class RewindEventStreamRequest(_message.Message):
+    """Request of RewindEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SINCE_TIME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key."""
+    key: _builtins.str
+    """The stream's key."""
+    @_builtins.property
+    def since_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on, to within a minute before: by when events were told, not by when they occurred."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        key: _builtins.str = ...,
+        since_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since_time", b"since_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "request_id", b"request_id", "since_time", b"since_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewindEventStreamRequest: _TypeAlias = RewindEventStreamRequest  # noqa: Y015
+
+@_typing.final
+class RewindEventStreamResponse(_message.Message):
+    """Response of RewindEventStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RewindEventStreamResponse: _TypeAlias = RewindEventStreamResponse  # noqa: Y015

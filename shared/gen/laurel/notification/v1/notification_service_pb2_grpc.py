@@ -85,6 +85,36 @@ class NotificationServiceStub:
                 request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListWebhookAttemptsRequest.SerializeToString,
                 response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListWebhookAttemptsResponse.FromString,
                 _registered_method=True)
+        self.CreateEventStream = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/CreateEventStream',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.CreateEventStreamRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.CreateEventStreamResponse.FromString,
+                _registered_method=True)
+        self.GetEventStream = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/GetEventStream',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetEventStreamRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetEventStreamResponse.FromString,
+                _registered_method=True)
+        self.ListEventStreams = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/ListEventStreams',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListEventStreamsRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListEventStreamsResponse.FromString,
+                _registered_method=True)
+        self.UpdateEventStream = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/UpdateEventStream',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateEventStreamRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateEventStreamResponse.FromString,
+                _registered_method=True)
+        self.DeleteEventStream = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/DeleteEventStream',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteEventStreamRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteEventStreamResponse.FromString,
+                _registered_method=True)
+        self.RewindEventStream = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/RewindEventStream',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamResponse.FromString,
+                _registered_method=True)
 
 
 class NotificationServiceServicer:
@@ -162,6 +192,48 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateEventStream(self, request, context):
+        """Creates a stream. It carries what is committed from then on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEventStream(self, request, context):
+        """Gets a stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEventStreams(self, request, context):
+        """Lists streams by key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateEventStream(self, request, context):
+        """Changes a stream, from the next page of events on; switches it off and on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteEventStream(self, request, context):
+        """Deletes a stream. What was published stays where it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RewindEventStream(self, request, context):
+        """Sets back where a stream is in the feed: all that was committed since then is published again, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotificationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -214,6 +286,36 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.ListWebhookAttempts,
                     request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListWebhookAttemptsRequest.FromString,
                     response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListWebhookAttemptsResponse.SerializeToString,
+            ),
+            'CreateEventStream': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateEventStream,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.CreateEventStreamRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.CreateEventStreamResponse.SerializeToString,
+            ),
+            'GetEventStream': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEventStream,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetEventStreamRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetEventStreamResponse.SerializeToString,
+            ),
+            'ListEventStreams': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEventStreams,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListEventStreamsRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListEventStreamsResponse.SerializeToString,
+            ),
+            'UpdateEventStream': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateEventStream,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateEventStreamRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateEventStreamResponse.SerializeToString,
+            ),
+            'DeleteEventStream': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteEventStream,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteEventStreamRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteEventStreamResponse.SerializeToString,
+            ),
+            'RewindEventStream': grpc.unary_unary_rpc_method_handler(
+                    servicer.RewindEventStream,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -487,6 +589,168 @@ class NotificationService:
             '/laurel.notification.v1.NotificationService/ListWebhookAttempts',
             laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListWebhookAttemptsRequest.SerializeToString,
             laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListWebhookAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEventStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/CreateEventStream',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.CreateEventStreamRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.CreateEventStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEventStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/GetEventStream',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetEventStreamRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetEventStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEventStreams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/ListEventStreams',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListEventStreamsRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListEventStreamsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateEventStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/UpdateEventStream',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateEventStreamRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateEventStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteEventStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/DeleteEventStream',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteEventStreamRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteEventStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RewindEventStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/RewindEventStream',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,18 @@ class NotificationServiceStub:
     """
     ListWebhookAttempts: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListWebhookAttemptsRequest, _notification_service_pb2.ListWebhookAttemptsResponse]
     """Lists attempts, newest first, as long as they are kept."""
+    CreateEventStream: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.CreateEventStreamRequest, _notification_service_pb2.CreateEventStreamResponse]
+    """Creates a stream. It carries what is committed from then on."""
+    GetEventStream: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.GetEventStreamRequest, _notification_service_pb2.GetEventStreamResponse]
+    """Gets a stream."""
+    ListEventStreams: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListEventStreamsRequest, _notification_service_pb2.ListEventStreamsResponse]
+    """Lists streams by key."""
+    UpdateEventStream: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateEventStreamRequest, _notification_service_pb2.UpdateEventStreamResponse]
+    """Changes a stream, from the next page of events on; switches it off and on."""
+    DeleteEventStream: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteEventStreamRequest, _notification_service_pb2.DeleteEventStreamResponse]
+    """Deletes a stream. What was published stays where it is."""
+    RewindEventStream: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.RewindEventStreamRequest, _notification_service_pb2.RewindEventStreamResponse]
+    """Sets back where a stream is in the feed: all that was committed since then is published again, in order."""
 
 @_typing.type_check_only
 class NotificationServiceAsyncStub(NotificationServiceStub):
@@ -83,6 +95,18 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """
     ListWebhookAttempts: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListWebhookAttemptsRequest, _notification_service_pb2.ListWebhookAttemptsResponse]  # type: ignore[assignment]
     """Lists attempts, newest first, as long as they are kept."""
+    CreateEventStream: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CreateEventStreamRequest, _notification_service_pb2.CreateEventStreamResponse]  # type: ignore[assignment]
+    """Creates a stream. It carries what is committed from then on."""
+    GetEventStream: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.GetEventStreamRequest, _notification_service_pb2.GetEventStreamResponse]  # type: ignore[assignment]
+    """Gets a stream."""
+    ListEventStreams: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListEventStreamsRequest, _notification_service_pb2.ListEventStreamsResponse]  # type: ignore[assignment]
+    """Lists streams by key."""
+    UpdateEventStream: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateEventStreamRequest, _notification_service_pb2.UpdateEventStreamResponse]  # type: ignore[assignment]
+    """Changes a stream, from the next page of events on; switches it off and on."""
+    DeleteEventStream: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteEventStreamRequest, _notification_service_pb2.DeleteEventStreamResponse]  # type: ignore[assignment]
+    """Deletes a stream. What was published stays where it is."""
+    RewindEventStream: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.RewindEventStreamRequest, _notification_service_pb2.RewindEventStreamResponse]  # type: ignore[assignment]
+    """Sets back where a stream is in the feed: all that was committed since then is published again, in order."""
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """What is told, and to whom."""
@@ -168,5 +192,53 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.ListWebhookAttemptsResponse, _abc.Awaitable[_notification_service_pb2.ListWebhookAttemptsResponse]]:
         """Lists attempts, newest first, as long as they are kept."""
+
+    @_abc_1.abstractmethod
+    def CreateEventStream(
+        self,
+        request: _notification_service_pb2.CreateEventStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.CreateEventStreamResponse, _abc.Awaitable[_notification_service_pb2.CreateEventStreamResponse]]:
+        """Creates a stream. It carries what is committed from then on."""
+
+    @_abc_1.abstractmethod
+    def GetEventStream(
+        self,
+        request: _notification_service_pb2.GetEventStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.GetEventStreamResponse, _abc.Awaitable[_notification_service_pb2.GetEventStreamResponse]]:
+        """Gets a stream."""
+
+    @_abc_1.abstractmethod
+    def ListEventStreams(
+        self,
+        request: _notification_service_pb2.ListEventStreamsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.ListEventStreamsResponse, _abc.Awaitable[_notification_service_pb2.ListEventStreamsResponse]]:
+        """Lists streams by key."""
+
+    @_abc_1.abstractmethod
+    def UpdateEventStream(
+        self,
+        request: _notification_service_pb2.UpdateEventStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.UpdateEventStreamResponse, _abc.Awaitable[_notification_service_pb2.UpdateEventStreamResponse]]:
+        """Changes a stream, from the next page of events on; switches it off and on."""
+
+    @_abc_1.abstractmethod
+    def DeleteEventStream(
+        self,
+        request: _notification_service_pb2.DeleteEventStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.DeleteEventStreamResponse, _abc.Awaitable[_notification_service_pb2.DeleteEventStreamResponse]]:
+        """Deletes a stream. What was published stays where it is."""
+
+    @_abc_1.abstractmethod
+    def RewindEventStream(
+        self,
+        request: _notification_service_pb2.RewindEventStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.RewindEventStreamResponse, _abc.Awaitable[_notification_service_pb2.RewindEventStreamResponse]]:
+        """Sets back where a stream is in the feed: all that was committed since then is published again, in order."""
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

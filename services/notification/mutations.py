@@ -1,0 +1,58 @@
+"""What every change of a definition has in common."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.message import Message
+
+from services.notification import convert
+from services.notification.feed import FeedReader
+from shared.errors import FieldViolation, InvalidArgument
+from shared.postgres.mutations import once
+from shared.postgres.pool import Connection, Pool
+from shared.rpc.convert import digest_of
+
+
+async def mutate(
+    pool: Pool,
+    method: str,
+    request: Any,
+    now: datetime,
+    work: Callable[[Connection], Any],
+    response: Message,
+) -> None:
+    """Do `work` in a transaction, once for its request id, and fill in the reply."""
+    async with pool.acquire() as connection, connection.transaction():
+
+        async def serialized() -> bytes:
+            done: Message = await work(connection)
+            return done.SerializeToString()
+
+        body = await once(connection, method, request.request_id, digest_of(request), now, serialized)
+    response.ParseFromString(body)
+
+
+async def newest(feed: FeedReader, types: Sequence[str], path: str) -> str:
+    """Where the feed is now. Raises `InvalidArgument` for types that the orchestrator does not tell."""
+    asked = convert.domain_types(types)
+    try:
+        return await feed.newest(asked)
+    except InvalidArgument as error:
+        places = list(types)
+        raise InvalidArgument(
+            error.message,
+            reason=error.reason,
+            violations=tuple(
+                FieldViolation(_path(one.field, asked, places, path), one.description, one.reason)
+                for one in error.violations
+            ),
+        ) from None
+
+
+def _path(field: str, asked: list[str], places: list[str], path: str) -> str:
+    """`types[0]` of what was asked for, as it stands in the definition."""
+    number = field.removeprefix("types[").removesuffix("]")
+    if not number.isdecimal():
+        return field
+    return f"{path}.types[{places.index(asked[int(number)])}]"
