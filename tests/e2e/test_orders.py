@@ -440,7 +440,7 @@ async def weeks_of(system: System, user: str) -> dict[Any, float]:
     return {(place.run, place.segment): score.score for place, score in found.items()}
 
 
-@pytest.mark.parametrize("order", permutations((0, 1)))
+@pytest.mark.parametrize("order", list(permutations((0, 1))))
 async def test_a_run_that_an_event_opened_moves_with_the_next_of_its_group(
     world: System, order: Sequence[int]
 ) -> None:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
@@ -156,15 +158,25 @@ async def test_what_is_above_the_limit_is_refused_at_once_while_health_answers()
         assert await say(channel, "d") == "d"
 
 
+async def refusal(channel: grpc.aio.Channel, text: str) -> errors.LaurelError:
+    """What a call ends with. On busy processors gRPC now and then never hands over the message of one of so many
+    calls: that one ends at its deadline, and is sent again as every client does it (RULES 7.5).
+    """
+    error = await failure(say(channel, text, timeout_seconds=30))
+    if isinstance(error, errors.DeadlineExceeded):
+        error = await failure(say(channel, text, timeout_seconds=30))
+    return error
+
+
 async def test_in_a_storm_of_calls_everybody_is_refused_with_the_reason() -> None:
     held = Held()
     async with (
         running(echo(held), settings(max_concurrent_rpcs=1)) as server,
         dial(server) as channel,
     ):
-        first = asyncio.create_task(say(channel, "first"))
+        first = asyncio.create_task(say(channel, "first", timeout_seconds=3_600))
         await held.arrived.get()
-        storm = (failure(say(channel, str(number), timeout_seconds=3_600)) for number in range(5_000))
+        storm = (refusal(channel, str(number)) for number in range(5_000))
         reasons = Counter(error.reason for error in await asyncio.gather(*storm))
         assert reasons == {"OVERLOADED": 5_000}
         held.release.set()
