@@ -106,6 +106,11 @@ class Settings(BaseSettings):
     maintenance_interval_seconds: float = Field(default=30.0, gt=0, le=86_400)
     """How often time-driven work is looked for, in seconds."""
 
+    maintenance_ahead_seconds: float = Field(default=300.0, ge=0, le=315_360_000)
+    """How far the instant of a maintenance pass that is asked for may be ahead of the database's clock, in seconds,
+    while no import holds the clock; further ahead it is refused. Tests that look into the future raise it.
+    """
+
     @property
     def replay_window(self) -> timedelta | None:
         """For how long at least an answer can be given again; None: for ever."""

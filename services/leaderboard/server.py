@@ -90,7 +90,7 @@ async def build(settings: Settings) -> Application:
                 servicer,
                 service.full_name,
             ),
-            participants.registered(participant, pool),
+            participants.registered(participant, pool, settings),
             definition_service(definitions),
         ],
         checks={

@@ -63,7 +63,7 @@ async def build(settings: Settings) -> Application:
                 PointsServicer(handlers, definitions),
                 service.full_name,
             ),
-            participants.registered(participant, pool),
+            participants.registered(participant, pool, settings),
             definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},

@@ -17,7 +17,7 @@ from shared import faults
 from shared.clock import Clock
 from shared.ids import derived_id_at
 from shared.postgres.feed import Feed
-from shared.postgres.maintenance import is_held
+from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import to_timestamp
 from shared.rpc.participants import Pass
@@ -54,11 +54,11 @@ class Maintenance:
         return await self._close_some(now, history=history)
 
     async def run_by_clock(self) -> None:
-        """A pass at the present instant, unless an import has maintenance in its hands."""
-        async with self._pool.acquire() as connection:
-            if await is_held(connection):
-                return
+        """A pass at the present instant, unless an import holds maintenance or this host's clock is wrong."""
         now = self._clock.now()
+        async with self._pool.acquire() as connection:
+            if not await may_go_by_clock(connection, now):
+                return
         while (await self._close_some(now)).more:
             pass
 

@@ -69,7 +69,7 @@ async def build(settings: Settings) -> Application:
                 StreakServicer(queries, definitions),
                 streak_service_pb2.DESCRIPTOR.services_by_name["StreakService"].full_name,
             ),
-            participants.registered(participant, pool),
+            participants.registered(participant, pool, settings),
             definition_service(definitions),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},

@@ -10,13 +10,23 @@ The instant is the database's, so that replicas with different clocks agree. Eve
 with its one row.
 """
 
+import logging
+from datetime import datetime, timedelta
 from typing import Final
 
 from shared.postgres.pool import Connection
 
+_LOGGER: Final = logging.getLogger(__name__)
+_CLOCKS_APART: Final = timedelta(minutes=5)
+"""How far a host's clock may be ahead of the database's (RULES 1.2)."""
+
 _HOLD: Final = """
     UPDATE maintenance
        SET hold_until = CASE WHEN $1::integer > 0 THEN clock_timestamp() + make_interval(secs => $1) END
+"""
+_IS_AHEAD: Final = """
+    SELECT $1 > clock_timestamp() + $2::interval
+       AND NOT EXISTS (SELECT FROM maintenance WHERE hold_until > clock_timestamp())
 """
 _IS_HELD: Final = "SELECT EXISTS (SELECT FROM maintenance WHERE hold_until > clock_timestamp())"
 
@@ -30,3 +40,23 @@ async def is_held(connection: Connection) -> bool:
     """Whether an import has maintenance in its hands."""
     held: bool = await connection.fetchval(_IS_HELD)
     return held
+
+
+async def is_ahead(connection: Connection, now: datetime, tolerance: timedelta) -> bool:
+    """Whether an instant lies further ahead of the database's clock than this, while no import drives the clock
+    (RULES 1.2).
+    """
+    ahead: bool = await connection.fetchval(_IS_AHEAD, now, tolerance)
+    return ahead
+
+
+async def may_go_by_clock(connection: Connection, now: datetime) -> bool:
+    """Whether a pass at the present of this host may go: no import holds maintenance, and the clock is not ahead."""
+    if await is_held(connection):
+        return False
+    if await is_ahead(connection, now, _CLOCKS_APART):
+        _LOGGER.error(
+            "no maintenance: the clock of this host is ahead of the database's", extra={"now": str(now)}
+        )
+        return False
+    return True

@@ -5,7 +5,7 @@ and the limits of a batch are here.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from laurel.participant.v1 import participant_service_pb2 as pb
 from laurel.participant.v1 import participant_service_pb2_grpc
 from msgspec import Struct
 
+from shared.config import Settings
 from shared.entries import Entry
 from shared.errors import InvalidArgument, LaurelError, Violations
 from shared.participant import ReversalWork, Work
@@ -76,9 +77,10 @@ class Participant(Struct, Generic[C], frozen=True):
 class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceServicer, Generic[C]):
     """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
 
-    def __init__(self, participant: Participant[C], pool: Pool) -> None:
+    def __init__(self, participant: Participant[C], pool: Pool, ahead: timedelta) -> None:
         self._participant = participant
         self._pool = pool
+        self._ahead = ahead
         self._feed = FollowedFeed(Feed(pool))
 
     async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> Any:
@@ -102,15 +104,20 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
     async def RunMaintenance(
         self, request: pb.RunMaintenanceRequest, _context: Any
     ) -> pb.RunMaintenanceResponse:
-        """Does a part of what is due, and keeps the hold of an import."""
+        """Does a part of what is due, and keeps the hold of an import. Without one, an instant that is ahead of the
+        database's clock is refused: a slip must not end streaks and runs (RULES 1.2).
+        """
         violations = Violations()
         now = instant_field(request, "now", "", violations)
         check_hold_seconds(request.hold_seconds, "hold_seconds", violations)
         violations.raise_if_any()
         assert now is not None  # no violations, so there is an instant
-        if request.HasField("hold_seconds"):
-            async with self._pool.acquire() as connection:
+        async with self._pool.acquire() as connection:
+            if request.HasField("hold_seconds"):
                 await maintenance.hold(connection, request.hold_seconds)
+            if await maintenance.is_ahead(connection, now, self._ahead):
+                violations.add("now", "is ahead of the database's clock", "MAINTENANCE_IN_FUTURE")
+        violations.raise_if_any()
         part = await self._participant.maintain(now, request.history)
         return pb.RunMaintenanceResponse(done_count=part.done, more=part.more)
 
@@ -141,11 +148,11 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         return violations.under(f"commands[{index}]").error()
 
 
-def registered(participant: Participant[C], pool: Pool) -> Servicer:
+def registered(participant: Participant[C], pool: Pool, settings: Settings) -> Servicer:
     """The participant as one of a process's gRPC services."""
     return Servicer(
         participant_service_pb2_grpc.add_ParticipantServiceServicer_to_server,
-        ParticipantServicer(participant, pool),
+        ParticipantServicer(participant, pool, timedelta(seconds=settings.maintenance_ahead_seconds)),
         pb.DESCRIPTOR.services_by_name["ParticipantService"].full_name,
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -11,7 +12,7 @@ from shared.errors import Aborted
 from shared.ids import derived_id
 from shared.participant import Backoff, ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres.errors import CLOSED, StateMoved
-from shared.postgres.maintenance import hold, is_held
+from shared.postgres.maintenance import hold, is_held, may_go_by_clock
 from shared.postgres.pool import Pool
 from tests.fixtures.counter.database import counter_pool
 from tests.fixtures.counter.participant import (
@@ -342,3 +343,16 @@ async def test_maintenance_is_held_until_it_is_released(pool: Pool) -> None:
         assert await is_held(connection)
         await hold(connection, 0)
         assert not await is_held(connection)
+
+
+async def test_a_host_whose_clock_is_ahead_makes_no_pass(
+    pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pool.acquire() as connection:
+        present: datetime = await connection.fetchval("SELECT clock_timestamp()")
+        assert await may_go_by_clock(connection, present)
+        assert await may_go_by_clock(connection, present - timedelta(days=400))
+        assert not await may_go_by_clock(connection, present + timedelta(minutes=10))
+        assert "ahead of the database" in caplog.text
+        await hold(connection, 60)
+        assert not await may_go_by_clock(connection, present)

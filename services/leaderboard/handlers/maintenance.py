@@ -12,8 +12,8 @@ from services.leaderboard.store import carrying
 from services.leaderboard.store.archive import ArchiveStore
 from shared import faults
 from shared.clock import Clock
-from shared.postgres import maintenance
 from shared.postgres.definitions import Catalogue
+from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Pool
 from shared.rpc.participants import Pass
 
@@ -50,12 +50,11 @@ class MaintenanceHandlers:
         return Pass(done, more=len(due) == RUNS_PER_PASS)
 
     async def run_by_the_clock(self) -> None:
-        """The same at the present instant, unless an import has it in its hands."""
-        async with self._pool.acquire() as connection:
-            held = await maintenance.is_held(connection)
-        if held:
-            return
+        """The same at the present instant, unless an import has it in its hands or this host's clock is wrong."""
         now = self._clock.now()
+        async with self._pool.acquire() as connection:
+            if not await may_go_by_clock(connection, now):
+                return
         while (await self.run(now)).more:
             pass
 

@@ -62,6 +62,11 @@ def test_a_bad_event_is_refused_naming_what_is_wrong(
     assert wanted in laurel.run("ingest", *arguments, code=1).stderr
 
 
+def test_maintenance_ahead_of_the_clock_is_refused_by_its_reason(laurel: Laurel) -> None:
+    ahead = (NOW + timedelta(days=1)).isoformat()
+    assert "MAINTENANCE_IN_FUTURE" in laurel.run("maintenance", "--now", ahead, code=1).stderr
+
+
 def test_too_many_attributes_are_refused(laurel: Laurel) -> None:
     attributes = [part for number in range(33) for part in ("--attr", f"a{number}=x")]
     result = laurel.run(

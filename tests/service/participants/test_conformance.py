@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import grpc
@@ -340,6 +341,22 @@ async def test_an_import_holds_maintenance_until_it_lets_it_go(subject: Subject)
     for hold_seconds, held in ((0, False), (60, True), (None, True), (0, False)):
         await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=NOW, hold_seconds=hold_seconds))
         assert await is_held(subject.database) is held
+
+
+async def test_a_pass_ahead_of_the_databases_clock_is_refused_unless_an_import_holds_the_clock(
+    subject: Subject,
+) -> None:
+    clock: datetime = await subject.database.fetchval("SELECT clock_timestamp()")
+    ahead = to_timestamp(clock + timedelta(hours=1))
+    within = to_timestamp(clock + timedelta(minutes=4))
+    await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=within, hold_seconds=0))
+    error = await refused(subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=ahead)))
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert [(one.field, one.reason) for one in error.violations] == [("now", "MAINTENANCE_IN_FUTURE")]
+    await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=ahead, hold_seconds=60))
+    await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=ahead))
+    released = pb.RunMaintenanceRequest(now=ahead, hold_seconds=0)
+    assert (await refused(subject.stub.RunMaintenance(released))).violations == error.violations
 
 
 async def test_a_wrong_maintenance_request_names_its_fields(subject: Subject) -> None:

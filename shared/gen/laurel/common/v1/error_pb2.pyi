@@ -56,6 +56,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The server has no such method."""
     ERROR_REASON_OUTCOME_EXPIRED: _ErrorReason.ValueType  # 14
     """The entry was answered before the replay window; its effect stays, its answer is not kept."""
+    ERROR_REASON_MAINTENANCE_IN_FUTURE: _ErrorReason.ValueType  # 15
+    """The instant of a maintenance pass is ahead of the database's clock, and no import holds the clock."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons shared by every service."""
@@ -90,6 +92,8 @@ ERROR_REASON_UNIMPLEMENTED: ErrorReason.ValueType  # 13
 """The server has no such method."""
 ERROR_REASON_OUTCOME_EXPIRED: ErrorReason.ValueType  # 14
 """The entry was answered before the replay window; its effect stays, its answer is not kept."""
+ERROR_REASON_MAINTENANCE_IN_FUTURE: ErrorReason.ValueType  # 15
+"""The instant of a maintenance pass is ahead of the database's clock, and no import holds the clock."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -1333,7 +1333,7 @@ class RunMaintenanceRequest(_message.Message):
     NOW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def now(self) -> _timestamp_pb2.Timestamp:
-        """The instant to work at; default: the server's clock."""
+        """The instant to work at; default: the server's clock. Ahead of the database's clock: MAINTENANCE_IN_FUTURE."""
 
     def __init__(
         self,

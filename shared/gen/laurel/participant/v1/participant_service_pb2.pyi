@@ -267,7 +267,7 @@ class RunMaintenanceRequest(_message.Message):
     """The instant is one of history that is being imported: nothing is told of what is found (RULES 8.3)."""
     @_builtins.property
     def now(self) -> _timestamp_pb2.Timestamp:
-        """The instant to work at."""
+        """The instant to work at. Ahead of the database's clock while no import holds maintenance: MAINTENANCE_IN_FUTURE."""
 
     def __init__(
         self,
