@@ -100,3 +100,5 @@ class Reversal(Struct, frozen=True):
     entry_id: UUID
     user_id: str
     now: datetime
+    user_version: int = 0
+    """Of the user, as the undoing made it; 0 where it made none."""

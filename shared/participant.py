@@ -86,6 +86,8 @@ class ReversalWork(Struct, frozen=True):
     entry_id: UUID
     user_id: str
     now: datetime
+    user_version: int = 0
+    """Of the user, as the undoing made it; 0 where it made none."""
 
 
 Run = Callable[[Sequence[Work[C]]], Awaitable[Sequence[bytes]]]

@@ -83,7 +83,9 @@ def correct_command(step: Step, told: Told) -> bytes:
 def reversal(told: Told) -> pb.Reversal:
     """The undoing of an entry, at the instant when that was decided: what was final by then stays (RULES 6.12)."""
     now = told.entry.now if told.void_time is None else to_timestamp(told.void_time)
-    return pb.Reversal(entry_id=told.entry.entry_id, user_id=told.entry.user.user_id, now=now)
+    version = entry_pb2.Entry.FromString(told.correction).user.version if told.correction else 0
+    user_id = told.entry.user.user_id
+    return pb.Reversal(entry_id=told.entry.entry_id, user_id=user_id, now=now, user_version=version)
 
 
 class Breaker:

@@ -153,6 +153,15 @@ class Batch:
         moved = undone(user, changes, entry_id, self._known.following[place])
         return self._move(user_id, changes, moved) if moved else None
 
+    def outdate(self, user_id: str, version: int) -> None:
+        """What is told from now on of versions of the user before this one is out of date. A correction travels by
+        itself: that of an earlier undoing may come late, and says what an entry said that is gone since.
+        """
+        user = self._users.get(user_id)
+        if user is not None and version - 1 > user.version:
+            self._users[user_id] = replace(user, version=version - 1)
+            self._changed_users.add(user_id)
+
     def streaks_of(self, user_id: str) -> list[str]:
         """The streaks of a user, as far as they are loaded, that facts are left of."""
         return sorted(

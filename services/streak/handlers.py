@@ -235,6 +235,7 @@ def _undone(catalogue: Catalogue, batch: Batch, reversal: ReversalWork, gone: Ap
     user was.
     """
     moved = batch.leave(gone.user_id, reversal.entry_id, gone.occur_time) if gone.occur_time else None
+    batch.outdate(gone.user_id, reversal.user_version)
     effects = []
     for key in sorted({*gone.streaks, *(batch.streaks_of(gone.user_id) if moved else ())}):
         one = catalogue.get(key)

@@ -193,9 +193,11 @@ def reversal_from_proto(
     entry_id = uuid_field(message.entry_id, f"{path}.entry_id", violations)
     check_user_id(message.user_id, f"{path}.user_id", violations)
     now = instant_field(message, "now", path, violations)
+    if message.user_version < 0:
+        violations.add(f"{path}.user_version", "must not be negative")
     if entry_id is None or now is None or len(violations) > before:
         return None
-    return Reversal(entry_id, message.user_id, now)
+    return Reversal(entry_id, message.user_id, now, message.user_version)
 
 
 def _user(message: entry_pb2.UserSnapshot, violations: Violations) -> UserSnapshot | None:

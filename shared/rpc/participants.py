@@ -190,7 +190,9 @@ def _reversals(request: pb.RevertEntriesRequest) -> list[ReversalWork]:
         for index, message in enumerate(request.reversals)
     ]
     violations.raise_if_any()
-    return [ReversalWork(one.entry_id, one.user_id, one.now) for one in found if one is not None]
+    return [
+        ReversalWork(one.entry_id, one.user_id, one.now, one.user_version) for one in found if one is not None
+    ]
 
 
 def _check_batch(size: int, path: str) -> None:

@@ -93,6 +93,20 @@ async def test_an_older_word_of_the_zone_changes_nothing(service: Service) -> No
     assert await zones(service) == [("alice", KIRITIMATI, at(3, 13))]
 
 
+async def test_a_correction_that_is_older_than_an_undoing_brings_back_no_zone(service: Service) -> None:
+    await define(service)
+    await applied(service, event(1, at(3)), event(2, at(3, 13), metric="lines", zone=KIRITIMATI, version=2))
+    undoing = revert(2, now=at(3, 14))
+    undoing.reversals[0].user_version = 4
+    await service.participant.RevertEntries(undoing)
+    # That of an undoing before this one, when the event in Kiritimati still counted.
+    await applied(service, correction("earlier", at(3, 14), KIRITIMATI, version=3))
+    assert await zones(service) == [("alice", "UTC", None)]
+    await applied(service, correction("own", at(3, 14), PAGO_PAGO, version=4))
+    ((_, zone, _),) = await zones(service)
+    assert zone == PAGO_PAGO
+
+
 async def test_all_that_nobody_counts_in_the_zone_of_before_writes_its_row_and_no_more(
     service: Service,
 ) -> None:

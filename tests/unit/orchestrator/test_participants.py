@@ -3,13 +3,20 @@
 import pytest
 from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
-from laurel.ledger.v1.entry_pb2 import Entry
+from laurel.ledger.v1.entry_pb2 import Entry, UserSnapshot
 from laurel.participant.v1.participant_service_pb2 import Command, RevertOutcome
 from laurel.streak.v1 import streak_pb2
 from msgspec.structs import replace
 
 from services.orchestrator.effects import EntrySaga
-from services.orchestrator.participants import Breaker, Told, apply_command, correct_command, is_definite
+from services.orchestrator.participants import (
+    Breaker,
+    Told,
+    apply_command,
+    correct_command,
+    is_definite,
+    reversal,
+)
 from services.orchestrator.saga import Act, Saga, State, Step, calling
 from shared.errors import (
     Aborted,
@@ -188,3 +195,12 @@ def test_who_follows_is_told_of_streaks_what_changed_and_nothing_of_their_state(
     assert told.entry == entry
     assert list(told.effects.streaks) == [streak_effect(3, 4, 1)]
     assert told.digest == b"d" * 32
+
+
+def test_a_reversal_says_which_version_of_the_user_the_undoing_made() -> None:
+    entry = Entry(entry_id="e", user=UserSnapshot(user_id="alice", version=3))
+    correction = Entry(user=UserSnapshot(user_id="alice", version=5)).SerializeToString()
+    saga: EntrySaga = Saga(tuple(Step))
+    told = Told(entry, entry.SerializeToString(), b"", Effects(), saga, correction)
+    assert (reversal(told).user_id, reversal(told).user_version) == ("alice", 5)
+    assert reversal(replace(told, correction=b"")).user_version == 0

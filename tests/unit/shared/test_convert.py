@@ -191,15 +191,19 @@ def test_what_is_not_an_iana_zone_is_a_violation(zone: str) -> None:
 
 def test_a_reversal_is_read_whole_or_names_what_it_lacks() -> None:
     violations = Violations()
-    message = participant_service_pb2.Reversal(entry_id=ENTRY_ID, user_id="alice", now=to_timestamp(INSTANT))
-    assert reversal_from_proto(message, "reversals[0]", violations) == Reversal(
-        UUID(ENTRY_ID), "alice", INSTANT
+    message = participant_service_pb2.Reversal(
+        entry_id=ENTRY_ID, user_id="alice", now=to_timestamp(INSTANT), user_version=7
     )
-    assert reversal_from_proto(participant_service_pb2.Reversal(), "reversals[1]", violations) is None
+    assert reversal_from_proto(message, "reversals[0]", violations) == Reversal(
+        UUID(ENTRY_ID), "alice", INSTANT, 7
+    )
+    wrong = participant_service_pb2.Reversal(user_version=-1)
+    assert reversal_from_proto(wrong, "reversals[1]", violations) is None
     assert [one.field for one in violations] == [
         "reversals[1].entry_id",
         "reversals[1].user_id",
         "reversals[1].now",
+        "reversals[1].user_version",
     ]
 
 

@@ -149,10 +149,15 @@ class Reversal(_message.Message):
     ENTRY_ID_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
+    USER_VERSION_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """The entry to undo."""
     user_id: _builtins.str
     """The entry's user."""
+    user_version: _builtins.int
+    """The version of the user that the undoing made; 0 where it made none. What is told of an older version and comes
+    later is out of date: it may say what the undone entry had said.
+    """
     @_builtins.property
     def now(self) -> _timestamp_pb2.Timestamp:
         """The instant at which the decision to undo was made."""
@@ -163,10 +168,11 @@ class Reversal(_message.Message):
         entry_id: _builtins.str = ...,
         user_id: _builtins.str = ...,
         now: _timestamp_pb2.Timestamp | None = ...,
+        user_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "now", b"now", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "now", b"now", "user_id", b"user_id", "user_version", b"user_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
