@@ -72,7 +72,7 @@ def check(stack: Stack, template_users: int, copies: int, events: int) -> list[s
 
 
 class _Reader:
-    """Asks all five services."""
+    """Asks all services."""
 
     def __init__(self, channels: Mapping[str, grpc.Channel]) -> None:
         self._orchestrator = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channels["orchestrator"])

@@ -53,7 +53,7 @@ class Tour:
 
     def walk(self) -> None:
         """Every station. Raises `grpc.RpcError`, `LaunchError` or `CommandError`."""
-        with self._part("Start", "PostgreSQL, Valkey and five services, in a fresh directory on free ports."):
+        with self._part("Start", "PostgreSQL, Valkey and six services, in a fresh directory on free ports."):
             self._stack.up()
         chosen = {name: ",".join(self._stack.addresses(name)) for name in SERVICES}
         connections = Connections(chosen, TIMEOUT_SECONDS)
@@ -165,7 +165,7 @@ class Tour:
                 f"{done.closed_streak_count} streaks closed, {done.finalized_run_count} runs archived."
             )
             self._check(check_streak_board(connections))
-        with self._part("One user", "Everything that the five services know of somebody."):
+        with self._part("One user", "Everything that the services know of somebody."):
             show_user_page(read_user_page(connections, user), completed_only=True)
         with self._part(
             "A new event", "One commit, now; the reply has all that it changed, committed everywhere."
@@ -197,7 +197,7 @@ class Tour:
         rows: render.Rows = [[name, megabytes(count)] for name, count in memory.items()]
         render.table(["service", ">memory"], [*rows, ["together", megabytes(total)]])
         over = [megabytes(total)] if total >= MEMORY_LIMIT_BYTES else []
-        self._check(Check(f"The five services together stay under {megabytes(MEMORY_LIMIT_BYTES)}", over))
+        self._check(Check(f"The six services together stay under {megabytes(MEMORY_LIMIT_BYTES)}", over))
 
     def _check(self, check: Check) -> None:
         self._checks.append(check)
