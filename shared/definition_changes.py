@@ -118,8 +118,10 @@ def _text(field: FieldDescriptor, value: Any) -> str:
 def _plain(field: FieldDescriptor, value: Any) -> Any:
     if field.message_type is not None:
         return {
-            one.name: [_plain(one, item) for item in inner] if one.is_repeated else _plain(one, inner)
-            for one, inner in cast(list[tuple[FieldDescriptor, Any]], value.ListFields())
+            inner_field.name: [_plain(inner_field, item) for item in inner]
+            if inner_field.is_repeated
+            else _plain(inner_field, inner)
+            for inner_field, inner in cast(list[tuple[FieldDescriptor, Any]], value.ListFields())
         }
     if field.enum_type is not None:
         known = field.enum_type.values_by_number.get(value)

@@ -154,7 +154,8 @@ class Plan:
             name=_name_message(name),
             path=path,
             references=[
-                pb.DefinitionReference(path=one.path, name=_name_message(one.name)) for one in references
+                pb.DefinitionReference(path=reference.path, name=_name_message(reference.name))
+                for reference in references
             ],
         )
 

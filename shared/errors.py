@@ -204,7 +204,8 @@ class Violations:
         """The same with this path before each: for where they stand once it is known that there are any."""
         prefixed = Violations()
         prefixed._found = [
-            FieldViolation(f"{path}.{one.field}", one.description, one.reason) for one in self._found
+            FieldViolation(f"{path}.{violation.field}", violation.description, violation.reason)
+            for violation in self._found
         ]
         return prefixed
 

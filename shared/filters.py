@@ -44,11 +44,11 @@ class AttributeFilter(Struct, frozen=True):
 
 def matches(filters: Iterable[AttributeFilter], attributes: Mapping[str, str]) -> bool:
     """Whether the attributes meet every filter; no filter is met by all."""
-    return all(_holds(one, attributes.get(one.attribute)) for one in filters)
+    return all(_holds(condition, attributes.get(condition.attribute)) for condition in filters)
 
 
-def _holds(one: AttributeFilter, value: str | None) -> bool:
-    match one.comparison:
+def _holds(condition: AttributeFilter, value: str | None) -> bool:
+    match condition.comparison:
         case Equals(expected):
             return value == expected
         case In(values):

@@ -147,10 +147,10 @@ async def apply_batch(
         # Two with one id and other content take turns, as if they had come one after the other.
         turn = _first_of_each_entry(waiting)
         settled = await _settle(pool, turn, run, refuse, backoff)
-        for one, outcome in zip(turn, settled, strict=True):
-            outcomes[one.entry_id, one.digest] = outcome
-        waiting = [one for one in waiting if (one.entry_id, one.digest) not in outcomes]
-    return [outcomes[one.entry_id, one.digest] for one in work]
+        for task, outcome in zip(turn, settled, strict=True):
+            outcomes[task.entry_id, task.digest] = outcome
+        waiting = [task for task in waiting if (task.entry_id, task.digest) not in outcomes]
+    return [outcomes[task.entry_id, task.digest] for task in work]
 
 
 async def revert_batch(
@@ -174,8 +174,8 @@ async def revert_batch(
 
 def _first_of_each_entry(work: Sequence[Work[C]]) -> list[Work[C]]:
     first: dict[UUID, Work[C]] = {}
-    for one in work:
-        first.setdefault(one.entry_id, one)
+    for task in work:
+        first.setdefault(task.entry_id, task)
     return list(first.values())
 
 
@@ -217,7 +217,7 @@ async def _store_or_replay(
                 # Of a known entry any row that it wrote may be met first: PostgreSQL promises no order.
                 recalled = await _recall(pool, fresh, refuse)
                 answered |= recalled
-                fresh = [one for one in fresh if one.entry_id not in recalled]
+                fresh = [work for work in fresh if work.entry_id not in recalled]
                 if recalled:
                     continue
                 unique_violations += 1
@@ -229,26 +229,26 @@ async def _store_or_replay(
                 raise
             await backoff.pause(attempt)
         else:
-            answered |= {one.entry_id: outcome for one, outcome in zip(fresh, outcomes, strict=True)}
-            return [answered[one.entry_id] for one in batch]
+            answered |= {work.entry_id: outcome for work, outcome in zip(fresh, outcomes, strict=True)}
+            return [answered[work.entry_id] for work in batch]
     raise _contention()
 
 
 async def _recall(pool: Pool, batch: Sequence[Work[C]], refuse: Refuse) -> dict[UUID, bytes]:
     """The outcomes of those entries that the log knows."""
     async with pool.acquire() as connection:
-        known = await load_known(connection, [one.entry_id for one in batch])
+        known = await load_known(connection, [work.entry_id for work in batch])
     outcomes: dict[UUID, bytes] = {}
-    for one in batch:
-        match classify_apply(known.get(one.entry_id), one.digest):
+    for work in batch:
+        match classify_apply(known.get(work.entry_id), work.digest):
             case Replay(outcome):
-                outcomes[one.entry_id] = outcome
+                outcomes[work.entry_id] = outcome
             case Conflict():
-                outcomes[one.entry_id] = refuse(one.entry_id, _conflict(one.entry_id))
+                outcomes[work.entry_id] = refuse(work.entry_id, _conflict(work.entry_id))
             case RefusedAfterRevert():
-                outcomes[one.entry_id] = refuse(one.entry_id, _reverted(one.entry_id))
+                outcomes[work.entry_id] = refuse(work.entry_id, _reverted(work.entry_id))
             case Expired():
-                outcomes[one.entry_id] = refuse(one.entry_id, _expired(one.entry_id))
+                outcomes[work.entry_id] = refuse(work.entry_id, _expired(work.entry_id))
             case New():
                 pass
     return outcomes

@@ -177,7 +177,7 @@ def _cpu(stack: Stack) -> dict[str, float]:
         if each.pid is not None:
             process = psutil.Process(each.pid)
             family = [process, *process.children(recursive=True)]
-            found[each.name] = sum(sum(one.cpu_times()[:2]) for one in family if one.is_running())
+            found[each.name] = sum(sum(process.cpu_times()[:2]) for process in family if process.is_running())
     return found
 
 

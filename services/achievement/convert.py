@@ -62,8 +62,8 @@ def _streak_changes(effects: Effects, path: str, violations: Violations) -> tupl
             if value < 0:
                 violations.add(f"{where}.{name}", "must not be negative")
         reaches = tuple(
-            (one.length, _first_reach(one, f"{where}.first_reaches[{at}].reach", violations))
-            for at, one in enumerate(change.first_reaches)
+            (reach.length, _first_reach(reach, f"{where}.first_reaches[{at}].reach", violations))
+            for at, reach in enumerate(change.first_reaches)
         )
         told = StreakChange(change.streak, change.version, change.length, change.longest, reaches)
         changes[told.streak] = _after(changes.get(told.streak), told)
@@ -74,7 +74,7 @@ def _after(known: StreakChange | None, told: StreakChange) -> StreakChange:
     """Two changes of a streak as one: the newer word holds."""
     if known is None:
         return told
-    older, newer = sorted((known, told), key=lambda one: one.version)
+    older, newer = sorted((known, told), key=lambda change: change.version)
     return replace(
         newer, first_reaches=tuple({**dict(older.first_reaches), **dict(newer.first_reaches)}.items())
     )

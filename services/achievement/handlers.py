@@ -153,10 +153,16 @@ class Handlers:
 
         async def load(catalogue: Catalogue) -> Loaded:
             besides = catalogue.by_streak if corrects else catalogue.judged
-            sources = told.union(one.trigger.source for one in besides if one.trigger.source is not None)
+            sources = told.union(
+                beside.trigger.source for beside in besides if beside.trigger.source is not None
+            )
             touched = catalogue.following(sources)
-            streaks = {one.trigger.streak for one in touched if isinstance(one.trigger, StreakTrigger)}
-            keys = called.union(one.key for one in touched)
+            streaks = {
+                achievement.trigger.streak
+                for achievement in touched
+                if isinstance(achievement.trigger, StreakTrigger)
+            }
+            keys = called.union(achievement.key for achievement in touched)
             return await self._store.load(users, sources, keys, streaks, whose=corrects)
 
         return await self._catalogue.with_state(load)
@@ -170,7 +176,9 @@ class Handlers:
             if entry.corrected_entry_id is not None:
                 named.add(entry.corrected_entry_id)
             if entry.metric is not None and entry.metric.revisable:
-                revisable.update((entry.entry_id, *(one.entry_id for one in entry.metric.revisions)))
+                revisable.update(
+                    (entry.entry_id, *(revision.entry_id for revision in entry.metric.revisions))
+                )
         if catalogue.judged:
             named |= _reaching(batch, loaded)
         facts = await self._past.facts(named | revisable)
@@ -213,7 +221,7 @@ def _reaching(batch: Sequence[Work[Command]], loaded: Loaded) -> set[UUID]:
     told = [
         reach for work in batch for change in work.command.streak_changes for _, reach in change.first_reaches
     ]
-    kept = [one.reach for standing in loaded.standings.values() for one in standing.reaches.values()]
+    kept = [first.reach for standing in loaded.standings.values() for first in standing.reaches.values()]
     return {reach.entry_id for reach in (*told, *kept) if reach is not None}
 
 

@@ -139,9 +139,9 @@ def accumulator_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
     ]
 
 
-def accumulator_row(user_id: str, achievement: str, one: Accumulator) -> tuple[Any, ...]:
+def accumulator_row(user_id: str, achievement: str, accumulator: Accumulator) -> tuple[Any, ...]:
     """One of them."""
-    return (user_id, achievement, one.sum_micros, one.peak_micros, one.negative_count)
+    return (user_id, achievement, accumulator.sum_micros, accumulator.peak_micros, accumulator.negative_count)
 
 
 def completion_fact_row(
@@ -196,9 +196,9 @@ def lost_rows(old: Standing, new: Standing) -> list[tuple[str, str]]:
 def reach_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
     """Of lengths that are first reached otherwise than before."""
     return [
-        (new.user_id, *key, one.version, *_reach_columns(one.reach))
-        for key, one in sorted(new.reaches.items())
-        if old.reaches.get(key) != one
+        (new.user_id, *key, reach.version, *_reach_columns(reach.reach))
+        for key, reach in sorted(new.reaches.items())
+        if old.reaches.get(key) != reach
     ]
 
 
@@ -206,6 +206,6 @@ def _reach_columns(reach: Reach | None) -> tuple[Any, ...]:
     return (None, None, None) if reach is None else (reach.entry_id, reach.occur_time, reach.local_date)
 
 
-def revision_row(user_id: str, one: Revision) -> tuple[Any, ...]:
+def revision_row(user_id: str, revision: Revision) -> tuple[Any, ...]:
     """What an entry contributes from now on."""
-    return (user_id, one.entry_id, one.version, one.contribution_micros)
+    return (user_id, revision.entry_id, revision.version, revision.contribution_micros)

@@ -342,8 +342,8 @@ class Store:
             await connection.execute(REVOKE, user_id, touched)
             await connection.execute(
                 PASS_ON,
-                [rows.completion_fact_row(user_id, fact.entry_id, one, revoke_time) for one in changes],
-                [rows.live_row(user_id, one) for one in earned],
+                [rows.completion_fact_row(user_id, fact.entry_id, change, revoke_time) for change in changes],
+                [rows.live_row(user_id, completion) for completion in earned],
             )
 
 
@@ -370,10 +370,10 @@ def _completion_fact_rows(entry: LogEntry) -> list[tuple[Any, ...]]:
 
 def _revised_rows(entry: LogEntry) -> list[tuple[Any, ...]]:
     return [
-        rows.revision_row(entry.user_id, Revision(one.entry_id, one.version, one.value_micros))
-        for one in entry.decision.revised
+        rows.revision_row(entry.user_id, Revision(fact.entry_id, fact.version, fact.value_micros))
+        for fact in entry.decision.revised
     ]
 
 
 def _kept_rows(entry: LogEntry) -> list[tuple[Any, ...]]:
-    return [rows.revision_row(entry.user_id, one) for one in entry.decision.kept]
+    return [rows.revision_row(entry.user_id, revision) for revision in entry.decision.kept]

@@ -144,11 +144,13 @@ def get(connections: Connections, kind: str, key: str | None, as_json: bool) -> 
     if as_json:
         render.print_json(listed)
     else:
-        _show_list([message_of(one) for one in listed.definitions])
+        _show_list([message_of(definition) for definition in listed.definitions])
 
 
 def _show_list(messages: Iterable[Any]) -> None:
-    rows: render.Rows = [[one.key, one.name, render.instant(one.update_time)] for one in messages]
+    rows: render.Rows = [
+        [message.key, message.name, render.instant(message.update_time)] for message in messages
+    ]
     render.table(["key", "name", "changed"], rows, empty="none")
 
 

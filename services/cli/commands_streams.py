@@ -105,8 +105,8 @@ def list_(connections: Connections, as_json: bool) -> None:
         render.print_json(listed)
         return
     rows: render.Rows = [
-        [one.key, _state(one), one.health.published_count, " ".join(one.types), _sink(one)]
-        for one in listed.streams
+        [stream.key, _state(stream), stream.health.published_count, " ".join(stream.types), _sink(stream)]
+        for stream in listed.streams
     ]
     render.table(["stream", "state", ">published", "types", "to"], rows, empty="no stream")
 
@@ -183,10 +183,10 @@ def _show(stream: stream_pb2.EventStream) -> None:
         "state": _state(stream),
         "types": " ".join(stream.types),
         "filters": ", ".join(
-            f"{one.attribute}={one.equals}"
-            if one.WhichOneof("comparison") == "equals"
-            else render.json_line(one)
-            for one in stream.filters
+            f"{condition.attribute}={condition.equals}"
+            if condition.WhichOneof("comparison") == "equals"
+            else render.json_line(condition)
+            for condition in stream.filters
         ),
         "published": str(health.published_count),
         "last": render.instant(health.last_publish_time) if health.HasField("last_publish_time") else "",

@@ -126,8 +126,14 @@ def list_(connections: Connections, as_json: bool) -> None:
         render.print_json(listed)
         return
     rows: render.Rows = [
-        [one.key, _state(one), one.health.waiting_count, " ".join(one.types), one.url]
-        for one in listed.endpoints
+        [
+            endpoint.key,
+            _state(endpoint),
+            endpoint.health.waiting_count,
+            " ".join(endpoint.types),
+            endpoint.url,
+        ]
+        for endpoint in listed.endpoints
     ]
     render.table(["endpoint", "state", ">waiting", "types", "url"], rows, empty="no endpoint")
 
@@ -242,14 +248,14 @@ def show_endpoint(endpoint: webhook_pb2.WebhookEndpoint) -> None:
         "url": endpoint.url,
         "state": _state(endpoint),
         "types": " ".join(endpoint.types),
-        "filters": ", ".join(_filter(one) for one in endpoint.filters),
+        "filters": ", ".join(_filter(condition) for condition in endpoint.filters),
         "users": ", ".join(endpoint.user_ids),
         "least interval": interval,
         "order": "none" if endpoint.ordering == webhook_pb2.WEBHOOK_ORDERING_NONE else "by user",
         "waiting": str(health.waiting_count),
         "failing since": _time(health, "failing_since"),
         "last success": _time(health, "last_success_time"),
-        "secrets": ", ".join(_secret(one) for one in endpoint.secrets),
+        "secrets": ", ".join(_secret(secret) for secret in endpoint.secrets),
         "description": endpoint.description,
     }
     render.heading(endpoint.key)
@@ -286,19 +292,19 @@ def _fill(endpoint: webhook_pb2.WebhookEndpoint, chosen: dict[str, Any]) -> list
 def _show_attempts(shown: Any) -> None:
     rows: render.Rows = [
         [
-            render.instant(one.attempt_time),
-            one.event_id,
-            one.type,
-            one.number,
-            webhook_pb2.WebhookAttemptOutcome.Name(one.outcome)
+            render.instant(attempt.attempt_time),
+            attempt.event_id,
+            attempt.type,
+            attempt.number,
+            webhook_pb2.WebhookAttemptOutcome.Name(attempt.outcome)
             .removeprefix("WEBHOOK_ATTEMPT_OUTCOME_")
             .lower()
             .replace("_", " "),
-            one.status_code or None,
-            f"{one.latency_micros / 1_000:.1f} ms",
-            one.detail,
+            attempt.status_code or None,
+            f"{attempt.latency_micros / 1_000:.1f} ms",
+            attempt.detail,
         ]
-        for one in shown
+        for attempt in shown
     ]
     columns = ["time", "event", "type", ">attempt", "outcome", ">status", ">latency", "detail"]
     render.table(columns, rows, empty="no attempt")
@@ -313,15 +319,15 @@ def _state(endpoint: webhook_pb2.WebhookEndpoint) -> str:
     return "behind" if endpoint.health.behind else "on"
 
 
-def _filter(one: filter_pb2.AttributeFilter) -> str:
-    if one.WhichOneof("comparison") == "equals":
-        return f"{one.attribute}={one.equals}"
-    return render.json_line(one)
+def _filter(condition: filter_pb2.AttributeFilter) -> str:
+    if condition.WhichOneof("comparison") == "equals":
+        return f"{condition.attribute}={condition.equals}"
+    return render.json_line(condition)
 
 
-def _secret(one: webhook_pb2.WebhookSecret) -> str:
-    made = f"made {render.instant(one.create_time)}"
-    return f"{made} until {render.instant(one.expire_time)}" if one.HasField("expire_time") else made
+def _secret(secret: webhook_pb2.WebhookSecret) -> str:
+    made = f"made {render.instant(secret.create_time)}"
+    return f"{made} until {render.instant(secret.expire_time)}" if secret.HasField("expire_time") else made
 
 
 def _time(message: Message, field: str) -> str:

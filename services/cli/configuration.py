@@ -84,7 +84,7 @@ def check_configuration(configuration: Configuration, *, partial: bool) -> tuple
         violations.extend(wrong)
         known.add(name)
         if not len(wrong):
-            references += [(path, one) for one in OWNED[name.kind].references(message)]
+            references += [(path, reference) for reference in OWNED[name.kind].references(message)]
     if not partial:
         for path, name in dangling(references, known):
             violations.add(path, f"there is no {name} in this file")
@@ -94,8 +94,8 @@ def check_configuration(configuration: Configuration, *, partial: bool) -> tuple
 def configuration_text(found: Iterable[definition_pb2.Definition]) -> str:
     """A file with these definitions, which `read_configuration` takes back."""
     sections: dict[str, list[Any]] = {section: [] for section in SECTIONS}
-    for one in found:
-        sections[list_of(definitions.name_of(one).kind)].append(definitions.message_of(one))
+    for definition in found:
+        sections[list_of(definitions.name_of(definition).kind)].append(definitions.message_of(definition))
     return yaml_text({name: messages for name, messages in sections.items() if messages} or {SECTIONS[0]: []})
 
 

@@ -51,9 +51,9 @@ def _message(message: Message) -> Any:
     descriptor = cast(Descriptor, message.DESCRIPTOR)
     if is_list_in_disguise(descriptor):
         only = descriptor.fields[0]
-        return [_value(only, one) for one in getattr(message, only.name)]
+        return [_value(only, item) for item in getattr(message, only.name)]
     return {
-        field.name: [_value(field, one) for one in value] if field.is_repeated else _value(field, value)
+        field.name: [_value(field, item) for item in value] if field.is_repeated else _value(field, value)
         for field, value in cast(list[tuple[FieldDescriptor, Any]], message.ListFields())
         if field.name not in OUTPUT_ONLY
     }

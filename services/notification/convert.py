@@ -164,7 +164,7 @@ def check_endpoint(message: EndpointMessage, path: str, violations: Violations, 
 
 def domain_types(types: Sequence[str]) -> list[str]:
     """Those that the orchestrator tells; it knows which there are."""
-    return [one for one in types if one != EVERY_TYPE and one not in OWN_TYPES]
+    return [name for name in types if name != EVERY_TYPE and name not in OWN_TYPES]
 
 
 def stored(message: EndpointMessage) -> bytes:
@@ -212,9 +212,9 @@ def shown(row: Any, secrets: Sequence[Secret], waiting_count: int, now: datetime
     _set_time(message, "switch_off_time", row["switch_off_time"])
     for secret in secrets:
         if secret.expire_time is None or now < secret.expire_time:
-            one = message.secrets.add(secret_id=str(secret.secret_id))
-            _set_time(one, "create_time", secret.create_time)
-            _set_time(one, "expire_time", secret.expire_time)
+            listed = message.secrets.add(secret_id=str(secret.secret_id))
+            _set_time(listed, "create_time", secret.create_time)
+            _set_time(listed, "expire_time", secret.expire_time)
     message.health.waiting_count = waiting_count
     message.health.behind = row["cursor"] is not None and not message.switched_off
     _set_time(message.health, "failing_since", row["failing_since"])

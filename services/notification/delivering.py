@@ -107,7 +107,7 @@ class Recorder:
     async def _recorded(self, batch: Sequence[Done]) -> bool:
         now = self._clock.now()
         try:
-            known = {one.endpoint_id: one for one in (await self._endpoints.current()).all}
+            known = {endpoint.endpoint_id: endpoint for endpoint in (await self._endpoints.current()).all}
             async with self._pool.acquire() as connection, connection.transaction():
                 await self._deliveries.record(connection, batch)
                 for endpoint_id, attempts in sorted(_by_endpoint(batch).items()):
@@ -131,9 +131,9 @@ class Recorder:
     ) -> None:
         """How an endpoint is doing, by what came of its newest attempts."""
         endpoint_id = endpoint.endpoint_id
-        if any(one.status_code == 410 for one in attempts):
+        if any(attempt.status_code == 410 for attempt in attempts):
             await self._switch_off(connection, endpoint, SwitchOff.GONE, now)
-        elif any(one.outcome == Outcome.DELIVERED for one in attempts):
+        elif any(attempt.outcome == Outcome.DELIVERED for attempt in attempts):
             noted = self._noted.get(endpoint_id)
             since = endpoint.failing_since
             if since is not None or noted is None or now - noted >= _SUCCESS_NOTED_EVERY:
@@ -142,7 +142,9 @@ class Recorder:
             if since is not None and now - since >= _RECOVERED_AFTER:
                 await self._deliveries.hurry(connection, endpoint_id, now, _RECOVERY_SPREAD_SECONDS)
         elif endpoint.failing_since is None:
-            await self._endpoints.failed(connection, endpoint_id, min(one.attempt_time for one in attempts))
+            await self._endpoints.failed(
+                connection, endpoint_id, min(attempt.attempt_time for attempt in attempts)
+            )
         elif schedule.is_to_be_switched_off(endpoint.failing_since, now):
             await self._switch_off(connection, endpoint, SwitchOff.FAILING, now)
 
@@ -154,9 +156,9 @@ class Recorder:
             return
         event = convert.switched_off_event(endpoint, reason, now)
         others = [
-            one
-            for one in (await self._endpoints.load(connection)).on
-            if one.endpoint_id != endpoint.endpoint_id and one.wish.met_by(event)
+            listed
+            for listed in (await self._endpoints.load(connection)).on
+            if listed.endpoint_id != endpoint.endpoint_id and listed.wish.met_by(event)
         ]
         await self._deliveries.add(connection, [(event, others)], now)
         self._switched_off.add(1, {"endpoint": endpoint.key, "reason": reason.name.lower()})
@@ -251,8 +253,10 @@ class Dispatcher:
         await self._recorder.flush()
 
     async def _start_pumps(self) -> None:
-        self._on = {one.endpoint_id: one for one in (await self._endpoints.current()).on}
-        for endpoint_id in [one for one in self._slots if one not in self._on and one not in self._pumps]:
+        self._on = {endpoint.endpoint_id: endpoint for endpoint in (await self._endpoints.current()).on}
+        for endpoint_id in [
+            entry_id for entry_id in self._slots if entry_id not in self._on and entry_id not in self._pumps
+        ]:
             if self._slots[endpoint_id].free == self._concurrency:
                 del self._slots[endpoint_id]
         resting = [endpoint_id for endpoint_id in self._on if endpoint_id not in self._pumps]

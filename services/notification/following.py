@@ -75,7 +75,7 @@ class Writer:
         """Let go what has been held for its interval, a bounded part; the endpoints that get something."""
         now = self._clock.now()
         due = await self._paces.due(connection, now)
-        known = {one.endpoint_id: one for one in endpoints.all}
+        known = {listed.endpoint_id: listed for listed in endpoints.all}
         going: list[tuple[Event, list[Endpoint]]] = []
         kept = {}
         forgotten = []
@@ -87,7 +87,9 @@ class Writer:
             kept[key], event = pacing.release(pace, now)
             going.append((event, [endpoint]))
         if due:
-            await self._paces.save(connection, kept, {one.endpoint_id: one.interval for one in endpoints.all})
+            await self._paces.save(
+                connection, kept, {listed.endpoint_id: listed.interval for listed in endpoints.all}
+            )
             await self._paces.forget(connection, forgotten)
             await self._deliveries.add(connection, going, now)
         return {endpoint.endpoint_id for _, (endpoint,) in going}
@@ -171,7 +173,7 @@ class Follower:
     async def _step(self) -> tuple[bool, bool]:
         """One page: whether the cursor has moved, and whether there is more."""
         endpoints = await self._endpoints.current()
-        riding = [one for one in endpoints.on if one.cursor is None]
+        riding = [endpoint for endpoint in endpoints.on if endpoint.cursor is None]
         cursor = await self._following.cursor()
         types = types_of(riding)
         if types is None or cursor is None:
@@ -185,10 +187,10 @@ class Follower:
         written: set[UUID] = set()
 
         async def write(connection: Connection) -> None:
-            for one in full:
-                await self._endpoints.fall_behind(connection, one.endpoint_id, cursor)
-                _LOGGER.info("an endpoint falls behind", extra={"endpoint": one.key})
-            hearing = [one for one in riding if one not in full]
+            for endpoint in full:
+                await self._endpoints.fall_behind(connection, endpoint.endpoint_id, cursor)
+                _LOGGER.info("an endpoint falls behind", extra={"endpoint": endpoint.key})
+            hearing = [endpoint for endpoint in riding if endpoint not in full]
             written.update(await self._writer.write(connection, events, hearing))
 
         if not await self._move(endpoints, cursor, page.cursor, write):
@@ -202,7 +204,7 @@ class Follower:
 
     async def _jump(self, endpoints: Endpoints, cursor: str | None) -> None:
         """Nobody hears: the cursor goes where the feed is, now and then, and at once for who waits to hear."""
-        somebody_waits = any(one.cursor not in (None, cursor) for one in endpoints.on)
+        somebody_waits = any(endpoint.cursor not in (None, cursor) for endpoint in endpoints.on)
         if cursor is not None and not somebody_waits and monotonic() < self._next_jump:
             return
         await self._move(endpoints, cursor, await self._feed.newest(), _nothing)
@@ -239,19 +241,25 @@ class Follower:
         """Those for which as much waits as may."""
         if monotonic() >= self._next_count:
             self._waiting = {
-                one.endpoint_id: await self._deliveries.count(one.endpoint_id, self._most_waiting)
-                for one in riding
+                endpoint.endpoint_id: await self._deliveries.count(endpoint.endpoint_id, self._most_waiting)
+                for endpoint in riding
             }
             self._next_count = monotonic() + _COUNT_SECONDS
-        full = [one for one in riding if self._waiting.get(one.endpoint_id, 0) >= self._most_waiting]
-        for one in full:
+        full = [
+            endpoint
+            for endpoint in riding
+            if self._waiting.get(endpoint.endpoint_id, 0) >= self._most_waiting
+        ]
+        for endpoint in full:
             # Told by an estimate that only grows: it has to hold.
-            self._waiting[one.endpoint_id] = await self._deliveries.count(one.endpoint_id, self._most_waiting)
-        return [one for one in full if self._waiting[one.endpoint_id] >= self._most_waiting]
+            self._waiting[endpoint.endpoint_id] = await self._deliveries.count(
+                endpoint.endpoint_id, self._most_waiting
+            )
+        return [endpoint for endpoint in full if self._waiting[endpoint.endpoint_id] >= self._most_waiting]
 
     async def _release(self) -> None:
         endpoints = await self._endpoints.current()
-        if not any(one.interval for one in endpoints.all):
+        if not any(endpoint.interval for endpoint in endpoints.all):
             return
         async with self._pool.acquire() as connection, connection.transaction():
             released = await self._writer.release(connection, endpoints)
@@ -353,7 +361,7 @@ class CatchUp:
 
 def types_of(endpoints: Iterable[Endpoint | Stream]) -> list[str] | None:
     """The domain events that any of these wants, as the feed is asked for: empty, all; None: none."""
-    types = {type_ for one in endpoints for type_ in one.wish.types}
+    types = {type_ for endpoint in endpoints for type_ in endpoint.wish.types}
     if EVERY_TYPE in types:
         return []
     return sorted(convert.domain_types(sorted(types))) or None

@@ -282,7 +282,7 @@ class Handlers:
         )
         shown = rows[: page.size]
         token = page.next_token(shown[-1]["attempt_id"]) if len(rows) > page.size else ""
-        return [convert.attempt_to_proto(one) for one in shown], token
+        return [convert.attempt_to_proto(attempt) for attempt in shown], token
 
     # Parts
 

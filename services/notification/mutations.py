@@ -44,8 +44,10 @@ async def newest(feed: FeedReader, types: Sequence[str], path: str) -> str:
             error.message,
             reason=error.reason,
             violations=tuple(
-                FieldViolation(_path(one.field, asked, places, path), one.description, one.reason)
-                for one in error.violations
+                FieldViolation(
+                    _path(violation.field, asked, places, path), violation.description, violation.reason
+                )
+                for violation in error.violations
             ),
         ) from None
 

@@ -36,7 +36,7 @@ class Retention:
         now = self._clock.now()
         await self._endpoints.forget_expired(now)
         await self._following.trim(now - _WAYPOINTS_KEPT)
-        endpoint_ids = [one.endpoint_id for one in (await self._endpoints.current()).all]
+        endpoint_ids = [endpoint.endpoint_id for endpoint in (await self._endpoints.current()).all]
         for _ in range(_TRIMS_AT_ONCE):
             if not await self._deliveries.trim(endpoint_ids, now - self._kept):
                 return

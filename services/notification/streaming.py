@@ -63,7 +63,9 @@ class Streaming:
 
     async def run(self) -> None:
         """Have every stream that is on read on, unless it does already or its broker is left alone for a while."""
-        streams = {one.stream_id: one for one in await self._streams.all() if not one.switched_off}
+        streams = {
+            stream.stream_id: stream for stream in await self._streams.all() if not stream.switched_off
+        }
         for stream_id, running in list(self._running.items()):
             if stream_id not in streams or streams[stream_id].revision != running.revision:
                 await self._stop(running)

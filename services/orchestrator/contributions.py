@@ -60,22 +60,22 @@ def _compared(
 def _state_after(aggregation: Aggregation, earlier: Sequence[Fact], fact: Fact) -> _State:
     match aggregation:
         case Aggregation.MAX:
-            return max((one.value_micros for one in earlier), default=None)
+            return max((event.value_micros for event in earlier), default=None)
         case Aggregation.UNIQUE:
-            return int(any(one.unique_value == fact.unique_value for one in earlier))
+            return int(any(event.unique_value == fact.unique_value for event in earlier))
         case _:
             return earlier[-1].value_micros if earlier else None
 
 
-def _step(aggregation: Aggregation, state: _State, one: Fact, fact: Fact) -> tuple[int, _State]:
+def _step(aggregation: Aggregation, state: _State, event: Fact, fact: Fact) -> tuple[int, _State]:
     """What an event contributes, and the state after it."""
     match aggregation:
         case Aggregation.MAX:
-            highest = one.value_micros if state is None else max(state, one.value_micros)
+            highest = event.value_micros if state is None else max(state, event.value_micros)
             return highest - (state or 0), highest
         case Aggregation.UNIQUE:
-            if one.unique_value != fact.unique_value:
+            if event.unique_value != fact.unique_value:
                 return 0, state  # the same with it and without it
             return 0 if state else MICROS, 1
         case _:
-            return one.value_micros - (state or 0), one.value_micros
+            return event.value_micros - (state or 0), event.value_micros

@@ -68,7 +68,9 @@ class Told(Struct, frozen=True):
 def apply_command(step: Step, told: Told) -> bytes:
     """The serialized command that applies an entry at a step: with what the steps before it answered."""
     earlier = [
-        told.saga.applied[one] for one in told.saga.steps if one in told.saga.applied and one is not step
+        told.saga.applied[visited]
+        for visited in told.saga.steps
+        if visited in told.saga.applied and visited is not step
     ]
     followed = effects.for_followers([told.before, *earlier])
     return _ENTRY.holding(told.body) + pb.Command(digest=told.digest, effects=followed).SerializeToString()
@@ -148,14 +150,14 @@ class Participants:
         step = move.step
         answers: list[Answer | LaurelError]
         if move.act is Act.REVERT:
-            reversals = [reversal(one) for one in told]
+            reversals = [reversal(user) for user in told]
             undone = await self._call(
                 step, self._stubs[step].RevertEntries, pb.RevertEntriesRequest(reversals=reversals)
             )
             answers = list(undone.outcomes)
         else:
             build = apply_command if move.act is Act.APPLY else correct_command
-            request = b"".join(_COMMAND.holding(build(step, one)) for one in told)
+            request = b"".join(_COMMAND.holding(build(step, user)) for user in told)
             done = await self._call(step, self._apply[step], request)
             answers = [_answer(outcome) for outcome in done.outcomes]
         if len(answers) != len(told):

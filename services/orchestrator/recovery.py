@@ -75,10 +75,10 @@ class Recovery:
         """Takes one batch of due sagas and drives it as far as it goes; returns how many there were."""
         claimed = await self._sagas.claim(self._runner.in_hand, self._settings.max_group_size)
         # What was recorded here while the claim was under way is in hand by now.
-        stored = [one for one in claimed if one.entry_id not in self._runner.in_hand]
+        stored = [saga for saga in claimed if saga.entry_id not in self._runner.in_hand]
         if stored:
             _LOGGER.info("going on with sagas", extra={"sagas": len(stored)})
-            await self._runner.finish([resumed(one) for one in stored])
+            await self._runner.finish([resumed(saga) for saga in stored])
         return len(stored)
 
 

@@ -204,9 +204,11 @@ def without(
         return None
     name, zone = said.name, said.time_zone
     if patch.name or "name" in patch.cleared:
-        name = _newest_without(name, patch.name, at, [(one.name, when) for one, when in later])
+        name = _newest_without(name, patch.name, at, [(earlier.name, when) for earlier, when in later])
     if patch.time_zone or "time_zone" in patch.cleared:
-        zone = _newest_without(zone, patch.time_zone, at, [(one.time_zone, when) for one, when in later])
+        zone = _newest_without(
+            zone, patch.time_zone, at, [(earlier.time_zone, when) for earlier, when in later]
+        )
     if (name is None and said.name is not None) or (zone is None and said.time_zone is not None):
         return None
     spoken: dict[str, list[tuple[int, str | None]]] = {}
@@ -387,7 +389,7 @@ def _insert(runs: Runs, value: str | None, at: int) -> Runs:
 def _continue(runs: Runs, spoken: Iterable[tuple[int, str | None]]) -> Runs:
     """The runs after statements that are all later."""
     extended = list(runs)
-    for at, value in sorted(spoken, key=lambda one: (one[0], _precedence(one[1]))):
+    for at, value in sorted(spoken, key=lambda words: (words[0], _precedence(words[1]))):
         if extended and extended[-1].value == value:
             extended[-1] = Run(value, extended[-1].first, at)
         else:

@@ -54,13 +54,14 @@ class Submissions:
         """
         deadline = _deadline()
         coming = [self._submitted(incoming) for incoming in entries]
-        waited = [one for one in coming if not isinstance(one, LaurelError)]
+        waited = [future for future in coming if not isinstance(future, LaurelError)]
         if waited:
             await asyncio.wait(
                 waited, timeout=None if deadline is None else deadline - asyncio.get_running_loop().time()
             )
         answers = [
-            one if isinstance(one, LaurelError) else await self._outcome(one, deadline) for one in coming
+            future if isinstance(future, LaurelError) else await self._outcome(future, deadline)
+            for future in coming
         ]
         for answer in answers:
             self._count(answer)

@@ -97,7 +97,9 @@ async def _with_rewarded_periods(
         return state
     live = await history.given((), triggers)
     periods = {
-        key: frozenset(one.due.period for one in live if one.due.key == key and one.due.period is not None)
+        key: frozenset(
+            period.due.period for period in live if period.due.key == key and period.due.period is not None
+        )
         for key in triggers
     }
     return replace(state, rewarded_periods=periods)

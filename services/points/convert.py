@@ -76,10 +76,10 @@ def _streak_changes(
             violations.add(f"{where}.period_changes", f"must have at most {MAX_PERIODS} changes")
             continue
         periods = (
-            _period_change(one, f"{where}.period_changes[{number}]", violations)
-            for number, one in enumerate(change.period_changes)
+            _period_change(period, f"{where}.period_changes[{number}]", violations)
+            for number, period in enumerate(change.period_changes)
         )
-        changes.append(StreakChange(change.streak, tuple(one for one in periods if one is not None)))
+        changes.append(StreakChange(change.streak, tuple(period for period in periods if period is not None)))
     return tuple(changes)
 
 

@@ -205,7 +205,7 @@ class Handlers:
         if not keys:
             return result
         windows = await self._store.windows(times)
-        versions = {one.fact.terms for window in windows.values() for one in window}
+        versions = {fact.fact.terms for window in windows.values() for fact in window}
         if not all(map(self._terms.knows, versions)):
             await self._terms.learn(self._pool)
         for user_id, window in windows.items():

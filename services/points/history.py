@@ -217,7 +217,7 @@ class UserHistory:
 
     async def newer(self, metric: MetricFact) -> Mapping[UUID, int]:
         """The revisions of live facts that are newer than what is known of these. Those of unknown entries are kept."""
-        revisions = {one.entry_id: one.contribution_micros for one in metric.revisions}
+        revisions = {revision.entry_id: revision.contribution_micros for revision in metric.revisions}
         found = await self._connection.fetch(NAMED, sorted(revisions), self._user_id)
         known = {row["entry_id"]: row for row in found}
         unknown = [

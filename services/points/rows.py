@@ -192,15 +192,15 @@ def balance_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
         (
             new.user_id,
             key,
-            one.balance,
-            one.lifetime,
-            one.level,
-            one.version,
-            one.reach_time,
-            one.cut_position,
+            standing.balance,
+            standing.lifetime,
+            standing.level,
+            standing.version,
+            standing.reach_time,
+            standing.cut_position,
         )
-        for key, one in sorted(new.points.standings.items())
-        if before.get(key) != one
+        for key, standing in sorted(new.points.standings.items())
+        if before.get(key) != standing
     ]
 
 
@@ -212,26 +212,26 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
             new.user_id,
             *key,
             CauseKind.METRIC,
-            one.granted_count,
-            one.due_count,
-            one.accumulated_micros,
-            one.high_micros,
-            one.every_micros,
-            one.irregular,
-            one.fractional,
-            one.newest_time,
-            one.late_position,
+            timeline.granted_count,
+            timeline.due_count,
+            timeline.accumulated_micros,
+            timeline.high_micros,
+            timeline.every_micros,
+            timeline.irregular,
+            timeline.fractional,
+            timeline.newest_time,
+            timeline.late_position,
         )
-        for key, one in new.points.timelines.items()
-        if before.get(key) is not one
+        for key, timeline in new.points.timelines.items()
+        if before.get(key) is not timeline
     ]
     rows.extend(
         (
             new.user_id,
             *key,
             CauseKind.STREAK,
-            one.granted_count,
-            one.due_count,
+            count.granted_count,
+            count.due_count,
             0,
             0,
             0,
@@ -240,8 +240,8 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
             None,
             0,
         )
-        for key, one in new.streaks.items()
-        if old.streaks.get(key) != one
+        for key, count in new.streaks.items()
+        if old.streaks.get(key) != count
     )
     rows.sort(key=lambda row: row[:3])
     return rows

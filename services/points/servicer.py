@@ -47,7 +47,9 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
         )
         configuration, standings, token = await self._handlers.list_user_points(request.user_id, page)
         return pb.ListUserPointsResponse(
-            points=[convert.user_points_to_proto(configuration, key, one) for key, one in standings],
+            points=[
+                convert.user_points_to_proto(configuration, key, standing) for key, standing in standings
+            ],
             next_page_token=token,
         )
 

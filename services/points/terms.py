@@ -32,7 +32,7 @@ class Terms:
 
     def lowest_maximum(self, points_system: str) -> int:
         """The lowest maximum that the system ever had."""
-        systems = (one.systems.get(points_system) for one in self._catalogues.values())
+        systems = (catalogue.systems.get(points_system) for catalogue in self._catalogues.values())
         return min((system.max_balance for system in systems if system), default=POINTS_LIMIT)
 
     async def learn(self, source: Pool | Connection) -> None:
@@ -53,7 +53,7 @@ class Terms:
         version = configuration.catalogue.version
         if version in self._kept:
             return
-        bodies = {key: one.SerializeToString() for key, one in configuration.messages.items()}
+        bodies = {key: system.SerializeToString() for key, system in configuration.messages.items()}
         await source.execute(KEEP, version, list(bodies), list(bodies.values()))
         self._catalogues[version] = configuration.catalogue
         if for_good:

@@ -144,7 +144,7 @@ class Batch:
         if user is None or user.move_time is None or user.move_time < occur_time:
             return None
         changes = self._changes(user_id, occur_time, exact=True)
-        if changes is None or all(one.entry_id != entry_id for one in changes):
+        if changes is None or all(change.entry_id != entry_id for change in changes):
             return None
         place = user_id, occur_time, entry_id
         if place not in self._known.following:
@@ -165,7 +165,7 @@ class Batch:
     def streaks_of(self, user_id: str) -> list[str]:
         """The streaks of a user, as far as they are loaded, that facts are left of."""
         return sorted(
-            key[1] for key, one in self._streaks.items() if key[0] == user_id and one.state is not None
+            key[1] for key, state in self._streaks.items() if key[0] == user_id and state.state is not None
         )
 
     def _heard(self, user_id: str, user: UserZone | None, told: Told) -> Moved | None:
@@ -198,8 +198,8 @@ class Batch:
 
     def _following(self, user_id: str, own: ZoneChange, stored: ZoneChange | None) -> ZoneChange | None:
         """The next after an entry, also of those that this batch brings."""
-        after = [one for user, one in self._said if user == user_id and one.order > own.order]
-        return min([*after, *([stored] if stored else [])], key=lambda one: one.order, default=None)
+        after = [change for user, change in self._said if user == user_id and change.order > own.order]
+        return min([*after, *([stored] if stored else [])], key=lambda change: change.order, default=None)
 
     def _changes(
         self, user_id: str, since: datetime, *, exact: bool = False
@@ -226,8 +226,8 @@ class Batch:
         self, user_id: str, before: tuple[ZoneChange, ...], after: tuple[ZoneChange, ...]
     ) -> None:
         gone, new = set(before) - set(after), set(after) - set(before)
-        self._zones |= {(user_id, one.occur_time, one.entry_id): None for one in gone}
-        self._zones |= {(user_id, one.occur_time, one.entry_id): one.time_zone for one in new}
+        self._zones |= {(user_id, change.occur_time, change.entry_id): None for change in gone}
+        self._zones |= {(user_id, change.occur_time, change.entry_id): change.time_zone for change in new}
 
     def _note_version(self, user_id: str, user: UserZone, version: int) -> None:
         """Remembered where the user is written anyway: it says nothing new."""
@@ -257,21 +257,21 @@ class Batch:
         if entry.metric is None or not entry.metric.revisions:
             return revised
         user_id, version = entry.user.user_id, entry.metric.total_version
-        for one in entry.metric.revisions:
-            micros, counted = one.contribution_micros, self._counted.get(one.entry_id)
+        for revision in entry.metric.revisions:
+            micros, counted = revision.contribution_micros, self._counted.get(revision.entry_id)
             if counted is not None:
                 if counted.version >= version:
                     continue
                 changed = replace(counted.fact, contribution_micros=micros)
-                self._counted[one.entry_id] = Counted(changed, version, counted.streaks)
-                self._revised[one.entry_id] = user_id, micros, version
+                self._counted[revision.entry_id] = Counted(changed, version, counted.streaks)
+                self._revised[revision.entry_id] = user_id, micros, version
                 for streak in counted.streaks if changed != counted.fact else ():
                     revised.setdefault(streak, []).append(changed)
-            elif one.entry_id not in self._known.contributions.undone:
-                told = self._told.get(one.entry_id)
+            elif revision.entry_id not in self._known.contributions.undone:
+                told = self._told.get(revision.entry_id)
                 if told is None or told.version < version:
-                    self._told[one.entry_id] = Contribution(micros, version)
-                    self._told_anew[one.entry_id] = user_id, micros, version
+                    self._told[revision.entry_id] = Contribution(micros, version)
+                    self._told_anew[revision.entry_id] = user_id, micros, version
                     # Whoever brings that event meanwhile is kept from overlooking this.
                     self._changed_users.add(user_id)
         return revised
@@ -304,7 +304,7 @@ class Batch:
             zones = self._changes(user_id, fact.occur_time) if fact else None
             return self._store(key, start(definition, streak, fact, zones, now)) if fact and zones else None
         move = moved.since if moved and moved.appended else None
-        touched = [touched_since(definition, streak, one) for one in revised]
+        touched = [touched_since(definition, streak, event) for event in revised]
         if needs_history(definition, streak, fact, move):
             touched += [touched_since(definition, streak, fact)] if fact else []
             touched += [moved_since(definition, streak, move)] if move else []
@@ -421,7 +421,7 @@ class _Open:
     """A history that goes on changing while the batch is decided."""
 
     def __init__(self, history: History) -> None:
-        self.facts = {one.entry_id: one for one in history.events}
+        self.facts = {event.entry_id: event for event in history.events}
         self._past = history.past
         self._periods = {row.key: row for row in history.rows.periods}
         self._ledger = {line.key: line for line in history.rows.ledger}
@@ -439,9 +439,9 @@ class _Open:
         """A new fact, and what others of them contribute by now."""
         if fact is not None:
             self.facts[fact.entry_id] = fact
-        for one in revised:
-            if one.entry_id in self.facts:
-                self.facts[one.entry_id] = one
+        for event in revised:
+            if event.entry_id in self.facts:
+                self.facts[event.entry_id] = event
 
     @property
     def recorded(self) -> Rows:

@@ -85,7 +85,7 @@ def command(entry: Entry, _effects: Effects, path: str, violations: Violations) 
 
 def effects(user_id: str, evaluated: Sequence[Effect]) -> Effects:
     """What an entry, or its undoing, did to a user's streaks."""
-    return Effects(streaks=[_effect(user_id, one) for one in evaluated])
+    return Effects(streaks=[_effect(user_id, effect) for effect in evaluated])
 
 
 def _effect(user_id: str, effect: Effect) -> streak_pb2.StreakEffect:
@@ -128,32 +128,32 @@ def change_to_proto(streak: str, change: StreakChange) -> streak_pb2.StreakChang
         reach_time=to_timestamp(change.reach_time),
         period_changes=map(_period_change, change.history.periods),
         first_reaches=[
-            streak_pb2.FirstReach(length=one.length, reach=_reach(one.reach))
-            for one in change.history.first_reaches
+            streak_pb2.FirstReach(length=reach.length, reach=_reach(reach.reach))
+            for reach in change.history.first_reaches
         ],
     )
 
 
-def _period_change(one: PeriodChange) -> streak_pb2.PeriodChange:
+def _period_change(change: PeriodChange) -> streak_pb2.PeriodChange:
     return streak_pb2.PeriodChange(
-        start_date=_day(one.start_date),
-        end_date=_day(one.end_date),
-        length_before=one.length_before,
-        length_after=one.length_after,
-        qualified_before=one.qualified_before,
-        qualified_after=one.qualified_after,
-        reach=_reach(one.reach),
-        recorded_after=one.recorded_after,
+        start_date=_day(change.start_date),
+        end_date=_day(change.end_date),
+        length_before=change.length_before,
+        length_after=change.length_after,
+        qualified_before=change.qualified_before,
+        qualified_after=change.qualified_after,
+        reach=_reach(change.reach),
+        recorded_after=change.recorded_after,
     )
 
 
-def _reach(one: Reach | None) -> streak_pb2.Reach | None:
-    if one is None:
+def _reach(reach: Reach | None) -> streak_pb2.Reach | None:
+    if reach is None:
         return None
     return streak_pb2.Reach(
-        entry_id=str(one.entry_id),
-        occur_time=to_timestamp(one.occur_time),
-        local_date=_day(one.local_date),
+        entry_id=str(reach.entry_id),
+        occur_time=to_timestamp(reach.occur_time),
+        local_date=_day(reach.local_date),
     )
 
 
@@ -214,6 +214,8 @@ def ledger_line_to_proto(line: LedgerLine) -> streak_pb2.FreezeLedgerEntry:
     )
 
 
-def longest_to_proto(one: Longest) -> streak_service_pb2.LongestStreak:
+def longest_to_proto(longest: Longest) -> streak_service_pb2.LongestStreak:
     """A user's longest run."""
-    return streak_service_pb2.LongestStreak(user_id=one.user_id, longest=one.longest, length=one.length)
+    return streak_service_pb2.LongestStreak(
+        user_id=longest.user_id, longest=longest.longest, length=longest.length
+    )

@@ -64,8 +64,8 @@ def normalised(message: streak_pb2.Streak) -> streak_pb2.Streak:
 
 def references(message: streak_pb2.Streak) -> Iterator[Reference]:
     """The metrics that count for it."""
-    for index, one in enumerate(message.metrics):
-        yield Reference(f"metrics[{index}].metric", Name("metric", one.metric))
+    for index, metric in enumerate(message.metrics):
+        yield Reference(f"metrics[{index}].metric", Name("metric", metric.metric))
 
 
 STREAK: Final = DefinitionKind(
@@ -94,7 +94,9 @@ def _definition(message: streak_pb2.Streak) -> StreakDefinition:
     return StreakDefinition(
         key=message.key,
         frequency=Frequency(message.frequency),
-        metrics=tuple(MetricThreshold(one.metric, to_micros(one.threshold)) for one in message.metrics),
+        metrics=tuple(
+            MetricThreshold(metric.metric, to_micros(metric.threshold)) for metric in message.metrics
+        ),
         mode=MetricMode(message.mode),
         days_off=frozenset(day - streak_pb2.WEEKDAY_MONDAY for day in message.days_off),
         freezes=_freezes(message.freezes),
@@ -128,13 +130,13 @@ def _check_metrics(message: streak_pb2.Streak, path: str, violations: Violations
     if not 1 <= len(message.metrics) <= MAX_METRICS:
         violations.add(f"{path}.metrics", f"must have 1 to {MAX_METRICS} metrics")
     seen: set[str] = set()
-    for index, one in enumerate(message.metrics[:MAX_METRICS]):
+    for index, metric in enumerate(message.metrics[:MAX_METRICS]):
         where = f"{path}.metrics[{index}]"
-        check_key(one.metric, f"{where}.metric", violations)
-        if one.metric in seen:
+        check_key(metric.metric, f"{where}.metric", violations)
+        if metric.metric in seen:
             violations.add(f"{where}.metric", "is given twice")
-        seen.add(one.metric)
-        _check_threshold(one.threshold, f"{where}.threshold", violations)
+        seen.add(metric.metric)
+        _check_threshold(metric.threshold, f"{where}.threshold", violations)
 
 
 def _check_threshold(threshold: float, path: str, violations: Violations) -> None:

@@ -90,7 +90,9 @@ class Handlers:
     async def _run_once(self, fresh: Sequence[Work[Entry]], connection: Connection | None) -> list[bytes]:
         catalogue, loaded = await self._load(fresh, connection)
         revisable = [work.command for work in fresh if work.command.metric and work.command.metric.revisable]
-        wanted = Wanted(contributions=frozenset(entry for one in revisable for entry in _contributing(one)))
+        wanted = Wanted(
+            contributions=frozenset(entry for revised in revisable for entry in _contributing(revised))
+        )
         batch, entries = await self._more.decided(
             connection, loaded, lambda batch: decide(catalogue, batch, fresh), wanted
         )
@@ -108,7 +110,7 @@ class Handlers:
         metrics = {work.command.metric.metric for work in fresh if work.command.metric}
 
         async def load(catalogue: Catalogue) -> Loaded:
-            touched = {one.key for metric in metrics for one in catalogue.of_metric(metric)}
+            touched = {definition.key for metric in metrics for definition in catalogue.of_metric(metric)}
             return await self._store.load(users, touched, connection)
 
         catalogue, loaded = await self._catalogue.with_state(load, connection)
@@ -138,7 +140,9 @@ class Handlers:
 def decide(catalogue: Catalogue, batch: Batch, fresh: Sequence[Work[Entry]]) -> list[LogEntry]:
     """Every entry in order, each on what the ones before it left."""
     applied = [_applied(catalogue, batch, work) for work in fresh]
-    return [_as_of_the_end(batch, one) if one.contribution_version is not None else one for one in applied]
+    return [
+        _as_of_the_end(batch, line) if line.contribution_version is not None else line for line in applied
+    ]
 
 
 class MoreStore:
@@ -188,14 +192,16 @@ def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
         event = fact(entry.entry_id, metric, micros, entry.occur_time, entry.time_zone, entry.now)
         counting = catalogue.counting(metric, entry.user.attributes)
         if version is not None:
-            batch.came(entry.entry_id, event, version, [one.key for one in counting])
+            batch.came(entry.entry_id, event, version, [definition.key for definition in counting])
     effects = []
-    for one in counting:
-        evaluation = batch.evaluate(user_id, one, entry.now, event, moved, revised.get(one.key, ()))
+    for definition in counting:
+        evaluation = batch.evaluate(
+            user_id, definition, entry.now, event, moved, revised.get(definition.key, ())
+        )
         if evaluation:
-            effects.append(Effect(one, evaluation))
+            effects.append(Effect(definition, evaluation))
     if moved or revised:
-        counted = {one.key for one in counting}
+        counted = {definition.key for definition in counting}
         others = set(batch.streaks_of(user_id)) if moved else set(revised)
         effects += _of_others(catalogue, batch, entry, sorted(others - counted), moved, revised)
     return LogEntry(
@@ -207,7 +213,7 @@ def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
         seen=own,
         fact=event,
         contribution_version=version,
-        streaks=[one.key for one in counting],
+        streaks=[definition.key for definition in counting],
     )
 
 
@@ -222,11 +228,13 @@ def _of_others(
     """What an entry does to streaks that it does not count for, where that is anything to tell."""
     effects = []
     for key in keys:
-        one = catalogue.get(key)
+        definition = catalogue.get(key)
         user_id = entry.user.user_id
-        evaluation = one and batch.evaluate(user_id, one, entry.now, None, moved, revised.get(key, ()))
-        if one and evaluation and convert.is_to_tell(evaluation):
-            effects.append(Effect(one, evaluation))
+        evaluation = definition and batch.evaluate(
+            user_id, definition, entry.now, None, moved, revised.get(key, ())
+        )
+        if definition and evaluation and convert.is_to_tell(evaluation):
+            effects.append(Effect(definition, evaluation))
     return effects
 
 
@@ -238,11 +246,11 @@ def _undone(catalogue: Catalogue, batch: Batch, reversal: ReversalWork, gone: Ap
     batch.outdate(gone.user_id, reversal.user_version)
     effects = []
     for key in sorted({*gone.streaks, *(batch.streaks_of(gone.user_id) if moved else ())}):
-        one = catalogue.get(key)
+        definition = catalogue.get(key)
         counted = gone.fact if key in gone.streaks else None
-        evaluation = one and batch.undo(gone.user_id, one, reversal.now, counted, moved)
-        if one and evaluation and (counted or convert.is_to_tell(evaluation)):
-            effects.append(Effect(one, evaluation))
+        evaluation = definition and batch.undo(gone.user_id, definition, reversal.now, counted, moved)
+        if definition and evaluation and (counted or convert.is_to_tell(evaluation)):
+            effects.append(Effect(definition, evaluation))
     return effects
 
 
@@ -258,8 +266,8 @@ def _contributing(entry: Entry) -> Iterator[UUID]:
     assert entry.metric is not None  # it has a contribution
     if entry.kind is EntryKind.METRIC_EVENT:
         yield entry.entry_id
-    for one in entry.metric.revisions:
-        yield one.entry_id
+    for revision in entry.metric.revisions:
+        yield revision.entry_id
 
 
 def _is_elsewhere(user: UserZone | None, entry: Entry) -> bool:

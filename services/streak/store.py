@@ -353,7 +353,7 @@ def ledger_line_of(row: asyncpg.Record) -> LedgerLine:
 
 
 def _log_row(entry: LogEntry) -> tuple[Any, ...]:
-    one, seen = entry.fact, entry.seen
+    event, seen = entry.fact, entry.seen
     return (
         entry.entry_id,
         entry.user_id,
@@ -361,8 +361,8 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         State.APPLIED,
         entry.outcome,
         entry.apply_time,
-        one.metric if one else None,
-        one.contribution_micros if one else None,
+        event.metric if event else None,
+        event.contribution_micros if event else None,
         entry.contribution_version,
         seen.occur_time if seen else None,
         seen.time_zone if seen else None,

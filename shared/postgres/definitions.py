@@ -156,7 +156,7 @@ class Definitions:
         assert now is not None
         for kind in (*map(kind_of, request.puts), *(name.kind for name in request.deletes)):
             kind_in(self._kinds, kind)
-        puts = [_row(one, now) for one in request.puts]
+        puts = [_row(put, now) for put in request.puts]
         deletes = [(name.kind, name.key) for name in request.deletes]
         async with self._pool.acquire() as connection, connection.transaction():
 

@@ -102,7 +102,7 @@ def months_to_make(existing: Collection[Month], now: datetime) -> list[Month]:
     for _ in range(MONTHS_AHEAD):
         month = month.next()
         wanted.append(month)
-    return [one for one in wanted if one not in existing]
+    return [month for month in wanted if month not in existing]
 
 
 def months_past(existing: Collection[Month], now: datetime, age: timedelta) -> list[Month]:

@@ -272,8 +272,10 @@ def error_message(error: LaurelError, domain: str = "") -> error_pb2.Error:
 def violation_messages(violations: Iterable[FieldViolation]) -> list[error_pb2.FieldViolation]:
     """What is wrong with fields, as values."""
     return [
-        error_pb2.FieldViolation(field=one.field, description=one.description, reason=one.reason)
-        for one in violations
+        error_pb2.FieldViolation(
+            field=violation.field, description=violation.description, reason=violation.reason
+        )
+        for violation in violations
     ]
 
 
@@ -284,7 +286,8 @@ def error_from_message(message: error_pb2.Error) -> LaurelError:
         reason=message.reason or grpc.StatusCode.UNKNOWN.name,
         metadata=dict(message.metadata),
         violations=tuple(
-            FieldViolation(one.field, one.description, one.reason) for one in message.violations
+            FieldViolation(violation.field, violation.description, violation.reason)
+            for violation in message.violations
         ),
         retry_after_seconds=(
             message.retry_delay.ToMicroseconds() / 1e6 if message.HasField("retry_delay") else None

@@ -24,7 +24,7 @@ def filters_from_proto(
         violations.add(path, f"must have at most {MAX_FILTERS} filters")
         return ()
     found = [_filter(message, f"{path}[{index}]", violations) for index, message in enumerate(messages)]
-    return tuple(one for one in found if one is not None)
+    return tuple(condition for condition in found if condition is not None)
 
 
 def _filter(message: filter_pb2.AttributeFilter, path: str, violations: Violations) -> AttributeFilter | None:

@@ -86,13 +86,13 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
     async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> Any:
         """Applies entries. A malformed command never fails its neighbours. The response is serialized."""
         _check_batch(len(request.commands), "commands")
-        wanted = [self._work(one, index) for index, one in enumerate(request.commands)]
-        answers = iter(await self._participant.apply([one for one in wanted if isinstance(one, Work)]))
+        wanted = [self._work(command, index) for index, command in enumerate(request.commands)]
+        answers = iter(await self._participant.apply([work for work in wanted if isinstance(work, Work)]))
         outcomes = (
             next(answers)
-            if isinstance(one, Work)
-            else refused_outcome(message.entry.entry_id, one, self._participant.domain)
-            for one, message in zip(wanted, request.commands, strict=True)
+            if isinstance(work, Work)
+            else refused_outcome(message.entry.entry_id, work, self._participant.domain)
+            for work, message in zip(wanted, request.commands, strict=True)
         )
         return b"".join(map(_OUTCOME.holding, outcomes))
 
@@ -191,7 +191,9 @@ def _reversals(request: pb.RevertEntriesRequest) -> list[ReversalWork]:
     ]
     violations.raise_if_any()
     return [
-        ReversalWork(one.entry_id, one.user_id, one.now, one.user_version) for one in found if one is not None
+        ReversalWork(reversal.entry_id, reversal.user_id, reversal.now, reversal.user_version)
+        for reversal in found
+        if reversal is not None
     ]
 
 

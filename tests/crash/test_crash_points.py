@@ -133,7 +133,7 @@ async def test_a_process_that_dies_while_it_writes_definitions_has_written_them_
     async def there() -> int:
         request = orchestrator_service_pb2.ListDefinitionsRequest(page_size=1_000)
         listed = await system.orchestrator.ListDefinitions(request)
-        return sum(name_of(one).key == key for one in listed.definitions)
+        return sum(name_of(definition).key == key for definition in listed.definitions)
 
     async def apply() -> orchestrator_service_pb2.ApplyConfigurationResponse:
         return await system.orchestrator.ApplyConfiguration(wanted)
@@ -145,7 +145,7 @@ async def test_a_process_that_dies_while_it_writes_definitions_has_written_them_
     assert isinstance(reply, orchestrator_service_pb2.ApplyConfigurationResponse)
     assert await there() == len(KINDS)
     kept = await apply()
-    assert {one.action for one in kept.changes} == {CONFIGURATION_ACTION_KEEP}
+    assert {change.action for change in kept.changes} == {CONFIGURATION_ACTION_KEEP}
 
 
 @pytest.mark.parametrize("point", REBUILD)

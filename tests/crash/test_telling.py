@@ -50,7 +50,7 @@ class Told:
 
     def of(self, user: str) -> list[str]:
         """The ids of a user's events, in the order in which they came first."""
-        return list(dict.fromkeys(one.id for one in self.accepted if one.user == user))
+        return list(dict.fromkeys(got.id for got in self.accepted if got.user == user))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def told_by_the_feed(system: System, user: str) -> list[str]:
                 after_cursor=page.cursor, page_size=1_000, types=TYPES, user_id=user
             )
         )
-        ids += [one.id for one in page.events]
+        ids += [message.id for message in page.events]
     return ids
 
 

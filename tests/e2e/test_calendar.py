@@ -84,7 +84,9 @@ async def live(system: System, moment: Moment) -> list[event_pb2.IngestEventResp
 
 def week_of(reply: event_pb2.IngestEventResponse) -> tuple[date, bool]:
     """The Monday of the week that an event fell into, and whether it came too late for it."""
-    (weekly,) = [one for one in reply.effects.leaderboards if one.leaderboard == "weekly"]
+    (weekly,) = [
+        leaderboard for leaderboard in reply.effects.leaderboards if leaderboard.leaderboard == "weekly"
+    ]
     assert isinstance(weekly, leaderboard_pb2.Standing)
     start = weekly.run.start_date
     return date(start.year, start.month, start.day), weekly.run_finalized

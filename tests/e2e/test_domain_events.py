@@ -65,26 +65,26 @@ async def test_one_event_tells_what_its_reply_says_in_the_order_of_cause_and_eff
 ) -> None:
     reply = await system.orchestrator.IngestEvent(event(user, region="moon"))
     events = await told_within(system, user, count=19)
-    assert [one.type for one in events[:4]] == [
+    assert [message.type for message in events[:4]] == [
         "metric.recorded",
         "user.created",
         "streak.started",
         "achievement.completed",
     ]
-    assert Counter(one.type for one in events[4:]) == {
+    assert Counter(message.type for message in events[4:]) == {
         "points.changed": 2,
         "points.level_changed": 1,
         "leaderboard.changed": 7,
         "leaderboard.rank_changed": 7,
     }
-    assert {one.entry_id for one in events} == {reply.entry_id}
-    assert len({one.id for one in events}) == len(events)
+    assert {message.entry_id for message in events} == {reply.entry_id}
+    assert len({message.id for message in events}) == len(events)
     assert events[0].metric.total_after == reply.total_after
     assert dict(events[1].user.attributes) == {"region": "moon"}
     effects = reply.effects
-    assert [one.streak for one in events if one.type == "streak.started"] == list(effects.streaks)
-    assert [one.points for one in events if one.type == "points.changed"] == list(effects.points)
-    assert [one.leaderboard for one in events if one.type == "leaderboard.changed"] == list(
+    assert [message.streak for message in events if message.type == "streak.started"] == list(effects.streaks)
+    assert [message.points for message in events if message.type == "points.changed"] == list(effects.points)
+    assert [message.leaderboard for message in events if message.type == "leaderboard.changed"] == list(
         effects.leaderboards
     )
 
@@ -95,7 +95,7 @@ async def test_a_void_tells_what_it_took_back(system: System, user: str) -> None
     changes = len(undone.effects.points)
     wanted = ("event.voided", "streak.lost", "achievement.revoked", "points.changed")
     events = await told_within(system, user, *wanted, count=5 + changes)
-    assert [one.type for one in events] == [
+    assert [message.type for message in events] == [
         "points.changed",
         "points.changed",
         "event.voided",
@@ -114,7 +114,7 @@ async def test_an_event_that_is_refused_tells_nothing(system: System, user: str)
         await system.orchestrator.IngestEvent(event(user, metric="purchases"))
     await system.orchestrator.IngestEvent(event(user, value=9))
     events = await told_within(system, user, "metric.recorded", count=1)
-    assert [one.metric.metric for one in events] == ["steps"]
+    assert [message.metric.metric for message in events] == ["steps"]
 
 
 async def test_what_a_late_event_finds_to_have_closed_is_told(system: System, user: str) -> None:
@@ -122,7 +122,7 @@ async def test_what_a_late_event_finds_to_have_closed_is_told(system: System, us
     await system.orchestrator.IngestEvent(event(user, at=NOW.timestamp() - 4 * DAY))
     await system.orchestrator.IngestEvent(event(user))
     events = await told_within(system, user, "streak.frozen", "streak.started", count=2)
-    assert [one.type for one in events] == ["streak.frozen", "streak.started"]
+    assert [message.type for message in events] == ["streak.frozen", "streak.started"]
 
 
 async def test_an_import_tells_nothing_and_what_is_then_done_to_it_does(system: System, user: str) -> None:
@@ -132,7 +132,7 @@ async def test_an_import_tells_nothing_and_what_is_then_done_to_it_does(system: 
     answers = [answer async for answer in system.orchestrator.ImportEvents(batches())]
     assert [answer.imported_count for answer in answers] == [2]
     listed = await system.orchestrator.ListUserEntries(pb.ListUserEntriesRequest(user_id=user))
-    entry_ids = [one.entry_id for one in listed.entries if one.operation == "metric_event"]
+    entry_ids = [audit.entry_id for audit in listed.entries if audit.operation == "metric_event"]
     assert len(listed.entries) > len(entry_ids)  # closings of streaks, too
     await void(system, entry_ids[0])
     events = await told_within(system, user, "event.voided", count=1)
@@ -150,7 +150,10 @@ async def test_changes_of_a_user_are_told(system: System, user: str) -> None:
     await system.orchestrator.IngestEvent(event(user, "last"))
     await told_within(system, user, "metric.recorded", count=2)
     events = await told(system, user, "user.created", "user.updated")
-    assert [(one.type, one.user.name) for one in events] == [("user.created", ""), ("user.updated", "Ada")]
+    assert [(message.type, message.user.name) for message in events] == [
+        ("user.created", ""),
+        ("user.updated", "Ada"),
+    ]
 
 
 def laurel(system: System, *arguments: str) -> str:
@@ -194,10 +197,10 @@ async def test_a_follower_hears_of_everything_once_and_of_each_user_in_order(
         while sum(map(len, heard.values())) < 200:
             response = await stream.read()
             assert isinstance(response, pb.WatchDomainEventsResponse)
-            for one in response.events:
-                heard.setdefault(one.user_id, []).append(one)
+            for message in response.events:
+                heard.setdefault(message.user_id, []).append(message)
     stream.cancel()
-    assert [[one.entry_id for one in heard[name]] for name in users] == await sent
+    assert [[message.entry_id for message in heard[name]] for name in users] == await sent
     for events in heard.values():
-        sequences = [one.user_sequence for one in events]
+        sequences = [message.user_sequence for message in events]
         assert sequences == sorted(sequences)

@@ -182,7 +182,7 @@ async def test_voiding_the_event_that_began_a_streak_leaves_what_the_later_one_a
         pb.VoidEntryRequest(entry_id=began.entry_id, reason="mistake", request_id=f"void-{user}")
     )
     assert await length(system, user) == 1
-    changes = [(one.achievement, one.kind, one.entry_id) for one in undone.effects.achievements]
+    changes = [(change.achievement, change.kind, change.entry_id) for change in undone.effects.achievements]
     assert sorted(changes) == [
         ("first-step", COMPLETED, later.entry_id),
         ("first-step", REVOKED, began.entry_id),

@@ -88,15 +88,15 @@ TENS: Final = (ago("tens", 7, 2 * DAY + HOUR), ago("tens", 7, 2 * DAY), ago("ten
 async def test_points_for_every_ten_are_the_same_in_every_order(world: System) -> None:
     told = await in_all_orders(world, "tens", TENS)
     right = {("per", "second", day(2 * DAY)): 10, ("per", "third", day(DAY)): 10}
-    assert {order: await amounts(world, "tens", one) for order, one in told.items()} == every(told, right)
+    assert {order: await amounts(world, "tens", user) for order, user in told.items()} == every(told, right)
 
 
 async def test_a_remainder_stays_with_the_others_when_an_event_is_voided(world: System) -> None:
     told = await in_all_orders(world, "remainder", TENS)
-    await asyncio.gather(*(void(world, one.entries["first"]) for one in told.values()))
+    await asyncio.gather(*(void(world, user.entries["first"]) for user in told.values()))
     right = {("per", "third", day(DAY)): 10}
-    assert {order: await amounts(world, "tens", one) for order, one in told.items()} == every(told, right)
-    boards = {order: await on_all_runs(world, "tens-daily", one.user) for order, one in told.items()}
+    assert {order: await amounts(world, "tens", user) for order, user in told.items()} == every(told, right)
+    boards = {order: await on_all_runs(world, "tens-daily", user.user) for order, user in told.items()}
     assert boards == every(told, {day(DAY): 10})
 
 
@@ -107,16 +107,16 @@ async def test_what_a_limit_had_cut_is_given_once_who_took_its_place_is_voided(
 ) -> None:
     history = (ago(metrics[0], 5, 2 * DAY), ago(metrics[1], 4, DAY))
     told = await in_all_orders(world, f"limit {system} {undone}", history)
-    for one in told.values():
-        assert (await balances_of(world, one.user))[system][0] == 60
-        await void(world, one.entries[undone])
+    for user in told.values():
+        assert (await balances_of(world, user.user))[system][0] == 60
+        await void(world, user.entries[undone])
     points, date_of = {"first": 50, "second": 40}, {"first": day(2 * DAY), "second": day(DAY)}
-    ledgers = {order: await amounts(world, system, one) for order, one in told.items()}
+    ledgers = {order: await amounts(world, system, user) for order, user in told.items()}
     trigger = "per" if system == "alone" else metrics[NAMES.index(left)]
     assert ledgers == every(told, {(trigger, left, date_of[left]): points[left]})
-    balances = {order: (await balances_of(world, one.user))[system] for order, one in told.items()}
+    balances = {order: (await balances_of(world, user.user))[system] for order, user in told.items()}
     assert balances == every(told, (points[left], points[left], ""))
-    boards = {order: await on_all_runs(world, f"{system}-daily", one.user) for order, one in told.items()}
+    boards = {order: await on_all_runs(world, f"{system}-daily", user.user) for order, user in told.items()}
     assert boards == every(told, {date_of[left]: points[left]})
 
 
@@ -130,16 +130,16 @@ async def test_filters_see_what_had_been_said_of_the_user_up_to_the_event(world:
         ago("work", 1, DAY, plan="pro"),
     )
     told = await in_all_orders(world, "plan", history)
-    ledgers = {order: await amounts(world, "work", one) for order, one in told.items()}
+    ledgers = {order: await amounts(world, "work", user) for order, user in told.items()}
     assert ledgers == every(told, {("per", "third", day(DAY)): 10})
     days = {
         order: [
-            (period[0], period[2]) for period in (await streaks_of(world, one.user, NOW))["work"]["periods"]
+            (period[0], period[2]) for period in (await streaks_of(world, user.user, NOW))["work"]["periods"]
         ]
-        for order, one in told.items()
+        for order, user in told.items()
     }
     assert days == every(told, [(day(DAY), "QUALIFIED")])
-    attributes = {order: (await totals_of(world, one.user))["attributes"] for order, one in told.items()}
+    attributes = {order: (await totals_of(world, user.user))["attributes"] for order, user in told.items()}
     assert attributes == every(told, {"plan": "pro"})
 
 
@@ -149,7 +149,7 @@ CLIMB: Final = (ago("climb", 4, 3 * DAY), ago("climb", 4, 2 * DAY), ago("climb",
 async def test_awards_and_completions_bear_the_instant_at_which_the_condition_was_met(world: System) -> None:
     told = await in_all_orders(world, "climb", CLIMB)
     third = CLIMB[2].at
-    ledgers = {order: await awards_of(world, one.user, one.names) for order, one in told.items()}
+    ledgers = {order: await awards_of(world, user.user, user.names) for order, user in told.items()}
     right = {
         Row("climb", "per", "third", day(DAY)): (10, third),
         Row("summits", "days", "third", day(DAY)): (5, third),
@@ -160,7 +160,8 @@ async def test_awards_and_completions_bear_the_instant_at_which_the_condition_wa
         for order, ledger in ledgers.items()
     } == every(told, right)
     completions = {
-        order: (await achievements_of(world, one.user, one.names))["climber"] for order, one in told.items()
+        order: (await achievements_of(world, user.user, user.names))["climber"]
+        for order, user in told.items()
     }
     climber = {"current": 12, "percent": 100, "completed": True, "at": third, "entry": "third"}
     assert completions == every(told, climber)
@@ -172,8 +173,8 @@ async def test_points_boards_show_when_points_were_reached(world: System) -> Non
     for board, score in (("climb", 10), ("summits", 105)):
         found = await standings(world, [board, f"{board}-daily"])
         places = {
-            order: {(place.board, place.run): said for place, said in found[one.user].items()}
-            for order, one in told.items()
+            order: {(place.board, place.run): said for place, said in found[user.user].items()}
+            for order, user in told.items()
         }
         right = {(board, None): Score(score, third), (f"{board}-daily", day(DAY)): Score(score, third)}
         assert places == every(told, right)
@@ -184,7 +185,7 @@ async def test_who_reached_a_score_before_that_instant_is_ahead(world: System) -
     third = CLIMB[2].at
     for rival, at in (("race zz earlier", third - HOUR), ("race 00 later", third + HOUR)):
         await send(world, [Happened(at, "climb", 12).request(rival)])
-    racers = sorted(one.user for one in told.values())
+    racers = sorted(user.user for user in told.values())
     for place in (Place("climb", None), Place("climb-daily", day(DAY))):
         ranked = [one.user_id for one in await members_of(world, place) if one.user_id.startswith("race")]
         assert ranked == ["race zz earlier", *racers, "race 00 later"], place
@@ -205,7 +206,7 @@ async def test_a_run_ranks_the_streaks_that_were_alive_in_it_by_the_length_at_it
     told = await in_all_orders(world, "weeks", COMMITS)
     found = await standings(world, ["commits-weekly"])
     weeks = {
-        order: {place.run: said for place, said in found[one.user].items()} for order, one in told.items()
+        order: {place.run: said for place, said in found[user.user].items()} for order, user in told.items()
     }
     right = {LAST_WEEK: Score(1, COMMITS[0].at), THIS_WEEK: Score(3, COMMITS[2].at)}
     assert weeks == every(told, right)
@@ -223,11 +224,11 @@ async def test_a_voided_day_leaves_the_runs_of_streaks_as_the_others_alone_give(
     world: System, undone: str, right: dict[date, Score]
 ) -> None:
     told = await in_all_orders(world, f"weeks without {undone}", COMMITS)
-    await asyncio.gather(*(void(world, one.entries[undone]) for one in told.values()))
+    await asyncio.gather(*(void(world, user.entries[undone]) for user in told.values()))
     found = await standings(world, ["commits-weekly"])
     weeks = {
-        order: {place.run: said for place, said in found.get(one.user, {}).items()}
-        for order, one in told.items()
+        order: {place.run: said for place, said in found.get(user.user, {}).items()}
+        for order, user in told.items()
     }
     assert weeks == every(told, right)
 
@@ -261,20 +262,24 @@ async def test_nobody_is_missing_from_an_open_run_after_a_week_of_events_in_no_o
                 right[week][user] = length[0]
     for week, scores in right.items():
         members = await members_of(world, Place("commits-weekly", week))
-        found = {one.user_id: one.score for one in members if one.user_id.startswith("crowd") and one.score}
+        found = {
+            member.user_id: member.score
+            for member in members
+            if member.user_id.startswith("crowd") and member.score
+        }
         assert found == scores
 
 
 async def test_a_record_of_a_last_metric_completes_whenever_it_arrives(world: System) -> None:
     told = await in_all_orders(world, "mass", (ago("mass", 150, 30 * HOUR), ago("mass", 5, HOUR)))
-    for one in told.values():
-        heavy = (await achievements_of(world, one.user, one.names))["heavy"]
+    for user in told.values():
+        heavy = (await achievements_of(world, user.user, user.names))["heavy"]
         assert (heavy["completed"], heavy.get("at"), heavy.get("entry")) == (
             True,
             NOW - 30 * HOUR,
             "first",
-        ), one.user
-        assert (await totals_of(world, one.user))["mass"] == (5, 2)
+        ), user.user
+        assert (await totals_of(world, user.user))["mass"] == (5, 2)
 
 
 # What a void leaves (RULES 5.1, 7.3).
@@ -306,10 +311,10 @@ async def test_after_a_void_completions_are_those_that_the_others_alone_give_in_
     history = (ago("patches", 5, 96 * HOUR), ago("patches", 5, 72 * HOUR), ago("patches", 5, 24 * HOUR))
     told = await in_all_orders(world, f"patches without {undone}", history)
     left: dict[str, Told] = {}
-    for order, one in told.items():
+    for order, user in told.items():
         indexes = [NAMES.index(name) for name in order.split() if NAMES.index(name) != undone]
-        await void(world, one.entries[NAMES[undone]])
-        left[order] = await tell(world, f"{one.user} twin", history, indexes)
+        await void(world, user.entries[NAMES[undone]])
+        left[order] = await tell(world, f"{user.user} twin", history, indexes)
     assert await of_each(world, told) == await of_each(world, left)
 
 
@@ -321,9 +326,9 @@ async def test_what_comes_once_belongs_to_the_next_event_when_the_one_that_broug
     world: System, undone: str, left: str
 ) -> None:
     told = await in_all_orders(world, f"visits without {undone}", VISITS)
-    await asyncio.gather(*(void(world, one.entries[undone]) for one in told.values()))
+    await asyncio.gather(*(void(world, user.entries[undone]) for user in told.values()))
     at = VISITS[NAMES.index(left)].at
-    ledgers = {order: await awards_of(world, one.user, one.names) for order, one in told.items()}
+    ledgers = {order: await awards_of(world, user.user, user.names) for order, user in told.items()}
     assert ledgers == every(
         told,
         {
@@ -333,8 +338,8 @@ async def test_what_comes_once_belongs_to_the_next_event_when_the_one_that_broug
     )
     found = await standings(world, ["visits", "visits-daily", "visits-count"])
     places = {
-        order: {(place.board, place.run): said for place, said in found[one.user].items()}
-        for order, one in told.items()
+        order: {(place.board, place.run): said for place, said in found[user.user].items()}
+        for order, user in told.items()
     }
     right = {
         ("visits", None): Score(125, at),
@@ -346,8 +351,8 @@ async def test_what_comes_once_belongs_to_the_next_event_when_the_one_that_broug
 
 async def test_who_has_no_event_left_is_as_one_who_never_was(world: System) -> None:
     told = await in_all_orders(world, "visits without any", VISITS)
-    for one in told.values():
-        for entry in one.entries.values():
+    for user in told.values():
+        for entry in user.entries.values():
             await void(world, entry)
     nobody = (await known_of(world, ["nobody"], NOW))["nobody"]
     assert await of_each(world, told) == every(told, nobody)
@@ -371,7 +376,7 @@ def days_of(streaks: dict[Any, Any]) -> dict[str, tuple[Any, Any]]:
 
 async def test_all_streaks_of_a_user_are_on_the_day_of_the_stored_zone(world: System) -> None:
     told = await in_all_orders(world, "walk", WALK)
-    days = {order: days_of(await streaks_of(world, one.user, NOW)) for order, one in told.items()}
+    days = {order: days_of(await streaks_of(world, user.user, NOW)) for order, user in told.items()}
     tomorrow = TODAY + DAY
     right = {
         "walk": (tomorrow, datetime(2025, 6, 24, 10, tzinfo=UTC)),
@@ -380,16 +385,16 @@ async def test_all_streaks_of_a_user_are_on_the_day_of_the_stored_zone(world: Sy
     assert days == every(told, right)
     later = datetime(2025, 6, 24, 10, 0, 1, tzinfo=UTC)
     ended = {
-        order: (await streaks_of(world, one.user, later))["walk"]["state"].get("length", 0)
-        for order, one in told.items()
+        order: (await streaks_of(world, user.user, later))["walk"]["state"].get("length", 0)
+        for order, user in told.items()
     }
     assert ended == every(told, 0)
 
 
 async def test_a_zone_goes_with_the_event_that_brought_it(world: System) -> None:
     told = await in_all_orders(world, "walk home", WALK)
-    await asyncio.gather(*(void(world, one.entries["second"]) for one in told.values()))
-    days = {order: days_of(await streaks_of(world, one.user, NOW))["walk"] for order, one in told.items()}
+    await asyncio.gather(*(void(world, user.entries["second"]) for user in told.values()))
+    days = {order: days_of(await streaks_of(world, user.user, NOW))["walk"] for order, user in told.items()}
     assert days == every(told, (TODAY, datetime(2025, 6, 25, tzinfo=UTC)))
 
 
@@ -451,8 +456,8 @@ async def test_a_run_that_an_event_opened_moves_with_the_next_of_its_group(
 
 async def test_a_score_goes_back_with_the_attributes_that_a_void_takes(world: System) -> None:
     told = await in_all_orders(world, "plays free", PLAYS)
-    await asyncio.gather(*(void(world, one.entries["second"]) for one in told.values()))
-    found = {order: await segments_of(world, one.user) for order, one in told.items()}
+    await asyncio.gather(*(void(world, user.entries["second"]) for user in told.values()))
+    found = {order: await segments_of(world, user.user) for order, user in told.items()}
     assert found == every(told, {(): 1.0, (("plan", "free"),): 1.0})
 
 
@@ -466,22 +471,22 @@ def item(name: str, how_long: timedelta) -> Happened:
 async def test_a_repeated_item_gives_nothing_in_any_order(world: System) -> None:
     told = await in_all_orders(world, "items", (item("a", 3 * DAY), item("a", 2 * DAY), item("b", DAY)))
     found = await standings(world, ["items-sum", "items-daily"])
-    for order, one in told.items():
-        assert (await totals_of(world, one.user))["items"] == (2, 3), order
-        assert sum((await amounts(world, "items", one)).values()) == 2
+    for order, user in told.items():
+        assert (await totals_of(world, user.user))["items"] == (2, 3), order
+        assert sum((await amounts(world, "items", user)).values()) == 2
         scores = {
-            (place.board, place.run): said.score for place, said in found[one.user].items() if said.score
+            (place.board, place.run): said.score for place, said in found[user.user].items() if said.score
         }
         assert scores == {
             ("items-sum", None): 2,
             ("items-daily", day(3 * DAY)): 1,
             ("items-daily", day(DAY)): 1,
         }, order
-        periods = (await streaks_of(world, one.user, NOW))["items"]["periods"]
+        periods = (await streaks_of(world, user.user, NOW))["items"]["periods"]
         assert [period[0] for period in periods if period[2] == "QUALIFIED"] == [day(3 * DAY), day(DAY)], (
             order
         )
-        two = (await achievements_of(world, one.user, one.names))["two-items"]
+        two = (await achievements_of(world, user.user, user.names))["two-items"]
         assert two["completed"], order
 
 
@@ -497,13 +502,13 @@ async def test_in_order_each_award_for_items_belongs_to_the_event_with_the_new_i
 async def test_a_voided_item_is_new_again_with_the_next_that_has_it(world: System) -> None:
     history = (item("a", 3 * DAY), item("a", 2 * DAY), item("b", DAY))
     told = await in_all_orders(world, "items again", history)
-    await asyncio.gather(*(void(world, one.entries["first"]) for one in told.values()))
-    for order, one in told.items():
+    await asyncio.gather(*(void(world, user.entries["first"]) for user in told.values()))
+    for order, user in told.items():
         right = {("per", "second", day(2 * DAY)): 1, ("per", "third", day(DAY)): 1}
-        assert await amounts(world, "items", one) == right, order
-        periods = (await streaks_of(world, one.user, NOW))["items"]["periods"]
+        assert await amounts(world, "items", user) == right, order
+        periods = (await streaks_of(world, user.user, NOW))["items"]["periods"]
         assert [period[3] for period in periods if period[2] == "QUALIFIED"] == [1, 2], order
-        scores = await on_all_runs(world, "items-daily", one.user)
+        scores = await on_all_runs(world, "items-daily", user.user)
         assert {run: score for run, score in scores.items() if score} == {
             day(2 * DAY): 1,
             day(DAY): 1,
@@ -514,12 +519,12 @@ async def test_only_records_of_a_max_metric_count(world: System) -> None:
     history = (ago("record", 5, 3 * DAY), ago("record", 3, 2 * DAY), ago("record", 8, DAY))
     told = await in_all_orders(world, "record", history)
     found = await standings(world, ["record-sum", "record-best", "record-last"])
-    for order, one in told.items():
-        assert (await totals_of(world, one.user))["record"] == (8, 3), order
-        assert sum((await amounts(world, "record", one)).values()) == 8
-        scores = {place.board: said.score for place, said in found[one.user].items()}
+    for order, user in told.items():
+        assert (await totals_of(world, user.user))["record"] == (8, 3), order
+        assert sum((await amounts(world, "record", user)).values()) == 8
+        scores = {place.board: said.score for place, said in found[user.user].items()}
         assert scores == {"record-sum": 8, "record-best": 8, "record-last": 8}, order
-        periods = (await streaks_of(world, one.user, NOW))["record"]["periods"]
+        periods = (await streaks_of(world, user.user, NOW))["record"]["periods"]
         assert [period[0] for period in periods if period[2] == "QUALIFIED"] == [day(3 * DAY), day(DAY)], (
             order
         )
@@ -530,10 +535,10 @@ async def test_a_last_metric_contributes_its_changes(world: System) -> None:
         world, "scales", (ago("mass", 30, 3 * DAY), ago("mass", 80, 2 * DAY), ago("mass", 55, DAY))
     )
     found = await standings(world, ["mass-sum", "mass-best", "mass-last"])
-    for order, one in told.items():
-        assert (await totals_of(world, one.user))["mass"] == (55, 3), order
-        assert sum((await amounts(world, "mass", one)).values()) == 8
-        scores = {place.board: said.score for place, said in found[one.user].items()}
+    for order, user in told.items():
+        assert (await totals_of(world, user.user))["mass"] == (55, 3), order
+        assert sum((await amounts(world, "mass", user)).values()) == 8
+        scores = {place.board: said.score for place, said in found[user.user].items()}
         assert scores == {"mass-sum": 55, "mass-best": 80, "mass-last": 55}, order
 
 
@@ -553,21 +558,21 @@ async def test_progress_of_a_streak_that_had_ended_when_its_events_came_is_none(
     history = (ago("dance", 1, 6 * DAY), ago("dance", 1, 5 * DAY), ago("dance", 1, 3 * DAY))
     told = await in_all_orders(world, "dances of last week", history)
     found = {
-        order: (await achievements_of(world, one.user, {}))["three-dances"]["current"]
-        for order, one in told.items()
+        order: (await achievements_of(world, user.user, {}))["three-dances"]["current"]
+        for order, user in told.items()
     }
     assert found == every(told, 0)
 
 
 async def test_a_run_is_archived_in_the_segment_to_which_the_score_moved(world: System) -> None:
-    await send_together(world, [one.request("archived") for one in FRESH])
+    await send_together(world, [event.request("archived") for event in FRESH])
     await pass_time(world, NOW + 30 * DAY)
     assert await weeks_of(world, "archived") == FRESH_IN_PRO
 
 
 async def test_an_imported_run_is_archived_in_the_segment_to_which_the_score_moved(world: System) -> None:
     weeks = 10 * 7 * DAY
-    requests = [replace(one, at=one.at - weeks).request("imported", str(one.at)) for one in FRESH]
+    requests = [replace(event, at=event.at - weeks).request("imported", str(event.at)) for event in FRESH]
 
     async def batches() -> AsyncIterator[pb.ImportEventsRequest]:
         yield pb.ImportEventsRequest(events=requests)

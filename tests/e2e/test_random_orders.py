@@ -76,11 +76,11 @@ class Case:
     def text(self) -> str:
         """For a person to try again."""
         lines = []
-        for index, one in enumerate(self.history):
+        for index, event in enumerate(self.history):
             arrival = ", ".join(str(list(order).index(index) + 1) for order in self.orders)
             lines.append(
-                f"#{index:<2} user {one.who} {one.at:%m-%d %H:%M:%S.%f}Z {one.zone:20} {one.metric} {one.value:g} "
-                f"user {dict(one.user)} event {dict(one.event)} arrives {arrival}"
+                f"#{index:<2} user {event.who} {event.at:%m-%d %H:%M:%S.%f}Z {event.zone:20} "
+                f"{event.metric} {event.value:g} user {dict(event.user)} event {dict(event.event)} arrives {arrival}"
                 f"{' VOIDED' if index in self.voided else ''}"
             )
         return "\n".join(lines)

@@ -140,8 +140,8 @@ async def past(twins: System) -> Past:
         events = some_events(rng, f"history-{seed}", now)
         rng.shuffle(events)
         histories.append(events)
-        for one in events[: len(events) // 2]:
-            await ingest(one)
+        for request in events[: len(events) // 2]:
+            await ingest(request)
     told = await twins.entry(done)
     await the_window_passes(twins, *TABLES)
     return Past(done, undone, told, histories)
@@ -189,13 +189,13 @@ async def test_undoing_gives_on_condensed_history_what_it_gives_on_any_other(
     rng, now = random.Random(100 + seed), clock.now()
     mine = past.histories[seed]
     theirs = []
-    for one in mine:
+    for request in mine:
         theirs.append(event_pb2.IngestEventRequest())
-        theirs[-1].CopyFrom(one)
+        theirs[-1].CopyFrom(request)
         theirs[-1].user.user_id += "-twin"
     half = len(mine) // 2
-    for one in theirs[:half]:
-        await twins.orchestrator.IngestEvent(one)
+    for request in theirs[:half]:
+        await twins.orchestrator.IngestEvent(request)
     undone = rng.sample(range(half, len(mine)), rng.randrange(1, len(mine) - half + 1))
     for events in (mine, theirs):
         later = {

@@ -150,7 +150,7 @@ def some_events(rng: random.Random, user: str, now: datetime) -> list[event_pb2.
         apart = timedelta(microseconds=10 * number)
         at = rng.choice([day + apart, day - apart, now - timedelta(seconds=rng.uniform(1, DAYS * 86_400))])
         metric = rng.choice(METRICS)
-        one = event(
+        request = event(
             user,
             f"k{number}",
             metric=metric,
@@ -159,10 +159,10 @@ def some_events(rng: random.Random, user: str, now: datetime) -> list[event_pb2.
             at=at.timestamp(),
             region=region,
         )
-        one.attributes["way"] = rng.choice(["up", "down"])
+        request.attributes["way"] = rng.choice(["up", "down"])
         if metric == "places":
-            one.attributes["place"] = rng.choice(["here", "there", "elsewhere"])
-        events.append(one)
+            request.attributes["place"] = rng.choice(["here", "there", "elsewhere"])
+        events.append(request)
     return events
 
 
@@ -181,10 +181,10 @@ async def give_the_rest(
 ) -> str:
     """The twin, who only has the events that were not undone."""
     twin = f"{events[0].user.user_id}-twin"
-    for index, one in enumerate(events):
+    for index, request in enumerate(events):
         if index not in undone:
             copy = event_pb2.IngestEventRequest()
-            copy.CopyFrom(one)
+            copy.CopyFrom(request)
             copy.user.user_id = twin
             await system.orchestrator.IngestEvent(copy)
     return twin
@@ -206,7 +206,9 @@ async def _totals(system: System, user: str) -> Mapping[str, Any]:
     if user not in {one.user_id for one in users.users}:
         return {}
     known = await system.orchestrator.GetUser(pb.GetUserRequest(user_id=user))
-    totals = {one.metric: (one.total, one.event_count) for one in known.metrics if one.event_count}
+    totals = {
+        metric.metric: (metric.total, metric.event_count) for metric in known.metrics if metric.event_count
+    }
     return {"zone": known.user.time_zone, "attributes": dict(known.user.attributes), **totals}
 
 
@@ -229,12 +231,14 @@ async def _streaks(system: System, user: str, now: datetime) -> Mapping[str, Any
 async def _achievements(system: System, user: str) -> Mapping[str, Any]:
     request = achievement_service_pb2.ListUserAchievementsRequest(user_id=user)
     listed = (await system.achievement.ListUserAchievements(request)).achievements
-    return {one.achievement: (one.completed, one.current, one.percent) for one in listed}
+    return {held.achievement: (held.completed, held.current, held.percent) for held in listed}
 
 
 async def _points(system: System, user: str) -> Sequence[Any]:
     listed = await system.points.ListUserPoints(points_service_pb2.ListUserPointsRequest(user_id=user))
-    return [(one.points_system, one.balance, one.lifetime, one.level.key) for one in listed.points]
+    return [
+        (points.points_system, points.balance, points.lifetime, points.level.key) for points in listed.points
+    ]
 
 
 async def _boards(system: System, user: str, now: datetime) -> Mapping[Any, float]:
@@ -244,9 +248,9 @@ async def _boards(system: System, user: str, now: datetime) -> Mapping[Any, floa
         request = leaderboard_service_pb2.ListUserStandingsRequest(
             user_id=user, run_date=date_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
         )
-        for one in (await system.leaderboard.ListUserStandings(request)).standings:
-            segment = tuple(one.segment.items())
-            scores[one.leaderboard, segment, str(one.run.start_date)] = one.score
+        for standing in (await system.leaderboard.ListUserStandings(request)).standings:
+            segment = tuple(standing.segment.items())
+            scores[standing.leaderboard, segment, str(standing.run.start_date)] = standing.score
     return {key: score for key, score in scores.items() if score}
 
 
@@ -257,7 +261,7 @@ async def test_voiding_events_in_any_order_leaves_what_the_others_alone_would_ha
     rng, now = random.Random(seed), clock.now()
     user = f"in-order-{seed}"
     events = as_they_happened(some_events(rng, user, now))
-    ids = [(await world.orchestrator.IngestEvent(one)).entry_id for one in events]
+    ids = [(await world.orchestrator.IngestEvent(request)).entry_id for request in events]
     undone = rng.sample(range(len(events)), rng.randrange(1, len(events)))
     for index in undone:
         await void(world, ids[index])
@@ -272,8 +276,8 @@ async def test_events_and_voids_may_alternate(world: System, seed: int) -> None:
     events = as_they_happened(some_events(rng, user, now))
     ids: list[str] = []
     undone: list[int] = []
-    for one in events:
-        ids.append((await world.orchestrator.IngestEvent(one)).entry_id)
+    for request in events:
+        ids.append((await world.orchestrator.IngestEvent(request)).entry_id)
         left = [index for index in range(len(ids)) if index not in undone]
         if left and rng.random() < 0.4:
             undone.append(rng.choice(left))
@@ -287,7 +291,7 @@ async def test_events_and_voids_at_once_end_alike_but_for_what_was_latched(world
     rng, now = random.Random(200 + seed), clock.now()
     user = f"at-once-{seed}"
     events = some_events(rng, user, now)
-    replies = await asyncio.gather(*(world.orchestrator.IngestEvent(one) for one in events))
+    replies = await asyncio.gather(*(world.orchestrator.IngestEvent(request) for request in events))
     undone = rng.sample(range(len(events)), rng.randrange(1, len(events)))
     await asyncio.gather(*(void(world, replies[index].entry_id) for index in undone))
     twin = await give_the_rest(world, events, undone)
@@ -301,6 +305,6 @@ async def test_events_and_voids_at_once_end_alike_but_for_what_was_latched(world
 async def test_a_user_all_of_whose_events_are_voided_is_as_one_who_never_was(world: System) -> None:
     rng, now = random.Random(300), clock.now()
     events = some_events(rng, "gone", now)
-    replies = await asyncio.gather(*(world.orchestrator.IngestEvent(one) for one in events))
+    replies = await asyncio.gather(*(world.orchestrator.IngestEvent(request) for request in events))
     await asyncio.gather(*(void(world, reply.entry_id) for reply in replies))
     assert await known_of(world, "gone", now) == await known_of(world, "nobody", now)

@@ -123,7 +123,7 @@ async def test_a_list_comes_in_pages_in_order_of_key(definitions: Definitions) -
     seen, token, sizes = [], "", []
     while True:
         page, token = await definitions.list(STREAK, 2, token)
-        seen += [one.key for one in page]
+        seen += [listed.key for listed in page]
         sizes.append(len(page))
         if not token:
             break
@@ -135,7 +135,7 @@ async def test_a_list_comes_in_pages_in_order_of_key(definitions: Definitions) -
 async def test_a_token_of_another_list_is_refused(definitions: Definitions) -> None:
     with pytest.raises(InvalidArgument) as raised:
         await definitions.list(STREAK, 2, "bm90IGEgdG9rZW4")
-    assert [one.field for one in raised.value.violations] == ["page_token"]
+    assert [violation.field for violation in raised.value.violations] == ["page_token"]
 
 
 async def test_the_orchestrator_gets_one_and_lists_from_a_key_on(definitions: Definitions) -> None:
@@ -145,7 +145,7 @@ async def test_the_orchestrator_gets_one_and_lists_from_a_key_on(definitions: De
     listed = await definitions.list_some(pb.ListDefinitionsRequest(kind="streak", after_key="a", limit=5))
 
     assert got.definition.streak.key == "b"
-    assert [one.streak.key for one in listed.definitions] == ["b", "c"]
+    assert [definition.streak.key for definition in listed.definitions] == ["b", "c"]
 
 
 # Checks
@@ -159,7 +159,7 @@ async def test_a_check_says_what_would_be_and_writes_nothing(definitions: Defini
         pb.CheckDefinitionsRequest(writes=[pb.DefinitionWrite(path="streaks[0]", put=streak("new"))])
     )
 
-    assert {(one.name.kind, one.name.key) for one in checked.definitions} == {
+    assert {(definition.name.kind, definition.name.key) for definition in checked.definitions} == {
         ("metric", "m"),
         ("streak", "kept"),
         ("streak", "new"),
@@ -177,7 +177,9 @@ async def test_what_is_in_use_cannot_be_deleted(definitions: Definitions, pool: 
     pruned = await definitions.check(pb.CheckDefinitionsRequest(prune=True))
 
     assert raised.value.reason == "STREAK_IN_USE"
-    assert [(one.field, one.reason) for one in pruned.violations] == [("prune", "STREAK_IN_USE")]
+    assert [(violation.field, violation.reason) for violation in pruned.violations] == [
+        ("prune", "STREAK_IN_USE")
+    ]
     assert list(pruned.writes) == []
 
 
@@ -273,4 +275,6 @@ async def test_whoever_holds_a_connection_learns_of_a_change_without_waiting_for
     async with AsyncExitStack() as stack:
         held = [await stack.enter_async_context(pool.acquire()) for _ in range(pool.get_max_size())]
         async with asyncio.timeout(5):
-            assert await asyncio.gather(*(catalogue.at(current, one) for one in held)) == [["a"]] * len(held)
+            assert await asyncio.gather(*(catalogue.at(current, connection) for connection in held)) == [
+                ["a"]
+            ] * len(held)

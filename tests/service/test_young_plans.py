@@ -323,11 +323,11 @@ async def _orchestrator(pool: Pool, _sets: Redis) -> Life:
 
         italy = event("a", ada, "countries", country="IT")
         first = await store(pool, italy, event("b", ada, value=-1), event("c", ada, value=3), event("d", bob))
-        ids = [one.incoming.entry_id for one in first]
+        ids = [recorded.incoming.entry_id for recorded in first]
         yield "a group recorded"
         await sagas.leave([(ids[0], "away", 0.0), (ids[1], "away", 0.0)], 9)
         yield "a group left to recovery"
-        await sagas.complete([Completed(one, b"reply", told) for one in ids[:3]])
+        await sagas.complete([Completed(entry_id, b"reply", told) for entry_id in ids[:3]])
         yield "a group completed"
         await store(pool, event("e", ada, "countries", country="IT"), event("f", bob))
         yield "more recorded"
@@ -374,8 +374,8 @@ def _life(name: str, handlers: Any, convert: Any) -> Life:
             own = _of(prefix, request)
             if isinstance(own, participant_pb.RevertEntriesRequest):
                 undone = [
-                    ReversalWork(UUID(one.entry_id), one.user_id, to_datetime(one.now))
-                    for one in own.reversals
+                    ReversalWork(UUID(reversal.entry_id), reversal.user_id, to_datetime(reversal.now))
+                    for reversal in own.reversals
                 ]
                 await handlers.revert_entries(undone)
             else:

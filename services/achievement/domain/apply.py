@@ -95,17 +95,17 @@ def _fact(
     if metric is None or entry.kind is not EntryKind.METRIC_EVENT:
         return _plain_fact(standing, entry)
     counted, grounds = [], []
-    for one in catalogue.following(told):
-        if one.status is not Status.ACTIVE:
+    for achievement in catalogue.following(told):
+        if achievement.status is not Status.ACTIVE:
             continue
-        if one.event_filters and matches(one.event_filters, metric.attributes):
-            counted.append(one.key)
-        if one.user_filters and matches(one.user_filters, entry.user.attributes):
-            grounds.append(one.key)
-    for one in catalogue.judged:
-        is_untold = one.trigger.source not in told and one.status is Status.ACTIVE
-        if is_untold and matches(one.user_filters, entry.user.attributes):
-            grounds.append(one.key)
+        if achievement.event_filters and matches(achievement.event_filters, metric.attributes):
+            counted.append(achievement.key)
+        if achievement.user_filters and matches(achievement.user_filters, entry.user.attributes):
+            grounds.append(achievement.key)
+    for achievement in catalogue.judged:
+        is_untold = achievement.trigger.source not in told and achievement.status is Status.ACTIVE
+        if is_untold and matches(achievement.user_filters, entry.user.attributes):
+            grounds.append(achievement.key)
     value_micros, version = contribution(entry, metric, past)
     return Fact(
         entry.entry_id,

@@ -110,15 +110,19 @@ class Catalogue:
     def __init__(self, achievements: Iterable[Achievement]) -> None:
         self._by_key: Final = {achievement.key: achievement for achievement in achievements}
         by_source: dict[SourceKey, list[Achievement]] = {}
-        for achievement in sorted(self._by_key.values(), key=lambda one: (one.trigger.target, one.key)):
+        for achievement in sorted(
+            self._by_key.values(), key=lambda listed: (listed.trigger.target, listed.key)
+        ):
             if achievement.trigger.source is not None:
                 by_source.setdefault(achievement.trigger.source, []).append(achievement)
         self._by_source: Final = {source: tuple(found) for source, found in by_source.items()}
         self.by_streak: Final = tuple(
-            one for one in self._by_key.values() if isinstance(one.trigger, StreakTrigger)
+            definition
+            for definition in self._by_key.values()
+            if isinstance(definition.trigger, StreakTrigger)
         )
         """The achievements that a streak earns."""
-        self.judged: Final = tuple(one for one in self.by_streak if one.user_filters)
+        self.judged: Final = tuple(definition for definition in self.by_streak if definition.user_filters)
         """Those of them that only some users earn: which event reaches a length may show when another one comes."""
 
     def get(self, key: str) -> Achievement | None:
@@ -134,8 +138,9 @@ class Catalogue:
         not earn when it was due.
         """
         return any(
-            length == one.trigger.target or (bool(one.user_filters) and length > one.trigger.target)
-            for one in self._by_source.get(SourceKey(SourceKind.STREAK, streak), ())
+            length == achievement.trigger.target
+            or (bool(achievement.user_filters) and length > achievement.trigger.target)
+            for achievement in self._by_source.get(SourceKey(SourceKind.STREAK, streak), ())
         )
 
     def following(self, sources: Iterable[SourceKey]) -> Sequence[Achievement]:

@@ -85,14 +85,14 @@ def refold(
     """
     if span is None:
         raise Wanted(start)
-    facts = [one for one in span.facts if one.counts_for(achievement)]
+    facts = [event for event in span.facts if event.counts_for(achievement)]
     base = base_of(achievement, total, span)
-    if span.complete and base + sum(max(0, one.value_micros) for one in facts) < target:
+    if span.complete and base + sum(max(0, event.value_micros) for event in facts) < target:
         return None  # in whatever order
     today = _highs(base, facts) if revisable else {}
-    here = [] if revisable else [one for one in facts if one.position < start.position]
+    here = [] if revisable else [event for event in facts if event.position < start.position]
     sums, settled = Sums(base, here), span.settled
-    for arrival in sorted(facts, key=lambda one: one.position):
+    for arrival in sorted(facts, key=lambda fact: fact.position):
         if not revisable and arrival.position < start.position:
             continue
         if settled is not None and arrival.position > settled:
@@ -107,7 +107,7 @@ def refold(
 
 def base_of(achievement: Achievement, total: int, span: Span) -> int:
     """The sum of what counts before the span."""
-    counted = sum(one.value_micros for one in span.facts if one.counts_for(achievement))
+    counted = sum(fact.value_micros for fact in span.facts if fact.counts_for(achievement))
     return total - counted - span.rest.get(achievement.key if achievement.event_filters else "", 0)
 
 

@@ -37,7 +37,7 @@ class Span(Struct, frozen=True):
         """
         if self.complete:
             return None
-        return max((one.position for one in self.facts if not one.late), default=-1)
+        return max((fact.position for fact in self.facts if not fact.late), default=-1)
 
 
 class Past(Struct, frozen=True):

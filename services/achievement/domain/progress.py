@@ -27,9 +27,11 @@ class Progress(Struct, frozen=True):
 def list_progress(catalogue: Catalogue, standing: Standing, *, completed_only: bool) -> list[Progress]:
     """Earned ones first, newest first; then the others by tier group, tier and key."""
     shown = [
-        Progress(one, standing.completions.get(one.key), _current(one, standing))
-        for one in catalogue.all()
-        if _is_shown(one, earned=one.key in standing.completions, completed_only=completed_only)
+        Progress(achievement, standing.completions.get(achievement.key), _current(achievement, standing))
+        for achievement in catalogue.all()
+        if _is_shown(
+            achievement, earned=achievement.key in standing.completions, completed_only=completed_only
+        )
     ]
     return sorted(shown, key=_order)
 
@@ -61,5 +63,5 @@ def _current(achievement: Achievement, standing: Standing) -> int:
 
 def _order(progress: Progress) -> tuple[float, str, int, str]:
     newest_first = -progress.completion.reach.occur_time.timestamp() if progress.completion else float("inf")
-    one = progress.achievement
-    return (newest_first, one.tier_group, one.tier, one.key)
+    achievement = progress.achievement
+    return (newest_first, achievement.tier_group, achievement.tier, achievement.key)

@@ -55,12 +55,12 @@ def streaks_changed(
     for change in command.streak_changes:
         standing = _told(catalogue, standing, news, change)
     found: list[Change] = []
-    for one in _touched(catalogue, news):
-        live = standing.completions.get(one.key)
+    for achievement in _touched(catalogue, news):
+        live = standing.completions.get(achievement.key)
         if live is None:
-            changes = _earned(one, standing, news)
+            changes = _earned(achievement, standing, news)
         elif news.corrects:
-            changes = _corrected(one, standing, news)
+            changes = _corrected(achievement, standing, news)
         else:
             continue
         standing = completed(standing, changes)
@@ -78,10 +78,10 @@ def _told(catalogue: Catalogue, standing: Standing, news: _News, change: StreakC
     source = SourceKey(SourceKind.STREAK, change.streak)
     was = news.before.sources.get(source, _NOTHING)
     if was.version < change.version:
-        for one in catalogue.following((source,)):
+        for achievement in catalogue.following((source,)):
             # It is reached, and another change that comes later says with which event.
-            if was.highest < one.trigger.target <= change.longest:
-                reaches.setdefault((change.streak, one.trigger.target), FirstReach(0, None))
+            if was.highest < achievement.trigger.target <= change.longest:
+                reaches.setdefault((change.streak, achievement.trigger.target), FirstReach(0, None))
     return replace(standing, reaches=reaches) if reaches != standing.reaches else standing
 
 
@@ -94,82 +94,88 @@ def _touched(catalogue: Catalogue, news: _News) -> Iterator[Achievement]:
         return
     streaks = [SourceKey(SourceKind.STREAK, change.streak) for change in news.command.streak_changes]
     yield from catalogue.following(streaks)
-    for one in catalogue.judged:
-        if one.key in news.fact.grounds and one.trigger.source not in streaks:
-            yield one
+    for achievement in catalogue.judged:
+        if achievement.key in news.fact.grounds and achievement.trigger.source not in streaks:
+            yield achievement
 
 
-def _earned(one: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
-    assert one.trigger.source is not None
-    source = standing.sources.get(one.trigger.source, _NOTHING)
-    if one.status is not Status.ACTIVE or source.highest < one.trigger.target:
+def _earned(achievement: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
+    assert achievement.trigger.source is not None
+    source = standing.sources.get(achievement.trigger.source, _NOTHING)
+    if achievement.status is not Status.ACTIVE or source.highest < achievement.trigger.target:
         return ()
-    known = standing.reaches.get((one.trigger.source.key, one.trigger.target))
-    reach = _next(one, source, news) if known is None else _owner(one, standing, news)
+    known = standing.reaches.get((achievement.trigger.source.key, achievement.trigger.target))
+    reach = _next(achievement, source, news) if known is None else _owner(achievement, standing, news)
     if reach is None or (known is not None and not known.version):
         return ()
-    return (granted(news.command.entry, one, one.trigger.target, Grant(reach, news.fact.cause)),)
+    return (
+        granted(news.command.entry, achievement, achievement.trigger.target, Grant(reach, news.fact.cause)),
+    )
 
 
-def _next(one: Achievement, source: Source, news: _News) -> Reach | None:
+def _next(achievement: Achievement, source: Source, news: _News) -> Reach | None:
     """What was reached before the achievement was there is earned with the next event that the streak tells of."""
-    assert one.trigger.source is not None
-    was = news.before.sources.get(one.trigger.source, _NOTHING)
-    is_next = source.version > was.version and was.highest >= one.trigger.target
+    assert achievement.trigger.source is not None
+    was = news.before.sources.get(achievement.trigger.source, _NOTHING)
+    is_next = source.version > was.version and was.highest >= achievement.trigger.target
     is_event = news.command.entry.kind is EntryKind.METRIC_EVENT
-    return news.fact.reach if is_next and is_event and news.fact.can_earn(one) else None
+    return news.fact.reach if is_next and is_event and news.fact.can_earn(achievement) else None
 
 
-def _owner(one: Achievement, standing: Standing, news: _News) -> Reach | None:
+def _owner(achievement: Achievement, standing: Standing, news: _News) -> Reach | None:
     """The event with which it was reached, by one who could earn it."""
-    assert one.trigger.source is not None
-    streak = one.trigger.source.key
-    if not one.user_filters:
-        known = standing.reaches.get((streak, one.trigger.target))
+    assert achievement.trigger.source is not None
+    streak = achievement.trigger.source.key
+    if not achievement.user_filters:
+        known = standing.reaches.get((streak, achievement.trigger.target))
         return known.reach if known else None
     for (key, length), known in sorted(standing.reaches.items(), key=lambda item: item[0]):
-        if key == streak and length >= one.trigger.target and known.reach is not None:
+        if key == streak and length >= achievement.trigger.target and known.reach is not None:
             fact = news.fact if known.reach.entry_id == news.fact.entry_id else None
             fact = fact or news.past.facts.get(known.reach.entry_id)
-            if fact is not None and fact.live and fact.can_earn(one):
+            if fact is not None and fact.live and fact.can_earn(achievement):
                 return known.reach
     return None
 
 
-def _corrected(one: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
+def _corrected(achievement: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
     """It passes on where its event is gone, or is not the first any more; it goes where nothing reaches it."""
-    assert one.trigger.source is not None
-    live, entry = standing.completions[one.key], news.command.entry
-    target = threshold(one, live)
-    source = standing.sources.get(one.trigger.source)
-    reach = _owner(one, standing, news)
+    assert achievement.trigger.source is not None
+    live, entry = standing.completions[achievement.key], news.command.entry
+    target = threshold(achievement, live)
+    source = standing.sources.get(achievement.trigger.source)
+    reach = _owner(achievement, standing, news)
     if source is not None and source.highest < target:
         grant = None
     elif reach is not None and reach.entry_id == live.entry_id:
         return ()
     elif entry.corrected_entry_id == live.entry_id or (
-        _is_news(one, standing, news) and (reach is None or _moves(one, live.reach, reach, news))
+        _is_news(achievement, standing, news)
+        and (reach is None or _moves(achievement, live.reach, reach, news))
     ):
         grant = Grant(reach, news.fact.cause) if reach is not None else None
     else:
         return ()
-    return passed_on(entry.user.user_id, str(entry.entry_id), one.key, live, target, grant)
+    return passed_on(entry.user.user_id, str(entry.entry_id), achievement.key, live, target, grant)
 
 
-def _is_news(one: Achievement, standing: Standing, news: _News) -> bool:
+def _is_news(achievement: Achievement, standing: Standing, news: _News) -> bool:
     """The correction says something else of who reached it."""
-    assert one.trigger.source is not None
+    assert achievement.trigger.source is not None
     return any(
         standing.reaches[key] != news.before.reaches.get(key)
         for key in standing.reaches
-        if key[0] == one.trigger.source.key
-        and (key[1] == one.trigger.target or (bool(one.user_filters) and key[1] > one.trigger.target))
+        if key[0] == achievement.trigger.source.key
+        and (
+            key[1] == achievement.trigger.target
+            or (bool(achievement.user_filters) and key[1] > achievement.trigger.target)
+        )
     )
 
 
-def _moves(one: Achievement, owner: Reach, first: Reach, news: _News) -> bool:
+def _moves(achievement: Achievement, owner: Reach, first: Reach, news: _News) -> bool:
     """What had been granted before an earlier event arrived keeps its date; else who is first owns it."""
-    assert one.trigger.source is not None
-    was = news.before.reaches.get((one.trigger.source.key, one.trigger.target))
+    assert achievement.trigger.source is not None
+    was = news.before.reaches.get((achievement.trigger.source.key, achievement.trigger.target))
     was_first = was is not None and was.reach is not None and was.reach.entry_id == owner.entry_id
     return was_first or first.key > owner.key

@@ -134,15 +134,17 @@ def revise(standing: Standing, metric: MetricFact, past: Past) -> Outcome:
     if not metric.revisions:
         return Outcome(standing)
     revised, kept = [], []
-    for one in metric.revisions:
-        known = past.facts.get(one.entry_id)
+    for revision in metric.revisions:
+        known = past.facts.get(revision.entry_id)
         if known is None:
-            held = past.revisions.get(one.entry_id)
+            held = past.revisions.get(revision.entry_id)
             if held is None or held.version < metric.total_version:
-                kept.append(Revision(one.entry_id, metric.total_version, one.contribution_micros))
+                kept.append(Revision(revision.entry_id, metric.total_version, revision.contribution_micros))
         elif known.live and known.version < metric.total_version:
-            standing = _revised(standing, known, one.contribution_micros)
-            revised.append(replace(known, value_micros=one.contribution_micros, version=metric.total_version))
+            standing = _revised(standing, known, revision.contribution_micros)
+            revised.append(
+                replace(known, value_micros=revision.contribution_micros, version=metric.total_version)
+            )
     return Outcome(standing, (), tuple(revised), tuple(kept))
 
 
@@ -167,61 +169,67 @@ def arrived(
     outcome = revise(added(before, fact), metric, past)
     standing, changes = outcome.standing, []
     total = standing.totals[metric.metric].sums
-    for one in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
-        sums = standing.accumulators.get(one.key, _NOTHING) if one.event_filters else total
-        if sums.peak_micros < one.trigger.target:
+    for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
+        sums = standing.accumulators.get(achievement.key, _NOTHING) if achievement.event_filters else total
+        if sums.peak_micros < achievement.trigger.target:
             continue
-        if one.status is not Status.ACTIVE or one.key in standing.completions:
+        if achievement.status is not Status.ACTIVE or achievement.key in standing.completions:
             continue
-        was = before.sums(one, metric.metric)
-        found = _met(_Arrival(one, was, sums, fact, outcome.revised, past))
+        was = before.sums(achievement, metric.metric)
+        found = _met(_Arrival(achievement, was, sums, fact, outcome.revised, past))
         if found.owner is not None:
-            changes.append(granted(entry, one, one.trigger.target, Grant(found.owner.reach, fact.cause)))
+            changes.append(
+                granted(entry, achievement, achievement.trigger.target, Grant(found.owner.reach, fact.cause))
+            )
         elif found.peak_micros < sums.peak_micros:
-            standing = _with_peak(standing, one, metric.metric, found.peak_micros)
+            standing = _with_peak(standing, achievement, metric.metric, found.peak_micros)
     return replace(outcome, standing=completed(standing, changes), changes=tuple(changes))
 
 
 def _met(arrival: _Arrival) -> Found:
-    one, fact, sums = arrival.achievement, arrival.fact, arrival.after
+    achievement, fact, sums = arrival.achievement, arrival.fact, arrival.after
     if fact.late or arrival.revised:
-        counts = fact.counts_for(one) or any(each.counts_for(one) for each in arrival.revised)
+        counts = fact.counts_for(achievement) or any(each.counts_for(achievement) for each in arrival.revised)
         return _met_from_its_time_on(arrival) if counts else Found(None, sums.peak_micros)
-    if not fact.counts_for(one) or not fact.can_earn(one):
+    if not fact.counts_for(achievement) or not fact.can_earn(achievement):
         return Found(None, sums.peak_micros)
-    if sums.sum_micros >= one.trigger.target:
+    if sums.sum_micros >= achievement.trigger.target:
         return Found(fact, sums.peak_micros)
     # Once it may have been high enough, when nobody who could earn it was there: now somebody is.
-    return _met_in_all(arrival) if one.user_filters else Found(None, sums.peak_micros)
+    return _met_in_all(arrival) if achievement.user_filters else Found(None, sums.peak_micros)
 
 
 def _met_from_its_time_on(arrival: _Arrival) -> Found:
     """The sums before a late event are what they were, and with them nothing was met."""
-    one, before, after = arrival.achievement, arrival.before, arrival.after
+    achievement, before, after = arrival.achievement, arrival.before, arrival.after
     first = min([arrival.fact.key, *(each.key for each in arrival.revised)])
     span = _span(arrival, Start(arrival.fact.metric, arrival.fact.position, first))
-    found = search(one, base_of(one, after.sum_micros, span), span.facts)
+    found = search(achievement, base_of(achievement, after.sum_micros, span), span.facts)
     if found.owner is None and not span.complete:
         raise Wanted(Start(arrival.fact.metric, arrival.fact.position, first))
     if found.owner is not None or not after.negative_count:
         return Found(found.owner, after.peak_micros)
-    if one.user_filters and before.peak_micros >= one.trigger.target and _can_earn(one, span.facts):
+    if (
+        achievement.user_filters
+        and before.peak_micros >= achievement.trigger.target
+        and _can_earn(achievement, span.facts)
+    ):
         return _met_in_all(arrival)
     return Found(None, min(after.peak_micros, max(before.peak_micros, found.highest)))
 
 
 def _met_in_all(arrival: _Arrival) -> Found:
     """Only all sums tell how high they were where negative contributions came between."""
-    one, start = arrival.achievement, Start(arrival.fact.metric, arrival.fact.position, None)
+    achievement, start = arrival.achievement, Start(arrival.fact.metric, arrival.fact.position, None)
     span = _span(arrival, start)
-    found = search(one, base_of(one, arrival.after.sum_micros, span), span.facts)
+    found = search(achievement, base_of(achievement, arrival.after.sum_micros, span), span.facts)
     if found.owner is None and not span.complete:
         raise Wanted(start)
     return Found(found.owner, arrival.after.peak_micros if found.owner else found.highest)
 
 
 def _can_earn(achievement: Achievement, facts: Iterable[Fact]) -> bool:
-    return any(one.counts_for(achievement) and one.can_earn(achievement) for one in facts)
+    return any(fact.counts_for(achievement) and fact.can_earn(achievement) for fact in facts)
 
 
 def _span(arrival: _Arrival, start: Start) -> Span:
@@ -231,7 +239,7 @@ def _span(arrival: _Arrival, start: Start) -> Span:
         raise Wanted(start)
     if not span.complete and (not span.facts or span.facts[-1].key < arrival.fact.key):
         return replace(span, rest=_more(span.rest, arrival.fact, arrival.fact.value_micros))
-    return replace(span, facts=tuple(sorted([*span.facts, arrival.fact], key=lambda one: one.key)))
+    return replace(span, facts=tuple(sorted([*span.facts, arrival.fact], key=lambda fact: fact.key)))
 
 
 def _up_to_date(past: Past, start: Start, revised: Iterable[Fact]) -> Span | None:
@@ -239,8 +247,8 @@ def _up_to_date(past: Past, start: Start, revised: Iterable[Fact]) -> Span | Non
     span = past.spans.get(start)
     if span is None:
         return None
-    newest = {one.entry_id: one for one in revised}
-    facts = tuple(newest.pop(one.entry_id, one) for one in span.facts)
+    newest = {fact.entry_id: fact for fact in revised}
+    facts = tuple(newest.pop(fact.entry_id, fact) for fact in span.facts)
     rest = span.rest
     for left in newest.values():
         rest = _more(rest, left, left.value_micros - past.facts[left.entry_id].value_micros)
@@ -276,7 +284,7 @@ class _Undone(Struct, frozen=True):
     def since(self) -> Cause:
         """The first place in both orders at which something is different now."""
         touched = (self.fact, *self.revised)
-        return Cause(min(one.position for one in touched), min(one.key for one in touched))
+        return Cause(min(fact.position for fact in touched), min(fact.key for fact in touched))
 
     def bears_on(self, live: Completion, target: int, sum_micros: int) -> bool:
         """Whether a completion hangs on it: not if granted before it arrived. What is revised may have been there; but
@@ -304,36 +312,38 @@ def corrected(
         fact = replace(fact, metric=metric.metric, occur_time=entry.occur_time)
         outcome = replace(outcome, standing=without(outcome.standing, fact))
     undone = _Undone(entry, metric, fact, outcome.revised, past, is_old)
-    for one in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
-        if fact.counts_for(one) or any(each.counts_for(one) for each in outcome.revised):
-            found, changes = _without(one, outcome.standing, undone)
+    for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
+        if fact.counts_for(achievement) or any(each.counts_for(achievement) for each in outcome.revised):
+            found, changes = _without(achievement, outcome.standing, undone)
             outcome = replace(outcome, standing=found, changes=(*outcome.changes, *changes))
     return outcome
 
 
-def _without(one: Achievement, standing: Standing, undone: _Undone) -> tuple[Standing, tuple[Change, ...]]:
-    live, sums = standing.completions.get(one.key), standing.sums(one, undone.metric.metric)
-    target = threshold(one, live)
+def _without(
+    achievement: Achievement, standing: Standing, undone: _Undone
+) -> tuple[Standing, tuple[Change, ...]]:
+    live, sums = standing.completions.get(achievement.key), standing.sums(achievement, undone.metric.metric)
+    target = threshold(achievement, live)
     if live is None:
         # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
-        if undone.only_less or one.status is not Status.ACTIVE:
+        if undone.only_less or achievement.status is not Status.ACTIVE:
             return standing, ()
     elif not undone.bears_on(live, target, sums.sum_micros):
         return standing, ()
-    grant = _granted_without(one, live, target, sums, undone)
+    grant = _granted_without(achievement, live, target, sums, undone)
     entry = undone.entry
-    changes = passed_on(entry.user.user_id, str(entry.entry_id), one.key, live, target, grant)
+    changes = passed_on(entry.user.user_id, str(entry.entry_id), achievement.key, live, target, grant)
     completions = changed(standing.completions, changes)
     if not changes and live is not None and grant is not None:
-        completions = {**completions, one.key: replace(live, cause=grant.cause)}
+        completions = {**completions, achievement.key: replace(live, cause=grant.cause)}
     return replace(standing, completions=completions), changes
 
 
 def _granted_without(
-    one: Achievement, live: Completion | None, target: int, sums: Accumulator, undone: _Undone
+    achievement: Achievement, live: Completion | None, target: int, sums: Accumulator, undone: _Undone
 ) -> Grant | None:
     since = live.cause if live is not None and undone.only_less else undone.since
-    in_all = bool(one.user_filters) and sums.negative_count > 0
+    in_all = bool(achievement.user_filters) and sums.negative_count > 0
     start = Start(undone.metric.metric, since.position, None if in_all else since.key)
     span = _up_to_date(undone.past, start, undone.revised)
-    return refold(one, target, sums.sum_micros, start, span, revisable=undone.metric.revisable)
+    return refold(achievement, target, sums.sum_micros, start, span, revisable=undone.metric.revisable)

@@ -22,7 +22,7 @@ def may_reach(address: str, allowed: Iterable[Network]) -> bool:
     networks = tuple(allowed)
     if any(found in network for network in networks):
         return True
-    return all(_is_public(one) or any(one in network for network in networks) for one in _meant(found))
+    return all(_is_public(meant) or any(meant in network for network in networks) for meant in _meant(found))
 
 
 def url_problem(url: str, *, allow_http: bool) -> str:

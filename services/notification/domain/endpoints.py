@@ -57,7 +57,9 @@ class Endpoint(Struct, frozen=True):
 
     def live_secrets(self, now: datetime) -> list[str]:
         """Those that sign now, newest first."""
-        return [one.secret for one in self.secrets if one.expire_time is None or now < one.expire_time]
+        return [
+            secret.secret for secret in self.secrets if secret.expire_time is None or now < secret.expire_time
+        ]
 
     def lane(self, user_id: str, message_id: int) -> str:
         """What goes one after the other: of an endpoint without order, nothing."""

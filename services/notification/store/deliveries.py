@@ -264,18 +264,26 @@ class DeliveryStore:
     async def record(self, connection: Connection, done: Sequence[Done]) -> None:
         """What came of lanes, in the caller's transaction. One that another has taken meanwhile stays the other's."""
         lanes = sorted(
-            (one.lane.endpoint.endpoint_id, one.lane.lane, one.lane.claim_id, one.due_time) for one in done
+            (
+                delivery.lane.endpoint.endpoint_id,
+                delivery.lane.lane,
+                delivery.lane.claim_id,
+                delivery.due_time,
+            )
+            for delivery in done
         )
         await connection.fetch(_LOCK_LANES, lanes)
         removed = [
-            (one.lane.endpoint.endpoint_id, one.lane.lane, message_id)
-            for one in done
-            for message_id in one.removed
+            (delivery.lane.endpoint.endpoint_id, delivery.lane.lane, message_id)
+            for delivery in done
+            for message_id in delivery.removed
         ]
         failed = [
-            (one.lane.endpoint.endpoint_id, one.lane.lane, *failure) for one in done for failure in one.failed
+            (delivery.lane.endpoint.endpoint_id, delivery.lane.lane, *failure)
+            for delivery in done
+            for failure in delivery.failed
         ]
-        attempts = [attempt.row for one in done for attempt in one.attempts]
+        attempts = [attempt.row for delivery in done for attempt in delivery.attempts]
         if removed:
             await connection.execute(_REMOVE, removed)
         if failed:

@@ -85,7 +85,7 @@ class Endpoints(Struct, frozen=True):
     @property
     def on(self) -> list[Endpoint]:
         """Those that get something."""
-        return [one for one in self.all if one.switch_off is SwitchOff.ON]
+        return [endpoint for endpoint in self.all if endpoint.switch_off is SwitchOff.ON]
 
 
 class EndpointStore:

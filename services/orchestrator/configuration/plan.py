@@ -85,8 +85,8 @@ def changes_of(
     """
     violations = Violations()
     for answer in answers.values():
-        for one in answer.violations:
-            violations.add(one.field, one.description, one.reason)
+        for violation in answer.violations:
+            violations.add(violation.field, violation.description, violation.reason)
     staying = _check_references(answers, violations)
     violations.raise_if_any()
     _refuse_mentioned(staying)
@@ -125,22 +125,25 @@ def _check_references(
     """Adds what is mentioned by what is written, and would not be there. Returns what is mentioned by what stays
     as it is, and goes with this write; what had been missing before is no fault of this one.
     """
-    expected = [one for answer in answers.values() for one in answer.definitions]
-    known = {_name(one.name) for one in expected}
+    expected = [definition for answer in answers.values() for definition in answer.definitions]
+    known = {_name(definition.name) for definition in expected}
     going = {
-        _change(one).name for answer in answers.values() for one in answer.writes if not one.HasField("after")
+        _change(write).name
+        for answer in answers.values()
+        for write in answer.writes
+        if not write.HasField("after")
     }
     staying = []
-    for one in expected:
-        for reference in one.references:
+    for definition in expected:
+        for reference in definition.references:
             mentioned = _name(reference.name)
             if mentioned in known:
                 continue
-            if one.path:
-                path = f"{one.path}.{reference.path}"
+            if definition.path:
+                path = f"{definition.path}.{reference.path}"
                 violations.add(path, f"there is no {mentioned}", "REFERENCE_NOT_FOUND")
             elif mentioned in going:
-                staying.append((_name(one.name), reference.path, mentioned))
+                staying.append((_name(definition.name), reference.path, mentioned))
     return staying
 
 

@@ -105,7 +105,7 @@ class History:
         rows = await source.fetch(_FIRST_REQUESTS, user_id, self._counted, at - MOST_AHEAD, at, _PAGE)
         until = None if len(rows) < _PAGE else micros_of(rows[-1]["occur_time"]) - 1
         found = [(self.said_in(row["kind"], row["request"]), micros_of(row["occur_time"])) for row in rows]
-        return [one for one in found if until is None or one[1] <= until], until
+        return [(patch, when) for patch, when in found if until is None or when <= until], until
 
     async def extremes(
         self, source: Fetching, user_id: str, metric: str, before: InTime = (_FAR, _HIGHEST)

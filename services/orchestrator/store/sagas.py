@@ -184,10 +184,10 @@ class SagaStore:
         ordered = sorted(completed, key=_entry_id)
         rows = await self._pool.fetch(
             _COMPLETE,
-            [one.entry_id for one in ordered],
-            [one.reply for one in ordered],
+            [saga.entry_id for saga in ordered],
+            [saga.reply for saga in ordered],
             State.RUNNING,
-            rows_of((one.entry_id, one.told) for one in completed),
+            rows_of((saga.entry_id, saga.told) for saga in completed),
         )
         return {row["entry_id"] for row in rows}
 
@@ -258,8 +258,8 @@ class SagaStore:
         return Backlog(row["unfinished"], row["parked"], float(row["oldest_seconds"]))
 
 
-def _entry_id(one: Completed) -> UUID:
-    return one.entry_id
+def _entry_id(completed: Completed) -> UUID:
+    return completed.entry_id
 
 
 def _stored(row: Record) -> StoredSaga:

@@ -84,9 +84,9 @@ def amendment(
     for entry_id, contribution in revised.items():
         edit(facts[entry_id].position, Edit(contribution_micros=contribution))
     completions, rewards, revoked = completed(catalogue, state, command)
-    for one in live:
-        if one.due.completion_id in revoked:
-            edit(one.position, Edit(dropped=(one.due.identity,)))
+    for period in live:
+        if period.due.completion_id in revoked:
+            edit(period.position, Edit(dropped=(period.due.identity,)))
     for due in rewards:
         give(due)
     streaks: dict[TriggerKey, StreakCount] = {}
@@ -97,7 +97,11 @@ def amendment(
             settlement = corrected(
                 shift,
                 state.streaks.get(one_trigger.key, StreakCount()),
-                [one for one in live if one.due.key == one_trigger.key and one.due.period is not None],
+                [
+                    period
+                    for period in live
+                    if period.due.key == one_trigger.key and period.due.period is not None
+                ],
                 command.entry.corrected_entry_id,
                 gives=one_trigger.system.active and matches(one_trigger.trigger.user_filters, attributes),
             )
@@ -129,8 +133,8 @@ def completed(
         before = state.completions.get(completion_id, 0)
         counts[completion_id] = before + delta
         if before < 1 <= counts[completion_id]:
-            for one in _rewards(catalogue, command, changes[completion_id]):
-                due = once(one.key, one.trigger, changes[completion_id].owner)
+            for trigger in _rewards(catalogue, command, changes[completion_id]):
+                due = once(trigger.key, trigger.trigger, changes[completion_id].owner)
                 dues.append(_for_completion(due, completion_id))
         elif counts[completion_id] < 1 <= before:
             revoked.add(completion_id)
@@ -142,9 +146,9 @@ def _rewards(
 ) -> Iterator[ConfiguredTrigger]:
     causes: Iterable[str | None] = (change.achievement, None)
     for cause in causes:
-        for one in catalogue.by_achievement.get(cause, ()):
-            if matches(one.trigger.user_filters, command.entry.user.attributes):
-                yield one
+        for trigger in catalogue.by_achievement.get(cause, ()):
+            if matches(trigger.trigger.user_filters, command.entry.user.attributes):
+                yield trigger
 
 
 def _for_completion(due: Due, completion_id: UUID) -> Due:

@@ -187,7 +187,7 @@ def _count_whole(timeline: Timeline, mark: Mark) -> tuple[Timeline, tuple[Crossi
     elif not marks or marks[-1].instant.order < mark.instant.order:
         marks = (*marks, mark)
     else:
-        index = bisect_left(marks, mark.instant.order, key=lambda one: one.instant.order)
+        index = bisect_left(marks, mark.instant.order, key=lambda known: known.instant.order)
         marks = (*marks[:index], mark, *marks[index:])
     moved = replace(
         timeline,
@@ -205,10 +205,12 @@ def _count_whole(timeline: Timeline, mark: Mark) -> tuple[Timeline, tuple[Crossi
 
 
 def _count_late(timeline: Timeline, mark: Mark, position: int) -> tuple[Timeline, tuple[Crossing, ...]]:
-    index = bisect_left(timeline.marks, mark.instant.order, key=lambda one: one.instant.order)
+    index = bisect_left(timeline.marks, mark.instant.order, key=lambda known: known.instant.order)
     among = (*timeline.marks[:index], mark, *timeline.marks[index:])
     accumulated, high, marks = walk(timeline.base_accumulated_micros, timeline.base_high_micros, among)
-    due_count = timeline.due_count + sum(one.due for one in marks) - sum(one.due for one in timeline.marks)
+    due_count = (
+        timeline.due_count + sum(known.due for known in marks) - sum(known.due for known in timeline.marks)
+    )
     times = max(0, due_count - timeline.granted_count)
     granted, crossings = _grant_latest(marks, times)
     if sum(crossing.times for crossing in crossings) < times:

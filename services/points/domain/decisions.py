@@ -94,15 +94,15 @@ def late(catalogue: Catalogue, state: UserState, command: Command) -> frozenset[
     if metric is None or metric.metric not in catalogue.by_metric:
         return frozenset()
     newer = set()
-    for one in catalogue.by_metric[metric.metric]:
-        timeline = state.points.timelines.get(one.key)
-        cause = one.trigger.cause
+    for trigger in catalogue.by_metric[metric.metric]:
+        timeline = state.points.timelines.get(trigger.key)
+        cause = trigger.trigger.cause
         if timeline is None or timeline.known_since is None or not isinstance(cause, MetricCause):
             continue
         if command.entry.occur_time < timeline.known_since and not is_whole(
             timeline, metric.contribution_micros, cause.every_micros
         ):
-            newer.add(one.key)
+            newer.add(trigger.key)
     return frozenset(newer.intersection(_matching(catalogue, command.entry))) if newer else frozenset()
 
 
@@ -130,16 +130,16 @@ def placed_among(
 ) -> Timeline:
     """The timeline of a trigger that knows all events since an instant one by one."""
     marks = []
-    for one in sorted(window, key=lambda each: each.fact.instant.order):
-        trigger = terms(one.fact.terms).trigger(key) if key in one.fact.triggers else None
+    for fact in sorted(window, key=lambda each: each.fact.instant.order):
+        trigger = terms(fact.fact.terms).trigger(key) if key in fact.fact.triggers else None
         if trigger is not None and isinstance(trigger.cause, MetricCause):
             marks.append(
                 Mark(
-                    one.fact.instant,
-                    one.fact.contribution_micros,
+                    fact.fact.instant,
+                    fact.fact.contribution_micros,
                     trigger.cause.every_micros,
                     trigger.amount,
-                    granted=one.granted.get(key, 0),
+                    granted=fact.granted.get(key, 0),
                 )
             )
     return placed(timeline, marks, time)
@@ -148,18 +148,18 @@ def placed_among(
 def _matching(catalogue: Catalogue, entry: Entry) -> Iterator[TriggerKey]:
     """The triggers that the entry matches, as far as facts keep them."""
     if entry.metric is not None and entry.kind is not EntryKind.CORRECTION:
-        for one in catalogue.by_metric.get(entry.metric.metric, ()):
-            cause = one.trigger.cause
+        for trigger in catalogue.by_metric.get(entry.metric.metric, ()):
+            cause = trigger.trigger.cause
             if (
                 isinstance(cause, MetricCause)
                 and matches(cause.event_filters, entry.metric.attributes)
-                and matches(one.trigger.user_filters, entry.user.attributes)
+                and matches(trigger.trigger.user_filters, entry.user.attributes)
             ):
-                yield one.key
-    for one in catalogue.by_user_created:
-        filters = one.trigger.user_filters
+                yield trigger.key
+    for trigger in catalogue.by_user_created:
+        filters = trigger.trigger.user_filters
         if filters and not entry.kind.follows and matches(filters, entry.user.attributes):
-            yield one.key
+            yield trigger.key
 
 
 def _first(state: UserState, fact: Fact) -> int | None:

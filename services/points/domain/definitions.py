@@ -152,16 +152,18 @@ class Catalogue(Struct, frozen=True):
         by_streak: dict[str, tuple[ConfiguredTrigger, ...]] = {}
         by_achievement: dict[str | None, tuple[ConfiguredTrigger, ...]] = {}
         by_user_created: tuple[ConfiguredTrigger, ...] = ()
-        for one in (ConfiguredTrigger(system, t) for system in ordered.values() for t in system.triggers):
-            match one.trigger.cause:
-                case MetricCause(metric=metric) if one.system.active:
-                    by_metric[metric] = (*by_metric.get(metric, ()), one)
+        for configured in (
+            ConfiguredTrigger(system, t) for system in ordered.values() for t in system.triggers
+        ):
+            match configured.trigger.cause:
+                case MetricCause(metric=metric) if configured.system.active:
+                    by_metric[metric] = (*by_metric.get(metric, ()), configured)
                 case StreakCause(streak=streak):
-                    by_streak[streak] = (*by_streak.get(streak, ()), one)
-                case AchievementCause(achievement=achievement) if one.system.active:
-                    by_achievement[achievement] = (*by_achievement.get(achievement, ()), one)
-                case UserCreatedCause() if one.system.active:
-                    by_user_created = (*by_user_created, one)
+                    by_streak[streak] = (*by_streak.get(streak, ()), configured)
+                case AchievementCause(achievement=achievement) if configured.system.active:
+                    by_achievement[achievement] = (*by_achievement.get(achievement, ()), configured)
+                case UserCreatedCause() if configured.system.active:
+                    by_user_created = (*by_user_created, configured)
         awarding = {
             TriggerKey(system.key, trigger.key): trigger
             for system in ordered.values()

@@ -104,10 +104,10 @@ def step(
 
 def greets(fact: Fact, terms: Catalogue, systems: frozenset[str] | None = None) -> Iterator[Due]:
     """What is due where the fact is the user's first."""
-    for one in terms.by_user_created:
-        matched = not one.trigger.user_filters or one.key in fact.triggers
-        if matched and (systems is None or one.key.points_system in systems):
-            yield once(one.key, one.trigger, fact.instant)
+    for trigger in terms.by_user_created:
+        matched = not trigger.trigger.user_filters or trigger.key in fact.triggers
+        if matched and (systems is None or trigger.key.points_system in systems):
+            yield once(trigger.key, trigger.trigger, fact.instant)
 
 
 def once(key: TriggerKey, trigger: Trigger, owner: Instant) -> Due:

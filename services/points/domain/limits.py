@@ -55,7 +55,7 @@ def uncovered(system: PointsSystem, balance: int, dues: Sequence[Due]) -> Insuff
     total = sum(due.base_amount for due in dues)
     if balance + total >= system.min_balance:
         return None
-    blocking = next((one for one in _taking(system, dues) if one.block), None)
+    blocking = next((trigger for trigger in _taking(system, dues) if trigger.block), None)
     if blocking is None:
         return None
     return InsufficientPoints(system.key, blocking.key, balance, -total, system.min_balance)

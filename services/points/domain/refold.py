@@ -103,13 +103,15 @@ def plan(state: UserState, facts: Mapping[int, Fact], edits: Mapping[int, Edit],
         systems.update(key.points_system for key in fact.triggers)
         if position == state.first_position and edit.taken_out:
             systems.update(state.points.standings)
-            systems.update(one.key.points_system for one in terms(fact.terms).by_user_created)
-    timelines = [one for key, one in state.points.timelines.items() if key.points_system in systems]
-    standings = [one for key, one in state.points.standings.items() if key in systems]
+            systems.update(trigger.key.points_system for trigger in terms(fact.terms).by_user_created)
+    timelines = [timeline for key, timeline in state.points.timelines.items() if key.points_system in systems]
+    standings = [standing for key, standing in state.points.standings.items() if key in systems]
     start = min(edits)
-    if any(one.irregular for one in timelines) or not all(map(_is_far_from_the_end, standings)):
+    if any(timeline.irregular for timeline in timelines) or not all(map(_is_far_from_the_end, standings)):
         start = 1
-    late = any(one.late_position >= start for one in timelines) or _makes_lateness_count(timelines, edits)
+    late = any(timeline.late_position >= start for timeline in timelines) or _makes_lateness_count(
+        timelines, edits
+    )
     return Plan(start, frozenset(systems), late)
 
 
@@ -136,15 +138,15 @@ def shortcut(
                 return None
             shares[key] = delta // timeline.every_micros
     drafts = []
-    for one in live:
-        if not one.due.times:
+    for award in live:
+        if not award.due.times:
             continue
-        times = one.due.times if one.due.identity in edit.dropped else 0
-        if one.due.completion_id is None and one.due.period is None:
-            times = shares.pop(one.due.key, 0)
+        times = award.due.times if award.due.identity in edit.dropped else 0
+        if award.due.completion_id is None and award.due.period is None:
+            times = shares.pop(award.due.key, 0)
         if times:
-            drafts.append(_taken_back(fact.position, one, times))
-    if any(shares.values()) or any(abs(one.due.base_amount) >= _FAR for one in live):
+            drafts.append(_taken_back(fact.position, award, times))
+    if any(shares.values()) or any(abs(award.due.base_amount) >= _FAR for award in live):
         return None
     for system in {draft.due.key.points_system for draft in drafts}:
         standing = state.points.standings[system]
@@ -220,13 +222,13 @@ def together(
     for key, now in state.points.timelines.items():
         if key.points_system not in plan.systems:
             continue
-        one, other = before.timelines.get(key, Timeline()), after.timelines.get(key, Timeline())
-        if one is other:
+        timeline, other = before.timelines.get(key, Timeline()), after.timelines.get(key, Timeline())
+        if timeline is other:
             continue
-        irregular = now.irregular or one.irregular or other.irregular
+        irregular = now.irregular or timeline.irregular or other.irregular
         if irregular or now.late_position > position or (other.fractional and not now.fractional):
             return False
-        if (one.accumulated_micros - other.accumulated_micros) % now.every_micros:
+        if (timeline.accumulated_micros - other.accumulated_micros) % now.every_micros:
             return False
     return all(
         _together(
@@ -244,22 +246,22 @@ def drafts_of(
 ) -> Iterator[Draft]:
     """The rows for the differences, in the order of arrival."""
     for position, before, after in differing:
-        ones = {grant.due.identity: grant for grant in before}
-        others = {grant.due.identity: grant for grant in after}
-        for identity in (*ones, *(key for key in others if key not in ones)):
-            one, other = ones.get(identity), others.get(identity)
-            if one == other:
+        earlier = {grant.due.identity: grant for grant in before}
+        later = {grant.due.identity: grant for grant in after}
+        for identity in (*earlier, *(key for key in later if key not in earlier)):
+            was, is_now = earlier.get(identity), later.get(identity)
+            if was == is_now:
                 continue
-            some = one or other
+            some = was or is_now
             assert some is not None
             known = names.get((position, identity))
-            times = (other.due.times if other else 0) - (one.due.times if one else 0)
-            base = (other.due.base_amount if other else 0) - (one.due.base_amount if one else 0)
+            times = (is_now.due.times if is_now else 0) - (was.due.times if was else 0)
+            base = (is_now.due.base_amount if is_now else 0) - (was.due.base_amount if was else 0)
             yield Draft(
                 position=position,
                 due=replace(some.due, times=times, base_amount=base),
-                amount=(other.amount if other else 0) - (one.amount if one else 0),
-                earned=(other.earned if other else 0) - (one.earned if one else 0),
+                amount=(is_now.amount if is_now else 0) - (was.amount if was else 0),
+                earned=(is_now.earned if is_now else 0) - (was.earned if was else 0),
                 reversed_award_id=known.award_id if known else None,
                 refolded=True,
             )
@@ -269,17 +271,20 @@ def moved(state: UserState, pair: Pair, plan: Plan) -> UserState:
     """The state as it is stored, with what both ways differ by in their counts."""
     timelines = dict(state.points.timelines)
     for key, now in timelines.items():
-        one, other = pair.before.timelines.get(key, Timeline()), pair.after.timelines.get(key, Timeline())
-        if key.points_system in plan.systems and one is not other:
+        timeline, other = (
+            pair.before.timelines.get(key, Timeline()),
+            pair.after.timelines.get(key, Timeline()),
+        )
+        if key.points_system in plan.systems and timeline is not other:
             timelines[key] = stored(
                 replace(
                     now,
                     accumulated_micros=now.accumulated_micros
                     + other.accumulated_micros
-                    - one.accumulated_micros,
-                    high_micros=now.high_micros + other.high_micros - one.high_micros,
-                    due_count=now.due_count + other.due_count - one.due_count,
-                    granted_count=now.granted_count + other.granted_count - one.granted_count,
+                    - timeline.accumulated_micros,
+                    high_micros=now.high_micros + other.high_micros - timeline.high_micros,
+                    due_count=now.due_count + other.due_count - timeline.due_count,
+                    granted_count=now.granted_count + other.granted_count - timeline.granted_count,
                     irregular=now.irregular or other.irregular,
                     fractional=now.fractional or other.fractional,
                     late_position=max(now.late_position, other.late_position),
@@ -315,10 +320,10 @@ def _makes_lateness_count(timelines: Iterable[Timeline], edits: Mapping[int, Edi
     """Until now every event crossed its own multiples, late or not; a revised contribution ends that."""
     return any(
         edit.contribution_micros is not None
-        and (edit.contribution_micros < 0 or edit.contribution_micros % one.every_micros != 0)
+        and (edit.contribution_micros < 0 or edit.contribution_micros % timeline.every_micros != 0)
         for edit in edits.values()
-        for one in timelines
-        if one.every_micros and not one.fractional
+        for timeline in timelines
+        if timeline.every_micros and not timeline.fractional
     )
 
 
@@ -329,20 +334,20 @@ def _stepped(points: Points, fact: Fact, terms: Catalogue, plan: Plan) -> tuple[
     return stepped.points, stepped.grants
 
 
-def _taken_back(position: int, one: LiveAward, times: int) -> Draft:
-    share = one.due.base_amount * times // one.due.times
-    due = replace(one.due, times=-times, base_amount=-share)
-    return Draft(position, due, -share, -max(0, share), one.award_id, refolded=True)
+def _taken_back(position: int, award: LiveAward, times: int) -> Draft:
+    share = award.due.base_amount * times // award.due.times
+    due = replace(award.due, times=-times, base_amount=-share)
+    return Draft(position, due, -share, -max(0, share), award.award_id, refolded=True)
 
 
-def _together(one: Standing, other: Standing, no_cut_follows: bool, lowest_maximum: int) -> bool:
+def _together(standing: Standing, other: Standing, no_cut_follows: bool, lowest_maximum: int) -> bool:
     """Whether these balances make no difference to what follows."""
-    if one.balance == other.balance:
+    if standing.balance == other.balance:
         return True
-    if not no_cut_follows or not (_is_far_from_the_end(one) and _is_far_from_the_end(other)):
+    if not no_cut_follows or not (_is_far_from_the_end(standing) and _is_far_from_the_end(other)):
         return False
     # With less, nothing more is cut: what was spent stays spent. With more, a maximum could cut.
-    return other.balance < one.balance or lowest_maximum > 2 * _FAR
+    return other.balance < standing.balance or lowest_maximum > 2 * _FAR
 
 
 def _is_far_from_the_end(standing: Standing) -> bool:

@@ -62,11 +62,11 @@ def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Sh
         for period in change.period_changes:
             known[period.start_date] = _after_one_another(known.get(period.start_date), period)
     for streak, those in periods.items():
-        for one in catalogue.by_streak.get(streak, ()):
-            cause = one.trigger.cause
+        for trigger in catalogue.by_streak.get(streak, ()):
+            cause = trigger.trigger.cause
             if isinstance(cause, StreakCause):
-                shift = _shift(one, cause, [those[day] for day in sorted(those)])
-                if shift != Shift(one, (), (), (), ()):
+                shift = _shift(trigger, cause, [those[day] for day in sorted(those)])
+                if shift != Shift(trigger, (), (), (), ()):
                     yield shift
 
 
@@ -80,23 +80,23 @@ def arrived(
     counts: dict[TriggerKey, StreakCount] = {}
     dues: list[Due] = []
     for shift in shifts(catalogue, changes):
-        one = shift.configured
+        trigger = shift.configured
         if not shift.lost and not shift.gained:
             continue
-        before = state.streaks.get(one.key, StreakCount())
+        before = state.streaks.get(trigger.key, StreakCount())
         due_count = before.due_count + len(shift.gained) - len(shift.lost)
         times = 0
-        if one.system.active and matches(one.trigger.user_filters, attributes):
+        if trigger.system.active and matches(trigger.trigger.user_filters, attributes):
             times = min(len(shift.gained), max(0, due_count - before.granted_count))
         reached = [change for change in shift.gained if change.reach is not None]
         if times and (shift.lost or before.granted_count > before.due_count):
             if state.rewarded_periods is None:
                 raise HistoryNeeded
-            rewarded = state.rewarded_periods.get(one.key, frozenset())
+            rewarded = state.rewarded_periods.get(trigger.key, frozenset())
             reached = [change for change in reached if change.start_date not in rewarded]
         granted = reached[-times:] if times else []
-        dues.extend(due_for(one, change) for change in granted)
-        counts[one.key] = StreakCount(due_count, before.granted_count + len(granted))
+        dues.extend(due_for(trigger, change) for change in granted)
+        counts[trigger.key] = StreakCount(due_count, before.granted_count + len(granted))
     return counts, dues
 
 
@@ -109,7 +109,7 @@ def corrected(
     gives: bool,
 ) -> Settlement:
     """What a correction takes back and gives. `live` are the trigger's awards; `gives`: it can award to the user."""
-    by_period = {one.due.period: one for one in live}
+    by_period = {period.due.period: period for period in live}
     due_count = before.due_count + len(shift.gained) - len(shift.lost)
     taken = [by_period[change.start_date] for change in shift.lost if change.start_date in by_period]
     given = [change for change in shift.gained if change.start_date not in by_period] if gives else []
@@ -122,8 +122,8 @@ def corrected(
     surplus = before.granted_count - len(taken) + len(given) - due_count
     excess = min(surplus - max(0, before.granted_count - before.due_count), len(shift.lost))
     due_now = {change.start_date for change in (*shift.gained, *shift.kept)}
-    others = [one for one in live if one not in taken and one.due.period not in due_now]
-    others.sort(key=lambda one: (one.cause_entry_id != corrected_entry_id, -one.position))
+    others = [period for period in live if period not in taken and period.due.period not in due_now]
+    others.sort(key=lambda period: (period.cause_entry_id != corrected_entry_id, -period.position))
     taken += others[: max(0, excess)]
     # Of two corrections the later one may come first and say that a period is lost that the other one gains.
     room = max(0, due_count - before.granted_count + len(taken) - len(moved))
@@ -137,13 +137,13 @@ def corrected(
     )
 
 
-def due_for(one: ConfiguredTrigger, change: PeriodChange) -> Due:
+def due_for(trigger: ConfiguredTrigger, change: PeriodChange) -> Due:
     """The trigger's due for a period."""
     assert change.reach is not None
-    return Due(one.key, change.reach, 1, one.trigger.amount, period=change.start_date)
+    return Due(trigger.key, change.reach, 1, trigger.trigger.amount, period=change.start_date)
 
 
-def _shift(one: ConfiguredTrigger, cause: StreakCause, changes: Sequence[PeriodChange]) -> Shift:
+def _shift(trigger: ConfiguredTrigger, cause: StreakCause, changes: Sequence[PeriodChange]) -> Shift:
     lost, gained, kept, others = [], [], [], []
     for change in changes:
         before = change.qualified_before and cause.is_due(change.length_before)
@@ -156,7 +156,7 @@ def _shift(one: ConfiguredTrigger, cause: StreakCause, changes: Sequence[PeriodC
             gained.append(change)
         elif change.qualified_after:
             others.append(change)
-    return Shift(one, tuple(lost), tuple(gained), tuple(kept), tuple(others))
+    return Shift(trigger, tuple(lost), tuple(gained), tuple(kept), tuple(others))
 
 
 def _after_one_another(first: PeriodChange | None, second: PeriodChange) -> PeriodChange:

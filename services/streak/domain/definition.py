@@ -103,11 +103,11 @@ class Catalogue:
     """All definitions, by key and by the metrics whose events they count."""
 
     def __init__(self, definitions: Iterable[StreakDefinition]) -> None:
-        self._by_key = {one.key: one for one in definitions}
+        self._by_key = {definition.key: definition for definition in definitions}
         self._by_metric: dict[str, list[StreakDefinition]] = {}
-        for one in self._by_key.values():
-            for wanted in one.metrics:
-                self._by_metric.setdefault(wanted.metric, []).append(one)
+        for definition in self._by_key.values():
+            for wanted in definition.metrics:
+                self._by_metric.setdefault(wanted.metric, []).append(definition)
 
     def get(self, key: str) -> StreakDefinition | None:
         """The streak with this key."""
@@ -120,5 +120,7 @@ class Catalogue:
     def counting(self, metric: str, user_attributes: Mapping[str, str]) -> list[StreakDefinition]:
         """The streaks for which an event of this metric counts, of a user with these attributes."""
         return [
-            one for one in self.of_metric(metric) if one.active and matches(one.user_filters, user_attributes)
+            definition
+            for definition in self.of_metric(metric)
+            if definition.active and matches(definition.user_filters, user_attributes)
         ]

@@ -75,4 +75,6 @@ class Facts(Struct, frozen=True):
 def facts(events: Iterable[Fact]) -> Facts:
     """The facts that consist of these events, where they are all that is known of the user."""
     known = tuple(events)
-    return Facts(known, changes_of(ZoneChange(one.occur_time, one.entry_id, one.time_zone) for one in known))
+    return Facts(
+        known, changes_of(ZoneChange(event.occur_time, event.entry_id, event.time_zone) for event in known)
+    )

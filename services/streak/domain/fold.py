@@ -158,7 +158,7 @@ def fold(
     """
     events = [event for event in facts.events if definition.counts(event.metric)]
     if start:
-        events = [one for one in events if definition.period_of(one.local_date) > start.anchor.period]
+        events = [fact for fact in events if definition.period_of(fact.local_date) > start.anchor.period]
     if not events:
         return None
     events.sort(key=lambda event: (definition.period_of(event.local_date), event.order))
@@ -339,8 +339,8 @@ def tally_of(definition: StreakDefinition, facts: Iterable[Fact]) -> Tally:
     """The tally of a period that has these facts, in order."""
     first, *others = facts
     tally = _tally_of(definition, first)
-    for one in others:
-        tally = _counted(definition, tally, one)
+    for other in others:
+        tally = _counted(definition, tally, other)
     return tally
 
 

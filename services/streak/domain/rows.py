@@ -209,9 +209,9 @@ def period_changes(before: Rows, after: Rows) -> tuple[PeriodChange, ...]:
 def with_period(changes: tuple[PeriodChange, ...], rows: Rows, start_date: date) -> tuple[PeriodChange, ...]:
     """The changes with that of one period, also where it stays as it is, if it has qualified."""
     row = _turns(rows.periods).get(start_date)
-    if row is None or row.reach is None or any(one.start_date == start_date for one in changes):
+    if row is None or row.reach is None or any(change.start_date == start_date for change in changes):
         return changes
-    return tuple(sorted((*changes, _period_change(row, row)), key=lambda one: one.start_date))
+    return tuple(sorted((*changes, _period_change(row, row)), key=lambda change: change.start_date))
 
 
 def first_reaches(longest: int, before: Rows, after: Rows) -> tuple[FirstReach, ...]:
@@ -276,7 +276,9 @@ def run_changes(opening: Run | None, before: Rows, after: Rows) -> tuple[RunChan
         (start, ends[old[start].last]) for start in sorted(old.keys() - new.keys()) if old[start].last in ends
     ]
     matched = [(old.pop(start), new.pop(other)) for start, other in pairs]
-    changes = [RunChange(one.length, other.length) for one, other in matched if one.length != other.length]
+    changes = [
+        RunChange(extent.length, other.length) for extent, other in matched if extent.length != other.length
+    ]
     changes += [RunChange(old[start].length, 0) for start in sorted(old)]
     changes += [RunChange(0, new[start].length) for start in sorted(new)]
     return tuple(changes)

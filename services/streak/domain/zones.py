@@ -81,9 +81,9 @@ class Moved(Struct, frozen=True):
 def changes_of(said: Iterable[ZoneChange]) -> tuple[ZoneChange, ...]:
     """The list: what was said, in order, without what says the same as the one before."""
     found: list[ZoneChange] = []
-    for one in sorted(said, key=lambda each: each.order):
-        if not found or found[-1].time_zone != one.time_zone:
-            found.append(one)
+    for change in sorted(said, key=lambda each: each.order):
+        if not found or found[-1].time_zone != change.time_zone:
+            found.append(change)
     return tuple(found)
 
 
@@ -124,7 +124,7 @@ def heard(
     after = UserZone(told.stored, told.version, user.move_time) if restored else user
     if restored and own is not None and own.time_zone == told.stored:
         # Of those that name a zone the newest by time: whatever lies after it took the zone of before.
-        kept = tuple(one for one in changes if one.order < own.order)
+        kept = tuple(change for change in changes if change.order < own.order)
         appended = len(kept) == len(changes)
         if kept and kept[-1].time_zone == own.time_zone:
             return _result(after, kept, own, appended=False)
@@ -145,7 +145,7 @@ def needs_following(user: UserZone, known: tuple[ZoneChange, ...], told: Told) -
     own = told.own
     if own is None or (told.version > user.version and own.time_zone == told.stored != user.time_zone):
         return False
-    before = [one for one in known if one.order < own.order]
+    before = [change for change in known if change.order < own.order]
     return own.time_zone != (before[-1].time_zone if before else user.time_zone)
 
 
@@ -153,7 +153,7 @@ def undone(
     user: UserZone, known: tuple[ZoneChange, ...], entry_id: UUID, following: ZoneChange | None
 ) -> Moved | None:
     """What the undoing of an entry changes; None where it is nothing. The arguments are as those of `heard`."""
-    place = next((number for number, one in enumerate(known) if one.entry_id == entry_id), None)
+    place = next((number for number, change in enumerate(known) if change.entry_id == entry_id), None)
     if place is None or place == 0:
         return None
     gone = known[place]
@@ -170,8 +170,8 @@ def undone(
 def zone_steps(definition: StreakDefinition, changes: Iterable[ZoneChange]) -> Steps:
     """In which zones periods close: each in the newest of those in which the user was in it or before it."""
     steps: Steps = ()
-    for one in changes:
-        steps = moved_into(definition, steps, one)
+    for change in changes:
+        steps = moved_into(definition, steps, change)
     return steps
 
 
@@ -206,7 +206,7 @@ def _inserted(
     changes: tuple[ZoneChange, ...], own: ZoneChange, following: ZoneChange | None
 ) -> tuple[ZoneChange, ...]:
     """The list with an entry among its others."""
-    before = tuple(one for one in changes if one.order < own.order)
+    before = tuple(change for change in changes if change.order < own.order)
     later = changes[len(before) :]
     if before and before[-1].time_zone == own.time_zone:
         return changes

@@ -42,7 +42,7 @@ async def test_what_users_have_earned_cannot_be_deleted(service: Service) -> Non
     assert (error.code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "ACHIEVEMENT_IN_USE")
     await service.definitions.delete("achievement", "other")
     response = await service.stub.ListAchievements(pb.ListAchievementsRequest())
-    assert [one.key for one in response.achievements] == ["founder"]
+    assert [achievement.key for achievement in response.achievements] == ["founder"]
 
 
 async def test_what_has_counted_events_cannot_be_deleted(service: Service) -> None:
@@ -61,7 +61,7 @@ async def test_definitions_are_listed_by_key_in_pages(service: Service) -> None:
     rest = await service.stub.ListAchievements(
         pb.ListAchievementsRequest(page_size=2, page_token=first.next_page_token)
     )
-    assert [one.key for one in (*first.achievements, *rest.achievements)] == ["a", "b", "c"]
+    assert [achievement.key for achievement in (*first.achievements, *rest.achievements)] == ["a", "b", "c"]
     assert rest.next_page_token == ""
 
 
@@ -71,7 +71,7 @@ async def test_hidden_and_locked_achievements_are_shown_to_holders_only(service:
     await service.participant.ApplyEntries(apply(call("c1", "secret"), call("c2", "retired")))
     retired = types.Achievement(key="retired", status=types.ACHIEVEMENT_STATUS_LOCKED)
     await service.definitions.update(retired)
-    assert {one.achievement for one in await shown(service, "alice")} == {"secret", "retired"}
+    assert {held.achievement for held in await shown(service, "alice")} == {"secret", "retired"}
     assert await shown(service, "bob") == []
 
 
@@ -109,7 +109,7 @@ async def test_definitions_change_while_events_come(service: Service) -> None:
 
     await asyncio.gather(redefine(), ingest())
     await service.participant.ApplyEntries(apply(event(21, 1, version=21, total=21)))
-    assert all(one.completed for one in await shown(service))
+    assert all(held.completed for held in await shown(service))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7])
@@ -123,10 +123,10 @@ async def test_a_users_achievements_come_in_pages_earned_ones_first(service: Ser
     keys = ["late", "early", "a", "b", "c", "tiered"]
     request = pb.ListUserAchievementsRequest(user_id="alice", page_size=size)
     found = await pages(service.stub.ListUserAchievements, request, "achievements")
-    assert [[one.achievement for one in page] for page in found] == cut(keys, size)
+    assert [[listed.achievement for listed in page] for page in found] == cut(keys, size)
     earned = pb.ListUserAchievementsRequest(user_id="alice", completed_only=True, page_size=size)
     found = await pages(service.stub.ListUserAchievements, earned, "achievements")
-    assert [[one.achievement for one in page] for page in found] == cut(keys[:2], size)
+    assert [[listed.achievement for listed in page] for page in found] == cut(keys[:2], size)
 
 
 async def test_a_token_is_good_for_the_same_user_and_filter_only(service: Service) -> None:

@@ -51,7 +51,7 @@ async def send(service: Service, *commands: saga_pb.Command) -> list[saga_pb.Out
 
 async def owners(service: Service) -> dict[str, str]:
     """The entry of each completion that is held, and how many hours before noon it was."""
-    return {one.achievement: one.entry_id for one in await shown(service, completed_only=True)}
+    return {held.achievement: held.entry_id for held in await shown(service, completed_only=True)}
 
 
 async def first_and_ten(service: Service) -> None:
@@ -92,7 +92,7 @@ async def test_in_whatever_order_three_events_arrive_the_third_date_reaches_ten(
         )
         for name in order
     ]
-    for batch in [commands] if in_one_batch else [[one] for one in commands]:
+    for batch in [commands] if in_one_batch else [[command] for command in commands]:
         await send(service, *batch)
     assert await owners(service) == {"ten": str(entry_id("third")), "ten-merged": str(entry_id("third"))}
 
@@ -185,7 +185,7 @@ async def test_a_first_reach_is_checked(service: Service) -> None:
         await service.participant.ApplyEntries(apply(event("e1", 1, version=1, total=1, streaks=[wrong])))
     ).outcomes
     where = "commands[0].effects.streaks[0].change.first_reaches[0].reach"
-    assert [one.field for one in outcome.error.violations] == [
+    assert [violation.field for violation in outcome.error.violations] == [
         f"{where}.entry_id",
         f"{where}.occur_time",
         f"{where}.local_date",
@@ -195,24 +195,30 @@ async def test_a_first_reach_is_checked(service: Service) -> None:
 async def test_any_history_ends_as_an_obvious_fold_of_what_is_left(service: Service) -> None:
     """Users side by side, in batches, with voids and late events anywhere; in the end everything comes once more."""
     achievements = list(model.catalogue("sum").all())
-    for one in achievements:
+    for achievement in achievements:
         trigger = types.MetricTrigger(
             metric="sum",
-            threshold=one.trigger.target / 1_000_000,
-            event_filters=[MERGED] if one.event_filters else [],
+            threshold=achievement.trigger.target / 1_000_000,
+            event_filters=[MERGED] if achievement.event_filters else [],
         )
-        await define(service, one.key, metric=trigger, user_filters=[PRO] if one.user_filters else [])
+        await define(
+            service, achievement.key, metric=trigger, user_filters=[PRO] if achievement.user_filters else []
+        )
     lives = {f"user-{seed}": _life(random.Random(seed)) for seed in range(12)}
     await asyncio.gather(*(_live(service, user, life) for user, (_, life) in lives.items()))
     expected = {
-        user: {one.key: reach.occur_time for one in achievements if (reach := model.earned(one, left))}
+        user: {
+            achievement.key: reach.occur_time
+            for achievement in achievements
+            if (reach := model.earned(achievement, left))
+        }
         for user, (left, _) in lives.items()
     }
 
     async def earned() -> dict[str, dict[str, datetime]]:
         pages = {user: await shown(service, user, completed_only=True, page_size=100) for user in lives}
         return {
-            user: {one.achievement: to_datetime(one.complete_time) for one in page}
+            user: {held.achievement: to_datetime(held.complete_time) for held in page}
             for user, page in pages.items()
         }
 
@@ -234,32 +240,32 @@ def _life(rng: random.Random) -> tuple[list[model.Event], list[Step]]:
     ]
     steps: list[tuple[float, Step]] = []
     left = []
-    for place, one in enumerate(events):
-        steps.append((place, ("arrives", one)))
+    for place, happened in enumerate(events):
+        steps.append((place, ("arrives", happened)))
         if rng.random() < 0.3:
             undone = rng.uniform(place, len(events))
             steps += [
-                (undone, ("undone", one)),
-                (rng.uniform(undone, len(events) + 1), ("corrected", one)),
+                (undone, ("undone", happened)),
+                (rng.uniform(undone, len(events) + 1), ("corrected", happened)),
             ]
         else:
-            left.append(one)
+            left.append(happened)
     return left, [step for _, step in sorted(steps, key=lambda item: item[0])]
 
 
 async def _live(service: Service, user: str, life: list[Step]) -> None:
     """Entries travel together until something is undone."""
     ledger, batch = model.Ledger(), list[saga_pb.Command]()
-    for what, one in life:
+    for what, happened in life:
         if what == "arrives":
-            batch.append(_command(user, ledger.record(one).entry))
+            batch.append(_command(user, ledger.record(happened).entry))
         elif what == "corrected":
-            batch.append(_command(user, ledger.take_out(one).entry))
+            batch.append(_command(user, ledger.take_out(happened).entry))
         else:
             if batch:
                 await service.participant.ApplyEntries(apply(*batch))
             batch = []
-            await service.participant.RevertEntries(revert((user, one.reach.entry_id), user=user))
+            await service.participant.RevertEntries(revert((user, happened.reach.entry_id), user=user))
     if batch:
         await service.participant.ApplyEntries(apply(*batch))
 

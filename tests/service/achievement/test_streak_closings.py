@@ -75,7 +75,7 @@ async def test_in_whatever_order_they_arrive_the_end_is_the_same(
     service: Service, order: tuple[saga_pb.Command, ...], in_one_batch: bool
 ) -> None:
     await ladder(service)
-    for batch in [order] if in_one_batch else [(one,) for one in order]:
+    for batch in [order] if in_one_batch else [(command,) for command in order]:
         await send(service, *batch)
     assert await progress(service, "ten-days") == (1, 10.0)
     assert await held(service) == {"week"}

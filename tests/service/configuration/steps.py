@@ -48,7 +48,7 @@ async def refused(call: Any) -> LaurelError:
 
 def fields(error: LaurelError) -> list[str]:
     """Where something is wrong."""
-    return [one.field for one in error.violations]
+    return [violation.field for violation in error.violations]
 
 
 async def listed(stub: "OrchestratorServiceAsyncStub", kind: str = "") -> list[str]:
@@ -57,7 +57,7 @@ async def listed(stub: "OrchestratorServiceAsyncStub", kind: str = "") -> list[s
     token = ""
     while True:
         page = await stub.ListDefinitions(pb.ListDefinitionsRequest(kind=kind, page_size=2, page_token=token))
-        found += [" ".join(name_of(one)) for one in page.definitions]
+        found += [" ".join(name_of(definition)) for definition in page.definitions]
         token = page.next_page_token
         if not token:
             return found

@@ -78,7 +78,7 @@ async def test_what_fails_after_it_is_decided_is_everywhere_soon(
     await until(finished, seconds=RECOVERY_BOUND_SECONDS, what="the write is finished")
     assert await listed(stub) == ALL
     again = await stub.ApplyConfiguration(WHOLE)
-    assert {one.action for one in again.changes} == {CONFIGURATION_ACTION_KEEP}
+    assert {change.action for change in again.changes} == {CONFIGURATION_ACTION_KEEP}
 
 
 async def test_another_replica_finishes_what_a_dead_one_began(world: World) -> None:

@@ -52,8 +52,8 @@ async def test_a_definition_of_each_kind_is_created_and_read_back(stub: "Stub") 
         Definition(points_system=XP),
         Definition(leaderboard=BOARD),
     ]
-    for number, one in enumerate(wanted):
-        created = await stub.CreateDefinition(create(one, f"r{number}"))
+    for number, definition in enumerate(wanted):
+        created = await stub.CreateDefinition(create(definition, f"r{number}"))
         kind, key = ALL[number].split()
         got = await stub.GetDefinition(pb.GetDefinitionRequest(kind=kind, key=key))
         assert got.definition == created.definition
@@ -132,7 +132,7 @@ async def test_what_users_hold_something_of_cannot_be_deleted(stub: "Stub") -> N
         "streak.laurel",
     )
     error = await refused(stub.ApplyConfiguration(pb.ApplyConfigurationRequest(prune=True)))
-    assert {one.reason for one in error.violations} == {"STREAK_IN_USE", "METRIC_IN_USE"}
+    assert {violation.reason for violation in error.violations} == {"STREAK_IN_USE", "METRIC_IN_USE"}
     assert set(fields(error)) == {"prune"}
     assert await listed(stub) == ["metric laps", "streak held"]
 
@@ -184,7 +184,7 @@ async def test_an_update_changes_the_masked_fields_and_tells_what_it_changed(stu
     assert (stored.name, stored.unit, list(stored.triggers)) == ("Points", "", [])
     assert (response.change.kind, response.change.key) == ("points_system", "xp")
     assert response.change.action == changes.CONFIGURATION_ACTION_UPDATE
-    assert [(one.path, one.removed) for one in response.change.fields] == [
+    assert [(change.path, change.removed) for change in response.change.fields] == [
         ("name", False),
         ("triggers[week]", True),
     ]
@@ -199,7 +199,7 @@ async def test_an_update_that_is_only_checked_tells_the_same_and_changes_nothing
 
     dry = await stub.UpdateDefinition(pb.UpdateDefinitionRequest(definition=wanted, validate_only=True))
 
-    assert [(one.path, one.old_value, one.new_value) for one in dry.change.fields] == [
+    assert [(change.path, change.old_value, change.new_value) for change in dry.change.fields] == [
         ("name", '"Daily"', '"Every day"')
     ]
     assert await stub.GetDefinition(pb.GetDefinitionRequest(kind="streak", key="daily")) == before
@@ -277,14 +277,14 @@ async def test_of_many_that_create_one_key_at_once_one_succeeds(world: World, st
             ),
             return_exceptions=True,
         )
-    assert sum(isinstance(one, pb.CreateDefinitionResponse) for one in replies) == 1
+    assert sum(isinstance(reply, pb.CreateDefinitionResponse) for reply in replies) == 1
 
 
 async def test_of_one_request_sent_many_times_at_once_one_takes_effect(world: World, stub: "Stub") -> None:
     request = create(Definition(metric=STEPS), "r")
     async with world.replica() as twin:
         replies = await asyncio.gather(*(replica.CreateDefinition(request) for replica in [stub, twin] * 5))
-    assert all(one == replies[0] for one in replies)
+    assert all(reply == replies[0] for reply in replies)
 
 
 async def test_writers_that_depend_on_one_another_never_leave_a_mention_without_its_definition(
@@ -309,9 +309,9 @@ async def test_a_configuration_is_applied_to_all_services_and_applied_again_chan
     first = await stub.ApplyConfiguration(WHOLE)
     again = await stub.ApplyConfiguration(WHOLE)
 
-    assert [f"{one.kind} {one.key}" for one in first.changes] == ALL
-    assert {one.action for one in first.changes} == {changes.CONFIGURATION_ACTION_CREATE}
-    assert {one.action for one in again.changes} == {changes.CONFIGURATION_ACTION_KEEP}
+    assert [f"{change.kind} {change.key}" for change in first.changes] == ALL
+    assert {change.action for change in first.changes} == {changes.CONFIGURATION_ACTION_CREATE}
+    assert {change.action for change in again.changes} == {changes.CONFIGURATION_ACTION_KEEP}
     assert await listed(stub) == ALL
 
 
@@ -355,7 +355,7 @@ async def test_pruning_deletes_what_the_configuration_does_not_have(stub: "Stub"
 
     told = await stub.ApplyConfiguration(less)
 
-    assert [(f"{one.kind} {one.key}", one.action) for one in told.changes] == [
+    assert [(f"{change.kind} {change.key}", change.action) for change in told.changes] == [
         ("metric steps", changes.CONFIGURATION_ACTION_KEEP),
         ("streak daily", changes.CONFIGURATION_ACTION_KEEP),
         ("achievement week", changes.CONFIGURATION_ACTION_DELETE),

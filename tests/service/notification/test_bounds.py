@@ -42,13 +42,13 @@ async def test_an_endpoint_that_is_down_falls_behind_and_catches_up_in_order_whi
         waiting = await service.database.fetchval("SELECT count(*) FROM webhook_deliveries")
         assert waiting < 2 * MOST, "what waits has a bound"
         down.answer = accept
-        while len({one.id for one in down.accepted}) < 600:
+        while len({got.id for got in down.accepted}) < 600:
             await hurried(service)
-            count = len({one.id for one in down.accepted})
+            count = len({got.id for got in down.accepted})
             await down.has_accepted(min(count + 20, 600))
         await riding(service, "down", "shop")
         for user in users:
-            entries = list(dict.fromkeys(one.json["entryId"] for one in down.accepted if one.user == user))
+            entries = list(dict.fromkeys(got.json["entryId"] for got in down.accepted if got.user == user))
             assert entries == [str(entry_id) for name, entry_id in feed.told if name == user]
         await feed.tell("last")
         await down.has_accepted(601)
@@ -78,7 +78,7 @@ async def test_a_worker_that_died_leaves_what_it_had_taken_to_others(
     await receiver_saw(receiver, 2)
     answering.set()
     got = await receiver.has_accepted(2)
-    assert {one.json["entryId"] for one in got} == {str(entry_id) for _, entry_id in feed.told}
+    assert {delivery.json["entryId"] for delivery in got} == {str(entry_id) for _, entry_id in feed.told}
 
     async def empty() -> bool:
         return bool(await service.database.fetchval("SELECT count(*) FROM webhook_lanes") == 0)

@@ -79,7 +79,9 @@ async def in_nats(server: NatsServer) -> list[tuple[str, dict[str, str], dict[st
         count = (await stream.stream_info("LAUREL")).state.messages
         consumer = await stream.subscribe("laurel.events.>", ordered_consumer=True)
         messages = [await consumer.next_msg(timeout=10) for _ in range(count)]
-        return [(one.subject, dict(one.headers or {}), json.loads(one.data)) for one in messages]
+        return [
+            (message.subject, dict(message.headers or {}), json.loads(message.data)) for message in messages
+        ]
     finally:
         await client.close()
 
@@ -87,8 +89,8 @@ async def in_nats(server: NatsServer) -> list[tuple[str, dict[str, str], dict[st
 def of_users(events: list[dict[str, Any]]) -> dict[str, list[str]]:
     """The entries of each user in the order in which they came first."""
     found: dict[str, dict[str, None]] = {}
-    for one in events:
-        found.setdefault(one["subject"], {})[one["entryid"]] = None
+    for event in events:
+        found.setdefault(event["subject"], {})[event["entryid"]] = None
     return {user: list(entries) for user, entries in found.items()}
 
 
@@ -270,7 +272,7 @@ async def test_what_is_wrong_with_a_stream_is_named(
     stream = stream_pb2.EventStream(**{"key": "bus", "types": ["*"], **fields})
     request = pb.CreateEventStreamRequest(request_id=str(uuid4()), stream=stream)
     error = await refused(service.stub.CreateEventStream(request))
-    assert [one.field for one in error.violations] == [place]
+    assert [violation.field for violation in error.violations] == [place]
 
 
 async def test_a_stream_is_created_once_listed_and_deleted(service: Service, nats_server: NatsServer) -> None:
@@ -289,7 +291,7 @@ async def test_a_stream_is_created_once_listed_and_deleted(service: Service, nat
         request_id=str(uuid4()), stream=stream_pb2.EventStream(key="bus", redis=REDIS)
     )
     error = await refused(service.stub.UpdateEventStream(changed))
-    assert [one.field for one in error.violations] == ["stream.sink"]
+    assert [violation.field for violation in error.violations] == ["stream.sink"]
     await service.stub.DeleteEventStream(pb.DeleteEventStreamRequest(request_id=str(uuid4()), key="bus"))
     error = await refused(service.stub.GetEventStream(pb.GetEventStreamRequest(key="bus")))
     assert error.reason == "EVENT_STREAM_NOT_FOUND"

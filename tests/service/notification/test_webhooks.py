@@ -66,7 +66,7 @@ async def test_every_event_comes_and_each_users_in_order_over_several_replicas(
         await feed.tell(*(f"user-{number % 20}" for number in range(60)))
     got = await receiver.has_accepted(600)
     for user in {user for user, _ in feed.told}:
-        entries = [one.json["entryId"] for one in got if one.user == user]
+        entries = [delivery.json["entryId"] for delivery in got if delivery.user == user]
         assert entries == [str(entry_id) for name, entry_id in feed.told if name == user]
     assert len(got) == 600, "some were delivered twice"
 
@@ -89,8 +89,8 @@ async def test_what_is_not_accepted_comes_again_and_holds_up_its_user_alone(
     receiver.answer = answer
     await feed.tell("bob", "bob", "ada", "ada")
     await receiver.has_accepted(2)
-    assert [one.user for one in receiver.accepted] == ["ada", "ada"]
-    assert [one.user for one in receiver.got].count("bob") == 1
+    assert [delivery.user for delivery in receiver.accepted] == ["ada", "ada"]
+    assert [delivery.user for delivery in receiver.got].count("bob") == 1
 
     async def failed() -> bool:
         return len(await service.attempts("shop", failed_only=True)) == 1
@@ -99,7 +99,7 @@ async def test_what_is_not_accepted_comes_again_and_holds_up_its_user_alone(
     receiver.answer = accept
     await hurried(service)
     got = await receiver.has_accepted(4)
-    bobs = [one.json["entryId"] for one in got if one.user == "bob"]
+    bobs = [delivery.json["entryId"] for delivery in got if delivery.user == "bob"]
     assert bobs == [str(entry_id) for user, entry_id in feed.told if user == "bob"]
 
     async def all_recorded() -> bool:
@@ -109,8 +109,8 @@ async def test_what_is_not_accepted_comes_again_and_holds_up_its_user_alone(
     first = (await service.attempts("shop", failed_only=True))[0]
     assert (first.number, first.status_code, first.detail, first.outcome) == (1, 500, "no bob", FAILED)
     again = await service.attempts("shop", event_id=first.event_id)
-    assert [(one.number, one.outcome) for one in again] == [(2, DELIVERED), (1, FAILED)]
-    assert all(one.latency_micros > 0 for one in again)
+    assert [(attempt.number, attempt.outcome) for attempt in again] == [(2, DELIVERED), (1, FAILED)]
+    assert all(attempt.latency_micros > 0 for attempt in again)
 
 
 async def test_without_order_an_event_that_fails_holds_up_no_other(
@@ -163,7 +163,7 @@ async def test_an_endpoint_gets_what_it_asked_for_and_nothing_from_before(
     await feed.tell("ada", "eve", points=1, plan="pro")
     await feed.tell("bob", points=1, plan="pro")
     got = await receiver.has_accepted(2)
-    assert [(one.user, one.json["type"]) for one in got] == [
+    assert [(delivery.user, delivery.json["type"]) for delivery in got] == [
         ("ada", "points.changed"),
         ("bob", "points.changed"),
     ]
@@ -218,7 +218,7 @@ async def test_a_secret_is_shown_once_and_kept_out_of_reads_and_stored_replies(
 ) -> None:
     secret = await service.create("shop", receiver.url)
     listed = await service.stub.ListWebhookEndpoints(pb.ListWebhookEndpointsRequest())
-    assert [one.key for one in listed.endpoints] == ["shop"]
+    assert [endpoint.key for endpoint in listed.endpoints] == ["shop"]
     assert secret not in f"{listed}{await service.get('shop')}"
     replies = await service.database.fetch("SELECT response FROM mutation_log")
     assert all(secret.encode() not in row["response"] for row in replies)
@@ -242,7 +242,7 @@ async def test_an_endpoint_that_answers_410_is_switched_off_and_others_hear_of_i
     await service.update("shop", "switched_off", switched_off=False)
     await hurried(service)
     got = await receiver.has_accepted(3)
-    assert {one.json["entryId"] for one in got} == {str(entry_id) for _, entry_id in feed.told}
+    assert {delivery.json["entryId"] for delivery in got} == {str(entry_id) for _, entry_id in feed.told}
 
 
 async def test_five_days_without_success_switch_an_endpoint_off(
@@ -294,7 +294,7 @@ async def test_an_event_is_given_up_after_three_days_and_the_next_one_goes_out(
     assert got[-1].json["entryId"] == str(second)
 
     async def given_up() -> bool:
-        outcomes = [one.outcome for one in await service.attempts("shop", failed_only=True)]
+        outcomes = [attempt.outcome for attempt in await service.attempts("shop", failed_only=True)]
         return outcomes == [webhook_pb2.WEBHOOK_ATTEMPT_OUTCOME_GIVEN_UP, FAILED]
 
     await until(given_up, seconds=20, what="it is given up")
@@ -325,7 +325,7 @@ async def test_one_event_or_all_since_an_instant_are_sent_again(
         pb.RewindWebhookEndpointRequest(request_id="3", key="shop", since_time=since)
     )
     await receiver.has(lambda: len(receiver.got) == 7)
-    assert sorted(one.body for one in receiver.got[4:]) == sorted(one.body for one in got)
+    assert sorted(delivery.body for delivery in receiver.got[4:]) == sorted(one.body for one in got)
     await riding(service, "shop")
     await feed.tell("last")
     await receiver.has_accepted(4)
@@ -376,7 +376,7 @@ async def test_everything_that_is_wrong_with_an_endpoint_is_said(service: Servic
         pb.CreateWebhookEndpointRequest(request_id="1", endpoint=endpoint)
     )
     error = await refused(create())
-    assert {one.field for one in error.violations} == {
+    assert {violation.field for violation in error.violations} == {
         "endpoint.key",
         "endpoint.url",
         "endpoint.min_interval_seconds",
@@ -385,4 +385,4 @@ async def test_everything_that_is_wrong_with_an_endpoint_is_said(service: Servic
     endpoint.key, endpoint.url, endpoint.min_interval_seconds = "shop", "https://example.com/hook", 0
     endpoint.types[:] = ["webhook.endpoint_switched_off", "streak.exploded"]
     error = await refused(create())
-    assert [one.field for one in error.violations] == ["endpoint.types[1]"]
+    assert [violation.field for violation in error.violations] == ["endpoint.types[1]"]

@@ -64,14 +64,16 @@ class Script(participant_service_pb2_grpc.ParticipantServiceServicer):
     async def ApplyEntries(self, request: pb.ApplyEntriesRequest, context: Any) -> pb.ApplyEntriesResponse:
         await self._hear("ApplyEntries", [command.entry.entry_id for command in request.commands], context)
         self.commands.extend(request.commands)
-        response = pb.ApplyEntriesResponse(outcomes=[self._applied(one) for one in request.commands])
+        response = pb.ApplyEntriesResponse(outcomes=[self._applied(sent) for sent in request.commands])
         await self._lose(context)
         return response
 
     async def RevertEntries(self, request: pb.RevertEntriesRequest, context: Any) -> pb.RevertEntriesResponse:
-        await self._hear("RevertEntries", [one.entry_id for one in request.reversals], context)
+        await self._hear("RevertEntries", [reversal.entry_id for reversal in request.reversals], context)
         self.reversals.extend(request.reversals)
-        response = pb.RevertEntriesResponse(outcomes=[self._reverted(one) for one in request.reversals])
+        response = pb.RevertEntriesResponse(
+            outcomes=[self._reverted(reversal) for reversal in request.reversals]
+        )
         await self._lose(context)
         return response
 

@@ -38,7 +38,7 @@ def completed(recorded: Recorded) -> Completed:
 
 
 async def complete(pool: Pool, *recorded: Recorded, instance: str = "one") -> None:
-    await SagaStore(pool, instance).complete([completed(one) for one in recorded])
+    await SagaStore(pool, instance).complete([completed(entry) for entry in recorded])
 
 
 def followers(pool: Pool, **settings: Any) -> Followers:
@@ -52,7 +52,7 @@ async def listed(pool: Pool, **request: Any) -> list[Event]:
 
 
 async def types(pool: Pool, **request: Any) -> list[str]:
-    return [one.type for one in await listed(pool, **request)]
+    return [told.type for told in await listed(pool, **request)]
 
 
 async def test_what_is_completed_is_told_by_whoever_was_the_first(pool: Pool) -> None:
@@ -82,9 +82,9 @@ async def test_entries_that_were_completed_together_are_told_as_they_were_record
     recorded = await store(pool, *(event(key) for key in "cabdfe"))
     await complete(pool, *recorded)
     told = await listed(pool, types=["metric.recorded"])
-    assert [one.entry_id for one in told] == [str(one.incoming.entry_id) for one in recorded]
-    assert [one.metric.total_after for one in told] == [1, 2, 3, 4, 5, 6]
-    sequences = [one.user_sequence for one in told]
+    assert [message.entry_id for message in told] == [str(entry.incoming.entry_id) for entry in recorded]
+    assert [message.metric.total_after for message in told] == [1, 2, 3, 4, 5, 6]
+    sequences = [message.user_sequence for message in told]
     assert sequences == sorted(set(sequences))
 
 
@@ -98,8 +98,8 @@ async def test_what_was_recorded_after_an_answer_is_told_after_it(pool: Pool) ->
         entries.append(entry)
     await complete(pool, older)
     told = await listed(pool, types=["metric.recorded"], user_id="ada")
-    assert [one.entry_id for one in told] == [str(one.incoming.entry_id) for one in entries]
-    assert [one.user_sequence for one in told] == sorted(one.user_sequence for one in told)
+    assert [message.entry_id for message in told] == [str(recorded.incoming.entry_id) for recorded in entries]
+    assert [message.user_sequence for message in told] == sorted(one.user_sequence for one in told)
 
 
 async def test_of_two_under_way_at_once_the_sequence_tells_which_was_recorded_first(pool: Pool) -> None:
@@ -108,7 +108,7 @@ async def test_of_two_under_way_at_once_the_sequence_tells_which_was_recorded_fi
     await complete(pool, second, instance="two")
     await complete(pool, first, instance="one")
     told = await listed(pool, types=["metric.recorded"])
-    assert [one.entry_id for one in told] == [
+    assert [message.entry_id for message in told] == [
         str(second.incoming.entry_id),
         str(first.incoming.entry_id),
     ]
@@ -132,7 +132,7 @@ async def test_a_void_is_told_with_a_sequence_above_all_that_was_recorded_before
     # The attribute is again what the first event had said.
     assert changed.type == "user.updated"
     (third,) = await store(pool, event("c"))
-    assert max(one.user_sequence for one in before) < voided.user_sequence < third.user_sequence
+    assert max(message.user_sequence for message in before) < voided.user_sequence < third.user_sequence
 
 
 async def test_a_user_is_told_once_as_created_and_again_when_changed(pool: Pool) -> None:
@@ -155,7 +155,7 @@ async def test_pages_go_on_where_the_one_before_ended_and_count_what_they_pass_o
             after_cursor=cursor, page_size=2, types=["metric.recorded"], user_id="user 0"
         )
         page = await following.list(request)
-        pages.append([one.user_id for one in page.events])
+        pages.append([told.user_id for told in page.events])
         cursor = page.cursor
         if not page.more:
             break
@@ -170,8 +170,8 @@ async def test_a_page_ends_early_with_an_entry_that_says_a_great_deal(
     await complete(pool, *recorded)
     first = await followers(pool).list(pb.ListDomainEventsRequest())
     second = await followers(pool).list(pb.ListDomainEventsRequest(after_cursor=first.cursor))
-    assert [{one.entry_id for one in page.events} for page in (first, second)] == [
-        {str(one.incoming.entry_id)} for one in recorded
+    assert [{told.entry_id for told in page.events} for page in (first, second)] == [
+        {str(entry.incoming.entry_id)} for entry in recorded
     ]
     assert first.more
 
@@ -233,7 +233,7 @@ class Stream:
 
 
 def entries_in(answers: Sequence[pb.WatchDomainEventsResponse]) -> list[str]:
-    return [one.entry_id for answer in answers for one in answer.events]
+    return [told.entry_id for answer in answers for told in answer.events]
 
 
 async def test_who_watches_hears_of_what_was_and_of_what_comes(pool: Pool) -> None:
@@ -244,7 +244,7 @@ async def test_who_watches_hears_of_what_was_and_of_what_comes(pool: Pool) -> No
         (second,) = await store(pool, event("b"))
         await complete(pool, second)
         answers.append(await stream.next())
-    assert entries_in(answers) == [str(one.incoming.entry_id) for one in (first, second)]
+    assert entries_in(answers) == [str(recorded.incoming.entry_id) for recorded in (first, second)]
     request = pb.ListDomainEventsRequest(after_cursor=answers[0].cursor, types=["metric.recorded"])
     assert (await followers(pool).list(request)).cursor == answers[1].cursor
 

@@ -44,12 +44,16 @@ async def test_maintenance_runs_at_the_beginning_of_every_day_that_is_passed_and
     orchestrator: Orchestrator,
 ) -> None:
     await run(orchestrator, [line(0)], [line(3)])
-    midnights = [to_datetime(one.now) for one in orchestrator.leaderboard.maintained]
+    midnights = [to_datetime(request.now) for request in orchestrator.leaderboard.maintained]
     assert midnights == [
         *(datetime(2015, 3, 1 + day, tzinfo=UTC) for day in range(4)),
         FIRST_DAY + timedelta(days=3),
     ]
-    held = [one.hold_seconds for one in orchestrator.leaderboard.maintained if one.HasField("hold_seconds")]
+    held = [
+        request.hold_seconds
+        for request in orchestrator.leaderboard.maintained
+        if request.HasField("hold_seconds")
+    ]
     assert held[0] > 0
     assert held[-1] == 0
     heard = [step for step, method, _ in orchestrator.cast.heard if method == "RunMaintenance"]

@@ -44,9 +44,9 @@ async def test_three_events_carry_what_had_been_said_by_their_times_in_all_order
     ]
     told = {}
     arriving = [events[place] for place in order]
-    for group in [arriving] if together else [[one] for one in arriving]:
+    for group in [arriving] if together else [[incoming] for incoming in arriving]:
         for recorded in await store(pool, *group):
-            key = next(n for n, one in enumerate(events) if one is recorded.incoming)
+            key = next(n for n, incoming in enumerate(events) if incoming is recorded.incoming)
             told[key] = carried(recorded)
     assert told[0][0] == {"plan": "free"}
     assert told[1][0] == ({"plan": "free"} if order.index(0) < order.index(1) else {})
@@ -104,7 +104,7 @@ def contributed(entries: list[entry_pb2.Entry]) -> dict[str, int]:
     for entry in entries:
         fact = entry.metric_event if entry.HasField("metric_event") else entry.correction.metric
         assert fact.revisable
-        said = [(one.entry_id, one.contribution_micros) for one in fact.revisions]
+        said = [(revision.entry_id, revision.contribution_micros) for revision in fact.revisions]
         if entry.HasField("metric_event"):
             said.append((entry.entry_id, fact.contribution_micros))
         for entry_id, micros in said:
@@ -133,21 +133,21 @@ async def test_contributions_told_and_revised_equal_those_in_the_order_of_times(
         group, arriving = arriving[:3], arriving[3:]
         recorded = await store(pool, *group)
         live += recorded
-        told += [recorded_entry(one, "UTC") for one in recorded]
+        told += [recorded_entry(entry, "UTC") for entry in recorded]
         if rng.random() < 0.5:
             gone = live.pop(rng.randrange(len(live)))
             left = await take_out(pool, gone)
             told.append(correction.correction_of(recorded_entry(gone, "UTC"), left, NOON, "UTC", voided=True))
         facts = [
             Fact(
-                one.incoming.entry_id,
-                one.incoming.event.value_micros,
-                one.incoming.occur_time,
+                entry.incoming.entry_id,
+                entry.incoming.event.value_micros,
+                entry.incoming.occur_time,
                 0,
-                one.unique_value,
+                entry.unique_value,
             )
-            for one in live
-            if one.incoming.event
+            for entry in live
+            if entry.incoming.event
         ]
         wanted, sum_of_all, peak = obvious(METRICS[metric].aggregation, facts)
         rng.shuffle(told)
@@ -160,9 +160,9 @@ async def test_contributions_told_and_revised_equal_those_in_the_order_of_times(
 
 
 async def test_an_event_of_a_sum_and_its_void_say_nothing_of_contributions(pool: Pool) -> None:
-    (one,) = await store(pool, event("a", value=-2))
-    left = await take_out(pool, one)
-    told: Any = recorded_entry(one, "UTC")
+    (recorded,) = await store(pool, event("a", value=-2))
+    left = await take_out(pool, recorded)
+    told: Any = recorded_entry(recorded, "UTC")
     corrected = correction.correction_of(told, left, NOON, "UTC", voided=True).correction.metric
     for fact in (told.metric_event, corrected):
         assert (fact.revisable, fact.contribution_micros, len(fact.revisions)) == (False, 0, 0)
@@ -176,9 +176,9 @@ async def test_a_sum_with_negative_values_is_summed_anew_as_it_would_be_folded(p
         await take_out(pool, live.pop(rng.randrange(len(live))))
         stored = await total(pool)
         running, peak = 0, None
-        for one in sorted(live, key=lambda one: one.after.version if one.after else 0):
-            assert one.incoming.event is not None
-            running += one.incoming.event.value_micros
+        for recorded in sorted(live, key=lambda one: one.after.version if one.after else 0):
+            assert recorded.incoming.event is not None
+            running += recorded.incoming.event.value_micros
             peak = running if peak is None else max(peak, running)
         assert (stored.total_micros, stored.peak_micros, stored.event_count) == (
             running,

@@ -44,7 +44,7 @@ async def test_a_void_that_was_decided_is_finished_by_whoever_comes(orchestrator
         return await state_of(orchestrator, reply.entry_id) == audit_pb2.ENTRY_STATE_VOIDED
 
     await until(voided, seconds=20, what="the void is finished")
-    assert {to_datetime(one.now) for one in orchestrator.points.reversals} == {MIDNIGHT}
+    assert {to_datetime(reversal.now) for reversal in orchestrator.points.reversals} == {MIDNIGHT}
     assert orchestrator.cast.calls("RevertEntries") == list(Step)[::-1]
 
 

@@ -55,7 +55,7 @@ async def test_the_same_command_is_sent_again_while_its_outcome_is_unknown(
     assert reply.total_after == 1
     commands = orchestrator.achievement.commands
     assert len(commands) > 1
-    assert {(one.entry.SerializeToString(), one.digest) for one in commands} == {
+    assert {(command.entry.SerializeToString(), command.digest) for command in commands} == {
         (commands[0].entry.SerializeToString(), commands[0].digest)
     }
     assert orchestrator.cast.calls("RevertEntries") == []
@@ -162,7 +162,7 @@ async def test_a_saga_that_fails_too_often_waits_for_an_operator_who_can_give_it
 
 
 def entries_of_reversals(orchestrator: Orchestrator, step: Step) -> list[str]:
-    return [one.entry_id for one in orchestrator.cast.of[step].reversals]
+    return [reversal.entry_id for reversal in orchestrator.cast.of[step].reversals]
 
 
 async def test_what_has_happened_cannot_be_voided(orchestrator: Orchestrator) -> None:

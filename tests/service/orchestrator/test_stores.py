@@ -193,13 +193,13 @@ async def test_with_negative_values_the_peak_is_folded_anew(pool: Pool) -> None:
 
 
 async def test_a_distinct_value_counts_until_its_last_event_is_gone(pool: Pool) -> None:
-    one, two, _ = await store(
+    recorded, two, _ = await store(
         pool,
         event("a", metric="countries", country="IT"),
         event("b", metric="countries", country="IT"),
         event("c", metric="countries", country="JP"),
     )
-    await take_out(pool, one)
+    await take_out(pool, recorded)
     assert (await total(pool, "countries")).total_micros == 2_000_000
     await take_out(pool, two)
     assert (await total(pool, "countries")).total_micros == 1_000_000
@@ -254,5 +254,7 @@ async def test_of_two_who_follow_the_same_changes_one_records_them_and_the_other
     outcomes = await asyncio.gather(
         *(store(pool, event("a"), event("b"), feed=step) for _ in range(2)), return_exceptions=True
     )
-    assert [type(one) for one in outcomes if isinstance(one, BaseException)] == [asyncpg.SerializationError]
+    assert [type(outcome) for outcome in outcomes if isinstance(outcome, BaseException)] == [
+        asyncpg.SerializationError
+    ]
     assert (await total(pool)).event_count == 2

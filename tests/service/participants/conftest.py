@@ -58,7 +58,7 @@ async def _streak(service_database: ServiceDatabase, _valkey_url: str) -> AsyncI
         async def total(user: str) -> float:
             request = streak_service_pb2.ListUserStreaksRequest(user_id=user, read_time=to_timestamp(NOON))
             response = await service.stub.ListUserStreaks(request)
-            return sum(one.progress[0].current for one in response.streaks)
+            return sum(state.progress[0].current for state in response.streaks)
 
         yield Subject("streak.laurel", service.participant, service.database, total)
 
@@ -73,7 +73,7 @@ async def _achievement(service_database: ServiceDatabase, _valkey_url: str) -> A
         async def total(user: str) -> float:
             request = achievement_service_pb2.ListUserAchievementsRequest(user_id=user)
             response = await service.stub.ListUserAchievements(request)
-            return sum(one.current for one in response.achievements)
+            return sum(held.current for held in response.achievements)
 
         yield Subject(
             "achievement.laurel", service.participant, service.database, total, tells_of_undoing=False
@@ -91,7 +91,7 @@ async def _points(service_database: ServiceDatabase, _valkey_url: str) -> AsyncI
         async def total(user: str) -> float:
             request = points_service_pb2.ListUserPointsRequest(user_id=user)
             response = await service.stub.ListUserPoints(request)
-            return sum(one.balance for one in response.points)
+            return sum(point.balance for point in response.points)
 
         yield Subject("points.laurel", service.participant, service.database, total)
 
@@ -106,7 +106,7 @@ async def _leaderboard(service_database: ServiceDatabase, valkey_url: str) -> As
                 user_id=user, run_date=date_to_proto(NOON.date())
             )
             response = await service.stub.ListUserStandings(request)
-            return sum(one.score for one in response.standings)
+            return sum(standing.score for standing in response.standings)
 
         yield Subject("leaderboard.laurel", service.participant, service.database, total)
 

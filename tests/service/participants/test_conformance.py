@@ -65,7 +65,7 @@ async def refused(call: Awaitable[Any]) -> LaurelError:
 
 def reasons(outcomes: list[pb.Outcome]) -> list[str]:
     """Why each was refused; empty for one that was applied."""
-    return [one.error.reason for one in outcomes]
+    return [outcome.error.reason for outcome in outcomes]
 
 
 def fields(outcome: pb.Outcome) -> set[str]:
@@ -75,15 +75,15 @@ def fields(outcome: pb.Outcome) -> set[str]:
 def users(effects: Effects) -> set[str]:
     """Whom the changes name."""
     return (
-        {one.user_id for one in effects.streaks}
-        | {one.user_id for one in effects.achievements}
-        | {one.user_id for one in effects.points}
-        | {one.user_id for one in effects.leaderboards}
+        {effect.user_id for effect in effects.streaks}
+        | {change.user_id for change in effects.achievements}
+        | {change.user_id for change in effects.points}
+        | {leaderboard.user_id for leaderboard in effects.leaderboards}
     )
 
 
 def in_bytes(messages: list[pb.Outcome] | list[pb.RevertOutcome]) -> list[bytes]:
-    return [one.SerializeToString(deterministic=True) for one in messages]
+    return [outcome.SerializeToString(deterministic=True) for outcome in messages]
 
 
 # Applying
@@ -91,14 +91,14 @@ def in_bytes(messages: list[pb.Outcome] | list[pb.RevertOutcome]) -> list[bytes]
 
 async def test_there_is_one_outcome_for_each_command_in_their_order(subject: Subject) -> None:
     outcomes = await applied(subject, event("a", 2), event("b", 3, user="bob"), event("c", 5))
-    assert [one.entry_id for one in outcomes] == [str(entry_id(name)) for name in "abc"]
+    assert [outcome.entry_id for outcome in outcomes] == [str(entry_id(name)) for name in "abc"]
     assert reasons(outcomes) == ["", "", ""]
     assert (await subject.total("alice"), await subject.total("bob")) == (7, 3)
 
 
 async def test_every_change_names_its_user(subject: Subject) -> None:
     outcomes = await applied(subject, event("a"), event("b", user="bob"))
-    assert [users(one.effects) for one in outcomes] == [{"alice"}, {"bob"}]
+    assert [users(outcome.effects) for outcome in outcomes] == [{"alice"}, {"bob"}]
     (undone,) = await reverted(subject, "a")
     assert users(undone.effects) == ({"alice"} if subject.tells_of_undoing else set())
 
@@ -132,8 +132,8 @@ async def test_a_command_is_known_again_by_its_digest_though_a_later_version_say
 
 
 async def test_twins_in_one_batch_share_one_outcome_and_one_effect(subject: Subject) -> None:
-    one, other, twin = await applied(subject, event("a", 2), event("b", 3), event("a", 2))
-    assert one == twin
+    outcome, other, twin = await applied(subject, event("a", 2), event("b", 3), event("a", 2))
+    assert outcome == twin
     assert not other.HasField("error")
     assert await subject.total("alice") == 5
 
@@ -246,7 +246,7 @@ async def test_a_command_that_breaks_the_store_is_found_and_never_fails_its_neig
 async def test_a_batch_of_commands_is_refused_whole_for_its_size_alone(subject: Subject, size: int) -> None:
     error = await refused(subject.stub.ApplyEntries(apply(*[event("a")] * size)))
     assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
-    assert [one.field for one in error.violations] == ["commands"]
+    assert [violation.field for violation in error.violations] == ["commands"]
     assert await subject.total("alice") == 0
 
 
@@ -288,7 +288,7 @@ async def test_an_undone_entry_is_refused_for_ever(subject: Subject) -> None:
 
 async def test_an_entry_that_was_never_seen_is_refused_once_it_was_undone(subject: Subject) -> None:
     first = await reverted(subject, "late", "other")
-    assert [(one.reverted, one.HasField("effects")) for one in first] == [(False, False)] * 2
+    assert [(outcome.reverted, outcome.HasField("effects")) for outcome in first] == [(False, False)] * 2
     late, fresh = await applied(subject, event("late", 2), event("a", 3))
     assert (late.error.code, late.error.reason) == ("FAILED_PRECONDITION", "ENTRY_REVERTED")
     assert not fresh.HasField("error")
@@ -316,7 +316,7 @@ async def test_an_entry_and_its_reversal_at_once_end_without_effect(subject: Sub
 async def test_a_batch_of_reversals_is_refused_whole_for_its_size(subject: Subject, size: int) -> None:
     error = await refused(subject.stub.RevertEntries(revert(*["a"] * size)))
     assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELDS")
-    assert [one.field for one in error.violations] == ["reversals"]
+    assert [violation.field for violation in error.violations] == ["reversals"]
 
 
 async def test_a_malformed_reversal_is_refused_with_its_place_and_nothing_is_undone(subject: Subject) -> None:
@@ -325,7 +325,7 @@ async def test_a_malformed_reversal_is_refused_with_its_place_and_nothing_is_und
     request.reversals[1].entry_id = "NOT-A-UUID"
     error = await refused(subject.stub.RevertEntries(request))
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert [one.field for one in error.violations] == ["reversals[1].entry_id"]
+    assert [violation.field for violation in error.violations] == ["reversals[1].entry_id"]
     assert await subject.total("alice") == 2
 
 
@@ -352,7 +352,9 @@ async def test_a_pass_ahead_of_the_databases_clock_is_refused_unless_an_import_h
     await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=within, hold_seconds=0))
     error = await refused(subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=ahead)))
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert [(one.field, one.reason) for one in error.violations] == [("now", "MAINTENANCE_IN_FUTURE")]
+    assert [(violation.field, violation.reason) for violation in error.violations] == [
+        ("now", "MAINTENANCE_IN_FUTURE")
+    ]
     await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=ahead, hold_seconds=60))
     await subject.stub.RunMaintenance(pb.RunMaintenanceRequest(now=ahead))
     released = pb.RunMaintenanceRequest(now=ahead, hold_seconds=0)
@@ -362,7 +364,7 @@ async def test_a_pass_ahead_of_the_databases_clock_is_refused_unless_an_import_h
 async def test_a_wrong_maintenance_request_names_its_fields(subject: Subject) -> None:
     error = await refused(subject.stub.RunMaintenance(pb.RunMaintenanceRequest(hold_seconds=3_601)))
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert [one.field for one in error.violations] == ["now", "hold_seconds"]
+    assert [violation.field for violation in error.violations] == ["now", "hold_seconds"]
 
 
 async def test_an_empty_feed_has_no_changes_and_leaves_the_cursor_where_it_was(subject: Subject) -> None:
@@ -375,13 +377,13 @@ async def test_an_empty_feed_has_no_changes_and_leaves_the_cursor_where_it_was(s
 
 async def test_a_cursor_that_no_feed_gave_is_refused(subject: Subject) -> None:
     error = await refused(subject.stub.ListChanges(pb.ListChangesRequest(after_cursor="7")))
-    assert [one.field for one in error.violations] == ["after_cursor"]
+    assert [violation.field for violation in error.violations] == ["after_cursor"]
 
 
 @pytest.mark.parametrize("page_size", [-1, 1_001])
 async def test_a_page_of_changes_has_at_most_1000(subject: Subject, page_size: int) -> None:
     error = await refused(subject.stub.ListChanges(pb.ListChangesRequest(page_size=page_size)))
-    assert [one.field for one in error.violations] == ["page_size"]
+    assert [violation.field for violation in error.violations] == ["page_size"]
 
 
 # Errors
@@ -397,7 +399,7 @@ async def test_errors_are_in_the_name_of_the_service(subject: Subject) -> None:
         subject, event("conflict", 3), event("undone"), malformed, event("broken", user="mallory")
     )
     assert reasons(outcomes) == ["ENTRY_CONFLICT", "ENTRY_REVERTED", "INVALID_FIELDS", "INTERNAL"]
-    assert {one.error.domain for one in outcomes} == {subject.domain}
+    assert {outcome.error.domain for outcome in outcomes} == {subject.domain}
     refusals = [
         await refused(subject.stub.ApplyEntries(apply())),
         await refused(subject.stub.RevertEntries(revert())),

@@ -44,7 +44,7 @@ async def send(service: Service, *commands: participant_pb.Command) -> list[part
 
 async def points(service: Service, user: str = "alice") -> dict[str, types.UserPoints]:
     response = await service.stub.ListUserPoints(pb.ListUserPointsRequest(user_id=user))
-    return {one.points_system: one for one in response.points}
+    return {point.points_system: point for point in response.points}
 
 
 async def balance(service: Service, user: str = "alice", key: str = "xp") -> int:

@@ -123,7 +123,7 @@ async def test_a_rejected_command_never_fails_its_neighbours(service: Service) -
     outcomes = await send(
         service, event("e1", 3), event("e2", 1, metric="spending"), event("e3", 3), event("b", 3, user="bob")
     )
-    assert [one.error.reason for one in outcomes] == ["", "INSUFFICIENT_POINTS", "", ""]
+    assert [outcome.error.reason for outcome in outcomes] == ["", "INSUFFICIENT_POINTS", "", ""]
     assert (await balance(service), await balance(service, "bob")) == (20, 10)
 
 
@@ -134,7 +134,7 @@ async def test_a_malformed_command_gets_an_error_and_its_neighbours_their_effect
     bad.entry.metric_event.value_micros = 2**62
     bad.effects.achievements[0].completion_id = "nonsense"
     outcomes = await send(service, event("e1", 3), bad, event("e2", 3))
-    assert [one.error.reason for one in outcomes] == ["", "INVALID_FIELDS", ""]
+    assert [outcome.error.reason for outcome in outcomes] == ["", "INVALID_FIELDS", ""]
     assert {violation.field for violation in outcomes[1].error.violations} == {
         "commands[1].entry.user.user_id",
         "commands[1].entry.metric_event.value_micros",
@@ -156,7 +156,7 @@ async def test_the_largest_values_overflow_nothing(service: Service) -> None:
     )
     await define(service, "xp", [trigger])
     outcomes = await send(service, *[event(n, 10**12) for n in range(12)])
-    assert not any(one.HasField("error") for one in outcomes)
+    assert not any(outcome.HasField("error") for outcome in outcomes)
     assert await balance(service) == 9_007_199_254_740_991
     await service.participant.RevertEntries(
         revert_all := participant_pb.RevertEntriesRequest(reversals=_reversals(12))
@@ -176,9 +176,9 @@ def _reversals(count: int) -> list[participant_pb.Reversal]:
 async def test_many_writers_on_one_user_end_like_one_after_another(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE, WELCOME])
     outcomes = await asyncio.gather(*[send(service, event(n, 1.5)) for n in range(40)])
-    assert sorted(one.effects.points[0].version for (one,) in outcomes if one.effects.points) == list(
-        range(1, 22)
-    )
+    assert sorted(
+        outcome.effects.points[0].version for (outcome,) in outcomes if outcome.effects.points
+    ) == list(range(1, 22))
     assert await balance(service) == 25 + 200
     assert (await service.database.fetchval("SELECT entry_count FROM users")) == 40
     await check_ledger(service)
@@ -188,14 +188,14 @@ async def test_two_spends_at_once_never_overdraw(service: Service) -> None:
     await define(service, "xp", [SPEND, WELCOME])
     await send(service, event("e0", 1))
     outcomes = await asyncio.gather(*[send(service, event(n, 1, metric="spending")) for n in range(8)])
-    assert sorted(one.error.reason for (one,) in outcomes) == [""] + ["INSUFFICIENT_POINTS"] * 7
+    assert sorted(outcome.error.reason for (outcome,) in outcomes) == [""] + ["INSUFFICIENT_POINTS"] * 7
     assert await balance(service) == 5
 
 
 async def test_the_same_entry_from_many_callers_at_once_has_one_effect(service: Service) -> None:
     await define(service, "xp", [TEN_PER_THREE])
     outcomes = await asyncio.gather(*[send(service, event("e1", 3)) for _ in range(10)])
-    assert len({one.SerializeToString(deterministic=True) for (one,) in outcomes}) == 1
+    assert len({outcome.SerializeToString(deterministic=True) for (outcome,) in outcomes}) == 1
     assert await balance(service) == 10
 
 
@@ -298,7 +298,7 @@ async def test_micro_units_survive_the_wire(service: Service) -> None:
     nearly = await send(service, command)
     tip = event("e2", 1)
     tip.entry.metric_event.value_micros = 1
-    assert [amounts(one) for one in (*nearly, *await send(service, tip))] == [[], [10]]
+    assert [amounts(outcome) for outcome in (*nearly, *await send(service, tip))] == [[], [10]]
 
 
 async def test_a_streak_closing_is_taken_and_awards_nothing(service: Service) -> None:

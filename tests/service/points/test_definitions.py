@@ -25,7 +25,7 @@ async def test_systems_are_listed_by_key_in_pages(service: Service) -> None:
     rest = await service.stub.ListPointsSystems(
         pb.ListPointsSystemsRequest(page_size=2, page_token=first.next_page_token)
     )
-    assert [one.key for one in (*first.points_systems, *rest.points_systems)] == ["a", "b", "c"]
+    assert [system.key for system in (*first.points_systems, *rest.points_systems)] == ["a", "b", "c"]
     assert not rest.next_page_token
 
 
@@ -56,4 +56,4 @@ async def test_an_archived_system_awards_nothing_and_stays_readable(service: Ser
     (outcome,) = await send(service, event("e2", 3))
     assert not outcome.effects.points
     response = await service.stub.ListUserPoints(pb.ListUserPointsRequest(user_id="alice"))
-    assert [(one.points_system, one.balance) for one in response.points] == [("xp", 10)]
+    assert [(points.points_system, points.balance) for points in response.points] == [("xp", 10)]

@@ -37,7 +37,7 @@ async def test_levels_are_read_as_they_are_defined_now(service: Service) -> None
     await service.definitions.update(types.PointsSystem(key="xp", levels=[BRONZE, lower]))
     assert (await points(service))["xp"].level == lower
     distribution = await service.stub.GetLevelDistribution(pb.GetLevelDistributionRequest(points_system="xp"))
-    assert [(one.level.key, one.user_count) for one in distribution.levels] == [
+    assert [(level.level.key, level.user_count) for level in distribution.levels] == [
         ("", 0),
         ("bronze", 0),
         ("gold", 1),
@@ -132,8 +132,8 @@ async def test_a_users_systems_come_by_key_in_pages(service: Service, size: int)
     await service.definitions.update(archived, "status")
     request = pb.ListUserPointsRequest(user_id="alice", page_size=size)
     found = await pages(service.stub.ListUserPoints, request, "points")
-    assert [[one.points_system for one in page] for page in found] == cut(keys, size)
-    assert [one.balance for page in found for one in page] == [0, 0, 0, 0, 25, 0]
+    assert [[listed.points_system for listed in page] for page in found] == cut(keys, size)
+    assert [listed.balance for page in found for listed in page] == [0, 0, 0, 0, 25, 0]
 
 
 async def test_a_token_of_one_users_systems_is_none_of_anothers(service: Service) -> None:
@@ -144,4 +144,4 @@ async def test_a_token_of_one_users_systems_is_none_of_anothers(service: Service
         await service.stub.ListUserPoints(
             pb.ListUserPointsRequest(user_id="bob", page_token=first.next_page_token)
         )
-    assert [one.field for one in from_rpc_error(caught.value).violations] == ["page_token"]
+    assert [violation.field for violation in from_rpc_error(caught.value).violations] == ["page_token"]

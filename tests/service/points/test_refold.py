@@ -46,9 +46,9 @@ LEDGER = """
 
 def ledger(account: Account) -> set[tuple[Any, ...]]:
     return {
-        (name.key.trigger, name.entry_id, position, one.due.times, one.due.base_amount, one.amount)
-        for (position, name), one in account.past.live_awards().items()
-        if one.due.times or one.due.base_amount or one.amount
+        (name.key.trigger, name.entry_id, position, award.due.times, award.due.base_amount, award.amount)
+        for (position, name), award in account.past.live_awards().items()
+        if award.due.times or award.due.base_amount or award.amount
     }
 
 
@@ -69,13 +69,13 @@ async def play(
         decided = account.apply(work.command)
         assert isinstance(decided, Applied) != outcome.HasField("error")
         if isinstance(decided, Applied):
-            assert amounts(outcome) == [one.amount for change in decided.changes for one in change.awards]
+            assert amounts(outcome) == [award.amount for change in decided.changes for award in change.awards]
             names.append(number)
         if number % 3 == 2 and names:
             name = names.pop(chance.randrange(len(names)))
             (undone,) = (await service.participant.RevertEntries(revert(name))).outcomes
             taken = account.undo(entry_id(name))
-            assert amounts(undone) == [one.amount for change in taken for one in change.awards]
+            assert amounts(undone) == [award.amount for change in taken for award in change.awards]
     assert {tuple(row) for row in await service.database.fetch(LEDGER)} == ledger(account)
     standing = account.standing()
     (row,) = await service.database.fetch("SELECT balance, lifetime, reach_time, level FROM balances")
@@ -114,7 +114,7 @@ async def test_a_refold_over_several_chunks_gives_what_the_others_alone_give(ser
 async def test_awards_lie_on_the_date_of_the_event_with_which_the_condition_was_met(service: Service) -> None:
     await define(service, "xp", [TEN])
     outcomes = [(await send(service, event(n, 4, minutes=n * DAY)))[0] for n in (3, 1, 2)]
-    assert [days(one) for one in outcomes] == [[], [], [4]]
+    assert [days(outcome) for outcome in outcomes] == [[], [], [4]]
     (award,) = outcomes[2].effects.points[0].awards
     assert (award.entry_id, award.cause_entry_id) == (str(entry_id(3)), str(entry_id(2)))
     assert outcomes[2].effects.points[0].reach_time == to_timestamp(NOON + timedelta(days=3))
@@ -182,5 +182,5 @@ async def test_several_entries_of_a_user_in_a_batch_take_turns_with_one_that_cha
         revisable("c", 1, 3, 2 * DAY),
         event("bob again", 1, user="bob", minutes=1),
     )
-    assert [amounts(one) for one in outcomes] == [[10], [10], [-10, 10], [10], [10]]
+    assert [amounts(outcome) for outcome in outcomes] == [[10], [10], [-10, 10], [10], [10]]
     assert (await balance(service), await balance(service, "bob")) == (20, 20)

@@ -78,7 +78,7 @@ async def test_a_reversal_sent_again_is_answered_byte_for_byte_and_done_once(ser
     await send(service, event("e1", 3), event("e2", 3))
     first = await service.participant.RevertEntries(revert("e1"))
     again = await asyncio.gather(*[service.participant.RevertEntries(revert("e1")) for _ in range(5)])
-    assert {one.SerializeToString(deterministic=True) for one in again} == {
+    assert {response.SerializeToString(deterministic=True) for response in again} == {
         first.SerializeToString(deterministic=True)
     }
     assert await balance(service) == 10
@@ -116,8 +116,8 @@ async def test_the_welcome_passes_to_the_next_entry_until_there_is_none_and_come
     await define(service, "xp", [WELCOME])
     await send(service, event("e1", 1), event("e2", 1, minutes=DAY), correction("c1"))
     both = [(await service.participant.RevertEntries(revert(name))).outcomes[0] for name in ("e1", "e2")]
-    assert [amounts(one) for one in both] == [[-25, 25], [-25]]
-    assert [days(one) for one in both] == [[1, 2], [2]]
+    assert [amounts(outcome) for outcome in both] == [[-25, 25], [-25]]
+    assert [days(outcome) for outcome in both] == [[1, 2], [2]]
     assert [award.entry_id for award in both[0].effects.points[0].awards] == [
         str(entry_id("e1")),
         str(entry_id("e2")),

@@ -63,7 +63,7 @@ async def test_a_malformed_command_is_answered_and_its_neighbours_are_applied(se
     closing.entry.streak_closing.SetInParent()
     outcomes = await applied(service, event(1, at(3)), broken, closing, event(2, at(3), user="bob"))
     assert [outcome.error.reason for outcome in outcomes] == ["", "INVALID_FIELDS", "INVALID_FIELDS", ""]
-    assert {one.field for one in outcomes[1].error.violations} == {
+    assert {violation.field for violation in outcomes[1].error.violations} == {
         "commands[1].entry.entry_id",
         "commands[1].entry.time_zone",
         "commands[1].entry.user.time_zone",
@@ -126,7 +126,7 @@ async def test_events_of_other_metrics_archived_streaks_and_other_users_do_not_c
         event(2, at(3), attributes={"plan": "free"}),
         event(3, at(3), attributes={"plan": "pro"}),
     )
-    assert [[one.state.streak for one in outcome.effects.streaks] for outcome in outcomes] == [
+    assert [[told.state.streak for told in outcome.effects.streaks] for outcome in outcomes] == [
         [],
         [],
         ["pro"],
@@ -136,9 +136,9 @@ async def test_events_of_other_metrics_archived_streaks_and_other_users_do_not_c
 async def test_a_batch_decides_each_event_on_what_the_one_before_it_left(
     service: Service, twin: Service
 ) -> None:
-    for one in (service, twin):
-        await define(one)
-        await define(one, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY)
+    for server in (service, twin):
+        await define(server)
+        await define(server, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY)
     days = (3, 4, 11, 5, 6, 10, 7, 8, 9)
     outcomes = await applied(service, *(event(d, at(d), now=at(11)) for d in days))
     assert [outcome.effects.streaks[0].state.length for outcome in outcomes] == [0, 0, 1, 1, 1, 2, 2, 2, 9]
@@ -151,14 +151,14 @@ async def test_a_batch_decides_each_event_on_what_the_one_before_it_left(
 async def test_hundreds_of_concurrent_events_of_one_user_end_as_if_one_after_another(
     service: Service, twin: Service
 ) -> None:
-    for one in (service, twin):
-        await define(one, freezes=ONE_FREEZE)
+    for server in (service, twin):
+        await define(server, freezes=ONE_FREEZE)
     times = [at(3) + timedelta(hours=7 * number) for number in range(200) if number % 9]
     commands = [event(number, time, now=times[-1]) for number, time in enumerate(times)]
     async with replica(service.dsn) as other:
         stubs = (service.participant, other)
         responses = await asyncio.gather(
-            *(stubs[number % 2].ApplyEntries(apply(one)) for number, one in enumerate(commands))
+            *(stubs[number % 2].ApplyEntries(apply(sent)) for number, sent in enumerate(commands))
         )
     assert all(not response.outcomes[0].HasField("error") for response in responses)
     assert sum(response.outcomes[0].effects.streaks[0].extended for response in responses) == len(

@@ -18,13 +18,13 @@ ONE_FREEZE = streak_pb2.FreezeSettings(initial_count=1)
 def periods(change: streak_pb2.StreakChange) -> list[tuple[int, int, int, bool]]:
     """The periods that changed, by their days of the month: length before and after, and whether they stand."""
     return [
-        (day(one.start_date).day, one.length_before, one.length_after, one.recorded_after)
-        for one in change.period_changes
+        (day(period.start_date).day, period.length_before, period.length_after, period.recorded_after)
+        for period in change.period_changes
     ]
 
 
 def firsts(change: streak_pb2.StreakChange) -> list[tuple[int, str]]:
-    return [(one.length, one.reach.entry_id) for one in change.first_reaches]
+    return [(reach.length, reach.reach.entry_id) for reach in change.first_reaches]
 
 
 async def test_an_extension_is_one_period_and_one_first_reach(service: Service) -> None:
@@ -97,9 +97,9 @@ async def test_the_last_to_arrive_does_not_decide_where_a_length_was_reached(
     reached: dict[int, str] = {}
     for d in order:
         change = (await effect(service, event(d, at(d), now=at(24, 13) + timedelta(hours=1)))).change
-        known |= {day(one.start_date).day: one for one in change.period_changes}
+        known |= {day(period.start_date).day: period for period in change.period_changes}
         reached |= dict(firsts(change))
-    known = {d: one for d, one in known.items() if one.recorded_after}
-    assert {d: one.length_after for d, one in known.items()} == {22: 1, 23: 2, 24: 3}
+    known = {d: period for d, period in known.items() if period.recorded_after}
+    assert {d: period.length_after for d, period in known.items()} == {22: 1, 23: 2, 24: 3}
     assert reached == {d - 21: str(entry_id(d)) for d in (22, 23, 24)}
-    assert {d: one.reach.entry_id for d, one in known.items()} == {d: str(entry_id(d)) for d in order}
+    assert {d: period.reach.entry_id for d, period in known.items()} == {d: str(entry_id(d)) for d in order}

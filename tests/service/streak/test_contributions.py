@@ -35,7 +35,7 @@ async def test_an_earlier_event_takes_the_contribution_of_a_later_one(service: S
     await define(service)
     await applied(service, visited(1, at(5), 1, 1))
     found = await effect(service, visited(2, at(4), 1, 2, {1: 0}))
-    assert [(one.start_date.day, one.length_after) for one in found.change.period_changes] == [
+    assert [(change.start_date.day, change.length_after) for change in found.change.period_changes] == [
         (4, 1),
         (5, 0),
         (6, 0),
@@ -68,8 +68,8 @@ async def test_of_several_revisions_the_newest_holds_whatever_came_last(service:
 async def test_a_correction_gives_back_what_the_undone_event_had_taken(
     service: Service, twin: Service
 ) -> None:
-    for one in (service, twin):
-        await define(one)
+    for replica in (service, twin):
+        await define(replica)
     await applied(service, visited(1, at(4), 1, 1), visited(2, at(5), 0, 2))
     await service.participant.RevertEntries(revert(1, now=at(9)))
     (outcome,) = await applied(
@@ -108,8 +108,8 @@ def told(order: tuple[str, ...]) -> list[participant_pb.Command]:
 async def test_whatever_was_recorded_first_and_came_first_the_earliest_contributes(
     service: Service, twin: Service, recorded_order: tuple[str, ...]
 ) -> None:
-    for one in (service, twin):
-        await define(one)
+    for replica in (service, twin):
+        await define(replica)
     commands = told(recorded_order)
     await applied(service, *reversed(commands))
     for command in commands[1:] + commands[:1]:

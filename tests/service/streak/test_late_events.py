@@ -65,7 +65,7 @@ class Watched:
 
     async def rows_read(self, *queries: str) -> int:
         """How many rows these of the statements gave."""
-        asked = [one for one in self.statements if one[0] in queries]
+        asked = [statement for statement in self.statements if statement[0] in queries]
         return sum([len(await self.pool.fetch(query, *arguments)) for query, arguments in asked])
 
 
@@ -120,8 +120,8 @@ async def test_an_event_before_the_first_one_reads_everything(watched: Watched) 
 async def test_late_and_undone_events_of_a_long_life_leave_what_an_arrival_in_order_would_have_given(
     service: Service, twin: Service, late: int
 ) -> None:
-    for one in (service, twin):
-        await define(one, freezes=FREEZES)
+    for replica in (service, twin):
+        await define(replica, freezes=FREEZES)
     day = next(day for day in range(DAYS - late, 0, -1) if is_active(day))
     missed = next(day for day in range(DAYS - late, 0, -1) if not is_active(day))
     both, filled = {f"{day}/9", f"{day}/18"}, event("filled", on(missed, 13), now=on(DAYS))
@@ -141,10 +141,10 @@ async def test_events_of_the_last_week_in_any_order_and_batch_end_as_if_they_cam
     service: Service, twin: Service
 ) -> None:
     everything = sorted(life().values(), key=lambda one: one.entry.occur_time.ToDatetime())
-    for one in (service, twin):
-        await define(one, freezes=FREEZES)
-        await define(one, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY)
-        await applied(one, *everything[:-16])
+    for replica in (service, twin):
+        await define(replica, freezes=FREEZES)
+        await define(replica, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY)
+        await applied(replica, *everything[:-16])
     recent = everything[-16:]
     for command in recent:
         command.entry.now.CopyFrom(recent[-1].entry.now)

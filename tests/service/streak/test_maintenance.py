@@ -125,9 +125,9 @@ async def test_recorded_history_does_not_depend_on_how_often_maintenance_ran(
     service: Service, twin: Service, hours: int
 ) -> None:
     freezes = streak_pb2.FreezeSettings(initial_count=1, earn_count=1, earn_every_days=4, max_count=2)
-    for one in (service, twin):
-        await define(one, freezes=freezes)
-        await define(one, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY, freezes=freezes)
+    for server in (service, twin):
+        await define(server, freezes=freezes)
+        await define(server, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY, freezes=freezes)
     days = (3, 4, 7, 8, 14, 20, 21, 25)
     now = at(3)
     for d in days:
@@ -136,8 +136,8 @@ async def test_recorded_history_does_not_depend_on_how_often_maintenance_ran(
             now += timedelta(hours=hours)
         await applied(service, event(d, at(d), zone="America/Sao_Paulo"))
         await applied(twin, event(d, at(d), zone="America/Sao_Paulo"))
-    for one in (service, twin):
-        await maintain(one, at(30))
+    for server in (service, twin):
+        await maintain(server, at(30))
     assert await derived_state(service) == await derived_state(twin)
 
 
@@ -187,8 +187,8 @@ async def test_two_replicas_at_once_find_each_change_once_and_in_order(service: 
 async def test_maintenance_beside_events_of_the_same_users_loses_nothing(
     service: Service, twin: Service
 ) -> None:
-    for one in (service, twin):
-        await define(one, freezes=TWO_FREEZES)
+    for server in (service, twin):
+        await define(server, freezes=TWO_FREEZES)
     commands = [
         event((user, d), at(d), user=user) for d in (3, 4, 6, 7, 12, 13) for user in ("a", "b", "c", "d", "e")
     ]
@@ -198,8 +198,8 @@ async def test_maintenance_beside_events_of_the_same_users_loses_nothing(
     )
     for command in commands:
         await applied(twin, command)
-    for one in (service, twin):
-        await maintain(one, at(20))
+    for server in (service, twin):
+        await maintain(server, at(20))
     assert await derived_state(service) == await derived_state(twin)
 
 

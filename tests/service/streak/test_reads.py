@@ -82,8 +82,8 @@ async def test_a_freeze_that_was_given_back_stands_in_the_ledger_with_what_it_wa
     service: Service, twin: Service
 ) -> None:
     """Whether or not anybody looked at midnight, and again when the late event is taken out."""
-    for one in (service, twin):
-        await define(one, freezes=streak_pb2.FreezeSettings(initial_count=1))
+    for replica in (service, twin):
+        await define(replica, freezes=streak_pb2.FreezeSettings(initial_count=1))
     await applied(service, event(3, at(3)))
     await maintain(service, at(5, 1))
     (consumed,) = await feed(service)
@@ -100,11 +100,11 @@ async def test_a_freeze_that_was_given_back_stands_in_the_ledger_with_what_it_wa
     )
     # Of all that has passed since, the fifth takes the freeze that was given back.
     again = (date(2025, 3, 5), -1, streak_pb2.FREEZE_REASON_CONSUMED)
-    for one in (service, twin):
-        assert await ledger(one) == [[initial, spent, again, given_back]]
+    for replica in (service, twin):
+        assert await ledger(replica) == [[initial, spent, again, given_back]]
     assert await derived_state(service) == await derived_state(twin)
-    for one in (service, twin):
-        await applied(one, *(event(d, at(d)) for d in (5, 6, 7, 8)))
+    for replica in (service, twin):
+        await applied(replica, *(event(d, at(d)) for d in (5, 6, 7, 8)))
     again = (date(2025, 3, 9), -1, streak_pb2.FREEZE_REASON_CONSUMED)
     assert await ledger(service, 1) == [[initial], [spent], [given_back], [again]]
     assert await derived_state(service) == await derived_state(twin)
@@ -161,7 +161,7 @@ async def test_the_longest_streaks_come_longest_first_then_by_user(service: Serv
         response = await service.stub.ListLongestStreaks(
             pb.ListLongestStreaksRequest(streak="daily", page_size=2, page_token=token)
         )
-        found += [(one.user_id, one.longest, one.length) for one in response.streaks]
+        found += [(streak.user_id, streak.longest, streak.length) for streak in response.streaks]
         token = response.next_page_token
         if not token:
             break
@@ -204,7 +204,7 @@ async def test_a_users_streaks_come_in_pages(service: Service, size: int) -> Non
     await applied(service, event(1, at(3)), event(2, at(3), user="bob"))
     request = pb.ListUserStreaksRequest(user_id="alice", read_time=to_timestamp(at(3)), page_size=size)
     found = await pages(service.stub.ListUserStreaks, request, "streaks")
-    assert [[one.streak for one in page] for page in found] == cut(keys, size)
+    assert [[listed.streak for listed in page] for page in found] == cut(keys, size)
 
 
 async def test_a_token_of_one_users_streaks_is_none_of_anothers(service: Service) -> None:

@@ -17,14 +17,14 @@ async def test_an_undone_event_leaves_what_the_others_alone_would_have_given(
     service: Service, twin: Service, doomed: int
 ) -> None:
     events = {1: event(1, at(3)), 2: event(2, at(4)), 3: event(3, at(4, 15)), 4: event(4, at(7))}
-    for one in (service, twin):
-        await define(one, freezes=ONE_FREEZE)
+    for replica in (service, twin):
+        await define(replica, freezes=ONE_FREEZE)
     await applied(service, *events.values())
     response = await service.participant.RevertEntries(revert(doomed, now=at(7, 12)))
     assert response.outcomes[0].reverted
     await applied(twin, *(command for name, command in events.items() if name != doomed))
-    for one in (service, twin):
-        await maintain(one, at(20))
+    for replica in (service, twin):
+        await maintain(replica, at(20))
     assert await derived_state(service) == await derived_state(twin)
 
 

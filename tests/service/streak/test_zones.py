@@ -54,12 +54,12 @@ async def test_a_move_that_ends_a_streak_or_brings_it_back_says_so(service: Serv
     await define(service, "other", metrics=[streak_pb2.MetricThreshold(metric="reviews", threshold=1)])
     await applied(service, event(1, at(3)), event(2, at(3), metric="reviews"))
     (east,) = await applied(service, event(3, at(4, 11), metric="lines", zone=KIRITIMATI, version=2))
-    assert [(one.state.streak, one.change.length) for one in east.effects.streaks] == [
+    assert [(effect.state.streak, effect.change.length) for effect in east.effects.streaks] == [
         ("daily", 0),
         ("other", 0),
     ]
     (west,) = await applied(service, event(4, at(4, 12), metric="lines", zone=PAGO_PAGO, version=3))
-    assert [(one.state.streak, one.change.length) for one in west.effects.streaks] == [
+    assert [(effect.state.streak, effect.change.length) for effect in west.effects.streaks] == [
         ("daily", 1),
         ("other", 1),
     ]
@@ -122,8 +122,8 @@ async def test_all_that_nobody_counts_in_the_zone_of_before_writes_its_row_and_n
     before = await service.database.fetch(versions)
     # Late, or with a newer version of the user that changes something else: it is all the same.
     others = [event(n, at(5 - n, 9), now=at(5), metric="lines", version=n) for n in (1, 2, 3)]
-    for number, one in enumerate(others):
-        one.entry.entry_id = str(participants.entry_id(("other", number)))
+    for number, command in enumerate(others):
+        command.entry.entry_id = str(participants.entry_id(("other", number)))
     await handlers.apply_entries(_work(*others))
     assert statements == [store.LOAD, store.SAVE]
     assert await service.database.fetch(versions) == before
@@ -132,7 +132,7 @@ async def test_all_that_nobody_counts_in_the_zone_of_before_writes_its_row_and_n
     moving = event("in a new zone", at(5, 9), metric="lines", zone=KIRITIMATI, version=9)
     await handlers.apply_entries(_work(moving))
     asked = [store.LOAD, store.LOAD, store.SAVE, store.SAVE_MORE]
-    assert [one for one in statements if one in asked] == asked
+    assert [statement for statement in statements if statement in asked] == asked
     await pool.close()
 
 
@@ -153,9 +153,9 @@ TRAVELS = (
 async def test_the_zones_of_events_come_to_the_same_in_every_order(
     service: Service, twin: Service, order: tuple[int, ...]
 ) -> None:
-    for one in (service, twin):
-        await define(one, freezes=ONE_FREEZE)
-        await define(one, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY)
+    for replica in (service, twin):
+        await define(replica, freezes=ONE_FREEZE)
+        await define(replica, "weekly", frequency=streak_pb2.FREQUENCY_WEEKLY)
     for version, number in enumerate(order, 1):
         name, time, metric, zone = TRAVELS[number]
         stored = max(TRAVELS[known] for known in order[:version])[3]
@@ -166,19 +166,19 @@ async def test_the_zones_of_events_come_to_the_same_in_every_order(
         await applied(twin, event(name, time, metric=metric, zone=zone, now=at(7, 2), version=version))
     assert await derived_state(service) == await derived_state(twin)
     # And without the second and the fourth, as though they had never been.
-    for one in (service, twin):
-        await one.participant.RevertEntries(revert("b", "d", now=at(7, 3)))
+    for replica in (service, twin):
+        await replica.participant.RevertEntries(revert("b", "d", now=at(7, 3)))
     assert await derived_state(service) == await derived_state(twin)
-    for one in (service, twin):
-        await maintain(one, at(9))
+    for replica in (service, twin):
+        await maintain(replica, at(9))
     assert await derived_state(service) == await derived_state(twin)
 
 
 async def test_undoing_the_event_with_which_a_user_moved_leaves_what_the_others_alone_give(
     service: Service, twin: Service
 ) -> None:
-    for one in (service, twin):
-        await define(one, freezes=ONE_FREEZE)
+    for replica in (service, twin):
+        await define(replica, freezes=ONE_FREEZE)
     await applied(service, event(1, at(3)), event(2, at(4, 8), metric="lines", zone=KIRITIMATI, version=2))
     await applied(service, event(3, at(4, 9), metric="lines", zone=KIRITIMATI, version=3))
     await service.participant.RevertEntries(revert(2, now=at(4, 9)))
@@ -186,6 +186,6 @@ async def test_undoing_the_event_with_which_a_user_moved_leaves_what_the_others_
     await service.participant.RevertEntries(revert(3, now=at(4, 9)))
     assert await zones(service) == [("alice", "UTC", None)]
     await applied(twin, event(1, at(3)))
-    for one in (service, twin):
-        await maintain(one, at(4, 9) + timedelta(days=4))
+    for replica in (service, twin):
+        await maintain(replica, at(4, 9) + timedelta(days=4))
     assert await derived_state(service) == await derived_state(twin)

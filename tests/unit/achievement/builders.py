@@ -193,17 +193,17 @@ class Player:
             self.standing = decision.standing
             for fact in (decision.fact, *decision.revised):
                 self.facts[fact.entry_id] = fact
-            self.revisions |= {one.entry_id: one for one in decision.kept}
+            self.revisions |= {revision.entry_id: revision for revision in decision.kept}
         return decision
 
     def revert(self, command: Command) -> tuple[Change, ...]:
         undone = self.facts[command.entry.entry_id]
         self.facts[undone.entry_id] = replace(undone, live=False)
         calls: dict[str, Fact] = {}
-        for one in self.live:
-            if not one.metric:
-                for key in one.grounds:
-                    calls.setdefault(key, one)
+        for counted in self.live:
+            if not counted.metric:
+                for key in counted.grounds:
+                    calls.setdefault(key, counted)
         self.standing, changes = revert(self.standing, undone, calls)
         return changes
 
@@ -214,7 +214,9 @@ class Player:
     @property
     def live(self) -> list[Fact]:
         """What was not undone, in the order of arrival."""
-        return sorted((one for one in self.facts.values() if one.live), key=lambda one: one.position)
+        return sorted(
+            (counted for counted in self.facts.values() if counted.live), key=lambda one: one.position
+        )
 
     def _decide(self, command: Command) -> Decision:
         spans: dict[Start, Span] = {}
@@ -229,16 +231,18 @@ class Player:
 
     def _span(self, start: Start, known: int) -> Span:
         """What a database would answer."""
-        facts = sorted((one for one in self.live if one.metric == start.metric), key=lambda one: one.key)
+        facts = sorted(
+            (counted for counted in self.live if counted.metric == start.metric), key=lambda one: one.key
+        )
         if start.key is not None:
-            late = [one.key for one in facts if one.late and one.position >= start.position]
+            late = [counted.key for counted in facts if counted.late and counted.position >= start.position]
             first = min([start.key, *late])
-            facts = [one for one in facts if one.key >= first]
+            facts = [counted for counted in facts if counted.key >= first]
         read, left = facts[: known + self.chunk], facts[known + self.chunk :]
-        rest = {"": sum(one.value_micros for one in left)}
-        for one in left:
-            for key in one.counted:
-                rest[key] = rest.get(key, 0) + one.value_micros
+        rest = {"": sum(counted.value_micros for counted in left)}
+        for counted in left:
+            for key in counted.counted:
+                rest[key] = rest.get(key, 0) + counted.value_micros
         return Span(tuple(read), not left, rest)
 
     @property
@@ -250,13 +254,15 @@ def player(*achievements: Achievement) -> Player:
     return Player(Catalogue(achievements))
 
 
-def for_pros(one: Achievement) -> Achievement:
-    return replace(one, user_filters=(PRO,))
+def for_pros(definition: Achievement) -> Achievement:
+    return replace(definition, user_filters=(PRO,))
 
 
 def completed(decision: Decision) -> list[str]:
-    return [one.completion.achievement for one in decision.changes if one.kind is ChangeKind.COMPLETED]
+    return [
+        change.completion.achievement for change in decision.changes if change.kind is ChangeKind.COMPLETED
+    ]
 
 
 def revoked(changes: Sequence[Change]) -> list[str]:
-    return [one.completion.achievement for one in changes if one.kind is ChangeKind.REVOKED]
+    return [change.completion.achievement for change in changes if change.kind is ChangeKind.REVOKED]

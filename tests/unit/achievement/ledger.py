@@ -51,7 +51,7 @@ class Event:
 
 
 def in_times(events: Iterable[Event], metric: str) -> list[Event]:
-    return sorted((one for one in events if one.metric == metric), key=lambda one: one.key)
+    return sorted((event for event in events if event.metric == metric), key=lambda one: one.key)
 
 
 def contributions(events: Iterable[Event], metric: str) -> dict[Event, int]:
@@ -59,18 +59,18 @@ def contributions(events: Iterable[Event], metric: str) -> dict[Event, int]:
     found: dict[Event, int] = {}
     total = 0
     seen: set[int] = set()
-    for one in in_times(events, metric):
+    for event in in_times(events, metric):
         match Aggregation[metric.upper()]:
             case Aggregation.SUM:
-                after = total + one.value
+                after = total + event.value
             case Aggregation.MAX:
-                after = max(total, one.value) if found else one.value
+                after = max(total, event.value) if found else event.value
             case Aggregation.LAST:
-                after = one.value
+                after = event.value
             case Aggregation.UNIQUE:
-                after = total + (one.value not in seen)
-        seen.add(one.value)
-        found[one] = (after - total) * UNIT
+                after = total + (event.value not in seen)
+        seen.add(event.value)
+        found[event] = (after - total) * UNIT
         total = after
     return found
 
@@ -83,42 +83,42 @@ class Ledger:
     told: dict[Event, int] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
 
-    def record(self, one: Event) -> Command:
-        self.live.append(one)
-        return Command(self._entry(one, EntryKind.METRIC_EVENT))
+    def record(self, event: Event) -> Command:
+        self.live.append(event)
+        return Command(self._entry(event, EntryKind.METRIC_EVENT))
 
-    def take_out(self, one: Event) -> Command:
-        self.live.remove(one)
-        self.told.pop(one)
-        return Command(self._entry(one, EntryKind.CORRECTION))
+    def take_out(self, event: Event) -> Command:
+        self.live.remove(event)
+        self.told.pop(event)
+        return Command(self._entry(event, EntryKind.CORRECTION))
 
-    def _entry(self, one: Event, kind: EntryKind) -> Entry:
+    def _entry(self, event: Event, kind: EntryKind) -> Entry:
         is_event = kind is EntryKind.METRIC_EVENT
-        now = contributions(self.live, one.metric)
+        now = contributions(self.live, event.metric)
         revisions = tuple(
             ContributionRevision(entry_id(other.name), micros)
             for other, micros in now.items()
-            if other != one and self.told[other] != micros
+            if other != event and self.told[other] != micros
         )
         self.told |= now
-        version = self.versions[one.metric] = self.versions.get(one.metric, 0) + 1
-        revisable = one.metric != "sum"
+        version = self.versions[event.metric] = self.versions.get(event.metric, 0) + 1
+        revisable = event.metric != "sum"
         total = sum(now.values())
         metric = MetricFact(
-            one.metric,
-            one.value * UNIT if is_event else 0,
+            event.metric,
+            event.value * UNIT if is_event else 0,
             0,
             total,
             total,
             version,
-            one.attributes,
+            event.attributes,
             revisable,
-            now.get(one, 0) if revisable else 0,
+            now.get(event, 0) if revisable else 0,
             revisions if revisable else (),
         )
-        told = entry_id(one.name) if is_event else entry_id(("correction", one.name))
-        corrected = None if is_event else entry_id(one.name)
-        return Entry(told, kind, one.user, NOON, one.time, "UTC", metric, corrected)
+        told = entry_id(event.name) if is_event else entry_id(("correction", event.name))
+        corrected = None if is_event else entry_id(event.name)
+        return Entry(told, kind, event.user, NOON, event.time, "UTC", metric, corrected)
 
 
 def earned(achievement: Achievement, arrived: Sequence[Event]) -> Reach | None:
@@ -127,13 +127,13 @@ def earned(achievement: Achievement, arrived: Sequence[Event]) -> Reach | None:
     assert isinstance(trigger, MetricTrigger)
     for count in range(1, len(arrived) + 1):
         total = highest = 0
-        for one, micros in contributions(arrived[:count], trigger.metric).items():
-            if not matches(trigger.event_filters, one.attributes):
+        for event, micros in contributions(arrived[:count], trigger.metric).items():
+            if not matches(trigger.event_filters, event.attributes):
                 continue
             total += micros
             highest = max(highest, total)
-            if highest >= trigger.target and matches(achievement.user_filters, one.user.attributes):
-                return one.reach
+            if highest >= trigger.target and matches(achievement.user_filters, event.user.attributes):
+                return event.reach
     return None
 
 
@@ -144,8 +144,10 @@ def ladder(metric: str, *thresholds: int) -> list[Achievement]:
         name: str, events: tuple[AttributeFilter, ...], users: tuple[AttributeFilter, ...]
     ) -> list[Achievement]:
         return [
-            Achievement(f"{metric}-{name}-{one}", "A", MetricTrigger(metric, one * UNIT, events), users)
-            for one in thresholds
+            Achievement(
+                f"{metric}-{name}-{threshold}", "A", MetricTrigger(metric, threshold * UNIT, events), users
+            )
+            for threshold in thresholds
         ]
 
     return [
@@ -157,4 +159,4 @@ def ladder(metric: str, *thresholds: int) -> list[Achievement]:
 
 
 def catalogue(*metrics: str) -> Catalogue:
-    return Catalogue([one for metric in metrics for one in ladder(metric, 1, 3, 8, 20)])
+    return Catalogue([achievement for metric in metrics for achievement in ladder(metric, 1, 3, 8, 20)])

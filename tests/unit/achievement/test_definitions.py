@@ -22,7 +22,7 @@ def by_streak(length: int) -> types.Achievement:
 def wrong(message: types.Achievement) -> set[str]:
     violations = Violations()
     ACHIEVEMENT.check(message, "achievement", violations)
-    return {one.field for one in violations}
+    return {violation.field for violation in violations}
 
 
 def test_every_mistake_of_a_definition_is_named() -> None:
@@ -85,7 +85,7 @@ def test_the_kind_of_a_trigger_cannot_be_changed(
 ) -> None:
     violations = Violations()
     ACHIEVEMENT.check_update(before, after, "achievement", violations)
-    assert [one.field for one in violations] == [field]
+    assert [violation.field for violation in violations] == [field]
 
 
 def test_what_a_trigger_wants_can_be_changed() -> None:

@@ -213,7 +213,7 @@ def test_without_the_first_of_three_both_achievements_pass_on() -> None:
     assert owners(alice) == {"first-commit": -96, "ten-commits": -72}
     ids = {live.completion_id for live in alice.standing.completions.values()}
     changes = alice.void(commits[0], correction(4, commits[0], total=10)).changes
-    assert [(one.kind, one.completion.achievement) for one in changes] == [
+    assert [(change.kind, change.completion.achievement) for change in changes] == [
         (ChangeKind.REVOKED, "first-commit"),
         (ChangeKind.COMPLETED, "first-commit"),
         (ChangeKind.REVOKED, "ten-commits"),

@@ -19,7 +19,7 @@ REVISABLE = ("max", "last", "unique")
 
 def events(*metrics: str, values: st.SearchStrategy[int], size: int = 10) -> st.SearchStrategy[list[Event]]:
     """Any events, in the order of their arrival; several at one instant among them."""
-    one = st.builds(
+    strategy = st.builds(
         Event,
         st.just(0),
         values,
@@ -28,7 +28,7 @@ def events(*metrics: str, values: st.SearchStrategy[int], size: int = 10) -> st.
         st.booleans(),
         st.booleans(),
     )
-    return st.lists(one, min_size=1, max_size=size).map(
+    return st.lists(strategy, min_size=1, max_size=size).map(
         lambda some: [replace(each, name=name) for name, each in enumerate(some)]
     )
 
@@ -42,7 +42,7 @@ def held(alice: Player) -> dict[str, Reach]:
 
 
 def expected(alice: Player, arrived: Sequence[Event]) -> dict[str, Reach]:
-    found = {one.key: earned(one, arrived) for one in alice.catalogue.all()}
+    found = {achievement.key: earned(achievement, arrived) for achievement in alice.catalogue.all()}
     return {key: reach for key, reach in found.items() if reach is not None}
 
 
@@ -50,21 +50,21 @@ def happen(alice: Player, arriving: Sequence[Event], voided: set[Event], random:
     """All of it, undoings and what follows from them anywhere after what is undone. What is left, as it arrived."""
     ledger, commands = Ledger(), dict[Event, Command]()
     order: list[tuple[float, str, Event]] = []
-    for place, one in enumerate(arriving):
-        order.append((place, "arrives", one))
-        if one in voided:
+    for place, event in enumerate(arriving):
+        order.append((place, "arrives", event))
+        if event in voided:
             undone = random.uniform(place, len(arriving))
-            order.append((undone, "undone", one))
-            order.append((random.uniform(undone, len(arriving) + 1), "corrected", one))
-    for _, what, one in sorted(order, key=lambda item: item[0]):
+            order.append((undone, "undone", event))
+            order.append((random.uniform(undone, len(arriving) + 1), "corrected", event))
+    for _, what, event in sorted(order, key=lambda item: item[0]):
         if what == "arrives":
-            commands[one] = ledger.record(one)
-            alice.apply(commands[one])
+            commands[event] = ledger.record(event)
+            alice.apply(commands[event])
         elif what == "undone":
-            alice.revert(commands[one])
+            alice.revert(commands[event])
         else:
-            alice.apply(ledger.take_out(one))
-    return [one for one in arriving if one not in voided]
+            alice.apply(ledger.take_out(event))
+    return [event for event in arriving if event not in voided]
 
 
 @given(events("sum", values=SIGNED), st.data(), st.randoms(use_true_random=False))
@@ -88,8 +88,8 @@ def test_sums_that_only_grow(arriving: list[Event], data: st.DataObject, random:
 @given(events(*REVISABLE, values=SIGNED))
 def test_contributions_that_a_late_event_revises(arriving: list[Event]) -> None:
     alice, ledger = Player(catalogue(*REVISABLE)), Ledger()
-    for one in arriving:
-        alice.apply(ledger.record(one))
+    for event in arriving:
+        alice.apply(ledger.record(event))
     assert held(alice) == expected(alice, arriving)
 
 
@@ -110,6 +110,8 @@ def test_which_are_held_when_contributions_change_in_both_ways(
 ) -> None:
     """Of achievements without event filters. With them, what an event contributes can come too late to prevent."""
     voided = data.draw(st.sets(st.sampled_from(arriving)))
-    alice = Player(Catalogue(one for one in catalogue(*REVISABLE).all() if not one.event_filters))
+    alice = Player(
+        Catalogue(achievement for achievement in catalogue(*REVISABLE).all() if not achievement.event_filters)
+    )
     left = happen(alice, arriving, voided, random)
     assert held(alice).keys() == expected(alice, left).keys()

@@ -25,7 +25,7 @@ def seen(alice: Player, *, completed_only: bool = False) -> list[Progress]:
 
 
 def keys(progress: list[Progress]) -> list[str]:
-    return [one.achievement.key for one in progress]
+    return [row.achievement.key for row in progress]
 
 
 def test_progress_is_the_present_total_against_the_threshold() -> None:
@@ -83,7 +83,9 @@ def test_progress_is_never_below_zero_nor_above_a_hundred_percent() -> None:
 
 
 def test_a_user_without_events_sees_what_can_be_earned() -> None:
-    assert [one.percent for one in seen(player(achievement(), streak_achievement(), api_achievement()))] == [
+    assert [
+        progress.percent for progress in seen(player(achievement(), streak_achievement(), api_achievement()))
+    ] == [
         0.0,
         0.0,
         0.0,

@@ -41,17 +41,17 @@ def someone() -> Player:
 def recorded(history: list[Happening]) -> list[Command]:
     """The events with the totals that the ledger gives them, in the order in which it took them in."""
     total, peak, commands = 0, 0, []
-    for version, one in enumerate(history, start=1):
-        total += one.value
+    for version, happening in enumerate(history, start=1):
+        total += happening.value
         peak = max(peak, total)
         commands.append(
             event(
                 version,
-                one.value,
+                happening.value,
                 total=total,
                 peak=peak,
-                attributes={"state": "merged"} if one.merged else {},
-                user={"plan": "pro" if one.pro else "free"},
+                attributes={"state": "merged"} if happening.merged else {},
+                user={"plan": "pro" if happening.pro else "free"},
             )
         )
     return commands
@@ -65,8 +65,8 @@ def test_any_order_of_arrival_gives_the_same_completions(history: list[Happening
     random.shuffle(commands)  # type: ignore[attr-defined]
     shuffled.apply(*commands)
     assert shuffled.held == in_order.held
-    assert {key: one.current for key, one in shuffled.standing.sources.items()} == {
-        key: one.current for key, one in in_order.standing.sources.items()
+    assert {key: source.current for key, source in shuffled.standing.sources.items()} == {
+        key: source.current for key, source in in_order.standing.sources.items()
     }
     assert shuffled.standing.totals == in_order.standing.totals
     assert shuffled.standing.accumulators == in_order.standing.accumulators
@@ -77,11 +77,11 @@ def test_what_is_held_is_what_the_highest_totals_say(history: list[Happening]) -
     alice = someone()
     alice.apply(*recorded(history))
     total = merged = peak = merged_peak = pro_peak = 0
-    for one in history:
-        total += one.value
-        merged += one.value if one.merged else 0
+    for happening in history:
+        total += happening.value
+        merged += happening.value if happening.merged else 0
         peak, merged_peak = max(peak, total), max(merged_peak, merged)
-        pro_peak = peak if one.pro else pro_peak
+        pro_peak = peak if happening.pro else pro_peak
     expected = {f"total-{threshold}" for threshold in (1, 10, 25, 60) if peak >= threshold}
     expected |= {f"merged-{threshold}" for threshold in (5, 30) if merged_peak >= threshold}
     expected |= {"pro"} if pro_peak >= 20 else set()

@@ -144,7 +144,7 @@ def test_a_streak_completion_stays_until_the_correction_of_the_streak() -> None:
 
 
 def of_before(alice: Player) -> None:
-    alice.facts = {key: replace(one, metric="") for key, one in alice.facts.items()}
+    alice.facts = {key: replace(fact, metric="") for key, fact in alice.facts.items()}
 
 
 def test_an_event_of_before_is_subtracted_when_the_correction_says_of_which_metric_it_was() -> None:

@@ -143,9 +143,9 @@ def test_every_value_is_read_back_as_it_was_written(wanted: list[Definition]) ->
 
 
 def test_times_are_left_out() -> None:
-    one = Definition(metric=metric.Metric(key="a"))
-    one.metric.create_time.seconds = 1
-    assert read_back(configuration_text([one])) == [Definition(metric=metric.Metric(key="a"))]
+    definition = Definition(metric=metric.Metric(key="a"))
+    definition.metric.create_time.seconds = 1
+    assert read_back(configuration_text([definition])) == [Definition(metric=metric.Metric(key="a"))]
 
 
 def test_nothing_is_a_file_too() -> None:
@@ -181,4 +181,6 @@ def test_the_demo_reads_back_as_services_store_it(section: str) -> None:
     stored = [definition_of(kind, OWNED[kind].normalised(one)) for one in getattr(request, section)]
     again = read_back(configuration_text(stored))
     assert again == stored
-    assert [OWNED[kind].normalised(message_of(one)) for one in again] == [message_of(one) for one in stored]
+    assert [OWNED[kind].normalised(message_of(definition)) for definition in again] == [
+        message_of(one) for one in stored
+    ]

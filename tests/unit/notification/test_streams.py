@@ -59,10 +59,10 @@ def test_names_of_attributes_are_what_the_standard_allows() -> None:
 def test_a_wave_has_one_event_of_a_user_and_waves_keep_each_users_order(users: list[str]) -> None:
     events = [told(number, user) for number, user in enumerate(users)]
     found = waves(events)
-    assert all(max(Counter(one.user_id for one in wave).values()) == 1 for wave in found)
+    assert all(max(Counter(event.user_id for event in wave).values()) == 1 for wave in found)
     for user in set(users):
-        assert [one for wave in found for one in wave if one.user_id == user] == [
-            one for one in events if one.user_id == user
+        assert [event for wave in found for event in wave if event.user_id == user] == [
+            event for event in events if event.user_id == user
         ]
     assert sum(map(len, found)) == len(events)
 

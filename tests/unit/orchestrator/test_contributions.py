@@ -58,21 +58,21 @@ class Life:
             outcome = record(incoming, loaded, self._metrics, "UTC")
         self.total = outcome.totals["u", "m"]
         self.firsts |= outcome.new_firsts
-        recorded = [one for one in outcome.entries if isinstance(one, Recorded)]
-        for one in recorded:
-            assert one.after is not None
-            assert one.contribution is not None
-            entry_id = one.incoming.entry_id
-            self.messages.append((one.after.version, entry_id, one.contribution))
-            event = one.incoming.event
+        recorded = [entry for entry in outcome.entries if isinstance(entry, Recorded)]
+        for entry in recorded:
+            assert entry.after is not None
+            assert entry.contribution is not None
+            entry_id = entry.incoming.entry_id
+            self.messages.append((entry.after.version, entry_id, entry.contribution))
+            event = entry.incoming.event
             assert event is not None
             self.facts.append(
                 Fact(
                     entry_id,
                     event.value_micros,
-                    one.incoming.occur_time,
-                    one.after.version,
-                    one.unique_value,
+                    entry.incoming.occur_time,
+                    entry.after.version,
+                    entry.unique_value,
                 )
             )
         return recorded
@@ -150,12 +150,12 @@ def obvious(aggregation: Aggregation, facts: Sequence[Fact]) -> tuple[dict[UUID,
         so_far = ordered[:count]
         match aggregation:
             case Aggregation.MAX:
-                totals.append(max(one.value_micros for one in so_far))
+                totals.append(max(event.value_micros for event in so_far))
             case Aggregation.LAST:
                 totals.append(so_far[-1].value_micros)
             case _:
-                totals.append(len({one.unique_value for one in so_far}) * MICROS)
-    contributed = {one.entry_id: totals[n + 1] - totals[n] for n, one in enumerate(ordered)}
+                totals.append(len({event.unique_value for event in so_far}) * MICROS)
+    contributed = {event.entry_id: totals[n + 1] - totals[n] for n, event in enumerate(ordered)}
     return contributed, totals[-1], max(totals[1:], default=0)
 
 
@@ -226,6 +226,6 @@ def test_a_late_value_of_a_last_metric_stands_in_its_place() -> None:
 
 def test_a_sum_says_nothing_of_contributions() -> None:
     loaded = Loaded({}, {})
-    (one,) = record([_incoming(fact(1, 3))], loaded, {"m": Metric("m", Aggregation.SUM)}, "UTC").entries
-    assert isinstance(one, Recorded)
-    assert one.contribution is None
+    (recorded,) = record([_incoming(fact(1, 3))], loaded, {"m": Metric("m", Aggregation.SUM)}, "UTC").entries
+    assert isinstance(recorded, Recorded)
+    assert recorded.contribution is None

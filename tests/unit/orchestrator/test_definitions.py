@@ -13,7 +13,7 @@ UNIQUE = metric_pb2.METRIC_AGGREGATION_UNIQUE
 def wrong(message: metric_pb2.Metric) -> list[str]:
     violations = Violations()
     METRIC.check(message, "metric", violations)
-    return [one.field for one in violations]
+    return [violation.field for violation in violations]
 
 
 def test_what_is_wrong_with_a_metric_is_named() -> None:
@@ -38,7 +38,7 @@ def test_how_values_are_counted_never_changes() -> None:
     before = metric_pb2.Metric(key="a", aggregation=UNIQUE, unique_attribute="b")
     after = metric_pb2.Metric(key="a", aggregation=metric_pb2.METRIC_AGGREGATION_MAX, unit="x")
     METRIC.check_update(before, after, "metric", violations)
-    assert [one.field for one in violations] == ["metric.aggregation", "metric.unique_attribute"]
+    assert [violation.field for violation in violations] == ["metric.aggregation", "metric.unique_attribute"]
 
 
 def test_every_kind_has_an_owner_and_they_write_in_the_order_of_the_kinds() -> None:

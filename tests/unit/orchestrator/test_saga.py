@@ -25,26 +25,26 @@ def run(steps: Steps, refuse_at: Step | None = None) -> tuple[list[Move], Story]
     return _finish(fresh, refuse_at)
 
 
-def _finish(one: Story, refuse_at: Step | None = None) -> tuple[list[Move], Story]:
+def _finish(running: Story, refuse_at: Step | None = None) -> tuple[list[Move], Story]:
     moves = []
     while True:
-        move = next_move(one)
+        move = next_move(running)
         moves.append(move)
         match move.act:
             case Act.APPLY if move.step is refuse_at:
-                one = saga.refused(one, move.step, NO)
+                running = saga.refused(running, move.step, NO)
             case Act.APPLY:
-                one = saga.applied(one, move.step, "applied")
+                running = saga.applied(running, move.step, "applied")
             case Act.REVERT:
-                one = saga.reverted(one, move.step, "reverted")
+                running = saga.reverted(running, move.step, "reverted")
             case Act.CORRECT:
-                one = saga.corrected(one, move.step, "corrected")
+                running = saga.corrected(running, move.step, "corrected")
             case Act.DECIDE:
-                one = saga.decided(one)
+                running = saga.decided(running)
             case Act.TAKE_OUT:
-                one = saga.taken_out(one)
+                running = saga.taken_out(running)
             case Act.COMPLETE | Act.SETTLE:
-                return moves, one
+                return moves, running
 
 
 def calls(moves: Sequence[Move], act: Act) -> list[Step]:
@@ -52,10 +52,10 @@ def calls(moves: Sequence[Move], act: Act) -> list[Step]:
 
 
 def test_an_event_visits_every_participant_in_order_and_is_completed() -> None:
-    moves, one = run(EVERYBODY)
+    moves, running = run(EVERYBODY)
     assert calls(moves, Act.APPLY) == [Step.STREAK, Step.ACHIEVEMENT, Step.POINTS, Step.LEADERBOARD]
     assert moves[-1].act is Act.COMPLETE
-    assert saga.final_state(one) is State.DONE
+    assert saga.final_state(running) is State.DONE
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
@@ -68,10 +68,10 @@ def test_each_operation_visits_its_own_steps_in_the_order_of_the_saga(name: str)
 
 @pytest.mark.parametrize("step", list(Step))
 def test_a_refusal_undoes_exactly_the_steps_before_it_in_reverse(step: Step) -> None:
-    moves, one = run(EVERYBODY, refuse_at=step)
+    moves, running = run(EVERYBODY, refuse_at=step)
     before = list(Step)[: EVERYBODY.index(step)]
     assert calls(moves, Act.REVERT) == before[::-1]
-    assert saga.final_state(one) is State.REJECTED
+    assert saga.final_state(running) is State.REJECTED
 
 
 def test_nothing_is_undone_anywhere_when_the_first_step_refuses() -> None:
@@ -94,20 +94,20 @@ def test_whoever_derives_from_others_hears_of_an_undoing_in_the_order_of_the_sag
 
 
 def test_the_error_of_the_participant_survives_to_the_end() -> None:
-    _, one = run(EVERYBODY, refuse_at=Step.POINTS)
-    assert one.rejection is NO
+    _, running = run(EVERYBODY, refuse_at=Step.POINTS)
+    assert running.rejection is NO
 
 
 def test_voiding_a_finished_event_undoes_every_step_in_reverse() -> None:
-    moves, one = _finish(saga.voiding(EVERYBODY, {}))
+    moves, running = _finish(saga.voiding(EVERYBODY, {}))
     assert calls(moves, Act.REVERT) == list(Step)[::-1]
-    assert saga.final_state(one) is State.VOIDED
+    assert saga.final_state(running) is State.VOIDED
 
 
 def test_what_is_being_undone_cannot_be_refused() -> None:
-    one: Story = saga.voiding(EVERYBODY, {})
+    running: Story = saga.voiding(EVERYBODY, {})
     with pytest.raises(ValueError, match="cannot be refused"):
-        saga.refused(one, Step.POINTS, NO)
+        saga.refused(running, Step.POINTS, NO)
 
 
 @given(st.sampled_from(sorted(OPERATIONS)), st.sampled_from([None, *Step]))

@@ -71,11 +71,15 @@ class Past:
         return found
 
     def complete(self, fact: Fact) -> Fact:
-        live = {identity: one for (at, identity), one in self.live_awards().items() if at == fact.position}
+        live = {
+            identity: award for (at, identity), award in self.live_awards().items() if at == fact.position
+        }
         given = tuple(
-            one.due for one in live.values() if one.due.times and (one.due.completion_id or one.due.period)
+            award.due
+            for award in live.values()
+            if award.due.times and (award.due.completion_id or award.due.period)
         )
-        spent = {identity: one.first_amount for identity, one in live.items() if one.first_amount < 0}
+        spent = {identity: award.first_amount for identity, award in live.items() if award.first_amount < 0}
         fact = replace(fact, given=given, spent=spent)
         if fact.position in self.undone:
             return replace(fact, follows=True, triggers=(), contribution_micros=0)
@@ -83,7 +87,7 @@ class Past:
 
     def _chunk(self, facts: Sequence[Fact], *, is_last: bool) -> Chunk:
         positions = {fact.position for fact in facts}
-        awards = {name: one for name, one in self.live_awards().items() if name[0] in positions}
+        awards = {name: award for name, award in self.live_awards().items() if name[0] in positions}
         return Chunk([self.complete(fact) for fact in facts], awards, is_last)
 
     async def at(self, positions: Sequence[int]) -> Chunk:
@@ -130,8 +134,10 @@ class Past:
             self.ledger.extend(change.awards)
 
     async def reach_time(self, points_system: str) -> datetime | None:
-        live = (one for one in self.live_awards().values() if one.due.key.points_system == points_system)
-        return max((one.due.owner.occur_time for one in live if one.amount), default=None)
+        live = (
+            award for award in self.live_awards().values() if award.due.key.points_system == points_system
+        )
+        return max((award.due.owner.occur_time for award in live if award.amount), default=None)
 
     def terms(self, version: int) -> Catalogue:
         return self.catalogues[version]
@@ -158,9 +164,9 @@ class Past:
     ) -> Sequence[LivePeriod]:
         causes = {award.award_id: award.cause_entry_id for award in self.ledger}
         return [
-            LivePeriod(position, one.due, causes[one.award_id])
-            for (position, identity), one in self.live_awards().items()
-            if one.due.times
+            LivePeriod(position, live.due, causes[live.award_id])
+            for (position, identity), live in self.live_awards().items()
+            if live.due.times
             and (identity.completion_id in completion_ids or (identity.period and identity.key in triggers))
         ]
 
@@ -364,7 +370,7 @@ class Account:
         return {day: amount for day, amount in sums.items() if amount}
 
     def _keep(self, state: UserState, changes: Sequence[Change]) -> None:
-        timelines = {key: stored(one) for key, one in state.points.timelines.items()}
+        timelines = {key: stored(timeline) for key, timeline in state.points.timelines.items()}
         self.state = replace(state, points=replace(state.points, timelines=timelines), rewarded_periods=None)
         for change in changes:
             self.past.ledger.extend(change.awards)

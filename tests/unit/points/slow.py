@@ -85,25 +85,25 @@ def _crossings(
 ) -> list[tuple[Name, Instant, Trigger, int]]:
     total = high = 0
     due: list[tuple[SlowFact, Trigger, int]] = []
-    for one in sorted(arrived, key=lambda each: each.owner.order):
-        own = next((each for each in one.counts if each.key == trigger.key), None)
+    for expected in sorted(arrived, key=lambda each: each.owner.order):
+        own = next((each for each in expected.counts if each.key == trigger.key), None)
         if own is None:
             continue
         assert isinstance(own.cause, MetricCause)
-        total += one.contribution
+        total += expected.contribution
         highest = max(high, total)
-        due.append((one, own, highest // own.cause.every_micros - high // own.cause.every_micros))
+        due.append((expected, own, highest // own.cause.every_micros - high // own.cause.every_micros))
         high = highest
-    given = sum(granted.get((trigger.key, one.owner.entry_id), 0) for one, _, _ in due)
+    given = sum(granted.get((trigger.key, expected.owner.entry_id), 0) for expected, _, _ in due)
     missing = sum(times for _, _, times in due) - given
     found = []
-    for one, own, times in reversed(due):
-        name = (trigger.key, one.owner.entry_id)
+    for expected, own, times in reversed(due):
+        name = (trigger.key, expected.owner.entry_id)
         taken = min(missing, times - granted.get(name, 0))
         if taken > 0:
             missing -= taken
             granted[name] = granted.get(name, 0) + taken
-            found.append((_name(fact, trigger, one.owner, None), one.owner, own, taken))
+            found.append((_name(fact, trigger, expected.owner, None), expected.owner, own, taken))
     return found
 
 
@@ -130,4 +130,4 @@ def _name(fact: SlowFact, trigger: Trigger, owner: Instant, what: Any) -> Name:
 
 def newest(awards: Mapping[Name, SlowAward]) -> datetime | None:
     """The reach time."""
-    return max((one.owner.occur_time for one in awards.values() if one.amount), default=None)
+    return max((award.owner.occur_time for award in awards.values() if award.amount), default=None)

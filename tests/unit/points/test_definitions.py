@@ -64,13 +64,13 @@ BY_ANY = trigger("any", achievement=types.AchievementPointsTrigger())
 def changed(before: types.PointsSystem, after: types.PointsSystem) -> list[str]:
     violations = Violations()
     POINTS_SYSTEM.check_update(before, after, "points_system", violations)
-    return [one.field for one in violations]
+    return [violation.field for violation in violations]
 
 
 def test_every_mistake_is_listed_at_once() -> None:
     violations = Violations()
     POINTS_SYSTEM.check(BAD, "points_system", violations)
-    assert {one.field for one in violations} == BAD_FIELDS
+    assert {violation.field for violation in violations} == BAD_FIELDS
 
 
 def test_defaults_are_made_explicit_and_levels_put_in_order() -> None:

@@ -67,16 +67,20 @@ class Both:
             for (at, name), one in self.account.past.live_awards().items()
             if one.due.times or one.amount or one.due.base_amount
         }
-        assert live == {name: (one.times, one.base, one.amount) for name, one in awards.items() if one.times}
+        assert live == {
+            name: (expected.times, expected.base, expected.amount)
+            for name, expected in awards.items()
+            if expected.times
+        }
         standing = self.account.standing()
-        assert standing.balance == sum(one.amount for one in awards.values())
-        assert standing.lifetime == sum(max(0, one.amount) for one in awards.values())
+        assert standing.balance == sum(expected.amount for expected in awards.values())
+        assert standing.lifetime == sum(max(0, expected.amount) for expected in awards.values())
         assert standing.reach_time == newest(awards)
         level = self.system.level_at(standing.balance, standing.lifetime)
         if self.account.ledger:
             assert standing.level == (level.key if level else "")
         for award in self.account.ledger:
-            owner = next(one for one in self.slow if one.owner.entry_id == award.entry_id).owner
+            owner = next(fact for fact in self.slow if fact.owner.entry_id == award.entry_id).owner
             assert (award.occur_time, award.local_date) == (owner.occur_time, owner.local_date)
         rows = {award.award_id: award for award in self.account.ledger}
         assert len(rows) == len(self.account.ledger) == self.account.state.award_count
@@ -92,15 +96,15 @@ class Both:
         decided = self.account.apply(command)
         if not isinstance(decided, Applied):
             awards = slow_fold([*self.slow, fact])
-            balance = sum(one.amount for name, one in awards.items() if name[0] != fact.position)
-            total = sum(one.base for name, one in awards.items() if name[0] == fact.position)
+            balance = sum(award.amount for name, award in awards.items() if name[0] != fact.position)
+            total = sum(award.base for name, award in awards.items() if name[0] == fact.position)
             assert balance + total < self.system.min_balance
             return False
         self.slow.append(fact)
         fact.spent = {
-            name: one.amount
-            for name, one in slow_fold(self.slow).items()
-            if name[0] == fact.position and one.amount < 0
+            name: award.amount
+            for name, award in slow_fold(self.slow).items()
+            if name[0] == fact.position and award.amount < 0
         }
         self.commands.append(command)
         return True
@@ -119,14 +123,14 @@ class Both:
                 self.account.systems = [system]
             case ("every", every):
                 triggers = tuple(
-                    replace(one, cause=MetricCause("commits", every * UNIT), amount=every)
-                    if one.key == "whole"
-                    else one
-                    for one in self.system.triggers
+                    replace(trigger, cause=MetricCause("commits", every * UNIT), amount=every)
+                    if trigger.key == "whole"
+                    else trigger
+                    for trigger in self.system.triggers
                 )
                 self.account.systems = [replace(self.system, triggers=triggers)]
             case ("void", index):
-                live = [one for one in self.slow if not one.out]
+                live = [expected for expected in self.slow if not expected.out]
                 if live:
                     fact = live[index % len(live)]
                     fact.out = True

@@ -258,7 +258,7 @@ def test_a_trigger_for_any_achievement_rewards_each_completion_and_revocation_fi
     ]
     alice.applied(alice.achievement_event(("first_commit", False), kind=EntryKind.CORRECTION))
     assert alice.balance == 5
-    live = {name.completion_id for (_, name), one in alice.past.live_awards().items() if one.due.times}
+    live = {name.completion_id for (_, name), award in alice.past.live_awards().items() if award.due.times}
     assert live == {first.awards[1].completion_id}
 
 

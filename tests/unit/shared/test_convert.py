@@ -103,7 +103,7 @@ def test_an_instant_outside_the_calendar_is_a_violation(timestamp: Timestamp) ->
     violations = Violations()
     message = participant_service_pb2.Reversal(now=timestamp)
     assert instant_field(message, "now", "", violations) is None
-    assert [one.field for one in violations] == ["now"]
+    assert [violation.field for violation in violations] == ["now"]
 
 
 def test_an_entry_is_read_whole() -> None:
@@ -199,7 +199,7 @@ def test_a_reversal_is_read_whole_or_names_what_it_lacks() -> None:
     )
     wrong = participant_service_pb2.Reversal(user_version=-1)
     assert reversal_from_proto(wrong, "reversals[1]", violations) is None
-    assert [one.field for one in violations] == [
+    assert [violation.field for violation in violations] == [
         "reversals[1].entry_id",
         "reversals[1].user_id",
         "reversals[1].now",
@@ -285,7 +285,7 @@ def test_what_is_wrong_in_a_command_is_named_by_its_place_in_the_request() -> No
     violations = Violations()
     violations.within("entry").add("user.user_id", "must have 1 to 255 characters")
     violations.add("digest", "must have 32 bytes", "A_REASON")
-    assert [one.field for one in violations.under("commands[2]")] == [
+    assert [violation.field for violation in violations.under("commands[2]")] == [
         "commands[2].entry.user.user_id",
         "commands[2].digest",
     ]

@@ -21,10 +21,10 @@ def per_commit(amount: int, key: str = "commit") -> PointsTrigger:
 
 
 def test_what_says_the_same_has_no_changes() -> None:
-    one = Streak(key="a", metrics=[MetricThreshold(metric="m")])
+    streak = Streak(key="a", metrics=[MetricThreshold(metric="m")])
     other = Streak(key="a", metrics=[MetricThreshold(metric="m")])
     other.update_time.seconds = 5
-    assert field_changes(one, other) == []
+    assert field_changes(streak, other) == []
 
 
 def test_a_value_is_shown_as_it_was_and_as_it_becomes() -> None:
@@ -92,7 +92,7 @@ def test_a_oneof_that_changes_its_kind_loses_one_field_and_gets_another() -> Non
     before, after = per_commit(10), PointsTrigger(key="commit", amount=10)
     after.achievement.SetInParent()
     changes = field_changes(PointsSystem(triggers=[before]), PointsSystem(triggers=[after]))
-    assert [(one.path, one.removed) for one in changes] == [
+    assert [(change.path, change.removed) for change in changes] == [
         ("triggers[commit].metric", True),
         ("triggers[commit].achievement", False),
     ]
@@ -100,14 +100,14 @@ def test_a_oneof_that_changes_its_kind_loses_one_field_and_gets_another() -> Non
 
 def test_a_list_of_plain_values_says_when_it_loses_one() -> None:
     both = Streak(days_off=[WEEKDAY_SATURDAY, WEEKDAY_SUNDAY])
-    one = Streak(days_off=[WEEKDAY_SUNDAY])
-    (lost,) = field_changes(both, one)
+    streak = Streak(days_off=[WEEKDAY_SUNDAY])
+    (lost,) = field_changes(both, streak)
     assert (lost.old_value, lost.new_value) == (
         '["WEEKDAY_SATURDAY", "WEEKDAY_SUNDAY"]',
         '["WEEKDAY_SUNDAY"]',
     )
     assert lost.removed
-    (won,) = field_changes(one, both)
+    (won,) = field_changes(streak, both)
     assert not won.removed
 
 

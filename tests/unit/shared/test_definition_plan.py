@@ -89,11 +89,11 @@ def answer(of: Plan, *writes: pb.DefinitionWrite) -> pb.CheckDefinitionsResponse
 
 
 def wrong(response: pb.CheckDefinitionsResponse) -> list[str]:
-    return [one.field for one in response.violations]
+    return [violation.field for violation in response.violations]
 
 
 def there(response: pb.CheckDefinitionsResponse) -> set[str]:
-    return {one.name.key for one in response.definitions}
+    return {definition.name.key for definition in response.definitions}
 
 
 def test_a_new_definition_has_its_defaults_and_no_times() -> None:
@@ -157,7 +157,7 @@ def test_an_update_is_checked_as_a_whole() -> None:
 def test_an_update_that_names_no_field_of_the_kind_is_refused() -> None:
     with pytest.raises(InvalidArgument) as raised:
         plan(streak("a")).add(update(streak("a"), "nonsense"))
-    assert [one.field for one in raised.value.violations] == ["update_mask"]
+    assert [violation.field for violation in raised.value.violations] == ["update_mask"]
 
 
 def test_a_full_update_leaves_an_immutable_field_that_it_does_not_name() -> None:
@@ -180,7 +180,9 @@ def test_a_key_that_is_taken_or_unknown_is_refused_with_the_reason_of_the_kind()
 def test_what_is_wrong_with_a_new_definition_is_told_before_whether_its_key_is_taken() -> None:
     with pytest.raises(InvalidArgument) as raised:
         plan(streak("a")).add(create(streak("a", threshold=-1)))
-    assert [one.field for one in raised.value.violations] == ["definition.streak.metrics[0].threshold"]
+    assert [violation.field for violation in raised.value.violations] == [
+        "definition.streak.metrics[0].threshold"
+    ]
 
 
 def test_a_kind_that_is_kept_elsewhere_is_refused() -> None:
@@ -190,7 +192,7 @@ def test_a_kind_that_is_kept_elsewhere_is_refused() -> None:
 
 def test_what_no_write_names_stays_and_tells_what_it_mentions() -> None:
     response = answer(plan(streak("a"), streak("b")), put(streak("a", "A")))
-    stays = next(one for one in response.definitions if one.name.key == "b")
+    stays = next(definition for definition in response.definitions if definition.name.key == "b")
     assert stays.path == ""
     (reference,) = stays.references
     assert (reference.path, reference.name.kind, reference.name.key) == (
@@ -213,6 +215,6 @@ def test_pruning_deletes_what_no_write_names() -> None:
     pruning.add(put(streak("b")))
     pruning.prune()
     response = pruning.response()
-    assert [one.before.streak.key for one in response.writes] == ["b", "a", "c"]
+    assert [write.before.streak.key for write in response.writes] == ["b", "a", "c"]
     assert there(response) == {"b"}
     assert list(pruning.deletes.values()) == ["", ""]

@@ -19,7 +19,7 @@ def streak(key: str = "daily", **fields: Any) -> streak_pb2.Streak:
 def wrong(message: streak_pb2.Streak) -> set[str]:
     violations = Violations()
     STREAK.check(message, "streaks[0]", violations)
-    return {one.field.removeprefix("streaks[0].") for one in violations}
+    return {violation.field.removeprefix("streaks[0].") for violation in violations}
 
 
 FREEZES = streak_pb2.FreezeSettings
@@ -83,4 +83,4 @@ def test_the_frequency_never_changes_and_the_rest_does() -> None:
     after = STREAK.normalised(streak(name="New", frequency=streak_pb2.FREQUENCY_MONTHLY, mode=2))
     violations = Violations()
     STREAK.check_update(before, after, "streak", violations)
-    assert [one.field for one in violations] == ["streak.frequency"]
+    assert [violation.field for violation in violations] == ["streak.frequency"]

@@ -117,8 +117,10 @@ class Stored:
         return self.moved(heard(self.user, self.facts.zones, told, self.following(own)))
 
     def following(self, change: ZoneChange) -> ZoneChange | None:
-        said = [ZoneChange(one.occur_time, one.entry_id, one.time_zone) for one in self.facts.events]
-        return min((one for one in said if one.order > change.order), key=lambda one: one.order, default=None)
+        said = [ZoneChange(event.occur_time, event.entry_id, event.time_zone) for event in self.facts.events]
+        return min(
+            (zone for zone in said if zone.order > change.order), key=lambda one: one.order, default=None
+        )
 
     def moved(self, moved: Moved | None) -> Moved | None:
         if moved:
@@ -127,14 +129,14 @@ class Stored:
 
     def revise(self, fact: Fact, now: datetime) -> None:
         """An event contributes something else from now on."""
-        others = tuple(one for one in self.facts.events if one.entry_id != fact.entry_id)
+        others = tuple(event for event in self.facts.events if event.entry_id != fact.entry_id)
         self.facts = Facts((*others, fact), self.facts.zones)
         if self.definition.counts(fact.metric):
             self.store(self.refold(touched_since(self.definition, self.streak, fact), now))
 
     def undo(self, fact: Fact, now: datetime) -> None:
         self.facts = Facts(
-            tuple(one for one in self.facts.events if one.entry_id != fact.entry_id), self.facts.zones
+            tuple(event for event in self.facts.events if event.entry_id != fact.entry_id), self.facts.zones
         )
         moved = None
         if self.user:
@@ -161,8 +163,10 @@ class Stored:
         """The checkpoint, and the facts that would have been read for it."""
         since = facts_since(past)
         events = tuple(event for event in self.facts.events if event.occur_time >= since)
-        zones = [one for one in self.facts.zones if one.occur_time < since][-1:]
-        later = Facts(events, (*zones, *(one for one in self.facts.zones if one.occur_time >= since)))
+        zones = [change for change in self.facts.zones if change.occur_time < since][-1:]
+        later = Facts(
+            events, (*zones, *(change for change in self.facts.zones if change.occur_time >= since))
+        )
         assert self.streak.state
         begin = checkpoint(self.definition, self.streak.state, past, later.events)
         assert begin
@@ -179,11 +183,11 @@ class Stored:
                 Past(
                     last=row,
                     run_start_date=[
-                        one.start_date
-                        for one in until
-                        if one.length == 1 and one.status is PeriodStatus.QUALIFIED
+                        period.start_date
+                        for period in until
+                        if period.length == 1 and period.status is PeriodStatus.QUALIFIED
                     ][-1],
-                    longest=max(one.length for one in until),
+                    longest=max(period.length for period in until),
                     freeze_count=sum(
                         line.amount for line in self.rows.ledger if line.about_date <= row.end_date
                     ),
@@ -234,21 +238,22 @@ class Follower:
     sums: dict[date, int] = field(default_factory=dict)
 
     def hear(self, change: StreakChange) -> None:
-        for one in change.history.periods:
-            self.sums[one.start_date] = (
-                self.sums.get(one.start_date, 0) + one.length_after - one.length_before
+        for period in change.history.periods:
+            self.sums[period.start_date] = (
+                self.sums.get(period.start_date, 0) + period.length_after - period.length_before
             )
-            if self.turns.get(one.start_date, (0, one))[0] < change.version:
-                self.turns[one.start_date] = change.version, one
+            if self.turns.get(period.start_date, (0, period))[0] < change.version:
+                self.turns[period.start_date] = change.version, period
         for first in change.history.first_reaches:
             if self.firsts.get(first.length, (0, None))[0] < change.version:
                 self.firsts[first.length] = change.version, first.reach
 
     @property
     def periods(self) -> list[tuple[date, date, bool, int, Reach | None]]:
-        told = [one for _, (_, one) in sorted(self.turns.items()) if one.recorded_after]
+        told = [change for _, (_, change) in sorted(self.turns.items()) if change.recorded_after]
         return [
-            (one.start_date, one.end_date, one.qualified_after, one.length_after, one.reach) for one in told
+            (change.start_date, change.end_date, change.qualified_after, change.length_after, change.reach)
+            for change in told
         ]
 
     @property
@@ -330,12 +335,12 @@ def test_any_order_of_arrival_with_any_maintenance_gives_the_rows_of_the_fold(
 ) -> None:
     definition, history, now = world
     stored = Stored(definition)
-    earliest = min(one.occur_time for one in history)
+    earliest = min(event.occur_time for event in history)
     span = int((now - earliest) / timedelta(hours=1))
-    for one in history:
+    for event in history:
         if data.draw(st.booleans()):
             stored.maintain(earliest + timedelta(hours=data.draw(st.integers(0, max(span, 0)))))
-        stored.take(one, min(one.occur_time, now))
+        stored.take(event, min(event.occur_time, now))
     stored.maintain(now)
     assert_same(stored, slow_fold(slow_rules(definition), slow_facts(history), now))
 
@@ -346,15 +351,15 @@ def test_chronological_arrival_never_needs_history_in_one_zone(
 ) -> None:
     definition, history, now = world
     at_home = [
-        fact(one.entry_id, one.metric, one.contribution_micros, one.occur_time, "UTC")
-        for one in sorted(history, key=lambda one: one.order)
+        fact(event.entry_id, event.metric, event.contribution_micros, event.occur_time, "UTC")
+        for event in sorted(history, key=lambda one: one.order)
     ]
     stored = Stored(definition)
-    for number, one in enumerate(at_home):
-        assert not needs_history(definition, stored.streak, one)
-        stored.take(one, one.occur_time)
+    for number, event in enumerate(at_home):
+        assert not needs_history(definition, stored.streak, event)
+        stored.take(event, event.occur_time)
         if number % maintenance_every == 0:
-            stored.maintain(one.occur_time)
+            stored.maintain(event.occur_time)
     stored.maintain(now)
     assert_same(stored, slow_fold(slow_rules(definition), slow_facts(at_home), now))
 
@@ -366,13 +371,13 @@ def test_an_undone_event_leaves_what_the_others_alone_would_have_given(
     definition, history, now = world
     doomed = data.draw(st.sets(st.sampled_from(history), max_size=5))
     stored = Stored(definition)
-    for one in history:
-        stored.take(one, min(one.occur_time, now))
-        if one in doomed and data.draw(st.booleans()):
-            stored.undo(one, now)
-            doomed = doomed - {one}
-    for one in doomed:
-        stored.undo(one, now)
+    for event in history:
+        stored.take(event, min(event.occur_time, now))
+        if event in doomed and data.draw(st.booleans()):
+            stored.undo(event, now)
+            doomed = doomed - {event}
+    for event in doomed:
+        stored.undo(event, now)
     stored.maintain(now)
     remaining = list(stored.facts.events)
     assert_same(stored, slow_fold(slow_rules(definition), slow_facts(remaining), now))
@@ -385,10 +390,10 @@ def test_a_state_does_not_tell_in_which_order_its_facts_came(
     definition, history, now = world
     in_order = sorted(history, key=lambda one: one.order)
     stored = Stored(definition)
-    for one in [one for number, one in enumerate(in_order) if number % late_every]:
-        stored.take(one, one.occur_time)
-    for one in in_order[::late_every]:
-        stored.take(one, now)
+    for event in [event for number, event in enumerate(in_order) if number % late_every]:
+        stored.take(event, event.occur_time)
+    for event in in_order[::late_every]:
+        stored.take(event, now)
     folded = fold(definition, facts(history), now)
     assert stored.streak.state == (folded.state if folded else None)
 
@@ -405,8 +410,8 @@ def test_a_checkpoint_may_lie_before_the_date_from_which_grants_are_counted(free
     first = did(1, 3, 10, "Pacific/Kiritimati")  # the fourth already
     before = did(2, 4, 10, "Pacific/Pago_Pago")  # still the third
     stored = Stored(definition)
-    for one in (first, before, did(3, 5, 12, "UTC"), did(4, 9, 12, "UTC"), did(5, 4, 12, "UTC")):
-        stored.take(one, now)
+    for event in (first, before, did(3, 5, 12, "UTC"), did(4, 9, 12, "UTC"), did(5, 4, 12, "UTC")):
+        stored.take(event, now)
     assert [past.last.start_date.day for past in stored.pasts(first.local_date)] == [3]
     stored.undo(first, now)
     remaining = list(stored.facts.events)
@@ -458,8 +463,8 @@ def test_a_changed_definition_refolds_what_was_recorded_under_the_old_one(
         fingerprint=1,
     )
     stored = Stored(definition)
-    for one in history[:-1]:
-        stored.take(one, min(one.occur_time, now))
+    for event in history[:-1]:
+        stored.take(event, min(event.occur_time, now))
     stored.definition = changed
     assert stored.streak.state is None or touched_since(changed, stored.streak, history[-1]) == date.min
     stored.take(history[-1], now)
@@ -474,21 +479,21 @@ def test_what_events_contribute_may_change_at_any_time_and_in_any_order(
     definition, history, now = world
     stored = Stored(definition)
     # By versions of the total: of each event the last holds, and so it is the same whatever came first.
-    told = {one.entry_id: data.draw(st.sampled_from((0, 1, 2))) for one in history}
+    told = {event.entry_id: data.draw(st.sampled_from((0, 1, 2))) for event in history}
     waiting = list(history)
-    for one in history:
+    for event in history:
         early = data.draw(st.booleans())
-        stored.take(replace(one, contribution_micros=told[one.entry_id]) if early else one, now)
+        stored.take(replace(event, contribution_micros=told[event.entry_id]) if early else event, now)
         if early:
-            waiting.remove(one)
+            waiting.remove(event)
         elif data.draw(st.booleans()):
-            waiting.remove(one)
-            stored.revise(replace(one, contribution_micros=told[one.entry_id]), now)
-        if data.draw(st.integers(0, 9)) == 0 and one not in waiting:
-            stored.undo(one, now)
-    for one in data.draw(st.permutations(waiting)):
-        stored.revise(replace(one, contribution_micros=told[one.entry_id]), now)
+            waiting.remove(event)
+            stored.revise(replace(event, contribution_micros=told[event.entry_id]), now)
+        if data.draw(st.integers(0, 9)) == 0 and event not in waiting:
+            stored.undo(event, now)
+    for event in data.draw(st.permutations(waiting)):
+        stored.revise(replace(event, contribution_micros=told[event.entry_id]), now)
     stored.maintain(now)
     live = list(stored.facts.events)
-    assert all(one.contribution_micros == told[one.entry_id] for one in live)
+    assert all(event.contribution_micros == told[event.entry_id] for event in live)
     assert_same(stored, slow_fold(slow_rules(definition), slow_facts(live), now))

@@ -63,12 +63,14 @@ class Known:
 
     def following(self, own: ZoneChange) -> ZoneChange | None:
         return min(
-            (one for one in self.said if one.order > own.order), key=lambda one: one.order, default=None
+            (change for change in self.said if change.order > own.order),
+            key=lambda one: one.order,
+            default=None,
         )
 
     def zone_at(self, instant: datetime) -> str:
         assert self.user
-        held = [one for one in self.changes if one.occur_time <= instant]
+        held = [change for change in self.changes if change.occur_time <= instant]
         return held[-1].time_zone if held else self.user.time_zone
 
 
@@ -84,20 +86,20 @@ def test_the_zones_of_a_user_are_what_the_live_entries_say_in_order_of_time_what
         for number, (hours, zone) in enumerate(entries)
     ]
     known = Known()
-    for one in said:
-        known.hear(one)
-    gone = [one for number, one in enumerate(said) if number in doomed][: len(said) - 1]
-    for one in gone:
-        known.undo(one)
-    live = [one for one in said if one not in gone]
+    for change in said:
+        known.hear(change)
+    gone = [change for number, change in enumerate(said) if number in doomed][: len(said) - 1]
+    for change in gone:
+        known.undo(change)
+    live = [change for change in said if change not in gone]
     assert known.user
     expected = changes_of(live)
     assert known.user.time_zone == expected[-1].time_zone
-    for one in live:
+    for change in live:
         at_once = max(
-            (each for each in live if each.occur_time == one.occur_time), key=lambda each: each.order
+            (each for each in live if each.occur_time == change.occur_time), key=lambda each: each.order
         )
-        assert known.zone_at(one.occur_time) == at_once.time_zone
+        assert known.zone_at(change.occur_time) == at_once.time_zone
     assert known.changes == changes_of(known.changes)
     assert known.user.move_time == (known.changes[-1].occur_time if len(known.changes) > 1 else None)
 

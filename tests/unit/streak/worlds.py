@@ -84,7 +84,7 @@ def worlds(draw: st.DrawFn) -> tuple[StreakDefinition, list[Fact], datetime]:
     """A definition, a history in any order of arrival, and an instant after it."""
     definition = draw(definitions())
     history = draw(histories(definition.frequency))
-    last = max(one.occur_time for one in history)
+    last = max(event.occur_time for event in history)
     later = draw(st.integers(0, SPAN_DAYS[definition.frequency] * 24)) * 60 - 5
     return definition, history, last + timedelta(minutes=later)
 
@@ -108,12 +108,12 @@ def slow_facts(history: list[Fact]) -> list[SlowFact]:
     """The same facts in plain values."""
     return [
         SlowFact(
-            one.occur_time,
-            one.entry_id.int,
-            one.metric,
-            one.contribution_micros,
-            one.time_zone,
-            datetime.combine(one.arrive_date, time(12), ZoneInfo(one.time_zone)),
+            event.occur_time,
+            event.entry_id.int,
+            event.metric,
+            event.contribution_micros,
+            event.time_zone,
+            datetime.combine(event.arrive_date, time(12), ZoneInfo(event.time_zone)),
         )
-        for one in history
+        for event in history
     ]

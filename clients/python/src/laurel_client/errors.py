@@ -98,7 +98,8 @@ class LaurelError(Exception):
             domain=error.domain,
             metadata=error.metadata,
             violations=tuple(
-                FieldViolation(one.field, one.description, one.reason) for one in error.violations
+                FieldViolation(violation.field, violation.description, violation.reason)
+                for violation in error.violations
             ),
             retry_after_seconds=(
                 error.retry_delay.ToMicroseconds() / 1e6 if error.HasField("retry_delay") else None
@@ -124,7 +125,8 @@ def _of_status(status: status_pb2.Status, request: Any) -> LaurelError:
         domain=info.domain,
         metadata=info.metadata,
         violations=tuple(
-            FieldViolation(one.field, one.description, one.reason) for one in bad_request.field_violations
+            FieldViolation(violation.field, violation.description, violation.reason)
+            for violation in bad_request.field_violations
         ),
         retry_after_seconds=retry_after_seconds,
         request=request,
