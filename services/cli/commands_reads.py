@@ -1,17 +1,14 @@
-"""users, user, streak, achievements, points, leaderboard, ranks: reads, each straight from the service that owns it."""
+"""users, user, streak, achievements, points: reads, each straight from the service that owns it."""
 
 import click
 from laurel.achievement.v1 import achievement_service_pb2
-from laurel.common.v1 import date_pb2
-from laurel.leaderboard.v1 import leaderboard_service_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2
 from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from services.cli import render
 from services.cli.connect import EVERYTHING, Connections
-from services.cli.options import Day, Pair, json_option, limit_option, pairs
-from services.cli.show_board import show_members, show_rank_events, show_runs, show_segments
+from services.cli.options import json_option, limit_option
 from services.cli.show_streak import show_freezes, show_longest, show_periods, show_streak_states
 from services.cli.show_user import (
     read_user_page,
@@ -152,71 +149,3 @@ def points(
         wanted = points_service_pb2.ListUserPointsRequest(user_id=str(user))
         response = connections.all_pages(connections.points.ListUserPoints, wanted, "points", EVERYTHING)
         render.print_json(response) if as_json else show_points(response.points)
-
-
-@click.command(short_help="Show a board, its runs or segments.")
-@click.argument("key")
-@click.option("--segment", type=Pair(), multiple=True, help="A value of a breakdown attribute.")
-@click.option("--run", "run_date", type=Day(), help="A date inside the wanted run; default: the present one.")
-@click.option("--around", metavar="USER", help="The places around this user.")
-@click.option("--runs", is_flag=True, help="The board's runs, newest first.")
-@click.option("--segments", is_flag=True, help="The run's segments.")
-@limit_option(10)
-@json_option
-@click.pass_obj
-def leaderboard(
-    connections: Connections,
-    key: str,
-    segment: tuple[tuple[str, str], ...],
-    run_date: date_pb2.LocalDate | None,
-    around: str | None,
-    runs: bool,
-    segments: bool,
-    limit: int,
-    as_json: bool,
-) -> None:
-    """Show a board: its top, the places around a user, its runs or its segments.
-
-    With --around, --limit is the number of places on each side.
-    """
-    if sum([around is not None, runs, segments]) > 1:
-        raise click.UsageError("--around, --runs and --segments go one at a time")
-    service = connections.leaderboard
-    selector = leaderboard_service_pb2.SegmentSelector(
-        leaderboard=key, segment=pairs(segment, "--segment"), run_date=run_date
-    )
-    if runs:
-        listed = connections.all_pages(
-            service.ListRuns, leaderboard_service_pb2.ListRunsRequest(leaderboard=key), "runs", limit
-        )
-        render.print_json(listed) if as_json else show_runs(listed.runs)
-    elif segments:
-        asked = leaderboard_service_pb2.ListSegmentsRequest(leaderboard=key, run_date=run_date)
-        found = connections.all_pages(service.ListSegments, asked, "segments", limit)
-        render.print_json(found) if as_json else show_segments(found.segments)
-    elif around is not None:
-        radius = leaderboard_service_pb2.ListMembersAroundRequest(
-            selector=selector, user_id=around, radius=min(limit, 100)
-        )
-        neighbours = service.ListMembersAround(radius, timeout=connections.timeout_seconds)
-        if as_json:
-            render.print_json(neighbours)
-        else:
-            show_members(neighbours, selector, marked_user=around)
-    else:
-        request = leaderboard_service_pb2.ListRankedMembersRequest(selector=selector)
-        top = connections.all_pages(service.ListRankedMembers, request, "members", limit)
-        render.print_json(top) if as_json else show_members(top, selector)
-
-
-@click.command()
-@click.argument("user")
-@click.option("--board", default="", metavar="KEY", help="Only of this leaderboard.")
-@limit_option(50)
-@json_option
-@click.pass_obj
-def ranks(connections: Connections, user: str, board: str, limit: int, as_json: bool) -> None:
-    """List how a user's ranks changed, newest first."""
-    request = leaderboard_service_pb2.ListRankEventsRequest(user_id=user, leaderboard=board)
-    response = connections.all_pages(connections.leaderboard.ListRankEvents, request, "rank_events", limit)
-    render.print_json(response) if as_json else show_rank_events(response.rank_events)

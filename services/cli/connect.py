@@ -25,7 +25,7 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_PAGE_SIZE: Final = 1000
 EVERYTHING: Final = 1_000_000
 """A limit for lists that are shown whole."""
-READS: Final = ("Get", "List", "Watch")
+READS: Final = ("Get", "BatchGet", "List", "Watch")
 """How the names of methods begin that change nothing."""
 
 Page = TypeVar("Page", bound=Any)

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from services.cli import (
     commands_admin,
+    commands_boards,
     commands_configuration,
     commands_context,
     commands_events,
@@ -128,8 +129,8 @@ for command in (
     commands_reads.streak,
     commands_reads.achievements,
     commands_reads.points,
-    commands_reads.leaderboard,
-    commands_reads.ranks,
+    commands_boards.leaderboard,
+    commands_boards.ranks,
     commands_events.complete,
     commands_events.void,
     commands_admin.sagas,

@@ -1,22 +1,31 @@
 """How leaderboards are shown."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2
 
 from services.cli import render
 
+BAR: Final = 40
+"""Width of the longest bar of a histogram, in characters."""
+
+MembersResponse = (
+    leaderboard_service_pb2.ListRankedMembersResponse
+    | leaderboard_service_pb2.ListMembersAroundResponse
+    | leaderboard_service_pb2.BatchGetMembersResponse
+    | leaderboard_service_pb2.WatchLeaderboardResponse
+)
+
 
 def show_members(
-    response: leaderboard_service_pb2.ListRankedMembersResponse
-    | leaderboard_service_pb2.ListMembersAroundResponse,
+    response: MembersResponse,
     selector: leaderboard_service_pb2.SegmentSelector,
     *,
     marked_user: str | None = None,
 ) -> None:
     """A part of a board, with what part of which run it is. The marked user's row has an arrow."""
-    segment, count = render.segment(selector.segment), render.number(response.member_count)
-    render.heading(f"{selector.leaderboard}: {segment}, {render.run(response.run)}, {count} ranked")
+    _heading(response.run, response.member_count, selector)
     if response.rebuilding:
         render.line("  being rebuilt: ranks are read from PostgreSQL meanwhile", style="dim")
     rows: render.Rows = [
@@ -26,11 +35,64 @@ def show_members(
             each.name,
             each.score,
             render.instant(each.reach_time),
+            ", ".join(f"{name}={value}" for name, value in sorted(each.attributes.items())) or None,
             "<" if each.user_id == marked_user else " ",
         ]
         for each in response.members
     ]
-    render.table([">rank", "user", "?name", ">score", "?reached", ""], rows, empty="nobody is ranked")
+    render.table(
+        [">rank", "user", "?name", ">score", "?reached", "?attributes", ""], rows, empty="nobody is ranked"
+    )
+
+
+def show_member(
+    response: leaderboard_service_pb2.GetMemberResponse, selector: leaderboard_service_pb2.SegmentSelector
+) -> None:
+    """One user's place and what it takes to get on."""
+    told = response.standing
+    _heading(response.run, response.member_count, selector)
+    facts: list[tuple[str, render.Cell]] = [
+        ("user", told.member.user_id),
+        ("rank", told.member.rank),
+        ("score", told.member.score),
+        ("among the best", f"{told.top_percent:.3g} %"),
+    ]
+    if told.HasField("next"):
+        facts.append(
+            ("next", f"{told.next.user_id} on rank {told.next.rank} with {render.number(told.next.score)}")
+        )
+        facts.append(("distance", told.next_distance))
+    render.facts(facts)
+
+
+def show_statistics(
+    response: leaderboard_service_pb2.GetRunStatisticsResponse,
+    selector: leaderboard_service_pb2.SegmentSelector,
+) -> None:
+    """What is said of all members together, with the ranges of scores as bars."""
+    told = response.statistics
+    _heading(response.run, told.member_count, selector)
+    render.facts(
+        [
+            ("total", told.total),
+            ("average", told.average),
+            ("median", told.median),
+            ("scores", f"{render.number(told.lowest)} to {render.number(told.highest)}"),
+        ]
+    )
+    most = max((each.member_count for each in told.histogram), default=0)
+    rows: render.Rows = [
+        [getattr(each, "from"), each.to, each.member_count, "#" * round(BAR * each.member_count / most)]
+        for each in told.histogram
+    ]
+    render.table([">from", ">to", ">members", ""], rows, empty="nobody is ranked")
+
+
+def _heading(
+    run: leaderboard_pb2.Run, member_count: int, selector: leaderboard_service_pb2.SegmentSelector
+) -> None:
+    segment, count = render.segment(selector.segment), render.number(member_count)
+    render.heading(f"{selector.leaderboard}: {segment}, {render.run(run)}, {count} ranked")
 
 
 def show_runs(runs: Sequence[leaderboard_pb2.Run]) -> None:

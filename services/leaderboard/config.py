@@ -1,5 +1,6 @@
 """What the leaderboard service can be told (environment variables `LAUREL_*`), and its fixed limits."""
 
+from datetime import timedelta
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -16,6 +17,25 @@ MAX_EVERY: Final = 366
 MAX_RADIUS: Final = 100
 DEFAULT_RADIUS: Final = 5
 """Members on each side of a user."""
+
+MAX_PROFILE_ATTRIBUTES: Final = 8
+"""User attributes that reads show beside each member."""
+
+MAX_CHOSEN_USERS: Final = 500
+"""Users whose places are asked for at once."""
+
+MAX_RANGES: Final = 100
+DEFAULT_RANGES: Final = 10
+"""Ranges of a histogram."""
+
+MAX_WATCHED: Final = 100
+DEFAULT_WATCHED: Final = 10
+"""Members in a message of a stream."""
+
+LEAST_INTERVAL: Final = timedelta(milliseconds=100)
+DEFAULT_INTERVAL: Final = timedelta(seconds=1)
+GREATEST_INTERVAL: Final = timedelta(hours=1)
+"""Between two messages of a stream."""
 
 RUNS_PER_PASS: Final = 100
 """Runs that maintenance takes note of at a time."""
@@ -53,3 +73,6 @@ class Settings(ServiceSettings):
 
     projection_check_seconds: float = Field(default=5.0, gt=0, le=3_600)
     """How often it is looked whether the sorted sets are complete, in seconds."""
+
+    max_leaderboard_watchers: int = Field(default=256, ge=1, le=10_000)
+    """How many streams of leaderboards may be open in this replica; further ones are answered RESOURCE_EXHAUSTED."""

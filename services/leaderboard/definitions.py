@@ -7,7 +7,7 @@ from typing import Final
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as pb
 
-from services.leaderboard.config import MAX_BREAKDOWN_ATTRIBUTES, MAX_EVERY
+from services.leaderboard.config import MAX_BREAKDOWN_ATTRIBUTES, MAX_EVERY, MAX_PROFILE_ATTRIBUTES
 from services.leaderboard.convert.common import date_from_proto
 from services.leaderboard.domain.boards import (
     Board,
@@ -60,6 +60,12 @@ _UNITS: Final[Mapping[int, RunUnit | None]] = {
     pb.RUN_UNIT_MONTH: RunUnit.MONTH,
     pb.RUN_UNIT_YEAR: RunUnit.YEAR,
 }
+_ATTRIBUTE_LISTS: Final = {
+    "breakdown_attributes": MAX_BREAKDOWN_ATTRIBUTES,
+    "profile_attributes": MAX_PROFILE_ATTRIBUTES,
+}
+"""Fields that name attributes of users, and how many they may name."""
+
 _STATUSES: Final = frozenset(pb.LeaderboardStatus.values())
 
 
@@ -79,7 +85,8 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
         if getattr(message, field) not in values:
             violations.add(f"{path}.{field}", "is not one of its values")
     _check_schedule(message.schedule, f"{path}.schedule", violations)
-    _check_breakdown(message.breakdown_attributes, f"{path}.breakdown_attributes", violations)
+    for field, most in _ATTRIBUTE_LISTS.items():
+        _check_attributes(getattr(message, field), most, f"{path}.{field}", violations)
     if message.participant_limit < 0:
         violations.add(f"{path}.participant_limit", "must not be negative")
 
@@ -103,9 +110,9 @@ def _check_schedule(message: pb.RunSchedule, path: str, violations: Violations) 
         violations.add(f"{path}.every", "is only for repeating boards")
 
 
-def _check_breakdown(names: Sequence[str], path: str, violations: Violations) -> None:
-    if len(names) > MAX_BREAKDOWN_ATTRIBUTES:
-        violations.add(path, f"must have at most {MAX_BREAKDOWN_ATTRIBUTES} attributes")
+def _check_attributes(names: Sequence[str], most: int, path: str, violations: Violations) -> None:
+    if len(names) > most:
+        violations.add(path, f"must have at most {most} attributes")
     for index, name in enumerate(names):
         check_text(name, f"{path}[{index}]", violations, max_chars=MAX_ATTRIBUTE_NAME_CHARS)
         if name in names[:index]:
@@ -166,6 +173,7 @@ def _board(message: pb.Leaderboard) -> Board:
         schedule=schedule,
         breakdown=tuple(message.breakdown_attributes),
         participant_limit=message.participant_limit,
+        shown=tuple(message.profile_attributes),
         active=message.status == pb.LEADERBOARD_STATUS_ACTIVE,
     )
 

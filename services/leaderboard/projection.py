@@ -24,6 +24,7 @@ from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.ranks import (
     LOOK_ONLY,
     MemberPage,
+    MemberPlace,
     Place,
     Placement,
     SegmentKey,
@@ -38,6 +39,7 @@ from services.leaderboard.scripts import (
     FILLING,
     FINISH,
     MARK,
+    MEMBERS,
     PAGE,
     PLACE,
     WHOLE,
@@ -91,6 +93,7 @@ class Projection:
         self._client = client
         self._place: Final = _sha(PLACE)
         self._page: Final = _sha(PAGE)
+        self._members: Final = _sha(MEMBERS)
         self._begin: Final = _sha(BEGIN)
         self._finish: Final = _sha(FINISH)
         self._mark: Final = _sha(MARK)
@@ -136,6 +139,18 @@ class Projection:
     ) -> tuple[MemberPage, Stamp]:
         """The members around a user; none where the user is not one of them."""
         return await self._read(board, key, 0, radius, user_id)
+
+    async def members(
+        self, board: Board, key: SegmentKey, user_ids: Sequence[str]
+    ) -> tuple[list[MemberPlace], int, Stamp]:
+        """The places of those of these users who are members, in their order, and how many members there are."""
+        arguments = [board.rank_mode.value, *user_ids]
+        ((_, member_count, *told),), stamp = await self._asked(self._members, arguments, [key])
+        found = [
+            MemberPlace(member_of(board.order, position.decode()), Place(ordinal, rank), better_count)
+            for position, ordinal, rank, better_count in zip(*[iter(told)] * 4, strict=True)
+        ]
+        return found, member_count, stamp
 
     async def member_counts(self, board: Board, keys: Sequence[SegmentKey]) -> tuple[list[int], Stamp]:
         """How many members these segments of a board have."""
@@ -238,12 +253,18 @@ class Projection:
     async def _pages(
         self, board: Board, keys: Sequence[SegmentKey], first_index: int, count: int, user_id: str
     ) -> tuple[list[Any], Stamp]:
-        """What the script answered for each segment. One that is not there, and not registered, never was."""
+        """What the script of pages answered for each segment."""
+        arguments = [board.rank_mode.value, str(first_index), str(count), user_id]
+        return await self._asked(self._page, arguments, keys)
+
+    async def _asked(
+        self, script: str, arguments: Sequence[str], keys: Sequence[SegmentKey]
+    ) -> tuple[list[Any], Stamp]:
+        """What a script that reads answered for each segment. One that is not there, and not registered, never was."""
 
         def queue(pipe: Pipeline) -> None:
             for key in keys:
-                arguments = [board.rank_mode.value, str(first_index), str(count), user_id]
-                pipe.evalsha(self._page, _KEYS_PER_SEGMENT, *keys_of(key), *arguments)
+                pipe.evalsha(script, _KEYS_PER_SEGMENT, *keys_of(key), *arguments)
 
         answers, stamp, registered = await self._run(queue, keys)
         states = {
@@ -261,7 +282,7 @@ class Projection:
         try:
             answers = await self._execute(queue, keys)
         except NoScriptError:  # the server is new: it has forgotten the scripts with all else
-            for script in (PLACE, PAGE, BEGIN, FINISH, MARK):
+            for script in (PLACE, PAGE, MEMBERS, BEGIN, FINISH, MARK):
                 await self._client.script_load(script)
             answers = await self._execute(queue, keys)
         (marker, *registered), information = answers[-2:]

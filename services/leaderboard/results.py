@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import Move
+from services.leaderboard.domain.entries import Move, Profile
 from services.leaderboard.domain.ranks import Member, Placement, SegmentKey
 from services.leaderboard.domain.runs import RunState
 
@@ -21,14 +21,38 @@ class Selector(Struct, frozen=True):
 
 
 class RankedMembers(Struct, frozen=True):
-    """Successive ranked members with their ranks and names."""
+    """Ranked members with their ranks and profiles."""
 
     board: Board
     run: RunState
     members: Sequence[tuple[int, Member]]
-    names: Mapping[str, str]
+    profiles: Mapping[str, Profile]
     member_count: int
     is_rebuilding: bool = False
+
+
+class MemberStanding(Struct, frozen=True):
+    """Where one user is."""
+
+    found: RankedMembers
+    """The user alone."""
+    better_count: int
+    """Members with a better rank."""
+    next_better: tuple[int, Member] | None
+    """The last of those, with the rank; their profile is in `found`."""
+
+
+class RunStatistics(Struct, frozen=True):
+    """What is said of all ranked members together. Scores are as they are stored."""
+
+    member_count: int
+    total: int
+    average: float
+    median: int
+    lowest: int
+    highest: int
+    counts: Sequence[int]
+    """Members in each of the equally wide ranges from the lowest score to the highest."""
 
 
 class UserStanding(Struct, frozen=True):

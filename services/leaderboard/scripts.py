@@ -165,6 +165,31 @@ return answer
 """
 )
 
+# ARGV: mode, then user ids. Answers: the state, and where nothing is gone, member count, and for each of them who is a
+# member: position, ordinal, rank, how many have a better rank.
+MEMBERS: Final = (
+    _STATE
+    + _PLACE_OF
+    + """
+local state, size = look(ARGV[1] == 'dense')
+local answer = {state, size}
+if state > 1 then return answer end
+for i = 2, #ARGV do
+  local known = redis.call('HGET', KEYS[2], ARGV[i])
+  local position = known and string.sub(known, string.find(known, ':', 1, true) + 1) or ''
+  if position ~= '' then
+    local ordinal, rank = place_of(position)
+    local better = ordinal - 1
+    if ARGV[1] ~= 'ordinal' then
+      better = redis.call('ZLEXCOUNT', KEYS[1], '-', '(' .. string.sub(position, 1, 16))
+    end
+    for _, told in ipairs({position, ordinal, rank, better}) do answer[#answer + 1] = told end
+  end
+end
+return answer
+"""
+)
+
 # ARGV: the rebuild. A segment begins to be filled by it: empty, whatever there was.
 BEGIN: Final = """
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])

@@ -12,9 +12,11 @@ from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.convert.entries import command
 from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
 from services.leaderboard.handlers.entries import EntryHandlers
+from services.leaderboard.handlers.lists import Lists
 from services.leaderboard.handlers.maintenance import MaintenanceHandlers
 from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.handlers.watching import Watchers
 from services.leaderboard.projection import Projection
 from services.leaderboard.servicer import LeaderboardServicer
 from services.leaderboard.store.reads import IN_USE
@@ -65,8 +67,10 @@ async def build(settings: Settings) -> Application:
             "rank_events": None if history_days is None else Drop(timedelta(days=history_days)),
         },
     )
+    lists = Lists(pool, catalogue, projection, rebuilder, clock, grace)
+    watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(
-        ReadHandlers(pool, catalogue, projection, rebuilder, clock, grace), definitions
+        ReadHandlers(pool, catalogue, projection, rebuilder, lists), watchers, definitions
     )
     entries = EntryHandlers(pool, catalogue, projection, rebuilder, grace)
     participant = Participant(
@@ -107,6 +111,7 @@ async def build(settings: Settings) -> Application:
                 pass_once,
             ),
         },
+        drain=[watchers.end],
         close=[redis.aclose, pool.close],
         translators=[postgres_errors.translate, redis_client.translate],
         telemetry=telemetry.setup(NAME, settings),

@@ -1,5 +1,7 @@
 """The transport of laurel.leaderboard.v1: message, handler, message."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
@@ -8,6 +10,7 @@ from laurel.leaderboard.v1 import leaderboard_service_pb2_grpc
 from services.leaderboard.convert import reads
 from services.leaderboard.definitions import LEADERBOARD
 from services.leaderboard.handlers.reads import ReadHandlers
+from services.leaderboard.handlers.watching import Watchers
 from shared.postgres.definitions import Definitions
 
 
@@ -17,9 +20,11 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
     def __init__(
         self,
         reading: ReadHandlers,
+        watchers: Watchers,
         boards: Definitions,
     ) -> None:
         self._reading = reading
+        self._watchers = watchers
         self._boards = boards
 
     async def GetLeaderboard(
@@ -48,6 +53,33 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         """Lists the members around a user."""
         wanted = reads.members_around_request(request)
         return reads.members_around_response(await self._reading.list_members_around(*wanted))
+
+    async def GetMember(self, request: pb.GetMemberRequest, _context: Any) -> pb.GetMemberResponse:
+        """Gets one user's place."""
+        selector, user_id = reads.member_request(request)
+        return reads.member_response(await self._reading.get_member(selector, user_id))
+
+    async def BatchGetMembers(
+        self, request: pb.BatchGetMembersRequest, _context: Any
+    ) -> pb.BatchGetMembersResponse:
+        """Gets the places of chosen users."""
+        selector, user_ids = reads.chosen_members_request(request)
+        return reads.chosen_members_response(await self._reading.batch_get_members(selector, user_ids))
+
+    async def GetRunStatistics(
+        self, request: pb.GetRunStatisticsRequest, _context: Any
+    ) -> pb.GetRunStatisticsResponse:
+        """Gets what is said of all members together."""
+        selector, range_count = reads.statistics_request(request)
+        return reads.statistics_response(*await self._reading.run_statistics(selector, range_count))
+
+    async def WatchLeaderboard(
+        self, request: pb.WatchLeaderboardRequest, _context: Any
+    ) -> AsyncIterator[pb.WatchLeaderboardResponse]:
+        """Streams the top of a segment."""
+        async with aclosing(self._watchers.watch(*reads.watch_request(request))) as tops:
+            async for found in tops:
+                yield reads.watch_response(found)
 
     async def ListUserStandings(
         self, request: pb.ListUserStandingsRequest, _context: Any

@@ -10,7 +10,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2
 from services.leaderboard.domain.boards import Board, SourceKind
 from services.leaderboard.domain.runs import RunState
 from shared.calendar import EARLIEST_DATE, LATEST_DATE
-from shared.decimals import from_micros
+from shared.decimals import MICROS_PER_UNIT, from_micros
 from shared.errors import Violations
 from shared.rpc.convert import date_to_proto as date_message
 from shared.rpc.convert import to_timestamp
@@ -53,6 +53,11 @@ def run_to_proto(state: RunState) -> leaderboard_pb2.Run:
         finalize_time=to_timestamp(state.finalize_time) if state.finalize_time else None,
         finalized=state.finalized,
     )
+
+
+def mean_to_proto(board: Board, mean: float) -> float:
+    """A mean of scores, in the unit in which scores are told."""
+    return mean / MICROS_PER_UNIT if board.source.kind is SourceKind.METRIC else mean
 
 
 def score_to_proto(board: Board, amount: int) -> float:

@@ -1,28 +1,44 @@
 """Requests that read, and their responses."""
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from google.protobuf.message import Message
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 
-from services.leaderboard.config import DEFAULT_RADIUS, MAX_RADIUS
+from services.leaderboard.config import (
+    DEFAULT_INTERVAL,
+    DEFAULT_RADIUS,
+    DEFAULT_RANGES,
+    DEFAULT_WATCHED,
+    GREATEST_INTERVAL,
+    LEAST_INTERVAL,
+    MAX_CHOSEN_USERS,
+    MAX_RADIUS,
+    MAX_RANGES,
+    MAX_WATCHED,
+)
 from services.leaderboard.convert.common import (
     date_from_proto,
     date_to_proto,
+    mean_to_proto,
     run_to_proto,
     score_to_proto,
 )
 from services.leaderboard.convert.entries import standing_to_proto
 from services.leaderboard.domain.boards import Board, Boards, segment_text, segment_values
+from services.leaderboard.domain.entries import Profile
 from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.results import (
     ArchivedPlace,
+    MemberStanding,
     RankedMembers,
     RankEvent,
+    RunStatistics,
     Segment,
     Selector,
     UserStanding,
@@ -35,6 +51,8 @@ from shared.rpc.convert import (
     check_user_id,
     to_timestamp,
 )
+
+_UNKNOWN: Final = Profile()
 
 
 def ranked_members_request(request: pb.ListRankedMembersRequest) -> tuple[Selector, Page]:
@@ -55,6 +73,54 @@ def members_around_request(request: pb.ListMembersAroundRequest) -> tuple[Select
         violations.add("radius", f"must be 1 to {MAX_RADIUS}")
     violations.raise_if_any()
     return selector, request.user_id, request.radius or DEFAULT_RADIUS
+
+
+def member_request(request: pb.GetMemberRequest) -> tuple[Selector, str]:
+    """Which list, and whom. Raises `InvalidArgument`."""
+    violations = Violations()
+    selector = _selector(request.selector, "selector", violations)
+    check_user_id(request.user_id, "user_id", violations)
+    violations.raise_if_any()
+    return selector, request.user_id
+
+
+def chosen_members_request(request: pb.BatchGetMembersRequest) -> tuple[Selector, Sequence[str]]:
+    """Which list, and whom, each once. Raises `InvalidArgument`."""
+    violations = Violations()
+    selector = _selector(request.selector, "selector", violations)
+    if not 1 <= len(request.user_ids) <= MAX_CHOSEN_USERS:
+        violations.add("user_ids", f"must be 1 to {MAX_CHOSEN_USERS}")
+    for index, user_id in enumerate(request.user_ids[:MAX_CHOSEN_USERS]):
+        check_user_id(user_id, f"user_ids[{index}]", violations)
+    violations.raise_if_any()
+    return selector, list(dict.fromkeys(request.user_ids))
+
+
+def statistics_request(request: pb.GetRunStatisticsRequest) -> tuple[Selector, int]:
+    """Which list, and how many ranges. Raises `InvalidArgument`."""
+    violations = Violations()
+    selector = _selector(request.selector, "selector", violations)
+    if not 0 <= request.range_count <= MAX_RANGES:
+        violations.add("range_count", f"must be 1 to {MAX_RANGES}")
+    violations.raise_if_any()
+    return selector, request.range_count or DEFAULT_RANGES
+
+
+def watch_request(request: pb.WatchLeaderboardRequest) -> tuple[Selector, int, timedelta]:
+    """Which list, how much of it, and how often at most. Raises `InvalidArgument`."""
+    violations = Violations()
+    selector = _selector(request.selector, "selector", violations)
+    if not 0 <= request.member_count <= MAX_WATCHED:
+        violations.add("member_count", f"must be 1 to {MAX_WATCHED}")
+    interval = DEFAULT_INTERVAL
+    if request.HasField("min_interval"):
+        seconds = request.min_interval.seconds + request.min_interval.nanos / 1e9
+        if LEAST_INTERVAL.total_seconds() <= seconds <= GREATEST_INTERVAL.total_seconds():
+            interval = timedelta(seconds=seconds)
+        else:
+            violations.add("min_interval", "must be 0.1 s to 1 h")
+    violations.raise_if_any()
+    return selector, request.member_count or DEFAULT_WATCHED, interval
 
 
 def user_standings_request(request: pb.ListUserStandingsRequest) -> tuple[str, date | None, Page]:
@@ -118,6 +184,71 @@ def members_around_response(found: RankedMembers) -> pb.ListMembersAroundRespons
         run=run_to_proto(found.run),
         member_count=found.member_count,
         rebuilding=found.is_rebuilding,
+    )
+
+
+def member_response(standing: MemberStanding) -> pb.GetMemberResponse:
+    """One user's place."""
+    found = standing.found
+    ((rank, member),) = found.members
+    told = leaderboard_pb2.MemberStanding(
+        member=_member(found, rank, member),
+        top_percent=100 * (standing.better_count + 1) / max(found.member_count, standing.better_count + 1),
+    )
+    if standing.next_better is not None:
+        told.next.CopyFrom(_member(found, *standing.next_better))
+        told.next_distance = score_to_proto(found.board, abs(standing.next_better[1].amount - member.amount))
+    return pb.GetMemberResponse(
+        standing=told,
+        run=run_to_proto(found.run),
+        member_count=found.member_count,
+        rebuilding=found.is_rebuilding,
+    )
+
+
+def chosen_members_response(found: RankedMembers) -> pb.BatchGetMembersResponse:
+    """The places of chosen users."""
+    return pb.BatchGetMembersResponse(
+        members=_members(found),
+        run=run_to_proto(found.run),
+        member_count=found.member_count,
+        rebuilding=found.is_rebuilding,
+    )
+
+
+def watch_response(found: RankedMembers) -> pb.WatchLeaderboardResponse:
+    """The top as it is now."""
+    return pb.WatchLeaderboardResponse(
+        members=_members(found),
+        run=run_to_proto(found.run),
+        member_count=found.member_count,
+        rebuilding=found.is_rebuilding,
+    )
+
+
+def statistics_response(
+    board: Board, run: RunState, statistics: RunStatistics
+) -> pb.GetRunStatisticsResponse:
+    """What is said of all members together."""
+    lowest, highest = (score_to_proto(board, one) for one in (statistics.lowest, statistics.highest))
+    ranges = len(statistics.counts)
+    bounds = [lowest + (highest - lowest) * number / max(ranges, 1) for number in range(ranges)] + [highest]
+    return pb.GetRunStatisticsResponse(
+        statistics=leaderboard_pb2.RunStatistics(
+            member_count=statistics.member_count,
+            total=score_to_proto(board, statistics.total),
+            average=mean_to_proto(board, statistics.average),
+            median=score_to_proto(board, statistics.median),
+            lowest=lowest,
+            highest=highest,
+            histogram=[
+                leaderboard_pb2.ScoreRange(
+                    to=bounds[number + 1], member_count=count, **{"from": bounds[number]}
+                )
+                for number, count in enumerate(statistics.counts)
+            ],
+        ),
+        run=run_to_proto(run),
     )
 
 
@@ -200,18 +331,19 @@ def _rank_event(board: Board, event: RankEvent) -> leaderboard_pb2.RankEvent:
 
 
 def _members(found: RankedMembers) -> list[leaderboard_pb2.RankedMember]:
-    return [_member(found.board, rank, member, found.names) for rank, member in found.members]
+    return [_member(found, rank, member) for rank, member in found.members]
 
 
-def _member(
-    board: Board, rank: int, member: Member, names: Mapping[str, str]
-) -> leaderboard_pb2.RankedMember:
+def _member(found: RankedMembers, rank: int, member: Member) -> leaderboard_pb2.RankedMember:
+    profile = found.profiles.get(member.user_id, _UNKNOWN)
+    shown = {name: profile.attributes[name] for name in found.board.shown if name in profile.attributes}
     return leaderboard_pb2.RankedMember(
         rank=rank,
         user_id=member.user_id,
-        name=names.get(member.user_id, ""),
-        score=score_to_proto(board, member.amount),
+        name=profile.name,
+        score=score_to_proto(found.board, member.amount),
         reach_time=to_timestamp(member.reach_time),
+        attributes=shown,
     )
 
 

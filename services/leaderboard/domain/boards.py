@@ -83,6 +83,8 @@ class Board(Struct, frozen=True):
     schedule: Schedule = PERPETUAL
     breakdown: tuple[str, ...] = ()
     participant_limit: int = 0
+    shown: tuple[str, ...] = ()
+    """Attributes that reads show beside each member."""
     active: bool = True
 
 

@@ -74,6 +74,15 @@ class Step(Struct, frozen=True):
     after: str | None
 
 
+class MemberPlace(Struct, frozen=True):
+    """A member's place among all."""
+
+    member: Member
+    place: Place
+    better_count: int
+    """Members with a better rank."""
+
+
 class MemberPage(Struct, frozen=True):
     """Successive members of a segment, the place of the first, and how many there are in all."""
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.entries import RunKey
-from services.leaderboard.domain.ranks import Member, SegmentKey
+from services.leaderboard.domain.ranks import Member, MemberPlace, Place, SegmentKey
 from services.leaderboard.store import rows
 from shared.postgres.pool import Connection, Pool
 
@@ -75,6 +75,15 @@ ORDINAL: Final = """
     SELECT ordinal FROM archive
      WHERE user_id = $4 AND board = $1 AND run_start = $2 AND segment = $3 AND rank > 0
 """
+MEMBERS: Final = """
+    SELECT chosen.user_id, chosen.score, chosen.reach_time, chosen.ordinal, chosen.rank,
+           coalesce((SELECT ordinal FROM archive
+                      WHERE board = $1 AND run_start = $2 AND segment = $3 AND ordinal < chosen.ordinal
+                        AND rank < chosen.rank
+                      ORDER BY ordinal DESC LIMIT 1), 0) AS better_count
+      FROM archive AS chosen
+     WHERE user_id = ANY($4::text[]) AND board = $1 AND run_start = $2 AND segment = $3 AND rank > 0
+"""
 MEMBER_COUNT: Final = """
     SELECT member_count FROM segments WHERE board = $1 AND run_start = $2 AND segment = $3
 """
@@ -125,6 +134,14 @@ class ArchiveStore:
             return []
         first = max(0, ordinal - 1 - radius)
         return await self.page(key, first, ordinal + radius - first)
+
+    async def members(self, key: SegmentKey, user_ids: Sequence[str]) -> list[MemberPlace]:
+        """The places of those of these users who were ranked."""
+        found = await self._pool.fetch(MEMBERS, *_values(key), list(user_ids))
+        return [
+            MemberPlace(rows.member(tuple(row)[:3]), Place(row["ordinal"], row["rank"]), row["better_count"])
+            for row in found
+        ]
 
     async def member_count(self, key: SegmentKey) -> int:
         """How many were ranked."""

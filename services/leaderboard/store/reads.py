@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 
-from services.leaderboard.domain.entries import Held, RunKey
+from services.leaderboard.domain.entries import Held, Profile, RunKey
 from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.results import ArchivedPlace, RankEvent, Segment
@@ -13,9 +13,10 @@ from shared.pages import Page
 from shared.postgres.pool import Pool
 
 IN_USE: Final = "SELECT EXISTS (SELECT FROM runs WHERE board = $1)"
-NAMES: Final = """
+PROFILES: Final = """
     SELECT (SELECT marker FROM projection) AS marker,
-           ARRAY(SELECT ROW(user_id, name) FROM users WHERE user_id = ANY($1::text[])) AS names
+           ARRAY(SELECT ROW(user_id, version, profile_version, name, attributes)
+                   FROM users WHERE user_id = ANY($1::text[])) AS profiles
 """
 RUN: Final = """
     SELECT board, start_date, end_date, finalize_time, finalized
@@ -93,11 +94,11 @@ class ReadStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def names(self, user_ids: Collection[str]) -> tuple[dict[str, str], str | None]:
-        """The names of these users, and the marker of complete sorted sets."""
-        row = await self._pool.fetchrow(NAMES, list(user_ids))
+    async def profiles(self, user_ids: Collection[str]) -> tuple[dict[str, Profile], str | None]:
+        """The profiles of these users, and the marker of complete sorted sets."""
+        row = await self._pool.fetchrow(PROFILES, list(user_ids))
         assert row is not None  # a SELECT without FROM has one row
-        return {one[0]: one[1] for one in row["names"]}, row["marker"]
+        return {user[0]: rows.profile(user[1:])[1] for user in map(tuple, row["profiles"])}, row["marker"]
 
     async def run(self, run: RunKey) -> RunState | None:
         """A run that was ever entered."""

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from services.leaderboard.domain.boards import WHOLE, Board
+from services.leaderboard.domain.boards import WHOLE, Board, RankMode
 from services.leaderboard.domain.ranks import (
+    Member,
     MemberPage,
+    MemberPlace,
     Place,
     Placement,
     SegmentKey,
@@ -93,6 +95,13 @@ CURRENT: Final = """
                  AND scores.run_start = wanted.run_start
 """
 
+MEMBERS: Final = """
+    SELECT user_id, score, reach_time
+      FROM scores
+     WHERE user_id = ANY($1::text[]) AND board || '' = $2 AND run_start = $3 AND score IS NOT NULL
+       AND ($4::text = '' OR segment = $4)
+"""
+
 _Lookup = tuple[int, str, str, Any, str, str, int, Any]
 _Size = tuple[int, Any]
 
@@ -173,6 +182,23 @@ class StandingStore:
         first = max(0, index - radius)
         return await self.page(board, key, first, index + radius + 1 - first)
 
+    async def members(
+        self, board: Board, key: SegmentKey, user_ids: Sequence[str]
+    ) -> tuple[list[MemberPlace], int]:
+        """The places of those of these users who are members, and how many members there are."""
+        found = await self._pool.fetch(MEMBERS, list(user_ids), key.board, key.run_start, key.segment)
+        members = [rows.member(row) for row in found]
+        ranked = await self._places(_lookups(board.rank_mode, board, key, members))
+        better = ranked
+        if board.rank_mode is not RankMode.ORDINAL:
+            better = await self._places(_lookups(RankMode.COMPETITION, board, key, members))
+        ((member_count, _),) = await self._sizes([key], lambda _: board)
+        places = [
+            MemberPlace(member, ranked[number], better[number].rank - 1)
+            for number, member in enumerate(members)
+        ]
+        return places, member_count
+
     async def member_counts(self, keys: Sequence[SegmentKey], board: Board) -> list[int]:
         """How many members these segments have."""
         return [count for count, _ in await self._sizes(keys, lambda _: board)]
@@ -219,6 +245,20 @@ def _lookup(
         order_score(board.order, member.amount),
         member.reach_time,
     )
+
+
+def _lookups(mode: RankMode, board: Board, key: SegmentKey, members: Sequence[Member]) -> list[_Lookup]:
+    return [
+        (
+            number,
+            mode.value,
+            *_key_values(key),
+            member.user_id,
+            order_score(board.order, member.amount),
+            member.reach_time,
+        )
+        for number, member in enumerate(members)
+    ]
 
 
 def _key_values(key: SegmentKey) -> tuple[str, Any, str]:

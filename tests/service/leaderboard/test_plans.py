@@ -14,7 +14,7 @@ from services.leaderboard.domain.facts import Command
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
-from services.leaderboard.store import archive, events, past, reads, rebuild, standings, undo
+from services.leaderboard.store import archive, events, past, reads, rebuild, standings, statistics, undo
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, create_pool
@@ -60,7 +60,7 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (archive, "REMOVE_SCORES"): RUN,
     (archive, "PAGE"): (*RUN, "", 0, 10),
     (archive, "ORDINAL"): (*RUN, "", "ada"),
-    (reads, "NAMES"): (["ada"],),
+    (reads, "PROFILES"): (["ada"],),
     (reads, "RUNS"): (*RUN, 10),
     (reads, "LATEST_RUNS"): ("weekly", 10),
     (reads, "SEGMENTS"): (*RUN, "", True, 10),
@@ -68,6 +68,11 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (reads, "USER_ARCHIVE"): ("ada", ["weekly"], [RUN[1]]),
     (reads, "RANK_EVENTS"): ("ada", "", 10),
     (reads, "EARLIER_RANK_EVENTS"): ("ada", "", 10, NOON, ENTRY, "weekly", RUN[1], ""),
+    (archive, "MEMBERS"): (*RUN, "", ["ada"]),
+    (standings, "MEMBERS"): (["ada"], *RUN, ""),
+    (statistics, "LIVE_WHOLE"): (*RUN, "", 10, 5),
+    (statistics, "LIVE_SEGMENT"): (*RUN, "{}", 10, 5),
+    (statistics, "ARCHIVED"): (*RUN, "", 10, 5),
     (rebuild, "PAGE"): ("ada", *RUN, 10),
     (rebuild, "OF_RUN"): RUN,
     (rebuild, "SEGMENTS_OF_RUN"): RUN,

@@ -60,6 +60,8 @@ def test_defaults_are_made_explicit() -> None:
         ),
         (board(breakdown_attributes=list("abcde")), "leaderboard.breakdown_attributes"),
         (board(breakdown_attributes=["a", "a"]), "leaderboard.breakdown_attributes[1]"),
+        (board(profile_attributes=list("abcdefghi")), "leaderboard.profile_attributes"),
+        (board(profile_attributes=["a", "b", "a"]), "leaderboard.profile_attributes[2]"),
         (board(participant_limit=-1), "leaderboard.participant_limit"),
     ],
 )

@@ -217,6 +217,7 @@ class Leaderboard(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PROFILE_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -253,6 +254,10 @@ class Leaderboard(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def profile_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """User attributes that reads show beside each member, such as a country or a picture; at most 8."""
+
     def __init__(
         self,
         *,
@@ -270,10 +275,11 @@ class Leaderboard(_message.Message):
         status: Global___LeaderboardStatus.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        profile_attributes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["metric", "points_system", "streak"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -407,11 +413,32 @@ class RankedMember(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RANK_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     REACH_TIME_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """From 1."""
     user_id: _builtins.str
@@ -424,6 +451,10 @@ class RankedMember(_message.Message):
     def reach_time(self) -> _timestamp_pb2.Timestamp:
         """When the score was reached."""
 
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Those of the board's `profile_attributes` that the user has, as they hold now."""
+
     def __init__(
         self,
         *,
@@ -432,14 +463,128 @@ class RankedMember(_message.Message):
         name: _builtins.str = ...,
         score: _builtins.float = ...,
         reach_time: _timestamp_pb2.Timestamp | None = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reach_time", b"reach_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rank", b"rank", "reach_time", b"reach_time", "score", b"score", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "name", b"name", "rank", b"rank", "reach_time", b"reach_time", "score", b"score", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RankedMember: _TypeAlias = RankedMember  # noqa: Y015
+
+@_typing.final
+class MemberStanding(_message.Message):
+    """Where a user is in a list, and what it takes to get on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    TOP_PERCENT_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    NEXT_DISTANCE_FIELD_NUMBER: _builtins.int
+    top_percent: _builtins.float
+    """The user is among the best so many percent of the members: above 0, at most 100. Who ties has the same."""
+    next_distance: _builtins.float
+    """The difference of the scores of `next` and the user, never negative; 0 where `next` only got there earlier."""
+    @_builtins.property
+    def member(self) -> Global___RankedMember:
+        """The user's row."""
+
+    @_builtins.property
+    def next(self) -> Global___RankedMember:
+        """The last member with a better rank; absent: nobody has one."""
+
+    def __init__(
+        self,
+        *,
+        member: Global___RankedMember | None = ...,
+        top_percent: _builtins.float = ...,
+        next: Global___RankedMember | None = ...,
+        next_distance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "next", b"next"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "next", b"next", "next_distance", b"next_distance", "top_percent", b"top_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MemberStanding: _TypeAlias = MemberStanding  # noqa: Y015
+
+@_typing.final
+class RunStatistics(_message.Message):
+    """What is said of all members of a list together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    AVERAGE_FIELD_NUMBER: _builtins.int
+    MEDIAN_FIELD_NUMBER: _builtins.int
+    LOWEST_FIELD_NUMBER: _builtins.int
+    HIGHEST_FIELD_NUMBER: _builtins.int
+    HISTOGRAM_FIELD_NUMBER: _builtins.int
+    member_count: _builtins.int
+    """Ranked members."""
+    total: _builtins.float
+    """The sum of their scores."""
+    average: _builtins.float
+    """The mean of their scores."""
+    median: _builtins.float
+    """The score in the middle: of an even number of members the lower of the two."""
+    lowest: _builtins.float
+    """The lowest score."""
+    highest: _builtins.float
+    """The highest score."""
+    @_builtins.property
+    def histogram(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreRange]:
+        """From the lowest score on, as many as were asked for, all equally wide; one where all scores are equal."""
+
+    def __init__(
+        self,
+        *,
+        member_count: _builtins.int = ...,
+        total: _builtins.float = ...,
+        average: _builtins.float = ...,
+        median: _builtins.float = ...,
+        lowest: _builtins.float = ...,
+        highest: _builtins.float = ...,
+        histogram: _abc.Iterable[Global___ScoreRange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["average", b"average", "highest", b"highest", "histogram", b"histogram", "lowest", b"lowest", "median", b"median", "member_count", b"member_count", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunStatistics: _TypeAlias = RunStatistics  # noqa: Y015
+
+@_typing.final
+class ScoreRange(_message.Message):
+    """A range of scores and how many members lie in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    to: _builtins.float
+    """The end of the range, which belongs to the next one; that of the last is the highest score, and belongs to it."""
+    member_count: _builtins.int
+    """Members."""
+    def __init__(
+        self,
+        *,
+        to: _builtins.float = ...,
+        member_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "member_count", b"member_count", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreRange: _TypeAlias = ScoreRange  # noqa: Y015
 
 @_typing.final
 class RankEvent(_message.Message):

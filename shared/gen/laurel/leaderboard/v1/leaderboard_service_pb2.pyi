@@ -5,6 +5,7 @@ The leaderboard service: the last participant of the saga (it never says no), an
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -358,6 +359,270 @@ class ListMembersAroundResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListMembersAroundResponse: _TypeAlias = ListMembersAroundResponse  # noqa: Y015
+
+@_typing.final
+class GetMemberRequest(_message.Message):
+    """Request of GetMember."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Whose place."""
+    @_builtins.property
+    def selector(self) -> Global___SegmentSelector:
+        """Which list."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___SegmentSelector | None = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemberRequest: _TypeAlias = GetMemberRequest  # noqa: Y015
+
+@_typing.final
+class GetMemberResponse(_message.Message):
+    """Response of GetMember. MEMBER_NOT_FOUND for who is not ranked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    REBUILDING_FIELD_NUMBER: _builtins.int
+    member_count: _builtins.int
+    """Ranked members of the segment."""
+    rebuilding: _builtins.bool
+    """The projection is being rebuilt; ranks are read from PostgreSQL meanwhile."""
+    @_builtins.property
+    def standing(self) -> _leaderboard_pb2.MemberStanding:
+        """The place."""
+
+    @_builtins.property
+    def run(self) -> _leaderboard_pb2.Run:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        standing: _leaderboard_pb2.MemberStanding | None = ...,
+        run: _leaderboard_pb2.Run | None = ...,
+        member_count: _builtins.int = ...,
+        rebuilding: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "standing", b"standing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_count", b"member_count", "rebuilding", b"rebuilding", "run", b"run", "standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMemberResponse: _TypeAlias = GetMemberResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetMembersRequest(_message.Message):
+    """Request of BatchGetMembers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def selector(self) -> Global___SegmentSelector:
+        """Which list."""
+
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whose places, 1 to 500."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___SegmentSelector | None = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetMembersRequest: _TypeAlias = BatchGetMembersRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetMembersResponse(_message.Message):
+    """Response of BatchGetMembers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    REBUILDING_FIELD_NUMBER: _builtins.int
+    member_count: _builtins.int
+    """Ranked members of the segment."""
+    rebuilding: _builtins.bool
+    """The projection is being rebuilt; ranks are read from PostgreSQL meanwhile."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.RankedMember]:
+        """Those of the users that are ranked, best first, with their ranks among all."""
+
+    @_builtins.property
+    def run(self) -> _leaderboard_pb2.Run:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[_leaderboard_pb2.RankedMember] | None = ...,
+        run: _leaderboard_pb2.Run | None = ...,
+        member_count: _builtins.int = ...,
+        rebuilding: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_count", b"member_count", "members", b"members", "rebuilding", b"rebuilding", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetMembersResponse: _TypeAlias = BatchGetMembersResponse  # noqa: Y015
+
+@_typing.final
+class GetRunStatisticsRequest(_message.Message):
+    """Request of GetRunStatistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    RANGE_COUNT_FIELD_NUMBER: _builtins.int
+    range_count: _builtins.int
+    """Ranges of the histogram, at most 100; 0 reads as 10."""
+    @_builtins.property
+    def selector(self) -> Global___SegmentSelector:
+        """Which list."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___SegmentSelector | None = ...,
+        range_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["range_count", b"range_count", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunStatisticsRequest: _TypeAlias = GetRunStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class GetRunStatisticsResponse(_message.Message):
+    """Response of GetRunStatistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statistics(self) -> _leaderboard_pb2.RunStatistics:
+        """All zero where nobody is ranked."""
+
+    @_builtins.property
+    def run(self) -> _leaderboard_pb2.Run:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        statistics: _leaderboard_pb2.RunStatistics | None = ...,
+        run: _leaderboard_pb2.Run | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "statistics", b"statistics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRunStatisticsResponse: _TypeAlias = GetRunStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class WatchLeaderboardRequest(_message.Message):
+    """Request of WatchLeaderboard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    MIN_INTERVAL_FIELD_NUMBER: _builtins.int
+    member_count: _builtins.int
+    """So many members from the first on, at most 100; 0 reads as 10."""
+    @_builtins.property
+    def selector(self) -> Global___SegmentSelector:
+        """Which list. Without a date the stream goes on into the next run when one begins."""
+
+    @_builtins.property
+    def min_interval(self) -> _duration_pb2.Duration:
+        """At least so long between two messages, 0.1 s to 1 h; absent: 1 s. What changes in between comes as one."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___SegmentSelector | None = ...,
+        member_count: _builtins.int = ...,
+        min_interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["min_interval", b"min_interval", "selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_count", b"member_count", "min_interval", b"min_interval", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchLeaderboardRequest: _TypeAlias = WatchLeaderboardRequest  # noqa: Y015
+
+@_typing.final
+class WatchLeaderboardResponse(_message.Message):
+    """The top of a segment, as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    REBUILDING_FIELD_NUMBER: _builtins.int
+    member_count: _builtins.int
+    """Ranked members of the segment."""
+    rebuilding: _builtins.bool
+    """The projection is being rebuilt; ranks are read from PostgreSQL meanwhile."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.RankedMember]:
+        """By rank."""
+
+    @_builtins.property
+    def run(self) -> _leaderboard_pb2.Run:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[_leaderboard_pb2.RankedMember] | None = ...,
+        run: _leaderboard_pb2.Run | None = ...,
+        member_count: _builtins.int = ...,
+        rebuilding: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_count", b"member_count", "members", b"members", "rebuilding", b"rebuilding", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchLeaderboardResponse: _TypeAlias = WatchLeaderboardResponse  # noqa: Y015
 
 @_typing.final
 class ListUserStandingsRequest(_message.Message):

@@ -55,6 +55,26 @@ class LeaderboardServiceStub:
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListMembersAroundRequest.SerializeToString,
                 response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListMembersAroundResponse.FromString,
                 _registered_method=True)
+        self.GetMember = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/GetMember',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetMemberRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetMemberResponse.FromString,
+                _registered_method=True)
+        self.BatchGetMembers = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/BatchGetMembers',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.BatchGetMembersRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.BatchGetMembersResponse.FromString,
+                _registered_method=True)
+        self.GetRunStatistics = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/GetRunStatistics',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetRunStatisticsRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetRunStatisticsResponse.FromString,
+                _registered_method=True)
+        self.WatchLeaderboard = channel.unary_stream(
+                '/laurel.leaderboard.v1.LeaderboardService/WatchLeaderboard',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.WatchLeaderboardRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.WatchLeaderboardResponse.FromString,
+                _registered_method=True)
         self.ListUserStandings = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/ListUserStandings',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListUserStandingsRequest.SerializeToString,
@@ -109,6 +129,34 @@ class LeaderboardServiceServicer:
 
     def ListMembersAround(self, request, context):
         """Lists the members around a user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMember(self, request, context):
+        """Gets one user's place: the share of members, and the distance to the next rank.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetMembers(self, request, context):
+        """Gets the places of chosen users, such as somebody's friends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRunStatistics(self, request, context):
+        """Gets what is said of all members together: their number, total, average, median, histogram.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchLeaderboard(self, request, context):
+        """Streams the top of a segment: at once, and whenever it has changed, at the rate that the caller sets.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +219,26 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.ListMembersAround,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListMembersAroundRequest.FromString,
                     response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListMembersAroundResponse.SerializeToString,
+            ),
+            'GetMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMember,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetMemberRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetMemberResponse.SerializeToString,
+            ),
+            'BatchGetMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetMembers,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.BatchGetMembersRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.BatchGetMembersResponse.SerializeToString,
+            ),
+            'GetRunStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRunStatistics,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetRunStatisticsRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetRunStatisticsResponse.SerializeToString,
+            ),
+            'WatchLeaderboard': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchLeaderboard,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.WatchLeaderboardRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.WatchLeaderboardResponse.SerializeToString,
             ),
             'ListUserStandings': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUserStandings,
@@ -307,6 +375,114 @@ class LeaderboardService:
             '/laurel.leaderboard.v1.LeaderboardService/ListMembersAround',
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListMembersAroundRequest.SerializeToString,
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListMembersAroundResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/GetMember',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetMemberRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetMemberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/BatchGetMembers',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.BatchGetMembersRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.BatchGetMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRunStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/GetRunStatistics',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetRunStatisticsRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetRunStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchLeaderboard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/WatchLeaderboard',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.WatchLeaderboardRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.WatchLeaderboardResponse.FromString,
             options,
             channel_credentials,
             insecure,

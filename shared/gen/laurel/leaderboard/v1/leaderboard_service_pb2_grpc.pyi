@@ -41,6 +41,14 @@ class LeaderboardServiceStub:
     """Lists a segment's members from a rank on."""
     ListMembersAround: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListMembersAroundRequest, _leaderboard_service_pb2.ListMembersAroundResponse]
     """Lists the members around a user."""
+    GetMember: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetMemberRequest, _leaderboard_service_pb2.GetMemberResponse]
+    """Gets one user's place: the share of members, and the distance to the next rank."""
+    BatchGetMembers: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.BatchGetMembersRequest, _leaderboard_service_pb2.BatchGetMembersResponse]
+    """Gets the places of chosen users, such as somebody's friends."""
+    GetRunStatistics: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetRunStatisticsRequest, _leaderboard_service_pb2.GetRunStatisticsResponse]
+    """Gets what is said of all members together: their number, total, average, median, histogram."""
+    WatchLeaderboard: _grpc.UnaryStreamMultiCallable[_leaderboard_service_pb2.WatchLeaderboardRequest, _leaderboard_service_pb2.WatchLeaderboardResponse]
+    """Streams the top of a segment: at once, and whenever it has changed, at the rate that the caller sets."""
     ListUserStandings: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListUserStandingsRequest, _leaderboard_service_pb2.ListUserStandingsResponse]
     """Lists a user's standings on every board's current run, whole and segments."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRunsRequest, _leaderboard_service_pb2.ListRunsResponse]
@@ -65,6 +73,14 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Lists a segment's members from a rank on."""
     ListMembersAround: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListMembersAroundRequest, _leaderboard_service_pb2.ListMembersAroundResponse]  # type: ignore[assignment]
     """Lists the members around a user."""
+    GetMember: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetMemberRequest, _leaderboard_service_pb2.GetMemberResponse]  # type: ignore[assignment]
+    """Gets one user's place: the share of members, and the distance to the next rank."""
+    BatchGetMembers: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.BatchGetMembersRequest, _leaderboard_service_pb2.BatchGetMembersResponse]  # type: ignore[assignment]
+    """Gets the places of chosen users, such as somebody's friends."""
+    GetRunStatistics: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetRunStatisticsRequest, _leaderboard_service_pb2.GetRunStatisticsResponse]  # type: ignore[assignment]
+    """Gets what is said of all members together: their number, total, average, median, histogram."""
+    WatchLeaderboard: _aio.UnaryStreamMultiCallable[_leaderboard_service_pb2.WatchLeaderboardRequest, _leaderboard_service_pb2.WatchLeaderboardResponse]  # type: ignore[assignment]
+    """Streams the top of a segment: at once, and whenever it has changed, at the rate that the caller sets."""
     ListUserStandings: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListUserStandingsRequest, _leaderboard_service_pb2.ListUserStandingsResponse]  # type: ignore[assignment]
     """Lists a user's standings on every board's current run, whole and segments."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRunsRequest, _leaderboard_service_pb2.ListRunsResponse]  # type: ignore[assignment]
@@ -110,6 +126,38 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_service_pb2.ListMembersAroundResponse, _abc.Awaitable[_leaderboard_service_pb2.ListMembersAroundResponse]]:
         """Lists the members around a user."""
+
+    @_abc_1.abstractmethod
+    def GetMember(
+        self,
+        request: _leaderboard_service_pb2.GetMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.GetMemberResponse, _abc.Awaitable[_leaderboard_service_pb2.GetMemberResponse]]:
+        """Gets one user's place: the share of members, and the distance to the next rank."""
+
+    @_abc_1.abstractmethod
+    def BatchGetMembers(
+        self,
+        request: _leaderboard_service_pb2.BatchGetMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.BatchGetMembersResponse, _abc.Awaitable[_leaderboard_service_pb2.BatchGetMembersResponse]]:
+        """Gets the places of chosen users, such as somebody's friends."""
+
+    @_abc_1.abstractmethod
+    def GetRunStatistics(
+        self,
+        request: _leaderboard_service_pb2.GetRunStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.GetRunStatisticsResponse, _abc.Awaitable[_leaderboard_service_pb2.GetRunStatisticsResponse]]:
+        """Gets what is said of all members together: their number, total, average, median, histogram."""
+
+    @_abc_1.abstractmethod
+    def WatchLeaderboard(
+        self,
+        request: _leaderboard_service_pb2.WatchLeaderboardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_leaderboard_service_pb2.WatchLeaderboardResponse], _abc.AsyncIterator[_leaderboard_service_pb2.WatchLeaderboardResponse]]:
+        """Streams the top of a segment: at once, and whenever it has changed, at the rate that the caller sets."""
 
     @_abc_1.abstractmethod
     def ListUserStandings(

@@ -1,0 +1,176 @@
+"""leaderboard, ranks: boards as their readers and operators see them."""
+
+import click
+from google.protobuf.duration_pb2 import Duration
+from laurel.common.v1 import date_pb2
+from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
+
+from services.cli import render
+from services.cli.connect import Connections
+from services.cli.options import Day, Pair, json_option, limit_option, pairs
+from services.cli.show_board import (
+    show_member,
+    show_members,
+    show_rank_events,
+    show_runs,
+    show_segments,
+    show_statistics,
+)
+
+
+class BoardGroup(click.Group):
+    """Commands of a board; what is none of them is a board that is to be shown."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in context.help_option_names:
+            args = ["show", *args]
+        return super().parse_args(context, args)
+
+
+@click.group(cls=BoardGroup, short_help="Show a board, its runs or segments; and what keeps it.")
+def leaderboard() -> None:
+    """`laurel leaderboard KEY` shows a board; `laurel leaderboard show --help` says what else of it."""
+
+
+@leaderboard.command(short_help="Show a board, its runs or segments.")
+@click.argument("key")
+@click.option("--segment", type=Pair(), multiple=True, help="A value of a breakdown attribute.")
+@click.option("--run", "run_date", type=Day(), help="A date inside the wanted run; default: the present one.")
+@click.option("--around", metavar="USER", help="The places around this user.")
+@click.option("--user", metavar="USER", help="This user's place, and how far the next one is.")
+@click.option(
+    "--friend", "friends", metavar="USER", multiple=True, help="Only these users, with their ranks."
+)
+@click.option("--runs", is_flag=True, help="The board's runs, newest first.")
+@click.option("--segments", is_flag=True, help="The run's segments.")
+@click.option("--statistics", is_flag=True, help="All members together: total, average, median, histogram.")
+@click.option(
+    "--watch",
+    type=click.FloatRange(0.1, 3600),
+    metavar="SECONDS",
+    help="The top, again whenever it has changed, at most every so many seconds.",
+)
+@limit_option(10)
+@json_option
+@click.pass_obj
+def show(
+    connections: Connections,
+    key: str,
+    segment: tuple[tuple[str, str], ...],
+    run_date: date_pb2.LocalDate | None,
+    around: str | None,
+    user: str | None,
+    friends: tuple[str, ...],
+    runs: bool,
+    segments: bool,
+    statistics: bool,
+    watch: float | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show a board: its top, the places around a user, its runs or its segments.
+
+    With --around, --limit is the number of places on each side.
+    """
+    views = (around, user, friends, runs, segments, statistics, watch)
+    if sum(map(bool, views)) > 1:
+        raise click.UsageError(
+            "--around, --user, --friend, --runs, --segments, --statistics, --watch go one at a time"
+        )
+    board = _Board(
+        connections,
+        pb.SegmentSelector(leaderboard=key, segment=pairs(segment, "--segment"), run_date=run_date),
+        as_json,
+    )
+    if runs:
+        board.runs(limit)
+    elif segments:
+        board.segments(limit)
+    elif around:
+        board.around(around, limit)
+    elif user:
+        board.member(user)
+    elif friends:
+        board.friends(friends)
+    elif statistics:
+        board.statistics()
+    elif watch:
+        board.watch(watch, limit)
+    else:
+        board.top(limit)
+
+
+class _Board:
+    """One board as it is asked for, and each way to show it."""
+
+    def __init__(self, connections: Connections, selector: pb.SegmentSelector, as_json: bool) -> None:
+        self._connections = connections
+        self._service = connections.leaderboard
+        self._timeout = connections.timeout_seconds
+        self._selector = selector
+        self._as_json = as_json
+
+    def top(self, limit: int) -> None:
+        request = pb.ListRankedMembersRequest(selector=self._selector)
+        found = self._connections.all_pages(self._service.ListRankedMembers, request, "members", limit)
+        render.print_json(found) if self._as_json else show_members(found, self._selector)
+
+    def around(self, user: str, radius: int) -> None:
+        request = pb.ListMembersAroundRequest(selector=self._selector, user_id=user, radius=min(radius, 100))
+        found = self._service.ListMembersAround(request, timeout=self._timeout)
+        if self._as_json:
+            render.print_json(found)
+        else:
+            show_members(found, self._selector, marked_user=user)
+
+    def member(self, user: str) -> None:
+        request = pb.GetMemberRequest(selector=self._selector, user_id=user)
+        found = self._service.GetMember(request, timeout=self._timeout)
+        render.print_json(found) if self._as_json else show_member(found, self._selector)
+
+    def friends(self, users: tuple[str, ...]) -> None:
+        request = pb.BatchGetMembersRequest(selector=self._selector, user_ids=users)
+        found = self._service.BatchGetMembers(request, timeout=self._timeout)
+        render.print_json(found) if self._as_json else show_members(found, self._selector)
+
+    def runs(self, limit: int) -> None:
+        request = pb.ListRunsRequest(leaderboard=self._selector.leaderboard)
+        found = self._connections.all_pages(self._service.ListRuns, request, "runs", limit)
+        render.print_json(found) if self._as_json else show_runs(found.runs)
+
+    def segments(self, limit: int) -> None:
+        run_date = self._selector.run_date if self._selector.HasField("run_date") else None
+        request = pb.ListSegmentsRequest(leaderboard=self._selector.leaderboard, run_date=run_date)
+        found = self._connections.all_pages(self._service.ListSegments, request, "segments", limit)
+        render.print_json(found) if self._as_json else show_segments(found.segments)
+
+    def statistics(self) -> None:
+        request = pb.GetRunStatisticsRequest(selector=self._selector)
+        found = self._service.GetRunStatistics(request, timeout=self._timeout)
+        render.print_json(found) if self._as_json else show_statistics(found, self._selector)
+
+    def watch(self, seconds: float, limit: int) -> None:
+        """Until it is interrupted."""
+        interval = Duration()
+        interval.FromMilliseconds(round(1_000 * seconds))
+        request = pb.WatchLeaderboardRequest(
+            selector=self._selector, member_count=min(limit, 100), min_interval=interval
+        )
+        for found in self._service.WatchLeaderboard(request):
+            if self._as_json:
+                click.echo(render.json_line(found))
+            else:
+                show_members(found, self._selector)
+
+
+@click.command()
+@click.argument("user")
+@click.option("--board", default="", metavar="KEY", help="Only of this leaderboard.")
+@limit_option(50)
+@json_option
+@click.pass_obj
+def ranks(connections: Connections, user: str, board: str, limit: int, as_json: bool) -> None:
+    """List how a user's ranks changed, newest first."""
+    request = pb.ListRankEventsRequest(user_id=user, leaderboard=board)
+    response = connections.all_pages(connections.leaderboard.ListRankEvents, request, "rank_events", limit)
+    render.print_json(response) if as_json else show_rank_events(response.rank_events)
