@@ -28,6 +28,7 @@ from shared.errors import (
     LaurelError,
     NotFound,
     Unavailable,
+    Violations,
 )
 from shared.ids import digest
 from shared.pages import read_page
@@ -42,10 +43,17 @@ _FIRST_POLL_SECONDS: Final = 0.02
 _LONGEST_POLL_SECONDS: Final = 0.5
 
 IngestRequest = event_pb2.IngestEventRequest
+OperationRequest = orchestrator_service_pb2.OperationRequest
+OperationResult = orchestrator_service_pb2.OperationResult
 
 _EVENT: Final = Part(orchestrator_service_pb2.IngestEventResult, "event")
 _ERROR: Final = Part(orchestrator_service_pb2.IngestEventResult, "error")
 _RESULT: Final = Part(orchestrator_service_pb2.StreamEventsResponse, "result")
+_OPERATION_ERROR: Final = Part(OperationResult, "error")
+_OPERATION_RESULTS: Final = {
+    field.name: Part(OperationResult, field.name)
+    for field in OperationRequest.DESCRIPTOR.oneofs_by_name["operation"].fields
+}
 
 
 class EntryHandlers:
@@ -69,10 +77,27 @@ class EntryHandlers:
     async def ingest_many(self, requests: Sequence[IngestRequest]) -> list[bytes]:
         """Many events; each has its own reply or error. Serialized results."""
         asked = Asked(self._clock.now(), self._window)
-        wanted = [_incoming(request, asked) for request in requests]
+        answers = await self._answers(
+            [_incoming(metric_event.OPERATION, request, asked) for request in requests]
+        )
+        return [_result(answer) for answer in answers]
+
+    async def perform_many(self, requests: Sequence[OperationRequest], actor: str) -> list[bytes]:
+        """Many operations, as though each were called for alone. Serialized results."""
+        asked = Asked(self._clock.now(), self._window, actor=actor)
+        names = [request.WhichOneof("operation") or "" for request in requests]
+        wanted = [
+            _incoming(OPERATIONS[name], getattr(request, name), asked) if name else _unnamed()
+            for name, request in zip(names, requests, strict=True)
+        ]
+        answers = await self._answers(wanted)
+        return [_operation_result(name, answer) for name, answer in zip(names, answers, strict=True)]
+
+    async def _answers(self, wanted: Sequence[Incoming | LaurelError]) -> list[Answer | LaurelError]:
+        """An answer to each, in order; what was refused at the door is its own answer."""
         accepted = [item for item in wanted if isinstance(item, Incoming)]
         answers = iter(await self._submissions.submit_all(accepted))
-        return [_result(next(answers) if isinstance(item, Incoming) else item) for item in wanted]
+        return [next(answers) if isinstance(item, Incoming) else item for item in wanted]
 
     async def stream(
         self, requests: AsyncIterator[orchestrator_service_pb2.StreamEventsRequest]
@@ -118,11 +143,18 @@ def reply_to(operation: AnyOperation, answer: Answer) -> bytes:
     return answer.reply + operation.reply_type(idempotent_replayed=True).SerializeToString()
 
 
-def _incoming(request: IngestRequest, asked: Asked) -> Incoming | LaurelError:
+def _incoming(operation: AnyOperation, request: Message, asked: Asked) -> Incoming | LaurelError:
+    assert operation.incoming is not None
     try:
-        return metric_event.incoming(request, asked)
+        return operation.incoming(request, asked)
     except LaurelError as error:
         return error
+
+
+def _unnamed() -> LaurelError:
+    violations = Violations()
+    violations.add("operation", "must be set")
+    return violations.error()
 
 
 def _result(answer: Answer | LaurelError) -> bytes:
@@ -130,6 +162,13 @@ def _result(answer: Answer | LaurelError) -> bytes:
     if isinstance(answer, Answer):
         return _EVENT.holding(reply_to(metric_event.OPERATION, answer))
     return _ERROR.holding(error_message(answer, replies.DOMAIN).SerializeToString())
+
+
+def _operation_result(name: str, answer: Answer | LaurelError) -> bytes:
+    """The serialized result of one of many operations."""
+    if isinstance(answer, Answer):
+        return _OPERATION_RESULTS[name].holding(reply_to(OPERATIONS[name], answer))
+    return _OPERATION_ERROR.holding(error_message(answer, replies.DOMAIN).SerializeToString())
 
 
 async def _next(

@@ -27,6 +27,7 @@ from shared.rpc.convert import check_request_id, check_text, check_user_id, inst
 from shared.rpc.wire import Part
 
 MAX_EVENTS = 1_000
+MAX_OPERATIONS = 100
 MAX_REASON_CHARS = 1_000
 ACTOR_HEADER = "laurel-actor"
 """Metadata of a call by which a caller says who asks; kept with the entry."""
@@ -34,6 +35,7 @@ ACTOR_HEADER = "laurel-actor"
 pb = orchestrator_service_pb2
 
 _RESULT: Final = Part(pb.IngestEventsResponse, "results")
+_OPERATION_RESULT: Final = Part(pb.PerformOperationsResponse, "results")
 
 
 class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServicer):
@@ -78,6 +80,14 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
             violations.add("events", f"must have 1 to {MAX_EVENTS} events")
         violations.raise_if_any()
         return b"".join(map(_RESULT.holding, await self._entries.ingest_many(request.events)))
+
+    async def PerformOperations(self, request: pb.PerformOperationsRequest, context: Any) -> Any:
+        violations = Violations()
+        if not 1 <= len(request.operations) <= MAX_OPERATIONS:
+            violations.add("operations", f"must have 1 to {MAX_OPERATIONS} operations")
+        violations.raise_if_any()
+        results = await self._entries.perform_many(request.operations, _actor(context))
+        return b"".join(map(_OPERATION_RESULT.holding, results))
 
     async def StreamEvents(
         self, request_iterator: AsyncIterator[pb.StreamEventsRequest], context: Any

@@ -668,6 +668,124 @@ class CompleteAchievementResponse(_message.Message):
 Global___CompleteAchievementResponse: _TypeAlias = CompleteAchievementResponse  # noqa: Y015
 
 @_typing.final
+class PerformOperationsRequest(_message.Message):
+    """Request of PerformOperations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def operations(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationRequest]:
+        """1 to 100 operations."""
+
+    def __init__(
+        self,
+        *,
+        operations: _abc.Iterable[Global___OperationRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operations", b"operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PerformOperationsRequest: _TypeAlias = PerformOperationsRequest  # noqa: Y015
+
+@_typing.final
+class PerformOperationsResponse(_message.Message):
+    """Response of PerformOperations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperationResult]:
+        """One per operation, in order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___OperationResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PerformOperationsResponse: _TypeAlias = PerformOperationsResponse  # noqa: Y015
+
+@_typing.final
+class OperationRequest(_message.Message):
+    """One operation of many, under its name and number in `laurel.ledger.v1.Entry`. Metric events have IngestEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_UPDATE_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_update(self) -> Global___UpdateUserRequest:
+        """As in UpdateUser."""
+
+    @_builtins.property
+    def achievement_call(self) -> Global___CompleteAchievementRequest:
+        """As in CompleteAchievement."""
+
+    def __init__(
+        self,
+        *,
+        user_update: Global___UpdateUserRequest | None = ...,
+        achievement_call: Global___CompleteAchievementRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "operation", b"operation", "user_update", b"user_update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "operation", b"operation", "user_update", b"user_update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call"]  # noqa: Y015
+    _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
+
+Global___OperationRequest: _TypeAlias = OperationRequest  # noqa: Y015
+
+@_typing.final
+class OperationResult(_message.Message):
+    """The reply to one operation of many, or its error."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_FIELD_NUMBER: _builtins.int
+    USER_UPDATE_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def error(self) -> _error_pb2.Error:
+        """The refusal."""
+
+    @_builtins.property
+    def user_update(self) -> Global___UpdateUserResponse:
+        """Of UpdateUser."""
+
+    @_builtins.property
+    def achievement_call(self) -> Global___CompleteAchievementResponse:
+        """Of CompleteAchievement."""
+
+    def __init__(
+        self,
+        *,
+        error: _error_pb2.Error | None = ...,
+        user_update: Global___UpdateUserResponse | None = ...,
+        achievement_call: Global___CompleteAchievementResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "error", b"error", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "error", b"error", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___OperationResult: _TypeAlias = OperationResult  # noqa: Y015
+
+@_typing.final
 class UpdateUserRequest(_message.Message):
     """Request of UpdateUser."""
 

@@ -76,6 +76,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.FromString,
                 _registered_method=True)
+        self.PerformOperations = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/PerformOperations',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsResponse.FromString,
+                _registered_method=True)
         self.UpdateUser = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/UpdateUser',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateUserRequest.SerializeToString,
@@ -219,6 +224,14 @@ class OrchestratorServiceServicer:
 
     def CompleteAchievement(self, request, context):
         """Completes an achievement that is earned by call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PerformOperations(self, request, context):
+        """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
+        with its own request id; none depends on another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -388,6 +401,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.CompleteAchievement,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.SerializeToString,
+            ),
+            'PerformOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.PerformOperations,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsResponse.SerializeToString,
             ),
             'UpdateUser': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateUser,
@@ -692,6 +710,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/CompleteAchievement',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PerformOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/PerformOperations',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,10 @@ class OrchestratorServiceStub:
     """
     CompleteAchievement: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]
     """Completes an achievement that is earned by call."""
+    PerformOperations: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PerformOperationsRequest, _orchestrator_service_pb2.PerformOperationsResponse]
+    """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
+    with its own request id; none depends on another.
+    """
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateUserRequest, _orchestrator_service_pb2.UpdateUserResponse]
     """Creates or changes a user."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetUserRequest, _orchestrator_service_pb2.GetUserResponse]
@@ -116,6 +120,10 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """
     CompleteAchievement: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]  # type: ignore[assignment]
     """Completes an achievement that is earned by call."""
+    PerformOperations: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PerformOperationsRequest, _orchestrator_service_pb2.PerformOperationsResponse]  # type: ignore[assignment]
+    """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
+    with its own request id; none depends on another.
+    """
     UpdateUser: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateUserRequest, _orchestrator_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Creates or changes a user."""
     GetUser: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetUserRequest, _orchestrator_service_pb2.GetUserResponse]  # type: ignore[assignment]
@@ -225,6 +233,16 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.CompleteAchievementResponse, _abc.Awaitable[_orchestrator_service_pb2.CompleteAchievementResponse]]:
         """Completes an achievement that is earned by call."""
+
+    @_abc_1.abstractmethod
+    def PerformOperations(
+        self,
+        request: _orchestrator_service_pb2.PerformOperationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.PerformOperationsResponse, _abc.Awaitable[_orchestrator_service_pb2.PerformOperationsResponse]]:
+        """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
+        with its own request id; none depends on another.
+        """
 
     @_abc_1.abstractmethod
     def UpdateUser(
