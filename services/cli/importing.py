@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO, Final, TypeAlias, cast
+from typing import BinaryIO, Final, TypeAlias, TypeVar, cast
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.common.v1 import error_pb2
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
@@ -24,6 +25,8 @@ BATCH_BYTES: Final = 2 * 1024 * 1024
 MAX_LINE_BYTES: Final = 256 * 1024
 BATCHES_UNDER_WAY: Final = 4
 """Enough to keep the server busy while this side reads on; no more is ever held in memory."""
+
+M = TypeVar("M", bound=Message)
 
 OnProgress: TypeAlias = "Callable[[Progress], None]"
 OnRefusal: TypeAlias = "Callable[[Refusal], None]"
@@ -142,10 +145,14 @@ def import_file(
 def read_batches(path: Path) -> Iterator[Batch]:
     """The lines of a file in batches; the last may be without events. Raises `OSError`."""
     batch = Batch()
-    for number, content, position in _read_lines(path):
+    for number, content, position in read_lines(path):
         batch.position = position
         batch.byte_count += 0 if isinstance(content, Refusal) else len(content)
-        parsed = content if isinstance(content, Refusal) else parse_line(number, content)
+        parsed = (
+            content
+            if isinstance(content, Refusal)
+            else parse_line(number, content, event_pb2.IngestEventRequest())
+        )
         if isinstance(parsed, Refusal):
             batch.malformed.append(parsed)
         else:
@@ -158,8 +165,8 @@ def read_batches(path: Path) -> Iterator[Batch]:
         yield batch
 
 
-def parse_line(number: int, content: bytes) -> event_pb2.IngestEventRequest | Refusal:
-    """The request on a line, strictly: unknown fields and wrong types are refused."""
+def parse_line(number: int, content: bytes, empty: M) -> M | Refusal:
+    """The message on a line, strictly: unknown fields and wrong types are refused. `empty` is one of its type."""
     if len(content) > MAX_LINE_BYTES:
         return Refusal(number, f"longer than {MAX_LINE_BYTES:,} bytes")
     try:
@@ -167,12 +174,12 @@ def parse_line(number: int, content: bytes) -> event_pb2.IngestEventRequest | Re
     except UnicodeDecodeError as error:
         return Refusal(number, f"not UTF-8: {error.reason} at byte {error.start + 1}")
     try:
-        return json_format.Parse(text, event_pb2.IngestEventRequest())
+        return json_format.Parse(text, empty)
     except json_format.ParseError as error:
         return Refusal(number, _first_line(str(error)))
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, bytes | Refusal, int]]:
+def read_lines(path: Path) -> Iterator[tuple[int, bytes | Refusal, int]]:
     """Number, content and end position of every line that is not blank.
 
     A damaged gzip file ends with a refusal; what could be read before it counts.

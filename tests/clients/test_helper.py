@@ -176,6 +176,17 @@ async def test_other_mutations_get_their_request_id(ingest: Ingest, client: Clie
     assert ingest.received[0].request_id
 
 
+async def test_each_of_many_operations_gets_its_request_id(ingest: Ingest, client: Client) -> None:
+    operations = [pb2.OperationRequest(user_update=pb2.UpdateUserRequest()) for _ in range(2)]
+    request = pb2.PerformOperationsRequest(operations=[*operations, pb2.OperationRequest()])
+    await client.call(client.stub.PerformOperations, request)
+
+    given = [operation.user_update.request_id for operation in ingest.received[0].operations]
+    assert all(given[:2])
+    assert given[0] != given[1]
+    assert given[2] == ""
+
+
 async def test_a_service_that_stays_away_is_asked_a_bounded_number_of_times(
     ingest: Ingest, client: Client
 ) -> None:

@@ -1,5 +1,6 @@
 """ingest, import, complete."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -107,3 +108,18 @@ def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
     }
     refused = laurel.run("complete", "ivan", "first-commit", code=1)
     assert "TRIGGER_NOT_API" in refused.stderr
+
+
+def test_a_file_of_operations_is_performed_once(laurel: Laurel, tmp_path: Path) -> None:
+    file = tmp_path / "operations.ndjson"
+    renamed = [
+        json.dumps({"userUpdate": {"user": {"userId": f"many-{n}", "name": f"No {n}"}, "requestId": "many"}})
+        for n in range(150)
+    ]
+    file.write_text("\n".join([*renamed[:120], '{"userUpdate": 5}', *renamed[120:], "{}"]) + "\n")
+    first = laurel.run("operate", str(file), code=1)
+    assert first.stdout == "150 done, 0 done before, 2 refused.\n"
+    assert [line.split(":")[1] for line in first.stderr.splitlines() if str(file) in line] == ["121", "152"]
+    again = laurel.run("operate", str(file), code=1)
+    assert again.stdout == "0 done, 150 done before, 2 refused.\n"
+    assert laurel.json("user", "many-149")["user"]["user"]["name"] == "No 149"

@@ -27,7 +27,7 @@ def write(path: Path, *lines: bytes) -> Path:
 
 
 def test_a_line_is_an_ingest_request_in_json() -> None:
-    request = parse_line(1, GOOD)
+    request = parse_line(1, GOOD, event_pb2.IngestEventRequest())
     assert isinstance(request, event_pb2.IngestEventRequest)
     assert request.user.user_id == "u"
     assert request.occur_time.ToJsonString() == "2009-03-22T09:30:00Z"
@@ -58,7 +58,7 @@ def test_a_line_is_an_ingest_request_in_json() -> None:
     ],
 )
 def test_a_malformed_line_is_refused_with_its_number_on_one_line(line: bytes) -> None:
-    refusal = parse_line(17, line)
+    refusal = parse_line(17, line, event_pb2.IngestEventRequest())
     assert isinstance(refusal, Refusal)
     assert refusal.line_number == 17
     assert refusal.what
@@ -67,7 +67,9 @@ def test_a_malformed_line_is_refused_with_its_number_on_one_line(line: bytes) ->
 
 @given(st.binary(max_size=80))
 def test_no_line_breaks_the_reader(line: bytes) -> None:
-    assert isinstance(parse_line(1, line), Refusal | event_pb2.IngestEventRequest)
+    assert isinstance(
+        parse_line(1, line, event_pb2.IngestEventRequest()), Refusal | event_pb2.IngestEventRequest
+    )
 
 
 @given(
@@ -80,7 +82,10 @@ def test_no_line_breaks_the_reader(line: bytes) -> None:
     )
 )
 def test_no_document_breaks_the_reader(document: object) -> None:
-    assert isinstance(parse_line(1, json.dumps(document).encode()), Refusal | event_pb2.IngestEventRequest)
+    assert isinstance(
+        parse_line(1, json.dumps(document).encode(), event_pb2.IngestEventRequest()),
+        Refusal | event_pb2.IngestEventRequest,
+    )
 
 
 @pytest.mark.parametrize("compress", [False, True])

@@ -32,6 +32,9 @@ def _missing(request: Message) -> Iterator[tuple[Message, str]]:
     messages: Iterator[Message] | tuple[Message, ...] = (request,)
     if isinstance(request, orchestrator_service_pb2.IngestEventsRequest):
         messages = iter(request.events)
+    elif isinstance(request, orchestrator_service_pb2.PerformOperationsRequest):
+        named = ((operation, operation.WhichOneof("operation")) for operation in request.operations)
+        messages = (getattr(operation, name) for operation, name in named if name)
     elif isinstance(request, orchestrator_service_pb2.StreamEventsRequest):
         messages = (request.event,) if request.HasField("event") else ()
     # The events of an import are left alone: one without a key is known again by its content (RULES 1.4, 2.4), and a

@@ -1,0 +1,78 @@
+"""operate: many operations from a file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
+
+from services.cli import render
+from services.cli.connect import Connections
+from services.cli.importing import Refusal, describe_item_error, parse_line, read_lines
+from services.cli.options import json_option
+
+OPERATIONS_A_CALL: Final = 100
+
+
+@click.command(short_help="Perform the operations of a file.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+@click.pass_obj
+def operate(connections: Connections, file: Path, as_json: bool) -> None:
+    """Perform the operations of a FILE, one JSON document a line, plain or gzip, each with its own request id:
+
+    {"userUpdate": {"user": {"userId": "ada", "name": "Ada"}, "requestId": "rename-ada"}}
+
+    Lines that are refused are reported with their numbers, and the rest goes on. Run it again after a
+    failure: what was done is not done twice. The exit code is 1 if lines were refused.
+    """
+    done_count = replayed_count = refused_count = 0
+    for numbers, operations, malformed in _calls(file):
+        refusals = list(malformed)
+        if operations:
+            request = pb.PerformOperationsRequest(operations=operations)
+            response = connections.orchestrator.PerformOperations(
+                request, timeout=connections.timeout_seconds
+            )
+            for number, result in zip(numbers, response.results, strict=True):
+                kind = result.WhichOneof("result")
+                if kind == "error":
+                    refusals.append(Refusal(number, describe_item_error(result.error)))
+                elif getattr(result, str(kind)).idempotent_replayed:
+                    replayed_count += 1
+                else:
+                    done_count += 1
+                if as_json:
+                    render.line(render.json_line(result))
+        refused_count += len(refusals)
+        for refusal in sorted(refusals, key=lambda each: each.line_number):
+            click.echo(render.printable(f"{file}:{refusal.line_number}: {refusal.what}"), err=True)
+    if not as_json:
+        render.line(
+            f"{render.number(done_count)} done, {render.number(replayed_count)} done before, "
+            f"{render.number(refused_count)} refused."
+        )
+    if refused_count:
+        raise SystemExit(1)
+
+
+def _calls(file: Path) -> Iterator[tuple[list[int], list[pb.OperationRequest], list[Refusal]]]:
+    """The lines of a file by calls: numbers and operations, and what could not be read. Raises `OSError`."""
+    numbers: list[int] = []
+    operations: list[pb.OperationRequest] = []
+    malformed: list[Refusal] = []
+    for number, content, _ in read_lines(file):
+        parsed = (
+            content if isinstance(content, Refusal) else parse_line(number, content, pb.OperationRequest())
+        )
+        if isinstance(parsed, Refusal):
+            malformed.append(parsed)
+        else:
+            numbers.append(number)
+            operations.append(parsed)
+        if len(numbers) + len(malformed) == OPERATIONS_A_CALL:
+            yield numbers, operations, malformed
+            numbers, operations, malformed = [], [], []
+    if numbers or malformed:
+        yield numbers, operations, malformed
