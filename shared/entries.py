@@ -15,6 +15,8 @@ class EntryKind(Enum):
     USER_UPDATE = "user_update"
     ACHIEVEMENT_CALL = "achievement_call"
     STREAK_CLOSING = "streak_closing"
+    POINTS_GRANT = "points_grant"
+    POINTS_SPEND = "points_spend"
     CORRECTION = "correction"
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 
@@ -75,6 +77,14 @@ class MetricFact(Struct, frozen=True):
         return self.revisable_contribution_micros if self.revisable else self.value_micros
 
 
+class PointsGift(Struct, frozen=True):
+    """Points that an entry gives by itself, without a trigger; negative: takes (RULES 5.7)."""
+
+    points_system: str
+    amount: int
+    """Not zero."""
+
+
 class Entry(Struct, frozen=True):
     """One entry of the ledger; the same content however often it is sent."""
 
@@ -92,6 +102,8 @@ class Entry(Struct, frozen=True):
     """For a correction: the entry that was undone."""
     achievement: str = ""
     """For an achievement call: the achievement to complete."""
+    gifts: tuple[PointsGift, ...] = ()
+    """One of each system at most."""
 
 
 class Reversal(Struct, frozen=True):

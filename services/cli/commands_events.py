@@ -12,7 +12,7 @@ from services.cli.connect import Connections
 from services.cli.errors import UnavailableError
 from services.cli.options import Instant, Pair, json_option, limit_option, pairs
 from services.cli.progress import progress_bar
-from services.cli.show_event import show_audit, show_audits, show_completion, show_reply, show_void
+from services.cli.show_event import show_audit, show_audits, show_operation, show_reply, show_void
 
 
 @click.command()
@@ -150,4 +150,5 @@ def complete(connections: Connections, user: str, achievement: str, key: str | N
         user=user_pb2.User(user_id=user), achievement=achievement, request_id=key or str(uuid.uuid4())
     )
     response = connections.orchestrator.CompleteAchievement(request, timeout=connections.timeout_seconds)
-    render.print_json(response) if as_json else show_completion(response)
+    nothing = "" if response.effects.achievements else "It had been completed before."
+    render.print_json(response) if as_json else show_operation(response, nothing)

@@ -1,5 +1,6 @@
-"""operate: many operations from a file."""
+"""grant, spend, operate: what administrators and internal services do to users by call."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,8 +12,50 @@ from services.cli import render
 from services.cli.connect import Connections
 from services.cli.importing import Refusal, describe_item_error, parse_line, read_lines
 from services.cli.options import json_option
+from services.cli.show_event import show_operation
 
 OPERATIONS_A_CALL: Final = 100
+
+_reason = click.option("--reason", default="", help="Why, for the audit.")
+_key = click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+
+
+@click.command(short_help="Give a user points.")
+@click.argument("user")
+@click.argument("system")
+@click.argument("amount", type=int)
+@_reason
+@_key
+@json_option
+@click.pass_obj
+def grant(
+    connections: Connections, user: str, system: str, amount: int, reason: str, key: str | None, as_json: bool
+) -> None:
+    """Give a user AMOUNT points of a SYSTEM."""
+    request = pb.GrantPointsRequest(
+        user_id=user, points_system=system, amount=amount, reason=reason, request_id=key or str(uuid.uuid4())
+    )
+    reply = connections.orchestrator.GrantPoints(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+@click.command(short_help="Take points from a user, all or none.")
+@click.argument("user")
+@click.argument("system")
+@click.argument("amount", type=int)
+@_reason
+@_key
+@json_option
+@click.pass_obj
+def spend(
+    connections: Connections, user: str, system: str, amount: int, reason: str, key: str | None, as_json: bool
+) -> None:
+    """Take AMOUNT points of a SYSTEM from a user; none at all where the balance does not cover it."""
+    request = pb.SpendPointsRequest(
+        user_id=user, points_system=system, amount=amount, reason=reason, request_id=key or str(uuid.uuid4())
+    )
+    reply = connections.orchestrator.SpendPoints(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
 
 
 @click.command(short_help="Perform the operations of a file.")

@@ -134,6 +134,8 @@ for command in (
     commands_boards.ranks,
     commands_events.complete,
     commands_events.void,
+    commands_operate.grant,
+    commands_operate.spend,
     commands_operate.operate,
     commands_admin.sagas,
     commands_admin.maintenance,

@@ -1,6 +1,7 @@
 """How events, their replies and their audits are shown."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.any_pb2 import Any
@@ -105,12 +106,28 @@ def show_standings(standings: Sequence[leaderboard_pb2.Standing], *, as_change: 
     render.table(columns, rows, empty="none changed" if as_change else "none")
 
 
-def show_completion(reply: orchestrator_service_pb2.CompleteAchievementResponse) -> None:
-    """The reply to a call that completes an achievement."""
+class Reply(Protocol):
+    """What every reply to an operation has."""
+
+    @property
+    def entry_id(self) -> str:
+        """UUID of the ledger's entry."""
+
+    @property
+    def idempotent_replayed(self) -> bool:
+        """It had been given before."""
+
+    @property
+    def effects(self) -> effects_pb2.Effects:
+        """What changed."""
+
+
+def show_operation(reply: Reply, nothing: str = "") -> None:
+    """The reply to an operation that is asked for by call; `nothing`: what to say where it did nothing of its own."""
     replayed = " (the stored reply of an earlier request: nothing was done again)"
     render.heading(f"Entry {reply.entry_id}{replayed if reply.idempotent_replayed else ''}")
-    if not reply.effects.achievements:
-        render.line("It had been completed before.")
+    if nothing:
+        render.line(nothing)
     show_effects(reply.effects)
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 from laurel.ledger.v1 import entry_pb2
-from laurel.orchestrator.v1 import audit_pb2, user_pb2
+from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2, user_pb2
 
 from services.orchestrator.contributions import Revisions
 from services.orchestrator.domain import MAX_EVENT_ATTRIBUTES, Total, User
@@ -16,7 +16,10 @@ from services.orchestrator.said import UserPatch
 from shared.errors import Violations
 from shared.ids import derived_id, derived_id_at
 from shared.rpc.convert import (
+    MAX_GIFT,
     check_attributes,
+    check_key,
+    check_request_id,
     check_text,
     check_user_id,
     check_zone,
@@ -24,6 +27,8 @@ from shared.rpc.convert import (
     to_timestamp,
     uuid_field,
 )
+
+MAX_REASON_CHARS = 1_000
 
 # What comes in
 
@@ -64,6 +69,24 @@ def incoming_call(
         actor=asked.actor,
         reason=reason,
     )
+
+
+def incoming_gift(
+    operation: str,
+    request: orchestrator_service_pb2.GrantPointsRequest | orchestrator_service_pb2.SpendPointsRequest,
+    asked: Asked,
+) -> Incoming:
+    """The entry of a call that gives or takes points. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_user_id(request.user_id, "user_id", violations)
+    check_key(request.points_system, "points_system", violations)
+    if not 1 <= request.amount <= MAX_GIFT:
+        violations.add("amount", f"must be 1 to {MAX_GIFT:,}")
+    check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
+    check_request_id(request.request_id, "request_id", violations)
+    violations.raise_if_any()
+    patch = UserPatch(request.user_id)
+    return incoming_call(operation, patch, request, request.request_id, asked, request.reason)
 
 
 # What participants are told

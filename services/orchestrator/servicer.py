@@ -28,7 +28,6 @@ from shared.rpc.wire import Part
 
 MAX_EVENTS = 1_000
 MAX_OPERATIONS = 100
-MAX_REASON_CHARS = 1_000
 ACTOR_HEADER = "laurel-actor"
 """Metadata of a call by which a caller says who asks; kept with the entry."""
 
@@ -122,7 +121,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def VoidEntry(self, request: pb.VoidEntryRequest, context: Any) -> Any:
         violations = Violations()
         entry_id = convert.entry_id_of(request.entry_id, violations)
-        check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
+        check_text(request.reason, "reason", violations, max_chars=convert.MAX_REASON_CHARS)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None
@@ -220,7 +219,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def AbandonSaga(self, request: pb.AbandonSagaRequest, context: Any) -> pb.AbandonSagaResponse:
         violations = Violations()
         entry_id = convert.entry_id_of(request.entry_id, violations)
-        check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
+        check_text(request.reason, "reason", violations, max_chars=convert.MAX_REASON_CHARS)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None

@@ -12,7 +12,7 @@ from services.points.domain.decisions import Applied, apply, late, since, with_w
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Command, Fact
 from services.points.domain.ledger import Change, merged
-from services.points.domain.limits import InsufficientPoints
+from services.points.domain.limits import Refusal
 from services.points.domain.refold import Edit
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod, shifts
@@ -47,7 +47,7 @@ async def undo(
 
 async def apply_amending(
     history: AmendableHistory, catalogue: Catalogue, state: UserState, command: Command
-) -> Applied | InsufficientPoints:
+) -> Applied | Refusal:
     """What a command does, with all that it changes of earlier facts. Those rows are written, its own are not."""
     amended: Amendment | None = None
     written: tuple[Change, ...] = ()
@@ -69,7 +69,7 @@ async def apply_amending(
         except HistoryNeeded:
             state = await _with_rewarded_periods(history, catalogue, state, command)
             continue
-        if isinstance(decided, InsufficientPoints):
+        if not isinstance(decided, Applied):
             return decided
         return replace(decided, changes=merged((*written, *decided.changes)), written=written)
     raise AssertionError("the whole history decides everything")

@@ -12,11 +12,11 @@ from laurel.points.v1 import points_service_pb2 as pb
 from laurel.streak.v1 import streak_pb2
 
 from services.points.config import MAX_PERIODS
-from services.points.definitions import Configuration
+from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.definitions import PointsSystem
 from services.points.domain.facts import AchievementChange, Command, Instant, PeriodChange, StreakChange
 from services.points.domain.ledger import Award, Change
-from services.points.domain.limits import InsufficientPoints
+from services.points.domain.limits import NotGiven, Refusal
 from services.points.domain.standing import Standing
 from shared.calendar import local_date
 from shared.entries import Entry
@@ -155,8 +155,17 @@ def effects(user_id: str, changes: Sequence[Change]) -> Effects:
     return Effects(points=[_change(user_id, change) for change in changes])
 
 
-def insufficient_points(refusal: InsufficientPoints) -> LaurelError:
-    """The error of an entry whose blocking deduction is not covered (RULES 5.4)."""
+def refusal(refusal: Refusal) -> LaurelError:
+    """The error of an entry that is refused (RULES 5.4, 5.7)."""
+    if isinstance(refusal, NotGiven):
+        if not refusal.archived:
+            return POINTS_SYSTEM.unknown(refusal.points_system)
+        return FailedPrecondition(
+            f"the points system {refusal.points_system!r} is archived",
+            reason="POINTS_SYSTEM_ARCHIVED",
+            metadata={"points_system": refusal.points_system},
+            domain=DOMAIN,
+        )
     return FailedPrecondition(
         "the balance does not cover the deduction",
         reason="INSUFFICIENT_POINTS",

@@ -18,7 +18,7 @@ from services.points.domain.decisions import Applied, apply, late, since, with_w
 from services.points.domain.definitions import Catalogue, LevelBasis, PointsSystem, TriggerKey
 from services.points.domain.facts import Command
 from services.points.domain.ledger import Award, Change
-from services.points.domain.limits import InsufficientPoints
+from services.points.domain.limits import Refusal
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 from services.points.history import UserHistory
@@ -311,16 +311,16 @@ def _revised(work: Work[Command], revisions: Mapping[UUID, tuple[int, int]]) -> 
     return replace(work, command=replace(work.command, entry=replace(entry, metric=metric)))
 
 
-def _log_entry(work: Work[Command], decided: Applied | InsufficientPoints, award_count: int) -> LogEntry:
+def _log_entry(work: Work[Command], decided: Applied | Refusal, award_count: int) -> LogEntry:
     """`award_count`: of the user before the entry's own awards."""
     entry = work.command.entry
-    if isinstance(decided, InsufficientPoints):
+    if not isinstance(decided, Applied):
         return LogEntry(
             entry_id=work.entry_id,
             user_id=work.user_id,
             digest=work.digest,
             state=State.REJECTED,
-            outcome=_REFUSE(work.entry_id, convert.insufficient_points(decided)),
+            outcome=_REFUSE(work.entry_id, convert.refusal(decided)),
             apply_time=entry.now,
             occur_time=entry.occur_time,
             local_date=local_date(entry.occur_time, entry.time_zone),

@@ -284,7 +284,7 @@ def _complete(found: Sequence[asyncpg.Record], live: Mapping[tuple[int, Identity
     given: dict[int, list[Due]] = {}
     spent: dict[int, dict[Identity, int]] = {}
     for (position, identity), award in live.items():
-        if award.due.times and (identity.completion_id is not None or identity.period is not None):
+        if award.due.times and identity.is_given:
             given.setdefault(position, []).append(award.due)
         if award.first_amount < 0:
             spent.setdefault(position, {})[identity] = award.first_amount

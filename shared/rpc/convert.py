@@ -21,7 +21,15 @@ from laurel.participant.v1 import participant_service_pb2
 
 from shared.calendar import EARLIEST, LATEST, UnknownZone, zone_names
 from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT
-from shared.entries import ContributionRevision, Entry, EntryKind, MetricFact, Reversal, UserSnapshot
+from shared.entries import (
+    ContributionRevision,
+    Entry,
+    EntryKind,
+    MetricFact,
+    PointsGift,
+    Reversal,
+    UserSnapshot,
+)
 from shared.errors import FieldViolation, LaurelError, Unknown, Violations
 
 MAX_TEXT_CHARS: Final = 255
@@ -32,6 +40,8 @@ MAX_HOLD_SECONDS: Final = 3_600
 
 MAX_VALUE_MICROS: Final = int(MAX_MAGNITUDE) * MICROS_PER_UNIT
 """Of a metric event's value, in magnitude (RULES 2.1)."""
+MAX_GIFT: Final = 1_000_000_000
+"""Of points that are given or taken by call."""
 _VALUES: Final = range(-MAX_VALUE_MICROS, MAX_VALUE_MICROS + 1)
 
 _KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -166,6 +176,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     check_zone(time_zone, "time_zone", violations)
     metric = corrected = None
     achievement = ""
+    gifts: tuple[PointsGift, ...] = ()
     if kind is EntryKind.METRIC_EVENT:
         metric = _metric(message.metric_event, "metric_event", violations)
         if metric.value_micros == 0:
@@ -178,11 +189,15 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     elif kind is EntryKind.ACHIEVEMENT_CALL:
         achievement = message.achievement_call.achievement
         check_key(achievement, "achievement_call.achievement", violations)
+    elif kind is EntryKind.POINTS_GRANT:
+        gifts = (_gift(message.points_grant.gift, "points_grant.gift", violations),)
+    elif kind is EntryKind.POINTS_SPEND:
+        gifts = (_gift(message.points_spend.gift, "points_spend.gift", violations),)
     if entry_id is None or kind is None or user is None or now is None or occur_time is None:
         return None
     if len(violations) > before:
         return None
-    return Entry(entry_id, kind, user, now, occur_time, time_zone, metric, corrected, achievement)
+    return Entry(entry_id, kind, user, now, occur_time, time_zone, metric, corrected, achievement, gifts)
 
 
 def reversal_from_proto(
@@ -238,6 +253,13 @@ def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> Me
         fact.contribution_micros if revisable else 0,
         _revisions(fact, path, violations) if revisable else (),
     )
+
+
+def _gift(message: entry_pb2.PointsGift, path: str, violations: Violations) -> PointsGift:
+    check_key(message.points_system, f"{path}.points_system", violations)
+    if not 1 <= abs(message.amount) <= MAX_GIFT:
+        violations.add(f"{path}.amount", f"must have a magnitude of 1 to {MAX_GIFT}")
+    return PointsGift(message.points_system, message.amount)
 
 
 def _revisions(

@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from services.points.domain.amendments import Amendment, completed
 from services.points.domain.counting import Mark, Timeline, is_whole, placed
-from services.points.domain.definitions import Catalogue, MetricCause, TriggerKey
-from services.points.domain.facts import Command, Fact, Instant
+from services.points.domain.definitions import GIFT, Catalogue, MetricCause, TriggerKey
+from services.points.domain.facts import Command, Due, Fact, Instant
 from services.points.domain.fold import step
 from services.points.domain.ledger import Change, Draft, write
-from services.points.domain.limits import InsufficientPoints
+from services.points.domain.limits import InsufficientPoints, NotGiven, Refusal
 from services.points.domain.refold import Terms
 from services.points.domain.state import UserState
 from services.points.domain.streaks import arrived
@@ -47,7 +47,7 @@ class CountedFact(Struct, frozen=True):
 
 def apply(
     catalogue: Catalogue, state: UserState, command: Command, amended: Amendment | None = None
-) -> Applied | InsufficientPoints:
+) -> Applied | Refusal:
     """What the entry does to the user's points; or why it is refused, which changes nothing (RULES 5.4).
 
     `amended`: what it changed of earlier facts is in the state already. Raises `HistoryNeeded`.
@@ -58,12 +58,18 @@ def apply(
     else:
         completions, given = dict(amended.completions), list(amended.given)
     streaks_after = dict(amended.streaks) if amended else {}
+    for gift in entry.gifts:
+        system = catalogue.systems.get(gift.points_system)
+        if system is None or not system.active:
+            return NotGiven(gift.points_system, archived=system is not None)
     if command.streak_changes and entry.kind is not EntryKind.CORRECTION:
         streaks_after, dues = arrived(catalogue, state, entry.user.attributes, command.streak_changes)
         given = [*dues, *given]
+    own = Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone))
+    given.extend(Due(TriggerKey(gift.points_system, GIFT), own, 1, gift.amount) for gift in entry.gifts)
     fact = Fact(
         position=state.entry_count + 1,
-        instant=Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone)),
+        instant=own,
         terms=catalogue.version,
         follows=entry.kind.follows,
         contribution_micros=entry.metric.contribution_micros if entry.metric else 0,

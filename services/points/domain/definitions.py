@@ -23,6 +23,10 @@ class TriggerKey(NamedTuple):
     trigger: str
 
 
+GIFT: Final = ""
+"""Where the key of a trigger stands: the entry gave, or took, the points by itself (RULES 5.7)."""
+
+
 class MetricCause(Struct, frozen=True):
     """Each crossing of a multiple of `every_micros` by the sum of the matching values (RULES 5.2)."""
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
-from services.points.domain.definitions import TriggerKey
+from services.points.domain.definitions import GIFT, TriggerKey
 from shared.entries import Entry
 
 
@@ -39,6 +39,11 @@ class Identity(NamedTuple):
     """That the award belongs to."""
     completion_id: UUID | None = None
     period: date | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Its fact says so itself: the award hangs on a streak, an achievement or a gift, and on no count."""
+        return self.completion_id is not None or self.period is not None or self.key.trigger == GIFT
 
 
 class Due(Struct, frozen=True):
@@ -76,7 +81,7 @@ class Fact(Struct, frozen=True):
     matched.
     """
     given: tuple[Due, ...] = ()
-    """What streaks and achievements gave with it."""
+    """What streaks, achievements and the entry itself gave with it."""
     spent: Mapping[Identity, int] = field(default_factory=dict)
     """What its deductions took when it came, where it is known already: that stays spent."""
 

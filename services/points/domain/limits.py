@@ -6,11 +6,11 @@ balance that is beyond a limit already (a definition changed, an earlier fact wa
 itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from services.points.domain.definitions import POINTS_LIMIT, PointsSystem, Trigger
+from services.points.domain.definitions import GIFT, POINTS_LIMIT, PointsSystem
 from services.points.domain.facts import Due, Identity
 
 
@@ -31,10 +31,22 @@ class InsufficientPoints(Struct, frozen=True):
 
     points_system: str
     trigger: str
+    """Key of the deduction; `GIFT` where the entry takes them by itself."""
     balance: int
     required: int
     """What the entry as a whole takes from the balance."""
     min_balance: int
+
+
+class NotGiven(Struct, frozen=True):
+    """An entry gives or takes points of a system that there is not, or that is archived."""
+
+    points_system: str
+    archived: bool
+
+
+Refusal = InsufficientPoints | NotGiven
+"""Why an entry changes nothing at all."""
 
 
 def base_amount(amount: int, times: int) -> int:
@@ -51,14 +63,15 @@ def in_order(system: PointsSystem, dues: Sequence[Due]) -> Sequence[Due]:
 
 
 def uncovered(system: PointsSystem, balance: int, dues: Sequence[Due]) -> InsufficientPoints | None:
-    """Why the fact is refused: it takes more than there is, and one of its deductions says `block`."""
+    """Why the fact is refused: it takes more than there is, and spends, or one of its deductions says `block`."""
     total = sum(due.base_amount for due in dues)
     if balance + total >= system.min_balance:
         return None
-    blocking = next((trigger for trigger in _taking(system, dues) if trigger.block), None)
+    blocks = {trigger.key for trigger in system.triggers if trigger.amount < 0 and trigger.block}
+    blocking = next((due for due in dues if due.key.trigger in blocks or _is_spent(due)), None)
     if blocking is None:
         return None
-    return InsufficientPoints(system.key, blocking.key, balance, -total, system.min_balance)
+    return InsufficientPoints(system.key, blocking.key.trigger, balance, -total, system.min_balance)
 
 
 def limited(
@@ -92,9 +105,6 @@ def _cut(amounts: Sequence[int], surplus: int, *, sign: int, kept: Sequence[int]
     return left
 
 
-def _taking(system: PointsSystem, dues: Iterable[Due]) -> Iterable[Trigger]:
-    triggers = {trigger.key: trigger for trigger in system.triggers}
-    for due in dues:
-        trigger = triggers.get(due.key.trigger)
-        if trigger is not None and trigger.amount < 0:
-            yield trigger
+def _is_spent(due: Due) -> bool:
+    """What an entry takes by itself is taken whole or not at all (RULES 5.7)."""
+    return due.key.trigger == GIFT and due.base_amount < 0

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.counting import Timeline, settled, stored
-from services.points.domain.definitions import POINTS_LIMIT, Catalogue, TriggerKey
+from services.points.domain.definitions import GIFT, POINTS_LIMIT, Catalogue, TriggerKey
 from services.points.domain.facts import Due, Fact, Identity
 from services.points.domain.fold import Points, step
 from services.points.domain.ledger import Draft
@@ -46,13 +46,18 @@ class Edit(Struct, frozen=True):
     """What becomes of a fact."""
 
     taken_out: bool = False
-    """What it is by itself counts no more. What streaks and achievements gave with it is theirs to take back."""
+    """What it is by itself, and gave by itself, counts no more. What streaks and achievements gave with it is theirs to
+    take back."""
     contribution_micros: int | None = None
     """What it contributes from now on."""
     dropped: tuple[Identity, ...] = ()
     """What was given with it and is taken back."""
     added: tuple[Due, ...] = ()
     """What is given with it from now on."""
+
+    def drops(self, identity: Identity) -> bool:
+        """Whether something that was given with the fact is taken back."""
+        return identity in self.dropped or (self.taken_out and identity.key.trigger == GIFT)
 
     def joined(self, other: "Edit") -> "Edit":
         """Both, one after the other."""
@@ -84,7 +89,7 @@ class Pair(Struct, frozen=True):
 
 def edited(fact: Fact, edit: Edit) -> Fact:
     """The fact as it is from now on."""
-    given = tuple(due for due in fact.given if due.identity not in edit.dropped)
+    given = tuple(due for due in fact.given if not edit.drops(due.identity))
     fact = replace(fact, given=given + edit.added)
     if edit.taken_out:
         return replace(fact, follows=True, contribution_micros=0, triggers=())
@@ -141,9 +146,9 @@ def shortcut(
     for award in live:
         if not award.due.times:
             continue
-        times = award.due.times if award.due.identity in edit.dropped else 0
-        if award.due.completion_id is None and award.due.period is None:
-            times = shares.pop(award.due.key, 0)
+        identity = award.due.identity
+        own = award.due.times if edit.drops(identity) else 0
+        times = own if identity.is_given else shares.pop(award.due.key, 0)
         if times:
             drafts.append(_taken_back(fact.position, award, times))
     if any(shares.values()) or any(abs(award.due.base_amount) >= _FAR for award in live):

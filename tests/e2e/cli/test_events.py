@@ -110,6 +110,18 @@ def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
     assert "TRIGGER_NOT_API" in refused.stderr
 
 
+def test_points_are_given_spent_and_given_back(laurel: Laurel) -> None:
+    given = laurel.json("grant", "shopper", "xp", "500", "--reason", "welcome")
+    balance = given["effects"]["points"][0]["balance"]
+    assert "500" in [award["amount"] for award in given["effects"]["points"][0]["awards"]]
+    again = [laurel.json("spend", "shopper", "xp", "120", "--key", "cart-1") for _ in range(2)]
+    assert again[1] == {**again[0], "idempotentReplayed": True}
+    refused = laurel.run("spend", "shopper", "xp", "10000", code=1)
+    assert "INSUFFICIENT_POINTS" in refused.stderr
+    laurel.run("void", again[0]["entryId"], "--reason", "the cart was cancelled")
+    assert laurel.json("points", "shopper")["points"][0]["balance"] == balance
+
+
 def test_a_file_of_operations_is_performed_once(laurel: Laurel, tmp_path: Path) -> None:
     file = tmp_path / "operations.ndjson"
     renamed = [

@@ -73,6 +73,19 @@ def event(
     return _command(message, periods, completed, ())
 
 
+def gift(
+    name: object, amount: int, *, system: str = "xp", user: str = "alice", minutes: int = 0
+) -> participant_pb.Command:
+    """Points given by call; taken, where the amount is negative."""
+    message = entry(name, user=user, minutes=minutes)
+    given = entry_pb2.PointsGift(points_system=system, amount=amount)
+    if amount < 0:
+        message.points_spend.gift.CopyFrom(given)
+    else:
+        message.points_grant.gift.CopyFrom(given)
+    return _command(message, (), (), ())
+
+
 def correction(
     name: object,
     *,

@@ -24,7 +24,7 @@ from services.points.domain.facts import (
     StreakChange,
 )
 from services.points.domain.ledger import Award, Change
-from services.points.domain.limits import InsufficientPoints
+from services.points.domain.limits import InsufficientPoints, Refusal
 from services.points.domain.refold import LiveAward
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
@@ -305,7 +305,7 @@ class Account:
             corrected_entry_id=(corrects or derived_id("origin", str(self.count))) if is_correction else None,
         )
 
-    def apply(self, command: Command) -> Applied | InsufficientPoints:
+    def apply(self, command: Command) -> Applied | Refusal:
         """As the service does: from what is stored, one step where that is enough."""
         entry_id, metric = command.entry.entry_id, command.entry.metric
         if metric is not None and metric.revisable and entry_id in self.past.revisions:
@@ -320,7 +320,7 @@ class Account:
             decided = apply(self.catalogue, self.state, command)
         except HistoryNeeded:
             decided = now(apply_amending(self.past, self.catalogue, self.state, command))
-        if isinstance(decided, InsufficientPoints):
+        if not isinstance(decided, Applied):
             del self.past.ledger[written:]
             return decided
         del self.past.ledger[written:]

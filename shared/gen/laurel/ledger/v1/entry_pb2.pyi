@@ -318,6 +318,82 @@ class AchievementCall(_message.Message):
 Global___AchievementCall: _TypeAlias = AchievementCall  # noqa: Y015
 
 @_typing.final
+class PointsGift(_message.Message):
+    """Points that an entry gives by itself, without a trigger; negative: takes, and the entry is refused where the balance does
+    not cover it (RULES 5.7).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    points_system: _builtins.str
+    """Key of the system."""
+    amount: _builtins.int
+    """How many: not zero."""
+    def __init__(
+        self,
+        *,
+        points_system: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "points_system", b"points_system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsGift: _TypeAlias = PointsGift  # noqa: Y015
+
+@_typing.final
+class PointsGrant(_message.Message):
+    """GrantPoints was called."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GIFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gift(self) -> Global___PointsGift:
+        """What is given."""
+
+    def __init__(
+        self,
+        *,
+        gift: Global___PointsGift | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gift", b"gift"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gift", b"gift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsGrant: _TypeAlias = PointsGrant  # noqa: Y015
+
+@_typing.final
+class PointsSpend(_message.Message):
+    """SpendPoints was called."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GIFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gift(self) -> Global___PointsGift:
+        """What is taken: a negative amount."""
+
+    def __init__(
+        self,
+        *,
+        gift: Global___PointsGift | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gift", b"gift"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gift", b"gift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsSpend: _TypeAlias = PointsSpend  # noqa: Y015
+
+@_typing.final
 class StreakClosing(_message.Message):
     """Periods of a streak closed at local midnight, found by the streak service's maintenance."""
 
@@ -398,6 +474,8 @@ class Entry(_message.Message):
     ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
     STREAK_CLOSING_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
+    POINTS_GRANT_FIELD_NUMBER: _builtins.int
+    POINTS_SPEND_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     OTHER_USERS_FIELD_NUMBER: _builtins.int
     USER_SEQUENCE_FIELD_NUMBER: _builtins.int
@@ -444,6 +522,14 @@ class Entry(_message.Message):
         """What follows from undoing another entry."""
 
     @_builtins.property
+    def points_grant(self) -> Global___PointsGrant:
+        """Points are given by call."""
+
+    @_builtins.property
+    def points_spend(self) -> Global___PointsSpend:
+        """Points are spent by call."""
+
+    @_builtins.property
     def other_users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSnapshot]:
         """Who else it concerns, such as the receiver of a transfer; as of this entry."""
 
@@ -460,15 +546,17 @@ class Entry(_message.Message):
         achievement_call: Global___AchievementCall | None = ...,
         streak_closing: Global___StreakClosing | None = ...,
         correction: Global___Correction | None = ...,
+        points_grant: Global___PointsGrant | None = ...,
+        points_spend: Global___PointsSpend | None = ...,
         origin: Global___EntryOrigin.ValueType = ...,
         other_users: _abc.Iterable[Global___UserSnapshot] | None = ...,
         user_sequence: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "points_grant", "points_spend"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

@@ -668,6 +668,146 @@ class CompleteAchievementResponse(_message.Message):
 Global___CompleteAchievementResponse: _TypeAlias = CompleteAchievementResponse  # noqa: Y015
 
 @_typing.final
+class GrantPointsRequest(_message.Message):
+    """Request of GrantPoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user; created on the way."""
+    points_system: _builtins.str
+    """Key of the system."""
+    amount: _builtins.int
+    """How many: 1 to 1,000,000,000."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        points_system: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "points_system", b"points_system", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantPointsRequest: _TypeAlias = GrantPointsRequest  # noqa: Y015
+
+@_typing.final
+class GrantPointsResponse(_message.Message):
+    """Response of GrantPoints. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed: balance, level, standings."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantPointsResponse: _TypeAlias = GrantPointsResponse  # noqa: Y015
+
+@_typing.final
+class SpendPointsRequest(_message.Message):
+    """Request of SpendPoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    points_system: _builtins.str
+    """Key of the system."""
+    amount: _builtins.int
+    """How many: 1 to 1,000,000,000."""
+    reason: _builtins.str
+    """What for, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        points_system: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "points_system", b"points_system", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendPointsRequest: _TypeAlias = SpendPointsRequest  # noqa: Y015
+
+@_typing.final
+class SpendPointsResponse(_message.Message):
+    """Response of SpendPoints. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed: balance, level, standings."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpendPointsResponse: _TypeAlias = SpendPointsResponse  # noqa: Y015
+
+@_typing.final
 class PerformOperationsRequest(_message.Message):
     """Request of PerformOperations."""
 
@@ -723,6 +863,8 @@ class OperationRequest(_message.Message):
 
     USER_UPDATE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
+    POINTS_GRANT_FIELD_NUMBER: _builtins.int
+    POINTS_SPEND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user_update(self) -> Global___UpdateUserRequest:
         """As in UpdateUser."""
@@ -731,17 +873,27 @@ class OperationRequest(_message.Message):
     def achievement_call(self) -> Global___CompleteAchievementRequest:
         """As in CompleteAchievement."""
 
+    @_builtins.property
+    def points_grant(self) -> Global___GrantPointsRequest:
+        """As in GrantPoints."""
+
+    @_builtins.property
+    def points_spend(self) -> Global___SpendPointsRequest:
+        """As in SpendPoints."""
+
     def __init__(
         self,
         *,
         user_update: Global___UpdateUserRequest | None = ...,
         achievement_call: Global___CompleteAchievementRequest | None = ...,
+        points_grant: Global___GrantPointsRequest | None = ...,
+        points_spend: Global___SpendPointsRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "operation", b"operation", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "operation", b"operation", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "points_grant", "points_spend"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -756,6 +908,8 @@ class OperationResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     USER_UPDATE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
+    POINTS_GRANT_FIELD_NUMBER: _builtins.int
+    POINTS_SPEND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def error(self) -> _error_pb2.Error:
         """The refusal."""
@@ -768,18 +922,28 @@ class OperationResult(_message.Message):
     def achievement_call(self) -> Global___CompleteAchievementResponse:
         """Of CompleteAchievement."""
 
+    @_builtins.property
+    def points_grant(self) -> Global___GrantPointsResponse:
+        """Of GrantPoints."""
+
+    @_builtins.property
+    def points_spend(self) -> Global___SpendPointsResponse:
+        """Of SpendPoints."""
+
     def __init__(
         self,
         *,
         error: _error_pb2.Error | None = ...,
         user_update: Global___UpdateUserResponse | None = ...,
         achievement_call: Global___CompleteAchievementResponse | None = ...,
+        points_grant: Global___GrantPointsResponse | None = ...,
+        points_spend: Global___SpendPointsResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "error", b"error", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "error", b"error", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "points_grant", "points_spend"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -76,6 +76,16 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.FromString,
                 _registered_method=True)
+        self.GrantPoints = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/GrantPoints',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsResponse.FromString,
+                _registered_method=True)
+        self.SpendPoints = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/SpendPoints',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsResponse.FromString,
+                _registered_method=True)
         self.PerformOperations = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/PerformOperations',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.SerializeToString,
@@ -224,6 +234,21 @@ class OrchestratorServiceServicer:
 
     def CompleteAchievement(self, request, context):
         """Completes an achievement that is earned by call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrantPoints(self, request, context):
+        """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SpendPoints(self, request, context):
+        """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
+        the amounts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -401,6 +426,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.CompleteAchievement,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.SerializeToString,
+            ),
+            'GrantPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantPoints,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsResponse.SerializeToString,
+            ),
+            'SpendPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.SpendPoints,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsResponse.SerializeToString,
             ),
             'PerformOperations': grpc.unary_unary_rpc_method_handler(
                     servicer.PerformOperations,
@@ -710,6 +745,60 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/CompleteAchievement',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/GrantPoints',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SpendPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/SpendPoints',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,12 @@ class OrchestratorServiceStub:
     """
     CompleteAchievement: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]
     """Completes an achievement that is earned by call."""
+    GrantPoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantPointsRequest, _orchestrator_service_pb2.GrantPointsResponse]
+    """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so."""
+    SpendPoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SpendPointsRequest, _orchestrator_service_pb2.SpendPointsResponse]
+    """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
+    the amounts.
+    """
     PerformOperations: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PerformOperationsRequest, _orchestrator_service_pb2.PerformOperationsResponse]
     """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
     with its own request id; none depends on another.
@@ -120,6 +126,12 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """
     CompleteAchievement: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]  # type: ignore[assignment]
     """Completes an achievement that is earned by call."""
+    GrantPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantPointsRequest, _orchestrator_service_pb2.GrantPointsResponse]  # type: ignore[assignment]
+    """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so."""
+    SpendPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SpendPointsRequest, _orchestrator_service_pb2.SpendPointsResponse]  # type: ignore[assignment]
+    """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
+    the amounts.
+    """
     PerformOperations: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PerformOperationsRequest, _orchestrator_service_pb2.PerformOperationsResponse]  # type: ignore[assignment]
     """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
     with its own request id; none depends on another.
@@ -233,6 +245,24 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.CompleteAchievementResponse, _abc.Awaitable[_orchestrator_service_pb2.CompleteAchievementResponse]]:
         """Completes an achievement that is earned by call."""
+
+    @_abc_1.abstractmethod
+    def GrantPoints(
+        self,
+        request: _orchestrator_service_pb2.GrantPointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GrantPointsResponse, _abc.Awaitable[_orchestrator_service_pb2.GrantPointsResponse]]:
+        """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so."""
+
+    @_abc_1.abstractmethod
+    def SpendPoints(
+        self,
+        request: _orchestrator_service_pb2.SpendPointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.SpendPointsResponse, _abc.Awaitable[_orchestrator_service_pb2.SpendPointsResponse]]:
+        """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
+        the amounts.
+        """
 
     @_abc_1.abstractmethod
     def PerformOperations(

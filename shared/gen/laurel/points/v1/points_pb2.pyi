@@ -367,7 +367,7 @@ class Award(_message.Message):
     clipped_amount: _builtins.int
     """What was cut by a limit: base_amount minus amount."""
     trigger: _builtins.str
-    """Key of the trigger."""
+    """Key of the trigger; empty where the entry gave or took the points by itself, without one."""
     entry_id: _builtins.str
     """The entry that it belongs to: with it the condition was met, in the order of the events' times (RULES 2.5)."""
     reversed_award_id: _builtins.str

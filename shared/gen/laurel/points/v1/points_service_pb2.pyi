@@ -35,7 +35,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_POINTS_SYSTEM_IN_USE: _ErrorReason.ValueType  # 3
     """Users have awards in it; archive it instead."""
     ERROR_REASON_INSUFFICIENT_POINTS: _ErrorReason.ValueType  # 4
-    """A blocking trigger wants more points than the user has (RULES 5.4)."""
+    """A blocking trigger, or a spending, wants more points than the user has (RULES 5.4, 5.7)."""
+    ERROR_REASON_POINTS_SYSTEM_ARCHIVED: _ErrorReason.ValueType  # 5
+    """Points are to be given or spent in a system that is archived."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -49,7 +51,9 @@ ERROR_REASON_POINTS_SYSTEM_EXISTS: ErrorReason.ValueType  # 2
 ERROR_REASON_POINTS_SYSTEM_IN_USE: ErrorReason.ValueType  # 3
 """Users have awards in it; archive it instead."""
 ERROR_REASON_INSUFFICIENT_POINTS: ErrorReason.ValueType  # 4
-"""A blocking trigger wants more points than the user has (RULES 5.4)."""
+"""A blocking trigger, or a spending, wants more points than the user has (RULES 5.4, 5.7)."""
+ERROR_REASON_POINTS_SYSTEM_ARCHIVED: ErrorReason.ValueType  # 5
+"""Points are to be given or spent in a system that is archived."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
