@@ -23,6 +23,9 @@ where some are wrong, one line for each is written and the process ends with sta
 a name with `{PREFIX}` that is not listed here, saying which may have been meant. What is counted, earned and ranked is
 no setting: that is [the configuration file](configuration.md).
 
+`LAUREL_SECRETS_DIR` names a directory whose files are settings too, by their names in small letters, as containers get
+secrets: what is in `laurel_postgres_dsn` counts as `LAUREL_POSTGRES_DSN`, unless the variable is set.
+
 Generated from the services' `config.py` by `make proto`.
 """
 
@@ -60,6 +63,7 @@ AROUND = (
     "LAUREL_HOME",
     "LAUREL_PASSWORD",
     "LAUREL_PORT_BASE",
+    "LAUREL_SECRETS_DIR",
     "LAUREL_TARGET",
     "LAUREL_TEST_CLOCK_FILE",
     *(f"LAUREL_{service.upper()}_TARGET" for service in SERVICES),

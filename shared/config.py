@@ -6,15 +6,18 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Annotated, Any, Final, Literal, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
 from shared.variables import VARIABLES
 
 PREFIX: Final = "LAUREL_"
+SECRETS_DIRECTORY: Final = "LAUREL_SECRETS_DIR"
+"""Names a directory whose files are settings too, such as `laurel_postgres_dsn`; a variable wins over a file."""
 EXIT_CONFIGURATION: Final = 78
 """The exit status of a process that was configured wrongly (EX_CONFIG of sysexits.h): a restart will not
 help.
@@ -44,11 +47,29 @@ def _postgres_dsn(value: SecretStr) -> SecretStr:
     return value
 
 
+def _tokens(value: SecretStr) -> SecretStr:
+    for token in split_tokens(value):
+        if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError(f"each must have {SHORTEST_TOKEN} printable characters or more, without blanks")
+    return value
+
+
+def split_tokens(value: SecretStr) -> tuple[str, ...]:
+    """The tokens of a list with commas."""
+    return tuple(value.get_secret_value().split(","))
+
+
+SHORTEST_TOKEN: Final = 32
+"""Characters of a token between services."""
+
 Address = Annotated[str, AfterValidator(_address)]
 """HOST:PORT or unix:PATH."""
 
 PostgresDsn = Annotated[SecretStr, AfterValidator(_postgres_dsn)]
 """postgresql://user:password@host:port/database; never shown."""
+
+Tokens = Annotated[SecretStr, AfterValidator(_tokens)]
+"""One or more tokens with commas in between; never shown."""
 
 
 class Settings(BaseSettings):
@@ -60,6 +81,41 @@ class Settings(BaseSettings):
 
     listen: Address = "127.0.0.1:50051"
     """The address to serve on, HOST:PORT or unix:PATH; port 0 takes a free one."""
+
+    tls_certificate_file: Path | None = None
+    """The certificate that this process shows, with those that vouch for it, in PEM; read again when it changes. Unset:
+    nothing is encrypted.
+    """
+
+    tls_key_file: Path | None = None
+    """The private key of the certificate, in PEM; read again when it changes."""
+
+    tls_ca_file: Path | None = None
+    """The authorities whose certificates count, those of other services and, where they are required, of callers, in
+    PEM; read again when it changes. Unset: for other services, those that the system knows.
+    """
+
+    tls_require_client_certificate: bool = False
+    """Whether every caller has to show a certificate of an authority in `LAUREL_TLS_CA_FILE` (mutual TLS)."""
+
+    tls_service_names: str = ""
+    """Names in the certificates of Laurel's own services, with commas in between: who shows one of them may call what
+    is for services alone. Needs `LAUREL_TLS_REQUIRE_CLIENT_CERTIFICATE`.
+    """
+
+    tls_server_name: str | None = None
+    """The name that certificates of other services have to be for; unset, the host in the target."""
+
+    tls_off: bool = False
+    """Says that it is meant to serve without TLS on an address that is not loopback, as behind a mesh that encrypts."""
+
+    service_token: Tokens | None = None
+    """The secret that Laurel's services share, at least 32 characters: who shows it may call everything. The first of
+    several, with commas in between, is shown to others, all are accepted, so that it can be changed without a stop.
+    """
+
+    keys_off: bool = False
+    """Says that it is meant to let anybody call who reaches an address that is not loopback."""
 
     postgres_dsn: PostgresDsn
     """The service's own database, as postgresql://user:password@host:port/database."""
@@ -111,6 +167,28 @@ class Settings(BaseSettings):
     while no import holds the clock; further ahead it is refused. Tests that look into the future raise it.
     """
 
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("LAUREL_TLS_CERTIFICATE_FILE and LAUREL_TLS_KEY_FILE belong together")
+        if self.tls_require_client_certificate and not (self.tls_certificate_file and self.tls_ca_file):
+            raise ValueError(
+                "LAUREL_TLS_REQUIRE_CLIENT_CERTIFICATE needs a certificate, its key and LAUREL_TLS_CA_FILE"
+            )
+        if self.service_names and not self.tls_require_client_certificate:
+            raise ValueError("LAUREL_TLS_SERVICE_NAMES needs LAUREL_TLS_REQUIRE_CLIENT_CERTIFICATE")
+        return self
+
+    @property
+    def service_names(self) -> frozenset[str]:
+        """The names in certificates of Laurel's own services."""
+        return frozenset(name.strip() for name in self.tls_service_names.split(",") if name.strip())
+
+    @property
+    def service_tokens(self) -> tuple[str, ...]:
+        """The secrets between services: the first is shown to others, all are accepted. Empty: there is none."""
+        return () if self.service_token is None else split_tokens(self.service_token)
+
     @property
     def replay_window(self) -> timedelta | None:
         """For how long at least an answer can be given again; None: for ever."""
@@ -131,8 +209,11 @@ def load(settings_type: type[S], **overrides: Any) -> S:
     no part of Laurel knows among them.
     """
     problems = misspelt(os.environ, own=[f"{PREFIX}{name.upper()}" for name in settings_type.model_fields])
+    directory = os.environ.get(SECRETS_DIRECTORY)
+    if directory and not Path(directory).is_dir():
+        problems.append(f"{SECRETS_DIRECTORY}={directory!r}: is no directory")
     try:
-        settings = settings_type(**overrides)
+        settings = settings_type(**{"_secrets_dir": directory, **overrides})
     except ValidationError as error:
         problems += [_problem(settings_type, item) for item in error.errors()]
     except SettingsError as error:
@@ -163,7 +244,9 @@ def misspelt(environment: Mapping[str, str], own: Collection[str] = ()) -> list[
 
 def _problem(settings_type: type[Settings], item: Any) -> str:
     """One line: the variable, its value (a secret's is masked), and what is wrong with it."""
-    name = str(item["loc"][0]) if item["loc"] else ""
+    if not item["loc"]:
+        return str(item["msg"]).removeprefix("Value error, ")  # of several variables, which it names
+    name = str(item["loc"][0])
     field = settings_type.model_fields.get(name)
     variable = f"{PREFIX}{name.upper()}"
     if field is None:

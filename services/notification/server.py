@@ -33,6 +33,7 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.pool import create_pool
 from shared.rpc import server
 from shared.rpc.channel import open_channel
+from shared.rpc.outgoing import credentials
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "notification"
@@ -50,7 +51,10 @@ async def build(settings: Settings) -> Application:
     )
     clock = SystemClock()
     channel = open_channel(
-        settings.orchestrator_target, max_message_bytes=settings.max_message_bytes, telemetry=recorded
+        settings.orchestrator_target,
+        max_message_bytes=settings.max_message_bytes,
+        telemetry=recorded,
+        credentials=credentials(settings),
     )
     feed = FeedReader(channel, settings.follow_page_size, settings.follow_timeout_seconds)
     following = FollowingStore(pool)

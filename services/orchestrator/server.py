@@ -40,6 +40,7 @@ from shared.postgres.partitions import Partitions
 from shared.postgres.pool import answers, create_pool
 from shared.rpc import server
 from shared.rpc.channel import open_channel
+from shared.rpc.outgoing import credentials
 from shared.rpc.server import Application, Servicer
 from shared.telemetry import setup
 
@@ -64,8 +65,11 @@ async def build(settings: Settings) -> Application:
         Step.POINTS: settings.points_target,
         Step.LEADERBOARD: settings.leaderboard_target,
     }
+    shown = credentials(settings)
     channels = {
-        step: open_channel(target, max_message_bytes=settings.max_message_bytes, telemetry=telemetry)
+        step: open_channel(
+            target, max_message_bytes=settings.max_message_bytes, telemetry=telemetry, credentials=shown
+        )
         for step, target in targets.items()
     }
     participants = Participants(

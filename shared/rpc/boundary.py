@@ -1,4 +1,4 @@
-"""The one interceptor around every call: admission, deadline, errors, telemetry, access log (DESIGN 6, 7).
+"""The one interceptor around every call: admission, credentials, deadline, errors, telemetry, access log (DESIGN 6, 7).
 
 What is here is in no servicer. Handlers are coroutines (one response) or async generators (many); they raise
 `LaurelError`, or let the failure of a dependency pass, which is translated here.
@@ -33,6 +33,7 @@ from shared.errors import (
 )
 from shared.random_ids import new_id
 from shared.rpc import deadline
+from shared.rpc.access import Gate
 from shared.rpc.record import CallRecord, Recorder
 
 Translator = Callable[[BaseException], LaurelError | None]
@@ -54,9 +55,16 @@ class Boundary(grpc.aio.ServerInterceptor):
     """See the module. One instance serves one server."""
 
     def __init__(
-        self, *, domain: str, limits: Limits, translators: Sequence[Translator], recorder: Recorder
+        self,
+        *,
+        domain: str,
+        gate: Gate,
+        limits: Limits,
+        translators: Sequence[Translator],
+        recorder: Recorder,
     ) -> None:
         self._domain = domain
+        self._gate = gate
         self._limits = limits
         self._translators = tuple(translators)
         self._recorder = recorder
@@ -95,7 +103,10 @@ class Boundary(grpc.aio.ServerInterceptor):
                 await self._refuse(method, context)
             call = self._begin(method, context)
             try:
+                caller = await self._gate.admit(method, context)
                 request = parse(handler.request_deserializer, raw)
+                if caller.user_id:
+                    self._gate.check_users(method, caller, request)
                 response = await self._within_deadline(behaviour, request, context)
             except BaseException as error:
                 await self._fail(call, error, context)
@@ -108,8 +119,11 @@ class Boundary(grpc.aio.ServerInterceptor):
                 await self._refuse(method, context)
             call = self._begin(method, context)
             try:
+                caller = await self._gate.admit(method, context)
                 deadline.begin(context.time_remaining())
                 request = parse(handler.request_deserializer, raw)
+                if caller.user_id:
+                    self._gate.check_users(method, caller, request)
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
                         yield response

@@ -10,6 +10,8 @@ import grpc.aio
 
 from shared.config import ConfigurationError
 from shared.errors import from_rpc_error
+from shared.rpc.outgoing import NONE, Credentials, ServiceChannel
+from shared.rpc.tls import Material, channel_credentials
 from shared.telemetry import Telemetry
 from shared.telemetry.propagation import inject
 
@@ -38,7 +40,9 @@ _SERVICE_CONFIG: Final = json.dumps(
 )
 
 
-def open_channel(targets: str, *, max_message_bytes: int, telemetry: Telemetry) -> grpc.aio.Channel:
+def open_channel(
+    targets: str, *, max_message_bytes: int, telemetry: Telemetry, credentials: Credentials = NONE
+) -> grpc.aio.Channel:
     """A channel to all replicas of a service, taken in turn; connections open when they are first needed.
 
     `targets` is one HOST:PORT (of a name, every address counts), a list of IP:PORT with commas, or unix:PATH.
@@ -60,7 +64,22 @@ def open_channel(targets: str, *, max_message_bytes: int, telemetry: Telemetry) 
     ]
     propagation = [_PropagateUnary(), _PropagateResponses(), _PropagateStream()]
     interceptors: list[Any] = propagation if telemetry.enabled else []
-    return grpc.aio.insecure_channel(target_of(targets), options=options, interceptors=interceptors)
+    address = target_of(targets)
+    if credentials.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", credentials.server_name))
+
+    def connect(material: Material | None) -> grpc.aio.Channel:
+        if material is None:
+            return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+        # Else two channels of one process share a connection, and with it the older's certificate.
+        own = [*options, ("grpc.use_local_subchannel_pool", 1)]
+        return grpc.aio.secure_channel(
+            address, channel_credentials(material), options=own, interceptors=interceptors
+        )
+
+    if credentials.token is None and credentials.files is None:
+        return connect(None)
+    return ServiceChannel(credentials.token, credentials.files, connect)
 
 
 def target_of(targets: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import signal
@@ -16,10 +17,12 @@ from msgspec import Struct, field
 
 from shared import faults
 from shared.config import ConfigurationError, Settings
+from shared.rpc.access import Gate, Keys, gate
 from shared.rpc.boundary import Boundary, Limits, Translator
 from shared.rpc.readiness import Check, Readiness
 from shared.rpc.record import Recorder
 from shared.rpc.supervisor import Supervisor, Work
+from shared.rpc.tls import certificates, server_credentials
 from shared.telemetry import Telemetry, off
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -55,6 +58,8 @@ class Application(Struct, frozen=True):
     """What to close at the end, in this order."""
     translators: Sequence[Translator] = ()
     """What failures of its dependencies mean, such as `shared.postgres.errors.translate`."""
+    keys: Keys | None = None
+    """Who knows the keys that callers show."""
     telemetry: Telemetry = field(default_factory=off)
 
 
@@ -101,9 +106,13 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
     work is cancelled; then pools are closed. Crash points of `LAUREL_FAULTS` are armed.
     """
     supervisor = Supervisor()
-    readiness = Readiness(application.checks, [servicer.full_name for servicer in application.servicers])
+    names = [servicer.full_name for servicer in application.servicers]
+    door = gate(settings, names, application.keys)
+    _check_address(settings, door)
+    readiness = Readiness(application.checks, names)
     boundary = Boundary(
         domain=f"{application.name}.laurel",
+        gate=door,
         limits=Limits(settings.max_concurrent_rpcs, settings.default_deadline_seconds),
         translators=application.translators,
         recorder=Recorder(application.telemetry),
@@ -112,7 +121,7 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
         faults.arm(os.environ.get(faults.ENVIRONMENT_VARIABLE, ""))
         await readiness.refuse()
         server = _server(application, settings, boundary, readiness)
-        port = _bind(server, settings.listen)
+        port = _bind(server, settings)
         await server.start()
         try:
             for name, work in application.background.items():
@@ -161,12 +170,52 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, address: str) -> int:
+def _bind(server: grpc.aio.Server, settings: Settings) -> int:
     """The port that was taken (1 for a socket file)."""
+    files = certificates(settings)
     try:
-        return server.add_insecure_port(address)
+        if files is None or settings.tls_certificate_file is None:
+            return server.add_insecure_port(settings.listen)
+        secure = server_credentials(files, require_client=settings.tls_require_client_certificate)
+        return server.add_secure_port(settings.listen, secure)
     except RuntimeError as error:
-        raise ConfigurationError([f"LAUREL_LISTEN={address!r}: cannot listen there: {error}"]) from error
+        raise ConfigurationError(
+            [f"LAUREL_LISTEN={settings.listen!r}: cannot listen there: {error}"]
+        ) from error
+
+
+def _check_address(settings: Settings, door: Gate) -> None:
+    """Without credentials there is loopback and nothing else, unless that is said to be meant (RULES 9.1).
+
+    Raises `ConfigurationError`.
+    """
+    if _is_loopback(settings.listen):
+        if door.is_open:
+            _LOGGER.info(
+                "no credential is configured: whoever reaches this loopback address may call everything"
+            )
+        return
+    problems = []
+    if settings.tls_certificate_file is None and not settings.tls_off:
+        problems.append("needs LAUREL_TLS_CERTIFICATE_FILE and LAUREL_TLS_KEY_FILE, or LAUREL_TLS_OFF=true")
+    if door.is_open and not settings.keys_off:
+        problems.append("needs LAUREL_SERVICE_TOKEN or LAUREL_TLS_SERVICE_NAMES, or LAUREL_KEYS_OFF=true")
+    if problems:
+        where = f"LAUREL_LISTEN={settings.listen!r} is not loopback: it"
+        raise ConfigurationError([f"{where} {problem}" for problem in problems])
+    if door.is_open:
+        _LOGGER.warning("no credential is configured, as was said to be meant: anybody may call everything")
+
+
+def _is_loopback(address: str) -> bool:
+    """Whether only this machine reaches it. Another name than localhost may be anything."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _close(application: Application) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -28,6 +29,47 @@ def test_variables_carry_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.postgres_pool_size == 3
     assert settings.postgres_dsn == SecretStr("postgresql://u:p@h/d")
     assert settings.instance
+
+
+def test_secrets_may_stand_in_files_and_a_variable_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "laurel_postgres_dsn").write_text("postgresql://u:p@file/d\n")
+    (tmp_path / "laurel_service_token").write_text("t" * 32)
+    monkeypatch.setenv("LAUREL_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("LAUREL_SERVICE_TOKEN", "v" * 32)
+    settings = load(Settings)
+    assert settings.postgres_dsn == SecretStr("postgresql://u:p@file/d")
+    assert settings.service_tokens == ("v" * 32,)
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"SERVICE_TOKEN": "short-hunter2"}, "LAUREL_SERVICE_TOKEN=********: each must have 32"),
+        ({"SERVICE_TOKEN": "hunter2" * 9 + ",short"}, "LAUREL_SERVICE_TOKEN=********: each must have 32"),
+        ({"TLS_KEY_FILE": "key.pem"}, "LAUREL_TLS_CERTIFICATE_FILE and LAUREL_TLS_KEY_FILE belong together"),
+        (
+            {"TLS_SERVICE_NAMES": "a.laurel"},
+            "LAUREL_TLS_SERVICE_NAMES needs LAUREL_TLS_REQUIRE_CLIENT_CERTIFICATE",
+        ),
+        (
+            {"TLS_REQUIRE_CLIENT_CERTIFICATE": "true"},
+            "LAUREL_TLS_REQUIRE_CLIENT_CERTIFICATE needs a certificate",
+        ),
+        ({"SECRETS_DIR": "/nowhere"}, "LAUREL_SECRETS_DIR='/nowhere': is no directory"),
+    ],
+)
+def test_what_does_not_protect_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], problem: str
+) -> None:
+    monkeypatch.setenv("LAUREL_POSTGRES_DSN", "postgresql://u:p@h/d")
+    for name, value in variables.items():
+        monkeypatch.setenv(f"LAUREL_{name}", value)
+    with pytest.raises(ConfigurationError) as refusal:
+        load(Settings)
+    assert str(refusal.value.problems[0]).startswith(problem)
+    assert "hunter2" not in str(refusal.value)
 
 
 def test_every_bad_variable_is_reported_at_once_and_secrets_are_masked(

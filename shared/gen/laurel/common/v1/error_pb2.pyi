@@ -58,6 +58,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The entry was answered before the replay window; its effect stays, its answer is not kept."""
     ERROR_REASON_MAINTENANCE_IN_FUTURE: _ErrorReason.ValueType  # 15
     """The instant of a maintenance pass is ahead of the database's clock, and no import holds the clock."""
+    ERROR_REASON_CREDENTIAL_MISSING: _ErrorReason.ValueType  # 16
+    """The call shows no credential."""
+    ERROR_REASON_CREDENTIAL_INVALID: _ErrorReason.ValueType  # 17
+    """The credential that the call shows is not known, has expired or was revoked."""
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 18
+    """The method needs a scope that the caller's key does not have; `scope` names it."""
+    ERROR_REASON_OTHER_USER: _ErrorReason.ValueType  # 19
+    """The key is of one user, and the call is about another one, or about more than a user."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons shared by every service."""
@@ -94,6 +102,14 @@ ERROR_REASON_OUTCOME_EXPIRED: ErrorReason.ValueType  # 14
 """The entry was answered before the replay window; its effect stays, its answer is not kept."""
 ERROR_REASON_MAINTENANCE_IN_FUTURE: ErrorReason.ValueType  # 15
 """The instant of a maintenance pass is ahead of the database's clock, and no import holds the clock."""
+ERROR_REASON_CREDENTIAL_MISSING: ErrorReason.ValueType  # 16
+"""The call shows no credential."""
+ERROR_REASON_CREDENTIAL_INVALID: ErrorReason.ValueType  # 17
+"""The credential that the call shows is not known, has expired or was revoked."""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 18
+"""The method needs a scope that the caller's key does not have; `scope` names it."""
+ERROR_REASON_OTHER_USER: ErrorReason.ValueType  # 19
+"""The key is of one user, and the call is about another one, or about more than a user."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

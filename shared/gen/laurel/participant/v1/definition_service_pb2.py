@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__pb2
 from laurel.common.v1 import error_pb2 as laurel_dot_common_dot_v1_dot_error__pb2
 from laurel.orchestrator.v1 import definition_pb2 as laurel_dot_orchestrator_dot_v1_dot_definition__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.laurel/participant/v1/definition_service.proto\x12\x15laurel.participant.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1claurel/common/v1/error.proto\x1a\'laurel/orchestrator/v1/definition.proto\"L\n\x14GetDefinitionRequest\x12\x34\n\x04name\x18\x01 \x01(\x0b\x32&.laurel.orchestrator.v1.DefinitionName\"O\n\x15GetDefinitionResponse\x12\x36\n\ndefinition\x18\x01 \x01(\x0b\x32\".laurel.orchestrator.v1.Definition\"H\n\x16ListDefinitionsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tafter_key\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"R\n\x17ListDefinitionsResponse\x12\x37\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32\".laurel.orchestrator.v1.Definition\"{\n\x10\x44\x65\x66initionUpdate\x12\x36\n\ndefinition\x18\x01 \x01(\x0b\x32\".laurel.orchestrator.v1.Definition\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\x86\x02\n\x0f\x44\x65\x66initionWrite\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x34\n\x06\x63reate\x18\x02 \x01(\x0b\x32\".laurel.orchestrator.v1.DefinitionH\x00\x12\x39\n\x06update\x18\x03 \x01(\x0b\x32\'.laurel.participant.v1.DefinitionUpdateH\x00\x12\x31\n\x03put\x18\x04 \x01(\x0b\x32\".laurel.orchestrator.v1.DefinitionH\x00\x12\x38\n\x06\x64\x65lete\x18\x05 \x01(\x0b\x32&.laurel.orchestrator.v1.DefinitionNameH\x00\x42\x07\n\x05write\"`\n\x17\x43heckDefinitionsRequest\x12\x36\n\x06writes\x18\x01 \x03(\x0b\x32&.laurel.participant.v1.DefinitionWrite\x12\r\n\x05prune\x18\x02 \x01(\x08\"u\n\x0c\x43heckedWrite\x12\x32\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\".laurel.orchestrator.v1.Definition\x12\x31\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\".laurel.orchestrator.v1.Definition\"Y\n\x13\x44\x65\x66initionReference\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x34\n\x04name\x18\x02 \x01(\x0b\x32&.laurel.orchestrator.v1.DefinitionName\"\x98\x01\n\x12\x45xpectedDefinition\x12\x34\n\x04name\x18\x01 \x01(\x0b\x32&.laurel.orchestrator.v1.DefinitionName\x12\x0c\n\x04path\x18\x02 \x01(\t\x12>\n\nreferences\x18\x03 \x03(\x0b\x32*.laurel.participant.v1.DefinitionReference\"\xc5\x01\n\x18\x43heckDefinitionsResponse\x12\x34\n\nviolations\x18\x01 \x03(\x0b\x32 .laurel.common.v1.FieldViolation\x12\x33\n\x06writes\x18\x02 \x03(\x0b\x32#.laurel.participant.v1.CheckedWrite\x12>\n\x0b\x64\x65\x66initions\x18\x03 \x03(\x0b\x32).laurel.participant.v1.ExpectedDefinition\"\xc6\x01\n\x17WriteDefinitionsRequest\x12\x10\n\x08write_id\x18\x01 \x01(\t\x12.\n\nwrite_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04puts\x18\x03 \x03(\x0b\x32\".laurel.orchestrator.v1.Definition\x12\x37\n\x07\x64\x65letes\x18\x04 \x03(\x0b\x32&.laurel.orchestrator.v1.DefinitionName\"+\n\x18WriteDefinitionsResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x32\xdb\x03\n\x11\x44\x65\x66initionService\x12j\n\rGetDefinition\x12+.laurel.participant.v1.GetDefinitionRequest\x1a,.laurel.participant.v1.GetDefinitionResponse\x12p\n\x0fListDefinitions\x12-.laurel.participant.v1.ListDefinitionsRequest\x1a..laurel.participant.v1.ListDefinitionsResponse\x12s\n\x10\x43heckDefinitions\x12..laurel.participant.v1.CheckDefinitionsRequest\x1a/.laurel.participant.v1.CheckDefinitionsResponse\x12s\n\x10WriteDefinitions\x12..laurel.participant.v1.WriteDefinitionsRequest\x1a/.laurel.participant.v1.WriteDefinitionsResponseBP\n\x18io.laurel.participant.v1P\x01Z2laurel.example/laurel/participant/v1;participantv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.laurel/participant/v1/definition_service.proto\x12\x15laurel.participant.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1claurel/common/v1/error.proto\x1a\'laurel/orchestrator/v1/definition.proto\"L\n\x14GetDefinitionRequest\x12\x34\n\x04name\x18\x01 \x01(\x0b\x32&.laurel.orchestrator.v1.DefinitionName\"O\n\x15GetDefinitionResponse\x12\x36\n\ndefinition\x18\x01 \x01(\x0b\x32\".laurel.orchestrator.v1.Definition\"H\n\x16ListDefinitionsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tafter_key\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\x05\"R\n\x17ListDefinitionsResponse\x12\x37\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32\".laurel.orchestrator.v1.Definition\"{\n\x10\x44\x65\x66initionUpdate\x12\x36\n\ndefinition\x18\x01 \x01(\x0b\x32\".laurel.orchestrator.v1.Definition\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"\x86\x02\n\x0f\x44\x65\x66initionWrite\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x34\n\x06\x63reate\x18\x02 \x01(\x0b\x32\".laurel.orchestrator.v1.DefinitionH\x00\x12\x39\n\x06update\x18\x03 \x01(\x0b\x32\'.laurel.participant.v1.DefinitionUpdateH\x00\x12\x31\n\x03put\x18\x04 \x01(\x0b\x32\".laurel.orchestrator.v1.DefinitionH\x00\x12\x38\n\x06\x64\x65lete\x18\x05 \x01(\x0b\x32&.laurel.orchestrator.v1.DefinitionNameH\x00\x42\x07\n\x05write\"`\n\x17\x43heckDefinitionsRequest\x12\x36\n\x06writes\x18\x01 \x03(\x0b\x32&.laurel.participant.v1.DefinitionWrite\x12\r\n\x05prune\x18\x02 \x01(\x08\"u\n\x0c\x43heckedWrite\x12\x32\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\".laurel.orchestrator.v1.Definition\x12\x31\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\".laurel.orchestrator.v1.Definition\"Y\n\x13\x44\x65\x66initionReference\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x34\n\x04name\x18\x02 \x01(\x0b\x32&.laurel.orchestrator.v1.DefinitionName\"\x98\x01\n\x12\x45xpectedDefinition\x12\x34\n\x04name\x18\x01 \x01(\x0b\x32&.laurel.orchestrator.v1.DefinitionName\x12\x0c\n\x04path\x18\x02 \x01(\t\x12>\n\nreferences\x18\x03 \x03(\x0b\x32*.laurel.participant.v1.DefinitionReference\"\xc5\x01\n\x18\x43heckDefinitionsResponse\x12\x34\n\nviolations\x18\x01 \x03(\x0b\x32 .laurel.common.v1.FieldViolation\x12\x33\n\x06writes\x18\x02 \x03(\x0b\x32#.laurel.participant.v1.CheckedWrite\x12>\n\x0b\x64\x65\x66initions\x18\x03 \x03(\x0b\x32).laurel.participant.v1.ExpectedDefinition\"\xc6\x01\n\x17WriteDefinitionsRequest\x12\x10\n\x08write_id\x18\x01 \x01(\t\x12.\n\nwrite_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04puts\x18\x03 \x03(\x0b\x32\".laurel.orchestrator.v1.Definition\x12\x37\n\x07\x64\x65letes\x18\x04 \x03(\x0b\x32&.laurel.orchestrator.v1.DefinitionName\"+\n\x18WriteDefinitionsResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x32\xfb\x03\n\x11\x44\x65\x66initionService\x12r\n\rGetDefinition\x12+.laurel.participant.v1.GetDefinitionRequest\x1a,.laurel.participant.v1.GetDefinitionResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12x\n\x0fListDefinitions\x12-.laurel.participant.v1.ListDefinitionsRequest\x1a..laurel.participant.v1.ListDefinitionsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12{\n\x10\x43heckDefinitions\x12..laurel.participant.v1.CheckDefinitionsRequest\x1a/.laurel.participant.v1.CheckDefinitionsResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12{\n\x10WriteDefinitions\x12..laurel.participant.v1.WriteDefinitionsRequest\x1a/.laurel.participant.v1.WriteDefinitionsResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.participant.v1P\x01Z2laurel.example/laurel/participant/v1;participantv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,32 +37,40 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.participant.v1.defin
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030io.laurel.participant.v1P\001Z2laurel.example/laurel/participant/v1;participantv1'
-  _globals['_GETDEFINITIONREQUEST']._serialized_start=211
-  _globals['_GETDEFINITIONREQUEST']._serialized_end=287
-  _globals['_GETDEFINITIONRESPONSE']._serialized_start=289
-  _globals['_GETDEFINITIONRESPONSE']._serialized_end=368
-  _globals['_LISTDEFINITIONSREQUEST']._serialized_start=370
-  _globals['_LISTDEFINITIONSREQUEST']._serialized_end=442
-  _globals['_LISTDEFINITIONSRESPONSE']._serialized_start=444
-  _globals['_LISTDEFINITIONSRESPONSE']._serialized_end=526
-  _globals['_DEFINITIONUPDATE']._serialized_start=528
-  _globals['_DEFINITIONUPDATE']._serialized_end=651
-  _globals['_DEFINITIONWRITE']._serialized_start=654
-  _globals['_DEFINITIONWRITE']._serialized_end=916
-  _globals['_CHECKDEFINITIONSREQUEST']._serialized_start=918
-  _globals['_CHECKDEFINITIONSREQUEST']._serialized_end=1014
-  _globals['_CHECKEDWRITE']._serialized_start=1016
-  _globals['_CHECKEDWRITE']._serialized_end=1133
-  _globals['_DEFINITIONREFERENCE']._serialized_start=1135
-  _globals['_DEFINITIONREFERENCE']._serialized_end=1224
-  _globals['_EXPECTEDDEFINITION']._serialized_start=1227
-  _globals['_EXPECTEDDEFINITION']._serialized_end=1379
-  _globals['_CHECKDEFINITIONSRESPONSE']._serialized_start=1382
-  _globals['_CHECKDEFINITIONSRESPONSE']._serialized_end=1579
-  _globals['_WRITEDEFINITIONSREQUEST']._serialized_start=1582
-  _globals['_WRITEDEFINITIONSREQUEST']._serialized_end=1780
-  _globals['_WRITEDEFINITIONSRESPONSE']._serialized_start=1782
-  _globals['_WRITEDEFINITIONSRESPONSE']._serialized_end=1825
-  _globals['_DEFINITIONSERVICE']._serialized_start=1828
-  _globals['_DEFINITIONSERVICE']._serialized_end=2303
+  _globals['_DEFINITIONSERVICE'].methods_by_name['GetDefinition']._loaded_options = None
+  _globals['_DEFINITIONSERVICE'].methods_by_name['GetDefinition']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_DEFINITIONSERVICE'].methods_by_name['ListDefinitions']._loaded_options = None
+  _globals['_DEFINITIONSERVICE'].methods_by_name['ListDefinitions']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_DEFINITIONSERVICE'].methods_by_name['CheckDefinitions']._loaded_options = None
+  _globals['_DEFINITIONSERVICE'].methods_by_name['CheckDefinitions']._serialized_options = b'\232\341\030\002\010\005'
+  _globals['_DEFINITIONSERVICE'].methods_by_name['WriteDefinitions']._loaded_options = None
+  _globals['_DEFINITIONSERVICE'].methods_by_name['WriteDefinitions']._serialized_options = b'\232\341\030\002\010\005'
+  _globals['_GETDEFINITIONREQUEST']._serialized_start=242
+  _globals['_GETDEFINITIONREQUEST']._serialized_end=318
+  _globals['_GETDEFINITIONRESPONSE']._serialized_start=320
+  _globals['_GETDEFINITIONRESPONSE']._serialized_end=399
+  _globals['_LISTDEFINITIONSREQUEST']._serialized_start=401
+  _globals['_LISTDEFINITIONSREQUEST']._serialized_end=473
+  _globals['_LISTDEFINITIONSRESPONSE']._serialized_start=475
+  _globals['_LISTDEFINITIONSRESPONSE']._serialized_end=557
+  _globals['_DEFINITIONUPDATE']._serialized_start=559
+  _globals['_DEFINITIONUPDATE']._serialized_end=682
+  _globals['_DEFINITIONWRITE']._serialized_start=685
+  _globals['_DEFINITIONWRITE']._serialized_end=947
+  _globals['_CHECKDEFINITIONSREQUEST']._serialized_start=949
+  _globals['_CHECKDEFINITIONSREQUEST']._serialized_end=1045
+  _globals['_CHECKEDWRITE']._serialized_start=1047
+  _globals['_CHECKEDWRITE']._serialized_end=1164
+  _globals['_DEFINITIONREFERENCE']._serialized_start=1166
+  _globals['_DEFINITIONREFERENCE']._serialized_end=1255
+  _globals['_EXPECTEDDEFINITION']._serialized_start=1258
+  _globals['_EXPECTEDDEFINITION']._serialized_end=1410
+  _globals['_CHECKDEFINITIONSRESPONSE']._serialized_start=1413
+  _globals['_CHECKDEFINITIONSRESPONSE']._serialized_end=1610
+  _globals['_WRITEDEFINITIONSREQUEST']._serialized_start=1613
+  _globals['_WRITEDEFINITIONSREQUEST']._serialized_end=1811
+  _globals['_WRITEDEFINITIONSRESPONSE']._serialized_start=1813
+  _globals['_WRITEDEFINITIONSRESPONSE']._serialized_end=1856
+  _globals['_DEFINITIONSERVICE']._serialized_start=1859
+  _globals['_DEFINITIONSERVICE']._serialized_end=2366
 # @@protoc_insertion_point(module_scope)

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__pb2
 from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/points/v1/points_service.proto\x12\x10laurel.points.v1\x1a\x1dlaurel/points/v1/points.proto\"%\n\x16GetPointsSystemRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"P\n\x17GetPointsSystemResponse\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\"A\n\x18ListPointsSystemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x19ListPointsSystemsResponse\x12\x36\n\x0epoints_systems\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15ListUserPointsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListUserPointsResponse\x12,\n\x06points\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.UserPoints\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x11ListAwardsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x12ListAwardsResponse\x12\'\n\x06\x61wards\x18\x01 \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x1bGetLevelDistributionRequest\x12\x15\n\rpoints_system\x18\x01 \x01(\t\"H\n\nLevelCount\x12&\n\x05level\x18\x01 \x01(\x0b\x32\x17.laurel.points.v1.Level\x12\x12\n\nuser_count\x18\x02 \x01(\x03\"L\n\x1cGetLevelDistributionResponse\x12,\n\x06levels\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.LevelCount*\xf2\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n$ERROR_REASON_POINTS_SYSTEM_NOT_FOUND\x10\x01\x12%\n!ERROR_REASON_POINTS_SYSTEM_EXISTS\x10\x02\x12%\n!ERROR_REASON_POINTS_SYSTEM_IN_USE\x10\x03\x12$\n ERROR_REASON_INSUFFICIENT_POINTS\x10\x04\x12\'\n#ERROR_REASON_POINTS_SYSTEM_ARCHIVED\x10\x05\x32\x9a\x04\n\rPointsService\x12\x66\n\x0fGetPointsSystem\x12(.laurel.points.v1.GetPointsSystemRequest\x1a).laurel.points.v1.GetPointsSystemResponse\x12l\n\x11ListPointsSystems\x12*.laurel.points.v1.ListPointsSystemsRequest\x1a+.laurel.points.v1.ListPointsSystemsResponse\x12\x63\n\x0eListUserPoints\x12\'.laurel.points.v1.ListUserPointsRequest\x1a(.laurel.points.v1.ListUserPointsResponse\x12W\n\nListAwards\x12#.laurel.points.v1.ListAwardsRequest\x1a$.laurel.points.v1.ListAwardsResponse\x12u\n\x14GetLevelDistribution\x12-.laurel.points.v1.GetLevelDistributionRequest\x1a..laurel.points.v1.GetLevelDistributionResponseBA\n\x13io.laurel.points.v1P\x01Z(laurel.example/laurel/points/v1;pointsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/points/v1/points_service.proto\x12\x10laurel.points.v1\x1a\x1dlaurel/common/v1/access.proto\x1a\x1dlaurel/points/v1/points.proto\"%\n\x16GetPointsSystemRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"P\n\x17GetPointsSystemResponse\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\"A\n\x18ListPointsSystemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x19ListPointsSystemsResponse\x12\x36\n\x0epoints_systems\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15ListUserPointsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListUserPointsResponse\x12,\n\x06points\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.UserPoints\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x11ListAwardsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x12ListAwardsResponse\x12\'\n\x06\x61wards\x18\x01 \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x1bGetLevelDistributionRequest\x12\x15\n\rpoints_system\x18\x01 \x01(\t\"H\n\nLevelCount\x12&\n\x05level\x18\x01 \x01(\x0b\x32\x17.laurel.points.v1.Level\x12\x12\n\nuser_count\x18\x02 \x01(\x03\"L\n\x1cGetLevelDistributionResponse\x12,\n\x06levels\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.LevelCount*\xf2\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n$ERROR_REASON_POINTS_SYSTEM_NOT_FOUND\x10\x01\x12%\n!ERROR_REASON_POINTS_SYSTEM_EXISTS\x10\x02\x12%\n!ERROR_REASON_POINTS_SYSTEM_IN_USE\x10\x03\x12$\n ERROR_REASON_INSUFFICIENT_POINTS\x10\x04\x12\'\n#ERROR_REASON_POINTS_SYSTEM_ARCHIVED\x10\x05\x32\xd4\x04\n\rPointsService\x12n\n\x0fGetPointsSystem\x12(.laurel.points.v1.GetPointsSystemRequest\x1a).laurel.points.v1.GetPointsSystemResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12t\n\x11ListPointsSystems\x12*.laurel.points.v1.ListPointsSystemsRequest\x1a+.laurel.points.v1.ListPointsSystemsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12t\n\x0eListUserPoints\x12\'.laurel.points.v1.ListUserPointsRequest\x1a(.laurel.points.v1.ListUserPointsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12h\n\nListAwards\x12#.laurel.points.v1.ListAwardsRequest\x1a$.laurel.points.v1.ListAwardsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12}\n\x14GetLevelDistribution\x12-.laurel.points.v1.GetLevelDistributionRequest\x1a..laurel.points.v1.GetLevelDistributionResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x42\x41\n\x13io.laurel.points.v1P\x01Z(laurel.example/laurel/points/v1;pointsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,30 +34,40 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.points.v1.points_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.points.v1P\001Z(laurel.example/laurel/points/v1;pointsv1'
-  _globals['_ERRORREASON']._serialized_start=961
-  _globals['_ERRORREASON']._serialized_end=1203
-  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_start=90
-  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_end=127
-  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_start=129
-  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_end=209
-  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_start=211
-  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_end=276
-  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_start=278
-  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_end=386
-  _globals['_LISTUSERPOINTSREQUEST']._serialized_start=388
-  _globals['_LISTUSERPOINTSREQUEST']._serialized_end=467
-  _globals['_LISTUSERPOINTSRESPONSE']._serialized_start=469
-  _globals['_LISTUSERPOINTSRESPONSE']._serialized_end=564
-  _globals['_LISTAWARDSREQUEST']._serialized_start=566
-  _globals['_LISTAWARDSREQUEST']._serialized_end=664
-  _globals['_LISTAWARDSRESPONSE']._serialized_start=666
-  _globals['_LISTAWARDSRESPONSE']._serialized_end=752
-  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_start=754
-  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_end=806
-  _globals['_LEVELCOUNT']._serialized_start=808
-  _globals['_LEVELCOUNT']._serialized_end=880
-  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_start=882
-  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_end=958
-  _globals['_POINTSSERVICE']._serialized_start=1206
-  _globals['_POINTSSERVICE']._serialized_end=1744
+  _globals['_POINTSSERVICE'].methods_by_name['GetPointsSystem']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['GetPointsSystem']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_POINTSSERVICE'].methods_by_name['ListPointsSystems']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['ListPointsSystems']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_POINTSSERVICE'].methods_by_name['ListUserPoints']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['ListUserPoints']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_POINTSSERVICE'].methods_by_name['ListAwards']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['ListAwards']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_POINTSSERVICE'].methods_by_name['GetLevelDistribution']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['GetLevelDistribution']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_ERRORREASON']._serialized_start=992
+  _globals['_ERRORREASON']._serialized_end=1234
+  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_start=121
+  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_end=158
+  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_start=160
+  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_end=240
+  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_start=242
+  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_end=307
+  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_start=309
+  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_end=417
+  _globals['_LISTUSERPOINTSREQUEST']._serialized_start=419
+  _globals['_LISTUSERPOINTSREQUEST']._serialized_end=498
+  _globals['_LISTUSERPOINTSRESPONSE']._serialized_start=500
+  _globals['_LISTUSERPOINTSRESPONSE']._serialized_end=595
+  _globals['_LISTAWARDSREQUEST']._serialized_start=597
+  _globals['_LISTAWARDSREQUEST']._serialized_end=695
+  _globals['_LISTAWARDSRESPONSE']._serialized_start=697
+  _globals['_LISTAWARDSRESPONSE']._serialized_end=783
+  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_start=785
+  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_end=837
+  _globals['_LEVELCOUNT']._serialized_start=839
+  _globals['_LEVELCOUNT']._serialized_end=911
+  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_start=913
+  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_end=989
+  _globals['_POINTSSERVICE']._serialized_start=1237
+  _globals['_POINTSSERVICE']._serialized_end=1833
 # @@protoc_insertion_point(module_scope)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__pb2
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/streak/v1/streak_service.proto\x12\x10laurel.streak.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\x1f\n\x10GetStreakRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"=\n\x11GetStreakResponse\x12(\n\x06streak\x18\x01 \x01(\x0b\x32\x18.laurel.streak.v1.Streak\";\n\x12ListStreaksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListStreaksResponse\x12)\n\x07streaks\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Streak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x16ListUserStreaksRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x17ListUserStreaksResponse\x12.\n\x07streaks\x18\x01 \x03(\x0b\x32\x1d.laurel.streak.v1.StreakState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x12ListPeriodsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x13ListPeriodsResponse\x12)\n\x07periods\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Period\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x17ListFreezeLedgerRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x18ListFreezeLedgerResponse\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.laurel.streak.v1.FreezeLedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x19ListLongestStreaksRequest\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"A\n\rLongestStreak\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07longest\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"g\n\x1aListLongestStreaksResponse\x12\x30\n\x07streaks\x18\x01 \x03(\x0b\x32\x1f.laurel.streak.v1.LongestStreak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xb6\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_STREAK_NOT_FOUND\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_STREAK_EXISTS\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_STREAK_IN_USE\x10\x03\x12&\n\"ERROR_REASON_USER_STREAK_NOT_FOUND\x10\x04\x32\xe1\x04\n\rStreakService\x12T\n\tGetStreak\x12\".laurel.streak.v1.GetStreakRequest\x1a#.laurel.streak.v1.GetStreakResponse\x12Z\n\x0bListStreaks\x12$.laurel.streak.v1.ListStreaksRequest\x1a%.laurel.streak.v1.ListStreaksResponse\x12\x66\n\x0fListUserStreaks\x12(.laurel.streak.v1.ListUserStreaksRequest\x1a).laurel.streak.v1.ListUserStreaksResponse\x12Z\n\x0bListPeriods\x12$.laurel.streak.v1.ListPeriodsRequest\x1a%.laurel.streak.v1.ListPeriodsResponse\x12i\n\x10ListFreezeLedger\x12).laurel.streak.v1.ListFreezeLedgerRequest\x1a*.laurel.streak.v1.ListFreezeLedgerResponse\x12o\n\x12ListLongestStreaks\x12+.laurel.streak.v1.ListLongestStreaksRequest\x1a,.laurel.streak.v1.ListLongestStreaksResponseBA\n\x13io.laurel.streak.v1P\x01Z(laurel.example/laurel/streak/v1;streakv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/streak/v1/streak_service.proto\x12\x10laurel.streak.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\x1f\n\x10GetStreakRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"=\n\x11GetStreakResponse\x12(\n\x06streak\x18\x01 \x01(\x0b\x32\x18.laurel.streak.v1.Streak\";\n\x12ListStreaksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListStreaksResponse\x12)\n\x07streaks\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Streak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x16ListUserStreaksRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x17ListUserStreaksResponse\x12.\n\x07streaks\x18\x01 \x03(\x0b\x32\x1d.laurel.streak.v1.StreakState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x12ListPeriodsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x13ListPeriodsResponse\x12)\n\x07periods\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Period\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x17ListFreezeLedgerRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x18ListFreezeLedgerResponse\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.laurel.streak.v1.FreezeLedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x19ListLongestStreaksRequest\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"A\n\rLongestStreak\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07longest\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"g\n\x1aListLongestStreaksResponse\x12\x30\n\x07streaks\x18\x01 \x03(\x0b\x32\x1f.laurel.streak.v1.LongestStreak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xb6\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_STREAK_NOT_FOUND\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_STREAK_EXISTS\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_STREAK_IN_USE\x10\x03\x12&\n\"ERROR_REASON_USER_STREAK_NOT_FOUND\x10\x04\x32\xac\x05\n\rStreakService\x12\\\n\tGetStreak\x12\".laurel.streak.v1.GetStreakRequest\x1a#.laurel.streak.v1.GetStreakResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12\x62\n\x0bListStreaks\x12$.laurel.streak.v1.ListStreaksRequest\x1a%.laurel.streak.v1.ListStreaksResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12w\n\x0fListUserStreaks\x12(.laurel.streak.v1.ListUserStreaksRequest\x1a).laurel.streak.v1.ListUserStreaksResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12k\n\x0bListPeriods\x12$.laurel.streak.v1.ListPeriodsRequest\x1a%.laurel.streak.v1.ListPeriodsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12z\n\x10ListFreezeLedger\x12).laurel.streak.v1.ListFreezeLedgerRequest\x1a*.laurel.streak.v1.ListFreezeLedgerResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12w\n\x12ListLongestStreaks\x12+.laurel.streak.v1.ListLongestStreaksRequest\x1a,.laurel.streak.v1.ListLongestStreaksResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x42\x41\n\x13io.laurel.streak.v1P\x01Z(laurel.example/laurel/streak/v1;streakv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,34 +35,46 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.streak.v1.streak_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.streak.v1P\001Z(laurel.example/laurel/streak/v1;streakv1'
-  _globals['_ERRORREASON']._serialized_start=1248
-  _globals['_ERRORREASON']._serialized_end=1430
-  _globals['_GETSTREAKREQUEST']._serialized_start=123
-  _globals['_GETSTREAKREQUEST']._serialized_end=154
-  _globals['_GETSTREAKRESPONSE']._serialized_start=156
-  _globals['_GETSTREAKRESPONSE']._serialized_end=217
-  _globals['_LISTSTREAKSREQUEST']._serialized_start=219
-  _globals['_LISTSTREAKSREQUEST']._serialized_end=278
-  _globals['_LISTSTREAKSRESPONSE']._serialized_start=280
-  _globals['_LISTSTREAKSRESPONSE']._serialized_end=369
-  _globals['_LISTUSERSTREAKSREQUEST']._serialized_start=371
-  _globals['_LISTUSERSTREAKSREQUEST']._serialized_end=498
-  _globals['_LISTUSERSTREAKSRESPONSE']._serialized_start=500
-  _globals['_LISTUSERSTREAKSRESPONSE']._serialized_end=598
-  _globals['_LISTPERIODSREQUEST']._serialized_start=600
-  _globals['_LISTPERIODSREQUEST']._serialized_end=692
-  _globals['_LISTPERIODSRESPONSE']._serialized_start=694
-  _globals['_LISTPERIODSRESPONSE']._serialized_end=783
-  _globals['_LISTFREEZELEDGERREQUEST']._serialized_start=785
-  _globals['_LISTFREEZELEDGERREQUEST']._serialized_end=882
-  _globals['_LISTFREEZELEDGERRESPONSE']._serialized_start=884
-  _globals['_LISTFREEZELEDGERRESPONSE']._serialized_end=989
-  _globals['_LISTLONGESTSTREAKSREQUEST']._serialized_start=991
-  _globals['_LISTLONGESTSTREAKSREQUEST']._serialized_end=1073
-  _globals['_LONGESTSTREAK']._serialized_start=1075
-  _globals['_LONGESTSTREAK']._serialized_end=1140
-  _globals['_LISTLONGESTSTREAKSRESPONSE']._serialized_start=1142
-  _globals['_LISTLONGESTSTREAKSRESPONSE']._serialized_end=1245
-  _globals['_STREAKSERVICE']._serialized_start=1433
-  _globals['_STREAKSERVICE']._serialized_end=2042
+  _globals['_STREAKSERVICE'].methods_by_name['GetStreak']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['GetStreak']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_STREAKSERVICE'].methods_by_name['ListStreaks']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['ListStreaks']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_STREAKSERVICE'].methods_by_name['ListUserStreaks']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['ListUserStreaks']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_STREAKSERVICE'].methods_by_name['ListPeriods']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['ListPeriods']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_STREAKSERVICE'].methods_by_name['ListFreezeLedger']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['ListFreezeLedger']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_STREAKSERVICE'].methods_by_name['ListLongestStreaks']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['ListLongestStreaks']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_ERRORREASON']._serialized_start=1279
+  _globals['_ERRORREASON']._serialized_end=1461
+  _globals['_GETSTREAKREQUEST']._serialized_start=154
+  _globals['_GETSTREAKREQUEST']._serialized_end=185
+  _globals['_GETSTREAKRESPONSE']._serialized_start=187
+  _globals['_GETSTREAKRESPONSE']._serialized_end=248
+  _globals['_LISTSTREAKSREQUEST']._serialized_start=250
+  _globals['_LISTSTREAKSREQUEST']._serialized_end=309
+  _globals['_LISTSTREAKSRESPONSE']._serialized_start=311
+  _globals['_LISTSTREAKSRESPONSE']._serialized_end=400
+  _globals['_LISTUSERSTREAKSREQUEST']._serialized_start=402
+  _globals['_LISTUSERSTREAKSREQUEST']._serialized_end=529
+  _globals['_LISTUSERSTREAKSRESPONSE']._serialized_start=531
+  _globals['_LISTUSERSTREAKSRESPONSE']._serialized_end=629
+  _globals['_LISTPERIODSREQUEST']._serialized_start=631
+  _globals['_LISTPERIODSREQUEST']._serialized_end=723
+  _globals['_LISTPERIODSRESPONSE']._serialized_start=725
+  _globals['_LISTPERIODSRESPONSE']._serialized_end=814
+  _globals['_LISTFREEZELEDGERREQUEST']._serialized_start=816
+  _globals['_LISTFREEZELEDGERREQUEST']._serialized_end=913
+  _globals['_LISTFREEZELEDGERRESPONSE']._serialized_start=915
+  _globals['_LISTFREEZELEDGERRESPONSE']._serialized_end=1020
+  _globals['_LISTLONGESTSTREAKSREQUEST']._serialized_start=1022
+  _globals['_LISTLONGESTSTREAKSREQUEST']._serialized_end=1104
+  _globals['_LONGESTSTREAK']._serialized_start=1106
+  _globals['_LONGESTSTREAK']._serialized_end=1171
+  _globals['_LISTLONGESTSTREAKSRESPONSE']._serialized_start=1173
+  _globals['_LISTLONGESTSTREAKSRESPONSE']._serialized_end=1276
+  _globals['_STREAKSERVICE']._serialized_start=1464
+  _globals['_STREAKSERVICE']._serialized_end=2148
 # @@protoc_insertion_point(module_scope)
