@@ -96,6 +96,8 @@ class Plan:
     def response(self) -> pb.CheckDefinitionsResponse:
         """The answer."""
         check_distinct(self._paths, self.violations)
+        for kind in self._kinds.values():
+            kind.check_all(self._whole(kind.name), self.violations)
         expected = [self._expected(name, path, message) for name, (path, message) in self._wanted.items()]
         expected += [
             self._expected(name, "", self._stored.get(name))
@@ -147,6 +149,19 @@ class Plan:
     def _delete(self, name: Name, path: str) -> None:
         self.deletes[name] = path
         self._writes.append(_checked(self._kinds[name.kind], self._stored.get(name), None))
+
+    def _whole(self, kind: str) -> dict[str, tuple[str, Any]]:
+        """All definitions of a kind that would be there, but for those that are wrong by themselves."""
+        stored = {
+            name: ("", self._stored.get(name))
+            for name in self._stored
+            if name not in self._wanted and name not in self.deletes
+        }
+        return {
+            name.key: (path, message)
+            for name, (path, message) in {**stored, **self._wanted}.items()
+            if name.kind == kind and message is not None
+        }
 
     def _expected(self, name: Name, path: str, message: Any) -> pb.ExpectedDefinition:
         references = () if message is None else self._kinds[name.kind].references(message)

@@ -4,7 +4,7 @@ A definition is a message with the fields `key`, `name`, `create_time` and `upda
 On the wire it travels as a `laurel.orchestrator.v1.Definition`, whose one field that is set names the kind.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
@@ -45,6 +45,10 @@ def _mentions_nothing(_message: Message) -> Iterable[Reference]:
     return ()
 
 
+def _go_together(_messages: Mapping[str, tuple[str, Any]], _violations: Violations) -> None:
+    pass
+
+
 def _may_become_anything(_before: Message, _after: Message, _path: str, _violations: Violations) -> None:
     pass
 
@@ -72,6 +76,10 @@ class DefinitionKind(Struct, Generic[M], frozen=True):
     check_change: Callable[[M, M, str, Violations], None] = _may_become_anything
     """Adds what may not become of a stored message, besides its immutable fields: (before, after, path). Both
     are normalised.
+    """
+    check_all: Callable[[Mapping[str, tuple[str, M]], Violations], None] = _go_together
+    """Adds what is wrong with all definitions of the kind together: by key, each with the path of the write that it
+    comes from, empty where it was there before.
     """
 
     def check(self, message: M, path: str, violations: Violations) -> None:

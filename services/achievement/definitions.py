@@ -8,7 +8,9 @@ from laurel.achievement.v1 import achievement_pb2
 
 from services.achievement.config import (
     MAX_BADGE_URL_CHARS,
+    MAX_COMPOSITE_LEVELS,
     MAX_DESCRIPTION_CHARS,
+    MAX_PREREQUISITES,
     MAX_STREAK_LENGTH,
     MAX_TIER,
 )
@@ -16,9 +18,13 @@ from services.achievement.domain import (
     Achievement,
     ApiTrigger,
     Catalogue,
+    CompositeTrigger,
     MetricTrigger,
     Status,
     StreakTrigger,
+    Trigger,
+    in_circles,
+    levels_of,
 )
 from shared.decimals import InvalidValue, to_micros
 from shared.definition_plan import StoredDefinitions
@@ -63,10 +69,47 @@ def _check_trigger(message: achievement_pb2.Achievement, path: str, violations: 
             check_key(message.streak.streak, f"{path}.streak.streak", violations)
             if not 1 <= message.streak.length <= MAX_STREAK_LENGTH:
                 violations.add(f"{path}.streak.length", f"must be 1 to {MAX_STREAK_LENGTH}")
+        case "composite":
+            _check_composite(message, f"{path}.composite", violations)
         case "api":
             pass
         case None:
-            violations.add(path, "must have one of metric, streak, api")
+            violations.add(path, "must have one of metric, streak, api, composite")
+
+
+def _check_composite(message: achievement_pb2.Achievement, path: str, violations: Violations) -> None:
+    wanted = message.composite.achievements
+    if not 1 <= len(wanted) <= MAX_PREREQUISITES:
+        violations.add(f"{path}.achievements", f"must have 1 to {MAX_PREREQUISITES} achievements")
+    for index, key in enumerate(wanted):
+        check_key(key, f"{path}.achievements[{index}]", violations)
+        if key in wanted[:index]:
+            violations.add(f"{path}.achievements[{index}]", "is there twice")
+    if not 0 <= message.composite.at_least <= len(wanted):
+        violations.add(f"{path}.at_least", "must be 0 (all of them) to the number of achievements")
+
+
+def check_composites(
+    messages: Mapping[str, tuple[str, achievement_pb2.Achievement]], violations: Violations
+) -> None:
+    """Composites hang on one another in no circle, and not too deep (RULES 4.3). What is wrong is said of what is
+    written.
+    """
+    composites = {
+        key: message.composite.achievements
+        for key, (_, message) in messages.items()
+        if message.HasField("composite")
+    }
+    for key in sorted(in_circles(composites)):
+        if path := messages[key][0]:
+            violations.add(f"{path}.composite.achievements", "would make it a prerequisite of itself")
+    deep = [key for key, level in levels_of(composites).items() if level > MAX_COMPOSITE_LEVELS]
+    for key in deep:
+        written = messages[key][0] or next((path for path, _ in messages.values() if path), "")
+        violations.add(
+            f"{written}.composite.achievements",
+            f"would put {key!r} more than {MAX_COMPOSITE_LEVELS} levels of composites deep",
+        )
 
 
 def _check_threshold(threshold: float, path: str, violations: Violations) -> None:
@@ -93,6 +136,9 @@ def references(message: achievement_pb2.Achievement) -> Iterator[Reference]:
             yield Reference("metric.metric", Name("metric", message.metric.metric))
         case "streak":
             yield Reference("streak.streak", Name("streak", message.streak.streak))
+        case "composite":
+            for index, key in enumerate(message.composite.achievements):
+                yield Reference(f"composite.achievements[{index}]", Name("achievement", key))
 
 
 def check_change(
@@ -114,6 +160,7 @@ ACHIEVEMENT: Final = DefinitionKind(
     normalise=normalised,
     references=references,
     check_change=check_change,
+    check_all=check_composites,
     not_found="ACHIEVEMENT_NOT_FOUND",
     exists="ACHIEVEMENT_EXISTS",
     in_use="ACHIEVEMENT_IN_USE",
@@ -146,14 +193,15 @@ def _achievement(message: achievement_pb2.Achievement) -> Achievement:
     )
 
 
-def _trigger(
-    message: achievement_pb2.Achievement, unchecked: Violations
-) -> MetricTrigger | StreakTrigger | ApiTrigger:
+def _trigger(message: achievement_pb2.Achievement, unchecked: Violations) -> Trigger:
     match message.WhichOneof("trigger"):
         case "metric":
             filters = filters_from_proto(message.metric.event_filters, "event_filters", unchecked)
             return MetricTrigger(message.metric.metric, to_micros(message.metric.threshold), filters)
         case "streak":
             return StreakTrigger(message.streak.streak, message.streak.length)
+        case "composite":
+            wanted = tuple(message.composite.achievements)
+            return CompositeTrigger(wanted, message.composite.at_least or len(wanted))
         case _:
             return ApiTrigger()

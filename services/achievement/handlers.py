@@ -1,6 +1,6 @@
 """What the service does for each call: load, decide, store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -19,6 +19,7 @@ from services.achievement.domain import (
     Start,
     StreakTrigger,
     Wanted,
+    WantedFacts,
     decide,
     list_progress,
     revert,
@@ -139,6 +140,8 @@ class Handlers:
             try:
                 stands = standing or loaded.standings[work.user_id]
                 return decide(catalogue, stands, work.command, known.past(spans))
+            except WantedFacts as wanted:
+                known.read(wanted.entry_ids, await self._past.facts(wanted.entry_ids))
             except Wanted as wanted:
                 if standing is not None:
                     return None
@@ -162,8 +165,10 @@ class Handlers:
                 for achievement in touched
                 if isinstance(achievement.trigger, StreakTrigger)
             }
-            keys = called.union(achievement.key for achievement in touched)
-            return await self._store.load(users, sources, keys, streaks, whose=corrects)
+            touchable = called.union(achievement.key for achievement in touched)
+            keys = catalogue.with_composites(touchable)
+            whose = keys if corrects or len(keys) > len(touchable) else ()
+            return await self._store.load(users, sources, keys, streaks, whose)
 
         return await self._catalogue.with_state(load)
 
@@ -188,9 +193,18 @@ class Handlers:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
-        standing, fact = await self._store.lock_fact(connection, reversal.entry_id)
-        calls = {} if fact.metric else await self._store.next_calls(connection, standing.user_id, fact)
-        derived, changes = revert(standing, fact, calls)
+        standing, fact = await self._store.lock_fact(connection, reversal.entry_id, catalogue)
+        calls = {}
+        if not fact.metric:
+            calls = await self._store.next_calls(connection, standing.user_id, fact, catalogue)
+        facts: dict[UUID, Fact | None] = {}
+        while True:
+            try:
+                derived, changes = revert(catalogue, standing, fact, calls, Past(facts))
+                break
+            except WantedFacts as wanted:
+                found = await PastStore(connection).facts(wanted.entry_ids)
+                facts |= dict.fromkeys(wanted.entry_ids) | found
         await self._store.save_reverted(connection, derived, fact, changes, reversal.now)
         await BEFORE_COMMIT.reach()
         return reverted_outcome(fact.entry_id, convert.effects(standing.user_id, changes, catalogue))
@@ -199,13 +213,17 @@ class Handlers:
 class _Known:
     """What a batch knows of entries besides its own, and of its own once they are decided."""
 
-    def __init__(self, facts: dict[UUID, Fact], revisions: dict[UUID, Revision]) -> None:
-        self._facts = facts
+    def __init__(self, facts: Mapping[UUID, Fact], revisions: dict[UUID, Revision]) -> None:
+        self._facts: dict[UUID, Fact | None] = dict(facts)
         self._revisions = revisions
 
     def past(self, spans: Mapping[Start, Span]) -> Past:
         """For a decision."""
         return Past(self._facts, self._revisions, spans)
+
+    def read(self, entry_ids: Iterable[UUID], facts: Mapping[UUID, Fact]) -> None:
+        """What is stored of these entries, on which nobody in the batch bears."""
+        self._facts |= {entry_id: facts.get(entry_id) for entry_id in entry_ids}
 
     def learn(self, decision: Decision) -> None:
         """What later entries of the batch may name."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.achievement.domain import Fact, Key, Revision, Span, Start
 from services.achievement.rows import fact_of
-from shared.postgres.pool import Pool
+from shared.postgres.pool import Connection, Pool
 
 FIRST_CHUNK: Final = 256
 """Facts of a span that are read first."""
@@ -60,7 +60,7 @@ SUMS: Final = """
 class PastStore:
     """The facts in the database."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool | Connection) -> None:
         self._pool = pool
 
     async def facts(self, entry_ids: Collection[UUID]) -> dict[UUID, Fact]:

@@ -13,12 +13,14 @@ from msgspec.structs import replace
 
 from services.achievement import rows
 from services.achievement.domain import (
+    Catalogue,
     Change,
     Decision,
     Fact,
     Revision,
     SourceKey,
     Standing,
+    called,
 )
 from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
@@ -41,8 +43,7 @@ LOAD: Final = """
            ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
                             cause_position, cause_time, cause_id)
                    FROM live_completions
-                  WHERE $5::boolean AND user_id = batch.user_id
-                    AND achievement = ANY($3::text[])) AS completions,
+                  WHERE user_id = batch.user_id AND achievement = ANY($5::text[])) AS completions,
            ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
                    FROM streak_reaches
                   WHERE user_id = batch.user_id AND streak = ANY($4::text[])) AS reaches,
@@ -242,15 +243,15 @@ class Store:
         sources: Collection[SourceKey],
         achievements: Collection[str],
         streaks: Collection[str],
-        *,
-        whose: bool,
+        whose: Collection[str],
     ) -> Loaded:
         """What these metrics and streaks, and these achievements, say of these users, and who first reached what in
-        these streaks. At least one user. `whose`: also to whom completions belong, not only which are held.
+        these streaks. At least one user. `whose`: achievements of which it matters to whom completions belong, not only
+        which are held.
         """
         keys = sorted({source.key for source in sources})
         found = await self._pool.fetch(
-            LOAD, sorted(user_ids), keys, sorted(achievements), sorted(streaks), whose
+            LOAD, sorted(user_ids), keys, sorted(achievements), sorted(streaks), sorted(whose)
         )
         return Loaded(
             found[0]["configuration_version"], {row["user_id"]: rows.standing_of(row) for row in found}
@@ -293,7 +294,9 @@ class Store:
         version: int = await connection.fetchval(CONFIGURATION_VERSION)
         return version
 
-    async def lock_fact(self, connection: Connection, entry_id: UUID) -> tuple[Standing, Fact]:
+    async def lock_fact(
+        self, connection: Connection, entry_id: UUID, catalogue: Catalogue
+    ) -> tuple[Standing, Fact]:
         """An applied entry's fact, and of its user's state what undoing it can touch; the user is locked."""
         user = await connection.fetchrow(LOCK_USER, entry_id)
         if user is None:
@@ -302,16 +305,19 @@ class Store:
         assert row is not None  # it was there a moment ago, and facts stay
         fact, standing = rows.fact_of(row), Standing(user["user_id"], user["version"], user["entry_count"])
         if not fact.metric:
-            live = await connection.fetch(COMPLETIONS, standing.user_id, list(fact.grounds))
+            touched = catalogue.with_composites(called(catalogue, fact))
+            live = await connection.fetch(COMPLETIONS, standing.user_id, sorted(touched))
             return replace(standing, completions=rows.completions_of(live)), fact
         totals = rows.totals_of(await connection.fetch(TOTAL, standing.user_id, fact.metric))
         sums = await connection.fetch(ACCUMULATORS, standing.user_id, fact.counted) if fact.counted else ()
         return replace(standing, totals=totals, accumulators=rows.accumulators_of(sums)), fact
 
-    async def next_calls(self, connection: Connection, user_id: str, fact: Fact) -> dict[str, Fact]:
+    async def next_calls(
+        self, connection: Connection, user_id: str, fact: Fact, catalogue: Catalogue
+    ) -> dict[str, Fact]:
         """By achievement that this call completes: the first other live call of it."""
         calls = {}
-        for key in fact.grounds:
+        for key in called(catalogue, fact):
             row = await connection.fetchrow(NEXT_CALL, user_id, key, fact.entry_id)
             if row is not None:
                 calls[key] = rows.fact_of(row)

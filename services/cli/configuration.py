@@ -77,6 +77,7 @@ def check_configuration(configuration: Configuration, *, partial: bool) -> tuple
     """
     violations = Violations()
     known: set[Name] = set()
+    sound: dict[str, dict[str, tuple[str, Any]]] = {}
     references: list[tuple[str, Reference]] = []
     for path, name, message in _named(configuration.request):
         wrong = Violations()
@@ -85,6 +86,9 @@ def check_configuration(configuration: Configuration, *, partial: bool) -> tuple
         known.add(name)
         if not len(wrong):
             references += [(path, reference) for reference in OWNED[name.kind].references(message)]
+            sound.setdefault(name.kind, {})[name.key] = (path, message)
+    for kind, messages in sound.items():
+        OWNED[kind].check_all(messages, violations)
     if not partial:
         for path, name in dangling(references, known):
             violations.add(path, f"there is no {name} in this file")

@@ -7,7 +7,7 @@ What a user's standing consists of:
 * *Totals* and *accumulators*: what the events that have arrived here contribute, by metric, and by achievement
   with event filters.
 * *Reaches*: with which event a streak first had a length.
-* *Completions*: the live ones, at most one per achievement.
+* *Completions*: the live ones, at most one per achievement; composites are made of those of others (`composites`).
 
 Completions are folded in the order of arrival and dated by the order of the events' times (`fold`): `totals` says
 what that costs where, `reaches` what it means for streaks. What that takes of the facts stored is asked for (`past`).
@@ -19,15 +19,18 @@ from services.achievement.domain.definitions import (
     Achievement,
     ApiTrigger,
     Catalogue,
+    CompositeTrigger,
     MetricTrigger,
     SourceKey,
     SourceKind,
     Status,
     StreakTrigger,
+    Trigger,
 )
-from services.achievement.domain.past import Past, Span, Start, Wanted
+from services.achievement.domain.past import Past, Span, Start, Wanted, WantedFacts
+from services.achievement.domain.prerequisites import in_circles, levels_of
 from services.achievement.domain.progress import Progress, list_progress
-from services.achievement.domain.revert import revert
+from services.achievement.domain.revert import called, revert
 from services.achievement.domain.standing import (
     UNREAD,
     Accumulator,
@@ -61,6 +64,7 @@ __all__ = [
     "ChangeKind",
     "Command",
     "Completion",
+    "CompositeTrigger",
     "Decision",
     "Fact",
     "FirstReach",
@@ -81,8 +85,13 @@ __all__ = [
     "StreakChange",
     "StreakTrigger",
     "Total",
+    "Trigger",
     "Wanted",
+    "WantedFacts",
+    "called",
     "decide",
+    "in_circles",
+    "levels_of",
     "list_progress",
     "revert",
     "sources_of",

@@ -1,10 +1,11 @@
 """Applying an entry: what it completes, and for a correction what it revokes or passes on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
 from services.achievement.domain.completions import completed, granted
+from services.achievement.domain.composites import composites_followed
 from services.achievement.domain.definitions import Achievement, ApiTrigger, Catalogue, SourceKey, Status
 from services.achievement.domain.fold import Grant
 from services.achievement.domain.past import Past
@@ -31,7 +32,23 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
     entry = command.entry
     standing = replace(standing, entry_count=standing.entry_count + 1)
     if entry.kind is EntryKind.ACHIEVEMENT_CALL:
-        return _decide_call(catalogue.get(command.achievement), standing, entry)
+        decision = _decide_call(catalogue, standing, command)
+    else:
+        decision = _decide_other(catalogue, standing, command, past)
+    after, changes = composites_followed(
+        catalogue,
+        standing,
+        decision.standing,
+        decision.fact,
+        past,
+        cause=str(entry.entry_id),
+        undoes=entry.kind is EntryKind.CORRECTION,
+    )
+    return replace(decision, standing=after, changes=(*decision.changes, *changes))
+
+
+def _decide_other(catalogue: Catalogue, standing: Standing, command: Command, past: Past) -> Decision:
+    entry = command.entry
     told = sources_of(command)
     fact = _fact(catalogue, standing, command, told, past)
     outcome = Outcome(replace(standing, sources=_newest(standing.sources, told)))
@@ -49,13 +66,15 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
 # A call
 
 
-def _decide_call(achievement: Achievement | None, standing: Standing, entry: Entry) -> Decision:
+def _decide_call(catalogue: Catalogue, standing: Standing, command: Command) -> Decision:
     """Complete it, unless that is not possible; completing it again changes nothing."""
+    entry, achievement = command.entry, catalogue.get(command.achievement)
     fact = _plain_fact(standing, entry)
     refusal = _refusal(achievement, entry)
     if achievement is None or refusal is not None:
         return Decision(standing, fact, refusal=refusal)
-    fact = replace(fact, grounds=(achievement.key,))
+    above = _earnable(catalogue.selective_above((achievement,)), entry)
+    fact = replace(fact, grounds=(achievement.key, *above))
     if achievement.key in standing.completions:
         return Decision(standing, fact)
     change = granted(entry, achievement, achievement.trigger.target, Grant(fact.reach, fact.cause))
@@ -95,7 +114,8 @@ def _fact(
     if metric is None or entry.kind is not EntryKind.METRIC_EVENT:
         return _plain_fact(standing, entry)
     counted, grounds = [], []
-    for achievement in catalogue.following(told):
+    touched = catalogue.following(told)
+    for achievement in touched:
         if achievement.status is not Status.ACTIVE:
             continue
         if achievement.event_filters and matches(achievement.event_filters, metric.attributes):
@@ -106,6 +126,7 @@ def _fact(
         is_untold = achievement.trigger.source not in told and achievement.status is Status.ACTIVE
         if is_untold and matches(achievement.user_filters, entry.user.attributes):
             grounds.append(achievement.key)
+    grounds += _earnable(catalogue.selective_above(touched), entry)
     value_micros, version = contribution(entry, metric, past)
     return Fact(
         entry.entry_id,
@@ -119,6 +140,12 @@ def _fact(
         tuple(grounds),
         is_late(standing, metric.metric, entry.occur_time),
     )
+
+
+def _earnable(composites: Iterable[Achievement], entry: Entry) -> list[str]:
+    """Those that the user of the entry can earn, should it come to own them."""
+    attributes = entry.user.attributes
+    return [composite.key for composite in composites if matches(composite.user_filters, attributes)]
 
 
 def _newest(held: Mapping[SourceKey, Source], told: Mapping[SourceKey, Source]) -> Mapping[SourceKey, Source]:

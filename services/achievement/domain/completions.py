@@ -12,8 +12,8 @@ from shared.ids import derived_id
 
 
 def granted(entry: Entry, achievement: Achievement, target: int, grant: Grant) -> Change:
-    """The completion that `entry` brings about. Its id is its own: the same event may come to own another one."""
-    return _granted(entry.user.user_id, str(entry.entry_id), achievement.key, target, grant)
+    """The completion that `entry` brings about."""
+    return made(entry.user.user_id, str(entry.entry_id), achievement.key, target, grant)
 
 
 def passed_on(
@@ -25,7 +25,7 @@ def passed_on(
     if live is not None and grant is not None and live.entry_id == grant.reach.entry_id:
         return ()
     gone = () if live is None else (Change(ChangeKind.REVOKED, live),)
-    return gone if grant is None else (*gone, _granted(user_id, cause, achievement, target, grant))
+    return gone if grant is None else (*gone, made(user_id, cause, achievement, target, grant))
 
 
 def completed(standing: Standing, changes: Iterable[Change]) -> Standing:
@@ -34,7 +34,8 @@ def completed(standing: Standing, changes: Iterable[Change]) -> Standing:
     return replace(standing, completions=changed(standing.completions, changes)) if changes else standing
 
 
-def _granted(user_id: str, cause: str, achievement: str, target: int, grant: Grant) -> Change:
+def made(user_id: str, cause: str, achievement: str, target: int, grant: Grant) -> Change:
+    """A completion. Its id is its own: an event may come to own the same achievement again, by another `cause`."""
     completion_id = derived_id("completion", user_id, achievement, str(grant.reach.entry_id), cause)
     return Change(
         ChangeKind.COMPLETED, Completion(completion_id, achievement, grant.reach, target, grant.cause)

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
+from services.achievement.domain.prerequisites import levels_of
 from shared.filters import AttributeFilter
 
 
@@ -83,12 +84,30 @@ class ApiTrigger(Struct, frozen=True):
     event_filters: tuple[()] = ()
 
 
+class CompositeTrigger(Struct, frozen=True):
+    """Earned when enough of these achievements are held."""
+
+    achievements: tuple[str, ...]
+    enough: int
+    source: None = None
+    event_filters: tuple[()] = ()
+
+    @property
+    def target(self) -> int:
+        """What must be reached, in achievements."""
+        return self.enough
+
+
+Trigger = MetricTrigger | StreakTrigger | ApiTrigger | CompositeTrigger
+"""How an achievement is earned."""
+
+
 class Achievement(Struct, frozen=True):
     """A definition."""
 
     key: str
     name: str
-    trigger: MetricTrigger | StreakTrigger | ApiTrigger
+    trigger: Trigger
     user_filters: tuple[AttributeFilter, ...] = ()
     status: Status = Status.ACTIVE
     tier_group: str = ""
@@ -124,6 +143,49 @@ class Catalogue:
         """The achievements that a streak earns."""
         self.judged: Final = tuple(definition for definition in self.by_streak if definition.user_filters)
         """Those of them that only some users earn: which event reaches a length may show when another one comes."""
+
+        prerequisites = {
+            definition.key: definition.trigger.achievements
+            for definition in self._by_key.values()
+            if isinstance(definition.trigger, CompositeTrigger)
+        }
+        self._levels: Final = levels_of(prerequisites)
+        """Of composites, lower ones first."""
+        self._above: Final[dict[str, list[str]]] = {}
+        for composite in self._levels:
+            for key in prerequisites[composite]:
+                self._above.setdefault(key, []).append(composite)
+        self._selective_above_streaks: Final = any(
+            definition.user_filters
+            for definition in self.hanging_on(definition.key for definition in self.by_streak)
+        )
+
+    def hanging_on(self, achievements: Iterable[str]) -> Sequence[Achievement]:
+        """The composites that these can complete, by whatever detour; lower levels first."""
+        found: set[str] = set()
+        below = list(achievements)
+        while below:
+            above = {composite for key in below for composite in self._above.get(key, ())} - found
+            found |= above
+            below = list(above)
+        return [self._by_key[key] for key in sorted(found, key=lambda key: (self._levels[key], key))]
+
+    def with_composites(self, achievements: Iterable[str]) -> set[str]:
+        """These, where composites hang on them also those, and with them all their prerequisites."""
+        keys = set(achievements)
+        for composite in self.hanging_on(keys):
+            assert isinstance(composite.trigger, CompositeTrigger)
+            keys.update((composite.key, *composite.trigger.achievements))
+        return keys
+
+    def selective_above(self, achievements: Iterable[Achievement]) -> Sequence[Achievement]:
+        """The composites that hang on these, or on a streak, which may name an event later, and that only some users
+        earn.
+        """
+        keys = [definition.key for definition in achievements]
+        if self._selective_above_streaks:
+            keys += [definition.key for definition in self.by_streak]
+        return [composite for composite in self.hanging_on(keys) if composite.user_filters]
 
     def get(self, key: str) -> Achievement | None:
         """The definition of this key."""

@@ -43,8 +43,8 @@ class Span(Struct, frozen=True):
 class Past(Struct, frozen=True):
     """What is known of it so far."""
 
-    facts: Mapping[UUID, Fact] = field(default_factory=dict)
-    """By entry, of those that were asked for by their ids."""
+    facts: Mapping[UUID, Fact | None] = field(default_factory=dict)
+    """By entry, of those that were asked for by their ids; None: there is none."""
     revisions: Mapping[UUID, Revision] = field(default_factory=dict)
     """Of entries that had not come."""
     spans: Mapping[Start, Span] = field(default_factory=dict)
@@ -56,3 +56,11 @@ class Wanted(Exception):
     def __init__(self, start: Start) -> None:
         super().__init__(start)
         self.start = start
+
+
+class WantedFacts(Exception):
+    """Facts of other entries are needed to decide; asked again as with `Wanted`."""
+
+    def __init__(self, entry_ids: frozenset[UUID]) -> None:
+        super().__init__(entry_ids)
+        self.entry_ids = entry_ids

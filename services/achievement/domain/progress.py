@@ -2,7 +2,13 @@
 
 from msgspec import Struct
 
-from services.achievement.domain.definitions import Achievement, Catalogue, Status, StreakTrigger
+from services.achievement.domain.definitions import (
+    Achievement,
+    Catalogue,
+    CompositeTrigger,
+    Status,
+    StreakTrigger,
+)
 from services.achievement.domain.standing import Accumulator, Completion, Standing
 
 _FULL_PERCENT = 100.0
@@ -48,13 +54,15 @@ def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -
 
 def _current(achievement: Achievement, standing: Standing) -> int:
     """The present total or length, which can have fallen below the highest; of a streak only until it is
-    completed (RULES 4.5).
+    completed (RULES 4.5). Of a composite how many prerequisites are held.
     """
     live = standing.completions.get(achievement.key)
     if live is not None and isinstance(achievement.trigger, StreakTrigger):
         return live.target
     if achievement.event_filters:
         return standing.accumulators.get(achievement.key, Accumulator()).sum_micros
+    if isinstance(achievement.trigger, CompositeTrigger):
+        return sum(key in standing.completions for key in achievement.trigger.achievements)
     if achievement.trigger.source is None:
         return int(achievement.key in standing.completions)
     source = standing.sources.get(achievement.trigger.source)

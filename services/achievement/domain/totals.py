@@ -251,7 +251,9 @@ def _up_to_date(past: Past, start: Start, revised: Iterable[Fact]) -> Span | Non
     facts = tuple(newest.pop(fact.entry_id, fact) for fact in span.facts)
     rest = span.rest
     for left in newest.values():
-        rest = _more(rest, left, left.value_micros - past.facts[left.entry_id].value_micros)
+        was = past.facts[left.entry_id]
+        assert was is not None  # only what is known is revised
+        rest = _more(rest, left, left.value_micros - was.value_micros)
     return Span(facts, span.complete, rest)
 
 

@@ -14,6 +14,7 @@ from services.achievement.domain import (
     Change,
     ChangeKind,
     Command,
+    CompositeTrigger,
     Decision,
     Fact,
     MetricTrigger,
@@ -26,6 +27,7 @@ from services.achievement.domain import (
     StreakChange,
     StreakTrigger,
     Wanted,
+    WantedFacts,
     decide,
     revert,
 )
@@ -55,6 +57,10 @@ def streak_achievement(key: str = "fortnight", length: int = 14) -> Achievement:
 
 def api_achievement(key: str = "founder") -> Achievement:
     return Achievement(key, key.title(), ApiTrigger())
+
+
+def composite(key: str, *achievements: str, enough: int | None = None) -> Achievement:
+    return Achievement(key, key.title(), CompositeTrigger(achievements, enough or len(achievements)))
 
 
 def entry(
@@ -169,8 +175,10 @@ def streak_closing(version: int, *, length: int, longest: int) -> Command:
     return Command(entry(("streak closing", version), EntryKind.STREAK_CLOSING), changes)
 
 
-def call(name: str, key: str = "founder", *, user: Mapping[str, str] | None = None) -> Command:
-    return Command(entry(name, EntryKind.ACHIEVEMENT_CALL, user=user), achievement=key)
+def call(
+    name: str, key: str = "founder", *, user: Mapping[str, str] | None = None, minutes: int = 0
+) -> Command:
+    return Command(entry(name, EntryKind.ACHIEVEMENT_CALL, user=user, minutes=minutes), achievement=key)
 
 
 @dataclass
@@ -200,11 +208,12 @@ class Player:
         undone = self.facts[command.entry.entry_id]
         self.facts[undone.entry_id] = replace(undone, live=False)
         calls: dict[str, Fact] = {}
+        known: dict[UUID, Fact | None] = dict(self.facts)
         for counted in self.live:
             if not counted.metric:
                 for key in counted.grounds:
                     calls.setdefault(key, counted)
-        self.standing, changes = revert(self.standing, undone, calls)
+        self.standing, changes = revert(self.catalogue, self.standing, undone, calls, Past(known))
         return changes
 
     def void(self, command: Command, correction: Command) -> Decision:
@@ -220,13 +229,16 @@ class Player:
 
     def _decide(self, command: Command) -> Decision:
         spans: dict[Start, Span] = {}
+        known: dict[UUID, Fact | None] = dict(self.facts)
         while True:
             try:
-                return decide(self.catalogue, self.standing, command, Past(self.facts, self.revisions, spans))
+                return decide(self.catalogue, self.standing, command, Past(known, self.revisions, spans))
+            except WantedFacts as wanted:
+                known |= dict.fromkeys(wanted.entry_ids)
             except Wanted as wanted:
-                known = spans.get(wanted.start)
-                assert known is None or not known.complete
-                spans[wanted.start] = self._span(wanted.start, len(known.facts) if known else 0)
+                span = spans.get(wanted.start)
+                assert span is None or not span.complete
+                spans[wanted.start] = self._span(wanted.start, len(span.facts) if span else 0)
                 self.asked.append(wanted.start)
 
     def _span(self, start: Start, known: int) -> Span:

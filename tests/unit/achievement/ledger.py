@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from services.achievement.domain import Achievement, Catalogue, Command, MetricTrigger, Reach
+from services.achievement.domain import (
+    Achievement,
+    Catalogue,
+    Command,
+    CompositeTrigger,
+    MetricTrigger,
+    Reach,
+)
 from shared.entries import ContributionRevision, Entry, EntryKind, MetricFact, UserSnapshot
 from shared.filters import AttributeFilter, matches
 from tests.unit.achievement.builders import MERGED, NOON, PRO, UNIT, entry_id
@@ -135,6 +142,29 @@ def earned(achievement: Achievement, arrived: Sequence[Event]) -> Reach | None:
             if highest >= trigger.target and matches(achievement.user_filters, event.user.attributes):
                 return event.reach
     return None
+
+
+def earned_composite(composite: Achievement, catalogue: Catalogue, arrived: Sequence[Event]) -> Reach | None:
+    """The same of a composite: look at what it hangs on after each arrival."""
+    trigger = composite.trigger
+    assert isinstance(trigger, CompositeTrigger)
+    for count in range(1, len(arrived) + 1):
+        found = (earned_in(catalogue, key, arrived[:count]) for key in trigger.achievements)
+        held = sorted((reach for reach in found if reach is not None), key=lambda one: one.key)
+        for reach in held[trigger.enough - 1 :]:
+            [owner] = [event for event in arrived if event.reach == reach]
+            if matches(composite.user_filters, owner.user.attributes):
+                return reach
+    return None
+
+
+def earned_in(catalogue: Catalogue, key: str, arrived: Sequence[Event]) -> Reach | None:
+    """With which event the achievement of this key is completed."""
+    achievement = catalogue.get(key)
+    assert achievement is not None
+    if isinstance(achievement.trigger, CompositeTrigger):
+        return earned_composite(achievement, catalogue, arrived)
+    return earned(achievement, arrived)
 
 
 def ladder(metric: str, *thresholds: int) -> list[Achievement]:

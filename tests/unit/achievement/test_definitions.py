@@ -92,3 +92,55 @@ def test_what_a_trigger_wants_can_be_changed() -> None:
     violations = Violations()
     ACHIEVEMENT.check_update(by_metric(1), by_metric(2), "achievement", violations)
     assert not len(violations)
+
+
+def by_others(*keys: str, at_least: int = 0) -> types.Achievement:
+    trigger = types.CompositeTrigger(achievements=keys, at_least=at_least)
+    return types.Achievement(key="ten", name="Ten", composite=trigger)
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        (by_others(), {"achievements"}),
+        (by_others("a", "a"), {"achievements[1]"}),
+        (by_others("Not a key"), {"achievements[0]"}),
+        (by_others("a", at_least=2), {"at_least"}),
+        (by_others("a", at_least=-1), {"at_least"}),
+        (by_others(*(f"a{n}" for n in range(101))), {"achievements"}),
+    ],
+)
+def test_a_composite_hangs_on_so_many_others(message: types.Achievement, fields: set[str]) -> None:
+    assert wrong(message) == {f"achievement.composite.{field}" for field in fields}
+    assert wrong(by_others("a", "b", at_least=1)) == set()
+
+
+def test_a_composite_mentions_its_prerequisites() -> None:
+    assert [(path, *name) for path, name in ACHIEVEMENT.references(by_others("a", "b"))] == [
+        ("composite.achievements[0]", "achievement", "a"),
+        ("composite.achievements[1]", "achievement", "b"),
+    ]
+
+
+def together(*messages: types.Achievement) -> list[str]:
+    violations = Violations()
+    ACHIEVEMENT.check_all({m.key: (f"achievements[{n}]", m) for n, m in enumerate(messages)}, violations)
+    return [violation.field for violation in violations]
+
+
+def hanging(key: str, *keys: str) -> types.Achievement:
+    return types.Achievement(key=key, composite=types.CompositeTrigger(achievements=keys))
+
+
+def test_composites_in_a_circle_are_refused_wherever_they_are_written() -> None:
+    assert together(hanging("a", "b"), hanging("b", "a"), hanging("c", "a")) == [
+        "achievements[0].composite.achievements",
+        "achievements[1].composite.achievements",
+    ]
+    assert together(hanging("a", "a")) == ["achievements[0].composite.achievements"]
+
+
+def test_composites_stand_on_one_another_twenty_levels_high() -> None:
+    tower = [hanging(f"a{level}", f"a{level - 1}") for level in range(1, 22)]
+    assert together(*tower[:20]) == []
+    assert together(*tower) == ["achievements[20].composite.achievements"]

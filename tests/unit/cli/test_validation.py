@@ -32,6 +32,20 @@ def test_a_valid_file_is_summed_up() -> None:
     )
 
 
+def test_achievements_that_are_prerequisites_of_themselves_are_found() -> None:
+    result = validate(
+        """\
+achievements:
+  - {key: hen, composite: {achievements: [egg]}}
+  - {key: egg, composite: {achievements: [hen]}}
+"""
+    )
+    assert places(result) == [
+        "2:42  achievements[0].composite.achievements",
+        "3:42  achievements[1].composite.achievements",
+    ]
+
+
 def test_what_services_would_refuse_is_found_with_its_place() -> None:
     result = validate(
         """\

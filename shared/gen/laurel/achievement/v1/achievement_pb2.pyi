@@ -154,6 +154,36 @@ class ApiTrigger(_message.Message):
 Global___ApiTrigger: _TypeAlias = ApiTrigger  # noqa: Y015
 
 @_typing.final
+class CompositeTrigger(_message.Message):
+    """Earned when enough other achievements are held: the moment is that of the completion that makes it enough, in the order
+    of their times. What takes a prerequisite away takes along what it alone had made possible.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACHIEVEMENTS_FIELD_NUMBER: _builtins.int
+    AT_LEAST_FIELD_NUMBER: _builtins.int
+    at_least: _builtins.int
+    """How many of them are enough: 1 for any. 0: all."""
+    @_builtins.property
+    def achievements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the prerequisites, 1 to 100; composites among them, too, at most 20 levels deep and never in a circle."""
+
+    def __init__(
+        self,
+        *,
+        achievements: _abc.Iterable[_builtins.str] | None = ...,
+        at_least: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "at_least", b"at_least"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompositeTrigger: _TypeAlias = CompositeTrigger  # noqa: Y015
+
+@_typing.final
 class Achievement(_message.Message):
     """The definition of an achievement."""
 
@@ -165,6 +195,7 @@ class Achievement(_message.Message):
     METRIC_FIELD_NUMBER: _builtins.int
     STREAK_FIELD_NUMBER: _builtins.int
     API_FIELD_NUMBER: _builtins.int
+    COMPOSITE_FIELD_NUMBER: _builtins.int
     USER_FILTERS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TIER_GROUP_FIELD_NUMBER: _builtins.int
@@ -202,6 +233,10 @@ class Achievement(_message.Message):
         """By an explicit call."""
 
     @_builtins.property
+    def composite(self) -> Global___CompositeTrigger:
+        """By other achievements."""
+
+    @_builtins.property
     def user_filters(self) -> _containers.RepeatedCompositeFieldContainer[_filter_pb2.AttributeFilter]:
         """Who can earn it: filters on user attributes, as of the event."""
 
@@ -222,6 +257,7 @@ class Achievement(_message.Message):
         metric: Global___MetricTrigger | None = ...,
         streak: Global___StreakTrigger | None = ...,
         api: Global___ApiTrigger | None = ...,
+        composite: Global___CompositeTrigger | None = ...,
         user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
         status: Global___AchievementStatus.ValueType = ...,
         tier_group: _builtins.str = ...,
@@ -231,11 +267,11 @@ class Achievement(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "create_time", b"create_time", "metric", b"metric", "streak", b"streak", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "composite", b"composite", "create_time", b"create_time", "metric", b"metric", "streak", b"streak", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "badge_url", b"badge_url", "create_time", b"create_time", "description", b"description", "hidden", b"hidden", "key", b"key", "metric", b"metric", "name", b"name", "status", b"status", "streak", b"streak", "tier", b"tier", "tier_group", b"tier_group", "trigger", b"trigger", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "badge_url", b"badge_url", "composite", b"composite", "create_time", b"create_time", "description", b"description", "hidden", b"hidden", "key", b"key", "metric", b"metric", "name", b"name", "status", b"status", "streak", b"streak", "tier", b"tier", "tier_group", b"tier_group", "trigger", b"trigger", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["metric", "streak", "api"]  # noqa: Y015
+    _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["metric", "streak", "api", "composite"]  # noqa: Y015
     _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_trigger) -> _WhichOneofReturnType_trigger | None: ...
 
@@ -331,7 +367,7 @@ class UserAchievement(_message.Message):
     completed: _builtins.bool
     """Whether a live completion exists."""
     current: _builtins.float
-    """Progress so far: a metric's total or a streak's length."""
+    """Progress so far: a metric's total, a streak's length, or how many prerequisites are held."""
     target: _builtins.float
     """What must be reached."""
     percent: _builtins.float
