@@ -17,6 +17,7 @@ class EntryKind(Enum):
     STREAK_CLOSING = "streak_closing"
     POINTS_GRANT = "points_grant"
     POINTS_SPEND = "points_spend"
+    BOARD_EXCLUSION = "board_exclusion"
     CORRECTION = "correction"
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 
@@ -85,6 +86,13 @@ class PointsGift(Struct, frozen=True):
     """Not zero."""
 
 
+class BoardExclusion(Struct, frozen=True):
+    """The user is excluded from a board, or is back again; an empty key: all boards."""
+
+    leaderboard: str
+    excluded: bool
+
+
 class Entry(Struct, frozen=True):
     """One entry of the ledger; the same content however often it is sent."""
 
@@ -104,6 +112,10 @@ class Entry(Struct, frozen=True):
     """For an achievement call: the achievement to complete."""
     gifts: tuple[PointsGift, ...] = ()
     """One of each system at most."""
+    user_sequence: int = 0
+    """Grows with the user's entries in the order in which they were recorded; 0: it was not counted yet."""
+    exclusion: BoardExclusion | None = None
+    """For an exclusion from boards, or a return."""
 
 
 class Reversal(Struct, frozen=True):

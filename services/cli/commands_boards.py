@@ -1,9 +1,12 @@
 """leaderboard, ranks: boards as their readers and operators see them."""
 
+import uuid
+
 import click
 from google.protobuf.duration_pb2 import Duration
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
+from laurel.orchestrator.v1 import orchestrator_service_pb2
 
 from services.cli import render
 from services.cli.connect import Connections
@@ -16,6 +19,7 @@ from services.cli.show_board import (
     show_segments,
     show_statistics,
 )
+from services.cli.show_event import show_exclusion
 
 
 class BoardGroup(click.Group):
@@ -161,6 +165,55 @@ class _Board:
                 click.echo(render.json_line(found))
             else:
                 show_members(found, self._selector)
+
+
+@leaderboard.command()
+@click.argument("user")
+@click.option("--board", default="", metavar="KEY", help="Only this leaderboard; default: all.")
+@click.option("--reason", required=True, help="Why; kept with the entry.")
+@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@json_option
+@click.pass_obj
+def exclude(
+    connections: Connections, user: str, board: str, reason: str, key: str | None, as_json: bool
+) -> None:
+    """Exclude a user: ranked nowhere, and the ranks behind close up, in open runs at once."""
+    _set_exclusion(connections, user, board, reason, key, as_json, excluded=True)
+
+
+@leaderboard.command()
+@click.argument("user")
+@click.option("--board", default="", metavar="KEY", help="Only this leaderboard; default: all.")
+@click.option("--reason", required=True, help="Why; kept with the entry.")
+@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@json_option
+@click.pass_obj
+def include(
+    connections: Connections, user: str, board: str, reason: str, key: str | None, as_json: bool
+) -> None:
+    """Bring an excluded user back, with all that was counted meanwhile."""
+    _set_exclusion(connections, user, board, reason, key, as_json, excluded=False)
+
+
+def _set_exclusion(
+    connections: Connections,
+    user: str,
+    board: str,
+    reason: str,
+    key: str | None,
+    as_json: bool,
+    *,
+    excluded: bool,
+) -> None:
+    request = orchestrator_service_pb2.SetBoardExclusionRequest(
+        user_id=user,
+        leaderboard=board,
+        excluded=excluded,
+        reason=reason,
+        request_id=key or str(uuid.uuid4()),
+    )
+    response = connections.orchestrator.SetBoardExclusion(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_exclusion(response)
 
 
 @click.command()

@@ -131,6 +131,15 @@ def show_operation(reply: Reply, nothing: str = "") -> None:
     show_effects(reply.effects)
 
 
+def show_exclusion(reply: orchestrator_service_pb2.SetBoardExclusionResponse) -> None:
+    """The reply to a call that excludes a user from boards, or brings the user back."""
+    replayed = " (the stored reply of an earlier request: nothing was done again)"
+    render.heading(f"Entry {reply.entry_id}{replayed if reply.idempotent_replayed else ''}")
+    if not reply.effects.leaderboards:
+        render.line("No rank of the user is another.")
+    show_effects(reply.effects)
+
+
 def show_void(reply: orchestrator_service_pb2.VoidEntryResponse, where: str) -> None:
     """What undoing an event undid, and in which system."""
     render.heading(f"Voided {reply.entry_id} at {where}")

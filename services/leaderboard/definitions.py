@@ -23,6 +23,7 @@ from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
 from shared.rpc.convert import MAX_ATTRIBUTE_NAME_CHARS, check_key, check_text
+from shared.rpc.filters import filters_from_proto
 
 IMMUTABLE_FIELDS: Final = (
     "metric",
@@ -33,6 +34,7 @@ IMMUTABLE_FIELDS: Final = (
     "rank_mode",
     "schedule",
     "breakdown_attributes",
+    "user_filters",
 )
 """What a score or a position is made of: a change would give those that exist another meaning."""
 
@@ -87,6 +89,7 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
     _check_schedule(message.schedule, f"{path}.schedule", violations)
     for field, most in _ATTRIBUTE_LISTS.items():
         _check_attributes(getattr(message, field), most, f"{path}.{field}", violations)
+    filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
     if message.participant_limit < 0:
         violations.add(f"{path}.participant_limit", "must not be negative")
 
@@ -173,6 +176,7 @@ def _board(message: pb.Leaderboard) -> Board:
         schedule=schedule,
         breakdown=tuple(message.breakdown_attributes),
         participant_limit=message.participant_limit,
+        filters=filters_from_proto(message.user_filters, "user_filters", Violations()),
         shown=tuple(message.profile_attributes),
         active=message.status == pb.LEADERBOARD_STATUS_ACTIVE,
     )

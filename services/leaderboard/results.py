@@ -7,7 +7,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import Move, Profile
+from services.leaderboard.domain.entries import Move
+from services.leaderboard.domain.members import Profile
 from services.leaderboard.domain.ranks import Member, Placement, SegmentKey
 from services.leaderboard.domain.runs import RunState
 

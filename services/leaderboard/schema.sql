@@ -33,7 +33,8 @@ CREATE TABLE users (
     version         bigint NOT NULL,       -- grows by one with each entry; guards against lost updates
     profile_version bigint NOT NULL,       -- of the newest snapshot that was seen
     name            text NOT NULL,
-    attributes      text NOT NULL          -- a JSON object; not jsonb, which cannot hold every string
+    attributes      text NOT NULL,         -- a JSON object; not jsonb, which cannot hold every string
+    exclusions      text NOT NULL DEFAULT '{}'  -- by board, '' for all: a JSON object
 );
 
 CREATE TABLE request_log (
@@ -116,7 +117,7 @@ CREATE TABLE scores (
     run_start      date NOT NULL,
     segment        text COLLATE "C" NOT NULL,  -- '' for a user who is in the whole board only
     score          bigint,                 -- NULL for who is not, or no longer, a member
-    order_score    bigint,                 -- turned so that the smallest is first
+    order_score    bigint,                 -- turned so that the smallest is first; NULL for who is not ranked
     reach_time     timestamptz,
     entry_id       uuid,
     source_version bigint NOT NULL,        -- of the newest absolute value that was seen
@@ -195,6 +196,15 @@ CREATE TYPE user_row AS (
     profile_version bigint,
     name            text,
     attributes      text
+);
+CREATE TYPE user_row_2 AS (
+    user_id         text,
+    loaded_version  bigint,  -- that the decision was made on
+    version         bigint,
+    profile_version bigint,
+    name            text,
+    attributes      text,
+    exclusions      text
 );
 CREATE TYPE log_row_2 AS (
     entry_id     uuid,

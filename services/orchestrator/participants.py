@@ -195,17 +195,18 @@ def _answer(outcome: pb.Outcome) -> effects_pb2.Effects | LaurelError:
     return error_from_message(outcome.error) if outcome.HasField("error") else outcome.effects
 
 
-def is_definite(error: LaurelError, move: Move, *, refusable: bool) -> bool:
+def is_definite(error: LaurelError, move: Move, *, refusable: bool, alone: bool = False) -> bool:
     """Whether an error is a no that turns the saga round.
 
-    Only on the way forward, and not behind the pivot: the leaderboard never says no (RULES 7.7). An entry that
+    Only on the way forward, and not behind the pivot: the leaderboard never says no (RULES 7.7), but to what it is
+    `alone` to hear of. An entry that
     was undone elsewhere is no refusal of ours: whoever undid it goes on with it. Nor is one that was answered, so
     long ago that the answer is not kept: it counts, and only an operator can give it up.
     """
     return (
         refusable
         and move.act is Act.APPLY
-        and move.step is not Step.LEADERBOARD
+        and (alone or move.step is not Step.LEADERBOARD)
         and isinstance(error, DEFINITE)
         and error.reason not in ("ENTRY_REVERTED", "ENTRY_CONFLICT", "OUTCOME_EXPIRED")
     )

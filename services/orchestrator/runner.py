@@ -198,7 +198,12 @@ class Runner:
         for active, answer in zip(sagas, answers, strict=True):
             if not isinstance(answer, LaurelError):
                 active.saga = _answered(active.saga, move, answer)
-            elif is_definite(answer, move, refusable=active.operation.refusable):
+            elif is_definite(
+                answer,
+                move,
+                refusable=active.operation.refusable,
+                alone=active.operation.steps == (move.step,),
+            ):
                 active.saga = saga.refused(active.saga, move.step, answer)
             else:
                 left.append((active, answer))

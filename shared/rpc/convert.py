@@ -22,6 +22,7 @@ from laurel.participant.v1 import participant_service_pb2
 from shared.calendar import EARLIEST, LATEST, UnknownZone, zone_names
 from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT
 from shared.entries import (
+    BoardExclusion,
     ContributionRevision,
     Entry,
     EntryKind,
@@ -177,6 +178,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     metric = corrected = None
     achievement = ""
     gifts: tuple[PointsGift, ...] = ()
+    exclusion = None
     if kind is EntryKind.METRIC_EVENT:
         metric = _metric(message.metric_event, "metric_event", violations)
         if metric.value_micros == 0:
@@ -193,11 +195,32 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts = (_gift(message.points_grant.gift, "points_grant.gift", violations),)
     elif kind is EntryKind.POINTS_SPEND:
         gifts = (_gift(message.points_spend.gift, "points_spend.gift", violations),)
+    elif kind is EntryKind.BOARD_EXCLUSION:
+        exclusion = _exclusion(message.board_exclusion, violations)
     if entry_id is None or kind is None or user is None or now is None or occur_time is None:
         return None
     if len(violations) > before:
         return None
-    return Entry(entry_id, kind, user, now, occur_time, time_zone, metric, corrected, achievement, gifts)
+    return Entry(
+        entry_id,
+        kind,
+        user,
+        now,
+        occur_time,
+        time_zone,
+        metric,
+        corrected,
+        achievement,
+        gifts,
+        user_sequence=message.user_sequence,
+        exclusion=exclusion,
+    )
+
+
+def _exclusion(message: entry_pb2.BoardExclusion, violations: Violations) -> BoardExclusion:
+    if message.leaderboard:
+        check_key(message.leaderboard, "board_exclusion.leaderboard", violations)
+    return BoardExclusion(message.leaderboard, message.excluded)
 
 
 def reversal_from_proto(

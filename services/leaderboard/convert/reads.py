@@ -30,7 +30,7 @@ from services.leaderboard.convert.common import (
 )
 from services.leaderboard.convert.entries import standing_to_proto
 from services.leaderboard.domain.boards import Board, Boards, segment_text, segment_values
-from services.leaderboard.domain.entries import Profile
+from services.leaderboard.domain.members import Profile
 from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.results import (

@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct, json
 
 from services.leaderboard.domain.runs import PERPETUAL, Schedule
+from shared.filters import AttributeFilter
 
 WHOLE: Final = ""
 """The segment that is the whole board."""
@@ -85,6 +86,8 @@ class Board(Struct, frozen=True):
     participant_limit: int = 0
     shown: tuple[str, ...] = ()
     """Attributes that reads show beside each member."""
+    filters: tuple[AttributeFilter, ...] = ()
+    """Whom the board is for, by what holds of them now."""
     active: bool = True
 
 

@@ -9,10 +9,20 @@ from uuid import UUID
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from services.leaderboard.domain.boards import WHOLE, Board, Boards, Source, SourceKind, segment_of
+from services.leaderboard.domain.boards import WHOLE, Board, Boards, Source, SourceKind
 from services.leaderboard.domain.facts import Command, Revision
 from services.leaderboard.domain.lengths import Lengths, Period, StreakChange, length_in, reached, told
-from services.leaderboard.domain.ranks import SegmentKey, position_of
+from services.leaderboard.domain.members import (
+    ALL_BOARDS,
+    Exclusion,
+    Exclusions,
+    Held,
+    Profile,
+    held_for,
+    held_position,
+    said,
+)
+from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import Run, RunState, finalize_time, run_of
 from services.leaderboard.domain.scores import NO_SCORE, Fact, FactKey, Score, extended, folded, key_of
 from shared.calendar import local_date
@@ -23,21 +33,6 @@ _OPEN_AFTER_END: Final = timedelta(hours=36)
 
 RunKey = tuple[str, date]
 """A board's key and the start of one of its runs."""
-
-
-class Held(Struct, frozen=True):
-    """A user's score on one board in one run, in the segment that the user's attributes name."""
-
-    segment: str
-    score: Score
-
-
-class Profile(Struct, frozen=True):
-    """The newest that is known of a user."""
-
-    version: int = 0
-    name: str = ""
-    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Recalled(Struct, frozen=True):
@@ -63,6 +58,11 @@ class UserState(Struct, frozen=True):
     profile: Profile = Profile()
     held: Mapping[RunKey, Held] = field(default_factory=dict)
     recalled: Recalled = Recalled()
+    exclusions: Exclusions = field(default_factory=dict)
+
+    def held_on(self, board: Board, score: Score) -> Held:
+        """A score where it belongs now."""
+        return held_for(board, self.profile, self.exclusions, score)
 
 
 class Move(Struct, frozen=True):
@@ -209,7 +209,12 @@ def decide(
     boards: Boards, user: UserState, command: Command, runs: Runs, past: Past, grace: timedelta
 ) -> Decision:
     """What one entry changes. A finalised run takes nothing more (RULES 6.2)."""
-    known = replace(user, profile=_newer(user.profile, command.entry.user), version=user.version + 1)
+    known = replace(
+        user,
+        profile=_newer(user.profile, command.entry.user),
+        version=user.version + 1,
+        exclusions=_with_exclusion(boards, user.exclusions, command.entry),
+    )
     resolved = resolve(boards, known, command)
     known = _with_lengths(boards, resolved.user, command)
     changed: dict[RunKey, Held] = {}
@@ -222,14 +227,14 @@ def decide(
             closed[key] = replace(state, finalized=True)
         else:
             changed[key], open_runs[key] = held, state
-    moved = _moved_segments(boards, known, changed, runs, command.entry.now)
+    moved = _moved(boards, known, changed, runs, command.entry.now)
     return Decision(
         user=replace(known, held={**user.held, **changed, **moved}) if changed or moved else known,
         changed={**changed, **moved},
         runs={**open_runs, **{key: runs[key] for key in moved}},
         changes=(
-            *_changes(boards, open_runs, user, changed, evaluated=True),
-            *_changes(boards, runs, user, moved, evaluated=False),
+            *_changes(boards, open_runs, user, changed),
+            *_changes(boards, runs, user, moved, moved=True),
         ),
         closed=tuple(closed.values()),
         awards=_awards(boards, resolved),
@@ -254,7 +259,7 @@ def undone(boards: Boards, user: UserState, scores: Mapping[RunKey, Score], runs
         user=replace(user, version=user.version + 1, held={**user.held, **changed}),
         changed=changed,
         runs={key: runs[key] for key in changed},
-        changes=tuple(_changes(boards, runs, user, changed, evaluated=True)),
+        changes=tuple(_changes(boards, runs, user, changed)),
     )
 
 
@@ -315,13 +320,15 @@ def keeps_rank_history(kind: EntryKind) -> bool:
 
 
 def _changes(
-    boards: Boards, runs: Runs, user: UserState, changed: Mapping[RunKey, Held], *, evaluated: bool
+    boards: Boards, runs: Runs, user: UserState, changed: Mapping[RunKey, Held], *, moved: bool = False
 ) -> Iterator[Change]:
-    """What leads from what was held to what changed."""
+    """What leads from what was held to what changed. Of what only moved the whole board hears where somebody comes out
+    of hiding, or goes into it.
+    """
     for key, after in changed.items():
         order, before = boards.by_key[key[0]].order, user.held.get(key)
-        was = position_of(order, user.user_id, before.score) if before else None
-        now = position_of(order, user.user_id, after.score)
+        was = held_position(order, user.user_id, before) if before else None
+        now = held_position(order, user.user_id, after)
         if was is None and now is None:
             continue
         old_segment = before.segment if before else WHOLE
@@ -333,7 +340,7 @@ def _changes(
             after.segment,
             left=WHOLE if stays else old_segment,
             stays=stays or before is None,
-            evaluated=evaluated,
+            evaluated=not moved or (was is None) is not (now is None),
         )
 
 
@@ -345,6 +352,20 @@ def _newer(profile: Profile, snapshot: UserSnapshot) -> Profile:
         return profile
     newest = snapshot.newest_attributes
     return Profile(snapshot.version, snapshot.name, snapshot.attributes if newest is None else newest)
+
+
+def names_unknown_board(boards: Boards, entry: Entry) -> bool:
+    """Whether it is about a board that is not there."""
+    named = entry.exclusion.leaderboard if entry.exclusion else ALL_BOARDS
+    return named != ALL_BOARDS and named not in boards.by_key
+
+
+def _with_exclusion(boards: Boards, exclusions: Exclusions, entry: Entry) -> Exclusions:
+    """What is known after an entry: of two that were recorded one after the other the later holds."""
+    if entry.exclusion is None or names_unknown_board(boards, entry):
+        return exclusions
+    newest = Exclusion(entry.user_sequence, entry.exclusion.excluded)
+    return said(exclusions, entry.exclusion.leaderboard, newest)
 
 
 _ByRun = dict[RunKey, tuple[Board, Run, list[Fact], list[Replaced]]]
@@ -384,7 +405,7 @@ def _scored(
             continue
         score = _with_facts(board, run, user, past, facts, replaced)
         if key in user.held or score != NO_SCORE:
-            yield state, Held(segment_of(board, user.profile.attributes), score)
+            yield state, user.held_on(board, score)
     for change in command.streaks:
         yield from _by_length(boards, user, change, command, runs, grace)
 
@@ -475,12 +496,11 @@ def _by_length(
             for key in user.held
             if key[0] == board.key and key in runs and runs[key].run.end >= change.first_date
         }
-        segment = segment_of(board, user.profile.attributes)
         for key, state in looked_at.items():
             held = user.held.get(key)
             score = length_in(user.recalled.lengths[change.streak], state.run)
             if not state.is_closed(entry.now) and score != (held.score if held else NO_SCORE):
-                yield state, Held(segment, score)
+                yield state, user.held_on(board, score)
         own = run_of(board.schedule, day)
         if own and change.first_date <= day:
             state = state_of(board, own, runs, grace)
@@ -504,16 +524,18 @@ def _awards(boards: Boards, resolved: Resolved) -> tuple[Fact, ...]:
     return (*new, *(one.after for one in resolved.replaced if one.after.source.kind is SourceKind.POINTS))
 
 
-def _moved_segments(
+def _moved(
     boards: Boards, user: UserState, changed: Mapping[RunKey, Held], runs: Runs, now: datetime
 ) -> dict[RunKey, Held]:
-    """The scores in other open runs that move, whole, because the user's attributes changed (RULES 6.5)."""
+    """The scores in other open runs that move, whole, because the user's attributes changed or the user was excluded or
+    came back (RULES 6.5, 6.13).
+    """
     moved: dict[RunKey, Held] = {}
     for key, held in user.held.items():
         board = boards.by_key.get(key[0])
         if board is None or not board.active or key in changed or key not in runs or runs[key].is_closed(now):
             continue
-        segment = segment_of(board, user.profile.attributes)
-        if segment != held.segment:
-            moved[key] = Held(segment, held.score)
+        now_held = user.held_on(board, held.score)
+        if now_held != held:
+            moved[key] = now_held
     return moved

@@ -26,12 +26,14 @@ from services.leaderboard.domain.entries import (
     Past,
     decide,
     keeps_rank_history,
+    names_unknown_board,
     touched,
     undone,
 )
 from services.leaderboard.domain.facts import Command
 from services.leaderboard.domain.past import newest_wanted, runs_wanted, wanted
 from services.leaderboard.domain.ranks import Placement, Step, member_of, shown_rank
+from services.leaderboard.handlers.lists import unknown_board
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.store.events import EventStore, Loaded, RankChange, Stored
@@ -43,7 +45,7 @@ from shared.errors import Aborted
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool
-from shared.postgres.request_log import Known
+from shared.postgres.request_log import Known, State
 from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
 
 BEFORE_STORE: Final = faults.declare(
@@ -146,7 +148,7 @@ class EntryHandlers:
             decision = decide(boards, users[work.user_id], work.command, runs, past, self._grace)
             users[work.user_id] = decision.user
             runs |= decision.runs
-            entries.append(_stored(work, decision))
+            entries.append(_stored(boards, work, decision))
         await BEFORE_STORE.reach()
         await self._events.save(loaded, boards, entries)
         batch.boards, batch.marker = boards, loaded.marker
@@ -306,9 +308,14 @@ def _outcome(boards: Boards, settled: _Settled) -> bytes:
     return write(settled.draft.entry_id, changed)
 
 
-def _stored(work: Work[Command], decision: Decision) -> Stored:
+def _stored(boards: Boards, work: Work[Command], decision: Decision) -> Stored:
     """What is to be stored of an entry. Where no board ranks it, nothing remains to be done, and it is answered."""
     entry = work.command.entry
+    if names_unknown_board(boards, entry):
+        outcome = _REFUSE(
+            entry.entry_id, unknown_board(entry.exclusion.leaderboard if entry.exclusion else "")
+        )
+        return Stored(work.command, work.digest, decision, draft=None, outcome=outcome, state=State.REJECTED)
     if not decision.changes and not decision.closed:
         outcome = applied_outcome(entry.entry_id, Effects())
         return Stored(work.command, work.digest, decision, draft=None, outcome=outcome)

@@ -18,7 +18,8 @@ from typing import Final
 from services.leaderboard.config import REBUILD_BATCH
 from services.leaderboard.domain.boards import WHOLE, Boards
 from services.leaderboard.domain.entries import RunKey
-from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
+from services.leaderboard.domain.members import held_position
+from services.leaderboard.domain.ranks import SegmentKey, Step
 from services.leaderboard.projection import Projection, Stamp, marker_of
 from services.leaderboard.store import rebuild as store
 from shared import faults
@@ -173,7 +174,7 @@ def _steps(boards: Boards, scores: Sequence[store.StoredScore]) -> list[Step]:
         board = boards.by_key.get(score.run[0])
         if board is None:
             continue
-        position = position_of(board.order, score.user_id, score.held.score)
+        position = held_position(board.order, score.user_id, score.held)
         steps.extend(
             Step(SegmentKey(*score.run, segment), score.user_id, score.version, None, position)
             for segment in dict.fromkeys((WHOLE, score.held.segment))

@@ -24,10 +24,10 @@ CLOSE: Final = """
 ARCHIVE: Final = """
     WITH members AS (
         SELECT ''::text COLLATE "C" AS segment, user_id, score, order_score, reach_time
-          FROM scores WHERE board = $1 AND run_start = $2 AND score IS NOT NULL
+          FROM scores WHERE board = $1 AND run_start = $2 AND order_score IS NOT NULL
          UNION ALL
         SELECT segment, user_id, score, order_score, reach_time
-          FROM scores WHERE board = $1 AND run_start = $2 AND score IS NOT NULL AND segment <> ''
+          FROM scores WHERE board = $1 AND run_start = $2 AND order_score IS NOT NULL AND segment <> ''
     ), ranked AS (
         SELECT *,
                row_number() OVER (PARTITION BY segment ORDER BY order_score, reach_time, user_id) AS ordinal,

@@ -9,10 +9,9 @@ then known from the run before.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from services.leaderboard.domain.boards import Board, segment_of
-from services.leaderboard.domain.entries import Held
+from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.lengths import length_in
-from services.leaderboard.domain.ranks import order_score
+from services.leaderboard.domain.members import Held, held_for, held_order
 from services.leaderboard.domain.runs import Run
 from services.leaderboard.store import rows
 from services.leaderboard.store.past import read_lengths
@@ -30,7 +29,7 @@ CANDIDATES: Final = """
 """
 # Whoever writes to these users meanwhile finds another version, and decides anew.
 LOCK: Final = """
-    SELECT user_id, version, profile_version, name, attributes FROM users WHERE user_id = ANY($1::text[])
+    SELECT user_id, version, profile_version, name, attributes, exclusions FROM users WHERE user_id = ANY($1::text[])
      ORDER BY user_id FOR UPDATE
 """
 STILL_OPEN: Final = "SELECT true FROM runs WHERE board = $1 AND start_date = $2 AND NOT finalized FOR SHARE"
@@ -67,7 +66,8 @@ async def carry(connection: Connection, board: Board, run: Run, user_ids: Sequen
     for row in locked:
         version, profile = rows.profile(tuple(row)[1:])
         known = lengths.get(row["user_id"], {}).get(board.source.key, {})
-        held = Held(segment_of(board, profile.attributes), length_in(known, run))
+        excluded = rows.exclusions(row["exclusions"])
+        held = held_for(board, profile, excluded, length_in(known, run))
         if held.score.amount is not None:
             scored.append(_row(board, run, row["user_id"], version + 1, held, held.score.amount))
     await connection.execute(CARRY, scored)
@@ -80,7 +80,7 @@ def _row(board: Board, run: Run, user_id: str, version: int, held: Held, amount:
         run.start,
         held.segment,
         amount,
-        order_score(board.order, amount),
+        held_order(board.order, held),
         held.score.reach_time,
         None,
         0,

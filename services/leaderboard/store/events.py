@@ -9,10 +9,10 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Boards, SourceKind
-from services.leaderboard.domain.entries import Decision, Draft, Held, Move, RunKey, Runs, UserState
+from services.leaderboard.domain.entries import Decision, Draft, Move, RunKey, Runs, UserState
 from services.leaderboard.domain.facts import Command
 from services.leaderboard.domain.lengths import Period
-from services.leaderboard.domain.ranks import order_score
+from services.leaderboard.domain.members import Held, held_order
 from services.leaderboard.domain.scores import Fact, FactKey, key_of
 from services.leaderboard.store import drafts, rows
 from services.leaderboard.store.rows import columns
@@ -23,9 +23,10 @@ from shared.postgres.request_log import State
 LOAD: Final = """
     SELECT (SELECT version FROM configuration_version) AS configuration_version,
            (SELECT marker FROM projection) AS marker,
-           ARRAY(SELECT ROW(user_id, version, profile_version, name, attributes)
+           ARRAY(SELECT ROW(user_id, version, profile_version, name, attributes, exclusions)
                    FROM users WHERE user_id = ANY($1::text[])) AS users,
-           ARRAY(SELECT ROW(user_id, board, run_start, segment, score, reach_time, entry_id, source_version)
+           ARRAY(SELECT ROW(user_id, board, run_start, segment, score, reach_time, entry_id, source_version,
+                            order_score)
                    FROM scores WHERE user_id = ANY($1::text[])) AS held,
            ARRAY(SELECT ROW(board, start_date, end_date, finalize_time, finalized)
                    FROM runs WHERE NOT finalized
@@ -45,14 +46,14 @@ _SAVE: Final = """
     WITH known AS (
         UPDATE users
            SET version = batch.version, profile_version = batch.profile_version, name = batch.name,
-               attributes = batch.attributes
-          FROM unnest($1::user_row[]) AS batch
+               attributes = batch.attributes, exclusions = batch.exclusions
+          FROM unnest($1::user_row_2[]) AS batch
          WHERE users.user_id = batch.user_id AND users.version = batch.loaded_version
         RETURNING 1
     ), new AS (
-        INSERT INTO users (user_id, version, profile_version, name, attributes)
-        SELECT user_id, version, profile_version, name, attributes
-          FROM unnest($1::user_row[]) AS batch
+        INSERT INTO users (user_id, version, profile_version, name, attributes, exclusions)
+        SELECT user_id, version, profile_version, name, attributes, exclusions
+          FROM unnest($1::user_row_2[]) AS batch
          WHERE loaded_version = 0
             ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
@@ -95,7 +96,7 @@ _SAVE: Final = """
         (SELECT count(*) FROM known) + (SELECT count(*) FROM new)
             + (SELECT count(*) FROM opened) + (SELECT count(*) FROM still_open)
             + (SELECT count(*) FROM unchanged) + (SELECT count(*) FROM earned),
-        cardinality($1::user_row[]) + cardinality($3::run_row[]) + cardinality($4::run_key[])
+        cardinality($1::user_row_2[]) + cardinality($3::run_row[]) + cardinality($4::run_key[])
             + (cardinality($3::run_row[]) > 0)::integer + cardinality($7::earning_row[]))
 """
 SAVE: Final = _SAVE.format(past="")
@@ -194,6 +195,7 @@ class Stored(Struct, frozen=True):
     decision: Decision
     draft: Draft | None
     outcome: bytes | None
+    state: State = State.APPLIED
 
 
 class RankChange(Struct, frozen=True):
@@ -307,6 +309,7 @@ def _user_row(loaded: UserState, user: UserState) -> tuple[Any, ...]:
         user.profile.version,
         user.profile.name,
         rows.attributes_text(user.profile.attributes),
+        rows.exclusions_text(user.exclusions),
     )
 
 
@@ -398,7 +401,7 @@ def _log_row(one: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
         entry.entry_id,
         entry.user.user_id,
         one.digest,
-        State.APPLIED,
+        one.state,
         one.outcome,
         entry.now,
         drafts.to_text(one.draft) if one.draft else None,
@@ -430,7 +433,7 @@ def _score_row(boards: Boards, key: tuple[str, str, date], held: Held, version: 
         *key,
         held.segment,
         score.amount,
-        None if score.amount is None else order_score(boards.by_key[key[1]].order, score.amount),
+        held_order(boards.by_key[key[1]].order, held),
         score.reach_time,
         score.entry_id,
         score.source_version,

@@ -1,16 +1,19 @@
 """Rows to values and back, for all modules of the store."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import json
 
 from services.leaderboard.domain.boards import Source, SourceKind
-from services.leaderboard.domain.entries import Held, Profile, RunKey, UserState
+from services.leaderboard.domain.entries import RunKey, UserState
 from services.leaderboard.domain.lengths import Period
+from services.leaderboard.domain.members import Exclusion, Exclusions, Held, Profile
 from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import Run, RunState
 from services.leaderboard.domain.scores import Fact, Score
+
+_EXCLUSIONS: Final = json.Decoder(dict[str, Exclusion])
 
 Row = Any
 """A record, or a row value inside one."""
@@ -27,16 +30,26 @@ def profile(row: Row) -> tuple[int, Profile]:
 
 
 def held(row: Row) -> tuple[RunKey, Held]:
-    """From board, run_start, segment, score, reach_time, entry_id, source_version."""
-    return (row[0], row[1]), Held(row[2], Score(row[3], row[4], row[5], row[6]))
+    """From board, run_start, segment, score, reach_time, entry_id, source_version, order_score."""
+    return (row[0], row[1]), Held(row[2], Score(*row[3:7]), hidden=row[3] is not None and row[7] is None)
+
+
+def exclusions(text: str) -> Exclusions:
+    """As they are stored."""
+    return _EXCLUSIONS.decode(text) if text != "{}" else {}
+
+
+def exclusions_text(known: Exclusions) -> str:
+    """Exclusions as they are stored."""
+    return json.encode(known, order="sorted").decode() if known else "{}"
 
 
 def user_state(user_id: str, user: Row | None, scores: Sequence[Row]) -> UserState:
-    """A user from their row, without the user id, and the rows of their scores."""
+    """A user from their row, which is one of `profile` with the exclusions, and the rows of their scores."""
     if user is None:
         return UserState(user_id)
     version, known = profile(user)
-    return UserState(user_id, version, known, dict(map(held, scores)))
+    return UserState(user_id, version, known, dict(map(held, scores)), exclusions=exclusions(user[4]))
 
 
 def event(row: Row) -> Fact:

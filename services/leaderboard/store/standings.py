@@ -51,14 +51,14 @@ PLACES_IN_SEGMENT: Final = _PLACES.format(scope=_IN_SEGMENT)
 
 _SIZES: Final = """
     SELECT wanted.number,
-           (SELECT count(*) FROM scores s WHERE {scope} AND s.score IS NOT NULL) AS member_count,
+           (SELECT count(*) FROM scores s WHERE {scope} AND s.order_score IS NOT NULL) AS member_count,
            last.user_id, last.score, last.reach_time
       FROM unnest($1::bigint[], $2::text[], $3::date[], $4::text[], $5::bigint[])
         AS wanted (number, board, run_start, segment, participant_limit)
       LEFT JOIN LATERAL (
            SELECT s.user_id, s.score, s.reach_time
              FROM scores s
-            WHERE {scope} AND s.score IS NOT NULL AND wanted.participant_limit > 0
+            WHERE {scope} AND s.order_score IS NOT NULL AND wanted.participant_limit > 0
             ORDER BY s.order_score, s.reach_time, s.user_id
            OFFSET greatest(wanted.participant_limit - 1, 0) LIMIT 1) AS last ON true
 """
@@ -68,14 +68,14 @@ SIZES_OF_SEGMENT: Final = _SIZES.format(scope=_IN_SEGMENT)
 PAGE_OF_WHOLE: Final = """
     SELECT user_id, score, reach_time
       FROM scores
-     WHERE board = $1 AND run_start = $2 AND score IS NOT NULL AND $3::text = ''
+     WHERE board = $1 AND run_start = $2 AND order_score IS NOT NULL AND $3::text = ''
      ORDER BY order_score, reach_time, user_id
     OFFSET $4 LIMIT $5
 """
 PAGE_OF_SEGMENT: Final = """
     SELECT user_id, score, reach_time
       FROM scores
-     WHERE board = $1 AND run_start = $2 AND score IS NOT NULL AND segment = $3 AND segment <> ''
+     WHERE board = $1 AND run_start = $2 AND order_score IS NOT NULL AND segment = $3 AND segment <> ''
      ORDER BY order_score, reach_time, user_id
     OFFSET $4 LIMIT $5
 """
@@ -83,12 +83,13 @@ PAGE_OF_SEGMENT: Final = """
 OWN: Final = """
     SELECT order_score, reach_time
       FROM scores
-     WHERE user_id = $1 AND board || '' = $2 AND run_start = $3 AND score IS NOT NULL
+     WHERE user_id = $1 AND board || '' = $2 AND run_start = $3 AND order_score IS NOT NULL
        AND ($4::text = '' OR segment = $4)
 """
 
 CURRENT: Final = """
-    SELECT wanted.number, scores.segment, scores.score, scores.reach_time, scores.version
+    SELECT wanted.number, scores.segment, scores.version,
+           CASE WHEN scores.order_score IS NOT NULL THEN scores.score END AS score, scores.reach_time
       FROM unnest($1::bigint[], $2::text[], $3::text[], $4::date[])
         AS wanted (number, user_id, board, run_start)
       JOIN scores ON scores.user_id = wanted.user_id AND scores.board || '' = wanted.board
@@ -98,7 +99,7 @@ CURRENT: Final = """
 MEMBERS: Final = """
     SELECT user_id, score, reach_time
       FROM scores
-     WHERE user_id = ANY($1::text[]) AND board || '' = $2 AND run_start = $3 AND score IS NOT NULL
+     WHERE user_id = ANY($1::text[]) AND board || '' = $2 AND run_start = $3 AND order_score IS NOT NULL
        AND ($4::text = '' OR segment = $4)
 """
 

@@ -31,13 +31,13 @@ _STATISTICS: Final = """
 LIVE_WHOLE: Final = _STATISTICS.format(
     members="""
         SELECT score FROM scores
-         WHERE board = $1 AND run_start = $2 AND score IS NOT NULL AND $3::text = ''
+         WHERE board = $1 AND run_start = $2 AND order_score IS NOT NULL AND $3::text = ''
          ORDER BY order_score, reach_time, user_id LIMIT nullif($4::bigint, 0)"""
 )
 LIVE_SEGMENT: Final = _STATISTICS.format(
     members="""
         SELECT score FROM scores
-         WHERE board = $1 AND run_start = $2 AND score IS NOT NULL AND segment = $3 AND segment <> ''
+         WHERE board = $1 AND run_start = $2 AND order_score IS NOT NULL AND segment = $3 AND segment <> ''
          ORDER BY order_score, reach_time, user_id LIMIT nullif($4::bigint, 0)"""
 )
 ARCHIVED: Final = _STATISTICS.format(

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board, Boards, Order, ScoreRule
 from services.leaderboard.domain.entries import Decision, Draft, Runs, UserState
-from services.leaderboard.domain.ranks import order_score
+from services.leaderboard.domain.members import held_order
 from services.leaderboard.domain.runs import Run
 from services.leaderboard.domain.scores import Fact, Score, folded, lessened, without
 from services.leaderboard.store import drafts, rows
@@ -17,10 +17,11 @@ from shared.postgres.pool import Connection
 CONFIGURATION: Final = "SELECT version, (SELECT marker FROM projection) FROM configuration_version"
 USER_OF: Final = "SELECT user_id, apply_time FROM request_log WHERE entry_id = $1"
 LOCK_USER: Final = """
-    SELECT version, profile_version, name, attributes FROM users WHERE user_id = $1 FOR UPDATE
+    SELECT version, profile_version, name, attributes, exclusions FROM users WHERE user_id = $1 FOR UPDATE
 """
 HELD: Final = """
-    SELECT board, run_start, segment, score, reach_time, entry_id, source_version FROM scores WHERE user_id = $1
+    SELECT board, run_start, segment, score, reach_time, entry_id, source_version, order_score
+      FROM scores WHERE user_id = $1
 """
 # Held until the end of the transaction: maintenance archives none of them before.
 SHARE_RUNS: Final = """
@@ -142,9 +143,7 @@ def _score_rows(boards: Boards, decision: Decision) -> list[tuple[object, ...]]:
             decision.user.user_id,
             *key,
             held.score.amount,
-            None
-            if held.score.amount is None
-            else order_score(boards.by_key[key[0]].order, held.score.amount),
+            held_order(boards.by_key[key[0]].order, held),
             held.score.reach_time,
             held.score.entry_id,
             held.score.source_version,

@@ -96,6 +96,7 @@ def test_an_unknown_outcome_turns_nothing_round(error: LaurelError) -> None:
 def test_nobody_says_no_behind_the_pivot_or_to_an_undoing() -> None:
     no = FailedPrecondition("no", reason="X")
     assert not is_definite(no, calling(Act.APPLY, Step.LEADERBOARD), refusable=True)
+    assert is_definite(no, calling(Act.APPLY, Step.LEADERBOARD), refusable=True, alone=True)
     assert not is_definite(no, calling(Act.REVERT, Step.STREAK), refusable=True)
     assert not is_definite(no, calling(Act.CORRECT, Step.POINTS), refusable=True)
 

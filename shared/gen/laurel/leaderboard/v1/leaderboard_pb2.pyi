@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.common.v1 import date_pb2 as _date_pb2
+from laurel.common.v1 import filter_pb2 as _filter_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -198,7 +199,7 @@ Global___RunSchedule: _TypeAlias = RunSchedule  # noqa: Y015
 @_typing.final
 class Leaderboard(_message.Message):
     """The definition of a leaderboard. What scores and positions are made of is immutable: the source, aggregation,
-    order, rank mode, schedule and breakdown.
+    order, rank mode, schedule, breakdown and filters.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -218,6 +219,7 @@ class Leaderboard(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PROFILE_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    USER_FILTERS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -258,6 +260,12 @@ class Leaderboard(_message.Message):
     def profile_attributes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """User attributes that reads show beside each member, such as a country or a picture; at most 8."""
 
+    @_builtins.property
+    def user_filters(self) -> _containers.RepeatedCompositeFieldContainer[_filter_pb2.AttributeFilter]:
+        """Whom the board is for: users whose attributes, as they hold now, meet every filter. Others keep their scores and are
+        ranked nowhere until they do.
+        """
+
     def __init__(
         self,
         *,
@@ -276,10 +284,11 @@ class Leaderboard(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         profile_attributes: _abc.Iterable[_builtins.str] | None = ...,
+        user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["metric", "points_system", "streak"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

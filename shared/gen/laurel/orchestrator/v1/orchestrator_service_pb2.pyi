@@ -583,6 +583,76 @@ class VoidEntryResponse(_message.Message):
 Global___VoidEntryResponse: _TypeAlias = VoidEntryResponse  # noqa: Y015
 
 @_typing.final
+class SetBoardExclusionRequest(_message.Message):
+    """Request of SetBoardExclusion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    leaderboard: _builtins.str
+    """Key of the board; empty: all. Who is excluded from all is not brought back by a word about one."""
+    excluded: _builtins.bool
+    """Whether the user is excluded; false: ranked again, with all that was counted meanwhile."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    reason: _builtins.str
+    """Why, at most 255 characters; kept with the entry."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        leaderboard: _builtins.str = ...,
+        excluded: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded", b"excluded", "leaderboard", b"leaderboard", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBoardExclusionRequest: _TypeAlias = SetBoardExclusionRequest  # noqa: Y015
+
+@_typing.final
+class SetBoardExclusionResponse(_message.Message):
+    """Response of SetBoardExclusion. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """The user's standings that changed."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBoardExclusionResponse: _TypeAlias = SetBoardExclusionResponse  # noqa: Y015
+
+@_typing.final
 class CompleteAchievementRequest(_message.Message):
     """Request of CompleteAchievement."""
 
@@ -865,6 +935,7 @@ class OperationRequest(_message.Message):
     ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
+    BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user_update(self) -> Global___UpdateUserRequest:
         """As in UpdateUser."""
@@ -881,6 +952,10 @@ class OperationRequest(_message.Message):
     def points_spend(self) -> Global___SpendPointsRequest:
         """As in SpendPoints."""
 
+    @_builtins.property
+    def board_exclusion(self) -> Global___SetBoardExclusionRequest:
+        """As in SetBoardExclusion."""
+
     def __init__(
         self,
         *,
@@ -888,12 +963,13 @@ class OperationRequest(_message.Message):
         achievement_call: Global___CompleteAchievementRequest | None = ...,
         points_grant: Global___GrantPointsRequest | None = ...,
         points_spend: Global___SpendPointsRequest | None = ...,
+        board_exclusion: Global___SetBoardExclusionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "points_grant", "points_spend"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -910,6 +986,7 @@ class OperationResult(_message.Message):
     ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
+    BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def error(self) -> _error_pb2.Error:
         """The refusal."""
@@ -930,6 +1007,10 @@ class OperationResult(_message.Message):
     def points_spend(self) -> Global___SpendPointsResponse:
         """Of SpendPoints."""
 
+    @_builtins.property
+    def board_exclusion(self) -> Global___SetBoardExclusionResponse:
+        """Of SetBoardExclusion."""
+
     def __init__(
         self,
         *,
@@ -938,12 +1019,13 @@ class OperationResult(_message.Message):
         achievement_call: Global___CompleteAchievementResponse | None = ...,
         points_grant: Global___GrantPointsResponse | None = ...,
         points_spend: Global___SpendPointsResponse | None = ...,
+        board_exclusion: Global___SetBoardExclusionResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "points_grant", "points_spend"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -91,6 +91,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsResponse.FromString,
                 _registered_method=True)
+        self.SetBoardExclusion = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/SetBoardExclusion',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetBoardExclusionRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetBoardExclusionResponse.FromString,
+                _registered_method=True)
         self.UpdateUser = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/UpdateUser',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.UpdateUserRequest.SerializeToString,
@@ -257,6 +262,13 @@ class OrchestratorServiceServicer:
     def PerformOperations(self, request, context):
         """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
         with its own request id; none depends on another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBoardExclusion(self, request, context):
+        """Excludes a user from a board, or from all, or brings the user back: ranks close and open again, in open runs at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -441,6 +453,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.PerformOperations,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsResponse.SerializeToString,
+            ),
+            'SetBoardExclusion': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBoardExclusion,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetBoardExclusionRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetBoardExclusionResponse.SerializeToString,
             ),
             'UpdateUser': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateUser,
@@ -826,6 +843,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/PerformOperations',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBoardExclusion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/SetBoardExclusion',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetBoardExclusionRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SetBoardExclusionResponse.FromString,
             options,
             channel_credentials,
             insecure,

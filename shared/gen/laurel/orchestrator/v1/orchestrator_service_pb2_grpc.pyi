@@ -62,6 +62,8 @@ class OrchestratorServiceStub:
     """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
     with its own request id; none depends on another.
     """
+    SetBoardExclusion: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SetBoardExclusionRequest, _orchestrator_service_pb2.SetBoardExclusionResponse]
+    """Excludes a user from a board, or from all, or brings the user back: ranks close and open again, in open runs at once."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateUserRequest, _orchestrator_service_pb2.UpdateUserResponse]
     """Creates or changes a user."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetUserRequest, _orchestrator_service_pb2.GetUserResponse]
@@ -136,6 +138,8 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
     with its own request id; none depends on another.
     """
+    SetBoardExclusion: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SetBoardExclusionRequest, _orchestrator_service_pb2.SetBoardExclusionResponse]  # type: ignore[assignment]
+    """Excludes a user from a board, or from all, or brings the user back: ranks close and open again, in open runs at once."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.UpdateUserRequest, _orchestrator_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Creates or changes a user."""
     GetUser: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetUserRequest, _orchestrator_service_pb2.GetUserResponse]  # type: ignore[assignment]
@@ -273,6 +277,14 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
         with its own request id; none depends on another.
         """
+
+    @_abc_1.abstractmethod
+    def SetBoardExclusion(
+        self,
+        request: _orchestrator_service_pb2.SetBoardExclusionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.SetBoardExclusionResponse, _abc.Awaitable[_orchestrator_service_pb2.SetBoardExclusionResponse]]:
+        """Excludes a user from a board, or from all, or brings the user back: ranks close and open again, in open runs at once."""
 
     @_abc_1.abstractmethod
     def UpdateUser(
