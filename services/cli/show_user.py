@@ -139,13 +139,14 @@ def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
 
 def show_awards(awards: Sequence[points_pb2.Award]) -> None:
     render.table(
-        ["time", "system", ">amount", "trigger", "?>clipped", "?entry", "?reverses"],
+        ["time", "system", ">amount", "trigger", "?>multiplied", "?>clipped", "?entry", "?reverses"],
         [
             [
                 render.instant(each.occur_time),
                 each.points_system,
                 render.signed(each.amount),
                 each.trigger,
+                _multiplied(each),
                 each.clipped_amount or None,
                 each.entry_id,
                 each.reversed_award_id,
@@ -154,6 +155,12 @@ def show_awards(awards: Sequence[points_pb2.Award]) -> None:
         ],
         empty="no awards",
     )
+
+
+def _multiplied(award: points_pb2.Award) -> str | None:
+    """The multiplier, and what made it."""
+    made = [*award.boosts, *([award.multiplying_level] if award.multiplying_level else [])]
+    return f"{render.number(award.multiplier)} ({', '.join(made)})" if made else None
 
 
 def show_levels(levels: Sequence[points_service_pb2.LevelCount]) -> None:

@@ -9,6 +9,10 @@ MAX_PERIODS: Final = 100_000
 
 MAX_TRIGGERS: Final = 200
 MAX_LEVELS: Final = 200
+MAX_BOOSTS: Final = 200
+"""Of a system, with those that are over."""
+MAX_MULTIPLIER: Final = 100
+"""Multipliers are below it."""
 MAX_TRIGGER_AMOUNT: Final = 1_000_000_000
 """Points each time, in either direction."""
 MAX_STREAK_LENGTH: Final = 1_000_000

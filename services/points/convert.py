@@ -1,11 +1,9 @@
 """Between the messages of laurel.points.v1 and the domain, with all syntactic validation."""
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Final
 
 from laurel.achievement.v1 import achievement_pb2
-from laurel.common.v1 import date_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.points.v1 import points_pb2
 from laurel.points.v1 import points_service_pb2 as pb
@@ -24,6 +22,7 @@ from shared.errors import FailedPrecondition, LaurelError, Violations
 from shared.rpc.convert import (
     check_key,
     check_user_id,
+    date_from_proto,
     date_to_proto,
     instant_field,
     to_timestamp,
@@ -88,7 +87,7 @@ def _period_change(
 ) -> PeriodChange | None:
     if min(message.length_before, message.length_after) < 0:
         violations.add(path, "must not have a negative length")
-    start_date = _date(message.start_date, f"{path}.start_date", violations)
+    start_date = date_from_proto(message.start_date, f"{path}.start_date", violations)
     reach = None
     if message.HasField("reach"):
         reach = _instant(message.reach, "occur_time", f"{path}.reach", violations)
@@ -133,18 +132,10 @@ def _instant(
     """The entry that something belongs to."""
     entry_id = uuid_field(message.entry_id, f"{path}.entry_id", violations)
     occur_time = instant_field(message, time_field, path, violations)
-    day = _date(message.local_date, f"{path}.local_date", violations)
+    day = date_from_proto(message.local_date, f"{path}.local_date", violations)
     if entry_id is None or occur_time is None or day is None:
         return None
     return Instant(entry_id, occur_time, day)
-
-
-def _date(message: date_pb2.LocalDate, path: str, violations: Violations) -> date | None:
-    try:
-        return date(message.year, message.month, message.day)
-    except ValueError:
-        violations.add(path, "must be a date of the calendar")
-        return None
 
 
 # What changed
@@ -215,6 +206,9 @@ def award_to_proto(award: Award) -> points_pb2.Award:
         occur_time=to_timestamp(award.occur_time),
         reversed_award_id=str(award.reversed_award_id) if award.reversed_award_id else "",
         local_date=date_to_proto(award.local_date),
+        multiplier=award.product.multiplier,
+        boosts=award.product.boosts,
+        multiplying_level=award.product.level,
     )
 
 

@@ -2,27 +2,36 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from datetime import date, datetime
+from typing import Final, NamedTuple
 
 from laurel.points.v1 import points_pb2
 from msgspec import Struct
 
 from services.points.config import (
     MAX_BADGE_URL_CHARS,
+    MAX_BOOSTS,
     MAX_LEVELS,
+    MAX_MULTIPLIER,
     MAX_STREAK_LENGTH,
     MAX_TRIGGER_AMOUNT,
     MAX_TRIGGERS,
 )
 from services.points.domain.definitions import (
+    ONE,
     POINTS_LIMIT,
     AchievementCause,
+    Boost,
     Catalogue,
+    DateWindow,
     Level,
     LevelBasis,
     MetricCause,
     PointsSystem,
+    Rounding,
+    Stacking,
     StreakCause,
+    TimeWindow,
     Trigger,
     UserCreatedCause,
 )
@@ -30,7 +39,7 @@ from shared.decimals import InvalidValue, to_micros
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
-from shared.rpc.convert import check_key, check_text
+from shared.rpc.convert import check_key, check_text, check_user_id, date_from_proto, instant_field
 from shared.rpc.filters import filters_from_proto
 
 _STATUSES: Final = frozenset(points_pb2.PointsSystemStatus.values())
@@ -38,6 +47,17 @@ _BASES: Final[Mapping[int, LevelBasis]] = {
     points_pb2.LEVEL_BASIS_UNSPECIFIED: LevelBasis.BALANCE,
     points_pb2.LEVEL_BASIS_BALANCE: LevelBasis.BALANCE,
     points_pb2.LEVEL_BASIS_LIFETIME: LevelBasis.LIFETIME,
+}
+_ROUNDINGS: Final[Mapping[int, Rounding]] = {
+    points_pb2.BOOST_ROUNDING_UNSPECIFIED: Rounding.FLOOR,
+    points_pb2.BOOST_ROUNDING_FLOOR: Rounding.FLOOR,
+    points_pb2.BOOST_ROUNDING_CEIL: Rounding.CEIL,
+    points_pb2.BOOST_ROUNDING_NEAREST: Rounding.NEAREST,
+}
+_STACKINGS: Final[Mapping[int, Stacking]] = {
+    points_pb2.BOOST_STACKING_UNSPECIFIED: Stacking.MULTIPLY,
+    points_pb2.BOOST_STACKING_MULTIPLY: Stacking.MULTIPLY,
+    points_pb2.BOOST_STACKING_HIGHEST: Stacking.HIGHEST,
 }
 
 
@@ -62,6 +82,9 @@ def check_system(message: points_pb2.PointsSystem, path: str, violations: Violat
     _check_bounds(message, path, violations)
     _check_levels(message.levels, f"{path}.levels", violations)
     _check_triggers(message.triggers, f"{path}.triggers", violations)
+    if message.boost_stacking not in _STACKINGS:
+        violations.add(f"{path}.boost_stacking", "is not something that boosts do together")
+    _check_boosts(message, f"{path}.boosts", violations)
 
 
 def normalised(message: points_pb2.PointsSystem) -> points_pb2.PointsSystem:
@@ -73,6 +96,11 @@ def normalised(message: points_pb2.PointsSystem) -> points_pb2.PointsSystem:
     if message.status == points_pb2.POINTS_SYSTEM_STATUS_UNSPECIFIED:
         message.status = points_pb2.POINTS_SYSTEM_STATUS_ACTIVE
     message.levels.sort(key=lambda level: level.threshold)
+    if message.boosts and message.boost_stacking == points_pb2.BOOST_STACKING_UNSPECIFIED:
+        message.boost_stacking = points_pb2.BOOST_STACKING_MULTIPLY
+    for boost in message.boosts:
+        if boost.rounding == points_pb2.BOOST_ROUNDING_UNSPECIFIED:
+            boost.rounding = points_pb2.BOOST_ROUNDING_FLOOR
     return message
 
 
@@ -101,6 +129,8 @@ def _check_levels(levels: Sequence[points_pb2.Level], path: str, violations: Vio
             level.badge_url, f"{where}.badge_url", violations, min_chars=0, max_chars=MAX_BADGE_URL_CHARS
         )
         _check_points(level.threshold, f"{where}.threshold", violations)
+        if level.multiplier:
+            _check_multiplier(level.multiplier, f"{where}.multiplier", violations)
     _check_distinct([level.key for level in levels], path, "key", violations)
     _check_distinct([level.threshold for level in levels], path, "threshold", violations)
 
@@ -138,6 +168,77 @@ def _check_cause(trigger: points_pb2.PointsTrigger, path: str, violations: Viola
             pass
         case None:
             violations.add(path, "must have one of metric, streak, achievement, user_created")
+
+
+def _check_boosts(message: points_pb2.PointsSystem, path: str, violations: Violations) -> None:
+    if len(message.boosts) > MAX_BOOSTS:
+        violations.add(path, f"must have at most {MAX_BOOSTS} boosts")
+        return
+    triggers = {trigger.key for trigger in message.triggers}
+    for index, boost in enumerate(message.boosts):
+        where = f"{path}[{index}]"
+        check_key(boost.key, f"{where}.key", violations)
+        check_text(boost.name, f"{where}.name", violations, min_chars=0)
+        _check_multiplier(boost.multiplier, f"{where}.multiplier", violations)
+        _check_window(boost, where, violations)
+        for number, trigger in enumerate(boost.triggers):
+            if trigger not in triggers:
+                violations.add(f"{where}.triggers[{number}]", f"the system has no trigger {trigger!r}")
+        filters_from_proto(boost.user_filters, f"{where}.user_filters", violations)
+        if boost.user_id:
+            check_user_id(boost.user_id, f"{where}.user_id", violations)
+        if boost.rounding not in _ROUNDINGS:
+            violations.add(f"{where}.rounding", "is not a rounding")
+    _check_distinct([boost.key for boost in message.boosts], path, "key", violations)
+
+
+def _check_multiplier(multiplier: float, path: str, violations: Violations) -> None:
+    if not 0 < multiplier < MAX_MULTIPLIER:
+        violations.add(path, f"must be above 0 and below {MAX_MULTIPLIER}")
+        return
+    try:
+        to_micros(multiplier)
+    except InvalidValue as error:
+        violations.add(path, str(error))
+
+
+def _check_window(boost: points_pb2.PointsBoost, path: str, violations: Violations) -> None:
+    before = len(violations)
+    start_time, end_time, start_date, end_date = _ends(boost, path, violations)
+    if len(violations) > before:
+        return
+    if (start_time is None) == (start_date is None):
+        violations.add(path, "must have one of start_time, start_date")
+    elif start_time is not None and end_date is not None:
+        violations.add(f"{path}.end_date", "goes with start_date")
+    elif start_date is not None and end_time is not None:
+        violations.add(f"{path}.end_time", "goes with start_time")
+    elif start_time is not None and end_time is not None and end_time <= start_time:
+        violations.add(f"{path}.end_time", "must be after start_time")
+    elif start_date is not None and end_date is not None and end_date < start_date:
+        violations.add(f"{path}.end_date", "must not be before start_date")
+
+
+class _Ends(NamedTuple):
+    """Both ends of a window, as far as they are set."""
+
+    start_time: datetime | None
+    end_time: datetime | None
+    start_date: date | None
+    end_date: date | None
+
+
+def _ends(boost: points_pb2.PointsBoost, path: str, violations: Violations) -> _Ends:
+    return _Ends(
+        instant_field(boost, "start_time", path, violations) if boost.HasField("start_time") else None,
+        instant_field(boost, "end_time", path, violations) if boost.HasField("end_time") else None,
+        date_from_proto(boost.start_date, f"{path}.start_date", violations)
+        if boost.HasField("start_date")
+        else None,
+        date_from_proto(boost.end_date, f"{path}.end_date", violations)
+        if boost.HasField("end_date")
+        else None,
+    )
 
 
 def _check_every(every: float, path: str, violations: Violations) -> None:
@@ -223,12 +324,39 @@ def _system(message: points_pb2.PointsSystem) -> PointsSystem:
     return PointsSystem(
         key=message.key,
         triggers=tuple(map(_trigger, message.triggers)),
-        levels=tuple(Level(level.key, level.threshold) for level in message.levels),
+        levels=tuple(map(_level, message.levels)),
         level_basis=_BASES[message.level_basis],
         min_balance=message.min_balance,
         max_balance=message.max_balance,
         active=message.status != points_pb2.POINTS_SYSTEM_STATUS_ARCHIVED,
+        boosts=tuple(_boost(boost) for boost in message.boosts if not boost.cancelled),
+        stacking=_STACKINGS[message.boost_stacking],
     )
+
+
+def _level(message: points_pb2.Level) -> Level:
+    return Level(message.key, message.threshold, to_micros(message.multiplier) if message.multiplier else ONE)
+
+
+def _boost(message: points_pb2.PointsBoost) -> Boost:
+    unchecked = Violations()  # what is stored was checked when it came
+    return Boost(
+        key=message.key,
+        multiplier_micros=to_micros(message.multiplier),
+        window=_window(message, unchecked),
+        triggers=frozenset(message.triggers),
+        user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
+        user_id=message.user_id,
+        rounding=_ROUNDINGS[message.rounding],
+    )
+
+
+def _window(message: points_pb2.PointsBoost, unchecked: Violations) -> TimeWindow | DateWindow:
+    ends = _ends(message, "", unchecked)
+    if ends.start_time is not None:
+        return TimeWindow(ends.start_time, ends.end_time)
+    assert ends.start_date is not None
+    return DateWindow(ends.start_date, ends.end_date)
 
 
 def _trigger(message: points_pb2.PointsTrigger) -> Trigger:

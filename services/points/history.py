@@ -17,7 +17,7 @@ from services.points.domain.decisions import CountedFact
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Due, Fact, Identity, Instant
 from services.points.domain.ledger import Award, Change
-from services.points.domain.refold import LiveAward
+from services.points.domain.refold import Dependence, LiveAward
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
 from services.points.refolding import Chunk
@@ -28,7 +28,7 @@ from shared.postgres.pool import Connection
 from shared.postgres.request_log import State
 
 FACTS: Final = """
-    SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms,
+    SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms, boosts,
            award_count
       FROM request_log
      WHERE user_id = $1 AND position IS NOT NULL AND position BETWEEN $2 AND $3
@@ -51,13 +51,16 @@ SUMS: Final = """
        AND triggers IS NOT NULL
      GROUP BY name
 """
+# All rows of an award together are its amount; what is above zero of that is its share of the lifetime.
 ADDED: Final = """
-    SELECT points_system, sum(amount)::bigint AS sum
-      FROM awards
-     WHERE user_id = $1 AND position >= $2
-       AND sequence > (SELECT min(award_count)
-                         FROM request_log
-                        WHERE user_id = $1 AND position IS NOT NULL AND position = $2)
+    SELECT points_system, sum(amount)::bigint AS balance, sum(greatest(amount, 0))::bigint AS lifetime
+      FROM (SELECT points_system, sum(amount) AS amount
+              FROM awards
+             WHERE user_id = $1 AND position >= $2
+               AND sequence > (SELECT min(award_count)
+                                 FROM request_log
+                                WHERE user_id = $1 AND position IS NOT NULL AND position = $2)
+             GROUP BY points_system, trigger, position, entry_id, completion_id, period) AS award
      GROUP BY points_system
 """
 # Nearly always one of the newest rows is live; only where none is, all are asked.
@@ -76,7 +79,7 @@ REACH_TIME: Final = """
             HAVING sum(amount) <> 0) AS live
 """
 NAMED: Final = """
-    SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms,
+    SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms, boosts,
            contribution_version
       FROM request_log
      WHERE entry_id = ANY($1::uuid[]) AND user_id = $2
@@ -101,8 +104,8 @@ GIVEN: Final = """
 WRITE: Final = """
     INSERT INTO awards (user_id, sequence, award_id, points_system, trigger, times, base_amount, amount, entry_id,
                         occur_time, local_date, completion_id, reversed_award_id, position, refolded,
-                        cause_entry_id, period)
-    SELECT * FROM unnest($1::award_row_2[])
+                        cause_entry_id, period, multiplied_amount, multiplier, boosts, level)
+    SELECT * FROM unnest($1::award_row_3[])
 """
 KEEP_REVISIONS: Final = """
     INSERT INTO revisions (user_id, entry_id, version, contribution_micros)
@@ -155,10 +158,10 @@ class UserHistory:
             for key, timeline in self._state.points.timelines.items()
         }
 
-    async def added_since(self, start: int) -> Mapping[str, int]:
-        """For each system, the points that count at a position or later."""
+    async def added_since(self, start: int) -> Mapping[str, tuple[int, int]]:
+        """For each system, what awards that count at a position or later add to the balance, and to the lifetime."""
         found = await self._connection.fetch(ADDED, self._user_id, start)
-        return {row["points_system"]: row["sum"] for row in found}
+        return {row["points_system"]: (row["balance"], row["lifetime"]) for row in found}
 
     async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
         """The facts since an instant, with the awards that arrivals before a position brought them."""
@@ -187,9 +190,9 @@ class UserHistory:
         """The definitions of a version."""
         return self._terms.at(version)
 
-    def lowest_maximum(self, points_system: str) -> int:
-        """The lowest maximum that the system ever had."""
-        return self._terms.lowest_maximum(points_system)
+    def dependence(self, points_system: str) -> Dependence:
+        """On what earlier facts the system's awards ever depended."""
+        return self._terms.dependence(points_system)
 
     async def named(self, entry_ids: Collection[UUID]) -> Mapping[UUID, Fact]:
         """The facts of those entries that are live."""
@@ -256,7 +259,7 @@ class UserHistory:
             last,
         )
         live = live_awards(map(rows.award, awards))
-        return Chunk(_complete(facts, live), live, is_last=following is None)
+        return Chunk(_complete(facts, live, self._terms), live, is_last=following is None)
 
 
 def live_awards(awards: Iterable[Award]) -> dict[tuple[int, Identity], LiveAward]:
@@ -268,32 +271,36 @@ def live_awards(awards: Iterable[Award]) -> dict[tuple[int, Identity], LiveAward
         if known is None:
             owner = Instant(award.entry_id, award.occur_time, award.local_date)
             due = Due(award.key, owner, award.times, award.base_amount, award.completion_id, award.period)
-            live[name] = LiveAward(award.award_id, due, award.amount, 0 if award.refolded else award.amount)
+            first_amount = 0 if award.refolded else award.amount
+            live[name] = LiveAward(award.award_id, due, award.product, award.amount, first_amount)
         else:
             due = replace(
                 known.due,
                 times=known.due.times + award.times,
                 base_amount=known.due.base_amount + award.base_amount,
             )
-            live[name] = replace(known, due=due, amount=known.amount + award.amount)
+            product = replace(award.product, amount=known.product.amount + award.product.amount)
+            live[name] = replace(known, due=due, product=product, amount=known.amount + award.amount)
     return live
 
 
-def _complete(found: Sequence[asyncpg.Record], live: Mapping[tuple[int, Identity], LiveAward]) -> list[Fact]:
+def _complete(
+    found: Sequence[asyncpg.Record], live: Mapping[tuple[int, Identity], LiveAward], terms: Terms
+) -> list[Fact]:
     """The facts with what was given with them, and what their deductions took when they came."""
-    given: dict[int, list[Due]] = {}
+    given: dict[int, list[LiveAward]] = {}
     spent: dict[int, dict[Identity, int]] = {}
     for (position, identity), award in live.items():
         if award.due.times and identity.is_given:
-            given.setdefault(position, []).append(award.due)
+            given.setdefault(position, []).append(award)
         if award.first_amount < 0:
             spent.setdefault(position, {})[identity] = award.first_amount
     facts = []
     for row in found:
         fact = rows.fact(row)
         if fact.position in given or fact.position in spent:
-            fact = replace(
-                fact, given=tuple(given.get(fact.position, ())), spent=spent.get(fact.position, {})
-            )
+            catalogue = terms.at(fact.terms)
+            dues = tuple(award.given_under(catalogue) for award in given.get(fact.position, ()))
+            fact = replace(fact, given=dues, spent=spent.get(fact.position, {}))
         facts.append(fact)
     return facts

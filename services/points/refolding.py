@@ -19,6 +19,7 @@ from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Fact, Identity
 from services.points.domain.ledger import Change, Draft, reached, retaken, write
 from services.points.domain.refold import (
+    Dependence,
     Edit,
     LiveAward,
     Pair,
@@ -60,8 +61,8 @@ class History(Protocol):
     async def sums_before(self, start: int) -> Mapping[TriggerKey, int]:
         """For each metric trigger, what the facts before a position contributed, in micro-units."""
 
-    async def added_since(self, start: int) -> Mapping[str, int]:
-        """For each system, the points that count at a position or later."""
+    async def added_since(self, start: int) -> Mapping[str, tuple[int, int]]:
+        """For each system, what awards that count at a position or later add to the balance, and to the lifetime."""
 
     async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
         """The facts since an instant, with the awards that arrivals before a position brought them."""
@@ -75,8 +76,8 @@ class History(Protocol):
     def terms(self, version: int) -> Catalogue:
         """The definitions of a version."""
 
-    def lowest_maximum(self, points_system: str) -> int:
-        """The lowest maximum that the system ever had."""
+    def dependence(self, points_system: str) -> Dependence:
+        """On what earlier facts the system's awards ever depended."""
 
 
 async def refold(
@@ -118,8 +119,8 @@ async def _drafts(
 ) -> tuple[UserState, list[Draft]]:
     if len(edits) == 1:
         ((position, edit),) = edits.items()
-        lowest = min((history.lowest_maximum(key) for key in planned.systems), default=0)
-        drafts = shortcut(state, planned, facts[position], edit, list(subject.awards.values()), lowest)
+        live = list(subject.awards.values())
+        drafts = shortcut(state, planned, facts[position], edit, live, history.dependence)
         if drafts is not None:
             return moved_by_shortcut(state, facts[position], edit), drafts
     whole = Plan(1, planned.systems, late=True)
@@ -157,7 +158,7 @@ async def _folded(
         if chunk.is_last:
             break
         start = chunk.facts[-1].position + 1
-        if last_edit < start and together(pair, state, planned, start - 1, history.lowest_maximum):
+        if last_edit < start and together(pair, state, planned, start - 1, history.dependence):
             break
         size = min(4 * size, LARGEST_CHUNK) if size is not None else None
     state = moved(state, pair, planned)

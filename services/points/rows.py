@@ -10,10 +10,11 @@ import asyncpg
 from msgspec import Struct
 
 from services.points.domain.counting import Timeline, stored
-from services.points.domain.definitions import TriggerKey
+from services.points.domain.definitions import BoostKey, TriggerKey
 from services.points.domain.facts import Fact, Instant
 from services.points.domain.fold import Points
 from services.points.domain.ledger import Award, Change
+from services.points.domain.multipliers import Product
 from services.points.domain.standing import Standing
 from services.points.domain.state import StreakCount, UserState
 from shared.postgres.request_log import State
@@ -85,7 +86,7 @@ def fact(row: Row) -> Fact:
     """The fact of a row of the log, without what was given with it. One that was undone is nothing by itself."""
     instant = Instant(row["entry_id"], row["occur_time"], row["local_date"])
     if row["state"] != State.APPLIED:
-        return Fact(row["position"], instant, row["terms"], follows=True)
+        return Fact(row["position"], instant, row["terms"], follows=True, boosts=_boosts(row))
     return Fact(
         position=row["position"],
         instant=instant,
@@ -93,6 +94,7 @@ def fact(row: Row) -> Fact:
         follows=row["follows"],
         contribution_micros=row["contribution_micros"] or 0,
         triggers=tuple(map(trigger_key, row["triggers"] or ())),
+        boosts=_boosts(row),
     )
 
 
@@ -105,6 +107,7 @@ def award(row: Row) -> Award:
         key=TriggerKey(row["points_system"], row["trigger"]),
         times=row["times"],
         base_amount=row["base_amount"],
+        product=_product(row),
         amount=row["amount"],
         entry_id=row["entry_id"],
         occur_time=row["occur_time"],
@@ -114,6 +117,18 @@ def award(row: Row) -> Award:
         completion_id=row["completion_id"],
         period=row["period"],
         reversed_award_id=row["reversed_award_id"],
+    )
+
+
+def _boosts(row: Row) -> tuple[BoostKey, ...]:
+    return tuple(BoostKey(*name.split("/")) for name in row["boosts"] or ())
+
+
+def _product(row: Row) -> Product:
+    if row["multiplied_amount"] is None:
+        return Product(row["base_amount"])
+    return Product(
+        row["multiplied_amount"], row["multiplier"], tuple(row["boosts"] or ()), row["level"] or ""
     )
 
 
@@ -129,7 +144,7 @@ def user_row(old: UserState, new: UserState) -> tuple[Any, ...]:
 
 
 def log_row(entry: LogEntry) -> tuple[Any, ...]:
-    """The `log_row_2` of a decided entry."""
+    """The `log_row_3` of a decided entry."""
     fact = entry.fact
     decided = (
         entry.entry_id,
@@ -142,7 +157,7 @@ def log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.local_date,
     )
     if fact is None:
-        return (*decided, None, None, None, None, None, None, None)
+        return (*decided, None, None, None, None, None, None, None, None)
     return (
         *decided,
         fact.position,
@@ -152,11 +167,12 @@ def log_row(entry: LogEntry) -> tuple[Any, ...]:
         fact.follows,
         fact.terms,
         entry.award_count,
+        [*map("/".join, fact.boosts)] or None,
     )
 
 
 def award_rows(user_id: str, awards: Iterable[Award]) -> list[tuple[Any, ...]]:
-    """The ledger's new rows, as `award_row_2`s."""
+    """The ledger's new rows, as `award_row_3`s."""
     return [
         (
             user_id,
@@ -175,9 +191,18 @@ def award_rows(user_id: str, awards: Iterable[Award]) -> list[tuple[Any, ...]]:
             award.refolded,
             award.cause_entry_id,
             award.period,
+            *_product_columns(award),
         )
         for award in awards
     ]
+
+
+def _product_columns(award: Award) -> tuple[Any, ...]:
+    """Nothing where nothing multiplies the award."""
+    product = award.product
+    if product == Product(award.base_amount):
+        return (None, None, None, None)
+    return (product.amount, product.multiplier, list(product.boosts) or None, product.level or None)
 
 
 def awards_of(changes: Iterable[Change], *, refolded: bool) -> list[Award]:

@@ -54,7 +54,8 @@ CREATE TABLE request_log (
     contribution_version bigint,       -- of the total that the contribution was told with; NULL where it cannot change
     follows        boolean,            -- from other entries
     terms          bigint,             -- the version of the definitions that it was judged by
-    award_count    bigint              -- of the user before it: its awards are the rows after that
+    award_count    bigint,             -- of the user before it: its awards are the rows after that
+    boosts         text[] COLLATE "C"  -- those that apply to what belongs to it, as system/boost
 ) PARTITION BY RANGE (entry_id);
 
 CREATE INDEX request_log_facts ON request_log (user_id, occur_time, position) WHERE position IS NOT NULL;
@@ -103,6 +104,10 @@ CREATE TABLE awards (
     refolded          boolean NOT NULL,   -- whether a refold wrote it
     cause_entry_id    uuid NOT NULL,      -- whose arrival or undoing wrote it
     period            date,               -- of a streak trigger: the first date of the period
+    multiplied_amount bigint,             -- base_amount multiplied, before any limit; NULL, as the next three: by nothing
+    multiplier        double precision,   -- of the award with this row
+    boosts            text[] COLLATE "C", -- that made the multiplier
+    level             text COLLATE "C",   -- that made it, too
     PRIMARY KEY (user_id, sequence)
 );
 
@@ -194,6 +199,24 @@ CREATE TYPE log_row_2 AS (
     terms                bigint,
     award_count          bigint
 );
+CREATE TYPE log_row_3 AS (
+    entry_id             uuid,
+    user_id              text,
+    digest               bytea,
+    state                smallint,
+    outcome              bytea,
+    apply_time           timestamptz,
+    occur_time           timestamptz,
+    local_date           date,
+    position             bigint,
+    contribution_micros  bigint,
+    triggers             text[],
+    contribution_version bigint,
+    follows              boolean,
+    terms                bigint,
+    award_count          bigint,
+    boosts               text[]
+);
 CREATE TYPE award_row_2 AS (
     user_id           text,
     sequence          bigint,
@@ -212,6 +235,29 @@ CREATE TYPE award_row_2 AS (
     refolded          boolean,
     cause_entry_id    uuid,
     period            date
+);
+CREATE TYPE award_row_3 AS (
+    user_id           text,
+    sequence          bigint,
+    award_id          uuid,
+    points_system     text,
+    trigger           text,
+    times             bigint,
+    base_amount       bigint,
+    amount            bigint,
+    entry_id          uuid,
+    occur_time        timestamptz,
+    local_date        date,
+    completion_id     uuid,
+    reversed_award_id uuid,
+    position          bigint,
+    refolded          boolean,
+    cause_entry_id    uuid,
+    period            date,
+    multiplied_amount bigint,
+    multiplier        double precision,
+    boosts            text[],
+    level             text
 );
 CREATE TYPE balance_row_2 AS (
     user_id       text,

@@ -48,7 +48,7 @@ LOAD: Final = """
 WINDOWS: Final = """
     SELECT late.user_id,
            ARRAY(SELECT ROW(position, entry_id, occur_time, local_date, state, follows, contribution_micros,
-                            triggers, terms)
+                            triggers, terms, boosts)
                    FROM request_log
                   WHERE user_id = late.user_id AND occur_time >= late.since AND position < late.before
                     AND position IS NOT NULL AND state = 1 AND triggers IS NOT NULL) AS facts,
@@ -78,13 +78,13 @@ SAVE: Final = """
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time, occur_time, local_date,
                                  position, contribution_micros, triggers, contribution_version, follows, terms,
-                                 award_count)
-        SELECT * FROM unnest($2::log_row_2[])
+                                 award_count, boosts)
+        SELECT * FROM unnest($2::log_row_3[])
     ), ledger AS (
         INSERT INTO awards (user_id, sequence, award_id, points_system, trigger, times, base_amount, amount,
                             entry_id, occur_time, local_date, completion_id, reversed_award_id, position,
-                            refolded, cause_entry_id, period)
-        SELECT * FROM unnest($3::award_row_2[])
+                            refolded, cause_entry_id, period, multiplied_amount, multiplier, boosts, level)
+        SELECT * FROM unnest($3::award_row_3[])
     ), standings AS (
         INSERT INTO balances (user_id, points_system, balance, lifetime, level, version, reach_time, cut_position)
         SELECT * FROM unnest($4::balance_row_2[])
@@ -165,6 +165,7 @@ _FACT: Final = (
     "contribution_micros",
     "triggers",
     "terms",
+    "boosts",
 )
 
 

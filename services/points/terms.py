@@ -5,7 +5,8 @@ from typing import Final
 from laurel.points.v1 import points_pb2
 
 from services.points.definitions import Configuration, catalogue_from
-from services.points.domain.definitions import POINTS_LIMIT, Catalogue
+from services.points.domain.definitions import Catalogue
+from services.points.domain.refold import Dependence
 from shared.postgres.pool import Connection, Pool
 
 LEARN: Final = "SELECT version, key, body FROM terms WHERE version <> ALL($1::bigint[]) ORDER BY version, key"
@@ -30,10 +31,10 @@ class Terms:
         """Whether a version needs not be learnt."""
         return version in self._catalogues
 
-    def lowest_maximum(self, points_system: str) -> int:
-        """The lowest maximum that the system ever had."""
-        systems = (catalogue.systems.get(points_system) for catalogue in self._catalogues.values())
-        return min((system.max_balance for system in systems if system), default=POINTS_LIMIT)
+    def dependence(self, points_system: str) -> Dependence:
+        """On what earlier facts the system's awards ever depended."""
+        versions = (catalogue.systems.get(points_system) for catalogue in self._catalogues.values())
+        return Dependence.of([system for system in versions if system])
 
     async def learn(self, source: Pool | Connection) -> None:
         """Every version that is not known yet."""

@@ -160,6 +160,15 @@ def date_to_proto(day: date) -> date_pb2.LocalDate:
     return date_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
 
 
+def date_from_proto(message: date_pb2.LocalDate, path: str, violations: Violations) -> date | None:
+    """The calendar date at `path`; None with a violation."""
+    try:
+        return date(message.year, message.month, message.day)
+    except ValueError:
+        violations.add(path, "must be a date of the calendar")
+        return None
+
+
 # Entries
 
 

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from services.points.domain.definitions import Catalogue, ConfiguredTrigger, TriggerKey
 from services.points.domain.facts import AchievementChange, Command, Due, Fact
 from services.points.domain.fold import once
+from services.points.domain.multipliers import for_trigger
 from services.points.domain.refold import Edit, Terms
 from services.points.domain.state import StreakCount, UserState
 from services.points.domain.streaks import LivePeriod, corrected, due_for, shifts
@@ -79,7 +80,7 @@ def amendment(
         if fact is None:
             own.append(due)
         else:
-            edit(fact.position, Edit(added=(_under(terms(fact.terms), due),)))
+            edit(fact.position, Edit(added=(_of_fact(terms(fact.terms), fact, due),)))
 
     for entry_id, contribution in revised.items():
         edit(facts[entry_id].position, Edit(contribution_micros=contribution))
@@ -155,9 +156,10 @@ def _for_completion(due: Due, completion_id: UUID) -> Due:
     return Due(due.key, due.owner, due.times, due.base_amount, completion_id)
 
 
-def _under(terms: Catalogue, due: Due) -> Due:
-    """The same with the amount that those terms say."""
+def _of_fact(terms: Catalogue, fact: Fact, due: Due) -> Due:
+    """The same with the amount that the fact's terms say, and the fact's boosts."""
     trigger = terms.trigger(due.key)
     if trigger is None:
         return due
-    return Due(due.key, due.owner, 1, trigger.amount, due.completion_id, due.period)
+    boosts = for_trigger(terms, fact.boosts, due.key)
+    return Due(due.key, due.owner, 1, trigger.amount, due.completion_id, due.period, boosts)

@@ -18,6 +18,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.points.domain.definitions import Boost
 from services.points.domain.facts import Instant
 
 _LARGEST: Final = 2**63 - 1
@@ -37,6 +38,8 @@ class Mark(Struct, frozen=True):
     """The X that applied when it came."""
     amount: int
     """Points each time, that applied when it came."""
+    boosts: tuple[Boost, ...] = ()
+    """Those that multiply what is awarded for it."""
     due: int = 0
     """How many multiples are crossed with it."""
     granted: int = 0

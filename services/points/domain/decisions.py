@@ -12,12 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.amendments import Amendment, completed
-from services.points.domain.counting import Mark, Timeline, is_whole, placed
+from services.points.domain.counting import Timeline, is_whole, placed
 from services.points.domain.definitions import GIFT, Catalogue, MetricCause, TriggerKey
 from services.points.domain.facts import Command, Due, Fact, Instant
-from services.points.domain.fold import step
+from services.points.domain.fold import mark_of, step
 from services.points.domain.ledger import Change, Draft, write
 from services.points.domain.limits import InsufficientPoints, NotGiven, Refusal
+from services.points.domain.multipliers import boosts_at, for_trigger
 from services.points.domain.refold import Terms
 from services.points.domain.state import UserState
 from services.points.domain.streaks import arrived
@@ -66,6 +67,8 @@ def apply(
         streaks_after, dues = arrived(catalogue, state, entry.user.attributes, command.streak_changes)
         given = [*dues, *given]
     own = Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone))
+    if catalogue.boosts:
+        given = [_boosted(catalogue, entry, due) for due in given]
     given.extend(Due(TriggerKey(gift.points_system, GIFT), own, 1, gift.amount) for gift in entry.gifts)
     fact = Fact(
         position=state.entry_count + 1,
@@ -74,6 +77,7 @@ def apply(
         follows=entry.kind.follows,
         contribution_micros=entry.metric.contribution_micros if entry.metric else 0,
         triggers=tuple(_matching(catalogue, entry)),
+        boosts=boosts_at(catalogue, entry.user.user_id, entry.user.attributes, own),
         given=tuple(given),
     )
     stepped = step(state.points, fact, catalogue, refusable=not fact.follows)
@@ -139,16 +143,15 @@ def placed_among(
     for fact in sorted(window, key=lambda each: each.fact.instant.order):
         trigger = terms(fact.fact.terms).trigger(key) if key in fact.fact.triggers else None
         if trigger is not None and isinstance(trigger.cause, MetricCause):
-            marks.append(
-                Mark(
-                    fact.fact.instant,
-                    fact.fact.contribution_micros,
-                    trigger.cause.every_micros,
-                    trigger.amount,
-                    granted=fact.granted.get(key, 0),
-                )
-            )
+            mark = mark_of(fact.fact, key, trigger, trigger.cause, terms(fact.fact.terms))
+            marks.append(replace(mark, granted=fact.granted.get(key, 0)))
     return placed(timeline, marks, time)
+
+
+def _boosted(catalogue: Catalogue, entry: Entry, due: Due) -> Due:
+    """What is given with the entry, with the boosts of the instant that it belongs to."""
+    boosts = boosts_at(catalogue, entry.user.user_id, entry.user.attributes, due.owner)
+    return replace(due, boosts=for_trigger(catalogue, boosts, due.key))
 
 
 def _matching(catalogue: Catalogue, entry: Entry) -> Iterator[TriggerKey]:

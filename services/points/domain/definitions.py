@@ -5,6 +5,7 @@ The terms of a fact are all definitions as they were when it came (`Catalogue.ve
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -74,11 +75,81 @@ class Trigger(Struct, frozen=True):
     """Of a deduction: refuse the whole entry where the balance does not cover it (RULES 5.4)."""
 
 
+ONE: Final = 1_000_000
+"""A multiplier that changes nothing: multipliers are micro-units, so that products are exact."""
+
+
 class Level(Struct, frozen=True):
     """A level of a system."""
 
     key: str
     threshold: int
+    multiplier_micros: int = ONE
+    """Of what is awarded to whoever has the level."""
+
+
+class Rounding(Enum):
+    """How a product becomes whole points."""
+
+    FLOOR = "floor"
+    CEIL = "ceil"
+    NEAREST = "nearest"
+    """Half up."""
+
+
+class TimeWindow(Struct, frozen=True):
+    """From an instant, up to another."""
+
+    start: datetime
+    end: datetime | None
+    """Not in it. None: without end."""
+
+    def holds(self, instant: datetime, _day: date) -> bool:
+        """Whether what happens then lies in it."""
+        return self.start <= instant and (self.end is None or instant < self.end)
+
+
+class DateWindow(Struct, frozen=True):
+    """From a local date to another, wherever the user is."""
+
+    first: date
+    last: date | None
+    """In it. None: without end."""
+
+    def holds(self, _instant: datetime, day: date) -> bool:
+        """Whether what happens on a local date lies in it."""
+        return self.first <= day and (self.last is None or day <= self.last)
+
+
+class Boost(Struct, frozen=True):
+    """For a time, awards are worth more, or less (RULES 5.3)."""
+
+    key: str
+    multiplier_micros: int
+    """Above zero."""
+    window: TimeWindow | DateWindow
+    triggers: frozenset[str] = frozenset()
+    """The triggers whose awards it multiplies; empty: all."""
+    user_filters: tuple[AttributeFilter, ...] = ()
+    user_id: str = ""
+    """Only for this user; empty: for all who match."""
+    rounding: Rounding = Rounding.FLOOR
+
+
+class BoostKey(NamedTuple):
+    """Names a boost among those of all systems."""
+
+    points_system: str
+    boost: str
+
+
+class Stacking(Enum):
+    """What several boosts at once do."""
+
+    MULTIPLY = "multiply"
+    """They multiply each other."""
+    HIGHEST = "highest"
+    """The highest alone counts."""
 
 
 class LevelBasis(Enum):
@@ -103,6 +174,14 @@ class PointsSystem(Struct, frozen=True):
     """Nothing that is given goes above it."""
     active: bool = True
     """False: nothing is awarded any more; what was awarded can still be undone."""
+    boosts: tuple[Boost, ...] = ()
+    """Those that were not cancelled."""
+    stacking: Stacking = Stacking.MULTIPLY
+
+    @property
+    def multiplies_by_level(self) -> bool:
+        """A level multiplies awards."""
+        return any(level.multiplier_micros != ONE for level in self.levels)
 
     def level_at(self, balance: int, lifetime: int) -> Level | None:
         """The highest level whose threshold the basis reaches (RULES 5.5); None below the first."""
@@ -145,6 +224,8 @@ class Catalogue(Struct, frozen=True):
     """Those of active systems."""
     awarding: Mapping[TriggerKey, Trigger] = field(default_factory=dict)
     """All triggers of active systems."""
+    boosts: Mapping[BoostKey, Boost] = field(default_factory=dict)
+    """Those of active systems."""
     version: int = 0
     """Of the configuration: facts name their terms by it."""
 
@@ -174,7 +255,15 @@ class Catalogue(Struct, frozen=True):
             if system.active
             for trigger in system.triggers
         }
-        return Catalogue(ordered, by_metric, by_streak, by_achievement, by_user_created, awarding, version)
+        boosts = {
+            BoostKey(system.key, boost.key): boost
+            for system in ordered.values()
+            if system.active
+            for boost in system.boosts
+        }
+        return Catalogue(
+            ordered, by_metric, by_streak, by_achievement, by_user_created, awarding, boosts, version
+        )
 
     def system(self, key: str) -> PointsSystem:
         """The system; one without triggers, levels or limits where the key is not defined (any more)."""

@@ -1,9 +1,9 @@
 """What is known of a user: the facts that points are folded from (RULES 5.1).
 
 A fact is an entry as it came: what it contributes to a metric, which triggers that matched, what streaks and
-achievements gave with it, and under which terms (`Fact.terms`: a version of all definitions, which is kept). What the
-next rules bring (multipliers, amounts per unit, expiry) are further terms of the same kind: names of what applied,
-read from the definitions of that version.
+achievements gave with it, which boosts applied, and under which terms (`Fact.terms`: a version of all definitions,
+which is kept). What the next rules bring (amounts per unit, expiry) are further terms of the same kind: names of what
+applied, read from the definitions of that version.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
-from services.points.domain.definitions import GIFT, TriggerKey
+from services.points.domain.definitions import GIFT, Boost, BoostKey, TriggerKey
 from shared.entries import Entry
 
 
@@ -58,6 +58,8 @@ class Due(Struct, frozen=True):
     """Of an achievement trigger: the completion that is rewarded."""
     period: date | None = None
     """Of a streak trigger: the first date of the period that is rewarded."""
+    boosts: tuple[Boost, ...] = ()
+    """Those that multiply it: of the entry that it belongs to."""
 
     @property
     def identity(self) -> Identity:
@@ -80,6 +82,8 @@ class Fact(Struct, frozen=True):
     """The metric triggers that its contribution counts for; and those for new users that look at attributes, where it
     matched.
     """
+    boosts: tuple[BoostKey, ...] = ()
+    """Those that apply to what belongs to it."""
     given: tuple[Due, ...] = ()
     """What streaks, achievements and the entry itself gave with it."""
     spent: Mapping[Identity, int] = field(default_factory=dict)

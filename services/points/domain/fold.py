@@ -36,6 +36,7 @@ from services.points.domain.definitions import (
 )
 from services.points.domain.facts import Due, Fact, Instant
 from services.points.domain.limits import Grant, InsufficientPoints, base_amount, in_order, limited, uncovered
+from services.points.domain.multipliers import for_trigger, product
 from services.points.domain.standing import NO_STANDING, Standing
 
 _NEW: Timeline = Timeline()
@@ -86,10 +87,12 @@ def step(
             system = terms.system(key)
             before = standings.get(key, NO_STANDING)
             due_here = in_order(system, those)
-            refusal = uncovered(system, before.balance, due_here) if refusable else None
+            level = system.level_at(before.balance, before.lifetime) if system.multiplies_by_level else None
+            products = [product(system, level, due) for due in due_here]
+            refusal = uncovered(system, before.balance, due_here, products) if refusable else None
             if refusal is not None:
                 return refusal
-            granted = limited(system, before.balance, before.lifetime, due_here, fact.spent)
+            granted = limited(system, before.balance, before.lifetime, due_here, products, fact.spent)
             standings[key] = _moved(before, granted, fact.position)
             grants += granted
     return Step(
@@ -107,12 +110,19 @@ def greets(fact: Fact, terms: Catalogue, systems: frozenset[str] | None = None) 
     for trigger in terms.by_user_created:
         matched = not trigger.trigger.user_filters or trigger.key in fact.triggers
         if matched and (systems is None or trigger.key.points_system in systems):
-            yield once(trigger.key, trigger.trigger, fact.instant)
+            boosts = for_trigger(terms, fact.boosts, trigger.key)
+            yield replace(once(trigger.key, trigger.trigger, fact.instant), boosts=boosts)
 
 
 def once(key: TriggerKey, trigger: Trigger, owner: Instant) -> Due:
     """A trigger that is due one time."""
     return Due(key, owner, 1, trigger.amount)
+
+
+def mark_of(fact: Fact, key: TriggerKey, trigger: Trigger, cause: MetricCause, terms: Catalogue) -> Mark:
+    """A fact as a metric trigger counts it, under the terms that it names."""
+    boosts = for_trigger(terms, fact.boosts, key) if fact.boosts else ()
+    return Mark(fact.instant, fact.contribution_micros, cause.every_micros, trigger.amount, boosts)
 
 
 def _dues(
@@ -128,11 +138,12 @@ def _dues(
         trigger = terms.trigger(key) if systems is None or key.points_system in systems else None
         if trigger is None or not isinstance(trigger.cause, MetricCause):
             continue
-        mark = Mark(fact.instant, fact.contribution_micros, trigger.cause.every_micros, trigger.amount)
+        mark = mark_of(fact, key, trigger, trigger.cause, terms)
         timelines[key], crossings = count(points.timelines.get(key, _NEW), mark, fact.position)
         for crossing in crossings:
             base = base_amount(crossing.mark.amount, crossing.times)
-            dues.append(Due(key, crossing.mark.instant, crossing.times, base))
+            boosts = crossing.mark.boosts
+            dues.append(Due(key, crossing.mark.instant, crossing.times, base, boosts=boosts))
     return timelines, dues
 
 
@@ -141,6 +152,6 @@ def _moved(before: Standing, granted: tuple[Grant, ...], position: int) -> Stand
     for grant in granted:
         balance += grant.amount
         lifetime += grant.earned
-        if grant.amount != grant.due.base_amount:
+        if grant.is_cut:
             cut_position = position
     return replace(before, balance=balance, lifetime=lifetime, cut_position=cut_position)

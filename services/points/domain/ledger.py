@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Due, Identity
 from services.points.domain.limits import Grant
+from services.points.domain.multipliers import Product
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 from shared.ids import derived_id
@@ -33,7 +34,9 @@ class Award(Struct, frozen=True):
     times: int
     """How often the trigger awards in this row; negative where it is taken back."""
     base_amount: int
-    """What the trigger says, before any limit."""
+    """What the trigger says, before it is multiplied, and before any limit."""
+    product: Product
+    """The same multiplied, before any limit; the multiplier is that of the award with this row."""
     amount: int
     """What was added to the balance."""
     entry_id: UUID
@@ -56,7 +59,7 @@ class Award(Struct, frozen=True):
     @property
     def clipped_amount(self) -> int:
         """What a limit cut."""
-        return self.base_amount - self.amount
+        return self.product.amount - self.amount
 
     @property
     def identity(self) -> Identity:
@@ -70,6 +73,8 @@ class Draft(Struct, frozen=True):
     position: int
     due: Due
     """What is added to what is due; all zero where only a limit cuts otherwise."""
+    product: Product
+    """What is added to what is due multiplied; the multiplier is that of the award with this row."""
     amount: int
     earned: int
     """What it adds to the lifetime."""
@@ -79,7 +84,7 @@ class Draft(Struct, frozen=True):
     @staticmethod
     def of(position: int, grant: Grant) -> "Draft":
         """The row of an award."""
-        return Draft(position, grant.due, grant.amount, grant.earned)
+        return Draft(position, grant.due, grant.product, grant.amount, grant.earned)
 
 
 class Change(Struct, frozen=True):
@@ -173,7 +178,7 @@ def _after(catalogue: Catalogue, key: str, before: Standing, drafts: Sequence[Dr
     cuts = [
         draft.position
         for draft in drafts
-        if draft.amount != draft.due.base_amount
+        if draft.amount != draft.product.amount
         or (draft.refolded and draft.due.times > 0 and draft.amount < 0)
     ]
     return Standing(
@@ -195,6 +200,7 @@ def _row(draft: Draft, cause_entry_id: UUID, sequence: int) -> Award:
         key=due.key,
         times=due.times,
         base_amount=due.base_amount,
+        product=draft.product,
         amount=draft.amount,
         entry_id=due.owner.entry_id,
         occur_time=due.owner.occur_time,

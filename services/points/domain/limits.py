@@ -12,13 +12,20 @@ from msgspec import Struct
 
 from services.points.domain.definitions import GIFT, POINTS_LIMIT, PointsSystem
 from services.points.domain.facts import Due, Identity
+from services.points.domain.multipliers import Product
 
 
 class Grant(Struct, frozen=True):
     """What is due, as limits leave it: an award."""
 
     due: Due
+    product: Product
     amount: int
+
+    @property
+    def is_cut(self) -> bool:
+        """A limit acted."""
+        return self.amount != self.product.amount
 
     @property
     def earned(self) -> int:
@@ -62,9 +69,11 @@ def in_order(system: PointsSystem, dues: Sequence[Due]) -> Sequence[Due]:
     return sorted(dues, key=lambda due: (place.get(due.key.trigger, len(place)), due.key, due.owner.order))
 
 
-def uncovered(system: PointsSystem, balance: int, dues: Sequence[Due]) -> InsufficientPoints | None:
+def uncovered(
+    system: PointsSystem, balance: int, dues: Sequence[Due], products: Sequence[Product]
+) -> InsufficientPoints | None:
     """Why the fact is refused: it takes more than there is, and spends, or one of its deductions says `block`."""
-    total = sum(due.base_amount for due in dues)
+    total = sum(product.amount for product in products)
     if balance + total >= system.min_balance:
         return None
     blocks = {trigger.key for trigger in system.triggers if trigger.amount < 0 and trigger.block}
@@ -75,10 +84,15 @@ def uncovered(system: PointsSystem, balance: int, dues: Sequence[Due]) -> Insuff
 
 
 def limited(
-    system: PointsSystem, balance: int, lifetime: int, dues: Sequence[Due], spent: Mapping[Identity, int]
+    system: PointsSystem,
+    balance: int,
+    lifetime: int,
+    dues: Sequence[Due],
+    products: Sequence[Product],
+    spent: Mapping[Identity, int],
 ) -> tuple[Grant, ...]:
     """The awards for what is due. A deduction that is still due takes what it took when it came (`spent`), or more."""
-    amounts = [due.base_amount for due in dues]
+    amounts = [product.amount for product in products]
     given = sum(amount for amount in amounts if amount > 0)
     excess = max(balance + sum(amounts) - system.max_balance, lifetime + given - POINTS_LIMIT)
     if excess > 0:
@@ -91,7 +105,9 @@ def limited(
         beyond = -POINTS_LIMIT - balance - sum(amounts)
         if beyond > 0:
             amounts = _cut(amounts, beyond, sign=-1, kept=[0] * len(dues))
-    return tuple(Grant(due, amount) for due, amount in zip(dues, amounts, strict=True))
+    return tuple(
+        Grant(due, product, amount) for due, product, amount in zip(dues, products, amounts, strict=True)
+    )
 
 
 def _cut(amounts: Sequence[int], surplus: int, *, sign: int, kept: Sequence[int]) -> list[int]:

@@ -16,11 +16,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.counting import Timeline, settled, stored
-from services.points.domain.definitions import GIFT, POINTS_LIMIT, Catalogue, TriggerKey
+from services.points.domain.definitions import (
+    GIFT,
+    POINTS_LIMIT,
+    BoostKey,
+    Catalogue,
+    PointsSystem,
+    TriggerKey,
+)
 from services.points.domain.facts import Due, Fact, Identity
 from services.points.domain.fold import Points, step
 from services.points.domain.ledger import Draft
 from services.points.domain.limits import Grant, InsufficientPoints
+from services.points.domain.multipliers import Product
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 
@@ -37,9 +45,15 @@ class LiveAward(Struct, frozen=True):
 
     award_id: UUID
     due: Due
+    product: Product
     amount: int
     first_amount: int
     """What it was when its fact came; 0 where a refold brought it."""
+
+    def given_under(self, terms: Catalogue) -> Due:
+        """What is due with its fact, under the terms of that."""
+        names = (BoostKey(self.due.key.points_system, boost) for boost in self.product.boosts)
+        return replace(self.due, boosts=tuple(terms.boosts[name] for name in names))
 
 
 class Edit(Struct, frozen=True):
@@ -66,6 +80,22 @@ class Edit(Struct, frozen=True):
             self.contribution_micros if other.contribution_micros is None else other.contribution_micros,
             self.dropped + other.dropped,
             self.added + other.added,
+        )
+
+
+class Dependence(Struct, frozen=True):
+    """On what of the facts before them a system's awards depend, in any version of its definition."""
+
+    lowest_maximum: int = POINTS_LIMIT
+    on_level: bool = False
+    """A level multiplies awards."""
+
+    @staticmethod
+    def of(versions: Sequence[PointsSystem]) -> "Dependence":
+        """Of all versions of a system's definition."""
+        return Dependence(
+            lowest_maximum=min((system.max_balance for system in versions), default=POINTS_LIMIT),
+            on_level=any(system.multiplies_by_level for system in versions),
         )
 
 
@@ -121,7 +151,12 @@ def plan(state: UserState, facts: Mapping[int, Fact], edits: Mapping[int, Edit],
 
 
 def shortcut(
-    state: UserState, plan: Plan, fact: Fact, edit: Edit, live: Sequence[LiveAward], lowest_maximum: int
+    state: UserState,
+    plan: Plan,
+    fact: Fact,
+    edit: Edit,
+    live: Sequence[LiveAward],
+    dependence: Callable[[str], Dependence],
 ) -> list[Draft] | None:
     """The rows for the edit of one fact where only its own awards can differ, from what is live of these; else None."""
     if (
@@ -149,6 +184,8 @@ def shortcut(
         identity = award.due.identity
         own = award.due.times if edit.drops(identity) else 0
         times = own if identity.is_given else shares.pop(award.due.key, 0)
+        if times and times != award.due.times and award.product.amount != award.due.base_amount:
+            return None
         if times:
             drafts.append(_taken_back(fact.position, award, times))
     if any(shares.values()) or any(abs(award.due.base_amount) >= _FAR for award in live):
@@ -157,7 +194,9 @@ def shortcut(
         standing = state.points.standings[system]
         gain = sum(draft.amount for draft in drafts if draft.due.key.points_system == system)
         moved = replace(standing, balance=standing.balance + gain)
-        if not _together(standing, moved, standing.cut_position < plan.start, lowest_maximum):
+        lost = sum(draft.earned for draft in drafts if draft.due.key.points_system == system)
+        moved = replace(moved, lifetime=moved.lifetime + lost)
+        if not _together(standing, moved, standing.cut_position < plan.start, dependence(system)):
             return None
     return drafts
 
@@ -166,11 +205,14 @@ def begin(
     state: UserState,
     plan: Plan,
     sums: Mapping[TriggerKey, int],
-    added_since: Mapping[str, int],
+    added_since: Mapping[str, tuple[int, int]],
     *,
     greeted: bool,
 ) -> Points:
-    """The fold of all facts before the start: from the sums of their contributions, and what was added since."""
+    """The fold of all facts before the start: from the sums of their contributions, and what was added since.
+
+    `added_since`: to the balance and to the lifetime, by system.
+    """
     if plan.start == 1:
         return Points()
     timelines = {}
@@ -187,11 +229,11 @@ def begin(
                     fractional=plan.late and now.fractional,
                 )
             )
-    standings = {
-        key: Standing(balance=now.balance - added_since.get(key, 0))
-        for key, now in state.points.standings.items()
-        if key in plan.systems
-    }
+    standings = {}
+    for system, standing in state.points.standings.items():
+        if system in plan.systems:
+            balance, lifetime = added_since.get(system, (0, 0))
+            standings[system] = Standing(standing.balance - balance, standing.lifetime - lifetime)
     return Points(greeted, timelines, standings)
 
 
@@ -218,7 +260,7 @@ def go_on(
 
 
 def together(
-    pair: Pair, state: UserState, plan: Plan, position: int, lowest_maximum: Callable[[str], int]
+    pair: Pair, state: UserState, plan: Plan, position: int, dependence: Callable[[str], Dependence]
 ) -> bool:
     """Whether both ways give the same for all that follows after this position."""
     before, after = pair.before, pair.after
@@ -240,7 +282,7 @@ def together(
             before.standings.get(key, NO_STANDING),
             after.standings.get(key, NO_STANDING),
             state.points.standings.get(key, NO_STANDING).cut_position <= position,
-            lowest_maximum(key),
+            dependence(key),
         )
         for key in plan.systems
     )
@@ -265,6 +307,10 @@ def drafts_of(
             yield Draft(
                 position=position,
                 due=replace(some.due, times=times, base_amount=base),
+                product=replace(
+                    some.product if is_now is None else is_now.product,
+                    amount=(is_now.product.amount if is_now else 0) - (was.product.amount if was else 0),
+                ),
                 amount=(is_now.amount if is_now else 0) - (was.amount if was else 0),
                 earned=(is_now.earned if is_now else 0) - (was.earned if was else 0),
                 reversed_award_id=known.award_id if known else None,
@@ -340,19 +386,25 @@ def _stepped(points: Points, fact: Fact, terms: Catalogue, plan: Plan) -> tuple[
 
 
 def _taken_back(position: int, award: LiveAward, times: int) -> Draft:
-    share = award.due.base_amount * times // award.due.times
-    due = replace(award.due, times=-times, base_amount=-share)
-    return Draft(position, due, -share, -max(0, share), award.award_id, refolded=True)
+    base = award.due.base_amount * times // award.due.times
+    share = award.product.amount * times // award.due.times
+    due = replace(award.due, times=-times, base_amount=-base)
+    product = replace(award.product, amount=-share)
+    return Draft(position, due, product, -share, -max(0, share), award.award_id, refolded=True)
 
 
-def _together(standing: Standing, other: Standing, no_cut_follows: bool, lowest_maximum: int) -> bool:
+def _together(standing: Standing, other: Standing, no_cut_follows: bool, dependence: Dependence) -> bool:
     """Whether these balances make no difference to what follows."""
+    if dependence.on_level and standing.lifetime != other.lifetime:
+        return False
     if standing.balance == other.balance:
         return True
+    if dependence.on_level:
+        return False
     if not no_cut_follows or not (_is_far_from_the_end(standing) and _is_far_from_the_end(other)):
         return False
     # With less, nothing more is cut: what was spent stays spent. With more, a maximum could cut.
-    return other.balance < standing.balance or lowest_maximum > 2 * _FAR
+    return other.balance < standing.balance or dependence.lowest_maximum > 2 * _FAR
 
 
 def _is_far_from_the_end(standing: Standing) -> bool:

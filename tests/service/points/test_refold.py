@@ -8,12 +8,13 @@ import pytest
 from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
+from laurel.points.v1 import points_service_pb2 as pb
 
 from services.points import convert
 from services.points.definitions import catalogue_from
 from services.points.domain.decisions import Applied
 from services.points.refolding import FIRST_CHUNK
-from shared.rpc.convert import to_timestamp
+from shared.rpc.convert import date_to_proto, to_timestamp
 from tests.fixtures import participants
 from tests.service.points.conftest import Service
 from tests.service.points.messages import (
@@ -37,7 +38,8 @@ COST = types.PointsTrigger(key="cost", amount=-7, metric=types.MetricPointsTrigg
 BADGE = types.PointsTrigger(key="badge", amount=15, achievement=types.AchievementPointsTrigger())
 
 LEDGER = """
-    SELECT trigger, entry_id, position, sum(times)::bigint, sum(base_amount)::bigint, sum(amount)::bigint
+    SELECT trigger, entry_id, position, sum(times)::bigint, sum(base_amount)::bigint,
+           sum(coalesce(multiplied_amount, base_amount))::bigint, sum(amount)::bigint
       FROM awards
      GROUP BY 1, 2, 3
     HAVING (sum(times), sum(base_amount), sum(amount)) <> (0, 0, 0)
@@ -46,7 +48,15 @@ LEDGER = """
 
 def ledger(account: Account) -> set[tuple[Any, ...]]:
     return {
-        (name.key.trigger, name.entry_id, position, award.due.times, award.due.base_amount, award.amount)
+        (
+            name.key.trigger,
+            name.entry_id,
+            position,
+            award.due.times,
+            award.due.base_amount,
+            award.product.amount,
+            award.amount,
+        )
         for (position, name), award in account.past.live_awards().items()
         if award.due.times or award.due.base_amount or award.amount
     }
@@ -93,6 +103,32 @@ async def test_a_random_history_gives_the_same_ledger_in_the_database_and_in_lis
         service, "xp", triggers, max_balance=120, min_balance=-5, levels=[types.Level(key="b", threshold=60)]
     )
     await play(service, system, chance, 60, least=1 if seed % 2 else -3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_so_does_one_in_which_boosts_and_tiers_multiply(service: Service, seed: int) -> None:
+    start = to_timestamp(NOON + timedelta(minutes=20))
+    boosts = [
+        types.PointsBoost(key="late", multiplier=1.5, start_time=start, rounding=types.BOOST_ROUNDING_CEIL),
+        types.PointsBoost(
+            key="days", multiplier=0.7, start_date=date_to_proto(NOON.date()), triggers=["each", "badge"]
+        ),
+    ]
+    levels = [types.Level(key="b", threshold=60, multiplier=2)]
+    system = await define(
+        service, "xp", [EACH, TEN, COST, BADGE, WELCOME], max_balance=400, levels=levels, boosts=boosts
+    )
+    await play(service, system, random.Random(seed), 60, least=1 if seed % 2 else -3)
+
+
+async def test_an_award_says_what_multiplied_it(service: Service) -> None:
+    boost = types.PointsBoost(key="always", multiplier=1.5, start_date=date_to_proto(NOON.date()))
+    levels = [types.Level(key="gold", threshold=0, multiplier=2)]
+    await define(service, "xp", [EACH], boosts=[boost], levels=levels, max_balance=25)
+    await send(service, event("e", 1))
+    (award,) = (await service.stub.ListAwards(pb.ListAwardsRequest(user_id="alice"))).awards
+    assert (award.base_amount, award.amount, award.clipped_amount, award.multiplier) == (10, 25, 5, 3)
+    assert (list(award.boosts), award.multiplying_level) == (["always"], "gold")
 
 
 async def test_a_refold_over_several_chunks_gives_what_the_others_alone_give(service: Service) -> None:

@@ -12,7 +12,7 @@ from services.points.amending import apply_amending, undo
 from services.points.domain.amendments import amends
 from services.points.domain.counting import HistoryNeeded, stored
 from services.points.domain.decisions import Applied, CountedFact, apply
-from services.points.domain.definitions import POINTS_LIMIT, Catalogue, PointsSystem, TriggerKey
+from services.points.domain.definitions import Catalogue, PointsSystem, TriggerKey
 from services.points.domain.facts import (
     AchievementChange,
     Command,
@@ -25,7 +25,7 @@ from services.points.domain.facts import (
 )
 from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import InsufficientPoints, Refusal
-from services.points.domain.refold import LiveAward
+from services.points.domain.refold import Dependence, LiveAward
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
@@ -62,9 +62,11 @@ class Past:
             owner = Instant(award.entry_id, award.occur_time, award.local_date)
             times = award.times + (known.due.times if known else 0)
             base = award.base_amount + (known.due.base_amount if known else 0)
+            multiplied = award.product.amount + (known.product.amount if known else 0)
             found[name] = LiveAward(
                 known.award_id if known else award.award_id,
                 Due(award.key, owner, times, base, award.completion_id, award.period),
+                replace(award.product, amount=multiplied),
                 award.amount + (known.amount if known else 0),
                 known.first_amount if known else (0 if award.refolded else award.amount),
             )
@@ -75,9 +77,9 @@ class Past:
             identity: award for (at, identity), award in self.live_awards().items() if at == fact.position
         }
         given = tuple(
-            award.due
-            for award in live.values()
-            if award.due.times and (award.due.completion_id or award.due.period)
+            award.given_under(self.catalogues[fact.terms])
+            for identity, award in live.items()
+            if award.due.times and identity.is_given
         )
         spent = {identity: award.first_amount for identity, award in live.items() if award.first_amount < 0}
         fact = replace(fact, given=given, spent=spent)
@@ -107,11 +109,15 @@ class Past:
                     sums[key] = sums.get(key, 0) + fact.contribution_micros
         return sums
 
-    async def added_since(self, start: int) -> Mapping[str, int]:
-        added: dict[str, int] = {}
-        for award in self.ledger:
-            if award.position >= start:
-                added[award.key.points_system] = added.get(award.key.points_system, 0) + award.amount
+    async def added_since(self, start: int) -> Mapping[str, tuple[int, int]]:
+        added: dict[str, tuple[int, int]] = {}
+        for (position, identity), award in self.live_awards().items():
+            if position >= start:
+                balance, lifetime = added.get(identity.key.points_system, (0, 0))
+                added[identity.key.points_system] = (
+                    balance + award.amount,
+                    lifetime + max(0, award.amount),
+                )
         return added
 
     async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
@@ -142,15 +148,9 @@ class Past:
     def terms(self, version: int) -> Catalogue:
         return self.catalogues[version]
 
-    def lowest_maximum(self, points_system: str) -> int:
-        return min(
-            (
-                each.systems[points_system].max_balance
-                for each in self.catalogues
-                if points_system in each.systems
-            ),
-            default=POINTS_LIMIT,
-        )
+    def dependence(self, points_system: str) -> Dependence:
+        systems = [each.systems[points_system] for each in self.catalogues if points_system in each.systems]
+        return Dependence.of(systems)
 
     async def named(self, entry_ids: Collection[UUID]) -> Mapping[UUID, Fact]:
         return {

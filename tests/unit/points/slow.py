@@ -3,9 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from fractions import Fraction
+from math import ceil, floor
 from typing import Any
 
-from services.points.domain.definitions import MetricCause, PointsSystem, Trigger, UserCreatedCause
+from services.points.domain.definitions import (
+    Level,
+    MetricCause,
+    PointsSystem,
+    Rounding,
+    Stacking,
+    Trigger,
+    UserCreatedCause,
+)
 from services.points.domain.facts import Instant
 from shared.filters import matches
 
@@ -26,6 +36,7 @@ class SlowFact:
     given: list[tuple[Trigger, Instant, Any]] = field(default_factory=list)
     spent: dict[Name, int] = field(default_factory=dict)
     out: bool = False
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -33,6 +44,7 @@ class SlowAward:
     owner: Instant
     times: int
     base: int
+    multiplied: int
     amount: int
 
 
@@ -56,7 +68,8 @@ def slow_fold(facts: list[SlowFact]) -> dict[Name, SlowAward]:
     awards: dict[Name, SlowAward] = {}
     arrived: list[SlowFact] = []
     granted: dict[tuple[str, Any], int] = {}
-    balance, greeted = 0, False
+    balance, lifetime, greeted = 0, 0, False
+    by_entry = {fact.owner.entry_id: fact for fact in facts}
     for fact in sorted(facts, key=lambda one: one.position):
         due: list[tuple[Name, Instant, Trigger, int]] = []
         if not fact.out:
@@ -73,11 +86,42 @@ def slow_fold(facts: list[SlowFact]) -> dict[Name, SlowAward]:
             due.append((_name(fact, trigger, owner, what), owner, trigger, 1))
         order = [trigger.key for trigger in fact.system.triggers]
         due.sort(key=lambda one: (order.index(one[2].key), one[1].order))
-        amounts = _limited(fact, balance, due)
-        for (name, owner, trigger, times), amount in zip(due, amounts, strict=True):
-            awards[name] = SlowAward(owner, times, trigger.amount * times, amount)
+        level = fact.system.level_at(balance, lifetime)
+        multiplied = []
+        for name, owner, trigger, times in due:
+            source = fact if name[3] else by_entry[owner.entry_id]
+            multiplied.append(_multiplied(source, owner, trigger, trigger.amount * times, level, fact.system))
+        amounts = _limited(fact, balance, due, multiplied)
+        for (name, owner, trigger, times), product, amount in zip(due, multiplied, amounts, strict=True):
+            awards[name] = SlowAward(owner, times, trigger.amount * times, product, amount)
             balance += amount
+            lifetime += max(0, amount)
     return awards
+
+
+def _multiplied(
+    source: SlowFact, owner: Instant, trigger: Trigger, amount: int, level: Level | None, system: PointsSystem
+) -> int:
+    """`source`: the fact whose terms and user decide which boosts there are."""
+    if amount < 0:
+        return amount
+    boosts = [
+        boost
+        for boost in source.system.boosts
+        if boost.window.holds(owner.occur_time, owner.local_date)
+        and matches(boost.user_filters, source.attributes)
+        and (not boost.triggers or trigger.key in boost.triggers)
+    ]
+    if system.stacking is Stacking.HIGHEST:
+        boosts = sorted(boosts, key=lambda boost: boost.multiplier_micros)[-1:]
+    exact = Fraction(amount) * (Fraction(level.multiplier_micros, 10**6) if level else 1)
+    for boost in boosts:
+        exact *= Fraction(boost.multiplier_micros, 10**6)
+    if boosts and all(boost.rounding is Rounding.CEIL for boost in boosts):
+        return ceil(exact)
+    if boosts and all(boost.rounding is Rounding.NEAREST for boost in boosts):
+        return floor(exact + Fraction(1, 2))
+    return floor(exact)
 
 
 def _crossings(
@@ -107,9 +151,11 @@ def _crossings(
     return found
 
 
-def _limited(fact: SlowFact, balance: int, due: list[tuple[Name, Instant, Trigger, int]]) -> list[int]:
+def _limited(
+    fact: SlowFact, balance: int, due: list[tuple[Name, Instant, Trigger, int]], multiplied: list[int]
+) -> list[int]:
     """Point by point: cut one off the last that can spare it, until the limits are kept."""
-    amounts = [trigger.amount * times for _, _, trigger, times in due]
+    amounts = list(multiplied)
     least = [-fact.spent.get(name, 0) for name, _, _, _ in due]
     while balance + sum(amounts) > fact.system.max_balance:
         index = next((i for i in reversed(range(len(amounts))) if amounts[i] > 0), None)

@@ -1,10 +1,16 @@
 """What can be wrong with a points system's definition, and what is made of one that is right."""
 
+from datetime import UTC, datetime
+
+from laurel.common.v1.date_pb2 import LocalDate
 from laurel.points.v1 import points_pb2 as types
 
 from services.points.definitions import POINTS_SYSTEM
 from shared.errors import Violations
+from shared.rpc.convert import to_timestamp
 
+MARCH, FEBRUARY = LocalDate(year=2025, month=3, day=1), LocalDate(year=2025, month=2, day=1)
+NOON = to_timestamp(datetime(2025, 3, 1, 12, tzinfo=UTC))
 NOT_A_KEY = types.AchievementPointsTrigger(achievement="Not A Key")
 BAD = types.PointsSystem(
     key="Bad Key",
@@ -13,7 +19,16 @@ BAD = types.PointsSystem(
     levels=[
         types.Level(key="a", threshold=1),
         types.Level(key="a", threshold=1),
-        types.Level(key="", threshold=2**60),
+        types.Level(key="", threshold=2**60, multiplier=100),
+    ],
+    boosts=[
+        types.PointsBoost(key="no_window", multiplier=0),
+        types.PointsBoost(key="n", multiplier=float("nan"), start_date=MARCH, start_time=NOON),
+        types.PointsBoost(key="n", multiplier=2, start_time=NOON, end_time=NOON, triggers=["none"]),
+        types.PointsBoost(key="e", multiplier=2, start_date=MARCH, end_time=NOON, user_id="x" * 300),
+        types.PointsBoost(key="f", multiplier=2, start_time=NOON, end_date=MARCH),
+        types.PointsBoost(key="g", multiplier=0.0000001, start_date=MARCH, end_date=FEBRUARY),
+        types.PointsBoost(key="h", multiplier=2, start_date=LocalDate(year=2025, month=2, day=29)),
     ],
     triggers=[
         types.PointsTrigger(key="no_cause", amount=0),
@@ -34,6 +49,20 @@ BAD_FIELDS = {
     "points_system.levels[1].threshold",
     "points_system.levels[2].key",
     "points_system.levels[2].threshold",
+    "points_system.levels[2].multiplier",
+    "points_system.boosts[0]",
+    "points_system.boosts[0].multiplier",
+    "points_system.boosts[1]",
+    "points_system.boosts[1].multiplier",
+    "points_system.boosts[2].key",
+    "points_system.boosts[2].end_time",
+    "points_system.boosts[2].triggers[0]",
+    "points_system.boosts[3].end_time",
+    "points_system.boosts[3].user_id",
+    "points_system.boosts[4].end_date",
+    "points_system.boosts[5].multiplier",
+    "points_system.boosts[5].end_date",
+    "points_system.boosts[6].start_date",
     "points_system.triggers[0]",
     "points_system.triggers[0].amount",
     "points_system.triggers[1].metric.every",

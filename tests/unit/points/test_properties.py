@@ -1,6 +1,7 @@
 """The fold against the obvious, slow one, over random histories: what is appended and what is refolded are the same."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,18 @@ from msgspec.structs import replace
 
 from services.points.domain.decisions import Applied
 from services.points.domain.definitions import (
+    ONE,
     AchievementCause,
+    Boost,
+    DateWindow,
     Level,
+    LevelBasis,
     MetricCause,
     PointsSystem,
+    Rounding,
+    Stacking,
     StreakCause,
+    TimeWindow,
     Trigger,
     UserCreatedCause,
 )
@@ -22,7 +30,7 @@ from services.points.domain.facts import AchievementChange, Command, StreakChang
 from shared.entries import EntryKind
 from shared.filters import AttributeFilter, Equals
 from shared.ids import derived_id
-from tests.unit.points.account import UNIT, Account, instant, period
+from tests.unit.points.account import START, UNIT, Account, instant, period
 from tests.unit.points.slow import SlowFact, arrival, newest, slow_fold
 
 PRO = (AttributeFilter("plan", Equals("pro")),)
@@ -38,6 +46,19 @@ TRIGGERS = (
     Trigger("fine", -5, AchievementCause("d")),
 )
 LEVELS = (Level("bronze", 5), Level("silver", 25))
+TIERS = (Level("bronze", 5, 1_500_000), Level("silver", 25, 3 * ONE), Level("gold", 60, ONE // 2))
+BOOSTS = (
+    Boost("early", 2 * ONE, TimeWindow(START, START + timedelta(minutes=15))),
+    Boost(
+        "pro",
+        1_250_000,
+        DateWindow(START.date(), None),
+        triggers=frozenset({"small", "week", "badge"}),
+        user_filters=PRO,
+        rounding=Rounding.CEIL,
+    ),
+    Boost("late", 700_000, TimeWindow(START + timedelta(minutes=10), None), rounding=Rounding.NEAREST),
+)
 
 
 @dataclass
@@ -62,13 +83,14 @@ class Both:
             (at, name.key.trigger, name.entry_id, name.completion_id or name.period): (
                 one.due.times,
                 one.due.base_amount,
+                one.product.amount,
                 one.amount,
             )
             for (at, name), one in self.account.past.live_awards().items()
             if one.due.times or one.amount or one.due.base_amount
         }
         assert live == {
-            name: (expected.times, expected.base, expected.amount)
+            name: (expected.times, expected.base, expected.multiplied, expected.amount)
             for name, expected in awards.items()
             if expected.times
         }
@@ -93,11 +115,12 @@ class Both:
         """Apply to both; a refused event is none of either."""
         fact = arrival(self.account.state.entry_count + 1, instant(command.entry), self.system, event)
         fact.given = given
+        fact.attributes = dict(self.account.attributes)
         decided = self.account.apply(command)
         if not isinstance(decided, Applied):
             awards = slow_fold([*self.slow, fact])
             balance = sum(award.amount for name, award in awards.items() if name[0] != fact.position)
-            total = sum(award.base for name, award in awards.items() if name[0] == fact.position)
+            total = sum(award.multiplied for name, award in awards.items() if name[0] == fact.position)
             assert balance + total < self.system.min_balance
             return False
         self.slow.append(fact)
@@ -121,6 +144,8 @@ class Both:
             case ("limits", (minimum, maximum)):
                 system = replace(self.system, min_balance=minimum, max_balance=maximum)
                 self.account.systems = [system]
+            case ("boosts", stacking):
+                self.account.systems = [replace(self.system, boosts=BOOSTS, stacking=stacking)]
             case ("every", every):
                 triggers = tuple(
                     replace(trigger, cause=MetricCause("commits", every * UNIT), amount=every)
@@ -256,6 +281,32 @@ def test_any_history_gives_what_the_slow_fold_of_its_live_facts_gives(
     history: list[tuple[str, Any]], minimum: int, maximum: int
 ) -> None:
     played(history, minimum, maximum)
+
+
+@given(
+    st.lists(
+        st.one_of(rare(), st.tuples(st.just("boosts"), st.sampled_from(Stacking))), min_size=4, max_size=20
+    ),
+    st.sampled_from(Stacking),
+    st.one_of(st.integers(15, 120), st.just(10**9)),
+    st.sampled_from([LEVELS, TIERS]),
+    st.sampled_from(LevelBasis),
+)
+@settings(deadline=None)
+def test_so_does_one_in_which_boosts_and_tiers_multiply(
+    history: list[tuple[str, Any]],
+    stacking: Stacking,
+    maximum: int,
+    levels: tuple[Level, ...],
+    basis: LevelBasis,
+) -> None:
+    system = PointsSystem(
+        "xp", TRIGGERS, levels, basis, max_balance=maximum, boosts=BOOSTS, stacking=stacking
+    )
+    both = Both(Account([system]))
+    for op in history:
+        both.play(op)
+        both.check()
 
 
 def whole_ops() -> st.SearchStrategy[tuple[str, Any]]:

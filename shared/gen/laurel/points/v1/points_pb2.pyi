@@ -70,6 +70,58 @@ POINTS_SYSTEM_STATUS_ARCHIVED: PointsSystemStatus.ValueType  # 2
 """Nothing is awarded; balances stay readable."""
 Global___PointsSystemStatus: _TypeAlias = PointsSystemStatus  # noqa: Y015
 
+class _BoostRounding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BoostRoundingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BoostRounding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOOST_ROUNDING_UNSPECIFIED: _BoostRounding.ValueType  # 0
+    """Read as FLOOR."""
+    BOOST_ROUNDING_FLOOR: _BoostRounding.ValueType  # 1
+    """Down."""
+    BOOST_ROUNDING_CEIL: _BoostRounding.ValueType  # 2
+    """Up."""
+    BOOST_ROUNDING_NEAREST: _BoostRounding.ValueType  # 3
+    """To the nearest, half up."""
+
+class BoostRounding(_BoostRounding, metaclass=_BoostRoundingEnumTypeWrapper):
+    """How a product of points and multipliers becomes whole points."""
+
+BOOST_ROUNDING_UNSPECIFIED: BoostRounding.ValueType  # 0
+"""Read as FLOOR."""
+BOOST_ROUNDING_FLOOR: BoostRounding.ValueType  # 1
+"""Down."""
+BOOST_ROUNDING_CEIL: BoostRounding.ValueType  # 2
+"""Up."""
+BOOST_ROUNDING_NEAREST: BoostRounding.ValueType  # 3
+"""To the nearest, half up."""
+Global___BoostRounding: _TypeAlias = BoostRounding  # noqa: Y015
+
+class _BoostStacking:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BoostStackingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BoostStacking.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOOST_STACKING_UNSPECIFIED: _BoostStacking.ValueType  # 0
+    """Read as MULTIPLY."""
+    BOOST_STACKING_MULTIPLY: _BoostStacking.ValueType  # 1
+    """They multiply each other."""
+    BOOST_STACKING_HIGHEST: _BoostStacking.ValueType  # 2
+    """The highest alone counts."""
+
+class BoostStacking(_BoostStacking, metaclass=_BoostStackingEnumTypeWrapper):
+    """What several boosts at once do."""
+
+BOOST_STACKING_UNSPECIFIED: BoostStacking.ValueType  # 0
+"""Read as MULTIPLY."""
+BOOST_STACKING_MULTIPLY: BoostStacking.ValueType  # 1
+"""They multiply each other."""
+BOOST_STACKING_HIGHEST: BoostStacking.ValueType  # 2
+"""The highest alone counts."""
+Global___BoostStacking: _TypeAlias = BoostStacking  # noqa: Y015
+
 @_typing.final
 class MetricPointsTrigger(_message.Message):
     """N points for every X of a metric (RULES 5.2)."""
@@ -243,6 +295,7 @@ class Level(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     BADGE_URL_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Unique in its system."""
     name: _builtins.str
@@ -251,6 +304,10 @@ class Level(_message.Message):
     """Reached at this many points of the basis (>=)."""
     badge_url: _builtins.str
     """Image of the badge."""
+    multiplier: _builtins.float
+    """What is awarded to whoever has the level is multiplied by it: above 0 and below 100, at most 6 fractional digits; 0 reads
+    as 1. The level that a user had before an entry counts for what it awards.
+    """
     def __init__(
         self,
         *,
@@ -258,14 +315,95 @@ class Level(_message.Message):
         name: _builtins.str = ...,
         threshold: _builtins.int = ...,
         badge_url: _builtins.str = ...,
+        multiplier: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["badge_url", b"badge_url", "key", b"key", "name", b"name", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["badge_url", b"badge_url", "key", b"key", "multiplier", b"multiplier", "name", b"name", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Level: _TypeAlias = Level  # noqa: Y015
+
+@_typing.final
+class PointsBoost(_message.Message):
+    """For a time, positive awards of a system's triggers are worth more, or less (RULES 5.3). Which boosts apply to an award is
+    decided by the entry that it belongs to: when it occurred, and its user as of then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    TRIGGERS_FIELD_NUMBER: _builtins.int
+    USER_FILTERS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ROUNDING_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Unique in its system; `^[a-z][a-z0-9_-]{0,63}$`, immutable."""
+    name: _builtins.str
+    """Display name."""
+    multiplier: _builtins.float
+    """Above 0 and below 100, at most 6 fractional digits."""
+    user_id: _builtins.str
+    """For this user alone; empty: for all who match."""
+    rounding: Global___BoostRounding.ValueType
+    """How the product becomes whole points. Where boosts that apply together differ, FLOOR."""
+    cancelled: _builtins.bool
+    """It applies no more; what it multiplied stays."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """From this instant on, the same for all; or else `start_date`."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Up to this instant, which is not in it; absent: without end."""
+
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """From this local date on, wherever the user is; or else `start_time`."""
+
+    @_builtins.property
+    def end_date(self) -> _date_pb2.LocalDate:
+        """Up to this local date, which is in it; absent: without end."""
+
+    @_builtins.property
+    def triggers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the triggers whose awards it multiplies; empty: all."""
+
+    @_builtins.property
+    def user_filters(self) -> _containers.RepeatedCompositeFieldContainer[_filter_pb2.AttributeFilter]:
+        """For whom: filters on user attributes, as of the event."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        name: _builtins.str = ...,
+        multiplier: _builtins.float = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
+        triggers: _abc.Iterable[_builtins.str] | None = ...,
+        user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
+        user_id: _builtins.str = ...,
+        rounding: Global___BoostRounding.ValueType = ...,
+        cancelled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "end_time", b"end_time", "start_date", b"start_date", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "end_date", b"end_date", "end_time", b"end_time", "key", b"key", "multiplier", b"multiplier", "name", b"name", "rounding", b"rounding", "start_date", b"start_date", "start_time", b"start_time", "triggers", b"triggers", "user_filters", b"user_filters", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsBoost: _TypeAlias = PointsBoost  # noqa: Y015
 
 @_typing.final
 class PointsSystem(_message.Message):
@@ -284,6 +422,8 @@ class PointsSystem(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    BOOST_STACKING_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -298,6 +438,8 @@ class PointsSystem(_message.Message):
     """What levels look at."""
     status: Global___PointsSystemStatus.ValueType
     """Status."""
+    boost_stacking: Global___BoostStacking.ValueType
+    """What several boosts at once do."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """At most 200, by ascending threshold."""
@@ -314,6 +456,10 @@ class PointsSystem(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PointsBoost]:
+        """At most 200, with those that are over."""
+
     def __init__(
         self,
         *,
@@ -328,10 +474,12 @@ class PointsSystem(_message.Message):
         status: Global___PointsSystemStatus.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        boosts: _abc.Iterable[Global___PointsBoost] | None = ...,
+        boost_stacking: Global___BoostStacking.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_balance", b"_max_balance", "create_time", b"create_time", "max_balance", b"max_balance", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_balance", b"_max_balance", "create_time", b"create_time", "key", b"key", "level_basis", b"level_basis", "levels", b"levels", "max_balance", b"max_balance", "min_balance", b"min_balance", "name", b"name", "status", b"status", "triggers", b"triggers", "unit", b"unit", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_balance", b"_max_balance", "boost_stacking", b"boost_stacking", "boosts", b"boosts", "create_time", b"create_time", "key", b"key", "level_basis", b"level_basis", "levels", b"levels", "max_balance", b"max_balance", "min_balance", b"min_balance", "name", b"name", "status", b"status", "triggers", b"triggers", "unit", b"unit", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_balance: _TypeAlias = _typing.Literal["max_balance"]  # noqa: Y015
     _WhichOneofArgType__max_balance: _TypeAlias = _typing.Literal["_max_balance", b"_max_balance"]  # noqa: Y015
@@ -356,6 +504,9 @@ class Award(_message.Message):
     REVERSED_AWARD_ID_FIELD_NUMBER: _builtins.int
     LOCAL_DATE_FIELD_NUMBER: _builtins.int
     CAUSE_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    MULTIPLIER_FIELD_NUMBER: _builtins.int
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    MULTIPLYING_LEVEL_FIELD_NUMBER: _builtins.int
     award_id: _builtins.str
     """UUID of the row."""
     points_system: _builtins.str
@@ -363,9 +514,9 @@ class Award(_message.Message):
     amount: _builtins.int
     """What was added to the balance; negative for deductions and reversals."""
     base_amount: _builtins.int
-    """What the trigger says, before clipping."""
+    """What the trigger says, before it is multiplied and clipped."""
     clipped_amount: _builtins.int
-    """What was cut by a limit: base_amount minus amount."""
+    """What was cut by a limit: base_amount, multiplied and rounded, minus amount."""
     trigger: _builtins.str
     """Key of the trigger; empty where the entry gave or took the points by itself, without one."""
     entry_id: _builtins.str
@@ -374,6 +525,10 @@ class Award(_message.Message):
     """Of a row by which an undoing changed an award: that award. It is reversed, or limits cut more or less of it."""
     cause_entry_id: _builtins.str
     """The entry whose arrival, or undoing, wrote the row; another than `entry_id` where that one came late."""
+    multiplier: _builtins.float
+    """What base_amount is multiplied by: the product of the boosts and of the level's own multiplier. 1: by nothing."""
+    multiplying_level: _builtins.str
+    """Key of the level whose multiplier is part of it; empty: none is."""
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When that entry occurred."""
@@ -381,6 +536,10 @@ class Award(_message.Message):
     @_builtins.property
     def local_date(self) -> _date_pb2.LocalDate:
         """The local date that the row counts for: of the entry that it belongs to, in that entry's zone."""
+
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the boosts that made the multiplier."""
 
     def __init__(
         self,
@@ -396,10 +555,13 @@ class Award(_message.Message):
         reversed_award_id: _builtins.str = ...,
         local_date: _date_pb2.LocalDate | None = ...,
         cause_entry_id: _builtins.str = ...,
+        multiplier: _builtins.float = ...,
+        boosts: _abc.Iterable[_builtins.str] | None = ...,
+        multiplying_level: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["local_date", b"local_date", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "award_id", b"award_id", "base_amount", b"base_amount", "cause_entry_id", b"cause_entry_id", "clipped_amount", b"clipped_amount", "entry_id", b"entry_id", "local_date", b"local_date", "occur_time", b"occur_time", "points_system", b"points_system", "reversed_award_id", b"reversed_award_id", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "award_id", b"award_id", "base_amount", b"base_amount", "boosts", b"boosts", "cause_entry_id", b"cause_entry_id", "clipped_amount", b"clipped_amount", "entry_id", b"entry_id", "local_date", b"local_date", "multiplier", b"multiplier", "multiplying_level", b"multiplying_level", "occur_time", b"occur_time", "points_system", b"points_system", "reversed_award_id", b"reversed_award_id", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
