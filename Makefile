@@ -91,6 +91,10 @@ weekdays: $(LIVED) ## What depends on the calendar, on seven weekdays; two at a 
 $(LIVED): weekday-%: $(INSTALLED)
 	@$(BIN)/pytest -q -m calendar --live-at $* tests/e2e
 
+.PHONY: chart
+chart: $(INSTALLED) ## Render deploy/chart into deploy/kubernetes; it needs helm
+	@$(BIN)/python -m deploy.kubernetes
+
 .PHONY: clients
 clients: $(INSTALLED) ## Build and run the guides' programs in Go, Java and TypeScript, each where its tools are
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pytest tests/clients/languages.py

@@ -9,6 +9,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from deploy.local.health import is_serving, own_credentials
 from shared.config import ConfigurationError
 from shared.errors import Unauthenticated, Unavailable
 from shared.rpc.channel import open_channel
@@ -64,6 +65,18 @@ async def test_the_name_in_the_certificate_may_be_another_than_that_in_the_targe
         dial_with(server, tls_ca_file=ours.file, tls_server_name="streak.internal") as channel,
     ):
         assert await say(channel, "hello") == "hello"
+
+
+async def test_a_container_that_encrypts_finds_itself_serving(ours: Authority) -> None:
+    files = ours.issue("laurel-streak")
+    environment = {f"LAUREL_{name.upper()}": str(file) for name, file in files.items()}
+    mutual = settings(**files, tls_require_client_certificate=True)
+    async with running(echo(same), mutual) as server:
+        address = f"127.0.0.1:{server.port}"
+        shown = own_credentials(environment)
+        assert await asyncio.to_thread(is_serving, address, shown, "laurel-streak")
+        assert not await asyncio.to_thread(is_serving, address, shown, "laurel-points")
+        assert not await asyncio.to_thread(is_serving, address)
 
 
 async def test_with_mutual_tls_a_caller_needs_a_certificate_of_the_authority(

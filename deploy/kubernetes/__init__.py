@@ -1,0 +1,1 @@
+"""Laurel in a cluster: the chart, rendered."""
