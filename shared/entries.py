@@ -18,13 +18,14 @@ class EntryKind(Enum):
     POINTS_GRANT = "points_grant"
     POINTS_SPEND = "points_spend"
     BOARD_EXCLUSION = "board_exclusion"
+    BOARD_PRIZE = "board_prize"
     CORRECTION = "correction"
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 
     @property
     def follows(self) -> bool:
         """It follows from other entries and says nothing new about its user: nobody's first or only entry."""
-        return self in (EntryKind.STREAK_CLOSING, EntryKind.CORRECTION)
+        return self in (EntryKind.STREAK_CLOSING, EntryKind.BOARD_PRIZE, EntryKind.CORRECTION)
 
 
 class UserSnapshot(Struct, frozen=True):
@@ -109,7 +110,7 @@ class Entry(Struct, frozen=True):
     corrected_entry_id: UUID | None
     """For a correction: the entry that was undone."""
     achievement: str = ""
-    """For an achievement call: the achievement to complete."""
+    """The achievement that is completed by the entry itself: by a call, or with a prize."""
     gifts: tuple[PointsGift, ...] = ()
     """One of each system at most."""
     user_sequence: int = 0

@@ -81,6 +81,7 @@ OF_NOBODY: Final = frozenset(
         "configuration_version",
         "definition_writes",
         "definitions",
+        "endings",
         "feed_cursors",
         "feed_lives",
         "instances",
@@ -99,7 +100,7 @@ EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
     "streak": ("feed",),
     "achievement": ("feed",),
     "points": ("feed", "revisions"),
-    "leaderboard": ("feed", "archive", "early_revisions"),
+    "leaderboard": ("feed", "archive", "early_revisions", "prizes"),
 }
 """Tables of users that the template leaves empty, because their rows cannot be multiplied one by one: a feed is read in
 its order, and an archive numbers its members."""

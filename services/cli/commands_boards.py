@@ -14,6 +14,7 @@ from services.cli.options import Day, Pair, json_option, limit_option, pairs
 from services.cli.show_board import (
     show_member,
     show_members,
+    show_prizes,
     show_rank_events,
     show_runs,
     show_segments,
@@ -165,6 +166,27 @@ class _Board:
                 click.echo(render.json_line(found))
             else:
                 show_members(found, self._selector)
+
+
+@leaderboard.command()
+@click.argument("key")
+@click.option("--run", "run_date", type=Day(), help="A date inside the wanted run; default: the present one.")
+@click.option("--user", default="", metavar="USER", help="Only those of this user.")
+@limit_option(50)
+@json_option
+@click.pass_obj
+def prizes(
+    connections: Connections,
+    key: str,
+    run_date: date_pb2.LocalDate | None,
+    user: str,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List the prizes that were given for a run, by segment and rank."""
+    request = pb.ListPrizesRequest(leaderboard=key, run_date=run_date, user_id=user)
+    found = connections.all_pages(connections.leaderboard.ListPrizes, request, "prizes", limit)
+    render.print_json(found) if as_json else show_prizes(found.prizes)
 
 
 @leaderboard.command()

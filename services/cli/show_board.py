@@ -62,7 +62,35 @@ def show_member(
             ("next", f"{told.next.user_id} on rank {told.next.rank} with {render.number(told.next.score)}")
         )
         facts.append(("distance", told.next_distance))
+    if told.prizes:
+        facts.append(("prizes now", ", ".join(told.prizes)))
+    if told.next_prize:
+        facts.append(("next prize", f"{told.next_prize}, {render.number(told.next_prize_distance)} away"))
     render.facts(facts)
+
+
+def show_prizes(prizes: Sequence[leaderboard_pb2.GivenPrize]) -> None:
+    """What was given for a run, and by which entries."""
+    rows: render.Rows = [
+        [
+            render.segment(each.segment),
+            each.rank,
+            each.user_id,
+            each.prize.key,
+            ", ".join(
+                [
+                    *(
+                        f"{render.signed(points.amount)} {points.points_system}"
+                        for points in each.prize.points
+                    ),
+                    *([each.prize.achievement] if each.prize.achievement else []),
+                ]
+            ),
+            each.entry_id,
+        ]
+        for each in prizes
+    ]
+    render.table(["segment", ">rank", "user", "prize", "given", "entry"], rows, empty="no prize was given")
 
 
 def show_statistics(

@@ -40,6 +40,16 @@ GREATEST_INTERVAL: Final = timedelta(hours=1)
 RUNS_PER_PASS: Final = 100
 """Runs that maintenance takes note of at a time."""
 
+ENDING_BATCH: Final = 500
+"""Members of an archived list that are looked at for prizes at a time."""
+
+ENDING_BATCHES_PER_PASS: Final = 20
+
+MAX_PRIZES: Final = 100
+MAX_PRIZE_SYSTEMS: Final = 10
+MAX_PRIZE_RANK: Final = 1_000_000
+"""Of a board: its prizes, the points systems of one, and the last rank of one."""
+
 CARRY_BATCH: Final = 1_000
 """Users that are carried into a run at a time."""
 

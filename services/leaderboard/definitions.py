@@ -7,7 +7,14 @@ from typing import Final
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as pb
 
-from services.leaderboard.config import MAX_BREAKDOWN_ATTRIBUTES, MAX_EVERY, MAX_PROFILE_ATTRIBUTES
+from services.leaderboard.config import (
+    MAX_BREAKDOWN_ATTRIBUTES,
+    MAX_EVERY,
+    MAX_PRIZE_RANK,
+    MAX_PRIZE_SYSTEMS,
+    MAX_PRIZES,
+    MAX_PROFILE_ATTRIBUTES,
+)
 from services.leaderboard.convert.common import date_from_proto
 from services.leaderboard.domain.boards import (
     Board,
@@ -18,11 +25,12 @@ from services.leaderboard.domain.boards import (
     Source,
     SourceKind,
 )
+from services.leaderboard.domain.prizes import Gift, Prize
 from services.leaderboard.domain.runs import RunUnit, Schedule
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
-from shared.rpc.convert import MAX_ATTRIBUTE_NAME_CHARS, check_key, check_text
+from shared.rpc.convert import MAX_ATTRIBUTE_NAME_CHARS, MAX_GIFT, check_key, check_text
 from shared.rpc.filters import filters_from_proto
 
 IMMUTABLE_FIELDS: Final = (
@@ -90,6 +98,7 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
     for field, most in _ATTRIBUTE_LISTS.items():
         _check_attributes(getattr(message, field), most, f"{path}.{field}", violations)
     filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
+    _check_prizes(message, f"{path}.prizes", violations)
     if message.participant_limit < 0:
         violations.add(f"{path}.participant_limit", "must not be negative")
 
@@ -113,6 +122,51 @@ def _check_schedule(message: pb.RunSchedule, path: str, violations: Violations) 
         violations.add(f"{path}.every", "is only for repeating boards")
 
 
+def _check_prizes(message: pb.Leaderboard, path: str, violations: Violations) -> None:
+    if len(message.prizes) > MAX_PRIZES:
+        violations.add(path, f"must have at most {MAX_PRIZES} prizes")
+    if message.prizes and not (message.schedule.unit or message.schedule.HasField("end_date")):
+        violations.add(path, "is only for boards whose runs end")
+    for index, prize in enumerate(message.prizes):
+        where = f"{path}[{index}]"
+        check_key(prize.key, f"{where}.key", violations)
+        if prize.key in (other.key for other in message.prizes[:index]):
+            violations.add(f"{where}.key", "is given twice")
+        _check_winners(prize, where, violations)
+        if prize.each_segment and not message.breakdown_attributes:
+            violations.add(f"{where}.each_segment", "is only for boards with breakdown_attributes")
+        if not prize.points and not prize.achievement:
+            violations.add(where, "must have points or an achievement")
+        if prize.achievement:
+            check_key(prize.achievement, f"{where}.achievement", violations)
+        _check_points(prize, f"{where}.points", violations)
+
+
+def _check_winners(prize: pb.Prize, path: str, violations: Violations) -> None:
+    if prize.top_percent:
+        if prize.first_rank or prize.last_rank:
+            violations.add(f"{path}.top_percent", "stands instead of ranks")
+        if not 0 < prize.top_percent <= 100:
+            violations.add(f"{path}.top_percent", "must be above 0 and at most 100")
+        return
+    if not 0 <= prize.first_rank <= MAX_PRIZE_RANK:
+        violations.add(f"{path}.first_rank", f"must be 1 to {MAX_PRIZE_RANK}")
+    if not max(prize.first_rank, 1) <= prize.last_rank <= MAX_PRIZE_RANK:
+        violations.add(f"{path}.last_rank", f"must be first_rank to {MAX_PRIZE_RANK}; or give top_percent")
+
+
+def _check_points(prize: pb.Prize, path: str, violations: Violations) -> None:
+    if len(prize.points) > MAX_PRIZE_SYSTEMS:
+        violations.add(path, f"must have at most {MAX_PRIZE_SYSTEMS} points systems")
+    for index, points in enumerate(prize.points):
+        where = f"{path}[{index}]"
+        check_key(points.points_system, f"{where}.points_system", violations)
+        if points.points_system in (other.points_system for other in prize.points[:index]):
+            violations.add(f"{where}.points_system", "is given twice")
+        if not 1 <= points.amount <= MAX_GIFT:
+            violations.add(f"{where}.amount", f"must be 1 to {MAX_GIFT}")
+
+
 def _check_attributes(names: Sequence[str], most: int, path: str, violations: Violations) -> None:
     if len(names) > most:
         violations.add(path, f"must have at most {most} attributes")
@@ -129,6 +183,9 @@ def normalised(message: pb.Leaderboard) -> pb.Leaderboard:
     message.status = message.status or pb.LEADERBOARD_STATUS_ACTIVE
     if message.WhichOneof("source") == "metric":
         message.aggregation = message.aggregation or pb.SCORE_AGGREGATION_SUM
+    for prize in message.prizes:
+        if prize.last_rank:
+            prize.first_rank = prize.first_rank or 1
     if message.schedule.unit:
         message.schedule.every = message.schedule.every or 1
     elif message.schedule == pb.RunSchedule():
@@ -137,10 +194,16 @@ def normalised(message: pb.Leaderboard) -> pb.Leaderboard:
 
 
 def references(message: pb.Leaderboard) -> Iterator[Reference]:
-    """What it ranks by."""
+    """What it ranks by, and what its prizes give."""
     source = message.WhichOneof("source")
     if source is not None:
         yield Reference(source, Name(source, getattr(message, source)))
+    for index, prize in enumerate(message.prizes):
+        for number, points in enumerate(prize.points):
+            path = f"prizes[{index}].points[{number}].points_system"
+            yield Reference(path, Name("points_system", points.points_system))
+        if prize.achievement:
+            yield Reference(f"prizes[{index}].achievement", Name("achievement", prize.achievement))
 
 
 LEADERBOARD: Final = DefinitionKind(
@@ -177,8 +240,21 @@ def _board(message: pb.Leaderboard) -> Board:
         breakdown=tuple(message.breakdown_attributes),
         participant_limit=message.participant_limit,
         filters=filters_from_proto(message.user_filters, "user_filters", Violations()),
+        prizes=tuple(map(_prize, message.prizes)),
         shown=tuple(message.profile_attributes),
         active=message.status == pb.LEADERBOARD_STATUS_ACTIVE,
+    )
+
+
+def _prize(message: pb.Prize) -> Prize:
+    return Prize(
+        message.key,
+        message.first_rank or 1,
+        message.last_rank,
+        message.top_percent,
+        message.each_segment,
+        tuple(Gift(points.points_system, points.amount) for points in message.points),
+        message.achievement,
     )
 
 

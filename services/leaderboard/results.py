@@ -7,8 +7,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import Move
+from services.leaderboard.domain.entries import Move, RunKey
 from services.leaderboard.domain.members import Profile
+from services.leaderboard.domain.prizes import Prize
 from services.leaderboard.domain.ranks import Member, Placement, SegmentKey
 from services.leaderboard.domain.runs import RunState
 
@@ -41,6 +42,10 @@ class MemberStanding(Struct, frozen=True):
     """Members with a better rank."""
     next_better: tuple[int, Member] | None
     """The last of those, with the rank; their profile is in `found`."""
+    prizes: Sequence[Prize]
+    """What would be given if the run ended now."""
+    next_prize: tuple[Prize, Member] | None
+    """The prize that lies next ahead, and the last member who would be given it."""
 
 
 class RunStatistics(Struct, frozen=True):
@@ -62,6 +67,19 @@ class UserStanding(Struct, frozen=True):
     board: Board
     move: Move
     placement: Placement
+
+
+class GivenPrize(Struct, frozen=True):
+    """A prize that was given for a run."""
+
+    run: RunKey
+    segment: str
+    ordinal: int
+    user_id: str
+    rank: int
+    prize: Prize
+    entry_id: UUID
+    """Of the ledger."""
 
 
 class RankEvent(Struct, frozen=True):

@@ -94,6 +94,11 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         board, page = reads.runs_request(request)
         return reads.runs_response(await self._reading.list_runs(board, page), page)
 
+    async def ListPrizes(self, request: pb.ListPrizesRequest, _context: Any) -> pb.ListPrizesResponse:
+        """Lists the prizes of a run."""
+        selector, user_id, page = reads.prizes_request(request)
+        return reads.prizes_response(await self._reading.list_prizes(selector, user_id, page), page)
+
     async def ListSegments(self, request: pb.ListSegmentsRequest, _context: Any) -> pb.ListSegmentsResponse:
         """Lists a run's segments."""
         selector, page = reads.segments_request(request)

@@ -206,6 +206,14 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts = (_gift(message.points_spend.gift, "points_spend.gift", violations),)
     elif kind is EntryKind.BOARD_EXCLUSION:
         exclusion = _exclusion(message.board_exclusion, violations)
+    elif kind is EntryKind.BOARD_PRIZE:
+        prize = message.board_prize
+        achievement = prize.achievement
+        if achievement:
+            check_key(achievement, "board_prize.achievement", violations)
+        gifts = tuple(
+            _gift(gift, f"board_prize.gifts[{index}]", violations) for index, gift in enumerate(prize.gifts)
+        )
     if entry_id is None or kind is None or user is None or now is None or occur_time is None:
         return None
     if len(violations) > before:

@@ -1,14 +1,67 @@
 """Boards through the whole system (RULES 6)."""
 
 import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc.aio
 import pytest
+from google.protobuf import json_format
+from laurel.achievement.v1 import achievement_service_pb2
+from laurel.leaderboard.v1 import leaderboard_service_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
+from laurel.points.v1 import points_service_pb2
 
+from deploy.local.config import StackConfig
+from deploy.local.stack import Stack
+from shared.clock import TEST_CLOCK_VARIABLE
 from shared.errors import from_rpc_error
+from shared.rpc.convert import date_to_proto, to_timestamp
+from tests.fixtures import clock
 from tests.fixtures.invariants import violations
-from tests.fixtures.system import System, event
+from tests.fixtures.system import System, connect, event
+from tests.fixtures.waiting import until
+
+SATURDAY = datetime(2025, 5, 31, 12, tzinfo=UTC)
+MONDAY = datetime(2025, 6, 2, 13, 30, tzinfo=UTC)
+"""The week before has been final for half an hour."""
+
+SEASON = json_format.ParseDict(
+    {
+        "metrics": [{"key": "steps"}],
+        "achievements": [{"key": "champion", "name": "Champion", "api": {}}],
+        "points_systems": [
+            {
+                "key": "xp",
+                "triggers": [{"key": "any", "amount": 5, "achievement": {}}],
+            }
+        ],
+        "leaderboards": [
+            {
+                "key": "weekly",
+                "metric": "steps",
+                "schedule": {"unit": "RUN_UNIT_WEEK"},
+                "prizes": [
+                    {
+                        "key": "gold",
+                        "last_rank": 1,
+                        "points": [{"points_system": "xp", "amount": 100}],
+                        "achievement": "champion",
+                    },
+                    {
+                        "key": "podium",
+                        "first_rank": 2,
+                        "last_rank": 3,
+                        "points": [{"points_system": "xp", "amount": 50}],
+                    },
+                ],
+            },
+            {"key": "xp", "points_system": "xp"},
+        ],
+    },
+    pb.ApplyConfigurationRequest(),
+)
 
 
 @pytest.fixture
@@ -47,3 +100,80 @@ async def test_an_exclusion_from_a_board_that_is_not_there_leaves_nothing_behind
         await system.orchestrator.SetBoardExclusion(exclusion(user, "out", board="nonsense"))
     assert from_rpc_error(raised.value).reason == "LEADERBOARD_NOT_FOUND"
     assert await violations(system) == []
+
+
+@pytest.fixture
+def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What sets the clock of this test and of the processes that it starts."""
+    file = tmp_path / "ahead"
+    monkeypatch.setenv(TEST_CLOCK_VARIABLE, str(file))
+    return file
+
+
+@pytest.fixture
+async def season(server_directory: Path, clock_file: Path) -> AsyncIterator[System]:
+    """A system of its own, on a Saturday."""
+    clock.set_to(SATURDAY, clock_file)
+    with Stack(StackConfig(home=server_directory / "season", port_base=0, fsync=False)) as stack:
+        stack.up()
+        connected = connect(stack)
+        await connected.orchestrator.ApplyConfiguration(SEASON)
+        yield connected
+        await connected.close()
+
+
+async def balances(system: System, *users: str) -> list[int]:
+    """Of xp."""
+    found = []
+    for user in users:
+        response = await system.points.ListUserPoints(points_service_pb2.ListUserPointsRequest(user_id=user))
+        found.append(sum(points.balance for points in response.points))
+    return found
+
+
+async def test_a_weeks_prizes_are_given_once_and_what_depends_on_them_follows(
+    season: System, clock_file: Path
+) -> None:
+    for value, user in enumerate(("dora", "carol", "bob", "alice"), start=1):
+        await season.orchestrator.IngestEvent(event(user, value=value, at=SATURDAY.timestamp()))
+    clock.set_to(MONDAY, clock_file)
+
+    async def are_given() -> bool:
+        await season.orchestrator.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(MONDAY)))
+        return sum(await balances(season, "alice", "bob", "carol", "dora")) > 0
+
+    await until(are_given, seconds=30, what="prizes are given")
+    await season.orchestrator.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(MONDAY)))
+    # The achievement of the prize gives points too.
+    assert await balances(season, "alice", "bob", "carol", "dora") == [105, 50, 50, 0]
+    board = await season.leaderboard.ListRankedMembers(
+        leaderboard_service_pb2.ListRankedMembersRequest(
+            selector=leaderboard_service_pb2.SegmentSelector(leaderboard="xp")
+        )
+    )
+    assert [(one.rank, one.user_id, one.score) for one in board.members] == [
+        (1, "alice", 105),
+        (2, "bob", 50),
+        (3, "carol", 50),
+    ]
+    held = await season.achievement.ListUserAchievements(
+        achievement_service_pb2.ListUserAchievementsRequest(user_id="alice", completed_only=True)
+    )
+    assert [one.achievement for one in held.achievements] == ["champion"]
+    prizes = await season.leaderboard.ListPrizes(
+        leaderboard_service_pb2.ListPrizesRequest(
+            leaderboard="weekly", run_date=date_to_proto(SATURDAY.date())
+        )
+    )
+    assert [(one.user_id, one.prize.key) for one in prizes.prizes] == [
+        ("alice", "gold"),
+        ("bob", "podium"),
+        ("carol", "podium"),
+    ]
+    audit = await season.orchestrator.GetEntry(pb.GetEntryRequest(entry_id=prizes.prizes[0].entry_id))
+    assert audit.entry.user_id == "alice"
+    # A prize can be taken back like everything else.
+    await season.orchestrator.VoidEntry(
+        pb.VoidEntryRequest(entry_id=prizes.prizes[0].entry_id, reason="cheated", request_id="v")
+    )
+    assert await balances(season, "alice", "bob") == [0, 50]

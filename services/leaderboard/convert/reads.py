@@ -35,6 +35,7 @@ from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.results import (
     ArchivedPlace,
+    GivenPrize,
     MemberStanding,
     RankedMembers,
     RankEvent,
@@ -198,6 +199,11 @@ def member_response(standing: MemberStanding) -> pb.GetMemberResponse:
     if standing.next_better is not None:
         told.next.CopyFrom(_member(found, *standing.next_better))
         told.next_distance = score_to_proto(found.board, abs(standing.next_better[1].amount - member.amount))
+    told.prizes.extend(prize.key for prize in standing.prizes)
+    if standing.next_prize is not None:
+        prize, last = standing.next_prize
+        told.next_prize = prize.key
+        told.next_prize_distance = score_to_proto(found.board, abs(last.amount - member.amount))
     return pb.GetMemberResponse(
         standing=told,
         run=run_to_proto(found.run),
@@ -287,6 +293,53 @@ def runs_response(runs: Sequence[RunState], page: Page) -> pb.ListRunsResponse:
     shown = runs[: page.size]
     token = page.next_token(shown[-1].run.start) if len(runs) > page.size else ""
     return pb.ListRunsResponse(runs=map(run_to_proto, shown), next_page_token=token)
+
+
+def prizes_request(request: pb.ListPrizesRequest) -> tuple[Selector, str, Page]:
+    """Of which run, whose, and which page of them. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.leaderboard, "leaderboard", violations)
+    if request.user_id:
+        check_user_id(request.user_id, "user_id", violations)
+    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
+    violations.raise_if_any()
+    query = ["list_prizes", *_query(selector), request.user_id]
+    page = read_page(request.page_size, request.page_token, keyset=[date, str, int, str], query=query)
+    return selector, request.user_id, page
+
+
+def prizes_response(prizes: Sequence[GivenPrize], page: Page) -> pb.ListPrizesResponse:
+    """A page of prizes."""
+    shown = prizes[: page.size]
+    token = ""
+    if len(prizes) > page.size:
+        last = shown[-1]
+        token = page.next_token(last.run[1], last.segment, last.ordinal, last.prize.key)
+    return pb.ListPrizesResponse(prizes=map(_given_prize, shown), next_page_token=token)
+
+
+def _given_prize(given: GivenPrize) -> leaderboard_pb2.GivenPrize:
+    prize = given.prize
+    return leaderboard_pb2.GivenPrize(
+        leaderboard=given.run[0],
+        run_start_date=date_to_proto(given.run[1]),
+        segment=segment_values(given.segment),
+        user_id=given.user_id,
+        rank=given.rank,
+        prize=leaderboard_pb2.Prize(
+            key=prize.key,
+            first_rank=0 if prize.top_percent else prize.first_rank,
+            last_rank=prize.last_rank,
+            top_percent=prize.top_percent,
+            each_segment=prize.each_segment,
+            points=[
+                leaderboard_pb2.PrizePoints(points_system=gift.points_system, amount=gift.amount)
+                for gift in prize.gifts
+            ],
+            achievement=prize.achievement,
+        ),
+        entry_id=str(given.entry_id),
+    )
 
 
 def segments_response(segments: Sequence[tuple[Segment, int]], page: Page) -> pb.ListSegmentsResponse:

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct, json
 
+from services.leaderboard.domain.prizes import Prize
 from services.leaderboard.domain.runs import PERPETUAL, Schedule
 from shared.filters import AttributeFilter
 
@@ -88,6 +89,7 @@ class Board(Struct, frozen=True):
     """Attributes that reads show beside each member."""
     filters: tuple[AttributeFilter, ...] = ()
     """Whom the board is for, by what holds of them now."""
+    prizes: tuple[Prize, ...] = ()
     active: bool = True
 
 

@@ -3,12 +3,18 @@
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from services.leaderboard.config import ARCHIVE_TIMEOUT_SECONDS, CARRY_BATCH, RUNS_PER_PASS
+from services.leaderboard.config import (
+    ARCHIVE_TIMEOUT_SECONDS,
+    CARRY_BATCH,
+    ENDING_BATCHES_PER_PASS,
+    RUNS_PER_PASS,
+)
 from services.leaderboard.domain.boards import Board, Boards, ScoreRule
 from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.runs import run_of
+from services.leaderboard.handlers.endings import Endings
 from services.leaderboard.projection import Projection
-from services.leaderboard.store import carrying
+from services.leaderboard.store import carrying, endings
 from services.leaderboard.store.archive import ArchiveStore
 from shared import faults
 from shared.clock import Clock
@@ -37,17 +43,19 @@ class MaintenanceHandlers:
     ) -> None:
         self._pool = pool
         self._archive = ArchiveStore(pool)
+        self._endings = Endings(pool)
         self._catalogue = catalogue
         self._projection = projection
         self._clock = clock
 
-    async def run(self, now: datetime, _history: bool = False) -> Pass:
-        """Archive a bounded part of the runs that are due at `now`."""
+    async def run(self, now: datetime, history: bool = False) -> Pass:
+        """Archive a bounded part of the runs that are due at `now`, and give a bounded part of the prizes."""
         due = await self._archive.due(now, RUNS_PER_PASS)
         boards = await self._catalogue.latest()
-        done = sum([await self._finalize(boards, run) for run in due])
+        done = sum([await self._finalize(boards, run, history) for run in due])
         await self._drop_finalized()
-        return Pass(done, more=len(due) == RUNS_PER_PASS)
+        given, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
+        return Pass(done + given, more=more or len(due) == RUNS_PER_PASS)
 
     async def run_by_the_clock(self) -> None:
         """The same at the present instant, unless an import has it in its hands or this host's clock is wrong."""
@@ -58,12 +66,14 @@ class MaintenanceHandlers:
         while (await self.run(now)).more:
             pass
 
-    async def _finalize(self, boards: Boards, run: RunKey) -> bool:
+    async def _finalize(self, boards: Boards, run: RunKey, history: bool) -> bool:
         board = boards.by_key[run[0]]
         if board.rule is ScoreRule.LENGTH:
             await self._carry(board, run[1])
         async with self._pool.acquire() as connection, connection.transaction():
             done = await self._archive.finalize(connection, board, run, ARCHIVE_TIMEOUT_SECONDS)
+            if done and board.prizes:
+                await endings.begin(connection, board, run, history=history)
             await BEFORE_COMMIT.reach()
         await AFTER_COMMIT.reach()
         return done

@@ -5,15 +5,17 @@ from datetime import date
 
 from msgspec.structs import replace
 
-from services.leaderboard.domain.boards import WHOLE, Board, Boards
+from services.leaderboard.domain.boards import WHOLE, Board, Boards, RankMode
 from services.leaderboard.domain.entries import Move, RunKey
-from services.leaderboard.domain.ranks import Placement, SegmentKey, look, position_of, ranked_count
+from services.leaderboard.domain.prizes import Finish, Prize, lists_with_prizes, next_ahead, wins
+from services.leaderboard.domain.ranks import Member, Placement, SegmentKey, look, position_of, ranked_count
 from services.leaderboard.domain.runs import RunState, run_of
-from services.leaderboard.handlers.lists import LAST_INDEX, Lists, not_ranked, unknown_board
+from services.leaderboard.handlers.lists import LAST_INDEX, Lists, MemberList, not_ranked, unknown_board
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.results import (
     ArchivedPlace,
+    GivenPrize,
     MemberStanding,
     RankedMembers,
     RankEvent,
@@ -22,6 +24,7 @@ from services.leaderboard.results import (
     Selector,
     UserStanding,
 )
+from services.leaderboard.store.endings import EndingStore
 from services.leaderboard.store.events import EventStore
 from services.leaderboard.store.reads import ReadStore
 from services.leaderboard.store.standings import StandingStore
@@ -45,6 +48,7 @@ class ReadHandlers:
         self._reads = ReadStore(pool)
         self._events = EventStore(pool)
         self._standings = StandingStore(pool)
+        self._given = EndingStore(pool)
         self._statistics = StatisticsStore(pool)
         self._catalogue = catalogue
         self._projection = projection
@@ -85,7 +89,32 @@ class ReadHandlers:
             page = await self._lists.page(wanted, better_count - 1, 1)
             before = next((one for one in page.members if one[1].user_id != user_id), None)
             found = replace(found, profiles={**page.profiles, **found.profiles})
-        return MemberStanding(found, better_count, before)
+        prizes = lists_with_prizes(wanted.board.prizes, is_whole=wanted.key.segment == WHOLE)
+        finish = Finish(places[0].place.rank, better_count, found.member_count)
+        return MemberStanding(
+            found,
+            better_count,
+            before,
+            [prize for prize in prizes if wins(prize, finish)],
+            await self._next_prize(wanted, prizes, finish),
+        )
+
+    async def list_prizes(self, selector: Selector, user_id: str, page: Page) -> list[GivenPrize]:
+        """The prizes of a run; one more than the page holds where there are more. Raises `NotFound`."""
+        wanted = await self._lists.understand(selector, page.after[0] if page.after else None)
+        return await self._given.given((wanted.board.key, wanted.key.run_start), user_id, page)
+
+    async def _next_prize(
+        self, wanted: MemberList, prizes: Sequence[Prize], finish: Finish
+    ) -> tuple[Prize, Member] | None:
+        """The prize next ahead, and the last who would be given it. Where ties close ranks up (`DENSE`), nobody says
+        who that is but all who are before.
+        """
+        ahead = next_ahead(prizes, finish.rank)
+        if ahead is None or wanted.board.rank_mode is RankMode.DENSE:
+            return None
+        page = await self._lists.page(wanted, ahead.last_rank - 1, 1)
+        return next(((ahead, member) for _, member in page.members), None)
 
     async def run_statistics(
         self, selector: Selector, range_count: int

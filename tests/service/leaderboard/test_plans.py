@@ -14,7 +14,17 @@ from services.leaderboard.domain.facts import Command
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
-from services.leaderboard.store import archive, events, past, reads, rebuild, standings, statistics, undo
+from services.leaderboard.store import (
+    archive,
+    endings,
+    events,
+    past,
+    reads,
+    rebuild,
+    standings,
+    statistics,
+    undo,
+)
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, create_pool
@@ -70,6 +80,12 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (reads, "EARLIER_RANK_EVENTS"): ("ada", "", 10, NOON, ENTRY, "weekly", RUN[1], ""),
     (archive, "MEMBERS"): (*RUN, "", ["ada"]),
     (standings, "MEMBERS"): (["ada"], *RUN, ""),
+    (endings, "IS_UNDER_WAY"): (),
+    (endings, "NEXT"): (),
+    (endings, "SEGMENT"): (*RUN, ""),
+    (endings, "FINISHED"): (*RUN, "", 0, 10),
+    (endings, "GIVEN"): (*RUN, "", 0, "", 10),
+    (endings, "GIVEN_TO"): (*RUN, "", 0, "", 10, "ada"),
     (statistics, "LIVE_WHOLE"): (*RUN, "", 10, 5),
     (statistics, "LIVE_SEGMENT"): (*RUN, "{}", 10, 5),
     (statistics, "ARCHIVED"): (*RUN, "", 10, 5),
@@ -78,8 +94,8 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (rebuild, "SEGMENTS_OF_RUN"): RUN,
 }
 ONE_ROW_TABLES = {"configuration_version", "projection"}
-PARTIAL_INDEXES = {"runs_due", "runs_to_drop"}
-"""They hold nothing but what is wanted: open runs, and those whose sets are still there."""
+PARTIAL_INDEXES = {"runs_due", "runs_to_drop", "endings_under_way"}
+"""They hold nothing but what is wanted: open runs, those whose sets are still there, and those with prizes to come."""
 
 
 @pytest.mark.parametrize(("module", "name"), ARGUMENTS, ids=lambda value: getattr(value, "__name__", value))

@@ -13,6 +13,13 @@ WEDNESDAY = LocalDate(year=2026, month=3, day=4)
 WEEKLY = board_pb.RunSchedule(unit=board_pb.RUN_UNIT_WEEK)
 
 
+GOLD = board_pb.Prize(key="gold", last_rank=1, achievement="champion")
+
+
+def prized(**fields: Any) -> board_pb.Leaderboard:
+    return board(schedule=WEEKLY, prizes=[board_pb.Prize(key="k", achievement="champion", **fields)])
+
+
 def board(**fields: Any) -> board_pb.Leaderboard:
     defaults: dict[str, Any] = {"key": "all-time", "name": "All time", "metric": "commits"}
     return board_pb.Leaderboard(**{**defaults, **fields})
@@ -62,6 +69,19 @@ def test_defaults_are_made_explicit() -> None:
         (board(breakdown_attributes=["a", "a"]), "leaderboard.breakdown_attributes[1]"),
         (board(profile_attributes=list("abcdefghi")), "leaderboard.profile_attributes"),
         (board(profile_attributes=["a", "b", "a"]), "leaderboard.profile_attributes[2]"),
+        (board(prizes=[GOLD]), "leaderboard.prizes"),
+        (board(schedule=WEEKLY, prizes=[GOLD, GOLD]), "leaderboard.prizes[1].key"),
+        (board(schedule=WEEKLY, prizes=[board_pb.Prize(key="k", last_rank=1)]), "leaderboard.prizes[0]"),
+        (prized(first_rank=3, last_rank=2), "leaderboard.prizes[0].last_rank"),
+        (prized(), "leaderboard.prizes[0].last_rank"),
+        (prized(top_percent=5, last_rank=2), "leaderboard.prizes[0].top_percent"),
+        (prized(top_percent=101), "leaderboard.prizes[0].top_percent"),
+        (prized(top_percent=float("nan")), "leaderboard.prizes[0].top_percent"),
+        (prized(last_rank=1, each_segment=True), "leaderboard.prizes[0].each_segment"),
+        (
+            prized(last_rank=1, points=[board_pb.PrizePoints(points_system="xp")]),
+            "leaderboard.prizes[0].points[0].amount",
+        ),
         (board(participant_limit=-1), "leaderboard.participant_limit"),
     ],
 )

@@ -220,6 +220,7 @@ class Leaderboard(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PROFILE_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     USER_FILTERS_FIELD_NUMBER: _builtins.int
+    PRIZES_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -266,6 +267,12 @@ class Leaderboard(_message.Message):
         ranked nowhere until they do.
         """
 
+    @_builtins.property
+    def prizes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prize]:
+        """What is given when a run has been archived, at most 100; boards whose runs end. A change holds for runs that are
+        archived after it.
+        """
+
     def __init__(
         self,
         *,
@@ -285,16 +292,165 @@ class Leaderboard(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         profile_attributes: _abc.Iterable[_builtins.str] | None = ...,
         user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
+        prizes: _abc.Iterable[Global___Prize] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["metric", "points_system", "streak"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___Leaderboard: _TypeAlias = Leaderboard  # noqa: Y015
+
+@_typing.final
+class Prize(_message.Message):
+    """What members on certain ranks are given at the end of a run, once each (RULES 6.10). Ranks are those of the archive: who
+    ties shares a rank, and so a prize, where the board numbers ties so.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    FIRST_RANK_FIELD_NUMBER: _builtins.int
+    LAST_RANK_FIELD_NUMBER: _builtins.int
+    TOP_PERCENT_FIELD_NUMBER: _builtins.int
+    EACH_SEGMENT_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """`^[a-z][a-z0-9_-]{0,63}$`, unique in the board."""
+    first_rank: _builtins.int
+    """First rank that is given it; 0 reads as 1."""
+    last_rank: _builtins.int
+    """Last rank that is given it."""
+    top_percent: _builtins.float
+    """Instead of ranks: the best so many percent of the members, above 0, at most 100; at least the first."""
+    each_segment: _builtins.bool
+    """To the ranks of each segment; false: to those of the whole board."""
+    achievement: _builtins.str
+    """Key of an achievement that is earned by call; empty: none. Who has it already keeps it."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrizePoints]:
+        """Points, at most 10 systems."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        first_rank: _builtins.int = ...,
+        last_rank: _builtins.int = ...,
+        top_percent: _builtins.float = ...,
+        each_segment: _builtins.bool = ...,
+        points: _abc.Iterable[Global___PrizePoints] | None = ...,
+        achievement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "each_segment", b"each_segment", "first_rank", b"first_rank", "key", b"key", "last_rank", b"last_rank", "points", b"points", "top_percent", b"top_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prize: _TypeAlias = Prize  # noqa: Y015
+
+@_typing.final
+class PrizePoints(_message.Message):
+    """Points of a prize."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    points_system: _builtins.str
+    """Key of the points system."""
+    amount: _builtins.int
+    """How many, 1 to 1,000,000,000."""
+    def __init__(
+        self,
+        *,
+        points_system: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "points_system", b"points_system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrizePoints: _TypeAlias = PrizePoints  # noqa: Y015
+
+@_typing.final
+class GivenPrize(_message.Message):
+    """A prize that was given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    RUN_START_DATE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    PRIZE_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """Key of the board."""
+    user_id: _builtins.str
+    """The user."""
+    rank: _builtins.int
+    """The rank."""
+    entry_id: _builtins.str
+    """UUID of the ledger's entry by which it is given."""
+    @_builtins.property
+    def run_start_date(self) -> _date_pb2.LocalDate:
+        """First date of the run; absent for a perpetual run without a start."""
+
+    @_builtins.property
+    def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The segment in which it was won; empty: the whole board."""
+
+    @_builtins.property
+    def prize(self) -> Global___Prize:
+        """What was given, as it was defined when the run was archived."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        run_start_date: _date_pb2.LocalDate | None = ...,
+        segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        user_id: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        prize: Global___Prize | None = ...,
+        entry_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prize", b"prize", "run_start_date", b"run_start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "leaderboard", b"leaderboard", "prize", b"prize", "rank", b"rank", "run_start_date", b"run_start_date", "segment", b"segment", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GivenPrize: _TypeAlias = GivenPrize  # noqa: Y015
 
 @_typing.final
 class Run(_message.Message):
@@ -492,10 +648,17 @@ class MemberStanding(_message.Message):
     TOP_PERCENT_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
     NEXT_DISTANCE_FIELD_NUMBER: _builtins.int
+    PRIZES_FIELD_NUMBER: _builtins.int
+    NEXT_PRIZE_FIELD_NUMBER: _builtins.int
+    NEXT_PRIZE_DISTANCE_FIELD_NUMBER: _builtins.int
     top_percent: _builtins.float
     """The user is among the best so many percent of the members: above 0, at most 100. Who ties has the same."""
     next_distance: _builtins.float
     """The difference of the scores of `next` and the user, never negative; 0 where `next` only got there earlier."""
+    next_prize: _builtins.str
+    """Key of the prize by rank that lies next ahead; empty: none."""
+    next_prize_distance: _builtins.float
+    """The difference of the scores to the last member who would be given it."""
     @_builtins.property
     def member(self) -> Global___RankedMember:
         """The user's row."""
@@ -504,6 +667,10 @@ class MemberStanding(_message.Message):
     def next(self) -> Global___RankedMember:
         """The last member with a better rank; absent: nobody has one."""
 
+    @_builtins.property
+    def prizes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the prizes that the user would be given if the run ended now."""
+
     def __init__(
         self,
         *,
@@ -511,10 +678,13 @@ class MemberStanding(_message.Message):
         top_percent: _builtins.float = ...,
         next: Global___RankedMember | None = ...,
         next_distance: _builtins.float = ...,
+        prizes: _abc.Iterable[_builtins.str] | None = ...,
+        next_prize: _builtins.str = ...,
+        next_prize_distance: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "next", b"next"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "next", b"next", "next_distance", b"next_distance", "top_percent", b"top_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "next", b"next", "next_distance", b"next_distance", "next_prize", b"next_prize", "next_prize_distance", b"next_prize_distance", "prizes", b"prizes", "top_percent", b"top_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

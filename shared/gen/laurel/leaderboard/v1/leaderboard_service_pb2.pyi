@@ -747,6 +747,74 @@ class ListRunsResponse(_message.Message):
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
 
 @_typing.final
+class ListPrizesRequest(_message.Message):
+    """Request of ListPrizes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    RUN_DATE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """The board."""
+    user_id: _builtins.str
+    """Only of this user; empty: all."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    @_builtins.property
+    def run_date(self) -> _date_pb2.LocalDate:
+        """A date inside the wanted run; absent: the run of the server's present UTC date."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        run_date: _date_pb2.LocalDate | None = ...,
+        user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_date", b"run_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "page_size", b"page_size", "page_token", b"page_token", "run_date", b"run_date", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPrizesRequest: _TypeAlias = ListPrizesRequest  # noqa: Y015
+
+@_typing.final
+class ListPrizesResponse(_message.Message):
+    """A page of prizes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIZES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def prizes(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.GivenPrize]:
+        """By segment and rank."""
+
+    def __init__(
+        self,
+        *,
+        prizes: _abc.Iterable[_leaderboard_pb2.GivenPrize] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "prizes", b"prizes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPrizesResponse: _TypeAlias = ListPrizesResponse  # noqa: Y015
+
+@_typing.final
 class ListSegmentsRequest(_message.Message):
     """Request of ListSegments."""
 

@@ -85,6 +85,11 @@ class LeaderboardServiceStub:
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
+        self.ListPrizes = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/ListPrizes',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesResponse.FromString,
+                _registered_method=True)
         self.ListSegments = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/ListSegments',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListSegmentsRequest.SerializeToString,
@@ -176,6 +181,13 @@ class LeaderboardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPrizes(self, request, context):
+        """Lists the prizes that were given for a run, by segment and rank.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSegments(self, request, context):
         """Lists the segments of a run.
         """
@@ -249,6 +261,11 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.ListRuns,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsRequest.FromString,
                     response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'ListPrizes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrizes,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesResponse.SerializeToString,
             ),
             'ListSegments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSegments,
@@ -537,6 +554,33 @@ class LeaderboardService:
             '/laurel.leaderboard.v1.LeaderboardService/ListRuns',
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsRequest.SerializeToString,
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrizes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/ListPrizes',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesResponse.FromString,
             options,
             channel_credentials,
             insecure,

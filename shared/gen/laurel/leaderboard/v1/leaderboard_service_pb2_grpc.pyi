@@ -53,6 +53,8 @@ class LeaderboardServiceStub:
     """Lists a user's standings on every board's current run, whole and segments."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRunsRequest, _leaderboard_service_pb2.ListRunsResponse]
     """Lists a board's runs, newest first."""
+    ListPrizes: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]
+    """Lists the prizes that were given for a run, by segment and rank."""
     ListSegments: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListSegmentsRequest, _leaderboard_service_pb2.ListSegmentsResponse]
     """Lists the segments of a run."""
     ListRankEvents: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankEventsRequest, _leaderboard_service_pb2.ListRankEventsResponse]
@@ -85,6 +87,8 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Lists a user's standings on every board's current run, whole and segments."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRunsRequest, _leaderboard_service_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists a board's runs, newest first."""
+    ListPrizes: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]  # type: ignore[assignment]
+    """Lists the prizes that were given for a run, by segment and rank."""
     ListSegments: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListSegmentsRequest, _leaderboard_service_pb2.ListSegmentsResponse]  # type: ignore[assignment]
     """Lists the segments of a run."""
     ListRankEvents: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankEventsRequest, _leaderboard_service_pb2.ListRankEventsResponse]  # type: ignore[assignment]
@@ -174,6 +178,14 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_service_pb2.ListRunsResponse, _abc.Awaitable[_leaderboard_service_pb2.ListRunsResponse]]:
         """Lists a board's runs, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListPrizes(
+        self,
+        request: _leaderboard_service_pb2.ListPrizesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.ListPrizesResponse, _abc.Awaitable[_leaderboard_service_pb2.ListPrizesResponse]]:
+        """Lists the prizes that were given for a run, by segment and rank."""
 
     @_abc_1.abstractmethod
     def ListSegments(

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1claurel/ledger/v1/entry.proto\x12\x10laurel.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xb3\x03\n\x0cUserSnapshot\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x42\n\nattributes\x18\x03 \x03(\x0b\x32..laurel.ledger.v1.UserSnapshot.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x07 \x01(\x08\x12\x1d\n\x15has_newest_attributes\x18\x08 \x01(\x08\x12O\n\x11newest_attributes\x18\t \x03(\x0b\x32\x34.laurel.ledger.v1.UserSnapshot.NewestAttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15NewestAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x02\n\nMetricFact\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x14\n\x0cvalue_micros\x18\x02 \x01(\x03\x12\x1b\n\x13total_before_micros\x18\x03 \x01(\x03\x12\x1a\n\x12total_after_micros\x18\x04 \x01(\x03\x12\x13\n\x0bpeak_micros\x18\x05 \x01(\x03\x12\x15\n\rtotal_version\x18\x06 \x01(\x03\x12@\n\nattributes\x18\x07 \x03(\x0b\x32,.laurel.ledger.v1.MetricFact.AttributesEntry\x12\x1b\n\x13\x63ontribution_micros\x18\x08 \x01(\x03\x12\x11\n\trevisable\x18\t \x01(\x08\x12\x39\n\trevisions\x18\n \x03(\x0b\x32&.laurel.ledger.v1.ContributionRevision\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x14\x43ontributionRevision\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x1b\n\x13\x63ontribution_micros\x18\x02 \x01(\x03\"\x0c\n\nUserUpdate\"&\n\x0f\x41\x63hievementCall\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"3\n\nPointsGift\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"9\n\x0bPointsGrant\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\"9\n\x0bPointsSpend\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\"s\n\rStreakClosing\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakChangeB\x02\x18\x01\x12.\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakEffect\"7\n\x0e\x42oardExclusion\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x01(\x08\"f\n\nCorrection\x12\x1a\n\x12\x63orrected_entry_id\x18\x01 \x01(\t\x12,\n\x06metric\x18\x02 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFact\x12\x0e\n\x06voided\x18\x03 \x01(\x08\"\x8b\x06\n\x05\x45ntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x04user\x18\x03 \x01(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x34\n\x0cmetric_event\x18\x07 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFactH\x00\x12\x33\n\x0buser_update\x18\t \x01(\x0b\x32\x1c.laurel.ledger.v1.UserUpdateH\x00\x12=\n\x10\x61\x63hievement_call\x18\n \x01(\x0b\x32!.laurel.ledger.v1.AchievementCallH\x00\x12\x39\n\x0estreak_closing\x18\x0b \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x32\n\ncorrection\x18\x0c \x01(\x0b\x32\x1c.laurel.ledger.v1.CorrectionH\x00\x12\x35\n\x0cpoints_grant\x18\x1e \x01(\x0b\x32\x1d.laurel.ledger.v1.PointsGrantH\x00\x12\x35\n\x0cpoints_spend\x18\x1f \x01(\x0b\x32\x1d.laurel.ledger.v1.PointsSpendH\x00\x12;\n\x0f\x62oard_exclusion\x18\x32 \x01(\x0b\x32 .laurel.ledger.v1.BoardExclusionH\x00\x12-\n\x06origin\x18\r \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOrigin\x12\x33\n\x0bother_users\x18\x0e \x03(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\x15\n\ruser_sequence\x18\x0f \x01(\x03\x42\x0b\n\toperationJ\x04\x08\x02\x10\x03J\x04\x08\x08\x10\t*\x94\x01\n\x0b\x45ntryOrigin\x12\x1c\n\x18\x45NTRY_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_ORIGIN_LIVE\x10\x01\x12\x17\n\x13\x45NTRY_ORIGIN_IMPORT\x10\x02\x12\x19\n\x15\x45NTRY_ORIGIN_BACKFILL\x10\x03\x12\x1c\n\x18\x45NTRY_ORIGIN_MAINTENANCE\x10\x04\x42\x41\n\x13io.laurel.ledger.v1P\x01Z(laurel.example/laurel/ledger/v1;ledgerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1claurel/ledger/v1/entry.proto\x12\x10laurel.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xb3\x03\n\x0cUserSnapshot\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x42\n\nattributes\x18\x03 \x03(\x0b\x32..laurel.ledger.v1.UserSnapshot.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x07 \x01(\x08\x12\x1d\n\x15has_newest_attributes\x18\x08 \x01(\x08\x12O\n\x11newest_attributes\x18\t \x03(\x0b\x32\x34.laurel.ledger.v1.UserSnapshot.NewestAttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15NewestAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x02\n\nMetricFact\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x14\n\x0cvalue_micros\x18\x02 \x01(\x03\x12\x1b\n\x13total_before_micros\x18\x03 \x01(\x03\x12\x1a\n\x12total_after_micros\x18\x04 \x01(\x03\x12\x13\n\x0bpeak_micros\x18\x05 \x01(\x03\x12\x15\n\rtotal_version\x18\x06 \x01(\x03\x12@\n\nattributes\x18\x07 \x03(\x0b\x32,.laurel.ledger.v1.MetricFact.AttributesEntry\x12\x1b\n\x13\x63ontribution_micros\x18\x08 \x01(\x03\x12\x11\n\trevisable\x18\t \x01(\x08\x12\x39\n\trevisions\x18\n \x03(\x0b\x32&.laurel.ledger.v1.ContributionRevision\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x14\x43ontributionRevision\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x1b\n\x13\x63ontribution_micros\x18\x02 \x01(\x03\"\x0c\n\nUserUpdate\"&\n\x0f\x41\x63hievementCall\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"3\n\nPointsGift\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"9\n\x0bPointsGrant\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\"9\n\x0bPointsSpend\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\"s\n\rStreakClosing\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakChangeB\x02\x18\x01\x12.\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakEffect\"7\n\x0e\x42oardExclusion\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x01(\x08\"\xa1\x02\n\nBoardPrize\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x33\n\x0erun_start_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12:\n\x07segment\x18\x03 \x03(\x0b\x32).laurel.ledger.v1.BoardPrize.SegmentEntry\x12\r\n\x05prize\x18\x04 \x01(\t\x12\x0c\n\x04rank\x18\x05 \x01(\x03\x12+\n\x05gifts\x18\x06 \x03(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\x12\x13\n\x0b\x61\x63hievement\x18\x07 \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\nCorrection\x12\x1a\n\x12\x63orrected_entry_id\x18\x01 \x01(\t\x12,\n\x06metric\x18\x02 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFact\x12\x0e\n\x06voided\x18\x03 \x01(\x08\"\xc0\x06\n\x05\x45ntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x04user\x18\x03 \x01(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x34\n\x0cmetric_event\x18\x07 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFactH\x00\x12\x33\n\x0buser_update\x18\t \x01(\x0b\x32\x1c.laurel.ledger.v1.UserUpdateH\x00\x12=\n\x10\x61\x63hievement_call\x18\n \x01(\x0b\x32!.laurel.ledger.v1.AchievementCallH\x00\x12\x39\n\x0estreak_closing\x18\x0b \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x32\n\ncorrection\x18\x0c \x01(\x0b\x32\x1c.laurel.ledger.v1.CorrectionH\x00\x12\x35\n\x0cpoints_grant\x18\x1e \x01(\x0b\x32\x1d.laurel.ledger.v1.PointsGrantH\x00\x12\x35\n\x0cpoints_spend\x18\x1f \x01(\x0b\x32\x1d.laurel.ledger.v1.PointsSpendH\x00\x12;\n\x0f\x62oard_exclusion\x18\x32 \x01(\x0b\x32 .laurel.ledger.v1.BoardExclusionH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12-\n\x06origin\x18\r \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOrigin\x12\x33\n\x0bother_users\x18\x0e \x03(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\x15\n\ruser_sequence\x18\x0f \x01(\x03\x42\x0b\n\toperationJ\x04\x08\x02\x10\x03J\x04\x08\x08\x10\t*\x94\x01\n\x0b\x45ntryOrigin\x12\x1c\n\x18\x45NTRY_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_ORIGIN_LIVE\x10\x01\x12\x17\n\x13\x45NTRY_ORIGIN_IMPORT\x10\x02\x12\x19\n\x15\x45NTRY_ORIGIN_BACKFILL\x10\x03\x12\x1c\n\x18\x45NTRY_ORIGIN_MAINTENANCE\x10\x04\x42\x41\n\x13io.laurel.ledger.v1P\x01Z(laurel.example/laurel/ledger/v1;ledgerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,36 +43,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_STREAKCLOSING'].fields_by_name['change']._loaded_options = None
   _globals['_STREAKCLOSING'].fields_by_name['change']._serialized_options = b'\030\001'
-  _globals['_ENTRYORIGIN']._serialized_start=2287
-  _globals['_ENTRYORIGIN']._serialized_end=2435
-  _globals['_USERSNAPSHOT']._serialized_start=115
-  _globals['_USERSNAPSHOT']._serialized_end=550
-  _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_start=444
-  _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_end=493
-  _globals['_USERSNAPSHOT_NEWESTATTRIBUTESENTRY']._serialized_start=495
-  _globals['_USERSNAPSHOT_NEWESTATTRIBUTESENTRY']._serialized_end=550
-  _globals['_METRICFACT']._serialized_start=553
-  _globals['_METRICFACT']._serialized_end=928
-  _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_start=444
-  _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_end=493
-  _globals['_CONTRIBUTIONREVISION']._serialized_start=930
-  _globals['_CONTRIBUTIONREVISION']._serialized_end=999
-  _globals['_USERUPDATE']._serialized_start=1001
-  _globals['_USERUPDATE']._serialized_end=1013
-  _globals['_ACHIEVEMENTCALL']._serialized_start=1015
-  _globals['_ACHIEVEMENTCALL']._serialized_end=1053
-  _globals['_POINTSGIFT']._serialized_start=1055
-  _globals['_POINTSGIFT']._serialized_end=1106
-  _globals['_POINTSGRANT']._serialized_start=1108
-  _globals['_POINTSGRANT']._serialized_end=1165
-  _globals['_POINTSSPEND']._serialized_start=1167
-  _globals['_POINTSSPEND']._serialized_end=1224
-  _globals['_STREAKCLOSING']._serialized_start=1226
-  _globals['_STREAKCLOSING']._serialized_end=1341
-  _globals['_BOARDEXCLUSION']._serialized_start=1343
-  _globals['_BOARDEXCLUSION']._serialized_end=1398
-  _globals['_CORRECTION']._serialized_start=1400
-  _globals['_CORRECTION']._serialized_end=1502
-  _globals['_ENTRY']._serialized_start=1505
-  _globals['_ENTRY']._serialized_end=2284
+  _globals['_BOARDPRIZE_SEGMENTENTRY']._loaded_options = None
+  _globals['_BOARDPRIZE_SEGMENTENTRY']._serialized_options = b'8\001'
+  _globals['_ENTRYORIGIN']._serialized_start=2661
+  _globals['_ENTRYORIGIN']._serialized_end=2809
+  _globals['_USERSNAPSHOT']._serialized_start=144
+  _globals['_USERSNAPSHOT']._serialized_end=579
+  _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_start=473
+  _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_end=522
+  _globals['_USERSNAPSHOT_NEWESTATTRIBUTESENTRY']._serialized_start=524
+  _globals['_USERSNAPSHOT_NEWESTATTRIBUTESENTRY']._serialized_end=579
+  _globals['_METRICFACT']._serialized_start=582
+  _globals['_METRICFACT']._serialized_end=957
+  _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_start=473
+  _globals['_METRICFACT_ATTRIBUTESENTRY']._serialized_end=522
+  _globals['_CONTRIBUTIONREVISION']._serialized_start=959
+  _globals['_CONTRIBUTIONREVISION']._serialized_end=1028
+  _globals['_USERUPDATE']._serialized_start=1030
+  _globals['_USERUPDATE']._serialized_end=1042
+  _globals['_ACHIEVEMENTCALL']._serialized_start=1044
+  _globals['_ACHIEVEMENTCALL']._serialized_end=1082
+  _globals['_POINTSGIFT']._serialized_start=1084
+  _globals['_POINTSGIFT']._serialized_end=1135
+  _globals['_POINTSGRANT']._serialized_start=1137
+  _globals['_POINTSGRANT']._serialized_end=1194
+  _globals['_POINTSSPEND']._serialized_start=1196
+  _globals['_POINTSSPEND']._serialized_end=1253
+  _globals['_STREAKCLOSING']._serialized_start=1255
+  _globals['_STREAKCLOSING']._serialized_end=1370
+  _globals['_BOARDEXCLUSION']._serialized_start=1372
+  _globals['_BOARDEXCLUSION']._serialized_end=1427
+  _globals['_BOARDPRIZE']._serialized_start=1430
+  _globals['_BOARDPRIZE']._serialized_end=1719
+  _globals['_BOARDPRIZE_SEGMENTENTRY']._serialized_start=1673
+  _globals['_BOARDPRIZE_SEGMENTENTRY']._serialized_end=1719
+  _globals['_CORRECTION']._serialized_start=1721
+  _globals['_CORRECTION']._serialized_end=1823
+  _globals['_ENTRY']._serialized_start=1826
+  _globals['_ENTRY']._serialized_end=2658
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from laurel.common.v1 import date_pb2 as _date_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
 import sys
@@ -451,6 +452,78 @@ class BoardExclusion(_message.Message):
 Global___BoardExclusion: _TypeAlias = BoardExclusion  # noqa: Y015
 
 @_typing.final
+class BoardPrize(_message.Message):
+    """A prize at the end of a run, found by the leaderboard's maintenance (RULES 6.10)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    RUN_START_DATE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    PRIZE_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    GIFTS_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """Key of the board."""
+    prize: _builtins.str
+    """Key of the prize in the board."""
+    rank: _builtins.int
+    """The rank that won it."""
+    achievement: _builtins.str
+    """Key of the achievement that comes with it; empty: none."""
+    @_builtins.property
+    def run_start_date(self) -> _date_pb2.LocalDate:
+        """First date of the run; absent for a perpetual run without a start."""
+
+    @_builtins.property
+    def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The segment's attribute values; empty: the whole board."""
+
+    @_builtins.property
+    def gifts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PointsGift]:
+        """Points, one gift of each system at most."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        run_start_date: _date_pb2.LocalDate | None = ...,
+        segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        prize: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        gifts: _abc.Iterable[Global___PointsGift] | None = ...,
+        achievement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_start_date", b"run_start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "gifts", b"gifts", "leaderboard", b"leaderboard", "prize", b"prize", "rank", b"rank", "run_start_date", b"run_start_date", "segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoardPrize: _TypeAlias = BoardPrize  # noqa: Y015
+
+@_typing.final
 class Correction(_message.Message):
     """What follows from undoing an earlier entry: derived state that others had seen is brought up to date, after the
     entry itself has been reverted everywhere.
@@ -503,6 +576,7 @@ class Entry(_message.Message):
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
+    BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     OTHER_USERS_FIELD_NUMBER: _builtins.int
     USER_SEQUENCE_FIELD_NUMBER: _builtins.int
@@ -561,6 +635,10 @@ class Entry(_message.Message):
         """The user is excluded from boards, or comes back."""
 
     @_builtins.property
+    def board_prize(self) -> Global___BoardPrize:
+        """A prize at the end of a run."""
+
+    @_builtins.property
     def other_users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSnapshot]:
         """Who else it concerns, such as the receiver of a transfer; as of this entry."""
 
@@ -580,15 +658,16 @@ class Entry(_message.Message):
         points_grant: Global___PointsGrant | None = ...,
         points_spend: Global___PointsSpend | None = ...,
         board_exclusion: Global___BoardExclusion | None = ...,
+        board_prize: Global___BoardPrize | None = ...,
         origin: Global___EntryOrigin.ValueType = ...,
         other_users: _abc.Iterable[Global___UserSnapshot] | None = ...,
         user_sequence: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "correction", b"correction", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "points_grant", "points_spend", "board_exclusion", "board_prize"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
