@@ -1,5 +1,5 @@
 """`make proto`: generates the stubs under shared/gen and the table of error reasons, docs/errors.md, from protos/, and
-docs/settings.md and shared/variables.py from the services' Settings.
+docs/settings.md and shared/variables.py from the services' Settings; the page of the metrics and the dashboard.
 """
 
 import re
@@ -12,7 +12,9 @@ from typing import Final
 
 from grpc_tools import protoc
 
+from deploy.metrics_page import metrics_page
 from deploy.settings_page import settings_page, variables_module
+from deploy.watching.dashboard import dashboard
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
@@ -80,7 +82,9 @@ def errors_page() -> str:
 
 
 PAGES: Final = {
+    "deploy/watching/dashboard.json": dashboard,
     "docs/errors.md": errors_page,
+    "docs/operations/metrics.md": metrics_page,
     "docs/settings.md": settings_page,
     "shared/variables.py": variables_module,
 }

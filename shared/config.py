@@ -147,8 +147,11 @@ class Settings(BaseSettings):
     """The least severe log line to write."""
 
     otlp_endpoint: str | None = None
-    """Where to send traces and metrics over OTLP/gRPC, such as http://localhost:4317; unset, nothing is
-    recorded.
+    """Where to send traces and metrics over OTLP/gRPC, such as http://localhost:4317; unset, none are sent."""
+
+    prometheus_listen: Address | None = None
+    """Where Prometheus reads metrics over HTTP, such as 0.0.0.0:9464; unset, nowhere. Whoever reaches it can read them:
+    counts and times, no personal data.
     """
 
     trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)

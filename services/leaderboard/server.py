@@ -17,6 +17,7 @@ from services.leaderboard.handlers.maintenance import MaintenanceHandlers
 from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.handlers.watching import Watchers
+from services.leaderboard.instrumentation import instrument
 from services.leaderboard.projection import Projection
 from services.leaderboard.servicer import LeaderboardServicer
 from services.leaderboard.store.reads import IN_USE
@@ -41,6 +42,7 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 async def build(settings: Settings) -> Application:
     """The process, put together; nothing is connected yet."""
+    recorded = telemetry.setup(NAME, settings)
     clock, grace = SystemClock(), timedelta(seconds=settings.finalize_grace_seconds)
     pool = await create_pool(
         settings.postgres_dsn.get_secret_value(),
@@ -73,6 +75,7 @@ async def build(settings: Settings) -> Application:
         ReadHandlers(pool, catalogue, projection, rebuilder, lists), watchers, definitions
     )
     entries = EntryHandlers(pool, catalogue, projection, rebuilder, grace)
+    instrument(recorded, entries, rebuilder)
     participant = Participant(
         domain=DOMAIN,
         command=command,
@@ -114,7 +117,7 @@ async def build(settings: Settings) -> Application:
         drain=[watchers.end],
         close=[redis.aclose, pool.close],
         translators=[postgres_errors.translate, redis_client.translate],
-        telemetry=telemetry.setup(NAME, settings),
+        telemetry=recorded,
     )
 
 

@@ -18,6 +18,7 @@ from services.notification import convert
 from services.notification.config import Settings
 from services.notification.domain import schedule
 from services.notification.domain.endpoints import Endpoint, Outcome, SwitchOff
+from services.notification.instrumentation import ATTEMPTS, SWITCHED_OFF
 from services.notification.sender import Answer, Sender
 from services.notification.store.deliveries import Attempt, DeliveryStore, Done, Lane, Waiting
 from services.notification.store.endpoints import EndpointStore
@@ -71,12 +72,8 @@ class Recorder:
         self._batch: list[Done] = []
         """What is being recorded."""
         self._noted: dict[UUID, datetime] = {}
-        self._switched_off = telemetry.meter.create_counter(
-            "laurel.webhook.switched_off", description="Endpoints that were switched off because they fail"
-        )
-        self._attempts = telemetry.meter.create_counter(
-            "laurel.webhook.attempts", description="Attempts to deliver, by endpoint and outcome"
-        )
+        self._switched_off = SWITCHED_OFF.counter(telemetry.meter)
+        self._attempts = ATTEMPTS.counter(telemetry.meter)
 
     async def put(self, done: Done) -> None:
         """A lane has ended; waits where far too many have."""

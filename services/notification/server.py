@@ -13,6 +13,7 @@ from services.notification.delivering import Dispatcher, Recorder
 from services.notification.feed import FeedReader
 from services.notification.following import CatchUp, Follower, Writer
 from services.notification.handlers import Handlers
+from services.notification.instrumentation import Instrumentation
 from services.notification.retention import Retention
 from services.notification.sender import Sender
 from services.notification.servicer import NotificationServicer
@@ -113,6 +114,7 @@ async def build(settings: Settings) -> Application:
             "recorder": recorder.run,
             "dispatcher": dispatcher.run,
             "maintenance": maintain,
+            "instrumentation": Instrumentation(recorded, pool).run,
         },
         close=[dispatcher.close, streaming.close, sender.close, channel.close, pool.close],
         translators=[translate],

@@ -6,15 +6,36 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import Observation
 
 from services.orchestrator.store.domain_events import DomainEventStore
 from services.orchestrator.store.sagas import Backlog, SagaStore
 from shared.postgres.errors import translate
 from shared.telemetry import Telemetry
+from shared.telemetry.metrics import Kind, Metric
 
 _LOGGER: Final = logging.getLogger(__name__)
 _INTERVAL_SECONDS: Final = 10.0
+
+EVENTS: Final = Metric(
+    Kind.COUNTER, "laurel.events", "{event}", "Entries answered, by outcome.", ("outcome",)
+)
+GROUPS: Final = Metric(Kind.HISTOGRAM, "laurel.group.size", "{event}", "Entries recorded together.")
+QUEUE: Final = Metric(Kind.GAUGE, "laurel.queue.depth", "{event}", "Entries that wait at the intake.")
+SAGAS: Final = Metric(
+    Kind.GAUGE, "laurel.sagas", "{saga}", "Sagas that are not finished, or parked.", ("state",)
+)
+OLDEST: Final = Metric(
+    Kind.GAUGE, "laurel.sagas.oldest_age", "s", "Age of the oldest saga that is not finished."
+)
+LAG: Final = Metric(
+    Kind.GAUGE,
+    "laurel.domain_events.lag",
+    "s",
+    "For how long domain events have been held back by older transactions.",
+)
+METRICS: Final = (EVENTS, GROUPS, QUEUE, SAGAS, OLDEST, LAG)
+"""What the orchestrator measures."""
 
 
 class Instrumentation:
@@ -29,21 +50,12 @@ class Instrumentation:
         self._lag_seconds = 0.0
         self._queued = 0
         meter = telemetry.meter
-        self._events = meter.create_counter(
-            "laurel.events", unit="{event}", description="Entries answered, by outcome"
-        )
-        self._groups = meter.create_histogram(
-            "laurel.group.size", unit="{event}", description="Entries recorded together"
-        )
-        meter.create_observable_gauge("laurel.queue.depth", [self._observe_queue], unit="{event}")
-        meter.create_observable_gauge("laurel.sagas", [self._observe_sagas], unit="{saga}")
-        meter.create_observable_gauge("laurel.sagas.oldest_age", [self._observe_age], unit="s")
-        meter.create_observable_gauge(
-            "laurel.domain_events.lag",
-            [self._observe_lag],
-            unit="s",
-            description="For how long domain events have been held back by older transactions",
-        )
+        self._events = EVENTS.counter(meter)
+        self._groups = GROUPS.histogram(meter)
+        QUEUE.observed(meter, lambda: [Observation(self._queued)])
+        SAGAS.observed(meter, self._observe_sagas)
+        OLDEST.observed(meter, lambda: [Observation(self._backlog.oldest_seconds)])
+        LAG.observed(meter, lambda: [Observation(self._lag_seconds)])
 
     async def run(self) -> None:
         """Looks at the open sagas from time to time, and raises the alarm while any is parked."""
@@ -80,17 +92,8 @@ class Instrumentation:
         if self._enabled:
             self._events.add(1, {"outcome": outcome})
 
-    def _observe_queue(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._queued)]
-
-    def _observe_sagas(self, _: CallbackOptions) -> Iterable[Observation]:
+    def _observe_sagas(self) -> Iterable[Observation]:
         return [
             Observation(self._backlog.unfinished, {"state": "unfinished"}),
             Observation(self._backlog.parked, {"state": "parked"}),
         ]
-
-    def _observe_lag(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._lag_seconds)]
-
-    def _observe_age(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._backlog.oldest_seconds)]

@@ -12,9 +12,27 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from shared.telemetry import Telemetry
+from shared.telemetry.metrics import Kind, Metric
 from shared.telemetry.propagation import extract
 
 _LOGGER: Final = logging.getLogger("laurel.access")
+
+DURATION: Final = Metric(
+    Kind.HISTOGRAM,
+    "rpc.server.call.duration",
+    "s",
+    "How long calls took to serve.",
+    ("rpc.method", "rpc.response.status_code"),
+)
+REFUSED: Final = Metric(
+    Kind.COUNTER,
+    "laurel.rpc.refused",
+    "{call}",
+    "Calls refused because too many were in progress.",
+    ("rpc.method",),
+)
+METRICS: Final = (DURATION, REFUSED)
+"""What every service measures."""
 
 _BETWEEN_REFUSAL_LINES_SECONDS: Final = 1.0
 
@@ -45,12 +63,8 @@ class Recorder:
     def __init__(self, telemetry: Telemetry) -> None:
         self._tracer = telemetry.tracer
         self._enabled = telemetry.enabled
-        self._duration = telemetry.meter.create_histogram(
-            "rpc.server.call.duration", unit="s", description="How long calls took to serve"
-        )
-        self._refused = telemetry.meter.create_counter(
-            "laurel.rpc.refused", unit="{call}", description="Calls refused because too many were in progress"
-        )
+        self._duration = DURATION.histogram(telemetry.meter)
+        self._refused = REFUSED.counter(telemetry.meter)
         self._untold = 0
         self._told = float("-inf")
 

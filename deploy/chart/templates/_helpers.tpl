@@ -79,6 +79,9 @@ capabilities: { drop: [ALL] }
 {{- else -}}
 {{- $_ := set $env "LAUREL_TLS_OFF" "true" -}}
 {{- end -}}
+{{- if $root.Values.metrics.enabled -}}
+{{- $_ := set $env "LAUREL_PROMETHEUS_LISTEN" (printf "0.0.0.0:%v" $root.Values.metrics.port) -}}
+{{- end -}}
 {{- if $root.Values.keysOff -}}
 {{- $_ := set $env "LAUREL_KEYS_OFF" "true" -}}
 {{- end -}}

@@ -98,6 +98,8 @@ class EntryHandlers:
         rebuilder: Rebuilder,
         grace: timedelta,
     ) -> None:
+        self.rank_change_count = 0
+        """Of this process."""
         self._pool = pool
         self._events = EventStore(pool)
         self._past = PastStore(pool)
@@ -278,6 +280,7 @@ class EntryHandlers:
         if applied:
             changes = [change for one in applied for change in _rank_changes(boards, one)]
             first |= await self._events.complete(_of(applied, outcomes), changes)
+            self.rank_change_count += len(changes)
         if reverted:
             first |= await self._events.complete_reversals(_of(reverted, outcomes))
         return first

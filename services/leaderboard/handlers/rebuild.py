@@ -50,6 +50,8 @@ class Rebuilder:
         self._projection = projection
         self._requested = asyncio.Event()
         self._incomplete: set[RunKey] = set()
+        self.rebuild_count = 0
+        """Of this process, of one run or of all."""
 
     def request(self, unready: Iterable[SegmentKey] = ()) -> None:
         """Look at once: somebody found the sets incomplete, and these segments in particular."""
@@ -106,6 +108,7 @@ class Rebuilder:
 
     async def _rebuild(self, connection: Connection) -> int:
         """Fill all sets."""
+        self.rebuild_count += 1
         _LOGGER.info("rebuilding the sorted sets")
         await self._projection.clear()
         await self._projection.mark(None, str(new_id()))
@@ -133,6 +136,7 @@ class Rebuilder:
         _LOGGER.warning(
             "keys of a board are gone from the sorted sets; rebuilding this run of it", extra=found
         )
+        self.rebuild_count += 1
         pages = store.scores_of_run(connection, run, REBUILD_BATCH)
         count = await self._fill(connection, stamp, segments, pages)
         _LOGGER.info("rebuilt a run of a board", extra={**found, "members": count})

@@ -1,0 +1,1 @@
+"""What a Grafana and a Prometheus are given to watch Laurel with."""
