@@ -117,6 +117,8 @@ class Entry(Struct, frozen=True):
     """Grows with the user's entries in the order in which they were recorded; 0: it was not counted yet."""
     exclusion: BoardExclusion | None = None
     """For an exclusion from boards, or a return."""
+    takes_time_zone: bool = False
+    """It names no zone: its own is the one that was stored for the user."""
 
 
 class Reversal(Struct, frozen=True):

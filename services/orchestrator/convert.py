@@ -104,6 +104,7 @@ def base_entry(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
         origin=entry_pb2.EntryOrigin.ValueType(incoming.origin),
         other_users=[snapshot(other, default_zone) for other in recorded.others],
         user_sequence=recorded.user_sequence,
+        takes_time_zone=not incoming.patch.speaks_of_zone,
     )
     if incoming.event is not None and recorded.before is not None and recorded.after is not None:
         fact = entry.metric_event

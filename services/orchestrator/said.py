@@ -37,6 +37,11 @@ class UserPatch(Struct, frozen=True):
     clears_other_attributes: bool = False
     """The attributes are all that there are; others are cleared."""
 
+    @property
+    def speaks_of_zone(self) -> bool:
+        """Whether it says which zone holds, or that none does."""
+        return bool(self.time_zone) or "time_zone" in self.cleared
+
 
 class Run(Struct, frozen=True, array_like=True):
     """Statements of one value, one after the other."""
@@ -205,7 +210,7 @@ def without(
     name, zone = said.name, said.time_zone
     if patch.name or "name" in patch.cleared:
         name = _newest_without(name, patch.name, at, [(earlier.name, when) for earlier, when in later])
-    if patch.time_zone or "time_zone" in patch.cleared:
+    if patch.speaks_of_zone:
         zone = _newest_without(
             zone, patch.time_zone, at, [(earlier.time_zone, when) for earlier, when in later]
         )
@@ -240,7 +245,7 @@ def rebuild(said: Said, read: Reading, statements: Iterable[Statement]) -> Said:
     for patch, at in heard:
         if patch.name or "name" in patch.cleared:
             names.append((at, patch.name or None))
-        if patch.time_zone or "time_zone" in patch.cleared:
+        if patch.speaks_of_zone:
             zones.append((at, patch.time_zone or None))
         for key, value in _attribute_statements(patch, keys):
             attributes[key].append((at, value))

@@ -24,23 +24,21 @@ from services.streak.domain import (
     Since,
     StreakDefinition,
     StreakState,
-    Told,
     UserZone,
     ZoneChange,
     bring_up_to,
     checkpoint,
     extend,
     facts_since,
-    first_told,
     heard,
     is_outdated,
     moved_since,
-    needs_following,
     needs_history,
     refold,
     refold_since,
     says_nothing_new,
     start,
+    told_of_nowhere,
     touched_since,
     undone,
 )
@@ -76,7 +74,7 @@ class Known(Struct, frozen=True):
     wanted: Wanted = Wanted()
     histories: Mapping[Key, History] = {}
     zones: Mapping[str, tuple[ZoneChange, ...]] = {}
-    following: Mapping[Place, ZoneChange | None] = {}
+    following: Mapping[Place, tuple[ZoneChange, ...]] = {}
     contributions: Contributions = Contributions()
 
 
@@ -119,21 +117,23 @@ class Batch:
     # Where users are
 
     def hear(self, entry: Entry, own: ZoneChange | None) -> Moved | None:
-        """What an entry says of the user's zone, which was seen in `own`; None where that is nothing new, or what is
-        needed is missing.
+        """What an entry says of the user's zone, which names `own`; None where that is nothing new, or what is needed
+        is missing.
         """
-        snapshot, user_id = entry.user, entry.user.user_id
+        user_id, snapshot = entry.user.user_id, entry.user
         user = self._users.get(user_id)
-        if (
-            user is not None
-            and own is not None
-            and snapshot.time_zone == own.time_zone == user.time_zone
-            and user.holds_since(own.occur_time)
-        ):
-            self._note_version(user_id, user, snapshot.version)
+        if user is None:
+            zone = own.time_zone if own else snapshot.time_zone
+            self._users[user_id] = UserZone(zone, snapshot.version)
+            self._changed_users.add(user_id)
+            moved = None
+        elif own is None:
+            moved = self._stored(user_id, user, entry)
+        elif says_nothing_new(user, own):
             moved = None
         else:
-            moved = self._heard(user_id, user, Told(snapshot.time_zone, snapshot.version, entry.now, own))
+            moved = self._named(user_id, user, own)
+        self._heed(user_id, snapshot.version)
         if own is not None:
             self._said.append((user_id, own))
         return moved
@@ -146,11 +146,10 @@ class Batch:
         changes = self._changes(user_id, occur_time, exact=True)
         if changes is None or all(change.entry_id != entry_id for change in changes):
             return None
-        place = user_id, occur_time, entry_id
-        if place not in self._known.following:
-            self._note(Wanted(following=frozenset({place})))
+        following = self._following(user_id, occur_time, entry_id)
+        if following is None:
             return None
-        moved = undone(user, changes, entry_id, self._known.following[place])
+        moved = undone(user, changes, entry_id, following)
         return self._move(user_id, changes, moved) if moved else None
 
     def outdate(self, user_id: str, version: int) -> None:
@@ -168,38 +167,42 @@ class Batch:
             key[1] for key, state in self._streaks.items() if key[0] == user_id and state.state is not None
         )
 
-    def _heard(self, user_id: str, user: UserZone | None, told: Told) -> Moved | None:
-        if user is None:
-            self._users[user_id], first = first_told(told)
-            self._changed_users.add(user_id)
-            self._write_zones(user_id, (), first)
-            if first:
-                self._logs[user_id] = _ZoneLog(EARLIEST, first)
+    def _named(self, user_id: str, user: UserZone, own: ZoneChange) -> Moved | None:
+        """What an entry changes that names a zone."""
+        changes = self._changes(user_id, own.occur_time, exact=True)
+        following = self._following(user_id, own.occur_time, own.entry_id)
+        if changes is None or following is None:
             return None
-        if says_nothing_new(user, told):
-            self._note_version(user_id, user, told.version)
-            return None
-        since = told.own.occur_time if told.own else (user.move_time or EARLIEST)
-        changes = self._changes(user_id, since)
-        if changes is None:
-            return None
-        following = None
-        if told.own is not None and needs_following(user, changes, told):
-            place = user_id, told.own.occur_time, told.own.entry_id
-            if place not in self._known.following:
-                self._note(Wanted(following=frozenset({place})))
-                return None
-            following = self._following(user_id, told.own, self._known.following[place])
-        moved = heard(user, changes, told, following)
-        if moved is None:
-            self._note_version(user_id, user, told.version)
-            return None
-        return self._move(user_id, changes, moved)
+        moved = heard(user, changes, own, following)
+        return self._move(user_id, changes, moved) if moved else None
 
-    def _following(self, user_id: str, own: ZoneChange, stored: ZoneChange | None) -> ZoneChange | None:
-        """The next after an entry, also of those that this batch brings."""
-        after = [change for user, change in self._said if user == user_id and change.order > own.order]
-        return min([*after, *([stored] if stored else [])], key=lambda change: change.order, default=None)
+    def _stored(self, user_id: str, user: UserZone, entry: Entry) -> Moved | None:
+        """What an entry changes that names no zone: something where none names any."""
+        stored = entry.user.time_zone
+        if entry.user.version <= user.version or stored == user.time_zone:
+            return None
+        # What an undoing leaves has always been so.
+        since = EARLIEST if entry.kind is EntryKind.CORRECTION else entry.now
+        changes = self._changes(user_id, since, exact=True)
+        naming = self._following(user_id, EARLIEST, NO_ENTRY)
+        if changes is None or naming is None:
+            return None
+        self._changed_users.add(user_id)
+        moved = None if naming else told_of_nowhere(user, changes, stored, since)
+        return self._move(user_id, changes, moved) if moved else None
+
+    def _following(self, user_id: str, occur_time: datetime, entry_id: UUID) -> tuple[ZoneChange, ...] | None:
+        """The next entry after a place that names a zone, also of those that this batch brings, if there is one; None
+        where it is not known.
+        """
+        place = user_id, occur_time, entry_id
+        if place not in self._known.following:
+            self._note(Wanted(following=frozenset({place})))
+            return None
+        brought = [
+            said for user, said in self._said if user == user_id and said.order > (occur_time, entry_id)
+        ]
+        return tuple(sorted([*self._known.following[place], *brought], key=lambda change: change.order)[:1])
 
     def _changes(
         self, user_id: str, since: datetime, *, exact: bool = False
@@ -209,7 +212,7 @@ class Batch:
         if log is not None and log.since <= since:
             return log.changes
         user = self._users[user_id]
-        if not exact and user.holds_since(since):
+        if user.move_time is None or (not exact and user.move_time <= since):
             return (ZoneChange(user.move_time or EARLIEST, NO_ENTRY, user.time_zone),)
         self._note(Wanted(zones={user_id: since}))
         return None
@@ -218,7 +221,8 @@ class Batch:
         known = before if self._users[user_id].move_time is not None else ()
         self._write_zones(user_id, known, moved.changes)
         self._users[user_id] = moved.user
-        self._logs[user_id] = _ZoneLog(before[0].occur_time, moved.changes)
+        log = self._logs.get(user_id)
+        self._logs[user_id] = _ZoneLog(log.since if log else EARLIEST, moved.changes)
         self._changed_users.add(user_id)
         return moved
 
@@ -229,8 +233,9 @@ class Batch:
         self._zones |= {(user_id, change.occur_time, change.entry_id): None for change in gone}
         self._zones |= {(user_id, change.occur_time, change.entry_id): change.time_zone for change in new}
 
-    def _note_version(self, user_id: str, user: UserZone, version: int) -> None:
-        """Remembered where the user is written anyway: it says nothing new."""
+    def _heed(self, user_id: str, version: int) -> None:
+        """Remembered where the user is written anyway."""
+        user = self._users[user_id]
         if version > user.version:
             self._users[user_id] = replace(user, version=version)
 
@@ -345,8 +350,10 @@ class Batch:
     def writes(self) -> Writes:
         """Everything that changed, in order of key."""
         users = sorted({user for user, _ in self._next_close_times} | self._changed_users)
+        stayed = sorted({user for user, _ in self._said} - set(users))
         return Writes(
             users=[(user, self._loaded.guards[user] + 1, self._users[user]) for user in users],
+            stayed=[(user, self._loaded.guards[user]) for user in stayed],
             streaks=[
                 StreakRow(key, self._streaks[key], due)
                 for key, due in sorted(self._next_close_times.items(), key=lambda item: item[0])
@@ -473,8 +480,11 @@ class _Open:
 
 def seen(entry: Entry) -> ZoneChange | None:
     """Where the user was, by an entry; None for a correction, which is nothing that a user did."""
-    if entry.kind is EntryKind.METRIC_EVENT:
-        return ZoneChange(entry.occur_time, entry.entry_id, entry.time_zone)
-    if entry.kind is EntryKind.USER_UPDATE:
-        return ZoneChange(entry.occur_time, entry.entry_id, entry.user.time_zone)
-    return None
+    if entry.kind not in (EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE):
+        return None
+    return ZoneChange(entry.occur_time, entry.entry_id, entry.time_zone)
+
+
+def named(entry: Entry) -> ZoneChange | None:
+    """The same, where the entry names the zone."""
+    return None if entry.takes_time_zone else seen(entry)

@@ -1,7 +1,7 @@
 """What the service does for each call: load, decide, store."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
@@ -10,10 +10,10 @@ import asyncpg
 from msgspec.structs import replace
 
 from services.streak import convert
-from services.streak.batch import Batch, MoreWanted, Wanted, seen
+from services.streak.batch import Batch, MoreWanted, Wanted, named, seen
 from services.streak.batch import Known as Found
 from services.streak.convert import Effect
-from services.streak.domain import Catalogue, Fact, Moved, UserZone, fact
+from services.streak.domain import Catalogue, Fact, Moved, UserZone, fact, says_nothing_new
 from services.streak.store import Applied, Loaded, LogEntry, Store
 from services.streak.store_history import HistoryStore
 from services.streak.store_zones import ZoneStore
@@ -21,7 +21,7 @@ from shared import faults
 from shared.entries import Entry, EntryKind
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
-from shared.postgres.errors import is_conflict
+from shared.postgres.errors import StateMoved, is_conflict
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known
 from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
@@ -70,28 +70,40 @@ class Handlers:
     async def _run(self, fresh: Sequence[Work[Entry]]) -> list[bytes]:
         """Load, decide and store entries that were never seen: two round trips, unless one is late.
 
-        Nothing is locked at first. Where somebody else was faster, the users are locked and it is done again:
-        writers that crowd around one user then queue instead of pushing each other out.
+        Nothing is locked at first but users who move. Where somebody else was faster, all are locked and it is done
+        again: writers that crowd around one user then queue instead of pushing each other out.
         """
         try:
             outcomes = await self._run_once(fresh, None)
         except Exception as error:
             if not is_conflict(error) or isinstance(error, asyncpg.UniqueViolationError):
                 raise
-            outcomes = await self._run_locked(fresh)
+            async with self._turn:
+                outcomes = await self._run_locked(fresh, {work.user_id for work in fresh})
         await AFTER_STORE.reach()
         return outcomes
 
-    async def _run_locked(self, fresh: Sequence[Work[Entry]]) -> list[bytes]:
-        async with self._turn, self._pool.acquire() as connection, connection.transaction():
-            await self._store.lock_users(connection, {work.user_id for work in fresh})
-            return await self._run_once(fresh, connection)
+    async def _run_locked(self, fresh: Sequence[Work[Entry]], users: set[str]) -> list[bytes]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._store.lock_users(connection, users)
+            return await self._run_once(fresh, connection, users)
 
-    async def _run_once(self, fresh: Sequence[Work[Entry]], connection: Connection | None) -> list[bytes]:
+    async def _run_once(
+        self, fresh: Sequence[Work[Entry]], connection: Connection | None, locked: Collection[str] = ()
+    ) -> list[bytes]:
         catalogue, loaded = await self._load(fresh, connection)
+        moving = {work.user_id for work in fresh if _may_move(loaded.zones.get(work.user_id), work.command)}
+        if not moving <= set(locked):
+            # Where users were is read from the log, to which others write who change nothing of the user.
+            if connection is not None:
+                raise StateMoved("other users move than did")
+            return await self._run_locked(fresh, moving)
+        revised = {work.user_id for work in fresh if work.command.metric and work.command.metric.revisions}
+        if moving | revised:
+            loaded = loaded.with_whole(await self._store.load(moving | revised, (), connection, whole=True))
         revisable = [work.command for work in fresh if work.command.metric and work.command.metric.revisable]
         wanted = Wanted(
-            contributions=frozenset(entry for revised in revisable for entry in _contributing(revised))
+            contributions=frozenset(entry for event in revisable for entry in _contributing(event))
         )
         batch, entries = await self._more.decided(
             connection, loaded, lambda batch: decide(catalogue, batch, fresh), wanted
@@ -103,9 +115,7 @@ class Handlers:
     async def _load(
         self, fresh: Sequence[Work[Entry]], connection: Connection | None
     ) -> tuple[Catalogue, Loaded]:
-        """The definitions, and of the users' state what the entries can touch by those definitions: of users who move
-        everything.
-        """
+        """The definitions, and of the users' state what the entries can touch by those definitions."""
         users = {work.user_id for work in fresh}
         metrics = {work.command.metric.metric for work in fresh if work.command.metric}
 
@@ -113,14 +123,7 @@ class Handlers:
             touched = {definition.key for metric in metrics for definition in catalogue.of_metric(metric)}
             return await self._store.load(users, touched, connection)
 
-        catalogue, loaded = await self._catalogue.with_state(load, connection)
-        moving = {
-            work.user_id for work in fresh if _is_elsewhere(loaded.zones.get(work.user_id), work.command)
-        }
-        revised = {work.user_id for work in fresh if work.command.metric and work.command.metric.revisions}
-        if moving | revised:
-            loaded = loaded.with_whole(await self._store.load(moving | revised, (), connection, whole=True))
-        return catalogue, loaded
+        return await self._catalogue.with_state(load, connection)
 
     async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
@@ -160,8 +163,10 @@ class MoreStore:
         wanted: Wanted = NOTHING_MORE,
     ) -> tuple[Batch, T]:
         """The batch after a decision, and its result; taken again with more where it needs that."""
+        known = Found()
         while True:
-            batch = Batch(loaded, await self._known(wanted, connection))
+            known = await self._more_than(known, wanted, connection)
+            batch = Batch(loaded, known)
             result = decision(batch)
             try:
                 batch.require_all()
@@ -170,19 +175,29 @@ class MoreStore:
             else:
                 return batch, result
 
-    async def _known(self, wanted: Wanted, connection: Connection | None) -> Found:
+    async def _more_than(self, known: Found, wanted: Wanted, connection: Connection | None) -> Found:
+        """What is wanted, of which something is known."""
+        had = known.wanted
+        histories = {key: since for key, since in wanted.histories.items() if had.histories.get(key) != since}
+        zones = {user: since for user, since in wanted.zones.items() if had.zones.get(user) != since}
+        contributions = known.contributions
+        if wanted.contributions != had.contributions:
+            contributions = await self._zones.contributions(wanted.contributions, connection)
         return Found(
             wanted,
-            await self._histories.histories(wanted.histories, connection),
-            await self._zones.changes(wanted.zones, connection),
-            await self._zones.following(wanted.following, connection),
-            await self._zones.contributions(wanted.contributions, connection),
+            {**known.histories, **await self._histories.histories(histories, connection)},
+            {**known.zones, **await self._zones.changes(zones, connection)},
+            {
+                **known.following,
+                **await self._zones.following(wanted.following - had.following, connection),
+            },
+            contributions,
         )
 
 
 def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
     entry, user_id = work.command, work.user_id
-    own = seen(entry)
+    own = named(entry)
     moved = batch.hear(entry, own)
     revised = batch.revise(entry)
     event, version, counting = None, None, []
@@ -210,7 +225,8 @@ def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
         digest=work.digest,
         outcome=applied_outcome(entry.entry_id, convert.effects(user_id, effects)),
         apply_time=entry.now,
-        seen=own,
+        seen=seen(entry),
+        names_zone=own is not None,
         fact=event,
         contribution_version=version,
         streaks=[definition.key for definition in counting],
@@ -270,11 +286,11 @@ def _contributing(entry: Entry) -> Iterator[UUID]:
         yield revision.entry_id
 
 
-def _is_elsewhere(user: UserZone | None, entry: Entry) -> bool:
+def _may_move(user: UserZone | None, entry: Entry) -> bool:
     """Whether the zones of a known user may change by an entry."""
     if user is None:
         return False
-    if entry.user.time_zone != user.time_zone:
-        return True
-    own = seen(entry)
-    return own is not None and (own.time_zone != user.time_zone or not user.holds_since(own.occur_time))
+    own = named(entry)
+    if own is None:
+        return entry.user.version > user.version and entry.user.time_zone != user.time_zone
+    return not says_nothing_new(user, own)

@@ -32,7 +32,7 @@ CREATE TABLE users (
     user_id      text COLLATE "C" PRIMARY KEY,
     version      bigint NOT NULL,       -- grows with every change of the user's state; guards against lost updates
     time_zone    text NOT NULL,         -- the user's zone, on whose day all streaks are
-    user_version bigint NOT NULL,       -- of the snapshot of the user that said so; an older one changes nothing
+    user_version bigint NOT NULL,       -- of the newest snapshot of the user that was heeded
     move_time    timestamptz            -- when the user came into it; null where nothing is known of any other
 );
 
@@ -50,7 +50,8 @@ CREATE TABLE request_log (
     occur_time     timestamptz,
     time_zone      text,
     streaks        text[] COLLATE "C",  -- the streaks that it counts for, as decided when it came
-    contribution_version bigint         -- of the total as of which it contributes that; null where that never changes
+    contribution_version bigint,        -- of the total as of which it contributes that; null where that never changes
+    names_zone     boolean              -- whether it says time_zone itself; null: of before that was kept, as though it did
 ) PARTITION BY RANGE (entry_id);
 -- The live facts of a user.
 CREATE INDEX request_log_facts ON request_log (user_id, occur_time) WHERE state = 1 AND streaks IS NOT NULL;
@@ -64,7 +65,8 @@ BEGIN
 END
 $$;
 
--- Where users were who are known in more than one zone: from which instant on in which. Follows from their live entries.
+-- Where users were who are known in more than one zone: from which instant on in which. Follows from their live entries that
+-- name a zone.
 CREATE TABLE zone_changes (
     user_id    text COLLATE "C" NOT NULL,
     occur_time timestamptz NOT NULL,
@@ -161,6 +163,21 @@ CREATE TYPE log_row_2 AS (
     occur_time   timestamptz,
     time_zone    text,
     streaks      text[]
+);
+CREATE TYPE log_row_3 AS (
+    entry_id     uuid,
+    user_id      text,
+    digest       bytea,
+    state        smallint,
+    outcome      bytea,
+    apply_time   timestamptz,
+    metric       text,
+    contribution_micros bigint,
+    contribution_version bigint,
+    occur_time   timestamptz,
+    time_zone    text,
+    streaks      text[],
+    names_zone   boolean
 );
 CREATE TYPE streak_state_row AS (
     user_id         text,

@@ -60,7 +60,8 @@ LOAD_WHOLE: Final = """
 """
 
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or
-# fall together. Rows go in by key, so that two writers never wait for each other in a circle.
+# fall together. Rows go in by key, so that two writers never wait for each other in a circle. A user of whom an entry
+# says nothing new stays as he is, but whoever decides meanwhile where he was has to know of it: one of both waits.
 SAVE: Final = """
     WITH guard AS (
         INSERT INTO users (user_id, version, time_zone, user_version, move_time)
@@ -70,10 +71,15 @@ SAVE: Final = """
                    user_version = EXCLUDED.user_version, move_time = EXCLUDED.move_time
              WHERE users.version = EXCLUDED.version - 1
         RETURNING 1
+    ), stayed AS (
+        SELECT users.user_id FROM unnest($8::text[], $9::bigint[]) AS known (user_id, version)
+          JOIN users ON users.user_id = known.user_id AND users.version = known.version
+           FOR SHARE OF users
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time,
-                                 metric, contribution_micros, contribution_version, occur_time, time_zone, streaks)
-        SELECT * FROM unnest($2::log_row_2[])
+                                 metric, contribution_micros, contribution_version, occur_time, time_zone, streaks,
+                                 names_zone)
+        SELECT * FROM unnest($2::log_row_3[])
     ), states AS (
         INSERT INTO streak_states (user_id, streak, version, length, longest, reach_time, fingerprint,
                                    closed_time, next_close_time, state)
@@ -107,7 +113,8 @@ SAVE: Final = """
            AND freeze_ledger.effective_date = gone.effective_date AND freeze_ledger.reason = gone.reason
            AND freeze_ledger.about_date = gone.about_date
     )
-    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::user_row_2[]))
+    SELECT require_rows((SELECT count(*) FROM guard) + (SELECT count(*) FROM stayed),
+                        cardinality($1::user_row_2[]) + cardinality($8::text[]))
 """
 
 # What few entries change, in a transaction with the other: where a user was, and what earlier events contribute.
@@ -178,6 +185,8 @@ class LogEntry(Struct, frozen=True):
     apply_time: datetime
     seen: ZoneChange | None
     """Where it happened; None for a correction, which is nothing that a user did."""
+    names_zone: bool
+    """Whether the entry says so itself."""
     fact: Fact | None
     """None for what is no event of a metric."""
     contribution_version: int | None
@@ -208,6 +217,8 @@ class Writes(Struct, frozen=True):
 
     users: Sequence[tuple[str, int, UserZone]]
     """The users that change, the versions that they get, and their zones."""
+    stayed: Sequence[tuple[str, int]]
+    """The users that an entry was about and that do not change, and their versions."""
     streaks: Sequence[StreakRow]
     periods: Sequence[tuple[Key, date, Period | None]]
     ledger: Sequence[tuple[Key, LedgerKey, LedgerLine | None]]
@@ -266,6 +277,7 @@ class Store:
             [(*key, start) for key, start, row in writes.periods if row is None],
             [_ledger_row(key, row) for key, _, row in writes.ledger if row],
             [(*key, *line) for key, line, row in writes.ledger if row is None],
+            *columns_of(writes.stayed, 2),
         )
         if writes.zones or writes.revised or writes.told:
             await source.execute(
@@ -367,6 +379,7 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         seen.occur_time if seen else None,
         seen.time_zone if seen else None,
         entry.streaks if seen else None,
+        entry.names_zone if seen else None,
     )
 
 

@@ -28,14 +28,14 @@ ZONE_CHANGES: Final = """
             ORDER BY occur_time, entry_id
      ) AS change
 """
-# The next that is known of a user after an entry, by time.
+# The next entry of a user after a place, by time, that names a zone. Of older rows it is not known: all count as such.
 FOLLOWING: Final = """
     SELECT wanted.user_id, wanted.occur_time AS after_time, wanted.entry_id AS after_id,
            next.occur_time, next.entry_id, next.time_zone
       FROM unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS wanted (user_id, occur_time, entry_id)
       LEFT JOIN LATERAL (
            SELECT occur_time, entry_id, time_zone FROM request_log
-            WHERE user_id = wanted.user_id AND state = 1 AND streaks IS NOT NULL
+            WHERE user_id = wanted.user_id AND state = 1 AND streaks IS NOT NULL AND names_zone IS NOT FALSE
               AND (occur_time, entry_id) > (wanted.occur_time, wanted.entry_id)
             ORDER BY occur_time, entry_id LIMIT 1
       ) AS next ON true
@@ -97,13 +97,15 @@ class ZoneStore:
 
     async def following(
         self, places: Collection[Place], connection: Connection | None = None
-    ) -> dict[Place, ZoneChange | None]:
-        """Which of a user's entries follows each place, and where that was; None where none does."""
+    ) -> dict[Place, tuple[ZoneChange, ...]]:
+        """Which of a user's entries that name a zone follows each place, and which that is; empty where none does."""
         if not places:
             return {}
         rows = await (connection or self._pool).fetch(FOLLOWING, *columns_of(sorted(places), 3))
         return {
-            (row["user_id"], row["after_time"], row["after_id"]): _change_of(row) if row["entry_id"] else None
+            (row["user_id"], row["after_time"], row["after_id"]): (_change_of(row),)
+            if row["entry_id"]
+            else ()
             for row in rows
         }
 

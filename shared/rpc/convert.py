@@ -231,6 +231,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts,
         user_sequence=message.user_sequence,
         exclusion=exclusion,
+        takes_time_zone=message.takes_time_zone,
     )
 
 

@@ -1,12 +1,13 @@
 """In which zone a user is, and was (RULES 1.5, 3.7). All streaks of a user are on one day, that of the user's zone.
 
-What a streak needs is a short list: when the user came into which zone. It is what the events of all metrics say, in
-the order of their times, without those that say the same as the one before. The last of them is the zone that the
-orchestrator stores for the user, which goes by the same order; where the two differ, because an event that named no
-zone took one that a later arrival changed, the stored one holds.
+What a streak needs is a short list: when the user came into which zone. It is a function of the live entries that name
+a zone, events of whatever metric and changes of the user: what they say, in the order of their times, without those
+that say the same as the one before. Which arrived first, what was told in between and what was undone leave nothing
+behind. It is kept beside the entries, since one that says nothing new must not cost more than that it is remembered.
 
-So the list is the same whatever arrived first. It is kept beside the events, since one that says nothing new must not
-cost more than that it is remembered.
+An entry that names no zone takes the one that the orchestrator has stored, and says nothing. What is stored follows
+from the entries that name one, some of which may not have come yet: it counts for those alone of whom no entry names
+any.
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,6 @@ from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from services.streak.domain.definition import StreakDefinition
 from shared.calendar import EARLIEST, local_date
@@ -45,25 +45,9 @@ class UserZone(Struct, frozen=True):
 
     time_zone: str
     version: int
-    """Of the snapshot of the user that said so: an older one changes nothing."""
+    """Of the newest snapshot of the user that was heeded: an older one changes nothing."""
     move_time: datetime | None = None
     """When the user came into it; None where nothing is known of any other."""
-
-    def holds_since(self, instant: datetime) -> bool:
-        """Whether the user was in it at this instant and ever after."""
-        return self.move_time is None or self.move_time <= instant
-
-
-class Told(Struct, frozen=True):
-    """What an entry says of the user's zone."""
-
-    stored: str
-    """The user's stored zone after it."""
-    version: int
-    """Of the user, as the entry has it."""
-    now: datetime
-    own: ZoneChange | None
-    """Where the entry itself happened; None for one that says nothing of that."""
 
 
 class Moved(Struct, frozen=True):
@@ -87,12 +71,9 @@ def changes_of(said: Iterable[ZoneChange]) -> tuple[ZoneChange, ...]:
     return tuple(found)
 
 
-def says_nothing_new(user: UserZone, told: Told) -> bool:
-    """Whether the list stays as it is, seen without the list: the common case."""
-    if told.version > user.version and told.stored != user.time_zone:
-        return False
-    own = told.own
-    return own is None or (own.time_zone == user.time_zone and user.holds_since(own.occur_time))
+def says_nothing_new(user: UserZone, own: ZoneChange) -> bool:
+    """Whether the list stays as it is by an entry that names a zone, seen without the list: the common case."""
+    return own.time_zone == user.time_zone and (user.move_time is None or user.move_time < own.occur_time)
 
 
 def whole_life(user: UserZone) -> ZoneChange:
@@ -100,71 +81,49 @@ def whole_life(user: UserZone) -> ZoneChange:
     return ZoneChange(EARLIEST, NO_ENTRY, user.time_zone)
 
 
-def first_told(told: Told) -> tuple[UserZone, tuple[ZoneChange, ...]]:
-    """The zone of a user of whom nothing was known, and the list."""
-    own = told.own
-    if own is None or own.time_zone == told.stored:
-        return UserZone(told.stored, told.version), ()
-    base = ZoneChange(EARLIEST, NO_ENTRY, own.time_zone)
-    moved = ZoneChange(max(told.now, own.occur_time), NO_ENTRY, told.stored)
-    return UserZone(told.stored, told.version, moved.occur_time), (base, moved)
-
-
 def heard(
-    user: UserZone, known: tuple[ZoneChange, ...], told: Told, following: ZoneChange | None
+    user: UserZone, known: tuple[ZoneChange, ...], own: ZoneChange, following: tuple[ZoneChange, ...]
 ) -> Moved | None:
-    """What an entry changes; None where it is nothing.
+    """What an entry changes that names a zone; None where it is nothing.
 
-    `known` are the changes from the one that holds at the entry's time on, all where `user` never moved.
-    `following` is the next entry after it, by time, and says where that one was.
+    `known` are the changes from the one that holds before the entry's time on. `following` is the next entry after it,
+    by time, of those that name a zone; empty where none does.
     """
-    own = told.own
-    changes = known or (whole_life(user),)
-    restored = told.version > user.version and told.stored != user.time_zone
-    after = UserZone(told.stored, told.version, user.move_time) if restored else user
-    if restored and own is not None and own.time_zone == told.stored:
-        # Of those that name a zone the newest by time: whatever lies after it took the zone of before.
-        kept = tuple(change for change in changes if change.order < own.order)
-        appended = len(kept) == len(changes)
-        if kept and kept[-1].time_zone == own.time_zone:
-            return _result(after, kept, own, appended=False)
-        return _result(after, (*kept, own), own, appended=appended)
-    since, appended = None, False
-    if own is not None and not (following is None and user.holds_since(own.occur_time)):
-        inserted = _inserted(changes, own, following)
-        if inserted != changes:
-            since, changes = own, inserted
-    if restored and changes[-1].time_zone != told.stored:
-        moved = ZoneChange(max(told.now, changes[-1].occur_time), NO_ENTRY, told.stored)
-        since, changes, appended = since or moved, (*changes, moved), since is None
-    return _result(after, changes, since, appended=appended) if since else None
-
-
-def needs_following(user: UserZone, known: tuple[ZoneChange, ...], told: Told) -> bool:
-    """Whether `heard` has to know which entry follows."""
-    own = told.own
-    if own is None or (told.version > user.version and own.time_zone == told.stored != user.time_zone):
-        return False
-    before = [change for change in known if change.order < own.order]
-    return own.time_zone != (before[-1].time_zone if before else user.time_zone)
+    before = tuple(change for change in known if change.order < own.order)
+    later = known[len(before) :]
+    if before and before[-1].time_zone == own.time_zone:
+        return None
+    between = _between(later, following)
+    appended = not (between or later)
+    return _result(user, changes_of([*before, own, *between, *later]), own, appended=appended)
 
 
 def undone(
-    user: UserZone, known: tuple[ZoneChange, ...], entry_id: UUID, following: ZoneChange | None
+    user: UserZone, known: tuple[ZoneChange, ...], entry_id: UUID, following: tuple[ZoneChange, ...]
 ) -> Moved | None:
     """What the undoing of an entry changes; None where it is nothing. The arguments are as those of `heard`."""
-    place = next((number for number, change in enumerate(known) if change.entry_id == entry_id), None)
-    if place is None or place == 0:
+    gone = next((change for change in known if change.entry_id == entry_id), None)
+    if gone is None:
         return None
-    gone = known[place]
-    before, later = known[:place], known[place + 1 :]
-    stays = following is not None and (not later or following.order < later[0].order)
-    if stays and following is not None and following.time_zone == gone.time_zone:
-        return _result(user, (*before, following, *later), gone, appended=False)
-    if later and later[0].time_zone == before[-1].time_zone:
-        later = later[1:]
-    changes = (*before, *later)
-    return _result(replace(user, time_zone=changes[-1].time_zone), changes, gone, appended=False)
+    before = tuple(change for change in known if change.order < gone.order)
+    later = known[len(before) + 1 :]
+    changes = changes_of([*before, *_between(later, following), *later])
+    return _result(user, changes or (whole_life(user),), gone, appended=False)
+
+
+def told_of_nowhere(
+    user: UserZone, known: tuple[ZoneChange, ...], stored: str, since: datetime
+) -> Moved | None:
+    """What is stored of a user of whom no entry names a zone holds from then on; None where that changes nothing.
+
+    `known` are the changes from the one that holds before that instant on.
+    """
+    told = ZoneChange(since, NO_ENTRY, stored)
+    before = tuple(change for change in known if change.occur_time < since)
+    changes = changes_of([*before, told])
+    if changes == known:
+        return None
+    return _result(user, changes, told, appended=len(before) == len(known))
 
 
 def zone_steps(definition: StreakDefinition, changes: Iterable[ZoneChange]) -> Steps:
@@ -202,20 +161,12 @@ def zone_at(steps: Steps, period: int) -> str:
     return next((zone for since, zone in reversed(steps) if since <= period), steps[0][1])
 
 
-def _inserted(
-    changes: tuple[ZoneChange, ...], own: ZoneChange, following: ZoneChange | None
-) -> tuple[ZoneChange, ...]:
-    """The list with an entry among its others."""
-    before = tuple(change for change in changes if change.order < own.order)
-    later = changes[len(before) :]
-    if before and before[-1].time_zone == own.time_zone:
-        return changes
-    found = [*before, own]
-    if following is not None and (not later or following.order < later[0].order):
-        found.append(following)
-    return changes_of([*found, *later])
+def _between(later: tuple[ZoneChange, ...], following: tuple[ZoneChange, ...]) -> tuple[ZoneChange, ...]:
+    """The next entry, where it is not in the list: it says what was said before."""
+    return tuple(change for change in following if not later or change.order < later[0].order)
 
 
 def _result(user: UserZone, changes: tuple[ZoneChange, ...], since: ZoneChange, *, appended: bool) -> Moved:
-    move_time = changes[-1].occur_time if len(changes) > 1 or changes[0].occur_time > EARLIEST else None
-    return Moved(replace(user, move_time=move_time), changes, since, appended)
+    newest = changes[-1]
+    move_time = newest.occur_time if newest.occur_time > EARLIEST else None
+    return Moved(UserZone(newest.time_zone, user.version, move_time), changes, since, appended)

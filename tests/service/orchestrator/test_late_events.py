@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 from laurel.ledger.v1 import entry_pb2
+from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
+from laurel.orchestrator.v1 import user_pb2
 
 from services.orchestrator.domain import MICROS, Aggregation, Fact
-from services.orchestrator.operations import correction, recorded_entry
+from services.orchestrator.operation import Asked
+from services.orchestrator.operations import correction, recorded_entry, user_update
 from services.orchestrator.recording import Incoming, Recorded
 from services.orchestrator.store.reads import ReadStore
 from shared.postgres.pool import Pool
 from tests.service.orchestrator.steps import (
+    HISTORY,
     METRICS,
     NOON,
     event,
@@ -83,6 +87,34 @@ async def test_a_user_from_before_times_were_kept_is_read_from_the_ledger(pool: 
     )
     (late,) = await store(pool, event("c", hours=-5, said={}))
     assert carried(late) == ({"plan": "free"}, {"plan": "pro"})
+
+
+async def test_an_entry_tells_whether_it_names_its_zone(pool: Pool) -> None:
+    entries = [
+        recorded_entry(recorded, "UTC")
+        for recorded in await store(
+            pool,
+            event("a", hours=-3),
+            event("b", zone="Asia/Tokyo", hours=-2),
+            event("c", hours=-1),
+            changed(user_pb2.User(user_id="ada"), "time_zone"),
+            changed(user_pb2.User(user_id="ada", name="Ada"), "name"),
+        )
+    ]
+    assert [(entry.time_zone, entry.takes_time_zone) for entry in entries] == [
+        ("UTC", True),
+        ("Asia/Tokyo", False),
+        ("Asia/Tokyo", True),
+        ("UTC", False),
+        ("UTC", True),
+    ]
+
+
+def changed(user: user_pb2.User, *paths: str) -> Incoming:
+    """UpdateUser."""
+    request = pb.UpdateUserRequest(user=user, request_id=paths[0])
+    request.update_mask.paths.extend(paths)
+    return user_update.incoming(request, Asked(NOON, HISTORY))
 
 
 async def test_the_void_of_the_newest_event_gives_back_the_zone_and_the_correction_says_so(

@@ -34,10 +34,11 @@ def event(
     now: datetime | None = None,
     attributes: Mapping[str, str] | None = None,
     stored: str = "",
+    named: bool = True,
     version: int = 1,
     fact: entry_pb2.MetricFact | None = None,
 ) -> participant_pb.Command:
-    """An event. The user's stored zone is the event's, where nothing else is said."""
+    """An event, which names its zone. The user's stored zone is that, where nothing else is said."""
     micros = int(value * UNIT)
     return participants.command(
         entry_pb2.Entry(
@@ -52,6 +53,7 @@ def event(
             now=to_timestamp(now or time),
             occur_time=to_timestamp(time),
             time_zone=zone,
+            takes_time_zone=not named,
             metric_event=fact
             or entry_pb2.MetricFact(metric=metric, value_micros=micros, total_after_micros=micros),
         )

@@ -12,8 +12,9 @@ from laurel.streak.v1 import streak_pb2
 from services.streak import convert
 from services.streak.definitions import KINDS, catalogue_of
 from services.streak.handlers import Handlers
-from services.streak.store import LOAD, SAVE, Store
+from services.streak.store import LOAD, LOCK_USERS, SAVE, Store
 from services.streak.store_history import HISTORY_FACTS, HISTORY_LEDGER, HISTORY_PAST, HISTORY_PERIODS
+from services.streak.store_zones import FOLLOWING, ZONE_CHANGES
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool, create_pool
 from tests.fixtures import participants
@@ -24,6 +25,8 @@ from tests.service.streak.steps import applied, define, derived_state, maintain
 DAYS = 200
 FREEZES = streak_pb2.FreezeSettings(initial_count=1, earn_count=1, earn_every_days=9, max_count=2)
 ZONES = ("UTC", "Europe/Berlin", "UTC", "America/New_York", "UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago")
+MOVED = (LOAD, LOCK_USERS, LOAD, LOAD)
+"""Of a user who has been elsewhere since, it has to be seen by which entries."""
 TAIL = (HISTORY_FACTS, HISTORY_PERIODS, HISTORY_LEDGER)
 
 
@@ -57,7 +60,7 @@ class Watched:
 
     @property
     def asked(self) -> list[str]:
-        return [query for query, _ in self.statements]
+        return [query for query, _ in self.statements if query not in ("BEGIN;", "COMMIT;")]
 
     async def apply(self, *commands: participant_pb.Command) -> None:
         self.statements.clear()
@@ -106,13 +109,14 @@ async def test_the_earliest_of_several_late_events_decides_how_far_back_a_batch_
 ) -> None:
     days = (DAYS - 2, DAYS - 8, DAYS - 4)
     await watched.apply(*(event(("late", day), on(day, 13), now=on(DAYS - 1, 19)) for day in days))
-    assert watched.asked == [LOAD, HISTORY_PAST, *TAIL, SAVE]
+    # How far back that is says from when on it has to be known where the user was.
+    assert watched.asked == [LOAD, HISTORY_PAST, *TAIL, ZONE_CHANGES, SAVE]
     assert 14 <= await watched.rows_read(*TAIL) <= 40
 
 
 async def test_an_event_before_the_first_one_reads_everything(watched: Watched) -> None:
     await watched.apply(event("first", on(0, 1), now=on(DAYS - 1, 19)))
-    assert watched.asked == [LOAD, *TAIL, SAVE]
+    assert watched.asked == [*MOVED, *TAIL, ZONE_CHANGES, FOLLOWING, ZONE_CHANGES, SAVE]
     assert await watched.rows_read(HISTORY_FACTS) == len(life()) + 1
 
 

@@ -31,7 +31,6 @@ from services.streak.domain import (
     Rows,
     StreakChange,
     StreakDefinition,
-    Told,
     UserStreak,
     UserZone,
     ZoneChange,
@@ -41,7 +40,6 @@ from services.streak.domain import (
     fact,
     facts,
     facts_since,
-    first_told,
     fold,
     heard,
     moved_since,
@@ -82,7 +80,7 @@ class Stored:
 
     def take(self, fact: Fact, now: datetime) -> None:
         known = self.facts.events
-        moved = self.hear(fact, now)
+        moved = self.hear(fact)
         # Another zone, or None where what was said of zones is other than what was known.
         move, rewritten = None, moved is not None
         if moved and moved.appended:
@@ -103,24 +101,21 @@ class Stored:
         elif move:
             self.store(bring_up_to(self.definition, self.streak, now, move))
 
-    def hear(self, fact: Fact, now: datetime) -> Moved | None:
-        """What a fact says of the user's zone: the newest names the one that is stored."""
+    def hear(self, fact: Fact) -> Moved | None:
+        """What a fact says of the user's zone, each of which names it."""
         own = ZoneChange(fact.occur_time, fact.entry_id, fact.time_zone)
-        stored = max((*self.facts.events, fact), key=lambda one: one.order).time_zone
-        told = Told(stored, len(self.facts.events) + 1 + (self.user.version if self.user else 0), now, own)
         if self.user is None:
-            self.user, _ = first_told(told)
+            self.user = UserZone(own.time_zone, 1)
             self.facts = Facts((), (whole_life(self.user),))
             return None
-        if says_nothing_new(self.user, told):
+        if says_nothing_new(self.user, own):
             return None
-        return self.moved(heard(self.user, self.facts.zones, told, self.following(own)))
+        return self.moved(heard(self.user, self.facts.zones, own, self.following(own)))
 
-    def following(self, change: ZoneChange) -> ZoneChange | None:
+    def following(self, change: ZoneChange) -> tuple[ZoneChange, ...]:
         said = [ZoneChange(event.occur_time, event.entry_id, event.time_zone) for event in self.facts.events]
-        return min(
-            (zone for zone in said if zone.order > change.order), key=lambda one: one.order, default=None
-        )
+        later = [zone for zone in said if zone.order > change.order]
+        return tuple(sorted(later, key=lambda zone: zone.order)[:1])
 
     def moved(self, moved: Moved | None) -> Moved | None:
         if moved:

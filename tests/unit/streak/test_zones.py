@@ -1,12 +1,14 @@
 """Where users were: the same list whatever arrived first, and what dates that no zone had do to a streak."""
 
 import struct
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.streak.domain import (
     NO_ENTRY,
@@ -14,17 +16,18 @@ from services.streak.domain import (
     FreezeSettings,
     Frequency,
     MetricThreshold,
+    Moved,
     StreakDefinition,
-    Told,
     UserZone,
     ZoneChange,
     fact,
     facts,
-    first_told,
     fold,
     heard,
     says_nothing_new,
+    told_of_nowhere,
     undone,
+    whole_life,
 )
 from services.streak.domain.zones import changes_of
 from shared.calendar import EARLIEST, local_date, zone_names
@@ -33,85 +36,117 @@ ZONES = ("UTC", "Asia/Tokyo", "Pacific/Kiritimati", "Pacific/Pago_Pago")
 BEGINNING = datetime(2025, 3, 3, 12, tzinfo=UTC)
 
 
+@dataclass
 class Known:
     """A user of whom entries are told in some order, and undone."""
 
-    def __init__(self) -> None:
-        self.user: UserZone | None = None
-        self.changes: tuple[ZoneChange, ...] = ()
-        self.said: list[ZoneChange] = []
-        self.version = 0
+    user: UserZone | None = None
+    changes: tuple[ZoneChange, ...] = ()
+    named: list[ZoneChange] = field(default_factory=list)
+    """The live entries that name a zone."""
 
     def hear(self, own: ZoneChange) -> None:
-        self.version += 1
-        stored = max([*self.said, own], key=lambda one: one.order).time_zone
-        told = Told(stored, self.version, BEGINNING + timedelta(days=20), own)
         if self.user is None:
-            self.user, self.changes = first_told(told)
-        elif not says_nothing_new(self.user, told):
-            moved = heard(self.user, self.changes, told, self.following(own))
-            if moved:
-                self.user, self.changes = moved.user, moved.changes
-        self.said.append(own)
+            self.user = UserZone(own.time_zone, 1)
+            self.changes = (whole_life(self.user),)
+        elif not says_nothing_new(self.user, own):
+            self.follow(heard(self.user, self.changes, own, self.following(own)))
+        self.named.append(own)
 
     def undo(self, gone: ZoneChange) -> None:
-        self.said.remove(gone)
         assert self.user
-        moved = undone(self.user, self.changes, gone.entry_id, self.following(gone))
-        if moved:
-            self.user, self.changes = moved.user, moved.changes
+        self.named.remove(gone)
+        self.follow(undone(self.user, self.changes, gone.entry_id, self.following(gone)))
 
-    def following(self, own: ZoneChange) -> ZoneChange | None:
-        return min(
-            (change for change in self.said if change.order > own.order),
-            key=lambda one: one.order,
-            default=None,
-        )
+    def store(self, zone: str, since: datetime) -> None:
+        """The orchestrator has another zone stored: it knows of entries that did not come, or were undone since."""
+        if self.user is None:
+            self.user = UserZone(zone, 1)
+            self.changes = (whole_life(self.user),)
+        elif not self.named:
+            self.follow(told_of_nowhere(self.user, self.changes, zone, since))
 
-    def zone_at(self, instant: datetime) -> str:
-        assert self.user
-        held = [change for change in self.changes if change.occur_time <= instant]
-        return held[-1].time_zone if held else self.user.time_zone
+    def follow(self, moved: Moved | None) -> None:
+        if moved is None:
+            return
+        before, self.user, self.changes = self.changes, moved.user, moved.changes
+        assert moved.changes != before
+        assert moved.since in moved.changes or moved.since in before
+        same = [change for change in before if change.order < moved.since.order]
+        assert list(moved.changes[: len(same)]) == same
+        if moved.appended:
+            assert moved.changes == (*before, moved.since)
+
+    def following(self, own: ZoneChange) -> tuple[ZoneChange, ...]:
+        later = [change for change in self.named if change.order > own.order]
+        return tuple(sorted(later, key=lambda change: change.order)[:1])
+
+    def since_the_first(self) -> tuple[ZoneChange, ...]:
+        """Where the user was from the first live entry on."""
+        first = min(self.named, key=lambda change: change.order)
+        held = [change for change in self.changes if change.order <= first.order]
+        later = [change for change in self.changes if change.order > first.order]
+        return changes_of([replace(first, time_zone=held[-1].time_zone), *later])
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 40), st.sampled_from(ZONES)), min_size=1, max_size=12),
-    st.sets(st.integers(0, 11), max_size=6),
-)
-def test_the_zones_of_a_user_are_what_the_live_entries_say_in_order_of_time_whatever_came_first(
-    entries: list[tuple[int, str]], doomed: set[int]
-) -> None:
+Step = tuple[str, int]
+"""An entry that comes or goes, or another zone that is stored, and a number that says which."""
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> tuple[list[ZoneChange], list[Step]]:
+    """What entries say, in any order, and what happens: a part of them is undone, at once or later, and corrections
+    come late.
+    """
     said = [
         ZoneChange(BEGINNING + timedelta(hours=hours), UUID(int=number + 1), zone)
-        for number, (hours, zone) in enumerate(entries)
-    ]
-    known = Known()
-    for change in said:
-        known.hear(change)
-    gone = [change for number, change in enumerate(said) if number in doomed][: len(said) - 1]
-    for change in gone:
-        known.undo(change)
-    live = [change for change in said if change not in gone]
-    assert known.user
-    expected = changes_of(live)
-    assert known.user.time_zone == expected[-1].time_zone
-    for change in live:
-        at_once = max(
-            (each for each in live if each.occur_time == change.occur_time), key=lambda each: each.order
+        for number, (hours, zone) in enumerate(
+            draw(st.lists(st.tuples(st.integers(0, 40), st.sampled_from(ZONES)), min_size=1, max_size=12))
         )
-        assert known.zone_at(change.occur_time) == at_once.time_zone
-    assert known.changes == changes_of(known.changes)
-    assert known.user.move_time == (known.changes[-1].occur_time if len(known.changes) > 1 else None)
+    ]
+    doomed = draw(st.sets(st.integers(0, len(said) - 1)))
+    steps: list[Step] = [("hear", number) for number in draw(st.permutations(range(len(said))))]
+    for number in sorted(doomed):
+        came = steps.index(("hear", number))
+        steps.insert(draw(st.integers(came + 1, len(steps))), ("undo", number))
+    for number in draw(st.lists(st.integers(0, len(ZONES) - 1), max_size=4)):
+        steps.insert(draw(st.integers(0, len(steps))), ("store", number))
+    return said, steps
 
 
-def test_a_zone_that_is_stored_for_another_reason_holds_from_the_instant_at_which_that_was_told() -> None:
+@given(stories())
+def test_the_zones_of_a_user_are_what_the_live_entries_alone_say_whatever_came_and_went_in_between(
+    story: tuple[list[ZoneChange], list[Step]],
+) -> None:
+    said, steps = story
+    known = Known()
+    for step, number in steps:
+        if step == "hear":
+            known.hear(said[number])
+        elif step == "undo":
+            known.undo(said[number])
+        else:
+            known.store(ZONES[number], EARLIEST)
+        if not known.named:
+            continue
+        expected = changes_of(known.named)
+        assert known.since_the_first() == expected
+        assert known.user
+        assert known.user.time_zone == expected[-1].time_zone
+        assert known.changes == changes_of(known.changes)
+
+
+def test_what_is_stored_of_a_user_of_whom_no_entry_names_a_zone_holds_from_the_instant_at_which_that_was_told() -> (
+    None
+):
     user = UserZone("UTC", 3)
     now = BEGINNING + timedelta(days=2)
-    moved = heard(user, (), Told("Asia/Tokyo", 4, now, None), None)
+    moved = told_of_nowhere(user, (whole_life(user),), "Asia/Tokyo", now)
     assert moved
     assert moved.changes == (ZoneChange(EARLIEST, NO_ENTRY, "UTC"), ZoneChange(now, NO_ENTRY, "Asia/Tokyo"))
-    assert (moved.user, moved.appended) == (UserZone("Asia/Tokyo", 4, now), True)
-    assert says_nothing_new(moved.user, Told("UTC", 3, now, ZoneChange(now, UUID(int=1), "Asia/Tokyo")))
+    assert (moved.user, moved.appended) == (UserZone("Asia/Tokyo", 3, now), True)
+    assert says_nothing_new(moved.user, ZoneChange(now + timedelta(hours=1), UUID(int=1), "Asia/Tokyo"))
+    assert told_of_nowhere(moved.user, moved.changes, "Asia/Tokyo", now + timedelta(hours=1)) is None
 
 
 def skipped_dates() -> list[tuple[str, date]]:
