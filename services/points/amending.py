@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from services.points.domain.amendments import Amendment, amendment, amends, entries_named
 from services.points.domain.counting import HistoryNeeded
-from services.points.domain.decisions import Applied, apply, late, since, with_window
+from services.points.domain.decisions import Applied, apply, days_asked, late, since, with_days, with_window
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Command, Fact
 from services.points.domain.ledger import Change, merged
@@ -60,8 +60,11 @@ async def apply_amending(
             await history.revise(revised, metric.total_version)
     keys = late(catalogue, state, command)
     time = since(state, keys, command.entry.occur_time)
-    for start in (time, None):
+    asked = days_asked(catalogue, state, command)
+    for is_last, start in enumerate((time, None)):
         try:
+            if catalogue.day_limited and (is_last or asked is not None):
+                state = with_days(state, await history.days(None if is_last else asked))
             if keys:
                 window = await history.window(start)
                 state = with_window(state, keys, window, start, history.terms)

@@ -11,6 +11,7 @@ MAX_TRIGGERS: Final = 200
 MAX_LEVELS: Final = 200
 MAX_BOOSTS: Final = 200
 """Of a system, with those that are over."""
+MAX_COOLDOWN_SECONDS: Final = 31 * 86_400
 MAX_MULTIPLIER: Final = 100
 """Multipliers are below it."""
 MAX_TRIGGER_AMOUNT: Final = 1_000_000_000

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 from laurel.points.v1 import points_pb2
@@ -11,6 +11,7 @@ from msgspec import Struct
 from services.points.config import (
     MAX_BADGE_URL_CHARS,
     MAX_BOOSTS,
+    MAX_COOLDOWN_SECONDS,
     MAX_LEVELS,
     MAX_MULTIPLIER,
     MAX_STREAK_LENGTH,
@@ -108,6 +109,8 @@ def _check_bounds(message: points_pb2.PointsSystem, path: str, violations: Viola
     highest = message.max_balance if message.HasField("max_balance") else POINTS_LIMIT
     _check_points(highest, f"{path}.max_balance", violations)
     _check_points(message.min_balance, f"{path}.min_balance", violations)
+    if message.HasField("daily_cap"):
+        _check_limit(message.daily_cap, f"{path}.daily_cap", violations)
     if message.min_balance > highest:
         violations.add(f"{path}.min_balance", "must not be above max_balance")
 
@@ -146,6 +149,7 @@ def _check_triggers(triggers: Sequence[points_pb2.PointsTrigger], path: str, vio
             violations.add(f"{where}.amount", f"must be 1 to {MAX_TRIGGER_AMOUNT}, or the negative of that")
         if trigger.block and trigger.amount > 0:
             violations.add(f"{where}.block", "is only for deductions")
+        _check_day_limits(trigger, where, violations)
         filters_from_proto(trigger.user_filters, f"{where}.user_filters", violations)
         _check_cause(trigger, where, violations)
     _check_distinct([trigger.key for trigger in triggers], path, "key", violations)
@@ -168,6 +172,22 @@ def _check_cause(trigger: points_pb2.PointsTrigger, path: str, violations: Viola
             pass
         case None:
             violations.add(path, "must have one of metric, streak, achievement, user_created")
+
+
+def _check_day_limits(trigger: points_pb2.PointsTrigger, path: str, violations: Violations) -> None:
+    if trigger.HasField("daily_limit"):
+        _check_limit(trigger.daily_limit, f"{path}.daily_limit", violations)
+        if trigger.amount < 0:
+            violations.add(f"{path}.daily_limit", "is only for earnings")
+    if not 0 <= trigger.cooldown_seconds <= MAX_COOLDOWN_SECONDS:
+        violations.add(f"{path}.cooldown_seconds", f"must be 0 to {MAX_COOLDOWN_SECONDS}")
+    elif trigger.cooldown_seconds and trigger.amount < 0:
+        violations.add(f"{path}.cooldown_seconds", "is only for earnings")
+
+
+def _check_limit(limit: int, path: str, violations: Violations) -> None:
+    if not 0 <= limit <= POINTS_LIMIT:
+        violations.add(path, f"must be 0 to {POINTS_LIMIT}")
 
 
 def _check_boosts(message: points_pb2.PointsSystem, path: str, violations: Violations) -> None:
@@ -329,6 +349,7 @@ def _system(message: points_pb2.PointsSystem) -> PointsSystem:
         min_balance=message.min_balance,
         max_balance=message.max_balance,
         active=message.status != points_pb2.POINTS_SYSTEM_STATUS_ARCHIVED,
+        daily_cap=message.daily_cap if message.HasField("daily_cap") else None,
         boosts=tuple(_boost(boost) for boost in message.boosts if not boost.cancelled),
         stacking=_STACKINGS[message.boost_stacking],
     )
@@ -367,6 +388,8 @@ def _trigger(message: points_pb2.PointsTrigger) -> Trigger:
         cause=_cause(message, unchecked),
         user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
         block=message.block,
+        daily_limit=message.daily_limit if message.HasField("daily_limit") else None,
+        cooldown=timedelta(seconds=message.cooldown_seconds),
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -14,7 +14,7 @@ from services.points.amending import apply_amending, undo
 from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.amendments import amends
 from services.points.domain.counting import HistoryNeeded
-from services.points.domain.decisions import Applied, apply, late, since, with_window
+from services.points.domain.decisions import Applied, apply, days_asked, late, since, with_days, with_window
 from services.points.domain.definitions import Catalogue, LevelBasis, PointsSystem, TriggerKey
 from services.points.domain.facts import Command
 from services.points.domain.ledger import Award, Change
@@ -139,6 +139,7 @@ class Handlers:
         configuration, loaded, batch = await self._load(batch)
         catalogue = configuration.catalogue
         states = await self._with_windows(catalogue, loaded, batch)
+        await self._know_days(catalogue, states, batch)
         before = dict(states)
         awards: dict[str, list[Award]] = {}
         entries = []
@@ -213,6 +214,19 @@ class Handlers:
                 result[user_id], keys[user_id], window, times[user_id], self._terms.at
             )
         return result
+
+    async def _know_days(
+        self, catalogue: Catalogue, states: dict[str, UserState], batch: Sequence[Work[Command]]
+    ) -> None:
+        """Into the states, what was given on the dates that limits of a day ask for. No round trip without such."""
+        since: dict[str, date] = {}
+        for work in batch if catalogue.day_limited else ():
+            asked = days_asked(catalogue, states[work.user_id], work.command)
+            if asked is not None:
+                since[work.user_id] = min(asked, since.get(work.user_id, asked))
+        if since:
+            for user_id, days in (await self._store.days(since, catalogue.day_limited)).items():
+                states[user_id] = with_days(states[user_id], days)
 
     async def _amend(self, work: Work[Command]) -> bytes:
         """Decide and store an entry that takes more of the past than its user's state."""

@@ -5,7 +5,7 @@ count of awards to the next one's; what refolds wrote later has an index of its 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,6 +13,7 @@ import asyncpg
 from msgspec.structs import replace
 
 from services.points import rows
+from services.points.domain.days import Days
 from services.points.domain.decisions import CountedFact
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Due, Fact, Identity, Instant
@@ -21,8 +22,9 @@ from services.points.domain.refold import Dependence, LiveAward
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
 from services.points.refolding import Chunk
-from services.points.store import WINDOWS, counted_facts
+from services.points.store import DAYS, WINDOWS, counted_facts
 from services.points.terms import Terms
+from shared.calendar import EARLIEST_DATE
 from shared.entries import MetricFact
 from shared.postgres.pool import Connection
 from shared.postgres.request_log import State
@@ -78,6 +80,10 @@ REACH_TIME: Final = """
              GROUP BY position, trigger, entry_id, completion_id, period, occur_time
             HAVING sum(amount) <> 0) AS live
 """
+ARRIVES_BEFORE: Final = """
+    SELECT EXISTS (SELECT FROM request_log
+                    WHERE user_id = $1 AND occur_time < $2 AND position IS NOT NULL AND position > $3)
+"""
 NAMED: Final = """
     SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms, boosts,
            contribution_version
@@ -124,6 +130,8 @@ REVISE: Final = """
 _LAST: Final = 2**63 - 1
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 _SOME: Final = 100
+_LAST_ZONE: Final = timedelta(hours=12)
+"""A date begins that much later in the last zone than in UTC."""
 
 
 class UserHistory:
@@ -162,6 +170,20 @@ class UserHistory:
         """For each system, what awards that count at a position or later add to the balance, and to the lifetime."""
         found = await self._connection.fetch(ADDED, self._user_id, start)
         return {row["points_system"]: (row["balance"], row["lifetime"]) for row in found}
+
+    async def days(self, since: date | None, before: int | None = None) -> Days:
+        """What was given on dates from one on (None: on all), by arrivals before a position."""
+        systems = sorted(self._terms.ever_day_limited)
+        first = since or EARLIEST_DATE
+        row = await self._connection.fetchrow(DAYS, [self._user_id], [first], [before or _LAST], systems)
+        assert row is not None
+        return rows.days(row["days"], since)
+
+    async def arrives_before(self, day: date, position: int) -> bool:
+        """Whether something arrived after a position that occurred before a date has begun in the last zone."""
+        end = datetime.combine(day, time(), UTC) + _LAST_ZONE
+        found: bool = await self._connection.fetchval(ARRIVES_BEFORE, self._user_id, end, position)
+        return found
 
     async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
         """The facts since an instant, with the awards that arrivals before a position brought them."""

@@ -6,7 +6,7 @@ all at once.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.counting import HistoryNeeded
+from services.points.domain.days import UNKNOWN, Days, last_difference
 from services.points.domain.decisions import CountedFact, placed_among
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Fact, Identity
@@ -63,6 +64,12 @@ class History(Protocol):
 
     async def added_since(self, start: int) -> Mapping[str, tuple[int, int]]:
         """For each system, what awards that count at a position or later add to the balance, and to the lifetime."""
+
+    async def days(self, since: date | None, before: int | None = None) -> Days:
+        """What was given on dates from one on (None: on all), by arrivals before a position."""
+
+    async def arrives_before(self, day: date, position: int) -> bool:
+        """Whether something arrived after a position that occurred before a date has begun in the last zone."""
 
     async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
         """The facts since an instant, with the awards that arrivals before a position brought them."""
@@ -136,11 +143,17 @@ async def _folded(
     history: History, state: UserState, edits: Mapping[int, Edit], planned: Plan, *, settling: bool
 ) -> tuple[UserState, list[Draft]]:
     start = planned.start
+    reaches = [history.dependence(key).day_reach for key in planned.systems]
+    day_reach = max((reach for reach in reaches if reach is not None), default=None)
+    days = UNKNOWN
+    if day_reach is not None:
+        days = await history.days(None, start) if start > 1 else Days()
     begun = begin(
         state,
         planned,
         await history.sums_before(start) if start > 1 else {},
         await history.added_since(start) if start > 1 else {},
+        days,
         greeted=state.first_position is not None and state.first_position < start,
     )
     pair = Pair(begun, begun)
@@ -158,7 +171,11 @@ async def _folded(
         if chunk.is_last:
             break
         start = chunk.facts[-1].position + 1
-        if last_edit < start and together(pair, state, planned, start - 1, history.dependence):
+        if (
+            last_edit < start
+            and together(pair, state, planned, start - 1, history.dependence)
+            and not await _days_matter(history, pair, day_reach, start - 1)
+        ):
             break
         size = min(4 * size, LARGEST_CHUNK) if size is not None else None
     state = moved(state, pair, planned)
@@ -166,6 +183,14 @@ async def _folded(
     if taken is not None and taken.taken_out:
         state = replace(state, first_position=first, points=replace(state.points, greeted=first is not None))
     return state, drafts
+
+
+async def _days_matter(history: History, pair: Pair, day_reach: timedelta | None, position: int) -> bool:
+    """Whether something follows that depends on the dates on which both ways gave something else."""
+    last = last_difference(pair.before.days, pair.after.days)
+    if last is None or day_reach is None:
+        return False
+    return await history.arrives_before(last + day_reach + timedelta(days=1), position)
 
 
 async def _with_window(history: History, pair: Pair, facts: Sequence[Fact], start: int) -> Pair:

@@ -10,6 +10,7 @@ import asyncpg
 from msgspec import Struct
 
 from services.points.domain.counting import Timeline, stored
+from services.points.domain.days import Days, Given
 from services.points.domain.definitions import BoostKey, TriggerKey
 from services.points.domain.facts import Fact, Instant
 from services.points.domain.fold import Points
@@ -80,6 +81,14 @@ def state(row: asyncpg.Record) -> UserState:
 def standings(records: Iterable[Any]) -> dict[str, Standing]:
     """Balances by system, from records as the load statement has them."""
     return {points_system: Standing(*rest) for points_system, *rest in records}
+
+
+def days(records: Iterable[Any], known_since: date | None) -> Days:
+    """What was given on dates, from records as the statement for days has them."""
+    given: dict[tuple[str, date], dict[str, Given]] = {}
+    for points_system, trigger, day, amount, times in records:
+        given.setdefault((points_system, day), {})[trigger] = Given(amount, tuple(times))
+    return Days(given, known_since)
 
 
 def fact(row: Row) -> Fact:

@@ -5,7 +5,7 @@ with events that came late asks a second time, for the events that are newer tha
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,6 +13,7 @@ import asyncpg
 from msgspec import Struct
 
 from services.points import rows
+from services.points.domain.days import Days
 from services.points.domain.decisions import CountedFact
 from services.points.domain.definitions import TriggerKey
 from services.points.domain.ledger import Award
@@ -62,6 +63,26 @@ WINDOWS: Final = """
                                        AND position < late.before AND position IS NOT NULL AND state = 1)
                   GROUP BY entry_id, points_system, trigger) AS grants
       FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS late (user_id, since, before)
+"""
+
+# What triggers of these systems gave to users on local dates from one on, by arrivals before a position. What was given
+# for entries of those dates is younger than the oldest of the entries.
+DAYS: Final = """
+    SELECT asked.user_id,
+           ARRAY(SELECT ROW(points_system, trigger, local_date, sum(amount)::bigint, array_agg(occur_time))
+                   FROM (SELECT points_system, trigger, local_date, occur_time, sum(amount) AS amount
+                           FROM awards
+                          WHERE user_id = asked.user_id AND points_system = ANY($4::text[]) AND trigger <> ''
+                            AND local_date >= asked.since AND position < asked.before
+                            AND sequence > (SELECT min(award_count)
+                                              FROM request_log
+                                             WHERE user_id = asked.user_id AND position IS NOT NULL
+                                               AND occur_time >= asked.since::timestamp AT TIME ZONE 'Etc/GMT-14')
+                          GROUP BY position, points_system, trigger, entry_id, completion_id, period, local_date,
+                                   occur_time) AS award
+                  WHERE amount > 0
+                  GROUP BY points_system, trigger, local_date) AS days
+      FROM unnest($1::text[], $2::date[], $3::bigint[]) AS asked (user_id, since, before)
 """
 
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or fall
@@ -206,6 +227,12 @@ class Store:
         keys = [(user_id, time or _BEGINNING, _NEVER) for user_id, time in sorted(since.items())]
         found = await self._pool.fetch(WINDOWS, *rows.columns(3, keys))
         return {row["user_id"]: counted_facts(row) for row in found}
+
+    async def days(self, since: Mapping[str, date], systems: Collection[str]) -> dict[str, Days]:
+        """What triggers of these systems gave to users on local dates, from one on each."""
+        keys = [(user_id, first, _NEVER) for user_id, first in sorted(since.items())]
+        found = await self._pool.fetch(DAYS, *rows.columns(3, keys), list(systems))
+        return {row["user_id"]: rows.days(row["days"], since[row["user_id"]]) for row in found}
 
     async def revisions(
         self, entry_ids: Sequence[UUID], connection: Connection | None = None

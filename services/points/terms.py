@@ -31,6 +31,11 @@ class Terms:
         """Whether a version needs not be learnt."""
         return version in self._catalogues
 
+    @property
+    def ever_day_limited(self) -> frozenset[str]:
+        """The systems that ever had limits of a day, or cooldowns."""
+        return frozenset().union(*(catalogue.day_limited for catalogue in self._catalogues.values()))
+
     def dependence(self, points_system: str) -> Dependence:
         """On what earlier facts the system's awards ever depended."""
         versions = (catalogue.systems.get(points_system) for catalogue in self._catalogues.values())

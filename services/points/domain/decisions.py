@@ -6,13 +6,14 @@ comes back in the correction that follows (`amendments`), whether or not the ent
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.amendments import Amendment, completed
 from services.points.domain.counting import Timeline, is_whole, placed
+from services.points.domain.days import Days, reach
 from services.points.domain.definitions import GIFT, Catalogue, MetricCause, TriggerKey
 from services.points.domain.facts import Command, Due, Fact, Instant
 from services.points.domain.fold import mark_of, step
@@ -116,6 +117,26 @@ def late(catalogue: Catalogue, state: UserState, command: Command) -> frozenset[
     return frozenset(newer.intersection(_matching(catalogue, command.entry))) if newer else frozenset()
 
 
+def days_asked(catalogue: Catalogue, state: UserState, command: Command) -> date | None:
+    """From which local date on it has to be known what was given; None: nothing that it can touch asks for it."""
+    if not catalogue.day_limited:
+        return None
+    systems = catalogue.day_limited.intersection(_touched(catalogue, state, command))
+    if not systems:
+        return None
+    entry = command.entry
+    dates = [local_date(entry.occur_time, entry.time_zone)]
+    dates.extend(change.owner.local_date for change in command.achievement_changes)
+    for streak in command.streak_changes:
+        dates.extend(change.reach.local_date for change in streak.period_changes if change.reach is not None)
+    return min(dates) - max(reach(catalogue.systems[key]) for key in systems)
+
+
+def with_days(state: UserState, days: Days) -> UserState:
+    """The state that knows what was given on dates."""
+    return replace(state, points=replace(state.points, days=days))
+
+
 def since(state: UserState, keys: frozenset[TriggerKey], time: datetime) -> datetime | None:
     """From which instant on events are needed to place one of this time; None: from the first."""
     return None if any(state.points.timelines[key].irregular for key in keys) else time
@@ -152,6 +173,20 @@ def _boosted(catalogue: Catalogue, entry: Entry, due: Due) -> Due:
     """What is given with the entry, with the boosts of the instant that it belongs to."""
     boosts = boosts_at(catalogue, entry.user.user_id, entry.user.attributes, due.owner)
     return replace(due, boosts=for_trigger(catalogue, boosts, due.key))
+
+
+def _touched(catalogue: Catalogue, state: UserState, command: Command) -> Iterator[str]:
+    """The systems of the triggers that may be due with the entry."""
+    entry = command.entry
+    if entry.metric is not None:
+        yield from (each.key.points_system for each in catalogue.by_metric.get(entry.metric.metric, ()))
+    for streak in command.streak_changes:
+        yield from (each.key.points_system for each in catalogue.by_streak.get(streak.streak, ()))
+    for change in command.achievement_changes:
+        for cause in (change.achievement, None):
+            yield from (each.key.points_system for each in catalogue.by_achievement.get(cause, ()))
+    if state.first_position is None:
+        yield from (each.key.points_system for each in catalogue.by_user_created)
 
 
 def _matching(catalogue: Catalogue, entry: Entry) -> Iterator[TriggerKey]:

@@ -5,7 +5,7 @@ The terms of a fact are all definitions as they were when it came (`Catalogue.ve
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -73,6 +73,10 @@ class Trigger(Struct, frozen=True):
     user_filters: tuple[AttributeFilter, ...] = ()
     block: bool = False
     """Of a deduction: refuse the whole entry where the balance does not cover it (RULES 5.4)."""
+    daily_limit: int | None = None
+    """Points that it gives on one local date at most."""
+    cooldown: timedelta = timedelta(0)
+    """For how long it gives nothing after, or before, an event that it has given something for."""
 
 
 ONE: Final = 1_000_000
@@ -172,11 +176,20 @@ class PointsSystem(Struct, frozen=True):
     """Deductions never go below it."""
     max_balance: int = POINTS_LIMIT
     """Nothing that is given goes above it."""
+    daily_cap: int | None = None
+    """Points that all triggers together give on one local date at most."""
     active: bool = True
     """False: nothing is awarded any more; what was awarded can still be undone."""
     boosts: tuple[Boost, ...] = ()
     """Those that were not cancelled."""
     stacking: Stacking = Stacking.MULTIPLY
+
+    @property
+    def limits_days(self) -> bool:
+        """What was given on a date, or shortly before, decides what is given."""
+        return self.daily_cap is not None or any(
+            trigger.daily_limit is not None or trigger.cooldown for trigger in self.triggers
+        )
 
     @property
     def multiplies_by_level(self) -> bool:
@@ -226,6 +239,8 @@ class Catalogue(Struct, frozen=True):
     """All triggers of active systems."""
     boosts: Mapping[BoostKey, Boost] = field(default_factory=dict)
     """Those of active systems."""
+    day_limited: frozenset[str] = frozenset()
+    """The systems with limits of a day, or cooldowns."""
     version: int = 0
     """Of the configuration: facts name their terms by it."""
 
@@ -262,7 +277,15 @@ class Catalogue(Struct, frozen=True):
             for boost in system.boosts
         }
         return Catalogue(
-            ordered, by_metric, by_streak, by_achievement, by_user_created, awarding, boosts, version
+            systems=ordered,
+            by_metric=by_metric,
+            by_streak=by_streak,
+            by_achievement=by_achievement,
+            by_user_created=by_user_created,
+            awarding=awarding,
+            boosts=boosts,
+            day_limited=frozenset(key for key, system in ordered.items() if system.limits_days),
+            version=version,
         )
 
     def system(self, key: str) -> PointsSystem:

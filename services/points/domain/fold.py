@@ -28,6 +28,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from services.points.domain.counting import Mark, Timeline, count
+from services.points.domain.days import UNKNOWN, Days, after, allowed
 from services.points.domain.definitions import (
     Catalogue,
     MetricCause,
@@ -50,6 +51,8 @@ class Points(Struct, frozen=True):
     timelines: Mapping[TriggerKey, Timeline] = field(default_factory=dict)
     standings: Mapping[str, Standing] = field(default_factory=dict)
     """By key of the system. Their levels and versions are the ledger's affair."""
+    days: Days = UNKNOWN
+    """What was given on dates, where limits ask for it."""
 
 
 class Step(Struct, frozen=True):
@@ -76,7 +79,7 @@ def step(
     if not dues and not timelines:
         greeted = points.greeted or not fact.follows
         return Step(points if greeted == points.greeted else replace(points, greeted=greeted), ())
-    standings = points.standings
+    standings, days = points.standings, points.days
     grants: tuple[Grant, ...] = ()
     if dues:
         standings = dict(standings)
@@ -89,10 +92,17 @@ def step(
             due_here = in_order(system, those)
             level = system.level_at(before.balance, before.lifetime) if system.multiplies_by_level else None
             products = [product(system, level, due) for due in due_here]
-            refusal = uncovered(system, before.balance, due_here, products) if refusable else None
+            amounts = [each.amount for each in products]
+            if key in terms.day_limited:
+                amounts = allowed(system, days, due_here, amounts)
+            refusal = uncovered(system, before.balance, due_here, amounts) if refusable else None
             if refusal is not None:
                 return refusal
-            granted = limited(system, before.balance, before.lifetime, due_here, products, fact.spent)
+            granted = limited(
+                system, before.balance, before.lifetime, due_here, products, amounts, fact.spent
+            )
+            if days is not UNKNOWN:
+                days = after(days, granted)
             standings[key] = _moved(before, granted, fact.position)
             grants += granted
     return Step(
@@ -100,6 +110,7 @@ def step(
             greeted=points.greeted or not fact.follows,
             timelines={**points.timelines, **timelines} if timelines else points.timelines,
             standings=standings,
+            days=days,
         ),
         grants,
     )

@@ -1,4 +1,4 @@
-"""What limits leave of what is due in one system with one fact (RULES 5.4).
+"""What limits of the balance leave of what is due in one system with one fact (RULES 5.4).
 
 Everything that is due with the fact is added up first, then cut: what would exceed the maximum is cut from what is
 given, what would fall below the minimum from what is taken; in both cases the last trigger's share goes first. A
@@ -70,10 +70,10 @@ def in_order(system: PointsSystem, dues: Sequence[Due]) -> Sequence[Due]:
 
 
 def uncovered(
-    system: PointsSystem, balance: int, dues: Sequence[Due], products: Sequence[Product]
+    system: PointsSystem, balance: int, dues: Sequence[Due], amounts: Sequence[int]
 ) -> InsufficientPoints | None:
     """Why the fact is refused: it takes more than there is, and spends, or one of its deductions says `block`."""
-    total = sum(product.amount for product in products)
+    total = sum(amounts)
     if balance + total >= system.min_balance:
         return None
     blocks = {trigger.key for trigger in system.triggers if trigger.amount < 0 and trigger.block}
@@ -89,10 +89,13 @@ def limited(
     lifetime: int,
     dues: Sequence[Due],
     products: Sequence[Product],
+    amounts: Sequence[int],
     spent: Mapping[Identity, int],
 ) -> tuple[Grant, ...]:
-    """The awards for what is due. A deduction that is still due takes what it took when it came (`spent`), or more."""
-    amounts = [product.amount for product in products]
+    """The awards for what is due, with these amounts before the limits of the balance.
+
+    A deduction that is still due takes what it took when it came (`spent`), or more.
+    """
     given = sum(amount for amount in amounts if amount > 0)
     excess = max(balance + sum(amounts) - system.max_balance, lifetime + given - POINTS_LIMIT)
     if excess > 0:

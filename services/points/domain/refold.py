@@ -8,7 +8,7 @@ Where nothing but the fact's own awards can differ, no other fact is looked at (
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.counting import Timeline, settled, stored
+from services.points.domain.days import Days, reach
 from services.points.domain.definitions import (
     GIFT,
     POINTS_LIMIT,
@@ -89,6 +90,8 @@ class Dependence(Struct, frozen=True):
     lowest_maximum: int = POINTS_LIMIT
     on_level: bool = False
     """A level multiplies awards."""
+    day_reach: timedelta | None = None
+    """How many dates away an award can lie on which others depend, where there are limits of a day or cooldowns."""
 
     @staticmethod
     def of(versions: Sequence[PointsSystem]) -> "Dependence":
@@ -96,6 +99,7 @@ class Dependence(Struct, frozen=True):
         return Dependence(
             lowest_maximum=min((system.max_balance for system in versions), default=POINTS_LIMIT),
             on_level=any(system.multiplies_by_level for system in versions),
+            day_reach=max((reach(system) for system in versions if system.limits_days), default=None),
         )
 
 
@@ -206,6 +210,7 @@ def begin(
     plan: Plan,
     sums: Mapping[TriggerKey, int],
     added_since: Mapping[str, tuple[int, int]],
+    days: Days,
     *,
     greeted: bool,
 ) -> Points:
@@ -214,7 +219,7 @@ def begin(
     `added_since`: to the balance and to the lifetime, by system.
     """
     if plan.start == 1:
-        return Points()
+        return Points(days=days)
     timelines = {}
     for key, now in state.points.timelines.items():
         if key.points_system in plan.systems and key in sums:
@@ -234,7 +239,7 @@ def begin(
         if system in plan.systems:
             balance, lifetime = added_since.get(system, (0, 0))
             standings[system] = Standing(standing.balance - balance, standing.lifetime - lifetime)
-    return Points(greeted, timelines, standings)
+    return Points(greeted, timelines, standings, days)
 
 
 def go_on(

@@ -63,9 +63,14 @@ def ledger(account: Account) -> set[tuple[Any, ...]]:
 
 
 async def play(
-    service: Service, system: types.PointsSystem, chance: random.Random, count: int, least: int
+    service: Service,
+    system: types.PointsSystem,
+    chance: random.Random,
+    count: int,
+    least: int,
+    step: int = 1,
 ) -> None:
-    """The same random history in the service and in lists; every third event is voided."""
+    """The same random history in the service and in lists; every third event is voided. `step`: minutes."""
     account = Account([catalogue_from([system], 0).systems[system.key]])
     names = []
     for number in range(count):
@@ -73,7 +78,7 @@ async def play(
         late = chance.choice([0, 0, 0, chance.randint(1, 30)])
         value = chance.choice([one for one in range(least, 7) if one])
         completed = [f"badge-{number}"] if chance.random() < 0.1 else []
-        command = event(number, value, metric=metric, minutes=number - late, completed=completed)
+        command = event(number, value, metric=metric, minutes=step * (number - late), completed=completed)
         (outcome,) = await send(service, command)
         (work,) = participants.work(convert.command, command)
         decided = account.apply(work.command)
@@ -119,6 +124,19 @@ async def test_so_does_one_in_which_boosts_and_tiers_multiply(service: Service, 
         service, "xp", [EACH, TEN, COST, BADGE, WELCOME], max_balance=400, levels=levels, boosts=boosts
     )
     await play(service, system, random.Random(seed), 60, least=1 if seed % 2 else -3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_so_does_one_with_limits_of_a_day_and_cooldowns(service: Service, seed: int) -> None:
+    triggers = [
+        types.PointsTrigger(key="each", amount=10, daily_limit=70, metric=EACH.metric),
+        types.PointsTrigger(key="ten", amount=10, cooldown_seconds=36 * 3600, metric=TEN.metric),
+        COST,
+        BADGE,
+        WELCOME,
+    ]
+    system = await define(service, "xp", triggers, max_balance=400, daily_cap=90)
+    await play(service, system, random.Random(seed), 60, least=1 if seed % 2 else -3, step=300)
 
 
 async def test_an_award_says_what_multiplied_it(service: Service) -> None:

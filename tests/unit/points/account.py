@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from services.points.amending import apply_amending, undo
 from services.points.domain.amendments import amends
 from services.points.domain.counting import HistoryNeeded, stored
-from services.points.domain.decisions import Applied, CountedFact, apply
+from services.points.domain.days import UNKNOWN, Days, Given
+from services.points.domain.decisions import Applied, CountedFact, apply, days_asked, with_days
 from services.points.domain.definitions import Catalogue, PointsSystem, TriggerKey
 from services.points.domain.facts import (
     AchievementChange,
@@ -119,6 +120,26 @@ class Past:
                     lifetime + max(0, award.amount),
                 )
         return added
+
+    async def days(self, since: date | None, before: int | None = None) -> Days:
+        self.asked.append("days")
+        given: dict[tuple[str, date], dict[str, Given]] = {}
+        for (position, identity), award in self.live_awards().items():
+            day = award.due.owner.local_date
+            if (since is not None and day < since) or (before is not None and position >= before):
+                continue
+            if award.amount > 0 and identity.key.trigger:
+                own = given.setdefault((identity.key.points_system, day), {})
+                known = own.get(identity.key.trigger, Given(0, ()))
+                times = (*known.times, award.due.owner.occur_time)
+                own[identity.key.trigger] = Given(known.amount + award.amount, times)
+        return Days(given, since)
+
+    async def arrives_before(self, day: date, position: int) -> bool:
+        return any(
+            at > position and fact.instant.local_date < day + timedelta(days=1)
+            for at, fact in self.facts.items()
+        )
 
     async def window(self, since: datetime | None, before: int | None = None) -> Sequence[CountedFact]:
         self.asked.append("window")
@@ -317,7 +338,11 @@ class Account:
         try:
             if amends(command):
                 raise HistoryNeeded
-            decided = apply(self.catalogue, self.state, command)
+            state = self.state
+            asked = days_asked(self.catalogue, state, command)
+            if asked is not None:
+                state = with_days(state, now(self.past.days(asked)))
+            decided = apply(self.catalogue, state, command)
         except HistoryNeeded:
             decided = now(apply_amending(self.past, self.catalogue, self.state, command))
         if not isinstance(decided, Applied):
@@ -371,7 +396,8 @@ class Account:
 
     def _keep(self, state: UserState, changes: Sequence[Change]) -> None:
         timelines = {key: stored(timeline) for key, timeline in state.points.timelines.items()}
-        self.state = replace(state, points=replace(state.points, timelines=timelines), rewarded_periods=None)
+        points = replace(state.points, timelines=timelines, days=UNKNOWN)
+        self.state = replace(state, points=points, rewarded_periods=None)
         for change in changes:
             self.past.ledger.extend(change.awards)
         self.past.ledger.sort(key=lambda award: award.sequence)

@@ -91,7 +91,7 @@ def slow_fold(facts: list[SlowFact]) -> dict[Name, SlowAward]:
         for name, owner, trigger, times in due:
             source = fact if name[3] else by_entry[owner.entry_id]
             multiplied.append(_multiplied(source, owner, trigger, trigger.amount * times, level, fact.system))
-        amounts = _limited(fact, balance, due, multiplied)
+        amounts = _limited(fact, balance, due, _of_the_day(fact.system, due, multiplied, awards))
         for (name, owner, trigger, times), product, amount in zip(due, multiplied, amounts, strict=True):
             awards[name] = SlowAward(owner, times, trigger.amount * times, product, amount)
             balance += amount
@@ -149,6 +149,33 @@ def _crossings(
             granted[name] = granted.get(name, 0) + taken
             found.append((_name(fact, trigger, expected.owner, None), expected.owner, own, taken))
     return found
+
+
+def _of_the_day(
+    system: PointsSystem,
+    due: list[tuple[Name, Instant, Trigger, int]],
+    amounts: list[int],
+    awards: Mapping[Name, SlowAward],
+) -> list[int]:
+    """What cooldowns and limits of the day leave, with all awards before in view."""
+    given = [(name[1], award.owner, award.amount) for name, award in awards.items() if award.amount > 0]
+    left = []
+    for (name, owner, _, _), amount in zip(due, amounts, strict=True):
+        trigger = next(each for each in system.triggers if each.key == name[1])
+        own = [(other, points) for key, other, points in given if key == trigger.key]
+        if amount > 0:
+            if any(abs(other.occur_time - owner.occur_time) < trigger.cooldown for other, _ in own):
+                amount = 0
+            if trigger.daily_limit is not None:
+                today = sum(points for other, points in own if other.local_date == owner.local_date)
+                amount = min(amount, max(0, trigger.daily_limit - today))
+            if system.daily_cap is not None:
+                today = sum(points for _, other, points in given if other.local_date == owner.local_date)
+                amount = min(amount, max(0, system.daily_cap - today))
+            if amount > 0:
+                given.append((trigger.key, owner, amount))
+        left.append(amount)
+    return left
 
 
 def _limited(

@@ -9,6 +9,7 @@ from services.points.definitions import POINTS_SYSTEM
 from shared.errors import Violations
 from shared.rpc.convert import to_timestamp
 
+CREATED = types.UserCreatedPointsTrigger()
 MARCH, FEBRUARY = LocalDate(year=2025, month=3, day=1), LocalDate(year=2025, month=2, day=1)
 NOON = to_timestamp(datetime(2025, 3, 1, 12, tzinfo=UTC))
 NOT_A_KEY = types.AchievementPointsTrigger(achievement="Not A Key")
@@ -16,6 +17,7 @@ BAD = types.PointsSystem(
     key="Bad Key",
     max_balance=5,
     min_balance=6,
+    daily_cap=-1,
     levels=[
         types.Level(key="a", threshold=1),
         types.Level(key="a", threshold=1),
@@ -40,11 +42,18 @@ BAD = types.PointsSystem(
             key="s", amount=2, block=True, streak=types.StreakPointsTrigger(streak="d", length=0)
         ),
         types.PointsTrigger(key="s", amount=2_000_000_000, achievement=NOT_A_KEY),
+        types.PointsTrigger(key="t", amount=-1, daily_limit=1, cooldown_seconds=1, user_created=CREATED),
+        types.PointsTrigger(key="u", amount=1, daily_limit=-1, cooldown_seconds=-1, user_created=CREATED),
     ],
 )
 BAD_FIELDS = {
     "points_system.key",
     "points_system.min_balance",
+    "points_system.daily_cap",
+    "points_system.triggers[5].daily_limit",
+    "points_system.triggers[5].cooldown_seconds",
+    "points_system.triggers[6].daily_limit",
+    "points_system.triggers[6].cooldown_seconds",
     "points_system.levels[1].key",
     "points_system.levels[1].threshold",
     "points_system.levels[2].key",

@@ -72,6 +72,8 @@ class Both:
     """Live: of which fact, and its id."""
     periods: dict[int, int] = field(default_factory=dict)
     """The rewarded periods, and their facts."""
+    minutes: int = 1
+    """In a step of time."""
 
     @property
     def system(self) -> PointsSystem:
@@ -139,11 +141,14 @@ class Both:
         match op:
             case ("event", (metric, value, at, plan)):
                 self.account.attributes = {"plan": plan} if plan else {}
-                command = self.account.metric_event(value * UNIT // 2, metric=metric, at=at)
+                time = None if at is None else at * self.minutes
+                command = self.account.metric_event(value * UNIT // 2, metric=metric, at=time)
                 self.keep(command, {"metric": metric, "value": value * UNIT // 2, "plan": plan}, [])
             case ("limits", (minimum, maximum)):
                 system = replace(self.system, min_balance=minimum, max_balance=maximum)
                 self.account.systems = [system]
+            case ("days", (cap, limit, minutes)):
+                self.account.systems = [day_limited(self.system, cap, limit, minutes)]
             case ("boosts", stacking):
                 self.account.systems = [replace(self.system, boosts=BOOSTS, stacking=stacking)]
             case ("every", every):
@@ -237,6 +242,26 @@ class Both:
         self.keep(self.account.streak_event(change, kind=EntryKind.CORRECTION), {"follows": True}, [])
 
 
+def day_limited(system: PointsSystem, cap: int | None, limit: int | None, minutes: int) -> PointsSystem:
+    triggers = tuple(
+        replace(trigger, daily_limit=limit)
+        if trigger.key == "small"
+        else replace(trigger, cooldown=timedelta(minutes=minutes))
+        if trigger.key in ("whole", "badge")
+        else trigger
+        for trigger in system.triggers
+    )
+    return replace(system, triggers=triggers, daily_cap=cap)
+
+
+def day_limits() -> st.SearchStrategy[tuple[int | None, int | None, int]]:
+    return st.tuples(
+        st.one_of(st.none(), st.integers(0, 40)),
+        st.one_of(st.none(), st.integers(0, 20)),
+        st.sampled_from([0, 60, 600, 3000]),
+    )
+
+
 def ops() -> st.SearchStrategy[tuple[str, Any]]:
     values = st.integers(-3, 9).filter(bool)
     times = st.one_of(st.none(), st.integers(0, 40))
@@ -304,6 +329,26 @@ def test_so_does_one_in_which_boosts_and_tiers_multiply(
         "xp", TRIGGERS, levels, basis, max_balance=maximum, boosts=BOOSTS, stacking=stacking
     )
     both = Both(Account([system]))
+    for op in history:
+        both.play(op)
+        both.check()
+
+
+@given(
+    st.lists(st.one_of(rare(), rare(), st.tuples(st.just("days"), day_limits())), min_size=4, max_size=25),
+    day_limits(),
+    st.one_of(st.integers(15, 120), st.just(10**9)),
+    st.sampled_from([LEVELS, TIERS]),
+)
+@settings(deadline=None)
+def test_so_does_one_with_limits_of_a_day_and_cooldowns(
+    history: list[tuple[str, Any]],
+    limits: tuple[int | None, int | None, int],
+    maximum: int,
+    levels: tuple[Level, ...],
+) -> None:
+    system = PointsSystem("xp", TRIGGERS, levels, max_balance=maximum)
+    both = Both(Account([day_limited(system, *limits)]), minutes=200)
     for op in history:
         both.play(op)
         both.check()

@@ -237,12 +237,22 @@ class PointsTrigger(_message.Message):
     USER_CREATED_FIELD_NUMBER: _builtins.int
     USER_FILTERS_FIELD_NUMBER: _builtins.int
     BLOCK_FIELD_NUMBER: _builtins.int
+    DAILY_LIMIT_FIELD_NUMBER: _builtins.int
+    COOLDOWN_SECONDS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Unique in its system; `^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     amount: _builtins.int
     """Points each time: not zero, magnitude at most 1,000,000,000. Negative: a deduction."""
     block: _builtins.bool
     """Deductions only: reject the whole event when the balance does not cover it (RULES 5.4)."""
+    daily_limit: _builtins.int
+    """Earnings only: points that it gives to a user on one local date at most, boosts included; absent: no limit. What is cut is
+    recorded.
+    """
+    cooldown_seconds: _builtins.int
+    """Earnings only: for so many seconds after an event that it has given something for it gives nothing, and so before it for
+    one that comes late; at most 2,678,400 (31 days); 0: no cooldown.
+    """
     @_builtins.property
     def metric(self) -> Global___MetricPointsTrigger:
         """A metric."""
@@ -274,13 +284,20 @@ class PointsTrigger(_message.Message):
         user_created: Global___UserCreatedPointsTrigger | None = ...,
         user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
         block: _builtins.bool = ...,
+        daily_limit: _builtins.int | None = ...,
+        cooldown_seconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "cause", b"cause", "metric", b"metric", "streak", b"streak", "user_created", b"user_created"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_daily_limit", b"_daily_limit", "achievement", b"achievement", "cause", b"cause", "daily_limit", b"daily_limit", "metric", b"metric", "streak", b"streak", "user_created", b"user_created"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "amount", b"amount", "block", b"block", "cause", b"cause", "key", b"key", "metric", b"metric", "streak", b"streak", "user_created", b"user_created", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_daily_limit", b"_daily_limit", "achievement", b"achievement", "amount", b"amount", "block", b"block", "cause", b"cause", "cooldown_seconds", b"cooldown_seconds", "daily_limit", b"daily_limit", "key", b"key", "metric", b"metric", "streak", b"streak", "user_created", b"user_created", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__daily_limit: _TypeAlias = _typing.Literal["daily_limit"]  # noqa: Y015
+    _WhichOneofArgType__daily_limit: _TypeAlias = _typing.Literal["_daily_limit", b"_daily_limit"]  # noqa: Y015
     _WhichOneofReturnType_cause: _TypeAlias = _typing.Literal["metric", "streak", "achievement", "user_created"]  # noqa: Y015
     _WhichOneofArgType_cause: _TypeAlias = _typing.Literal["cause", b"cause"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_limit) -> _WhichOneofReturnType__daily_limit | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_cause) -> _WhichOneofReturnType_cause | None: ...
 
 Global___PointsTrigger: _TypeAlias = PointsTrigger  # noqa: Y015
@@ -424,6 +441,7 @@ class PointsSystem(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     BOOSTS_FIELD_NUMBER: _builtins.int
     BOOST_STACKING_FIELD_NUMBER: _builtins.int
+    DAILY_CAP_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -440,6 +458,10 @@ class PointsSystem(_message.Message):
     """Status."""
     boost_stacking: Global___BoostStacking.ValueType
     """What several boosts at once do."""
+    daily_cap: _builtins.int
+    """Points that all triggers together give to a user on one local date at most, boosts included; absent: no cap. Points that
+    are given by call are not counted.
+    """
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """At most 200, by ascending threshold."""
@@ -476,13 +498,19 @@ class PointsSystem(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         boosts: _abc.Iterable[Global___PointsBoost] | None = ...,
         boost_stacking: Global___BoostStacking.ValueType = ...,
+        daily_cap: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_balance", b"_max_balance", "create_time", b"create_time", "max_balance", b"max_balance", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_daily_cap", b"_daily_cap", "_max_balance", b"_max_balance", "create_time", b"create_time", "daily_cap", b"daily_cap", "max_balance", b"max_balance", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_balance", b"_max_balance", "boost_stacking", b"boost_stacking", "boosts", b"boosts", "create_time", b"create_time", "key", b"key", "level_basis", b"level_basis", "levels", b"levels", "max_balance", b"max_balance", "min_balance", b"min_balance", "name", b"name", "status", b"status", "triggers", b"triggers", "unit", b"unit", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_daily_cap", b"_daily_cap", "_max_balance", b"_max_balance", "boost_stacking", b"boost_stacking", "boosts", b"boosts", "create_time", b"create_time", "daily_cap", b"daily_cap", "key", b"key", "level_basis", b"level_basis", "levels", b"levels", "max_balance", b"max_balance", "min_balance", b"min_balance", "name", b"name", "status", b"status", "triggers", b"triggers", "unit", b"unit", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__daily_cap: _TypeAlias = _typing.Literal["daily_cap"]  # noqa: Y015
+    _WhichOneofArgType__daily_cap: _TypeAlias = _typing.Literal["_daily_cap", b"_daily_cap"]  # noqa: Y015
     _WhichOneofReturnType__max_balance: _TypeAlias = _typing.Literal["max_balance"]  # noqa: Y015
     _WhichOneofArgType__max_balance: _TypeAlias = _typing.Literal["_max_balance", b"_max_balance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_cap) -> _WhichOneofReturnType__daily_cap | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_balance) -> _WhichOneofReturnType__max_balance | None: ...
 
 Global___PointsSystem: _TypeAlias = PointsSystem  # noqa: Y015
