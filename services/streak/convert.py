@@ -121,10 +121,6 @@ def change_to_proto(streak: str, change: StreakChange) -> streak_pb2.StreakChang
         length_before=change.length_before,
         length=change.length,
         longest=change.longest,
-        run_changes=[
-            streak_pb2.RunChange(length_before=run.length_before, length_after=run.length_after)
-            for run in change.history.runs
-        ],
         reach_time=to_timestamp(change.reach_time),
         period_changes=map(_period_change, change.history.periods),
         first_reaches=[

@@ -58,7 +58,6 @@ from services.streak.domain.rows import (
     RowChanges,
     Rows,
     Run,
-    RunChange,
 )
 from services.streak.domain.zones import (
     NO_ENTRY,
@@ -103,7 +102,6 @@ __all__ = [
     "RowChanges",
     "Rows",
     "Run",
-    "RunChange",
     "Since",
     "StreakChange",
     "StreakDefinition",

@@ -30,12 +30,9 @@ from services.streak.domain.rows import (
     PeriodStatus,
     RowChanges,
     Rows,
-    Run,
-    RunChange,
     first_reaches,
     period_changes,
     row_changes,
-    run_changes,
     with_period,
 )
 from services.streak.domain.zones import ZoneChange, period_of, zone_steps
@@ -72,8 +69,6 @@ class HistoryChange(Struct, frozen=True):
 
     periods: tuple[PeriodChange, ...] = ()
     first_reaches: tuple[FirstReach, ...] = ()
-    runs: tuple[RunChange, ...] = ()
-    """For points, until they go by `periods`."""
 
 
 class StreakChange(Struct, frozen=True):
@@ -163,7 +158,7 @@ def start(
         current,
         closed_time,
         row_changes(Rows(), rows),
-        _history_change(None, 0, Rows(), rows),
+        _history_change(0, Rows(), rows),
         extended=state.tally.reach is not None,
     )
 
@@ -188,7 +183,6 @@ def extend(
     was_qualified = before.tally.period == state.tally.period and before.tally.reach is not None
     tail, current = close(definition, state, closed_time)
     rows = settled + tail
-    anchor = stored.settled.anchor
     return _evaluated(
         definition,
         streak,
@@ -196,7 +190,7 @@ def extend(
         current,
         closed_time,
         row_changes(old_rows, rows),
-        _history_change(anchor.run if anchor else None, stored.settled.longest, old_rows, rows),
+        _history_change(stored.settled.longest, old_rows, rows),
         extended=state.tally.reach is not None and not was_qualified,
     )
 
@@ -234,7 +228,7 @@ def bring_up_to(
         current,
         closed_time,
         row_changes(old_rows, rows),
-        _history_change(settled.anchor.run if settled.anchor else None, settled.longest, old_rows, rows),
+        _history_change(settled.longest, old_rows, rows),
     )
 
 
@@ -258,9 +252,7 @@ def refold(
     folded = fold(definition, facts, closed_time, start)
     rows = folded.rows if folded else Rows()
     state, current = (folded.state, folded.current) if folded else (None, None)
-    history = _history_change(
-        start.anchor.run if start else None, start.longest if start else 0, stored, rows
-    )
+    history = _history_change(start.longest if start else 0, stored, rows)
     if gone is not None:
         at = definition.first_date(definition.period_of(gone.local_date))
         history = replace(history, periods=with_period(history.periods, rows, at))
@@ -304,17 +296,16 @@ def _evaluated(
     return Evaluation(after, current, rows, change, extended)
 
 
-def _history_change(opening: Run | None, longest: int, before: Rows, after: Rows) -> HistoryChange:
-    """How `after` differs from `before`, which both go on from the same: a run, and the longest until then."""
+def _history_change(longest: int, before: Rows, after: Rows) -> HistoryChange:
+    """How `after` differs from `before`, which both go on from the same; `longest` is the longest until then."""
     if before.periods == after.periods:
         return _NO_CHANGE
-    runs = run_changes(opening, before, after)
     same = len(before.periods)
     if after.periods[:same] == before.periods:
         # Mostly history grows at its end.
         longest = max(longest, *(row.length for row in before.periods)) if same else longest
         before, after = Rows(), Rows(after.periods[same:])
-    return HistoryChange(period_changes(before, after), first_reaches(longest, before, after), runs)
+    return HistoryChange(period_changes(before, after), first_reaches(longest, before, after))
 
 
 def _followed(current: Current | None) -> Followed:

@@ -1,7 +1,6 @@
 """What a fold gives: recorded periods and freeze ledger lines, and how two results differ."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum
 from typing import TypeVar
@@ -102,13 +101,6 @@ class Run(Struct, frozen=True):
 
     start_date: date
     length: int
-
-
-class RunChange(Struct, frozen=True):
-    """How one run changed: 0 before where it is new, 0 after where it is gone (joined or undone)."""
-
-    length_before: int
-    length_after: int
 
 
 class PeriodChange(Struct, frozen=True):
@@ -259,50 +251,3 @@ def _records(longest: int, periods: Iterable[Period]) -> dict[int, Reach | None]
             longest = row.length
             records[longest] = row.reach
     return records
-
-
-def run_changes(opening: Run | None, before: Rows, after: Rows) -> tuple[RunChange, ...]:
-    """The runs that differ between two continuations of the same history.
-
-    `opening` is the run that was alive where the two stretches begin. Runs are the same when they begin with
-    the same period, or else when they end with the same one. A break ends a run and leaves its length.
-    """
-    if before.periods == after.periods:
-        return ()
-    old, new = _runs(opening, before.periods), _runs(opening, after.periods)
-    pairs = [(start, start) for start in sorted(old.keys() & new.keys())]
-    ends = {new[start].last: start for start in new.keys() - old.keys()}
-    pairs += [
-        (start, ends[old[start].last]) for start in sorted(old.keys() - new.keys()) if old[start].last in ends
-    ]
-    matched = [(old.pop(start), new.pop(other)) for start, other in pairs]
-    changes = [
-        RunChange(extent.length, other.length) for extent, other in matched if extent.length != other.length
-    ]
-    changes += [RunChange(old[start].length, 0) for start in sorted(old)]
-    changes += [RunChange(0, new[start].length) for start in sorted(new)]
-    return tuple(changes)
-
-
-@dataclass(slots=True)
-class _Extent:
-    length: int
-    last: date
-    """Start of the last period that qualified."""
-
-
-def _runs(opening: Run | None, periods: Iterable[Period]) -> dict[date, _Extent]:
-    """The runs by their start dates."""
-    runs: dict[date, _Extent] = {}
-    run = None
-    if opening:
-        run = runs[opening.start_date] = _Extent(opening.length, opening.start_date)
-    for row in periods:
-        if row.status is PeriodStatus.BROKEN:
-            run = None
-        elif row.status is PeriodStatus.QUALIFIED:
-            if run is None:
-                run = runs[row.start_date] = _Extent(0, row.start_date)
-            run.length += 1
-            run.last = row.start_date
-    return runs

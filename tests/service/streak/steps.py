@@ -86,3 +86,11 @@ def status_name(status: int) -> str:
 def statuses(effect: streak_pb2.StreakEffect) -> list[tuple[int, str]]:
     """The periods that an effect closed or changed, by their days of the month."""
     return [(day(row.start_date).day, status_name(row.status)) for row in effect.periods]
+
+
+def lengths(change: streak_pb2.StreakChange) -> list[tuple[int, int, int]]:
+    """The periods of a change at which the length changes, by their days of the month: the lengths before and after."""
+    return [
+        (day(period.start_date).day, period.length_before, period.length_after)
+        for period in change.period_changes
+    ]

@@ -12,7 +12,16 @@ from laurel.streak.v1 import streak_pb2
 from shared.rpc.convert import to_datetime
 from tests.service.streak.conftest import Service, replica
 from tests.service.streak.messages import apply, at, day, entry_id, event, revert
-from tests.service.streak.steps import applied, define, derived_state, effect, recorded, shown, statuses
+from tests.service.streak.steps import (
+    applied,
+    define,
+    derived_state,
+    effect,
+    lengths,
+    recorded,
+    shown,
+    statuses,
+)
 
 ONE_FREEZE = streak_pb2.FreezeSettings(initial_count=1)
 
@@ -29,7 +38,7 @@ async def test_the_first_event_starts_a_streak_and_the_reply_is_complete(service
     assert day(second.state.start_date) == day(second.state.period_end_date) == date(2025, 3, 3)
     assert to_datetime(second.state.expire_time) == at(5, 0)
     assert (second.change.version, second.change.length_before, second.change.length) == (1, 0, 1)
-    assert [(run.length_before, run.length_after) for run in second.change.run_changes] == [(0, 1)]
+    assert lengths(second.change) == [(3, 0, 1)]
     assert to_datetime(second.change.reach_time) == at(3, 10)
     assert statuses(second) == [(3, "QUALIFIED")]
 
@@ -86,7 +95,7 @@ async def test_an_event_closes_what_is_due_before_it_counts(service: Service) ->
     back = await effect(service, event(3, at(7)))
     assert statuses(back) == [(5, "FROZEN"), (6, "BROKEN"), (7, "QUALIFIED")]
     assert (back.change.length_before, back.change.length, back.change.longest) == (2, 1, 2)
-    assert [(run.length_before, run.length_after) for run in back.change.run_changes] == [(0, 1)]
+    assert lengths(back.change) == [(6, 0, 0), (7, 0, 1)]
     assert back.state.freeze_count == 0
 
 
@@ -97,7 +106,7 @@ async def test_a_late_event_refunds_a_freeze_and_joins_two_runs(service: Service
     assert on_fifth.extended
     assert on_fifth.refunded_freeze_count == 1
     assert (on_fifth.change.length, on_fifth.change.longest) == (4, 4)
-    assert [(run.length_before, run.length_after) for run in on_fifth.change.run_changes] == [(2, 4), (1, 0)]
+    assert lengths(on_fifth.change) == [(5, 0, 3), (6, 0, 0), (7, 1, 4)]
     assert await recorded(service) == [
         (date(2025, 3, 3), "QUALIFIED"),
         (date(2025, 3, 4), "QUALIFIED"),

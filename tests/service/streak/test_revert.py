@@ -7,7 +7,16 @@ from laurel.streak.v1 import streak_pb2
 
 from tests.service.streak.conftest import Service
 from tests.service.streak.messages import at, event, revert
-from tests.service.streak.steps import applied, define, derived_state, maintain, recorded, shown, statuses
+from tests.service.streak.steps import (
+    applied,
+    define,
+    derived_state,
+    lengths,
+    maintain,
+    recorded,
+    shown,
+    statuses,
+)
 
 ONE_FREEZE = streak_pb2.FreezeSettings(initial_count=1)
 
@@ -36,7 +45,7 @@ async def test_the_outcome_says_what_was_undone(service: Service) -> None:
     assert not effect.extended
     assert (effect.change.version, effect.change.length_before, effect.change.length) == (4, 3, 1)
     assert effect.change.longest == 1
-    assert [(run.length_before, run.length_after) for run in effect.change.run_changes] == [(3, 1), (0, 1)]
+    assert lengths(effect.change) == [(4, 2, 0), (5, 3, 1)]
     assert statuses(effect) == [(4, "BROKEN"), (5, "QUALIFIED")]
 
 

@@ -1,6 +1,6 @@
 """The fold against a slow one, and every way of getting to a state against the fold."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
@@ -68,7 +68,6 @@ class Stored:
     user: UserZone | None = None
     periods: dict[date, Period] = field(default_factory=dict)
     ledger: dict[LedgerKey, LedgerLine] = field(default_factory=dict)
-    runs: dict[str, int] = field(default_factory=dict)
     changes: list[StreakChange] = field(default_factory=list)
 
     @property
@@ -208,20 +207,7 @@ class Stored:
             assert evaluation.change.version == self.streak.version + 1
             assert evaluation.change.length_before == self.streak.followed.length
             self.changes.append(evaluation.change)
-            for name, value in VALUES.items():
-                self.runs[name] = self.runs.get(name, 0) + sum(
-                    value(run.length_after) - value(run.length_before)
-                    for run in evaluation.change.history.runs
-                )
         self.streak = evaluation.streak
-
-
-VALUES: dict[str, Callable[[int], int]] = {
-    "sum": lambda length: length,
-    "count": lambda length: int(length > 0),
-    "multiples of three": lambda length: length // 3,
-    "squares": lambda length: length * length,
-}
 
 
 @dataclass
@@ -292,8 +278,6 @@ def assert_same(stored: Stored, expected: SlowResult) -> None:
     assert ledger == expected.ledger
     assert stored.streak.followed.length == expected.length
     assert stored.streak.followed.longest == expected.longest
-    for name, value in VALUES.items():
-        assert stored.runs.get(name, 0) == sum(map(value, expected.runs)), name
     reaches = {row.start_date: row.reach for row in stored.rows.periods if row.reach}
     assert reaches == {start: reach_of(fact) for start, fact in expected.reaches.items()}
     assert_told(stored.changes, expected)

@@ -20,6 +20,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _Frequency:
@@ -594,10 +599,9 @@ class StreakChange(_message.Message):
     longest: _builtins.int
     """The longest length of all runs, as history now stands."""
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def run_changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunChange]:
-        """Every run that changed. Sums of differences over them are the same in whatever order changes arrive. Of what follows
-        periods: `period_changes` say more, and say when.
-        """
+        """Of before `period_changes`: no longer filled."""
 
     @_builtins.property
     def reach_time(self) -> _timestamp_pb2.Timestamp:
