@@ -66,6 +66,56 @@ def show_longest(streaks: Sequence[streak_service_pb2.LongestStreak]) -> None:
     render.table([">", "user", ">longest", ">now"], rows, empty="nobody yet")
 
 
+def show_ranked(streaks: Sequence[streak_service_pb2.RankedStreak]) -> None:
+    rows: render.Rows = [
+        [
+            each.user_id,
+            each.state.length,
+            each.state.longest,
+            "yes" if each.state.period_qualified else "no",
+            render.instant(each.state.expire_time),
+        ]
+        for each in streaks
+    ]
+    render.table(["user", ">length", ">longest", "done", "expires"], rows, empty="nobody")
+
+
+def show_at_risk(streaks: Sequence[streak_service_pb2.StreakAtRisk]) -> None:
+    rows: render.Rows = [
+        [
+            each.user_id,
+            each.time_zone,
+            each.state.length,
+            _progress(each.state.progress),
+            each.state.freeze_count,
+            render.instant(each.state.expire_time),
+        ]
+        for each in streaks
+    ]
+    render.table(["user", "zone", ">length", "progress", ">freezes", "expires"], rows, empty="nobody")
+
+
+def show_statistics(found: streak_service_pb2.GetStreakStatisticsResponse) -> None:
+    """Present lengths, then losses."""
+    render.facts(
+        [
+            ("lost", found.lost_count),
+            ("saved by a freeze", found.frozen_count),
+            ("share saved", f"{found.frozen_share:.0%}"),
+        ]
+    )
+    for title, counts in (("Lengths now", found.lengths), ("Lengths lost", found.losses)):
+        render.heading(title)
+        rows: render.Rows = [[f"{each.min_length} or more", each.count] for each in counts]
+        render.table(["length", ">users"], rows, empty="none")
+    render.heading("Lost on")
+    days: render.Rows = [
+        [render.enum_name(streak_pb2.Weekday.Name(each.weekday), "WEEKDAY_"), each.count]
+        for each in found.weekdays
+    ]
+    render.table(["day", ">streaks"], days, empty="none")
+
+
 def show_streak_changes(changes: Sequence[streak_pb2.StreakChange]) -> None:
     rows: render.Rows = [[each.streak, each.length_before, each.length, each.longest] for each in changes]
     render.table(["streak", ">before", ">length", ">longest"], rows, empty="none changed")

@@ -1,7 +1,8 @@
 """Between the messages of laurel.streak.v1 and the domain, with all syntactic validation."""
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -22,14 +23,27 @@ from services.streak.domain import (
     StreakChange,
     StreakDefinition,
 )
-from services.streak.store_reads import Longest
+from services.streak.store_reads import Longest, Statistics
 from shared.decimals import from_micros
 from shared.entries import Entry, EntryKind
 from shared.errors import Violations
-from shared.rpc.convert import check_key, check_user_id, date_to_proto, instant_field, to_timestamp
+from shared.rpc.convert import (
+    check_key,
+    check_user_id,
+    check_zone,
+    date_from_proto,
+    date_to_proto,
+    instant_field,
+    to_timestamp,
+)
 
 DOMAIN: Final = "streak.laurel"
 """In whose name errors are."""
+MAX_USERS: Final = 100
+"""Of whom a streak is read at once."""
+MAX_HOURS_AT_RISK: Final = 168
+MAX_CALENDAR_DAYS: Final = 731
+MAX_STATISTICS_DAYS: Final = 92
 
 
 _VISITORS: Final = frozenset({EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE, EntryKind.CORRECTION})
@@ -53,6 +67,61 @@ def read_time_from_proto(request: streak_service_pb2.ListUserStreaksRequest) -> 
     read_time = instant_field(request, "read_time", "", violations) if asked else None
     violations.raise_if_any()
     return read_time
+
+
+def batch_from_proto(request: streak_service_pb2.BatchGetUserStreaksRequest) -> datetime | None:
+    """The instant to look from. Raises `InvalidArgument` for whatever is wrong with the request."""
+    violations = Violations()
+    check_key(request.streak, "streak", violations)
+    if not 1 <= len(request.user_ids) <= MAX_USERS:
+        violations.add("user_ids", f"must have 1 to {MAX_USERS} users")
+    else:
+        for index, user_id in enumerate(request.user_ids):
+            check_user_id(user_id, f"user_ids[{index}]", violations)
+    read_time = _read_time(request, violations)
+    violations.raise_if_any()
+    return read_time
+
+
+def at_risk_from_proto(
+    request: streak_service_pb2.ListStreaksAtRiskRequest,
+) -> tuple[timedelta, datetime | None]:
+    """Within what time, and the instant to look from. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.streak, "streak", violations)
+    if not 1 <= request.within_hours <= MAX_HOURS_AT_RISK:
+        violations.add("within_hours", f"must be 1 to {MAX_HOURS_AT_RISK}")
+    if request.time_zone:
+        check_zone(request.time_zone, "time_zone", violations)
+    read_time = _read_time(request, violations)
+    violations.raise_if_any()
+    return timedelta(hours=request.within_hours), read_time
+
+
+def dates_from_proto(
+    request: streak_service_pb2.GetCalendarRequest | streak_service_pb2.GetStreakStatisticsRequest,
+    max_days: int,
+) -> tuple[date, date]:
+    """The range of dates that is asked for. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.streak, "streak", violations)
+    if isinstance(request, streak_service_pb2.GetCalendarRequest):
+        check_user_id(request.user_id, "user_id", violations)
+    first = date_from_proto(request.start_date, "start_date", violations)
+    last = date_from_proto(request.end_date, "end_date", violations)
+    if first and last and not 0 <= (last - first).days <= max_days:
+        violations.add("end_date", f"must be 0 to {max_days} days after start_date")
+    violations.raise_if_any()
+    assert first is not None
+    assert last is not None
+    return first, last
+
+
+def _read_time(
+    request: streak_service_pb2.BatchGetUserStreaksRequest | streak_service_pb2.ListStreaksAtRiskRequest,
+    violations: Violations,
+) -> datetime | None:
+    return instant_field(request, "read_time", "", violations) if request.HasField("read_time") else None
 
 
 def check_user_streak(user_id: str, streak: str) -> None:
@@ -215,3 +284,32 @@ def longest_to_proto(longest: Longest) -> streak_service_pb2.LongestStreak:
     return streak_service_pb2.LongestStreak(
         user_id=longest.user_id, longest=longest.longest, length=longest.length
     )
+
+
+def statistics_to_proto(found: Statistics) -> streak_service_pb2.GetStreakStatisticsResponse:
+    """Statistics of all users."""
+    lost_count = sum(found.losses.values())
+    at_stake = lost_count + found.frozen_count
+    by_length: Counter[int] = Counter()
+    by_weekday: Counter[int] = Counter()
+    for (weekday, length), count in found.losses.items():
+        by_length[length] += count
+        by_weekday[weekday] += count
+    return streak_service_pb2.GetStreakStatisticsResponse(
+        lengths=_length_counts(found.lengths),
+        lost_count=lost_count,
+        losses=_length_counts(by_length),
+        weekdays=[
+            streak_service_pb2.WeekdayLossCount(weekday=streak_pb2.Weekday.ValueType(weekday), count=count)
+            for weekday, count in sorted(by_weekday.items())
+        ],
+        frozen_count=found.frozen_count,
+        frozen_share=found.frozen_count / at_stake if at_stake else 0.0,
+    )
+
+
+def _length_counts(counts: Mapping[int, int]) -> list[streak_service_pb2.StreakLengthCount]:
+    return [
+        streak_service_pb2.StreakLengthCount(min_length=length, count=count)
+        for length, count in sorted(counts.items())
+    ]

@@ -1,6 +1,6 @@
 """Reads. What is due is closed before it is shown (RULES 3.7), by the fold alone: a read stores nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -18,15 +18,17 @@ from services.streak.domain import (
     UserStreak,
     UserZone,
     close,
+    expires_by,
     fold,
     is_outdated,
+    running_period,
     settled_until,
     whole_life,
 )
 from services.streak.handlers import StoredCatalogue
 from services.streak.store import Key, Store
 from services.streak.store_history import HistoryStore
-from services.streak.store_reads import Longest, ReadStore
+from services.streak.store_reads import Longest, ReadStore, Statistics
 from services.streak.store_zones import ZoneStore
 from shared.calendar import EARLIEST, EARLIEST_DATE, LATEST_DATE
 from shared.clock import Clock
@@ -35,6 +37,8 @@ from shared.pages import read_page
 from shared.postgres.pool import Pool
 
 _DAY: Final = timedelta(days=1)
+LENGTH_BOUNDS: Final = (1, 2, 3, 7, 14, 30, 60, 100, 180, 365)
+"""The least length of each range that statistics count in."""
 _LONGER_THAN_ANY: Final = 2**31 - 1
 
 
@@ -44,6 +48,14 @@ class _Recent(Struct, frozen=True):
     current: Current
     rows: Rows
     settled_until: date | None
+
+
+class AtRisk(Struct, frozen=True):
+    """A streak that ends unless its user acts."""
+
+    user_id: str
+    definition: StreakDefinition
+    current: Current
 
 
 class Queries:
@@ -124,6 +136,73 @@ class Queries:
         shown = found[: page.size]
         token = page.next_token(shown[-1].longest, shown[-1].user_id) if len(found) > page.size else ""
         return shown, token
+
+    async def calendar(self, user_id: str, streak: str, first: date, last: date) -> list[Period]:
+        """The periods of a range of dates, oldest first, with the one that is running. Raises `NotFound`."""
+        recent = await self._required(user_id, streak)
+        until = recent.settled_until
+        found = await self._reads.between((user_id, streak), first, min(last, until)) if until else []
+        current = recent.current
+        rows = [*found, *recent.rows.periods]
+        if current.run and not current.period_qualified:
+            rows.append(running_period(current))
+        return [row for row in rows if row.end_date >= first and row.start_date <= last]
+
+    async def batch_get_user_streaks(
+        self, streak: str, user_ids: Sequence[str], read_time: datetime | None
+    ) -> tuple[StreakDefinition, list[tuple[str, Current | None]]]:
+        """A streak of these users, longest first, then by user id. Raises `NotFound`."""
+        now = read_time or self._clock.now()
+        loaded = await self._store.load(user_ids, [streak])
+        definition = (await self._catalogue.at(loaded.configuration_version)).get(streak)
+        if definition is None:
+            raise _unknown_streak(streak)
+        found: list[tuple[str, Current | None]] = []
+        for user_id in dict.fromkeys(user_ids):
+            known = loaded.streaks.get((user_id, streak))
+            recent = known and await self._recent((user_id, streak), definition, known, loaded.zones, now)
+            found.append((user_id, recent.current if recent else None))
+        return definition, sorted(found, key=lambda each: (-(each[1].length if each[1] else 0), each[0]))
+
+    async def list_streaks_at_risk(
+        self,
+        streak: str,
+        within: timedelta,
+        zone: str,
+        read_time: datetime | None,
+        page_size: int,
+        page_token: str,
+    ) -> tuple[list[AtRisk], str]:
+        """A page of the streaks that expire within a time, soonest first, and the token of the next one."""
+        query = ["at_risk", streak, str(within), zone, str(read_time)]
+        page = read_page(page_size, page_token, keyset=[datetime, str], query=query)
+        if (await self._catalogue.latest()).get(streak) is None:
+            raise _unknown_streak(streak)
+        now = read_time or self._clock.now()
+        until = now + within
+        after = (page.after[0], page.after[1]) if page.after else (EARLIEST, "")
+        due = await self._reads.at_risk(streak, now, until, after, zone, page.size + 1)
+        shown = due[: page.size]
+        if not shown:
+            return [], ""
+        definition, states = await self.batch_get_user_streaks(streak, [user for user, _ in shown], now)
+        current_of = dict(states)
+        found = [
+            AtRisk(user_id, definition, current)
+            for user_id, _ in shown
+            if (current := current_of[user_id]) and expires_by(current, until)
+        ]
+        return found, page.next_token(shown[-1][1], shown[-1][0]) if len(due) > page.size else ""
+
+    async def statistics(self, streak: str, first: date, last: date) -> Statistics:
+        """What is recorded of all users. Raises `NotFound`."""
+        if (await self._catalogue.latest()).get(streak) is None:
+            raise _unknown_streak(streak)
+        return Statistics(
+            await self._reads.lengths(streak, LENGTH_BOUNDS),
+            await self._reads.losses(streak, first, last, LENGTH_BOUNDS),
+            await self._reads.frozen(streak, first, last),
+        )
 
     async def _required(self, user_id: str, streak: str) -> _Recent:
         """A user's streak as of now. Raises `NotFound`."""

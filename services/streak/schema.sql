@@ -114,6 +114,8 @@ CREATE TABLE periods (
     local_date  date,                       -- of settle_time, in that event's zone; null where it did not qualify
     PRIMARY KEY (user_id, streak, start_date)
 );
+-- At which something was at stake: frozen, broken, and what came of that.
+CREATE INDEX periods_ends ON periods (streak, start_date) WHERE status >= 6;
 
 -- Freezes granted and consumed; the balance is the sum of the amounts.
 CREATE TABLE freeze_ledger (

@@ -75,3 +75,51 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         return pb.ListLongestStreaksResponse(
             streaks=map(convert.longest_to_proto, shown), next_page_token=token
         )
+
+    async def GetCalendar(self, request: pb.GetCalendarRequest, _context: Any) -> pb.GetCalendarResponse:
+        """Gets the periods of a range of dates."""
+        first, last = convert.dates_from_proto(request, convert.MAX_CALENDAR_DAYS)
+        shown = await self._queries.calendar(request.user_id, request.streak, first, last)
+        return pb.GetCalendarResponse(periods=map(convert.period_to_proto, shown))
+
+    async def BatchGetUserStreaks(
+        self, request: pb.BatchGetUserStreaksRequest, _context: Any
+    ) -> pb.BatchGetUserStreaksResponse:
+        """Gets one streak of several users."""
+        read_time = convert.batch_from_proto(request)
+        definition, found = await self._queries.batch_get_user_streaks(
+            request.streak, request.user_ids, read_time
+        )
+        return pb.BatchGetUserStreaksResponse(
+            streaks=[
+                pb.RankedStreak(user_id=user_id, state=convert.state_to_proto(definition, current))
+                for user_id, current in found
+            ]
+        )
+
+    async def ListStreaksAtRisk(
+        self, request: pb.ListStreaksAtRiskRequest, _context: Any
+    ) -> pb.ListStreaksAtRiskResponse:
+        """Lists the streaks that end unless their users act."""
+        within, read_time = convert.at_risk_from_proto(request)
+        found, token = await self._queries.list_streaks_at_risk(
+            request.streak, within, request.time_zone, read_time, request.page_size, request.page_token
+        )
+        return pb.ListStreaksAtRiskResponse(
+            streaks=[
+                pb.StreakAtRisk(
+                    user_id=each.user_id,
+                    time_zone=each.current.time_zone,
+                    state=convert.state_to_proto(each.definition, each.current),
+                )
+                for each in found
+            ],
+            next_page_token=token,
+        )
+
+    async def GetStreakStatistics(
+        self, request: pb.GetStreakStatisticsRequest, _context: Any
+    ) -> pb.GetStreakStatisticsResponse:
+        """Gets statistics of all users."""
+        first, last = convert.dates_from_proto(request, convert.MAX_STATISTICS_DAYS)
+        return convert.statistics_to_proto(await self._queries.statistics(request.streak, first, last))

@@ -1,6 +1,8 @@
 """The SQL of lists."""
 
-from datetime import date
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Final
 
 from msgspec import Struct
@@ -31,12 +33,64 @@ LONGEST: Final = """
 """
 
 
+BETWEEN: Final = """
+    SELECT start_date, end_date, status, length, settle_time, entry_id, local_date FROM periods
+     WHERE user_id = $1 AND streak = $2 AND end_date >= $3 AND start_date <= $4
+     ORDER BY start_date
+"""
+# OFFSET 0: by the index of what is due, however many streaks there are of this definition.
+AT_RISK: Final = """
+    SELECT due.user_id, due.next_close_time
+      FROM (SELECT user_id, streak, next_close_time FROM streak_states
+             WHERE next_close_time > $2 AND next_close_time <= $3 AND (next_close_time, user_id) > ($4, $5)
+             ORDER BY next_close_time, user_id, streak
+            OFFSET 0) AS due
+      JOIN users ON users.user_id = due.user_id
+     WHERE due.streak = $1 AND ($6 = '' OR users.time_zone = $6)
+     ORDER BY due.next_close_time, due.user_id
+     LIMIT $7
+"""
+LENGTHS: Final = """
+    SELECT width_bucket(length, $2::integer[]) AS bucket, count(*) FROM streak_states
+     WHERE streak = $1 AND length > 0
+     GROUP BY bucket
+     ORDER BY bucket
+"""
+# What was lost is the length of the period before the one that broke.
+LOSSES: Final = """
+    SELECT extract(isodow FROM start_date)::integer AS weekday,
+           width_bucket(before.length, $4::integer[]) AS bucket, count(*)
+      FROM periods
+     CROSS JOIN LATERAL (
+           SELECT length FROM periods AS earlier
+            WHERE earlier.user_id = periods.user_id AND earlier.streak = periods.streak
+              AND earlier.start_date < periods.start_date
+            ORDER BY earlier.start_date DESC
+            LIMIT 1
+     ) AS before
+     WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 7 AND status >= 6
+     GROUP BY weekday, bucket
+"""
+FROZEN: Final = """
+    SELECT count(*) FROM periods WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 6 AND status >= 6
+"""
+
+
 class Longest(Struct, frozen=True):
     """A user's longest run of a streak, and the present length as last recorded."""
 
     user_id: str
     longest: int
     length: int
+
+
+class Statistics(Struct, frozen=True):
+    """How the streaks of all users are, and what became of those that were at stake. Lengths are bounds of ranges."""
+
+    lengths: Mapping[int, int]
+    losses: Mapping[tuple[int, int], int]
+    """By weekday, 1 for Monday, and by the length that was lost."""
+    frozen_count: int
 
 
 class ReadStore:
@@ -58,3 +112,31 @@ class ReadStore:
     async def longest(self, streak: str, after: tuple[int, str], limit: int) -> list[Longest]:
         """The users with the longest runs after a length and user, longest first."""
         return [Longest(*row) for row in await self._pool.fetch(LONGEST, streak, *after, limit)]
+
+    async def between(self, key: Key, first: date, last: date) -> list[Period]:
+        """Recorded periods of which any date is in a range, oldest first."""
+        return [period_of(row) for row in await self._pool.fetch(BETWEEN, *key, first, last)]
+
+    async def at_risk(
+        self, streak: str, now: datetime, until: datetime, after: tuple[datetime, str], zone: str, limit: int
+    ) -> list[tuple[str, datetime]]:
+        """Users whose present period closes with a result after `now` and up to `until`, and when; soonest first."""
+        found = await self._pool.fetch(AT_RISK, streak, now, until, *after, zone, limit)
+        return [(row["user_id"], row["next_close_time"]) for row in found]
+
+    async def lengths(self, streak: str, bounds: Sequence[int]) -> Counter[int]:
+        """How many users have a present length in the range that begins at each bound."""
+        found = await self._pool.fetch(LENGTHS, streak, bounds)
+        return Counter({bounds[row["bucket"] - 1]: row["count"] for row in found})
+
+    async def losses(
+        self, streak: str, first: date, last: date, bounds: Sequence[int]
+    ) -> Counter[tuple[int, int]]:
+        """How many streaks broke in a range of dates, by weekday (1: Monday) and the bound of the length lost."""
+        found = await self._pool.fetch(LOSSES, streak, first, last, bounds)
+        return Counter({(row["weekday"], bounds[row["bucket"] - 1]): row["count"] for row in found})
+
+    async def frozen(self, streak: str, first: date, last: date) -> int:
+        """How many periods freezes kept from breaking in a range of dates."""
+        count: int = await self._pool.fetchval(FROZEN, streak, first, last)
+        return count

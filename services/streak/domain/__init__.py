@@ -42,8 +42,10 @@ from services.streak.domain.fold import (
     advance,
     begin,
     close,
+    expires_by,
     fold,
     moves_on,
+    running_period,
     settled_until,
 )
 from services.streak.domain.rows import (
@@ -114,6 +116,7 @@ __all__ = [
     "bring_up_to",
     "checkpoint",
     "close",
+    "expires_by",
     "extend",
     "fact",
     "facts",
@@ -126,6 +129,7 @@ __all__ = [
     "needs_history",
     "refold",
     "refold_since",
+    "running_period",
     "says_nothing_new",
     "settled_until",
     "start",

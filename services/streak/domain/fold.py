@@ -264,6 +264,23 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
     )
 
 
+def running_period(current: Current) -> Period:
+    """The period that is still open and has not qualified, as a calendar shows it."""
+    assert current.next_close_time is not None
+    return Period(
+        current.period_start_date,
+        current.period_end_date,
+        PeriodStatus.OPEN,
+        current.length,
+        current.next_close_time,
+    )
+
+
+def expires_by(current: Current, instant: datetime) -> bool:
+    """Whether a streak that is alive ends by then unless its user acts; freezes not counted."""
+    return not current.period_qualified and current.expire_time is not None and current.expire_time <= instant
+
+
 def closed_rows(definition: StreakDefinition, state: StreakState, now: datetime) -> Rows:
     """The rows of `close` alone."""
     today = today_of(state, now)

@@ -12,6 +12,8 @@ from msgspec import Struct
 class PeriodStatus(IntEnum):
     """What became of a period, in the order of precedence of RULES 3.4."""
 
+    OPEN = 1
+    """It is running and has not qualified; never recorded."""
     QUALIFIED = 2
     PAUSED = 3
     DAY_OFF = 4

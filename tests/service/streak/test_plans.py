@@ -30,6 +30,11 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "PERIODS": (store_reads.PERIODS, ("alice", "daily", TODAY, 10)),
     "LEDGER": (store_reads.LEDGER, ("alice", "daily", TODAY, 0, TODAY, TODAY, 10)),
     "LONGEST": (store_reads.LONGEST, ("daily", 7, "alice", 10)),
+    "BETWEEN": (store_reads.BETWEEN, ("alice", "daily", TODAY, TODAY)),
+    "AT_RISK": (store_reads.AT_RISK, ("daily", NOW, NOW, NOW, "alice", "", 10)),
+    "LENGTHS": (store_reads.LENGTHS, ("daily", [1, 2])),
+    "LOSSES": (store_reads.LOSSES, ("daily", TODAY, TODAY, [1, 2])),
+    "FROZEN": (store_reads.FROZEN, ("daily", TODAY, TODAY)),
 }
 
 

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__pb2
+from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/streak/v1/streak_service.proto\x12\x10laurel.streak.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\x1f\n\x10GetStreakRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"=\n\x11GetStreakResponse\x12(\n\x06streak\x18\x01 \x01(\x0b\x32\x18.laurel.streak.v1.Streak\";\n\x12ListStreaksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListStreaksResponse\x12)\n\x07streaks\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Streak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x16ListUserStreaksRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x17ListUserStreaksResponse\x12.\n\x07streaks\x18\x01 \x03(\x0b\x32\x1d.laurel.streak.v1.StreakState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x12ListPeriodsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x13ListPeriodsResponse\x12)\n\x07periods\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Period\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x17ListFreezeLedgerRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x18ListFreezeLedgerResponse\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.laurel.streak.v1.FreezeLedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x19ListLongestStreaksRequest\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"A\n\rLongestStreak\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07longest\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"g\n\x1aListLongestStreaksResponse\x12\x30\n\x07streaks\x18\x01 \x03(\x0b\x32\x1f.laurel.streak.v1.LongestStreak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xb6\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_STREAK_NOT_FOUND\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_STREAK_EXISTS\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_STREAK_IN_USE\x10\x03\x12&\n\"ERROR_REASON_USER_STREAK_NOT_FOUND\x10\x04\x32\xac\x05\n\rStreakService\x12\\\n\tGetStreak\x12\".laurel.streak.v1.GetStreakRequest\x1a#.laurel.streak.v1.GetStreakResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12\x62\n\x0bListStreaks\x12$.laurel.streak.v1.ListStreaksRequest\x1a%.laurel.streak.v1.ListStreaksResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12w\n\x0fListUserStreaks\x12(.laurel.streak.v1.ListUserStreaksRequest\x1a).laurel.streak.v1.ListUserStreaksResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12k\n\x0bListPeriods\x12$.laurel.streak.v1.ListPeriodsRequest\x1a%.laurel.streak.v1.ListPeriodsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12z\n\x10ListFreezeLedger\x12).laurel.streak.v1.ListFreezeLedgerRequest\x1a*.laurel.streak.v1.ListFreezeLedgerResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12w\n\x12ListLongestStreaks\x12+.laurel.streak.v1.ListLongestStreaksRequest\x1a,.laurel.streak.v1.ListLongestStreaksResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x42\x41\n\x13io.laurel.streak.v1P\x01Z(laurel.example/laurel/streak/v1;streakv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/streak/v1/streak_service.proto\x12\x10laurel.streak.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\x1f\n\x10GetStreakRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"=\n\x11GetStreakResponse\x12(\n\x06streak\x18\x01 \x01(\x0b\x32\x18.laurel.streak.v1.Streak\";\n\x12ListStreaksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Y\n\x13ListStreaksResponse\x12)\n\x07streaks\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Streak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x7f\n\x16ListUserStreaksRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"b\n\x17ListUserStreaksResponse\x12.\n\x07streaks\x18\x01 \x03(\x0b\x32\x1d.laurel.streak.v1.StreakState\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x12ListPeriodsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Y\n\x13ListPeriodsResponse\x12)\n\x07periods\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Period\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x17ListFreezeLedgerRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x18ListFreezeLedgerResponse\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.laurel.streak.v1.FreezeLedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x19ListLongestStreaksRequest\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"A\n\rLongestStreak\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07longest\x18\x02 \x01(\x05\x12\x0e\n\x06length\x18\x03 \x01(\x05\"g\n\x1aListLongestStreaksResponse\x12\x30\n\x07streaks\x18\x01 \x03(\x0b\x32\x1f.laurel.streak.v1.LongestStreak\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x01\n\x12GetCalendarRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06streak\x18\x02 \x01(\t\x12/\n\nstart_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x04 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"@\n\x13GetCalendarResponse\x12)\n\x07periods\x18\x01 \x03(\x0b\x32\x18.laurel.streak.v1.Period\"m\n\x1a\x42\x61tchGetUserStreaksRequest\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x10\n\x08user_ids\x18\x02 \x03(\t\x12-\n\tread_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x1b\x42\x61tchGetUserStreaksResponse\x12/\n\x07streaks\x18\x01 \x03(\x0b\x32\x1e.laurel.streak.v1.RankedStreak\"M\n\x0cRankedStreak\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12,\n\x05state\x18\x02 \x01(\x0b\x32\x1d.laurel.streak.v1.StreakState\"\xa9\x01\n\x18ListStreaksAtRiskRequest\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x14\n\x0cwithin_hours\x18\x02 \x01(\x05\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12-\n\tread_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"e\n\x19ListStreaksAtRiskResponse\x12/\n\x07streaks\x18\x01 \x03(\x0b\x32\x1e.laurel.streak.v1.StreakAtRisk\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"`\n\x0cStreakAtRisk\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0b\x32\x1d.laurel.streak.v1.StreakState\"\x8c\x01\n\x1aGetStreakStatisticsRequest\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12/\n\nstart_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"6\n\x11StreakLengthCount\x12\x12\n\nmin_length\x18\x01 \x01(\x05\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"M\n\x10WeekdayLossCount\x12*\n\x07weekday\x18\x01 \x01(\x0e\x32\x19.laurel.streak.v1.Weekday\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xfe\x01\n\x1bGetStreakStatisticsResponse\x12\x34\n\x07lengths\x18\x01 \x03(\x0b\x32#.laurel.streak.v1.StreakLengthCount\x12\x12\n\nlost_count\x18\x02 \x01(\x03\x12\x33\n\x06losses\x18\x03 \x03(\x0b\x32#.laurel.streak.v1.StreakLengthCount\x12\x34\n\x08weekdays\x18\x04 \x03(\x0b\x32\".laurel.streak.v1.WeekdayLossCount\x12\x14\n\x0c\x66rozen_count\x18\x05 \x01(\x03\x12\x14\n\x0c\x66rozen_share\x18\x06 \x01(\x01*\xb6\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_STREAK_NOT_FOUND\x10\x01\x12\x1e\n\x1a\x45RROR_REASON_STREAK_EXISTS\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_STREAK_IN_USE\x10\x03\x12&\n\"ERROR_REASON_USER_STREAK_NOT_FOUND\x10\x04\x32\x87\t\n\rStreakService\x12\\\n\tGetStreak\x12\".laurel.streak.v1.GetStreakRequest\x1a#.laurel.streak.v1.GetStreakResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12\x62\n\x0bListStreaks\x12$.laurel.streak.v1.ListStreaksRequest\x1a%.laurel.streak.v1.ListStreaksResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12w\n\x0fListUserStreaks\x12(.laurel.streak.v1.ListUserStreaksRequest\x1a).laurel.streak.v1.ListUserStreaksResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12k\n\x0bListPeriods\x12$.laurel.streak.v1.ListPeriodsRequest\x1a%.laurel.streak.v1.ListPeriodsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12z\n\x10ListFreezeLedger\x12).laurel.streak.v1.ListFreezeLedgerRequest\x1a*.laurel.streak.v1.ListFreezeLedgerResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12w\n\x12ListLongestStreaks\x12+.laurel.streak.v1.ListLongestStreaksRequest\x1a,.laurel.streak.v1.ListLongestStreaksResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12k\n\x0bGetCalendar\x12$.laurel.streak.v1.GetCalendarRequest\x1a%.laurel.streak.v1.GetCalendarResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12z\n\x13\x42\x61tchGetUserStreaks\x12,.laurel.streak.v1.BatchGetUserStreaksRequest\x1a-.laurel.streak.v1.BatchGetUserStreaksResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12t\n\x11ListStreaksAtRisk\x12*.laurel.streak.v1.ListStreaksAtRiskRequest\x1a+.laurel.streak.v1.ListStreaksAtRiskResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12z\n\x13GetStreakStatistics\x12,.laurel.streak.v1.GetStreakStatisticsRequest\x1a-.laurel.streak.v1.GetStreakStatisticsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x42\x41\n\x13io.laurel.streak.v1P\x01Z(laurel.example/laurel/streak/v1;streakv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,34 +48,66 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAKSERVICE'].methods_by_name['ListFreezeLedger']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
   _globals['_STREAKSERVICE'].methods_by_name['ListLongestStreaks']._loaded_options = None
   _globals['_STREAKSERVICE'].methods_by_name['ListLongestStreaks']._serialized_options = b'\232\341\030\002\010\002'
-  _globals['_ERRORREASON']._serialized_start=1279
-  _globals['_ERRORREASON']._serialized_end=1461
-  _globals['_GETSTREAKREQUEST']._serialized_start=154
-  _globals['_GETSTREAKREQUEST']._serialized_end=185
-  _globals['_GETSTREAKRESPONSE']._serialized_start=187
-  _globals['_GETSTREAKRESPONSE']._serialized_end=248
-  _globals['_LISTSTREAKSREQUEST']._serialized_start=250
-  _globals['_LISTSTREAKSREQUEST']._serialized_end=309
-  _globals['_LISTSTREAKSRESPONSE']._serialized_start=311
-  _globals['_LISTSTREAKSRESPONSE']._serialized_end=400
-  _globals['_LISTUSERSTREAKSREQUEST']._serialized_start=402
-  _globals['_LISTUSERSTREAKSREQUEST']._serialized_end=529
-  _globals['_LISTUSERSTREAKSRESPONSE']._serialized_start=531
-  _globals['_LISTUSERSTREAKSRESPONSE']._serialized_end=629
-  _globals['_LISTPERIODSREQUEST']._serialized_start=631
-  _globals['_LISTPERIODSREQUEST']._serialized_end=723
-  _globals['_LISTPERIODSRESPONSE']._serialized_start=725
-  _globals['_LISTPERIODSRESPONSE']._serialized_end=814
-  _globals['_LISTFREEZELEDGERREQUEST']._serialized_start=816
-  _globals['_LISTFREEZELEDGERREQUEST']._serialized_end=913
-  _globals['_LISTFREEZELEDGERRESPONSE']._serialized_start=915
-  _globals['_LISTFREEZELEDGERRESPONSE']._serialized_end=1020
-  _globals['_LISTLONGESTSTREAKSREQUEST']._serialized_start=1022
-  _globals['_LISTLONGESTSTREAKSREQUEST']._serialized_end=1104
-  _globals['_LONGESTSTREAK']._serialized_start=1106
-  _globals['_LONGESTSTREAK']._serialized_end=1171
-  _globals['_LISTLONGESTSTREAKSRESPONSE']._serialized_start=1173
-  _globals['_LISTLONGESTSTREAKSRESPONSE']._serialized_end=1276
-  _globals['_STREAKSERVICE']._serialized_start=1464
-  _globals['_STREAKSERVICE']._serialized_end=2148
+  _globals['_STREAKSERVICE'].methods_by_name['GetCalendar']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['GetCalendar']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_STREAKSERVICE'].methods_by_name['BatchGetUserStreaks']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['BatchGetUserStreaks']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_STREAKSERVICE'].methods_by_name['ListStreaksAtRisk']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['ListStreaksAtRisk']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_STREAKSERVICE'].methods_by_name['GetStreakStatistics']._loaded_options = None
+  _globals['_STREAKSERVICE'].methods_by_name['GetStreakStatistics']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_ERRORREASON']._serialized_start=2704
+  _globals['_ERRORREASON']._serialized_end=2886
+  _globals['_GETSTREAKREQUEST']._serialized_start=183
+  _globals['_GETSTREAKREQUEST']._serialized_end=214
+  _globals['_GETSTREAKRESPONSE']._serialized_start=216
+  _globals['_GETSTREAKRESPONSE']._serialized_end=277
+  _globals['_LISTSTREAKSREQUEST']._serialized_start=279
+  _globals['_LISTSTREAKSREQUEST']._serialized_end=338
+  _globals['_LISTSTREAKSRESPONSE']._serialized_start=340
+  _globals['_LISTSTREAKSRESPONSE']._serialized_end=429
+  _globals['_LISTUSERSTREAKSREQUEST']._serialized_start=431
+  _globals['_LISTUSERSTREAKSREQUEST']._serialized_end=558
+  _globals['_LISTUSERSTREAKSRESPONSE']._serialized_start=560
+  _globals['_LISTUSERSTREAKSRESPONSE']._serialized_end=658
+  _globals['_LISTPERIODSREQUEST']._serialized_start=660
+  _globals['_LISTPERIODSREQUEST']._serialized_end=752
+  _globals['_LISTPERIODSRESPONSE']._serialized_start=754
+  _globals['_LISTPERIODSRESPONSE']._serialized_end=843
+  _globals['_LISTFREEZELEDGERREQUEST']._serialized_start=845
+  _globals['_LISTFREEZELEDGERREQUEST']._serialized_end=942
+  _globals['_LISTFREEZELEDGERRESPONSE']._serialized_start=944
+  _globals['_LISTFREEZELEDGERRESPONSE']._serialized_end=1049
+  _globals['_LISTLONGESTSTREAKSREQUEST']._serialized_start=1051
+  _globals['_LISTLONGESTSTREAKSREQUEST']._serialized_end=1133
+  _globals['_LONGESTSTREAK']._serialized_start=1135
+  _globals['_LONGESTSTREAK']._serialized_end=1200
+  _globals['_LISTLONGESTSTREAKSRESPONSE']._serialized_start=1202
+  _globals['_LISTLONGESTSTREAKSRESPONSE']._serialized_end=1305
+  _globals['_GETCALENDARREQUEST']._serialized_start=1308
+  _globals['_GETCALENDARREQUEST']._serialized_end=1457
+  _globals['_GETCALENDARRESPONSE']._serialized_start=1459
+  _globals['_GETCALENDARRESPONSE']._serialized_end=1523
+  _globals['_BATCHGETUSERSTREAKSREQUEST']._serialized_start=1525
+  _globals['_BATCHGETUSERSTREAKSREQUEST']._serialized_end=1634
+  _globals['_BATCHGETUSERSTREAKSRESPONSE']._serialized_start=1636
+  _globals['_BATCHGETUSERSTREAKSRESPONSE']._serialized_end=1714
+  _globals['_RANKEDSTREAK']._serialized_start=1716
+  _globals['_RANKEDSTREAK']._serialized_end=1793
+  _globals['_LISTSTREAKSATRISKREQUEST']._serialized_start=1796
+  _globals['_LISTSTREAKSATRISKREQUEST']._serialized_end=1965
+  _globals['_LISTSTREAKSATRISKRESPONSE']._serialized_start=1967
+  _globals['_LISTSTREAKSATRISKRESPONSE']._serialized_end=2068
+  _globals['_STREAKATRISK']._serialized_start=2070
+  _globals['_STREAKATRISK']._serialized_end=2166
+  _globals['_GETSTREAKSTATISTICSREQUEST']._serialized_start=2169
+  _globals['_GETSTREAKSTATISTICSREQUEST']._serialized_end=2309
+  _globals['_STREAKLENGTHCOUNT']._serialized_start=2311
+  _globals['_STREAKLENGTHCOUNT']._serialized_end=2365
+  _globals['_WEEKDAYLOSSCOUNT']._serialized_start=2367
+  _globals['_WEEKDAYLOSSCOUNT']._serialized_end=2444
+  _globals['_GETSTREAKSTATISTICSRESPONSE']._serialized_start=2447
+  _globals['_GETSTREAKSTATISTICSRESPONSE']._serialized_end=2701
+  _globals['_STREAKSERVICE']._serialized_start=2889
+  _globals['_STREAKSERVICE']._serialized_end=4048
 # @@protoc_insertion_point(module_scope)

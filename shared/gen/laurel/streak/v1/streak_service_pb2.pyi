@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from laurel.common.v1 import date_pb2 as _date_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
 import sys
@@ -428,3 +429,389 @@ class ListLongestStreaksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLongestStreaksResponse: _TypeAlias = ListLongestStreaksResponse  # noqa: Y015
+
+@_typing.final
+class GetCalendarRequest(_message.Message):
+    """Request of GetCalendar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STREAK_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    streak: _builtins.str
+    """The streak."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """First date. A period is shown where any of its dates is in the range."""
+
+    @_builtins.property
+    def end_date(self) -> _date_pb2.LocalDate:
+        """Last date; at most 731 days after the first."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        streak: _builtins.str = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date", "streak", b"streak", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCalendarRequest: _TypeAlias = GetCalendarRequest  # noqa: Y015
+
+@_typing.final
+class GetCalendarResponse(_message.Message):
+    """A calendar."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIODS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.Period]:
+        """Oldest first. Dates before the first fact and after the present one have none, and neither have those without a streak."""
+
+    def __init__(
+        self,
+        *,
+        periods: _abc.Iterable[_streak_pb2.Period] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["periods", b"periods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCalendarResponse: _TypeAlias = GetCalendarResponse  # noqa: Y015
+
+@_typing.final
+class BatchGetUserStreaksRequest(_message.Message):
+    """Request of BatchGetUserStreaks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """The streak."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 100 users."""
+
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """The instant to look from; default: the server's clock."""
+
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time", "streak", b"streak", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetUserStreaksRequest: _TypeAlias = BatchGetUserStreaksRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetUserStreaksResponse(_message.Message):
+    """One streak of several users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def streaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedStreak]:
+        """Longest first, then by user id. Users without a state of it have length 0 and no dates."""
+
+    def __init__(
+        self,
+        *,
+        streaks: _abc.Iterable[Global___RankedStreak] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["streaks", b"streaks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetUserStreaksResponse: _TypeAlias = BatchGetUserStreaksResponse  # noqa: Y015
+
+@_typing.final
+class RankedStreak(_message.Message):
+    """A user's streak among others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    @_builtins.property
+    def state(self) -> _streak_pb2.StreakState:
+        """The state."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        state: _streak_pb2.StreakState | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankedStreak: _TypeAlias = RankedStreak  # noqa: Y015
+
+@_typing.final
+class ListStreaksAtRiskRequest(_message.Message):
+    """Request of ListStreaksAtRisk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    WITHIN_HOURS_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """The streak."""
+    within_hours: _builtins.int
+    """1 to 168: hours from the read time on."""
+    time_zone: _builtins.str
+    """Only users who are in this IANA zone; empty: in any."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50. A page may have less and not be the last one."""
+    page_token: _builtins.str
+    """From the previous page."""
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """The instant to look from; default: the server's clock. Say the same with every page."""
+
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        within_hours: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "read_time", b"read_time", "streak", b"streak", "time_zone", b"time_zone", "within_hours", b"within_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStreaksAtRiskRequest: _TypeAlias = ListStreaksAtRiskRequest  # noqa: Y015
+
+@_typing.final
+class ListStreaksAtRiskResponse(_message.Message):
+    """A page of streaks that are at risk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def streaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakAtRisk]:
+        """By the end of the period that is at stake, then by user id."""
+
+    def __init__(
+        self,
+        *,
+        streaks: _abc.Iterable[Global___StreakAtRisk] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "streaks", b"streaks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStreaksAtRiskResponse: _TypeAlias = ListStreaksAtRiskResponse  # noqa: Y015
+
+@_typing.final
+class StreakAtRisk(_message.Message):
+    """A streak that ends unless its user acts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    time_zone: _builtins.str
+    """The user's IANA zone."""
+    @_builtins.property
+    def state(self) -> _streak_pb2.StreakState:
+        """The state: when it expires, and how many freezes there are that would keep it."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        state: _streak_pb2.StreakState | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakAtRisk: _TypeAlias = StreakAtRisk  # noqa: Y015
+
+@_typing.final
+class GetStreakStatisticsRequest(_message.Message):
+    """Request of GetStreakStatistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """The streak."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """First date of the periods whose ends are counted."""
+
+    @_builtins.property
+    def end_date(self) -> _date_pb2.LocalDate:
+        """Last date; at most 92 days after the first."""
+
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date", "streak", b"streak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStreakStatisticsRequest: _TypeAlias = GetStreakStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class StreakLengthCount(_message.Message):
+    """How many streaks have a length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_LENGTH_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    min_length: _builtins.int
+    """The least length of the range: 1, 2, 3, 7, 14, 30, 60, 100, 180, 365."""
+    count: _builtins.int
+    """Users whose present length, as last recorded, is in it; or losses of such a length."""
+    def __init__(
+        self,
+        *,
+        min_length: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "min_length", b"min_length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakLengthCount: _TypeAlias = StreakLengthCount  # noqa: Y015
+
+@_typing.final
+class WeekdayLossCount(_message.Message):
+    """How many streaks were lost on a day of the week."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEEKDAY_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    weekday: _streak_pb2.Weekday.ValueType
+    """The day on which the period began that broke."""
+    count: _builtins.int
+    """Losses."""
+    def __init__(
+        self,
+        *,
+        weekday: _streak_pb2.Weekday.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "weekday", b"weekday"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WeekdayLossCount: _TypeAlias = WeekdayLossCount  # noqa: Y015
+
+@_typing.final
+class GetStreakStatisticsResponse(_message.Message):
+    """Response of GetStreakStatistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LENGTHS_FIELD_NUMBER: _builtins.int
+    LOST_COUNT_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    WEEKDAYS_FIELD_NUMBER: _builtins.int
+    FROZEN_COUNT_FIELD_NUMBER: _builtins.int
+    FROZEN_SHARE_FIELD_NUMBER: _builtins.int
+    lost_count: _builtins.int
+    """Streaks that were lost in the range."""
+    frozen_count: _builtins.int
+    """Periods that would have broken and were saved by a freeze."""
+    frozen_share: _builtins.float
+    """Of all periods that would have broken, the share that freezes saved: 0 to 1."""
+    @_builtins.property
+    def lengths(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakLengthCount]:
+        """Users who have a streak now, by its length."""
+
+    @_builtins.property
+    def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakLengthCount]:
+        """The same by the length that was lost."""
+
+    @_builtins.property
+    def weekdays(self) -> _containers.RepeatedCompositeFieldContainer[Global___WeekdayLossCount]:
+        """The same by the day of the week."""
+
+    def __init__(
+        self,
+        *,
+        lengths: _abc.Iterable[Global___StreakLengthCount] | None = ...,
+        lost_count: _builtins.int = ...,
+        losses: _abc.Iterable[Global___StreakLengthCount] | None = ...,
+        weekdays: _abc.Iterable[Global___WeekdayLossCount] | None = ...,
+        frozen_count: _builtins.int = ...,
+        frozen_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frozen_count", b"frozen_count", "frozen_share", b"frozen_share", "lengths", b"lengths", "losses", b"losses", "lost_count", b"lost_count", "weekdays", b"weekdays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStreakStatisticsResponse: _TypeAlias = GetStreakStatisticsResponse  # noqa: Y015

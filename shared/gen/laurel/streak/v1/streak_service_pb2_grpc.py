@@ -65,6 +65,26 @@ class StreakServiceStub:
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksRequest.SerializeToString,
                 response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksResponse.FromString,
                 _registered_method=True)
+        self.GetCalendar = channel.unary_unary(
+                '/laurel.streak.v1.StreakService/GetCalendar',
+                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetCalendarRequest.SerializeToString,
+                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetCalendarResponse.FromString,
+                _registered_method=True)
+        self.BatchGetUserStreaks = channel.unary_unary(
+                '/laurel.streak.v1.StreakService/BatchGetUserStreaks',
+                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.BatchGetUserStreaksRequest.SerializeToString,
+                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.BatchGetUserStreaksResponse.FromString,
+                _registered_method=True)
+        self.ListStreaksAtRisk = channel.unary_unary(
+                '/laurel.streak.v1.StreakService/ListStreaksAtRisk',
+                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskRequest.SerializeToString,
+                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskResponse.FromString,
+                _registered_method=True)
+        self.GetStreakStatistics = channel.unary_unary(
+                '/laurel.streak.v1.StreakService/GetStreakStatistics',
+                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsRequest.SerializeToString,
+                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class StreakServiceServicer:
@@ -113,6 +133,34 @@ class StreakServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCalendar(self, request, context):
+        """Gets one user's periods of any range of dates, as a calendar shows them: with the one that is running.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetUserStreaks(self, request, context):
+        """Gets one streak of up to 100 users, such as somebody and their friends: longest first, then by user id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStreaksAtRisk(self, request, context):
+        """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStreakStatistics(self, request, context):
+        """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StreakServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +193,26 @@ def add_StreakServiceServicer_to_server(servicer, server):
                     servicer.ListLongestStreaks,
                     request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksRequest.FromString,
                     response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksResponse.SerializeToString,
+            ),
+            'GetCalendar': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCalendar,
+                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetCalendarRequest.FromString,
+                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetCalendarResponse.SerializeToString,
+            ),
+            'BatchGetUserStreaks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetUserStreaks,
+                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.BatchGetUserStreaksRequest.FromString,
+                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.BatchGetUserStreaksResponse.SerializeToString,
+            ),
+            'ListStreaksAtRisk': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStreaksAtRisk,
+                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskRequest.FromString,
+                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskResponse.SerializeToString,
+            ),
+            'GetStreakStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStreakStatistics,
+                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsRequest.FromString,
+                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +378,114 @@ class StreakService:
             '/laurel.streak.v1.StreakService/ListLongestStreaks',
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksRequest.SerializeToString,
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCalendar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.streak.v1.StreakService/GetCalendar',
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetCalendarRequest.SerializeToString,
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetCalendarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetUserStreaks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.streak.v1.StreakService/BatchGetUserStreaks',
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.BatchGetUserStreaksRequest.SerializeToString,
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.BatchGetUserStreaksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStreaksAtRisk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.streak.v1.StreakService/ListStreaksAtRisk',
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskRequest.SerializeToString,
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStreakStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.streak.v1.StreakService/GetStreakStatistics',
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsRequest.SerializeToString,
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

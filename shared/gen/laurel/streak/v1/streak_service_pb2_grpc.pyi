@@ -45,6 +45,14 @@ class StreakServiceStub:
     """Lists one user's freeze ledger, oldest first."""
     ListLongestStreaks: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListLongestStreaksRequest, _streak_service_pb2.ListLongestStreaksResponse]
     """Lists the users with the longest runs ever of one streak, longest first, then by user id."""
+    GetCalendar: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.GetCalendarRequest, _streak_service_pb2.GetCalendarResponse]
+    """Gets one user's periods of any range of dates, as a calendar shows them: with the one that is running."""
+    BatchGetUserStreaks: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.BatchGetUserStreaksRequest, _streak_service_pb2.BatchGetUserStreaksResponse]
+    """Gets one streak of up to 100 users, such as somebody and their friends: longest first, then by user id."""
+    ListStreaksAtRisk: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListStreaksAtRiskRequest, _streak_service_pb2.ListStreaksAtRiskResponse]
+    """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first."""
+    GetStreakStatistics: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.GetStreakStatisticsRequest, _streak_service_pb2.GetStreakStatisticsResponse]
+    """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates."""
 
 @_typing.type_check_only
 class StreakServiceAsyncStub(StreakServiceStub):
@@ -63,6 +71,14 @@ class StreakServiceAsyncStub(StreakServiceStub):
     """Lists one user's freeze ledger, oldest first."""
     ListLongestStreaks: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListLongestStreaksRequest, _streak_service_pb2.ListLongestStreaksResponse]  # type: ignore[assignment]
     """Lists the users with the longest runs ever of one streak, longest first, then by user id."""
+    GetCalendar: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.GetCalendarRequest, _streak_service_pb2.GetCalendarResponse]  # type: ignore[assignment]
+    """Gets one user's periods of any range of dates, as a calendar shows them: with the one that is running."""
+    BatchGetUserStreaks: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.BatchGetUserStreaksRequest, _streak_service_pb2.BatchGetUserStreaksResponse]  # type: ignore[assignment]
+    """Gets one streak of up to 100 users, such as somebody and their friends: longest first, then by user id."""
+    ListStreaksAtRisk: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListStreaksAtRiskRequest, _streak_service_pb2.ListStreaksAtRiskResponse]  # type: ignore[assignment]
+    """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first."""
+    GetStreakStatistics: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.GetStreakStatisticsRequest, _streak_service_pb2.GetStreakStatisticsResponse]  # type: ignore[assignment]
+    """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates."""
 
 class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
     """Streaks. Read it directly; write through the orchestrator."""
@@ -114,5 +130,37 @@ class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_streak_service_pb2.ListLongestStreaksResponse, _abc.Awaitable[_streak_service_pb2.ListLongestStreaksResponse]]:
         """Lists the users with the longest runs ever of one streak, longest first, then by user id."""
+
+    @_abc_1.abstractmethod
+    def GetCalendar(
+        self,
+        request: _streak_service_pb2.GetCalendarRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_streak_service_pb2.GetCalendarResponse, _abc.Awaitable[_streak_service_pb2.GetCalendarResponse]]:
+        """Gets one user's periods of any range of dates, as a calendar shows them: with the one that is running."""
+
+    @_abc_1.abstractmethod
+    def BatchGetUserStreaks(
+        self,
+        request: _streak_service_pb2.BatchGetUserStreaksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_streak_service_pb2.BatchGetUserStreaksResponse, _abc.Awaitable[_streak_service_pb2.BatchGetUserStreaksResponse]]:
+        """Gets one streak of up to 100 users, such as somebody and their friends: longest first, then by user id."""
+
+    @_abc_1.abstractmethod
+    def ListStreaksAtRisk(
+        self,
+        request: _streak_service_pb2.ListStreaksAtRiskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_streak_service_pb2.ListStreaksAtRiskResponse, _abc.Awaitable[_streak_service_pb2.ListStreaksAtRiskResponse]]:
+        """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first."""
+
+    @_abc_1.abstractmethod
+    def GetStreakStatistics(
+        self,
+        request: _streak_service_pb2.GetStreakStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_streak_service_pb2.GetStreakStatisticsResponse, _abc.Awaitable[_streak_service_pb2.GetStreakStatisticsResponse]]:
+        """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates."""
 
 def add_StreakServiceServicer_to_server(servicer: StreakServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
