@@ -14,7 +14,7 @@ from services.cli.show_streak import show_at_risk, show_periods, show_ranked, sh
 
 @click.group()
 def streaks() -> None:
-    """Look at one streak: of friends, of all who may lose it, over time."""
+    """Look at one streak of many users."""
 
 
 @streaks.command()
