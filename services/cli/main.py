@@ -12,6 +12,7 @@ from services.cli import (
     commands_admin,
     commands_boards,
     commands_configuration,
+    commands_contacts,
     commands_context,
     commands_events,
     commands_feed,
@@ -144,6 +145,7 @@ for command in (
     commands_feed.feed,
     commands_webhooks.webhooks,
     commands_streams.streams,
+    commands_contacts.contacts,
 ):
     cli.add_command(command)
 

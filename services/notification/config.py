@@ -20,6 +20,11 @@ MAX_SUBJECT_CHARS: Final = 100
 MAX_INTERVAL_SECONDS: Final = 86_400
 MAX_OVERLAP_SECONDS: Final = 30 * 86_400
 DEFAULT_OVERLAP_SECONDS: Final = 86_400
+MAX_EMAIL_CHARS: Final = 254
+MAX_TOKEN_CHARS: Final = 4_096
+MAX_DEVICES: Final = 20
+MAX_REFUSALS: Final = 15
+"""As many as there are: four types and all, by two channels and all."""
 
 
 def _begins_with(*beginnings: str) -> AfterValidator:

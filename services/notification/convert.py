@@ -209,18 +209,18 @@ def shown(row: Any, secrets: Sequence[Secret], waiting_count: int, now: datetime
     message = EndpointMessage.FromString(row["body"])
     message.switched_off = row["switch_off"] != SwitchOff.ON
     message.switch_off_reason = row["switch_off"]
-    _set_time(message, "switch_off_time", row["switch_off_time"])
+    set_time(message, "switch_off_time", row["switch_off_time"])
     for secret in secrets:
         if secret.expire_time is None or now < secret.expire_time:
             listed = message.secrets.add(secret_id=str(secret.secret_id))
-            _set_time(listed, "create_time", secret.create_time)
-            _set_time(listed, "expire_time", secret.expire_time)
+            set_time(listed, "create_time", secret.create_time)
+            set_time(listed, "expire_time", secret.expire_time)
     message.health.waiting_count = waiting_count
     message.health.behind = row["cursor"] is not None and not message.switched_off
-    _set_time(message.health, "failing_since", row["failing_since"])
-    _set_time(message.health, "last_success_time", row["last_success_time"])
-    _set_time(message, "create_time", row["create_time"])
-    _set_time(message, "update_time", row["update_time"])
+    set_time(message.health, "failing_since", row["failing_since"])
+    set_time(message.health, "last_success_time", row["last_success_time"])
+    set_time(message, "create_time", row["create_time"])
+    set_time(message, "update_time", row["update_time"])
     return message
 
 
@@ -247,7 +247,8 @@ def _check_types(types: Sequence[str], found: Violations) -> None:
         found.add("types", f"must be {EVERY_TYPE!r} alone where it means all types")
 
 
-def _set_time(message: Message, field: str, instant: datetime | None) -> None:
+def set_time(message: Message, field: str, instant: datetime | None) -> None:
+    """Where there is an instant, write it into a field."""
     if instant is not None:
         getattr(message, field).CopyFrom(to_timestamp(instant))
 
@@ -322,8 +323,8 @@ def shown_stream(row: Any) -> StreamMessage:
     message.switched_off = row["switched_off"]
     message.health.failure = row["failure"]
     message.health.published_count = row["published_count"]
-    _set_time(message.health, "failing_since", row["failing_since"])
-    _set_time(message.health, "last_publish_time", row["last_publish_time"])
-    _set_time(message, "create_time", row["create_time"])
-    _set_time(message, "update_time", row["update_time"])
+    set_time(message.health, "failing_since", row["failing_since"])
+    set_time(message.health, "last_publish_time", row["last_publish_time"])
+    set_time(message, "create_time", row["create_time"])
+    set_time(message, "update_time", row["update_time"])
     return message

@@ -9,6 +9,7 @@ from laurel.notification.v1 import notification_service_pb2, notification_servic
 from pydantic import SecretStr
 
 from services.notification.config import Settings
+from services.notification.contact_handlers import ContactHandlers
 from services.notification.delivering import Dispatcher, Recorder
 from services.notification.feed import FeedReader
 from services.notification.following import CatchUp, Follower, Writer
@@ -19,6 +20,7 @@ from services.notification.sender import Sender
 from services.notification.servicer import NotificationServicer
 from services.notification.sinks import Brokers
 from services.notification.store.attempts import AttemptStore
+from services.notification.store.contacts import ContactStore
 from services.notification.store.deliveries import DeliveryStore
 from services.notification.store.endpoints import EndpointStore
 from services.notification.store.following import FollowingStore
@@ -82,6 +84,7 @@ async def build(settings: Settings) -> Application:
     )
     streaming = Streaming(pool, feed, streams, brokers, clock)
     stream_handlers = StreamHandlers(pool, streams, following, feed, brokers, clock)
+    contact_handlers = ContactHandlers(pool, ContactStore(pool), clock)
 
     async def follow() -> None:
         await run_as_leader(pool, "notification.follow", settings.follow_poll_seconds, follower.follow)
@@ -102,7 +105,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
-                NotificationServicer(handlers, stream_handlers),
+                NotificationServicer(handlers, stream_handlers, contact_handlers),
                 notification_service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name,
             )
         ],

@@ -5,6 +5,7 @@ from typing import Any
 from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import notification_service_pb2_grpc
 
+from services.notification.contact_handlers import ContactHandlers
 from services.notification.handlers import Handlers
 from services.notification.stream_handlers import StreamHandlers
 
@@ -12,9 +13,10 @@ from services.notification.stream_handlers import StreamHandlers
 class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServicer):
     """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
 
-    def __init__(self, handlers: Handlers, streams: StreamHandlers) -> None:
+    def __init__(self, handlers: Handlers, streams: StreamHandlers, contacts: ContactHandlers) -> None:
         self._handlers = handlers
         self._streams = streams
+        self._contacts = contacts
 
     async def CreateWebhookEndpoint(
         self, request: pb.CreateWebhookEndpointRequest, _context: Any
@@ -114,3 +116,31 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
     ) -> pb.RewindEventStreamResponse:
         """Publishes all again since an instant."""
         return await self._streams.rewind(request)
+
+    async def UpdateContact(
+        self, request: pb.UpdateContactRequest, _context: Any
+    ) -> pb.UpdateContactResponse:
+        """Says how a user can be reached."""
+        return await self._contacts.update(request)
+
+    async def GetContact(self, request: pb.GetContactRequest, _context: Any) -> pb.GetContactResponse:
+        """Gets how a user can be reached."""
+        return pb.GetContactResponse(contact=await self._contacts.get(request.user_id))
+
+    async def DeleteContact(
+        self, request: pb.DeleteContactRequest, _context: Any
+    ) -> pb.DeleteContactResponse:
+        """Forgets how a user can be reached."""
+        return await self._contacts.delete(request)
+
+    async def AddDevice(self, request: pb.AddDeviceRequest, _context: Any) -> pb.AddDeviceResponse:
+        """Adds a device."""
+        return await self._contacts.add_device(request)
+
+    async def RemoveDevice(self, request: pb.RemoveDeviceRequest, _context: Any) -> pb.RemoveDeviceResponse:
+        """Removes a device."""
+        return await self._contacts.remove_device(request)
+
+    async def Unsubscribe(self, request: pb.UnsubscribeRequest, _context: Any) -> pb.UnsubscribeResponse:
+        """Does what a link says."""
+        return await self._contacts.unsubscribe(request.token)

@@ -16,7 +16,7 @@ from laurel.achievement.v1 import achievement_pb2
 from laurel.common.v1 import error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
-from laurel.notification.v1 import notification_service_pb2, stream_pb2, webhook_pb2
+from laurel.notification.v1 import contact_pb2, notification_service_pb2, stream_pb2, webhook_pb2
 from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
 from laurel.participant.v1 import definition_service_pb2, participant_service_pb2
 from laurel.points.v1 import points_pb2
@@ -82,6 +82,7 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "notification": {
         "webhook_endpoints.body": (webhook_pb2.WebhookEndpoint,),
         "event_streams.body": (stream_pb2.EventStream,),
+        "contacts.body": (contact_pb2.Contact,),
         "mutation_log.response": (
             notification_service_pb2.CreateWebhookEndpointResponse,
             notification_service_pb2.UpdateWebhookEndpointResponse,
@@ -93,6 +94,10 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
             notification_service_pb2.UpdateEventStreamResponse,
             notification_service_pb2.DeleteEventStreamResponse,
             notification_service_pb2.RewindEventStreamResponse,
+            notification_service_pb2.UpdateContactResponse,
+            notification_service_pb2.DeleteContactResponse,
+            notification_service_pb2.AddDeviceResponse,
+            notification_service_pb2.RemoveDeviceResponse,
         ),
     },
 }

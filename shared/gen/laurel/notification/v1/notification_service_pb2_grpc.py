@@ -115,6 +115,36 @@ class NotificationServiceStub:
                 request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamRequest.SerializeToString,
                 response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamResponse.FromString,
                 _registered_method=True)
+        self.UpdateContact = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/UpdateContact',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateContactRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateContactResponse.FromString,
+                _registered_method=True)
+        self.GetContact = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/GetContact',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetContactRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetContactResponse.FromString,
+                _registered_method=True)
+        self.DeleteContact = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/DeleteContact',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteContactRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteContactResponse.FromString,
+                _registered_method=True)
+        self.AddDevice = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/AddDevice',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.AddDeviceRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.AddDeviceResponse.FromString,
+                _registered_method=True)
+        self.RemoveDevice = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/RemoveDevice',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceResponse.FromString,
+                _registered_method=True)
+        self.Unsubscribe = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/Unsubscribe',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UnsubscribeRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UnsubscribeResponse.FromString,
+                _registered_method=True)
 
 
 class NotificationServiceServicer:
@@ -234,6 +264,48 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateContact(self, request, context):
+        """Says how a user can be reached and what the user wants to hear; makes the contact where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetContact(self, request, context):
+        """Gets how a user can be reached. It takes the scope that writes it: who reads boards learns no addresses.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteContact(self, request, context):
+        """Deletes all that is known of how a user can be reached, devices too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddDevice(self, request, context):
+        """Adds a device of a user. One that another user had is this user's from then on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveDevice(self, request, context):
+        """Removes a device of a user, as when the user signs out there; one that is not there is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unsubscribe(self, request, context):
+        """Does what the link in an e-mail says: the user gets no more messages of its type by its channel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NotificationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -316,6 +388,36 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.RewindEventStream,
                     request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamRequest.FromString,
                     response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamResponse.SerializeToString,
+            ),
+            'UpdateContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateContact,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateContactRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateContactResponse.SerializeToString,
+            ),
+            'GetContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetContact,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetContactRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetContactResponse.SerializeToString,
+            ),
+            'DeleteContact': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteContact,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteContactRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteContactResponse.SerializeToString,
+            ),
+            'AddDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddDevice,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.AddDeviceRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.AddDeviceResponse.SerializeToString,
+            ),
+            'RemoveDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveDevice,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceResponse.SerializeToString,
+            ),
+            'Unsubscribe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unsubscribe,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UnsubscribeRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UnsubscribeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -751,6 +853,168 @@ class NotificationService:
             '/laurel.notification.v1.NotificationService/RewindEventStream',
             laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamRequest.SerializeToString,
             laurel_dot_notification_dot_v1_dot_notification__service__pb2.RewindEventStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/UpdateContact',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateContactRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateContactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/GetContact',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetContactRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.GetContactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteContact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/DeleteContact',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteContactRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.DeleteContactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/AddDevice',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.AddDeviceRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.AddDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/RemoveDevice',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unsubscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/Unsubscribe',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.UnsubscribeRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.UnsubscribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

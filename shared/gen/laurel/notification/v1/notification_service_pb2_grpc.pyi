@@ -67,6 +67,18 @@ class NotificationServiceStub:
     """Deletes a stream. What was published stays where it is."""
     RewindEventStream: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.RewindEventStreamRequest, _notification_service_pb2.RewindEventStreamResponse]
     """Sets back where a stream is in the feed: all that was committed since then is published again, in order."""
+    UpdateContact: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateContactRequest, _notification_service_pb2.UpdateContactResponse]
+    """Says how a user can be reached and what the user wants to hear; makes the contact where there is none."""
+    GetContact: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.GetContactRequest, _notification_service_pb2.GetContactResponse]
+    """Gets how a user can be reached. It takes the scope that writes it: who reads boards learns no addresses."""
+    DeleteContact: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteContactRequest, _notification_service_pb2.DeleteContactResponse]
+    """Deletes all that is known of how a user can be reached, devices too."""
+    AddDevice: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.AddDeviceRequest, _notification_service_pb2.AddDeviceResponse]
+    """Adds a device of a user. One that another user had is this user's from then on."""
+    RemoveDevice: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.RemoveDeviceRequest, _notification_service_pb2.RemoveDeviceResponse]
+    """Removes a device of a user, as when the user signs out there; one that is not there is no error."""
+    Unsubscribe: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.UnsubscribeRequest, _notification_service_pb2.UnsubscribeResponse]
+    """Does what the link in an e-mail says: the user gets no more messages of its type by its channel."""
 
 @_typing.type_check_only
 class NotificationServiceAsyncStub(NotificationServiceStub):
@@ -107,6 +119,18 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """Deletes a stream. What was published stays where it is."""
     RewindEventStream: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.RewindEventStreamRequest, _notification_service_pb2.RewindEventStreamResponse]  # type: ignore[assignment]
     """Sets back where a stream is in the feed: all that was committed since then is published again, in order."""
+    UpdateContact: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateContactRequest, _notification_service_pb2.UpdateContactResponse]  # type: ignore[assignment]
+    """Says how a user can be reached and what the user wants to hear; makes the contact where there is none."""
+    GetContact: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.GetContactRequest, _notification_service_pb2.GetContactResponse]  # type: ignore[assignment]
+    """Gets how a user can be reached. It takes the scope that writes it: who reads boards learns no addresses."""
+    DeleteContact: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.DeleteContactRequest, _notification_service_pb2.DeleteContactResponse]  # type: ignore[assignment]
+    """Deletes all that is known of how a user can be reached, devices too."""
+    AddDevice: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.AddDeviceRequest, _notification_service_pb2.AddDeviceResponse]  # type: ignore[assignment]
+    """Adds a device of a user. One that another user had is this user's from then on."""
+    RemoveDevice: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.RemoveDeviceRequest, _notification_service_pb2.RemoveDeviceResponse]  # type: ignore[assignment]
+    """Removes a device of a user, as when the user signs out there; one that is not there is no error."""
+    Unsubscribe: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.UnsubscribeRequest, _notification_service_pb2.UnsubscribeResponse]  # type: ignore[assignment]
+    """Does what the link in an e-mail says: the user gets no more messages of its type by its channel."""
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     """What is told, and to whom."""
@@ -240,5 +264,53 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.RewindEventStreamResponse, _abc.Awaitable[_notification_service_pb2.RewindEventStreamResponse]]:
         """Sets back where a stream is in the feed: all that was committed since then is published again, in order."""
+
+    @_abc_1.abstractmethod
+    def UpdateContact(
+        self,
+        request: _notification_service_pb2.UpdateContactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.UpdateContactResponse, _abc.Awaitable[_notification_service_pb2.UpdateContactResponse]]:
+        """Says how a user can be reached and what the user wants to hear; makes the contact where there is none."""
+
+    @_abc_1.abstractmethod
+    def GetContact(
+        self,
+        request: _notification_service_pb2.GetContactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.GetContactResponse, _abc.Awaitable[_notification_service_pb2.GetContactResponse]]:
+        """Gets how a user can be reached. It takes the scope that writes it: who reads boards learns no addresses."""
+
+    @_abc_1.abstractmethod
+    def DeleteContact(
+        self,
+        request: _notification_service_pb2.DeleteContactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.DeleteContactResponse, _abc.Awaitable[_notification_service_pb2.DeleteContactResponse]]:
+        """Deletes all that is known of how a user can be reached, devices too."""
+
+    @_abc_1.abstractmethod
+    def AddDevice(
+        self,
+        request: _notification_service_pb2.AddDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.AddDeviceResponse, _abc.Awaitable[_notification_service_pb2.AddDeviceResponse]]:
+        """Adds a device of a user. One that another user had is this user's from then on."""
+
+    @_abc_1.abstractmethod
+    def RemoveDevice(
+        self,
+        request: _notification_service_pb2.RemoveDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.RemoveDeviceResponse, _abc.Awaitable[_notification_service_pb2.RemoveDeviceResponse]]:
+        """Removes a device of a user, as when the user signs out there; one that is not there is no error."""
+
+    @_abc_1.abstractmethod
+    def Unsubscribe(
+        self,
+        request: _notification_service_pb2.UnsubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.UnsubscribeResponse, _abc.Awaitable[_notification_service_pb2.UnsubscribeResponse]]:
+        """Does what the link in an e-mail says: the user gets no more messages of its type by its channel."""
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
