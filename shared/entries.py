@@ -19,13 +19,19 @@ class EntryKind(Enum):
     POINTS_SPEND = "points_spend"
     BOARD_EXCLUSION = "board_exclusion"
     BOARD_PRIZE = "board_prize"
+    LEAGUE_MOVE = "league_move"
     CORRECTION = "correction"
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 
     @property
     def follows(self) -> bool:
         """It follows from other entries and says nothing new about its user: nobody's first or only entry."""
-        return self in (EntryKind.STREAK_CLOSING, EntryKind.BOARD_PRIZE, EntryKind.CORRECTION)
+        return self in (
+            EntryKind.STREAK_CLOSING,
+            EntryKind.BOARD_PRIZE,
+            EntryKind.LEAGUE_MOVE,
+            EntryKind.CORRECTION,
+        )
 
 
 class UserSnapshot(Struct, frozen=True):
@@ -110,7 +116,7 @@ class Entry(Struct, frozen=True):
     corrected_entry_id: UUID | None
     """For a correction: the entry that was undone."""
     achievement: str = ""
-    """The achievement that is completed by the entry itself: by a call, or with a prize."""
+    """The achievement that is completed by the entry itself: by a call, or with a prize or a promotion."""
     gifts: tuple[PointsGift, ...] = ()
     """One of each system at most."""
     user_sequence: int = 0

@@ -78,6 +78,7 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
 
 OF_NOBODY: Final = frozenset(
     {
+        "cohorts",
         "configuration_version",
         "definition_writes",
         "definitions",
@@ -100,7 +101,7 @@ EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
     "streak": ("feed",),
     "achievement": ("feed",),
     "points": ("feed", "revisions"),
-    "leaderboard": ("feed", "archive", "early_revisions", "prizes"),
+    "leaderboard": ("feed", "archive", "early_revisions", "prizes", "seats", "divisions"),
 }
 """Tables of users that the template leaves empty, because their rows cannot be multiplied one by one: a feed is read in
 its order, and an archive numbers its members."""

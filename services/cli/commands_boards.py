@@ -12,6 +12,7 @@ from services.cli import render
 from services.cli.connect import Connections
 from services.cli.options import Day, Pair, json_option, limit_option, pairs
 from services.cli.show_board import (
+    show_league,
     show_member,
     show_members,
     show_prizes,
@@ -166,6 +167,21 @@ class _Board:
                 click.echo(render.json_line(found))
             else:
                 show_members(found, self._selector)
+
+
+@leaderboard.command()
+@click.argument("key")
+@click.argument("user")
+@click.option("--run", "run_date", type=Day(), help="A date inside the wanted run; default: the present one.")
+@json_option
+@click.pass_obj
+def league(
+    connections: Connections, key: str, user: str, run_date: date_pb2.LocalDate | None, as_json: bool
+) -> None:
+    """Show where a user stands in a league: the cohort, and what would happen now."""
+    request = pb.GetLeagueStandingRequest(leaderboard=key, user_id=user, run_date=run_date)
+    found = connections.leaderboard.GetLeagueStanding(request, timeout=connections.timeout_seconds)
+    render.print_json(found) if as_json else show_league(found.standing)
 
 
 @leaderboard.command()

@@ -28,6 +28,10 @@ def show_members(
     _heading(response.run, response.member_count, selector)
     if response.rebuilding:
         render.line("  being rebuilt: ranks are read from PostgreSQL meanwhile", style="dim")
+    _show_rows(response.members, marked_user)
+
+
+def _show_rows(members: Sequence[leaderboard_pb2.RankedMember], marked_user: str | None) -> None:
     rows: render.Rows = [
         [
             each.rank,
@@ -38,11 +42,32 @@ def show_members(
             ", ".join(f"{name}={value}" for name, value in sorted(each.attributes.items())) or None,
             "<" if each.user_id == marked_user else " ",
         ]
-        for each in response.members
+        for each in members
     ]
     render.table(
         [">rank", "user", "?name", ">score", "?reached", "?attributes", ""], rows, empty="nobody is ranked"
     )
+
+
+def show_league(standing: leaderboard_pb2.LeagueStanding) -> None:
+    """Where a user stands in a league, with the whole cohort."""
+    cohort = f", cohort {standing.segment['cohort']}" if standing.segment else ""
+    render.heading(f"{standing.leaderboard}: {standing.division}{cohort}, {render.run(standing.run)}")
+    now = render.enum_name(leaderboard_pb2.LeagueOutcome.Name(standing.outcome), "LEAGUE_OUTCOME_")
+    facts: list[tuple[str, render.Cell]] = [("user", standing.user_id)]
+    if standing.waiting:
+        facts.append(("cohort", "when the run before is final"))
+    elif not standing.segment:
+        facts.append(("cohort", "none: not active in this run"))
+    if standing.rank:
+        facts += [("rank", standing.rank), ("outcome", f"{now}, then {standing.next_division}")]
+    if standing.HasField("promotion_distance"):
+        facts.append(("to go up", standing.promotion_distance))
+    if standing.HasField("demotion_distance"):
+        facts.append(("ahead of going down", standing.demotion_distance))
+    render.facts(facts)
+    if standing.members:
+        _show_rows(standing.members, standing.user_id)
 
 
 def show_member(

@@ -50,6 +50,14 @@ MAX_PRIZE_SYSTEMS: Final = 10
 MAX_PRIZE_RANK: Final = 1_000_000
 """Of a board: its prizes, the points systems of one, and the last rank of one."""
 
+SEATS_AT_ONCE: Final = 500
+"""Users of a league that are put into cohorts at a time."""
+
+DEFAULT_COHORT_SIZE: Final = 30
+MAX_COHORT_SIZE: Final = 1_000
+MAX_DIVISIONS: Final = 20
+"""Of a league."""
+
 CARRY_BATCH: Final = 1_000
 """Users that are carried into a run at a time."""
 

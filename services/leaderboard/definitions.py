@@ -8,7 +8,10 @@ from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as pb
 
 from services.leaderboard.config import (
+    DEFAULT_COHORT_SIZE,
     MAX_BREAKDOWN_ATTRIBUTES,
+    MAX_COHORT_SIZE,
+    MAX_DIVISIONS,
     MAX_EVERY,
     MAX_PRIZE_RANK,
     MAX_PRIZE_SYSTEMS,
@@ -25,6 +28,7 @@ from services.leaderboard.domain.boards import (
     Source,
     SourceKind,
 )
+from services.leaderboard.domain.leagues import Division, League, keeps_divisions
 from services.leaderboard.domain.prizes import Gift, Prize
 from services.leaderboard.domain.runs import RunUnit, Schedule
 from shared.definition_plan import StoredDefinitions
@@ -99,6 +103,8 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
         _check_attributes(getattr(message, field), most, f"{path}.{field}", violations)
     filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
     _check_prizes(message, f"{path}.prizes", violations)
+    if message.HasField("league"):
+        _check_league(message, path, violations)
     if message.participant_limit < 0:
         violations.add(f"{path}.participant_limit", "must not be negative")
 
@@ -133,13 +139,49 @@ def _check_prizes(message: pb.Leaderboard, path: str, violations: Violations) ->
         if prize.key in (other.key for other in message.prizes[:index]):
             violations.add(f"{where}.key", "is given twice")
         _check_winners(prize, where, violations)
-        if prize.each_segment and not message.breakdown_attributes:
-            violations.add(f"{where}.each_segment", "is only for boards with breakdown_attributes")
+        if prize.each_segment and not (message.breakdown_attributes or message.HasField("league")):
+            violations.add(
+                f"{where}.each_segment", "is only for leagues and boards with breakdown_attributes"
+            )
         if not prize.points and not prize.achievement:
             violations.add(where, "must have points or an achievement")
         if prize.achievement:
             check_key(prize.achievement, f"{where}.achievement", violations)
         _check_points(prize, f"{where}.points", violations)
+
+
+def _check_league(message: pb.Leaderboard, path: str, violations: Violations) -> None:
+    if not message.schedule.unit or message.WhichOneof("source") == "streak":
+        violations.add(f"{path}.league", "is only for repeating boards by a metric or a points system")
+    for field in ("breakdown_attributes", "participant_limit"):
+        if getattr(message, field):
+            violations.add(f"{path}.{field}", "is not for leagues")
+    league, where = message.league, f"{path}.league"
+    if not 2 <= len(league.divisions) <= MAX_DIVISIONS:
+        violations.add(f"{where}.divisions", f"must be 2 to {MAX_DIVISIONS}")
+    for index, division in enumerate(league.divisions):
+        check_key(division.key, f"{where}.divisions[{index}].key", violations)
+        check_text(division.name, f"{where}.divisions[{index}].name", violations, min_chars=0)
+        if division.key in (other.key for other in league.divisions[:index]):
+            violations.add(f"{where}.divisions[{index}].key", "is given twice")
+        if division.achievement:
+            check_key(division.achievement, f"{where}.divisions[{index}].achievement", violations)
+    if league.cohort_size and not 2 <= league.cohort_size <= MAX_COHORT_SIZE:
+        violations.add(f"{where}.cohort_size", f"must be 2 to {MAX_COHORT_SIZE}")
+    for field in ("promoted_count", "demoted_count"):
+        if not 0 <= getattr(league, field) <= (league.cohort_size or DEFAULT_COHORT_SIZE):
+            violations.add(f"{where}.{field}", "must be 0 to cohort_size")
+    if league.inactive_policy not in pb.InactivePolicy.values():
+        violations.add(f"{where}.inactive_policy", "is not one of its values")
+
+
+def check_change(before: pb.Leaderboard, after: pb.Leaderboard, path: str, violations: Violations) -> None:
+    """A league stays one, and its divisions stay what they are: users are in them. Further ones come on top."""
+    if before.HasField("league") is not after.HasField("league"):
+        violations.add(f"{path}.league", "cannot be made or unmade")
+    keys = [[division.key for division in board.league.divisions] for board in (before, after)]
+    if not keeps_divisions(*keys):
+        violations.add(f"{path}.league.divisions", "must begin with those that there are")
 
 
 def _check_winners(prize: pb.Prize, path: str, violations: Violations) -> None:
@@ -186,6 +228,9 @@ def normalised(message: pb.Leaderboard) -> pb.Leaderboard:
     for prize in message.prizes:
         if prize.last_rank:
             prize.first_rank = prize.first_rank or 1
+    if message.HasField("league"):
+        message.league.cohort_size = message.league.cohort_size or DEFAULT_COHORT_SIZE
+        message.league.inactive_policy = message.league.inactive_policy or pb.INACTIVE_POLICY_KEEP
     if message.schedule.unit:
         message.schedule.every = message.schedule.every or 1
     elif message.schedule == pb.RunSchedule():
@@ -204,6 +249,10 @@ def references(message: pb.Leaderboard) -> Iterator[Reference]:
             yield Reference(path, Name("points_system", points.points_system))
         if prize.achievement:
             yield Reference(f"prizes[{index}].achievement", Name("achievement", prize.achievement))
+    for index, division in enumerate(message.league.divisions):
+        if division.achievement:
+            path = f"league.divisions[{index}].achievement"
+            yield Reference(path, Name("achievement", division.achievement))
 
 
 LEADERBOARD: Final = DefinitionKind(
@@ -213,6 +262,7 @@ LEADERBOARD: Final = DefinitionKind(
     normalise=normalised,
     references=references,
     immutable_fields=IMMUTABLE_FIELDS,
+    check_change=check_change,
     not_found="LEADERBOARD_NOT_FOUND",
     exists="LEADERBOARD_EXISTS",
     in_use="LEADERBOARD_IN_USE",
@@ -241,6 +291,7 @@ def _board(message: pb.Leaderboard) -> Board:
         participant_limit=message.participant_limit,
         filters=filters_from_proto(message.user_filters, "user_filters", Violations()),
         prizes=tuple(map(_prize, message.prizes)),
+        league=_league(message.league) if message.HasField("league") else None,
         shown=tuple(message.profile_attributes),
         active=message.status == pb.LEADERBOARD_STATUS_ACTIVE,
     )
@@ -255,6 +306,16 @@ def _prize(message: pb.Prize) -> Prize:
         message.each_segment,
         tuple(Gift(points.points_system, points.amount) for points in message.points),
         message.achievement,
+    )
+
+
+def _league(message: pb.League) -> League:
+    return League(
+        tuple(Division(division.key, division.achievement) for division in message.divisions),
+        message.cohort_size,
+        message.promoted_count,
+        message.demoted_count,
+        message.inactive_policy == pb.INACTIVE_POLICY_DROP,
     )
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.entries import Move, RunKey
+from services.leaderboard.domain.leagues import Cohort, Outcome
 from services.leaderboard.domain.members import Profile
 from services.leaderboard.domain.prizes import Prize
 from services.leaderboard.domain.ranks import Member, Placement, SegmentKey
@@ -67,6 +68,22 @@ class UserStanding(Struct, frozen=True):
     board: Board
     move: Move
     placement: Placement
+
+
+class LeagueStanding(Struct, frozen=True):
+    """Where a user stands in a league. Distances are of scores as they are stored."""
+
+    found: RankedMembers
+    """All members of the cohort; none for who is in none."""
+    user_id: str
+    division: int
+    cohort: Cohort | None
+    waits: bool
+    rank: int
+    outcome: Outcome | None
+    next_division: int
+    promotion_distance: int | None
+    demotion_distance: int | None
 
 
 class GivenPrize(Struct, frozen=True):

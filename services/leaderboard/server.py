@@ -12,6 +12,7 @@ from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.convert.entries import command
 from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
 from services.leaderboard.handlers.entries import EntryHandlers
+from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.handlers.lists import Lists
 from services.leaderboard.handlers.maintenance import MaintenanceHandlers
 from services.leaderboard.handlers.reads import ReadHandlers
@@ -59,7 +60,6 @@ async def build(settings: Settings) -> Application:
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     definitions = Definitions(pool, {LEADERBOARD: IN_USE})
     rebuilder = Rebuilder(pool, catalogue, projection)
-    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock)
     history_days = settings.rank_history_retention_days
     partitions = Partitions(
         pool,
@@ -70,9 +70,11 @@ async def build(settings: Settings) -> Application:
         },
     )
     lists = Lists(pool, catalogue, projection, rebuilder, clock, grace)
+    leagues = Leagues(pool, projection, lists)
+    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues)
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(
-        ReadHandlers(pool, catalogue, projection, rebuilder, lists), watchers, definitions
+        ReadHandlers(pool, catalogue, projection, rebuilder, lists), leagues, watchers, definitions
     )
     entries = EntryHandlers(pool, catalogue, projection, rebuilder, grace)
     instrument(recorded, entries, rebuilder)

@@ -9,6 +9,7 @@ from laurel.leaderboard.v1 import leaderboard_service_pb2_grpc
 
 from services.leaderboard.convert import reads
 from services.leaderboard.definitions import LEADERBOARD
+from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.watching import Watchers
 from shared.postgres.definitions import Definitions
@@ -20,10 +21,12 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
     def __init__(
         self,
         reading: ReadHandlers,
+        leagues: Leagues,
         watchers: Watchers,
         boards: Definitions,
     ) -> None:
         self._reading = reading
+        self._leagues = leagues
         self._watchers = watchers
         self._boards = boards
 
@@ -93,6 +96,12 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         """Lists a board's runs."""
         board, page = reads.runs_request(request)
         return reads.runs_response(await self._reading.list_runs(board, page), page)
+
+    async def GetLeagueStanding(
+        self, request: pb.GetLeagueStandingRequest, _context: Any
+    ) -> pb.GetLeagueStandingResponse:
+        """Gets where a user stands in a league."""
+        return reads.league_response(await self._leagues.standing(*reads.league_request(request)))
 
     async def ListPrizes(self, request: pb.ListPrizesRequest, _context: Any) -> pb.ListPrizesResponse:
         """Lists the prizes of a run."""

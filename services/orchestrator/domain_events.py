@@ -40,6 +40,8 @@ class Type(StrEnum):
     POINTS_LEVEL_CHANGED = "points.level_changed"
     LEADERBOARD_CHANGED = "leaderboard.changed"
     LEADERBOARD_RANK_CHANGED = "leaderboard.rank_changed"
+    LEADERBOARD_PROMOTED = "leaderboard.promoted"
+    LEADERBOARD_DEMOTED = "leaderboard.demoted"
 
 
 EVERY_TYPE: Final = frozenset(Type)
@@ -126,6 +128,8 @@ def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[
         yield Type.METRIC_RECORDED, None
     if entry.correction.voided:
         yield Type.EVENT_VOIDED, None
+    if entry.HasField("league_move"):
+        yield Type.LEADERBOARD_PROMOTED if entry.league_move.promoted else Type.LEADERBOARD_DEMOTED, None
     if entry.user.changed:
         yield Type.USER_CREATED if entry.user.version == 1 else Type.USER_UPDATED, None
     for streak in effects.streaks:
@@ -215,6 +219,8 @@ def _tell_entry(
         event.metric.CopyFrom(_metric(entry.metric_event))
     elif type_ is Type.EVENT_VOIDED:
         event.voided.CopyFrom(_voided(entry, effects))
+    elif type_ in (Type.LEADERBOARD_PROMOTED, Type.LEADERBOARD_DEMOTED):
+        event.league_move.CopyFrom(entry.league_move)
     else:
         event.user.CopyFrom(_user(entry.user))
 

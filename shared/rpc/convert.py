@@ -206,6 +206,10 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts = (_gift(message.points_spend.gift, "points_spend.gift", violations),)
     elif kind is EntryKind.BOARD_EXCLUSION:
         exclusion = _exclusion(message.board_exclusion, violations)
+    elif kind is EntryKind.LEAGUE_MOVE:
+        achievement = message.league_move.achievement
+        if achievement:
+            check_key(achievement, "league_move.achievement", violations)
     elif kind is EntryKind.BOARD_PRIZE:
         prize = message.board_prize
         achievement = prize.achievement

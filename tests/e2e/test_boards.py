@@ -30,7 +30,10 @@ MONDAY = datetime(2025, 6, 2, 13, 30, tzinfo=UTC)
 SEASON = json_format.ParseDict(
     {
         "metrics": [{"key": "steps"}],
-        "achievements": [{"key": "champion", "name": "Champion", "api": {}}],
+        "achievements": [
+            {"key": "champion", "name": "Champion", "api": {}},
+            {"key": "in-silver", "name": "Silver", "api": {}},
+        ],
         "points_systems": [
             {
                 "key": "xp",
@@ -58,6 +61,19 @@ SEASON = json_format.ParseDict(
                 ],
             },
             {"key": "xp", "points_system": "xp"},
+            {
+                "key": "league",
+                "metric": "steps",
+                "schedule": {"unit": "RUN_UNIT_WEEK"},
+                "league": {
+                    "divisions": [
+                        {"key": "bronze", "name": "Bronze"},
+                        {"key": "silver", "name": "Silver", "achievement": "in-silver"},
+                    ],
+                    "cohort_size": 4,
+                    "promoted_count": 1,
+                },
+            },
         ],
     },
     pb.ApplyConfigurationRequest(),
@@ -144,22 +160,32 @@ async def test_a_weeks_prizes_are_given_once_and_what_depends_on_them_follows(
 
     await until(are_given, seconds=30, what="prizes are given")
     await season.orchestrator.RunMaintenance(pb.RunMaintenanceRequest(now=to_timestamp(MONDAY)))
-    # The achievement of the prize gives points too.
-    assert await balances(season, "alice", "bob", "carol", "dora") == [105, 50, 50, 0]
+    # The achievements of the prize and of the new division give points too.
+    assert await balances(season, "alice", "bob", "carol", "dora") == [110, 50, 50, 0]
     board = await season.leaderboard.ListRankedMembers(
         leaderboard_service_pb2.ListRankedMembersRequest(
             selector=leaderboard_service_pb2.SegmentSelector(leaderboard="xp")
         )
     )
     assert [(one.rank, one.user_id, one.score) for one in board.members] == [
-        (1, "alice", 105),
+        (1, "alice", 110),
         (2, "bob", 50),
         (3, "carol", 50),
     ]
     held = await season.achievement.ListUserAchievements(
         achievement_service_pb2.ListUserAchievementsRequest(user_id="alice", completed_only=True)
     )
-    assert [one.achievement for one in held.achievements] == ["champion"]
+    assert [one.achievement for one in held.achievements] == ["champion", "in-silver"]
+    league = await season.leaderboard.GetLeagueStanding(
+        leaderboard_service_pb2.GetLeagueStandingRequest(
+            leaderboard="league", user_id="alice", run_date=date_to_proto(MONDAY.date())
+        )
+    )
+    assert league.standing.division == "silver"
+    told = await season.orchestrator.ListDomainEvents(
+        pb.ListDomainEventsRequest(types=["leaderboard.promoted"])
+    )
+    assert [(one.user_id, one.league_move.to_division) for one in told.events] == [("alice", "silver")]
     prizes = await season.leaderboard.ListPrizes(
         leaderboard_service_pb2.ListPrizesRequest(
             leaderboard="weekly", run_date=date_to_proto(SATURDAY.date())
@@ -176,4 +202,4 @@ async def test_a_weeks_prizes_are_given_once_and_what_depends_on_them_follows(
     await season.orchestrator.VoidEntry(
         pb.VoidEntryRequest(entry_id=prizes.prizes[0].entry_id, reason="cheated", request_id="v")
     )
-    assert await balances(season, "alice", "bob") == [0, 50]
+    assert await balances(season, "alice", "bob") == [5, 50]

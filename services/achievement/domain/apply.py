@@ -31,7 +31,7 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
     """What the entry comes to, given the user's standing (RULES 4). Raises `Wanted` for more of the past."""
     entry = command.entry
     standing = replace(standing, entry_count=standing.entry_count + 1)
-    if entry.kind is EntryKind.ACHIEVEMENT_CALL or _is_earned_with_a_prize(catalogue, command):
+    if entry.kind is EntryKind.ACHIEVEMENT_CALL or _is_earned_at_the_end(catalogue, command):
         decision = _decide_call(catalogue, standing, command)
     else:
         decision = _decide_other(catalogue, standing, command, past)
@@ -47,10 +47,14 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
     return replace(decision, standing=after, changes=(*decision.changes, *changes))
 
 
-def _is_earned_with_a_prize(catalogue: Catalogue, command: Command) -> bool:
-    """One that cannot be earned now is left out: the rest of the prize is given all the same (RULES 6.10)."""
-    is_prize = command.entry.kind is EntryKind.BOARD_PRIZE and bool(command.achievement)
-    return is_prize and _refusal(catalogue.get(command.achievement), command.entry) is None
+def _is_earned_at_the_end(catalogue: Catalogue, command: Command) -> bool:
+    """With a prize, or a promotion. One that cannot be earned now is left out: everything else that comes with it is
+    given all the same (RULES 6.10).
+    """
+    is_end = command.entry.kind in (EntryKind.BOARD_PRIZE, EntryKind.LEAGUE_MOVE) and bool(
+        command.achievement
+    )
+    return is_end and _refusal(catalogue.get(command.achievement), command.entry) is None
 
 
 def _decide_other(catalogue: Catalogue, standing: Standing, command: Command, past: Past) -> Decision:

@@ -30,12 +30,14 @@ from services.leaderboard.convert.common import (
 )
 from services.leaderboard.convert.entries import standing_to_proto
 from services.leaderboard.domain.boards import Board, Boards, segment_text, segment_values
+from services.leaderboard.domain.leagues import cohort_values
 from services.leaderboard.domain.members import Profile
 from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.results import (
     ArchivedPlace,
     GivenPrize,
+    LeagueStanding,
     MemberStanding,
     RankedMembers,
     RankEvent,
@@ -293,6 +295,39 @@ def runs_response(runs: Sequence[RunState], page: Page) -> pb.ListRunsResponse:
     shown = runs[: page.size]
     token = page.next_token(shown[-1].run.start) if len(runs) > page.size else ""
     return pb.ListRunsResponse(runs=map(run_to_proto, shown), next_page_token=token)
+
+
+def league_request(request: pb.GetLeagueStandingRequest) -> tuple[Selector, str]:
+    """Which league and run, and whom. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.leaderboard, "leaderboard", violations)
+    check_user_id(request.user_id, "user_id", violations)
+    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
+    violations.raise_if_any()
+    return selector, request.user_id
+
+
+def league_response(standing: LeagueStanding) -> pb.GetLeagueStandingResponse:
+    """Where a user stands in a league."""
+    found, league = standing.found, standing.found.board.league
+    assert league is not None  # the handler refuses others
+    told = leaderboard_pb2.LeagueStanding(
+        leaderboard=found.board.key,
+        user_id=standing.user_id,
+        run=run_to_proto(found.run),
+        division=league.divisions[standing.division].key,
+        segment=cohort_values(league, standing.cohort) if standing.cohort else None,
+        waiting=standing.waits,
+        rank=standing.rank,
+        outcome=leaderboard_pb2.LeagueOutcome.ValueType(standing.outcome or 0),
+        next_division=league.divisions[standing.next_division].key,
+        members=_members(found),
+    )
+    if standing.promotion_distance is not None:
+        told.promotion_distance = score_to_proto(found.board, standing.promotion_distance)
+    if standing.demotion_distance is not None:
+        told.demotion_distance = score_to_proto(found.board, standing.demotion_distance)
+    return pb.GetLeagueStandingResponse(standing=told)
 
 
 def prizes_request(request: pb.ListPrizesRequest) -> tuple[Selector, str, Page]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct, json
 
+from services.leaderboard.domain.leagues import COHORT, DIVISION, League
 from services.leaderboard.domain.prizes import Prize
 from services.leaderboard.domain.runs import PERPETUAL, Schedule
 from shared.filters import AttributeFilter
@@ -90,7 +91,13 @@ class Board(Struct, frozen=True):
     filters: tuple[AttributeFilter, ...] = ()
     """Whom the board is for, by what holds of them now."""
     prizes: tuple[Prize, ...] = ()
+    league: League | None = None
     active: bool = True
+
+    @property
+    def segment_names(self) -> tuple[str, ...]:
+        """What a segment has values of."""
+        return (DIVISION, COHORT) if self.league else self.breakdown
 
 
 class Boards(Struct, frozen=True):

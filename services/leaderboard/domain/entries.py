@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, Source, SourceKind
 from services.leaderboard.domain.facts import Command, Revision
+from services.leaderboard.domain.leagues import Seat, seat_segment
 from services.leaderboard.domain.lengths import Lengths, Period, StreakChange, length_in, reached, told
 from services.leaderboard.domain.members import (
     ALL_BOARDS,
@@ -48,6 +49,8 @@ class Recalled(Struct, frozen=True):
     """Revisions of events that have not come."""
     lengths: Mapping[str, Lengths] = field(default_factory=dict)
     """By streak."""
+    seats: Mapping[RunKey, Seat] = field(default_factory=dict)
+    """In the cohorts of leagues."""
 
 
 class UserState(Struct, frozen=True):
@@ -60,9 +63,15 @@ class UserState(Struct, frozen=True):
     recalled: Recalled = Recalled()
     exclusions: Exclusions = field(default_factory=dict)
 
-    def held_on(self, board: Board, score: Score) -> Held:
-        """A score where it belongs now."""
-        return held_for(board, self.profile, self.exclusions, score)
+    def held_on(self, board: Board, run_start: date, score: Score) -> Held:
+        """A score where it belongs now. Who is in a cohort stays there."""
+        held = held_for(board, self.profile, self.exclusions, score)
+        if board.league is None:
+            return held
+        key = (board.key, run_start)
+        known = self.held.get(key)
+        segment = WHOLE if known is None else known.segment
+        return replace(held, segment=segment or seat_segment(board.league, self.recalled.seats.get(key)))
 
 
 class Move(Struct, frozen=True):
@@ -405,7 +414,7 @@ def _scored(
             continue
         score = _with_facts(board, run, user, past, facts, replaced)
         if key in user.held or score != NO_SCORE:
-            yield state, user.held_on(board, score)
+            yield state, user.held_on(board, state.run.start, score)
     for change in command.streaks:
         yield from _by_length(boards, user, change, command, runs, grace)
 
@@ -500,7 +509,7 @@ def _by_length(
             held = user.held.get(key)
             score = length_in(user.recalled.lengths[change.streak], state.run)
             if not state.is_closed(entry.now) and score != (held.score if held else NO_SCORE):
-                yield state, user.held_on(board, score)
+                yield state, user.held_on(board, state.run.start, score)
         own = run_of(board.schedule, day)
         if own and change.first_date <= day:
             state = state_of(board, own, runs, grace)
@@ -535,7 +544,7 @@ def _moved(
         board = boards.by_key.get(key[0])
         if board is None or not board.active or key in changed or key not in runs or runs[key].is_closed(now):
             continue
-        now_held = user.held_on(board, held.score)
+        now_held = user.held_on(board, key[1], held.score)
         if now_held != held:
             moved[key] = now_held
     return moved

@@ -45,10 +45,14 @@ class Held(Struct, frozen=True):
 
 
 def held_for(board: Board, profile: Profile, exclusions: Exclusions, score: Score) -> Held:
-    """A score where it belongs now."""
-    is_out = any(key in exclusions and exclusions[key].excluded for key in (ALL_BOARDS, board.key))
-    hidden = is_out or not matches(board.filters, profile.attributes)
+    """A score where it belongs now; in a league in the whole board, until the user is in a cohort."""
+    hidden = is_excluded(board, exclusions) or not matches(board.filters, profile.attributes)
     return Held(segment_of(board, profile.attributes), score, hidden)
+
+
+def is_excluded(board: Board, exclusions: Exclusions) -> bool:
+    """Whether a user is, from this board or from all."""
+    return any(key in exclusions and exclusions[key].excluded for key in (ALL_BOARDS, board.key))
 
 
 def said(exclusions: Exclusions, board: str, exclusion: Exclusion) -> Exclusions:

@@ -5,8 +5,9 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from services.leaderboard.domain.boards import Boards, Source, SourceKind
+from services.leaderboard.domain.boards import WHOLE, Boards, Source, SourceKind
 from services.leaderboard.domain.entries import (
     RunKey,
     Runs,
@@ -19,6 +20,8 @@ from services.leaderboard.domain.entries import (
     touched,
 )
 from services.leaderboard.domain.facts import Command
+from services.leaderboard.domain.leagues import Seat
+from services.leaderboard.domain.members import is_excluded
 from services.leaderboard.domain.runs import Run
 from services.leaderboard.domain.scores import FactKey, key_of
 from shared.entries import EntryKind
@@ -44,6 +47,14 @@ class Newest(Struct, frozen=True):
     """By local date and entry: what was recalled of the source."""
 
 
+class WantedSeat(Struct, frozen=True):
+    """A user who is active in a run of a league, and not known to be in a cohort."""
+
+    user_id: str
+    board: str
+    run_start: date
+
+
 class Wanted(Struct, frozen=True):
     """What is to be looked up for a batch. In the common case nothing is."""
 
@@ -56,6 +67,8 @@ class Wanted(Struct, frozen=True):
     """Events that may have been revised before they came."""
     streaks: Mapping[tuple[str, str], date] = field(default_factory=dict)
     """By user and streak: from where on the periods count."""
+    seats: tuple[WantedSeat, ...] = ()
+    """In the order in which they are active."""
 
 
 def runs_wanted(boards: Boards, commands: Iterable[Command], grace: timedelta) -> set[RunKey]:
@@ -85,12 +98,14 @@ def wanted(
     it is stored; who is `careful` looks.
     """
     histories: dict[History, None] = {}
+    seats: dict[WantedSeat, None] = {}
     awards: set[tuple[str, FactKey]] = set()
     events: set[UUID] = set()
     early: set[UUID] = set()
     streaks: dict[tuple[str, str], date] = {}
     for command in commands:
         user = users[command.entry.user.user_id]
+        seats.update(dict.fromkeys(_seats_wanted(boards, user, runs, command, grace)))
         if not user.version:
             continue
         for board, run, _ in touched(boards, command.facts):
@@ -110,7 +125,33 @@ def wanted(
             if boards_by_length(boards, change):
                 of = (user.user_id, change.streak)
                 streaks[of] = min(streaks.get(of, date.max), change.first_date)
-    return Wanted(tuple(histories), frozenset(awards), frozenset(events), frozenset(early), streaks)
+    return Wanted(
+        tuple(histories), frozenset(awards), frozenset(events), frozenset(early), streaks, tuple(seats)
+    )
+
+
+def with_seats(
+    users: Mapping[str, UserState], seats: Mapping[str, Mapping[RunKey, Seat]]
+) -> dict[str, UserState]:
+    """The users with their seats in the cohorts of leagues."""
+    return {
+        user_id: replace(user, recalled=replace(user.recalled, seats=seats[user_id]))
+        if user_id in seats
+        else user
+        for user_id, user in users.items()
+    }
+
+
+def _seats_wanted(
+    boards: Boards, user: UserState, runs: Runs, command: Command, grace: timedelta
+) -> Iterable[WantedSeat]:
+    """The runs of leagues that an entry counts in, where the user is in no cohort. Who is excluded takes no seat."""
+    for board, run, _ in touched(boards, command.facts):
+        if board.league is None or state_of(board, run, runs, grace).is_closed(command.entry.now):
+            continue
+        held = user.held.get((board.key, run.start))
+        if (held is None or held.segment == WHOLE) and not is_excluded(board, user.exclusions):
+            yield WantedSeat(user.user_id, board.key, run.start)
 
 
 def newest_wanted(

@@ -1,19 +1,23 @@
-"""What is done after a run was archived: prizes are given, a bounded batch at a time, once each (RULES 6.10).
+"""What is done after a run was archived, a bounded batch at a time, once: prizes are given (RULES 6.10), and users of a
+league go up or down (RULES 6.12).
 
 A batch is one transaction: what was given, what is told of it (an entry of the ledger each, by the feed), and how far
 the run has come. So a crash leaves a batch whole or undone, and whoever comes next goes on behind it.
 """
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 from uuid import UUID
 
 from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2 as pb
+from msgspec import Struct
 from msgspec.structs import replace
 
 from services.leaderboard.config import ENDING_BATCH
 from services.leaderboard.convert.common import date_to_proto
 from services.leaderboard.domain.boards import WHOLE, segment_values
+from services.leaderboard.domain.leagues import League, Outcome, division_after, division_of, outcome_of
 from services.leaderboard.domain.prizes import Prize, is_beyond, lists_with_prizes, wins
 from services.leaderboard.store import endings as store
 from services.leaderboard.store.endings import Ending, Finished
@@ -64,43 +68,61 @@ class Endings:
             return None
         found = await store.segment_from(connection, ending.run, ending.segment)
         if found is None:
-            await store.advance(connection, self._feed, ending, [], [], done=True)
+            await store.advance(connection, self._feed, ending, [], [], [], done=True)
             return 0
         segment, member_count = found
-        after = ending.ordinal if segment == ending.segment else 0
         prizes = lists_with_prizes(ending.prizes, is_whole=segment == WHOLE)
+        league = ending.league if segment != WHOLE else None
         members = []
-        if prizes:
+        if prizes or league:
+            after = ending.ordinal if segment == ending.segment else 0
             members = await store.finished(connection, ending.run, segment, member_count, after, ENDING_BATCH)
         given = [(member, prize) for member in members for prize in prizes if wins(prize, member.finish)]
-        is_last = len(members) < ENDING_BATCH or is_beyond(prizes, members[-1].finish)
-        only_whole = not lists_with_prizes(ending.prizes, is_whole=False)
-        # Behind a segment come those that are greater: the least of these is the segment with one character more.
-        next_segment = (_BEYOND_ALL if only_whole else segment + "\x01") if is_last else segment
-        moved = replace(ending, segment=next_segment, ordinal=0 if is_last else members[-1].ordinal)
+        moves = [] if league is None else [_move(league, segment, member) for member in members]
         await store.advance(
             connection,
             self._feed,
-            moved,
+            _advanced(ending, segment, members, prizes),
+            [_given_row(ending, segment, member, prize) for member, prize in given],
+            [(*ending.run, move.member.user_id, move.outcome, move.after) for move in moves],
             [
-                (
-                    *ending.run,
-                    segment,
-                    member.ordinal,
-                    prize.key,
-                    member.user_id,
-                    member.finish.rank,
-                    _entry_id(ending, segment, member, prize),
+                change.SerializeToString(deterministic=True)
+                for change in (
+                    *(_prize_change(ending, segment, member, prize) for member, prize in given),
+                    *(_league_change(ending, segment, move) for move in moves if move.before != move.after),
                 )
-                for member, prize in given
-            ],
-            [
-                _change(ending, segment, member, prize).SerializeToString(deterministic=True)
-                for member, prize in given
             ],
             done=False,
         )
-        return len(given)
+        return len(given) + len(moves)
+
+
+class _Move(Struct, frozen=True):
+    """What a run brings a user of a league. Divisions by number and with their keys."""
+
+    member: Finished
+    outcome: Outcome
+    before: int
+    after: int
+    league: League
+
+
+def _move(league: League, segment: str, member: Finished) -> _Move:
+    before = division_of(league, segment_values(segment))
+    outcome = outcome_of(league, before, member.ordinal, member.finish.member_count)
+    return _Move(member, outcome, before, division_after(before, outcome), league)
+
+
+def _advanced(ending: Ending, segment: str, members: Sequence[Finished], prizes: Sequence[Prize]) -> Ending:
+    """How far it has come after some members of a segment. In a league everybody is looked at."""
+    goes_on = len(members) == ENDING_BATCH and (
+        ending.league is not None or not is_beyond(prizes, members[-1].finish)
+    )
+    if goes_on:
+        return replace(ending, segment=segment, ordinal=members[-1].ordinal)
+    only_whole = ending.league is None and not lists_with_prizes(ending.prizes, is_whole=False)
+    # Behind a segment come those that are greater: the least of these is the segment with one character more.
+    return replace(ending, segment=_BEYOND_ALL if only_whole else segment + "\x01", ordinal=0)
 
 
 def _entry_id(ending: Ending, segment: str, member: Finished, prize: Prize) -> UUID:
@@ -111,14 +133,26 @@ def _entry_id(ending: Ending, segment: str, member: Finished, prize: Prize) -> U
     )
 
 
-def _change(ending: Ending, segment: str, member: Finished, prize: Prize) -> pb.Change:
+def _given_row(ending: Ending, segment: str, member: Finished, prize: Prize) -> tuple[Any, ...]:
+    return (
+        *ending.run,
+        segment,
+        member.ordinal,
+        prize.key,
+        member.user_id,
+        member.finish.rank,
+        _entry_id(ending, segment, member, prize),
+    )
+
+
+def _prize_change(ending: Ending, segment: str, member: Finished, prize: Prize) -> pb.Change:
     """What the orchestrator makes an entry of."""
     board, start = ending.run
     return pb.Change(
         entry_id=str(_entry_id(ending, segment, member, prize)),
         user_id=member.user_id,
         occur_time=to_timestamp(ending.end_time),
-        origin=entry_pb2.ENTRY_ORIGIN_IMPORT if ending.history else entry_pb2.ENTRY_ORIGIN_MAINTENANCE,
+        origin=_origin(ending),
         board_prize=entry_pb2.BoardPrize(
             leaderboard=board,
             run_start_date=date_to_proto(start),
@@ -132,3 +166,30 @@ def _change(ending: Ending, segment: str, member: Finished, prize: Prize) -> pb.
             achievement=prize.achievement,
         ),
     )
+
+
+def _league_change(ending: Ending, segment: str, move: _Move) -> pb.Change:
+    """What the orchestrator makes an entry of."""
+    board, start = ending.run
+    user_id, divisions = move.member.user_id, move.league.divisions
+    promoted = move.outcome is Outcome.PROMOTED
+    return pb.Change(
+        entry_id=str(derived_id_at(ending.end_time, "league", board, start.isoformat(), user_id)),
+        user_id=user_id,
+        occur_time=to_timestamp(ending.end_time),
+        origin=_origin(ending),
+        league_move=entry_pb2.LeagueMove(
+            leaderboard=board,
+            run_start_date=date_to_proto(start),
+            segment=segment_values(segment),
+            rank=move.member.finish.rank,
+            from_division=divisions[move.before].key,
+            to_division=divisions[move.after].key,
+            promoted=promoted,
+            achievement=divisions[move.after].achievement if promoted else "",
+        ),
+    )
+
+
+def _origin(ending: Ending) -> entry_pb2.EntryOrigin.ValueType:
+    return entry_pb2.ENTRY_ORIGIN_IMPORT if ending.history else entry_pb2.ENTRY_ORIGIN_MAINTENANCE

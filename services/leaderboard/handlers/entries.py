@@ -31,12 +31,14 @@ from services.leaderboard.domain.entries import (
     undone,
 )
 from services.leaderboard.domain.facts import Command
-from services.leaderboard.domain.past import newest_wanted, runs_wanted, wanted
+from services.leaderboard.domain.past import newest_wanted, runs_wanted, wanted, with_seats
 from services.leaderboard.domain.ranks import Placement, Step, member_of, shown_rank
 from services.leaderboard.handlers.lists import unknown_board
 from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.handlers.refreshing import bring_up_to_date
 from services.leaderboard.projection import Projection
 from services.leaderboard.store.events import EventStore, Loaded, RankChange, Stored
+from services.leaderboard.store.leagues import LeagueStore
 from services.leaderboard.store.past import PastStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.undo import UndoStore
@@ -103,6 +105,7 @@ class EntryHandlers:
         self._pool = pool
         self._events = EventStore(pool)
         self._past = PastStore(pool)
+        self._leagues = LeagueStore(pool)
         self._undo_store = UndoStore()
         self._standings = StandingStore(pool)
         self._catalogue = catalogue
@@ -174,6 +177,8 @@ class EntryHandlers:
         """The state with what is known of the past that the entries touch. In the common case nothing is read."""
         look_up = wanted(boards, loaded.users, loaded.runs, commands, self._grace, careful=careful)
         users = await self._past.recalled(look_up, loaded.users, commands)
+        if look_up.seats:
+            users = with_seats(users, await self._leagues.take(boards, look_up.seats))
         histories = await self._past.histories(look_up.histories)
         newest = {}
         if look_up.awards or look_up.events:
@@ -251,14 +256,7 @@ class EntryHandlers:
         ]
 
     async def _bring_up_to_date(self, boards: Boards, steps: Sequence[Step]) -> None:
-        """Set what is now true of these users in these segments. What became true only after it was read, and was
-        forgotten by the sets before it was written, is seen by reading once more.
-        """
-        board_of = boards.by_key.__getitem__
-        written, current = None, await self._standings.current(steps, board_of)
-        while current != written:
-            await self._projection.place(current, board_of)
-            written, current = current, await self._standings.current(steps, board_of)
+        await bring_up_to_date(self._projection, self._standings, steps, boards.by_key.__getitem__)
 
     async def _placed(self, boards: Boards, marker: str | None, steps: Sequence[Step]) -> list[Placement]:
         """From the sorted sets where they are complete, else exactly the same from PostgreSQL."""

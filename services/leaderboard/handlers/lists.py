@@ -70,7 +70,7 @@ class Lists:
         board = (await self._catalogue.latest()).by_key.get(selector.board)
         if board is None:
             raise unknown_board(selector.board)
-        if selector.segment and set(selector.segment) != set(board.breakdown):
+        if selector.segment and set(selector.segment) != set(board.segment_names):
             raise not_found("the board has other breakdown attributes", "SEGMENT_NOT_FOUND", board.key)
         run = run_of(board.schedule, start or selector.run_date or self.today())
         if run is None:

@@ -13,6 +13,7 @@ from services.leaderboard.domain.boards import Board, Boards, ScoreRule
 from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.runs import run_of
 from services.leaderboard.handlers.endings import Endings
+from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import carrying, endings
 from services.leaderboard.store.archive import ArchiveStore
@@ -40,6 +41,7 @@ class MaintenanceHandlers:
         catalogue: Catalogue[Boards],
         projection: Projection,
         clock: Clock,
+        leagues: Leagues,
     ) -> None:
         self._pool = pool
         self._archive = ArchiveStore(pool)
@@ -47,15 +49,19 @@ class MaintenanceHandlers:
         self._catalogue = catalogue
         self._projection = projection
         self._clock = clock
+        self._leagues = leagues
 
     async def run(self, now: datetime, history: bool = False) -> Pass:
-        """Archive a bounded part of the runs that are due at `now`, and give a bounded part of the prizes."""
+        """Archive a bounded part of the runs that are due at `now`, and go through a bounded part of what is archived:
+        prizes are given, users of leagues go up or down, and who waited for that is put into a cohort.
+        """
         due = await self._archive.due(now, RUNS_PER_PASS)
         boards = await self._catalogue.latest()
         done = sum([await self._finalize(boards, run, history) for run in due])
         await self._drop_finalized()
-        given, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
-        return Pass(done + given, more=more or len(due) == RUNS_PER_PASS)
+        ended, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
+        seated = await self._leagues.seat_waiting(boards)
+        return Pass(done + ended + seated, more=more or len(due) == RUNS_PER_PASS)
 
     async def run_by_the_clock(self) -> None:
         """The same at the present instant, unless an import has it in its hands or this host's clock is wrong."""
@@ -72,7 +78,7 @@ class MaintenanceHandlers:
             await self._carry(board, run[1])
         async with self._pool.acquire() as connection, connection.transaction():
             done = await self._archive.finalize(connection, board, run, ARCHIVE_TIMEOUT_SECONDS)
-            if done and board.prizes:
+            if done and (board.prizes or board.league):
                 await endings.begin(connection, board, run, history=history)
             await BEFORE_COMMIT.reach()
         await AFTER_COMMIT.reach()

@@ -1,4 +1,6 @@
-"""What is done after a run was archived: prizes, a batch at a time, in one transaction with how far it has come."""
+"""What is done after a run was archived, a batch at a time, in one transaction with how far it has come: prizes, and
+who goes up or down in a league.
+"""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -9,6 +11,7 @@ from msgspec import Struct, json
 
 from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.entries import RunKey
+from services.leaderboard.domain.leagues import League
 from services.leaderboard.domain.prizes import Finish, Prize
 from services.leaderboard.results import GivenPrize
 from shared.pages import Page
@@ -16,13 +19,13 @@ from shared.postgres.feed import Feed
 from shared.postgres.pool import Connection, Pool
 
 BEGIN: Final = """
-    INSERT INTO endings (board, run_start, end_time, prizes, history)
-    SELECT board, start_date, finalize_time, $3, $4 FROM runs WHERE board = $1 AND start_date = $2
+    INSERT INTO endings (board, run_start, end_time, prizes, history, league)
+    SELECT board, start_date, finalize_time, $3, $4, $5 FROM runs WHERE board = $1 AND start_date = $2
 """
 IS_UNDER_WAY: Final = "SELECT EXISTS (SELECT FROM endings WHERE NOT done)"
 # Whoever comes second goes on with another one, or waits for its next turn.
 NEXT: Final = """
-    SELECT board, run_start, end_time, prizes, history, last_segment, last_ordinal
+    SELECT board, run_start, end_time, prizes, history, last_segment, last_ordinal, league
       FROM endings
      WHERE NOT done
      ORDER BY end_time, board, run_start
@@ -52,8 +55,20 @@ ADVANCE: Final = """
     WITH given AS (
         INSERT INTO prizes (board, run_start, segment, ordinal, prize, user_id, rank, entry_id)
         SELECT * FROM unnest($6::prize_row[])
+    ), decided AS (
+        UPDATE seats SET outcome = batch.outcome
+          FROM unnest($7::outcome_row[]) AS batch
+         WHERE seats.board = batch.board AND seats.run_start = batch.run_start AND seats.user_id = batch.user_id
+    ), moved AS (
+        INSERT INTO divisions (board, user_id, division, run_start)
+        SELECT board, user_id, division, run_start FROM unnest($7::outcome_row[])
+            ON CONFLICT (board, user_id) DO UPDATE
+               SET division = EXCLUDED.division, run_start = EXCLUDED.run_start
     )
     UPDATE endings SET last_segment = $3, last_ordinal = $4, done = $5 WHERE board = $1 AND run_start = $2
+"""
+DROP_INACTIVE: Final = """
+    UPDATE divisions SET division = division - 1, run_start = $2 WHERE board = $1 AND run_start < $2 AND division > 0
 """
 _GIVEN: Final = """
     SELECT given.segment, given.ordinal, given.prize, given.user_id, given.rank, given.entry_id, endings.prizes
@@ -66,6 +81,7 @@ _GIVEN: Final = """
 GIVEN: Final = _GIVEN.format(condition="")
 GIVEN_TO: Final = _GIVEN.format(condition="AND given.user_id = $7")
 
+_LEAGUE: Final = json.Decoder(League)
 _PRIZES: Final = json.Decoder(list[Prize])
 
 
@@ -78,6 +94,7 @@ class Ending(Struct, frozen=True):
     history: bool
     segment: str
     ordinal: int
+    league: League | None = None
 
 
 class Finished(Struct, frozen=True):
@@ -90,7 +107,8 @@ class Finished(Struct, frozen=True):
 
 async def begin(connection: Connection, board: Board, run: RunKey, *, history: bool) -> None:
     """Note that there is something to be done for a run, in the transaction that archives it."""
-    await connection.execute(BEGIN, *run, json.encode(board.prizes).decode(), history)
+    league = None if board.league is None else json.encode(board.league).decode()
+    await connection.execute(BEGIN, *run, json.encode(board.prizes).decode(), history, league)
 
 
 async def next_ending(connection: Connection) -> Ending | None:
@@ -98,8 +116,16 @@ async def next_ending(connection: Connection) -> Ending | None:
     row = await connection.fetchrow(NEXT)
     if row is None:
         return None
-    board, start, end_time, prizes, history, segment, ordinal = row
-    return Ending((board, start), end_time, _PRIZES.decode(prizes), history, segment, ordinal)
+    board, start, end_time, prizes, history, segment, ordinal, league = row
+    return Ending(
+        (board, start),
+        end_time,
+        _PRIZES.decode(prizes),
+        history,
+        segment,
+        ordinal,
+        None if league is None else _LEAGUE.decode(league),
+    )
 
 
 async def segment_from(connection: Connection, run: RunKey, segment: str) -> tuple[str, int] | None:
@@ -123,12 +149,15 @@ async def advance(
     feed: Feed,
     ending: Ending,
     given: Sequence[tuple[Any, ...]],
+    outcomes: Sequence[tuple[Any, ...]],
     changes: Sequence[bytes],
     *,
     done: bool,
 ) -> None:
     """Store what a batch gave, what is told of it, and how far the ending has come."""
-    await connection.execute(ADVANCE, *ending.run, ending.segment, ending.ordinal, done, given)
+    await connection.execute(ADVANCE, *ending.run, ending.segment, ending.ordinal, done, given, outcomes)
+    if done and ending.league is not None and ending.league.drops_inactive:
+        await connection.execute(DROP_INACTIVE, *ending.run)
     await feed.append(connection, changes)
 
 

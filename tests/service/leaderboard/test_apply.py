@@ -301,6 +301,9 @@ async def test_every_kind_of_entry_is_taken(service: Service) -> None:
             told = entry(number, corrects="x")
         elif operation.name == "achievement_call":
             told.achievement_call.achievement = "badge"
+        elif operation.name in ("points_grant", "points_spend"):
+            gift = getattr(told, operation.name).gift
+            gift.points_system, gift.amount = "xp", 5
         (outcome,) = await applied(service, participants.command(told))
         assert not outcome.HasField("error")
 

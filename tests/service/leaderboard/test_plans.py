@@ -18,6 +18,7 @@ from services.leaderboard.store import (
     archive,
     endings,
     events,
+    leagues,
     past,
     reads,
     rebuild,
@@ -86,6 +87,15 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (endings, "FINISHED"): (*RUN, "", 0, 10),
     (endings, "GIVEN"): (*RUN, "", 0, "", 10),
     (endings, "GIVEN_TO"): (*RUN, "", 0, "", 10, "ada"),
+    (endings, "DROP_INACTIVE"): RUN,
+    (leagues, "KNOWN"): (*RUN, ["ada"]),
+    (leagues, "IS_UNDECIDED"): RUN,
+    (leagues, "DIVISIONS"): (RUN[0], ["ada"]),
+    (leagues, "LATEST"): (*RUN, [0, 1]),
+    (leagues, "RUNS_WAITING"): (),
+    (leagues, "WAITING"): (*RUN, 10),
+    (leagues, "UNPROJECTED"): (*RUN, 10),
+    (leagues, "OF_USER"): (*RUN, "ada"),
     (statistics, "LIVE_WHOLE"): (*RUN, "", 10, 5),
     (statistics, "LIVE_SEGMENT"): (*RUN, "{}", 10, 5),
     (statistics, "ARCHIVED"): (*RUN, "", 10, 5),
@@ -94,8 +104,9 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (rebuild, "SEGMENTS_OF_RUN"): RUN,
 }
 ONE_ROW_TABLES = {"configuration_version", "projection"}
-PARTIAL_INDEXES = {"runs_due", "runs_to_drop", "endings_under_way"}
-"""They hold nothing but what is wanted: open runs, those whose sets are still there, and those with prizes to come."""
+PARTIAL_INDEXES = {"runs_due", "runs_to_drop", "endings_under_way", "seats_waiting"}
+"""They hold nothing but what is wanted: open runs, those whose sets are still there, those with something
+to come, and users of leagues who wait."""
 
 
 @pytest.mark.parametrize(("module", "name"), ARGUMENTS, ids=lambda value: getattr(value, "__name__", value))

@@ -16,6 +16,14 @@ WEEKLY = board_pb.RunSchedule(unit=board_pb.RUN_UNIT_WEEK)
 GOLD = board_pb.Prize(key="gold", last_rank=1, achievement="champion")
 
 
+DIVISIONS = [board_pb.Division(key="bronze"), board_pb.Division(key="silver")]
+LEAGUE = board_pb.League(divisions=DIVISIONS)
+
+
+def leagued(**fields: Any) -> board_pb.Leaderboard:
+    return board(**{"schedule": WEEKLY, "league": LEAGUE, **fields})
+
+
 def prized(**fields: Any) -> board_pb.Leaderboard:
     return board(schedule=WEEKLY, prizes=[board_pb.Prize(key="k", achievement="champion", **fields)])
 
@@ -82,6 +90,20 @@ def test_defaults_are_made_explicit() -> None:
             prized(last_rank=1, points=[board_pb.PrizePoints(points_system="xp")]),
             "leaderboard.prizes[0].points[0].amount",
         ),
+        (leagued(schedule=board_pb.RunSchedule()), "leaderboard.league"),
+        (board_pb.Leaderboard(key="a", streak="daily", schedule=WEEKLY, league=LEAGUE), "leaderboard.league"),
+        (leagued(breakdown_attributes=["region"]), "leaderboard.breakdown_attributes"),
+        (leagued(participant_limit=3), "leaderboard.participant_limit"),
+        (leagued(league=board_pb.League(divisions=DIVISIONS[:1])), "leaderboard.league.divisions"),
+        (leagued(league=board_pb.League(divisions=DIVISIONS * 2)), "leaderboard.league.divisions[2].key"),
+        (
+            leagued(league=board_pb.League(divisions=DIVISIONS, cohort_size=1)),
+            "leaderboard.league.cohort_size",
+        ),
+        (
+            leagued(league=board_pb.League(divisions=DIVISIONS, promoted_count=31)),
+            "leaderboard.league.promoted_count",
+        ),
         (board(participant_limit=-1), "leaderboard.participant_limit"),
     ],
 )
@@ -124,3 +146,18 @@ def test_what_is_shown_and_who_takes_part_can_be_changed() -> None:
         LEADERBOARD.normalised(board()), LEADERBOARD.normalised(after), "leaderboard", violations
     )
     assert not len(violations)
+
+
+@pytest.mark.parametrize(
+    ("after", "wrong"),
+    [
+        (leagued(league=board_pb.League(divisions=[*DIVISIONS, board_pb.Division(key="gold")])), []),
+        (leagued(league=board_pb.League(divisions=DIVISIONS, cohort_size=9)), []),
+        (leagued(league=board_pb.League(divisions=DIVISIONS[::-1])), ["leaderboard.league.divisions"]),
+        (board(schedule=WEEKLY), ["leaderboard.league", "leaderboard.league.divisions"]),
+    ],
+)
+def test_divisions_come_on_top_and_a_league_stays_one(after: board_pb.Leaderboard, wrong: list[str]) -> None:
+    violations = Violations()
+    LEADERBOARD.check_change(leagued(), after, "leaderboard", violations)
+    assert [violation.field for violation in violations] == wrong

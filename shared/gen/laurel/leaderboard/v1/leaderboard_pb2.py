@@ -27,7 +27,7 @@ from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
 from laurel.common.v1 import filter_pb2 as laurel_dot_common_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'laurel/leaderboard/v1/leaderboard.proto\x12\x15laurel.leaderboard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/common/v1/filter.proto\"\xaa\x01\n\x0bRunSchedule\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12,\n\x04unit\x18\x03 \x01(\x0e\x32\x1e.laurel.leaderboard.v1.RunUnit\x12\r\n\x05\x65very\x18\x04 \x01(\x05\"\xa0\x05\n\x0bLeaderboard\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x06metric\x18\x03 \x01(\tH\x00\x12\x17\n\rpoints_system\x18\x04 \x01(\tH\x00\x12\x10\n\x06streak\x18\x05 \x01(\tH\x00\x12<\n\x0b\x61ggregation\x18\x06 \x01(\x0e\x32\'.laurel.leaderboard.v1.ScoreAggregation\x12/\n\x05order\x18\x07 \x01(\x0e\x32 .laurel.leaderboard.v1.SortOrder\x12\x32\n\trank_mode\x18\x08 \x01(\x0e\x32\x1f.laurel.leaderboard.v1.RankMode\x12\x34\n\x08schedule\x18\t \x01(\x0b\x32\".laurel.leaderboard.v1.RunSchedule\x12\x1c\n\x14\x62reakdown_attributes\x18\n \x03(\t\x12\x19\n\x11participant_limit\x18\x0b \x01(\x05\x12\x38\n\x06status\x18\x0c \x01(\x0e\x32(.laurel.leaderboard.v1.LeaderboardStatus\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12profile_attributes\x18\x0f \x03(\t\x12\x37\n\x0cuser_filters\x18\x10 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12,\n\x06prizes\x18\x11 \x03(\x0b\x32\x1c.laurel.leaderboard.v1.PrizeB\x08\n\x06source\"\xaf\x01\n\x05Prize\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nfirst_rank\x18\x02 \x01(\x03\x12\x11\n\tlast_rank\x18\x03 \x01(\x03\x12\x13\n\x0btop_percent\x18\x04 \x01(\x01\x12\x14\n\x0c\x65\x61\x63h_segment\x18\x05 \x01(\x08\x12\x32\n\x06points\x18\x06 \x03(\x0b\x32\".laurel.leaderboard.v1.PrizePoints\x12\x13\n\x0b\x61\x63hievement\x18\x07 \x01(\t\"4\n\x0bPrizePoints\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"\xa5\x02\n\nGivenPrize\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x33\n\x0erun_start_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12?\n\x07segment\x18\x03 \x03(\x0b\x32..laurel.leaderboard.v1.GivenPrize.SegmentEntry\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0c\n\x04rank\x18\x05 \x01(\x03\x12+\n\x05prize\x18\x06 \x01(\x0b\x32\x1c.laurel.leaderboard.v1.Prize\x12\x10\n\x08\x65ntry_id\x18\x07 \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xab\x01\n\x03Run\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x31\n\rfinalize_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tfinalized\x18\x04 \x01(\x08\"\xb9\x02\n\x08Standing\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12=\n\x07segment\x18\x02 \x03(\x0b\x32,.laurel.leaderboard.v1.Standing.SegmentEntry\x12\'\n\x03run\x18\x03 \x01(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0c\n\x04rank\x18\x05 \x01(\x03\x12\x15\n\rprevious_rank\x18\x06 \x01(\x03\x12\x16\n\tthreshold\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rrun_finalized\x18\x08 \x01(\x08\x12\x0f\n\x07user_id\x18\t \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_threshold\"\xf6\x01\n\x0cRankedMember\x12\x0c\n\x04rank\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12.\n\nreach_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12G\n\nattributes\x18\x06 \x03(\x0b\x32\x33.laurel.leaderboard.v1.RankedMember.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe5\x01\n\x0eMemberStanding\x12\x33\n\x06member\x18\x01 \x01(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x12\x13\n\x0btop_percent\x18\x02 \x01(\x01\x12\x31\n\x04next\x18\x03 \x01(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x12\x15\n\rnext_distance\x18\x04 \x01(\x01\x12\x0e\n\x06prizes\x18\x05 \x03(\t\x12\x12\n\nnext_prize\x18\x06 \x01(\t\x12\x1b\n\x13next_prize_distance\x18\x07 \x01(\x01\"\xac\x01\n\rRunStatistics\x12\x14\n\x0cmember_count\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x01\x12\x0f\n\x07\x61verage\x18\x03 \x01(\x01\x12\x0e\n\x06median\x18\x04 \x01(\x01\x12\x0e\n\x06lowest\x18\x05 \x01(\x01\x12\x0f\n\x07highest\x18\x06 \x01(\x01\x12\x34\n\thistogram\x18\x07 \x03(\x0b\x32!.laurel.leaderboard.v1.ScoreRange\"<\n\nScoreRange\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x01\x12\n\n\x02to\x18\x02 \x01(\x01\x12\x14\n\x0cmember_count\x18\x03 \x01(\x03\"\xbb\x02\n\tRankEvent\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12>\n\x07segment\x18\x02 \x03(\x0b\x32-.laurel.leaderboard.v1.RankEvent.SegmentEntry\x12\x33\n\x0erun_start_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x10\n\x08\x65ntry_id\x18\x04 \x01(\t\x12\x15\n\rprevious_rank\x18\x05 \x01(\x03\x12\x0c\n\x04rank\x18\x06 \x01(\x03\x12\r\n\x05score\x18\x07 \x01(\x01\x12.\n\noccur_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*P\n\tSortOrder\x12\x1a\n\x16SORT_ORDER_UNSPECIFIED\x10\x00\x12\x13\n\x0fSORT_ORDER_DESC\x10\x01\x12\x12\n\x0eSORT_ORDER_ASC\x10\x02*l\n\x08RankMode\x12\x19\n\x15RANK_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11RANK_MODE_ORDINAL\x10\x01\x12\x19\n\x15RANK_MODE_COMPETITION\x10\x02\x12\x13\n\x0fRANK_MODE_DENSE\x10\x03*\x88\x01\n\x10ScoreAggregation\x12!\n\x1dSCORE_AGGREGATION_UNSPECIFIED\x10\x00\x12\x19\n\x15SCORE_AGGREGATION_SUM\x10\x01\x12\x1a\n\x16SCORE_AGGREGATION_BEST\x10\x02\x12\x1a\n\x16SCORE_AGGREGATION_LAST\x10\x03*o\n\x07RunUnit\x12\x18\n\x14RUN_UNIT_UNSPECIFIED\x10\x00\x12\x10\n\x0cRUN_UNIT_DAY\x10\x01\x12\x11\n\rRUN_UNIT_WEEK\x10\x02\x12\x12\n\x0eRUN_UNIT_MONTH\x10\x03\x12\x11\n\rRUN_UNIT_YEAR\x10\x04*w\n\x11LeaderboardStatus\x12\"\n\x1eLEADERBOARD_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19LEADERBOARD_STATUS_ACTIVE\x10\x01\x12\x1f\n\x1bLEADERBOARD_STATUS_ARCHIVED\x10\x02\x42P\n\x18io.laurel.leaderboard.v1P\x01Z2laurel.example/laurel/leaderboard/v1;leaderboardv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'laurel/leaderboard/v1/leaderboard.proto\x12\x15laurel.leaderboard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/common/v1/filter.proto\"\xaa\x01\n\x0bRunSchedule\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12,\n\x04unit\x18\x03 \x01(\x0e\x32\x1e.laurel.leaderboard.v1.RunUnit\x12\r\n\x05\x65very\x18\x04 \x01(\x05\"\xcf\x05\n\x0bLeaderboard\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x06metric\x18\x03 \x01(\tH\x00\x12\x17\n\rpoints_system\x18\x04 \x01(\tH\x00\x12\x10\n\x06streak\x18\x05 \x01(\tH\x00\x12<\n\x0b\x61ggregation\x18\x06 \x01(\x0e\x32\'.laurel.leaderboard.v1.ScoreAggregation\x12/\n\x05order\x18\x07 \x01(\x0e\x32 .laurel.leaderboard.v1.SortOrder\x12\x32\n\trank_mode\x18\x08 \x01(\x0e\x32\x1f.laurel.leaderboard.v1.RankMode\x12\x34\n\x08schedule\x18\t \x01(\x0b\x32\".laurel.leaderboard.v1.RunSchedule\x12\x1c\n\x14\x62reakdown_attributes\x18\n \x03(\t\x12\x19\n\x11participant_limit\x18\x0b \x01(\x05\x12\x38\n\x06status\x18\x0c \x01(\x0e\x32(.laurel.leaderboard.v1.LeaderboardStatus\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12profile_attributes\x18\x0f \x03(\t\x12\x37\n\x0cuser_filters\x18\x10 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12,\n\x06prizes\x18\x11 \x03(\x0b\x32\x1c.laurel.leaderboard.v1.Prize\x12-\n\x06league\x18\x12 \x01(\x0b\x32\x1d.laurel.leaderboard.v1.LeagueB\x08\n\x06source\"\xc0\x01\n\x06League\x12\x32\n\tdivisions\x18\x01 \x03(\x0b\x32\x1f.laurel.leaderboard.v1.Division\x12\x13\n\x0b\x63ohort_size\x18\x02 \x01(\x05\x12\x16\n\x0epromoted_count\x18\x03 \x01(\x05\x12\x15\n\rdemoted_count\x18\x04 \x01(\x05\x12>\n\x0finactive_policy\x18\x05 \x01(\x0e\x32%.laurel.leaderboard.v1.InactivePolicy\":\n\x08\x44ivision\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63hievement\x18\x03 \x01(\t\"\xf7\x03\n\x0eLeagueStanding\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\'\n\x03run\x18\x03 \x01(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\x10\n\x08\x64ivision\x18\x04 \x01(\t\x12\x43\n\x07segment\x18\x05 \x03(\x0b\x32\x32.laurel.leaderboard.v1.LeagueStanding.SegmentEntry\x12\x0f\n\x07waiting\x18\x06 \x01(\x08\x12\x0c\n\x04rank\x18\x07 \x01(\x03\x12\x35\n\x07outcome\x18\x08 \x01(\x0e\x32$.laurel.leaderboard.v1.LeagueOutcome\x12\x15\n\rnext_division\x18\t \x01(\t\x12\x1f\n\x12promotion_distance\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11\x64\x65motion_distance\x18\x0b \x01(\x01H\x01\x88\x01\x01\x12\x34\n\x07members\x18\x0c \x03(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x15\n\x13_promotion_distanceB\x14\n\x12_demotion_distance\"\xaf\x01\n\x05Prize\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nfirst_rank\x18\x02 \x01(\x03\x12\x11\n\tlast_rank\x18\x03 \x01(\x03\x12\x13\n\x0btop_percent\x18\x04 \x01(\x01\x12\x14\n\x0c\x65\x61\x63h_segment\x18\x05 \x01(\x08\x12\x32\n\x06points\x18\x06 \x03(\x0b\x32\".laurel.leaderboard.v1.PrizePoints\x12\x13\n\x0b\x61\x63hievement\x18\x07 \x01(\t\"4\n\x0bPrizePoints\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"\xa5\x02\n\nGivenPrize\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x33\n\x0erun_start_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12?\n\x07segment\x18\x03 \x03(\x0b\x32..laurel.leaderboard.v1.GivenPrize.SegmentEntry\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0c\n\x04rank\x18\x05 \x01(\x03\x12+\n\x05prize\x18\x06 \x01(\x0b\x32\x1c.laurel.leaderboard.v1.Prize\x12\x10\n\x08\x65ntry_id\x18\x07 \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xab\x01\n\x03Run\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x31\n\rfinalize_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tfinalized\x18\x04 \x01(\x08\"\xb9\x02\n\x08Standing\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12=\n\x07segment\x18\x02 \x03(\x0b\x32,.laurel.leaderboard.v1.Standing.SegmentEntry\x12\'\n\x03run\x18\x03 \x01(\x0b\x32\x1a.laurel.leaderboard.v1.Run\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x0c\n\x04rank\x18\x05 \x01(\x03\x12\x15\n\rprevious_rank\x18\x06 \x01(\x03\x12\x16\n\tthreshold\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rrun_finalized\x18\x08 \x01(\x08\x12\x0f\n\x07user_id\x18\t \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0c\n\n_threshold\"\xf6\x01\n\x0cRankedMember\x12\x0c\n\x04rank\x18\x01 \x01(\x03\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12.\n\nreach_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12G\n\nattributes\x18\x06 \x03(\x0b\x32\x33.laurel.leaderboard.v1.RankedMember.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe5\x01\n\x0eMemberStanding\x12\x33\n\x06member\x18\x01 \x01(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x12\x13\n\x0btop_percent\x18\x02 \x01(\x01\x12\x31\n\x04next\x18\x03 \x01(\x0b\x32#.laurel.leaderboard.v1.RankedMember\x12\x15\n\rnext_distance\x18\x04 \x01(\x01\x12\x0e\n\x06prizes\x18\x05 \x03(\t\x12\x12\n\nnext_prize\x18\x06 \x01(\t\x12\x1b\n\x13next_prize_distance\x18\x07 \x01(\x01\"\xac\x01\n\rRunStatistics\x12\x14\n\x0cmember_count\x18\x01 \x01(\x03\x12\r\n\x05total\x18\x02 \x01(\x01\x12\x0f\n\x07\x61verage\x18\x03 \x01(\x01\x12\x0e\n\x06median\x18\x04 \x01(\x01\x12\x0e\n\x06lowest\x18\x05 \x01(\x01\x12\x0f\n\x07highest\x18\x06 \x01(\x01\x12\x34\n\thistogram\x18\x07 \x03(\x0b\x32!.laurel.leaderboard.v1.ScoreRange\"<\n\nScoreRange\x12\x0c\n\x04\x66rom\x18\x01 \x01(\x01\x12\n\n\x02to\x18\x02 \x01(\x01\x12\x14\n\x0cmember_count\x18\x03 \x01(\x03\"\xbb\x02\n\tRankEvent\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12>\n\x07segment\x18\x02 \x03(\x0b\x32-.laurel.leaderboard.v1.RankEvent.SegmentEntry\x12\x33\n\x0erun_start_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x10\n\x08\x65ntry_id\x18\x04 \x01(\t\x12\x15\n\rprevious_rank\x18\x05 \x01(\x03\x12\x0c\n\x04rank\x18\x06 \x01(\x03\x12\r\n\x05score\x18\x07 \x01(\x01\x12.\n\noccur_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*P\n\tSortOrder\x12\x1a\n\x16SORT_ORDER_UNSPECIFIED\x10\x00\x12\x13\n\x0fSORT_ORDER_DESC\x10\x01\x12\x12\n\x0eSORT_ORDER_ASC\x10\x02*l\n\x08RankMode\x12\x19\n\x15RANK_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11RANK_MODE_ORDINAL\x10\x01\x12\x19\n\x15RANK_MODE_COMPETITION\x10\x02\x12\x13\n\x0fRANK_MODE_DENSE\x10\x03*\x88\x01\n\x10ScoreAggregation\x12!\n\x1dSCORE_AGGREGATION_UNSPECIFIED\x10\x00\x12\x19\n\x15SCORE_AGGREGATION_SUM\x10\x01\x12\x1a\n\x16SCORE_AGGREGATION_BEST\x10\x02\x12\x1a\n\x16SCORE_AGGREGATION_LAST\x10\x03*o\n\x07RunUnit\x12\x18\n\x14RUN_UNIT_UNSPECIFIED\x10\x00\x12\x10\n\x0cRUN_UNIT_DAY\x10\x01\x12\x11\n\rRUN_UNIT_WEEK\x10\x02\x12\x12\n\x0eRUN_UNIT_MONTH\x10\x03\x12\x11\n\rRUN_UNIT_YEAR\x10\x04*w\n\x11LeaderboardStatus\x12\"\n\x1eLEADERBOARD_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n\x19LEADERBOARD_STATUS_ACTIVE\x10\x01\x12\x1f\n\x1bLEADERBOARD_STATUS_ARCHIVED\x10\x02*e\n\x0eInactivePolicy\x12\x1f\n\x1bINACTIVE_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14INACTIVE_POLICY_KEEP\x10\x01\x12\x18\n\x14INACTIVE_POLICY_DROP\x10\x02*\x82\x01\n\rLeagueOutcome\x12\x1e\n\x1aLEAGUE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17LEAGUE_OUTCOME_PROMOTED\x10\x01\x12\x18\n\x14LEAGUE_OUTCOME_STAYS\x10\x02\x12\x1a\n\x16LEAGUE_OUTCOME_DEMOTED\x10\x03\x42P\n\x18io.laurel.leaderboard.v1P\x01Z2laurel.example/laurel/leaderboard/v1;leaderboardv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.leaderboard.v1.leade
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030io.laurel.leaderboard.v1P\001Z2laurel.example/laurel/leaderboard/v1;leaderboardv1'
+  _globals['_LEAGUESTANDING_SEGMENTENTRY']._loaded_options = None
+  _globals['_LEAGUESTANDING_SEGMENTENTRY']._serialized_options = b'8\001'
   _globals['_GIVENPRIZE_SEGMENTENTRY']._loaded_options = None
   _globals['_GIVENPRIZE_SEGMENTENTRY']._serialized_options = b'8\001'
   _globals['_STANDING_SEGMENTENTRY']._loaded_options = None
@@ -43,46 +45,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RANKEDMEMBER_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_RANKEVENT_SEGMENTENTRY']._loaded_options = None
   _globals['_RANKEVENT_SEGMENTENTRY']._serialized_options = b'8\001'
-  _globals['_SORTORDER']._serialized_start=3061
-  _globals['_SORTORDER']._serialized_end=3141
-  _globals['_RANKMODE']._serialized_start=3143
-  _globals['_RANKMODE']._serialized_end=3251
-  _globals['_SCOREAGGREGATION']._serialized_start=3254
-  _globals['_SCOREAGGREGATION']._serialized_end=3390
-  _globals['_RUNUNIT']._serialized_start=3392
-  _globals['_RUNUNIT']._serialized_end=3503
-  _globals['_LEADERBOARDSTATUS']._serialized_start=3505
-  _globals['_LEADERBOARDSTATUS']._serialized_end=3624
+  _globals['_SORTORDER']._serialized_start=3869
+  _globals['_SORTORDER']._serialized_end=3949
+  _globals['_RANKMODE']._serialized_start=3951
+  _globals['_RANKMODE']._serialized_end=4059
+  _globals['_SCOREAGGREGATION']._serialized_start=4062
+  _globals['_SCOREAGGREGATION']._serialized_end=4198
+  _globals['_RUNUNIT']._serialized_start=4200
+  _globals['_RUNUNIT']._serialized_end=4311
+  _globals['_LEADERBOARDSTATUS']._serialized_start=4313
+  _globals['_LEADERBOARDSTATUS']._serialized_end=4432
+  _globals['_INACTIVEPOLICY']._serialized_start=4434
+  _globals['_INACTIVEPOLICY']._serialized_end=4535
+  _globals['_LEAGUEOUTCOME']._serialized_start=4538
+  _globals['_LEAGUEOUTCOME']._serialized_end=4668
   _globals['_RUNSCHEDULE']._serialized_start=160
   _globals['_RUNSCHEDULE']._serialized_end=330
   _globals['_LEADERBOARD']._serialized_start=333
-  _globals['_LEADERBOARD']._serialized_end=1005
-  _globals['_PRIZE']._serialized_start=1008
-  _globals['_PRIZE']._serialized_end=1183
-  _globals['_PRIZEPOINTS']._serialized_start=1185
-  _globals['_PRIZEPOINTS']._serialized_end=1237
-  _globals['_GIVENPRIZE']._serialized_start=1240
-  _globals['_GIVENPRIZE']._serialized_end=1533
-  _globals['_GIVENPRIZE_SEGMENTENTRY']._serialized_start=1487
-  _globals['_GIVENPRIZE_SEGMENTENTRY']._serialized_end=1533
-  _globals['_RUN']._serialized_start=1536
-  _globals['_RUN']._serialized_end=1707
-  _globals['_STANDING']._serialized_start=1710
-  _globals['_STANDING']._serialized_end=2023
-  _globals['_STANDING_SEGMENTENTRY']._serialized_start=1487
-  _globals['_STANDING_SEGMENTENTRY']._serialized_end=1533
-  _globals['_RANKEDMEMBER']._serialized_start=2026
-  _globals['_RANKEDMEMBER']._serialized_end=2272
-  _globals['_RANKEDMEMBER_ATTRIBUTESENTRY']._serialized_start=2223
-  _globals['_RANKEDMEMBER_ATTRIBUTESENTRY']._serialized_end=2272
-  _globals['_MEMBERSTANDING']._serialized_start=2275
-  _globals['_MEMBERSTANDING']._serialized_end=2504
-  _globals['_RUNSTATISTICS']._serialized_start=2507
-  _globals['_RUNSTATISTICS']._serialized_end=2679
-  _globals['_SCORERANGE']._serialized_start=2681
-  _globals['_SCORERANGE']._serialized_end=2741
-  _globals['_RANKEVENT']._serialized_start=2744
-  _globals['_RANKEVENT']._serialized_end=3059
-  _globals['_RANKEVENT_SEGMENTENTRY']._serialized_start=1487
-  _globals['_RANKEVENT_SEGMENTENTRY']._serialized_end=1533
+  _globals['_LEADERBOARD']._serialized_end=1052
+  _globals['_LEAGUE']._serialized_start=1055
+  _globals['_LEAGUE']._serialized_end=1247
+  _globals['_DIVISION']._serialized_start=1249
+  _globals['_DIVISION']._serialized_end=1307
+  _globals['_LEAGUESTANDING']._serialized_start=1310
+  _globals['_LEAGUESTANDING']._serialized_end=1813
+  _globals['_LEAGUESTANDING_SEGMENTENTRY']._serialized_start=1722
+  _globals['_LEAGUESTANDING_SEGMENTENTRY']._serialized_end=1768
+  _globals['_PRIZE']._serialized_start=1816
+  _globals['_PRIZE']._serialized_end=1991
+  _globals['_PRIZEPOINTS']._serialized_start=1993
+  _globals['_PRIZEPOINTS']._serialized_end=2045
+  _globals['_GIVENPRIZE']._serialized_start=2048
+  _globals['_GIVENPRIZE']._serialized_end=2341
+  _globals['_GIVENPRIZE_SEGMENTENTRY']._serialized_start=1722
+  _globals['_GIVENPRIZE_SEGMENTENTRY']._serialized_end=1768
+  _globals['_RUN']._serialized_start=2344
+  _globals['_RUN']._serialized_end=2515
+  _globals['_STANDING']._serialized_start=2518
+  _globals['_STANDING']._serialized_end=2831
+  _globals['_STANDING_SEGMENTENTRY']._serialized_start=1722
+  _globals['_STANDING_SEGMENTENTRY']._serialized_end=1768
+  _globals['_RANKEDMEMBER']._serialized_start=2834
+  _globals['_RANKEDMEMBER']._serialized_end=3080
+  _globals['_RANKEDMEMBER_ATTRIBUTESENTRY']._serialized_start=3031
+  _globals['_RANKEDMEMBER_ATTRIBUTESENTRY']._serialized_end=3080
+  _globals['_MEMBERSTANDING']._serialized_start=3083
+  _globals['_MEMBERSTANDING']._serialized_end=3312
+  _globals['_RUNSTATISTICS']._serialized_start=3315
+  _globals['_RUNSTATISTICS']._serialized_end=3487
+  _globals['_SCORERANGE']._serialized_start=3489
+  _globals['_SCORERANGE']._serialized_end=3549
+  _globals['_RANKEVENT']._serialized_start=3552
+  _globals['_RANKEVENT']._serialized_end=3867
+  _globals['_RANKEVENT_SEGMENTENTRY']._serialized_start=1722
+  _globals['_RANKEVENT_SEGMENTENTRY']._serialized_end=1768
 # @@protoc_insertion_point(module_scope)

@@ -158,6 +158,58 @@ LEADERBOARD_STATUS_ARCHIVED: LeaderboardStatus.ValueType  # 2
 """Events are ignored; runs stay readable."""
 Global___LeaderboardStatus: _TypeAlias = LeaderboardStatus  # noqa: Y015
 
+class _InactivePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InactivePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InactivePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INACTIVE_POLICY_UNSPECIFIED: _InactivePolicy.ValueType  # 0
+    """Read as KEEP."""
+    INACTIVE_POLICY_KEEP: _InactivePolicy.ValueType  # 1
+    """They keep their division."""
+    INACTIVE_POLICY_DROP: _InactivePolicy.ValueType  # 2
+    """They drop a division with each run."""
+
+class InactivePolicy(_InactivePolicy, metaclass=_InactivePolicyEnumTypeWrapper):
+    """What becomes of a league's users who were not active in a run."""
+
+INACTIVE_POLICY_UNSPECIFIED: InactivePolicy.ValueType  # 0
+"""Read as KEEP."""
+INACTIVE_POLICY_KEEP: InactivePolicy.ValueType  # 1
+"""They keep their division."""
+INACTIVE_POLICY_DROP: InactivePolicy.ValueType  # 2
+"""They drop a division with each run."""
+Global___InactivePolicy: _TypeAlias = InactivePolicy  # noqa: Y015
+
+class _LeagueOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LeagueOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeagueOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEAGUE_OUTCOME_UNSPECIFIED: _LeagueOutcome.ValueType  # 0
+    """Not active in it, or not decided yet."""
+    LEAGUE_OUTCOME_PROMOTED: _LeagueOutcome.ValueType  # 1
+    """Up a division."""
+    LEAGUE_OUTCOME_STAYS: _LeagueOutcome.ValueType  # 2
+    """Stays in the division."""
+    LEAGUE_OUTCOME_DEMOTED: _LeagueOutcome.ValueType  # 3
+    """Down a division."""
+
+class LeagueOutcome(_LeagueOutcome, metaclass=_LeagueOutcomeEnumTypeWrapper):
+    """What a run brings a league's user."""
+
+LEAGUE_OUTCOME_UNSPECIFIED: LeagueOutcome.ValueType  # 0
+"""Not active in it, or not decided yet."""
+LEAGUE_OUTCOME_PROMOTED: LeagueOutcome.ValueType  # 1
+"""Up a division."""
+LEAGUE_OUTCOME_STAYS: LeagueOutcome.ValueType  # 2
+"""Stays in the division."""
+LEAGUE_OUTCOME_DEMOTED: LeagueOutcome.ValueType  # 3
+"""Down a division."""
+Global___LeagueOutcome: _TypeAlias = LeagueOutcome  # noqa: Y015
+
 @_typing.final
 class RunSchedule(_message.Message):
     """When runs begin and end: one perpetual run, or one after the other."""
@@ -221,6 +273,7 @@ class Leaderboard(_message.Message):
     PROFILE_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     USER_FILTERS_FIELD_NUMBER: _builtins.int
     PRIZES_FIELD_NUMBER: _builtins.int
+    LEAGUE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -273,6 +326,12 @@ class Leaderboard(_message.Message):
         archived after it.
         """
 
+    @_builtins.property
+    def league(self) -> Global___League:
+        """Makes it a league (RULES 6.12): a repeating board by a metric or points, without breakdown and limit. Its segments are the
+        cohorts, by `division` and `cohort`.
+        """
+
     def __init__(
         self,
         *,
@@ -293,16 +352,188 @@ class Leaderboard(_message.Message):
         profile_attributes: _abc.Iterable[_builtins.str] | None = ...,
         user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
         prizes: _abc.Iterable[Global___Prize] | None = ...,
+        league: Global___League | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "league", b"league", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["metric", "points_system", "streak"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___Leaderboard: _TypeAlias = Leaderboard  # noqa: Y015
+
+@_typing.final
+class League(_message.Message):
+    """Divisions in order, and what moves users between them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIVISIONS_FIELD_NUMBER: _builtins.int
+    COHORT_SIZE_FIELD_NUMBER: _builtins.int
+    PROMOTED_COUNT_FIELD_NUMBER: _builtins.int
+    DEMOTED_COUNT_FIELD_NUMBER: _builtins.int
+    INACTIVE_POLICY_FIELD_NUMBER: _builtins.int
+    cohort_size: _builtins.int
+    """Most users of a cohort, 2 to 1,000; 0 reads as 30."""
+    promoted_count: _builtins.int
+    """So many of each cohort go up at the end of a run, the highest division's none."""
+    demoted_count: _builtins.int
+    """So many of each cohort go down, the lowest division's none, and nobody who goes up."""
+    inactive_policy: Global___InactivePolicy.ValueType
+    """Who was not active."""
+    @_builtins.property
+    def divisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Division]:
+        """From the lowest on, where everybody begins, 2 to 20. Their keys never change; further ones can be added on top."""
+
+    def __init__(
+        self,
+        *,
+        divisions: _abc.Iterable[Global___Division] | None = ...,
+        cohort_size: _builtins.int = ...,
+        promoted_count: _builtins.int = ...,
+        demoted_count: _builtins.int = ...,
+        inactive_policy: Global___InactivePolicy.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cohort_size", b"cohort_size", "demoted_count", b"demoted_count", "divisions", b"divisions", "inactive_policy", b"inactive_policy", "promoted_count", b"promoted_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___League: _TypeAlias = League  # noqa: Y015
+
+@_typing.final
+class Division(_message.Message):
+    """A division of a league."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """`^[a-z][a-z0-9_-]{0,63}$`, unique in the league."""
+    name: _builtins.str
+    """Display name."""
+    achievement: _builtins.str
+    """Key of an achievement that is earned by call: completed by being promoted to the division; empty: none."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        name: _builtins.str = ...,
+        achievement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "key", b"key", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Division: _TypeAlias = Division  # noqa: Y015
+
+@_typing.final
+class LeagueStanding(_message.Message):
+    """Where a user stands in a league, and what would happen now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    DIVISION_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    NEXT_DIVISION_FIELD_NUMBER: _builtins.int
+    PROMOTION_DISTANCE_FIELD_NUMBER: _builtins.int
+    DEMOTION_DISTANCE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """Key of the board."""
+    user_id: _builtins.str
+    """The user."""
+    division: _builtins.str
+    """Key of the user's division in the run; the one that the user would begin in, for who is not active in it yet."""
+    waiting: _builtins.bool
+    """Active, before it was decided what the run before brought: put into a cohort then. Counted already."""
+    rank: _builtins.int
+    """The user's rank in the cohort; 0: not ranked."""
+    outcome: Global___LeagueOutcome.ValueType
+    """What it would be if the run ended now; of a run that is over, what it was."""
+    next_division: _builtins.str
+    """Key of the division that follows from that."""
+    promotion_distance: _builtins.float
+    """What is missing to be promoted: the difference to the score of the last who would be; absent: the user would be, or
+    nobody is.
+    """
+    demotion_distance: _builtins.float
+    """What the user is ahead of the first who would be demoted; absent: the user would be, or nobody is."""
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """The run."""
+
+    @_builtins.property
+    def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The user's cohort, as a segment; empty: not active in the run, or `waiting`."""
+
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedMember]:
+        """All members of the cohort, by rank."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        run: Global___Run | None = ...,
+        division: _builtins.str = ...,
+        segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        waiting: _builtins.bool = ...,
+        rank: _builtins.int = ...,
+        outcome: Global___LeagueOutcome.ValueType = ...,
+        next_division: _builtins.str = ...,
+        promotion_distance: _builtins.float | None = ...,
+        demotion_distance: _builtins.float | None = ...,
+        members: _abc.Iterable[Global___RankedMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_demotion_distance", b"_demotion_distance", "_promotion_distance", b"_promotion_distance", "demotion_distance", b"demotion_distance", "promotion_distance", b"promotion_distance", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_demotion_distance", b"_demotion_distance", "_promotion_distance", b"_promotion_distance", "demotion_distance", b"demotion_distance", "division", b"division", "leaderboard", b"leaderboard", "members", b"members", "next_division", b"next_division", "outcome", b"outcome", "promotion_distance", b"promotion_distance", "rank", b"rank", "run", b"run", "segment", b"segment", "user_id", b"user_id", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__demotion_distance: _TypeAlias = _typing.Literal["demotion_distance"]  # noqa: Y015
+    _WhichOneofArgType__demotion_distance: _TypeAlias = _typing.Literal["_demotion_distance", b"_demotion_distance"]  # noqa: Y015
+    _WhichOneofReturnType__promotion_distance: _TypeAlias = _typing.Literal["promotion_distance"]  # noqa: Y015
+    _WhichOneofArgType__promotion_distance: _TypeAlias = _typing.Literal["_promotion_distance", b"_promotion_distance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__demotion_distance) -> _WhichOneofReturnType__demotion_distance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__promotion_distance) -> _WhichOneofReturnType__promotion_distance | None: ...
+
+Global___LeagueStanding: _TypeAlias = LeagueStanding  # noqa: Y015
 
 @_typing.final
 class Prize(_message.Message):

@@ -42,6 +42,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The user has no score in this segment."""
     ERROR_REASON_SEGMENT_NOT_FOUND: _ErrorReason.ValueType  # 6
     """The board is not broken down by these attributes."""
+    ERROR_REASON_LEAGUE_NOT_FOUND: _ErrorReason.ValueType  # 7
+    """The board is no league."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -60,6 +62,8 @@ ERROR_REASON_MEMBER_NOT_FOUND: ErrorReason.ValueType  # 5
 """The user has no score in this segment."""
 ERROR_REASON_SEGMENT_NOT_FOUND: ErrorReason.ValueType  # 6
 """The board is not broken down by these attributes."""
+ERROR_REASON_LEAGUE_NOT_FOUND: ErrorReason.ValueType  # 7
+"""The board is no league."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -745,6 +749,62 @@ class ListRunsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
+
+@_typing.final
+class GetLeagueStandingRequest(_message.Message):
+    """Request of GetLeagueStanding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RUN_DATE_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """A board that is a league; another one is refused: LEAGUE_NOT_FOUND."""
+    user_id: _builtins.str
+    """The user."""
+    @_builtins.property
+    def run_date(self) -> _date_pb2.LocalDate:
+        """A date inside the wanted run; absent: the run of the server's present UTC date."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        run_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_date", b"run_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "run_date", b"run_date", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLeagueStandingRequest: _TypeAlias = GetLeagueStandingRequest  # noqa: Y015
+
+@_typing.final
+class GetLeagueStandingResponse(_message.Message):
+    """Response of GetLeagueStanding."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standing(self) -> _leaderboard_pb2.LeagueStanding:
+        """Where the user stands."""
+
+    def __init__(
+        self,
+        *,
+        standing: _leaderboard_pb2.LeagueStanding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["standing", b"standing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLeagueStandingResponse: _TypeAlias = GetLeagueStandingResponse  # noqa: Y015
 
 @_typing.final
 class ListPrizesRequest(_message.Message):

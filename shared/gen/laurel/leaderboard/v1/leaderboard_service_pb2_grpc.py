@@ -85,6 +85,11 @@ class LeaderboardServiceStub:
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
+        self.GetLeagueStanding = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/GetLeagueStanding',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingResponse.FromString,
+                _registered_method=True)
         self.ListPrizes = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/ListPrizes',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesRequest.SerializeToString,
@@ -181,6 +186,13 @@ class LeaderboardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLeagueStanding(self, request, context):
+        """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrizes(self, request, context):
         """Lists the prizes that were given for a run, by segment and rank.
         """
@@ -261,6 +273,11 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.ListRuns,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsRequest.FromString,
                     response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'GetLeagueStanding': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLeagueStanding,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingResponse.SerializeToString,
             ),
             'ListPrizes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPrizes,
@@ -554,6 +571,33 @@ class LeaderboardService:
             '/laurel.leaderboard.v1.LeaderboardService/ListRuns',
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsRequest.SerializeToString,
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLeagueStanding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/GetLeagueStanding',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingResponse.FromString,
             options,
             channel_credentials,
             insecure,

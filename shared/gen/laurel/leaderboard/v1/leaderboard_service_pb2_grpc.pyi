@@ -53,6 +53,8 @@ class LeaderboardServiceStub:
     """Lists a user's standings on every board's current run, whole and segments."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRunsRequest, _leaderboard_service_pb2.ListRunsResponse]
     """Lists a board's runs, newest first."""
+    GetLeagueStanding: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetLeagueStandingRequest, _leaderboard_service_pb2.GetLeagueStandingResponse]
+    """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now."""
     ListPrizes: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]
     """Lists the prizes that were given for a run, by segment and rank."""
     ListSegments: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListSegmentsRequest, _leaderboard_service_pb2.ListSegmentsResponse]
@@ -87,6 +89,8 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Lists a user's standings on every board's current run, whole and segments."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRunsRequest, _leaderboard_service_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists a board's runs, newest first."""
+    GetLeagueStanding: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetLeagueStandingRequest, _leaderboard_service_pb2.GetLeagueStandingResponse]  # type: ignore[assignment]
+    """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now."""
     ListPrizes: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]  # type: ignore[assignment]
     """Lists the prizes that were given for a run, by segment and rank."""
     ListSegments: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListSegmentsRequest, _leaderboard_service_pb2.ListSegmentsResponse]  # type: ignore[assignment]
@@ -178,6 +182,14 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_service_pb2.ListRunsResponse, _abc.Awaitable[_leaderboard_service_pb2.ListRunsResponse]]:
         """Lists a board's runs, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetLeagueStanding(
+        self,
+        request: _leaderboard_service_pb2.GetLeagueStandingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.GetLeagueStandingResponse, _abc.Awaitable[_leaderboard_service_pb2.GetLeagueStandingResponse]]:
+        """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now."""
 
     @_abc_1.abstractmethod
     def ListPrizes(

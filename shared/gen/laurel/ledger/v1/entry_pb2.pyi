@@ -524,6 +524,80 @@ class BoardPrize(_message.Message):
 Global___BoardPrize: _TypeAlias = BoardPrize  # noqa: Y015
 
 @_typing.final
+class LeagueMove(_message.Message):
+    """A user of a league goes up or down at the end of a run, found by the leaderboard's maintenance (RULES 6.12)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    RUN_START_DATE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    FROM_DIVISION_FIELD_NUMBER: _builtins.int
+    TO_DIVISION_FIELD_NUMBER: _builtins.int
+    PROMOTED_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """Key of the board."""
+    rank: _builtins.int
+    """The user's rank in it."""
+    from_division: _builtins.str
+    """Key of the division before."""
+    to_division: _builtins.str
+    """Key of the division from now on."""
+    promoted: _builtins.bool
+    """Up; false: down."""
+    achievement: _builtins.str
+    """Key of the achievement that comes with the division; empty: none."""
+    @_builtins.property
+    def run_start_date(self) -> _date_pb2.LocalDate:
+        """First date of the run."""
+
+    @_builtins.property
+    def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The user's cohort, as a segment."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        run_start_date: _date_pb2.LocalDate | None = ...,
+        segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        rank: _builtins.int = ...,
+        from_division: _builtins.str = ...,
+        to_division: _builtins.str = ...,
+        promoted: _builtins.bool = ...,
+        achievement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_start_date", b"run_start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "from_division", b"from_division", "leaderboard", b"leaderboard", "promoted", b"promoted", "rank", b"rank", "run_start_date", b"run_start_date", "segment", b"segment", "to_division", b"to_division"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeagueMove: _TypeAlias = LeagueMove  # noqa: Y015
+
+@_typing.final
 class Correction(_message.Message):
     """What follows from undoing an earlier entry: derived state that others had seen is brought up to date, after the
     entry itself has been reverted everywhere.
@@ -577,6 +651,7 @@ class Entry(_message.Message):
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
+    LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     OTHER_USERS_FIELD_NUMBER: _builtins.int
     USER_SEQUENCE_FIELD_NUMBER: _builtins.int
@@ -642,6 +717,10 @@ class Entry(_message.Message):
         """A prize at the end of a run."""
 
     @_builtins.property
+    def league_move(self) -> Global___LeagueMove:
+        """A user of a league goes up or down."""
+
+    @_builtins.property
     def other_users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSnapshot]:
         """Who else it concerns, such as the receiver of a transfer; as of this entry."""
 
@@ -662,16 +741,17 @@ class Entry(_message.Message):
         points_spend: Global___PointsSpend | None = ...,
         board_exclusion: Global___BoardExclusion | None = ...,
         board_prize: Global___BoardPrize | None = ...,
+        league_move: Global___LeagueMove | None = ...,
         origin: Global___EntryOrigin.ValueType = ...,
         other_users: _abc.Iterable[Global___UserSnapshot] | None = ...,
         user_sequence: _builtins.int = ...,
         takes_time_zone: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "points_grant", "points_spend", "board_exclusion", "board_prize"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "points_grant", "points_spend", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

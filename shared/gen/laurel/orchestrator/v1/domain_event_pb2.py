@@ -26,12 +26,13 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from laurel.achievement.v1 import achievement_pb2 as laurel_dot_achievement_dot_v1_dot_achievement__pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as laurel_dot_leaderboard_dot_v1_dot_leaderboard__pb2
 from laurel.ledger.v1 import effects_pb2 as laurel_dot_ledger_dot_v1_dot_effects__pb2
+from laurel.ledger.v1 import entry_pb2 as laurel_dot_ledger_dot_v1_dot_entry__pb2
 from laurel.orchestrator.v1 import user_pb2 as laurel_dot_orchestrator_dot_v1_dot_user__pb2
 from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__pb2
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)laurel/orchestrator/v1/domain_event.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a!laurel/orchestrator/v1/user.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xaf\x05\n\x0b\x44omainEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x15\n\ruser_sequence\x18\x05 \x01(\x03\x12\x10\n\x08\x65ntry_id\x18\x06 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x07 \x01(\x08\x12\x38\n\x06metric\x18\x08 \x01(\x0b\x32&.laurel.orchestrator.v1.RecordedMetricH\x00\x12\x35\n\x06voided\x18\t \x01(\x0b\x32#.laurel.orchestrator.v1.VoidedEntryH\x00\x12\x32\n\x04user\x18\n \x01(\x0b\x32\".laurel.orchestrator.v1.StoredUserH\x00\x12\x30\n\x06streak\x18\x0b \x01(\x0b\x32\x1e.laurel.streak.v1.StreakEffectH\x00\x12?\n\x0b\x61\x63hievement\x18\x0c \x01(\x0b\x32(.laurel.achievement.v1.AchievementChangeH\x00\x12\x30\n\x06points\x18\r \x01(\x0b\x32\x1e.laurel.points.v1.PointsChangeH\x00\x12\x36\n\x0bleaderboard\x18\x0e \x01(\x0b\x32\x1f.laurel.leaderboard.v1.StandingH\x00\x12P\n\x0fuser_attributes\x18\x0f \x03(\x0b\x32\x37.laurel.orchestrator.v1.DomainEvent.UserAttributesEntry\x1a\x35\n\x13UserAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04\x64\x61ta\"\xd9\x01\n\x0eRecordedMetric\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x14\n\x0ctotal_before\x18\x03 \x01(\x01\x12\x13\n\x0btotal_after\x18\x04 \x01(\x01\x12J\n\nattributes\x18\x05 \x03(\x0b\x32\x36.laurel.orchestrator.v1.RecordedMetric.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa0\x01\n\x0bVoidedEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12.\n\noccur_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06metric\x18\x03 \x01(\t\x12\x13\n\x0btotal_after\x18\x04 \x01(\x01\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsBS\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)laurel/orchestrator/v1/domain_event.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a\x1claurel/ledger/v1/entry.proto\x1a!laurel/orchestrator/v1/user.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xe4\x05\n\x0b\x44omainEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x15\n\ruser_sequence\x18\x05 \x01(\x03\x12\x10\n\x08\x65ntry_id\x18\x06 \x01(\t\x12\x0f\n\x07\x63ontrol\x18\x07 \x01(\x08\x12\x38\n\x06metric\x18\x08 \x01(\x0b\x32&.laurel.orchestrator.v1.RecordedMetricH\x00\x12\x35\n\x06voided\x18\t \x01(\x0b\x32#.laurel.orchestrator.v1.VoidedEntryH\x00\x12\x32\n\x04user\x18\n \x01(\x0b\x32\".laurel.orchestrator.v1.StoredUserH\x00\x12\x30\n\x06streak\x18\x0b \x01(\x0b\x32\x1e.laurel.streak.v1.StreakEffectH\x00\x12?\n\x0b\x61\x63hievement\x18\x0c \x01(\x0b\x32(.laurel.achievement.v1.AchievementChangeH\x00\x12\x30\n\x06points\x18\r \x01(\x0b\x32\x1e.laurel.points.v1.PointsChangeH\x00\x12\x36\n\x0bleaderboard\x18\x0e \x01(\x0b\x32\x1f.laurel.leaderboard.v1.StandingH\x00\x12\x33\n\x0bleague_move\x18\x32 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12P\n\x0fuser_attributes\x18\x0f \x03(\x0b\x32\x37.laurel.orchestrator.v1.DomainEvent.UserAttributesEntry\x1a\x35\n\x13UserAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04\x64\x61ta\"\xd9\x01\n\x0eRecordedMetric\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x14\n\x0ctotal_before\x18\x03 \x01(\x01\x12\x13\n\x0btotal_after\x18\x04 \x01(\x01\x12J\n\nattributes\x18\x05 \x03(\x0b\x32\x36.laurel.orchestrator.v1.RecordedMetric.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa0\x01\n\x0bVoidedEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12.\n\noccur_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06metric\x18\x03 \x01(\t\x12\x13\n\x0btotal_after\x18\x04 \x01(\x01\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsBS\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,14 +44,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOMAINEVENT_USERATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_RECORDEDMETRIC_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_RECORDEDMETRIC_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_DOMAINEVENT']._serialized_start=314
-  _globals['_DOMAINEVENT']._serialized_end=1001
-  _globals['_DOMAINEVENT_USERATTRIBUTESENTRY']._serialized_start=940
-  _globals['_DOMAINEVENT_USERATTRIBUTESENTRY']._serialized_end=993
-  _globals['_RECORDEDMETRIC']._serialized_start=1004
-  _globals['_RECORDEDMETRIC']._serialized_end=1221
-  _globals['_RECORDEDMETRIC_ATTRIBUTESENTRY']._serialized_start=1172
-  _globals['_RECORDEDMETRIC_ATTRIBUTESENTRY']._serialized_end=1221
-  _globals['_VOIDEDENTRY']._serialized_start=1224
-  _globals['_VOIDEDENTRY']._serialized_end=1384
+  _globals['_DOMAINEVENT']._serialized_start=344
+  _globals['_DOMAINEVENT']._serialized_end=1084
+  _globals['_DOMAINEVENT_USERATTRIBUTESENTRY']._serialized_start=1023
+  _globals['_DOMAINEVENT_USERATTRIBUTESENTRY']._serialized_end=1076
+  _globals['_RECORDEDMETRIC']._serialized_start=1087
+  _globals['_RECORDEDMETRIC']._serialized_end=1304
+  _globals['_RECORDEDMETRIC_ATTRIBUTESENTRY']._serialized_start=1255
+  _globals['_RECORDEDMETRIC_ATTRIBUTESENTRY']._serialized_end=1304
+  _globals['_VOIDEDENTRY']._serialized_start=1307
+  _globals['_VOIDEDENTRY']._serialized_end=1467
 # @@protoc_insertion_point(module_scope)

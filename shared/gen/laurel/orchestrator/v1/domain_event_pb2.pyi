@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
+from laurel.ledger.v1 import entry_pb2 as _entry_pb2
 from laurel.orchestrator.v1 import user_pb2 as _user_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
@@ -65,6 +66,7 @@ class DomainEvent(_message.Message):
     ACHIEVEMENT_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARD_FIELD_NUMBER: _builtins.int
+    LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
     USER_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID, derived from the entry: the same whenever the event is read again, so that a follower can drop doubles."""
@@ -72,7 +74,7 @@ class DomainEvent(_message.Message):
     """Such as `achievement.completed`. One of: `metric.recorded`; `event.voided`; `user.created`, `user.updated`;
     `streak.started`, `streak.extended`, `streak.lost`, `streak.frozen`, `streak.freeze_earned`;
     `achievement.completed`, `achievement.revoked`; `points.changed`, `points.level_changed`; `leaderboard.changed`,
-    `leaderboard.rank_changed`. More will come: a follower passes over those that it does not know.
+    `leaderboard.rank_changed`, `leaderboard.promoted`, `leaderboard.demoted`. More will come: a follower passes over those that it does not know.
     """
     user_id: _builtins.str
     """Whom it is about."""
@@ -117,6 +119,10 @@ class DomainEvent(_message.Message):
         """Of `leaderboard.*`: the acting user's standing. Others whom the user passed are not told."""
 
     @_builtins.property
+    def league_move(self) -> _entry_pb2.LeagueMove:
+        """Of `leaderboard.promoted` and `leaderboard.demoted`."""
+
+    @_builtins.property
     def user_attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The attributes of the user as of the entry, for followers that filter; of another user than the entry's: none."""
 
@@ -137,13 +143,14 @@ class DomainEvent(_message.Message):
         achievement: _achievement_pb2.AchievementChange | None = ...,
         points: _points_pb2.PointsChange | None = ...,
         leaderboard: _leaderboard_pb2.Standing | None = ...,
+        league_move: _entry_pb2.LeagueMove | None = ...,
         user_attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "data", b"data", "leaderboard", b"leaderboard", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "user", b"user", "voided", b"voided"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "data", b"data", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "user", b"user", "voided", b"voided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["metric", "voided", "user", "streak", "achievement", "points", "leaderboard"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["metric", "voided", "user", "streak", "achievement", "points", "leaderboard", "league_move"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 
