@@ -25,6 +25,9 @@ POLL_SECONDS = 0.02
 # A path to a unix socket has 104 bytes on macOS, 108 on Linux.
 SOCKET_PATH_LIMIT = 103
 
+READY: Final = ("ready", "standby")
+"""What a server says of itself that can be asked: to write, or to read from a standby."""
+
 STOP_SIGNALS: Final = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 SETTINGS = """\
@@ -219,7 +222,7 @@ class PostgresServer:
         while time.monotonic() < deadline:
             if not self.process.is_alive():
                 raise LaunchError(with_log_tail("PostgreSQL ended while starting", self.log))
-            if self._reported_status() == "ready":
+            if self._reported_status() in READY:
                 return
             time.sleep(POLL_SECONDS)
         raise LaunchError(
