@@ -27,8 +27,9 @@ from services.cli.importing import ImportSummary, import_file
 from services.cli.progress import progress_bar
 from services.cli.show_board import show_members
 from services.cli.show_event import show_reply
+from services.cli.show_points import show_levels
 from services.cli.show_streak import show_longest
-from services.cli.show_user import read_user_page, show_levels, show_user_page
+from services.cli.show_user import read_user_page, show_user_page
 
 HERE = Path(__file__).parent
 CONFIGURATION = HERE / "laurel.yaml"

@@ -10,7 +10,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2
 
 from services.cli import render
 from services.cli.connect import Connections
-from services.cli.options import Day, Pair, json_option, limit_option, pairs
+from services.cli.options import Day, Pair, ShowGroup, json_option, limit_option, pairs
 from services.cli.show_board import (
     show_league,
     show_member,
@@ -24,16 +24,7 @@ from services.cli.show_board import (
 from services.cli.show_event import show_exclusion
 
 
-class BoardGroup(click.Group):
-    """Commands of a board; what is none of them is a board that is to be shown."""
-
-    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in context.help_option_names:
-            args = ["show", *args]
-        return super().parse_args(context, args)
-
-
-@click.group(cls=BoardGroup, short_help="Show a board, its runs or segments; and what keeps it.")
+@click.group(cls=ShowGroup, short_help="Show a board, its runs or segments; and what keeps it.")
 def leaderboard() -> None:
     """`laurel leaderboard KEY` shows a board; `laurel leaderboard show --help` says what else of it."""
 

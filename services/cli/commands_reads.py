@@ -1,9 +1,8 @@
-"""users, user, streak, achievements, points: reads, each straight from the service that owns it."""
+"""users, user, streak, achievements: reads, each straight from the service that owns it."""
 
 import click
 from laurel.achievement.v1 import achievement_service_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2
-from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from services.cli import render
@@ -13,9 +12,6 @@ from services.cli.show_streak import show_freezes, show_longest, show_periods, s
 from services.cli.show_user import (
     read_user_page,
     show_achievements,
-    show_awards,
-    show_levels,
-    show_points,
     show_user_page,
     show_users,
 )
@@ -114,38 +110,3 @@ def achievements(connections: Connections, user: str, completed: bool, as_json: 
         connections.achievement.ListUserAchievements, request, "achievements", EVERYTHING
     )
     render.print_json(response) if as_json else show_achievements(response.achievements)
-
-
-@click.command(short_help="Show a user's points, or how levels are spread.")
-@click.argument("user", required=False)
-@click.option("--awards", is_flag=True, help="The user's award ledger, newest first.")
-@click.option("--system", default="", help="With --awards: only of this points system.")
-@click.option("--levels", metavar="SYSTEM", help="Instead of a user's: how many users have each level.")
-@limit_option(50)
-@json_option
-@click.pass_obj
-def points(
-    connections: Connections,
-    user: str | None,
-    awards: bool,
-    system: str,
-    levels: str | None,
-    limit: int,
-    as_json: bool,
-) -> None:
-    """Show a user's points and levels, or the distribution of levels."""
-    if (user is None) == (levels is None):
-        raise click.UsageError("give either a user or --levels SYSTEM")
-    timeout = connections.timeout_seconds
-    if levels is not None:
-        asked = points_service_pb2.GetLevelDistributionRequest(points_system=levels)
-        distribution = connections.points.GetLevelDistribution(asked, timeout=timeout)
-        render.print_json(distribution) if as_json else show_levels(distribution.levels)
-    elif awards:
-        request = points_service_pb2.ListAwardsRequest(user_id=str(user), points_system=system)
-        ledger = connections.all_pages(connections.points.ListAwards, request, "awards", limit)
-        render.print_json(ledger) if as_json else show_awards(ledger.awards)
-    else:
-        wanted = points_service_pb2.ListUserPointsRequest(user_id=str(user))
-        response = connections.all_pages(connections.points.ListUserPoints, wanted, "points", EVERYTHING)
-        render.print_json(response) if as_json else show_points(response.points)

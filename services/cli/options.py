@@ -58,6 +58,15 @@ class Day(click.ParamType[LocalDate]):
         return LocalDate(year=parsed.year, month=parsed.month, day=parsed.day)
 
 
+class ShowGroup(click.Group):
+    """Commands about something; what is none of them names what is to be shown."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in context.help_option_names:
+            args = ["show", *args]
+        return super().parse_args(context, args)
+
+
 def json_option(command: Command) -> Command:
     """--json: print the response's JSON, one document."""
     return click.option("--json", "as_json", is_flag=True, help="Print the response's JSON.")(command)

@@ -7,12 +7,13 @@ from google.protobuf.message import Message
 from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2, user_pb2
-from laurel.points.v1 import points_pb2, points_service_pb2
+from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from services.cli import render
 from services.cli.connect import MAX_PAGE_SIZE, Connections
 from services.cli.show_event import show_standings
+from services.cli.show_points import show_points
 from services.cli.show_streak import show_streak_states
 
 
@@ -116,67 +117,3 @@ def show_achievements(achievements: Sequence[achievement_pb2.UserAchievement]) -
         ],
         empty="none",
     )
-
-
-def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
-    render.table(
-        ["system", ">balance", "?>lifetime", "level", "next level"],
-        [
-            [
-                each.points_system,
-                each.balance,
-                each.lifetime,
-                _level_name(each.level) if each.HasField("level") else None,
-                f"{_level_name(each.next_level)} at {render.number(each.next_level.threshold)}"
-                if each.HasField("next_level")
-                else None,
-            ]
-            for each in points
-        ],
-        empty="none",
-    )
-
-
-def show_awards(awards: Sequence[points_pb2.Award]) -> None:
-    render.table(
-        ["time", "system", ">amount", "trigger", "?>multiplied", "?>clipped", "?entry", "?reverses"],
-        [
-            [
-                render.instant(each.occur_time),
-                each.points_system,
-                render.signed(each.amount),
-                each.trigger,
-                _multiplied(each),
-                each.clipped_amount or None,
-                each.entry_id,
-                each.reversed_award_id,
-            ]
-            for each in awards
-        ],
-        empty="no awards",
-    )
-
-
-def _multiplied(award: points_pb2.Award) -> str | None:
-    """The multiplier, and what made it."""
-    made = [*award.boosts, *([award.multiplying_level] if award.multiplying_level else [])]
-    return f"{render.number(award.multiplier)} ({', '.join(made)})" if made else None
-
-
-def show_levels(levels: Sequence[points_service_pb2.LevelCount]) -> None:
-    """How many users have each level, with a bar."""
-    most = max((each.user_count for each in levels), default=0)
-    rows: render.Rows = [
-        [
-            _level_name(each.level) if each.HasField("level") else "below the first",
-            each.level.threshold if each.HasField("level") else None,
-            each.user_count,
-            "#" * round(40 * each.user_count / most) if most else "",
-        ]
-        for each in levels
-    ]
-    render.table(["level", ">from", ">users", ""], rows, empty="no levels")
-
-
-def _level_name(level: points_pb2.Level) -> str:
-    return level.name or level.key

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 import yaml
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.common.v1.date_pb2 import LocalDate
 
 _INTEGER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
@@ -133,6 +134,8 @@ class NodeReader:
         return result
 
     def _single(self, node: yaml.Node, found: FieldDescriptor, path: str) -> Any:
+        if found.message_type is Timestamp.DESCRIPTOR and isinstance(node, yaml.ScalarNode):
+            return self._instant(node, path)
         if found.message_type is not None:
             return self.message(node, found.message_type, path)
         try:
@@ -149,6 +152,15 @@ class NodeReader:
             self.report(node, path, f"{text!r} is not a date such as 2026-02-03")
             return {}
         return {"year": value.year, "month": value.month, "day": value.day}
+
+    def _instant(self, node: yaml.ScalarNode, path: str) -> str:
+        """An instant may be written `2026-02-03T08:15:00+09:00`, with or without quotes."""
+        instant = Timestamp()
+        try:
+            instant.FromJsonString(node.value)
+        except ValueError:
+            self.report(node, path, f"{node.value!r} is not an instant such as 2026-02-03T08:15:00+09:00")
+        return instant.ToJsonString()
 
 
 def _scalar(node: yaml.Node, found: FieldDescriptor) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 import yaml
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.common.v1.date_pb2 import LocalDate
 
 from services.cli.yaml_messages import enum_prefix, is_list_in_disguise
@@ -48,6 +49,8 @@ def yaml_text(content: Mapping[str, Sequence[Message]]) -> str:
 def _message(message: Message) -> Any:
     if isinstance(message, LocalDate):
         return date(message.year, message.month, message.day)
+    if isinstance(message, Timestamp):
+        return message.ToJsonString()
     descriptor = cast(Descriptor, message.DESCRIPTOR)
     if is_list_in_disguise(descriptor):
         only = descriptor.fields[0]

@@ -58,11 +58,11 @@ _NEWEST: Final = 2**63 - 1
 class Handlers:
     """The use cases."""
 
-    def __init__(self, pool: Pool, store: Store, configuration: StoredConfiguration) -> None:
+    def __init__(self, pool: Pool, store: Store, configuration: StoredConfiguration, terms: Terms) -> None:
         self._pool = pool
         self._store = store
         self._configuration = configuration
-        self._terms = Terms()
+        self._terms = terms
         self._unfinished: set[asyncio.Task[Any]] = set()
 
     async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:

@@ -9,8 +9,10 @@ from services.points import convert
 from services.points.config import Settings
 from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
 from services.points.handlers import Handlers
+from services.points.reads import Reads
 from services.points.servicer import PointsServicer
 from services.points.store import IN_USE, Store
+from services.points.terms import Terms
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -41,7 +43,9 @@ async def build(settings: Settings) -> Application:
     definitions = Definitions(pool, {POINTS_SYSTEM: IN_USE})
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     configuration = Catalogue(pool, KINDS, catalogue_of)
-    handlers = Handlers(pool, Store(pool), configuration)
+    store, terms = Store(pool), Terms()
+    handlers = Handlers(pool, store, configuration, terms)
+    reads = Reads(pool, store, configuration, terms)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
@@ -60,7 +64,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 points_service_pb2_grpc.add_PointsServiceServicer_to_server,
-                PointsServicer(handlers, definitions),
+                PointsServicer(handlers, reads, definitions, clock),
                 service.full_name,
             ),
             participants.registered(participant, pool, settings),

@@ -5,9 +5,11 @@ from typing import Any
 from laurel.points.v1 import points_service_pb2 as pb
 from laurel.points.v1 import points_service_pb2_grpc
 
-from services.points import convert
+from services.points import convert, convert_reads
 from services.points.definitions import POINTS_SYSTEM
 from services.points.handlers import Handlers
+from services.points.reads import Reads
+from shared.clock import Clock
 from shared.pages import read_page
 from shared.postgres.definitions import Definitions
 
@@ -15,9 +17,11 @@ from shared.postgres.definitions import Definitions
 class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
     """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
 
-    def __init__(self, handlers: Handlers, definitions: Definitions) -> None:
+    def __init__(self, handlers: Handlers, reads: Reads, definitions: Definitions, clock: Clock) -> None:
         self._handlers = handlers
+        self._reads = reads
         self._definitions = definitions
+        self._clock = clock
 
     async def GetPointsSystem(
         self, request: pb.GetPointsSystemRequest, _context: Any
@@ -71,3 +75,48 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
         """Counts users by level."""
         convert.check_read(points_system=request.points_system)
         return convert.distribution_to_proto(*await self._handlers.level_distribution(request.points_system))
+
+    async def SummarizePoints(
+        self, request: pb.SummarizePointsRequest, _context: Any
+    ) -> pb.SummarizePointsResponse:
+        """Sums a user's points by period."""
+        unit, first, last = convert_reads.summary_range(request)
+        return convert_reads.summary_to_proto(
+            await self._reads.summary(request.user_id, request.points_system, unit, first, last)
+        )
+
+    async def GetPointsDistribution(
+        self, request: pb.GetPointsDistributionRequest, _context: Any
+    ) -> pb.GetPointsDistributionResponse:
+        """Counts users by ranges."""
+        convert_reads.check_distribution(request)
+        counts = await self._reads.users_by_range(
+            request.points_system, request.bounds, by_lifetime=request.by_lifetime
+        )
+        return convert_reads.distribution_to_proto(request.bounds, counts)
+
+    async def ListUserBoosts(
+        self, request: pb.ListUserBoostsRequest, _context: Any
+    ) -> pb.ListUserBoostsResponse:
+        """Lists the boosts that apply to a user now."""
+        now = self._clock.now()
+        day = convert_reads.moment(request, now)
+        return convert_reads.boosts_to_proto(
+            *await self._reads.boosts(request.user_id, request.attributes, now, day)
+        )
+
+    async def PreviewAward(self, request: pb.PreviewAwardRequest, _context: Any) -> pb.PreviewAwardResponse:
+        """Says what an event would give."""
+        command = convert_reads.previewed(request, self._clock.now())
+        return convert_reads.preview_to_proto(request.user_id, await self._reads.preview(command))
+
+    async def AuditPoints(self, request: pb.AuditPointsRequest, _context: Any) -> pb.AuditPointsResponse:
+        """Compares what is stored with what the facts give."""
+        convert_reads.check_audit(request)
+        page = read_page(
+            request.page_size,
+            request.page_token,
+            keyset=[str],
+            query=["audit_points", request.user_id],
+        )
+        return convert_reads.audit_to_proto(*await self._reads.audit(request.user_id, page))

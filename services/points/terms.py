@@ -1,5 +1,6 @@
 """The definitions as they were when facts came: what facts were judged by stays what they are judged by (RULES 5.1)."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from laurel.points.v1 import points_pb2
@@ -40,6 +41,15 @@ class Terms:
         """On what earlier facts the system's awards ever depended."""
         versions = (catalogue.systems.get(points_system) for catalogue in self._catalogues.values())
         return Dependence.of([system for system in versions if system])
+
+    @property
+    def versions(self) -> Sequence[Catalogue]:
+        """The definitions of every version that is known here, oldest first."""
+        return [self._catalogues[version] for version in sorted(self._catalogues)]
+
+    def note(self, configuration: Configuration) -> None:
+        """A version by which no fact may have been judged yet."""
+        self._catalogues.setdefault(configuration.catalogue.version, configuration.catalogue)
 
     async def learn(self, source: Pool | Connection) -> None:
         """Every version that is not known yet."""

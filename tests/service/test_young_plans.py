@@ -39,6 +39,7 @@ from services.points import convert as points_convert
 from services.points import definitions as points_definitions
 from services.points import handlers as points
 from services.points.store import Store as PointsStore
+from services.points.terms import Terms
 from services.streak import convert as streak_convert
 from services.streak import definitions as streak_definitions
 from services.streak import handlers as streak
@@ -280,7 +281,7 @@ async def _points(pool: Pool, _sets: Redis) -> Life:
     system = points_pb2.PointsSystem(key="xp", name="XP", triggers=triggers, levels=[p.BRONZE, p.SILVER])
     await _define(pool, points_definitions.POINTS_SYSTEM, system)
     catalogue = Catalogue(pool, points_definitions.KINDS, points_definitions.catalogue_of)
-    handlers = points.Handlers(pool, PointsStore(pool), catalogue)
+    handlers = points.Handlers(pool, PointsStore(pool), catalogue, Terms())
     return _life("points", handlers, points_convert)
 
 

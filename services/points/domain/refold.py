@@ -252,8 +252,9 @@ def go_on(
     for index, fact in enumerate(facts):
         catalogue = terms(fact.terms)
         changed = edited(fact, edits[fact.position]) if fact.position in edits else fact
-        first = _stepped(before, fact, catalogue, plan)
-        second = first if before is after and changed is fact else _stepped(after, changed, catalogue, plan)
+        first = _stepped(before, fact, catalogue, plan.systems)
+        same = before is after and changed is fact
+        second = first if same else _stepped(after, changed, catalogue, plan.systems)
         before, after = first[0], second[0]
         if first[1] != second[1]:
             differing.append((fact.position, first[1], second[1]))
@@ -262,6 +263,19 @@ def go_on(
             before = _settled(before, oldest_to_come[index])
             after = before if same else _settled(after, oldest_to_come[index])
     return Pair(before, after), differing
+
+
+def folded(
+    facts: Sequence[Fact], terms: Terms, *, settling: bool
+) -> Iterator[tuple[Fact, tuple[Grant, ...]]]:
+    """The whole fold, and what it grants with each fact. Raises `HistoryNeeded`, then it cannot settle."""
+    points = Points(days=Days())
+    oldest_to_come = _oldest_to_come(facts)
+    for index, fact in enumerate(facts):
+        points, grants = _stepped(points, fact, terms(fact.terms), None)
+        yield fact, grants
+        if settling and index % _MANY_MARKS == _MANY_MARKS - 1:
+            points = _settled(points, oldest_to_come[index])
 
 
 def together(
@@ -383,8 +397,10 @@ def _makes_lateness_count(timelines: Iterable[Timeline], edits: Mapping[int, Edi
     )
 
 
-def _stepped(points: Points, fact: Fact, terms: Catalogue, plan: Plan) -> tuple[Points, tuple[Grant, ...]]:
-    stepped = step(points, fact, terms, systems=plan.systems)
+def _stepped(
+    points: Points, fact: Fact, terms: Catalogue, systems: frozenset[str] | None
+) -> tuple[Points, tuple[Grant, ...]]:
+    stepped = step(points, fact, terms, systems=systems)
     if isinstance(stepped, InsufficientPoints):
         raise AssertionError("a fact is not refused again")
     return stepped.points, stepped.grants

@@ -119,6 +119,9 @@ def test_points_are_given_spent_and_given_back(laurel: Laurel) -> None:
     refused = laurel.run("spend", "shopper", "xp", "10000", code=1)
     assert "INSUFFICIENT_POINTS" in refused.stderr
     laurel.run("void", again[0]["entryId"], "--reason", "the cart was cancelled")
+    assert "no differences" in laurel.run("points", "audit", "--user", "shopper").stdout
+    by_call = laurel.json("points", "summary", "shopper", "xp")["periods"][0]["triggers"][0]
+    assert by_call == {"trigger": "", "times": "1", "baseAmount": "500", "amount": "500"}
     assert laurel.json("points", "shopper")["points"][0]["balance"] == balance
 
 

@@ -56,6 +56,23 @@ def test_a_complete_file_becomes_one_request() -> None:
     )
 
 
+def test_an_instant_is_written_with_its_offset_with_or_without_quotes() -> None:
+    boosts = "[{start_time: 2026-02-03T08:15:00+09:00}, {start_time: '2026-02-02T23:15:00Z'}]"
+    request = read_configuration(f"points_systems: [{{key: xp, boosts: {boosts}}}]").request
+    assert [boost.start_time.ToJsonString() for boost in request.points_systems[0].boosts] == [
+        "2026-02-02T23:15:00Z",
+        "2026-02-02T23:15:00Z",
+    ]
+    assert mistakes_of("points_systems: [{key: xp, boosts: [{start_time: tomorrow}]}]") == [
+        (
+            1,
+            50,
+            "points_systems[0].boosts[0].start_time",
+            "'tomorrow' is not an instant such as 2026-02-03T08:15:00+09:00",
+        )
+    ]
+
+
 def test_names_may_be_written_as_in_json_too() -> None:
     request = read_configuration(
         "pointsSystems: [{key: xp, maxBalance: 5, levelBasis: LEVEL_BASIS_LIFETIME}]"

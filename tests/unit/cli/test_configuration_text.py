@@ -118,6 +118,8 @@ def definitions(draw: st.DrawFn) -> Definition:
             if draw(st.booleans()):
                 system.max_balance = draw(int64)
             system.levels.add(key=draw(words), threshold=draw(int64))
+            boost = system.boosts.add(key=draw(words), multiplier=draw(numbers))
+            boost.start_time.FromDatetime(draw(st.datetimes()))
             system.triggers.add(key=draw(words), amount=draw(int64)).achievement.SetInParent()
             system.triggers.add(user_filters=draw(some_filters)).streak.once = draw(st.booleans())
             return Definition(points_system=system)

@@ -23,10 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__pb2
+from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
+from laurel.common.v1 import error_pb2 as laurel_dot_common_dot_v1_dot_error__pb2
 from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/points/v1/points_service.proto\x12\x10laurel.points.v1\x1a\x1dlaurel/common/v1/access.proto\x1a\x1dlaurel/points/v1/points.proto\"%\n\x16GetPointsSystemRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"P\n\x17GetPointsSystemResponse\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\"A\n\x18ListPointsSystemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x19ListPointsSystemsResponse\x12\x36\n\x0epoints_systems\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15ListUserPointsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListUserPointsResponse\x12,\n\x06points\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.UserPoints\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x11ListAwardsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x12ListAwardsResponse\x12\'\n\x06\x61wards\x18\x01 \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x1bGetLevelDistributionRequest\x12\x15\n\rpoints_system\x18\x01 \x01(\t\"H\n\nLevelCount\x12&\n\x05level\x18\x01 \x01(\x0b\x32\x17.laurel.points.v1.Level\x12\x12\n\nuser_count\x18\x02 \x01(\x03\"L\n\x1cGetLevelDistributionResponse\x12,\n\x06levels\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.LevelCount*\xf2\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n$ERROR_REASON_POINTS_SYSTEM_NOT_FOUND\x10\x01\x12%\n!ERROR_REASON_POINTS_SYSTEM_EXISTS\x10\x02\x12%\n!ERROR_REASON_POINTS_SYSTEM_IN_USE\x10\x03\x12$\n ERROR_REASON_INSUFFICIENT_POINTS\x10\x04\x12\'\n#ERROR_REASON_POINTS_SYSTEM_ARCHIVED\x10\x05\x32\xd4\x04\n\rPointsService\x12n\n\x0fGetPointsSystem\x12(.laurel.points.v1.GetPointsSystemRequest\x1a).laurel.points.v1.GetPointsSystemResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12t\n\x11ListPointsSystems\x12*.laurel.points.v1.ListPointsSystemsRequest\x1a+.laurel.points.v1.ListPointsSystemsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12t\n\x0eListUserPoints\x12\'.laurel.points.v1.ListUserPointsRequest\x1a(.laurel.points.v1.ListUserPointsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12h\n\nListAwards\x12#.laurel.points.v1.ListAwardsRequest\x1a$.laurel.points.v1.ListAwardsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12}\n\x14GetLevelDistribution\x12-.laurel.points.v1.GetLevelDistributionRequest\x1a..laurel.points.v1.GetLevelDistributionResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x42\x41\n\x13io.laurel.points.v1P\x01Z(laurel.example/laurel/points/v1;pointsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%laurel/points/v1/points_service.proto\x12\x10laurel.points.v1\x1a\x1dlaurel/common/v1/access.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1claurel/common/v1/error.proto\x1a\x1dlaurel/points/v1/points.proto\"%\n\x16GetPointsSystemRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"P\n\x17GetPointsSystemResponse\x12\x35\n\rpoints_system\x18\x01 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystem\"A\n\x18ListPointsSystemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x19ListPointsSystemsResponse\x12\x36\n\x0epoints_systems\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsSystem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15ListUserPointsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"_\n\x16ListUserPointsResponse\x12,\n\x06points\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.UserPoints\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"b\n\x11ListAwardsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"V\n\x12ListAwardsResponse\x12\'\n\x06\x61wards\x18\x01 \x03(\x0b\x32\x17.laurel.points.v1.Award\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x1bGetLevelDistributionRequest\x12\x15\n\rpoints_system\x18\x01 \x01(\t\"H\n\nLevelCount\x12&\n\x05level\x18\x01 \x01(\x0b\x32\x17.laurel.points.v1.Level\x12\x12\n\nuser_count\x18\x02 \x01(\x03\"L\n\x1cGetLevelDistributionResponse\x12,\n\x06levels\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.LevelCount\"\xce\x01\n\x16SummarizePointsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12+\n\x04unit\x18\x03 \x01(\x0e\x32\x1d.laurel.points.v1.SummaryUnit\x12/\n\nfirst_date\x18\x04 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12.\n\tlast_date\x18\x05 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"U\n\x0eTriggerSummary\x12\x0f\n\x07trigger\x18\x01 \x01(\t\x12\r\n\x05times\x18\x02 \x01(\x03\x12\x13\n\x0b\x62\x61se_amount\x18\x03 \x01(\x03\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x03\"\xa4\x01\n\rPointsSummary\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x0e\n\x06\x65\x61rned\x18\x02 \x01(\x03\x12\r\n\x05spent\x18\x03 \x01(\x03\x12\x0f\n\x07\x62\x61lance\x18\x04 \x01(\x03\x12\x32\n\x08triggers\x18\x05 \x03(\x0b\x32 .laurel.points.v1.TriggerSummary\"K\n\x17SummarizePointsResponse\x12\x30\n\x07periods\x18\x01 \x03(\x0b\x32\x1f.laurel.points.v1.PointsSummary\"Z\n\x1cGetPointsDistributionRequest\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0e\n\x06\x62ounds\x18\x02 \x03(\x03\x12\x13\n\x0b\x62y_lifetime\x18\x03 \x01(\x08\">\n\nRangeCount\x12\x12\n\x05\x66irst\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nuser_count\x18\x02 \x01(\x03\x42\x08\n\x06_first\"M\n\x1dGetPointsDistributionResponse\x12,\n\x06ranges\x18\x01 \x03(\x0b\x32\x1c.laurel.points.v1.RangeCount\"\xbb\x01\n\x15ListUserBoostsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12K\n\nattributes\x18\x02 \x03(\x0b\x32\x37.laurel.points.v1.ListUserBoostsRequest.AttributesEntry\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\tUserBoost\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12,\n\x05\x62oost\x18\x02 \x01(\x0b\x32\x1d.laurel.points.v1.PointsBoost\"E\n\x16ListUserBoostsResponse\x12+\n\x06\x62oosts\x18\x01 \x03(\x0b\x32\x1b.laurel.points.v1.UserBoost\"\xe4\x02\n\x13PreviewAwardRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12I\n\nattributes\x18\x02 \x03(\x0b\x32\x35.laurel.points.v1.PreviewAwardRequest.AttributesEntry\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\x01\x12T\n\x10\x65vent_attributes\x18\x06 \x03(\x0b\x32:.laurel.points.v1.PreviewAwardRequest.EventAttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x36\n\x14\x45ventAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"p\n\x14PreviewAwardResponse\x12.\n\x06points\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsChange\x12(\n\x07refusal\x18\x02 \x01(\x0b\x32\x17.laurel.common.v1.Error\"L\n\x12\x41uditPointsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"i\n\x0f\x41uditDifference\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpoints_system\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12\x0e\n\x06stored\x18\x04 \x01(\t\x12\x10\n\x08\x65xpected\x18\x05 \x01(\t\"\x8f\x01\n\x13\x41uditPointsResponse\x12\x12\n\nuser_count\x18\x01 \x01(\x03\x12\x13\n\x0b\x61ward_count\x18\x02 \x01(\x03\x12\x36\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32!.laurel.points.v1.AuditDifference\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t*p\n\x0bSummaryUnit\x12\x1c\n\x18SUMMARY_UNIT_UNSPECIFIED\x10\x00\x12\x14\n\x10SUMMARY_UNIT_DAY\x10\x01\x12\x15\n\x11SUMMARY_UNIT_WEEK\x10\x02\x12\x16\n\x12SUMMARY_UNIT_MONTH\x10\x03*\xf2\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n$ERROR_REASON_POINTS_SYSTEM_NOT_FOUND\x10\x01\x12%\n!ERROR_REASON_POINTS_SYSTEM_EXISTS\x10\x02\x12%\n!ERROR_REASON_POINTS_SYSTEM_IN_USE\x10\x03\x12$\n ERROR_REASON_INSUFFICIENT_POINTS\x10\x04\x12\'\n#ERROR_REASON_POINTS_SYSTEM_ARCHIVED\x10\x05\x32\x9a\t\n\rPointsService\x12n\n\x0fGetPointsSystem\x12(.laurel.points.v1.GetPointsSystemRequest\x1a).laurel.points.v1.GetPointsSystemResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12t\n\x11ListPointsSystems\x12*.laurel.points.v1.ListPointsSystemsRequest\x1a+.laurel.points.v1.ListPointsSystemsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12t\n\x0eListUserPoints\x12\'.laurel.points.v1.ListUserPointsRequest\x1a(.laurel.points.v1.ListUserPointsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12h\n\nListAwards\x12#.laurel.points.v1.ListAwardsRequest\x1a$.laurel.points.v1.ListAwardsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12}\n\x14GetLevelDistribution\x12-.laurel.points.v1.GetLevelDistributionRequest\x1a..laurel.points.v1.GetLevelDistributionResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12w\n\x0fSummarizePoints\x12(.laurel.points.v1.SummarizePointsRequest\x1a).laurel.points.v1.SummarizePointsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12\x80\x01\n\x15GetPointsDistribution\x12..laurel.points.v1.GetPointsDistributionRequest\x1a/.laurel.points.v1.GetPointsDistributionResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12t\n\x0eListUserBoosts\x12\'.laurel.points.v1.ListUserBoostsRequest\x1a(.laurel.points.v1.ListUserBoostsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12n\n\x0cPreviewAward\x12%.laurel.points.v1.PreviewAwardRequest\x1a&.laurel.points.v1.PreviewAwardResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12\x62\n\x0b\x41uditPoints\x12$.laurel.points.v1.AuditPointsRequest\x1a%.laurel.points.v1.AuditPointsResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x42\x41\n\x13io.laurel.points.v1P\x01Z(laurel.example/laurel/points/v1;pointsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +36,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.points.v1.points_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.points.v1P\001Z(laurel.example/laurel/points/v1;pointsv1'
+  _globals['_LISTUSERBOOSTSREQUEST_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_LISTUSERBOOSTSREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_PREVIEWAWARDREQUEST_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_PREVIEWAWARDREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_PREVIEWAWARDREQUEST_EVENTATTRIBUTESENTRY']._loaded_options = None
+  _globals['_PREVIEWAWARDREQUEST_EVENTATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_POINTSSERVICE'].methods_by_name['GetPointsSystem']._loaded_options = None
   _globals['_POINTSSERVICE'].methods_by_name['GetPointsSystem']._serialized_options = b'\232\341\030\002\010\002'
   _globals['_POINTSSERVICE'].methods_by_name['ListPointsSystems']._loaded_options = None
@@ -44,30 +52,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POINTSSERVICE'].methods_by_name['ListAwards']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
   _globals['_POINTSSERVICE'].methods_by_name['GetLevelDistribution']._loaded_options = None
   _globals['_POINTSSERVICE'].methods_by_name['GetLevelDistribution']._serialized_options = b'\232\341\030\002\010\002'
-  _globals['_ERRORREASON']._serialized_start=992
-  _globals['_ERRORREASON']._serialized_end=1234
-  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_start=121
-  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_end=158
-  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_start=160
-  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_end=240
-  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_start=242
-  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_end=307
-  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_start=309
-  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_end=417
-  _globals['_LISTUSERPOINTSREQUEST']._serialized_start=419
-  _globals['_LISTUSERPOINTSREQUEST']._serialized_end=498
-  _globals['_LISTUSERPOINTSRESPONSE']._serialized_start=500
-  _globals['_LISTUSERPOINTSRESPONSE']._serialized_end=595
-  _globals['_LISTAWARDSREQUEST']._serialized_start=597
-  _globals['_LISTAWARDSREQUEST']._serialized_end=695
-  _globals['_LISTAWARDSRESPONSE']._serialized_start=697
-  _globals['_LISTAWARDSRESPONSE']._serialized_end=783
-  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_start=785
-  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_end=837
-  _globals['_LEVELCOUNT']._serialized_start=839
-  _globals['_LEVELCOUNT']._serialized_end=911
-  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_start=913
-  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_end=989
-  _globals['_POINTSSERVICE']._serialized_start=1237
-  _globals['_POINTSSERVICE']._serialized_end=1833
+  _globals['_POINTSSERVICE'].methods_by_name['SummarizePoints']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['SummarizePoints']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_POINTSSERVICE'].methods_by_name['GetPointsDistribution']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['GetPointsDistribution']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_POINTSSERVICE'].methods_by_name['ListUserBoosts']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['ListUserBoosts']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_POINTSSERVICE'].methods_by_name['PreviewAward']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['PreviewAward']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
+  _globals['_POINTSSERVICE'].methods_by_name['AuditPoints']._loaded_options = None
+  _globals['_POINTSSERVICE'].methods_by_name['AuditPoints']._serialized_options = b'\232\341\030\002\010\004'
+  _globals['_SUMMARYUNIT']._serialized_start=2972
+  _globals['_SUMMARYUNIT']._serialized_end=3084
+  _globals['_ERRORREASON']._serialized_start=3087
+  _globals['_ERRORREASON']._serialized_end=3329
+  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_start=180
+  _globals['_GETPOINTSSYSTEMREQUEST']._serialized_end=217
+  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_start=219
+  _globals['_GETPOINTSSYSTEMRESPONSE']._serialized_end=299
+  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_start=301
+  _globals['_LISTPOINTSSYSTEMSREQUEST']._serialized_end=366
+  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_start=368
+  _globals['_LISTPOINTSSYSTEMSRESPONSE']._serialized_end=476
+  _globals['_LISTUSERPOINTSREQUEST']._serialized_start=478
+  _globals['_LISTUSERPOINTSREQUEST']._serialized_end=557
+  _globals['_LISTUSERPOINTSRESPONSE']._serialized_start=559
+  _globals['_LISTUSERPOINTSRESPONSE']._serialized_end=654
+  _globals['_LISTAWARDSREQUEST']._serialized_start=656
+  _globals['_LISTAWARDSREQUEST']._serialized_end=754
+  _globals['_LISTAWARDSRESPONSE']._serialized_start=756
+  _globals['_LISTAWARDSRESPONSE']._serialized_end=842
+  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_start=844
+  _globals['_GETLEVELDISTRIBUTIONREQUEST']._serialized_end=896
+  _globals['_LEVELCOUNT']._serialized_start=898
+  _globals['_LEVELCOUNT']._serialized_end=970
+  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_start=972
+  _globals['_GETLEVELDISTRIBUTIONRESPONSE']._serialized_end=1048
+  _globals['_SUMMARIZEPOINTSREQUEST']._serialized_start=1051
+  _globals['_SUMMARIZEPOINTSREQUEST']._serialized_end=1257
+  _globals['_TRIGGERSUMMARY']._serialized_start=1259
+  _globals['_TRIGGERSUMMARY']._serialized_end=1344
+  _globals['_POINTSSUMMARY']._serialized_start=1347
+  _globals['_POINTSSUMMARY']._serialized_end=1511
+  _globals['_SUMMARIZEPOINTSRESPONSE']._serialized_start=1513
+  _globals['_SUMMARIZEPOINTSRESPONSE']._serialized_end=1588
+  _globals['_GETPOINTSDISTRIBUTIONREQUEST']._serialized_start=1590
+  _globals['_GETPOINTSDISTRIBUTIONREQUEST']._serialized_end=1680
+  _globals['_RANGECOUNT']._serialized_start=1682
+  _globals['_RANGECOUNT']._serialized_end=1744
+  _globals['_GETPOINTSDISTRIBUTIONRESPONSE']._serialized_start=1746
+  _globals['_GETPOINTSDISTRIBUTIONRESPONSE']._serialized_end=1823
+  _globals['_LISTUSERBOOSTSREQUEST']._serialized_start=1826
+  _globals['_LISTUSERBOOSTSREQUEST']._serialized_end=2013
+  _globals['_LISTUSERBOOSTSREQUEST_ATTRIBUTESENTRY']._serialized_start=1964
+  _globals['_LISTUSERBOOSTSREQUEST_ATTRIBUTESENTRY']._serialized_end=2013
+  _globals['_USERBOOST']._serialized_start=2015
+  _globals['_USERBOOST']._serialized_end=2095
+  _globals['_LISTUSERBOOSTSRESPONSE']._serialized_start=2097
+  _globals['_LISTUSERBOOSTSRESPONSE']._serialized_end=2166
+  _globals['_PREVIEWAWARDREQUEST']._serialized_start=2169
+  _globals['_PREVIEWAWARDREQUEST']._serialized_end=2525
+  _globals['_PREVIEWAWARDREQUEST_ATTRIBUTESENTRY']._serialized_start=1964
+  _globals['_PREVIEWAWARDREQUEST_ATTRIBUTESENTRY']._serialized_end=2013
+  _globals['_PREVIEWAWARDREQUEST_EVENTATTRIBUTESENTRY']._serialized_start=2471
+  _globals['_PREVIEWAWARDREQUEST_EVENTATTRIBUTESENTRY']._serialized_end=2525
+  _globals['_PREVIEWAWARDRESPONSE']._serialized_start=2527
+  _globals['_PREVIEWAWARDRESPONSE']._serialized_end=2639
+  _globals['_AUDITPOINTSREQUEST']._serialized_start=2641
+  _globals['_AUDITPOINTSREQUEST']._serialized_end=2717
+  _globals['_AUDITDIFFERENCE']._serialized_start=2719
+  _globals['_AUDITDIFFERENCE']._serialized_end=2824
+  _globals['_AUDITPOINTSRESPONSE']._serialized_start=2827
+  _globals['_AUDITPOINTSRESPONSE']._serialized_end=2970
+  _globals['_POINTSSERVICE']._serialized_start=3332
+  _globals['_POINTSSERVICE']._serialized_end=4510
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from laurel.common.v1 import date_pb2 as _date_pb2
+from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SummaryUnit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SummaryUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SummaryUnit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUMMARY_UNIT_UNSPECIFIED: _SummaryUnit.ValueType  # 0
+    """Read as DAY."""
+    SUMMARY_UNIT_DAY: _SummaryUnit.ValueType  # 1
+    """Local dates."""
+    SUMMARY_UNIT_WEEK: _SummaryUnit.ValueType  # 2
+    """Weeks, from Monday on."""
+    SUMMARY_UNIT_MONTH: _SummaryUnit.ValueType  # 3
+    """Months."""
+
+class SummaryUnit(_SummaryUnit, metaclass=_SummaryUnitEnumTypeWrapper):
+    """What a summary goes by."""
+
+SUMMARY_UNIT_UNSPECIFIED: SummaryUnit.ValueType  # 0
+"""Read as DAY."""
+SUMMARY_UNIT_DAY: SummaryUnit.ValueType  # 1
+"""Local dates."""
+SUMMARY_UNIT_WEEK: SummaryUnit.ValueType  # 2
+"""Weeks, from Monday on."""
+SUMMARY_UNIT_MONTH: SummaryUnit.ValueType  # 3
+"""Months."""
+Global___SummaryUnit: _TypeAlias = SummaryUnit  # noqa: Y015
 
 class _ErrorReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -349,3 +379,553 @@ class GetLevelDistributionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLevelDistributionResponse: _TypeAlias = GetLevelDistributionResponse  # noqa: Y015
+
+@_typing.final
+class SummarizePointsRequest(_message.Message):
+    """Request of SummarizePoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    points_system: _builtins.str
+    """The system."""
+    unit: Global___SummaryUnit.ValueType
+    """What to sum by."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.LocalDate:
+        """From this local date on."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.LocalDate:
+        """Up to this one, which is in it; at most 400 days, 400 weeks or 400 months."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        points_system: _builtins.str = ...,
+        unit: Global___SummaryUnit.ValueType = ...,
+        first_date: _date_pb2.LocalDate | None = ...,
+        last_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date", "points_system", b"points_system", "unit", b"unit", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizePointsRequest: _TypeAlias = SummarizePointsRequest  # noqa: Y015
+
+@_typing.final
+class TriggerSummary(_message.Message):
+    """What a trigger gave, or took, in a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    BASE_AMOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    trigger: _builtins.str
+    """Key of the trigger; empty: points that were given or taken by call."""
+    times: _builtins.int
+    """How often it awarded."""
+    base_amount: _builtins.int
+    """What it says, before multipliers and limits."""
+    amount: _builtins.int
+    """What came of it."""
+    def __init__(
+        self,
+        *,
+        trigger: _builtins.str = ...,
+        times: _builtins.int = ...,
+        base_amount: _builtins.int = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "base_amount", b"base_amount", "times", b"times", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriggerSummary: _TypeAlias = TriggerSummary  # noqa: Y015
+
+@_typing.final
+class PointsSummary(_message.Message):
+    """What happened to a balance in a period. What was undone does not count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    EARNED_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    TRIGGERS_FIELD_NUMBER: _builtins.int
+    earned: _builtins.int
+    """What was added."""
+    spent: _builtins.int
+    """What was taken."""
+    balance: _builtins.int
+    """The balance at the end of the period, by the local dates that awards count for."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """The period's first date, also where the range begins later."""
+
+    @_builtins.property
+    def triggers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TriggerSummary]:
+        """By trigger."""
+
+    def __init__(
+        self,
+        *,
+        start_date: _date_pb2.LocalDate | None = ...,
+        earned: _builtins.int = ...,
+        spent: _builtins.int = ...,
+        balance: _builtins.int = ...,
+        triggers: _abc.Iterable[Global___TriggerSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "earned", b"earned", "spent", b"spent", "start_date", b"start_date", "triggers", b"triggers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsSummary: _TypeAlias = PointsSummary  # noqa: Y015
+
+@_typing.final
+class SummarizePointsResponse(_message.Message):
+    """A user's points by period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIODS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___PointsSummary]:
+        """The periods in which something changed, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        periods: _abc.Iterable[Global___PointsSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["periods", b"periods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizePointsResponse: _TypeAlias = SummarizePointsResponse  # noqa: Y015
+
+@_typing.final
+class GetPointsDistributionRequest(_message.Message):
+    """Request of GetPointsDistribution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    BOUNDS_FIELD_NUMBER: _builtins.int
+    BY_LIFETIME_FIELD_NUMBER: _builtins.int
+    points_system: _builtins.str
+    """The system."""
+    by_lifetime: _builtins.bool
+    """Look at lifetimes; false: at balances."""
+    @_builtins.property
+    def bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where ranges begin: 1 to 100, ascending."""
+
+    def __init__(
+        self,
+        *,
+        points_system: _builtins.str = ...,
+        bounds: _abc.Iterable[_builtins.int] | None = ...,
+        by_lifetime: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "by_lifetime", b"by_lifetime", "points_system", b"points_system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPointsDistributionRequest: _TypeAlias = GetPointsDistributionRequest  # noqa: Y015
+
+@_typing.final
+class RangeCount(_message.Message):
+    """Users in one range."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    USER_COUNT_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """From so many points on; absent: below the first bound."""
+    user_count: _builtins.int
+    """How many users have as many, and less than the next bound."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.int | None = ...,
+        user_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first", b"_first", "first", b"first"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first", b"_first", "first", b"first", "user_count", b"user_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__first: _TypeAlias = _typing.Literal["first"]  # noqa: Y015
+    _WhichOneofArgType__first: _TypeAlias = _typing.Literal["_first", b"_first"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first) -> _WhichOneofReturnType__first | None: ...
+
+Global___RangeCount: _TypeAlias = RangeCount  # noqa: Y015
+
+@_typing.final
+class GetPointsDistributionResponse(_message.Message):
+    """Users by range."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___RangeCount]:
+        """Ascending; those below the first bound come first."""
+
+    def __init__(
+        self,
+        *,
+        ranges: _abc.Iterable[Global___RangeCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPointsDistributionResponse: _TypeAlias = GetPointsDistributionResponse  # noqa: Y015
+
+@_typing.final
+class ListUserBoostsRequest(_message.Message):
+    """Request of ListUserBoosts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    time_zone: _builtins.str
+    """The user's IANA zone, in which dates begin; empty: UTC."""
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The user's attributes, which filters look at; the orchestrator's GetUser has them."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUserBoostsRequest: _TypeAlias = ListUserBoostsRequest  # noqa: Y015
+
+@_typing.final
+class UserBoost(_message.Message):
+    """A boost that applies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    BOOST_FIELD_NUMBER: _builtins.int
+    points_system: _builtins.str
+    """Key of its system."""
+    @_builtins.property
+    def boost(self) -> _points_pb2.PointsBoost:
+        """The boost as it is defined."""
+
+    def __init__(
+        self,
+        *,
+        points_system: _builtins.str = ...,
+        boost: _points_pb2.PointsBoost | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boost", b"boost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boost", b"boost", "points_system", b"points_system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserBoost: _TypeAlias = UserBoost  # noqa: Y015
+
+@_typing.final
+class ListUserBoostsResponse(_message.Message):
+    """The boosts that apply to a user now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserBoost]:
+        """By system, in the order in which they are defined."""
+
+    def __init__(
+        self,
+        *,
+        boosts: _abc.Iterable[Global___UserBoost] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boosts", b"boosts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUserBoostsResponse: _TypeAlias = ListUserBoostsResponse  # noqa: Y015
+
+@_typing.final
+class PreviewAwardRequest(_message.Message):
+    """Request of PreviewAward: an event as it would be sent now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class EventAttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    EVENT_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    time_zone: _builtins.str
+    """The event's IANA zone; empty: UTC."""
+    metric: _builtins.str
+    """Key of the metric."""
+    value: _builtins.float
+    """What the event would contribute to the metric: for a SUM its value."""
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The user's attributes, which filters look at."""
+
+    @_builtins.property
+    def event_attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The event's own attributes."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        time_zone: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        value: _builtins.float = ...,
+        event_attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "event_attributes", b"event_attributes", "metric", b"metric", "time_zone", b"time_zone", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAwardRequest: _TypeAlias = PreviewAwardRequest  # noqa: Y015
+
+@_typing.final
+class PreviewAwardResponse(_message.Message):
+    """What the event would give."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[_points_pb2.PointsChange]:
+        """By system, as in the reply to the event."""
+
+    @_builtins.property
+    def refusal(self) -> _error_pb2.Error:
+        """It would be refused, for this; absent: it would not."""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[_points_pb2.PointsChange] | None = ...,
+        refusal: _error_pb2.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["points", b"points", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAwardResponse: _TypeAlias = PreviewAwardResponse  # noqa: Y015
+
+@_typing.final
+class AuditPointsRequest(_message.Message):
+    """Request of AuditPoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user; empty: all, by page."""
+    page_size: _builtins.int
+    """Users on a page: at most 100; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditPointsRequest: _TypeAlias = AuditPointsRequest  # noqa: Y015
+
+@_typing.final
+class AuditDifference(_message.Message):
+    """Something that is stored and should be something else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    points_system: _builtins.str
+    """Key of the system."""
+    what: _builtins.str
+    """What: `balance`, `lifetime`, `level`, or which award."""
+    stored: _builtins.str
+    """What is stored."""
+    expected: _builtins.str
+    """What the facts, or the ledger, say."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        points_system: _builtins.str = ...,
+        what: _builtins.str = ...,
+        stored: _builtins.str = ...,
+        expected: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "points_system", b"points_system", "stored", b"stored", "user_id", b"user_id", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditDifference: _TypeAlias = AuditDifference  # noqa: Y015
+
+@_typing.final
+class AuditPointsResponse(_message.Message):
+    """What was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_COUNT_FIELD_NUMBER: _builtins.int
+    AWARD_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_count: _builtins.int
+    """How many users were looked at."""
+    award_count: _builtins.int
+    """How many awards they have."""
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditDifference]:
+        """All that is wrong."""
+
+    def __init__(
+        self,
+        *,
+        user_count: _builtins.int = ...,
+        award_count: _builtins.int = ...,
+        differences: _abc.Iterable[Global___AuditDifference] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["award_count", b"award_count", "differences", b"differences", "next_page_token", b"next_page_token", "user_count", b"user_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditPointsResponse: _TypeAlias = AuditPointsResponse  # noqa: Y015

@@ -60,6 +60,31 @@ class PointsServiceStub:
                 request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionRequest.SerializeToString,
                 response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionResponse.FromString,
                 _registered_method=True)
+        self.SummarizePoints = channel.unary_unary(
+                '/laurel.points.v1.PointsService/SummarizePoints',
+                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.SummarizePointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.SummarizePointsResponse.FromString,
+                _registered_method=True)
+        self.GetPointsDistribution = channel.unary_unary(
+                '/laurel.points.v1.PointsService/GetPointsDistribution',
+                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetPointsDistributionRequest.SerializeToString,
+                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetPointsDistributionResponse.FromString,
+                _registered_method=True)
+        self.ListUserBoosts = channel.unary_unary(
+                '/laurel.points.v1.PointsService/ListUserBoosts',
+                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListUserBoostsRequest.SerializeToString,
+                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListUserBoostsResponse.FromString,
+                _registered_method=True)
+        self.PreviewAward = channel.unary_unary(
+                '/laurel.points.v1.PointsService/PreviewAward',
+                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardRequest.SerializeToString,
+                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardResponse.FromString,
+                _registered_method=True)
+        self.AuditPoints = channel.unary_unary(
+                '/laurel.points.v1.PointsService/AuditPoints',
+                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.AuditPointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.AuditPointsResponse.FromString,
+                _registered_method=True)
 
 
 class PointsServiceServicer:
@@ -101,6 +126,41 @@ class PointsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SummarizePoints(self, request, context):
+        """Sums a user's points by day, week or month of the local dates that they count for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPointsDistribution(self, request, context):
+        """Counts users by ranges of their balance, or lifetime.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUserBoosts(self, request, context):
+        """Which boosts apply to a user now, of all systems.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewAward(self, request, context):
+        """What a metric event would give its user by metric triggers, and by those for new users. Nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AuditPoints(self, request, context):
+        """Folds users anew from their facts and compares: every award, balance, lifetime and level.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PointsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +188,31 @@ def add_PointsServiceServicer_to_server(servicer, server):
                     servicer.GetLevelDistribution,
                     request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionRequest.FromString,
                     response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionResponse.SerializeToString,
+            ),
+            'SummarizePoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizePoints,
+                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.SummarizePointsRequest.FromString,
+                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.SummarizePointsResponse.SerializeToString,
+            ),
+            'GetPointsDistribution': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPointsDistribution,
+                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetPointsDistributionRequest.FromString,
+                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetPointsDistributionResponse.SerializeToString,
+            ),
+            'ListUserBoosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUserBoosts,
+                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListUserBoostsRequest.FromString,
+                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListUserBoostsResponse.SerializeToString,
+            ),
+            'PreviewAward': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewAward,
+                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardRequest.FromString,
+                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardResponse.SerializeToString,
+            ),
+            'AuditPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.AuditPoints,
+                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.AuditPointsRequest.FromString,
+                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.AuditPointsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +351,141 @@ class PointsService:
             '/laurel.points.v1.PointsService/GetLevelDistribution',
             laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionRequest.SerializeToString,
             laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizePoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.points.v1.PointsService/SummarizePoints',
+            laurel_dot_points_dot_v1_dot_points__service__pb2.SummarizePointsRequest.SerializeToString,
+            laurel_dot_points_dot_v1_dot_points__service__pb2.SummarizePointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPointsDistribution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.points.v1.PointsService/GetPointsDistribution',
+            laurel_dot_points_dot_v1_dot_points__service__pb2.GetPointsDistributionRequest.SerializeToString,
+            laurel_dot_points_dot_v1_dot_points__service__pb2.GetPointsDistributionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUserBoosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.points.v1.PointsService/ListUserBoosts',
+            laurel_dot_points_dot_v1_dot_points__service__pb2.ListUserBoostsRequest.SerializeToString,
+            laurel_dot_points_dot_v1_dot_points__service__pb2.ListUserBoostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewAward(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.points.v1.PointsService/PreviewAward',
+            laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardRequest.SerializeToString,
+            laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AuditPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.points.v1.PointsService/AuditPoints',
+            laurel_dot_points_dot_v1_dot_points__service__pb2.AuditPointsRequest.SerializeToString,
+            laurel_dot_points_dot_v1_dot_points__service__pb2.AuditPointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

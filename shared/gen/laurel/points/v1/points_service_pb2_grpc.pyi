@@ -43,6 +43,16 @@ class PointsServiceStub:
     """Lists a user's awards, newest first."""
     GetLevelDistribution: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.GetLevelDistributionRequest, _points_service_pb2.GetLevelDistributionResponse]
     """Counts users by level."""
+    SummarizePoints: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.SummarizePointsRequest, _points_service_pb2.SummarizePointsResponse]
+    """Sums a user's points by day, week or month of the local dates that they count for."""
+    GetPointsDistribution: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.GetPointsDistributionRequest, _points_service_pb2.GetPointsDistributionResponse]
+    """Counts users by ranges of their balance, or lifetime."""
+    ListUserBoosts: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ListUserBoostsRequest, _points_service_pb2.ListUserBoostsResponse]
+    """Which boosts apply to a user now, of all systems."""
+    PreviewAward: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.PreviewAwardRequest, _points_service_pb2.PreviewAwardResponse]
+    """What a metric event would give its user by metric triggers, and by those for new users. Nothing is changed."""
+    AuditPoints: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.AuditPointsRequest, _points_service_pb2.AuditPointsResponse]
+    """Folds users anew from their facts and compares: every award, balance, lifetime and level."""
 
 @_typing.type_check_only
 class PointsServiceAsyncStub(PointsServiceStub):
@@ -59,6 +69,16 @@ class PointsServiceAsyncStub(PointsServiceStub):
     """Lists a user's awards, newest first."""
     GetLevelDistribution: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetLevelDistributionRequest, _points_service_pb2.GetLevelDistributionResponse]  # type: ignore[assignment]
     """Counts users by level."""
+    SummarizePoints: _aio.UnaryUnaryMultiCallable[_points_service_pb2.SummarizePointsRequest, _points_service_pb2.SummarizePointsResponse]  # type: ignore[assignment]
+    """Sums a user's points by day, week or month of the local dates that they count for."""
+    GetPointsDistribution: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetPointsDistributionRequest, _points_service_pb2.GetPointsDistributionResponse]  # type: ignore[assignment]
+    """Counts users by ranges of their balance, or lifetime."""
+    ListUserBoosts: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListUserBoostsRequest, _points_service_pb2.ListUserBoostsResponse]  # type: ignore[assignment]
+    """Which boosts apply to a user now, of all systems."""
+    PreviewAward: _aio.UnaryUnaryMultiCallable[_points_service_pb2.PreviewAwardRequest, _points_service_pb2.PreviewAwardResponse]  # type: ignore[assignment]
+    """What a metric event would give its user by metric triggers, and by those for new users. Nothing is changed."""
+    AuditPoints: _aio.UnaryUnaryMultiCallable[_points_service_pb2.AuditPointsRequest, _points_service_pb2.AuditPointsResponse]  # type: ignore[assignment]
+    """Folds users anew from their facts and compares: every award, balance, lifetime and level."""
 
 class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Points. Read it directly; write through the orchestrator."""
@@ -102,5 +122,45 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_points_service_pb2.GetLevelDistributionResponse, _abc.Awaitable[_points_service_pb2.GetLevelDistributionResponse]]:
         """Counts users by level."""
+
+    @_abc_1.abstractmethod
+    def SummarizePoints(
+        self,
+        request: _points_service_pb2.SummarizePointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_points_service_pb2.SummarizePointsResponse, _abc.Awaitable[_points_service_pb2.SummarizePointsResponse]]:
+        """Sums a user's points by day, week or month of the local dates that they count for."""
+
+    @_abc_1.abstractmethod
+    def GetPointsDistribution(
+        self,
+        request: _points_service_pb2.GetPointsDistributionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_points_service_pb2.GetPointsDistributionResponse, _abc.Awaitable[_points_service_pb2.GetPointsDistributionResponse]]:
+        """Counts users by ranges of their balance, or lifetime."""
+
+    @_abc_1.abstractmethod
+    def ListUserBoosts(
+        self,
+        request: _points_service_pb2.ListUserBoostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_points_service_pb2.ListUserBoostsResponse, _abc.Awaitable[_points_service_pb2.ListUserBoostsResponse]]:
+        """Which boosts apply to a user now, of all systems."""
+
+    @_abc_1.abstractmethod
+    def PreviewAward(
+        self,
+        request: _points_service_pb2.PreviewAwardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_points_service_pb2.PreviewAwardResponse, _abc.Awaitable[_points_service_pb2.PreviewAwardResponse]]:
+        """What a metric event would give its user by metric triggers, and by those for new users. Nothing is changed."""
+
+    @_abc_1.abstractmethod
+    def AuditPoints(
+        self,
+        request: _points_service_pb2.AuditPointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_points_service_pb2.AuditPointsResponse, _abc.Awaitable[_points_service_pb2.AuditPointsResponse]]:
+        """Folds users anew from their facts and compares: every award, balance, lifetime and level."""
 
 def add_PointsServiceServicer_to_server(servicer: PointsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,198 @@
+"""What is read of points beyond balances and history: summaries, distributions, what would be, and the audit."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from services.points.amending import apply_amending
+from services.points.definitions import POINTS_SYSTEM, Configuration
+from services.points.domain.audit import Difference, wrong_awards, wrong_standings
+from services.points.domain.counting import HistoryNeeded
+from services.points.domain.decisions import Applied
+from services.points.domain.definitions import BoostKey
+from services.points.domain.facts import Command, Instant
+from services.points.domain.ledger import Change
+from services.points.domain.limits import Refusal
+from services.points.domain.multipliers import boosts_at
+from services.points.domain.refold import folded
+from services.points.history import UserHistory
+from services.points.store import Store
+from services.points.terms import Terms
+from shared.pages import Page
+from shared.postgres import definitions as stored
+from shared.postgres.pool import Pool
+
+# The awards of a user that count on local dates from one on, each with all that changed it. An award is younger than
+# the entry that it belongs to.
+SUMMARY: Final = """
+    WITH award AS (
+        SELECT trigger, local_date, sum(times)::bigint AS times, sum(base_amount)::bigint AS base_amount,
+               sum(amount)::bigint AS amount
+          FROM awards
+         WHERE user_id = $1 AND points_system = $2 AND local_date >= $3
+           AND sequence > (SELECT min(award_count)
+                             FROM request_log
+                            WHERE user_id = $1 AND position IS NOT NULL
+                              AND occur_time >= $3::timestamp AT TIME ZONE 'Etc/GMT-14')
+         GROUP BY trigger, local_date, position, entry_id, completion_id, period
+    )
+    SELECT CASE WHEN local_date > $4 THEN NULL ELSE date_trunc($5, local_date::timestamp)::date END AS period, trigger,
+           sum(times)::bigint AS times, sum(base_amount)::bigint AS base_amount,
+           coalesce(sum(amount) FILTER (WHERE amount > 0), 0)::bigint AS earned,
+           coalesce(-sum(amount) FILTER (WHERE amount < 0), 0)::bigint AS spent
+      FROM award
+     WHERE (times, amount) <> (0, 0)
+     GROUP BY 1, 2
+     ORDER BY 1, 2
+"""
+BALANCE: Final = "SELECT balance FROM balances WHERE user_id = $1 AND points_system = $2"
+USERS_AFTER: Final = "SELECT user_id FROM users WHERE user_id > $1 ORDER BY user_id LIMIT $2"
+
+
+class TriggerSum(Struct, frozen=True):
+    """What one trigger gave, or took, in a period."""
+
+    trigger: str
+    """Empty: points given or taken by call."""
+    times: int
+    base_amount: int
+    """Before multipliers and limits."""
+    amount: int
+
+
+class PeriodSum(Struct, frozen=True):
+    """What happened to a balance in a period."""
+
+    first_day: date
+    earned: int
+    spent: int
+    balance: int
+    """At its end."""
+    triggers: tuple[TriggerSum, ...]
+
+
+class Audited(Struct, frozen=True):
+    """What an audit has found."""
+
+    user_count: int
+    award_count: int
+    differences: tuple[Difference, ...]
+
+
+class Reads:
+    """The use cases that only read."""
+
+    def __init__(
+        self, pool: Pool, store: Store, configuration: stored.Catalogue[Configuration], terms: Terms
+    ) -> None:
+        self._pool = pool
+        self._store = store
+        self._configuration = configuration
+        self._terms = terms
+
+    async def summary(
+        self, user_id: str, points_system: str, unit: str, first: date, last: date
+    ) -> Sequence[PeriodSum]:
+        """The periods (`day`, `week` or `month`) in which something changed, oldest first. Raises `NotFound`."""
+        _check_defined(await self._configuration.latest(), points_system)
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            found = await connection.fetch(SUMMARY, user_id, points_system, first, last, unit)
+            balance = await connection.fetchval(BALANCE, user_id, points_system) or 0
+        by_period: dict[date, list[TriggerSum]] = {}
+        earned: dict[date, int] = {}
+        spent: dict[date, int] = {}
+        for row in found:
+            period = row["period"]
+            if period is None:
+                balance -= row["earned"] - row["spent"]
+                continue
+            earned[period] = earned.get(period, 0) + row["earned"]
+            spent[period] = spent.get(period, 0) + row["spent"]
+            amount = row["earned"] - row["spent"]
+            by_period.setdefault(period, []).append(
+                TriggerSum(row["trigger"], row["times"], row["base_amount"], amount)
+            )
+        sums = []
+        for period in sorted(by_period, reverse=True):
+            triggers = tuple(by_period[period])
+            sums.append(PeriodSum(period, earned[period], spent[period], balance, triggers))
+            balance -= earned[period] - spent[period]
+        return sums[::-1]
+
+    async def users_by_range(
+        self, points_system: str, bounds: Sequence[int], *, by_lifetime: bool
+    ) -> Sequence[int]:
+        """How many users are below the first of the ascending bounds, and from each of them on. Raises `NotFound`."""
+        _check_defined(await self._configuration.latest(), points_system)
+        return await self._store.users_by_level(points_system, by_lifetime=by_lifetime, thresholds=bounds)
+
+    async def boosts(
+        self, user_id: str, attributes: Mapping[str, str], instant: datetime, day: date
+    ) -> tuple[Configuration, Sequence[BoostKey]]:
+        """The boosts that apply to what a user with these attributes does at an instant, on a local date."""
+        configuration = await self._configuration.latest()
+        moment = Instant(UUID(int=0), instant, day)
+        return configuration, boosts_at(configuration.catalogue, user_id, attributes, moment)
+
+    async def preview(self, command: Command) -> Refusal | Sequence[Change]:
+        """What an event would give its user now. Nothing is changed."""
+        user_id = command.entry.user.user_id
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            loaded = await self._store.load([user_id], connection=connection)
+            configuration = await self._configuration.at(loaded.configuration_version, connection)
+            await self._terms.learn(connection)
+            self._terms.note(configuration)
+            state = loaded.states[user_id]
+            history = UserHistory(connection, state, self._terms)
+            decided = await apply_amending(history, configuration.catalogue, state, command)
+        return decided.changes if isinstance(decided, Applied) else decided
+
+    async def audit(self, user_id: str, page: Page) -> tuple[Audited, str]:
+        """The audit of one user, or of a page of all; and the token of the next page."""
+        token = ""
+        if user_id:
+            user_ids = [user_id]
+        else:
+            after = page.after[0] if page.after else ""
+            user_ids = [row["user_id"] for row in await self._pool.fetch(USERS_AFTER, after, page.size + 1)]
+            if len(user_ids) > page.size:
+                user_ids.pop()
+                token = page.next_token(user_ids[-1])
+        differences: list[Difference] = []
+        award_count = 0
+        for audited in user_ids:
+            count, wrong = await self._audited(audited)
+            award_count += count
+            differences.extend(wrong)
+        return Audited(len(user_ids), award_count, tuple(differences)), token
+
+    async def _audited(self, user_id: str) -> tuple[int, list[Difference]]:
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            state = (await self._store.load([user_id], connection=connection)).states[user_id]
+            await self._terms.learn(connection)
+            past = await UserHistory(connection, state, self._terms).chunk(1, None)
+        wrong = wrong_standings(state, past.awards, self._terms.versions)
+        for settling in (True, False):
+            try:
+                granted = list(folded(past.facts, self._terms.at, settling=settling))
+            except HistoryNeeded:
+                continue
+            return len(past.awards), [*wrong, *wrong_awards(user_id, granted, past.awards)]
+        raise AssertionError("the whole history decides everything")
+
+
+def _check_defined(configuration: Configuration, key: str) -> None:
+    if key not in configuration.catalogue.systems:
+        raise POINTS_SYSTEM.unknown(key)
