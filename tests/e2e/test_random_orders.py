@@ -209,12 +209,12 @@ def _compare(copies: Sequence[Copy], known: Sequence[dict[int, Known]], without:
         for copy, mine, wanted in zip(copies[1:], known[1:], should[1:], strict=True):
             # What a late event took away again had been granted in one order and not in another.
             alike = _numbers(wanted[who].awards) == _numbers(should[0][who].awards)
-            other = agreed(mine[who])
+            here, there = first, agreed(mine[who])
             for part in () if alike else ("achievements", "points", "awards", "points boards"):
-                first, other = {**first, part: {}}, {**other, part: {}}
+                here, there = {**here, part: {}}, {**there, part: {}}
             found += [
                 f"{copies[0].name} | {copy.name} user {who}{' after voids' if without else ''}: {line}"
-                for line in differences(first, other)
+                for line in differences(here, there)
             ]
     return found
 
