@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from services.streak.domain import (
     NEVER_SEEN,
     NO_ENTRY,
+    Around,
     Checkpoint,
     Evaluation,
     Fact,
@@ -25,12 +26,14 @@ from services.streak.domain import (
     StreakDefinition,
     StreakState,
     UserZone,
+    Window,
     ZoneChange,
     bring_up_to,
     checkpoint,
     extend,
     facts_since,
     heard,
+    inside,
     is_outdated,
     moved_since,
     needs_history,
@@ -41,6 +44,8 @@ from services.streak.domain import (
     told_of_nowhere,
     touched_since,
     undone,
+    undone_within,
+    windows,
 )
 from services.streak.store import Key, Loaded, StreakRow, Writes
 from services.streak.store_zones import Contribution, Contributions, Counted, Place
@@ -53,6 +58,8 @@ class Wanted(Struct, frozen=True):
     """What a decision needs besides what is always loaded."""
 
     histories: Mapping[Key, Since] = {}
+    windows: Mapping[Key, Window] = {}
+    """Of these histories not all, first."""
     zones: Mapping[str, datetime] = {}
     """Of which users the zones, and since when."""
     following: frozenset[Place] = frozenset()
@@ -62,6 +69,7 @@ class Wanted(Struct, frozen=True):
         """Both; of one history, or the zones of one user, the later word holds."""
         return Wanted(
             {**self.histories, **more.histories},
+            {**self.windows, **more.windows},
             {**self.zones, **more.zones},
             self.following | more.following,
             self.contributions | more.contributions,
@@ -73,6 +81,7 @@ class Known(Struct, frozen=True):
 
     wanted: Wanted = Wanted()
     histories: Mapping[Key, History] = {}
+    around: Mapping[Key, Around] = {}
     zones: Mapping[str, tuple[ZoneChange, ...]] = {}
     following: Mapping[Place, tuple[ZoneChange, ...]] = {}
     contributions: Contributions = Contributions()
@@ -340,7 +349,36 @@ class Batch:
         touched = touched_since(definition, streak, fact)
         if moved:
             touched = min(touched, moved_since(definition, streak, moved.since))
+        elif key not in self._histories and not is_outdated(definition, streak):
+            looked_at = self._known.wanted.windows.get(key)
+            tries = windows(definition, streak.state, fact, touched)
+            if looked_at in tries:
+                evaluation = self._undone_within(key, definition, looked_at, fact, now)
+                if evaluation or self._missing.zones:
+                    return evaluation
+                tries = tries[tries.index(looked_at) + 1 :]
+            if tries:
+                self._note(Wanted(windows={key: tries[0]}))
+                return None
         return self._refold(key, definition, touched, now, gone=fact)
+
+    def _undone_within(
+        self, key: Key, definition: StreakDefinition, window: Window, gone: Fact, now: datetime
+    ) -> Evaluation | None:
+        """Take an event away by what is around it; None where that is not enough, or where the zones are missing."""
+        streak, around = self._streaks[key], self._known.around[key]
+        zones = self._changes(key[0], facts_since(around.past) if around.past else EARLIEST)
+        if zones is None or streak.state is None:
+            return None
+        begin = None
+        if around.past is not None:
+            begin = checkpoint(definition, streak.state, around.past, around.events)
+            if begin is None:
+                raise StateMoved("the facts of a recorded period are gone")
+        others = [event for event in around.events if event.entry_id != gone.entry_id]
+        live = Facts(inside(definition, window, (*others, gone)), zones)
+        evaluation = undone_within(definition, streak, live, gone, now, begin)
+        return self._store(key, evaluation) if evaluation else None
 
     def require_all(self) -> None:
         """Raises `MoreWanted` where something was needed and not there."""

@@ -6,7 +6,19 @@ from typing import Final
 
 import asyncpg
 
-from services.streak.domain import Fact, History, LedgerLine, Past, Period, Rows, Since, facts_since
+from services.streak.domain import (
+    Around,
+    Fact,
+    History,
+    LedgerLine,
+    Past,
+    Period,
+    Rows,
+    Since,
+    Window,
+    facts_since,
+    facts_until,
+)
 from services.streak.store import Key, columns_of, fact_of, key_of, ledger_line_of, period_of
 from shared.calendar import EARLIEST
 from shared.postgres.pool import Connection, Pool
@@ -36,10 +48,12 @@ HISTORY_PAST: Final = """
 # same while the tables are empty and is cached for when they are not.
 HISTORY_FACTS: Final = """
     SELECT wanted.user_id, wanted.streak, fact.*
-      FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS wanted (user_id, streak, since)
+      FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+               AS wanted (user_id, streak, since, until)
      CROSS JOIN LATERAL (
            SELECT entry_id, metric, contribution_micros, occur_time, time_zone, apply_time FROM request_log
             WHERE user_id = wanted.user_id AND occur_time >= wanted.since
+              AND occur_time < coalesce(wanted.until, 'infinity')
               AND state = 1 AND streaks IS NOT NULL AND wanted.streak = ANY(streaks)
            OFFSET 0
      ) AS fact
@@ -81,20 +95,41 @@ class HistoryStore:
         source = connection or self._pool
         pasts = await _pasts(source, wanted)
         dates = columns_of(((*key, _after(pasts.get(key))) for key in sorted(wanted)), 3)
-        times = columns_of(((*key, _since(pasts.get(key))) for key in sorted(wanted)), 3)
-        facts: dict[Key, list[Fact]] = {key: [] for key in wanted}
+        facts = await _facts(source, {key: (pasts.get(key), None) for key in wanted})
         periods: dict[Key, list[Period]] = {key: [] for key in wanted}
         ledger: dict[Key, list[LedgerLine]] = {key: [] for key in wanted}
-        for row in await source.fetch(HISTORY_FACTS, *times):
-            facts[key_of(row)].append(fact_of(row))
         for row in await source.fetch(HISTORY_PERIODS, *dates):
             periods[key_of(row)].append(period_of(row))
         for row in await source.fetch(HISTORY_LEDGER, *dates):
             ledger[key_of(row)].append(ledger_line_of(row))
         return {
-            key: History(tuple(facts[key]), Rows(tuple(periods[key]), tuple(ledger[key])), pasts.get(key))
+            key: History(facts[key], Rows(tuple(periods[key]), tuple(ledger[key])), pasts.get(key))
             for key in wanted
         }
+
+    async def around(
+        self, wanted: Mapping[Key, Window], connection: Connection | None = None
+    ) -> dict[Key, Around]:
+        """The facts of these windows, in two statements."""
+        if not wanted:
+            return {}
+        source = connection or self._pool
+        pasts = await _pasts(source, {key: window.since for key, window in wanted.items()})
+        facts = await _facts(
+            source, {key: (pasts.get(key), facts_until(window)) for key, window in wanted.items()}
+        )
+        return {key: Around(facts[key], pasts.get(key)) for key in wanted}
+
+
+async def _facts(
+    source: Connection | Pool, wanted: Mapping[Key, tuple[Past | None, datetime | None]]
+) -> dict[Key, tuple[Fact, ...]]:
+    """The facts after what lies before them, up to an instant where one is given."""
+    times = columns_of(((*key, _since(past), until) for key, (past, until) in sorted(wanted.items())), 4)
+    found: dict[Key, list[Fact]] = {key: [] for key in wanted}
+    for row in await source.fetch(HISTORY_FACTS, *times):
+        found[key_of(row)].append(fact_of(row))
+    return {key: tuple(facts) for key, facts in found.items()}
 
 
 async def _pasts(source: Connection | Pool, wanted: Mapping[Key, Since]) -> dict[Key, Past]:

@@ -2,12 +2,17 @@
 
 from services.streak.domain.checkpoint import (
     EVERYTHING,
+    Around,
     History,
     Past,
     Since,
+    Window,
     checkpoint,
     facts_since,
+    facts_until,
+    inside,
     refold_since,
+    windows,
 )
 from services.streak.domain.definition import (
     Catalogue,
@@ -32,6 +37,7 @@ from services.streak.domain.evaluate import (
     refold,
     start,
     touched_since,
+    undone_within,
 )
 from services.streak.domain.facts import Fact, Facts, fact, facts
 from services.streak.domain.fold import (
@@ -77,6 +83,7 @@ __all__ = [
     "EVERYTHING",
     "NEVER_SEEN",
     "NO_ENTRY",
+    "Around",
     "Catalogue",
     "Checkpoint",
     "Current",
@@ -110,6 +117,7 @@ __all__ = [
     "StreakState",
     "UserStreak",
     "UserZone",
+    "Window",
     "ZoneChange",
     "advance",
     "begin",
@@ -121,8 +129,10 @@ __all__ = [
     "fact",
     "facts",
     "facts_since",
+    "facts_until",
     "fold",
     "heard",
+    "inside",
     "is_outdated",
     "moved_since",
     "moves_on",
@@ -136,5 +146,7 @@ __all__ = [
     "told_of_nowhere",
     "touched_since",
     "undone",
+    "undone_within",
     "whole_life",
+    "windows",
 ]

@@ -43,6 +43,51 @@ class Since(Struct, frozen=True):
 EVERYTHING: Final = Since(date.min)
 
 
+class Window(Struct, frozen=True):
+    """The facts around one that is taken away."""
+
+    since: Since
+    until: date
+    """They lie before this date."""
+
+
+class Around(Struct, frozen=True):
+    """What is stored of a user's streak in a window."""
+
+    events: tuple[Fact, ...]
+    """With those of the period that `past` ends with, and perhaps some of earlier and of later ones."""
+    past: Past | None = None
+
+
+WINDOWS: Final = (3, 12)
+"""So many periods behind that of a fact which is taken away are looked at first, then everything."""
+
+
+def windows(
+    definition: StreakDefinition, state: StreakState | None, fact: Fact, touched: date
+) -> tuple[Window, ...]:
+    """The windows to try where `fact` is taken away, which may change the period that begins at `touched`. None where
+    little is later.
+    """
+    anchor = state.settled.anchor if state else None
+    period = definition.period_of(fact.local_date)
+    if anchor is None or anchor.period <= period + WINDOWS[0]:
+        return ()
+    since = refold_since(definition, state, touched)
+    return tuple(Window(since, definition.first_date(period + 1 + later)) for later in WINDOWS)
+
+
+def facts_until(window: Window) -> datetime:
+    """All facts of the window happened before this."""
+    return datetime.combine(window.until, time(), UTC) + FURTHEST_AHEAD
+
+
+def inside(definition: StreakDefinition, window: Window, events: Iterable[Fact]) -> tuple[Fact, ...]:
+    """The facts of the window, among others."""
+    last = definition.period_of(window.until)
+    return tuple(event for event in events if definition.period_of(event.local_date) < last)
+
+
 class History(Struct, frozen=True):
     """What is stored of a user's streak: all of it, or what comes after `past`."""
 

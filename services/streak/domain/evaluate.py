@@ -270,6 +270,52 @@ def refold(
     )
 
 
+def undone_within(
+    definition: StreakDefinition,
+    streak: UserStreak,
+    facts: Facts,
+    gone: Fact,
+    now: datetime,
+    start: Checkpoint | None = None,
+) -> Evaluation | None:
+    """A fact is taken away, by the facts of the periods around it: all from the checkpoint to the end of some period,
+    `gone` among them. None where that is not enough.
+
+    Once the fold without the fact comes to the state that it had with it, everything later is as it was.
+    """
+    closed_time = _effective(streak, now)
+    others = tuple(event for event in facts.events if event.entry_id != gone.entry_id)
+    old = fold(definition, facts, closed_time, start)
+    new = fold(definition, Facts(others, facts.zones), closed_time, start)
+    if streak.state is None or streak.closed_time is None or old is None or new is None:
+        return None
+    # The first fact of all may be gone, and another of its date the first.
+    if replace(new.state, first_order=old.state.first_order) != old.state or new.state.settled.anchor is None:
+        return None
+    state = replace(streak.state, first_order=new.state.first_order)
+    tail, current = close(definition, state, closed_time)
+    provisional, _ = close(definition, old.state, closed_time)
+    before = _without(old.rows, provisional) + closed_rows(definition, streak.state, streak.closed_time)
+    after = _without(new.rows, provisional) + tail
+    history = _history_change(start.longest if start else 0, before, after)
+    at = definition.first_date(definition.period_of(gone.local_date))
+    return _evaluated(
+        definition,
+        streak,
+        state,
+        current,
+        closed_time,
+        row_changes(before, after),
+        replace(history, periods=with_period(history.periods, after, at)),
+    )
+
+
+def _without(rows: Rows, last: Rows) -> Rows:
+    """The rows but for those at their end."""
+    periods, lines = len(rows.periods) - len(last.periods), len(rows.ledger) - len(last.ledger)
+    return Rows(rows.periods[:periods], rows.ledger[:lines])
+
+
 def _evaluated(
     definition: StreakDefinition,
     streak: UserStreak,

@@ -15,11 +15,12 @@ from services.streak.handlers import Handlers
 from services.streak.store import LOAD, LOCK_USERS, SAVE, Store
 from services.streak.store_history import HISTORY_FACTS, HISTORY_LEDGER, HISTORY_PAST, HISTORY_PERIODS
 from services.streak.store_zones import FOLLOWING, ZONE_CHANGES
+from shared.participant import ReversalWork
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool, create_pool
 from tests.fixtures import participants
 from tests.service.streak.conftest import Service
-from tests.service.streak.messages import event, revert
+from tests.service.streak.messages import entry_id, event, revert
 from tests.service.streak.steps import applied, define, derived_state, maintain
 
 DAYS = 200
@@ -65,6 +66,10 @@ class Watched:
     async def apply(self, *commands: participant_pb.Command) -> None:
         self.statements.clear()
         await self.handlers.apply_entries(participants.work(convert.command, *commands))
+
+    async def revert(self, name: str, now: datetime) -> None:
+        self.statements.clear()
+        await self.handlers.revert_entries([ReversalWork(entry_id(name), "alice", now)])
 
     async def rows_read(self, *queries: str) -> int:
         """How many rows these of the statements gave."""
@@ -112,6 +117,29 @@ async def test_the_earliest_of_several_late_events_decides_how_far_back_a_batch_
     # How far back that is says from when on it has to be known where the user was.
     assert watched.asked == [LOAD, HISTORY_PAST, *TAIL, ZONE_CHANGES, SAVE]
     assert 14 <= await watched.rows_read(*TAIL) <= 40
+
+
+@pytest.mark.parametrize("day", [1, 62, 107, DAYS - 22])
+async def test_the_void_of_an_old_event_without_which_the_day_qualifies_reads_the_days_around_it(
+    watched: Watched, service: Service, twin: Service, day: int
+) -> None:
+    await watched.revert(f"{day}/9", now=on(DAYS + 2, 13))
+    assert HISTORY_PERIODS not in watched.asked
+    assert 0 < await watched.rows_read(HISTORY_FACTS) <= 20
+    await define(twin, freezes=FREEZES)
+    await applied(twin, *(command for name, command in life().items() if name != f"{day}/9"))
+    await applied(twin, event("somebody else", on(0), user="bob"))
+    for replica in (service, twin):
+        await maintain(replica, on(DAYS + 2, 13))
+    assert await derived_state(service) == await derived_state(twin)
+
+
+async def test_the_void_of_an_old_event_without_which_its_day_does_not_qualify_reads_all_that_came_later(
+    watched: Watched,
+) -> None:
+    await watched.revert("62/9", now=on(DAYS, 13))
+    await watched.revert("62/18", now=on(DAYS, 13))
+    assert HISTORY_PERIODS in watched.asked
 
 
 async def test_an_event_before_the_first_one_reads_everything(watched: Watched) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from services.streak.domain import (
+    EVERYTHING,
     NEVER_SEEN,
     Checkpoint,
     Evaluation,
@@ -33,6 +34,7 @@ from services.streak.domain import (
     StreakDefinition,
     UserStreak,
     UserZone,
+    Window,
     ZoneChange,
     bring_up_to,
     checkpoint,
@@ -42,6 +44,7 @@ from services.streak.domain import (
     facts_since,
     fold,
     heard,
+    inside,
     moved_since,
     needs_history,
     refold,
@@ -50,6 +53,7 @@ from services.streak.domain import (
     start,
     touched_since,
     undone,
+    undone_within,
     whole_life,
 )
 from services.streak.domain.checkpoint import FURTHEST_AHEAD
@@ -136,9 +140,24 @@ class Stored:
         if self.user:
             gone = ZoneChange(fact.occur_time, fact.entry_id, fact.time_zone)
             moved = self.moved(undone(self.user, self.facts.zones, fact.entry_id, self.following(gone)))
-        since = [touched_since(self.definition, self.streak, fact)]
-        since += [moved_since(self.definition, self.streak, moved.since)] if moved else []
-        self.store(self.refold(min(since), now))
+        touched = touched_since(self.definition, self.streak, fact)
+        if moved:
+            touched = min(touched, moved_since(self.definition, self.streak, moved.since))
+        if not moved and self.definition.counts(fact.metric):
+            self.compare_windows(fact, touched, now)
+        self.store(self.refold(touched, now))
+
+    def compare_windows(self, gone: Fact, touched: date, now: datetime) -> None:
+        """What is around a fact that is taken away gives what everything gives, or says that it is not enough."""
+        whole = refold(self.definition, self.streak, self.rows, self.facts, now, gone=gone)
+        pasts = self.pasts(touched)
+        begin, later = self.checkpoint(pasts[-1]) if pasts else (None, self.facts)
+        for behind in (1, 2, 4, 9):
+            until = self.definition.period_of(gone.local_date) + behind
+            window = Window(EVERYTHING, self.definition.first_date(until))
+            around = Facts(inside(self.definition, window, (*later.events, gone)), later.zones)
+            found = undone_within(self.definition, self.streak, around, gone, now, begin)
+            assert found is None or found == whole
 
     def refold(self, touched: date, now: datetime, fact: Fact | None = None) -> Evaluation:
         """Everything folded anew, after a look at what every checkpoint before it would have given."""
