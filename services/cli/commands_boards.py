@@ -12,6 +12,7 @@ from services.cli import render
 from services.cli.connect import Connections
 from services.cli.options import Day, Pair, ShowGroup, json_option, limit_option, pairs
 from services.cli.show_board import (
+    show_groups,
     show_league,
     show_member,
     show_members,
@@ -20,6 +21,7 @@ from services.cli.show_board import (
     show_runs,
     show_segments,
     show_statistics,
+    show_verified,
 )
 from services.cli.show_event import show_exclusion
 
@@ -158,6 +160,47 @@ class _Board:
                 click.echo(render.json_line(found))
             else:
                 show_members(found, self._selector)
+
+
+@leaderboard.command()
+@click.argument("key", required=False, default="")
+@json_option
+@click.pass_obj
+def verify(connections: Connections, key: str, as_json: bool) -> None:
+    """Compare the sorted sets of a board, or of all, with PostgreSQL. Ends with 1 where they differ."""
+    request = pb.VerifyProjectionRequest(leaderboard=key)
+    found = connections.leaderboard.VerifyProjection(request, timeout=connections.timeout_seconds)
+    render.print_json(found) if as_json else show_verified(found)
+    if found.differences:
+        raise SystemExit(1)
+
+
+@leaderboard.command()
+@click.argument("key", required=False, default="")
+@json_option
+@click.pass_obj
+def rebuild(connections: Connections, key: str, as_json: bool) -> None:
+    """Fill the sorted sets of a board, or of all, anew from PostgreSQL; reads go on meanwhile."""
+    request = pb.RebuildProjectionRequest(leaderboard=key)
+    done = connections.leaderboard.RebuildProjection(request, timeout=connections.timeout_seconds)
+    render.print_json(done) if as_json else render.line(
+        f"{render.number(done.member_count)} scores were read"
+    )
+
+
+@leaderboard.command()
+@click.argument("key")
+@click.option("--run", "run_date", type=Day(), help="A date inside the wanted run; default: the present one.")
+@limit_option(10)
+@json_option
+@click.pass_obj
+def groups(
+    connections: Connections, key: str, run_date: date_pb2.LocalDate | None, limit: int, as_json: bool
+) -> None:
+    """Show how the groups of a board stand against one another."""
+    request = pb.ListRankedGroupsRequest(leaderboard=key, run_date=run_date)
+    found = connections.all_pages(connections.leaderboard.ListRankedGroups, request, "groups", limit)
+    render.print_json(found) if as_json else show_groups(found.groups)
 
 
 @leaderboard.command()

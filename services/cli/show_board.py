@@ -94,6 +94,38 @@ def show_member(
     render.facts(facts)
 
 
+def show_groups(groups: Sequence[leaderboard_pb2.RankedGroup]) -> None:
+    rows: render.Rows = [
+        [each.rank, render.segment(each.segment), each.score, each.member_count] for each in groups
+    ]
+    render.table([">rank", "group", ">score", ">members"], rows, empty="no group is ranked")
+
+
+def show_verified(found: leaderboard_service_pb2.VerifyProjectionResponse) -> None:
+    """What a comparison of sorted sets and PostgreSQL came to."""
+    each_bytes = found.memory_bytes / found.member_count if found.member_count else 0
+    render.facts(
+        [
+            ("segments", found.segment_count),
+            ("members", found.member_count),
+            ("memory", f"{found.memory_bytes / 1e6:.1f} MB, {each_bytes:.0f} bytes each"),
+            ("differences", len(found.differences)),
+        ]
+    )
+    rows: render.Rows = [
+        [
+            each.leaderboard,
+            render.day(each.run_start_date) if each.HasField("run_start_date") else None,
+            render.segment(each.segment),
+            each.missing_count,
+            each.surplus_count,
+        ]
+        for each in found.differences
+    ]
+    if rows:
+        render.table(["board", "?run since", "segment", ">missing", ">surplus"], rows)
+
+
 def show_prizes(prizes: Sequence[leaderboard_pb2.GivenPrize]) -> None:
     """What was given for a run, and by which entries."""
     rows: render.Rows = [

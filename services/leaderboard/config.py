@@ -58,11 +58,20 @@ MAX_COHORT_SIZE: Final = 1_000
 MAX_DIVISIONS: Final = 20
 """Of a league."""
 
+MAX_BEST_COUNT: Final = 10_000
+"""Members of a group whose scores count."""
+
 CARRY_BATCH: Final = 1_000
 """Users that are carried into a run at a time."""
 
 ARCHIVE_TIMEOUT_SECONDS: Final = 600.0
 """How long one statement may take that archives a run."""
+
+MAX_DIFFERENCES: Final = 100
+"""Segments that are told to differ."""
+
+VERIFY_LOOKS: Final = 3
+"""So often is a segment compared that differs: what is being written is not yet in both."""
 
 REBUILD_BATCH: Final = 2_000
 """Scores that a rebuild reads and writes at a time."""

@@ -9,6 +9,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2 as pb
 
 from services.leaderboard.config import (
     DEFAULT_COHORT_SIZE,
+    MAX_BEST_COUNT,
     MAX_BREAKDOWN_ATTRIBUTES,
     MAX_COHORT_SIZE,
     MAX_DIVISIONS,
@@ -22,6 +23,8 @@ from services.leaderboard.convert.common import date_from_proto
 from services.leaderboard.domain.boards import (
     Board,
     Boards,
+    GroupAggregation,
+    GroupRule,
     Order,
     RankMode,
     ScoreRule,
@@ -47,6 +50,7 @@ IMMUTABLE_FIELDS: Final = (
     "schedule",
     "breakdown_attributes",
     "user_filters",
+    "groups",
 )
 """What a score or a position is made of: a change would give those that exist another meaning."""
 
@@ -80,6 +84,12 @@ _ATTRIBUTE_LISTS: Final = {
 }
 """Fields that name attributes of users, and how many they may name."""
 
+_GROUP_AGGREGATIONS: Final[Mapping[int, GroupAggregation]] = {
+    pb.GROUP_AGGREGATION_UNSPECIFIED: GroupAggregation.SUM,
+    pb.GROUP_AGGREGATION_SUM: GroupAggregation.SUM,
+    pb.GROUP_AGGREGATION_AVERAGE: GroupAggregation.AVERAGE,
+    pb.GROUP_AGGREGATION_BEST: GroupAggregation.BEST,
+}
 _STATUSES: Final = frozenset(pb.LeaderboardStatus.values())
 
 
@@ -105,6 +115,8 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
     _check_prizes(message, f"{path}.prizes", violations)
     if message.HasField("league"):
         _check_league(message, path, violations)
+    if message.HasField("groups"):
+        _check_groups(message, f"{path}.groups", violations)
     if message.participant_limit < 0:
         violations.add(f"{path}.participant_limit", "must not be negative")
 
@@ -175,6 +187,21 @@ def _check_league(message: pb.Leaderboard, path: str, violations: Violations) ->
         violations.add(f"{where}.inactive_policy", "is not one of its values")
 
 
+def _check_groups(message: pb.Leaderboard, path: str, violations: Violations) -> None:
+    groups = message.groups
+    if not message.breakdown_attributes:
+        violations.add(path, "is only for boards with breakdown_attributes")
+    if groups.aggregation not in _GROUP_AGGREGATIONS:
+        violations.add(f"{path}.aggregation", "is not one of its values")
+    if groups.aggregation == pb.GROUP_AGGREGATION_BEST:
+        if not 1 <= groups.best_count <= MAX_BEST_COUNT:
+            violations.add(f"{path}.best_count", f"must be 1 to {MAX_BEST_COUNT}")
+    elif groups.best_count:
+        violations.add(f"{path}.best_count", "is only for the best members")
+    if groups.least_member_count < 0:
+        violations.add(f"{path}.least_member_count", "must not be negative")
+
+
 def check_change(before: pb.Leaderboard, after: pb.Leaderboard, path: str, violations: Violations) -> None:
     """A league stays one, and its divisions stay what they are: users are in them. Further ones come on top."""
     if before.HasField("league") is not after.HasField("league"):
@@ -228,6 +255,9 @@ def normalised(message: pb.Leaderboard) -> pb.Leaderboard:
     for prize in message.prizes:
         if prize.last_rank:
             prize.first_rank = prize.first_rank or 1
+    if message.HasField("groups"):
+        message.groups.aggregation = message.groups.aggregation or pb.GROUP_AGGREGATION_SUM
+        message.groups.least_member_count = message.groups.least_member_count or 1
     if message.HasField("league"):
         message.league.cohort_size = message.league.cohort_size or DEFAULT_COHORT_SIZE
         message.league.inactive_policy = message.league.inactive_policy or pb.INACTIVE_POLICY_KEEP
@@ -292,6 +322,7 @@ def _board(message: pb.Leaderboard) -> Board:
         filters=filters_from_proto(message.user_filters, "user_filters", Violations()),
         prizes=tuple(map(_prize, message.prizes)),
         league=_league(message.league) if message.HasField("league") else None,
+        groups=_groups(message.groups) if message.HasField("groups") else None,
         shown=tuple(message.profile_attributes),
         active=message.status == pb.LEADERBOARD_STATUS_ACTIVE,
     )
@@ -317,6 +348,10 @@ def _league(message: pb.League) -> League:
         message.demoted_count,
         message.inactive_policy == pb.INACTIVE_POLICY_DROP,
     )
+
+
+def _groups(message: pb.GroupRanking) -> GroupRule:
+    return GroupRule(_GROUP_AGGREGATIONS[message.aggregation], message.best_count, message.least_member_count)
 
 
 def _source(message: pb.Leaderboard, schedule: Schedule) -> tuple[Source, ScoreRule]:

@@ -157,6 +157,21 @@ class Projection:
         answers, stamp = await self._pages(board, keys, 0, 0, "")
         return [answer[1] for answer in answers], stamp
 
+    async def positions(self, key: SegmentKey) -> set[str]:
+        """All that the sorted set of a segment has, some thousand at a time."""
+        order, *_ = keys_of(key)
+        positions: set[str] = set()
+        async for member, _ in self._client.zscan_iter(order, count=_SCAN_COUNT):
+            positions.add(member.decode())
+        return positions
+
+    async def memory_bytes(self, key: SegmentKey) -> int:
+        """What a segment takes, as the server estimates it from a sample."""
+        pipe = self._client.pipeline(transaction=False)
+        for name in keys_of(key):
+            pipe.memory_usage(name)
+        return sum(size or 0 for size in await pipe.execute())
+
     async def stamp(self) -> Stamp:
         """What the sets say of themselves now."""
         _, stamp, _ = await self._run(_nothing, ())

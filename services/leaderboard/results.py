@@ -86,6 +86,17 @@ class LeagueStanding(Struct, frozen=True):
     demotion_distance: int | None
 
 
+class RankedGroup(Struct, frozen=True):
+    """A group; the score is as it is stored, or a mean of such."""
+
+    rank: int
+    segment: str
+    score: float
+    member_count: int
+    group_count: int
+    """Of the run."""
+
+
 class GivenPrize(Struct, frozen=True):
     """A prize that was given for a run."""
 
@@ -97,6 +108,23 @@ class GivenPrize(Struct, frozen=True):
     prize: Prize
     entry_id: UUID
     """Of the ledger."""
+
+
+class Difference(Struct, frozen=True):
+    """A segment of which the sorted set is not what the scores say."""
+
+    key: SegmentKey
+    missing_count: int
+    surplus_count: int
+
+
+class Verified(Struct, frozen=True):
+    """What a comparison of sorted sets and scores came to."""
+
+    segment_count: int
+    member_count: int
+    differences: Sequence[Difference]
+    memory_bytes: int
 
 
 class RankEvent(Struct, frozen=True):

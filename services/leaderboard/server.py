@@ -17,6 +17,7 @@ from services.leaderboard.handlers.lists import Lists
 from services.leaderboard.handlers.maintenance import MaintenanceHandlers
 from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.handlers.verify import Verifier
 from services.leaderboard.handlers.watching import Watchers
 from services.leaderboard.instrumentation import instrument
 from services.leaderboard.projection import Projection
@@ -74,7 +75,11 @@ async def build(settings: Settings) -> Application:
     maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues)
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(
-        ReadHandlers(pool, catalogue, projection, rebuilder, lists), leagues, watchers, definitions
+        ReadHandlers(pool, catalogue, projection, rebuilder, lists),
+        leagues,
+        watchers,
+        Verifier(pool, catalogue, projection),
+        definitions,
     )
     entries = EntryHandlers(pool, catalogue, projection, rebuilder, grace)
     instrument(recorded, entries, rebuilder)

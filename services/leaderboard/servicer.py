@@ -11,6 +11,7 @@ from services.leaderboard.convert import reads
 from services.leaderboard.definitions import LEADERBOARD
 from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.handlers.reads import ReadHandlers
+from services.leaderboard.handlers.verify import Verifier
 from services.leaderboard.handlers.watching import Watchers
 from shared.postgres.definitions import Definitions
 
@@ -23,11 +24,13 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         reading: ReadHandlers,
         leagues: Leagues,
         watchers: Watchers,
+        verifier: Verifier,
         boards: Definitions,
     ) -> None:
         self._reading = reading
         self._leagues = leagues
         self._watchers = watchers
+        self._verifier = verifier
         self._boards = boards
 
     async def GetLeaderboard(
@@ -103,6 +106,13 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         """Gets where a user stands in a league."""
         return reads.league_response(await self._leagues.standing(*reads.league_request(request)))
 
+    async def ListRankedGroups(
+        self, request: pb.ListRankedGroupsRequest, _context: Any
+    ) -> pb.ListRankedGroupsResponse:
+        """Lists a run's groups by rank."""
+        wanted, groups, token = await self._reading.list_ranked_groups(*reads.ranked_groups_request(request))
+        return reads.ranked_groups_response(wanted.board, wanted.run, groups, token)
+
     async def ListPrizes(self, request: pb.ListPrizesRequest, _context: Any) -> pb.ListPrizesResponse:
         """Lists the prizes of a run."""
         selector, user_id, page = reads.prizes_request(request)
@@ -122,7 +132,15 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         return reads.rank_events_response(events, boards, page)
 
     async def RebuildProjection(
-        self, _request: pb.RebuildProjectionRequest, _context: Any
+        self, request: pb.RebuildProjectionRequest, _context: Any
     ) -> pb.RebuildProjectionResponse:
         """Fills the sorted sets anew."""
-        return pb.RebuildProjectionResponse(member_count=await self._reading.rebuild())
+        board = reads.board_or_all(request.leaderboard)
+        return pb.RebuildProjectionResponse(member_count=await self._reading.rebuild(board))
+
+    async def VerifyProjection(
+        self, request: pb.VerifyProjectionRequest, _context: Any
+    ) -> pb.VerifyProjectionResponse:
+        """Compares the sorted sets with PostgreSQL."""
+        board = reads.board_or_all(request.leaderboard)
+        return reads.verify_response(await self._verifier.verify(board))

@@ -1,5 +1,6 @@
 """Boards through the whole system (RULES 6)."""
 
+import re
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from laurel.points.v1 import points_service_pb2
 
 from deploy.local.config import StackConfig
 from deploy.local.stack import Stack
+from services.cli.configuration import read_configuration
 from shared.clock import TEST_CLOCK_VARIABLE
 from shared.errors import from_rpc_error
 from shared.rpc.convert import date_to_proto, to_timestamp
@@ -22,6 +24,8 @@ from tests.fixtures import clock
 from tests.fixtures.invariants import violations
 from tests.fixtures.system import System, connect, event
 from tests.fixtures.waiting import until
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "leaderboards.md"
 
 SATURDAY = datetime(2025, 5, 31, 12, tzinfo=UTC)
 MONDAY = datetime(2025, 6, 2, 13, 30, tzinfo=UTC)
@@ -203,3 +207,21 @@ async def test_a_weeks_prizes_are_given_once_and_what_depends_on_them_follows(
         pb.VoidEntryRequest(entry_id=prizes.prizes[0].entry_id, reason="cheated", request_id="v")
     )
     assert await balances(season, "alice", "bob") == [5, 50]
+
+
+async def test_the_boards_of_the_guide_are_applied_as_they_stand_there(season: System) -> None:
+    """A weekly league, a city duel, a loyalty board, and one with prizes."""
+    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL)
+    await season.orchestrator.ApplyConfiguration(
+        read_configuration("metrics: [{key: commits, name: Commits}]").request
+    )
+    keys = []
+    for block in blocks:
+        request = read_configuration(block).request
+        await season.orchestrator.ApplyConfiguration(request)
+        keys += [board.key for board in request.leaderboards]
+    assert keys == ["commit-week", "weekly-league", "city-duel", "most-loyal"]
+    reply = await season.orchestrator.IngestEvent(
+        event("alice", metric="commits", at=SATURDAY.timestamp(), region="north")
+    )
+    assert {standing.leaderboard for standing in reply.effects.leaderboards} >= {"commit-week", "city-duel"}

@@ -39,12 +39,14 @@ from services.leaderboard.results import (
     GivenPrize,
     LeagueStanding,
     MemberStanding,
+    RankedGroup,
     RankedMembers,
     RankEvent,
     RunStatistics,
     Segment,
     Selector,
     UserStanding,
+    Verified,
 )
 from shared.errors import Violations
 from shared.pages import Page, read_page
@@ -297,6 +299,34 @@ def runs_response(runs: Sequence[RunState], page: Page) -> pb.ListRunsResponse:
     return pb.ListRunsResponse(runs=map(run_to_proto, shown), next_page_token=token)
 
 
+def board_or_all(key: str) -> str:
+    """A board's key; empty: all boards. Raises `InvalidArgument`."""
+    violations = Violations()
+    if key:
+        check_key(key, "leaderboard", violations)
+    violations.raise_if_any()
+    return key
+
+
+def verify_response(verified: Verified) -> pb.VerifyProjectionResponse:
+    """What a comparison came to."""
+    return pb.VerifyProjectionResponse(
+        segment_count=verified.segment_count,
+        member_count=verified.member_count,
+        differences=[
+            pb.ProjectionDifference(
+                leaderboard=difference.key.board,
+                run_start_date=date_to_proto(difference.key.run_start),
+                segment=segment_values(difference.key.segment),
+                missing_count=difference.missing_count,
+                surplus_count=difference.surplus_count,
+            )
+            for difference in verified.differences
+        ],
+        memory_bytes=verified.memory_bytes,
+    )
+
+
 def league_request(request: pb.GetLeagueStandingRequest) -> tuple[Selector, str]:
     """Which league and run, and whom. Raises `InvalidArgument`."""
     violations = Violations()
@@ -328,6 +358,35 @@ def league_response(standing: LeagueStanding) -> pb.GetLeagueStandingResponse:
     if standing.demotion_distance is not None:
         told.demotion_distance = score_to_proto(found.board, standing.demotion_distance)
     return pb.GetLeagueStandingResponse(standing=told)
+
+
+def ranked_groups_request(request: pb.ListRankedGroupsRequest) -> tuple[Selector, Page]:
+    """Of which run, and which page of them. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.leaderboard, "leaderboard", violations)
+    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
+    violations.raise_if_any()
+    query = ["list_ranked_groups", *_query(selector)]
+    return selector, read_page(request.page_size, request.page_token, keyset=[date, int], query=query)
+
+
+def ranked_groups_response(
+    board: Board, run: RunState, groups: Sequence[RankedGroup], token: str
+) -> pb.ListRankedGroupsResponse:
+    """A page of groups."""
+    return pb.ListRankedGroupsResponse(
+        groups=[
+            leaderboard_pb2.RankedGroup(
+                rank=group.rank,
+                segment=segment_values(group.segment),
+                score=mean_to_proto(board, group.score),
+                member_count=group.member_count,
+            )
+            for group in groups
+        ],
+        next_page_token=token,
+        run=run_to_proto(run),
+    )
 
 
 def prizes_request(request: pb.ListPrizesRequest) -> tuple[Selector, str, Page]:

@@ -75,6 +75,22 @@ class RankMode(Enum):
     DENSE = "dense"
 
 
+class GroupAggregation(Enum):
+    """What the scores of a group's members make (RULES 6.11)."""
+
+    SUM = "sum"
+    AVERAGE = "average"
+    BEST = "best"
+
+
+class GroupRule(Struct, frozen=True):
+    """How a board's segments are ranked as groups. `best_count` 0: all members count."""
+
+    aggregation: GroupAggregation
+    best_count: int = 0
+    least_member_count: int = 1
+
+
 class Board(Struct, frozen=True):
     """A leaderboard. `participant_limit` 0 means no limit."""
 
@@ -92,6 +108,7 @@ class Board(Struct, frozen=True):
     """Whom the board is for, by what holds of them now."""
     prizes: tuple[Prize, ...] = ()
     league: League | None = None
+    groups: GroupRule | None = None
     active: bool = True
 
     @property

@@ -10,13 +10,21 @@ from services.leaderboard.domain.entries import Move, RunKey
 from services.leaderboard.domain.prizes import Finish, Prize, lists_with_prizes, next_ahead, wins
 from services.leaderboard.domain.ranks import Member, Placement, SegmentKey, look, position_of, ranked_count
 from services.leaderboard.domain.runs import RunState, run_of
-from services.leaderboard.handlers.lists import LAST_INDEX, Lists, MemberList, not_ranked, unknown_board
+from services.leaderboard.handlers.lists import (
+    LAST_INDEX,
+    Lists,
+    MemberList,
+    not_found,
+    not_ranked,
+    unknown_board,
+)
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.results import (
     ArchivedPlace,
     GivenPrize,
     MemberStanding,
+    RankedGroup,
     RankedMembers,
     RankEvent,
     RunStatistics,
@@ -26,6 +34,7 @@ from services.leaderboard.results import (
 )
 from services.leaderboard.store.endings import EndingStore
 from services.leaderboard.store.events import EventStore
+from services.leaderboard.store.groups import GroupStore
 from services.leaderboard.store.reads import ReadStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.statistics import StatisticsStore
@@ -48,6 +57,7 @@ class ReadHandlers:
         self._reads = ReadStore(pool)
         self._events = EventStore(pool)
         self._standings = StandingStore(pool)
+        self._groups = GroupStore(pool)
         self._given = EndingStore(pool)
         self._statistics = StatisticsStore(pool)
         self._catalogue = catalogue
@@ -98,6 +108,27 @@ class ReadHandlers:
             [prize for prize in prizes if wins(prize, finish)],
             await self._next_prize(wanted, prizes, finish),
         )
+
+    async def list_ranked_groups(
+        self, selector: Selector, page: Page
+    ) -> tuple[MemberList, Sequence[RankedGroup], str]:
+        """The groups of a run, and the token of the next page. Raises `NotFound`."""
+        start, index = page.after or (None, 0)
+        wanted = await self._lists.understand(selector, start)
+        board, first = wanted.board, min(max(index, 0), LAST_INDEX)
+        if board.groups is None:
+            raise not_found(f"the leaderboard {board.key!r} ranks no groups", "GROUPS_NOT_FOUND", board.key)
+        groups = await self._groups.page(
+            board,
+            board.groups,
+            (board.key, wanted.key.run_start),
+            first,
+            page.size,
+            finalized=wanted.run.finalized,
+        )
+        following = first + len(groups)
+        is_last = not groups or following >= groups[0].group_count
+        return wanted, groups, "" if is_last else page.next_token(wanted.key.run_start, following)
 
     async def list_prizes(self, selector: Selector, user_id: str, page: Page) -> list[GivenPrize]:
         """The prizes of a run; one more than the page holds where there are more. Raises `NotFound`."""
@@ -182,9 +213,13 @@ class ReadHandlers:
             raise unknown_board(board)
         return await self._reads.rank_events(user_id, board, page), boards
 
-    async def rebuild(self) -> int:
-        """Fill the sorted sets anew; the number of members."""
-        return await self._rebuilder.rebuild()
+    async def rebuild(self, board: str) -> int:
+        """Fill the sorted sets of one board, or ("") of all, anew; the number of members. Raises `NotFound`."""
+        if not board:
+            return await self._rebuilder.rebuild()
+        if board not in (await self._catalogue.latest()).by_key:
+            raise unknown_board(board)
+        return await self._rebuilder.rebuild_board(board)
 
     async def _looked_up(self, boards: Boards, user_id: str, standing: Sequence[Move]) -> Sequence[Placement]:
         """The places of a user's positions."""

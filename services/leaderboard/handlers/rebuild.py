@@ -102,6 +102,21 @@ class Rebuilder:
         async with self._pool.acquire() as connection, _lock(connection, wait=True):
             return await self._rebuild(connection)
 
+    async def rebuild_board(self, key: str) -> int:
+        """Fill the sets of one board's open runs anew; the number of scores read. All other boards go on being answered
+        from their sets. Waits for a rebuild that is under way.
+        """
+        async with self._pool.acquire() as connection, _lock(connection, wait=True):
+            if not await self._is_complete(connection):
+                return await self._rebuild(connection)
+            count = 0
+            for run in await store.open_runs(connection, key):
+                segments = await store.segments_of_run(connection, run)
+                stamp = await self._projection.stamp()
+                pages = store.scores_of_run(connection, run, REBUILD_BATCH)
+                count += await self._fill(connection, stamp, segments, pages)
+            return count
+
     async def _is_complete(self, connection: Connection) -> bool:
         marker = await store.marker(connection)
         return (await self._projection.stamp()).is_of(marker)

@@ -30,6 +30,7 @@ SEGMENTS: Final = """
      WHERE NOT runs.finalized
 """
 SEGMENTS_OF_RUN: Final = f"{SEGMENTS} AND runs.board = $1 AND runs.start_date = $2"
+OPEN_RUNS: Final = "SELECT board, start_date FROM runs WHERE board = $1 AND NOT finalized ORDER BY start_date"
 SET_MARKER: Final = "UPDATE projection SET marker = $1"
 MARKER: Final = "SELECT marker FROM projection"
 
@@ -70,6 +71,11 @@ async def segments(connection: Connection) -> list[SegmentKey]:
 async def segments_of_run(connection: Connection, run: RunKey) -> list[SegmentKey]:
     """The segments of a run; none of one that is over."""
     return [SegmentKey(*row) for row in await connection.fetch(SEGMENTS_OF_RUN, *run)]
+
+
+async def open_runs(connection: Connection, board: str) -> list[RunKey]:
+    """The runs of a board that are not finalised."""
+    return [(row["board"], row["start_date"]) for row in await connection.fetch(OPEN_RUNS, board)]
 
 
 async def set_marker(connection: Connection, marker: str) -> None:

@@ -18,6 +18,7 @@ from services.leaderboard.store import (
     archive,
     endings,
     events,
+    groups,
     leagues,
     past,
     reads,
@@ -25,6 +26,7 @@ from services.leaderboard.store import (
     standings,
     statistics,
     undo,
+    verify,
 )
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
@@ -96,6 +98,10 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (leagues, "WAITING"): (*RUN, 10),
     (leagues, "UNPROJECTED"): (*RUN, 10),
     (leagues, "OF_USER"): (*RUN, "ada"),
+    (groups, "LIVE"): (*RUN, "best", 3, 2, -1, "dense", 0, 10),
+    (groups, "ARCHIVED"): (*RUN, "average", 0, 2, 1, "ordinal", 0, 10),
+    (verify, "MEMBERS_OF_WHOLE"): (*RUN, ""),
+    (verify, "MEMBERS_OF_SEGMENT"): (*RUN, "{}"),
     (statistics, "LIVE_WHOLE"): (*RUN, "", 10, 5),
     (statistics, "LIVE_SEGMENT"): (*RUN, "{}", 10, 5),
     (statistics, "ARCHIVED"): (*RUN, "", 10, 5),

@@ -24,6 +24,10 @@ def leagued(**fields: Any) -> board_pb.Leaderboard:
     return board(**{"schedule": WEEKLY, "league": LEAGUE, **fields})
 
 
+def grouped(**fields: Any) -> board_pb.Leaderboard:
+    return board(breakdown_attributes=["city"], groups=board_pb.GroupRanking(**fields))
+
+
 def prized(**fields: Any) -> board_pb.Leaderboard:
     return board(schedule=WEEKLY, prizes=[board_pb.Prize(key="k", achievement="champion", **fields)])
 
@@ -104,6 +108,11 @@ def test_defaults_are_made_explicit() -> None:
             leagued(league=board_pb.League(divisions=DIVISIONS, promoted_count=31)),
             "leaderboard.league.promoted_count",
         ),
+        (board(groups=board_pb.GroupRanking()), "leaderboard.groups"),
+        (grouped(aggregation=board_pb.GROUP_AGGREGATION_BEST), "leaderboard.groups.best_count"),
+        (grouped(best_count=3), "leaderboard.groups.best_count"),
+        (grouped(aggregation=9), "leaderboard.groups.aggregation"),
+        (grouped(least_member_count=-1), "leaderboard.groups.least_member_count"),
         (board(participant_limit=-1), "leaderboard.participant_limit"),
     ],
 )

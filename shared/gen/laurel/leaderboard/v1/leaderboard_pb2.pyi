@@ -158,6 +158,34 @@ LEADERBOARD_STATUS_ARCHIVED: LeaderboardStatus.ValueType  # 2
 """Events are ignored; runs stay readable."""
 Global___LeaderboardStatus: _TypeAlias = LeaderboardStatus  # noqa: Y015
 
+class _GroupAggregation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GroupAggregationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GroupAggregation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GROUP_AGGREGATION_UNSPECIFIED: _GroupAggregation.ValueType  # 0
+    """Read as SUM."""
+    GROUP_AGGREGATION_SUM: _GroupAggregation.ValueType  # 1
+    """Their sum."""
+    GROUP_AGGREGATION_AVERAGE: _GroupAggregation.ValueType  # 2
+    """Their mean."""
+    GROUP_AGGREGATION_BEST: _GroupAggregation.ValueType  # 3
+    """The sum of the best `best_count`."""
+
+class GroupAggregation(_GroupAggregation, metaclass=_GroupAggregationEnumTypeWrapper):
+    """What the scores of a group's members make."""
+
+GROUP_AGGREGATION_UNSPECIFIED: GroupAggregation.ValueType  # 0
+"""Read as SUM."""
+GROUP_AGGREGATION_SUM: GroupAggregation.ValueType  # 1
+"""Their sum."""
+GROUP_AGGREGATION_AVERAGE: GroupAggregation.ValueType  # 2
+"""Their mean."""
+GROUP_AGGREGATION_BEST: GroupAggregation.ValueType  # 3
+"""The sum of the best `best_count`."""
+Global___GroupAggregation: _TypeAlias = GroupAggregation  # noqa: Y015
+
 class _InactivePolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -274,6 +302,7 @@ class Leaderboard(_message.Message):
     USER_FILTERS_FIELD_NUMBER: _builtins.int
     PRIZES_FIELD_NUMBER: _builtins.int
     LEAGUE_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -332,6 +361,10 @@ class Leaderboard(_message.Message):
         cohorts, by `division` and `cohort`.
         """
 
+    @_builtins.property
+    def groups(self) -> Global___GroupRanking:
+        """Ranks the board's segments against one another, such as cities (RULES 6.11); boards with breakdown. ListRankedGroups."""
+
     def __init__(
         self,
         *,
@@ -353,16 +386,103 @@ class Leaderboard(_message.Message):
         user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
         prizes: _abc.Iterable[Global___Prize] | None = ...,
         league: Global___League | None = ...,
+        groups: Global___GroupRanking | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "league", b"league", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "groups", b"groups", "league", b"league", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "groups", b"groups", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["metric", "points_system", "streak"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___Leaderboard: _TypeAlias = Leaderboard  # noqa: Y015
+
+@_typing.final
+class GroupRanking(_message.Message):
+    """How a board's segments are ranked as groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGGREGATION_FIELD_NUMBER: _builtins.int
+    BEST_COUNT_FIELD_NUMBER: _builtins.int
+    LEAST_MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    aggregation: Global___GroupAggregation.ValueType
+    """What makes a group's score."""
+    best_count: _builtins.int
+    """BEST only: how many count, 1 to 10,000."""
+    least_member_count: _builtins.int
+    """Groups with fewer members are not ranked; 0 reads as 1."""
+    def __init__(
+        self,
+        *,
+        aggregation: Global___GroupAggregation.ValueType = ...,
+        best_count: _builtins.int = ...,
+        least_member_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "best_count", b"best_count", "least_member_count", b"least_member_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupRanking: _TypeAlias = GroupRanking  # noqa: Y015
+
+@_typing.final
+class RankedGroup(_message.Message):
+    """One row of a ranking of groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RANK_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """From 1, as the board numbers ties."""
+    score: _builtins.float
+    """The score."""
+    member_count: _builtins.int
+    """Members with a score."""
+    @_builtins.property
+    def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The group: its attribute values."""
+
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        score: _builtins.float = ...,
+        member_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member_count", b"member_count", "rank", b"rank", "score", b"score", "segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankedGroup: _TypeAlias = RankedGroup  # noqa: Y015
 
 @_typing.final
 class League(_message.Message):

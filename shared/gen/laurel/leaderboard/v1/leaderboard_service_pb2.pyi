@@ -44,6 +44,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The board is not broken down by these attributes."""
     ERROR_REASON_LEAGUE_NOT_FOUND: _ErrorReason.ValueType  # 7
     """The board is no league."""
+    ERROR_REASON_GROUPS_NOT_FOUND: _ErrorReason.ValueType  # 8
+    """The board ranks no groups."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -64,6 +66,8 @@ ERROR_REASON_SEGMENT_NOT_FOUND: ErrorReason.ValueType  # 6
 """The board is not broken down by these attributes."""
 ERROR_REASON_LEAGUE_NOT_FOUND: ErrorReason.ValueType  # 7
 """The board is no league."""
+ERROR_REASON_GROUPS_NOT_FOUND: ErrorReason.ValueType  # 8
+"""The board ranks no groups."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -807,6 +811,76 @@ class GetLeagueStandingResponse(_message.Message):
 Global___GetLeagueStandingResponse: _TypeAlias = GetLeagueStandingResponse  # noqa: Y015
 
 @_typing.final
+class ListRankedGroupsRequest(_message.Message):
+    """Request of ListRankedGroups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    RUN_DATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """A board with `groups`; another one is refused: GROUPS_NOT_FOUND."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    @_builtins.property
+    def run_date(self) -> _date_pb2.LocalDate:
+        """A date inside the wanted run; absent: the run of the server's present UTC date."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        run_date: _date_pb2.LocalDate | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_date", b"run_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "page_size", b"page_size", "page_token", b"page_token", "run_date", b"run_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRankedGroupsRequest: _TypeAlias = ListRankedGroupsRequest  # noqa: Y015
+
+@_typing.final
+class ListRankedGroupsResponse(_message.Message):
+    """A page of groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.RankedGroup]:
+        """By rank."""
+
+    @_builtins.property
+    def run(self) -> _leaderboard_pb2.Run:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[_leaderboard_pb2.RankedGroup] | None = ...,
+        next_page_token: _builtins.str = ...,
+        run: _leaderboard_pb2.Run | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "next_page_token", b"next_page_token", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRankedGroupsResponse: _TypeAlias = ListRankedGroupsResponse  # noqa: Y015
+
+@_typing.final
 class ListPrizesRequest(_message.Message):
     """Request of ListPrizes."""
 
@@ -1054,16 +1128,141 @@ class RebuildProjectionRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """Only this board; empty: all."""
     def __init__(
         self,
+        *,
+        leaderboard: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RebuildProjectionRequest: _TypeAlias = RebuildProjectionRequest  # noqa: Y015
+
+@_typing.final
+class VerifyProjectionRequest(_message.Message):
+    """Request of VerifyProjection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """Only this board; empty: all."""
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyProjectionRequest: _TypeAlias = VerifyProjectionRequest  # noqa: Y015
+
+@_typing.final
+class ProjectionDifference(_message.Message):
+    """Where sorted sets and PostgreSQL differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    RUN_START_DATE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    MISSING_COUNT_FIELD_NUMBER: _builtins.int
+    SURPLUS_COUNT_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """Key of the board."""
+    missing_count: _builtins.int
+    """Members that the sorted set lacks, or has elsewhere."""
+    surplus_count: _builtins.int
+    """Members that it has and should not, or has elsewhere."""
+    @_builtins.property
+    def run_start_date(self) -> _date_pb2.LocalDate:
+        """First date of the run; absent for a perpetual run without a start."""
+
+    @_builtins.property
+    def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The segment's attribute values; empty: the whole board."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        run_start_date: _date_pb2.LocalDate | None = ...,
+        segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        missing_count: _builtins.int = ...,
+        surplus_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run_start_date", b"run_start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "missing_count", b"missing_count", "run_start_date", b"run_start_date", "segment", b"segment", "surplus_count", b"surplus_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProjectionDifference: _TypeAlias = ProjectionDifference  # noqa: Y015
+
+@_typing.final
+class VerifyProjectionResponse(_message.Message):
+    """Response of VerifyProjection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_COUNT_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    segment_count: _builtins.int
+    """Segments that were compared."""
+    member_count: _builtins.int
+    """Members that were compared, once for each segment."""
+    memory_bytes: _builtins.int
+    """What the sorted sets take, by the server's own estimate, in bytes."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectionDifference]:
+        """Those that differ, at most 100. Events that come meanwhile are no difference: what differs is looked at again."""
+
+    def __init__(
+        self,
+        *,
+        segment_count: _builtins.int = ...,
+        member_count: _builtins.int = ...,
+        differences: _abc.Iterable[Global___ProjectionDifference] | None = ...,
+        memory_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "member_count", b"member_count", "memory_bytes", b"memory_bytes", "segment_count", b"segment_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyProjectionResponse: _TypeAlias = VerifyProjectionResponse  # noqa: Y015
 
 @_typing.final
 class RebuildProjectionResponse(_message.Message):

@@ -90,6 +90,11 @@ class LeaderboardServiceStub:
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingRequest.SerializeToString,
                 response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingResponse.FromString,
                 _registered_method=True)
+        self.ListRankedGroups = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/ListRankedGroups',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsResponse.FromString,
+                _registered_method=True)
         self.ListPrizes = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/ListPrizes',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesRequest.SerializeToString,
@@ -104,6 +109,11 @@ class LeaderboardServiceStub:
                 '/laurel.leaderboard.v1.LeaderboardService/ListRankEvents',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankEventsRequest.SerializeToString,
                 response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankEventsResponse.FromString,
+                _registered_method=True)
+        self.VerifyProjection = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/VerifyProjection',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.VerifyProjectionRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.VerifyProjectionResponse.FromString,
                 _registered_method=True)
         self.RebuildProjection = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/RebuildProjection',
@@ -193,6 +203,13 @@ class LeaderboardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRankedGroups(self, request, context):
+        """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrizes(self, request, context):
         """Lists the prizes that were given for a run, by segment and rank.
         """
@@ -214,8 +231,15 @@ class LeaderboardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyProjection(self, request, context):
+        """Compares the sorted sets of every live run, or of one board's, with PostgreSQL, and says where they differ.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RebuildProjection(self, request, context):
-        """Rebuilds the sorted sets of every live run from PostgreSQL.
+        """Rebuilds the sorted sets of every live run, or of one board's, from PostgreSQL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -279,6 +303,11 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingRequest.FromString,
                     response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.GetLeagueStandingResponse.SerializeToString,
             ),
+            'ListRankedGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRankedGroups,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsResponse.SerializeToString,
+            ),
             'ListPrizes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPrizes,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesRequest.FromString,
@@ -293,6 +322,11 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.ListRankEvents,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankEventsRequest.FromString,
                     response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankEventsResponse.SerializeToString,
+            ),
+            'VerifyProjection': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyProjection,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.VerifyProjectionRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.VerifyProjectionResponse.SerializeToString,
             ),
             'RebuildProjection': grpc.unary_unary_rpc_method_handler(
                     servicer.RebuildProjection,
@@ -609,6 +643,33 @@ class LeaderboardService:
             _registered_method=True)
 
     @staticmethod
+    def ListRankedGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/ListRankedGroups',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListPrizes(request,
             target,
             options=(),
@@ -679,6 +740,33 @@ class LeaderboardService:
             '/laurel.leaderboard.v1.LeaderboardService/ListRankEvents',
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankEventsRequest.SerializeToString,
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyProjection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/VerifyProjection',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.VerifyProjectionRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.VerifyProjectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

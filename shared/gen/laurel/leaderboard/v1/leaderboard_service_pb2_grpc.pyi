@@ -55,14 +55,18 @@ class LeaderboardServiceStub:
     """Lists a board's runs, newest first."""
     GetLeagueStanding: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetLeagueStandingRequest, _leaderboard_service_pb2.GetLeagueStandingResponse]
     """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now."""
+    ListRankedGroups: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankedGroupsRequest, _leaderboard_service_pb2.ListRankedGroupsResponse]
+    """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run."""
     ListPrizes: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]
     """Lists the prizes that were given for a run, by segment and rank."""
     ListSegments: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListSegmentsRequest, _leaderboard_service_pb2.ListSegmentsResponse]
     """Lists the segments of a run."""
     ListRankEvents: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankEventsRequest, _leaderboard_service_pb2.ListRankEventsResponse]
     """Lists a user's rank changes, newest first."""
+    VerifyProjection: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.VerifyProjectionRequest, _leaderboard_service_pb2.VerifyProjectionResponse]
+    """Compares the sorted sets of every live run, or of one board's, with PostgreSQL, and says where they differ."""
     RebuildProjection: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.RebuildProjectionRequest, _leaderboard_service_pb2.RebuildProjectionResponse]
-    """Rebuilds the sorted sets of every live run from PostgreSQL."""
+    """Rebuilds the sorted sets of every live run, or of one board's, from PostgreSQL."""
 
 @_typing.type_check_only
 class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
@@ -91,14 +95,18 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Lists a board's runs, newest first."""
     GetLeagueStanding: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.GetLeagueStandingRequest, _leaderboard_service_pb2.GetLeagueStandingResponse]  # type: ignore[assignment]
     """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now."""
+    ListRankedGroups: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankedGroupsRequest, _leaderboard_service_pb2.ListRankedGroupsResponse]  # type: ignore[assignment]
+    """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run."""
     ListPrizes: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]  # type: ignore[assignment]
     """Lists the prizes that were given for a run, by segment and rank."""
     ListSegments: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListSegmentsRequest, _leaderboard_service_pb2.ListSegmentsResponse]  # type: ignore[assignment]
     """Lists the segments of a run."""
     ListRankEvents: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankEventsRequest, _leaderboard_service_pb2.ListRankEventsResponse]  # type: ignore[assignment]
     """Lists a user's rank changes, newest first."""
+    VerifyProjection: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.VerifyProjectionRequest, _leaderboard_service_pb2.VerifyProjectionResponse]  # type: ignore[assignment]
+    """Compares the sorted sets of every live run, or of one board's, with PostgreSQL, and says where they differ."""
     RebuildProjection: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.RebuildProjectionRequest, _leaderboard_service_pb2.RebuildProjectionResponse]  # type: ignore[assignment]
-    """Rebuilds the sorted sets of every live run from PostgreSQL."""
+    """Rebuilds the sorted sets of every live run, or of one board's, from PostgreSQL."""
 
 class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
     """Leaderboards. Read it directly; write through the orchestrator."""
@@ -192,6 +200,14 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now."""
 
     @_abc_1.abstractmethod
+    def ListRankedGroups(
+        self,
+        request: _leaderboard_service_pb2.ListRankedGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.ListRankedGroupsResponse, _abc.Awaitable[_leaderboard_service_pb2.ListRankedGroupsResponse]]:
+        """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run."""
+
+    @_abc_1.abstractmethod
     def ListPrizes(
         self,
         request: _leaderboard_service_pb2.ListPrizesRequest,
@@ -216,11 +232,19 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists a user's rank changes, newest first."""
 
     @_abc_1.abstractmethod
+    def VerifyProjection(
+        self,
+        request: _leaderboard_service_pb2.VerifyProjectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.VerifyProjectionResponse, _abc.Awaitable[_leaderboard_service_pb2.VerifyProjectionResponse]]:
+        """Compares the sorted sets of every live run, or of one board's, with PostgreSQL, and says where they differ."""
+
+    @_abc_1.abstractmethod
     def RebuildProjection(
         self,
         request: _leaderboard_service_pb2.RebuildProjectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_service_pb2.RebuildProjectionResponse, _abc.Awaitable[_leaderboard_service_pb2.RebuildProjectionResponse]]:
-        """Rebuilds the sorted sets of every live run from PostgreSQL."""
+        """Rebuilds the sorted sets of every live run, or of one board's, from PostgreSQL."""
 
 def add_LeaderboardServiceServicer_to_server(servicer: LeaderboardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
