@@ -50,13 +50,16 @@ The `laurel` command talks to the system that `LAUREL_TARGET` names, as `--targe
 with the other services on the ports after it, or SERVICE=HOST:PORT, several with blanks between. Unset, a service is
 where `LAUREL_<SERVICE>_TARGET` says, such as `LAUREL_ORCHESTRATOR_TARGET`, which names a system in the same way; unset,
 in the stack of this directory. Where there is none, the ports from `LAUREL_PORT_BASE` are a guess: commands read from
-there, and say so, and change nothing. `laurel context` shows which it is.
+there, and say so, and change nothing. `laurel context` shows which it is. With each call it shows the key in
+`LAUREL_API_KEY`; unset, that of the stack of this directory, to that stack alone. Where `LAUREL_TLS_CA_FILE` or
+`LAUREL_TLS_CERTIFICATE_FILE` is set, it calls with TLS, by the same settings as a service.
 
 `docker-compose.yml` takes `LAUREL_PASSWORD`: the password of PostgreSQL and of every service's role.
 For tests and the bench alone: `LAUREL_FAULTS`, `LAUREL_TEST_CLOCK_FILE`, `LAUREL_BENCH_CAPTURE`, `LAUREL_BENCH_UNTOLD`.
 """
 
 AROUND = (
+    "LAUREL_API_KEY",
     "LAUREL_BENCH_CAPTURE",
     "LAUREL_BENCH_UNTOLD",
     "LAUREL_FAULTS",

@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     several, with commas in between, is shown to others, all are accepted, so that it can be changed without a stop.
     """
 
+    orchestrator_target: str = "127.0.0.1:7400"
+    """Where the orchestrator is, which knows the keys of callers: HOST:PORT, or several IP:PORT with commas."""
+
+    key_grace_seconds: float = Field(default=300.0, ge=0, le=86_400)
+    """For how long keys that are known go on to count while the orchestrator cannot be asked about them, in seconds."""
+
     keys_off: bool = False
     """Says that it is meant to let anybody call who reaches an address that is not loopback."""
 

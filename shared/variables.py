@@ -9,6 +9,7 @@ VARIABLES: Final = frozenset(
     {
         "LAUREL_ACHIEVEMENT_TARGET",
         "LAUREL_AMPLE_GROUP_SIZE",
+        "LAUREL_API_KEY",
         "LAUREL_BENCH_CAPTURE",
         "LAUREL_BENCH_UNTOLD",
         "LAUREL_BREAKER_FAILURES",
@@ -27,6 +28,7 @@ VARIABLES: Final = frozenset(
         "LAUREL_IMPORT_HOLD_SECONDS",
         "LAUREL_INSTANCE",
         "LAUREL_KEYS_OFF",
+        "LAUREL_KEY_GRACE_SECONDS",
         "LAUREL_LEADERBOARD_TARGET",
         "LAUREL_LEASE_SECONDS",
         "LAUREL_LISTEN",

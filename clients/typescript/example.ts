@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 
 import { create } from "@bufbuild/protobuf";
-import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 
 import { BadRequestSchema, ErrorInfoSchema } from "./generated/google/rpc/error_details_pb.js";
@@ -16,9 +16,16 @@ const FIRST_BACKOFF_MILLISECONDS = 100;
 
 const [target = "127.0.0.1:7400", userId = "carol"] = process.argv.slice(2);
 
+// The key of a system that asks for one, as `laurel keys create` prints it.
+const key = process.env["LAUREL_API_KEY"];
+const showKey: Interceptor = (next) => (request) => {
+  if (key) request.header.set("authorization", `Bearer ${key}`);
+  return next(request);
+};
+
 const laurel = createClient(
   OrchestratorService,
-  createGrpcTransport({ baseUrl: `http://${target}`, defaultTimeoutMs: 10_000 }),
+  createGrpcTransport({ baseUrl: `http://${target}`, defaultTimeoutMs: 10_000, interceptors: [showKey] }),
 );
 
 // Sends a call again while the service is unavailable: nothing definite was decided, and the key makes a second

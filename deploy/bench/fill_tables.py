@@ -86,6 +86,7 @@ OF_NOBODY: Final = frozenset(
         "feed_cursors",
         "feed_lives",
         "instances",
+        "keys",
         "maintenance",
         "mutation_log",
         "projection",

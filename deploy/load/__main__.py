@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ import grpc
 from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
 
 from deploy.local.launcher import stack_here
+from services.cli.connect import API_KEY
+from shared.rpc.outgoing import AUTHORIZATION, BEARER
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -41,11 +43,15 @@ def main() -> int:
     """Runs the profiles that were asked for, one after another. Exit code 1 where one cannot run."""
     try:
         arguments = _arguments()
-        check_target(arguments.target)
+        shown = metadata_of(arguments.target)
+        check_target(arguments.target, shown)
         ghz = ghz_binary()
         with tempfile.TemporaryDirectory(prefix="laurel-load-") as directory:
             contracts = Path(directory) / "laurel.binpb"
             write_contracts(contracts)
+            # In a file: an argument can be seen by everybody on the machine.
+            metadata = Path(directory) / "metadata.json"
+            metadata.write_text(json.dumps(shown))
             for name in arguments.profile or PROFILES:
                 content = profile(name)
                 sys.stdout.write(f"--- {name}: {title_of(arguments, content)}\n")
@@ -56,6 +62,8 @@ def main() -> int:
                     f"{name}.json",
                     "--protoset",
                     str(contracts),
+                    "--metadata-file",
+                    str(metadata),
                     *options,
                     arguments.target,
                 ]
@@ -76,15 +84,25 @@ def default_target() -> str:
     return addresses.partition(",")[0] or DEFAULT_TARGET
 
 
-def check_target(target: str) -> None:
+def metadata_of(target: str) -> dict[str, str]:
+    """The key that calls show: that in LAUREL_API_KEY, else that of the stack of this directory, to it alone."""
+    key = os.environ.get(API_KEY, "")
+    here = None if key else stack_here()
+    if here is not None and target in here.addresses.get("orchestrator", "").split(","):
+        key = here.api_key
+    return {AUTHORIZATION: BEARER + key} if key else {}
+
+
+def check_target(target: str, metadata: Mapping[str, str]) -> None:
     """Raises `CannotLoad` unless an orchestrator answers there and knows the metrics of the profiles."""
     with grpc.insecure_channel(target) as channel:
         stub = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channel)
         request = orchestrator_service_pb2.ListMetricsRequest(page_size=1_000)
         try:
-            known = {
-                metric.key for metric in stub.ListMetrics(request, timeout=CHECK_TIMEOUT_SECONDS).metrics
-            }
+            listed = stub.ListMetrics(
+                request, timeout=CHECK_TIMEOUT_SECONDS, metadata=tuple(metadata.items())
+            )
+            known = {metric.key for metric in listed.metrics}
         except grpc.RpcError as error:
             raise CannotLoad(
                 f"no orchestrator answers at {target} ({error.code().name}): "

@@ -35,6 +35,8 @@ LAUNCHER_VARIABLES = frozenset(
         "LAUREL_PORT_BASE",
         "LAUREL_POSTGRES_DSN",
         "LAUREL_REDIS_URL",
+        "LAUREL_API_KEY",
+        "LAUREL_SERVICE_TOKEN",
     }
 )
 
@@ -45,7 +47,7 @@ class StackConfig:
 
     `port_base` 0 gives every service a free port, for tests. `settings` are added to the environment of every
     service. `fsync=False` gives up durability for speed and is for tests alone. `package` holds the services'
-    modules.
+    modules. With `keys` the services know one another by a token, and whoever calls needs a key: the stack makes one.
     """
 
     home: Path
@@ -57,6 +59,7 @@ class StackConfig:
     package: str = "services"
     fsync: bool = True
     serving_timeout_seconds: float = SERVING_TIMEOUT_SECONDS
+    keys: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -70,6 +73,7 @@ class StackConfig:
             port_base=_port_base(environment.get("LAUREL_PORT_BASE") or str(DEFAULT_PORT_BASE)),
             postgres_admin_dsn=environment.get("LAUREL_POSTGRES_DSN") or None,
             redis_url=environment.get("LAUREL_REDIS_URL") or None,
+            keys=True,
         )
 
     def fixed_port(self, name: str, replica: int) -> int | None:
@@ -93,6 +97,7 @@ def service_environment(
     *,
     postgres_dsn: str,
     redis_url: str,
+    service_token: str | None,
     addresses: Mapping[str, Sequence[str]],
 ) -> dict[str, str]:
     """The caller's environment, the stack's settings, then what the launcher alone decides, which wins."""
@@ -104,9 +109,11 @@ def service_environment(
         "LAUREL_LISTEN": f"{LOOPBACK}:{service.port}",
         "LAUREL_POSTGRES_DSN": postgres_dsn,
     }
+    if service_token is not None:
+        environment["LAUREL_SERVICE_TOKEN"] = service_token
     if service.name in USE_REDIS:
         environment["LAUREL_REDIS_URL"] = redis_url
-    told = {ORCHESTRATOR: PARTICIPANTS, FOLLOWS: (ORCHESTRATOR,)}.get(service.name, ())
+    told = PARTICIPANTS if service.name == ORCHESTRATOR else (ORCHESTRATOR,)
     for name in told:
         if name in addresses:
             environment[f"LAUREL_{name.upper()}_TARGET"] = ",".join(addresses[name])

@@ -25,4 +25,5 @@ def stack_here() -> LocalStack | None:
         raise click.UsageError(str(error)) from error
     if addresses is None:
         return None
-    return LocalStack(stack.home, {name: ",".join(found) for name, found in addresses.items()})
+    found = {name: ",".join(each) for name, each in addresses.items()}
+    return LocalStack(stack.home, found, stack.api_key or "")

@@ -5,6 +5,7 @@ callback, results are returned, and every failure is a LaunchError whose message
 """
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -19,15 +20,26 @@ from types import TracebackType
 from typing import Literal, Self
 
 import asyncpg
+import grpc
 
 from deploy.local.config import ORCHESTRATOR, StackConfig, service_environment
 from deploy.local.databases import create_service_databases, service_dsn
 from deploy.local.errors import LaunchError, PortTakenError, with_log_tail
 from deploy.local.health import await_serving, is_serving
+from deploy.local.keys import create_key
 from deploy.local.ports import LOOPBACK, await_free, free_port, is_free
 from deploy.local.postgres import PostgresServer
 from deploy.local.processes import spawn, terminate
-from deploy.local.state import ServiceRecord, StateFile, home_behind, service_passwords
+from deploy.local.state import (
+    API_KEY,
+    SERVICE_TOKEN,
+    ServiceRecord,
+    StateFile,
+    credential,
+    home_behind,
+    keep_credential,
+    service_passwords,
+)
 from deploy.local.valkey import ValkeyServer
 
 MIGRATE_TIMEOUT_SECONDS = 120.0
@@ -104,6 +116,7 @@ class Stack:
             # Before anything is started: a port that is taken is the commonest reason to fail.
             self._check_ports(due)
             with ExitStack() as started:
+                self._draw_token()
                 self._start_servers(started)
                 self._create_databases()
                 for name, replica in wanted:
@@ -111,6 +124,7 @@ class Stack:
                         self._progress(f"{name}-{replica} runs already")
                 self._migrate(sorted({name for name, _ in due}))
                 self._start(due)
+                self._make_key()
                 started.pop_all()
         return self.status()
 
@@ -167,6 +181,11 @@ class Stack:
         """The connection string of a service's database, as the service itself gets it."""
         passwords = service_passwords(self.home, self._config.services)
         return service_dsn(self._admin_dsn(), name, passwords[name])
+
+    @property
+    def api_key(self) -> str | None:
+        """The key that the stack made for its user; None where it has none."""
+        return credential(self.home, API_KEY)
 
     def start_service(self, name: str, replica: int = 0) -> ProcessStatus:
         """Start one replica, on the port it had, and wait until it serves. One that runs is left alone.
@@ -240,6 +259,22 @@ class Stack:
                 f"ports are in use: {ports}. Nothing was started. "
                 "Set LAUREL_PORT_BASE to the first of a free range, or to 0 for free ports"
             )
+
+    def _draw_token(self) -> None:
+        """The token by which the services know one another, once for good."""
+        if self._config.keys and credential(self.home, SERVICE_TOKEN) is None:
+            keep_credential(self.home, SERVICE_TOKEN, secrets.token_hex(32))
+
+    def _make_key(self) -> None:
+        """A key with every scope for the user of the stack, once for good."""
+        token = credential(self.home, SERVICE_TOKEN)
+        if token is None or self.api_key is not None or ORCHESTRATOR not in self._config.services:
+            return
+        try:
+            key = create_key(self.addresses(ORCHESTRATOR)[0], token)
+        except grpc.RpcError as error:
+            raise LaunchError(f"cannot make a key for the stack: {error}") from error
+        keep_credential(self.home, API_KEY, key)
 
     def _create_databases(self) -> None:
         passwords = service_passwords(self.home, self._config.services)
@@ -363,6 +398,7 @@ class Stack:
             record,
             postgres_dsn=self.service_dsn(record.name),
             redis_url=self._redis_url(),
+            service_token=credential(self.home, SERVICE_TOKEN),
             addresses={name: self.addresses(name) for name in self._config.services},
         )
 

@@ -15,6 +15,9 @@ from deploy.local.processes import ProcessRef
 
 VERSION = 1
 STATE_FILE = "state.json"
+CREDENTIALS_FILE = "credentials.json"
+SERVICE_TOKEN = "service_token"
+API_KEY = "api_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +96,24 @@ class StateFile:
 
 def service_passwords(home: Path, services: Iterable[str]) -> dict[str, str]:
     """The password of each service's database role, drawn once and kept."""
-    path = home / "credentials.json"
+    path = home / CREDENTIALS_FILE
     stored = read_json(path)
     passwords = {name: stored.get(name) or secrets.token_hex(16) for name in services}
     if passwords.items() - stored.items():
         write_json(path, {**stored, **passwords})
     return passwords
+
+
+def credential(home: Path, name: str) -> str | None:
+    """The token between the services of a stack, or its key; None where it has none."""
+    found = read_json(home / CREDENTIALS_FILE).get(name)
+    return None if found is None else str(found)
+
+
+def keep_credential(home: Path, name: str, value: str) -> None:
+    """Keep one, where the owner alone may read it."""
+    path = home / CREDENTIALS_FILE
+    write_json(path, {**read_json(path), name: value})
 
 
 def home_behind(port: int) -> Path | None:

@@ -5,7 +5,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from services.cli import render
-from services.cli.connect import Connections
+from services.cli.connect import Connections, dial
 from services.cli.targets import Target, behind
 from shared.config import ConfigurationError
 from shared.rpc.channel import target_of
@@ -33,7 +33,7 @@ def answer(target: Target) -> str:
     if target.address is None:
         return "does not run"
     try:
-        with grpc.insecure_channel(target_of(target.address)) as channel:
+        with dial(target_of(target.address)) as channel:
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
                 request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

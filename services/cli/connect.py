@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -11,6 +12,7 @@ import grpc
 from laurel.achievement.v1.achievement_service_pb2_grpc import AchievementServiceStub
 from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceStub
 from laurel.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
+from laurel.orchestrator.v1.access_service_pb2_grpc import AccessServiceStub
 from laurel.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
 from laurel.points.v1.points_service_pb2_grpc import PointsServiceStub
 from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceStub
@@ -20,15 +22,42 @@ from services.cli.errors import NotToldError, UnavailableError
 from services.cli.targets import Target, behind, find_targets, refusal
 from shared.config import ConfigurationError
 from shared.rpc.channel import target_of
+from shared.rpc.outgoing import AUTHORIZATION, BEARER
+from shared.rpc.tls import Certificates, channel_credentials
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_PAGE_SIZE: Final = 1000
 EVERYTHING: Final = 1_000_000
 """A limit for lists that are shown whole."""
+API_KEY: Final = "LAUREL_API_KEY"
+"""The variable with the key to show."""
 READS: Final = ("Get", "BatchGet", "List", "Watch")
 """How the names of methods begin that change nothing."""
 
 Page = TypeVar("Page", bound=Any)
+
+
+class ShowsKey(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Shows a key with each call."""
+
+    def __init__(self, credential: str) -> None:
+        self._shown = (AUTHORIZATION, BEARER + credential)
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._with_key(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._with_key(details), request)
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return continuation(self._with_key(details), requests)
+
+    def _with_key(self, details: Any) -> Any:
+        return details._replace(metadata=[*(details.metadata or ()), self._shown])
 
 
 class OnlyReads(
@@ -71,6 +100,31 @@ class OnlyReads(
             click.echo(f"No system was named: asking {asked}.", err=True)
 
 
+def dial(address: str) -> grpc.Channel:
+    """A channel, with TLS where the environment names certificates as it does for services. Raises `NotToldError`."""
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ]
+    certificate, key, authorities = (
+        _path(f"LAUREL_TLS_{name}_FILE") for name in ("CERTIFICATE", "KEY", "CA")
+    )
+    if not (certificate or authorities):
+        return grpc.insecure_channel(address, options=options)
+    try:
+        files = Certificates(certificate, key, authorities)
+    except ConfigurationError as error:
+        raise NotToldError(*error.problems) from error
+    if name := os.environ.get("LAUREL_TLS_SERVER_NAME"):
+        options.append(("grpc.ssl_target_name_override", name))
+    return grpc.secure_channel(address, channel_credentials(files.newest()), options=options)
+
+
+def _path(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value) if value else None
+
+
 @dataclass(frozen=True)
 class Connections:
     """Stubs that connect when they are first used. `timeout_seconds` is the deadline of every call.
@@ -87,6 +141,10 @@ class Connections:
     @cached_property
     def orchestrator(self) -> OrchestratorServiceStub:
         return OrchestratorServiceStub(self._channel("orchestrator"))
+
+    @cached_property
+    def access(self) -> AccessServiceStub:
+        return AccessServiceStub(self._channel("orchestrator"))
 
     @cached_property
     def streak(self) -> StreakServiceStub:
@@ -139,14 +197,11 @@ class Connections:
             address = target_of(target.address)
         except ConfigurationError as error:
             raise NotToldError(f"{target.source}: {service}: {error.problems[0]}") from error
-        channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ],
-        )
+        channel = dial(address)
         self._channels.append(channel)
+        credential = os.environ.get(API_KEY) or target.credential
+        if credential:
+            channel = grpc.intercept_channel(channel, ShowsKey(credential))
         if target.is_guess:
             return grpc.intercept_channel(channel, OnlyReads(target, self.launcher, self._told))
         return channel

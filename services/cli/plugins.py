@@ -1,7 +1,7 @@
 """What other packages add to the command, found by their entry points: a client works without any of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, Protocol, cast
@@ -19,10 +19,11 @@ LAUNCHER: Final = "laurel.launcher"
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
-    """A stack on this machine, with the addresses of those of its services that run."""
+    """A stack on this machine, with the addresses of those of its services that run, and its key."""
 
     home: Path
     addresses: Mapping[str, str]
+    api_key: str = field(default="", repr=False)
 
 
 class Launcher(Protocol):

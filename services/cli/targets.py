@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from services.cli.errors import CommandError, NotToldError, UnavailableError
@@ -17,12 +17,16 @@ CONNECT_TIMEOUT_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a service is. `source` is who says so; a guess is said by nobody. No address: `problem` says why."""
+    """Where a service is. `source` is who says so; a guess is said by nobody. No address: `problem` says why.
+
+    `credential` is the key that its stack made for whoever may read the stack's directory.
+    """
 
     source: str
     address: str | None = None
     problem: str = ""
     is_guess: bool = False
+    credential: str = field(default="", repr=False)
 
 
 def find_targets(
@@ -78,7 +82,7 @@ def _of_stack(stack: LocalStack, name: str) -> Target:
     source = f"the stack in {stack.home}"
     address = stack.addresses.get(name)
     problem = f"{name} of {source} does not run: `laurel up` starts it; --target names another system."
-    return Target(source, address, "" if address else problem)
+    return Target(source, address, "" if address else problem, credential=stack.api_key)
 
 
 def behind(target: Target, launcher: Launcher | None) -> str:

@@ -45,9 +45,6 @@ def _networks(text: str) -> str:
 class Settings(config.Settings):
     """What the notification service can be told, beyond what every service can."""
 
-    orchestrator_target: str = "127.0.0.1:7400"
-    """Where the orchestrator is: HOST:PORT, or several IP:PORT with commas."""
-
     follow_page_size: int = Field(default=500, ge=1, le=1_000)
     """How many entries of the feed are read at once."""
 

@@ -4,8 +4,14 @@ import random
 from pathlib import Path
 from typing import Final
 
-from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
+from laurel.orchestrator.v1 import (
+    access_service_pb2,
+    access_service_pb2_grpc,
+    orchestrator_service_pb2,
+    orchestrator_service_pb2_grpc,
+)
 
+from services.orchestrator.access_servicer import AccessServicer
 from services.orchestrator.config import Settings
 from services.orchestrator.configuration.configurator import Configurator
 from services.orchestrator.configuration.handlers import DefinitionHandlers
@@ -17,6 +23,7 @@ from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHand
 from services.orchestrator.importing import Importer
 from services.orchestrator.instrumentation import Instrumentation
 from services.orchestrator.intake import Intake
+from services.orchestrator.keys import KeyHandlers
 from services.orchestrator.operations import COUNTED, OPERATIONS
 from services.orchestrator.participants import Breaker, Participants
 from services.orchestrator.recovery import Lease, Maintenance, Recovery
@@ -26,6 +33,7 @@ from services.orchestrator.said import UserPatch
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.store.domain_events import DomainEventStore
 from services.orchestrator.store.history import History
+from services.orchestrator.store.keys import KeyStore
 from services.orchestrator.store.ledger import LedgerStore
 from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.retention import retention
@@ -40,6 +48,7 @@ from shared.postgres.partitions import Partitions
 from shared.postgres.pool import answers, create_pool
 from shared.rpc import server
 from shared.rpc.channel import open_channel
+from shared.rpc.keys import CachedKeys
 from shared.rpc.outgoing import credentials
 from shared.rpc.server import Application, Servicer
 from shared.telemetry import setup
@@ -97,6 +106,7 @@ async def build(settings: Settings) -> Application:
     maintenance = Maintenance(ledger, intake, runner, participants)
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
+    keys = KeyHandlers(pool, KeyStore(pool), clock)
     partitions = Partitions(pool, clock, retention(settings.replay_window))
     # The methods of operations are given to it when it is made.
     servicer = OrchestratorServicer(  # type: ignore[abstract]
@@ -137,7 +147,12 @@ async def build(settings: Settings) -> Application:
                 orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server,
                 servicer,
                 orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
-            )
+            ),
+            Servicer(
+                access_service_pb2_grpc.add_AccessServiceServicer_to_server,
+                AccessServicer(keys),
+                access_service_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
+            ),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS), "database": available},
         background={
@@ -152,6 +167,7 @@ async def build(settings: Settings) -> Application:
         drain=[followers.end],
         close=[drain, lease.release, pool.close, *(channel.close for channel in channels.values())],
         translators=[errors.translate],
+        keys=CachedKeys(keys.resolve, grace_seconds=settings.key_grace_seconds),
         telemetry=telemetry,
     )
 

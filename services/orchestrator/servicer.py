@@ -23,6 +23,7 @@ from services.orchestrator.saga import Step
 from shared.clock import Clock
 from shared.errors import Violations
 from shared.postgres.definitions import Definitions
+from shared.rpc.access import check_scope, current_caller
 from shared.rpc.convert import check_request_id, check_text, check_user_id, instant_field
 from shared.rpc.wire import Part
 
@@ -35,6 +36,10 @@ pb = orchestrator_service_pb2
 
 _RESULT: Final = Part(pb.IngestEventsResponse, "results")
 _OPERATION_RESULT: Final = Part(pb.PerformOperationsResponse, "results")
+
+
+_METHODS: Final = pb.DESCRIPTOR.services_by_name["OrchestratorService"].methods_by_name
+"""What each method needs of its caller stands in its contract."""
 
 
 class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServicer):
@@ -85,6 +90,9 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         if not 1 <= len(request.operations) <= MAX_OPERATIONS:
             violations.add("operations", f"must have 1 to {MAX_OPERATIONS} operations")
         violations.raise_if_any()
+        for operation in request.operations:
+            if name := operation.WhichOneof("operation"):
+                check_scope(_METHODS[OPERATIONS[name].method])
         results = await self._entries.perform_many(request.operations, _actor(context))
         return b"".join(map(_OPERATION_RESULT.holding, results))
 
@@ -228,9 +236,9 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
 
 
 def _actor(context: Any) -> str:
-    """Who asks, where the caller says so. Raises `InvalidArgument`."""
-    actor = str(dict(context.invocation_metadata() or ()).get(ACTOR_HEADER, ""))
+    """Who asks: whose key it is, and what the caller says of itself. Raises `InvalidArgument`."""
+    said = str(dict(context.invocation_metadata() or ()).get(ACTOR_HEADER, ""))
     violations = Violations()
-    check_text(actor, ACTOR_HEADER, violations, min_chars=0)
+    check_text(said, ACTOR_HEADER, violations, min_chars=0)
     violations.raise_if_any()
-    return actor
+    return ": ".join(filter(None, (current_caller().name, said)))

@@ -11,6 +11,7 @@ from hmac import compare_digest
 from typing import Any, Final, Protocol
 
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from laurel.common.v1 import access_pb2
 from msgspec import Struct
@@ -56,6 +57,14 @@ _CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY_ASKS)
 def current_caller() -> Caller:
     """Who made the call that is being served."""
     return _CALLER.get()
+
+
+def check_scope(method: MethodDescriptor) -> None:
+    """Whether the current call may also do what another method does. Raises `PermissionDenied`."""
+    caller = current_caller()
+    need = _need(method)
+    if need.scope not in caller.scopes:
+        raise _too_little(method.name, need, caller)
 
 
 class Keys(Protocol):
@@ -150,9 +159,12 @@ def needs_of(service_names: Sequence[str]) -> Iterator[tuple[str, Need]]:
         except KeyError:
             continue  # without a contract: nothing is said, so it is for services alone
         for method in service.methods:
-            access = method.GetOptions().Extensions[access_pb2.access]
-            if access.scope:
-                yield f"/{name}/{method.name}", Need(int(access.scope), tuple(access.user_fields))
+            yield f"/{name}/{method.name}", _need(method)
+
+
+def _need(method: MethodDescriptor) -> Need:
+    access = method.GetOptions().Extensions[access_pb2.access]
+    return Need(int(access.scope), tuple(access.user_fields)) if access.scope else Need()
 
 
 def scope_name(scope: int) -> str:

@@ -19,6 +19,9 @@ from shared import faults
 from shared.config import ConfigurationError, Settings
 from shared.rpc.access import Gate, Keys, gate
 from shared.rpc.boundary import Boundary, Limits, Translator
+from shared.rpc.channel import open_channel
+from shared.rpc.keys import CachedKeys, asking
+from shared.rpc.outgoing import credentials
 from shared.rpc.readiness import Check, Readiness
 from shared.rpc.record import Recorder
 from shared.rpc.supervisor import Supervisor, Work
@@ -59,7 +62,7 @@ class Application(Struct, frozen=True):
     translators: Sequence[Translator] = ()
     """What failures of its dependencies mean, such as `shared.postgres.errors.translate`."""
     keys: Keys | None = None
-    """Who knows the keys that callers show."""
+    """Who knows the keys that callers show; None: the orchestrator is asked."""
     telemetry: Telemetry = field(default_factory=off)
 
 
@@ -107,7 +110,8 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
     """
     supervisor = Supervisor()
     names = [servicer.full_name for servicer in application.servicers]
-    door = gate(settings, names, application.keys)
+    keys, leave = _keys(application, settings)
+    door = gate(settings, names, keys)
     _check_address(settings, door)
     readiness = Readiness(application.checks, names)
     boundary = Boundary(
@@ -135,7 +139,22 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
             await server.stop(settings.drain_grace_seconds)
     finally:
         await supervisor.stop()
-        await _close(application)
+        await _close([*application.close, *leave], application.telemetry)
+
+
+def _keys(
+    application: Application, settings: Settings
+) -> tuple[Keys | None, Sequence[Callable[[], Awaitable[None]]]]:
+    """Who knows the keys of callers, the process itself or the orchestrator, and what to close at the end."""
+    if application.keys is not None or not (settings.service_tokens or settings.service_names):
+        return application.keys, ()
+    channel = open_channel(
+        settings.orchestrator_target,
+        max_message_bytes=settings.max_message_bytes,
+        telemetry=application.telemetry,
+        credentials=credentials(settings),
+    )
+    return CachedKeys(asking(channel), grace_seconds=settings.key_grace_seconds), (channel.close,)
 
 
 def _server(
@@ -218,12 +237,12 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-async def _close(application: Application) -> None:
+async def _close(parts: Sequence[Callable[[], Awaitable[None]]], telemetry: Telemetry) -> None:
     """Close everything, also where closing one thing fails or hangs."""
-    for close in application.close:
+    for close in parts:
         try:
             async with asyncio.timeout(_CLOSE_TIMEOUT_SECONDS):
                 await close()
         except Exception:
             _LOGGER.exception("closing failed")
-    await asyncio.to_thread(application.telemetry.shutdown)
+    await asyncio.to_thread(telemetry.shutdown)

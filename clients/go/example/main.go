@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	ledgerv1 "laurel.example/laurel/ledger/v1"
@@ -56,6 +57,10 @@ func main() {
 	defer connection.Close()
 	laurel := orchestratorv1.NewOrchestratorServiceClient(connection)
 	ctx := context.Background()
+	// The key of a system that asks for one, as `laurel keys create` prints it.
+	if key := os.Getenv("LAUREL_API_KEY"); key != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+key)
+	}
 
 	// The key is drawn once for the event. Every attempt has it, those of the channel and your own.
 	event := &orchestratorv1.IngestEventRequest{

@@ -40,6 +40,7 @@ class Orchestrator:
     stub: "OrchestratorServiceAsyncStub"
     cast: Cast
     pool: Pool
+    channel: grpc.aio.Channel
 
     @property
     def streak(self) -> Script:
@@ -127,7 +128,7 @@ async def orchestrator(
 
             # The follower goes round when the process starts; its next round is a day away.
             await until(followed, seconds=20, what="the feeds are followed")
-            yield Orchestrator(stub, participants, pool)
+            yield Orchestrator(stub, participants, pool, channel)
     await pool.close()
 
 

@@ -1,6 +1,6 @@
 """Deadline, keys and typed errors around the calls of an asyncio channel."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc.aio
@@ -11,9 +11,11 @@ from laurel_client.keys import with_keys
 _Continuation = Callable[[Any, Any], Awaitable[Any]]
 
 
-def interceptors(timeout_seconds: float) -> list[grpc.aio.ClientInterceptor]:
+def interceptors(
+    timeout_seconds: float, metadata: Sequence[tuple[str, str]]
+) -> list[grpc.aio.ClientInterceptor]:
     """One for each kind of call: gRPC takes an object for one kind only."""
-    return [_Unary(timeout_seconds), _Responses(), _Stream()]
+    return [_Unary(timeout_seconds, metadata), _Responses(metadata), _Stream(metadata)]
 
 
 class _Unary(grpc.aio.UnaryUnaryClientInterceptor):
@@ -21,14 +23,16 @@ class _Unary(grpc.aio.UnaryUnaryClientInterceptor):
     every attempt.
     """
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, metadata: Sequence[tuple[str, str]]) -> None:
         self._timeout_seconds = timeout_seconds
+        self._metadata = metadata
 
     async def intercept_unary_unary(
         self, continuation: _Continuation, client_call_details: Any, request: Any
     ) -> Any:
         sent = with_keys(request)
-        call = await continuation(_with_timeout(client_call_details, self._timeout_seconds), sent)
+        details = _with(client_call_details, self._metadata)
+        call = await continuation(_with_timeout(details, self._timeout_seconds), sent)
         try:
             await call
         except grpc.aio.AioRpcError as error:
@@ -39,19 +43,34 @@ class _Unary(grpc.aio.UnaryUnaryClientInterceptor):
 class _Responses(grpc.aio.UnaryStreamClientInterceptor):
     """A stream lasts as long as its caller wants."""
 
+    def __init__(self, metadata: Sequence[tuple[str, str]]) -> None:
+        self._metadata = metadata
+
     async def intercept_unary_stream(
         self, continuation: _Continuation, client_call_details: Any, request: Any
     ) -> Any:
-        return _typed(await continuation(client_call_details, with_keys(request)))
+        return _typed(await continuation(_with(client_call_details, self._metadata), with_keys(request)))
 
 
 class _Stream(grpc.aio.StreamStreamClientInterceptor):
     """A stream lasts as long as its caller wants."""
 
+    def __init__(self, metadata: Sequence[tuple[str, str]]) -> None:
+        self._metadata = metadata
+
     async def intercept_stream_stream(
         self, continuation: _Continuation, client_call_details: Any, request_iterator: Any
     ) -> Any:
-        return _typed(await continuation(client_call_details, _filled(request_iterator)))
+        return _typed(
+            await continuation(_with(client_call_details, self._metadata), _filled(request_iterator))
+        )
+
+
+def _with(details: Any, metadata: Sequence[tuple[str, str]]) -> Any:
+    if not metadata:
+        return details
+    shown = grpc.aio.Metadata(*(details.metadata or ()), *metadata)
+    return details._replace(metadata=shown)
 
 
 def _with_timeout(details: Any, seconds: float) -> Any:

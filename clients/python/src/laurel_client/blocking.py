@@ -1,6 +1,6 @@
 """Deadline, keys and typed errors around the calls of a blocking channel."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import grpc
@@ -57,8 +57,9 @@ class Interceptor(
 ):
     """See the module. It stands above gRPC's own retries: what it fills in is the same in every attempt."""
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, metadata: Sequence[tuple[str, str]]) -> None:
         self._timeout_seconds = timeout_seconds
+        self._metadata = metadata
 
     def intercept_unary_unary(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
@@ -66,26 +67,28 @@ class Interceptor(
         """One request, one response, one deadline."""
         sent = with_keys(request)
         seconds = self._timeout_seconds if details.timeout is None else details.timeout
-        return _Call(continuation(_with_timeout(details, seconds), sent), sent)
+        return _Call(continuation(_with(details, seconds, self._metadata), sent), sent)
 
     def intercept_unary_stream(
         self, continuation: Callable[[Any, Any], Any], details: Any, request: Any
     ) -> Any:
         """A stream lasts as long as its caller wants."""
-        return _Call(continuation(details, with_keys(request)), None)
+        return _Call(continuation(_with(details, details.timeout, self._metadata), with_keys(request)), None)
 
     def intercept_stream_stream(
         self, continuation: Callable[[Any, Any], Any], details: Any, requests: Iterator[Any]
     ) -> Any:
         """A stream lasts as long as its caller wants."""
-        return _Call(continuation(details, map(with_keys, requests)), None)
+        return _Call(
+            continuation(_with(details, details.timeout, self._metadata), map(with_keys, requests)), None
+        )
 
 
-def _with_timeout(details: Any, seconds: float) -> Any:
+def _with(details: Any, seconds: float | None, metadata: Sequence[tuple[str, str]]) -> Any:
     return _Details(
         method=details.method,
         timeout=seconds,
-        metadata=details.metadata,
+        metadata=[*(details.metadata or ()), *metadata],
         credentials=details.credentials,
         wait_for_ready=details.wait_for_ready,
         compression=details.compression,

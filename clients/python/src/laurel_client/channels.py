@@ -1,6 +1,7 @@
 """Channels that know how Laurel wants to be called."""
 
 import json
+import os
 from typing import Any, Final
 
 import grpc
@@ -10,6 +11,8 @@ from laurel_client import asynchronous, blocking
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 """Of a call with one response that has no `timeout` of its own; all its attempts together."""
+KEY_VARIABLE: Final = "LAUREL_API_KEY"
+"""Where the key stands that a channel shows, unless it is given one."""
 MAX_ATTEMPTS: Final = 5
 """How often a call is sent at most."""
 
@@ -50,18 +53,20 @@ def channel(
     *,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     credentials: grpc.ChannelCredentials | None = None,
+    key: str | None = None,
 ) -> grpc.Channel:
     """A channel for blocking stubs. It connects when it is first used; close it, or use it as a context manager.
 
     `target` is HOST:PORT (of a name, every address is used in turn), or anything else that gRPC resolves. Without
-    `credentials` nothing is encrypted.
+    `credentials` nothing is encrypted. `key` is shown with each call, as `laurel keys create` prints it; unset, the one
+    in the variable LAUREL_API_KEY, if there is one.
     """
     opened = (
         grpc.insecure_channel(target, _OPTIONS)
         if credentials is None
         else grpc.secure_channel(target, credentials, _OPTIONS)
     )
-    return grpc.intercept_channel(opened, blocking.Interceptor(timeout_seconds))
+    return grpc.intercept_channel(opened, blocking.Interceptor(timeout_seconds, _shown(key)))
 
 
 def aio_channel(
@@ -69,9 +74,16 @@ def aio_channel(
     *,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
     credentials: grpc.ChannelCredentials | None = None,
+    key: str | None = None,
 ) -> grpc.aio.Channel:
     """As `channel`, for stubs whose calls are awaited."""
-    interceptors = asynchronous.interceptors(timeout_seconds)
+    interceptors = asynchronous.interceptors(timeout_seconds, _shown(key))
     if credentials is None:
         return grpc.aio.insecure_channel(target, _OPTIONS, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, _OPTIONS, interceptors=interceptors)
+
+
+def _shown(key: str | None) -> list[tuple[str, str]]:
+    """The metadata of every call."""
+    credential = os.environ.get(KEY_VARIABLE, "") if key is None else key
+    return [("authorization", f"Bearer {credential}")] if credential else []

@@ -91,6 +91,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another definition mentions the one that is to be deleted."""
     ERROR_REASON_DEFINITIONS_PENDING: _ErrorReason.ValueType  # 22
     """A write of definitions is decided, and goes on by itself until every service has it. Ask again with the same id."""
+    ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 60
+    """No key has this id, or it allows nothing any more."""
+    ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 61
+    """The key was taken back."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -141,6 +145,10 @@ ERROR_REASON_DEFINITION_MENTIONED: ErrorReason.ValueType  # 21
 """Another definition mentions the one that is to be deleted."""
 ERROR_REASON_DEFINITIONS_PENDING: ErrorReason.ValueType  # 22
 """A write of definitions is decided, and goes on by itself until every service has it. Ask again with the same id."""
+ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 60
+"""No key has this id, or it allows nothing any more."""
+ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 61
+"""The key was taken back."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -4,12 +4,16 @@ import com.google.protobuf.Any;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
+import io.grpc.ClientInterceptor;
+import io.grpc.ClientInterceptors;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.MetadataUtils;
 import io.laurel.ledger.v1.Effects;
 import io.laurel.orchestrator.v1.IngestEventRequest;
 import io.laurel.orchestrator.v1.IngestEventResponse;
@@ -50,10 +54,20 @@ public final class Example {
             .enableRetry()
             .build();
     try {
-      run(OrchestratorServiceGrpc.newBlockingStub(channel), userId);
+      run(OrchestratorServiceGrpc.newBlockingStub(ClientInterceptors.intercept(channel, showingKey())), userId);
     } finally {
       channel.shutdown().awaitTermination(5, TimeUnit.SECONDS);
     }
+  }
+
+  /** The key of a system that asks for one, as `laurel keys create` prints it, with each call. */
+  private static ClientInterceptor showingKey() {
+    Metadata shown = new Metadata();
+    String key = System.getenv("LAUREL_API_KEY");
+    if (key != null && !key.isEmpty()) {
+      shown.put(Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER), "Bearer " + key);
+    }
+    return MetadataUtils.newAttachHeadersInterceptor(shown);
   }
 
   private static void run(OrchestratorServiceGrpc.OrchestratorServiceBlockingStub laurel, String userId)

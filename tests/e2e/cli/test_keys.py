@@ -1,0 +1,68 @@
+"""keys: who may call the system that `laurel up` started."""
+
+import time
+
+import pytest
+
+from services.cli.errors import EXIT_REFUSED
+from tests.fixtures.command import Laurel, ingest
+
+REVOKED_WITHIN_SECONDS = 5.0
+
+
+def credential(laurel: Laurel, *arguments: str) -> tuple[str, str]:
+    """The id of a new key, and what callers show."""
+    made = laurel.json("keys", "create", "test", *arguments)
+    return made["key"]["keyId"], made["credential"]
+
+
+def test_the_system_made_a_key_that_the_command_shows(laurel: Laurel) -> None:
+    assert "local" in laurel.run("keys", "list").stdout
+    key = laurel.run("keys", "local").stdout.strip()
+    assert key.startswith("laurel_")
+    assert key not in laurel.run("context").stdout
+
+
+def test_a_key_with_too_little_is_refused_by_every_service(
+    laurel: Laurel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(laurel, "keys-ada")
+    _, key = credential(laurel, "--scope", "ingest")
+    monkeypatch.setenv("LAUREL_API_KEY", key)
+    ingest(laurel, "keys-ada")
+    for command in (
+        ["users"],
+        ["points", "keys-ada"],
+        ["leaderboard", "commits"],
+        ["keys", "list"],
+    ):
+        assert "SCOPE_MISSING" in laurel.run(*command, code=EXIT_REFUSED).output
+
+
+def test_a_key_that_is_revoked_is_refused_by_every_service_within_five_seconds(
+    laurel: Laurel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(laurel, "keys-ada")
+    key_id, key = credential(laurel, "--scope", "read")
+    commands = (["users"], ["points", "keys-ada"], ["achievements", "keys-ada"], ["leaderboard", "commits"])
+    with monkeypatch.context() as other:
+        other.setenv("LAUREL_API_KEY", key)
+        for command in commands:
+            laurel.run(*command)
+    laurel.run("keys", "revoke", key_id, "--reason", "lost")
+    end = time.monotonic() + REVOKED_WITHIN_SECONDS
+    monkeypatch.setenv("LAUREL_API_KEY", key)
+    for command in commands:
+        while laurel.call(*command).exit_code == 0:
+            assert time.monotonic() < end, f"{command} still works"
+        assert "CREDENTIAL_INVALID" in laurel.run(*command, code=EXIT_REFUSED).output
+
+
+def test_a_rotated_key_has_two_secrets_for_a_while(laurel: Laurel, monkeypatch: pytest.MonkeyPatch) -> None:
+    key_id, old = credential(laurel, "--scope", "read")
+    lines = laurel.run("keys", "rotate", key_id).stdout
+    new = lines.split()[-1]
+    assert "old secret until" in lines
+    for key in (old, new):
+        monkeypatch.setenv("LAUREL_API_KEY", key)
+        laurel.run("users")

@@ -1,0 +1,253 @@
+"""Keys: made, shown, rotated, taken back, and what they open (RULES 9.2)."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import grpc.aio
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from laurel.common.v1.access_pb2 import (
+    SCOPE_CONFIGURE,
+    SCOPE_INGEST,
+    SCOPE_OPERATE,
+    SCOPE_READ,
+    SCOPE_SERVICE,
+)
+from laurel.orchestrator.v1 import access_service_pb2 as pb
+from laurel.orchestrator.v1 import access_service_pb2_grpc
+from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
+
+from shared.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    LaurelError,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
+from shared.rpc import keys as known_keys
+from shared.rpc.keys import hash_of
+from tests.service.orchestrator.conftest import Orchestrator, event, refused
+
+if TYPE_CHECKING:
+    from laurel.orchestrator.v1.access_service_pb2_grpc import AccessServiceAsyncStub
+
+TOKEN = "a-token-between-services-that-is-long"
+
+
+def shown(credential: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {credential}")]
+
+
+BY_SERVICE = shown(TOKEN)
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    # Asked about anew with each call: what a key opens is tested here, for how long it is remembered elsewhere.
+    monkeypatch.setattr(known_keys, "FRESH_SECONDS", 0.0)
+    return {"service_token": TOKEN}
+
+
+@pytest.fixture
+def access(orchestrator: Orchestrator) -> "AccessServiceAsyncStub":
+    return access_service_pb2_grpc.AccessServiceStub(orchestrator.channel)
+
+
+async def make(
+    access: "AccessServiceAsyncStub", *scopes: Any, name: str = "a", user: str = "", request_id: str = "r1"
+) -> pb.CreateKeyResponse:
+    request = pb.CreateKeyRequest(key=pb.Key(name=name, scopes=scopes, user_id=user), request_id=request_id)
+    return await access.CreateKey(request, metadata=BY_SERVICE, timeout=10)
+
+
+async def test_a_key_opens_what_its_scopes_say_and_nothing_else(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_INGEST)
+    reply = await orchestrator.stub.IngestEvent(event(), metadata=shown(made.credential), timeout=20)
+    assert reply.total_after == 1
+    get_user = orchestrator_pb.GetUserRequest(user_id="ada")
+    error = await refused(orchestrator.stub.GetUser(get_user, metadata=shown(made.credential), timeout=10))
+    assert (type(error), error.reason, error.metadata["scope"]) == (PermissionDenied, "SCOPE_MISSING", "read")
+    assert type(await refused(orchestrator.stub.GetUser(get_user, timeout=10))) is Unauthenticated
+
+
+async def test_a_key_of_a_user_reads_that_user_alone(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    for user in ("ada", "bob"):
+        await orchestrator.stub.IngestEvent(event(user), metadata=BY_SERVICE, timeout=20)
+    made = await make(access, SCOPE_READ, user="ada")
+
+    async def read(user: str) -> Any:
+        request = orchestrator_pb.GetUserRequest(user_id=user)
+        return await orchestrator.stub.GetUser(request, metadata=shown(made.credential), timeout=10)
+
+    assert (await read("ada")).user.user_id == "ada"
+    error = await refused(read("bob"))
+    assert (type(error), error.reason) == (PermissionDenied, "OTHER_USER")
+
+
+async def test_who_may_ingest_may_not_do_more_in_a_call_with_many_operations(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_INGEST)
+    request = orchestrator_pb.PerformOperationsRequest()
+    request.operations.add().user_update.user.user_id = "ada"
+    request.operations[0].user_update.request_id = "u1"
+    await orchestrator.stub.PerformOperations(request, metadata=shown(made.credential), timeout=10)
+    request.operations.add().points_grant.user_id = "ada"
+    refusal = await refused(
+        orchestrator.stub.PerformOperations(request, metadata=shown(made.credential), timeout=10)
+    )
+    assert (type(refusal), refusal.metadata["scope"]) == (PermissionDenied, "operate")
+
+
+async def test_of_a_secret_nothing_is_stored_but_its_hash(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_READ)
+    secret = made.credential.removeprefix(f"laurel_{made.key.key_id}_")
+    (stored,) = await orchestrator.pool.fetch("SELECT * FROM keys")
+    assert stored["secret_hash"] == hash_of(secret)
+    log = await orchestrator.pool.fetch("SELECT * FROM mutation_log")
+    assert secret.encode() not in b"".join(row["response"] for row in log)
+    assert secret not in repr([*stored.values()])
+
+
+async def test_a_repetition_makes_no_second_key_and_tells_no_secret(access: "AccessServiceAsyncStub") -> None:
+    first = await make(access, SCOPE_READ)
+    again = await make(access, SCOPE_READ)
+    assert (again.key, again.credential) == (first.key, "")
+    assert type(await refused(make(access, SCOPE_READ, name="b"))) is AlreadyExists
+
+
+async def test_after_a_rotation_both_secrets_count_and_after_the_overlap_one(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_INGEST)
+
+    async def works(credential: str) -> bool:
+        try:
+            await orchestrator.stub.IngestEvent(event(), metadata=shown(credential), timeout=20)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                raise
+            return False
+        return True
+
+    async def rotate(request_id: str, seconds: int) -> str:
+        request = pb.RotateKeyRequest(
+            key_id=made.key.key_id, overlap=Duration(seconds=seconds), request_id=request_id
+        )
+        return (await access.RotateKey(request, metadata=BY_SERVICE, timeout=10)).credential
+
+    second = await rotate("r1", 60)
+    assert [await works(made.credential), await works(second)] == [True, True]
+    third = await rotate("r2", 60)
+    assert [await works(each) for each in (made.credential, second, third)] == [False, True, True]
+    fourth = await rotate("r3", 0)
+    assert [await works(each) for each in (second, third, fourth)] == [False, False, True]
+
+
+async def test_a_key_that_was_taken_back_or_has_ended_opens_nothing(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_INGEST)
+    ended = await make(access, SCOPE_INGEST, request_id="r2")
+    await orchestrator.pool.execute(
+        "UPDATE keys SET expire_time = now() - $2::interval WHERE key_id = $1",
+        ended.key.key_id,
+        timedelta(seconds=1),
+    )
+    revoke = pb.RevokeKeyRequest(key_id=made.key.key_id, request_id="r1", reason="lost")
+    taken = await access.RevokeKey(revoke, metadata=BY_SERVICE, timeout=10)
+    assert taken.key.HasField("revoke_time")
+    for each in (made, ended):
+        refusal = await refused(
+            orchestrator.stub.IngestEvent(event(), metadata=shown(each.credential), timeout=10)
+        )
+        assert (type(refusal), refusal.reason) == (Unauthenticated, "CREDENTIAL_INVALID")
+    rotate = pb.RotateKeyRequest(key_id=made.key.key_id, request_id="r9")
+    assert type(await refused(access.RotateKey(rotate, metadata=BY_SERVICE))) is FailedPrecondition
+
+
+async def test_the_last_use_is_noted(orchestrator: Orchestrator, access: "AccessServiceAsyncStub") -> None:
+    made = await make(access, SCOPE_INGEST)
+    assert not made.key.HasField("last_use_time")
+    await orchestrator.stub.IngestEvent(event(), metadata=shown(made.credential), timeout=20)
+    got = await access.GetKey(pb.GetKeyRequest(key_id=made.key.key_id), metadata=BY_SERVICE, timeout=10)
+    assert got.key.HasField("last_use_time")
+
+
+async def test_keys_are_listed_in_pages_and_by_user(access: "AccessServiceAsyncStub") -> None:
+    for number in range(3):
+        await make(access, SCOPE_READ, user="ada" if number else "", request_id=str(number))
+    found: list[str] = []
+    token = ""
+    while True:
+        request = pb.ListKeysRequest(page_size=1, page_token=token)
+        page = await access.ListKeys(request, metadata=BY_SERVICE, timeout=10)
+        found += [key.key_id for key in page.keys]
+        token = page.next_page_token
+        if not token:
+            break
+    assert (len(found), found) == (3, sorted(found))
+    of_ada = await access.ListKeys(pb.ListKeysRequest(user_id="ada"), metadata=BY_SERVICE, timeout=10)
+    assert len(of_ada.keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "fields"),
+    [
+        ({"name": "", "scopes": []}, ["key.name", "key.scopes"]),
+        ({"name": "a", "scopes": [SCOPE_SERVICE, 77, SCOPE_READ]}, ["key.scopes[0]", "key.scopes[1]"]),
+        ({"name": "a", "scopes": [SCOPE_READ, SCOPE_OPERATE], "user_id": "ada"}, ["key.scopes[1]"]),
+        ({"name": "a", "scopes": [SCOPE_CONFIGURE], "key_id": "x"}, ["key.key_id"]),
+        ({"name": "a", "scopes": [SCOPE_READ], "expire_time": {"seconds": 1}}, ["key.expire_time"]),
+        ({"name": "a", "scopes": [SCOPE_READ], "revoke_time": {"seconds": 1}}, ["key.revoke_time"]),
+    ],
+)
+async def test_a_key_that_cannot_be_is_refused_by_field(
+    access: "AccessServiceAsyncStub", key: dict[str, Any], fields: list[str]
+) -> None:
+    request = pb.CreateKeyRequest(key=pb.Key(**key), request_id="r1")
+    error = await refused(access.CreateKey(request, metadata=BY_SERVICE, timeout=10))
+    assert type(error) is InvalidArgument
+    assert [violation.field for violation in error.violations] == fields
+
+
+@pytest.mark.parametrize("overlap", [-1, 30 * 86_400 + 1, 315_576_000_000])
+async def test_an_overlap_out_of_range_is_refused(access: "AccessServiceAsyncStub", overlap: int) -> None:
+    request = pb.RotateKeyRequest(key_id="x", overlap=Duration(seconds=overlap), request_id="r")
+    error = await refused(access.RotateKey(request, metadata=BY_SERVICE, timeout=10))
+    assert [violation.field for violation in error.violations] == ["overlap"]
+
+
+async def test_what_does_not_exist_is_said(access: "AccessServiceAsyncStub") -> None:
+    calls: list[Any] = [
+        access.GetKey(pb.GetKeyRequest(key_id="none"), metadata=BY_SERVICE),
+        access.RotateKey(pb.RotateKeyRequest(key_id="none", request_id="r"), metadata=BY_SERVICE),
+        access.RevokeKey(pb.RevokeKeyRequest(key_id="none", request_id="r"), metadata=BY_SERVICE),
+        access.ResolveKey(pb.ResolveKeyRequest(key_id="none", secret_hash=b"x" * 32), metadata=BY_SERVICE),
+    ]
+    for call in calls:
+        error: LaurelError = await refused(call)
+        assert (type(error), error.reason) == (NotFound, "KEY_NOT_FOUND")
+
+
+async def test_the_audit_names_the_key_that_asked(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_INGEST, name="mobile backend")
+    request = orchestrator_pb.UpdateUserRequest(request_id="u1")
+    request.user.user_id = "ada"
+    request.user.name = "Ada"
+    metadata = [*shown(made.credential), ("laurel-actor", "support")]
+    reply = await orchestrator.stub.UpdateUser(request, metadata=metadata, timeout=20)
+    got = await orchestrator.stub.GetEntry(
+        orchestrator_pb.GetEntryRequest(entry_id=reply.entry_id), metadata=BY_SERVICE, timeout=10
+    )
+    assert got.entry.actor == "mobile backend: support"
