@@ -89,7 +89,7 @@ capabilities: { drop: [ALL] }
 {{- range $target := list "streak" "achievement" "points" "leaderboard" -}}
 {{- $_ := set $env (printf "LAUREL_%s_TARGET" (upper $target)) (include "laurel.target" (list $root $target)) -}}
 {{- end -}}
-{{- else if eq $name "notification" -}}
+{{- else -}}
 {{- $_ := set $env "LAUREL_ORCHESTRATOR_TARGET" (include "laurel.target" (list $root "orchestrator")) -}}
 {{- end -}}
 {{- $env = merge (deepCopy $service.env) $root.Values.env $env -}}
