@@ -1,7 +1,7 @@
 """Ledger entries as domain code sees them: `laurel.ledger.v1.Entry` without its wire format."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from uuid import UUID
 
@@ -14,6 +14,10 @@ class EntryKind(Enum):
     METRIC_EVENT = "metric_event"
     USER_UPDATE = "user_update"
     ACHIEVEMENT_CALL = "achievement_call"
+    STREAK_FREEZE_GRANT = "streak_freeze_grant"
+    STREAK_PAUSE = "streak_pause"
+    STREAK_RESET = "streak_reset"
+    STREAK_RESTORE = "streak_restore"
     STREAK_CLOSING = "streak_closing"
     POINTS_GRANT = "points_grant"
     POINTS_SPEND = "points_spend"
@@ -93,6 +97,20 @@ class PointsGift(Struct, frozen=True):
     """Not zero."""
 
 
+class StreakCall(Struct, frozen=True):
+    """What is done to a user's streak by hand (RULES 3.5, 3.9, 3.12); the entry's kind says which of it."""
+
+    streak: str
+    freeze_count: int = 0
+    start_date: date | None = None
+    """Of a pause."""
+    end_date: date | None = None
+    by_user: bool = False
+    """A pause that is the user's own wish."""
+    loss_date: date | None = None
+    """Of a restore: a date in the period that was lost; None: the last loss."""
+
+
 class BoardExclusion(Struct, frozen=True):
     """The user is excluded from a board, or is back again; an empty key: all boards."""
 
@@ -121,6 +139,8 @@ class Entry(Struct, frozen=True):
     """One of each system at most."""
     user_sequence: int = 0
     """Grows with the user's entries in the order in which they were recorded; 0: it was not counted yet."""
+    streak_call: StreakCall | None = None
+    """For what is done to a streak by hand."""
     exclusion: BoardExclusion | None = None
     """For an exclusion from boards, or a return."""
     takes_time_zone: bool = False

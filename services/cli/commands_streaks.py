@@ -1,20 +1,23 @@
-"""streaks: a streak of many users, and a user's calendar."""
+"""streaks: a streak of many users, a user's calendar, and what is done to a user's streak by hand."""
 
+import uuid
 from datetime import date, timedelta
 
 import click
 from laurel.common.v1 import date_pb2
+from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.cli import render
 from services.cli.connect import Connections
-from services.cli.options import Day, json_option, limit_option
+from services.cli.options import Command, Day, json_option, limit_option
+from services.cli.show_event import show_operation
 from services.cli.show_streak import show_at_risk, show_periods, show_ranked, show_statistics
 
 
 @click.group()
 def streaks() -> None:
-    """Look at one streak of many users."""
+    """Look at one streak of many users, or do something to a user's."""
 
 
 @streaks.command()
@@ -86,6 +89,111 @@ def statistics(
     request = pb.GetStreakStatisticsRequest(streak=key, start_date=first, end_date=last or _later(first, 27))
     response = connections.streak.GetStreakStatistics(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_statistics(response)
+
+
+def _by_hand(command: Command) -> Command:
+    """The arguments and options of what is done to a user's streak by hand."""
+    for decorate in (
+        json_option,
+        click.option("--key", help="Idempotency: the same key again answers the same and does nothing."),
+        click.option("--reason", default="", help="Why, for the audit."),
+    ):
+        command = decorate(command)
+    return command
+
+
+@streaks.command("freeze", short_help="Give a user freezes.")
+@click.argument("user")
+@click.argument("streak")
+@click.argument("count", type=int)
+@_by_hand
+@click.pass_obj
+def freeze(
+    connections: Connections, user: str, streak: str, count: int, reason: str, key: str | None, as_json: bool
+) -> None:
+    """Give a USER so many freezes of a STREAK, never above its maximum."""
+    request = orchestrator_pb.GrantFreezesRequest(
+        user_id=user, streak=streak, count=count, reason=reason, request_id=key or str(uuid.uuid4())
+    )
+    reply = connections.orchestrator.GrantFreezes(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+@streaks.command("pause", short_help="Pause a user's streak for some dates.")
+@click.argument("user")
+@click.argument("streak")
+@click.argument("first", type=Day())
+@click.argument("last", type=Day())
+@click.option(
+    "--by-user", is_flag=True, help="As the user's own wish, within the days that the streak allows."
+)
+@_by_hand
+@click.pass_obj
+def pause(
+    connections: Connections,
+    user: str,
+    streak: str,
+    first: date_pb2.LocalDate,
+    last: date_pb2.LocalDate,
+    by_user: bool,
+    reason: str,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Pause a USER's STREAK from the FIRST date to the LAST: what is missed there costs nothing.
+
+    `laurel void ENTRY` takes the pause back.
+    """
+    request = orchestrator_pb.PauseStreakRequest(
+        user_id=user,
+        streak=streak,
+        start_date=first,
+        end_date=last,
+        by_user=by_user,
+        reason=reason,
+        request_id=key or str(uuid.uuid4()),
+    )
+    reply = connections.orchestrator.PauseStreak(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+@streaks.command("reset", short_help="Set a user's streak back to nothing.")
+@click.argument("user")
+@click.argument("streak")
+@_by_hand
+@click.pass_obj
+def reset(
+    connections: Connections, user: str, streak: str, reason: str, key: str | None, as_json: bool
+) -> None:
+    """Set a USER's STREAK back to nothing, now. Closed periods and the longest run stay."""
+    request = orchestrator_pb.ResetStreakRequest(
+        user_id=user, streak=streak, reason=reason, request_id=key or str(uuid.uuid4())
+    )
+    reply = connections.orchestrator.ResetStreak(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+@streaks.command("restore", short_help="Give back what a user lost.")
+@click.argument("user")
+@click.argument("streak")
+@click.option("--loss", type=Day(), help="A date in the period that broke it; default: the last loss.")
+@_by_hand
+@click.pass_obj
+def restore(
+    connections: Connections,
+    user: str,
+    streak: str,
+    loss: date_pb2.LocalDate | None,
+    reason: str,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Give back what a USER lost of a STREAK: the length before the loss, and what was built since."""
+    request = orchestrator_pb.RestoreStreakRequest(
+        user_id=user, streak=streak, loss_date=loss, reason=reason, request_id=key or str(uuid.uuid4())
+    )
+    reply = connections.orchestrator.RestoreStreak(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
 
 
 def _later(day: date_pb2.LocalDate, days: int) -> date_pb2.LocalDate:

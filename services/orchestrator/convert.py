@@ -89,6 +89,25 @@ def incoming_gift(
     return incoming_call(operation, patch, request, request.request_id, asked, request.reason)
 
 
+def incoming_streak_call(
+    operation: str,
+    request: orchestrator_service_pb2.GrantFreezesRequest
+    | orchestrator_service_pb2.PauseStreakRequest
+    | orchestrator_service_pb2.ResetStreakRequest
+    | orchestrator_service_pb2.RestoreStreakRequest,
+    asked: Asked,
+    violations: Violations,
+) -> Incoming:
+    """The entry of a call about a user's streak, with what is wrong with the rest of it. Raises `InvalidArgument`."""
+    check_user_id(request.user_id, "user_id", violations)
+    check_key(request.streak, "streak", violations)
+    check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
+    check_request_id(request.request_id, "request_id", violations)
+    violations.raise_if_any()
+    patch = UserPatch(request.user_id)
+    return incoming_call(operation, patch, request, request.request_id, asked, request.reason)
+
+
 # What participants are told
 
 

@@ -34,6 +34,9 @@ class Type(StrEnum):
     STREAK_LOST = "streak.lost"
     STREAK_FROZEN = "streak.frozen"
     STREAK_FREEZE_EARNED = "streak.freeze_earned"
+    STREAK_RESTORED = "streak.restored"
+    STREAK_RESET = "streak.reset"
+    STREAK_PAUSED = "streak.paused"
     ACHIEVEMENT_COMPLETED = "achievement.completed"
     ACHIEVEMENT_REVOKED = "achievement.revoked"
     POINTS_CHANGED = "points.changed"
@@ -57,6 +60,13 @@ class Told(Struct, frozen=True):
 
 
 _SILENT: Final = (entry_pb2.ENTRY_ORIGIN_IMPORT, entry_pb2.ENTRY_ORIGIN_BACKFILL)
+
+_BY_HAND: Final = {
+    "streak_pause": Type.STREAK_PAUSED,
+    "streak_reset": Type.STREAK_RESET,
+    "streak_restore": Type.STREAK_RESTORED,
+}
+"""What is told of what is done to a streak by hand, instead of what follows from it."""
 
 _Finding = tuple[Type, Message | None]
 """A type, and the part of the effects that it tells; None: it tells of the entry."""
@@ -133,7 +143,7 @@ def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[
     if entry.user.changed:
         yield Type.USER_CREATED if entry.user.version == 1 else Type.USER_UPDATED, None
     for streak in effects.streaks:
-        yield from _of_streak(streak)
+        yield from _of_streak(entry, streak)
     for achievement in effects.achievements:
         yield from _of_achievement(achievement)
     for points in effects.points:
@@ -142,12 +152,16 @@ def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[
         yield from _of_standing(standing)
 
 
-def _of_streak(effect: streak_pb2.StreakEffect) -> Iterator[_Finding]:
+def _of_streak(entry: entry_pb2.Entry, effect: streak_pb2.StreakEffect) -> Iterator[_Finding]:
     statuses = {period.status for period in effect.periods}
-    if effect.earned_freeze_count > 0:
+    if effect.earned_freeze_count + effect.given_freeze_count > 0:
         yield Type.STREAK_FREEZE_EARNED, effect
     if streak_pb2.PERIOD_STATUS_FROZEN in statuses:
         yield Type.STREAK_FROZEN, effect
+    name = entry.WhichOneof("operation") or ""
+    if name in _BY_HAND and getattr(entry, name).streak == effect.state.streak:
+        yield _BY_HAND[name], effect
+        return
     if not effect.HasField("change"):
         return
     before, after = effect.change.length_before, effect.change.length

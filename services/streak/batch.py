@@ -11,10 +11,14 @@ from services.streak.domain import (
     NEVER_SEEN,
     NO_ENTRY,
     Around,
+    ByHand,
+    Catalogue,
     Checkpoint,
+    Done,
     Evaluation,
     Fact,
     Facts,
+    Folded,
     History,
     LedgerKey,
     LedgerLine,
@@ -24,14 +28,16 @@ from services.streak.domain import (
     Rows,
     Since,
     StreakDefinition,
-    StreakState,
+    UserStreak,
     UserZone,
     Window,
     ZoneChange,
     bring_up_to,
     checkpoint,
+    done_since,
     extend,
     facts_since,
+    fold,
     heard,
     inside,
     is_outdated,
@@ -41,6 +47,7 @@ from services.streak.domain import (
     refold_since,
     says_nothing_new,
     start,
+    taken_out,
     told_of_nowhere,
     touched_since,
     undone,
@@ -314,6 +321,9 @@ class Batch:
         streak = self._streaks.get(key, NEVER_SEEN)
         if key in self._histories:
             self._histories[key].take(fact, revised)
+        if streak.by_hand:
+            fact = fact if fact and _counts(streak, definition, fact) else None
+            revised = [event for event in revised if _counts(streak, definition, event)]
         if streak.state is None:
             zones = self._changes(user_id, fact.occur_time) if fact else None
             return self._store(key, start(definition, streak, fact, zones, now)) if fact and zones else None
@@ -342,14 +352,14 @@ class Batch:
         """Take an event away, and what it said of the zone; None where something is missing."""
         key = user_id, definition.key
         streak = self._streaks.get(key, NEVER_SEEN)
-        if fact is None:
-            return self.evaluate(user_id, definition, now, moved=moved)
-        if key in self._histories:
+        if fact is not None and key in self._histories:
             self._histories[key].facts.pop(fact.entry_id, None)
+        if fact is None or not _counts(streak, definition, fact):
+            return self.evaluate(user_id, definition, now, moved=moved)
         touched = touched_since(definition, streak, fact)
         if moved:
             touched = min(touched, moved_since(definition, streak, moved.since))
-        elif key not in self._histories and not is_outdated(definition, streak):
+        elif key not in self._histories and not (streak.by_hand or is_outdated(definition, streak)):
             looked_at = self._known.wanted.windows.get(key)
             tries = windows(definition, streak.state, fact, touched)
             if looked_at in tries:
@@ -379,6 +389,64 @@ class Batch:
         live = Facts(inside(definition, window, (*others, gone)), zones)
         evaluation = undone_within(definition, streak, live, gone, now, begin)
         return self._store(key, evaluation) if evaluation else None
+
+    # What is done by hand
+
+    def by_hand(self, user_id: str, streak: str) -> ByHand:
+        """What was done to a streak."""
+        return self._streaks.get((user_id, streak), NEVER_SEEN).by_hand
+
+    def has_facts(self, user_id: str, streak: str) -> bool:
+        """Whether a user has a state of a streak."""
+        return self._streaks.get((user_id, streak), NEVER_SEEN).state is not None
+
+    def whole(self, user_id: str, definition: StreakDefinition, now: datetime) -> Folded | None:
+        """A streak from its beginning; None where something is missing, or where there are no facts."""
+        key = user_id, definition.key
+        streak, history = self._streaks.get(key, NEVER_SEEN), self._histories.get(key)
+        if history is None or not history.reaches(date.min):
+            self._note_history(key, definition, date.min)
+            return None
+        zones = self._changes(user_id, history.since)
+        if zones is None:
+            return None
+        closed_time = max(now, streak.closed_time or now)
+        return fold(definition, Facts(history.live, zones, streak.by_hand), closed_time)
+
+    def do(
+        self,
+        user_id: str,
+        definition: StreakDefinition,
+        by_hand: ByHand,
+        done: Done,
+        now: datetime,
+        moved: Moved | None,
+    ) -> Evaluation | None:
+        """Something is done to a streak, or undone, after which `by_hand` holds; None where something is missing."""
+        key = user_id, definition.key
+        streak = self._streaks.get(key, NEVER_SEEN)
+        touched = done_since(definition, streak, done)
+        if moved:
+            touched = min(touched, moved_since(definition, streak, moved.since))
+        self._streaks[key] = replace(streak, by_hand=by_hand)
+        return self._refold(key, definition, touched, now)
+
+    def undo_by_hand(
+        self,
+        catalogue: Catalogue,
+        user_id: str,
+        entry_id: UUID,
+        now: datetime,
+        moved: Moved | None,
+    ) -> tuple[StreakDefinition, Evaluation] | None:
+        """Take away what an entry did; None where it did nothing, or where something is missing."""
+        for (user, streak), known in list(self._streaks.items()):
+            left, done = taken_out(known.by_hand, entry_id) if user == user_id else (known.by_hand, None)
+            definition = catalogue.get(streak)
+            if done is not None and definition is not None:
+                evaluation = self.do(user_id, definition, left, done, now, moved)
+                return (definition, evaluation) if evaluation else None
+        return None
 
     def require_all(self) -> None:
         """Raises `MoreWanted` where something was needed and not there."""
@@ -423,8 +491,8 @@ class Batch:
         if zones is None:
             return None
         streak = self._streaks.get(key, NEVER_SEEN)
-        begin = history.start(definition, streak.state)
-        live = Facts(history.live, zones)
+        begin = history.start(definition, streak)
+        live = Facts(history.live, zones, streak.by_hand)
         return self._store(key, refold(definition, streak, history.recorded, live, now, fact, begin, gone))
 
     def _note_history(self, key: Key, definition: StreakDefinition, touched: date) -> None:
@@ -498,11 +566,11 @@ class _Open:
         """Whether enough is here for a refold from the period on that begins at `touched`."""
         return self._past is None or self._past.last.start_date < touched
 
-    def start(self, definition: StreakDefinition, state: StreakState | None) -> Checkpoint | None:
+    def start(self, definition: StreakDefinition, streak: UserStreak) -> Checkpoint | None:
         """Where a refold begins; None where everything is here. Raises `StateMoved`."""
-        if self._past is None or state is None:
+        if self._past is None or streak.state is None:
             return None
-        begin = checkpoint(definition, state, self._past, self.live)
+        begin = checkpoint(definition, streak.state, self._past, self.live, streak.by_hand)
         if begin is None:
             raise StateMoved("the facts of a recorded period are gone")
         return begin
@@ -514,6 +582,10 @@ class _Open:
             self._ledger.pop(line, None)
         self._periods |= {row.key: row for row in changes.periods}
         self._ledger |= {row.key: row for row in changes.ledger}
+
+
+def _counts(streak: UserStreak, definition: StreakDefinition, fact: Fact) -> bool:
+    return streak.by_hand.counts(definition, fact.order, fact.local_date)
 
 
 def seen(entry: Entry) -> ZoneChange | None:

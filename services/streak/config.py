@@ -19,6 +19,13 @@ MAX_EARN_DAYS: Final = 3_660
 """Days between two grants of freezes."""
 
 
+MAX_PAUSE_DAYS_PER_YEAR: Final = 366
+"""Days of a calendar year for which a streak can let its users pause it."""
+
+MAX_BY_HAND: Final = 1_000
+"""Freeze grants, pauses, resets and restores of one user's streak that are kept and not undone."""
+
+
 class Settings(ServiceSettings):
     """What every service can be told, and how much maintenance does at once."""
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from services.streak.domain import (
     Current,
+    DateRange,
     Evaluation,
     LedgerLine,
     Period,
@@ -26,7 +27,7 @@ from services.streak.domain import (
 from services.streak.store_reads import Longest, Statistics
 from shared.decimals import from_micros
 from shared.entries import Entry, EntryKind
-from shared.errors import Violations
+from shared.errors import FailedPrecondition, NotFound, Violations
 from shared.rpc.convert import (
     check_key,
     check_user_id,
@@ -46,7 +47,17 @@ MAX_CALENDAR_DAYS: Final = 731
 MAX_STATISTICS_DAYS: Final = 92
 
 
-_VISITORS: Final = frozenset({EntryKind.METRIC_EVENT, EntryKind.USER_UPDATE, EntryKind.CORRECTION})
+_VISITORS: Final = frozenset(
+    {
+        EntryKind.METRIC_EVENT,
+        EntryKind.USER_UPDATE,
+        EntryKind.STREAK_FREEZE_GRANT,
+        EntryKind.STREAK_PAUSE,
+        EntryKind.STREAK_RESET,
+        EntryKind.STREAK_RESTORE,
+        EntryKind.CORRECTION,
+    }
+)
 
 
 class Effect(Struct, frozen=True):
@@ -147,7 +158,7 @@ def command(entry: Entry, _effects: Effects, path: str, violations: Violations) 
     if entry.kind not in _VISITORS:
         violations.add(
             path.replace("effects", "entry.operation"),
-            "must be a metric event, a change of a user or a correction",
+            "must be a metric event, a change of a user, something done to a streak, or a correction",
         )
     return entry
 
@@ -167,6 +178,7 @@ def _effect(user_id: str, effect: Effect) -> streak_pb2.StreakEffect:
         periods=[period_to_proto(row) for row in evaluation.rows.periods],
         refunded_freeze_count=evaluation.rows.refunded_freezes,
         earned_freeze_count=evaluation.rows.earned_freezes,
+        given_freeze_count=evaluation.rows.given_freezes,
     )
 
 
@@ -228,6 +240,70 @@ def _day(day: date) -> date_pb2.LocalDate:
     return date_to_proto(day)
 
 
+# Refusals
+
+
+def unknown_streak(streak: str) -> NotFound:
+    """No streak has this key."""
+    return NotFound(
+        f"there is no streak {streak!r}", reason="STREAK_NOT_FOUND", metadata={"key": streak}, domain=DOMAIN
+    )
+
+
+def too_much_by_hand(definition: StreakDefinition, most: int) -> FailedPrecondition:
+    """No more can be done by hand to a user's streak."""
+    return _refusal(
+        definition,
+        "TOO_MUCH_BY_HAND",
+        f"{most:,} grants, pauses, resets and restores of the streak {definition.key!r} are kept of this user",
+    )
+
+
+def without_freezes(definition: StreakDefinition) -> FailedPrecondition:
+    """The streak has no freezes to give."""
+    return _refusal(
+        definition,
+        "STREAK_WITHOUT_FREEZES",
+        f"the streak {definition.key!r} has no freezes: set freezes.max_count",
+    )
+
+
+def pause_begins_late(definition: StreakDefinition, today: date) -> FailedPrecondition:
+    """A user pauses from today on."""
+    return _refusal(
+        definition,
+        "PAUSE_NOT_ALLOWED",
+        f"a user's own pause begins on {today} or later",
+        {"today": str(today)},
+    )
+
+
+def pause_too_long(definition: StreakDefinition, year: int, days: int) -> FailedPrecondition:
+    """The streak allows less."""
+    allowed = definition.pause_days_per_year
+    return _refusal(
+        definition,
+        "PAUSE_NOT_ALLOWED",
+        f"with this pause {days} days of {year} are paused, and the streak allows {allowed}",
+        {"year": str(year), "days": str(days), "pause_days_per_year": str(allowed)},
+    )
+
+
+def nothing_to_restore(definition: StreakDefinition) -> FailedPrecondition:
+    """Nothing was lost, or not then."""
+    return _refusal(
+        definition, "NOTHING_TO_RESTORE", "no such period of the user's streak is recorded as broken"
+    )
+
+
+def _refusal(
+    definition: StreakDefinition, reason: str, message: str, metadata: Mapping[str, str] | None = None
+) -> FailedPrecondition:
+    return FailedPrecondition(
+        message, reason=reason, metadata={"streak": definition.key, **(metadata or {})}, domain=DOMAIN
+    )
+
+
 # States and rows
 
 
@@ -238,6 +314,7 @@ def state_to_proto(definition: StreakDefinition, current: Current | None) -> str
     )
     if current is None:
         return message
+    message.pauses.extend(map(_pause, current.pauses))
     message.length = current.length
     message.longest = current.longest
     message.period_qualified = current.period_qualified
@@ -257,6 +334,15 @@ def state_to_proto(definition: StreakDefinition, current: Current | None) -> str
         for wanted, total in zip(definition.metrics, current.sums_micros, strict=True)
     )
     return message
+
+
+def _pause(pause: DateRange) -> streak_pb2.Pause:
+    return streak_pb2.Pause(
+        start_date=_day(pause.first),
+        end_date=_day(pause.last),
+        by_user=pause.by_user,
+        entry_id=str(pause.entry_id),
+    )
 
 
 def period_to_proto(row: Period) -> streak_pb2.Period:

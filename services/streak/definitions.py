@@ -6,7 +6,13 @@ from typing import Final
 
 from laurel.streak.v1 import streak_pb2
 
-from services.streak.config import MAX_DAYS_OFF, MAX_EARN_DAYS, MAX_FREEZES, MAX_METRICS
+from services.streak.config import (
+    MAX_DAYS_OFF,
+    MAX_EARN_DAYS,
+    MAX_FREEZES,
+    MAX_METRICS,
+    MAX_PAUSE_DAYS_PER_YEAR,
+)
 from services.streak.domain import (
     Catalogue,
     FreezeSettings,
@@ -24,7 +30,14 @@ from shared.rpc.convert import check_key, check_text
 from shared.rpc.filters import filters_from_proto
 
 _DEFAULT_THRESHOLD: Final = 1.0
-_NOT_FOLDED: Final = ("name", "user_filters", "status", "create_time", "update_time")
+_NOT_FOLDED: Final = (
+    "name",
+    "user_filters",
+    "status",
+    "create_time",
+    "update_time",
+    "pause_days_per_year",
+)
 """Fields that a fold does not read: a change of them leaves recorded history as it is."""
 
 
@@ -43,6 +56,8 @@ def check_streak(message: streak_pb2.Streak, path: str, violations: Violations) 
             violations.add(f"{path}.{field}", "is not one of its values")
     _check_days(message, path, violations)
     _check_freezes(message.freezes, f"{path}.freezes", violations)
+    if not 0 <= message.pause_days_per_year <= MAX_PAUSE_DAYS_PER_YEAR:
+        violations.add(f"{path}.pause_days_per_year", f"must be 0 to {MAX_PAUSE_DAYS_PER_YEAR}")
     filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
 
 
@@ -102,6 +117,7 @@ def _definition(message: streak_pb2.Streak) -> StreakDefinition:
         freezes=_freezes(message.freezes),
         week_start=max(0, message.week_start - streak_pb2.WEEKDAY_MONDAY),
         user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
+        pause_days_per_year=message.pause_days_per_year,
         active=message.status == streak_pb2.STREAK_STATUS_ACTIVE,
         fingerprint=_fingerprint(message),
     )

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
-from services.streak import convert
+from services.streak import by_hand, convert
 from services.streak.batch import Batch, MoreWanted, Wanted, named, seen
 from services.streak.batch import Known as Found
 from services.streak.convert import Effect
@@ -19,11 +19,12 @@ from services.streak.store_history import HistoryStore
 from services.streak.store_zones import ZoneStore
 from shared import faults
 from shared.entries import Entry, EntryKind
+from shared.errors import LaurelError
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
 from shared.postgres.errors import StateMoved, is_conflict
 from shared.postgres.pool import Connection, Pool
-from shared.postgres.request_log import Known
+from shared.postgres.request_log import Known, State
 from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
 
 T = TypeVar("T")
@@ -121,6 +122,7 @@ class Handlers:
 
         async def load(catalogue: Catalogue) -> Loaded:
             touched = {definition.key for metric in metrics for definition in catalogue.of_metric(metric)}
+            touched |= {work.command.streak_call.streak for work in fresh if work.command.streak_call}
             return await self._store.load(users, touched, connection)
 
         return await self._catalogue.with_state(load, connection)
@@ -199,6 +201,9 @@ class MoreStore:
 
 def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
     entry, user_id = work.command, work.user_id
+    change = by_hand.decided(catalogue, batch, entry, entry.streak_call) if entry.streak_call else None
+    if isinstance(change, LaurelError):
+        return _refused(work, change)
     own = named(entry)
     moved = batch.hear(entry, own)
     revised = batch.revise(entry)
@@ -217,8 +222,12 @@ def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
         )
         if evaluation:
             effects.append(Effect(definition, evaluation))
+    if change:
+        evaluation = batch.do(user_id, change.definition, change.by_hand, change.done, entry.now, moved)
+        if evaluation:
+            effects.append(Effect(change.definition, evaluation))
     if moved or revised:
-        counted = {definition.key for definition in counting}
+        counted = {effect.definition.key for effect in effects} | {definition.key for definition in counting}
         others = set(batch.streaks_of(user_id)) if moved else set(revised)
         effects += _of_others(catalogue, batch, entry, sorted(others - counted), moved, revised)
     return LogEntry(
@@ -232,6 +241,22 @@ def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
         fact=event,
         contribution_version=version,
         streaks=[definition.key for definition in counting],
+    )
+
+
+def _refused(work: Work[Entry], error: LaurelError) -> LogEntry:
+    """A definite no, which leaves everything as it is."""
+    return LogEntry(
+        entry_id=work.entry_id,
+        user_id=work.user_id,
+        digest=work.digest,
+        outcome=_REFUSE(work.entry_id, error),
+        apply_time=work.command.now,
+        seen=None,
+        names_zone=False,
+        fact=None,
+        contribution_version=None,
+        state=State.REJECTED,
     )
 
 
@@ -263,7 +288,11 @@ def _undone(catalogue: Catalogue, batch: Batch, reversal: ReversalWork, gone: Ap
     moved = batch.leave(gone.user_id, reversal.entry_id, gone.occur_time) if gone.occur_time else None
     batch.outdate(gone.user_id, reversal.user_version)
     effects = []
-    for key in sorted({*gone.streaks, *(batch.streaks_of(gone.user_id) if moved else ())}):
+    undone = batch.undo_by_hand(catalogue, gone.user_id, reversal.entry_id, reversal.now, moved)
+    if undone:
+        effects.append(Effect(*undone))
+    others = batch.streaks_of(gone.user_id) if moved else ()
+    for key in sorted({*gone.streaks, *others} - {effect.definition.key for effect in effects}):
         definition = catalogue.get(key)
         counted = gone.fact if key in gone.streaks else None
         evaluation = definition and batch.undo(gone.user_id, definition, reversal.now, counted, moved)

@@ -130,7 +130,7 @@ class Queries:
         """A page of the users with the longest runs, longest first, and the token of the next one."""
         page = read_page(page_size, page_token, keyset=[int, str], query=["longest", streak])
         if (await self._catalogue.latest()).get(streak) is None:
-            raise _unknown_streak(streak)
+            raise convert.unknown_streak(streak)
         after = (page.after[0], page.after[1]) if page.after else (_LONGER_THAN_ANY, "")
         found = await self._reads.longest(streak, after, page.size + 1)
         shown = found[: page.size]
@@ -156,7 +156,7 @@ class Queries:
         loaded = await self._store.load(user_ids, [streak])
         definition = (await self._catalogue.at(loaded.configuration_version)).get(streak)
         if definition is None:
-            raise _unknown_streak(streak)
+            raise convert.unknown_streak(streak)
         found: list[tuple[str, Current | None]] = []
         for user_id in dict.fromkeys(user_ids):
             known = loaded.streaks.get((user_id, streak))
@@ -177,7 +177,7 @@ class Queries:
         query = ["at_risk", streak, str(within), zone, str(read_time)]
         page = read_page(page_size, page_token, keyset=[datetime, str], query=query)
         if (await self._catalogue.latest()).get(streak) is None:
-            raise _unknown_streak(streak)
+            raise convert.unknown_streak(streak)
         now = read_time or self._clock.now()
         until = now + within
         after = (page.after[0], page.after[1]) if page.after else (EARLIEST, "")
@@ -197,7 +197,7 @@ class Queries:
     async def statistics(self, streak: str, first: date, last: date) -> Statistics:
         """What is recorded of all users. Raises `NotFound`."""
         if (await self._catalogue.latest()).get(streak) is None:
-            raise _unknown_streak(streak)
+            raise convert.unknown_streak(streak)
         return Statistics(
             await self._reads.lengths(streak, LENGTH_BOUNDS),
             await self._reads.losses(streak, first, last, LENGTH_BOUNDS),
@@ -209,7 +209,7 @@ class Queries:
         loaded = await self._store.load([user_id], [streak])
         definition = (await self._catalogue.at(loaded.configuration_version)).get(streak)
         if definition is None:
-            raise _unknown_streak(streak)
+            raise convert.unknown_streak(streak)
         key = user_id, streak
         known = loaded.streaks.get(key)
         recent = known and await self._recent(key, definition, known, loaded.zones, self._clock.now())
@@ -240,14 +240,5 @@ class Queries:
         history = (await self._histories.histories({key: EVERYTHING}))[key]
         user = key[0]
         changes = (await self._zones.changes({user: EARLIEST}))[user] or (whole_life(zones[user]),)
-        folded = fold(definition, Facts(history.events, changes), now)
+        folded = fold(definition, Facts(history.events, changes, streak.by_hand), now)
         return _Recent(folded.current, folded.rows, None) if folded else None
-
-
-def _unknown_streak(streak: str) -> NotFound:
-    return NotFound(
-        f"there is no streak {streak!r}",
-        reason="STREAK_NOT_FOUND",
-        metadata={"key": streak},
-        domain=convert.DOMAIN,
-    )

@@ -95,6 +95,7 @@ CREATE TABLE streak_states (
     closed_time     timestamptz NOT NULL,   -- up to when periods are closed
     next_close_time timestamptz,            -- the next instant at which a period closes with a result
     state           json,                   -- see encoding.py; null where every fact was undone
+    by_hand         json,                   -- freezes given, pauses, resets, restores; null where nothing was done by hand
     PRIMARY KEY (user_id, streak)
 ) WITH (fillfactor = 80);
 CREATE INDEX streak_states_due ON streak_states (next_close_time, user_id, streak) WHERE next_close_time IS NOT NULL;
@@ -192,6 +193,19 @@ CREATE TYPE streak_state_row AS (
     closed_time     timestamptz,
     next_close_time timestamptz,
     state           json
+);
+CREATE TYPE streak_state_row_2 AS (
+    user_id         text,
+    streak          text,
+    version         bigint,
+    length          integer,
+    longest         integer,
+    reach_time      timestamptz,
+    fingerprint     bigint,
+    closed_time     timestamptz,
+    next_close_time timestamptz,
+    state           json,
+    by_hand         json
 );
 CREATE TYPE period_row_2 AS (
     user_id     text,

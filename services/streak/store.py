@@ -13,6 +13,7 @@ import asyncpg
 from msgspec import Struct
 
 from services.streak.domain import (
+    NOTHING_BY_HAND,
     Fact,
     Followed,
     FreezeReason,
@@ -26,7 +27,7 @@ from services.streak.domain import (
     ZoneChange,
     fact,
 )
-from services.streak.encoding import decode, encode
+from services.streak.encoding import decode, decode_by_hand, encode, encode_by_hand
 from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
@@ -39,7 +40,8 @@ Key = tuple[str, str]
 LOAD: Final = """
     SELECT batch.user_id, coalesce(users.version, 0) AS guard, users.time_zone, users.user_version, users.move_time,
            (SELECT version FROM configuration_version) AS configuration_version,
-           s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state
+           s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state,
+           s.by_hand
       FROM unnest($1::text[]) AS batch (user_id)
       LEFT JOIN users ON users.user_id = batch.user_id
       LEFT JOIN LATERAL (
@@ -52,7 +54,8 @@ LOAD_WHOLE: Final = """
     SELECT $1::text AS user_id, coalesce(users.version, 0) AS guard,
            users.time_zone, users.user_version, users.move_time,
            configuration_version.version AS configuration_version,
-           s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state
+           s.streak, s.version, s.length, s.longest, s.reach_time, s.fingerprint, s.closed_time, s.state,
+           s.by_hand
       FROM configuration_version
       LEFT JOIN users ON users.user_id = $1
       LEFT JOIN streak_states s ON s.user_id = $1
@@ -82,13 +85,13 @@ SAVE: Final = """
         SELECT * FROM unnest($2::log_row_3[])
     ), states AS (
         INSERT INTO streak_states (user_id, streak, version, length, longest, reach_time, fingerprint,
-                                   closed_time, next_close_time, state)
-        SELECT * FROM unnest($3::streak_state_row[])
+                                   closed_time, next_close_time, state, by_hand)
+        SELECT * FROM unnest($3::streak_state_row_2[])
             ON CONFLICT (user_id, streak) DO UPDATE
                SET version = EXCLUDED.version, length = EXCLUDED.length, longest = EXCLUDED.longest,
                    reach_time = EXCLUDED.reach_time, fingerprint = EXCLUDED.fingerprint,
                    closed_time = EXCLUDED.closed_time, next_close_time = EXCLUDED.next_close_time,
-                   state = EXCLUDED.state
+                   state = EXCLUDED.state, by_hand = EXCLUDED.by_hand
     ), recorded AS (
         INSERT INTO periods (user_id, streak, start_date, end_date, status, length, settle_time, entry_id, local_date)
         SELECT * FROM unnest($4::period_row_2[])
@@ -193,6 +196,7 @@ class LogEntry(Struct, frozen=True):
     """Of the total, where the contribution may change."""
     streaks: Sequence[str] = ()
     """The keys of those for which it counts."""
+    state: State = State.APPLIED
 
 
 class Applied(Struct, frozen=True):
@@ -324,12 +328,14 @@ def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
 
 
 def _user_streak(row: asyncpg.Record) -> UserStreak:
+    by_hand = decode_by_hand(row["by_hand"]) if row["by_hand"] is not None else NOTHING_BY_HAND
     return UserStreak(
         version=row["version"],
         followed=Followed(row["length"], row["longest"], row["reach_time"]),
         fingerprint=row["fingerprint"],
         closed_time=row["closed_time"],
-        state=decode(row["state"]) if row["state"] is not None else None,
+        state=decode(row["state"], by_hand) if row["state"] is not None else None,
+        by_hand=by_hand,
     )
 
 
@@ -370,7 +376,7 @@ def _log_row(entry: LogEntry) -> tuple[Any, ...]:
         entry.entry_id,
         entry.user_id,
         entry.digest,
-        State.APPLIED,
+        entry.state,
         entry.outcome,
         entry.apply_time,
         event.metric if event else None,
@@ -395,6 +401,7 @@ def _state_row(row: StreakRow) -> tuple[Any, ...]:
         streak.closed_time,
         row.next_close_time,
         encode(streak.state) if streak.state else None,
+        encode_by_hand(streak.by_hand) if streak.by_hand else None,
     )
 
 

@@ -29,6 +29,7 @@ from shared.entries import (
     MetricFact,
     PointsGift,
     Reversal,
+    StreakCall,
     UserSnapshot,
 )
 from shared.errors import FieldViolation, LaurelError, Unknown, Violations
@@ -41,6 +42,9 @@ MAX_HOLD_SECONDS: Final = 3_600
 
 MAX_VALUE_MICROS: Final = int(MAX_MAGNITUDE) * MICROS_PER_UNIT
 """Of a metric event's value, in magnitude (RULES 2.1)."""
+MAX_FREEZE_GRANT: Final = 1_000
+"""Of freezes that are given at once."""
+MAX_PAUSE_DAYS: Final = 3_660
 MAX_GIFT: Final = 1_000_000_000
 """Of points that are given or taken by call."""
 _VALUES: Final = range(-MAX_VALUE_MICROS, MAX_VALUE_MICROS + 1)
@@ -52,6 +56,14 @@ _NANOS_PER_MICRO: Final = 1_000
 _NANOS: Final = range(1_000_000_000)
 _SECONDS: Final = range(int((EARLIEST - _EPOCH).total_seconds()), int((LATEST - _EPOCH).total_seconds()))
 _KINDS: Final[Mapping[str, EntryKind]] = {kind.value: kind for kind in EntryKind}
+_STREAK_CALLS: Final = frozenset(
+    (
+        EntryKind.STREAK_FREEZE_GRANT,
+        EntryKind.STREAK_PAUSE,
+        EntryKind.STREAK_RESET,
+        EntryKind.STREAK_RESTORE,
+    )
+)
 _ERRORS: Final[Mapping[str, type[LaurelError]]] = {
     kind.code.name: kind for kind in LaurelError.__subclasses__()
 }
@@ -169,6 +181,29 @@ def date_from_proto(message: date_pb2.LocalDate, path: str, violations: Violatio
         return None
 
 
+def date_field(parent: Message, field: str, path: str, violations: Violations) -> date | None:
+    """The required date `field` of the message at `path` ("" for a request); None with a violation."""
+    where = f"{path}.{field}" if path else field
+    if not parent.HasField(field):
+        violations.add(where, "is required")
+        return None
+    day = date_from_proto(getattr(parent, field), where, violations)
+    if day is None or EARLIEST.date() <= day < LATEST.date():
+        return day
+    violations.add(where, f"must be a date from {EARLIEST:%Y} to {LATEST.year - 1}")
+    return None
+
+
+def pause_dates(parent: Message, path: str, violations: Violations) -> tuple[date | None, date | None]:
+    """`start_date` and `end_date` of a pause, in order and not too far apart."""
+    first = date_field(parent, "start_date", path, violations)
+    last = date_field(parent, "end_date", path, violations)
+    if first and last and not 0 <= (last - first).days < MAX_PAUSE_DAYS:
+        where = f"{path}.end_date" if path else "end_date"
+        violations.add(where, f"must not lie before start_date, nor {MAX_PAUSE_DAYS:,} days after it")
+    return first, last
+
+
 # Entries
 
 
@@ -187,7 +222,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     metric = corrected = None
     achievement = ""
     gifts: tuple[PointsGift, ...] = ()
-    exclusion = None
+    exclusion, streak_call = None, None
     if kind is EntryKind.METRIC_EVENT:
         metric = _metric(message.metric_event, "metric_event", violations)
         if metric.value_micros == 0:
@@ -200,6 +235,8 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     elif kind is EntryKind.ACHIEVEMENT_CALL:
         achievement = message.achievement_call.achievement
         check_key(achievement, "achievement_call.achievement", violations)
+    elif kind in _STREAK_CALLS:
+        streak_call = _streak_call(message, kind.value, violations)
     elif kind is EntryKind.POINTS_GRANT:
         gifts = (_gift(message.points_grant.gift, "points_grant.gift", violations),)
     elif kind is EntryKind.POINTS_SPEND:
@@ -234,9 +271,25 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         achievement,
         gifts,
         user_sequence=message.user_sequence,
+        streak_call=streak_call,
         exclusion=exclusion,
         takes_time_zone=message.takes_time_zone,
     )
+
+
+def _streak_call(message: entry_pb2.Entry, field: str, violations: Violations) -> StreakCall:
+    call = getattr(message, field)
+    check_key(call.streak, f"{field}.streak", violations)
+    if isinstance(call, entry_pb2.StreakFreezeGrant):
+        if not 1 <= call.count <= MAX_FREEZE_GRANT:
+            violations.add(f"{field}.count", f"must be 1 to {MAX_FREEZE_GRANT}")
+        return StreakCall(call.streak, freeze_count=call.count)
+    if isinstance(call, entry_pb2.StreakPause):
+        first, last = pause_dates(call, field, violations)
+        return StreakCall(call.streak, start_date=first, end_date=last, by_user=call.by_user)
+    if isinstance(call, entry_pb2.StreakRestore) and call.HasField("loss_date"):
+        return StreakCall(call.streak, loss_date=date_field(call, "loss_date", field, violations))
+    return StreakCall(call.streak)
 
 
 def _exclusion(message: entry_pb2.BoardExclusion, violations: Violations) -> BoardExclusion:

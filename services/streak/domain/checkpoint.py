@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact
 from services.streak.domain.fold import Anchor, Checkpoint, StreakState, known_since, tally_of
@@ -121,7 +122,11 @@ def facts_since(past: Past) -> datetime:
 
 
 def checkpoint(
-    definition: StreakDefinition, state: StreakState, past: Past, events: Iterable[Fact]
+    definition: StreakDefinition,
+    state: StreakState,
+    past: Past,
+    events: Iterable[Fact],
+    by_hand: ByHand = NOTHING_BY_HAND,
 ) -> Checkpoint | None:
     """The checkpoint behind `past`. `events` are all since `facts_since`, and perhaps more.
 
@@ -131,7 +136,9 @@ def checkpoint(
     inside = [
         event
         for event in events
-        if definition.counts(event.metric) and definition.period_of(event.local_date) == period
+        if definition.counts(event.metric)
+        and definition.period_of(event.local_date) == period
+        and by_hand.counts(definition, event.order, event.local_date)
     ]
     if not inside or past.last.reach is None:
         return None
@@ -147,7 +154,7 @@ def checkpoint(
             latest=tally.latest,
             known_date=known_since(definition, tally),
         ),
-        freezes=freezes_left(definition.freezes, origin, past.freeze_count, past.last.end_date),
+        freezes=freezes_left(definition.freezes, origin, past.freeze_count, past.last.end_date, by_hand),
         longest=past.longest,
         first_order=state.first_order,
     )

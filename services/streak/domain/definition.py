@@ -56,6 +56,8 @@ class StreakDefinition(Struct, frozen=True):
     freezes: FreezeSettings = FreezeSettings()
     week_start: int = 0
     user_filters: tuple[AttributeFilter, ...] = ()
+    pause_days_per_year: int = 0
+    """For how many days of a calendar year users may pause it themselves."""
     active: bool = True
     """Whether events count. Without it the periods of what was begun go on closing."""
     fingerprint: int = 0

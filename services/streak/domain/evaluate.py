@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, Done, Reset, first_day
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts
 from services.streak.domain.fold import (
@@ -59,6 +60,7 @@ class UserStreak(Struct, frozen=True):
     """Up to when periods are closed. The effective now never lies before it."""
     state: StreakState | None
     """None where no fact is left."""
+    by_hand: ByHand = NOTHING_BY_HAND
 
 
 NEVER_SEEN: Final = UserStreak(0, Followed(), 0, None, None)
@@ -144,12 +146,29 @@ def moved_since(definition: StreakDefinition, streak: UserStreak, change: ZoneCh
     return definition.first_date(min(period_of(definition, change), streak.state.tally.period))
 
 
+def done_since(definition: StreakDefinition, streak: UserStreak, done: Done) -> date:
+    """The first date of the earliest period that may change by what is done by hand or undone; never one after the
+    newest facts, with which a refold ends.
+    """
+    state = streak.state
+    if state is None or is_outdated(definition, streak):
+        return date.min
+    period = min(definition.period_of(first_day(done)), state.tally.period)
+    anchor = state.settled.anchor
+    if isinstance(done, Reset):
+        # Without the facts that count no more the newest are those of an earlier period.
+        if anchor is None or period <= anchor.period:
+            return date.min
+        period = anchor.period
+    return definition.first_date(period)
+
+
 def start(
     definition: StreakDefinition, streak: UserStreak, fact: Fact, zones: Iterable[ZoneChange], now: datetime
 ) -> Evaluation:
     """The first fact. The user's zones are those from it on, the first of them from before it."""
     closed_time = _effective(streak, now)
-    state = begin(definition, fact, zone_steps(definition, zones))
+    state = begin(definition, fact, zone_steps(definition, zones), streak.by_hand)
     rows, current = close(definition, state, closed_time)
     return _evaluated(
         definition,
@@ -338,7 +357,7 @@ def _evaluated(
             reach_time=followed.reach_time or (current.reach_time if current else closed_time),
             history=history,
         )
-    after = UserStreak(version, followed, definition.fingerprint, closed_time, state)
+    after = UserStreak(version, followed, definition.fingerprint, closed_time, state, streak.by_hand)
     return Evaluation(after, current, rows, change, extended)
 
 

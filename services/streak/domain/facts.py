@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.zones import ZoneChange, changes_of
 from shared.calendar import local_date
 
@@ -62,7 +63,7 @@ def fact(
 class Facts(Struct, frozen=True):
     """All that the fold of one user's streak may depend on, apart from the definition and the time.
 
-    Pauses, manual grants, resets, restores and overrides are facts too and belong beside the events.
+    What is done by hand are facts too.
     """
 
     events: tuple[Fact, ...] = ()
@@ -70,11 +71,11 @@ class Facts(Struct, frozen=True):
     """In which zone the user was: of all that is known of the user, whatever a streak counts. In order of time; the
     first holds from before the events.
     """
+    by_hand: ByHand = NOTHING_BY_HAND
 
 
-def facts(events: Iterable[Fact]) -> Facts:
+def facts(events: Iterable[Fact], by_hand: ByHand = NOTHING_BY_HAND) -> Facts:
     """The facts that consist of these events, where they are all that is known of the user."""
     known = tuple(events)
-    return Facts(
-        known, changes_of(ZoneChange(event.occur_time, event.entry_id, event.time_zone) for event in known)
-    )
+    zones = changes_of(ZoneChange(event.occur_time, event.entry_id, event.time_zone) for event in known)
+    return Facts(known, zones, by_hand)

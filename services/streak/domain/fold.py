@@ -31,6 +31,7 @@ from datetime import date, datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, DateRange
 from services.streak.domain.definition import Frequency, StreakDefinition
 from services.streak.domain.facts import Fact, Facts, Order
 from services.streak.domain.freezes import Freezes, consume, consumed_and_refunded, grant_until
@@ -88,7 +89,7 @@ class Tally(Struct, frozen=True):
     """The event with which the sums came to reach the thresholds; None while they do not."""
 
 
-class StreakState(Struct, frozen=True):
+class StreakState(Struct, frozen=True, omit_defaults=True):
     """All that is needed to go on from here without the facts. Its size does not grow with them."""
 
     first_order: Order
@@ -98,6 +99,8 @@ class StreakState(Struct, frozen=True):
     """In which zones periods close, from the anchor on, or else from the tally on."""
     settled: Settled
     tally: Tally
+    by_hand: ByHand = NOTHING_BY_HAND
+    """What was done by hand, kept beside the stored state: it is there also without events."""
 
     @property
     def zone(self) -> str:
@@ -133,6 +136,8 @@ class Current(Struct, frozen=True):
     """When the last period in which the user can still act ends, freezes not counted; None at length 0."""
     next_close_time: datetime | None
     """The next instant at which a period closes with a result; None while nothing is at stake."""
+    pauses: tuple[DateRange, ...] = ()
+    """Those that have not ended before the current period, by their first dates."""
 
     @property
     def length(self) -> int:
@@ -156,7 +161,12 @@ def fold(
     Facts of metrics that the definition does not name are no facts of it. With a checkpoint, those up to its
     period are none either, and the rows are those after it.
     """
-    events = [event for event in facts.events if definition.counts(event.metric)]
+    by_hand = facts.by_hand
+    events = [
+        event
+        for event in facts.events
+        if definition.counts(event.metric) and by_hand.counts(definition, event.order, event.local_date)
+    ]
     if start:
         events = [fact for fact in events if definition.period_of(fact.local_date) > start.anchor.period]
     if not events:
@@ -165,9 +175,10 @@ def fold(
     settled_rows: list[Rows] = []
     steps = zone_steps(definition, facts.zones)
     if start:
-        state = resume(definition, start, events[0], steps)
+        state = resume(definition, start, events[0], steps, by_hand)
     else:
-        state = begin(definition, events[0], steps, first=min(events, key=lambda event: event.order))
+        first = min(events, key=lambda event: event.order)
+        state = begin(definition, events[0], steps, by_hand, first)
     for event in events[1:]:
         state, rows = advance(definition, state, event)
         settled_rows.append(rows)
@@ -175,7 +186,13 @@ def fold(
     return Folded(_joined([*settled_rows, tail]), current, state)
 
 
-def begin(definition: StreakDefinition, fact: Fact, steps: Steps, first: Fact | None = None) -> StreakState:
+def begin(
+    definition: StreakDefinition,
+    fact: Fact,
+    steps: Steps,
+    by_hand: ByHand = NOTHING_BY_HAND,
+    first: Fact | None = None,
+) -> StreakState:
     """The state after one fact. `first` is the one that happened first, where that lies in a later period."""
     first = first or fact
     tally = _tally_of(definition, fact)
@@ -185,10 +202,17 @@ def begin(definition: StreakDefinition, fact: Fact, steps: Steps, first: Fact | 
         zones=steps_since(steps, tally.period),
         settled=Settled(Freezes(first.local_date)),
         tally=tally,
+        by_hand=by_hand,
     )
 
 
-def resume(definition: StreakDefinition, start: Checkpoint, fact: Fact, steps: Steps) -> StreakState:
+def resume(
+    definition: StreakDefinition,
+    start: Checkpoint,
+    fact: Fact,
+    steps: Steps,
+    by_hand: ByHand = NOTHING_BY_HAND,
+) -> StreakState:
     """The state after the first fact behind a checkpoint."""
     return StreakState(
         first_order=start.first_order,
@@ -196,6 +220,7 @@ def resume(definition: StreakDefinition, start: Checkpoint, fact: Fact, steps: S
         zones=steps_since(steps, start.anchor.period),
         settled=Settled(freezes=start.freezes, anchor=start.anchor, longest=start.longest),
         tally=_tally_of(definition, fact),
+        by_hand=by_hand,
     )
 
 
@@ -236,6 +261,7 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
         zones=zones,
         settled=settled,
         tally=tally,
+        by_hand=state.by_hand,
     ), rows
 
 
@@ -259,8 +285,9 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
         sums_micros=tally.sums_micros if current == tally.period else (0,) * len(definition.metrics),
         freeze_count=freezes.balance,
         time_zone=zone,
-        expire_time=_expire_time(definition, current + qualified, zone, close_time) if close_time else None,
+        expire_time=_expire_time(definition, state, current + qualified, close_time) if close_time else None,
         next_close_time=close_time,
+        pauses=state.by_hand.pauses_since(definition.first_date(current)),
     )
 
 
@@ -289,7 +316,7 @@ def closed_rows(definition: StreakDefinition, state: StreakState, now: datetime)
 
 def today_of(state: StreakState, now: datetime) -> date:
     """The local date at `now` where the user is; never before the date of a fact."""
-    return max(_today(now, state.zone), state.latest_date)
+    return max(_today(now, state.zone), state.latest_date, *(reset.day for reset in state.by_hand.resets))
 
 
 def settled_until(definition: StreakDefinition, state: StreakState) -> date | None:
@@ -310,8 +337,8 @@ def _closed(
     definition: StreakDefinition, state: StreakState, today: date, current: int
 ) -> tuple[Settled, _Gap, Freezes, Rows]:
     settled, rows = _settle(definition, state, today)
-    gap = _close_gap(definition, settled, state.zones, current)
-    freezes, granted = grant_until(definition.freezes, gap.freezes, today)
+    gap = _close_gap(definition, settled, state, current, is_open=True)
+    freezes, granted = grant_until(definition.freezes, gap.freezes, today, state.by_hand)
     if gap.rows.periods or gap.rows.ledger or granted:
         rows = rows + gap.rows + Rows(ledger=granted)
     return settled, gap, freezes, rows
@@ -327,12 +354,12 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
     if anchor:
         missed = tally.period - anchor.period - 1
         forgiven = forgiven_count(definition, missed, anchor.latest, tally.earliest)
-    gap = _close_gap(definition, settled, state.zones, tally.period, forgiven)
+    gap = _close_gap(definition, settled, state, tally.period, forgiven)
     start = definition.first_date(tally.period)
     end = definition.last_date(tally.period)
     goes_on = anchor is not None and gap.break_time is None
     run = Run(anchor.run.start_date, anchor.run.length + 1) if anchor and goes_on else Run(start, 1)
-    freezes, granted = grant_until(definition.freezes, gap.freezes, min(end, today))
+    freezes, granted = grant_until(definition.freezes, gap.freezes, min(end, today), state.by_hand)
     known_date = known_since(definition, tally) if tally.late else end
     if (
         known_date > end
@@ -342,7 +369,7 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
         and anchor.known_date <= end
         and freezes.balance > 0
     ):
-        granted += _refund(definition, tally.period, known_date, state.zones)
+        granted += _refund(definition, tally.period, known_date, state)
     reach = tally.reach
     qualified = Period(start, end, PeriodStatus.QUALIFIED, run.length, reach.occur_time, reach)
     return Settled(
@@ -380,41 +407,47 @@ def known_since(definition: StreakDefinition, tally: Tally) -> date:
 
 
 def _refund(
-    definition: StreakDefinition, period: int, refund_date: date, zones: Steps
+    definition: StreakDefinition, period: int, refund_date: date, state: StreakState
 ) -> tuple[LedgerLine, ...]:
     """The freeze that was spent on a period and given back; nothing where nothing was expected of it."""
-    zone = zone_at(zones, period)
-    if definition.is_day_off(period) or not _exists(
-        definition, period, zone, _end_time(definition, period, zone)
-    ):
+    zone = zone_at(state.zones, period)
+    if _carrying(definition, period, zone, state.by_hand):
         return ()
     return consumed_and_refunded(definition.last_date(period), refund_date)
 
 
 def _close_gap(
-    definition: StreakDefinition, settled: Settled, zones: Steps, until: int, forgiven: int = 0
+    definition: StreakDefinition,
+    settled: Settled,
+    state: StreakState,
+    until: int,
+    forgiven: int = 0,
+    *,
+    is_open: bool = False,
 ) -> _Gap:
     """Close the periods between the anchor and `until`, none of which qualified, in the order of RULES 3.4.
 
-    The last `forgiven` of them were lost to travel. After a break nothing is recorded.
+    The last `forgiven` of them were lost to travel. After a break nothing is recorded. `until` is the period that
+    qualified next, or else the open one, where a reset shows (RULES 3.9).
     """
-    anchor, freezes = settled.anchor, settled.freezes
-    if anchor is None or until <= anchor.period + 1:
+    anchor, freezes, zones = settled.anchor, settled.freezes, state.zones
+    if anchor is None or until <= anchor.period:
+        return _Gap(_NO_ROWS, freezes, None)
+    reset = state.by_hand.reset_between(definition, anchor.period, until)
+    if until == anchor.period + 1 and reset is None:
         return _Gap(_NO_ROWS, freezes, None)
     periods: list[Period] = []
     ledger: list[LedgerLine] = []
     break_time = None
-    for period in range(anchor.period + 1, until):
+    for period in range(anchor.period + 1, reset[0] if reset else until):
         end = definition.last_date(period)
         zone = zone_at(zones, period)
         settle_time = _end_time(definition, period, zone)
-        freezes, granted = grant_until(definition.freezes, freezes, end)
+        freezes, granted = grant_until(definition.freezes, freezes, end, state.by_hand)
         ledger += granted
-        # A pause would come first.
-        if definition.is_day_off(period):
-            status = PeriodStatus.DAY_OFF
-        elif period >= until - forgiven or not _exists(definition, period, zone, settle_time):
-            status = PeriodStatus.SKIPPED
+        is_forgiven = period >= until - forgiven
+        if (carried := _carrying(definition, period, zone, state.by_hand, is_forgiven)) is not None:
+            status = carried
         elif freezes.balance > 0:
             status = PeriodStatus.FROZEN
             freezes, consumed = consume(freezes, end)
@@ -426,7 +459,26 @@ def _close_gap(
         periods.append(Period(definition.first_date(period), end, status, length, settle_time))
         if break_time:
             break
+    if reset and break_time is None:
+        period, break_time = reset[0], reset[1].occur_time
+        if period < until or is_open:
+            start, end = definition.first_date(period), definition.last_date(period)
+            periods.append(Period(start, end, PeriodStatus.RESET, 0, break_time))
     return _Gap(Rows(tuple(periods), tuple(ledger)), freezes, break_time)
+
+
+def _carrying(
+    definition: StreakDefinition, period: int, zone: str, by_hand: ByHand, is_forgiven: bool = False
+) -> PeriodStatus | None:
+    """What lets a period that did not qualify carry the length on, by itself; None where that takes a freeze."""
+    first, last = definition.first_date(period), definition.last_date(period)
+    if by_hand.is_paused(first, last):
+        return PeriodStatus.PAUSED
+    if definition.is_day_off(period):
+        return PeriodStatus.DAY_OFF
+    if is_forgiven or not _exists(definition, period, zone, _end_time(definition, period, zone)):
+        return PeriodStatus.SKIPPED
+    return PeriodStatus.RESTORED if by_hand.is_restored(first, last) else None
 
 
 def _tally_of(definition: StreakDefinition, fact: Fact) -> Tally:
@@ -476,9 +528,12 @@ def _end_time(definition: StreakDefinition, period: int, zone: str) -> datetime:
     return local_midnight(definition.last_date(period) + _DAY, zone)
 
 
-def _expire_time(definition: StreakDefinition, period: int, zone: str, close_time: datetime) -> datetime:
+def _expire_time(
+    definition: StreakDefinition, state: StreakState, period: int, close_time: datetime
+) -> datetime:
     """The end of the first period from this one on, which closes at `close_time`, in which something is expected."""
-    while definition.is_day_off(period) or not _exists(definition, period, zone, close_time):
+    zone = state.zone
+    while _carrying(definition, period, zone, state.by_hand) is not None:
         period += 1
         close_time = _end_time(definition, period, zone)
     return close_time

@@ -5,11 +5,12 @@ from datetime import date, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import FreezeSettings
 from services.streak.domain.rows import FreezeReason, LedgerLine
 
 
-class Freezes(Struct, frozen=True):
+class Freezes(Struct, frozen=True, omit_defaults=True):
     """The freezes of a user's streak after everything up to some date."""
 
     origin: date
@@ -17,10 +18,12 @@ class Freezes(Struct, frozen=True):
     balance: int = 0
     grant_count: int = 0
     """How many grants have come due: the initial one, and one every `earn_every_days`."""
+    manual_date: date | None = None
+    """Up to which date what was given by hand is in it; None where nothing was."""
 
 
 def grant_until(
-    settings: FreezeSettings, freezes: Freezes, day: date
+    settings: FreezeSettings, freezes: Freezes, day: date, by_hand: ByHand = NOTHING_BY_HAND
 ) -> tuple[Freezes, tuple[LedgerLine, ...]]:
     """The freezes with every grant that is due on `day`, and a ledger line for each that gave something.
 
@@ -28,6 +31,27 @@ def grant_until(
     """
     if settings.max_count == 0:
         return freezes, ()
+    if not by_hand.grants:
+        return _earned_until(settings, freezes, day)
+    known = freezes.manual_date or date.min
+    lines: tuple[LedgerLine, ...] = ()
+    for given_day, given in by_hand.grants_by_day(freezes.origin):
+        if not known < given_day <= day:
+            continue
+        freezes, earned = _earned_until(settings, freezes, given_day)
+        amount = min(given, settings.max_count - freezes.balance)
+        lines += earned
+        if amount > 0:
+            lines += (LedgerLine(given_day, FreezeReason.MANUAL, amount, given_day),)
+            freezes = replace(freezes, balance=freezes.balance + amount)
+    freezes, earned = _earned_until(settings, freezes, day)
+    return replace(freezes, manual_date=max(known, day)), lines + earned
+
+
+def _earned_until(
+    settings: FreezeSettings, freezes: Freezes, day: date
+) -> tuple[Freezes, tuple[LedgerLine, ...]]:
+    """What comes with the passing of days."""
     balance, count = freezes.balance, freezes.grant_count
     lines: list[LedgerLine] = []
     while (due := _grant_date(settings, freezes.origin, count)) is not None and due <= day:
@@ -41,7 +65,7 @@ def grant_until(
             lines.append(LedgerLine(due, reason, amount, due))
         balance += amount
         count += 1
-    return Freezes(freezes.origin, balance, count), tuple(lines)
+    return replace(freezes, balance=balance, grant_count=count), tuple(lines)
 
 
 def consume(freezes: Freezes, day: date) -> tuple[Freezes, LedgerLine]:
@@ -58,9 +82,12 @@ def consumed_and_refunded(day: date, refund_date: date) -> tuple[LedgerLine, Led
     )
 
 
-def freezes_left(settings: FreezeSettings, origin: date, balance: int, day: date) -> Freezes:
+def freezes_left(
+    settings: FreezeSettings, origin: date, balance: int, day: date, by_hand: ByHand = NOTHING_BY_HAND
+) -> Freezes:
     """The freezes after everything up to `day`, where so many were left of them."""
-    return Freezes(origin, balance, _due_count(settings, origin, day))
+    given = by_hand.grants and settings.max_count > 0
+    return Freezes(origin, balance, _due_count(settings, origin, day), day if given else None)
 
 
 def _due_count(settings: FreezeSettings, origin: date, day: date) -> int:

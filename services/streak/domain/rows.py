@@ -21,6 +21,7 @@ class PeriodStatus(IntEnum):
     FROZEN = 6
     BROKEN = 7
     RESTORED = 8
+    RESET = 9
 
 
 class FreezeReason(IntEnum):
@@ -84,7 +85,9 @@ class LedgerLine(Struct, frozen=True):
 
 R = TypeVar("R", Period, LedgerLine)
 
-_TURNS = (PeriodStatus.QUALIFIED, PeriodStatus.BROKEN)
+_ENDS = (PeriodStatus.BROKEN, PeriodStatus.RESET)
+"""At these a run ends."""
+_TURNS = (PeriodStatus.QUALIFIED, *_ENDS)
 """At these the length changes; all others carry it on."""
 
 
@@ -141,6 +144,8 @@ class RowChanges(Struct, frozen=True):
     removed_ledger: tuple[LedgerKey, ...] = ()
     refunded_freezes: int = 0
     """Given back because the period that had consumed one qualified after all, or is gone."""
+    given_freezes: int = 0
+    """Given by hand, of what the maximum left room for (RULES 3.5)."""
 
     @property
     def earned_freezes(self) -> int:
@@ -158,7 +163,12 @@ def row_changes(before: Rows, after: Rows) -> RowChanges:
         ledger=ledger,
         removed_ledger=tuple(line.key for line in removed_ledger),
         refunded_freezes=max(0, _refunded(ledger) - _refunded(removed_ledger) - _consumed(removed_ledger)),
+        given_freezes=max(0, _given(after.ledger) - _given(before.ledger)),
     )
+
+
+def _given(lines: Iterable[LedgerLine]) -> int:
+    return sum(line.amount for line in lines if line.reason is FreezeReason.MANUAL)
 
 
 def _refunded(lines: Iterable[LedgerLine]) -> int:

@@ -96,6 +96,22 @@ def correction(
     )
 
 
+def by_hand(
+    name: object, time: datetime, operation: participants.Operation, *, user: str = "alice", zone: str = "UTC"
+) -> participant_pb.Command:
+    """Something that is done to a user's streak."""
+    return participants.command(
+        participants.entry(
+            name, operation, user=participants.snapshot(user, at(1), zone=zone), at=time, zone=zone
+        )
+    )
+
+
+def local(day: int, month: int = 3) -> date_pb2.LocalDate:
+    """A date in 2025."""
+    return date_pb2.LocalDate(year=2025, month=month, day=day)
+
+
 def revisable(
     metric: str,
     contribution: float,

@@ -196,6 +196,32 @@ def test_a_streak_is_told_by_what_became_of_its_run(
     assert all(event.streak == effects.streaks[0] for event in events)
 
 
+@pytest.mark.parametrize(
+    ("operation", "told_as"),
+    [
+        ({"streak_pause": {"streak": "daily"}}, "streak.paused"),
+        ({"streak_reset": {"streak": "daily"}}, "streak.reset"),
+        ({"streak_restore": {"streak": "daily"}}, "streak.restored"),
+    ],
+)
+def test_what_is_done_to_a_streak_by_hand_is_told_as_that(
+    operation: dict[str, dict[str, str]], told_as: str
+) -> None:
+    effect = streak_pb2.StreakEffect(state=streak_pb2.StreakState(streak="daily"), user_id="ada")
+    effect.change.length_before, effect.change.length = 4, 0
+    other = streak_pb2.StreakEffect(state=streak_pb2.StreakState(streak="weekly"), user_id="ada")
+    other.change.length_before = 2
+    entry = an_entry(**operation)
+    assert types(entry, effects_pb2.Effects(streaks=[effect, other])) == [told_as, "streak.lost"]
+
+
+def test_freezes_that_are_given_are_told_like_those_that_are_earned() -> None:
+    effect = streak_pb2.StreakEffect(given_freeze_count=2, user_id="ada")
+    assert types(an_entry(streak_freeze_grant={}), effects_pb2.Effects(streaks=[effect])) == [
+        "streak.freeze_earned"
+    ]
+
+
 def test_completions_and_revocations_are_told_with_what_the_reply_has() -> None:
     changes = [an_achievement(REVOKED, "old"), an_achievement(COMPLETED, "new")]
     events = told(an_entry(), achievements(*changes))

@@ -53,6 +53,19 @@ class SlowFact:
         )
 
 
+@dataclass(frozen=True)
+class SlowByHand:
+    """What was done by hand: freezes by day, dates by first and last, resets by time, entry and day."""
+
+    grants: tuple[tuple[date, int], ...] = ()
+    pauses: tuple[tuple[date, date], ...] = ()
+    resets: tuple[tuple[datetime, int, date], ...] = ()
+    restores: tuple[tuple[date, date], ...] = ()
+
+
+NOTHING = SlowByHand()
+
+
 @dataclass
 class SlowResult:
     periods: list[tuple[date, date, str, int, datetime]] = field(default_factory=list)
@@ -67,10 +80,20 @@ class SlowResult:
     """The event with which each length was first reached."""
 
 
-def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> SlowResult:
+def slow_fold(
+    rules: SlowRules, facts: Sequence[SlowFact], now: datetime, by_hand: SlowByHand = NOTHING
+) -> SlowResult:
     result = SlowResult()
     everything = sorted(facts)
-    facts = [fact for fact in everything if fact.metric in rules.thresholds]
+    facts = [
+        fact
+        for fact in everything
+        if fact.metric in rules.thresholds
+        and not any(
+            (fact.time, fact.entry) < (time, entry) and start_of(rules, fact.day) >= start_of(rules, day)
+            for time, entry, day in by_hand.resets
+        )
+    ]
     if not facts:
         return result
     by_period: dict[date, list[SlowFact]] = defaultdict(list)
@@ -81,7 +104,7 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
     qualified = sorted(result.reaches)
     skipped = travelled(rules, qualified, by_period)
     origin = facts[0].day
-    latest = max(fact.day for fact in facts)
+    latest = max([fact.day for fact in facts] + [day for _, _, day in by_hand.resets])
     today = latest
     while midnight(today + DAY, everything[-1].zone) <= now:
         today += DAY
@@ -89,9 +112,15 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
     alive = was_alive = False
     day = start_of(rules, min(fact.day for fact in facts))
     while day <= today:
-        grant(rules, result, origin, day)
+        grant(rules, result, origin, day, by_hand)
         start, end = start_of(rules, day), end_of(rules, day)
         zone = max(fact for fact in everything if start_of(rules, fact.day) <= start).zone
+        resets = sorted(reset for reset in by_hand.resets if start_of(rules, reset[2]) == start)
+        if day == start and resets and alive:
+            alive = False
+            result.length = 0
+            if start not in qualified:
+                result.periods.append((start, end, "RESET", 0, resets[0][0]))
         if day == start:
             was_alive = alive
         if day == start and start in qualified:
@@ -104,7 +133,7 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
                 result.runs.append(0)
             result.runs[-1] += 1
         if day == end and end < start_of(rules, today) and start not in qualified and alive:
-            status = missed(rules, result, start, zone, start in skipped)
+            status = missed(rules, result, start, zone, start in skipped, by_hand)
             if status == "FROZEN":
                 result.balance -= 1
                 result.ledger.append((end, "CONSUMED", -1))
@@ -119,7 +148,7 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
             if (
                 refunded > end
                 and seen_alive
-                and missed(rules, result, start, zone, is_skipped=False) == "FROZEN"
+                and missed(rules, result, start, zone, False, by_hand) == "FROZEN"
             ):
                 result.ledger += [(end, "CONSUMED", -1), (refunded, "REFUNDED", 1)]
         day += DAY
@@ -128,11 +157,18 @@ def slow_fold(rules: SlowRules, facts: Sequence[SlowFact], now: datetime) -> Slo
     return result
 
 
-def missed(rules: SlowRules, result: SlowResult, day: date, zone: str, is_skipped: bool) -> str:
+def missed(
+    rules: SlowRules, result: SlowResult, day: date, zone: str, is_skipped: bool, by_hand: SlowByHand
+) -> str:
+    end = end_of(rules, day)
+    if any(first <= end and last >= day for first, last in by_hand.pauses):
+        return "PAUSED"
     if rules.frequency == "DAILY" and day.weekday() in rules.days_off:
         return "DAY_OFF"
     if is_skipped or (rules.frequency == "DAILY" and not exists(day, zone)):
         return "SKIPPED"
+    if any(first <= end and last >= day for first, last in by_hand.restores):
+        return "RESTORED"
     return "FROZEN" if result.balance > 0 else "BROKEN"
 
 
@@ -154,17 +190,22 @@ def exists(day: date, zone: str) -> bool:
     return any(instant.astimezone(ZoneInfo(zone)).date() == day for instant in quarters)
 
 
-def grant(rules: SlowRules, result: SlowResult, origin: date, day: date) -> None:
+def grant(rules: SlowRules, result: SlowResult, origin: date, day: date, by_hand: SlowByHand) -> None:
+    given = sum(count for given_day, count in by_hand.grants if max(given_day, origin) == day)
+    for amount, reason in (due(rules, origin, day), (given, "MANUAL")):
+        room = min(amount, rules.maximum - result.balance)
+        if room > 0:
+            result.balance += room
+            result.ledger.append((day, reason, room))
+
+
+def due(rules: SlowRules, origin: date, day: date) -> tuple[int, str]:
     passed = (day - origin).days
-    amount, reason = 0, ""
     if passed == 0:
-        amount, reason = rules.initial, "INITIAL"
-    elif passed > 0 and rules.every and passed % rules.every == 0:
-        amount, reason = rules.earn, "ACCUMULATION"
-    amount = min(amount, rules.maximum - result.balance)
-    if amount > 0:
-        result.balance += amount
-        result.ledger.append((day, reason, amount))
+        return rules.initial, "INITIAL"
+    if passed > 0 and rules.every and passed % rules.every == 0:
+        return rules.earn, "ACCUMULATION"
+    return 0, ""
 
 
 def reach(rules: SlowRules, group: list[SlowFact]) -> SlowFact | None:

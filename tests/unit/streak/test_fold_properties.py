@@ -13,7 +13,9 @@ from msgspec.structs import replace
 from services.streak.domain import (
     EVERYTHING,
     NEVER_SEEN,
+    ByHand,
     Checkpoint,
+    Done,
     Evaluation,
     Fact,
     Facts,
@@ -38,6 +40,7 @@ from services.streak.domain import (
     ZoneChange,
     bring_up_to,
     checkpoint,
+    done_since,
     extend,
     fact,
     facts,
@@ -88,8 +91,9 @@ class Stored:
         move, rewritten = None, moved is not None
         if moved and moved.appended:
             move, rewritten = moved.since, False
-        self.facts = Facts((*known, fact), self.facts.zones)
-        counted = fact if self.definition.counts(fact.metric) else None
+        self.facts = replace(self.facts, events=(*known, fact))
+        counts = self.facts.by_hand.counts(self.definition, fact.order, fact.local_date)
+        counted = fact if counts and self.definition.counts(fact.metric) else None
         if counted is None and moved is None:
             return
         if self.streak.state is None:
@@ -109,7 +113,7 @@ class Stored:
         own = ZoneChange(fact.occur_time, fact.entry_id, fact.time_zone)
         if self.user is None:
             self.user = UserZone(own.time_zone, 1)
-            self.facts = Facts((), (whole_life(self.user),))
+            self.facts = replace(self.facts, zones=(whole_life(self.user),))
             return None
         if says_nothing_new(self.user, own):
             return None
@@ -122,30 +126,30 @@ class Stored:
 
     def moved(self, moved: Moved | None) -> Moved | None:
         if moved:
-            self.user, self.facts = moved.user, Facts(self.facts.events, moved.changes)
+            self.user, self.facts = moved.user, replace(self.facts, zones=moved.changes)
         return moved
 
     def revise(self, fact: Fact, now: datetime) -> None:
         """An event contributes something else from now on."""
         others = tuple(event for event in self.facts.events if event.entry_id != fact.entry_id)
-        self.facts = Facts((*others, fact), self.facts.zones)
+        self.facts = replace(self.facts, events=(*others, fact))
         if self.definition.counts(fact.metric):
             self.store(self.refold(touched_since(self.definition, self.streak, fact), now))
 
     def undo(self, fact: Fact, now: datetime) -> None:
-        self.facts = Facts(
-            tuple(event for event in self.facts.events if event.entry_id != fact.entry_id), self.facts.zones
-        )
+        others = tuple(event for event in self.facts.events if event.entry_id != fact.entry_id)
+        self.facts = replace(self.facts, events=others)
         moved = None
         if self.user:
             gone = ZoneChange(fact.occur_time, fact.entry_id, fact.time_zone)
             moved = self.moved(undone(self.user, self.facts.zones, fact.entry_id, self.following(gone)))
-        touched = touched_since(self.definition, self.streak, fact)
-        if moved:
-            touched = min(touched, moved_since(self.definition, self.streak, moved.since))
-        if not moved and self.definition.counts(fact.metric):
-            self.compare_windows(fact, touched, now)
-        self.store(self.refold(touched, now))
+        counts = self.facts.by_hand.counts(self.definition, fact.order, fact.local_date)
+        since = [touched_since(self.definition, self.streak, fact)] if counts else []
+        since += [moved_since(self.definition, self.streak, moved.since)] if moved else []
+        if since and not (moved or self.facts.by_hand) and self.definition.counts(fact.metric):
+            self.compare_windows(fact, min(since), now)
+        if since:
+            self.store(self.refold(min(since), now))
 
     def compare_windows(self, gone: Fact, touched: date, now: datetime) -> None:
         """What is around a fact that is taken away gives what everything gives, or says that it is not enough."""
@@ -158,6 +162,13 @@ class Stored:
             around = Facts(inside(self.definition, window, (*later.events, gone)), later.zones)
             found = undone_within(self.definition, self.streak, around, gone, now, begin)
             assert found is None or found == whole
+
+    def do(self, by_hand: ByHand, done: Done, now: datetime) -> None:
+        """Something is done by hand, or undone, after which this holds."""
+        touched = done_since(self.definition, self.streak, done)
+        self.facts = replace(self.facts, by_hand=by_hand)
+        self.streak = replace(self.streak, by_hand=by_hand)
+        self.store(self.refold(touched, now))
 
     def refold(self, touched: date, now: datetime, fact: Fact | None = None) -> Evaluation:
         """Everything folded anew, after a look at what every checkpoint before it would have given."""
@@ -177,11 +188,11 @@ class Stored:
         since = facts_since(past)
         events = tuple(event for event in self.facts.events if event.occur_time >= since)
         zones = [change for change in self.facts.zones if change.occur_time < since][-1:]
-        later = Facts(
-            events, (*zones, *(change for change in self.facts.zones if change.occur_time >= since))
-        )
+        zones += [change for change in self.facts.zones if change.occur_time >= since]
+        by_hand = self.facts.by_hand
+        later = Facts(events, tuple(zones), by_hand)
         assert self.streak.state
-        begin = checkpoint(self.definition, self.streak.state, past, later.events)
+        begin = checkpoint(self.definition, self.streak.state, past, later.events, by_hand)
         assert begin
         return begin, later
 
@@ -273,7 +284,7 @@ def assert_told(changes: Sequence[StreakChange], expected: SlowResult) -> None:
     turns = [
         (start, end, status == "QUALIFIED", length, reach_of(expected.reaches[start]) if length else None)
         for start, end, status, length, _ in expected.periods
-        if status in ("QUALIFIED", "BROKEN")
+        if status in ("QUALIFIED", "BROKEN", "RESET")
     ]
     assert follower.periods == turns
     assert {start: length for start, length in follower.sums.items() if length} == {

@@ -1,21 +1,35 @@
 """Strategies: definitions, histories and arrivals, with zones, clock changes and travel among them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
 from services.streak.domain import (
+    ByHand,
+    DateRange,
+    Done,
     Fact,
+    FreezeGrant,
     FreezeSettings,
     Frequency,
     MetricMode,
     MetricThreshold,
+    Reset,
     StreakDefinition,
     fact,
+    with_grant,
+    with_pause,
+    with_reset,
+    with_restore,
 )
-from tests.unit.streak.slow_fold import SlowFact, SlowRules
+from shared.calendar import local_date
+from tests.unit.streak.slow_fold import SlowByHand, SlowFact, SlowRules
+
+Change = Callable[[ByHand, Any], ByHand]
 
 # Clocks change in most of them in the span below; Apia leaves out a whole day, St. John's changed at 00:01.
 ZONES = (
@@ -77,6 +91,38 @@ def histories(draw: st.DrawFn, frequency: Frequency) -> list[Fact]:
             )
         )
     return found
+
+
+@st.composite
+def by_hands(draw: st.DrawFn, history: list[Fact]) -> list[tuple[Change, Done]]:
+    """Some things that are done by hand around the time of a history, each with how it is added to others."""
+    days = sorted({event.local_date for event in history})
+    span = (days[-1] - days[0]).days + 9
+    found: list[tuple[Change, Done]] = []
+    for number in range(draw(st.integers(1, 5))):
+        entry_id = UUID(int=1_000 + number)
+        first = days[0] + timedelta(days=draw(st.integers(-4, span)))
+        last = first + timedelta(days=draw(st.sampled_from((0, 1, 3, 20))))
+        instant = datetime.combine(first, time(draw(st.integers(0, 23))), UTC)
+        reset = Reset(entry_id, instant, local_date(instant, draw(st.sampled_from(ZONES))))
+        doings: list[tuple[Change, Done]] = [
+            (with_grant, FreezeGrant(entry_id, first, draw(st.integers(1, 3)))),
+            (with_pause, DateRange(entry_id, first, last)),
+            (with_restore, DateRange(entry_id, first, last)),
+            (with_reset, reset),
+        ]
+        found.append(draw(st.sampled_from(doings)))
+    return found
+
+
+def slow_by_hand(by_hand: ByHand) -> SlowByHand:
+    """The same in plain values."""
+    return SlowByHand(
+        grants=tuple((grant.day, grant.count) for grant in by_hand.grants),
+        pauses=tuple((pause.first, pause.last) for pause in by_hand.pauses),
+        resets=tuple((reset.occur_time, reset.entry_id.int, reset.day) for reset in by_hand.resets),
+        restores=tuple((restore.first, restore.last) for restore in by_hand.restores),
+    )
 
 
 @st.composite

@@ -426,6 +426,120 @@ class StreakClosing(_message.Message):
 Global___StreakClosing: _TypeAlias = StreakClosing  # noqa: Y015
 
 @_typing.final
+class StreakFreezeGrant(_message.Message):
+    """GrantFreezes was called (RULES 3.5)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """Key of the streak."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "streak", b"streak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakFreezeGrant: _TypeAlias = StreakFreezeGrant  # noqa: Y015
+
+@_typing.final
+class StreakPause(_message.Message):
+    """PauseStreak was called (RULES 3.12)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    BY_USER_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """Key of the streak."""
+    by_user: _builtins.bool
+    """The user's own wish, within what the streak allows."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """First local date."""
+
+    @_builtins.property
+    def end_date(self) -> _date_pb2.LocalDate:
+        """Last local date."""
+
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
+        by_user: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_user", b"by_user", "end_date", b"end_date", "start_date", b"start_date", "streak", b"streak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakPause: _TypeAlias = StreakPause  # noqa: Y015
+
+@_typing.final
+class StreakReset(_message.Message):
+    """ResetStreak was called (RULES 3.9)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """Key of the streak."""
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakReset: _TypeAlias = StreakReset  # noqa: Y015
+
+@_typing.final
+class StreakRestore(_message.Message):
+    """RestoreStreak was called (RULES 3.9)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    LOSS_DATE_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """Key of the streak."""
+    @_builtins.property
+    def loss_date(self) -> _date_pb2.LocalDate:
+        """A date in the period that was lost; absent: the last loss."""
+
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        loss_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["loss_date", b"loss_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loss_date", b"loss_date", "streak", b"streak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakRestore: _TypeAlias = StreakRestore  # noqa: Y015
+
+@_typing.final
 class BoardExclusion(_message.Message):
     """SetBoardExclusion was called: the user is ranked nowhere, or is ranked again (RULES 6.13)."""
 
@@ -647,6 +761,10 @@ class Entry(_message.Message):
     ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
     STREAK_CLOSING_FIELD_NUMBER: _builtins.int
     CORRECTION_FIELD_NUMBER: _builtins.int
+    STREAK_FREEZE_GRANT_FIELD_NUMBER: _builtins.int
+    STREAK_PAUSE_FIELD_NUMBER: _builtins.int
+    STREAK_RESET_FIELD_NUMBER: _builtins.int
+    STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
@@ -701,6 +819,22 @@ class Entry(_message.Message):
         """What follows from undoing another entry."""
 
     @_builtins.property
+    def streak_freeze_grant(self) -> Global___StreakFreezeGrant:
+        """Freezes are given by hand."""
+
+    @_builtins.property
+    def streak_pause(self) -> Global___StreakPause:
+        """A streak is paused."""
+
+    @_builtins.property
+    def streak_reset(self) -> Global___StreakReset:
+        """A streak is set back to nothing."""
+
+    @_builtins.property
+    def streak_restore(self) -> Global___StreakRestore:
+        """What was lost of a streak is given back."""
+
+    @_builtins.property
     def points_grant(self) -> Global___PointsGrant:
         """Points are given by call."""
 
@@ -737,6 +871,10 @@ class Entry(_message.Message):
         achievement_call: Global___AchievementCall | None = ...,
         streak_closing: Global___StreakClosing | None = ...,
         correction: Global___Correction | None = ...,
+        streak_freeze_grant: Global___StreakFreezeGrant | None = ...,
+        streak_pause: Global___StreakPause | None = ...,
+        streak_reset: Global___StreakReset | None = ...,
+        streak_restore: Global___StreakRestore | None = ...,
         points_grant: Global___PointsGrant | None = ...,
         points_spend: Global___PointsSpend | None = ...,
         board_exclusion: Global___BoardExclusion | None = ...,
@@ -747,11 +885,11 @@ class Entry(_message.Message):
         user_sequence: _builtins.int = ...,
         takes_time_zone: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "points_grant", "points_spend", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

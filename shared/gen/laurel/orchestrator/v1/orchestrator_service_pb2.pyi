@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
 from laurel.common.v1 import configuration_pb2 as _configuration_pb2
+from laurel.common.v1 import date_pb2 as _date_pb2
 from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
@@ -746,6 +747,298 @@ class CompleteAchievementResponse(_message.Message):
 Global___CompleteAchievementResponse: _TypeAlias = CompleteAchievementResponse  # noqa: Y015
 
 @_typing.final
+class GrantFreezesRequest(_message.Message):
+    """Request of GrantFreezes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STREAK_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user; created on the way. What is given before the user's first event counts from that."""
+    streak: _builtins.str
+    """Key of the streak."""
+    count: _builtins.int
+    """How many: 1 to 1,000."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        streak: _builtins.str = ...,
+        count: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason", "request_id", b"request_id", "streak", b"streak", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantFreezesRequest: _TypeAlias = GrantFreezesRequest  # noqa: Y015
+
+@_typing.final
+class GrantFreezesResponse(_message.Message):
+    """Response of GrantFreezes. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed: the streak."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GrantFreezesResponse: _TypeAlias = GrantFreezesResponse  # noqa: Y015
+
+@_typing.final
+class PauseStreakRequest(_message.Message):
+    """Request of PauseStreak."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STREAK_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    BY_USER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user; created on the way."""
+    streak: _builtins.str
+    """Key of the streak."""
+    by_user: _builtins.bool
+    """The user's own wish: from the user's today on, and within `pause_days_per_year` of the streak. Else an administrator's, of
+    any dates.
+    """
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """First local date."""
+
+    @_builtins.property
+    def end_date(self) -> _date_pb2.LocalDate:
+        """Last local date; at most 3,660 days in all."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        streak: _builtins.str = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
+        by_user: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_user", b"by_user", "end_date", b"end_date", "reason", b"reason", "request_id", b"request_id", "start_date", b"start_date", "streak", b"streak", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseStreakRequest: _TypeAlias = PauseStreakRequest  # noqa: Y015
+
+@_typing.final
+class PauseStreakResponse(_message.Message):
+    """Response of PauseStreak. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry: VoidEntry takes the pause back."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed: the streak, and what depends on it where closed periods are paused."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseStreakResponse: _TypeAlias = PauseStreakResponse  # noqa: Y015
+
+@_typing.final
+class ResetStreakRequest(_message.Message):
+    """Request of ResetStreak."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STREAK_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user; created on the way."""
+    streak: _builtins.str
+    """Key of the streak."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        streak: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id", "streak", b"streak", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetStreakRequest: _TypeAlias = ResetStreakRequest  # noqa: Y015
+
+@_typing.final
+class ResetStreakResponse(_message.Message):
+    """Response of ResetStreak. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetStreakResponse: _TypeAlias = ResetStreakResponse  # noqa: Y015
+
+@_typing.final
+class RestoreStreakRequest(_message.Message):
+    """Request of RestoreStreak."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STREAK_FIELD_NUMBER: _builtins.int
+    LOSS_DATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    streak: _builtins.str
+    """Key of the streak."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    @_builtins.property
+    def loss_date(self) -> _date_pb2.LocalDate:
+        """A local date in the period that broke it; absent: the last loss."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        streak: _builtins.str = ...,
+        loss_date: _date_pb2.LocalDate | None = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["loss_date", b"loss_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loss_date", b"loss_date", "reason", b"reason", "request_id", b"request_id", "streak", b"streak", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreStreakRequest: _TypeAlias = RestoreStreakRequest  # noqa: Y015
+
+@_typing.final
+class RestoreStreakResponse(_message.Message):
+    """Response of RestoreStreak. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreStreakResponse: _TypeAlias = RestoreStreakResponse  # noqa: Y015
+
+@_typing.final
 class GrantPointsRequest(_message.Message):
     """Request of GrantPoints."""
 
@@ -941,6 +1234,10 @@ class OperationRequest(_message.Message):
 
     USER_UPDATE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
+    STREAK_FREEZE_GRANT_FIELD_NUMBER: _builtins.int
+    STREAK_PAUSE_FIELD_NUMBER: _builtins.int
+    STREAK_RESET_FIELD_NUMBER: _builtins.int
+    STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
@@ -951,6 +1248,22 @@ class OperationRequest(_message.Message):
     @_builtins.property
     def achievement_call(self) -> Global___CompleteAchievementRequest:
         """As in CompleteAchievement."""
+
+    @_builtins.property
+    def streak_freeze_grant(self) -> Global___GrantFreezesRequest:
+        """As in GrantFreezes."""
+
+    @_builtins.property
+    def streak_pause(self) -> Global___PauseStreakRequest:
+        """As in PauseStreak."""
+
+    @_builtins.property
+    def streak_reset(self) -> Global___ResetStreakRequest:
+        """As in ResetStreak."""
+
+    @_builtins.property
+    def streak_restore(self) -> Global___RestoreStreakRequest:
+        """As in RestoreStreak."""
 
     @_builtins.property
     def points_grant(self) -> Global___GrantPointsRequest:
@@ -969,15 +1282,19 @@ class OperationRequest(_message.Message):
         *,
         user_update: Global___UpdateUserRequest | None = ...,
         achievement_call: Global___CompleteAchievementRequest | None = ...,
+        streak_freeze_grant: Global___GrantFreezesRequest | None = ...,
+        streak_pause: Global___PauseStreakRequest | None = ...,
+        streak_reset: Global___ResetStreakRequest | None = ...,
+        streak_restore: Global___RestoreStreakRequest | None = ...,
         points_grant: Global___GrantPointsRequest | None = ...,
         points_spend: Global___SpendPointsRequest | None = ...,
         board_exclusion: Global___SetBoardExclusionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -992,6 +1309,10 @@ class OperationResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     USER_UPDATE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_CALL_FIELD_NUMBER: _builtins.int
+    STREAK_FREEZE_GRANT_FIELD_NUMBER: _builtins.int
+    STREAK_PAUSE_FIELD_NUMBER: _builtins.int
+    STREAK_RESET_FIELD_NUMBER: _builtins.int
+    STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
@@ -1006,6 +1327,22 @@ class OperationResult(_message.Message):
     @_builtins.property
     def achievement_call(self) -> Global___CompleteAchievementResponse:
         """Of CompleteAchievement."""
+
+    @_builtins.property
+    def streak_freeze_grant(self) -> Global___GrantFreezesResponse:
+        """Of GrantFreezes."""
+
+    @_builtins.property
+    def streak_pause(self) -> Global___PauseStreakResponse:
+        """Of PauseStreak."""
+
+    @_builtins.property
+    def streak_reset(self) -> Global___ResetStreakResponse:
+        """Of ResetStreak."""
+
+    @_builtins.property
+    def streak_restore(self) -> Global___RestoreStreakResponse:
+        """Of RestoreStreak."""
 
     @_builtins.property
     def points_grant(self) -> Global___GrantPointsResponse:
@@ -1025,15 +1362,19 @@ class OperationResult(_message.Message):
         error: _error_pb2.Error | None = ...,
         user_update: Global___UpdateUserResponse | None = ...,
         achievement_call: Global___CompleteAchievementResponse | None = ...,
+        streak_freeze_grant: Global___GrantFreezesResponse | None = ...,
+        streak_pause: Global___PauseStreakResponse | None = ...,
+        streak_reset: Global___ResetStreakResponse | None = ...,
+        streak_restore: Global___RestoreStreakResponse | None = ...,
         points_grant: Global___GrantPointsResponse | None = ...,
         points_spend: Global___SpendPointsResponse | None = ...,
         board_exclusion: Global___SetBoardExclusionResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

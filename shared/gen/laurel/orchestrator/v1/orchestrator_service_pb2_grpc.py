@@ -81,6 +81,26 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsResponse.FromString,
                 _registered_method=True)
+        self.GrantFreezes = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/GrantFreezes',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantFreezesRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantFreezesResponse.FromString,
+                _registered_method=True)
+        self.PauseStreak = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/PauseStreak',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PauseStreakRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PauseStreakResponse.FromString,
+                _registered_method=True)
+        self.ResetStreak = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ResetStreak',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResetStreakRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResetStreakResponse.FromString,
+                _registered_method=True)
+        self.RestoreStreak = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/RestoreStreak',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.FromString,
+                _registered_method=True)
         self.SpendPoints = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/SpendPoints',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsRequest.SerializeToString,
@@ -246,6 +266,35 @@ class OrchestratorServiceServicer:
 
     def GrantPoints(self, request, context):
         """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrantFreezes(self, request, context):
+        """Gives a user freezes of one streak, never above its maximum (RULES 3.5). They count from the user's local date.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseStreak(self, request, context):
+        """Pauses a user's streak for some local dates: what is missed there costs nothing (RULES 3.12). A user's own pause that the
+        streak does not allow: FAILED_PRECONDITION, PAUSE_NOT_ALLOWED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetStreak(self, request, context):
+        """Sets a user's streak back to nothing, now (RULES 3.9). Closed periods and the longest run stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreStreak(self, request, context):
+        """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -443,6 +492,26 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.GrantPoints,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsResponse.SerializeToString,
+            ),
+            'GrantFreezes': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrantFreezes,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantFreezesRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantFreezesResponse.SerializeToString,
+            ),
+            'PauseStreak': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseStreak,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PauseStreakRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PauseStreakResponse.SerializeToString,
+            ),
+            'ResetStreak': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetStreak,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResetStreakRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResetStreakResponse.SerializeToString,
+            ),
+            'RestoreStreak': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreStreak,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.SerializeToString,
             ),
             'SpendPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.SpendPoints,
@@ -789,6 +858,114 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/GrantPoints',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrantFreezes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/GrantFreezes',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantFreezesRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantFreezesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseStreak(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/PauseStreak',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PauseStreakRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PauseStreakResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetStreak(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ResetStreak',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResetStreakRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResetStreakResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreStreak(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/RestoreStreak',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,16 @@ class OrchestratorServiceStub:
     """Completes an achievement that is earned by call."""
     GrantPoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantPointsRequest, _orchestrator_service_pb2.GrantPointsResponse]
     """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so."""
+    GrantFreezes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantFreezesRequest, _orchestrator_service_pb2.GrantFreezesResponse]
+    """Gives a user freezes of one streak, never above its maximum (RULES 3.5). They count from the user's local date."""
+    PauseStreak: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PauseStreakRequest, _orchestrator_service_pb2.PauseStreakResponse]
+    """Pauses a user's streak for some local dates: what is missed there costs nothing (RULES 3.12). A user's own pause that the
+    streak does not allow: FAILED_PRECONDITION, PAUSE_NOT_ALLOWED.
+    """
+    ResetStreak: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ResetStreakRequest, _orchestrator_service_pb2.ResetStreakResponse]
+    """Sets a user's streak back to nothing, now (RULES 3.9). Closed periods and the longest run stay."""
+    RestoreStreak: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RestoreStreakRequest, _orchestrator_service_pb2.RestoreStreakResponse]
+    """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
     SpendPoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SpendPointsRequest, _orchestrator_service_pb2.SpendPointsResponse]
     """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
     the amounts.
@@ -130,6 +140,16 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Completes an achievement that is earned by call."""
     GrantPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantPointsRequest, _orchestrator_service_pb2.GrantPointsResponse]  # type: ignore[assignment]
     """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so."""
+    GrantFreezes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantFreezesRequest, _orchestrator_service_pb2.GrantFreezesResponse]  # type: ignore[assignment]
+    """Gives a user freezes of one streak, never above its maximum (RULES 3.5). They count from the user's local date."""
+    PauseStreak: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PauseStreakRequest, _orchestrator_service_pb2.PauseStreakResponse]  # type: ignore[assignment]
+    """Pauses a user's streak for some local dates: what is missed there costs nothing (RULES 3.12). A user's own pause that the
+    streak does not allow: FAILED_PRECONDITION, PAUSE_NOT_ALLOWED.
+    """
+    ResetStreak: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ResetStreakRequest, _orchestrator_service_pb2.ResetStreakResponse]  # type: ignore[assignment]
+    """Sets a user's streak back to nothing, now (RULES 3.9). Closed periods and the longest run stay."""
+    RestoreStreak: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RestoreStreakRequest, _orchestrator_service_pb2.RestoreStreakResponse]  # type: ignore[assignment]
+    """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
     SpendPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SpendPointsRequest, _orchestrator_service_pb2.SpendPointsResponse]  # type: ignore[assignment]
     """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
     the amounts.
@@ -257,6 +277,40 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.GrantPointsResponse, _abc.Awaitable[_orchestrator_service_pb2.GrantPointsResponse]]:
         """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so."""
+
+    @_abc_1.abstractmethod
+    def GrantFreezes(
+        self,
+        request: _orchestrator_service_pb2.GrantFreezesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GrantFreezesResponse, _abc.Awaitable[_orchestrator_service_pb2.GrantFreezesResponse]]:
+        """Gives a user freezes of one streak, never above its maximum (RULES 3.5). They count from the user's local date."""
+
+    @_abc_1.abstractmethod
+    def PauseStreak(
+        self,
+        request: _orchestrator_service_pb2.PauseStreakRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.PauseStreakResponse, _abc.Awaitable[_orchestrator_service_pb2.PauseStreakResponse]]:
+        """Pauses a user's streak for some local dates: what is missed there costs nothing (RULES 3.12). A user's own pause that the
+        streak does not allow: FAILED_PRECONDITION, PAUSE_NOT_ALLOWED.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetStreak(
+        self,
+        request: _orchestrator_service_pb2.ResetStreakRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ResetStreakResponse, _abc.Awaitable[_orchestrator_service_pb2.ResetStreakResponse]]:
+        """Sets a user's streak back to nothing, now (RULES 3.9). Closed periods and the longest run stay."""
+
+    @_abc_1.abstractmethod
+    def RestoreStreak(
+        self,
+        request: _orchestrator_service_pb2.RestoreStreakRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.RestoreStreakResponse, _abc.Awaitable[_orchestrator_service_pb2.RestoreStreakResponse]]:
+        """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
 
     @_abc_1.abstractmethod
     def SpendPoints(

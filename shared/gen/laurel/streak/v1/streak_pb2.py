@@ -27,7 +27,7 @@ from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
 from laurel.common.v1 import filter_pb2 as laurel_dot_common_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlaurel/streak/v1/streak.proto\x12\x10laurel.streak.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/common/v1/filter.proto\"4\n\x0fMetricThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\"g\n\x0e\x46reezeSettings\x12\x15\n\rinitial_count\x18\x01 \x01(\x05\x12\x12\n\nearn_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x65\x61rn_every_days\x18\x03 \x01(\x05\x12\x11\n\tmax_count\x18\x04 \x01(\x05\"\x8d\x04\n\x06Streak\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12.\n\tfrequency\x18\x03 \x01(\x0e\x32\x1b.laurel.streak.v1.Frequency\x12\x32\n\x07metrics\x18\x04 \x03(\x0b\x32!.laurel.streak.v1.MetricThreshold\x12*\n\x04mode\x18\x05 \x01(\x0e\x32\x1c.laurel.streak.v1.MetricMode\x12+\n\x08\x64\x61ys_off\x18\x06 \x03(\x0e\x32\x19.laurel.streak.v1.Weekday\x12\x31\n\x07\x66reezes\x18\x07 \x01(\x0b\x32 .laurel.streak.v1.FreezeSettings\x12-\n\nweek_start\x18\x08 \x01(\x0e\x32\x19.laurel.streak.v1.Weekday\x12\x37\n\x0cuser_filters\x18\t \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12.\n\x06status\x18\n \x01(\x0e\x32\x1e.laurel.streak.v1.StreakStatus\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"D\n\x0eMetricProgress\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0f\n\x07\x63urrent\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\"\xd9\x01\n\x06Period\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.laurel.streak.v1.PeriodStatus\x12\x0e\n\x06length\x18\x04 \x01(\x05\x12/\n\x0bsettle_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\x11\x46reezeLedgerEntry\x12\x33\n\x0e\x65\x66\x66\x65\x63tive_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x05\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.laurel.streak.v1.FreezeReason\"\xa2\x03\n\x0bStreakState\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\x05\x12\x0f\n\x07longest\x18\x03 \x01(\x05\x12/\n\nstart_date\x18\x04 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x36\n\x11period_start_date\x18\x05 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x34\n\x0fperiod_end_date\x18\x06 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x18\n\x10period_qualified\x18\x07 \x01(\x08\x12\x32\n\x08progress\x18\x08 \x03(\x0b\x32 .laurel.streak.v1.MetricProgress\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x66reeze_count\x18\n \x01(\x05\x12.\n\tfrequency\x18\x0b \x01(\x0e\x32\x1b.laurel.streak.v1.Frequency\"8\n\tRunChange\x12\x15\n\rlength_before\x18\x01 \x01(\x05\x12\x14\n\x0clength_after\x18\x02 \x01(\x05\"\xba\x02\n\x0cStreakChange\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x15\n\rlength_before\x18\x03 \x01(\x05\x12\x0e\n\x06length\x18\x04 \x01(\x05\x12\x0f\n\x07longest\x18\x05 \x01(\x05\x12\x34\n\x0brun_changes\x18\x06 \x03(\x0b\x32\x1b.laurel.streak.v1.RunChangeB\x02\x18\x01\x12.\n\nreach_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x0eperiod_changes\x18\x08 \x03(\x0b\x32\x1e.laurel.streak.v1.PeriodChange\x12\x33\n\rfirst_reaches\x18\t \x03(\x0b\x32\x1c.laurel.streak.v1.FirstReach\"\x8e\x02\n\x0cPeriodChange\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x15\n\rlength_before\x18\x03 \x01(\x05\x12\x14\n\x0clength_after\x18\x04 \x01(\x05\x12\x18\n\x10qualified_before\x18\x05 \x01(\x08\x12\x17\n\x0fqualified_after\x18\x06 \x01(\x08\x12&\n\x05reach\x18\x07 \x01(\x0b\x32\x17.laurel.streak.v1.Reach\x12\x16\n\x0erecorded_after\x18\x08 \x01(\x08\"z\n\x05Reach\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12.\n\noccur_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\nlocal_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"D\n\nFirstReach\x12\x0e\n\x06length\x18\x01 \x01(\x05\x12&\n\x05reach\x18\x02 \x01(\x0b\x32\x17.laurel.streak.v1.Reach\"\xf6\x01\n\x0cStreakEffect\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.laurel.streak.v1.StreakState\x12\x10\n\x08\x65xtended\x18\x02 \x01(\x08\x12.\n\x06\x63hange\x18\x03 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakChange\x12)\n\x07periods\x18\x04 \x03(\x0b\x32\x18.laurel.streak.v1.Period\x12\x1d\n\x15refunded_freeze_count\x18\x05 \x01(\x05\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x1b\n\x13\x65\x61rned_freeze_count\x18\x07 \x01(\x05*h\n\tFrequency\x12\x19\n\x15\x46REQUENCY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46REQUENCY_DAILY\x10\x01\x12\x14\n\x10\x46REQUENCY_WEEKLY\x10\x02\x12\x15\n\x11\x46REQUENCY_MONTHLY\x10\x03*S\n\nMetricMode\x12\x1b\n\x17METRIC_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMETRIC_MODE_ANY\x10\x01\x12\x13\n\x0fMETRIC_MODE_ALL\x10\x02*\xb6\x01\n\x07Weekday\x12\x17\n\x13WEEKDAY_UNSPECIFIED\x10\x00\x12\x12\n\x0eWEEKDAY_MONDAY\x10\x01\x12\x13\n\x0fWEEKDAY_TUESDAY\x10\x02\x12\x15\n\x11WEEKDAY_WEDNESDAY\x10\x03\x12\x14\n\x10WEEKDAY_THURSDAY\x10\x04\x12\x12\n\x0eWEEKDAY_FRIDAY\x10\x05\x12\x14\n\x10WEEKDAY_SATURDAY\x10\x06\x12\x12\n\x0eWEEKDAY_SUNDAY\x10\x07*c\n\x0cStreakStatus\x12\x1d\n\x19STREAK_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14STREAK_STATUS_ACTIVE\x10\x01\x12\x1a\n\x16STREAK_STATUS_ARCHIVED\x10\x02*\x82\x02\n\x0cPeriodStatus\x12\x1d\n\x19PERIOD_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12PERIOD_STATUS_OPEN\x10\x01\x12\x1b\n\x17PERIOD_STATUS_QUALIFIED\x10\x02\x12\x18\n\x14PERIOD_STATUS_PAUSED\x10\x03\x12\x19\n\x15PERIOD_STATUS_DAY_OFF\x10\x04\x12\x19\n\x15PERIOD_STATUS_SKIPPED\x10\x05\x12\x18\n\x14PERIOD_STATUS_FROZEN\x10\x06\x12\x18\n\x14PERIOD_STATUS_BROKEN\x10\x07\x12\x1a\n\x16PERIOD_STATUS_RESTORED\x10\x08*\xba\x01\n\x0c\x46reezeReason\x12\x1d\n\x19\x46REEZE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46REEZE_REASON_INITIAL\x10\x01\x12\x1e\n\x1a\x46REEZE_REASON_ACCUMULATION\x10\x02\x12\x18\n\x14\x46REEZE_REASON_MANUAL\x10\x03\x12\x1a\n\x16\x46REEZE_REASON_CONSUMED\x10\x04\x12\x1a\n\x16\x46REEZE_REASON_REFUNDED\x10\x05\x42\x41\n\x13io.laurel.streak.v1P\x01Z(laurel.example/laurel/streak/v1;streakv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlaurel/streak/v1/streak.proto\x12\x10laurel.streak.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/common/v1/filter.proto\"4\n\x0fMetricThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x11\n\tthreshold\x18\x02 \x01(\x01\"g\n\x0e\x46reezeSettings\x12\x15\n\rinitial_count\x18\x01 \x01(\x05\x12\x12\n\nearn_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x65\x61rn_every_days\x18\x03 \x01(\x05\x12\x11\n\tmax_count\x18\x04 \x01(\x05\"\xaa\x04\n\x06Streak\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12.\n\tfrequency\x18\x03 \x01(\x0e\x32\x1b.laurel.streak.v1.Frequency\x12\x32\n\x07metrics\x18\x04 \x03(\x0b\x32!.laurel.streak.v1.MetricThreshold\x12*\n\x04mode\x18\x05 \x01(\x0e\x32\x1c.laurel.streak.v1.MetricMode\x12+\n\x08\x64\x61ys_off\x18\x06 \x03(\x0e\x32\x19.laurel.streak.v1.Weekday\x12\x31\n\x07\x66reezes\x18\x07 \x01(\x0b\x32 .laurel.streak.v1.FreezeSettings\x12-\n\nweek_start\x18\x08 \x01(\x0e\x32\x19.laurel.streak.v1.Weekday\x12\x37\n\x0cuser_filters\x18\t \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12.\n\x06status\x18\n \x01(\x0e\x32\x1e.laurel.streak.v1.StreakStatus\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13pause_days_per_year\x18\r \x01(\x05\"D\n\x0eMetricProgress\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0f\n\x07\x63urrent\x18\x02 \x01(\x01\x12\x11\n\tthreshold\x18\x03 \x01(\x01\"\xd9\x01\n\x06Period\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12.\n\x06status\x18\x03 \x01(\x0e\x32\x1e.laurel.streak.v1.PeriodStatus\x12\x0e\n\x06length\x18\x04 \x01(\x05\x12/\n\x0bsettle_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x88\x01\n\x11\x46reezeLedgerEntry\x12\x33\n\x0e\x65\x66\x66\x65\x63tive_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x05\x12.\n\x06reason\x18\x03 \x01(\x0e\x32\x1e.laurel.streak.v1.FreezeReason\"\x8a\x01\n\x05Pause\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x0f\n\x07\x62y_user\x18\x03 \x01(\x08\x12\x10\n\x08\x65ntry_id\x18\x04 \x01(\t\"\xcb\x03\n\x0bStreakState\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x0e\n\x06length\x18\x02 \x01(\x05\x12\x0f\n\x07longest\x18\x03 \x01(\x05\x12/\n\nstart_date\x18\x04 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x36\n\x11period_start_date\x18\x05 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x34\n\x0fperiod_end_date\x18\x06 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x18\n\x10period_qualified\x18\x07 \x01(\x08\x12\x32\n\x08progress\x18\x08 \x03(\x0b\x32 .laurel.streak.v1.MetricProgress\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x66reeze_count\x18\n \x01(\x05\x12.\n\tfrequency\x18\x0b \x01(\x0e\x32\x1b.laurel.streak.v1.Frequency\x12\'\n\x06pauses\x18\x0c \x03(\x0b\x32\x17.laurel.streak.v1.Pause\"8\n\tRunChange\x12\x15\n\rlength_before\x18\x01 \x01(\x05\x12\x14\n\x0clength_after\x18\x02 \x01(\x05\"\xba\x02\n\x0cStreakChange\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x15\n\rlength_before\x18\x03 \x01(\x05\x12\x0e\n\x06length\x18\x04 \x01(\x05\x12\x0f\n\x07longest\x18\x05 \x01(\x05\x12\x34\n\x0brun_changes\x18\x06 \x03(\x0b\x32\x1b.laurel.streak.v1.RunChangeB\x02\x18\x01\x12.\n\nreach_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x0eperiod_changes\x18\x08 \x03(\x0b\x32\x1e.laurel.streak.v1.PeriodChange\x12\x33\n\rfirst_reaches\x18\t \x03(\x0b\x32\x1c.laurel.streak.v1.FirstReach\"\x8e\x02\n\x0cPeriodChange\x12/\n\nstart_date\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x15\n\rlength_before\x18\x03 \x01(\x05\x12\x14\n\x0clength_after\x18\x04 \x01(\x05\x12\x18\n\x10qualified_before\x18\x05 \x01(\x08\x12\x17\n\x0fqualified_after\x18\x06 \x01(\x08\x12&\n\x05reach\x18\x07 \x01(\x0b\x32\x17.laurel.streak.v1.Reach\x12\x16\n\x0erecorded_after\x18\x08 \x01(\x08\"z\n\x05Reach\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12.\n\noccur_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\nlocal_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"D\n\nFirstReach\x12\x0e\n\x06length\x18\x01 \x01(\x05\x12&\n\x05reach\x18\x02 \x01(\x0b\x32\x17.laurel.streak.v1.Reach\"\x92\x02\n\x0cStreakEffect\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1d.laurel.streak.v1.StreakState\x12\x10\n\x08\x65xtended\x18\x02 \x01(\x08\x12.\n\x06\x63hange\x18\x03 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakChange\x12)\n\x07periods\x18\x04 \x03(\x0b\x32\x18.laurel.streak.v1.Period\x12\x1d\n\x15refunded_freeze_count\x18\x05 \x01(\x05\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x1b\n\x13\x65\x61rned_freeze_count\x18\x07 \x01(\x05\x12\x1a\n\x12given_freeze_count\x18\x08 \x01(\x05*h\n\tFrequency\x12\x19\n\x15\x46REQUENCY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46REQUENCY_DAILY\x10\x01\x12\x14\n\x10\x46REQUENCY_WEEKLY\x10\x02\x12\x15\n\x11\x46REQUENCY_MONTHLY\x10\x03*S\n\nMetricMode\x12\x1b\n\x17METRIC_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0fMETRIC_MODE_ANY\x10\x01\x12\x13\n\x0fMETRIC_MODE_ALL\x10\x02*\xb6\x01\n\x07Weekday\x12\x17\n\x13WEEKDAY_UNSPECIFIED\x10\x00\x12\x12\n\x0eWEEKDAY_MONDAY\x10\x01\x12\x13\n\x0fWEEKDAY_TUESDAY\x10\x02\x12\x15\n\x11WEEKDAY_WEDNESDAY\x10\x03\x12\x14\n\x10WEEKDAY_THURSDAY\x10\x04\x12\x12\n\x0eWEEKDAY_FRIDAY\x10\x05\x12\x14\n\x10WEEKDAY_SATURDAY\x10\x06\x12\x12\n\x0eWEEKDAY_SUNDAY\x10\x07*c\n\x0cStreakStatus\x12\x1d\n\x19STREAK_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14STREAK_STATUS_ACTIVE\x10\x01\x12\x1a\n\x16STREAK_STATUS_ARCHIVED\x10\x02*\x9b\x02\n\x0cPeriodStatus\x12\x1d\n\x19PERIOD_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12PERIOD_STATUS_OPEN\x10\x01\x12\x1b\n\x17PERIOD_STATUS_QUALIFIED\x10\x02\x12\x18\n\x14PERIOD_STATUS_PAUSED\x10\x03\x12\x19\n\x15PERIOD_STATUS_DAY_OFF\x10\x04\x12\x19\n\x15PERIOD_STATUS_SKIPPED\x10\x05\x12\x18\n\x14PERIOD_STATUS_FROZEN\x10\x06\x12\x18\n\x14PERIOD_STATUS_BROKEN\x10\x07\x12\x1a\n\x16PERIOD_STATUS_RESTORED\x10\x08\x12\x17\n\x13PERIOD_STATUS_RESET\x10\t*\xba\x01\n\x0c\x46reezeReason\x12\x1d\n\x19\x46REEZE_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15\x46REEZE_REASON_INITIAL\x10\x01\x12\x1e\n\x1a\x46REEZE_REASON_ACCUMULATION\x10\x02\x12\x18\n\x14\x46REEZE_REASON_MANUAL\x10\x03\x12\x1a\n\x16\x46REEZE_REASON_CONSUMED\x10\x04\x12\x1a\n\x16\x46REEZE_REASON_REFUNDED\x10\x05\x42\x41\n\x13io.laurel.streak.v1P\x01Z(laurel.example/laurel/streak/v1;streakv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,42 +37,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.streak.v1P\001Z(laurel.example/laurel/streak/v1;streakv1'
   _globals['_STREAKCHANGE'].fields_by_name['run_changes']._loaded_options = None
   _globals['_STREAKCHANGE'].fields_by_name['run_changes']._serialized_options = b'\030\001'
-  _globals['_FREQUENCY']._serialized_start=2772
-  _globals['_FREQUENCY']._serialized_end=2876
-  _globals['_METRICMODE']._serialized_start=2878
-  _globals['_METRICMODE']._serialized_end=2961
-  _globals['_WEEKDAY']._serialized_start=2964
-  _globals['_WEEKDAY']._serialized_end=3146
-  _globals['_STREAKSTATUS']._serialized_start=3148
-  _globals['_STREAKSTATUS']._serialized_end=3247
-  _globals['_PERIODSTATUS']._serialized_start=3250
-  _globals['_PERIODSTATUS']._serialized_end=3508
-  _globals['_FREEZEREASON']._serialized_start=3511
-  _globals['_FREEZEREASON']._serialized_end=3697
+  _globals['_FREQUENCY']._serialized_start=3011
+  _globals['_FREQUENCY']._serialized_end=3115
+  _globals['_METRICMODE']._serialized_start=3117
+  _globals['_METRICMODE']._serialized_end=3200
+  _globals['_WEEKDAY']._serialized_start=3203
+  _globals['_WEEKDAY']._serialized_end=3385
+  _globals['_STREAKSTATUS']._serialized_start=3387
+  _globals['_STREAKSTATUS']._serialized_end=3486
+  _globals['_PERIODSTATUS']._serialized_start=3489
+  _globals['_PERIODSTATUS']._serialized_end=3772
+  _globals['_FREEZEREASON']._serialized_start=3775
+  _globals['_FREEZEREASON']._serialized_end=3961
   _globals['_METRICTHRESHOLD']._serialized_start=144
   _globals['_METRICTHRESHOLD']._serialized_end=196
   _globals['_FREEZESETTINGS']._serialized_start=198
   _globals['_FREEZESETTINGS']._serialized_end=301
   _globals['_STREAK']._serialized_start=304
-  _globals['_STREAK']._serialized_end=829
-  _globals['_METRICPROGRESS']._serialized_start=831
-  _globals['_METRICPROGRESS']._serialized_end=899
-  _globals['_PERIOD']._serialized_start=902
-  _globals['_PERIOD']._serialized_end=1119
-  _globals['_FREEZELEDGERENTRY']._serialized_start=1122
-  _globals['_FREEZELEDGERENTRY']._serialized_end=1258
-  _globals['_STREAKSTATE']._serialized_start=1261
-  _globals['_STREAKSTATE']._serialized_end=1679
-  _globals['_RUNCHANGE']._serialized_start=1681
-  _globals['_RUNCHANGE']._serialized_end=1737
-  _globals['_STREAKCHANGE']._serialized_start=1740
-  _globals['_STREAKCHANGE']._serialized_end=2054
-  _globals['_PERIODCHANGE']._serialized_start=2057
-  _globals['_PERIODCHANGE']._serialized_end=2327
-  _globals['_REACH']._serialized_start=2329
-  _globals['_REACH']._serialized_end=2451
-  _globals['_FIRSTREACH']._serialized_start=2453
-  _globals['_FIRSTREACH']._serialized_end=2521
-  _globals['_STREAKEFFECT']._serialized_start=2524
-  _globals['_STREAKEFFECT']._serialized_end=2770
+  _globals['_STREAK']._serialized_end=858
+  _globals['_METRICPROGRESS']._serialized_start=860
+  _globals['_METRICPROGRESS']._serialized_end=928
+  _globals['_PERIOD']._serialized_start=931
+  _globals['_PERIOD']._serialized_end=1148
+  _globals['_FREEZELEDGERENTRY']._serialized_start=1151
+  _globals['_FREEZELEDGERENTRY']._serialized_end=1287
+  _globals['_PAUSE']._serialized_start=1290
+  _globals['_PAUSE']._serialized_end=1428
+  _globals['_STREAKSTATE']._serialized_start=1431
+  _globals['_STREAKSTATE']._serialized_end=1890
+  _globals['_RUNCHANGE']._serialized_start=1892
+  _globals['_RUNCHANGE']._serialized_end=1948
+  _globals['_STREAKCHANGE']._serialized_start=1951
+  _globals['_STREAKCHANGE']._serialized_end=2265
+  _globals['_PERIODCHANGE']._serialized_start=2268
+  _globals['_PERIODCHANGE']._serialized_end=2538
+  _globals['_REACH']._serialized_start=2540
+  _globals['_REACH']._serialized_end=2662
+  _globals['_FIRSTREACH']._serialized_start=2664
+  _globals['_FIRSTREACH']._serialized_end=2732
+  _globals['_STREAKEFFECT']._serialized_start=2735
+  _globals['_STREAKEFFECT']._serialized_end=3009
 # @@protoc_insertion_point(module_scope)

@@ -171,6 +171,8 @@ class _PeriodStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeriodSt
     """The streak ended here."""
     PERIOD_STATUS_RESTORED: _PeriodStatus.ValueType  # 8
     """Broken, then restored."""
+    PERIOD_STATUS_RESET: _PeriodStatus.ValueType  # 9
+    """The streak was set back to nothing in this period, and nothing has qualified it since."""
 
 class PeriodStatus(_PeriodStatus, metaclass=_PeriodStatusEnumTypeWrapper):
     """What became of a period (RULES 3.4)."""
@@ -193,6 +195,8 @@ PERIOD_STATUS_BROKEN: PeriodStatus.ValueType  # 7
 """The streak ended here."""
 PERIOD_STATUS_RESTORED: PeriodStatus.ValueType  # 8
 """Broken, then restored."""
+PERIOD_STATUS_RESET: PeriodStatus.ValueType  # 9
+"""The streak was set back to nothing in this period, and nothing has qualified it since."""
 Global___PeriodStatus: _TypeAlias = PeriodStatus  # noqa: Y015
 
 class _FreezeReason:
@@ -309,6 +313,7 @@ class Streak(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PAUSE_DAYS_PER_YEAR_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -321,6 +326,8 @@ class Streak(_message.Message):
     """First day of a week; weekly streaks only; default Monday."""
     status: Global___StreakStatus.ValueType
     """Whether it is evaluated."""
+    pause_days_per_year: _builtins.int
+    """Days a calendar year for which a user may pause it (RULES 3.12): 0 to 366; 0: users cannot."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricThreshold]:
         """1 to 10 metrics."""
@@ -360,10 +367,11 @@ class Streak(_message.Message):
         status: Global___StreakStatus.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        pause_days_per_year: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "freezes", b"freezes", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "days_off", b"days_off", "freezes", b"freezes", "frequency", b"frequency", "key", b"key", "metrics", b"metrics", "mode", b"mode", "name", b"name", "status", b"status", "update_time", b"update_time", "user_filters", b"user_filters", "week_start", b"week_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "days_off", b"days_off", "freezes", b"freezes", "frequency", b"frequency", "key", b"key", "metrics", b"metrics", "mode", b"mode", "name", b"name", "pause_days_per_year", b"pause_days_per_year", "status", b"status", "update_time", b"update_time", "user_filters", b"user_filters", "week_start", b"week_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -476,6 +484,44 @@ class FreezeLedgerEntry(_message.Message):
 Global___FreezeLedgerEntry: _TypeAlias = FreezeLedgerEntry  # noqa: Y015
 
 @_typing.final
+class Pause(_message.Message):
+    """Local dates on which what is missed costs nothing (RULES 3.12)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    BY_USER_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    by_user: _builtins.bool
+    """The user's own wish."""
+    entry_id: _builtins.str
+    """The ledger's entry: VoidEntry takes the pause back."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """First date."""
+
+    @_builtins.property
+    def end_date(self) -> _date_pb2.LocalDate:
+        """Last date."""
+
+    def __init__(
+        self,
+        *,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
+        by_user: _builtins.bool = ...,
+        entry_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_user", b"by_user", "end_date", b"end_date", "entry_id", b"entry_id", "start_date", b"start_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pause: _TypeAlias = Pause  # noqa: Y015
+
+@_typing.final
 class StreakState(_message.Message):
     """A user's streak, complete (RULES 3.10)."""
 
@@ -492,6 +538,7 @@ class StreakState(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     FREEZE_COUNT_FIELD_NUMBER: _builtins.int
     FREQUENCY_FIELD_NUMBER: _builtins.int
+    PAUSES_FIELD_NUMBER: _builtins.int
     streak: _builtins.str
     """Key of the streak."""
     length: _builtins.int
@@ -524,6 +571,10 @@ class StreakState(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When the last period in which the user can still act ends, freezes not counted; absent at length 0."""
 
+    @_builtins.property
+    def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pause]:
+        """Pauses that have not ended, by their first dates."""
+
     def __init__(
         self,
         *,
@@ -538,10 +589,11 @@ class StreakState(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         freeze_count: _builtins.int = ...,
         frequency: Global___Frequency.ValueType = ...,
+        pauses: _abc.Iterable[Global___Pause] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "period_end_date", b"period_end_date", "period_start_date", b"period_start_date", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "freeze_count", b"freeze_count", "frequency", b"frequency", "length", b"length", "longest", b"longest", "period_end_date", b"period_end_date", "period_qualified", b"period_qualified", "period_start_date", b"period_start_date", "progress", b"progress", "start_date", b"start_date", "streak", b"streak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "freeze_count", b"freeze_count", "frequency", b"frequency", "length", b"length", "longest", b"longest", "pauses", b"pauses", "period_end_date", b"period_end_date", "period_qualified", b"period_qualified", "period_start_date", b"period_start_date", "progress", b"progress", "start_date", b"start_date", "streak", b"streak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -775,6 +827,7 @@ class StreakEffect(_message.Message):
     REFUNDED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     EARNED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
+    GIVEN_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
     extended: _builtins.bool
     """Whether this entry extended the streak."""
     refunded_freeze_count: _builtins.int
@@ -783,6 +836,8 @@ class StreakEffect(_message.Message):
     """The user."""
     earned_freeze_count: _builtins.int
     """Freezes that were earned by the passing of days."""
+    given_freeze_count: _builtins.int
+    """Freezes that were given by hand, as far as the maximum left room."""
     @_builtins.property
     def state(self) -> Global___StreakState:
         """The state after it."""
@@ -805,10 +860,11 @@ class StreakEffect(_message.Message):
         refunded_freeze_count: _builtins.int = ...,
         user_id: _builtins.str = ...,
         earned_freeze_count: _builtins.int = ...,
+        given_freeze_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "earned_freeze_count", b"earned_freeze_count", "extended", b"extended", "periods", b"periods", "refunded_freeze_count", b"refunded_freeze_count", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "earned_freeze_count", b"earned_freeze_count", "extended", b"extended", "given_freeze_count", b"given_freeze_count", "periods", b"periods", "refunded_freeze_count", b"refunded_freeze_count", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,6 +38,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Users have states of this streak; archive it instead."""
     ERROR_REASON_USER_STREAK_NOT_FOUND: _ErrorReason.ValueType  # 4
     """The user has no state of this streak."""
+    ERROR_REASON_STREAK_WITHOUT_FREEZES: _ErrorReason.ValueType  # 5
+    """Freezes are to be given of a streak that has none."""
+    ERROR_REASON_PAUSE_NOT_ALLOWED: _ErrorReason.ValueType  # 6
+    """A user's own pause begins before today, or takes more days of a year than the streak allows."""
+    ERROR_REASON_NOTHING_TO_RESTORE: _ErrorReason.ValueType  # 7
+    """No period of the streak broke, or none that contains the date that is named."""
+    ERROR_REASON_TOO_MUCH_BY_HAND: _ErrorReason.ValueType  # 8
+    """More was done by hand to the user's streak than is kept."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -52,6 +60,14 @@ ERROR_REASON_STREAK_IN_USE: ErrorReason.ValueType  # 3
 """Users have states of this streak; archive it instead."""
 ERROR_REASON_USER_STREAK_NOT_FOUND: ErrorReason.ValueType  # 4
 """The user has no state of this streak."""
+ERROR_REASON_STREAK_WITHOUT_FREEZES: ErrorReason.ValueType  # 5
+"""Freezes are to be given of a streak that has none."""
+ERROR_REASON_PAUSE_NOT_ALLOWED: ErrorReason.ValueType  # 6
+"""A user's own pause begins before today, or takes more days of a year than the streak allows."""
+ERROR_REASON_NOTHING_TO_RESTORE: ErrorReason.ValueType  # 7
+"""No period of the streak broke, or none that contains the date that is named."""
+ERROR_REASON_TOO_MUCH_BY_HAND: ErrorReason.ValueType  # 8
+"""More was done by hand to the user's streak than is kept."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

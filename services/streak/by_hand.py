@@ -1,0 +1,101 @@
+"""What is done to a user's streak by hand, decided: the change of its facts, or why not (RULES 3.5, 3.9, 3.12)."""
+
+from datetime import date
+
+from msgspec import Struct
+
+from services.streak import convert
+from services.streak.batch import Batch
+from services.streak.config import MAX_BY_HAND
+from services.streak.domain import (
+    ByHand,
+    Catalogue,
+    DateRange,
+    Done,
+    FreezeGrant,
+    Reset,
+    StreakDefinition,
+    lost_dates,
+    paused_days,
+    with_grant,
+    with_pause,
+    with_reset,
+    with_restore,
+)
+from shared.calendar import local_date
+from shared.entries import Entry, EntryKind, StreakCall
+from shared.errors import LaurelError
+
+
+class Change(Struct, frozen=True):
+    """A streak, and what is done to it with all that was done before."""
+
+    definition: StreakDefinition
+    by_hand: ByHand
+    done: Done
+
+
+def decided(
+    catalogue: Catalogue, batch: Batch, entry: Entry, call: StreakCall
+) -> Change | LaurelError | None:
+    """What a call changes, or its refusal; None where something is missing to tell."""
+    definition = catalogue.get(call.streak)
+    if definition is None:
+        return convert.unknown_streak(call.streak)
+    by_hand = batch.by_hand(entry.user.user_id, definition.key)
+    if len(by_hand) >= MAX_BY_HAND:
+        return convert.too_much_by_hand(definition, MAX_BY_HAND)
+    match entry.kind:
+        case EntryKind.STREAK_FREEZE_GRANT:
+            return _granted(definition, by_hand, entry, call)
+        case EntryKind.STREAK_PAUSE:
+            return _paused(definition, by_hand, entry, call)
+        case EntryKind.STREAK_RESET:
+            reset = Reset(entry.entry_id, entry.occur_time, _today(entry))
+            return Change(definition, with_reset(by_hand, reset), reset)
+        case _:
+            return _restored(batch, definition, by_hand, entry, call)
+
+
+def _granted(
+    definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+) -> Change | LaurelError:
+    if definition.freezes.max_count == 0:
+        return convert.without_freezes(definition)
+    grant = FreezeGrant(entry.entry_id, _today(entry), call.freeze_count)
+    return Change(definition, with_grant(by_hand, grant), grant)
+
+
+def _paused(
+    definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+) -> Change | LaurelError:
+    assert call.start_date is not None  # of a pause
+    assert call.end_date is not None
+    pause = DateRange(entry.entry_id, call.start_date, call.end_date, call.by_user)
+    if pause.by_user:
+        if pause.first < _today(entry):
+            return convert.pause_begins_late(definition, _today(entry))
+        for year, days in paused_days(by_hand.pauses, pause).items():
+            if days > definition.pause_days_per_year:
+                return convert.pause_too_long(definition, year, days)
+    return Change(definition, with_pause(by_hand, pause), pause)
+
+
+def _restored(
+    batch: Batch, definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+) -> Change | LaurelError | None:
+    user_id = entry.user.user_id
+    if not batch.has_facts(user_id, definition.key):
+        return convert.nothing_to_restore(definition)
+    folded = batch.whole(user_id, definition, entry.now)
+    if folded is None:
+        return None
+    lost = lost_dates(folded.rows.periods, entry.entry_id, call.loss_date, folded.current.period_start_date)
+    if lost is None:
+        return convert.nothing_to_restore(definition)
+    return Change(definition, with_restore(by_hand, lost), lost)
+
+
+def _today(entry: Entry) -> date:
+    """The local date of the call, in the user's zone."""
+    return local_date(entry.occur_time, entry.time_zone)

@@ -1,0 +1,39 @@
+"""streaks freeze, pause, reset, restore."""
+
+from datetime import timedelta
+
+from tests.fixtures import clock
+from tests.fixtures.command import Laurel, ingest
+
+TODAY = clock.now().date()
+
+
+def test_a_streak_is_paused_lost_and_given_back(laurel: Laurel) -> None:
+    ingest(laurel, "mona", "--at", (clock.now() - timedelta(days=5)).isoformat())
+    spent = laurel.json("streak", "mona", "--streak", "daily-commits", "--periods")["periods"]
+    assert [each["status"] for each in spent][:3] == [
+        "PERIOD_STATUS_BROKEN",
+        "PERIOD_STATUS_FROZEN",
+        "PERIOD_STATUS_FROZEN",
+    ]
+    days = [str(TODAY - timedelta(days=before)) for before in (4, 3)]
+    paused = laurel.json("streaks", "pause", "mona", "daily-commits", *days, "--reason", "ill")
+    state = paused["effects"]["streaks"][0]["state"]
+    assert (state["length"], state.get("freezeCount", 0)) == (1, 0)
+    laurel.run("void", paused["entryId"], "--reason", "was well")
+    restored = laurel.json("streaks", "restore", "mona", "daily-commits", "--key", "r1")
+    assert restored["effects"]["streaks"][0]["change"]["length"] == 1
+    again = laurel.json("streaks", "restore", "mona", "daily-commits", "--key", "r1")
+    assert again == {**restored, "idempotentReplayed": True}
+
+
+def test_freezes_are_given_and_a_streak_begins_anew(laurel: Laurel) -> None:
+    ingest(laurel, "nils")
+    given = laurel.json("streaks", "freeze", "nils", "daily-commits", "5")
+    assert given["effects"]["streaks"][0]["givenFreezeCount"] == 1
+    reset = laurel.json("streaks", "reset", "nils", "daily-commits", "--reason", "asked for it")
+    assert reset["effects"]["streaks"][0]["change"].get("length", 0) == 0
+    refused = laurel.run(
+        "streaks", "pause", "nils", "daily-commits", str(TODAY), str(TODAY), "--by-user", code=1
+    )
+    assert "PAUSE_NOT_ALLOWED" in refused.stderr

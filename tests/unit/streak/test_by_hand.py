@@ -1,0 +1,185 @@
+"""Freezes given, pauses, resets and restores: facts like events, in whatever order they come (RULES 3.9, 3.12)."""
+
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from services.streak.domain import (
+    NOTHING_BY_HAND,
+    ByHand,
+    DateRange,
+    Done,
+    Fact,
+    FreezeGrant,
+    FreezeSettings,
+    Frequency,
+    MetricThreshold,
+    Reset,
+    StreakDefinition,
+    fact,
+    facts,
+    fold,
+    lost_dates,
+    paused_days,
+    taken_out,
+)
+from tests.unit.streak.slow_fold import slow_fold
+from tests.unit.streak.test_fold_properties import Stored, assert_same
+from tests.unit.streak.worlds import Change, by_hands, slow_by_hand, slow_facts, slow_rules, worlds
+
+DAILY = StreakDefinition("focus", Frequency.DAILY, (MetricThreshold("commits", 1),))
+ONE_FREEZE = replace(DAILY, freezes=FreezeSettings(0, 0, 0, 2))
+ENTRY = UUID(int=99)
+
+
+def on(day: int, hour: int = 12) -> datetime:
+    return datetime(2025, 3, day, hour, tzinfo=UTC)
+
+
+def days(*wanted: int) -> list[Fact]:
+    return [fact(UUID(int=day), "commits", 1, on(day), "UTC") for day in wanted]
+
+
+def seen(
+    by_hand: ByHand, history: list[Fact], now: datetime, definition: StreakDefinition = DAILY
+) -> list[tuple[int, str, int]]:
+    """What became of the periods: days of the month, statuses and lengths."""
+    folded = fold(definition, facts(history, by_hand), now)
+    assert folded
+    return [(row.start_date.day, row.status.name, row.length) for row in folded.rows.periods]
+
+
+@given(worlds(), st.data())
+def test_any_order_of_events_and_of_what_is_done_by_hand_gives_what_goes_day_by_day(
+    world: tuple[StreakDefinition, list[Fact], datetime], data: st.DataObject
+) -> None:
+    definition, history, now = world
+    doings: list[tuple[Change, Done]] = data.draw(by_hands(history))
+    stored = Stored(definition)
+    gone: list[Fact] = []
+    order: list[Fact | tuple[Change, Done]] = data.draw(st.permutations([*history, *doings]))
+    for what in order:
+        if isinstance(what, Fact):
+            stored.take(what, min(what.occur_time, now))
+            if data.draw(st.integers(0, 3)) == 0:
+                gone.append(what)
+        elif stored.user is not None:
+            change, done = what
+            stored.do(change(stored.facts.by_hand, done), done, now)
+            if data.draw(st.integers(0, 3)) == 0:
+                left, taken = taken_out(stored.facts.by_hand, done.entry_id)
+                assert taken == done
+                stored.do(left, done, now)
+    for event in gone:
+        stored.undo(event, now)
+    stored.maintain(now)
+    live, by_hand = list(stored.facts.events), stored.facts.by_hand
+    expected = slow_fold(slow_rules(definition), slow_facts(live), now, slow_by_hand(by_hand))
+    assert_same(stored, expected)
+    folded = fold(definition, facts(live, by_hand), now)
+    if folded:
+        assert folded.current.freeze_count == expected.balance
+        assert folded.current.length == expected.length
+        assert stored.streak.state is None or stored.streak.state.by_hand == by_hand
+
+
+def test_a_pause_carries_the_length_on_and_activity_in_it_still_extends() -> None:
+    by_hand = ByHand(pauses=(DateRange(ENTRY, date(2025, 3, 4), date(2025, 3, 7)),))
+    assert seen(by_hand, days(3, 6, 8), on(8, 13)) == [
+        (3, "QUALIFIED", 1),
+        (4, "PAUSED", 1),
+        (5, "PAUSED", 1),
+        (6, "QUALIFIED", 2),
+        (7, "PAUSED", 2),
+        (8, "QUALIFIED", 3),
+    ]
+
+
+def test_a_pause_costs_no_freeze_and_a_streak_expires_behind_it() -> None:
+    by_hand = ByHand(
+        grants=(FreezeGrant(ENTRY, date(2025, 3, 3), 1),),
+        pauses=(DateRange(ENTRY, date(2025, 3, 4), date(2025, 3, 5)),),
+    )
+    folded = fold(ONE_FREEZE, facts(days(3), by_hand), on(5))
+    assert folded
+    assert folded.current.freeze_count == 1
+    assert folded.current.expire_time == datetime(2025, 3, 7, tzinfo=UTC)
+
+
+def test_freezes_given_by_hand_stop_at_the_maximum_and_save_what_comes_after() -> None:
+    given_late = ByHand(grants=(FreezeGrant(ENTRY, date(2025, 3, 5), 5),))
+    folded = fold(ONE_FREEZE, facts(days(3), given_late), on(5))
+    assert folded
+    assert [row.status.name for row in folded.rows.periods] == ["QUALIFIED", "BROKEN"]
+    given_in_time = ByHand(grants=(FreezeGrant(ENTRY, date(2025, 3, 4), 5),))
+    folded = fold(ONE_FREEZE, facts(days(3), given_in_time), on(5))
+    assert folded
+    assert [row.status.name for row in folded.rows.periods] == ["QUALIFIED", "FROZEN"]
+    assert [(line.reason.name, line.amount) for line in folded.rows.ledger] == [
+        ("MANUAL", 2),
+        ("CONSUMED", -1),
+    ]
+
+
+def test_freezes_given_before_the_first_event_come_with_it() -> None:
+    by_hand = ByHand(grants=(FreezeGrant(ENTRY, date(2025, 1, 1), 1),))
+    folded = fold(ONE_FREEZE, facts(days(3), by_hand), on(3, 13))
+    assert folded
+    assert [(line.effective_date, line.amount) for line in folded.rows.ledger] == [(date(2025, 3, 3), 1)]
+
+
+def test_a_reset_takes_the_length_and_what_the_day_had_counted_and_leaves_the_longest() -> None:
+    reset = ByHand(resets=(Reset(ENTRY, on(5, 15), date(2025, 3, 5)),))
+    folded = fold(DAILY, facts(days(3, 4, 5), reset), on(5, 16))
+    assert folded
+    assert (folded.current.length, folded.current.longest) == (0, 2)
+    assert (folded.current.period_qualified, folded.current.sums_micros) == (False, (0,))
+    again = fact(UUID(int=50), "commits", 1, on(5, 18), "UTC")
+    assert seen(reset, [*days(3, 4, 5), again], on(5, 19)) == [
+        (3, "QUALIFIED", 1),
+        (4, "QUALIFIED", 2),
+        (5, "QUALIFIED", 1),
+    ]
+
+
+def test_a_late_event_from_before_a_reset_adds_to_nothing_that_came_after_it() -> None:
+    reset = ByHand(resets=(Reset(ENTRY, on(5, 15), date(2025, 3, 5)),))
+    assert seen(reset, days(3, 4, 6), on(6, 13)) == [
+        (3, "QUALIFIED", 1),
+        (4, "QUALIFIED", 2),
+        (5, "RESET", 0),
+        (6, "QUALIFIED", 1),
+    ]
+
+
+def test_a_restore_gives_back_from_the_loss_to_the_next_period_that_qualified() -> None:
+    history = days(3, 4, 9, 10)
+    folded = fold(DAILY, facts(history), on(11))
+    assert folded
+    lost = lost_dates(folded.rows.periods, ENTRY, None, date(2025, 3, 11))
+    assert lost == DateRange(ENTRY, date(2025, 3, 5), date(2025, 3, 8))
+    assert seen(ByHand(restores=(lost,)), history, on(11))[-2:] == [(9, "QUALIFIED", 3), (10, "QUALIFIED", 4)]
+
+
+def test_what_was_lost_last_or_on_a_date_is_found() -> None:
+    folded = fold(DAILY, facts(days(3, 6, 7)), on(20))
+    assert folded
+    rows, today = folded.rows.periods, date(2025, 3, 20)
+    assert lost_dates(rows, ENTRY, None, today) == DateRange(ENTRY, date(2025, 3, 8), date(2025, 3, 19))
+    assert lost_dates(rows, ENTRY, date(2025, 3, 4), today) == DateRange(
+        ENTRY, date(2025, 3, 4), date(2025, 3, 5)
+    )
+    assert lost_dates(rows, ENTRY, date(2025, 3, 7), today) is None
+    assert lost_dates((), ENTRY, None, today) is None
+
+
+def test_days_that_users_pause_count_once_and_in_their_years() -> None:
+    first = DateRange(ENTRY, date(2025, 12, 28), date(2026, 1, 2), by_user=True)
+    assert paused_days((), first) == {2025: 4, 2026: 2}
+    overlapping = DateRange(ENTRY, date(2026, 1, 1), date(2026, 1, 3), by_user=True)
+    assert paused_days((first,), overlapping) == {2026: 3}
+    assert paused_days((replace(first, by_user=False),), overlapping) == {2026: 3}
+    assert taken_out(ByHand(pauses=(first,)), ENTRY) == (NOTHING_BY_HAND, first)
