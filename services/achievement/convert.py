@@ -37,6 +37,7 @@ DOMAIN: Final = "achievement.laurel"
 _REFUSALS: Final[Mapping[Refusal, tuple[type[LaurelError], str]]] = {
     Refusal.NOT_FOUND: (NotFound, "there is no such achievement"),
     Refusal.NOT_ACTIVE: (FailedPrecondition, "the achievement is not active"),
+    Refusal.NOT_OPEN: (FailedPrecondition, "the achievement cannot be earned at this time"),
     Refusal.TRIGGER_NOT_API: (FailedPrecondition, "the achievement is not earned by call"),
     Refusal.USER_NOT_ELIGIBLE: (FailedPrecondition, "the user does not match the achievement's filters"),
 }
@@ -128,6 +129,7 @@ def _change(user_id: str, change: Change, catalogue: Catalogue) -> achievement_p
         complete_time=to_timestamp(completion.reach.occur_time),
         entry_id=str(completion.entry_id),
         local_date=date_to_proto(completion.reach.local_date),
+        number=completion.number,
     )
     if definition := catalogue.get(completion.achievement):
         message.name = definition.name
@@ -145,8 +147,9 @@ def progress_to_proto(progress: Progress) -> achievement_pb2.UserAchievement:
         achievement=definition.key,
         name=definition.name,
         completed=progress.completion is not None,
+        completion_count=progress.count,
         current=in_units(progress.current),
-        target=in_units(definition.trigger.target),
+        target=in_units(progress.target),
         percent=progress.percent,
         tier_group=definition.tier_group,
         tier=definition.tier,

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Final
+from datetime import datetime
+from typing import Final, Literal
 
 from laurel.achievement.v1 import achievement_pb2
 
@@ -30,7 +31,7 @@ from shared.decimals import InvalidValue, to_micros
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
-from shared.rpc.convert import check_key, check_text
+from shared.rpc.convert import check_key, check_text, instant_field
 from shared.rpc.filters import filters_from_proto
 
 _STATUSES: Final[Mapping[int, Status]] = {
@@ -57,6 +58,21 @@ def check_achievement(message: achievement_pb2.Achievement, path: str, violation
     if not 0 <= message.tier <= MAX_TIER:
         violations.add(f"{path}.tier", f"must be 0 to {MAX_TIER}")
     _check_trigger(message, path, violations)
+    if message.repeatable and message.HasField("composite"):
+        violations.add(f"{path}.repeatable", "is not for a composite")
+    earn_from = _instant(message, "earn_from", path, violations)
+    earn_until = _instant(message, "earn_until", path, violations)
+    if earn_from is not None and earn_until is not None and earn_until <= earn_from:
+        violations.add(f"{path}.earn_until", "must be after earn_from")
+
+
+def _instant(
+    message: achievement_pb2.Achievement,
+    field: Literal["earn_from", "earn_until"],
+    path: str,
+    violations: Violations,
+) -> datetime | None:
+    return instant_field(message, field, path, violations) if message.HasField(field) else None
 
 
 def _check_trigger(message: achievement_pb2.Achievement, path: str, violations: Violations) -> None:
@@ -190,6 +206,9 @@ def _achievement(message: achievement_pb2.Achievement) -> Achievement:
         tier=message.tier,
         hidden=message.hidden,
         badge_url=message.badge_url,
+        repeatable=message.repeatable,
+        earn_from=_instant(message, "earn_from", "", unchecked),
+        earn_until=_instant(message, "earn_until", "", unchecked),
     )
 
 

@@ -196,7 +196,7 @@ class Handlers:
         standing, fact = await self._store.lock_fact(connection, reversal.entry_id, catalogue)
         calls = {}
         if not fact.metric:
-            calls = await self._store.next_calls(connection, standing.user_id, fact, catalogue)
+            calls = await self._store.next_calls(connection, standing, fact, catalogue)
         facts: dict[UUID, Fact | None] = {}
         while True:
             try:

@@ -24,6 +24,7 @@ from services.achievement.domain import (
     SourceKind,
     Standing,
     Total,
+    place_of,
 )
 
 _KINDS: Final = {int(kind): kind for kind in SourceKind}
@@ -44,7 +45,7 @@ def standing_of(row: asyncpg.Record) -> Standing:
         },
         totals=totals_of(row["sources"]),
         accumulators=accumulators_of(row["accumulators"]),
-        completions=dict.fromkeys(row["held"], UNREAD) | completions_of(row["completions"]),
+        completions=_held(row["held"]) | completions_of(row["completions"]),
         reaches={
             (streak, length): FirstReach(version, Reach(entry_id, occurred, day) if entry_id else None)
             for streak, length, version, entry_id, occurred, day in row["reaches"]
@@ -67,13 +68,24 @@ def accumulators_of(records: Iterable[Any]) -> dict[str, Accumulator]:
 
 
 def completions_of(records: Iterable[Any]) -> dict[str, Completion]:
-    """By achievement."""
-    return {
-        key: Completion(
-            completion_id, key, Reach(entry_id, time, day), target, Cause(position, Key(cause_time, cause_id))
+    """By place."""
+    completions = (
+        Completion(
+            completion_id,
+            key,
+            Reach(entry_id, time, day),
+            target,
+            Cause(position, Key(cause_time, cause_id)),
+            number,
         )
-        for key, completion_id, entry_id, time, day, target, position, cause_time, cause_id in records
-    }
+        for key, completion_id, entry_id, time, day, target, position, cause_time, cause_id, number in records
+    )
+    return {completion.place: completion for completion in completions}
+
+
+def _held(counts: Iterable[Any]) -> dict[str, Completion]:
+    """By place, of how many times each achievement is held."""
+    return {place_of(key, number): UNREAD for key, count in counts for number in range(1, count + 1)}
 
 
 def fact_of(row: asyncpg.Record) -> Fact:
@@ -160,6 +172,7 @@ def completion_fact_row(
         time,
         reach.entry_id,
         reach.local_date,
+        live.number,
     )
 
 
@@ -185,12 +198,17 @@ def live_row(user_id: str, live: Completion) -> tuple[Any, ...]:
         reach.local_date,
         cause.position,
         *cause.key,
+        live.number,
     )
 
 
-def lost_rows(old: Standing, new: Standing) -> list[tuple[str, str]]:
-    """Keys of those that are gone."""
-    return [(new.user_id, key) for key in sorted(old.completions) if key not in new.completions]
+def lost_rows(old: Standing, new: Standing) -> list[tuple[str, str, int]]:
+    """Keys of those that are gone: only where all is read does one go."""
+    return [
+        (new.user_id, live.achievement, live.number)
+        for place, live in sorted(old.completions.items())
+        if place not in new.completions
+    ]
 
 
 def reach_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:

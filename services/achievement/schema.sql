@@ -102,11 +102,13 @@ CREATE TABLE completion_facts (
     fact_time     timestamptz NOT NULL,    -- when it was completed; when it was revoked
     entry_id      uuid NOT NULL,           -- the entry that the completion belongs to
     local_date    date NOT NULL,           -- of that entry
+    number        integer NOT NULL DEFAULT 1,  -- of a repeatable one: which time it is
     PRIMARY KEY (user_id, achievement, completion_id, kind)
 );
 CREATE INDEX completion_facts_achievement ON completion_facts (achievement);
 
--- The completions that stand, derived from the facts: at most one per user and achievement (RULES 4.1).
+-- The completions that stand, derived from the facts: at most one per user and achievement, of a
+-- repeatable one each time (RULES 4.1, 4.7).
 CREATE TABLE live_completions (
     user_id       text COLLATE "C" NOT NULL,
     achievement   text COLLATE "C" NOT NULL,
@@ -118,7 +120,8 @@ CREATE TABLE live_completions (
     cause_position bigint NOT NULL,        -- of the entry with whose arrival it was granted
     cause_time     timestamptz NOT NULL,
     cause_id       uuid NOT NULL,
-    PRIMARY KEY (user_id, achievement)
+    number         integer NOT NULL DEFAULT 1, -- of a repeatable one: which time it is
+    PRIMARY KEY (user_id, achievement, number)
 );
 
 -- With which event a streak first had a length that matters, as of a version of the streak.
@@ -199,7 +202,7 @@ CREATE TYPE accumulator_row AS (
     peak_micros    bigint,
     negative_count bigint
 );
-CREATE TYPE completion_fact_row_2 AS (
+CREATE TYPE completion_fact_row_3 AS (
     user_id       text,
     achievement   text,
     completion_id uuid,
@@ -207,9 +210,10 @@ CREATE TYPE completion_fact_row_2 AS (
     cause_id      uuid,
     fact_time     timestamptz,
     entry_id      uuid,
-    local_date    date
+    local_date    date,
+    number        integer
 );
-CREATE TYPE live_completion_row_2 AS (
+CREATE TYPE live_completion_row_3 AS (
     user_id        text,
     achievement    text,
     completion_id  uuid,
@@ -219,11 +223,13 @@ CREATE TYPE live_completion_row_2 AS (
     local_date     date,
     cause_position bigint,
     cause_time     timestamptz,
-    cause_id       uuid
+    cause_id       uuid,
+    number         integer
 );
-CREATE TYPE live_completion_key AS (
+CREATE TYPE live_completion_key_2 AS (
     user_id     text,
-    achievement text
+    achievement text,
+    number      integer
 );
 CREATE TYPE streak_reach_row AS (
     user_id    text,

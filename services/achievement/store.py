@@ -37,11 +37,12 @@ LOAD: Final = """
            ARRAY(SELECT ROW(achievement, sum_micros, peak_micros, negative_count)
                    FROM accumulators
                   WHERE user_id = batch.user_id AND achievement = ANY($3::text[])) AS accumulators,
-           ARRAY(SELECT achievement
+           ARRAY(SELECT ROW(achievement, max(number))
                    FROM live_completions
-                  WHERE user_id = batch.user_id AND achievement = ANY($3::text[])) AS held,
+                  WHERE user_id = batch.user_id AND achievement = ANY($3::text[])
+                  GROUP BY achievement) AS held,
            ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
-                            cause_position, cause_time, cause_id)
+                            cause_position, cause_time, cause_id, number)
                    FROM live_completions
                   WHERE user_id = batch.user_id AND achievement = ANY($5::text[])) AS completions,
            ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
@@ -60,9 +61,9 @@ LOAD_WHOLE: Final = """
                    FROM sources WHERE user_id = $1) AS sources,
            ARRAY(SELECT ROW(achievement, sum_micros, peak_micros, negative_count)
                    FROM accumulators WHERE user_id = $1) AS accumulators,
-           ARRAY[]::text[] AS held,
+           ARRAY[]::record[] AS held,
            ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
-                            cause_position, cause_time, cause_id)
+                            cause_position, cause_time, cause_id, number)
                    FROM live_completions WHERE user_id = $1) AS completions,
            ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
                    FROM streak_reaches WHERE user_id = $1) AS reaches,
@@ -101,21 +102,22 @@ SAVE: Final = """
                    negative_count = EXCLUDED.negative_count
     ), facts AS (
         INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
-                                      local_date)
-        SELECT * FROM unnest($5::completion_fact_row_2[])
+                                      local_date, number)
+        SELECT * FROM unnest($5::completion_fact_row_3[])
     ), earned AS (
         INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
-                                      local_date, cause_position, cause_time, cause_id)
-        SELECT * FROM unnest($6::live_completion_row_2[])
-            ON CONFLICT (user_id, achievement) DO UPDATE
+                                      local_date, cause_position, cause_time, cause_id, number)
+        SELECT * FROM unnest($6::live_completion_row_3[])
+            ON CONFLICT (user_id, achievement, number) DO UPDATE
                SET completion_id = EXCLUDED.completion_id, entry_id = EXCLUDED.entry_id,
                    complete_time = EXCLUDED.complete_time, target = EXCLUDED.target,
                    local_date = EXCLUDED.local_date, cause_position = EXCLUDED.cause_position,
                    cause_time = EXCLUDED.cause_time, cause_id = EXCLUDED.cause_id
     ), lost AS (
         DELETE FROM live_completions
-         USING unnest($7::live_completion_key[]) AS gone
+         USING unnest($7::live_completion_key_2[]) AS gone
          WHERE live_completions.user_id = gone.user_id AND live_completions.achievement = gone.achievement
+           AND live_completions.number = gone.number
     ), reached AS (
         INSERT INTO streak_reaches (user_id, streak, length, version, entry_id, occur_time, local_date)
         SELECT * FROM unnest($8::streak_reach_row[])
@@ -169,7 +171,7 @@ ACCUMULATORS: Final = """
 """
 COMPLETIONS: Final = """
     SELECT achievement, completion_id, entry_id, complete_time, local_date, target, cause_position, cause_time,
-           cause_id
+           cause_id, number
       FROM live_completions
      WHERE user_id = $1 AND achievement = ANY($2::text[])
 """
@@ -179,6 +181,7 @@ NEXT_CALL: Final = """
            0::bigint AS value_micros, 0::bigint AS version, counted, grounds, false AS late, true AS live
       FROM request_log
      WHERE user_id = $1 AND metric IS NULL AND grounds @> ARRAY[$2::text] AND state = 1 AND entry_id <> $3
+       AND position > $4
      ORDER BY position
      LIMIT 1
 """
@@ -195,16 +198,21 @@ SET_ACCUMULATORS: Final = """
       FROM unnest($2::accumulator_row[]) AS derived
      WHERE accumulators.user_id = $1 AND accumulators.achievement = derived.achievement
 """
-REVOKE: Final = "DELETE FROM live_completions WHERE user_id = $1 AND achievement = ANY($2::text[])"
+REVOKE: Final = """
+    DELETE FROM live_completions
+     USING unnest($1::live_completion_key_2[]) AS gone
+     WHERE live_completions.user_id = gone.user_id AND live_completions.achievement = gone.achievement
+       AND live_completions.number = gone.number
+"""
 PASS_ON: Final = """
     WITH facts AS (
         INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
-                                      local_date)
-        SELECT * FROM unnest($1::completion_fact_row_2[])
+                                      local_date, number)
+        SELECT * FROM unnest($1::completion_fact_row_3[])
     )
     INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
-                                  local_date, cause_position, cause_time, cause_id)
-    SELECT * FROM unnest($2::live_completion_row_2[])
+                                  local_date, cause_position, cause_time, cause_id, number)
+    SELECT * FROM unnest($2::live_completion_row_3[])
 """
 
 IN_USE: Final = """
@@ -313,12 +321,15 @@ class Store:
         return replace(standing, totals=totals, accumulators=rows.accumulators_of(sums)), fact
 
     async def next_calls(
-        self, connection: Connection, user_id: str, fact: Fact, catalogue: Catalogue
+        self, connection: Connection, standing: Standing, fact: Fact, catalogue: Catalogue
     ) -> dict[str, Fact]:
-        """By achievement that this call completes: the first other live call of it."""
+        """By achievement that this call completes: the first other live call of it after those that gave it."""
         calls = {}
         for key in called(catalogue, fact):
-            row = await connection.fetchrow(NEXT_CALL, user_id, key, fact.entry_id)
+            given = [live.cause.position for live in standing.completions.values() if live.achievement == key]
+            row = await connection.fetchrow(
+                NEXT_CALL, standing.user_id, key, fact.entry_id, max(given, default=0)
+            )
             if row is not None:
                 calls[key] = rows.fact_of(row)
         return calls
@@ -343,9 +354,12 @@ class Store:
             sums_rows = [rows.accumulator_row(user_id, key, derived[key]) for key in sorted(fact.counted)]
             await connection.execute(SET_ACCUMULATORS, user_id, sums_rows)
         if changes:
-            touched = sorted({change.completion.achievement for change in changes})
-            earned = [standing.completions[key] for key in touched if key in standing.completions]
-            await connection.execute(REVOKE, user_id, touched)
+            touched = {change.completion.place: change.completion for change in changes}
+            earned = [
+                standing.completions[place] for place in sorted(touched) if place in standing.completions
+            ]
+            gone = sorted((user_id, live.achievement, live.number) for live in touched.values())
+            await connection.execute(REVOKE, gone)
             await connection.execute(
                 PASS_ON,
                 [rows.completion_fact_row(user_id, fact.entry_id, change, revoke_time) for change in changes],

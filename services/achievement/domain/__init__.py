@@ -7,7 +7,8 @@ What a user's standing consists of:
 * *Totals* and *accumulators*: what the events that have arrived here contribute, by metric, and by achievement
   with event filters.
 * *Reaches*: with which event a streak first had a length.
-* *Completions*: the live ones, at most one per achievement; composites are made of those of others (`composites`).
+* *Completions*: the live ones, at most one per achievement, of a repeatable one each time; composites are made of
+  those of others (`composites`).
 
 Completions are folded in the order of arrival and dated by the order of the events' times (`fold`): `totals` says
 what that costs where, `reaches` what it means for streaks. What that takes of the facts stored is asked for (`past`).
@@ -16,6 +17,7 @@ Values of metrics are integers in micro-units; the target of a streak achievemen
 
 from services.achievement.domain.apply import decide
 from services.achievement.domain.definitions import (
+    MAX_COMPLETIONS,
     Achievement,
     ApiTrigger,
     Catalogue,
@@ -26,6 +28,7 @@ from services.achievement.domain.definitions import (
     Status,
     StreakTrigger,
     Trigger,
+    place_of,
 )
 from services.achievement.domain.past import Past, Span, Start, Wanted, WantedFacts
 from services.achievement.domain.prerequisites import in_circles, levels_of
@@ -54,6 +57,7 @@ from services.achievement.domain.standing import (
 )
 
 __all__ = [
+    "MAX_COMPLETIONS",
     "UNREAD",
     "Accumulator",
     "Achievement",
@@ -93,6 +97,7 @@ __all__ = [
     "in_circles",
     "levels_of",
     "list_progress",
+    "place_of",
     "revert",
     "sources_of",
 ]

@@ -6,7 +6,14 @@ from msgspec.structs import replace
 
 from services.achievement.domain.completions import completed, granted
 from services.achievement.domain.composites import composites_followed
-from services.achievement.domain.definitions import Achievement, ApiTrigger, Catalogue, SourceKey, Status
+from services.achievement.domain.definitions import (
+    MAX_COMPLETIONS,
+    Achievement,
+    ApiTrigger,
+    Catalogue,
+    SourceKey,
+    Status,
+)
 from services.achievement.domain.fold import Grant
 from services.achievement.domain.past import Past
 from services.achievement.domain.reaches import streaks_changed
@@ -77,7 +84,7 @@ def _decide_other(catalogue: Catalogue, standing: Standing, command: Command, pa
 
 
 def _decide_call(catalogue: Catalogue, standing: Standing, command: Command) -> Decision:
-    """Complete it, unless that is not possible; completing it again changes nothing."""
+    """Complete it, unless that is not possible; completing it again changes nothing, unless it is repeatable."""
     entry, achievement = command.entry, catalogue.get(command.achievement)
     fact = _plain_fact(standing, entry)
     refusal = _refusal(achievement, entry)
@@ -85,9 +92,11 @@ def _decide_call(catalogue: Catalogue, standing: Standing, command: Command) -> 
         return Decision(standing, fact, refusal=refusal)
     above = _earnable(catalogue.selective_above((achievement,)), entry)
     fact = replace(fact, grounds=(achievement.key, *above))
-    if achievement.key in standing.completions:
+    count = standing.count(achievement)
+    if count == (MAX_COMPLETIONS if achievement.repeatable else 1):
         return Decision(standing, fact)
-    change = granted(entry, achievement, achievement.trigger.target, Grant(fact.reach, fact.cause))
+    next_one = achievement.numbered(count + 1)
+    change = granted(entry, next_one, next_one.trigger.target, Grant(fact.reach, fact.cause))
     return Decision(completed(standing, (change,)), fact, (change,))
 
 
@@ -98,6 +107,8 @@ def _refusal(achievement: Achievement | None, entry: Entry) -> Refusal | None:
         return Refusal.NOT_ACTIVE
     if not isinstance(achievement.trigger, ApiTrigger):
         return Refusal.TRIGGER_NOT_API
+    if not achievement.is_open_at(entry.occur_time):
+        return Refusal.NOT_OPEN
     if not matches(achievement.user_filters, entry.user.attributes):
         return Refusal.USER_NOT_ELIGIBLE
     return None

@@ -13,11 +13,16 @@ from shared.ids import derived_id
 
 def granted(entry: Entry, achievement: Achievement, target: int, grant: Grant) -> Change:
     """The completion that `entry` brings about."""
-    return made(entry.user.user_id, str(entry.entry_id), achievement.key, target, grant)
+    return made(entry.user.user_id, str(entry.entry_id), achievement, target, grant)
 
 
 def passed_on(
-    user_id: str, cause: str, achievement: str, live: Completion | None, target: int, grant: Grant | None
+    user_id: str,
+    cause: str,
+    achievement: Achievement,
+    live: Completion | None,
+    target: int,
+    grant: Grant | None,
 ) -> tuple[Change, ...]:
     """What becomes of a completion where something was taken out: it stays as it is, or it goes, or another event owns
     it from now on and it is another one.
@@ -34,9 +39,10 @@ def completed(standing: Standing, changes: Iterable[Change]) -> Standing:
     return replace(standing, completions=changed(standing.completions, changes)) if changes else standing
 
 
-def made(user_id: str, cause: str, achievement: str, target: int, grant: Grant) -> Change:
+def made(user_id: str, cause: str, achievement: Achievement, target: int, grant: Grant) -> Change:
     """A completion. Its id is its own: an event may come to own the same achievement again, by another `cause`."""
-    completion_id = derived_id("completion", user_id, achievement, str(grant.reach.entry_id), cause)
-    return Change(
-        ChangeKind.COMPLETED, Completion(completion_id, achievement, grant.reach, target, grant.cause)
+    completion_id = derived_id("completion", user_id, achievement.place, str(grant.reach.entry_id), cause)
+    completion = Completion(
+        completion_id, achievement.key, grant.reach, target, grant.cause, achievement.number
     )
+    return Change(ChangeKind.COMPLETED, completion)

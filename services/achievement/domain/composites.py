@@ -2,7 +2,7 @@
 
 A composite is a fold of the completions of its prerequisites in the order in which these were granted: it is met
 as soon as enough are held, and belongs to the completion, in the order of their times, with which they became
-enough. With user filters, to the first from there on whose user could earn it, as of then.
+enough. With user filters or a window, to the first from there on whose user could earn it, as of then.
 
 Composites are looked at last, lower levels before higher ones, so one look at each is enough. An entry that arrives
 only ever completes them; where something was undone they are folded again without it.
@@ -80,13 +80,13 @@ def _followed(
         grant = _granted(composite, target, standing.completions, fact, past)
         if composite.status is not Status.ACTIVE or grant is None:
             return standing, ()
-        earned = (made(standing.user_id, cause, composite.key, target, grant),)
+        earned = (made(standing.user_id, cause, composite, target, grant),)
         return completed(standing, earned), earned
     # What the prerequisites of today had not given, they do not take away: the definition was another one then.
     if not undoes or _granted(composite, target, before.completions, fact, past) is None:
         return standing, ()
     grant = _granted(composite, target, standing.completions, fact, past)
-    changes = passed_on(standing.user_id, cause, composite.key, live, target, grant)
+    changes = passed_on(standing.user_id, cause, composite, live, target, grant)
     completions = changed(standing.completions, changes)
     if not changes and grant is not None:
         completions = {**completions, composite.key: replace(live, cause=grant.cause)}
@@ -120,7 +120,7 @@ def _owner(
 def _can_earn(composite: Achievement, reach: Reach, fact: Fact, past: Past) -> bool:
     """Whether the user of that event could. Raises `WantedFacts`."""
     if not composite.user_filters:
-        return True
+        return composite.is_open_at(reach.occur_time)
     if reach.entry_id == fact.entry_id:
         return fact.can_earn(composite)
     if reach.entry_id not in past.facts:

@@ -1,10 +1,12 @@
 """What can be earned, and how."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from enum import Enum, IntEnum
 from typing import Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.achievement.domain.prerequisites import levels_of
 from shared.filters import AttributeFilter
@@ -21,6 +23,15 @@ class Status(Enum):
     """Holders see it, nobody earns it."""
     ARCHIVED = "archived"
     """Kept for the record only."""
+
+
+MAX_COMPLETIONS: Final = 1_000
+"""How many times a repeatable achievement is earned."""
+
+
+def place_of(achievement: str, number: int) -> str:
+    """The key, and from the second time on the number."""
+    return achievement if number == 1 else f"{achievement} {number}"
 
 
 class SourceKind(IntEnum):
@@ -56,6 +67,10 @@ class MetricTrigger(Struct, frozen=True):
         """What must be reached, in micro-units."""
         return self.threshold_micros
 
+    def times(self, number: int) -> "MetricTrigger":
+        """For so many times as much."""
+        return replace(self, threshold_micros=self.threshold_micros * number)
+
 
 class StreakTrigger(Struct, frozen=True):
     """Earned when the streak reaches the length."""
@@ -74,14 +89,22 @@ class StreakTrigger(Struct, frozen=True):
         """What must be reached, in periods."""
         return self.length
 
+    def times(self, number: int) -> "StreakTrigger":
+        """For so many times as long."""
+        return replace(self, length=self.length * number)
+
 
 class ApiTrigger(Struct, frozen=True):
     """Earned by an explicit call only."""
 
     source: None = None
     target: int = 1
-    """One call."""
+    """One call; for each time one more."""
     event_filters: tuple[()] = ()
+
+    def times(self, number: int) -> "ApiTrigger":
+        """For so many calls."""
+        return replace(self, target=number)
 
 
 class CompositeTrigger(Struct, frozen=True):
@@ -96,6 +119,10 @@ class CompositeTrigger(Struct, frozen=True):
     def target(self) -> int:
         """What must be reached, in achievements."""
         return self.enough
+
+    def times(self, _number: int) -> "CompositeTrigger":
+        """It is never repeated."""
+        return self
 
 
 Trigger = MetricTrigger | StreakTrigger | ApiTrigger | CompositeTrigger
@@ -114,6 +141,42 @@ class Achievement(Struct, frozen=True):
     tier: int = 0
     hidden: bool = False
     badge_url: str = ""
+    repeatable: bool = False
+    """Earned at every multiple of its target."""
+    earn_from: datetime | None = None
+    """Only what happens from here on can earn it."""
+    earn_until: datetime | None = None
+    """Only what happens before this can earn it."""
+    number: int = 1
+    """Which multiple this is about."""
+
+    @property
+    def place(self) -> str:
+        """By what its completion is known among those of a user: its key, and from the second time on its number."""
+        return place_of(self.key, self.number)
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether an event that meets the condition may still not be one that earns it."""
+        return bool(self.user_filters) or self.earn_from is not None or self.earn_until is not None
+
+    def is_open_at(self, instant: datetime) -> bool:
+        """Whether what happens then can earn it."""
+        is_early = self.earn_from is not None and instant < self.earn_from
+        return not is_early and (self.earn_until is None or instant < self.earn_until)
+
+    def times(self, highest: int | None = None, *, after: int = 0) -> Iterator["Achievement"]:
+        """Itself; of a repeatable one each multiple up to `highest`, in the unit of its target, after the first."""
+        if not self.repeatable:
+            yield self
+            return
+        most = MAX_COMPLETIONS if highest is None else min(MAX_COMPLETIONS, highest // self.trigger.target)
+        for number in range(after + 1, most + 1):
+            yield self.numbered(number)
+
+    def numbered(self, number: int) -> "Achievement":
+        """About this multiple; it asks for that many times the target."""
+        return self if number == 1 else replace(self, number=number, trigger=self.trigger.times(number))
 
     @property
     def event_filters(self) -> tuple[AttributeFilter, ...]:
@@ -141,7 +204,7 @@ class Catalogue:
             if isinstance(definition.trigger, StreakTrigger)
         )
         """The achievements that a streak earns."""
-        self.judged: Final = tuple(definition for definition in self.by_streak if definition.user_filters)
+        self.judged: Final = tuple(definition for definition in self.by_streak if definition.is_selective)
         """Those of them that only some users earn: which event reaches a length may show when another one comes."""
 
         prerequisites = {
@@ -200,11 +263,18 @@ class Catalogue:
         not earn when it was due.
         """
         return any(
-            length == achievement.trigger.target
-            or (bool(achievement.user_filters) and length > achievement.trigger.target)
+            _is_reached(achievement, length)
+            or (achievement.is_selective and length > achievement.trigger.target)
             for achievement in self._by_source.get(SourceKey(SourceKind.STREAK, streak), ())
         )
 
     def following(self, sources: Iterable[SourceKey]) -> Sequence[Achievement]:
         """The achievements whose trigger these sources can touch, lowest target first for each."""
         return [found for source in sources for found in self._by_source.get(source, ())]
+
+
+def _is_reached(achievement: Achievement, length: int) -> bool:
+    target = achievement.trigger.target
+    return length == target or (
+        achievement.repeatable and length % target == 0 and length // target <= MAX_COMPLETIONS
+    )

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from services.achievement.domain.definitions import (
+    MAX_COMPLETIONS,
     Achievement,
     Catalogue,
     CompositeTrigger,
@@ -19,27 +20,43 @@ class Progress(Struct, frozen=True):
 
     achievement: Achievement
     completion: Completion | None
+    """The last one."""
     current: int
     """In the unit of the achievement's target."""
+    count: int
+    """How many times it is completed."""
+
+    @property
+    def target(self) -> int:
+        """What has to be reached: of a repeatable one, for the next time."""
+        if not self.achievement.repeatable:
+            return self.achievement.trigger.target
+        return self.achievement.numbered(min(self.count + 1, MAX_COMPLETIONS)).trigger.target
 
     @property
     def percent(self) -> float:
         """How much of the target is reached, 0 to 100."""
-        if self.completion is not None:
+        if self.count and not self.achievement.repeatable:
             return _FULL_PERCENT
-        return min(_FULL_PERCENT, max(0.0, _FULL_PERCENT * self.current / self.achievement.trigger.target))
+        return min(_FULL_PERCENT, max(0.0, _FULL_PERCENT * self.current / self.target))
 
 
 def list_progress(catalogue: Catalogue, standing: Standing, *, completed_only: bool) -> list[Progress]:
     """Earned ones first, newest first; then the others by tier group, tier and key."""
     shown = [
-        Progress(achievement, standing.completions.get(achievement.key), _current(achievement, standing))
+        _progress(achievement, standing)
         for achievement in catalogue.all()
         if _is_shown(
             achievement, earned=achievement.key in standing.completions, completed_only=completed_only
         )
     ]
     return sorted(shown, key=_order)
+
+
+def _progress(achievement: Achievement, standing: Standing) -> Progress:
+    count = standing.count(achievement)
+    last = standing.completions.get(achievement.numbered(count).place) if count else None
+    return Progress(achievement, last, _current(achievement, standing), count)
 
 
 def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -> bool:
@@ -57,14 +74,14 @@ def _current(achievement: Achievement, standing: Standing) -> int:
     completed (RULES 4.5). Of a composite how many prerequisites are held.
     """
     live = standing.completions.get(achievement.key)
-    if live is not None and isinstance(achievement.trigger, StreakTrigger):
+    if live is not None and isinstance(achievement.trigger, StreakTrigger) and not achievement.repeatable:
         return live.target
     if achievement.event_filters:
         return standing.accumulators.get(achievement.key, Accumulator()).sum_micros
     if isinstance(achievement.trigger, CompositeTrigger):
         return sum(key in standing.completions for key in achievement.trigger.achievements)
     if achievement.trigger.source is None:
-        return int(achievement.key in standing.completions)
+        return standing.count(achievement)
     source = standing.sources.get(achievement.trigger.source)
     return source.current if source else 0
 

@@ -4,8 +4,8 @@ Kept is with which event each length that matters was first reached, as of the n
 said so: changes may arrive in any order. An achievement belongs to that event. A change takes nothing away and
 moves nothing; a correction does, where the event is gone or is no longer the first.
 
-With user filters, the event has to be one whose user could earn the achievement, as of then. Where it is not,
-the first of a greater length that is, owns it.
+With user filters or a window, the event has to be one whose user could earn the achievement, as of then. Where it
+is not, the first of a greater length that is, owns it.
 """
 
 from collections.abc import Iterator
@@ -55,8 +55,8 @@ def streaks_changed(
     for change in command.streak_changes:
         standing = _told(catalogue, standing, news, change)
     found: list[Change] = []
-    for achievement in _touched(catalogue, news):
-        live = standing.completions.get(achievement.key)
+    for achievement in _touched(catalogue, standing, news):
+        live = standing.completions.get(achievement.place)
         if live is None:
             changes = _earned(achievement, standing, news)
         elif news.corrects:
@@ -79,24 +79,41 @@ def _told(catalogue: Catalogue, standing: Standing, news: _News, change: StreakC
     was = news.before.sources.get(source, _NOTHING)
     if was.version < change.version:
         for achievement in catalogue.following((source,)):
-            # It is reached, and another change that comes later says with which event.
-            if was.highest < achievement.trigger.target <= change.longest:
-                reaches.setdefault((change.streak, achievement.trigger.target), FirstReach(0, None))
+            for each in achievement.times(change.longest, after=was.highest // achievement.trigger.target):
+                # It is reached, and another change that comes later says with which event.
+                if was.highest < each.trigger.target <= change.longest:
+                    reaches.setdefault((change.streak, each.trigger.target), FirstReach(0, None))
     return replace(standing, reaches=reaches) if reaches != standing.reaches else standing
 
 
-def _touched(catalogue: Catalogue, news: _News) -> Iterator[Achievement]:
-    """What the streaks can earn; what the event itself can own, if it was told before as the first; at a correction
-    everything that it can have owned.
+def _touched(catalogue: Catalogue, standing: Standing, news: _News) -> Iterator[Achievement]:
+    """What the streaks can earn, each time that it can be earned; at a correction all that the undone one can have
+    owned.
     """
     if news.corrects:
-        yield from catalogue.by_streak
+        for achievement in catalogue.by_streak:
+            yield from achievement.times(_highest(achievement, standing, news.before))
         return
+    for achievement in _named(catalogue, news):
+        yield from achievement.times(
+            _highest(achievement, standing, standing), after=standing.count(achievement)
+        )
+
+
+def _named(catalogue: Catalogue, news: _News) -> Iterator[Achievement]:
+    """What the streaks can earn; and what the event itself can own, if it was told before as the first."""
     streaks = [SourceKey(SourceKind.STREAK, change.streak) for change in news.command.streak_changes]
     yield from catalogue.following(streaks)
     for achievement in catalogue.judged:
         if achievement.key in news.fact.grounds and achievement.trigger.source not in streaks:
             yield achievement
+
+
+def _highest(achievement: Achievement, standing: Standing, before: Standing) -> int:
+    """The greatest length that may be earned or held: where a definition became harder, more may be held."""
+    assert achievement.trigger.source is not None
+    known = (held.sources.get(achievement.trigger.source, _NOTHING).highest for held in (standing, before))
+    return max(*known, standing.count(achievement) * achievement.trigger.target)
 
 
 def _earned(achievement: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
@@ -126,7 +143,7 @@ def _owner(achievement: Achievement, standing: Standing, news: _News) -> Reach |
     """The event with which it was reached, by one who could earn it."""
     assert achievement.trigger.source is not None
     streak = achievement.trigger.source.key
-    if not achievement.user_filters:
+    if not achievement.is_selective:
         known = standing.reaches.get((streak, achievement.trigger.target))
         return known.reach if known else None
     for (key, length), known in sorted(standing.reaches.items(), key=lambda item: item[0]):
@@ -141,7 +158,7 @@ def _owner(achievement: Achievement, standing: Standing, news: _News) -> Reach |
 def _corrected(achievement: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
     """It passes on where its event is gone, or is not the first any more; it goes where nothing reaches it."""
     assert achievement.trigger.source is not None
-    live, entry = standing.completions[achievement.key], news.command.entry
+    live, entry = standing.completions[achievement.place], news.command.entry
     target = threshold(achievement, live)
     source = standing.sources.get(achievement.trigger.source)
     reach = _owner(achievement, standing, news)
@@ -156,7 +173,7 @@ def _corrected(achievement: Achievement, standing: Standing, news: _News) -> tup
         grant = Grant(reach, news.fact.cause) if reach is not None else None
     else:
         return ()
-    return passed_on(entry.user.user_id, str(entry.entry_id), achievement.key, live, target, grant)
+    return passed_on(entry.user.user_id, str(entry.entry_id), achievement, live, target, grant)
 
 
 def _is_news(achievement: Achievement, standing: Standing, news: _News) -> bool:
@@ -168,7 +185,7 @@ def _is_news(achievement: Achievement, standing: Standing, news: _News) -> bool:
         if key[0] == achievement.trigger.source.key
         and (
             key[1] == achievement.trigger.target
-            or (bool(achievement.user_filters) and key[1] > achievement.trigger.target)
+            or (achievement.is_selective and key[1] > achievement.trigger.target)
         )
     )
 

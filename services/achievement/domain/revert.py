@@ -5,11 +5,11 @@ follows from events is seen to by the correction that comes next: only then is k
 without this one, and how long streaks are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from services.achievement.domain.completions import completed, passed_on
 from services.achievement.domain.composites import composites_followed
-from services.achievement.domain.definitions import ApiTrigger, Catalogue
+from services.achievement.domain.definitions import MAX_COMPLETIONS, Achievement, ApiTrigger, Catalogue
 from services.achievement.domain.fold import Grant
 from services.achievement.domain.past import Past
 from services.achievement.domain.standing import Change, Fact, Standing
@@ -19,7 +19,8 @@ from services.achievement.domain.totals import without
 def revert(
     catalogue: Catalogue, standing: Standing, fact: Fact, next_calls: Mapping[str, Fact], past: Past
 ) -> tuple[Standing, tuple[Change, ...]]:
-    """The standing without this entry, and what changed. `next_calls`: by achievement, the first other live call.
+    """The standing without this entry, and what changed. `next_calls`: by achievement, the first live call
+    that came after those which gave it.
     Raises `WantedFacts`.
     """
     if fact.metric:
@@ -27,15 +28,34 @@ def revert(
     changes: tuple[Change, ...] = ()
     cause = f"undone {fact.entry_id}"
     for key in called(catalogue, fact):
-        live = standing.completions.get(key)
-        if live is not None and live.entry_id == fact.entry_id:
-            other = next_calls.get(key)
-            grant = Grant(other.reach, other.cause) if other else None
-            changes += passed_on(standing.user_id, cause, key, live, live.target, grant)
+        achievement = catalogue.get(key)
+        assert achievement is not None
+        changes += tuple(_without_call(achievement, standing, fact, next_calls.get(key), cause))
     after, more = composites_followed(
         catalogue, standing, completed(standing, changes), fact, past, cause=cause, undoes=True
     )
     return after, (*changes, *more)
+
+
+def _without_call(
+    achievement: Achievement, standing: Standing, fact: Fact, next_call: Fact | None, cause: str
+) -> Iterator[Change]:
+    """The calls that came later each move up by one, and the first that had given nothing follows."""
+    held = [standing.completions[each.place] for each in _held(achievement, standing)]
+    first = next((at for at, live in enumerate(held) if live.entry_id == fact.entry_id), len(held))
+    owners: list[Grant | None] = [Grant(live.reach, live.cause) for live in held[first + 1 :]]
+    owners.append(Grant(next_call.reach, next_call.cause) if next_call else None)
+    for live, owner in zip(held[first:], owners, strict=False):
+        numbered = achievement.numbered(live.number)
+        yield from passed_on(standing.user_id, cause, numbered, live, live.target, owner)
+
+
+def _held(achievement: Achievement, standing: Standing) -> Iterator[Achievement]:
+    for number in range(1, MAX_COMPLETIONS + 1):
+        numbered = achievement.numbered(number)
+        if numbered.place not in standing.completions:
+            return
+        yield numbered
 
 
 def called(catalogue: Catalogue, fact: Fact) -> list[str]:

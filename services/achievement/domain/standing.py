@@ -8,7 +8,13 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
-from services.achievement.domain.definitions import Achievement, ApiTrigger, SourceKey, SourceKind
+from services.achievement.domain.definitions import (
+    Achievement,
+    ApiTrigger,
+    SourceKey,
+    SourceKind,
+    place_of,
+)
 from shared.entries import Entry
 
 
@@ -95,6 +101,13 @@ class Completion(Struct, frozen=True):
     target: int
     """What had to be reached when it was earned."""
     cause: Cause
+    number: int = 1
+    """Of a repeatable one: which time it is."""
+
+    @property
+    def place(self) -> str:
+        """By what it is known among the user's."""
+        return place_of(self.achievement, self.number)
 
     @property
     def entry_id(self) -> UUID:
@@ -135,8 +148,18 @@ class Standing(Struct, frozen=True):
     accumulators: Mapping[str, Accumulator] = field(default_factory=dict)
     """By achievement that counts only the events which match its filters."""
     completions: Mapping[str, Completion] = field(default_factory=dict)
+    """By place."""
     reaches: Mapping[tuple[str, int], FirstReach] = field(default_factory=dict)
     """By streak and length, of lengths that matter to an achievement."""
+
+    def count(self, achievement: Achievement) -> int:
+        """How many times it is completed: multiples come in their order and go from the last."""
+        if not achievement.repeatable:
+            return int(achievement.key in self.completions)
+        count = 0
+        while place_of(achievement.key, count + 1) in self.completions:
+            count += 1
+        return count
 
     def sums(self, achievement: Achievement, metric: str) -> Accumulator:
         """What counts for an achievement by this metric adds up to."""
@@ -222,8 +245,9 @@ class Fact(Struct, frozen=True):
         return not achievement.event_filters or achievement.key in self.counted
 
     def can_earn(self, achievement: Achievement) -> bool:
-        """Whether its user was one who can earn the achievement, as of this event (RULES 4.2)."""
-        return not achievement.user_filters or achievement.key in self.grounds
+        """Whether its user was one who can earn the achievement, as of this event, and then (RULES 4.2, 4.7)."""
+        matched = not achievement.user_filters or achievement.key in self.grounds
+        return matched and achievement.is_open_at(self.occur_time)
 
 
 class Revision(Struct, frozen=True):
@@ -239,6 +263,7 @@ class Refusal(Enum):
 
     NOT_FOUND = "ACHIEVEMENT_NOT_FOUND"
     NOT_ACTIVE = "ACHIEVEMENT_NOT_ACTIVE"
+    NOT_OPEN = "ACHIEVEMENT_NOT_OPEN"
     TRIGGER_NOT_API = "TRIGGER_NOT_API"
     USER_NOT_ELIGIBLE = "USER_NOT_ELIGIBLE"
 
@@ -281,7 +306,7 @@ def changed(held: Mapping[str, Completion], changes: Iterable[Change]) -> Mappin
     live = dict(held)
     for change in changes:
         if change.kind is ChangeKind.COMPLETED:
-            live[change.completion.achievement] = change.completion
+            live[change.completion.place] = change.completion
         else:
-            live.pop(change.completion.achievement, None)
+            live.pop(change.completion.place, None)
     return live

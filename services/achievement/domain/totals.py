@@ -171,18 +171,20 @@ def arrived(
     total = standing.totals[metric.metric].sums
     for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
         sums = standing.accumulators.get(achievement.key, _NOTHING) if achievement.event_filters else total
-        if sums.peak_micros < achievement.trigger.target:
-            continue
-        if achievement.status is not Status.ACTIVE or achievement.key in standing.completions:
+        if sums.peak_micros < achievement.trigger.target or achievement.status is not Status.ACTIVE:
             continue
         was = before.sums(achievement, metric.metric)
-        found = _met(_Arrival(achievement, was, sums, fact, outcome.revised, past))
-        if found.owner is not None:
-            changes.append(
-                granted(entry, achievement, achievement.trigger.target, Grant(found.owner.reach, fact.cause))
-            )
-        elif found.peak_micros < sums.peak_micros:
-            standing = _with_peak(standing, achievement, metric.metric, found.peak_micros)
+        for each in achievement.times(sums.peak_micros, after=standing.count(achievement)):
+            if each.place in standing.completions:
+                continue
+            found = _met(_Arrival(each, was, sums, fact, outcome.revised, past))
+            if found.owner is not None:
+                grant = Grant(found.owner.reach, fact.cause)
+                changes.append(granted(entry, each, each.trigger.target, grant))
+                continue
+            if found.peak_micros < sums.peak_micros:
+                standing = _with_peak(standing, achievement, metric.metric, found.peak_micros)
+            break  # nor is there more than that
     return replace(outcome, standing=completed(standing, changes), changes=tuple(changes))
 
 
@@ -196,7 +198,7 @@ def _met(arrival: _Arrival) -> Found:
     if sums.sum_micros >= achievement.trigger.target:
         return Found(fact, sums.peak_micros)
     # Once it may have been high enough, when nobody who could earn it was there: now somebody is.
-    return _met_in_all(arrival) if achievement.user_filters else Found(None, sums.peak_micros)
+    return _met_in_all(arrival) if achievement.is_selective else Found(None, sums.peak_micros)
 
 
 def _met_from_its_time_on(arrival: _Arrival) -> Found:
@@ -210,7 +212,7 @@ def _met_from_its_time_on(arrival: _Arrival) -> Found:
     if found.owner is not None or not after.negative_count:
         return Found(found.owner, after.peak_micros)
     if (
-        achievement.user_filters
+        achievement.is_selective
         and before.peak_micros >= achievement.trigger.target
         and _can_earn(achievement, span.facts)
     ):
@@ -316,15 +318,19 @@ def corrected(
     undone = _Undone(entry, metric, fact, outcome.revised, past, is_old)
     for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
         if fact.counts_for(achievement) or any(each.counts_for(achievement) for each in outcome.revised):
-            found, changes = _without(achievement, outcome.standing, undone)
-            outcome = replace(outcome, standing=found, changes=(*outcome.changes, *changes))
+            held = outcome.standing.count(achievement)
+            for each in achievement.times():
+                found, changes = _without(each, outcome.standing, undone)
+                outcome = replace(outcome, standing=found, changes=(*outcome.changes, *changes))
+                if each.number >= held and each.place not in found.completions:
+                    break  # nor is there more than that
     return outcome
 
 
 def _without(
     achievement: Achievement, standing: Standing, undone: _Undone
 ) -> tuple[Standing, tuple[Change, ...]]:
-    live, sums = standing.completions.get(achievement.key), standing.sums(achievement, undone.metric.metric)
+    live, sums = standing.completions.get(achievement.place), standing.sums(achievement, undone.metric.metric)
     target = threshold(achievement, live)
     if live is None:
         # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
@@ -334,10 +340,10 @@ def _without(
         return standing, ()
     grant = _granted_without(achievement, live, target, sums, undone)
     entry = undone.entry
-    changes = passed_on(entry.user.user_id, str(entry.entry_id), achievement.key, live, target, grant)
+    changes = passed_on(entry.user.user_id, str(entry.entry_id), achievement, live, target, grant)
     completions = changed(standing.completions, changes)
     if not changes and live is not None and grant is not None:
-        completions = {**completions, achievement.key: replace(live, cause=grant.cause)}
+        completions = {**completions, achievement.place: replace(live, cause=grant.cause)}
     return replace(standing, completions=completions), changes
 
 
@@ -345,7 +351,7 @@ def _granted_without(
     achievement: Achievement, live: Completion | None, target: int, sums: Accumulator, undone: _Undone
 ) -> Grant | None:
     since = live.cause if live is not None and undone.only_less else undone.since
-    in_all = bool(achievement.user_filters) and sums.negative_count > 0
+    in_all = achievement.is_selective and sums.negative_count > 0
     start = Start(undone.metric.metric, since.position, None if in_all else since.key)
     span = _up_to_date(undone.past, start, undone.revised)
     return refold(achievement, target, sums.sum_micros, start, span, revisable=undone.metric.revisable)

@@ -12,9 +12,10 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2 as saga_pb
 from laurel.streak.v1 import streak_pb2
 
+from services.achievement.domain import place_of
 from services.achievement.past import FIRST_CHUNK
 from shared.entries import Entry, EntryKind
-from shared.rpc.convert import to_datetime, to_timestamp
+from shared.rpc.convert import to_timestamp
 from tests.fixtures import participants
 from tests.service.achievement.conftest import Service
 from tests.service.achievement.messages import (
@@ -201,26 +202,30 @@ async def test_any_history_ends_as_an_obvious_fold_of_what_is_left(service: Serv
             threshold=achievement.trigger.target / 1_000_000,
             event_filters=[MERGED] if achievement.event_filters else [],
         )
+        since, until = achievement.earn_from, achievement.earn_until
         await define(
-            service, achievement.key, metric=trigger, user_filters=[PRO] if achievement.user_filters else []
+            service,
+            achievement.key,
+            metric=trigger,
+            user_filters=[PRO] if achievement.user_filters else [],
+            repeatable=achievement.repeatable,
+            earn_from=to_timestamp(since) if since else None,
+            earn_until=to_timestamp(until) if until else None,
         )
     lives = {f"user-{seed}": _life(random.Random(seed)) for seed in range(12)}
     await asyncio.gather(*(_live(service, user, life) for user, (_, life) in lives.items()))
+    catalogue = model.catalogue("sum")
     expected = {
-        user: {
-            achievement.key: reach.occur_time
-            for achievement in achievements
-            if (reach := model.earned(achievement, left))
-        }
+        (user, place): reach.occur_time
         for user, (left, _) in lives.items()
+        for place, reach in model.earned_places(catalogue, left).items()
     }
 
-    async def earned() -> dict[str, dict[str, datetime]]:
-        pages = {user: await shown(service, user, completed_only=True, page_size=100) for user in lives}
-        return {
-            user: {held.achievement: to_datetime(held.complete_time) for held in page}
-            for user, page in pages.items()
-        }
+    async def earned() -> dict[tuple[str, str], datetime]:
+        rows = await service.database.fetch(
+            "SELECT user_id, achievement, number, complete_time FROM live_completions"
+        )
+        return {(user, place_of(key, number)): complete_time for user, key, number, complete_time in rows}
 
     assert await earned() == expected
     for user, (_, life) in lives.items():

@@ -23,7 +23,7 @@ ENTRY = entry_id("e1")
 STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "everything of a user": (store.LOAD_WHOLE, ("alice",)),
     "whether it is in use": (store.IN_USE, ("ten",)),
-    "the next call": (store.NEXT_CALL, ("alice", "founder", ENTRY)),
+    "the next call": (store.NEXT_CALL, ("alice", "founder", ENTRY, 0)),
     "facts by their ids": (past.FACTS, ([ENTRY],)),
     "revisions": (past.REVISIONS, (["alice"], [ENTRY])),
     "the first late one": (past.FIRST_LATE, ("alice", "commits", 1)),

@@ -212,7 +212,9 @@ class Player:
         for counted in self.live:
             if not counted.metric:
                 for key in counted.grounds:
-                    calls.setdefault(key, counted)
+                    given = [live.cause.position for live in self.standing.completions.values()]
+                    if counted.position > max(given, default=0):
+                        calls.setdefault(key, counted)
         self.standing, changes = revert(self.catalogue, self.standing, undone, calls, Past(known))
         return changes
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
+from msgspec.structs import replace
+
 from services.achievement.domain import (
     Achievement,
     Catalogue,
@@ -12,10 +14,14 @@ from services.achievement.domain import (
     CompositeTrigger,
     MetricTrigger,
     Reach,
+    place_of,
 )
 from shared.entries import ContributionRevision, Entry, EntryKind, MetricFact, UserSnapshot
 from shared.filters import AttributeFilter, matches
 from tests.unit.achievement.builders import MERGED, NOON, PRO, UNIT, entry_id
+
+OPENS = NOON + timedelta(minutes=8)
+CLOSES = NOON + timedelta(minutes=20)
 
 
 class Aggregation(Enum):
@@ -139,9 +145,28 @@ def earned(achievement: Achievement, arrived: Sequence[Event]) -> Reach | None:
                 continue
             total += micros
             highest = max(highest, total)
-            if highest >= trigger.target and matches(achievement.user_filters, event.user.attributes):
+            could = matches(achievement.user_filters, event.user.attributes) and is_open(achievement, event)
+            if highest >= trigger.target and could:
                 return event.reach
     return None
+
+
+def is_open(achievement: Achievement, event: Event) -> bool:
+    since, until = achievement.earn_from or event.time, achievement.earn_until
+    return since <= event.time and (until is None or event.time < until)
+
+
+def earned_places(catalogue: Catalogue, arrived: Sequence[Event]) -> dict[str, Reach]:
+    """With which event each achievement is completed, of a repeatable one each time."""
+    found: dict[str, Reach | None] = {}
+    for achievement in catalogue.all():
+        if achievement.repeatable:
+            most = sum(abs(event.value) for event in arrived) + 1
+            for number in range(1, most + 1):
+                found[place_of(achievement.key, number)] = earned(achievement.numbered(number), arrived)
+        else:
+            found[achievement.key] = earned_in(catalogue, achievement.key, arrived)
+    return {place: reach for place, reach in found.items() if reach is not None}
 
 
 def earned_composite(composite: Achievement, catalogue: Catalogue, arrived: Sequence[Event]) -> Reach | None:
@@ -153,7 +178,7 @@ def earned_composite(composite: Achievement, catalogue: Catalogue, arrived: Sequ
         held = sorted((reach for reach in found if reach is not None), key=lambda one: one.key)
         for reach in held[trigger.enough - 1 :]:
             [owner] = [event for event in arrived if event.reach == reach]
-            if matches(composite.user_filters, owner.user.attributes):
+            if matches(composite.user_filters, owner.user.attributes) and is_open(composite, owner):
                 return reach
     return None
 
@@ -185,6 +210,13 @@ def ladder(metric: str, *thresholds: int) -> list[Achievement]:
         *of("merged", (MERGED,), ()),
         *of("pro", (), (PRO,)),
         *of("merged-pro", (MERGED,), (PRO,)),
+        *(replace(each, earn_from=OPENS, earn_until=CLOSES) for each in of("window", (), ())),
+        *(replace(each, earn_from=OPENS) for each in of("window-pro", (MERGED,), (PRO,))),
+        *(replace(each, repeatable=True) for each in of("repeated", (), ())),
+        *(
+            replace(each, repeatable=True, earn_until=CLOSES)
+            for each in of("repeated-pro", (MERGED,), (PRO,))
+        ),
     ]
 
 

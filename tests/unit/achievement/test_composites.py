@@ -24,7 +24,7 @@ from tests.unit.achievement.builders import (
     streak_closing,
     streak_event,
 )
-from tests.unit.achievement.ledger import Event, ladder
+from tests.unit.achievement.ledger import CLOSES, OPENS, Event, ladder
 from tests.unit.achievement.test_order import POSITIVE, SIGNED, events, expected, happen, held
 
 FOUNDER = api_achievement()
@@ -141,7 +141,15 @@ def above(*keys: str) -> list[Achievement]:
 
 def with_composites() -> Catalogue:
     lower = ladder("sum", 1, 3, 8)
-    return Catalogue([*lower, *above("sum-all-3", "sum-merged-1", "sum-pro-3", "sum-merged-pro-8")])
+    return Catalogue(
+        [
+            *lower,
+            *above("sum-all-3", "sum-merged-1", "sum-pro-3", "sum-merged-pro-8", "sum-repeated-1"),
+            replace(
+                composite("late", "sum-all-1", "sum-merged-3", enough=1), earn_from=OPENS, earn_until=CLOSES
+            ),
+        ]
+    )
 
 
 @settings(deadline=None)

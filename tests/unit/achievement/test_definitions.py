@@ -144,3 +144,11 @@ def test_composites_stand_on_one_another_twenty_levels_high() -> None:
     tower = [hanging(f"a{level}", f"a{level - 1}") for level in range(1, 22)]
     assert together(*tower[:20]) == []
     assert together(*tower) == ["achievements[20].composite.achievements"]
+
+
+def test_a_window_ends_after_it_begins_and_no_composite_is_repeated() -> None:
+    message = by_others("a")
+    message.repeatable = True
+    message.earn_from.FromJsonString("2026-01-02T00:00:00Z")
+    message.earn_until.FromJsonString("2026-01-02T00:00:00Z")
+    assert wrong(message) == {"achievement.repeatable", "achievement.earn_until"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.achievement.domain import Catalogue, Command, Reach
 from tests.unit.achievement.builders import Player
-from tests.unit.achievement.ledger import Event, Ledger, catalogue, earned_in
+from tests.unit.achievement.ledger import Event, Ledger, catalogue, earned_places
 
 REVISABLE = ("max", "last", "unique")
 
@@ -42,9 +42,7 @@ def held(alice: Player) -> dict[str, Reach]:
 
 
 def expected(alice: Player, arrived: Sequence[Event]) -> dict[str, Reach]:
-    keys = [achievement.key for achievement in alice.catalogue.all()]
-    found = {key: earned_in(alice.catalogue, key, arrived) for key in keys}
-    return {key: reach for key, reach in found.items() if reach is not None}
+    return earned_places(alice.catalogue, arrived)
 
 
 def happen(alice: Player, arriving: Sequence[Event], voided: set[Event], random: Any) -> list[Event]:

@@ -204,6 +204,9 @@ class Achievement(_message.Message):
     BADGE_URL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    REPEATABLE_FIELD_NUMBER: _builtins.int
+    EARN_FROM_FIELD_NUMBER: _builtins.int
+    EARN_UNTIL_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -220,6 +223,10 @@ class Achievement(_message.Message):
     """Not shown to a user who has not earned it."""
     badge_url: _builtins.str
     """Image of the badge."""
+    repeatable: _builtins.bool
+    """Earned again at every multiple of its threshold, length or call, up to 1,000 times: each is a completion with its
+    number. Not for composites.
+    """
     @_builtins.property
     def metric(self) -> Global___MetricTrigger:
         """By a metric."""
@@ -248,6 +255,14 @@ class Achievement(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def earn_from(self) -> _timestamp_pb2.Timestamp:
+        """Can be earned by what happens from this instant on; absent: without a beginning."""
+
+    @_builtins.property
+    def earn_until(self) -> _timestamp_pb2.Timestamp:
+        """Can be earned by what happens before this instant; absent: without an end."""
+
     def __init__(
         self,
         *,
@@ -266,10 +281,13 @@ class Achievement(_message.Message):
         badge_url: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        repeatable: _builtins.bool = ...,
+        earn_from: _timestamp_pb2.Timestamp | None = ...,
+        earn_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "composite", b"composite", "create_time", b"create_time", "metric", b"metric", "streak", b"streak", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "composite", b"composite", "create_time", b"create_time", "earn_from", b"earn_from", "earn_until", b"earn_until", "metric", b"metric", "streak", b"streak", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "badge_url", b"badge_url", "composite", b"composite", "create_time", b"create_time", "description", b"description", "hidden", b"hidden", "key", b"key", "metric", b"metric", "name", b"name", "status", b"status", "streak", b"streak", "tier", b"tier", "tier_group", b"tier_group", "trigger", b"trigger", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "badge_url", b"badge_url", "composite", b"composite", "create_time", b"create_time", "description", b"description", "earn_from", b"earn_from", "earn_until", b"earn_until", "hidden", b"hidden", "key", b"key", "metric", b"metric", "name", b"name", "repeatable", b"repeatable", "status", b"status", "streak", b"streak", "tier", b"tier", "tier_group", b"tier_group", "trigger", b"trigger", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["metric", "streak", "api", "composite"]  # noqa: Y015
     _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
@@ -294,6 +312,7 @@ class AchievementChange(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     ENTRY_ID_FIELD_NUMBER: _builtins.int
     LOCAL_DATE_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     achievement: _builtins.str
     """Key of the achievement."""
     kind: Global___AchievementChangeKind.ValueType
@@ -312,6 +331,8 @@ class AchievementChange(_message.Message):
     """The user."""
     entry_id: _builtins.str
     """The entry with which the condition was met, in the order of the events' times: the completion belongs to it."""
+    number: _builtins.int
+    """Which completion of a repeatable one it is, from 1; else 1."""
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
         """When the condition was met, in the order of the events' times (RULES 2.5)."""
@@ -334,10 +355,11 @@ class AchievementChange(_message.Message):
         user_id: _builtins.str = ...,
         entry_id: _builtins.str = ...,
         local_date: _date_pb2.LocalDate | None = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "local_date", b"local_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "name", b"name", "tier", b"tier", "tier_group", b"tier_group", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "name", b"name", "number", b"number", "tier", b"tier", "tier_group", b"tier_group", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -360,6 +382,7 @@ class UserAchievement(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     BADGE_URL_FIELD_NUMBER: _builtins.int
     ENTRY_ID_FIELD_NUMBER: _builtins.int
+    COMPLETION_COUNT_FIELD_NUMBER: _builtins.int
     achievement: _builtins.str
     """Key of the achievement."""
     name: _builtins.str
@@ -379,7 +402,9 @@ class UserAchievement(_message.Message):
     badge_url: _builtins.str
     """Image of the badge."""
     entry_id: _builtins.str
-    """The entry that completed it."""
+    """The entry that completed it; of a repeatable one, the last time."""
+    completion_count: _builtins.int
+    """How many times it is completed: of a repeatable one more than once. `target` is that of the next time then."""
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
         """When it was completed."""
@@ -398,10 +423,11 @@ class UserAchievement(_message.Message):
         tier: _builtins.int = ...,
         badge_url: _builtins.str = ...,
         entry_id: _builtins.str = ...,
+        completion_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completed", b"completed", "current", b"current", "entry_id", b"entry_id", "name", b"name", "percent", b"percent", "target", b"target", "tier", b"tier", "tier_group", b"tier_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completed", b"completed", "completion_count", b"completion_count", "current", b"current", "entry_id", b"entry_id", "name", b"name", "percent", b"percent", "target", b"target", "tier", b"tier", "tier_group", b"tier_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

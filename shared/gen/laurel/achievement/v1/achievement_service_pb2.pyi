@@ -40,6 +40,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The achievement is not earned by call."""
     ERROR_REASON_USER_NOT_ELIGIBLE: _ErrorReason.ValueType  # 6
     """The user does not match the achievement's filters."""
+    ERROR_REASON_ACHIEVEMENT_NOT_OPEN: _ErrorReason.ValueType  # 7
+    """The achievement can be earned in a window of time only, and this is outside."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -58,6 +60,8 @@ ERROR_REASON_TRIGGER_NOT_API: ErrorReason.ValueType  # 5
 """The achievement is not earned by call."""
 ERROR_REASON_USER_NOT_ELIGIBLE: ErrorReason.ValueType  # 6
 """The user does not match the achievement's filters."""
+ERROR_REASON_ACHIEVEMENT_NOT_OPEN: ErrorReason.ValueType  # 7
+"""The achievement can be earned in a window of time only, and this is outside."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
