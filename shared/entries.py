@@ -21,6 +21,7 @@ class EntryKind(Enum):
     STREAK_CLOSING = "streak_closing"
     POINTS_GRANT = "points_grant"
     POINTS_SPEND = "points_spend"
+    TIMED_POINTS = "timed_points"
     BOARD_EXCLUSION = "board_exclusion"
     BOARD_PRIZE = "board_prize"
     LEAGUE_MOVE = "league_move"
@@ -32,6 +33,7 @@ class EntryKind(Enum):
         """It follows from other entries and says nothing new about its user: nobody's first or only entry."""
         return self in (
             EntryKind.STREAK_CLOSING,
+            EntryKind.TIMED_POINTS,
             EntryKind.BOARD_PRIZE,
             EntryKind.LEAGUE_MOVE,
             EntryKind.CORRECTION,

@@ -12,7 +12,7 @@ from services.cli.show_event import show_points_changes
 
 def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
     render.table(
-        ["system", ">balance", "?>lifetime", "level", "next level"],
+        ["system", ">balance", "?>lifetime", "level", "next level", "?grows", "?full"],
         [
             [
                 each.points_system,
@@ -22,6 +22,8 @@ def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
                 f"{_level_name(each.next_level)} at {render.number(each.next_level.threshold)}"
                 if each.HasField("next_level")
                 else None,
+                render.instant(each.next_time) if each.HasField("next_time") else None,
+                render.instant(each.full_time) if each.HasField("full_time") else None,
             ]
             for each in points
         ],

@@ -12,6 +12,9 @@ MAX_LEVELS: Final = 200
 MAX_BOOSTS: Final = 200
 """Of a system, with those that are over."""
 MAX_COOLDOWN_SECONDS: Final = 31 * 86_400
+MAX_HOURS: Final = 8_760
+MAX_DAYS: Final = 3_660
+"""Between two instants of a trigger that goes by time."""
 MAX_MULTIPLIER: Final = 100
 """Multipliers are below it."""
 MAX_TRIGGER_AMOUNT: Final = 1_000_000_000

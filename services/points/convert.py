@@ -15,7 +15,9 @@ from services.points.domain.definitions import PointsSystem
 from services.points.domain.facts import AchievementChange, Command, Instant, PeriodChange, StreakChange
 from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import NotGiven, Refusal
-from services.points.domain.standing import Standing
+from services.points.domain.standing import NO_STANDING
+from services.points.domain.state import UserState
+from services.points.domain.timing import full_time, next_time
 from shared.calendar import local_date
 from shared.entries import Entry
 from shared.errors import FailedPrecondition, LaurelError, Violations
@@ -212,15 +214,20 @@ def award_to_proto(award: Award) -> points_pb2.Award:
     )
 
 
-def user_points_to_proto(configuration: Configuration, key: str, standing: Standing) -> points_pb2.UserPoints:
+def user_points_to_proto(configuration: Configuration, state: UserState, key: str) -> points_pb2.UserPoints:
     """A user's points in one system, with the levels as they are defined now."""
     system = configuration.catalogue.system(key)
+    standing = state.points.standings.get(key, NO_STANDING)
     message = points_pb2.UserPoints(points_system=key, balance=standing.balance, lifetime=standing.lifetime)
     levels = _levels(configuration, key)
     if level := system.level_at(standing.balance, standing.lifetime):
         message.level.CopyFrom(levels[level.key])
     if level := system.level_after(standing.balance, standing.lifetime):
         message.next_level.CopyFrom(levels[level.key])
+    if time := next_time(configuration.catalogue, state, system):
+        message.next_time.CopyFrom(to_timestamp(time))
+    if time := full_time(configuration.catalogue, state, system):
+        message.full_time.CopyFrom(to_timestamp(time))
     return message
 
 

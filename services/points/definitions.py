@@ -12,6 +12,8 @@ from services.points.config import (
     MAX_BADGE_URL_CHARS,
     MAX_BOOSTS,
     MAX_COOLDOWN_SECONDS,
+    MAX_DAYS,
+    MAX_HOURS,
     MAX_LEVELS,
     MAX_MULTIPLIER,
     MAX_STREAK_LENGTH,
@@ -32,6 +34,7 @@ from services.points.domain.definitions import (
     Rounding,
     Stacking,
     StreakCause,
+    TimeCause,
     TimeWindow,
     Trigger,
     UserCreatedCause,
@@ -170,8 +173,24 @@ def _check_cause(trigger: points_pb2.PointsTrigger, path: str, violations: Viola
                 check_key(trigger.achievement.achievement, f"{path}.achievement.achievement", violations)
         case "user_created":
             pass
+        case "time":
+            _check_time(trigger.time, f"{path}.time", violations)
         case None:
-            violations.add(path, "must have one of metric, streak, achievement, user_created")
+            violations.add(path, "must have one of metric, streak, achievement, user_created, time")
+
+
+def _check_time(time: points_pb2.TimePointsTrigger, path: str, violations: Violations) -> None:
+    match time.WhichOneof("schedule"):
+        case "every_hours":
+            if not 1 <= time.every_hours <= MAX_HOURS:
+                violations.add(f"{path}.every_hours", f"must be 1 to {MAX_HOURS}")
+        case "every_days":
+            if not 1 <= time.every_days <= MAX_DAYS:
+                violations.add(f"{path}.every_days", f"must be 1 to {MAX_DAYS}")
+        case "yearly_attribute":
+            check_text(time.yearly_attribute, f"{path}.yearly_attribute", violations, max_chars=64)
+        case None:
+            violations.add(path, "must have one of every_hours, every_days, yearly_attribute")
 
 
 def _check_day_limits(trigger: points_pb2.PointsTrigger, path: str, violations: Violations) -> None:
@@ -179,10 +198,16 @@ def _check_day_limits(trigger: points_pb2.PointsTrigger, path: str, violations: 
         _check_limit(trigger.daily_limit, f"{path}.daily_limit", violations)
         if trigger.amount < 0:
             violations.add(f"{path}.daily_limit", "is only for earnings")
+        elif trigger.HasField("time"):
+            violations.add(f"{path}.daily_limit", "is not for what comes by time")
     if not 0 <= trigger.cooldown_seconds <= MAX_COOLDOWN_SECONDS:
         violations.add(f"{path}.cooldown_seconds", f"must be 0 to {MAX_COOLDOWN_SECONDS}")
     elif trigger.cooldown_seconds and trigger.amount < 0:
         violations.add(f"{path}.cooldown_seconds", "is only for earnings")
+    elif trigger.cooldown_seconds and trigger.HasField("time"):
+        violations.add(f"{path}.cooldown_seconds", "is not for what comes by time")
+    if trigger.block and trigger.HasField("time"):
+        violations.add(f"{path}.block", "is not for what comes by time: nobody could be refused")
 
 
 def _check_limit(limit: int, path: str, violations: Violations) -> None:
@@ -395,7 +420,7 @@ def _trigger(message: points_pb2.PointsTrigger) -> Trigger:
 
 def _cause(
     message: points_pb2.PointsTrigger, unchecked: Violations
-) -> MetricCause | StreakCause | AchievementCause | UserCreatedCause:
+) -> MetricCause | StreakCause | AchievementCause | UserCreatedCause | TimeCause:
     match message.WhichOneof("cause"):
         case "metric":
             filters = filters_from_proto(message.metric.event_filters, "event_filters", unchecked)
@@ -404,5 +429,7 @@ def _cause(
             return StreakCause(message.streak.streak, message.streak.length, message.streak.once)
         case "achievement":
             return AchievementCause(message.achievement.achievement or None)
+        case "time":
+            return TimeCause(message.time.every_hours, message.time.every_days, message.time.yearly_attribute)
         case _:
             return UserCreatedCause()

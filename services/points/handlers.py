@@ -17,17 +17,18 @@ from services.points.domain.counting import HistoryNeeded
 from services.points.domain.decisions import Applied, apply, days_asked, late, since, with_days, with_window
 from services.points.domain.definitions import Catalogue, LevelBasis, PointsSystem, TriggerKey
 from services.points.domain.facts import Command
-from services.points.domain.ledger import Award, Change
+from services.points.domain.fold import Points
+from services.points.domain.ledger import Award, Change, merged
 from services.points.domain.limits import Refusal
-from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
+from services.points.domain.timing import Came, advanced
 from services.points.history import UserHistory
 from services.points.rows import LogEntry
 from services.points.store import Store
 from services.points.terms import Terms
 from shared import faults
 from shared.calendar import local_date
-from shared.entries import EntryKind
+from shared.entries import Entry, EntryKind
 from shared.pages import Page
 from shared.participant import ReversalWork, Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
@@ -76,19 +77,25 @@ class Handlers:
         return outcomes
 
     async def list_user_points(
-        self, user_id: str, page: Page
-    ) -> tuple[Configuration, list[tuple[str, Standing]], str]:
-        """A page of the user's standings by key: in every active system, and in others where there are points; and
-        the token of the next page.
+        self, user_id: str, page: Page, now: datetime
+    ) -> tuple[Configuration, UserState, list[str], str]:
+        """A page of the systems in which a user stands somewhere, by key: every active one, and others where there are
+        points; with the user's state as of `now`, and the token of the next page.
         """
         configuration = await self._configuration.latest()
-        standings = await self._store.balances(user_id)
+        if configuration.catalogue.by_time:
+            loaded = await self._store.load([user_id])
+            state, _ = advanced(configuration.catalogue, loaded.states[user_id], now)
+        else:
+            points = Points(standings=await self._store.balances(user_id))
+            state = UserState(user_id, points=points)
+        standings = state.points.standings
         active = {key for key, system in configuration.catalogue.systems.items() if system.active}
         after = page.after[0] if page.after else ""
         keys = sorted(key for key in active.union(standings) if key > after)
         shown = keys[: page.size]
         token = page.next_token(shown[-1]) if len(keys) > page.size else ""
-        return configuration, [(key, standings.get(key, NO_STANDING)) for key in shown], token
+        return configuration, state, shown, token
 
     async def list_awards(self, user_id: str, points_system: str, page: Page) -> tuple[Sequence[Award], str]:
         """A page of the user's awards, newest first, and the token of the next. Raises `NotFound`."""
@@ -142,20 +149,24 @@ class Handlers:
         await self._know_days(catalogue, states, batch)
         before = dict(states)
         awards: dict[str, list[Award]] = {}
-        entries = []
+        entries: list[LogEntry] = []
         held: list[Work[Command]] = []
         behind: set[str] = set()
         for work in batch:
             if work.user_id in behind:
                 held.append(work)
                 continue
-            state = states[work.user_id]
+            state, came = _with_what_is_due(catalogue, states[work.user_id], work.command.entry)
             try:
                 decided = apply(catalogue, state, work.command)
             except HistoryNeeded:
                 behind.add(work.user_id)
                 held.append(work)
                 continue
+            if isinstance(decided, Applied) and came:
+                entries.extend(rows.came_entry(work.user_id, each, work.command.entry.now) for each in came)
+                changes = merged((*(change for each in came for change in each.changes), *decided.changes))
+                decided = replace(decided, changes=changes)
             entries.append(_log_entry(work, decided, state.award_count))
             if isinstance(decided, Applied):
                 states[work.user_id] = decided.state
@@ -168,7 +179,7 @@ class Handlers:
         if entries:
             await self._store.save(entries, awards, loaded, changed)
         await AFTER_STORE.reach()
-        return {entry.entry_id: entry.outcome for entry in entries}, held
+        return {entry.entry_id: entry.outcome for entry in entries if entry.outcome}, held
 
     async def _load(
         self, batch: Sequence[Work[Command]]
@@ -283,6 +294,15 @@ class Handlers:
             await self._store.save([], {}, {user_id: before}, {user_id: after}, connection)
         await BEFORE_COMMIT.reach()
         return reverted_outcome(reversal.entry_id, convert.effects(user_id, changes))
+
+
+def _with_what_is_due(
+    catalogue: Catalogue, state: UserState, entry: Entry
+) -> tuple[UserState, tuple[Came, ...]]:
+    """The state with what came due before an entry. A correction comes at the present, also that of an import."""
+    if entry.kind is EntryKind.CORRECTION:
+        return state, ()
+    return advanced(catalogue, state, entry.now, entry.user)
 
 
 def _steps(waiting: Sequence[Work[Command]]) -> tuple[list[Work[Command]], list[Work[Command]]]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
 
+from services.points.domain.clocks import Clock
 from services.points.domain.counting import Timeline, stored
 from services.points.domain.days import Days, Given
 from services.points.domain.definitions import BoostKey, TriggerKey
@@ -18,9 +19,14 @@ from services.points.domain.ledger import Award, Change
 from services.points.domain.multipliers import Product
 from services.points.domain.standing import Standing
 from services.points.domain.state import StreakCount, UserState
+from services.points.domain.timing import Came
 from shared.postgres.request_log import State
 
 Row = asyncpg.Record | Mapping[str, Any]
+
+
+_NOT_COUNTED: Final = (0, 0, 0, False, False, None, 0)
+"""The columns of what a metric trigger counts."""
 
 
 class CauseKind(IntEnum):
@@ -28,6 +34,7 @@ class CauseKind(IntEnum):
 
     METRIC = 1
     STREAK = 2
+    TIME = 3
 
 
 class LogEntry(Struct, frozen=True):
@@ -56,15 +63,18 @@ def state(row: asyncpg.Record) -> UserState:
     """A row of the load statement."""
     timelines: dict[TriggerKey, Timeline] = {}
     streaks: dict[TriggerKey, StreakCount] = {}
-    for points_system, trigger, kind, granted, due, *counts in row["triggers"]:
+    clocks: dict[TriggerKey, Clock] = {}
+    for points_system, trigger, kind, granted, due, *counts, next_time, zone, day in row["triggers"]:
         key = TriggerKey(points_system, trigger)
         if kind == CauseKind.METRIC:
             accumulated, high, every, irregular, fractional, newest, late = counts
             timelines[key] = stored(
                 Timeline(accumulated, high, due, granted, every, irregular, fractional, newest, late)
             )
-        else:
+        elif kind == CauseKind.STREAK:
             streaks[key] = StreakCount(due, granted)
+        elif next_time is not None:
+            clocks[key] = Clock(next_time, zone, day)
     first_position = row["first_position"]
     return UserState(
         user_id=row["user_id"],
@@ -75,6 +85,7 @@ def state(row: asyncpg.Record) -> UserState:
         points=Points(first_position is not None, timelines, standings(row["balances"])),
         streaks=streaks,
         completions=dict(row["completions"]),
+        clocks=clocks,
     )
 
 
@@ -239,7 +250,7 @@ def balance_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
 
 
 def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
-    """The trigger states that differ, as `trigger_state_row_3`s."""
+    """The trigger states that differ, as `trigger_state_row_4`s."""
     before = old.points.timelines
     rows: list[tuple[Any, ...]] = [
         (
@@ -255,6 +266,9 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
             timeline.fractional,
             timeline.newest_time,
             timeline.late_position,
+            None,
+            None,
+            None,
         )
         for key, timeline in new.points.timelines.items()
         if before.get(key) is not timeline
@@ -266,19 +280,38 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
             CauseKind.STREAK,
             count.granted_count,
             count.due_count,
-            0,
-            0,
-            0,
-            False,
-            False,
+            *_NOT_COUNTED,
             None,
-            0,
+            None,
+            None,
         )
         for key, count in new.streaks.items()
         if old.streaks.get(key) != count
     )
+    changed = {key for key in {*old.clocks, *new.clocks} if old.clocks.get(key) != new.clocks.get(key)}
+    for key in changed:
+        clock = new.clocks.get(key)
+        ends = (clock.next_time, clock.zone, clock.day) if clock else (None, None, None)
+        rows.append((new.user_id, *key, CauseKind.TIME, 0, 0, *_NOT_COUNTED, *ends))
     rows.sort(key=lambda row: row[:3])
     return rows
+
+
+def came_entry(user_id: str, came: Came, now: datetime) -> LogEntry:
+    """What came due by time as it goes into the log: nobody asks for it, so there is no outcome."""
+    instant = came.fact.instant
+    return LogEntry(
+        entry_id=instant.entry_id,
+        user_id=user_id,
+        digest=b"",
+        state=State.APPLIED,
+        outcome=b"",
+        apply_time=now,
+        occur_time=instant.occur_time,
+        local_date=instant.local_date,
+        fact=came.fact,
+        award_count=came.award_count,
+    )
 
 
 def completion_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:

@@ -135,7 +135,7 @@ CREATE TABLE trigger_states (
     user_id            text COLLATE "C" NOT NULL,
     points_system      text COLLATE "C" NOT NULL,
     trigger            text COLLATE "C" NOT NULL,
-    kind               smallint NOT NULL,     -- 1 metric, 2 streak
+    kind               smallint NOT NULL,     -- 1 metric, 2 streak, 3 time
     granted_count      bigint NOT NULL,
     accumulated_micros bigint NOT NULL,
     high_micros        bigint NOT NULL,
@@ -145,10 +145,14 @@ CREATE TABLE trigger_states (
     newest_time        timestamptz,           -- of the events that it counted
     late_position      bigint NOT NULL,       -- the newest arrival that was not the newest event, while it was fractional
     fractional         boolean NOT NULL,      -- it counted something that is no multiple of X
+    next_time          timestamptz,           -- by time: when it is due next; NULL: never
+    zone               text COLLATE "C",      -- in which days begin
+    day                date,                  -- that begins then, or that comes round every year
     PRIMARY KEY (user_id, points_system, trigger)
 ) WITH (fillfactor = 85);
 
 CREATE INDEX trigger_states_points_system ON trigger_states (points_system);
+CREATE INDEX trigger_states_due ON trigger_states (next_time) WHERE next_time IS NOT NULL;
 
 -- Completions less revocations, per completion: it is rewarded while that is 1.
 CREATE TABLE completions (
@@ -283,6 +287,24 @@ CREATE TYPE trigger_state_row_3 AS (
     fractional         boolean,
     newest_time        timestamptz,
     late_position      bigint
+);
+CREATE TYPE trigger_state_row_4 AS (
+    user_id            text,
+    points_system      text,
+    trigger            text,
+    kind               smallint,
+    granted_count      bigint,
+    due_count          bigint,
+    accumulated_micros bigint,
+    high_micros        bigint,
+    every_micros       bigint,
+    irregular          boolean,
+    fractional         boolean,
+    newest_time        timestamptz,
+    late_position      bigint,
+    next_time          timestamptz,
+    zone               text,
+    day                date
 );
 CREATE TYPE completion_row AS (
     user_id       text,

@@ -9,6 +9,7 @@ from services.points import convert
 from services.points.config import Settings
 from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
 from services.points.handlers import Handlers
+from services.points.maintenance import Maintenance
 from services.points.reads import Reads
 from services.points.servicer import PointsServicer
 from services.points.store import IN_USE, Store
@@ -46,18 +47,22 @@ async def build(settings: Settings) -> Application:
     store, terms = Store(pool), Terms()
     handlers = Handlers(pool, store, configuration, terms)
     reads = Reads(pool, store, configuration, terms)
+    maintenance = Maintenance(pool, store, configuration, terms, clock)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
         apply=handlers.apply_entries,
         revert=handlers.revert_entries,
+        maintain=maintenance.run,
     )
     service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]
 
+    async def pass_once() -> None:
+        await partitions.keep()
+        await maintenance.run_by_clock()
+
     async def maintain() -> None:
-        await run_as_leader(
-            pool, "points.maintenance", settings.maintenance_interval_seconds, partitions.keep
-        )
+        await run_as_leader(pool, "points.maintenance", settings.maintenance_interval_seconds, pass_once)
 
     return Application(
         name=NAME,

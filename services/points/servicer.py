@@ -49,11 +49,11 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
             keyset=[str],
             query=["list_user_points", request.user_id],
         )
-        configuration, standings, token = await self._handlers.list_user_points(request.user_id, page)
+        configuration, state, keys, token = await self._handlers.list_user_points(
+            request.user_id, page, self._clock.now()
+        )
         return pb.ListUserPointsResponse(
-            points=[
-                convert.user_points_to_proto(configuration, key, standing) for key, standing in standings
-            ],
+            points=[convert.user_points_to_proto(configuration, state, key) for key in keys],
             next_page_token=token,
         )
 

@@ -1,8 +1,8 @@
 """Limits of a local day, and cooldowns (RULES 5.2, 5.4).
 
 A day is the local date that an award counts for: that of the entry that it belongs to. What was given on it is the sum
-of the ledger's rows of that date, boosts included. Points that an entry gives by itself are limited by none of this,
-and count for none.
+of the ledger's rows of that date, boosts included. Points that an entry gives by itself, or that come by
+time, are limited by none of this, and count for none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from services.points.domain.counting import HistoryNeeded
-from services.points.domain.definitions import GIFT, PointsSystem, Trigger
+from services.points.domain.definitions import PointsSystem, TimeCause, Trigger
 from services.points.domain.facts import Due
 from services.points.domain.limits import Grant
 
@@ -74,32 +74,43 @@ def allowed(system: PointsSystem, days: Days, dues: Sequence[Due], amounts: Sequ
     left: list[int] = []
     for due, amount in zip(dues, amounts, strict=True):
         trigger = triggers.get(due.key.trigger)
-        if amount > 0 and due.key.trigger != GIFT:
+        if trigger is not None and amount > 0 and _counts(trigger):
             amount = _allowed(system, trigger, days, due, amount)
             days = _with(days, due, amount)
         left.append(amount)
     return left
 
 
-def after(days: Days, grants: Sequence[Grant]) -> Days:
+def after(system: PointsSystem, days: Days, grants: Sequence[Grant]) -> Days:
     """With what was granted."""
+    triggers = {trigger.key: trigger for trigger in system.triggers}
     for grant in grants:
-        if grant.amount > 0 and grant.due.key.trigger != GIFT:
+        if grant.amount > 0 and _counts(triggers.get(grant.due.key.trigger)):
             days = _with(days, grant.due, grant.amount)
     return days
 
 
-def _allowed(system: PointsSystem, trigger: Trigger | None, days: Days, due: Due, amount: int) -> int:
+def _counts(trigger: Trigger | None) -> bool:
+    """Neither a gift nor what comes by time."""
+    return trigger is not None and not isinstance(trigger.cause, TimeCause)
+
+
+def _allowed(system: PointsSystem, trigger: Trigger, days: Days, due: Due, amount: int) -> int:
     day = due.owner.local_date
-    if trigger is not None and trigger.cooldown and _is_cooling_down(system, trigger, days, due):
+    if trigger.cooldown and _is_cooling_down(system, trigger, days, due):
         return 0
     given = days.on(system.key, day)
-    if trigger is not None and trigger.daily_limit is not None:
+    if trigger.daily_limit is not None:
         earlier = given.get(trigger.key)
         amount = min(amount, max(0, trigger.daily_limit - (earlier.amount if earlier else 0)))
     if system.daily_cap is not None:
-        amount = min(amount, max(0, system.daily_cap - sum(each.amount for each in given.values())))
+        amount = min(amount, max(0, system.daily_cap - _given_by(system, given)))
     return amount
+
+
+def _given_by(system: PointsSystem, day: Day) -> int:
+    timed = {trigger.key for trigger in system.triggers if not _counts(trigger)}
+    return sum(given.amount for trigger, given in day.items() if trigger not in timed)
 
 
 def _is_cooling_down(system: PointsSystem, trigger: Trigger, days: Days, due: Due) -> bool:

@@ -60,7 +60,18 @@ class UserCreatedCause(Struct, frozen=True):
     """A user's first live entry."""
 
 
-Cause = MetricCause | StreakCause | AchievementCause | UserCreatedCause
+class TimeCause(Struct, frozen=True):
+    """Instants that come round. One of the three is set."""
+
+    every_hours: int = 0
+    """From the user's creation on."""
+    every_days: int = 0
+    """At local midnights, counted from the local date of the user's creation."""
+    yearly_attribute: str = ""
+    """At the local midnight at which the date begins that a user attribute says."""
+
+
+Cause = MetricCause | StreakCause | AchievementCause | UserCreatedCause | TimeCause
 
 
 class Trigger(Struct, frozen=True):
@@ -237,6 +248,8 @@ class Catalogue(Struct, frozen=True):
     """Those of active systems."""
     awarding: Mapping[TriggerKey, Trigger] = field(default_factory=dict)
     """All triggers of active systems."""
+    by_time: tuple[ConfiguredTrigger, ...] = ()
+    """Those of active systems."""
     boosts: Mapping[BoostKey, Boost] = field(default_factory=dict)
     """Those of active systems."""
     day_limited: frozenset[str] = frozenset()
@@ -252,6 +265,7 @@ class Catalogue(Struct, frozen=True):
         by_streak: dict[str, tuple[ConfiguredTrigger, ...]] = {}
         by_achievement: dict[str | None, tuple[ConfiguredTrigger, ...]] = {}
         by_user_created: tuple[ConfiguredTrigger, ...] = ()
+        by_time: tuple[ConfiguredTrigger, ...] = ()
         for configured in (
             ConfiguredTrigger(system, t) for system in ordered.values() for t in system.triggers
         ):
@@ -264,6 +278,8 @@ class Catalogue(Struct, frozen=True):
                     by_achievement[achievement] = (*by_achievement.get(achievement, ()), configured)
                 case UserCreatedCause() if configured.system.active:
                     by_user_created = (*by_user_created, configured)
+                case TimeCause() if configured.system.active:
+                    by_time = (*by_time, configured)
         awarding = {
             TriggerKey(system.key, trigger.key): trigger
             for system in ordered.values()
@@ -282,6 +298,7 @@ class Catalogue(Struct, frozen=True):
             by_streak=by_streak,
             by_achievement=by_achievement,
             by_user_created=by_user_created,
+            by_time=by_time,
             awarding=awarding,
             boosts=boosts,
             day_limited=frozenset(key for key, system in ordered.items() if system.limits_days),

@@ -102,7 +102,7 @@ def step(
                 system, before.balance, before.lifetime, due_here, products, amounts, fact.spent
             )
             if days is not UNKNOWN:
-                days = after(days, granted)
+                days = after(system, days, granted)
             standings[key] = _moved(before, granted, fact.position)
             grants += granted
     return Step(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
+from services.points.domain.clocks import Clock
 from services.points.domain.definitions import TriggerKey
 from services.points.domain.fold import Points
 
@@ -37,5 +38,7 @@ class UserState(Struct, frozen=True):
     streaks: Mapping[TriggerKey, StreakCount] = field(default_factory=dict)
     completions: Mapping[UUID, int] = field(default_factory=dict)
     """Completions less revocations per completion; those that the decision touches. It is rewarded while at 1."""
+    clocks: Mapping[TriggerKey, Clock] = field(default_factory=dict)
+    """When triggers that go by time are due next."""
     rewarded_periods: Mapping[TriggerKey, frozenset[date]] | None = None
     """The periods for which streak triggers have awarded; None: not loaded."""

@@ -391,6 +391,7 @@ class Change(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     STREAK_CLOSING_FIELD_NUMBER: _builtins.int
+    TIMED_POINTS_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
@@ -411,6 +412,10 @@ class Change(_message.Message):
         """A streak closed."""
 
     @_builtins.property
+    def timed_points(self) -> _entry_pb2.TimedPoints:
+        """Points came due by time."""
+
+    @_builtins.property
     def board_prize(self) -> _entry_pb2.BoardPrize:
         """A prize at the end of a run."""
 
@@ -426,15 +431,16 @@ class Change(_message.Message):
         time_zone: _builtins.str = ...,
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         streak_closing: _entry_pb2.StreakClosing | None = ...,
+        timed_points: _entry_pb2.TimedPoints | None = ...,
         board_prize: _entry_pb2.BoardPrize | None = ...,
         league_move: _entry_pb2.LeagueMove | None = ...,
         origin: _entry_pb2.EntryOrigin.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["board_prize", b"board_prize", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["board_prize", b"board_prize", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["board_prize", b"board_prize", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board_prize", b"board_prize", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_finding: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_finding) -> _WhichOneofReturnType_finding | None: ...
 

@@ -224,6 +224,42 @@ class UserCreatedPointsTrigger(_message.Message):
 Global___UserCreatedPointsTrigger: _TypeAlias = UserCreatedPointsTrigger  # noqa: Y015
 
 @_typing.final
+class TimePointsTrigger(_message.Message):
+    """Points at instants that come round (RULES 5.2). What came due while nobody looked is there when the balance is read or
+    written, and told when a pass finds it. Boosts, and limits of a day, are not for these.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVERY_HOURS_FIELD_NUMBER: _builtins.int
+    EVERY_DAYS_FIELD_NUMBER: _builtins.int
+    YEARLY_ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    every_hours: _builtins.int
+    """Every so many hours from the user's creation on: 1 to 8,760."""
+    every_days: _builtins.int
+    """Every so many days at local midnight, counted from the local date of the user's creation: 1 to 3,660."""
+    yearly_attribute: _builtins.str
+    """Every year at the local midnight of the date that this user attribute says: `1990-02-28`, or `02-28`. 29 February is
+    the 28th where there is none.
+    """
+    def __init__(
+        self,
+        *,
+        every_hours: _builtins.int = ...,
+        every_days: _builtins.int = ...,
+        yearly_attribute: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["every_days", b"every_days", "every_hours", b"every_hours", "schedule", b"schedule", "yearly_attribute", b"yearly_attribute"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_days", b"every_days", "every_hours", b"every_hours", "schedule", b"schedule", "yearly_attribute", b"yearly_attribute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_schedule: _TypeAlias = _typing.Literal["every_hours", "every_days", "yearly_attribute"]  # noqa: Y015
+    _WhichOneofArgType_schedule: _TypeAlias = _typing.Literal["schedule", b"schedule"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_schedule) -> _WhichOneofReturnType_schedule | None: ...
+
+Global___TimePointsTrigger: _TypeAlias = TimePointsTrigger  # noqa: Y015
+
+@_typing.final
 class PointsTrigger(_message.Message):
     """Something that earns or costs points."""
 
@@ -235,6 +271,7 @@ class PointsTrigger(_message.Message):
     STREAK_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_FIELD_NUMBER: _builtins.int
     USER_CREATED_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
     USER_FILTERS_FIELD_NUMBER: _builtins.int
     BLOCK_FIELD_NUMBER: _builtins.int
     DAILY_LIMIT_FIELD_NUMBER: _builtins.int
@@ -270,6 +307,10 @@ class PointsTrigger(_message.Message):
         """A new user."""
 
     @_builtins.property
+    def time(self) -> Global___TimePointsTrigger:
+        """Time."""
+
+    @_builtins.property
     def user_filters(self) -> _containers.RepeatedCompositeFieldContainer[_filter_pb2.AttributeFilter]:
         """Filters on user attributes, as of the event."""
 
@@ -282,18 +323,19 @@ class PointsTrigger(_message.Message):
         streak: Global___StreakPointsTrigger | None = ...,
         achievement: Global___AchievementPointsTrigger | None = ...,
         user_created: Global___UserCreatedPointsTrigger | None = ...,
+        time: Global___TimePointsTrigger | None = ...,
         user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
         block: _builtins.bool = ...,
         daily_limit: _builtins.int | None = ...,
         cooldown_seconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_daily_limit", b"_daily_limit", "achievement", b"achievement", "cause", b"cause", "daily_limit", b"daily_limit", "metric", b"metric", "streak", b"streak", "user_created", b"user_created"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_daily_limit", b"_daily_limit", "achievement", b"achievement", "cause", b"cause", "daily_limit", b"daily_limit", "metric", b"metric", "streak", b"streak", "time", b"time", "user_created", b"user_created"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_daily_limit", b"_daily_limit", "achievement", b"achievement", "amount", b"amount", "block", b"block", "cause", b"cause", "cooldown_seconds", b"cooldown_seconds", "daily_limit", b"daily_limit", "key", b"key", "metric", b"metric", "streak", b"streak", "user_created", b"user_created", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_daily_limit", b"_daily_limit", "achievement", b"achievement", "amount", b"amount", "block", b"block", "cause", b"cause", "cooldown_seconds", b"cooldown_seconds", "daily_limit", b"daily_limit", "key", b"key", "metric", b"metric", "streak", b"streak", "time", b"time", "user_created", b"user_created", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__daily_limit: _TypeAlias = _typing.Literal["daily_limit"]  # noqa: Y015
     _WhichOneofArgType__daily_limit: _TypeAlias = _typing.Literal["_daily_limit", b"_daily_limit"]  # noqa: Y015
-    _WhichOneofReturnType_cause: _TypeAlias = _typing.Literal["metric", "streak", "achievement", "user_created"]  # noqa: Y015
+    _WhichOneofReturnType_cause: _TypeAlias = _typing.Literal["metric", "streak", "achievement", "user_created", "time"]  # noqa: Y015
     _WhichOneofArgType_cause: _TypeAlias = _typing.Literal["cause", b"cause"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__daily_limit) -> _WhichOneofReturnType__daily_limit | None: ...
@@ -672,6 +714,8 @@ class UserPoints(_message.Message):
     LIFETIME_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     NEXT_LEVEL_FIELD_NUMBER: _builtins.int
+    NEXT_TIME_FIELD_NUMBER: _builtins.int
+    FULL_TIME_FIELD_NUMBER: _builtins.int
     points_system: _builtins.str
     """Key of the system."""
     balance: _builtins.int
@@ -686,6 +730,14 @@ class UserPoints(_message.Message):
     def next_level(self) -> Global___Level:
         """The next level; absent at the top."""
 
+    @_builtins.property
+    def next_time(self) -> _timestamp_pb2.Timestamp:
+        """When the balance grows by itself next; absent: it does not, or is full."""
+
+    @_builtins.property
+    def full_time(self) -> _timestamp_pb2.Timestamp:
+        """When it has grown to max_balance if nothing is spent; absent: it is there, or never will be."""
+
     def __init__(
         self,
         *,
@@ -694,10 +746,12 @@ class UserPoints(_message.Message):
         lifetime: _builtins.int = ...,
         level: Global___Level | None = ...,
         next_level: Global___Level | None = ...,
+        next_time: _timestamp_pb2.Timestamp | None = ...,
+        full_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "next_level", b"next_level"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["full_time", b"full_time", "level", b"level", "next_level", b"next_level", "next_time", b"next_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "level", b"level", "lifetime", b"lifetime", "next_level", b"next_level", "points_system", b"points_system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "full_time", b"full_time", "level", b"level", "lifetime", b"lifetime", "next_level", b"next_level", "next_time", b"next_time", "points_system", b"points_system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

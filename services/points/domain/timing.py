@@ -1,0 +1,152 @@
+"""What came due by time (RULES 5.2, 5.6): facts of their own, one for each instant, in front of whatever comes next.
+
+They are the same whether a pass finds them or the next entry of the user: an instant is a fact with an id that follows
+from the user and the instant, and it comes before everything that arrives after it. Where the balance is at its limit
+already, an instant gives nothing and is no fact: regeneration stops at the cap.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.points.domain.clocks import Clock, following, refreshed, started
+from services.points.domain.definitions import (
+    Catalogue,
+    ConfiguredTrigger,
+    PointsSystem,
+    TimeCause,
+    TriggerKey,
+)
+from services.points.domain.facts import Due, Fact, Instant
+from services.points.domain.fold import step
+from services.points.domain.ledger import Change, Draft, write
+from services.points.domain.limits import InsufficientPoints
+from services.points.domain.standing import NO_STANDING, Standing
+from services.points.domain.state import UserState
+from shared.calendar import local_date
+from shared.entries import UserSnapshot
+from shared.filters import matches
+from shared.ids import derived_id_at
+
+_MOST: Final = 10_000
+"""Instants that are looked at together; a user for whom more are due has the rest with the next entry, or pass."""
+
+
+class Came(Struct, frozen=True):
+    """An instant that gave or took something."""
+
+    fact: Fact
+    zone: str
+    changes: tuple[Change, ...]
+    award_count: int
+    """Of the user before it."""
+
+
+def advanced(
+    catalogue: Catalogue, state: UserState, now: datetime, user: UserSnapshot | None = None
+) -> tuple[UserState, tuple[Came, ...]]:
+    """The state with all that is due at `now`, and what that was.
+
+    `user`: as an entry knows it; None: as the last one did. Of a trigger that a user meets for the first time nothing
+    is due yet.
+    """
+    if not catalogue.by_time and not state.clocks:
+        return state, ()
+    triggers = {trigger.key: trigger for trigger in catalogue.by_time}
+    clocks = _clocks(triggers, state, user, now)
+    came = []
+    for _ in range(_MOST):
+        time = min((clock.next_time for clock in clocks.values()), default=now)
+        if not clocks or time > now:
+            break
+        due = [triggers[key] for key, clock in sorted(clocks.items()) if clock.next_time == time]
+        zone = clocks[due[0].key].zone
+        for trigger in due:
+            clocks[trigger.key] = following(_cause(trigger), clocks[trigger.key])
+        state, one = _came(catalogue, state, due, time, zone)
+        came.extend(one)
+    return (state if clocks == state.clocks else replace(state, clocks=clocks)), tuple(came)
+
+
+def next_time(catalogue: Catalogue, state: UserState, system: PointsSystem) -> datetime | None:
+    """When the user's balance in the system grows by itself; None: it does not, or is full."""
+    if _standing(state, system).balance >= system.max_balance:
+        return None
+    keys = [trigger.key for trigger in catalogue.by_time if trigger.trigger.amount > 0]
+    times = [
+        state.clocks[key].next_time for key in keys if key.points_system == system.key and key in state.clocks
+    ]
+    return min(times, default=None)
+
+
+def full_time(catalogue: Catalogue, state: UserState, system: PointsSystem) -> datetime | None:
+    """When the balance has grown to its limit, where nothing is spent; None: it is there, or nobody can tell."""
+    time = None
+    for _ in range(_MOST):
+        following_time = next_time(catalogue, state, system)
+        if following_time is None:
+            return time if _standing(state, system).balance >= system.max_balance else None
+        time = following_time
+        state, _came_then = advanced(catalogue, state, time)
+    return None
+
+
+def _clocks(
+    triggers: Mapping[TriggerKey, ConfiguredTrigger],
+    state: UserState,
+    user: UserSnapshot | None,
+    now: datetime,
+) -> dict[TriggerKey, Clock]:
+    if user is None:
+        return {key: clock for key, clock in state.clocks.items() if key in triggers}
+    clocks = {}
+    for key, trigger in triggers.items():
+        known, cause = state.clocks.get(key), _cause(trigger)
+        clock = None
+        if matches(trigger.trigger.user_filters, user.attributes):
+            clock = refreshed(cause, known, user, now) if known else started(cause, user, now)
+        if clock is not None:
+            clocks[key] = clock
+    return clocks
+
+
+def _came(
+    catalogue: Catalogue, state: UserState, due: Sequence[ConfiguredTrigger], time: datetime, zone: str
+) -> tuple[UserState, list[Came]]:
+    day = local_date(time, zone)
+    names = ("/".join(trigger.key) for trigger in due)
+    owner = Instant(derived_id_at(time, "points", state.user_id, str(day), *names), time, day)
+    dues = tuple(
+        Due(trigger.key, owner, 1, trigger.trigger.amount, period=owner.local_date)
+        for trigger in due
+        if _moves(trigger, _standing(state, trigger.system))
+    )
+    if not dues:
+        return state, []
+    fact = Fact(state.entry_count + 1, owner, catalogue.version, follows=True, given=dues)
+    stepped = step(state.points, fact, catalogue)
+    if isinstance(stepped, InsufficientPoints):
+        raise AssertionError("time is not refused")
+    award_count = state.award_count
+    drafts = [Draft.of(fact.position, grant) for grant in stepped.grants]
+    state, changes = write(catalogue, state, drafts, owner.entry_id)
+    return replace(state, entry_count=fact.position), [Came(fact, zone, changes, award_count)]
+
+
+def _moves(trigger: ConfiguredTrigger, standing: Standing) -> bool:
+    if trigger.trigger.amount > 0:
+        return standing.balance < trigger.system.max_balance
+    return standing.balance > trigger.system.min_balance
+
+
+def _standing(state: UserState, system: PointsSystem) -> Standing:
+    return state.points.standings.get(system.key, NO_STANDING)
+
+
+def _cause(trigger: ConfiguredTrigger) -> TimeCause:
+    cause = trigger.trigger.cause
+    assert isinstance(cause, TimeCause)
+    return cause

@@ -1,0 +1,108 @@
+"""What comes due by time is found and told, also of users of whom nothing is heard (RULES 5.2, 5.6)."""
+
+from datetime import datetime
+from typing import Final
+
+from laurel.ledger.v1 import entry_pb2
+from laurel.participant.v1 import participant_service_pb2
+
+from services.points import convert, rows
+from services.points.definitions import Configuration
+from services.points.domain.timing import Came, advanced
+from services.points.rows import came_entry
+from services.points.store import Store
+from services.points.terms import Terms
+from shared import faults
+from shared.clock import Clock
+from shared.postgres import definitions as stored
+from shared.postgres.feed import Feed
+from shared.postgres.maintenance import may_go_by_clock
+from shared.postgres.pool import Connection, Pool
+from shared.rpc.convert import to_timestamp
+from shared.rpc.participants import Pass
+
+USERS_PER_CALL: Final = 200
+"""Each in a transaction of its own."""
+
+DUE: Final = """
+    SELECT user_id
+      FROM (SELECT user_id, next_time
+              FROM trigger_states
+             WHERE next_time <= $1
+             ORDER BY next_time
+             LIMIT $2) AS due
+     GROUP BY user_id
+     ORDER BY min(next_time)
+"""
+
+BEFORE_COMMIT: Final = faults.declare(
+    "points.maintenance.before_commit", "what came due for a user is written, not yet committed"
+)
+AFTER_COMMIT: Final = faults.declare(
+    "points.maintenance.after_commit", "what came due for a user is durable, others may follow"
+)
+
+
+class Maintenance:
+    """Passes over the users for whom something is due."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        store: Store,
+        configuration: stored.Catalogue[Configuration],
+        terms: Terms,
+        clock: Clock,
+    ) -> None:
+        self._pool = pool
+        self._store = store
+        self._configuration = configuration
+        self._terms = terms
+        self._clock = clock
+        self._feed = Feed(pool)
+
+    async def run(self, now: datetime, history: bool) -> Pass:
+        """Give a bounded number of users what is due at `now`.
+
+        `history`: the instant is one of an import, and nothing is told of what is found.
+        """
+        due = [row["user_id"] for row in await self._pool.fetch(DUE, now, USERS_PER_CALL)]
+        for user_id in due:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self._give(connection, user_id, now, history=history)
+                await BEFORE_COMMIT.reach()
+            await AFTER_COMMIT.reach()
+        return Pass(len(due), more=bool(due))
+
+    async def run_by_clock(self) -> None:
+        """A pass at the present instant, unless an import holds maintenance or this host's clock is wrong."""
+        now = self._clock.now()
+        async with self._pool.acquire() as connection:
+            if not await may_go_by_clock(connection, now):
+                return
+        while (await self.run(now, history=False)).more:
+            pass
+
+    async def _give(self, connection: Connection, user_id: str, now: datetime, *, history: bool) -> None:
+        await self._store.lock_user(connection, user_id)
+        loaded = await self._store.load([user_id], connection=connection)
+        configuration = await self._configuration.at(loaded.configuration_version, connection)
+        await self._terms.keep(connection, configuration, for_good=False)
+        before = loaded.states[user_id]
+        after, came = advanced(configuration.catalogue, before, now)
+        entries = [came_entry(user_id, each, now) for each in came]
+        awards = [award for each in came for award in rows.awards_of(each.changes, refolded=False)]
+        await self._store.save(entries, {user_id: awards}, {user_id: before}, {user_id: after}, connection)
+        found = (_found(user_id, each, history=history) for each in came)
+        await self._feed.append(connection, [each.SerializeToString(deterministic=True) for each in found])
+
+
+def _found(user_id: str, came: Came, *, history: bool) -> participant_service_pb2.Change:
+    return participant_service_pb2.Change(
+        entry_id=str(came.fact.instant.entry_id),
+        user_id=user_id,
+        time_zone=came.zone,
+        occur_time=to_timestamp(came.fact.instant.occur_time),
+        origin=entry_pb2.ENTRY_ORIGIN_IMPORT if history else entry_pb2.ENTRY_ORIGIN_MAINTENANCE,
+        timed_points=entry_pb2.TimedPoints(changes=convert.effects(user_id, came.changes).points),
+    )
