@@ -78,6 +78,7 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
 
 OF_NOBODY: Final = frozenset(
     {
+        "admin_operations",
         "cohorts",
         "configuration_version",
         "definition_writes",

@@ -20,7 +20,7 @@ from services.cli.configuration import (
 )
 from services.cli.connect import Connections
 from services.cli.errors import CommandError, laurel_error
-from services.cli.options import json_option
+from services.cli.options import because, json_option, why_option
 from services.cli.yaml_messages import Mistake
 from shared.definitions import KINDS, Name, list_of, message_of, words
 
@@ -62,11 +62,14 @@ def _file_option(command: Command) -> Command:
 @_file_option
 @click.option("--dry-run", is_flag=True, help="Check everything and show the difference; change nothing.")
 @click.option("--prune", is_flag=True, help="Delete every definition that the file does not have.")
+@why_option
 @json_option
 @click.pass_obj
-def apply(connections: Connections, file: str, dry_run: bool, prune: bool, as_json: bool) -> None:
+def apply(
+    connections: Connections, file: str, dry_run: bool, prune: bool, reason: str, as_json: bool
+) -> None:
     """Apply a configuration file to all services: everything, or nothing where anything is wrong."""
-    response = apply_file(connections, *_contents(file), dry_run=dry_run, prune=prune)
+    response = apply_file(connections, *_contents(file), dry_run=dry_run, prune=prune, reason=reason)
     if as_json:
         render.print_json(response)
     else:
@@ -74,7 +77,13 @@ def apply(connections: Connections, file: str, dry_run: bool, prune: bool, as_js
 
 
 def apply_file(
-    connections: Connections, text: bytes, name: str, *, dry_run: bool = False, prune: bool = False
+    connections: Connections,
+    text: bytes,
+    name: str,
+    *,
+    dry_run: bool = False,
+    prune: bool = False,
+    reason: str = "",
 ) -> pb.ApplyConfigurationResponse:
     """Apply the text of a file. Raises `CommandError` with every mistake and its place, and `grpc.RpcError`."""
     configuration = _read(text, name, "nothing was applied")
@@ -82,7 +91,7 @@ def apply_file(
     configuration.request.prune = prune
     try:
         return connections.orchestrator.ApplyConfiguration(
-            configuration.request, timeout=connections.timeout_seconds
+            configuration.request, timeout=connections.timeout_seconds, metadata=because(reason)
         )
     except grpc.RpcError as error:
         refused = laurel_error(error)
@@ -158,13 +167,16 @@ def _show_list(messages: Iterable[Any]) -> None:
 @click.argument("kind", type=Kind())
 @click.argument("key")
 @click.option("--dry-run", is_flag=True, help="Check only; delete nothing.")
+@why_option
 @click.pass_obj
-def delete(connections: Connections, kind: str, key: str, dry_run: bool) -> None:
+def delete(connections: Connections, kind: str, key: str, dry_run: bool, reason: str) -> None:
     """Delete a definition that nobody holds anything of and that no other mentions."""
     request = pb.DeleteDefinitionRequest(
         kind=kind, key=key, request_id=str(uuid.uuid4()), validate_only=dry_run
     )
-    connections.orchestrator.DeleteDefinition(request, timeout=connections.timeout_seconds)
+    connections.orchestrator.DeleteDefinition(
+        request, timeout=connections.timeout_seconds, metadata=because(reason)
+    )
     name = Name(kind, key)
     render.line(f"The {name} can be deleted; this was a dry run." if dry_run else f"Deleted the {name}.")
 

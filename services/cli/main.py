@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from services.cli import (
     commands_admin,
+    commands_audit,
     commands_boards,
     commands_configuration,
     commands_contacts,
@@ -146,6 +147,7 @@ for command in (
     commands_admin.maintenance,
     commands_feed.feed,
     commands_keys.keys,
+    commands_audit.audit,
     commands_webhooks.webhooks,
     commands_streams.streams,
     commands_contacts.contacts,

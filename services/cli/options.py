@@ -8,6 +8,8 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.common.v1.date_pb2 import LocalDate
 
+from shared.rpc.access import REASON_HEADER
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -70,6 +72,18 @@ class ShowGroup(click.Group):
 def json_option(command: Command) -> Command:
     """--json: print the response's JSON, one document."""
     return click.option("--json", "as_json", is_flag=True, help="Print the response's JSON.")(command)
+
+
+def why_option(command: Command) -> Command:
+    """--reason of what has no field for it: it goes along as metadata, see `because`."""
+    return click.option("--reason", default="", help="Why, for the audit; in ASCII.")(command)
+
+
+def because(reason: str) -> tuple[tuple[str, str], ...]:
+    """The metadata of a call that say why. Raises `click.UsageError` for what metadata cannot carry."""
+    if not (reason.isascii() and reason.isprintable()):
+        raise click.UsageError("--reason: only printable ASCII can be carried here")
+    return ((REASON_HEADER, reason),) if reason else ()
 
 
 def limit_option(default: int) -> Callable[[Command], Command]:

@@ -31,3 +31,8 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
 
     async def ResolveKey(self, request: pb.ResolveKeyRequest, _context: Any) -> pb.ResolveKeyResponse:
         return await self._keys.resolve_for(request)
+
+    async def ListAdminOperations(
+        self, request: pb.ListAdminOperationsRequest, _context: Any
+    ) -> pb.ListAdminOperationsResponse:
+        return await self._keys.operations(request)

@@ -18,6 +18,8 @@ from services.orchestrator.operations import OPERATIONS, metric_event
 from services.orchestrator.recording import Incoming
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
+from services.orchestrator.store import admin
+from services.orchestrator.store.admin import Asking
 from services.orchestrator.store.reads import HIGHEST_ID, LOWEST_ID, Audit, ReadStore
 from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.submissions import Submissions
@@ -198,13 +200,13 @@ class UndoHandlers:
         self._runner = runner
         self._clock = clock
 
-    async def void(self, entry_id: UUID, reason: str, request_id: str, actor: str = "") -> bytes:
+    async def void(self, entry_id: UUID, request_id: str, asking: Asking) -> bytes:
         """Undoes a finished entry in every service; returns the serialized VoidEntryResponse.
 
         Waits for an entry that is still running. Raises `NotFound`, or `FailedPrecondition` for one that was
         refused, is of a kind that cannot be undone, or lies so far back that its saga is not kept any more.
         """
-        await self._claim("void_entry", entry_id, reason, request_id)
+        await self._claim("void_entry", entry_id, request_id, asking)
         pause = _FIRST_POLL_SECONDS
         while True:
             kept = await self._sagas.void_reply(entry_id)
@@ -227,33 +229,33 @@ class UndoHandlers:
                 raise pending(Unavailable("it waits for an operator", reason="SAGA_PARKED"))
             coming = self._runner.answer_of(entry_id)
             if state is State.DONE:
-                coming = await self._begin_voiding(entry_id, reason, actor) or coming
+                coming = await self._begin_voiding(entry_id, asking) or coming
             if coming is not None:
                 await _ended(coming, voiding=state in (State.DONE, State.VOIDING))
                 continue
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL_SECONDS)
 
-    async def _begin_voiding(
-        self, entry_id: UUID, reason: str, actor: str
-    ) -> "asyncio.Future[Answer] | None":
+    async def _begin_voiding(self, entry_id: UUID, asking: Asking) -> "asyncio.Future[Answer] | None":
         """The coming answer, where this call is the one that decides; None where another one was first."""
         with self._runner.expecting([entry_id]):
-            if not await self._sagas.decide_void(entry_id, reason, actor, self._clock.now()):
+            if not await self._sagas.decide_void(entry_id, asking.reason, asking.actor, self._clock.now()):
                 return None
             stored = await self._sagas.stored(entry_id)
             assert stored is not None
             return self._runner.start(resumed(stored))
 
-    async def retry(self, entry_id: UUID, request_id: str) -> Audit:
+    async def retry(self, entry_id: UUID, request_id: str, asking: Asking) -> Audit:
         """Puts a parked saga to work again. Raises `NotFound` or `FailedPrecondition`."""
-        return await self._unpark("retry_saga", entry_id, "", request_id)
+        return await self._unpark("retry_saga", entry_id, "", request_id, asking)
 
-    async def abandon(self, entry_id: UUID, reason: str, request_id: str) -> Audit:
+    async def abandon(self, entry_id: UUID, request_id: str, asking: Asking) -> Audit:
         """Gives a parked saga up: it ends undone where it fails next. Raises `NotFound`, `FailedPrecondition`."""
-        return await self._unpark("abandon_saga", entry_id, reason, request_id)
+        return await self._unpark("abandon_saga", entry_id, asking.reason, request_id, asking)
 
-    async def _unpark(self, method: str, entry_id: UUID, reason: str, request_id: str) -> Audit:
+    async def _unpark(
+        self, method: str, entry_id: UUID, reason: str, request_id: str, asking: Asking
+    ) -> Audit:
         if await self._reads.entry(entry_id) is None:
             raise unknown_entry(entry_id)
         async with self._pool.acquire() as connection, connection.transaction():
@@ -265,6 +267,7 @@ class UndoHandlers:
                         reason="SAGA_NOT_PARKED",
                         metadata={"entry_id": str(entry_id)},
                     )
+                await admin.record(connection, method, f"entry/{entry_id}", asking, self._clock.now())
                 return b""
 
             sent = digest(str(entry_id), reason)
@@ -273,8 +276,8 @@ class UndoHandlers:
         assert audit is not None
         return audit
 
-    async def _claim(self, method: str, entry_id: UUID, reason: str, request_id: str) -> None:
-        """Remembers the request id; the reply itself is the same for all who void the same entry."""
+    async def _claim(self, method: str, entry_id: UUID, request_id: str, asking: Asking) -> None:
+        """Remembers the request id and who asks; the reply itself is the same for all who void the same entry."""
         audit = await self._reads.entry(entry_id)
         if audit is None:
             raise unknown_entry(entry_id)
@@ -285,11 +288,13 @@ class UndoHandlers:
                 metadata={"entry_id": str(entry_id), "operation": audit.operation},
             )
 
-        async def work() -> bytes:
-            return b""
-
         async with self._pool.acquire() as connection, connection.transaction():
-            sent = digest(str(entry_id), reason)
+
+            async def work() -> bytes:
+                await admin.record(connection, method, f"entry/{entry_id}", asking, self._clock.now())
+                return b""
+
+            sent = digest(str(entry_id), asking.reason)
             await once(connection, method, request_id, sent, self._clock.now(), work)
 
 

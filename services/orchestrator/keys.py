@@ -7,24 +7,27 @@ from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from laurel.common.v1 import access_pb2
+from laurel.common.v1 import access_pb2, configuration_pb2
 from laurel.orchestrator.v1 import access_service_pb2 as pb
 
+from services.orchestrator.convert import MAX_REASON_CHARS
+from services.orchestrator.store import admin
 from services.orchestrator.store.keys import Key, KeyStore
 from shared.clock import Clock
+from shared.definition_changes import field_changes
 from shared.errors import FailedPrecondition, NotFound, Violations
 from shared.pages import read_page
 from shared.postgres.errors import translate
 from shared.postgres.mutations import once
 from shared.postgres.pool import Connection, Pool
-from shared.rpc.access import Caller
+from shared.rpc.access import Caller, actor, peer
 from shared.rpc.convert import check_request_id, check_text, digest_of, instant_field, to_timestamp
 from shared.rpc.keys import Allowed, Shown, credential_of, hash_of
 
-MAX_REASON_CHARS: Final = 1_000
 DEFAULT_OVERLAP: Final = timedelta(days=1)
 MAX_OVERLAP: Final = timedelta(days=30)
 _ASKED_FOR: Final = frozenset({"name", "scopes", "user_id", "expire_time"})
+_BEHIND_ALL: Final = 2**63 - 1
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 _HASH_BYTES: Final = 32
@@ -50,6 +53,7 @@ class KeyHandlers:
 
         async def work(connection: Connection) -> Message:
             stored = await self._keys.insert(connection, key, hash_of(secret))
+            await self._note(connection, "create_key", pb.Key(), shown(stored), request.reason)
             return pb.CreateKeyResponse(key=shown(stored))
 
         response = pb.CreateKeyResponse()
@@ -84,8 +88,9 @@ class KeyHandlers:
         secret = secrets.token_urlsafe(_SECRET_BYTES)
 
         async def work(connection: Connection) -> Message:
-            await self._live(connection, request.key_id)
+            before = await self._live(connection, request.key_id)
             rotated = await self._keys.rotate(connection, request.key_id, hash_of(secret), until)
+            await self._note(connection, "rotate_key", shown(before), shown(rotated), request.reason)
             return pb.RotateKeyResponse(key=shown(rotated))
 
         response = pb.RotateKeyResponse()
@@ -100,11 +105,12 @@ class KeyHandlers:
         violations.raise_if_any()
 
         async def work(connection: Connection) -> Message:
-            if await self._keys.get(connection, request.key_id) is None:
+            before = await self._keys.get(connection, request.key_id)
+            if before is None:
                 raise _unknown(request.key_id)
-            return pb.RevokeKeyResponse(
-                key=shown(await self._keys.revoke(connection, request.key_id, self._clock.now()))
-            )
+            revoked = await self._keys.revoke(connection, request.key_id, self._clock.now())
+            await self._note(connection, "revoke_key", shown(before), shown(revoked), request.reason)
+            return pb.RevokeKeyResponse(key=shown(revoked))
 
         response = pb.RevokeKeyResponse()
         await self._once("revoke_key", request, request.request_id, work, response)
@@ -139,6 +145,26 @@ class KeyHandlers:
             return None
         caller = Caller(found.name, frozenset(found.scopes), found.user_id or "")
         return Allowed(caller, found.remaining_seconds)
+
+    async def operations(self, request: pb.ListAdminOperationsRequest) -> pb.ListAdminOperationsResponse:
+        """A page of what was done by hand, newest first. Raises `InvalidArgument`."""
+        violations = Violations()
+        check_text(request.subject, "subject", violations, min_chars=0)
+        violations.raise_if_any()
+        query = ["list_admin_operations", request.subject]
+        page = read_page(request.page_size, request.page_token, keyset=[int], query=query)
+        before = page.after[0] if page.after else _BEHIND_ALL
+        found = await admin.list_newest(self._pool, before, page.size + 1, request.subject)
+        kept = found[: page.size]
+        token = page.next_token(kept[-1].sequence) if len(found) > page.size else ""
+        return pb.ListAdminOperationsResponse(operations=map(_operation, kept), next_page_token=token)
+
+    async def _note(
+        self, connection: Connection, method: str, before: pb.Key, after: pb.Key, reason: str
+    ) -> None:
+        asking = admin.Asking(actor(), peer(), reason)
+        fields = field_changes(before, after)
+        await admin.record(connection, method, f"key/{after.key_id}", asking, self._clock.now(), fields)
 
     async def _live(self, connection: Connection, key_id: str) -> Key:
         key = await self._keys.get(connection, key_id)
@@ -247,6 +273,19 @@ def _check_call(request_id: str, reason: str, violations: Violations) -> None:
 def _seconds(duration: Duration) -> timedelta:
     """Whole seconds; what no time span can hold is cut to more than is ever allowed."""
     return timedelta(seconds=max(-1, min(duration.seconds, 10**9)))
+
+
+def _operation(operation: admin.AdminOperation) -> pb.AdminOperation:
+    return pb.AdminOperation(
+        sequence=operation.sequence,
+        create_time=to_timestamp(operation.create_time),
+        method=operation.method,
+        subject=operation.subject,
+        actor=operation.actor,
+        peer=operation.peer,
+        reason=operation.reason,
+        fields=[configuration_pb2.FieldChange.FromString(field) for field in operation.fields],
+    )
 
 
 def _unknown(key_id: str) -> NotFound:

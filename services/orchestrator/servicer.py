@@ -20,17 +20,16 @@ from services.orchestrator.operation import AnyOperation
 from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.recovery import Maintenance
 from services.orchestrator.saga import Step
+from services.orchestrator.store.admin import Asking
 from shared.clock import Clock
 from shared.errors import Violations
 from shared.postgres.definitions import Definitions
-from shared.rpc.access import check_scope, current_caller
+from shared.rpc.access import ACTOR_HEADER, REASON_HEADER, actor, check_scope, header, peer
 from shared.rpc.convert import check_request_id, check_text, check_user_id, instant_field
 from shared.rpc.wire import Part
 
 MAX_EVENTS = 1_000
 MAX_OPERATIONS = 100
-ACTOR_HEADER = "laurel-actor"
-"""Metadata of a call by which a caller says who asks; kept with the entry."""
 
 pb = orchestrator_service_pb2
 
@@ -133,7 +132,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None
-        return await self._undo.void(entry_id, request.reason, request.request_id, _actor(context))
+        return await self._undo.void(entry_id, request.request_id, _asking(request.reason))
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
         violations = Violations()
@@ -155,7 +154,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def CreateDefinition(
         self, request: pb.CreateDefinitionRequest, context: Any
     ) -> pb.CreateDefinitionResponse:
-        return await self._definitions.create(request)
+        return await self._definitions.create(request, _asking())
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> pb.GetDefinitionResponse:
         return await self._definitions.get(request)
@@ -168,17 +167,17 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def UpdateDefinition(
         self, request: pb.UpdateDefinitionRequest, context: Any
     ) -> pb.UpdateDefinitionResponse:
-        return await self._definitions.update(request)
+        return await self._definitions.update(request, _asking())
 
     async def DeleteDefinition(
         self, request: pb.DeleteDefinitionRequest, context: Any
     ) -> pb.DeleteDefinitionResponse:
-        return await self._definitions.delete(request)
+        return await self._definitions.delete(request, _asking())
 
     async def ApplyConfiguration(
         self, request: pb.ApplyConfigurationRequest, context: Any
     ) -> pb.ApplyConfigurationResponse:
-        return await self._definitions.apply(request)
+        return await self._definitions.apply(request, _asking())
 
     async def RunMaintenance(
         self, request: pb.RunMaintenanceRequest, context: Any
@@ -221,7 +220,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None
-        await self._undo.retry(entry_id, request.request_id)
+        await self._undo.retry(entry_id, request.request_id, _asking())
         return pb.RetrySagaResponse(saga=await self._reads.entry(entry_id))
 
     async def AbandonSaga(self, request: pb.AbandonSagaRequest, context: Any) -> pb.AbandonSagaResponse:
@@ -231,14 +230,23 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None
-        await self._undo.abandon(entry_id, request.reason, request.request_id)
+        await self._undo.abandon(entry_id, request.request_id, _asking(request.reason))
         return pb.AbandonSagaResponse(saga=await self._reads.entry(entry_id))
 
 
-def _actor(context: Any) -> str:
-    """Who asks: whose key it is, and what the caller says of itself. Raises `InvalidArgument`."""
-    said = str(dict(context.invocation_metadata() or ()).get(ACTOR_HEADER, ""))
+def _actor(_context: Any) -> str:
+    """Who asks. Raises `InvalidArgument` where the caller says too much of itself."""
     violations = Violations()
-    check_text(said, ACTOR_HEADER, violations, min_chars=0)
+    check_text(header(ACTOR_HEADER), ACTOR_HEADER, violations, min_chars=0)
     violations.raise_if_any()
-    return ": ".join(filter(None, (current_caller().name, said)))
+    return actor()
+
+
+def _asking(reason: str = "") -> Asking:
+    """Who asks for something that is done by hand, from where, and why. Raises `InvalidArgument`."""
+    violations = Violations()
+    why = reason or header(REASON_HEADER)
+    check_text(header(ACTOR_HEADER), ACTOR_HEADER, violations, min_chars=0)
+    check_text(why, REASON_HEADER, violations, min_chars=0, max_chars=convert.MAX_REASON_CHARS)
+    violations.raise_if_any()
+    return Asking(actor(), peer(), why)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from hmac import compare_digest
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
@@ -51,12 +52,36 @@ NOBODY_ASKS: Final = Caller()
 A_SERVICE: Final = Caller(name="service")
 """One of Laurel's own services, or whoever has their token."""
 
+ACTOR_HEADER: Final = "laurel-actor"
+"""Metadata of a call by which a caller says who asks; kept with what is done."""
+REASON_HEADER: Final = "laurel-reason"
+"""Metadata of a call that says why, where the request has no field for it."""
+
 _CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY_ASKS)
+_CONTEXT: ContextVar[Any] = ContextVar("context", default=None)
 
 
 def current_caller() -> Caller:
     """Who made the call that is being served."""
     return _CALLER.get()
+
+
+def header(name: str) -> str:
+    """What the call that is being served says in its metadata."""
+    context = _CONTEXT.get()
+    return "" if context is None else str(dict(context.invocation_metadata() or ()).get(name, ""))
+
+
+def actor() -> str:
+    """Who asks: whose key it is, and what the caller says of itself."""
+    return ": ".join(filter(None, (current_caller().name, header(ACTOR_HEADER))))
+
+
+def peer() -> str:
+    """From where the call came that is being served: its address without the port, which says nothing later."""
+    context = _CONTEXT.get()
+    address = "" if context is None else unquote(str(context.peer()))
+    return address if address.startswith("unix:") else address.rpartition(":")[0]
 
 
 def check_scope(method: MethodDescriptor) -> None:
@@ -100,6 +125,7 @@ class Gate:
 
     async def admit(self, method: str, context: Any) -> Caller:
         """Whoever calls, if the method is theirs to call. Raises `Unauthenticated` or `PermissionDenied`."""
+        _CONTEXT.set(context)
         if self.is_open:
             return NOBODY_ASKS
         need = self._needs.get(method, Need())

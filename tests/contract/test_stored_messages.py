@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from laurel.achievement.v1 import achievement_pb2
-from laurel.common.v1 import error_pb2
+from laurel.common.v1 import configuration_pb2, error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.notification.v1 import contact_pb2, notification_service_pb2, stream_pb2, webhook_pb2
@@ -37,6 +37,7 @@ OUTCOMES = {
 STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "orchestrator": {
         "definitions.body": (metric_pb2.Metric,),
+        "admin_operations.fields": (configuration_pb2.FieldChange,),
         "mutation_log.response": (
             pb.CreateDefinitionResponse,
             pb.UpdateDefinitionResponse,

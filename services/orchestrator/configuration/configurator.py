@@ -18,6 +18,8 @@ from msgspec import Struct
 from services.orchestrator.configuration import store
 from services.orchestrator.configuration.owners import Owner
 from services.orchestrator.configuration.plan import Change, changes_of, check_requests, write_requests
+from services.orchestrator.store import admin
+from services.orchestrator.store.admin import Asking
 from shared import faults
 from shared.clock import Clock
 from shared.errors import LaurelError, Unavailable
@@ -75,6 +77,7 @@ class Configurator:
         self,
         writes: Sequence[pb.DefinitionWrite],
         answer: Callable[[Sequence[Change], datetime], Message],
+        asking: Asking,
         *,
         prune: bool = False,
         mutation: Mutation | None = None,
@@ -94,7 +97,7 @@ class Configurator:
             changes, now = await self._changes(writes, prune=prune), self._clock.now()
             reply = answer(changes, now).SerializeToString(deterministic=True)
             await BEFORE_DECISION.reach()
-            await self._decide(connection, changes, now, reply, mutation)
+            await self._decide(connection, changes, now, reply, mutation, asking)
             await AFTER_DECISION.reach()
             await self._finish(connection)
             return reply
@@ -131,12 +134,18 @@ class Configurator:
         now: datetime,
         reply: bytes,
         mutation: Mutation | None,
+        asking: Asking,
     ) -> None:
-        """Stores what is to be written and the reply, on the connection that holds the lock."""
+        """Stores what is to be written, the reply and who asked, on the connection that holds the lock."""
         write_id = new_id()
 
         async def work() -> bytes:
             await store.decide(connection, write_id, write_requests(changes, write_id, now), now)
+            method = "apply_configuration" if mutation is None else mutation.method
+            for change in changes:
+                if fields := change.fields():
+                    subject = f"{change.name.kind}/{change.name.key}"
+                    await admin.record(connection, method, subject, asking, now, fields)
             return reply
 
         async with connection.transaction():

@@ -12,6 +12,7 @@ from laurel.participant.v1 import definition_service_pb2 as internal
 from services.orchestrator.configuration.configurator import Configurator, Mutation
 from services.orchestrator.configuration.owners import OWNERS, Owner
 from services.orchestrator.configuration.plan import Change
+from services.orchestrator.store.admin import Asking
 from shared.definitions import KINDS, definition_of, kind_of, list_of, name_of
 from shared.errors import Violations
 from shared.pages import read_page
@@ -27,7 +28,9 @@ class DefinitionHandlers:
         self._configurator = configurator
         self._owners = owners
 
-    async def create(self, request: pb.CreateDefinitionRequest) -> pb.CreateDefinitionResponse:
+    async def create(
+        self, request: pb.CreateDefinitionRequest, asking: Asking
+    ) -> pb.CreateDefinitionResponse:
         """Creates a definition."""
         kind = _check(request.definition, request.request_id, validate_only=request.validate_only)
 
@@ -38,10 +41,12 @@ class DefinitionHandlers:
         if request.validate_only:
             return answer(*await self._configurator.check([write]))
         mutation = Mutation("create_definition", request.request_id, digest_of(request))
-        body = await self._configurator.write([write], answer, mutation=mutation)
+        body = await self._configurator.write([write], answer, asking, mutation=mutation)
         return pb.CreateDefinitionResponse.FromString(body)
 
-    async def update(self, request: pb.UpdateDefinitionRequest) -> pb.UpdateDefinitionResponse:
+    async def update(
+        self, request: pb.UpdateDefinitionRequest, asking: Asking
+    ) -> pb.UpdateDefinitionResponse:
         """Changes a definition."""
         kind = _check(request.definition, request.request_id, validate_only=request.validate_only)
 
@@ -54,10 +59,12 @@ class DefinitionHandlers:
         if request.validate_only:
             return answer(*await self._configurator.check([write]))
         mutation = Mutation("update_definition", request.request_id, digest_of(request))
-        body = await self._configurator.write([write], answer, mutation=mutation)
+        body = await self._configurator.write([write], answer, asking, mutation=mutation)
         return pb.UpdateDefinitionResponse.FromString(body)
 
-    async def delete(self, request: pb.DeleteDefinitionRequest) -> pb.DeleteDefinitionResponse:
+    async def delete(
+        self, request: pb.DeleteDefinitionRequest, asking: Asking
+    ) -> pb.DeleteDefinitionResponse:
         """Deletes a definition."""
         violations = Violations()
         if not request.validate_only:
@@ -70,10 +77,12 @@ class DefinitionHandlers:
             await self._configurator.check([write])
         else:
             mutation = Mutation("delete_definition", request.request_id, digest_of(request))
-            await self._configurator.write([write], _nothing, mutation=mutation)
+            await self._configurator.write([write], _nothing, asking, mutation=mutation)
         return pb.DeleteDefinitionResponse()
 
-    async def apply(self, request: pb.ApplyConfigurationRequest) -> pb.ApplyConfigurationResponse:
+    async def apply(
+        self, request: pb.ApplyConfigurationRequest, asking: Asking
+    ) -> pb.ApplyConfigurationResponse:
         """Makes a configuration so. Idempotent by content: applied again, everything is kept."""
         violations = Violations()
         for kind in KINDS:
@@ -83,7 +92,7 @@ class DefinitionHandlers:
         writes = list(_puts(request))
         if request.validate_only:
             return _told(*await self._configurator.check(writes, prune=request.prune))
-        body = await self._configurator.write(writes, _told, prune=request.prune)
+        body = await self._configurator.write(writes, _told, asking, prune=request.prune)
         return pb.ApplyConfigurationResponse.FromString(body)
 
     async def get(self, request: pb.GetDefinitionRequest) -> pb.GetDefinitionResponse:

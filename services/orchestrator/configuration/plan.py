@@ -43,6 +43,13 @@ class Change(Struct, frozen=True):
             return _KEEP
         return configuration_pb2.CONFIGURATION_ACTION_UPDATE
 
+    def fields(self) -> list[configuration_pb2.FieldChange]:
+        """Every field that differs; of a definition that is new or goes, all."""
+        known = message_of(self.after or self.before or definition_pb2.Definition())
+        nothing = type(known)()
+        before = nothing if self.before is None else message_of(self.before)
+        return field_changes(before, nothing if self.after is None else message_of(self.after))
+
     def message(self) -> configuration_pb2.ConfigurationChange:
         """The change as it is told, with every field of an update."""
         change = configuration_pb2.ConfigurationChange(

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from deploy.local.databases import SERVICES
 from tests.fixtures.command import DEMO_CONFIGURATION, Laurel, ingest, stack_of
 
@@ -22,8 +24,10 @@ def test_the_context_is_the_stack_of_this_directory(laurel: Laurel) -> None:
 
 
 def test_the_stack_of_another_directory_is_read_by_its_name_and_not_changed(
-    laurel: Laurel, tmp_path: Path
+    laurel: Laurel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A stack's key is shown to that stack alone: elsewhere it has to be said.
+    monkeypatch.setenv("LAUREL_API_KEY", laurel.run("keys", "local").stdout.strip())
     event = ingest(laurel, "oscar")["entryId"]
     port = stack_of(laurel).addresses("orchestrator")[0].rpartition(":")[2]
     elsewhere = Laurel(tmp_path / "nothing", port_base=port)

@@ -251,3 +251,47 @@ async def test_the_audit_names_the_key_that_asked(
         orchestrator_pb.GetEntryRequest(entry_id=reply.entry_id), metadata=BY_SERVICE, timeout=10
     )
     assert got.entry.actor == "mobile backend: support"
+
+
+async def test_what_is_done_by_hand_is_kept_with_who_from_where_and_why(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_INGEST, SCOPE_OPERATE, name="operator")
+    reply = await orchestrator.stub.IngestEvent(event(), metadata=shown(made.credential), timeout=20)
+    void = orchestrator_pb.VoidEntryRequest(entry_id=reply.entry_id, reason="mistaken", request_id="v1")
+    by_operator = [*shown(made.credential), ("laurel-actor", "carol")]
+    for _ in range(2):  # the second changes nothing, and leaves no trace
+        await orchestrator.stub.VoidEntry(void, metadata=by_operator, timeout=20)
+    revoke = pb.RevokeKeyRequest(key_id=made.key.key_id, request_id="x1", reason="lost")
+    await access.RevokeKey(revoke, metadata=BY_SERVICE, timeout=10)
+
+    listed = await access.ListAdminOperations(pb.ListAdminOperationsRequest(), metadata=BY_SERVICE)
+    told = [(each.method, each.subject, each.actor, each.reason) for each in listed.operations]
+    key = f"key/{made.key.key_id}"
+    assert told == [
+        ("revoke_key", key, "service", "lost"),
+        ("void_entry", f"entry/{reply.entry_id}", "operator: carol", "mistaken"),
+        ("create_key", key, "service", ""),
+    ]
+    assert {each.peer for each in listed.operations} == {"ipv4:127.0.0.1"}
+    revoked, _, created = listed.operations
+    assert [field.path for field in revoked.fields] == ["revoke_time"]
+    assert {field.path: field.new_value for field in created.fields}["name"] == '"operator"'
+    assert made.credential[24:] not in str(listed)
+
+
+async def test_what_was_done_is_listed_in_pages_and_by_subject(access: "AccessServiceAsyncStub") -> None:
+    keys = [(await make(access, SCOPE_READ, request_id=str(number))).key.key_id for number in range(3)]
+    found: list[str] = []
+    token = ""
+    while True:
+        request = pb.ListAdminOperationsRequest(page_size=2, page_token=token)
+        page = await access.ListAdminOperations(request, metadata=BY_SERVICE, timeout=10)
+        found += [each.subject for each in page.operations]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == [f"key/{key}" for key in reversed(keys)]
+    request = pb.ListAdminOperationsRequest(subject=f"key/{keys[1]}")
+    one = await access.ListAdminOperations(request, metadata=BY_SERVICE, timeout=10)
+    assert [each.subject for each in one.operations] == [f"key/{keys[1]}"]

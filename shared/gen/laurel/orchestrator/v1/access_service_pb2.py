@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__pb2
+from laurel.common.v1 import configuration_pb2 as laurel_dot_common_dot_v1_dot_configuration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+laurel/orchestrator/v1/access_service.proto\x12\x16laurel.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\"\xe4\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06scopes\x18\x03 \x03(\x0e\x32\x17.laurel.common.v1.Scope\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x1bprevious_secret_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x10\x43reateKeyRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Q\n\x11\x43reateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\ncredential\x18\x02 \x01(\t\"\x1f\n\rGetKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\":\n\x0eGetKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"I\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\"V\n\x10ListKeysResponse\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x10RotateKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"Q\n\x11RotateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\ncredential\x18\x02 \x01(\t\"F\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x11RevokeKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"8\n\x11ResolveKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0bsecret_hash\x18\x02 \x01(\x0c\"\x8a\x01\n\x12ResolveKeyResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.laurel.common.v1.Scope\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration2\x82\x05\n\rAccessService\x12h\n\tCreateKey\x12(.laurel.orchestrator.v1.CreateKeyRequest\x1a).laurel.orchestrator.v1.CreateKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12_\n\x06GetKey\x12%.laurel.orchestrator.v1.GetKeyRequest\x1a&.laurel.orchestrator.v1.GetKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12\x65\n\x08ListKeys\x12\'.laurel.orchestrator.v1.ListKeysRequest\x1a(.laurel.orchestrator.v1.ListKeysResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12h\n\tRotateKey\x12(.laurel.orchestrator.v1.RotateKeyRequest\x1a).laurel.orchestrator.v1.RotateKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12h\n\tRevokeKey\x12(.laurel.orchestrator.v1.RevokeKeyRequest\x1a).laurel.orchestrator.v1.RevokeKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12k\n\nResolveKey\x12).laurel.orchestrator.v1.ResolveKeyRequest\x1a*.laurel.orchestrator.v1.ResolveKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+laurel/orchestrator/v1/access_service.proto\x12\x16laurel.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a$laurel/common/v1/configuration.proto\"\xe4\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06scopes\x18\x03 \x03(\x0e\x32\x17.laurel.common.v1.Scope\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x1bprevious_secret_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x10\x43reateKeyRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Q\n\x11\x43reateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\ncredential\x18\x02 \x01(\t\"\x1f\n\rGetKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\":\n\x0eGetKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"I\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\"V\n\x10ListKeysResponse\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x10RotateKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"Q\n\x11RotateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\ncredential\x18\x02 \x01(\t\"F\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x11RevokeKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"8\n\x11ResolveKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0bsecret_hash\x18\x02 \x01(\x0c\"\x8a\x01\n\x12ResolveKeyResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.laurel.common.v1.Scope\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xd0\x01\n\x0e\x41\x64minOperation\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12-\n\x06\x66ields\x18\x08 \x03(\x0b\x32\x1d.laurel.common.v1.FieldChange\"T\n\x1aListAdminOperationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\"r\n\x1bListAdminOperationsResponse\x12:\n\noperations\x18\x01 \x03(\x0b\x32&.laurel.orchestrator.v1.AdminOperation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8b\x06\n\rAccessService\x12h\n\tCreateKey\x12(.laurel.orchestrator.v1.CreateKeyRequest\x1a).laurel.orchestrator.v1.CreateKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12_\n\x06GetKey\x12%.laurel.orchestrator.v1.GetKeyRequest\x1a&.laurel.orchestrator.v1.GetKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12\x65\n\x08ListKeys\x12\'.laurel.orchestrator.v1.ListKeysRequest\x1a(.laurel.orchestrator.v1.ListKeysResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12h\n\tRotateKey\x12(.laurel.orchestrator.v1.RotateKeyRequest\x1a).laurel.orchestrator.v1.RotateKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12h\n\tRevokeKey\x12(.laurel.orchestrator.v1.RevokeKeyRequest\x1a).laurel.orchestrator.v1.RevokeKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12\x86\x01\n\x13ListAdminOperations\x12\x32.laurel.orchestrator.v1.ListAdminOperationsRequest\x1a\x33.laurel.orchestrator.v1.ListAdminOperationsResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12k\n\nResolveKey\x12).laurel.orchestrator.v1.ResolveKeyRequest\x1a*.laurel.orchestrator.v1.ResolveKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,34 +46,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCESSSERVICE'].methods_by_name['RotateKey']._serialized_options = b'\232\341\030\002\010\004'
   _globals['_ACCESSSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\232\341\030\002\010\004'
+  _globals['_ACCESSSERVICE'].methods_by_name['ListAdminOperations']._loaded_options = None
+  _globals['_ACCESSSERVICE'].methods_by_name['ListAdminOperations']._serialized_options = b'\232\341\030\002\010\004'
   _globals['_ACCESSSERVICE'].methods_by_name['ResolveKey']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ResolveKey']._serialized_options = b'\232\341\030\002\010\005'
-  _globals['_KEY']._serialized_start=168
-  _globals['_KEY']._serialized_end=524
-  _globals['_CREATEKEYREQUEST']._serialized_start=526
-  _globals['_CREATEKEYREQUEST']._serialized_end=622
-  _globals['_CREATEKEYRESPONSE']._serialized_start=624
-  _globals['_CREATEKEYRESPONSE']._serialized_end=705
-  _globals['_GETKEYREQUEST']._serialized_start=707
-  _globals['_GETKEYREQUEST']._serialized_end=738
-  _globals['_GETKEYRESPONSE']._serialized_start=740
-  _globals['_GETKEYRESPONSE']._serialized_end=798
-  _globals['_LISTKEYSREQUEST']._serialized_start=800
-  _globals['_LISTKEYSREQUEST']._serialized_end=873
-  _globals['_LISTKEYSRESPONSE']._serialized_start=875
-  _globals['_LISTKEYSRESPONSE']._serialized_end=961
-  _globals['_ROTATEKEYREQUEST']._serialized_start=963
-  _globals['_ROTATEKEYREQUEST']._serialized_end=1077
-  _globals['_ROTATEKEYRESPONSE']._serialized_start=1079
-  _globals['_ROTATEKEYRESPONSE']._serialized_end=1160
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1162
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1232
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1234
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1295
-  _globals['_RESOLVEKEYREQUEST']._serialized_start=1297
-  _globals['_RESOLVEKEYREQUEST']._serialized_end=1353
-  _globals['_RESOLVEKEYRESPONSE']._serialized_start=1356
-  _globals['_RESOLVEKEYRESPONSE']._serialized_end=1494
-  _globals['_ACCESSSERVICE']._serialized_start=1497
-  _globals['_ACCESSSERVICE']._serialized_end=2139
+  _globals['_KEY']._serialized_start=206
+  _globals['_KEY']._serialized_end=562
+  _globals['_CREATEKEYREQUEST']._serialized_start=564
+  _globals['_CREATEKEYREQUEST']._serialized_end=660
+  _globals['_CREATEKEYRESPONSE']._serialized_start=662
+  _globals['_CREATEKEYRESPONSE']._serialized_end=743
+  _globals['_GETKEYREQUEST']._serialized_start=745
+  _globals['_GETKEYREQUEST']._serialized_end=776
+  _globals['_GETKEYRESPONSE']._serialized_start=778
+  _globals['_GETKEYRESPONSE']._serialized_end=836
+  _globals['_LISTKEYSREQUEST']._serialized_start=838
+  _globals['_LISTKEYSREQUEST']._serialized_end=911
+  _globals['_LISTKEYSRESPONSE']._serialized_start=913
+  _globals['_LISTKEYSRESPONSE']._serialized_end=999
+  _globals['_ROTATEKEYREQUEST']._serialized_start=1001
+  _globals['_ROTATEKEYREQUEST']._serialized_end=1115
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=1117
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=1198
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1200
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1270
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1272
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=1333
+  _globals['_RESOLVEKEYREQUEST']._serialized_start=1335
+  _globals['_RESOLVEKEYREQUEST']._serialized_end=1391
+  _globals['_RESOLVEKEYRESPONSE']._serialized_start=1394
+  _globals['_RESOLVEKEYRESPONSE']._serialized_end=1532
+  _globals['_ADMINOPERATION']._serialized_start=1535
+  _globals['_ADMINOPERATION']._serialized_end=1743
+  _globals['_LISTADMINOPERATIONSREQUEST']._serialized_start=1745
+  _globals['_LISTADMINOPERATIONSREQUEST']._serialized_end=1829
+  _globals['_LISTADMINOPERATIONSRESPONSE']._serialized_start=1831
+  _globals['_LISTADMINOPERATIONSRESPONSE']._serialized_end=1945
+  _globals['_ACCESSSERVICE']._serialized_start=1948
+  _globals['_ACCESSSERVICE']._serialized_end=2727
 # @@protoc_insertion_point(module_scope)

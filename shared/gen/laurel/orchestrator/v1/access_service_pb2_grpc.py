@@ -60,6 +60,11 @@ class AccessServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.ListAdminOperations = channel.unary_unary(
+                '/laurel.orchestrator.v1.AccessService/ListAdminOperations',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.ListAdminOperationsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.ListAdminOperationsResponse.FromString,
+                _registered_method=True)
         self.ResolveKey = channel.unary_unary(
                 '/laurel.orchestrator.v1.AccessService/ResolveKey',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.ResolveKeyRequest.SerializeToString,
@@ -106,6 +111,13 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAdminOperations(self, request, context):
+        """Lists what was done by hand, newest first: definitions, keys, voids, and sagas that were retried or given up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResolveKey(self, request, context):
         """Says what a key that was shown to a service allows. `NOT_FOUND` where it allows nothing.
         """
@@ -140,6 +152,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.RevokeKey,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RevokeKeyRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RevokeKeyResponse.SerializeToString,
+            ),
+            'ListAdminOperations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdminOperations,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.ListAdminOperationsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.ListAdminOperationsResponse.SerializeToString,
             ),
             'ResolveKey': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveKey,
@@ -283,6 +300,33 @@ class AccessService:
             '/laurel.orchestrator.v1.AccessService/RevokeKey',
             laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RevokeKeyRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdminOperations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.AccessService/ListAdminOperations',
+            laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.ListAdminOperationsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.ListAdminOperationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class AccessServiceStub:
     """Gives a key another secret. The one before counts for a while longer. Told this once, as in CreateKey."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RevokeKeyRequest, _access_service_pb2.RevokeKeyResponse]
     """Takes a key back for good; no service accepts it five seconds later."""
+    ListAdminOperations: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListAdminOperationsRequest, _access_service_pb2.ListAdminOperationsResponse]
+    """Lists what was done by hand, newest first: definitions, keys, voids, and sagas that were retried or given up."""
     ResolveKey: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ResolveKeyRequest, _access_service_pb2.ResolveKeyResponse]
     """Says what a key that was shown to a service allows. `NOT_FOUND` where it allows nothing."""
 
@@ -61,6 +63,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Gives a key another secret. The one before counts for a while longer. Told this once, as in CreateKey."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeKeyRequest, _access_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Takes a key back for good; no service accepts it five seconds later."""
+    ListAdminOperations: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListAdminOperationsRequest, _access_service_pb2.ListAdminOperationsResponse]  # type: ignore[assignment]
+    """Lists what was done by hand, newest first: definitions, keys, voids, and sagas that were retried or given up."""
     ResolveKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ResolveKeyRequest, _access_service_pb2.ResolveKeyResponse]  # type: ignore[assignment]
     """Says what a key that was shown to a service allows. `NOT_FOUND` where it allows nothing."""
 
@@ -106,6 +110,14 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.RevokeKeyResponse, _abc.Awaitable[_access_service_pb2.RevokeKeyResponse]]:
         """Takes a key back for good; no service accepts it five seconds later."""
+
+    @_abc_1.abstractmethod
+    def ListAdminOperations(
+        self,
+        request: _access_service_pb2.ListAdminOperationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.ListAdminOperationsResponse, _abc.Awaitable[_access_service_pb2.ListAdminOperationsResponse]]:
+        """Lists what was done by hand, newest first: definitions, keys, voids, and sagas that were retried or given up."""
 
     @_abc_1.abstractmethod
     def ResolveKey(
