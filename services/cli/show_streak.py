@@ -101,7 +101,9 @@ def show_statistics(found: streak_service_pb2.GetStreakStatisticsResponse) -> No
         [
             ("lost", found.lost_count),
             ("saved by a freeze", found.frozen_count),
-            ("share saved", f"{found.frozen_share:.0%}"),
+            ("saved by a pause", found.paused_count),
+            ("given back", found.restored_count),
+            ("share saved", f"{found.saved_share:.0%}"),
         ]
     )
     for title, counts in (("Lengths now", found.lengths), ("Lengths lost", found.losses)):

@@ -375,7 +375,9 @@ def longest_to_proto(longest: Longest) -> streak_service_pb2.LongestStreak:
 def statistics_to_proto(found: Statistics) -> streak_service_pb2.GetStreakStatisticsResponse:
     """Statistics of all users."""
     lost_count = sum(found.losses.values())
-    at_stake = lost_count + found.frozen_count
+    saved_count = sum(found.saved.values())
+    at_stake = lost_count + saved_count
+    frozen_count = found.saved.get(PeriodStatus.FROZEN, 0)
     by_length: Counter[int] = Counter()
     by_weekday: Counter[int] = Counter()
     for (weekday, length), count in found.losses.items():
@@ -389,8 +391,11 @@ def statistics_to_proto(found: Statistics) -> streak_service_pb2.GetStreakStatis
             streak_service_pb2.WeekdayLossCount(weekday=streak_pb2.Weekday.ValueType(weekday), count=count)
             for weekday, count in sorted(by_weekday.items())
         ],
-        frozen_count=found.frozen_count,
-        frozen_share=found.frozen_count / at_stake if at_stake else 0.0,
+        frozen_count=frozen_count,
+        frozen_share=frozen_count / at_stake if at_stake else 0.0,
+        paused_count=found.saved.get(PeriodStatus.PAUSED, 0),
+        restored_count=found.saved.get(PeriodStatus.RESTORED, 0),
+        saved_share=saved_count / at_stake if at_stake else 0.0,
     )
 
 

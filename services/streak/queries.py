@@ -201,7 +201,7 @@ class Queries:
         return Statistics(
             await self._reads.lengths(streak, LENGTH_BOUNDS),
             await self._reads.losses(streak, first, last, LENGTH_BOUNDS),
-            await self._reads.frozen(streak, first, last),
+            await self._reads.saved(streak, first, last),
         )
 
     async def _required(self, user_id: str, streak: str) -> _Recent:

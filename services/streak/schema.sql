@@ -117,6 +117,7 @@ CREATE TABLE periods (
 );
 -- At which something was at stake: frozen, broken, and what came of that.
 CREATE INDEX periods_ends ON periods (streak, start_date) WHERE status >= 6;
+CREATE INDEX periods_paused ON periods (streak, start_date) WHERE status = 3;
 
 -- Freezes granted and consumed; the balance is the sum of the amounts.
 CREATE TABLE freeze_ledger (

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.streak.domain import LedgerLine, Period
+from services.streak.domain import LedgerLine, Period, PeriodStatus
 from services.streak.store import Key, ledger_line_of, period_of
 from shared.postgres.pool import Pool
 
@@ -71,8 +71,13 @@ LOSSES: Final = """
      WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 7 AND status >= 6
      GROUP BY weekday, bucket
 """
-FROZEN: Final = """
-    SELECT count(*) FROM periods WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 6 AND status >= 6
+# Each by the index that has it.
+SAVED: Final = """
+    SELECT status, count(*) FROM periods
+     WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status IN (6, 8) AND status >= 6
+     GROUP BY status
+     UNION ALL
+    SELECT 3, count(*) FROM periods WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 3
 """
 
 
@@ -90,7 +95,8 @@ class Statistics(Struct, frozen=True):
     lengths: Mapping[int, int]
     losses: Mapping[tuple[int, int], int]
     """By weekday, 1 for Monday, and by the length that was lost."""
-    frozen_count: int
+    saved: Mapping[PeriodStatus, int]
+    """Periods that would have broken, by what kept them from it: `FROZEN`, `PAUSED`, `RESTORED`."""
 
 
 class ReadStore:
@@ -136,7 +142,7 @@ class ReadStore:
         found = await self._pool.fetch(LOSSES, streak, first, last, bounds)
         return Counter({(row["weekday"], bounds[row["bucket"] - 1]): row["count"] for row in found})
 
-    async def frozen(self, streak: str, first: date, last: date) -> int:
-        """How many periods freezes kept from breaking in a range of dates."""
-        count: int = await self._pool.fetchval(FROZEN, streak, first, last)
-        return count
+    async def saved(self, streak: str, first: date, last: date) -> Counter[PeriodStatus]:
+        """How many periods were kept from breaking in a range of dates, by what did it."""
+        found = await self._pool.fetch(SAVED, streak, first, last)
+        return Counter({PeriodStatus(row["status"]): row["count"] for row in found})

@@ -4,7 +4,9 @@ import pytest
 from laurel.ledger.v1.entry_pb2 import StreakFreezeGrant, StreakPause, StreakReset, StreakRestore
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.streak.v1 import streak_pb2
+from laurel.streak.v1 import streak_service_pb2 as pb
 
+from shared.rpc.convert import to_timestamp
 from tests.service.streak.conftest import Service
 from tests.service.streak.messages import at, by_hand, day, event, local, revert, update
 from tests.service.streak.steps import (
@@ -165,6 +167,32 @@ async def test_what_is_undone_has_never_been(service: Service, twin: Service, do
         await applied(replica, event("more", at(16)))
         await maintain(replica, at(25))
     assert await derived_state(service) == await derived_state(twin)
+
+
+async def test_statistics_tell_what_pauses_and_restores_saved(service: Service) -> None:
+    await define(service)
+    await applied(service, event(1, at(3)), pause("trip", 3, 4, 5), event(2, at(6)))
+    await applied(service, by_hand("back", at(8), StreakRestore(streak="daily")), event(3, at(8, 13)))
+    await maintain(service, at(12))
+    request = pb.GetStreakStatisticsRequest(streak="daily", start_date=local(1), end_date=local(31))
+    found = await service.stub.GetStreakStatistics(request)
+    assert (found.lost_count, found.paused_count, found.restored_count, found.frozen_count) == (1, 2, 1, 0)
+    assert found.saved_share == 0.75
+
+
+async def test_a_streak_is_at_risk_behind_its_pause(service: Service) -> None:
+    await define(service)
+    await applied(service, event(1, at(3)), pause("trip", 3, 4, 5))
+
+    async def at_risk(on: int) -> int:
+        request = pb.ListStreaksAtRiskRequest(
+            streak="daily", within_hours=14, read_time=to_timestamp(at(on, 12))
+        )
+        return len((await service.stub.ListStreaksAtRisk(request)).streaks)
+
+    assert await at_risk(4) == 0
+    await maintain(service, at(6, 1))
+    assert await at_risk(6) == 1
 
 
 async def test_a_user_who_moves_keeps_what_was_done_by_hand(service: Service) -> None:

@@ -34,7 +34,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "AT_RISK": (store_reads.AT_RISK, ("daily", NOW, NOW, NOW, "alice", "", 10)),
     "LENGTHS": (store_reads.LENGTHS, ("daily", [1, 2])),
     "LOSSES": (store_reads.LOSSES, ("daily", TODAY, TODAY, [1, 2])),
-    "FROZEN": (store_reads.FROZEN, ("daily", TODAY, TODAY)),
+    "SAVED": (store_reads.SAVED, ("daily", TODAY, TODAY)),
 }
 
 

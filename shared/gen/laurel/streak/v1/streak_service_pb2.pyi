@@ -796,12 +796,21 @@ class GetStreakStatisticsResponse(_message.Message):
     WEEKDAYS_FIELD_NUMBER: _builtins.int
     FROZEN_COUNT_FIELD_NUMBER: _builtins.int
     FROZEN_SHARE_FIELD_NUMBER: _builtins.int
+    PAUSED_COUNT_FIELD_NUMBER: _builtins.int
+    RESTORED_COUNT_FIELD_NUMBER: _builtins.int
+    SAVED_SHARE_FIELD_NUMBER: _builtins.int
     lost_count: _builtins.int
     """Streaks that were lost in the range."""
     frozen_count: _builtins.int
     """Periods that would have broken and were saved by a freeze."""
     frozen_share: _builtins.float
     """Of all periods that would have broken, the share that freezes saved: 0 to 1."""
+    paused_count: _builtins.int
+    """Periods that would have broken, or taken a freeze, and were paused."""
+    restored_count: _builtins.int
+    """Periods that had broken and were given back."""
+    saved_share: _builtins.float
+    """Of all periods that would have broken, the share that freezes, pauses and restores saved: 0 to 1."""
     @_builtins.property
     def lengths(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakLengthCount]:
         """Users who have a streak now, by its length."""
@@ -823,10 +832,13 @@ class GetStreakStatisticsResponse(_message.Message):
         weekdays: _abc.Iterable[Global___WeekdayLossCount] | None = ...,
         frozen_count: _builtins.int = ...,
         frozen_share: _builtins.float = ...,
+        paused_count: _builtins.int = ...,
+        restored_count: _builtins.int = ...,
+        saved_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frozen_count", b"frozen_count", "frozen_share", b"frozen_share", "lengths", b"lengths", "losses", b"losses", "lost_count", b"lost_count", "weekdays", b"weekdays"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frozen_count", b"frozen_count", "frozen_share", b"frozen_share", "lengths", b"lengths", "losses", b"losses", "lost_count", b"lost_count", "paused_count", b"paused_count", "restored_count", b"restored_count", "saved_share", b"saved_share", "weekdays", b"weekdays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
