@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
-from laurel.achievement.v1 import achievement_pb2
+from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.streak.v1 import streak_pb2
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from services.achievement.domain import (
     Catalogue,
     Change,
+    ChangeKind,
     Command,
     MetricTrigger,
     Progress,
@@ -19,6 +20,7 @@ from services.achievement.domain import (
     Refusal,
     StreakChange,
 )
+from services.achievement.history import HistoryQuery, HistoryRow
 from shared.decimals import from_micros
 from shared.entries import Entry
 from shared.errors import FailedPrecondition, LaurelError, NotFound, Violations
@@ -103,6 +105,37 @@ def check_user(user_id: str) -> None:
     violations = Violations()
     check_user_id(user_id, "user_id", violations)
     violations.raise_if_any()
+
+
+def history_query(request: achievement_service_pb2.ListCompletionsRequest) -> HistoryQuery:
+    """What a history is asked for. Raises `InvalidArgument`."""
+    violations = Violations()
+    if request.user_id:
+        check_user_id(request.user_id, "user_id", violations)
+    if request.achievement or not request.user_id:
+        check_key(request.achievement, "achievement", violations)
+    if request.kind not in (0, *ChangeKind):
+        violations.add("kind", "is not a kind of change")
+    since = instant_field(request, "since", "", violations) if request.HasField("since") else None
+    until = instant_field(request, "until", "", violations) if request.HasField("until") else None
+    violations.raise_if_any()
+    kind = ChangeKind(request.kind) if request.kind else None
+    return HistoryQuery(request.user_id, request.achievement, kind, since, until)
+
+
+def history_to_proto(row: HistoryRow) -> achievement_pb2.CompletionRecord:
+    """A completion, or its revocation."""
+    return achievement_pb2.CompletionRecord(
+        user_id=row.user_id,
+        achievement=row.achievement,
+        kind=achievement_pb2.AchievementChangeKind.ValueType(row.kind),
+        completion_id=str(row.completion_id),
+        number=row.number,
+        time=to_timestamp(row.time),
+        entry_id=str(row.entry_id),
+        cause_entry_id=str(row.cause_id),
+        local_date=date_to_proto(row.local_date),
+    )
 
 
 # What changed

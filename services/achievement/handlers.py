@@ -1,6 +1,7 @@
 """What the service does for each call: load, decide, store."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -25,6 +26,7 @@ from services.achievement.domain import (
     revert,
     sources_of,
 )
+from services.achievement.history import History, HistoryQuery, HistoryRow
 from services.achievement.past import PastStore
 from services.achievement.store import Loaded, LogEntry, Store
 from shared import faults
@@ -60,6 +62,7 @@ class Handlers:
     def __init__(self, pool: Pool, store: Store, catalogue: StoredCatalogue) -> None:
         self._pool = pool
         self._past = PastStore(pool)
+        self._history = History(pool)
         self._store = store
         self._catalogue = catalogue
 
@@ -87,6 +90,13 @@ class Handlers:
         first = max(0, page.after[0]) if page.after else 0
         rest = shown[first : first + page.size]
         return rest, page.next_token(first + page.size) if len(shown) > first + page.size else ""
+
+    async def list_completions(
+        self, query: HistoryQuery, page_size: int, page_token: str
+    ) -> tuple[list[HistoryRow], str]:
+        """A page of what was ever completed and revoked, and the token of the next one."""
+        page = read_page(page_size, page_token, keyset=[datetime, UUID, int], query=query.texts)
+        return await self._history.list(query, page)
 
     async def _run(self, fresh: Sequence[Work[Command]]) -> list[bytes]:
         """Load, decide and store entries that were never seen: two round trips.

@@ -105,7 +105,8 @@ CREATE TABLE completion_facts (
     number        integer NOT NULL DEFAULT 1,  -- of a repeatable one: which time it is
     PRIMARY KEY (user_id, achievement, completion_id, kind)
 );
-CREATE INDEX completion_facts_achievement ON completion_facts (achievement);
+CREATE INDEX completion_facts_of_user ON completion_facts (user_id, fact_time, completion_id, kind);
+CREATE INDEX completion_facts_of_achievement ON completion_facts (achievement, fact_time, completion_id, kind);
 
 -- The completions that stand, derived from the facts: at most one per user and achievement, of a
 -- repeatable one each time (RULES 4.1, 4.7).

@@ -45,3 +45,14 @@ class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceService
         return pb.ListUserAchievementsResponse(
             achievements=map(convert.progress_to_proto, shown), next_page_token=token
         )
+
+    async def ListCompletions(
+        self, request: pb.ListCompletionsRequest, _context: Any
+    ) -> pb.ListCompletionsResponse:
+        """Lists the history of completions."""
+        found, token = await self._handlers.list_completions(
+            convert.history_query(request), request.page_size, request.page_token
+        )
+        return pb.ListCompletionsResponse(
+            completions=map(convert.history_to_proto, found), next_page_token=token
+        )

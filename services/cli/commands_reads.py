@@ -1,17 +1,19 @@
 """users, user, streak, achievements: reads, each straight from the service that owns it."""
 
 import click
-from laurel.achievement.v1 import achievement_service_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from services.cli import render
 from services.cli.connect import EVERYTHING, Connections
-from services.cli.options import json_option, limit_option
+from services.cli.options import Instant, json_option, limit_option
 from services.cli.show_streak import show_freezes, show_longest, show_periods, show_streak_states
 from services.cli.show_user import (
     read_user_page,
     show_achievements,
+    show_completions,
     show_user_page,
     show_users,
 )
@@ -110,3 +112,39 @@ def achievements(connections: Connections, user: str, completed: bool, as_json: 
         connections.achievement.ListUserAchievements, request, "achievements", EVERYTHING
     )
     render.print_json(response) if as_json else show_achievements(response.achievements)
+
+
+@click.command(short_help="List what was ever completed and revoked, newest first.")
+@click.argument("user", required=False)
+@click.option(
+    "--achievement", default="", metavar="KEY", help="Only of this achievement; alone, of all users."
+)
+@click.option("--completed", "kind", flag_value="COMPLETED", help="Only completions.")
+@click.option("--revoked", "kind", flag_value="REVOKED", help="Only revocations.")
+@click.option("--since", type=Instant(), help="From this instant on.")
+@click.option("--until", type=Instant(), help="Before this instant.")
+@limit_option(50)
+@json_option
+@click.pass_obj
+def completions(
+    connections: Connections,
+    user: str | None,
+    achievement: str,
+    kind: str | None,
+    since: Timestamp | None,
+    until: Timestamp | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List what was ever completed and revoked, newest first: of a user, of an achievement, or of both."""
+    if user is None and not achievement:
+        raise click.UsageError("give a user, --achievement KEY, or both")
+    request = achievement_service_pb2.ListCompletionsRequest(
+        user_id=user or "",
+        achievement=achievement,
+        kind=achievement_pb2.AchievementChangeKind.Value(f"ACHIEVEMENT_CHANGE_KIND_{kind or 'UNSPECIFIED'}"),
+        since=since,
+        until=until,
+    )
+    response = connections.all_pages(connections.achievement.ListCompletions, request, "completions", limit)
+    render.print_json(response) if as_json else show_completions(response.completions)

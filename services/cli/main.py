@@ -135,6 +135,7 @@ for command in (
     commands_reads.streak,
     commands_streaks.streaks,
     commands_reads.achievements,
+    commands_reads.completions,
     commands_points.points,
     commands_boards.leaderboard,
     commands_boards.ranks,

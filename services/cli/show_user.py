@@ -104,16 +104,36 @@ def show_users(users: Sequence[user_pb2.StoredUser]) -> None:
 
 def show_achievements(achievements: Sequence[achievement_pb2.UserAchievement]) -> None:
     render.table(
-        ["achievement", "?name", "completed", ">progress", ">%"],
+        ["achievement", "?name", "completed", "?>times", ">progress", ">%"],
         [
             [
                 each.achievement,
                 each.name,
                 render.instant(each.complete_time) if each.completed else None,
+                each.completion_count if each.completion_count > 1 else None,
                 f"{render.number(each.current)} of {render.number(each.target)}" if each.target else None,
                 render.number(int(each.percent)),
             ]
             for each in achievements
+        ],
+        empty="none",
+    )
+
+
+def show_completions(completions: Sequence[achievement_pb2.CompletionRecord]) -> None:
+    prefix = "ACHIEVEMENT_CHANGE_KIND_"
+    render.table(
+        ["user", "achievement", ">number", "what", "time", "entry"],
+        [
+            [
+                each.user_id,
+                each.achievement,
+                each.number,
+                render.enum_name(achievement_pb2.AchievementChangeKind.Name(each.kind), prefix),
+                render.instant(each.time),
+                each.entry_id,
+            ]
+            for each in completions
         ],
         empty="none",
     )

@@ -33,6 +33,8 @@ def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_pa
         ["streaks", "statistics", "daily-commits", "--from", "2025-06-01"],
         ["achievements", "frank"],
         ["achievements", "frank", "--completed"],
+        ["completions", "frank", "--since", "2015-01-01T00:00:00Z"],
+        ["completions", "--achievement", "first-commit", "--completed"],
         ["points", "frank"],
         ["points", "frank", "--awards", "--system", "xp"],
         ["points", "--levels", "xp"],

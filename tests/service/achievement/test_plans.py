@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
-from services.achievement import convert, past, store
+from services.achievement import convert, history, past, store
 from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
 from services.achievement.handlers import Handlers
@@ -25,6 +25,8 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "whether it is in use": (store.IN_USE, ("ten",)),
     "the next call": (store.NEXT_CALL, ("alice", "founder", ENTRY, 0)),
     "facts by their ids": (past.FACTS, ([ENTRY],)),
+    "a user's history": (history.OF_USER, ("alice", "", 0, NOON, NOON, NOON, ENTRY, 3, 51)),
+    "an achievement's history": (history.OF_ACHIEVEMENT, ("ten", 0, NOON, NOON, NOON, ENTRY, 3, 51)),
     "revisions": (past.REVISIONS, (["alice"], [ENTRY])),
     "the first late one": (past.FIRST_LATE, ("alice", "commits", 1)),
     "a span": (past.SPAN, ("alice", "commits", NOON, ENTRY, 256)),

@@ -366,6 +366,64 @@ class AchievementChange(_message.Message):
 Global___AchievementChange: _TypeAlias = AchievementChange  # noqa: Y015
 
 @_typing.final
+class CompletionRecord(_message.Message):
+    """What stands in the history of completions: that an achievement was completed, or that a completion was revoked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    COMPLETION_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    CAUSE_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    LOCAL_DATE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    achievement: _builtins.str
+    """Key of the achievement."""
+    kind: Global___AchievementChangeKind.ValueType
+    """Completed or revoked."""
+    completion_id: _builtins.str
+    """UUID of the completion; that of its revocation is the same."""
+    number: _builtins.int
+    """Which completion of a repeatable one it is, from 1; else 1."""
+    entry_id: _builtins.str
+    """The entry that the completion belongs to."""
+    cause_entry_id: _builtins.str
+    """The entry that brought this about: whose arrival completed it; the correction that revoked it, or the undone call."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When the condition was met; of a revocation, when it was decided."""
+
+    @_builtins.property
+    def local_date(self) -> _date_pb2.LocalDate:
+        """The local date of the entry that the completion belongs to."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        achievement: _builtins.str = ...,
+        kind: Global___AchievementChangeKind.ValueType = ...,
+        completion_id: _builtins.str = ...,
+        number: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        entry_id: _builtins.str = ...,
+        cause_entry_id: _builtins.str = ...,
+        local_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["local_date", b"local_date", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "cause_entry_id", b"cause_entry_id", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "number", b"number", "time", b"time", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompletionRecord: _TypeAlias = CompletionRecord  # noqa: Y015
+
+@_typing.final
 class UserAchievement(_message.Message):
     """A user's standing with one achievement."""
 

@@ -6,6 +6,7 @@ The achievement service: a participant of the saga, and the owner of everything 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
@@ -63,6 +64,84 @@ ERROR_REASON_USER_NOT_ELIGIBLE: ErrorReason.ValueType  # 6
 ERROR_REASON_ACHIEVEMENT_NOT_OPEN: ErrorReason.ValueType  # 7
 """The achievement can be earned in a window of time only, and this is outside."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
+
+@_typing.final
+class ListCompletionsRequest(_message.Message):
+    """Request of ListCompletions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Of this user; empty: of all users, then an achievement is named."""
+    achievement: _builtins.str
+    """Of this achievement; empty: of all."""
+    kind: _achievement_pb2.AchievementChangeKind.ValueType
+    """Only completions, or only revocations; unspecified: both."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From this instant on; absent: from the beginning."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Before this instant; absent: without an end."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        achievement: _builtins.str = ...,
+        kind: _achievement_pb2.AchievementChangeKind.ValueType = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "kind", b"kind", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "until", b"until", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCompletionsRequest: _TypeAlias = ListCompletionsRequest  # noqa: Y015
+
+@_typing.final
+class ListCompletionsResponse(_message.Message):
+    """Response of ListCompletions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPLETIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def completions(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.CompletionRecord]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        completions: _abc.Iterable[_achievement_pb2.CompletionRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCompletionsResponse: _TypeAlias = ListCompletionsResponse  # noqa: Y015
 
 @_typing.final
 class GetAchievementRequest(_message.Message):

@@ -50,6 +50,11 @@ class AchievementServiceStub:
                 request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListUserAchievementsRequest.SerializeToString,
                 response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListUserAchievementsResponse.FromString,
                 _registered_method=True)
+        self.ListCompletions = channel.unary_unary(
+                '/laurel.achievement.v1.AchievementService/ListCompletions',
+                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsRequest.SerializeToString,
+                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsResponse.FromString,
+                _registered_method=True)
 
 
 class AchievementServiceServicer:
@@ -77,6 +82,13 @@ class AchievementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCompletions(self, request, context):
+        """Lists what was ever completed and revoked, newest first: of a user, of an achievement, or of both.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AchievementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_AchievementServiceServicer_to_server(servicer, server):
                     servicer.ListUserAchievements,
                     request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListUserAchievementsRequest.FromString,
                     response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListUserAchievementsResponse.SerializeToString,
+            ),
+            'ListCompletions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCompletions,
+                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsRequest.FromString,
+                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class AchievementService:
             '/laurel.achievement.v1.AchievementService/ListUserAchievements',
             laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListUserAchievementsRequest.SerializeToString,
             laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListUserAchievementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCompletions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.achievement.v1.AchievementService/ListCompletions',
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsRequest.SerializeToString,
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class AchievementServiceStub:
     """Lists definitions by key."""
     ListUserAchievements: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.ListUserAchievementsRequest, _achievement_service_pb2.ListUserAchievementsResponse]
     """Lists a user's achievements: those earned, and progress towards those that can be."""
+    ListCompletions: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.ListCompletionsRequest, _achievement_service_pb2.ListCompletionsResponse]
+    """Lists what was ever completed and revoked, newest first: of a user, of an achievement, or of both."""
 
 @_typing.type_check_only
 class AchievementServiceAsyncStub(AchievementServiceStub):
@@ -51,6 +53,8 @@ class AchievementServiceAsyncStub(AchievementServiceStub):
     """Lists definitions by key."""
     ListUserAchievements: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.ListUserAchievementsRequest, _achievement_service_pb2.ListUserAchievementsResponse]  # type: ignore[assignment]
     """Lists a user's achievements: those earned, and progress towards those that can be."""
+    ListCompletions: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.ListCompletionsRequest, _achievement_service_pb2.ListCompletionsResponse]  # type: ignore[assignment]
+    """Lists what was ever completed and revoked, newest first: of a user, of an achievement, or of both."""
 
 class AchievementServiceServicer(metaclass=_abc_1.ABCMeta):
     """Achievements. Read it directly; write through the orchestrator."""
@@ -78,5 +82,13 @@ class AchievementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_achievement_service_pb2.ListUserAchievementsResponse, _abc.Awaitable[_achievement_service_pb2.ListUserAchievementsResponse]]:
         """Lists a user's achievements: those earned, and progress towards those that can be."""
+
+    @_abc_1.abstractmethod
+    def ListCompletions(
+        self,
+        request: _achievement_service_pb2.ListCompletionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_achievement_service_pb2.ListCompletionsResponse, _abc.Awaitable[_achievement_service_pb2.ListCompletionsResponse]]:
+        """Lists what was ever completed and revoked, newest first: of a user, of an achievement, or of both."""
 
 def add_AchievementServiceServicer_to_server(servicer: AchievementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
