@@ -25,14 +25,15 @@ from services.cli.configuration import read_configuration
 from services.cli.connect import Connections
 from services.cli.importing import ImportSummary, import_file
 from services.cli.progress import progress_bar
-from services.cli.show_board import show_members
-from services.cli.show_event import show_reply
-from services.cli.show_points import show_levels
+from services.cli.show_board import show_league, show_members
+from services.cli.show_event import show_operation, show_reply
+from services.cli.show_points import show_awards, show_levels
 from services.cli.show_streak import show_longest
 from services.cli.show_user import read_user_page, show_user_page
 
 HERE = Path(__file__).parent
 CONFIGURATION = HERE / "laurel.yaml"
+SEASON = HERE / "season.yaml"
 ACTIVITY = HERE / "activity.ndjson.gz"
 TIMEOUT_SECONDS = 60.0
 MEMORY_LIMIT_BYTES = 600_000_000
@@ -92,7 +93,8 @@ class Tour:
         with self._part("Checks", "Read back through the services, compared with the sums of the file."):
             for check in run_checks(connections, expected, self._configuration.achievements):
                 self._check(check)
-        self._live(connections, expected)
+        user = self._live(connections, expected)
+        self._season(connections, user)
         with self._part("Memory", "Resident, of each service after all this."):
             self._memory()
         render.line("")
@@ -152,7 +154,7 @@ class Tour:
             method = connections.leaderboard.ListRankedMembers
             show_members(connections.all_pages(method, request, "members", TOP), selector)
 
-    def _live(self, connections: Connections, expected: Expected) -> None:
+    def _live(self, connections: Connections, expected: Expected) -> str:
         thresholds = [
             Decimal(each.metric.threshold)
             for each in self._configuration.achievements
@@ -187,6 +189,57 @@ class Tour:
                 "The new event added one commit", reply.total_after, float(expected.scores(COMMITS)[user] + 1)
             )
         )
+        return user
+
+    def _season(self, connections: Connections, user: str) -> None:
+        """What can be added to a system that runs: gems with a boost, a composite, a league."""
+        with self._part(
+            "A season", f"{SEASON.name}: added to the running system; nothing earned before changes."
+        ):
+            applied = apply_file(connections, SEASON.read_bytes(), SEASON.name)
+            show_changes(applied.changes, dry_run=False)
+        with self._part(
+            "A boosted commit", "Two gems for a commit, and twice as many while the boost lasts."
+        ):
+            event = event_pb2.IngestEventRequest(
+                user=user_pb2.User(user_id=user), metric=COMMITS, value=1, idempotency_key="a-boosted-commit"
+            )
+            reply = connections.orchestrator.IngestEvent(event, timeout=TIMEOUT_SECONDS)
+            [gems] = [change for change in reply.effects.points if change.points_system == "gems"]
+            show_awards(gems.awards)
+            self._check(equal("The boost doubled two gems", gems.balance, 4))
+        with self._part("A composite", "A talk was given: with the first commit, that makes an ambassador."):
+            call = orchestrator_service_pb2.CompleteAchievementRequest(
+                user=user_pb2.User(user_id=user), achievement="conference-speaker", request_id="the-talk"
+            )
+            completed = connections.orchestrator.CompleteAchievement(call, timeout=TIMEOUT_SECONDS)
+            show_operation(completed)
+            earned = {change.achievement for change in completed.effects.achievements}
+            self._check(equal("Both are earned with one call", earned, {"conference-speaker", "ambassador"}))
+        with self._part("Spending", "Thirty gems are spent, and then the purchase is voided."):
+            purchase = orchestrator_service_pb2.SpendPointsRequest(
+                user_id=user, points_system="gems", amount=30, reason="a sticker", request_id="the-sticker"
+            )
+            spent = connections.orchestrator.SpendPoints(purchase, timeout=TIMEOUT_SECONDS)
+            [left] = spent.effects.points
+            undo = orchestrator_service_pb2.VoidEntryRequest(
+                entry_id=spent.entry_id, reason="out of stickers", request_id="no-sticker"
+            )
+            voided = connections.orchestrator.VoidEntry(undo, timeout=TIMEOUT_SECONDS)
+            [back] = voided.effects.points
+            render.line(
+                f"{left.balance_before} gems, {left.balance} after the purchase, {back.balance} after its void."
+            )
+            self._check(equal("The void gave back what was spent", back.balance, left.balance_before))
+        with self._part(
+            "A league", "Where the user stands in this week's cohort, and what would happen now."
+        ):
+            place = leaderboard_service_pb2.GetLeagueStandingRequest(leaderboard="league", user_id=user)
+            standing = connections.leaderboard.GetLeagueStanding(place, timeout=TIMEOUT_SECONDS).standing
+            show_league(standing)
+            self._check(
+                equal("Whoever has just committed is in a cohort or about to be", standing.division, "bronze")
+            )
 
     def _memory(self) -> None:
         memory = {
