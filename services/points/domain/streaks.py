@@ -169,10 +169,13 @@ def _after_one_another(first: PeriodChange | None, second: PeriodChange) -> Peri
 def _moves(
     by_period: Mapping[date | None, LivePeriod], change: PeriodChange, corrected_entry_id: UUID | None
 ) -> bool:
-    """The period still qualifies, but its award belongs to the entry that is corrected."""
+    """The period still qualifies, but its award belongs to the entry that is corrected, or to one with which it did not
+    qualify yet: it did so with the help of that entry.
+    """
     live = by_period.get(change.start_date)
-    return (
-        live is not None
-        and change.reach is not None
-        and live.due.owner.entry_id == corrected_entry_id != change.reach.entry_id
-    )
+    if live is None or change.reach is None:
+        return False
+    owner = live.due.owner
+    if owner.entry_id == corrected_entry_id:
+        return corrected_entry_id != change.reach.entry_id
+    return owner.order < change.reach.order

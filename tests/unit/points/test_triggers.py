@@ -190,6 +190,22 @@ def test_a_correction_moves_the_award_of_its_entry_to_the_event_that_qualifies_t
     assert alice.by_entry() == {("xp", second.entry.entry_id): 5}
 
 
+def test_a_correction_moves_an_award_on_to_the_event_that_qualifies_the_period_without_its_entry() -> None:
+    alice = account(Trigger("daily", 5, StreakCause("daily", 1)))
+    first, second, third = (alice.metric_event(UNIT) for _ in range(3))
+    alice.applied(first)
+    reached = alice.streak_event(period(1, None, 1, instant(second.entry))).streak_changes
+    alice.applied(replace(second, streak_changes=reached))
+    alice.applied(third)
+    alice.undo(first.entry.entry_id)
+    alice.applied(
+        alice.streak_event(
+            period(1, 1, 1, instant(third.entry)), kind=EntryKind.CORRECTION, corrects=first.entry.entry_id
+        )
+    )
+    assert alice.by_entry() == {("xp", third.entry.entry_id): 5}
+
+
 def test_a_correction_takes_back_elsewhere_what_it_can_take_back_nowhere_else() -> None:
     alice = account(Trigger("three", 5, StreakCause("daily", 3)))
     _, second, middle = joined_runs(alice)
