@@ -137,7 +137,9 @@ class Stored:
             self.store(self.refold(touched_since(self.definition, self.streak, fact), now))
 
     def undo(self, fact: Fact, now: datetime) -> None:
+        """An event is taken away, whatever it contributes by now."""
         others = tuple(event for event in self.facts.events if event.entry_id != fact.entry_id)
+        (fact,) = set(self.facts.events) - set(others)
         self.facts = replace(self.facts, events=others)
         moved = None
         if self.user:
@@ -156,7 +158,7 @@ class Stored:
         whole = refold(self.definition, self.streak, self.rows, self.facts, now, gone=gone)
         pasts = self.pasts(touched)
         begin, later = self.checkpoint(pasts[-1]) if pasts else (None, self.facts)
-        for behind in (1, 2, 4, 9):
+        for behind in (1, 4):
             until = self.definition.period_of(gone.local_date) + behind
             window = Window(EVERYTHING, self.definition.first_date(until))
             around = Facts(inside(self.definition, window, (*later.events, gone)), later.zones)
