@@ -1,11 +1,14 @@
 """keys: who may call the system that `laurel up` started."""
 
+import json
 import time
 
+import psutil
 import pytest
 
+from deploy.local.databases import SERVICES
 from services.cli.errors import EXIT_REFUSED
-from tests.fixtures.command import Laurel, ingest
+from tests.fixtures.command import Laurel, ingest, stack_of
 
 REVOKED_WITHIN_SECONDS = 5.0
 
@@ -66,3 +69,21 @@ def test_a_rotated_key_has_two_secrets_for_a_while(laurel: Laurel, monkeypatch: 
     for key in (old, new):
         monkeypatch.setenv("LAUREL_API_KEY", key)
         laurel.run("users")
+
+
+def test_no_secret_stands_in_a_log_or_in_the_arguments_of_a_process(laurel: Laurel) -> None:
+    ingest(laurel, "keys-ada")
+    _, made = credential(laurel, "--scope", "read")
+    stored = json.loads((laurel.home / "credentials.json").read_text())
+    secrets = {*stored.values(), made}
+    assert len(secrets) >= len(stored)
+    output = [path for path in laurel.home.rglob("*.log") if path.is_file()]
+    assert len(output) >= len(SERVICES)
+    for path in output:
+        text = path.read_text(errors="replace")
+        assert not any(secret in text for secret in secrets), path
+    stack = stack_of(laurel)
+    running = [psutil.Process(each.pid) for each in stack.status() if each.pid is not None]
+    assert len(running) >= len(SERVICES)
+    for process in running:
+        assert not any(secret in " ".join(process.cmdline()) for secret in secrets), process
