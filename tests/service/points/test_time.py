@@ -4,11 +4,13 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import grpc.aio
 import pytest
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
 from laurel.points.v1 import points_service_pb2 as pb
 
+from shared import faults
 from shared.rpc.convert import to_datetime, to_timestamp
 from tests.service.points.conftest import Service
 from tests.service.points.messages import BADGE, NOON, apply, correction, event, gift, revert
@@ -103,6 +105,21 @@ async def test_a_pass_tells_what_it_found_and_finds_it_once(service: Service) ->
     assert [change.timed_points.changes[0].balance for change in told] == [3, 4]
     entries = {row["entry_id"] for row in await service.database.fetch(LEDGER) if row["trigger"] == "regrow"}
     assert {change.entry_id for change in told} == {str(entry_id) for entry_id in entries}
+
+
+@pytest.mark.parametrize("point", ["before_commit", "after_commit"])
+async def test_a_pass_that_fails_between_its_users_is_told_once_of_each(service: Service, point: str) -> None:
+    await energy(service)
+    for user in ("alice", "bob"):
+        await send(service, *[play(f"{user}{number}", number, user) for number in range(3)])
+    faults.arm(f"points.maintenance.{point}=error@1")
+    with pytest.raises(grpc.aio.AioRpcError):
+        await maintain(service, 2 * HOUR)
+    await maintain(service, 2 * HOUR)
+    told = [(change.user_id, to_datetime(change.occur_time)) for change in await changes(service)]
+    hours = [NOON + timedelta(hours=1), NOON + timedelta(hours=2)]
+    assert sorted(told) == [(user, hour) for user in ("alice", "bob") for hour in hours]
+    await check_ledger(service)
 
 
 async def test_who_is_full_is_told_nothing_and_waits_for_no_pass(service: Service) -> None:
