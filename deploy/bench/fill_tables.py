@@ -87,6 +87,7 @@ OF_NOBODY: Final = frozenset(
         "feed_cursors",
         "feed_lives",
         "instances",
+        "kept_days",
         "keys",
         "maintenance",
         "mutation_log",
@@ -103,7 +104,7 @@ EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
     "streak": ("feed",),
     "achievement": ("feed",),
     "points": ("feed", "revisions"),
-    "leaderboard": ("feed", "archive", "early_revisions", "prizes", "seats", "divisions"),
+    "leaderboard": ("feed", "archive", "early_revisions", "prizes", "seats", "divisions", "daily_ranks"),
 }
 """Tables of users that the template leaves empty, because their rows cannot be multiplied one by one: a feed is read in
 its order, and an archive numbers its members."""

@@ -12,6 +12,8 @@ from services.cli import render
 from services.cli.connect import Connections
 from services.cli.options import Day, Pair, ShowGroup, json_option, limit_option, pairs
 from services.cli.show_board import (
+    show_climbers,
+    show_days,
     show_groups,
     show_league,
     show_member,
@@ -160,6 +162,53 @@ class _Board:
                 click.echo(render.json_line(found))
             else:
                 show_members(found, self._selector)
+
+
+@leaderboard.command()
+@click.argument("key")
+@click.argument("user")
+@click.option("--segment", type=Pair(), multiple=True, help="A value of a breakdown attribute.")
+@click.option("--until", "until_date", type=Day(), help="Only this date and earlier ones.")
+@limit_option(30)
+@json_option
+@click.pass_obj
+def days(
+    connections: Connections,
+    key: str,
+    user: str,
+    segment: tuple[tuple[str, str], ...],
+    until_date: date_pb2.LocalDate | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show where a user stood at the end of each UTC date, newest first."""
+    request = pb.ListDailyRanksRequest(
+        leaderboard=key, user_id=user, segment=pairs(segment, "--segment"), until_date=until_date
+    )
+    found = connections.all_pages(connections.leaderboard.ListDailyRanks, request, "daily_ranks", limit)
+    render.print_json(found) if as_json else show_days(found.daily_ranks)
+
+
+@leaderboard.command()
+@click.argument("key")
+@click.option("--segment", type=Pair(), multiple=True, help="A value of a breakdown attribute.")
+@click.option("--run", "run_date", type=Day(), help="A date inside the wanted run; default: the present one.")
+@limit_option(10)
+@json_option
+@click.pass_obj
+def climbers(
+    connections: Connections,
+    key: str,
+    segment: tuple[tuple[str, str], ...],
+    run_date: date_pb2.LocalDate | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show who has come up most in a run, by the ranks at the end of each date."""
+    selector = pb.SegmentSelector(leaderboard=key, segment=pairs(segment, "--segment"), run_date=run_date)
+    request = pb.ListClimbersRequest(selector=selector, page_size=min(limit, 1_000))
+    found = connections.leaderboard.ListClimbers(request, timeout=connections.timeout_seconds)
+    render.print_json(found) if as_json else show_climbers(found.climbers)
 
 
 @leaderboard.command()

@@ -126,6 +126,33 @@ def show_verified(found: leaderboard_service_pb2.VerifyProjectionResponse) -> No
         render.table(["board", "?run since", "segment", ">missing", ">surplus"], rows)
 
 
+def show_days(ranks: Sequence[leaderboard_pb2.DailyRank]) -> None:
+    rows: render.Rows = [
+        [
+            render.day(each.date),
+            render.day(each.run_start_date) if each.HasField("run_start_date") else None,
+            each.rank,
+            each.score,
+        ]
+        for each in ranks
+    ]
+    render.table(["date", "?run since", ">rank", ">score"], rows, empty="no rank was kept")
+
+
+def show_climbers(climbers: Sequence[leaderboard_pb2.Climber]) -> None:
+    rows: render.Rows = [
+        [
+            each.user_id,
+            each.name,
+            each.first_rank - each.last_rank,
+            f"{each.first_rank} on {render.day(each.first_date)}",
+            f"{each.last_rank} on {render.day(each.last_date)}",
+        ]
+        for each in climbers
+    ]
+    render.table(["user", "?name", ">places", "from", "to"], rows, empty="nobody has come up")
+
+
 def show_prizes(prizes: Sequence[leaderboard_pb2.GivenPrize]) -> None:
     """What was given for a run, and by which entries."""
     rows: render.Rows = [

@@ -58,6 +58,9 @@ MAX_COHORT_SIZE: Final = 1_000
 MAX_DIVISIONS: Final = 20
 """Of a league."""
 
+MAX_DAILY_DEPTH: Final = 10_000
+"""Members of each segment of whom the rank at the end of a date is kept."""
+
 MAX_BEST_COUNT: Final = 10_000
 """Members of a group whose scores count."""
 

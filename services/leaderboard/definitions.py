@@ -12,6 +12,7 @@ from services.leaderboard.config import (
     MAX_BEST_COUNT,
     MAX_BREAKDOWN_ATTRIBUTES,
     MAX_COHORT_SIZE,
+    MAX_DAILY_DEPTH,
     MAX_DIVISIONS,
     MAX_EVERY,
     MAX_PRIZE_RANK,
@@ -117,6 +118,8 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
         _check_league(message, path, violations)
     if message.HasField("groups"):
         _check_groups(message, f"{path}.groups", violations)
+    if not 0 <= message.daily_rank_depth <= MAX_DAILY_DEPTH:
+        violations.add(f"{path}.daily_rank_depth", f"must be 0 to {MAX_DAILY_DEPTH}")
     if message.participant_limit < 0:
         violations.add(f"{path}.participant_limit", "must not be negative")
 
@@ -323,6 +326,7 @@ def _board(message: pb.Leaderboard) -> Board:
         prizes=tuple(map(_prize, message.prizes)),
         league=_league(message.league) if message.HasField("league") else None,
         groups=_groups(message.groups) if message.HasField("groups") else None,
+        daily_depth=message.daily_rank_depth,
         shown=tuple(message.profile_attributes),
         active=message.status == pb.LEADERBOARD_STATUS_ACTIVE,
     )

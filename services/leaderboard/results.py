@@ -110,6 +110,25 @@ class GivenPrize(Struct, frozen=True):
     """Of the ledger."""
 
 
+class DailyRank(Struct, frozen=True):
+    """Where a user stood at the end of a UTC date."""
+
+    day: date
+    run_start: date
+    rank: int
+    score: int
+
+
+class Climber(Struct, frozen=True):
+    """A member who has come up."""
+
+    user_id: str
+    first_day: date
+    first_rank: int
+    last_day: date
+    last_rank: int
+
+
 class Difference(Struct, frozen=True):
     """A segment of which the sorted set is not what the scores say."""
 

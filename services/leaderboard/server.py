@@ -62,17 +62,18 @@ async def build(settings: Settings) -> Application:
     definitions = Definitions(pool, {LEADERBOARD: IN_USE})
     rebuilder = Rebuilder(pool, catalogue, projection)
     history_days = settings.rank_history_retention_days
+    history = None if history_days is None else timedelta(days=history_days)
     partitions = Partitions(
         pool,
         clock,
         {
             "request_log": condensed_after(settings.replay_window),
-            "rank_events": None if history_days is None else Drop(timedelta(days=history_days)),
+            "rank_events": None if history is None else Drop(history),
         },
     )
     lists = Lists(pool, catalogue, projection, rebuilder, clock, grace)
     leagues = Leagues(pool, projection, lists)
-    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues)
+    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues, history)
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(
         ReadHandlers(pool, catalogue, projection, rebuilder, lists),

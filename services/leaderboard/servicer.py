@@ -113,6 +113,19 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         wanted, groups, token = await self._reading.list_ranked_groups(*reads.ranked_groups_request(request))
         return reads.ranked_groups_response(wanted.board, wanted.run, groups, token)
 
+    async def ListDailyRanks(
+        self, request: pb.ListDailyRanksRequest, _context: Any
+    ) -> pb.ListDailyRanksResponse:
+        """Lists where a user stood at the end of each date."""
+        selector, user_id, page = reads.daily_ranks_request(request)
+        board, ranks = await self._reading.list_daily_ranks(selector, user_id, page)
+        return reads.daily_ranks_response(board, ranks, page)
+
+    async def ListClimbers(self, request: pb.ListClimbersRequest, _context: Any) -> pb.ListClimbersResponse:
+        """Lists who has come up most in a run."""
+        climbers, profiles = await self._reading.list_climbers(*reads.climbers_request(request))
+        return reads.climbers_response(climbers, profiles)
+
     async def ListPrizes(self, request: pb.ListPrizesRequest, _context: Any) -> pb.ListPrizesResponse:
         """Lists the prizes of a run."""
         selector, user_id, page = reads.prizes_request(request)

@@ -1,6 +1,6 @@
 """Requests that read, and their responses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -36,6 +36,8 @@ from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.results import (
     ArchivedPlace,
+    Climber,
+    DailyRank,
     GivenPrize,
     LeagueStanding,
     MemberStanding,
@@ -386,6 +388,68 @@ def ranked_groups_response(
         ],
         next_page_token=token,
         run=run_to_proto(run),
+    )
+
+
+def daily_ranks_request(request: pb.ListDailyRanksRequest) -> tuple[Selector, str, Page]:
+    """Of which board and segment, up to which date, whose, and which page. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.leaderboard, "leaderboard", violations)
+    check_user_id(request.user_id, "user_id", violations)
+    check_attributes(request.segment, "segment", violations)
+    until = None
+    if request.HasField("until_date"):
+        until = date_from_proto(request.until_date, "until_date", violations)
+    violations.raise_if_any()
+    selector = Selector(request.leaderboard, dict(request.segment), until)
+    query = ["list_daily_ranks", *_query(selector), request.user_id]
+    page = read_page(request.page_size, request.page_token, keyset=[date, date], query=query)
+    return selector, request.user_id, page
+
+
+def daily_ranks_response(board: Board, ranks: Sequence[DailyRank], page: Page) -> pb.ListDailyRanksResponse:
+    """A page of dates."""
+    shown = ranks[: page.size]
+    token = page.next_token(shown[-1].day, shown[-1].run_start) if len(ranks) > page.size else ""
+    return pb.ListDailyRanksResponse(
+        daily_ranks=[
+            leaderboard_pb2.DailyRank(
+                date=date_to_proto(kept.day),
+                run_start_date=date_to_proto(kept.run_start),
+                rank=kept.rank,
+                score=score_to_proto(board, kept.score),
+            )
+            for kept in shown
+        ],
+        next_page_token=token,
+    )
+
+
+def climbers_request(request: pb.ListClimbersRequest) -> tuple[Selector, int]:
+    """Which list, and how many. Raises `InvalidArgument`."""
+    violations = Violations()
+    selector = _selector(request.selector, "selector", violations)
+    violations.raise_if_any()
+    page = read_page(request.page_size, "", keyset=[str], query=["list_climbers"])
+    return selector, page.size
+
+
+def climbers_response(
+    climbers: Sequence[Climber], profiles: Mapping[str, Profile]
+) -> pb.ListClimbersResponse:
+    """Who has come up most."""
+    return pb.ListClimbersResponse(
+        climbers=[
+            leaderboard_pb2.Climber(
+                user_id=climber.user_id,
+                name=profiles.get(climber.user_id, _UNKNOWN).name,
+                first_date=date_to_proto(climber.first_day),
+                first_rank=climber.first_rank,
+                last_date=date_to_proto(climber.last_day),
+                last_rank=climber.last_rank,
+            )
+            for climber in climbers
+        ]
     )
 
 

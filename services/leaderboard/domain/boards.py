@@ -109,6 +109,8 @@ class Board(Struct, frozen=True):
     prizes: tuple[Prize, ...] = ()
     league: League | None = None
     groups: GroupRule | None = None
+    daily_depth: int = 0
+    """Of so many members of each segment the rank at the end of each date is kept."""
     active: bool = True
 
     @property

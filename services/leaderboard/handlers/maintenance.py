@@ -17,6 +17,7 @@ from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import carrying, endings
 from services.leaderboard.store.archive import ArchiveStore
+from services.leaderboard.store.daily import DailyStore
 from shared import faults
 from shared.clock import Clock
 from shared.postgres.definitions import Catalogue
@@ -42,13 +43,17 @@ class MaintenanceHandlers:
         projection: Projection,
         clock: Clock,
         leagues: Leagues,
+        history: timedelta | None,
     ) -> None:
+        """`history`: for how long the ranks at the end of each date are kept; None: for ever."""
         self._pool = pool
         self._archive = ArchiveStore(pool)
         self._endings = Endings(pool)
         self._catalogue = catalogue
         self._projection = projection
         self._clock = clock
+        self._daily = DailyStore(pool)
+        self._history = history
         self._leagues = leagues
 
     async def run(self, now: datetime, history: bool = False) -> Pass:
@@ -57,11 +62,23 @@ class MaintenanceHandlers:
         """
         due = await self._archive.due(now, RUNS_PER_PASS)
         boards = await self._catalogue.latest()
+        await self._keep_day(boards, now.date() - timedelta(days=1))
         done = sum([await self._finalize(boards, run, history) for run in due])
         await self._drop_finalized()
         ended, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
         seated = await self._leagues.seat_waiting(boards)
         return Pass(done + ended + seated, more=more or len(due) == RUNS_PER_PASS)
+
+    async def _keep_day(self, boards: Boards, day: date) -> None:
+        """The ranks at the end of a UTC date are those of the first pass after it. One look-up where they are kept."""
+        keeping = [board for board in boards.by_key.values() if board.daily_depth and board.active]
+        if not keeping or await self._daily.is_kept(keeping, day):
+            return
+        for board in keeping:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self._daily.keep(connection, board, day)
+                if self._history is not None:
+                    await self._daily.forget(connection, board, day - self._history)
 
     async def run_by_the_clock(self) -> None:
         """The same at the present instant, unless an import has it in its hands or this host's clock is wrong."""

@@ -1,12 +1,13 @@
 """What can be read: from the sorted sets where they are complete, else from PostgreSQL; past runs from the archive."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from msgspec.structs import replace
 
-from services.leaderboard.domain.boards import WHOLE, Board, Boards, RankMode
+from services.leaderboard.domain.boards import WHOLE, Board, Boards, RankMode, segment_text
 from services.leaderboard.domain.entries import Move, RunKey
+from services.leaderboard.domain.members import Profile
 from services.leaderboard.domain.prizes import Finish, Prize, lists_with_prizes, next_ahead, wins
 from services.leaderboard.domain.ranks import Member, Placement, SegmentKey, look, position_of, ranked_count
 from services.leaderboard.domain.runs import RunState, run_of
@@ -22,6 +23,8 @@ from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.results import (
     ArchivedPlace,
+    Climber,
+    DailyRank,
     GivenPrize,
     MemberStanding,
     RankedGroup,
@@ -32,6 +35,7 @@ from services.leaderboard.results import (
     Selector,
     UserStanding,
 )
+from services.leaderboard.store.daily import DailyStore
 from services.leaderboard.store.endings import EndingStore
 from services.leaderboard.store.events import EventStore
 from services.leaderboard.store.groups import GroupStore
@@ -57,6 +61,7 @@ class ReadHandlers:
         self._reads = ReadStore(pool)
         self._events = EventStore(pool)
         self._standings = StandingStore(pool)
+        self._daily = DailyStore(pool)
         self._groups = GroupStore(pool)
         self._given = EndingStore(pool)
         self._statistics = StatisticsStore(pool)
@@ -129,6 +134,29 @@ class ReadHandlers:
         following = first + len(groups)
         is_last = not groups or following >= groups[0].group_count
         return wanted, groups, "" if is_last else page.next_token(wanted.key.run_start, following)
+
+    async def list_daily_ranks(
+        self, selector: Selector, user_id: str, page: Page
+    ) -> tuple[Board, list[DailyRank]]:
+        """Where a user stood at the end of each date, newest first; one more than the page holds where there are more.
+
+        Raises `NotFound`.
+        """
+        board = (await self._catalogue.latest()).by_key.get(selector.board)
+        if board is None:
+            raise unknown_board(selector.board)
+        segment = segment_text(selector.segment)
+        until = selector.run_date or date.max
+        return board, await self._daily.of_user(user_id, board.key, segment, until, page)
+
+    async def list_climbers(
+        self, selector: Selector, limit: int
+    ) -> tuple[list[Climber], Mapping[str, Profile]]:
+        """Who has come up most in a run, and their profiles. Raises `NotFound`."""
+        wanted = await self._lists.understand(selector)
+        found = await self._daily.climbers(wanted.key, limit)
+        profiles, _ = await self._reads.profiles([climber.user_id for climber in found])
+        return found, profiles
 
     async def list_prizes(self, selector: Selector, user_id: str, page: Page) -> list[GivenPrize]:
         """The prizes of a run; one more than the page holds where there are more. Raises `NotFound`."""

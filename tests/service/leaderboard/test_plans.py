@@ -16,6 +16,7 @@ from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import (
     archive,
+    daily,
     endings,
     events,
     groups,
@@ -102,6 +103,12 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (groups, "ARCHIVED"): (*RUN, "average", 0, 2, 1, "ordinal", 0, 10),
     (verify, "MEMBERS_OF_WHOLE"): (*RUN, ""),
     (verify, "MEMBERS_OF_SEGMENT"): (*RUN, "{}"),
+    (daily, "IS_KEPT"): (["weekly"], RUN[1]),
+    (daily, "KEEP_WHOLE"): ("weekly", RUN[1], 10, "dense"),
+    (daily, "KEEP_SEGMENTS"): ("weekly", RUN[1], 10, "dense"),
+    (daily, "FORGET"): ("weekly", RUN[1]),
+    (daily, "OF_USER"): ("ada", "weekly", "", RUN[1], RUN[1], 10),
+    (daily, "CLIMBERS"): (*RUN, "", 10),
     (statistics, "LIVE_WHOLE"): (*RUN, "", 10, 5),
     (statistics, "LIVE_SEGMENT"): (*RUN, "{}", 10, 5),
     (statistics, "ARCHIVED"): (*RUN, "", 10, 5),

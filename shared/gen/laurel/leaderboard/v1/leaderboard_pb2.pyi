@@ -303,6 +303,7 @@ class Leaderboard(_message.Message):
     PRIZES_FIELD_NUMBER: _builtins.int
     LEAGUE_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    DAILY_RANK_DEPTH_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -323,6 +324,10 @@ class Leaderboard(_message.Message):
     """At most this many members are ranked in each segment; 0: no limit. Who is beyond it keeps the score."""
     status: Global___LeaderboardStatus.ValueType
     """Status."""
+    daily_rank_depth: _builtins.int
+    """At the end of each UTC date the ranks of so many members of each segment are kept, at most 10,000; 0: of none.
+    ListDailyRanks, ListClimbers.
+    """
     @_builtins.property
     def schedule(self) -> Global___RunSchedule:
         """Runs."""
@@ -387,10 +392,11 @@ class Leaderboard(_message.Message):
         prizes: _abc.Iterable[Global___Prize] | None = ...,
         league: Global___League | None = ...,
         groups: Global___GroupRanking | None = ...,
+        daily_rank_depth: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "groups", b"groups", "league", b"league", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "groups", b"groups", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "daily_rank_depth", b"daily_rank_depth", "groups", b"groups", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["metric", "points_system", "streak"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -427,6 +433,90 @@ class GroupRanking(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GroupRanking: _TypeAlias = GroupRanking  # noqa: Y015
+
+@_typing.final
+class DailyRank(_message.Message):
+    """Where a user stood at the end of a UTC date."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    RUN_START_DATE_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """The rank."""
+    score: _builtins.float
+    """The score."""
+    @_builtins.property
+    def date(self) -> _date_pb2.LocalDate:
+        """The date."""
+
+    @_builtins.property
+    def run_start_date(self) -> _date_pb2.LocalDate:
+        """First date of the run; absent for a perpetual run without a start."""
+
+    def __init__(
+        self,
+        *,
+        date: _date_pb2.LocalDate | None = ...,
+        run_start_date: _date_pb2.LocalDate | None = ...,
+        rank: _builtins.int = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "run_start_date", b"run_start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "rank", b"rank", "run_start_date", b"run_start_date", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DailyRank: _TypeAlias = DailyRank  # noqa: Y015
+
+@_typing.final
+class Climber(_message.Message):
+    """A member who has come up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    FIRST_RANK_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_RANK_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    name: _builtins.str
+    """Display name; empty when none is known."""
+    first_rank: _builtins.int
+    """The rank then."""
+    last_rank: _builtins.int
+    """The rank then."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.LocalDate:
+        """The first date of the run of which the user's rank is kept."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.LocalDate:
+        """The newest date of which ranks are kept."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        first_date: _date_pb2.LocalDate | None = ...,
+        first_rank: _builtins.int = ...,
+        last_date: _date_pb2.LocalDate | None = ...,
+        last_rank: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "first_rank", b"first_rank", "last_date", b"last_date", "last_rank", b"last_rank", "name", b"name", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Climber: _TypeAlias = Climber  # noqa: Y015
 
 @_typing.final
 class RankedGroup(_message.Message):

@@ -881,6 +881,152 @@ class ListRankedGroupsResponse(_message.Message):
 Global___ListRankedGroupsResponse: _TypeAlias = ListRankedGroupsResponse  # noqa: Y015
 
 @_typing.final
+class ListDailyRanksRequest(_message.Message):
+    """Request of ListDailyRanks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    UNTIL_DATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """The board."""
+    user_id: _builtins.str
+    """The user."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    @_builtins.property
+    def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The segment's attribute values; empty: the whole board."""
+
+    @_builtins.property
+    def until_date(self) -> _date_pb2.LocalDate:
+        """Only this date or earlier ones; absent: from the newest on."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        until_date: _date_pb2.LocalDate | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until_date", b"until_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaderboard", b"leaderboard", "page_size", b"page_size", "page_token", b"page_token", "segment", b"segment", "until_date", b"until_date", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDailyRanksRequest: _TypeAlias = ListDailyRanksRequest  # noqa: Y015
+
+@_typing.final
+class ListDailyRanksResponse(_message.Message):
+    """A page of dates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAILY_RANKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def daily_ranks(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.DailyRank]:
+        """Newest first. A date on which the user was on none of the ranks that are kept is left out."""
+
+    def __init__(
+        self,
+        *,
+        daily_ranks: _abc.Iterable[_leaderboard_pb2.DailyRank] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["daily_ranks", b"daily_ranks", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDailyRanksResponse: _TypeAlias = ListDailyRanksResponse  # noqa: Y015
+
+@_typing.final
+class ListClimbersRequest(_message.Message):
+    """Request of ListClimbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    @_builtins.property
+    def selector(self) -> Global___SegmentSelector:
+        """Which list."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___SegmentSelector | None = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClimbersRequest: _TypeAlias = ListClimbersRequest  # noqa: Y015
+
+@_typing.final
+class ListClimbersResponse(_message.Message):
+    """Who has come up most."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIMBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def climbers(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.Climber]:
+        """The greatest climb first; nobody who has not come up."""
+
+    def __init__(
+        self,
+        *,
+        climbers: _abc.Iterable[_leaderboard_pb2.Climber] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["climbers", b"climbers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClimbersResponse: _TypeAlias = ListClimbersResponse  # noqa: Y015
+
+@_typing.final
 class ListPrizesRequest(_message.Message):
     """Request of ListPrizes."""
 

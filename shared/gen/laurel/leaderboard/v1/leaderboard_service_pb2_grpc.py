@@ -95,6 +95,16 @@ class LeaderboardServiceStub:
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsRequest.SerializeToString,
                 response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsResponse.FromString,
                 _registered_method=True)
+        self.ListDailyRanks = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/ListDailyRanks',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksResponse.FromString,
+                _registered_method=True)
+        self.ListClimbers = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/ListClimbers',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListClimbersRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListClimbersResponse.FromString,
+                _registered_method=True)
         self.ListPrizes = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/ListPrizes',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListPrizesRequest.SerializeToString,
@@ -210,6 +220,20 @@ class LeaderboardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDailyRanks(self, request, context):
+        """Lists where a user stood at the end of each UTC date, newest first: boards with `daily_rank_depth`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListClimbers(self, request, context):
+        """Lists who has come up most in a run, by the ranks that are kept of its dates.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrizes(self, request, context):
         """Lists the prizes that were given for a run, by segment and rank.
         """
@@ -307,6 +331,16 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.ListRankedGroups,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsRequest.FromString,
                     response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsResponse.SerializeToString,
+            ),
+            'ListDailyRanks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDailyRanks,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksResponse.SerializeToString,
+            ),
+            'ListClimbers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClimbers,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListClimbersRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListClimbersResponse.SerializeToString,
             ),
             'ListPrizes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPrizes,
@@ -659,6 +693,60 @@ class LeaderboardService:
             '/laurel.leaderboard.v1.LeaderboardService/ListRankedGroups',
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsRequest.SerializeToString,
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListRankedGroupsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDailyRanks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/ListDailyRanks',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClimbers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/ListClimbers',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListClimbersRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListClimbersResponse.FromString,
             options,
             channel_credentials,
             insecure,

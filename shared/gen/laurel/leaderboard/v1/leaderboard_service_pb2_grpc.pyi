@@ -57,6 +57,10 @@ class LeaderboardServiceStub:
     """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now."""
     ListRankedGroups: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankedGroupsRequest, _leaderboard_service_pb2.ListRankedGroupsResponse]
     """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run."""
+    ListDailyRanks: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListDailyRanksRequest, _leaderboard_service_pb2.ListDailyRanksResponse]
+    """Lists where a user stood at the end of each UTC date, newest first: boards with `daily_rank_depth`."""
+    ListClimbers: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListClimbersRequest, _leaderboard_service_pb2.ListClimbersResponse]
+    """Lists who has come up most in a run, by the ranks that are kept of its dates."""
     ListPrizes: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]
     """Lists the prizes that were given for a run, by segment and rank."""
     ListSegments: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListSegmentsRequest, _leaderboard_service_pb2.ListSegmentsResponse]
@@ -97,6 +101,10 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Gets where a user stands in a league: division, cohort with all of its members, and what would happen now."""
     ListRankedGroups: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListRankedGroupsRequest, _leaderboard_service_pb2.ListRankedGroupsResponse]  # type: ignore[assignment]
     """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run."""
+    ListDailyRanks: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListDailyRanksRequest, _leaderboard_service_pb2.ListDailyRanksResponse]  # type: ignore[assignment]
+    """Lists where a user stood at the end of each UTC date, newest first: boards with `daily_rank_depth`."""
+    ListClimbers: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListClimbersRequest, _leaderboard_service_pb2.ListClimbersResponse]  # type: ignore[assignment]
+    """Lists who has come up most in a run, by the ranks that are kept of its dates."""
     ListPrizes: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]  # type: ignore[assignment]
     """Lists the prizes that were given for a run, by segment and rank."""
     ListSegments: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListSegmentsRequest, _leaderboard_service_pb2.ListSegmentsResponse]  # type: ignore[assignment]
@@ -206,6 +214,22 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_service_pb2.ListRankedGroupsResponse, _abc.Awaitable[_leaderboard_service_pb2.ListRankedGroupsResponse]]:
         """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run."""
+
+    @_abc_1.abstractmethod
+    def ListDailyRanks(
+        self,
+        request: _leaderboard_service_pb2.ListDailyRanksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.ListDailyRanksResponse, _abc.Awaitable[_leaderboard_service_pb2.ListDailyRanksResponse]]:
+        """Lists where a user stood at the end of each UTC date, newest first: boards with `daily_rank_depth`."""
+
+    @_abc_1.abstractmethod
+    def ListClimbers(
+        self,
+        request: _leaderboard_service_pb2.ListClimbersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.ListClimbersResponse, _abc.Awaitable[_leaderboard_service_pb2.ListClimbersResponse]]:
+        """Lists who has come up most in a run, by the ranks that are kept of its dates."""
 
     @_abc_1.abstractmethod
     def ListPrizes(
