@@ -63,13 +63,14 @@ def show_achievement_changes(
     rows: render.Rows = [
         [
             each.achievement,
+            each.number if each.number > 1 else None,
             each.name,
             render.enum_name(achievement_pb2.AchievementChangeKind.Name(each.kind), prefix),
             render.instant(each.complete_time),
         ]
         for each in changes
     ]
-    render.table(["achievement", "name", "what", "completed"], rows, empty=empty)
+    render.table(["achievement", "?>number", "name", "what", "completed"], rows, empty=empty)
 
 
 def show_points_changes(changes: Sequence[points_pb2.PointsChange]) -> None:
