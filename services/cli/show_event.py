@@ -11,6 +11,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2
 from laurel.points.v1 import points_pb2
+from laurel.streak.v1 import streak_pb2
 
 from services.cli import render
 from services.cli.importing import describe_item_error
@@ -39,7 +40,7 @@ def show_effects(effects: effects_pb2.Effects) -> None:
             [
                 each.state.streak,
                 each.state.length,
-                "extended it" if each.extended else "no change",
+                _what_became(each),
                 each.state.longest,
                 each.state.freeze_count,
                 render.instant(each.state.expire_time),
@@ -54,6 +55,14 @@ def show_effects(effects: effects_pb2.Effects) -> None:
     show_points_changes(effects.points)
     render.heading("Leaderboards")
     show_standings(effects.leaderboards)
+
+
+def _what_became(effect: streak_pb2.StreakEffect) -> str:
+    """What an entry did to a streak."""
+    if effect.extended:
+        return "extended it"
+    before, after = effect.change.length_before, effect.change.length
+    return f"{before} -> {after}" if before != after else "no change"
 
 
 def show_achievement_changes(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from laurel.common.v1 import date_pb2
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
 
 from services.cli import render
@@ -9,16 +10,27 @@ from services.cli import render
 
 def show_streak_states(states: Sequence[streak_pb2.StreakState]) -> None:
     render.table(
-        ["streak", ">length", "?>longest", "?since", "current period", "?progress", "?>freezes", "expires"],
+        [
+            "streak",
+            ">length",
+            "?>longest",
+            "?since",
+            "current period",
+            "?progress",
+            "?>freezes",
+            "?paused",
+            "expires",
+        ],
         [
             [
                 each.streak,
                 each.length,
                 each.longest,
                 render.day(each.start_date),
-                _period(each),
+                _dates(each.period_start_date, each.period_end_date),
                 "qualified" if each.period_qualified else _progress(each.progress),
                 each.freeze_count,
+                ", ".join(_dates(pause.start_date, pause.end_date) for pause in each.pauses) or None,
                 render.instant(each.expire_time),
             ]
             for each in states
@@ -123,8 +135,8 @@ def show_streak_changes(changes: Sequence[streak_pb2.StreakChange]) -> None:
     render.table(["streak", ">before", ">length", ">longest"], rows, empty="none changed")
 
 
-def _period(state: streak_pb2.StreakState) -> str:
-    start, end = render.day(state.period_start_date), render.day(state.period_end_date)
+def _dates(start_date: date_pb2.LocalDate, end_date: date_pb2.LocalDate) -> str:
+    start, end = render.day(start_date), render.day(end_date)
     return start if start == end else f"{start} to {end}"
 
 
