@@ -14,13 +14,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
 
+from shared.entries import Reversal
 from shared.errors import Aborted, AlreadyExists, FailedPrecondition, Internal, LaurelError
 from shared.postgres.errors import StateMoved, is_conflict
 from shared.postgres.pool import Connection, Pool
@@ -80,16 +80,6 @@ class Work(Struct, Generic[C], frozen=True):
     digest: bytes
 
 
-class ReversalWork(Struct, frozen=True):
-    """An entry to undo."""
-
-    entry_id: UUID
-    user_id: str
-    now: datetime
-    user_version: int = 0
-    """Of the user, as the undoing made it; 0 where it made none."""
-
-
 Run = Callable[[Sequence[Work[C]]], Awaitable[Sequence[bytes]]]
 """Loads, decides, and stores with the log's rows in one statement; one serialized outcome each, in order.
 
@@ -99,7 +89,7 @@ A batch may be stored in parts: what is stored when it fails is known by the log
 Refuse = Callable[[UUID, LaurelError], bytes]
 """The serialized outcome that refuses an entry with an error."""
 
-RunReversal = Callable[[Connection, ReversalWork, Known], Awaitable[bytes]]
+RunReversal = Callable[[Connection, Reversal, Known], Awaitable[bytes]]
 """Undoes an applied entry inside the given transaction; the serialized outcome."""
 
 OutcomeOfNothing = Callable[[UUID], bytes]
@@ -155,7 +145,7 @@ async def apply_batch(
 
 async def revert_batch(
     pool: Pool,
-    reversals: Sequence[ReversalWork],
+    reversals: Sequence[Reversal],
     run: RunReversal,
     outcome_of_nothing: OutcomeOfNothing,
     backoff: Backoff = PATIENT,
@@ -256,7 +246,7 @@ async def _recall(pool: Pool, batch: Sequence[Work[C]], refuse: Refuse) -> dict[
 
 async def _revert_with_retries(
     pool: Pool,
-    reversal: ReversalWork,
+    reversal: Reversal,
     run: RunReversal,
     outcome_of_nothing: OutcomeOfNothing,
     backoff: Backoff,
@@ -274,7 +264,7 @@ async def _revert_with_retries(
 
 async def _revert(
     connection: Connection,
-    reversal: ReversalWork,
+    reversal: Reversal,
     run: RunReversal,
     outcome_of_nothing: OutcomeOfNothing,
 ) -> bytes:
@@ -300,7 +290,7 @@ async def _locked(connection: Connection, entry_id: UUID) -> Known | None:
     return Known(row["entry_id"], row["digest"], State(row["state"]), row["outcome"], row["revert_outcome"])
 
 
-async def _bury(connection: Connection, reversal: ReversalWork, outcome: bytes) -> bytes:
+async def _bury(connection: Connection, reversal: Reversal, outcome: bytes) -> bytes:
     """Leave a tombstone for an entry that was never seen."""
     inserted = await connection.fetchval(
         _INSERT_TOMBSTONE, reversal.entry_id, reversal.user_id, State.TOMBSTONE, outcome, reversal.now

@@ -30,9 +30,9 @@ from services.achievement.history import History, HistoryQuery, HistoryRow
 from services.achievement.past import PastStore
 from services.achievement.store import Loaded, LogEntry, Store
 from shared import faults
-from shared.entries import EntryKind
+from shared.entries import EntryKind, Reversal
 from shared.pages import read_page
-from shared.participant import ReversalWork, Work, apply_batch, revert_batch
+from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known, State
@@ -70,7 +70,7 @@ class Handlers:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
         return await apply_batch(self._pool, work, self._run, _REFUSE)
 
-    async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+    async def revert_entries(self, reversals: Sequence[Reversal]) -> list[bytes]:
         """One serialized outcome for each reversal, in order."""
         outcomes = await revert_batch(self._pool, reversals, self._undo, nothing_reverted)
         await AFTER_COMMIT.reach()
@@ -199,7 +199,7 @@ class Handlers:
         facts = await self._past.facts(named | revisable)
         return _Known(facts, await self._past.revisions(loaded.standings.keys(), revisable))
 
-    async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
+    async def _undo(self, connection: Connection, reversal: Reversal, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)

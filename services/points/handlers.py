@@ -28,9 +28,9 @@ from services.points.store import Store
 from services.points.terms import Terms
 from shared import faults
 from shared.calendar import local_date
-from shared.entries import Entry, EntryKind
+from shared.entries import Entry, EntryKind, Reversal
 from shared.pages import Page
-from shared.participant import ReversalWork, Work, apply_batch, revert_batch
+from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known, State
@@ -70,7 +70,7 @@ class Handlers:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
         return await apply_batch(self._pool, work, self._run, _REFUSE)
 
-    async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+    async def revert_entries(self, reversals: Sequence[Reversal]) -> list[bytes]:
         """One serialized outcome for each reversal, in order. Raises as `revert_batch` does."""
         outcomes = await self._to_the_end(revert_batch(self._pool, reversals, self._undo, nothing_reverted))
         await AFTER_COMMIT.reach()
@@ -279,7 +279,7 @@ class Handlers:
         task.add_done_callback(self._unfinished.discard)
         return await asyncio.shield(task)
 
-    async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
+    async def _undo(self, connection: Connection, reversal: Reversal, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         user_id = await self._store.lock_user_of(connection, reversal.entry_id)
         loaded = await self._store.load([user_id], connection=connection)

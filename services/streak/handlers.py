@@ -18,9 +18,9 @@ from services.streak.store import Applied, Loaded, LogEntry, Store
 from services.streak.store_history import HistoryStore
 from services.streak.store_zones import ZoneStore
 from shared import faults
-from shared.entries import Entry, EntryKind
+from shared.entries import Entry, EntryKind, Reversal
 from shared.errors import LaurelError
-from shared.participant import ReversalWork, Work, apply_batch, revert_batch
+from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
 from shared.postgres.errors import StateMoved, is_conflict
 from shared.postgres.pool import Connection, Pool
@@ -62,7 +62,7 @@ class Handlers:
         """One serialized outcome for each entry, in order. Raises as `apply_batch` does."""
         return await apply_batch(self._pool, work, self._run, _REFUSE)
 
-    async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+    async def revert_entries(self, reversals: Sequence[Reversal]) -> list[bytes]:
         """One serialized outcome for each reversal, in order."""
         outcomes = await revert_batch(self._pool, reversals, self._undo, nothing_reverted)
         await AFTER_COMMIT.reach()
@@ -127,7 +127,7 @@ class Handlers:
 
         return await self._catalogue.with_state(load, connection)
 
-    async def _undo(self, connection: Connection, reversal: ReversalWork, _known: Known) -> bytes:
+    async def _undo(self, connection: Connection, reversal: Reversal, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
@@ -281,7 +281,7 @@ def _of_others(
     return effects
 
 
-def _undone(catalogue: Catalogue, batch: Batch, reversal: ReversalWork, gone: Applied) -> list[Effect]:
+def _undone(catalogue: Catalogue, batch: Batch, reversal: Reversal, gone: Applied) -> list[Effect]:
     """What taking an entry away does to the streaks that it counted for, and to others where it had said where the
     user was.
     """

@@ -15,9 +15,9 @@ from laurel.participant.v1 import participant_service_pb2_grpc
 from msgspec import Struct
 
 from shared.config import Settings
-from shared.entries import Entry
+from shared.entries import Entry, Reversal
 from shared.errors import InvalidArgument, LaurelError, Violations
-from shared.participant import ReversalWork, Work
+from shared.participant import Work
 from shared.postgres import maintenance
 from shared.postgres.feed import Feed, FollowedFeed
 from shared.postgres.pool import Pool
@@ -68,7 +68,7 @@ class Participant(Struct, Generic[C], frozen=True):
     """The domain's command from an entry and the effects so far, which are at a path; adds what is wrong with them."""
     apply: Callable[[Sequence[Work[C]]], Awaitable[Sequence[bytes]]]
     """Applies; one serialized `Outcome` for each, in order."""
-    revert: Callable[[Sequence[ReversalWork]], Awaitable[Sequence[bytes]]]
+    revert: Callable[[Sequence[Reversal]], Awaitable[Sequence[bytes]]]
     """Undoes; one serialized `RevertOutcome` for each, in order."""
     maintain: Callable[[datetime, bool], Awaitable[Pass]] = nothing_is_due
     """Does a bounded part of what is due at an instant, and is told whether that is one of imported history."""
@@ -182,7 +182,7 @@ def nothing_reverted(entry_id: UUID) -> bytes:
     return pb.RevertOutcome(entry_id=str(entry_id)).SerializeToString(deterministic=True)
 
 
-def _reversals(request: pb.RevertEntriesRequest) -> list[ReversalWork]:
+def _reversals(request: pb.RevertEntriesRequest) -> list[Reversal]:
     _check_batch(len(request.reversals), "reversals")
     violations = Violations()
     found = [
@@ -190,11 +190,7 @@ def _reversals(request: pb.RevertEntriesRequest) -> list[ReversalWork]:
         for index, message in enumerate(request.reversals)
     ]
     violations.raise_if_any()
-    return [
-        ReversalWork(reversal.entry_id, reversal.user_id, reversal.now, reversal.user_version)
-        for reversal in found
-        if reversal is not None
-    ]
+    return [reversal for reversal in found if reversal is not None]
 
 
 def _check_batch(size: int, path: str) -> None:

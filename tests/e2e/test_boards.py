@@ -101,12 +101,19 @@ def exclusion(
 async def test_who_is_excluded_is_ranked_nowhere_until_they_are_back(system: System, user: str) -> None:
     await system.orchestrator.IngestEvent(event(user, value=3))
     reply = await system.orchestrator.SetBoardExclusion(exclusion(user, "out"))
-    gone = {one.leaderboard: (one.previous_rank > 0, one.rank) for one in reply.effects.leaderboards}
+    gone = {
+        leaderboard.leaderboard: (leaderboard.previous_rank > 0, leaderboard.rank)
+        for leaderboard in reply.effects.leaderboards
+    }
     assert gone["steps"] == (True, 0)
     while_out = await system.orchestrator.IngestEvent(event(user, value=4))
-    assert all(one.rank == 0 for one in while_out.effects.leaderboards)
+    assert all(leaderboard.rank == 0 for leaderboard in while_out.effects.leaderboards)
     back = await system.orchestrator.SetBoardExclusion(exclusion(user, "back", excluded=False))
-    scores = {one.leaderboard: one.score for one in back.effects.leaderboards if not one.segment}
+    scores = {
+        leaderboard.leaderboard: leaderboard.score
+        for leaderboard in back.effects.leaderboards
+        if not leaderboard.segment
+    }
     assert scores["steps"] == 7
     assert await violations(system) == []
     again = await system.orchestrator.SetBoardExclusion(exclusion(user, "out"))
@@ -171,7 +178,7 @@ async def test_a_weeks_prizes_are_given_once_and_what_depends_on_them_follows(
             selector=leaderboard_service_pb2.SegmentSelector(leaderboard="xp")
         )
     )
-    assert [(one.rank, one.user_id, one.score) for one in board.members] == [
+    assert [(member.rank, member.user_id, member.score) for member in board.members] == [
         (1, "alice", 110),
         (2, "bob", 50),
         (3, "carol", 50),
@@ -179,7 +186,7 @@ async def test_a_weeks_prizes_are_given_once_and_what_depends_on_them_follows(
     held = await season.achievement.ListUserAchievements(
         achievement_service_pb2.ListUserAchievementsRequest(user_id="alice", completed_only=True)
     )
-    assert [one.achievement for one in held.achievements] == ["champion", "in-silver"]
+    assert [achievement.achievement for achievement in held.achievements] == ["champion", "in-silver"]
     league = await season.leaderboard.GetLeagueStanding(
         leaderboard_service_pb2.GetLeagueStandingRequest(
             leaderboard="league", user_id="alice", run_date=date_to_proto(MONDAY.date())
@@ -189,13 +196,15 @@ async def test_a_weeks_prizes_are_given_once_and_what_depends_on_them_follows(
     told = await season.orchestrator.ListDomainEvents(
         pb.ListDomainEventsRequest(types=["leaderboard.promoted"])
     )
-    assert [(one.user_id, one.league_move.to_division) for one in told.events] == [("alice", "silver")]
+    assert [(message.user_id, message.league_move.to_division) for message in told.events] == [
+        ("alice", "silver")
+    ]
     prizes = await season.leaderboard.ListPrizes(
         leaderboard_service_pb2.ListPrizesRequest(
             leaderboard="weekly", run_date=date_to_proto(SATURDAY.date())
         )
     )
-    assert [(one.user_id, one.prize.key) for one in prizes.prizes] == [
+    assert [(prize.user_id, prize.prize.key) for prize in prizes.prizes] == [
         ("alice", "gold"),
         ("bob", "podium"),
         ("carol", "podium"),

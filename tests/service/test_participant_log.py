@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from deploy.local.postgres import PostgresServer
+from shared.entries import Reversal
 from shared.errors import Aborted
 from shared.ids import derived_id
-from shared.participant import Backoff, ReversalWork, Work, apply_batch, revert_batch
+from shared.participant import Backoff, Work, apply_batch, revert_batch
 from shared.postgres.errors import CLOSED, StateMoved
 from shared.postgres.maintenance import hold, is_held, may_go_by_clock
 from shared.postgres.pool import Pool
@@ -45,8 +46,8 @@ def addition(name: str, amount: int = 1, user: str = "alice") -> Addition:
     return Addition(derived_id(name), user, amount)
 
 
-def reversal(name: str, user: str = "alice") -> ReversalWork:
-    return ReversalWork(derived_id(name), user, NOW)
+def reversal(name: str, user: str = "alice") -> Reversal:
+    return Reversal(derived_id(name), user, NOW)
 
 
 def outcome(name: str, text: str) -> bytes:

@@ -45,8 +45,8 @@ from services.streak import definitions as streak_definitions
 from services.streak import handlers as streak
 from services.streak.store import Store as StreakStore
 from shared.definitions import DefinitionKind, definition_of
+from shared.entries import Reversal
 from shared.ids import derived_id_beside
-from shared.participant import ReversalWork
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.months import lowest_id
 from shared.postgres.partitions import Partitions
@@ -375,7 +375,7 @@ def _life(name: str, handlers: Any, convert: Any) -> Life:
             own = _of(prefix, request)
             if isinstance(own, participant_pb.RevertEntriesRequest):
                 undone = [
-                    ReversalWork(UUID(reversal.entry_id), reversal.user_id, to_datetime(reversal.now))
+                    Reversal(UUID(reversal.entry_id), reversal.user_id, to_datetime(reversal.now))
                     for reversal in own.reversals
                 ]
                 await handlers.revert_entries(undone)

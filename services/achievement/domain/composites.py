@@ -101,7 +101,7 @@ def _granted(composite: Achievement, target: int, held: Held, fact: Fact, past: 
         key=lambda one: one.cause.position,
     )
     arrived: list[Reach] = []
-    for _, together in groupby(arrivals, key=lambda one: one.cause.position):
+    for _, together in groupby(arrivals, key=lambda arrival: arrival.cause.position):
         granted = list(together)
         arrived += [completion.reach for completion in granted]
         owner = _owner(composite, target, arrived, fact, past)

@@ -84,13 +84,13 @@ def _streak_change(message: streak_pb2.StreakChange) -> StreakChange:
         to_datetime(message.reach_time) if message.HasField("reach_time") else None,
         tuple(
             Period(
-                _date(one.start_date),
-                _date(one.end_date),
-                one.length_after if one.recorded_after else None,
-                to_datetime(one.reach.occur_time) if one.HasField("reach") else None,
+                _date(change.start_date),
+                _date(change.end_date),
+                change.length_after if change.recorded_after else None,
+                to_datetime(change.reach.occur_time) if change.HasField("reach") else None,
                 message.version,
             )
-            for one in message.period_changes
+            for change in message.period_changes
         ),
     )
 

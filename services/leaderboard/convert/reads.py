@@ -271,20 +271,20 @@ def user_standings_response(
     page: Page,
 ) -> pb.ListUserStandingsResponse:
     """A page by board and segment. A read has no rank before."""
-    found = [standing_to_proto(user_id, one.board, one.move, one.placement) for one in standings]
+    found = [standing_to_proto(user_id, user.board, user.move, user.placement) for user in standings]
     found += [
         leaderboard_pb2.Standing(
             user_id=user_id,
             leaderboard=board.key,
-            segment=segment_values(one.segment),
-            run=run_to_proto(one.run),
-            score=score_to_proto(board, one.member.amount),
-            rank=one.rank,
+            segment=segment_values(place.segment),
+            run=run_to_proto(place.run),
+            score=score_to_proto(board, place.member.amount),
+            rank=place.rank,
         )
-        for board, one in archived
+        for board, place in archived
     ]
     found.sort(key=_place)
-    rest = [one for one in found if page.after is None or _place(one) > tuple(page.after)]
+    rest = [standing for standing in found if page.after is None or _place(standing) > tuple(page.after)]
     shown = rest[: page.size]
     token = page.next_token(*_place(shown[-1])) if len(rest) > page.size else ""
     return pb.ListUserStandingsResponse(standings=shown, next_page_token=token)
@@ -506,7 +506,8 @@ def segments_response(segments: Sequence[tuple[Segment, int]], page: Page) -> pb
     last = shown[-1][0].key if len(segments) > page.size else None
     return pb.ListSegmentsResponse(
         segments=[
-            pb.Segment(segment=segment_values(one.key.segment), member_count=count) for one, count in shown
+            pb.Segment(segment=segment_values(segment.key.segment), member_count=count)
+            for segment, count in shown
         ],
         next_page_token=page.next_token(last.run_start, last.segment) if last else "",
     )
@@ -523,7 +524,7 @@ def rank_events_response(
         key = last.key
         token = page.next_token(last.change_time, last.entry_id, key.board, key.run_start, key.segment)
     return pb.ListRankEventsResponse(
-        rank_events=[_rank_event(boards.by_key[one.key.board], one) for one in shown],
+        rank_events=[_rank_event(boards.by_key[event.key.board], event) for event in shown],
         next_page_token=token,
     )
 

@@ -247,7 +247,11 @@ def decide(
         ),
         closed=tuple(closed.values()),
         awards=_awards(boards, resolved),
-        revised=tuple(one.after for one in resolved.replaced if one.after.source.kind is SourceKind.METRIC),
+        revised=tuple(
+            replaced.after
+            for replaced in resolved.replaced
+            if replaced.after.source.kind is SourceKind.METRIC
+        ),
         early=resolved.early,
         lengths={
             change.streak: _new_lengths(user, known, change.streak)
@@ -385,10 +389,10 @@ def _by_run(boards: Boards, resolved: Resolved) -> _ByRun:
     by_run: _ByRun = {}
     for board, run, fact in touched(boards, resolved.facts):
         by_run.setdefault((board.key, run.start), (board, run, [], []))[2].append(fact)
-    for one in resolved.replaced:
-        for board, run, _ in touched(boards, (one.after,)):
+    for replaced in resolved.replaced:
+        for board, run, _ in touched(boards, (replaced.after,)):
             if board.rule.adds:
-                by_run.setdefault((board.key, run.start), (board, run, [], []))[3].append(one)
+                by_run.setdefault((board.key, run.start), (board, run, [], []))[3].append(replaced)
     return by_run
 
 
@@ -431,7 +435,7 @@ def _with_facts(
     key = (board.key, run.start)
     held = user.held.get(key)
     if held is None:
-        said = [*facts, *(one.after for one in replaced)]
+        said = [*facts, *(place.after for place in replaced)]
         again = {key_of(fact) for fact in said}
         stored = past.histories.get((user.user_id, *key), ())
         return folded(board, [*(fact for fact in stored if key_of(fact) not in again), *said])
@@ -445,12 +449,15 @@ def _with_replaced(
     board: Board, run: Run, user: UserState, past: Past, score: Score, replaced: Sequence[Replaced]
 ) -> Score:
     """A sum after something that had been said was changed. What adds nothing any more leaves no reach time."""
-    amount = (score.amount or 0) + sum(one.after.added - one.before.added for one in replaced)
+    amount = (score.amount or 0) + sum(held.after.added - held.before.added for held in replaced)
     reach_times = [score.reach_time] if score.reach_time else []
-    if any(_takes_away(score, one) for one in replaced):
+    if any(_takes_away(score, held) for held in replaced):
         key = (user.user_id, board.key, run.start)
         newest = past.newest.get(key)
-        recalled = {**user.recalled.awards, **{key_of(one): one for one in user.recalled.events.values()}}
+        recalled = {
+            **user.recalled.awards,
+            **{key_of(event): event for event in user.recalled.events.values()},
+        }
         others = [
             *recalled.values(),
             *(fact for fact in past.histories.get(key, ()) if key_of(fact) not in recalled),
@@ -461,22 +468,22 @@ def _with_replaced(
             for fact in others
             if fact.added and fact.source == board.source and run.start <= fact.local_date <= run.end
         ]
-    reach_times += [one.after.reach_time for one in replaced if one.after.added]
+    reach_times += [held.after.reach_time for held in replaced if held.after.added]
     return Score(amount, max(reach_times)) if reach_times else NO_SCORE
 
 
-def _takes_away(score: Score, one: Replaced) -> bool:
+def _takes_away(score: Score, replaced: Replaced) -> bool:
     """Whether what is taken out may be what the reach time is of."""
-    is_gone = bool(one.before.added) and not one.after.added
-    return is_gone and score.reach_time is not None and one.before.reach_time >= score.reach_time
+    is_gone = bool(replaced.before.added) and not replaced.after.added
+    return is_gone and score.reach_time is not None and replaced.before.reach_time >= score.reach_time
 
 
 def takes_newest(score: Score, resolved: Resolved, source: Source, run: Run) -> bool:
     """Whether only what is stored besides tells when the score was reached."""
     return any(
-        _takes_away(score, one)
-        for one in resolved.replaced
-        if one.after.source == source and run.start <= one.after.local_date <= run.end
+        _takes_away(score, replaced)
+        for replaced in resolved.replaced
+        if replaced.after.source == source and run.start <= replaced.after.local_date <= run.end
     )
 
 
@@ -530,7 +537,14 @@ def _awards(boards: Boards, resolved: Resolved) -> tuple[Fact, ...]:
         for fact in resolved.facts
         if fact.source.kind is SourceKind.POINTS and boards.ranking(fact.source)
     )
-    return (*new, *(one.after for one in resolved.replaced if one.after.source.kind is SourceKind.POINTS))
+    return (
+        *new,
+        *(
+            replaced.after
+            for replaced in resolved.replaced
+            if replaced.after.source.kind is SourceKind.POINTS
+        ),
+    )
 
 
 def _moved(

@@ -83,7 +83,8 @@ def _of_metric(entry: Entry, metric: MetricFact) -> Fact:
 
 def _revisions(metric: MetricFact) -> tuple[Revision, ...]:
     return tuple(
-        Revision(one.entry_id, one.contribution_micros, metric.total_version) for one in metric.revisions
+        Revision(revision.entry_id, revision.contribution_micros, metric.total_version)
+        for revision in metric.revisions
     )
 
 

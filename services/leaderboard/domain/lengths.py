@@ -74,7 +74,7 @@ def told(lengths: Lengths, periods: Iterable[Period]) -> Lengths:
 
 def length_in(lengths: Lengths, run: Run) -> Score:
     """The score in a run."""
-    begun = (one for one in lengths.values() if one.length is not None and one.start <= run.end)
+    begun = (length for length in lengths.values() if length.length is not None and length.start <= run.end)
     last = max(begun, key=lambda one: one.start, default=None)
     if last is None or not (last.length or last.end >= run.start):
         return NO_SCORE

@@ -164,8 +164,8 @@ def newest_wanted(
         user = users[command.entry.user.user_id]
         resolved = resolve(boards, user, command)
         users[user.user_id] = resolved.user
-        for one in resolved.replaced:
-            for board, run, fact in touched(boards, (one.after,)):
+        for replaced in resolved.replaced:
+            for board, run, fact in touched(boards, (replaced.after,)):
                 held = user.held.get((board.key, run.start))
                 if held and board.rule.adds and takes_newest(held.score, resolved, board.source, run):
                     recalled = resolved.user.recalled

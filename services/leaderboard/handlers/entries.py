@@ -43,8 +43,9 @@ from services.leaderboard.store.past import PastStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.undo import UndoStore
 from shared import faults
+from shared.entries import Reversal
 from shared.errors import Aborted
-from shared.participant import ReversalWork, Work, apply_batch, revert_batch
+from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known, State
@@ -118,27 +119,32 @@ class EntryHandlers:
         batch = _Batch()
         outcomes = await apply_batch(self._pool, work, partial(self._run, batch), _REFUSE)
         waiting = [
-            one.entry_id for one, outcome in zip(work, outcomes, strict=True) if outcome == NOT_PROJECTED
+            task.entry_id for task, outcome in zip(work, outcomes, strict=True) if outcome == NOT_PROJECTED
         ]
         if not waiting:
             return outcomes
         completed = await self._complete(batch, waiting, reversals=False)
         await AFTER_OUTCOME.reach()
-        return [outcome or completed[one.entry_id] for one, outcome in zip(work, outcomes, strict=True)]
+        return [outcome or completed[task.entry_id] for task, outcome in zip(work, outcomes, strict=True)]
 
-    async def revert_entries(self, reversals: Sequence[ReversalWork]) -> list[bytes]:
+    async def revert_entries(self, reversals: Sequence[Reversal]) -> list[bytes]:
         """One serialized outcome for each reversal, in order."""
         batch = _Batch()
         undo = partial(self._undo, batch)
         outcomes = await revert_batch(self._pool, reversals, undo, nothing_reverted)
         await AFTER_COMMIT.reach()
         waiting = [
-            one.entry_id for one, outcome in zip(reversals, outcomes, strict=True) if outcome == NOT_PROJECTED
+            reversal.entry_id
+            for reversal, outcome in zip(reversals, outcomes, strict=True)
+            if outcome == NOT_PROJECTED
         ]
         if not waiting:
             return outcomes
         completed = await self._complete(batch, waiting, reversals=True)
-        return [outcome or completed[one.entry_id] for one, outcome in zip(reversals, outcomes, strict=True)]
+        return [
+            outcome or completed[reversal.entry_id]
+            for reversal, outcome in zip(reversals, outcomes, strict=True)
+        ]
 
     async def _run(self, batch: _Batch, fresh: Sequence[Work[Command]]) -> list[bytes]:
         """Load, decide and store entries that were never seen."""
@@ -157,9 +163,9 @@ class EntryHandlers:
         await BEFORE_STORE.reach()
         await self._events.save(loaded, boards, entries)
         batch.boards, batch.marker = boards, loaded.marker
-        batch.drafts.update({one.draft.entry_id: one.draft for one in entries if one.draft})
+        batch.drafts.update({stored.draft.entry_id: stored.draft for stored in entries if stored.draft})
         await AFTER_STORE.reach()
-        return [one.outcome or NOT_PROJECTED for one in entries]
+        return [stored.outcome or NOT_PROJECTED for stored in entries]
 
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Boards, Loaded]:
         """The boards, and the state of the users and of the runs that these entries can touch."""
@@ -185,9 +191,7 @@ class EntryHandlers:
             newest = await self._past.newest(newest_wanted(boards, users, commands))
         return replace(loaded, users=users), Past(histories, newest)
 
-    async def _undo(
-        self, batch: _Batch, connection: Connection, reversal: ReversalWork, _known: Known
-    ) -> bytes:
+    async def _undo(self, batch: _Batch, connection: Connection, reversal: Reversal, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         store = self._undo_store
         version, batch.marker = await store.configuration(connection)
@@ -233,13 +237,15 @@ class EntryHandlers:
             await self._bring_up_to_date(boards, _steps(late, [draft.moves() for draft in late]))
         marker = batch.marker if batch.boards else await self._events.marker()
         settled = await self._settle(boards, marker, list(drafts.values()))
-        outcomes = {one.draft.entry_id: _outcome(boards, one) for one in settled}
+        outcomes = {entry.draft.entry_id: _outcome(boards, entry) for entry in settled}
         first = await self._store_outcomes(boards, settled, outcomes)
         asked = set(entry_ids)
         rest = asked - first
         if rest:
             outcomes |= await self._events.outcomes(rest, reversals=reversals)
-        undone = any(one.draft.is_reversal != reversals for one in settled if one.draft.entry_id in asked)
+        undone = any(
+            entry.draft.is_reversal != reversals for entry in settled if entry.draft.entry_id in asked
+        )
         if undone or not outcomes.keys() >= asked:
             raise Aborted("an entry was undone while it was applied", reason="CONTENTION")
         return outcomes
@@ -272,11 +278,11 @@ class EntryHandlers:
         self, boards: Boards, settled: Sequence["_Settled"], outcomes: Mapping[UUID, bytes]
     ) -> set[UUID]:
         """The entries of which these are the outcomes now; others had one, or were undone."""
-        applied = [one for one in settled if not one.draft.is_reversal]
-        reverted = [one for one in settled if one.draft.is_reversal]
+        applied = [entry for entry in settled if not entry.draft.is_reversal]
+        reverted = [entry for entry in settled if entry.draft.is_reversal]
         first: set[UUID] = set()
         if applied:
-            changes = [change for one in applied for change in _rank_changes(boards, one)]
+            changes = [change for entry in applied for change in _rank_changes(boards, entry)]
             first |= await self._events.complete(_of(applied, outcomes), changes)
             self.rank_change_count += len(changes)
         if reverted:
@@ -300,7 +306,7 @@ def _steps(drafts: Sequence[Draft], moves: Sequence[Sequence[Move]]) -> list[Ste
 
 
 def _of(settled: Sequence[_Settled], outcomes: Mapping[UUID, bytes]) -> dict[UUID, bytes]:
-    return {one.draft.entry_id: outcomes[one.draft.entry_id] for one in settled}
+    return {entry.draft.entry_id: outcomes[entry.draft.entry_id] for entry in settled}
 
 
 def _outcome(boards: Boards, settled: _Settled) -> bytes:

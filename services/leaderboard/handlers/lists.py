@@ -120,10 +120,10 @@ class Lists:
                 self._rebuilder.request(stamp.unready)
                 places, size = await self._standings.members(wanted.board, wanted.key, user_ids)
             member_count = ranked_count(wanted.board, size)
-            places = [one for one in places if shown_rank(wanted.board, one.place)]
-        places = sorted(places, key=lambda one: one.place.ordinal)
-        profiles, _ = await self._reads.profiles([one.member.user_id for one in places])
-        ranked = [(one.place.rank, one.member) for one in places]
+            places = [place for place in places if shown_rank(wanted.board, place.place)]
+        places = sorted(places, key=lambda place: place.place.ordinal)
+        profiles, _ = await self._reads.profiles([place.member.user_id for place in places])
+        ranked = [(place.place.rank, place.member) for place in places]
         found = RankedMembers(wanted.board, wanted.run, ranked, profiles, member_count, is_rebuilding)
         return found, places
 

@@ -102,7 +102,7 @@ class ReadHandlers:
         before = None
         if better_count:
             page = await self._lists.page(wanted, better_count - 1, 1)
-            before = next((one for one in page.members if one[1].user_id != user_id), None)
+            before = next((member for member in page.members if member[1].user_id != user_id), None)
             found = replace(found, profiles={**page.profiles, **found.profiles})
         prizes = lists_with_prizes(wanted.board.prizes, is_whole=wanted.key.segment == WHOLE)
         finish = Finish(places[0].place.rank, better_count, found.member_count)
@@ -213,7 +213,7 @@ class ReadHandlers:
                 UserStanding(boards.by_key[move.run.board], move, placement)
                 for move, placement in zip(standing, placements, strict=True)
             ],
-            [(boards.by_key[one.run.board], one) for one in archived],
+            [(boards.by_key[place.run.board], place) for place in archived],
         )
 
     async def list_runs(self, board: str, page: Page) -> list[RunState]:
@@ -227,11 +227,16 @@ class ReadHandlers:
         start = page.after[0] if page.after else None
         wanted = await self._lists.understand(selector, start)
         segments = await self._reads.segments((wanted.board.key, wanted.key.run_start), page)
-        live = [one.key for one in segments if one.member_count is None]
+        live = [segment.key for segment in segments if segment.member_count is None]
         counts = dict(zip(live, await self._member_counts(wanted.board, live), strict=True))
         return [
-            (one, ranked_count(wanted.board, counts[one.key]) if one.key in counts else one.member_count or 0)
-            for one in segments
+            (
+                segment,
+                ranked_count(wanted.board, counts[segment.key])
+                if segment.key in counts
+                else segment.member_count or 0,
+            )
+            for segment in segments
         ]
 
     async def list_rank_events(self, user_id: str, board: str, page: Page) -> tuple[list[RankEvent], Boards]:

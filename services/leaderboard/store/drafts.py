@@ -55,10 +55,10 @@ def to_text(draft: Draft) -> str:
         draft.user_id,
         draft.version,
         draft.now,
-        [_change(one) for one in draft.changes],
+        [_change(change) for change in draft.changes],
         [
-            _Run(one.board, one.run.start, one.run.end, one.finalize_time, one.finalized)
-            for one in draft.closed
+            _Run(run.board, run.run.start, run.run.end, run.finalize_time, run.finalized)
+            for run in draft.closed
         ],
         draft.is_reversal,
         draft.keeps_history,
@@ -76,15 +76,15 @@ def from_text(entry_id: UUID, text: str) -> Draft:
         now=stored.now,
         changes=tuple(
             Change(
-                run=_state(one),
-                before=None if one.before is None else one.before + stored.user,
-                after=None if one.after is None else one.after + stored.user,
-                segment=one.segment,
-                left=one.left,
-                stays=one.stays,
-                evaluated=one.evaluated,
+                run=_state(change),
+                before=None if change.before is None else change.before + stored.user,
+                after=None if change.after is None else change.after + stored.user,
+                segment=change.segment,
+                left=change.left,
+                stays=change.stays,
+                evaluated=change.evaluated,
             )
-            for one in stored.changes
+            for change in stored.changes
         ),
         closed=tuple(map(_state, stored.closed)),
         is_reversal=stored.reversal,
@@ -92,20 +92,20 @@ def from_text(entry_id: UUID, text: str) -> Draft:
     )
 
 
-def _change(one: Change) -> _Change:
-    state = one.run
+def _change(change: Change) -> _Change:
+    state = change.run
     return _Change(
         state.board,
         state.run.start,
         state.run.end,
         state.finalize_time,
         state.finalized,
-        one.before and one.before[:PREFIX_WIDTH],
-        one.after and one.after[:PREFIX_WIDTH],
-        one.segment,
-        one.left,
-        one.stays,
-        one.evaluated,
+        change.before and change.before[:PREFIX_WIDTH],
+        change.after and change.after[:PREFIX_WIDTH],
+        change.segment,
+        change.left,
+        change.stays,
+        change.evaluated,
     )
 
 

@@ -227,8 +227,10 @@ class EventStore:
         return Loaded(
             configuration_version=row["configuration_version"],
             marker=row["marker"],
-            users={one: rows.user_state(one, users.get(one), held[one]) for one in user_ids},
-            runs={(one.board, one.run.start): one for one in map(rows.run_state, row["runs"])},
+            users={
+                user_id: rows.user_state(user_id, users.get(user_id), held[user_id]) for user_id in user_ids
+            },
+            runs={(run.board, run.run.start): run for run in map(rows.run_state, row["runs"])},
         )
 
     async def save(self, loaded: Loaded, boards: Boards, entries: Sequence[Stored]) -> None:
@@ -237,24 +239,24 @@ class EventStore:
         Raises a serialization failure when a user or run moved since it was loaded, or points were taken for new that
         are not, and a violation of `request_log_pkey` when an entry is known.
         """
-        users = {one.decision.user.user_id: one.decision.user for one in entries}
+        users = {stored.decision.user.user_id: stored.decision.user for stored in entries}
         changed = {
-            (one.decision.user.user_id, *key): (held, one.decision.user.version)
-            for one in entries
-            for key, held in one.decision.changed.items()
+            (stored.decision.user.user_id, *key): (held, stored.decision.user.version)
+            for stored in entries
+            for key, held in stored.decision.changed.items()
         }
-        runs = {key: run for one in entries for key, run in one.decision.runs.items()}
+        runs = {key: run for stored in entries for key, run in stored.decision.runs.items()}
         # Also those that were left again within the batch: their sorted sets have to go in the end.
         segments = {
             (*key, part)
-            for one in entries
-            for key, held in one.decision.changed.items()
+            for stored in entries
+            for key, held in stored.decision.changed.items()
             for part in ("", held.segment)
         }
         past = _Past.of(loaded, entries)
         arguments = [
             [_user_row(loaded.users[user_id], user) for user_id, user in sorted(users.items())],
-            sorted((_log_row(one, past.revised) for one in entries), key=lambda row: row[0]),
+            sorted((_log_row(stored, past.revised) for stored in entries), key=lambda row: row[0]),
             [
                 (*key, run.run.end, run.finalize_time)
                 for key, run in sorted(runs.items())
@@ -291,7 +293,7 @@ class EventStore:
     async def complete(self, outcomes: Mapping[UUID, bytes], changes: Sequence[RankChange]) -> set[UUID]:
         """Give applied entries their outcome and history; those for which this call was the first."""
         completed = await self._pool.fetch(
-            COMPLETE, *columns(sorted(outcomes.items()), 2), [_rank_event_row(one) for one in changes]
+            COMPLETE, *columns(sorted(outcomes.items()), 2), [_rank_event_row(change) for change in changes]
         )
         return {row["entry_id"] for row in completed}
 
@@ -330,8 +332,8 @@ class _Past(Struct, frozen=True):
         lengths: dict[tuple[str, str, date], Period] = {}
         revised: dict[UUID, Fact] = {}
         early: dict[UUID, tuple[Any, ...]] = {}
-        for one in entries:
-            decision, user_id = one.decision, one.decision.user.user_id
+        for stored in entries:
+            decision, user_id = stored.decision, stored.decision.user.user_id
             for fact in decision.awards:
                 earnings[user_id, key_of(fact)] = fact
             for fact in decision.revised:
@@ -345,7 +347,7 @@ class _Past(Struct, frozen=True):
                 )
             for streak, periods in decision.lengths.items():
                 lengths.update({(user_id, streak, period.start): period for period in periods})
-        came = {one.command.entry.entry_id for one in entries}
+        came = {stored.command.entry.entry_id for stored in entries}
         known: dict[bool, list[tuple[Any, ...]]] = {False: [], True: []}
         for (user_id, key), fact in sorted(earnings.items(), key=_by_user_and_entry):
             is_known = key in loaded.users[user_id].recalled.awards
@@ -362,8 +364,8 @@ class _Past(Struct, frozen=True):
                 if entry_id in came
             ),
             [
-                (*key, one.end, one.length, one.reach_time, one.version)
-                for key, one in sorted(lengths.items(), key=lambda item: item[0])
+                (*key, period.end, period.length, period.reach_time, period.version)
+                for key, period in sorted(lengths.items(), key=lambda item: item[0])
             ],
         )
 
@@ -395,27 +397,27 @@ def _earning_row(user_id: str, fact: Fact) -> tuple[Any, ...]:
     return user_id, fact.source.key, fact.local_date, fact.entry_id, fact.amount, fact.reach_time
 
 
-def _log_row(one: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
-    entry = one.command.entry
+def _log_row(stored: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
+    entry = stored.command.entry
     return (
         entry.entry_id,
         entry.user.user_id,
-        one.digest,
-        one.state,
-        one.outcome,
+        stored.digest,
+        stored.state,
+        stored.outcome,
         entry.now,
-        drafts.to_text(one.draft) if one.draft else None,
-        *_event(one, revised),
+        drafts.to_text(stored.draft) if stored.draft else None,
+        *_event(stored, revised),
     )
 
 
-def _event(one: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
+def _event(stored: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
     """A metric's event, with what it contributes as it stands after the batch."""
-    for fact in one.command.facts:
+    for fact in stored.command.facts:
         if fact.source.kind is SourceKind.METRIC:
             if fact.contribution is None:
                 return fact.source.key, fact.amount, fact.reach_time, fact.local_date, None, None
-            fact = revised.get(fact.entry_id) or one.decision.user.recalled.events[fact.entry_id]
+            fact = revised.get(fact.entry_id) or stored.decision.user.recalled.events[fact.entry_id]
             return (
                 fact.source.key,
                 fact.amount,

@@ -128,9 +128,11 @@ class PastStore:
             for user_id in dict.fromkeys(of.values()):
                 result[user_id] = _recalling(
                     result[user_id],
-                    events={one: event for one, event in events.items() if of[one] == user_id},
-                    undone=frozenset(one for one in undone if of[one] == user_id),
-                    early={one: revision for one, revision in early.items() if of[one] == user_id},
+                    events={entry_id: event for entry_id, event in events.items() if of[entry_id] == user_id},
+                    undone=frozenset(entry_id for entry_id in undone if of[entry_id] == user_id),
+                    early={
+                        entry_id: revision for entry_id, revision in early.items() if of[entry_id] == user_id
+                    },
                 )
         if wanted.streaks:
             for user_id, lengths in (await read_lengths(self._pool, wanted.streaks)).items():
@@ -139,9 +141,9 @@ class PastStore:
 
     async def histories(self, wanted: Sequence[History]) -> dict[tuple[str, str, date], list[Fact]]:
         """The facts asked for. At most one round trip for metrics, and one for points."""
-        events = [one for one in wanted if one.source.kind is SourceKind.METRIC]
-        earnings = [one for one in wanted if one.source.kind is SourceKind.POINTS]
-        found = {(one.user_id, one.board, one.run.start): list[Fact]() for one in wanted}
+        events = [history for history in wanted if history.source.kind is SourceKind.METRIC]
+        earnings = [history for history in wanted if history.source.kind is SourceKind.POINTS]
+        found = {(history.user_id, history.board, history.run.start): list[Fact]() for history in wanted}
         for query, asked, fact_of in (
             (EVENT_HISTORY, events, rows.event),
             (EARNING_HISTORY, earnings, rows.earning),
@@ -156,10 +158,14 @@ class PastStore:
         """The reach times asked for."""
         found: dict[tuple[str, str, date], datetime | None] = {}
         for query, kind in ((NEWEST_EVENT, SourceKind.METRIC), (NEWEST_EARNING, SourceKind.POINTS)):
-            asked = [one for one in wanted if one.source.kind is kind]
+            asked = [newest for newest in wanted if newest.source.kind is kind]
             if asked:
                 besides = columns(
-                    [(number, *pair) for number, one in enumerate(asked, 1) for pair in sorted(one.besides)],
+                    [
+                        (number, *pair)
+                        for number, newest in enumerate(asked, 1)
+                        for pair in sorted(newest.besides)
+                    ],
                     3,
                 )
                 for row in await self._pool.fetch(query, *_columns(asked), *besides):
@@ -206,7 +212,9 @@ async def read_lengths(
 
 
 def _columns(wanted: Sequence[History] | Sequence[Newest]) -> list[list[Any]]:
-    return columns([(one.user_id, one.source.key, one.run.start, one.run.end) for one in wanted], 4)
+    return columns(
+        [(history.user_id, history.source.key, history.run.start, history.run.end) for history in wanted], 4
+    )
 
 
 def _owners(commands: Iterable[Command]) -> dict[UUID, str]:
@@ -214,7 +222,7 @@ def _owners(commands: Iterable[Command]) -> dict[UUID, str]:
     return {
         entry_id: command.entry.user.user_id
         for command in commands
-        for entry_id in (command.entry.entry_id, *(one.entry_id for one in command.revisions))
+        for entry_id in (command.entry.entry_id, *(revision.entry_id for revision in command.revisions))
     }
 
 

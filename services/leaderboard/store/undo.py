@@ -98,7 +98,7 @@ class UndoStore:
         states = [rows.run_state(row) for row in runs]
         return Locked(
             rows.user_state(user_id, user, held),
-            {(one.board, one.run.start): one for one in states},
+            {(run.board, run.run.start): run for run in states},
             entry["apply_time"],
         )
 

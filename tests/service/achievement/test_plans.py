@@ -10,7 +10,8 @@ from services.achievement import convert, history, past, store
 from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
 from services.achievement.handlers import Handlers
-from shared.participant import ReversalWork, Work
+from shared.entries import Reversal
+from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.fixtures import participants
@@ -80,7 +81,7 @@ async def test_an_undoing_after_all_that_is_held_reads_no_facts_of_others(servic
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
     handlers = _handlers(pool)
     await handlers.apply_entries(_work(*(event(n, 1, version=n, total=n) for n in (1, 2))))
-    now = [ReversalWork(entry_id(2), "alice", NOON)]
+    now = [Reversal(entry_id(2), "alice", NOON)]
     await handlers.revert_entries(now)
     statements: list[str] = []
     async with pool.acquire() as connection:

@@ -164,20 +164,20 @@ def streak_effect(
         longest=longest,
         reach_time=to_timestamp(at) if at else None,
     )
-    for one in periods:
+    for recorded in periods:
         message = change.period_changes.add(
-            start_date=local_date(one.day),
-            end_date=local_date(one.day + timedelta(days=one.days - 1)),
-            length_after=one.length or 0,
-            qualified_after=one.at is not None,
-            recorded_after=one.length is not None,
+            start_date=local_date(recorded.day),
+            end_date=local_date(recorded.day + timedelta(days=recorded.days - 1)),
+            length_after=recorded.length or 0,
+            qualified_after=recorded.at is not None,
+            recorded_after=recorded.length is not None,
         )
-        if one.at is not None:
+        if recorded.at is not None:
             message.reach.CopyFrom(
                 streak_pb2.Reach(
-                    entry_id=str(entry_id(one.entry)),
-                    occur_time=to_timestamp(one.at),
-                    local_date=local_date(one.day),
+                    entry_id=str(entry_id(recorded.entry)),
+                    occur_time=to_timestamp(recorded.at),
+                    local_date=local_date(recorded.day),
                 )
             )
     return streak_pb2.StreakEffect(change=change)
@@ -223,20 +223,20 @@ def points_effect(
     return points_pb2.PointsChange(
         points_system="xp",
         version=version,
-        added=sum(one.amount for one in awards),
+        added=sum(given.amount for given in awards),
         balance=balance,
         lifetime=balance if lifetime is None else lifetime,
         reach_time=to_timestamp(at) if at else None,
         awards=[
             points_pb2.Award(
                 points_system="xp",
-                amount=one.amount,
-                entry_id=str(entry_id(one.belongs_to)),
+                amount=given.amount,
+                entry_id=str(entry_id(given.belongs_to)),
                 cause_entry_id=str(entry_id(cause)),
-                occur_time=to_timestamp(one.at),
-                local_date=local_date(one.at.date()),
+                occur_time=to_timestamp(given.at),
+                local_date=local_date(given.at.date()),
             )
-            for one in awards
+            for given in awards
         ],
     )
 

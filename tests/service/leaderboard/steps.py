@@ -46,7 +46,7 @@ async def ranking(
         response = await service.stub.ListRankedMembers(
             pb.ListRankedMembersRequest(selector=selector(board, segment, day), page_size=2, page_token=token)
         )
-        found += [(one.rank, one.user_id, one.score) for one in response.members]
+        found += [(member.rank, member.user_id, member.score) for member in response.members]
         token = response.next_page_token
         if not token:
             assert response.member_count == len(found)

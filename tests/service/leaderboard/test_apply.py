@@ -49,7 +49,8 @@ async def test_several_events_of_a_batch_take_effect_one_after_the_other(service
         event(5, 9, user="cy", minutes=2),
     )
     ranks = [
-        (one.effects.leaderboards[0].previous_rank, one.effects.leaderboards[0].rank) for one in outcomes
+        (outcome.effects.leaderboards[0].previous_rank, outcome.effects.leaderboards[0].rank)
+        for outcome in outcomes
     ]
     assert ranks == [(0, 1), (0, 1), (2, 1), (0, 3), (3, 1)]
 
@@ -73,8 +74,8 @@ async def test_the_same_entry_with_other_content_is_refused(service: Service) ->
 
 async def test_an_entry_twice_in_one_batch_counts_once(service: Service) -> None:
     await define(service, "all-time")
-    one, twin = await applied(service, event(1, 5), event(1, 5))
-    assert one == twin
+    outcome, twin = await applied(service, event(1, 5), event(1, 5))
+    assert outcome == twin
     assert await ranking(service, "all-time") == [(1, "ada", 5)]
 
 
@@ -85,7 +86,7 @@ async def test_a_malformed_command_fails_alone_and_names_its_fields(service: Ser
     bad.entry.user.user_id = ""
     good, refused = await applied(service, event(1, 5), bad)
     assert good.effects.leaderboards[0].rank == 1
-    assert {one.field for one in refused.error.violations} == {
+    assert {violation.field for violation in refused.error.violations} == {
         "commands[1].entry.time_zone",
         "commands[1].entry.user.user_id",
     }
@@ -245,7 +246,9 @@ async def test_many_writers_on_one_user_end_as_one_after_the_other(service: Serv
             for number, replica_ in enumerate([service.participant, other] * 30)
         ]
         responses = await asyncio.gather(*calls)
-    assert sorted(one.outcomes[0].effects.leaderboards[0].score for one in responses) == list(range(1, 61))
+    assert sorted(response.outcomes[0].effects.leaderboards[0].score for response in responses) == list(
+        range(1, 61)
+    )
     assert await ranking(service, "all-time") == await ranking(service, "weekly") == [(1, "ada", 60)]
 
 
@@ -267,8 +270,8 @@ async def test_the_order_of_arrival_does_not_matter(service: Service) -> None:
     await define(service, "all-time")
     await define(service, "last", aggregation=board_pb.SCORE_AGGREGATION_LAST)
     events = [event(number, number + 1, minutes=number) for number in (3, 1, 4, 0, 2)]
-    for one in events:
-        await applied(service, one)
+    for command in events:
+        await applied(service, command)
     assert await ranking(service, "all-time") == [(1, "ada", 15)]
     assert await ranking(service, "last") == [(1, "ada", 5)]
 

@@ -36,8 +36,8 @@ async def test_an_apply_that_fails_is_done_once_when_sent_again(service: Service
         await service.participant.ApplyEntries(request)
     response = await service.participant.ApplyEntries(request)
     told = [
-        (one.effects.leaderboards[0].previous_rank, one.effects.leaderboards[0].rank)
-        for one in response.outcomes
+        (outcome.effects.leaderboards[0].previous_rank, outcome.effects.leaderboards[0].rank)
+        for outcome in response.outcomes
     ]
     assert told == [(0, 2), (2, 1)]
     assert await service.participant.ApplyEntries(request) == response

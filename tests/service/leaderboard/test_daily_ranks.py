@@ -88,6 +88,13 @@ async def test_who_has_come_up_most_comes_first(service: Service) -> None:
         pb.ListClimbersRequest(selector=selector("weekly", day=WEDNESDAY))
     )
     assert [
-        (one.user_id, one.name, one.first_rank, one.first_date.day, one.last_rank, one.last_date.day)
-        for one in response.climbers
+        (
+            climber.user_id,
+            climber.name,
+            climber.first_rank,
+            climber.first_date.day,
+            climber.last_rank,
+            climber.last_date.day,
+        )
+        for climber in response.climbers
     ] == [("c", "C", 3, 4, 1, 6)]

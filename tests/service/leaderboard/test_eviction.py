@@ -59,7 +59,7 @@ async def test_under_an_eviction_policy_no_rank_is_silently_wrong(
             )
             value = 1 + 0.5 * (1 + turn // boards)
             expected = len({float(user + 1) for user in range(1, users) if user + 1 > value}) + 1
-            assert [(one.score, one.rank) for one in told] == [(value, expected)]
+            assert [(standing.score, standing.rank) for standing in told] == [(value, expected)]
             read = (turn * 5) % boards
             assert await ranking_from_first(service, f"board-{read}", users)
         assert (await server.info("stats"))["evicted_keys"] > 0
@@ -69,7 +69,7 @@ async def ranking_from_first(service: Service, board: str, users: int) -> bool:
     """Whether the board is complete and in order."""
     request = pb.ListRankedMembersRequest(selector=selector(board), page_size=users)
     response = await service.stub.ListRankedMembers(request)
-    scores = [one.score for one in response.members]
+    scores = [member.score for member in response.members]
     return len(scores) == users and scores == sorted(scores, reverse=True)
 
 

@@ -52,7 +52,10 @@ async def order(service: Service, board: str, segment: Mapping[str, str] | None 
 async def test_ranks_close_and_open_again_on_every_board_and_segment(service: Service) -> None:
     await three(service)
     told = await standings(service, exclusion(1, "a", 1))
-    assert [(one.leaderboard, dict(one.segment), one.previous_rank, one.rank) for one in told] == [
+    assert [
+        (standing.leaderboard, dict(standing.segment), standing.previous_rank, standing.rank)
+        for standing in told
+    ] == [
         ("all-time", {}, 1, 0),
         ("all-time", EU, 1, 0),
         ("weekly", {}, 1, 0),
@@ -60,7 +63,7 @@ async def test_ranks_close_and_open_again_on_every_board_and_segment(service: Se
     assert await order(service, "all-time") == await order(service, "weekly") == "bc"
     assert await order(service, "all-time", EU) == "bc"
     back = await standings(service, exclusion(2, "a", 2, excluded=False))
-    assert [(one.previous_rank, one.rank, one.score) for one in back] == [(0, 1, 9)] * 3
+    assert [(standing.previous_rank, standing.rank, standing.score) for standing in back] == [(0, 1, 9)] * 3
     assert await order(service, "all-time", EU) == await order(service, "weekly") == "abc"
 
 
@@ -111,7 +114,7 @@ async def test_a_past_run_opens_and_closes_until_it_is_final_and_its_archive_nev
     assert await order(service, "weekly") == "bc"
     await maintained(service, DUE)
     told = await standings(service, exclusion(2, "a", 2, excluded=False, at=DUE + timedelta(minutes=1)))
-    assert {one.leaderboard for one in told} == {"all-time"}
+    assert {standing.leaderboard for standing in told} == {"all-time"}
     assert await ranking(service, "weekly") == [(1, "b", 8), (2, "c", 7)]
 
 
@@ -122,7 +125,7 @@ async def test_nothing_says_a_word_of_who_is_hidden(service: Service) -> None:
         friends = await service.stub.BatchGetMembers(
             pb.BatchGetMembersRequest(selector=selector("weekly"), user_ids=["a", "b"])
         )
-        assert [(one.rank, one.user_id) for one in friends.members] == [(1, "b")]
+        assert [(member.rank, member.user_id) for member in friends.members] == [(1, "b")]
         own = await service.stub.ListUserStandings(pb.ListUserStandingsRequest(user_id="a"))
         assert not own.standings
         statistics = await service.stub.GetRunStatistics(

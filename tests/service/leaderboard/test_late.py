@@ -75,7 +75,7 @@ async def test_in_every_order_each_run_ranks_by_the_length_at_its_end(
 ) -> None:
     await define(patient, "weekly-streaks", streak="daily", schedule=WEEKLY)
     told = commits(order)
-    for batch in [told] if in_one_batch else [[one] for one in told]:
+    for batch in [told] if in_one_batch else [[command] for command in told]:
         await applied(patient, *batch)
     assert await ranking(patient, "weekly-streaks", day=WEEK_OF_THE_16TH) == [(1, "ada", 1)]
     assert await ranking(patient, "weekly-streaks", day=WEEK_OF_THE_23RD) == [(1, "ada", 3)]
@@ -88,7 +88,7 @@ async def test_a_late_event_moves_every_run_whose_length_it_changes_and_says_so(
     await applied(patient, *others)
     assert await ranking(patient, "weekly-streaks", day=WEEK_OF_THE_16TH) == [(1, "ada", 0)]
     moved = await standings(patient, late)
-    assert [(one.run.start_date.day, one.score) for one in moved] == [(16, 2), (23, 4)]
+    assert [(standing.run.start_date.day, standing.score) for standing in moved] == [(16, 2), (23, 4)]
 
 
 async def test_what_midnight_brings_reaches_the_run_of_the_period_that_ended(patient: Service) -> None:
@@ -127,7 +127,7 @@ async def test_a_finalised_run_takes_no_length_any_more(service: Service) -> Non
         21, 1, at=at(21), now=later, effects=Effects(streaks=[streak_effect(9, 3, 3, periods=periods)])
     )
     moved = await standings(service, late)
-    assert [(one.run.start_date.day, one.score, one.run_finalized) for one in moved] == [
+    assert [(standing.run.start_date.day, standing.score, standing.run_finalized) for standing in moved] == [
         (23, 3, False),
         (16, 0, True),
     ]
@@ -187,7 +187,10 @@ async def test_what_falls_to_another_entry_moves_to_the_run_of_that_one(service:
     await service.participant.RevertEntries(revert(1))
     moved = [Given(-10, 1), Given(10, 2, next_week)]
     (outcome,) = await applied(service, points_change("c1", 2, 0, 10, corrects=1, awards=moved))
-    moved_to = sorted((one.leaderboard, one.rank, one.score) for one in outcome.effects.leaderboards)
+    moved_to = sorted(
+        (leaderboard.leaderboard, leaderboard.rank, leaderboard.score)
+        for leaderboard in outcome.effects.leaderboards
+    )
     assert moved_to == [("rich", 1, 10), ("weekly-xp", 0, 0), ("weekly-xp", 1, 10)]
     assert await ranking(service, "weekly-xp") == []
     assert await ranking(service, "weekly-xp", day=NEXT_WEEK) == [(1, "ada", 10)]
@@ -229,7 +232,7 @@ async def test_the_score_moves_whole_to_the_new_segment_also_in_a_run_that_has_j
         user_update(3, {}, snapshot=3),
         event(4, 1, attributes=PRO, snapshot=4, minutes=2),
     ]
-    for batch in [told] if in_one_batch else [[one] for one in told]:
+    for batch in [told] if in_one_batch else [[command] for command in told]:
         await applied(service, *batch)
     for board, score in (("plans", 8), ("xp-plans", 10)):
         assert await ranking(service, board, FREE) == []
@@ -269,7 +272,7 @@ async def test_a_repeated_item_of_a_unique_metric_gives_no_score(service: Servic
     (outcome,) = await applied(service, event("italy again", 1, at=tomorrow, contribution=0, version=2))
     assert await ranking(service, "all-time") == await ranking(service, "last") == [(1, "ada", 1)]
     assert await ranking(service, "daily", day=local_date(tomorrow.date())) == []
-    assert [one.leaderboard for one in outcome.effects.leaderboards] == ["all-time", "last"]
+    assert [leaderboard.leaderboard for leaderboard in outcome.effects.leaderboards] == ["all-time", "last"]
 
 
 async def test_a_revision_moves_a_contribution_from_one_run_to_another(service: Service) -> None:
@@ -282,7 +285,7 @@ async def test_a_revision_moves_a_contribution_from_one_run_to_another(service: 
     (late,) = await applied(
         service, event(2, 5, at=yesterday, now=NOON, contribution=5, version=2, revisions={1: 0})
     )
-    assert [(one.leaderboard, one.rank) for one in late.effects.leaderboards] == [
+    assert [(leaderboard.leaderboard, leaderboard.rank) for leaderboard in late.effects.leaderboards] == [
         ("all-time", 1),
         ("best", 1),
         ("daily", 1),

@@ -68,7 +68,10 @@ async def standing(service: Service, user: str, day: Any = WEDNESDAY) -> board_p
 
 async def cohorts(service: Service, users: str, day: Any = WEDNESDAY) -> list[str]:
     found = [await standing(service, user, day) for user in users]
-    return [f"{one.division} {one.segment.get('cohort', '-')}" for one in found]
+    return [
+        f"{league_standing.division} {league_standing.segment.get('cohort', '-')}"
+        for league_standing in found
+    ]
 
 
 async def found(service: Service) -> list[participant_pb.Change]:
@@ -81,7 +84,7 @@ async def test_cohorts_fill_as_users_become_active(service: Service) -> None:
     await scored(service, {"a": 5, "b": 9, "c": 7, "d": 1})
     assert await cohorts(service, "abcd") == ["bronze 1"] * 3 + ["bronze 2"]
     told = await standing(service, "c")
-    assert [(one.rank, one.user_id, one.name) for one in told.members] == [
+    assert [(member.rank, member.user_id, member.name) for member in told.members] == [
         (1, "b", "B"),
         (2, "c", "C"),
         (3, "a", "A"),
@@ -105,7 +108,7 @@ async def test_a_week_ends_and_users_go_up_and_down(service: Service) -> None:
     await league(service)
     await scored(service, {"a": 5, "b": 9, "c": 7, "d": 1})
     await maintained(service, DUE)
-    moves = [(one.user_id, one.league_move) for one in await found(service)]
+    moves = [(change.user_id, change.league_move) for change in await found(service)]
     assert [
         (user, move.from_division, move.to_division, move.promoted, move.achievement) for user, move in moves
     ] == [
@@ -170,7 +173,7 @@ async def test_ties_at_the_line_are_broken_as_the_board_breaks_them(service: Ser
     await league(service, size=4, up=2)
     await applied(service, *(event(user, 5, user=user, minutes=n) for n, user in enumerate("dbca")))
     await maintained(service, DUE)
-    assert [one.user_id for one in await found(service)] == ["d", "b"]
+    assert [change.user_id for change in await found(service)] == ["d", "b"]
 
 
 async def test_who_is_excluded_takes_no_seat_and_does_not_go_up(service: Service) -> None:
@@ -180,7 +183,7 @@ async def test_who_is_excluded_takes_no_seat_and_does_not_go_up(service: Service
     assert await cohorts(service, "abcde") == ["bronze -", *["bronze 1"] * 3, "bronze 2"]
     await applied(service, exclusion("y", "b", 1))
     await maintained(service, DUE)
-    assert [one.user_id for one in await found(service)] == ["c", "e"]
+    assert [change.user_id for change in await found(service)] == ["c", "e"]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +201,7 @@ async def test_each_goes_up_once_when_every_step_fails(service: Service, point: 
             await maintained(service, DUE)
         except grpc.aio.AioRpcError:
             continue
-    assert Counter(one.user_id for one in await found(service)) == Counter("ace")
+    assert Counter(change.user_id for change in await found(service)) == Counter("ace")
     assert await cohorts(service, "ab", NEXT_WEEK) == ["silver 1", "bronze 1"]
 
 

@@ -76,7 +76,9 @@ async def test_the_next_event_on_a_board_whose_keys_are_gone_has_its_right_rank(
     await three_members(service)
     await service.sets.delete(*keys_of(ALL_TIME))
     standing = next(
-        one for one in await standings(service, event("late", 4, user="dan")) if one.leaderboard == "all-time"
+        member
+        for member in await standings(service, event("late", 4, user="dan"))
+        if member.leaderboard == "all-time"
     )
     assert (standing.rank, standing.previous_rank) == (4, 0)
     await until_whole(service)
@@ -91,7 +93,7 @@ async def test_a_read_of_a_board_whose_keys_are_gone_says_rebuilding_and_is_righ
         pb.ListRankedMembersRequest(selector=selector("all-time"))
     )
     assert response.rebuilding
-    assert [one.user_id for one in response.members] == ["ada", "bob", "cyd"]
+    assert [member.user_id for member in response.members] == ["ada", "bob", "cyd"]
 
 
 async def test_a_board_that_lost_its_keys_is_filled_alone(service: Service) -> None:
@@ -125,7 +127,7 @@ async def test_whichever_key_is_gone_the_next_event_is_right(
     before = await projected(service)
     await service.sets.delete(*(keys_of(segment)[number] for number in lost))
     told = await standings(service, event("late", 1, user="bob", minutes=1, attributes=EU))
-    assert [(one.leaderboard, one.rank) for one in told] == [
+    assert [(standing.leaderboard, standing.rank) for standing in told] == [
         ("all-time", 2),
         ("dense", 2),
         ("dense", 2),
@@ -142,15 +144,18 @@ async def test_whichever_key_is_gone_every_read_is_right(service: Service, lost:
 
     async def around() -> list[tuple[int, str]]:
         request = pb.ListMembersAroundRequest(selector=selector("dense", EU), user_id="bob")
-        return [(one.rank, one.user_id) for one in (await service.stub.ListMembersAround(request)).members]
+        return [
+            (member.rank, member.user_id)
+            for member in (await service.stub.ListMembersAround(request)).members
+        ]
 
     async def ranks_of_bob() -> list[tuple[str, int]]:
         found = await service.stub.ListUserStandings(pb.ListUserStandingsRequest(user_id="bob"))
-        return [(one.leaderboard, one.rank) for one in found.standings]
+        return [(standing.leaderboard, standing.rank) for standing in found.standings]
 
     async def sizes() -> list[int]:
         found = await service.stub.ListSegments(pb.ListSegmentsRequest(leaderboard="dense"))
-        return [one.member_count for one in found.segments]
+        return [segment.member_count for segment in found.segments]
 
     for read in (around, ranks_of_bob, sizes):
         answer = await read()
@@ -164,7 +169,7 @@ async def test_a_new_segment_is_not_taken_for_a_lost_one(service: Service) -> No
     await three_members(service)
     await release_canary(service, DENSE)
     told = await standings(service, event("far", 1, user="eve", attributes={"region": "SA"}))
-    assert [(one.leaderboard, one.rank) for one in told] == [
+    assert [(standing.leaderboard, standing.rank) for standing in told] == [
         ("all-time", 4),
         ("dense", 4),
         ("dense", 1),
@@ -238,7 +243,7 @@ async def test_events_of_several_replicas_go_on_while_keys_are_lost_at_random(
             stub = (service.participant, second, third)[number]
             for turn in range(25):
                 attributes = draw.choice([EU, ASIA, {}])
-                one = event(
+                command = event(
                     (number, turn),
                     draw.randint(1, 3),
                     user=f"{number}-{draw.randint(0, 5)}",
@@ -246,7 +251,7 @@ async def test_events_of_several_replicas_go_on_while_keys_are_lost_at_random(
                     attributes=attributes,
                     snapshot=turn + 1,
                 )
-                await stub.ApplyEntries(apply(one))
+                await stub.ApplyEntries(apply(command))
 
         await asyncio.gather(*map(events, range(3)), lose())
         await until_whole(service)
@@ -269,7 +274,7 @@ async def test_each_rank_is_right_whatever_key_was_lost_before_it(service: Servi
             service, event(turn + 10, value, user=user, minutes=turn + 1, attributes=EU, snapshot=1)
         )
         distinct = sorted(set(scores.values()), reverse=True)
-        dense = next(one for one in told if one.leaderboard == "dense")
+        dense = next(standing for standing in told if standing.leaderboard == "dense")
         assert dense.rank == distinct.index(scores[user]) + 1
 
 

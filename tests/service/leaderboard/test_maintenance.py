@@ -126,7 +126,10 @@ async def test_members_around_a_user_are_read_from_the_archive(service: Service)
     response = await service.stub.ListMembersAround(
         pb.ListMembersAroundRequest(selector=selector("weekly"), user_id="c", radius=1)
     )
-    assert [(one.rank, one.user_id, one.name) for one in response.members] == [(2, "b", "B"), (3, "c", "C")]
+    assert [(member.rank, member.user_id, member.name) for member in response.members] == [
+        (2, "b", "B"),
+        (3, "c", "C"),
+    ]
     assert response.member_count == 3
 
 
@@ -136,7 +139,10 @@ async def test_segments_of_a_past_run_are_listed_with_their_members(service: Ser
     response = await service.stub.ListSegments(
         pb.ListSegmentsRequest(leaderboard="weekly", run_date=WEDNESDAY)
     )
-    assert [(dict(one.segment), one.member_count) for one in response.segments] == [({}, 3), (EU, 2)]
+    assert [(dict(segment.segment), segment.member_count) for segment in response.segments] == [
+        ({}, 3),
+        (EU, 2),
+    ]
 
 
 async def test_a_change_of_attributes_leaves_archived_runs_alone(service: Service) -> None:

@@ -143,8 +143,8 @@ async def test_statistics_are_of_those_who_are_ranked(service: Service, source: 
     assert (told.lowest, told.median, told.highest) == (scores[0], scores[(len(scores) - 1) // 2], scores[-1])
     width = (scores[-1] - scores[0]) / 3
     starts = [scores[0] + width * number for number in range(3)]
-    assert [getattr(one, "from") for one in told.histogram] == pytest.approx(starts)
-    assert [one.member_count for one in told.histogram] == [
+    assert [getattr(score_range, "from") for score_range in told.histogram] == pytest.approx(starts)
+    assert [score_range.member_count for score_range in told.histogram] == [
         sum(
             start <= score < start + width or (start == starts[-1] and score == scores[-1])
             for score in scores
@@ -160,7 +160,10 @@ async def test_statistics_of_equal_scores_have_one_range_and_of_nobody_none(serv
     assert nobody == board_pb.RunStatistics()
     await applied(service, event(1, 4, user="a"), event(2, 4, user="b"))
     told = (await service.stub.GetRunStatistics(request)).statistics
-    assert [(getattr(one, "from"), one.to, one.member_count) for one in told.histogram] == [(4, 4, 2)]
+    assert [
+        (getattr(score_range, "from"), score_range.to, score_range.member_count)
+        for score_range in told.histogram
+    ] == [(4, 4, 2)]
 
 
 async def test_members_are_shown_with_the_attributes_that_the_board_names(service: Service) -> None:
@@ -224,7 +227,7 @@ async def test_what_is_wrong_with_a_request_is_named(
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await getattr(service.stub, method)(request_)
-    assert [one.field for one in from_rpc_error(raised.value).violations] == [field]
+    assert [violation.field for violation in from_rpc_error(raised.value).violations] == [field]
 
 
 @pytest.mark.parametrize(
@@ -246,4 +249,4 @@ async def test_what_is_wrong_with_a_watchers_wish_is_named(
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await service.stub.WatchLeaderboard(request_).read()
-    assert [one.field for one in from_rpc_error(raised.value).violations] == [field]
+    assert [violation.field for violation in from_rpc_error(raised.value).violations] == [field]

@@ -74,12 +74,12 @@ Scored = tuple[float, datetime]
 
 
 def total(events: Sequence[Happened]) -> Scored:
-    return sum(one.value for one in events), max(one.at for one in events)
+    return sum(happened.value for happened in events), max(one.at for one in events)
 
 
 def lowest(events: Sequence[Happened]) -> Scored:
-    value = min(one.value for one in events)
-    return value, min(one.at for one in events if one.value == value)
+    value = min(happened.value for happened in events)
+    return value, min(happened.at for happened in events if happened.value == value)
 
 
 def recomputed(
@@ -89,8 +89,8 @@ def recomputed(
     ascending: bool = False,
 ) -> list[tuple[str, float]]:
     by_user: defaultdict[str, list[Happened]] = defaultdict(list)
-    for one in events:
-        by_user[one.user].append(one)
+    for happened in events:
+        by_user[happened.user].append(happened)
     scored = [(user, *score(mine)) for user, mine in by_user.items()]
     sign = 1 if ascending else -1
     scored.sort(key=lambda one: (sign * one[1], one[2], one[0].encode()))
@@ -109,12 +109,15 @@ def numbered(members: Sequence[tuple[str, float]], mode: str) -> list[tuple[int,
 
 async def check(service: Service, live: Sequence[Happened], seen: Sequence[Happened]) -> None:
     """Every board against its recomputation."""
-    newest = {one.user: max((o for o in seen if o.user == one.user), key=_snapshot).region for one in live}
+    newest = {
+        happened.user: max((o for o in seen if o.user == happened.user), key=_snapshot).region
+        for happened in live
+    }
     assert await ranking(service, "all-time") == numbered(recomputed(live, total), "")
     assert await ranking(service, "tied") == numbered(recomputed(live, total), "competition")
     assert await ranking(service, "lowest") == numbered(recomputed(live, lowest, ascending=True), "")
     for region in ("EU", "AS"):
-        mine = [one for one in live if newest[one.user] == region]
+        mine = [happened for happened in live if newest[happened.user] == region]
         found = await ranking(service, "regional", {"region": region})
         assert found == numbered(recomputed(mine, total), "dense")
     await check_weeks(service, live)
@@ -122,14 +125,14 @@ async def check(service: Service, live: Sequence[Happened], seen: Sequence[Happe
 
 async def check_weeks(service: Service, live: Sequence[Happened]) -> None:
     for monday in (date(2026, 2, 23), date(2026, 3, 2), date(2026, 3, 9)):
-        week = [one for one in live if monday <= one.local_date < monday + timedelta(days=7)]
+        week = [happened for happened in live if monday <= happened.local_date < monday + timedelta(days=7)]
         found = await ranking(service, "weekly", day=local_date(monday))
         assert found == numbered(recomputed(week, total), "")
 
 
-def _snapshot(one: Happened) -> tuple[int, int]:
+def _snapshot(happened: Happened) -> tuple[int, int]:
     """Of several with one version the first that was seen counts."""
-    return one.snapshot, -one.number
+    return happened.snapshot, -happened.number
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -146,14 +149,14 @@ async def test_ranks_equal_those_recomputed_from_the_events(service: Service, se
     await define(service, "regional", rank_mode=board_pb.RANK_MODE_DENSE, breakdown_attributes=["region"])
     await define(service, "weekly", schedule=WEEKLY)
     events = history(rng, 120)
-    undone = {one.number for one in rng.sample(events, 30)}
+    undone = {happened.number for happened in rng.sample(events, 30)}
     for start in range(0, len(events), 12):
         batch = events[start : start + 12]
-        await service.participant.ApplyEntries(apply(*(one.command() for one in batch)))
-        names = [one.number for one in batch if one.number in undone]
+        await service.participant.ApplyEntries(apply(*(happened.command() for happened in batch)))
+        names = [happened.number for happened in batch if happened.number in undone]
         if names:
             await service.participant.RevertEntries(revert(*names, now=NOW))
-    live = [one for one in events if one.number not in undone]
+    live = [happened for happened in events if happened.number not in undone]
     await check(service, live, events)
     await service.sets.flushdb()
     await check(service, live, events)

@@ -95,13 +95,13 @@ class Upstream:
         self._snapshot(message, None)
         fact = message.correction.metric
         fact.metric, fact.revisable, fact.total_version = "most", True, self.version + 1
-        taken = [Given(-one.amount, one.belongs_to, one.at) for one in event.caused]
+        taken = [Given(-given.amount, given.belongs_to, given.at) for given in event.caused]
         return participants.command(message, self._effects(before, fact, name, taken))
 
     def _snapshot(self, message: entry_pb2.Entry, event: Event | None) -> None:
-        said = [one for one in self.live if one.plan is not None]
+        said = [happened for happened in self.live if happened.plan is not None]
         newest = max(said, key=lambda one: one.order, default=None)
-        earlier = [one for one in said if event is None or one.order <= event.order]
+        earlier = [happened for happened in said if event is None or happened.order <= event.order]
         as_of = max(earlier, key=lambda one: one.order, default=None)
         if as_of and as_of.plan:
             message.user.attributes["plan"] = as_of.plan
@@ -130,19 +130,19 @@ class Upstream:
         effects = Effects()
         if changed:
             length, at = present(self.live, self.frozen)
-            longest = max((one.length or 0 for one in after.periods.values()), default=0)
+            longest = max((recorded.length or 0 for recorded in after.periods.values()), default=0)
             effects.streaks.append(streak_effect(self.version, length, longest, at=at, periods=changed))
         if given:
             self.awards += given
-            self.balance += sum(one.amount for one in given)
-            kept = [one for one in totals(self.awards).values() if one.amount]
-            self.points_time = max((one.at for one in kept), default=None)
+            self.balance += sum(award.amount for award in given)
+            kept = [award for award in totals(self.awards).values() if award.amount]
+            self.points_time = max((award.at for award in kept), default=None)
             effects.points.append(
                 points_effect(
                     self.version,
                     self.balance,
                     given,
-                    lifetime=sum(max(0, one.amount) for one in kept),
+                    lifetime=sum(max(0, award.amount) for award in kept),
                     at=self.points_time,
                     cause=cause,
                 )
@@ -161,18 +161,20 @@ class Said:
 def contributions(events: Sequence[Event]) -> dict[int, int]:
     """Of a metric that is the greatest value."""
     found, total = {}, 0
-    for one in sorted(events, key=lambda event: event.order):
-        found[one.number] = max(total, one.value) - total
-        total = max(total, one.value)
+    for happened in sorted(events, key=lambda event: event.order):
+        found[happened.number] = max(total, happened.value) - total
+        total = max(total, happened.value)
     return found
 
 
 def totals(given: Sequence[Given]) -> dict[object, Given]:
     """Points by the entry that they belong to."""
     found: dict[object, Given] = {}
-    for one in given:
-        held = found.get(one.belongs_to)
-        found[one.belongs_to] = Given((held.amount if held else 0) + one.amount, one.belongs_to, one.at)
+    for award in given:
+        held = found.get(award.belongs_to)
+        found[award.belongs_to] = Given(
+            (held.amount if held else 0) + award.amount, award.belongs_to, award.at
+        )
     return found
 
 
@@ -182,7 +184,7 @@ def day_by_day(
     """Each day with the length before it, the length after it, and the event with which it qualified."""
     length = 0
     for day in DAYS:
-        mine = [one for one in events if one.at.date() == day]
+        mine = [event for event in events if event.at.date() == day]
         first = min(mine, key=lambda one: one.order, default=None)
         before = length
         if first:
@@ -237,21 +239,25 @@ def expected(upstream: Sequence[Upstream]) -> set[Standing]:
 
 def expected_of(user: Upstream) -> Iterator[tuple[str, date, int, datetime]]:
     added = contributions(user.live)
-    counted = [(one.at.date(), added[one.number] * MICROS, one.at) for one in user.live if added[one.number]]
+    counted = [
+        (event.at.date(), added[event.number] * MICROS, event.at)
+        for event in user.live
+        if added[event.number]
+    ]
     yield from sums("total", counted, lambda _: date.min)
     yield from sums("weekly", counted, monday)
     yield from sums("daily", counted, lambda day: day)
     if user.live:
-        best = max(one.value for one in user.live)
-        yield "best", date.min, best * MICROS, min(one.at for one in user.live if one.value == best)
+        best = max(event.value for event in user.live)
+        yield "best", date.min, best * MICROS, min(event.at for event in user.live if event.value == best)
         last = max(user.live, key=lambda one: one.order)
         yield "last", date.min, last.value * MICROS, last.at
-    earned = [one for one in totals(user.awards).values() if one.amount]
-    points = [(one.at.date(), one.amount, one.at) for one in earned]
+    earned = [given for given in totals(user.awards).values() if given.amount]
+    points = [(given.at.date(), given.amount, given.at) for given in earned]
     yield from sums("weekly-xp", points, monday)
     yield from sums("daily-xp", points, lambda day: day)
-    if earned and (user.balance or any(one.amount > 0 for one in earned)):
-        yield "rich", date.min, user.balance, max(one.at for one in earned)
+    if earned and (user.balance or any(given.amount > 0 for given in earned)):
+        yield "rich", date.min, user.balance, max(given.at for given in earned)
     length, at = present(user.live, user.frozen)
     if at:
         yield "streak", date.min, length, at
@@ -317,11 +323,11 @@ def story(rng: random.Random) -> tuple[list[Upstream], list[Told]]:
     for number in range(rng.randrange(8, 28)):
         user = rng.choice(USERS)
         at = datetime.combine(rng.choice(DAYS), time(rng.randrange(6)), tzinfo=UTC)
-        earlier = [one for one in events if one.user == user]
+        earlier = [happened for happened in events if happened.user == user]
         caused = [Given(rng.choice([5, 10, -5]), number, at)] if rng.random() < 0.7 else []
         caused += [
-            Given(rng.choice([10, -5, -10]), one.number, one.at)
-            for one in rng.sample(earlier, min(len(earlier), rng.choice([0, 0, 1, 2])))
+            Given(rng.choice([10, -5, -10]), happened.number, happened.at)
+            for happened in rng.sample(earlier, min(len(earlier), rng.choice([0, 0, 1, 2])))
         ]
         plan = rng.choice(["free", "pro", None])
         events.append(Event(number, user, at, rng.randrange(1, 6), plan, tuple(caused)))
@@ -358,7 +364,7 @@ async def tell(service: Service, rng: random.Random, told: Sequence[Told]) -> No
     async def send() -> None:
         if waiting:
             response = await service.participant.ApplyEntries(apply(*waiting))
-            assert not any(one.HasField("error") for one in response.outcomes)
+            assert not any(outcome.HasField("error") for outcome in response.outcomes)
             waiting.clear()
 
     for user, name, command in told:

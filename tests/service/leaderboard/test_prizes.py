@@ -68,7 +68,7 @@ async def test_what_is_given_is_told_once_each_with_what_it_is(service: Service)
     assert await maintained(service, DUE) == 1 + 3
     assert await maintained(service, DUE) == 0
     changes = await found(service)
-    assert [(one.user_id, one.board_prize.prize, one.board_prize.rank) for one in changes] == [
+    assert [(change.user_id, change.board_prize.prize, change.board_prize.rank) for change in changes] == [
         ("a", "gold", 1),
         ("b", "podium", 2),
         ("c", "podium", 3),
@@ -96,7 +96,7 @@ async def test_ties_are_treated_as_the_board_treats_them(
     scores = {"a": 9, "b": 7, "c": 7, "d": 5, "e": 3}
     await week(service, scores, rank_mode=mode, prizes=[prize("podium", 1, 3)])
     await maintained(service, DUE)
-    assert "".join(one.user_id for one in await found(service)) == winners
+    assert "".join(change.user_id for change in await found(service)) == winners
 
 
 async def test_the_best_percent_and_each_segments_first_are_given_theirs(service: Service) -> None:
@@ -112,7 +112,7 @@ async def test_the_best_percent_and_each_segments_first_are_given_theirs(service
         ("AS", "local", 1, "c"),
         ("EU", "local", 1, "a"),
     ]
-    assert len({one.entry_id for one in await found(service)}) == 4
+    assert len({change.entry_id for change in await found(service)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ async def test_each_is_given_once_when_every_step_fails(service: Service, point:
             continue
     response = await service.participant.ListChanges(participant_pb.ListChangesRequest(page_size=1_000))
     expected = list(users)[:winners]
-    assert [one.user_id for one in response.changes] == expected
-    assert len({one.entry_id for one in response.changes}) == winners
+    assert [change.user_id for change in response.changes] == expected
+    assert len({change.entry_id for change in response.changes}) == winners
     listed = await service.stub.ListPrizes(
         pb.ListPrizesRequest(leaderboard="weekly", run_date=WEDNESDAY, page_size=1_000)
     )
-    assert [one.user_id for one in listed.prizes] == expected
+    assert [given_prize.user_id for given_prize in listed.prizes] == expected
 
 
 async def test_what_a_later_definition_says_changes_nothing_of_a_run_that_is_archived(
@@ -160,7 +160,7 @@ async def test_a_run_of_imported_history_says_where_its_prizes_come_from(service
     await service.participant.RunMaintenance(
         participant_pb.RunMaintenanceRequest(now=to_timestamp(DUE), history=True)
     )
-    assert [one.origin for one in await found(service)] == [entry_pb2.ENTRY_ORIGIN_IMPORT]
+    assert [change.origin for change in await found(service)] == [entry_pb2.ENTRY_ORIGIN_IMPORT]
 
 
 async def test_a_users_place_says_which_prize_it_would_be_and_which_lies_ahead(service: Service) -> None:

@@ -28,7 +28,7 @@ async def around(service: Service, user: str, radius: int) -> list[tuple[int, st
     response = await service.stub.ListMembersAround(
         pb.ListMembersAroundRequest(selector=selector("all-time"), user_id=user, radius=radius)
     )
-    return [(one.rank, one.user_id) for one in response.members]
+    return [(member.rank, member.user_id) for member in response.members]
 
 
 async def test_pages_follow_each_other_by_rank_with_names_and_times(service: Service) -> None:
@@ -37,7 +37,7 @@ async def test_pages_follow_each_other_by_rank_with_names_and_times(service: Ser
     first = await service.stub.ListRankedMembers(request)
     request.page_token = first.next_page_token
     second = await service.stub.ListRankedMembers(request)
-    assert [one.rank for one in [*first.members, *second.members]] == list(range(1, 9))
+    assert [member.rank for member in [*first.members, *second.members]] == list(range(1, 9))
     assert (first.members[0].name, first.members[0].user_id) == ("U0", "u0")
     assert first.members[0].reach_time.ToDatetime() == NOON.replace(tzinfo=None)
     assert first.member_count == 10
@@ -58,7 +58,7 @@ async def test_a_page_token_is_good_for_its_own_list_only(service: Service) -> N
         await service.stub.ListRankedMembers(
             pb.ListRankedMembersRequest(selector=selector("all-time", EU), page_token=token)
         )
-    assert [one.field for one in from_rpc_error(raised.value).violations] == ["page_token"]
+    assert [violation.field for violation in from_rpc_error(raised.value).violations] == ["page_token"]
 
 
 async def test_members_around_a_user_are_cut_at_the_ends(service: Service) -> None:
@@ -84,7 +84,10 @@ async def test_a_users_standings_are_told_by_board_and_segment(service: Service)
     response = await service.stub.ListUserStandings(
         pb.ListUserStandingsRequest(user_id="u3", run_date=WEDNESDAY)
     )
-    told = [(one.leaderboard, dict(one.segment), one.rank, one.score) for one in response.standings]
+    told = [
+        (standing.leaderboard, dict(standing.segment), standing.rank, standing.score)
+        for standing in response.standings
+    ]
     assert told == [("all-time", {}, 4, 8), ("all-time", EU, 2, 8), ("weekly", {}, 0, 8)]
     assert response.standings[2].threshold == 15
 
@@ -110,7 +113,7 @@ async def test_a_token_of_one_users_standings_is_none_of_anothers(service: Servi
     ):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await service.stub.ListUserStandings(other)
-        assert [one.field for one in from_rpc_error(raised.value).violations] == ["page_token"]
+        assert [violation.field for violation in from_rpc_error(raised.value).violations] == ["page_token"]
 
 
 async def test_a_user_without_scores_has_no_standings(service: Service) -> None:
@@ -125,7 +128,7 @@ async def test_segments_are_listed_with_the_whole_board_first(service: Service) 
     second = await service.stub.ListSegments(
         pb.ListSegmentsRequest(leaderboard="all-time", page_size=2, page_token=first.next_page_token)
     )
-    told = [(dict(one.segment), one.member_count) for one in [*first.segments, *second.segments]]
+    told = [(dict(segment.segment), segment.member_count) for segment in [*first.segments, *second.segments]]
     assert told == [({}, 10), (ASIA, 5), (EU, 5)]
     assert not second.next_page_token
 
@@ -134,7 +137,7 @@ async def test_segments_are_counted_from_the_truth_while_the_sets_are_empty(serv
     await ten_members(service, breakdown_attributes=["region"])
     await service.sets.flushdb()
     response = await service.stub.ListSegments(pb.ListSegmentsRequest(leaderboard="all-time"))
-    assert [one.member_count for one in response.segments] == [10, 5, 5]
+    assert [segment.member_count for segment in response.segments] == [10, 5, 5]
 
 
 async def test_rank_events_are_listed_newest_first_in_pages(service: Service) -> None:
@@ -202,7 +205,7 @@ async def test_every_mistake_of_a_request_is_named_at_once(service: Service) -> 
     )
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await service.stub.ListMembersAround(request)
-    fields = {one.field for one in from_rpc_error(raised.value).violations}
+    fields = {violation.field for violation in from_rpc_error(raised.value).violations}
     assert fields == {
         "selector.leaderboard",
         "selector.segment['']",
@@ -219,4 +222,4 @@ async def test_today_is_the_default_run(service: Service) -> None:
     response = await service.stub.ListRankedMembers(
         pb.ListRankedMembersRequest(selector=pb.SegmentSelector(leaderboard="weekly"))
     )
-    assert [one.user_id for one in response.members] == ["ada"]
+    assert [member.user_id for member in response.members] == ["ada"]

@@ -164,7 +164,7 @@ async def test_points_taken_back_are_missing_in_the_run_in_which_they_were_given
     (outcome,) = await applied(
         service, points_change("c3", 3, -8, 7, at=next_monday, corrects="other", awards=taken)
     )
-    assert [(one.leaderboard, one.score) for one in outcome.effects.leaderboards] == [
+    assert [(leaderboard.leaderboard, leaderboard.score) for leaderboard in outcome.effects.leaderboards] == [
         ("rich", 7),
         ("weekly-xp", 2),
     ]
@@ -201,7 +201,10 @@ async def test_the_length_within_a_run_is_what_the_remaining_periods_say(service
     (outcome,) = await applied(
         service, streak_change("c1", 3, 1, 1, at=sunday, now=monday, corrects=1, periods=gone)
     )
-    assert [(one.previous_rank, one.rank, one.score) for one in outcome.effects.leaderboards] == [
+    assert [
+        (leaderboard.previous_rank, leaderboard.rank, leaderboard.score)
+        for leaderboard in outcome.effects.leaderboards
+    ] == [
         (1, 0, 0),
         (1, 1, 1),
     ]

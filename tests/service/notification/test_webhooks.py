@@ -325,7 +325,7 @@ async def test_one_event_or_all_since_an_instant_are_sent_again(
         pb.RewindWebhookEndpointRequest(request_id="3", key="shop", since_time=since)
     )
     await receiver.has(lambda: len(receiver.got) == 7)
-    assert sorted(delivery.body for delivery in receiver.got[4:]) == sorted(one.body for one in got)
+    assert sorted(delivery.body for delivery in receiver.got[4:]) == sorted(delivery.body for delivery in got)
     await riding(service, "shop")
     await feed.tell("last")
     await receiver.has_accepted(4)

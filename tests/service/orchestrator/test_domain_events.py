@@ -99,7 +99,7 @@ async def test_what_was_recorded_after_an_answer_is_told_after_it(pool: Pool) ->
     await complete(pool, older)
     told = await listed(pool, types=["metric.recorded"], user_id="ada")
     assert [message.entry_id for message in told] == [str(recorded.incoming.entry_id) for recorded in entries]
-    assert [message.user_sequence for message in told] == sorted(one.user_sequence for one in told)
+    assert [message.user_sequence for message in told] == sorted(message.user_sequence for message in told)
 
 
 async def test_of_two_under_way_at_once_the_sequence_tells_which_was_recorded_first(pool: Pool) -> None:

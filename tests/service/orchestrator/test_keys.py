@@ -293,5 +293,5 @@ async def test_what_was_done_is_listed_in_pages_and_by_subject(access: "AccessSe
             break
     assert found == [f"key/{key}" for key in reversed(keys)]
     request = pb.ListAdminOperationsRequest(subject=f"key/{keys[1]}")
-    one = await access.ListAdminOperations(request, metadata=BY_SERVICE, timeout=10)
-    assert [each.subject for each in one.operations] == [f"key/{keys[1]}"]
+    response = await access.ListAdminOperations(request, metadata=BY_SERVICE, timeout=10)
+    assert [each.subject for each in response.operations] == [f"key/{keys[1]}"]

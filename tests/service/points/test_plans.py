@@ -11,7 +11,8 @@ from services.points.definitions import KINDS, catalogue_of
 from services.points.domain.facts import Command
 from services.points.handlers import Handlers
 from services.points.terms import Terms
-from shared.participant import ReversalWork, Work
+from shared.entries import Reversal
+from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.fixtures import participants
@@ -86,7 +87,7 @@ async def test_taking_an_event_out_reads_no_other_fact_where_only_its_own_awards
     async with pool.acquire() as connection:
         connection.add_query_logger(lambda record: statements.append(record.query))
     handlers = Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of), Terms())
-    await handlers.revert_entries([ReversalWork(entry_id(4), "alice", NOON)])
+    await handlers.revert_entries([Reversal(entry_id(4), "alice", NOON)])
     await pool.close()
     assert {history.SUMS, history.ADDED, history.REACH_TIME, store.WINDOWS}.isdisjoint(statements)
     assert statements.count(history.FACTS) == 1

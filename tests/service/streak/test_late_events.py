@@ -15,7 +15,7 @@ from services.streak.handlers import Handlers
 from services.streak.store import LOAD, LOCK_USERS, SAVE, Store
 from services.streak.store_history import HISTORY_FACTS, HISTORY_LEDGER, HISTORY_PAST, HISTORY_PERIODS
 from services.streak.store_zones import FOLLOWING, ZONE_CHANGES
-from shared.participant import ReversalWork
+from shared.entries import Reversal
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool, create_pool
 from tests.fixtures import participants
@@ -69,7 +69,7 @@ class Watched:
 
     async def revert(self, name: str, now: datetime) -> None:
         self.statements.clear()
-        await self.handlers.revert_entries([ReversalWork(entry_id(name), "alice", now)])
+        await self.handlers.revert_entries([Reversal(entry_id(name), "alice", now)])
 
     async def rows_read(self, *queries: str) -> int:
         """How many rows these of the statements gave."""

@@ -184,5 +184,5 @@ def test_the_demo_reads_back_as_services_store_it(section: str) -> None:
     again = read_back(configuration_text(stored))
     assert again == stored
     assert [OWNED[kind].normalised(message_of(definition)) for definition in again] == [
-        message_of(one) for one in stored
+        message_of(definition) for definition in stored
     ]

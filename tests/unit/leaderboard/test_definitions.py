@@ -119,7 +119,7 @@ def test_defaults_are_made_explicit() -> None:
 def test_what_is_wrong_with_a_board_is_named(definition: board_pb.Leaderboard, field: str) -> None:
     violations = Violations()
     LEADERBOARD.check(definition, "leaderboard", violations)
-    assert field in {one.field for one in violations}
+    assert field in {violation.field for violation in violations}
 
 
 @pytest.mark.parametrize("source", ["metric", "points_system", "streak"])
@@ -145,7 +145,7 @@ def test_what_scores_are_made_of_cannot_be_changed(definition: board_pb.Leaderbo
     violations = Violations()
     before, after = LEADERBOARD.normalised(board()), LEADERBOARD.normalised(definition)
     LEADERBOARD.check_update(before, after, "leaderboard", violations)
-    assert [one.field for one in violations] == [f"leaderboard.{path}"]
+    assert [violation.field for violation in violations] == [f"leaderboard.{path}"]
 
 
 def test_what_is_shown_and_who_takes_part_can_be_changed() -> None:

@@ -62,8 +62,8 @@ def applied(
     """The decisions on these entries, one after the other, as in one batch."""
     decisions: list[Decision] = []
     known = dict(runs or {})
-    for one in commands:
-        decisions.append(decide(Boards.of(boards), user, one, known, past or Past(), GRACE))
+    for sent in commands:
+        decisions.append(decide(Boards.of(boards), user, sent, known, past or Past(), GRACE))
         user = decisions[-1].user
         known |= decisions[-1].runs
     return decisions
@@ -142,9 +142,9 @@ def test_equal_attribute_values_in_any_order_are_one_segment() -> None:
     both = replace(BY_REGION, breakdown=("region", "team"))
     turned = replace(BY_REGION, breakdown=("team", "region"))
     attributes = {"team": "a", "region": "EU"}
-    (one,) = applied([both], [command(entry(1, value=5, attributes=attributes))])
+    (decision,) = applied([both], [command(entry(1, value=5, attributes=attributes))])
     (other,) = applied([turned], [command(entry(1, value=5, attributes=attributes))])
-    assert moves(one)[1].segment == moves(other)[1].segment
+    assert moves(decision)[1].segment == moves(other)[1].segment
 
 
 def moved_to_asia(number: int, snapshot_version: int) -> Command:
@@ -272,17 +272,17 @@ def test_changes_of_one_system_in_one_entry_count_once_with_the_newest_balance()
 
 def test_a_board_that_is_newer_than_the_facts_takes_them_in() -> None:
     known = replace(ADA, version=3)
-    one = command(entry(4, value=5))
-    (history,) = wanted(Boards.of([ALL_TIME]), {"ada": known}, {}, [one], GRACE, careful=False).histories
+    sent = command(entry(4, value=5))
+    (history,) = wanted(Boards.of([ALL_TIME]), {"ada": known}, {}, [sent], GRACE, careful=False).histories
     assert (history.board, history.source) == ("all-time", COMMITS)
     earlier = Past({("ada", "all-time", date.min): [fact(1, 2), fact(2, 3)]})
-    (decision,) = applied([ALL_TIME], [one], user=known, past=earlier)
+    (decision,) = applied([ALL_TIME], [sent], user=known, past=earlier)
     assert scores(decision) == {"all-time": 10}
 
 
 def test_a_user_who_was_never_seen_needs_no_history() -> None:
-    one = command(entry(1, value=5))
-    assert not wanted(Boards.of([ALL_TIME]), {"ada": ADA}, {}, [one], GRACE, careful=False).histories
+    sent = command(entry(1, value=5))
+    assert not wanted(Boards.of([ALL_TIME]), {"ada": ADA}, {}, [sent], GRACE, careful=False).histories
 
 
 def test_the_version_of_a_user_grows_by_one_with_every_entry() -> None:

@@ -38,7 +38,7 @@ def position(order: Order, member: Member) -> bytes:
     return text.encode()
 
 
-@given(st.sampled_from(Order), st.lists(members, unique_by=lambda one: one.user_id))
+@given(st.sampled_from(Order), st.lists(members, unique_by=lambda member: member.user_id))
 def test_the_byte_order_of_positions_is_score_then_time_then_user_id(
     order: Order, ranked: list[Member]
 ) -> None:

@@ -32,8 +32,8 @@ def board(rule: ScoreRule, order: Order = Order.DESC) -> Board:
 
 
 def fact_lists() -> st.SearchStrategy[list[Fact]]:
-    one = st.tuples(st.integers(-5, 5).filter(bool), st.integers(0, 6))
-    return st.lists(one, max_size=12).map(
+    strategy = st.tuples(st.integers(-5, 5).filter(bool), st.integers(0, 6))
+    return st.lists(strategy, max_size=12).map(
         lambda drawn: [
             fact(number, amount, NOON + minute * MINUTE, version=number)
             for number, (amount, minute) in enumerate(drawn, start=1)
@@ -119,11 +119,11 @@ def test_the_fold_gives_what_an_obvious_recomputation_gives(facts: list[Fact]) -
     if not facts:
         assert total == best == last == NO_SCORE
         return
-    amounts = [one.amount or 0 for one in facts]
-    assert (total.amount, total.reach_time) == (sum(amounts), max(one.reach_time for one in facts))
+    amounts = [event.amount or 0 for event in facts]
+    assert (total.amount, total.reach_time) == (sum(amounts), max(event.reach_time for event in facts))
     assert (best.amount, best.reach_time) == (
         max(amounts),
-        min(one.reach_time for one in facts if one.amount == max(amounts)),
+        min(event.reach_time for event in facts if event.amount == max(amounts)),
     )
     assert last.amount == max(facts, key=lambda one: (one.reach_time, one.entry_id)).amount
 
@@ -138,10 +138,10 @@ def test_taking_one_fact_out_gives_what_the_others_give(
     rule: ScoreRule, order: Order, facts: list[Fact], random: object
 ) -> None:
     ranked, gone = board(rule, order), random.choice(facts)  # type: ignore[attr-defined]
-    others = [one for one in facts if one is not gone]
+    others = [event for event in facts if event is not gone]
     score = without(ranked, folded(ranked, facts), gone)
     if score is None and rule.adds:
-        newest = max((one.reach_time for one in others), default=None)
+        newest = max((other.reach_time for other in others), default=None)
         score = lessened(folded(ranked, facts), gone, newest)
     if score is not None:
         assert seen(score) == seen(folded(ranked, others))
