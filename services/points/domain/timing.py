@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from services.points.domain.clocks import Clock, following, refreshed, started
 from services.points.domain.definitions import (
+    POINTS_LIMIT,
     Catalogue,
     ConfiguredTrigger,
     PointsSystem,
@@ -26,13 +27,17 @@ from services.points.domain.ledger import Change, Draft, write
 from services.points.domain.limits import InsufficientPoints
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
-from shared.calendar import local_date
+from shared.calendar import LATEST, local_date
 from shared.entries import UserSnapshot
 from shared.filters import matches
 from shared.ids import derived_id_at
 
 _MOST: Final = 10_000
 """Instants that are looked at together; a user for whom more are due has the rest with the next entry, or pass."""
+
+
+_MOST_AHEAD: Final = 1_000
+"""Instants until a balance is full; beyond, nobody can tell."""
 
 
 class Came(Struct, frozen=True):
@@ -84,11 +89,15 @@ def next_time(catalogue: Catalogue, state: UserState, system: PointsSystem) -> d
 
 def full_time(catalogue: Catalogue, state: UserState, system: PointsSystem) -> datetime | None:
     """When the balance has grown to its limit, where nothing is spent; None: it is there, or nobody can tell."""
+    if system.max_balance == POINTS_LIMIT:
+        return None
     time = None
-    for _ in range(_MOST):
+    for _ in range(_MOST_AHEAD):
         following_time = next_time(catalogue, state, system)
         if following_time is None:
             return time if _standing(state, system).balance >= system.max_balance else None
+        if following_time >= LATEST:
+            return None
         time = following_time
         state, _came_then = advanced(catalogue, state, time)
     return None

@@ -136,6 +136,13 @@ def test_what_has_no_cap_is_never_full() -> None:
     assert next_time(found, met(found), allowance) == datetime(2024, 2, 28, tzinfo=UTC)
 
 
+def test_what_comes_every_year_is_full_within_the_calendar_or_nobody_can_tell() -> None:
+    for maximum, known in ((50, True), (5_000, False)):
+        system = PointsSystem("gifts", (Trigger("birthday", 1, BIRTHDAY),), max_balance=maximum)
+        found = catalogue(system)
+        assert (full_time(found, met(found, user(birthday="03-07")), system) is not None) is known
+
+
 def test_decay_takes_what_there_is_and_stops_at_the_minimum() -> None:
     decay = PointsSystem("heat", (Trigger("cool", -2, TimeCause(every_hours=1)), replace(REGROW, amount=5)))
     found = catalogue(decay)
