@@ -1,5 +1,6 @@
 """contacts: how users can be reached, and what they want to hear."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import uuid4
 
@@ -11,12 +12,12 @@ from services.cli import render
 from services.cli.connect import Connections
 from services.cli.options import json_option
 
-_TYPES: Final = {
+TYPES: Final = {
     name.removeprefix("MESSAGE_TYPE_").lower(): number
     for name, number in contact_pb2.MessageType.items()
     if number
 }
-_CHANNELS: Final = {
+CHANNELS: Final = {
     name.removeprefix("MESSAGE_CHANNEL_").lower(): number
     for name, number in contact_pb2.MessageChannel.items()
     if number
@@ -40,12 +41,12 @@ class Refused(click.ParamType[contact_pb2.MessageRefusal]):
         if isinstance(value, contact_pb2.MessageRefusal):
             return value
         type_, _, channel = str(value).partition(":")
-        for given, known in ((type_, _TYPES), (channel or _ALL, _CHANNELS)):
+        for given, known in ((type_, TYPES), (channel or _ALL, CHANNELS)):
             if given != _ALL and given not in known:
                 self.fail(f"{given!r} is not one of {', '.join((_ALL, *known))}", param, context)
         return contact_pb2.MessageRefusal(
-            type=_TYPES.get(type_, contact_pb2.MESSAGE_TYPE_UNSPECIFIED),
-            channel=_CHANNELS.get(channel, contact_pb2.MESSAGE_CHANNEL_UNSPECIFIED),
+            type=TYPES.get(type_, contact_pb2.MESSAGE_TYPE_UNSPECIFIED),
+            channel=CHANNELS.get(channel, contact_pb2.MESSAGE_CHANNEL_UNSPECIFIED),
         )
 
 
@@ -175,7 +176,7 @@ def _show(contact: contact_pb2.Contact) -> None:
         "quiet hours": f"{quiet.start}-{quiet.end}" if contact.HasField("quiet_hours") else "",
         "refuses": ", ".join(map(_refused, contact.refusals)),
         "devices": ", ".join(
-            f"{_name(_PROVIDERS, device.provider)} {device.token}" for device in contact.devices
+            f"{name_of(_PROVIDERS, device.provider)} {device.token}" for device in contact.devices
         ),
     }
     render.heading(contact.user_id)
@@ -185,9 +186,10 @@ def _show(contact: contact_pb2.Contact) -> None:
 
 
 def _refused(refusal: contact_pb2.MessageRefusal) -> str:
-    type_ = _name(_TYPES, refusal.type)
-    return f"{type_}:{_name(_CHANNELS, refusal.channel)}" if refusal.channel else type_
+    type_ = name_of(TYPES, refusal.type)
+    return f"{type_}:{name_of(CHANNELS, refusal.channel)}" if refusal.channel else type_
 
 
-def _name(known: dict[str, Any], number: int) -> str:
+def name_of(known: Mapping[str, int], number: int) -> str:
+    """What a number of the contract is called here."""
     return next((name for name, value in known.items() if value == number), _ALL)

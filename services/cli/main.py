@@ -18,6 +18,7 @@ from services.cli import (
     commands_events,
     commands_feed,
     commands_keys,
+    commands_messages,
     commands_operate,
     commands_points,
     commands_reads,
@@ -152,6 +153,7 @@ for command in (
     commands_webhooks.webhooks,
     commands_streams.streams,
     commands_contacts.contacts,
+    commands_messages.messages,
 ):
     cli.add_command(command)
 

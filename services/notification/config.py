@@ -23,6 +23,8 @@ DEFAULT_OVERLAP_SECONDS: Final = 86_400
 MAX_EMAIL_CHARS: Final = 254
 MAX_TOKEN_CHARS: Final = 4_096
 MAX_DEVICES: Final = 20
+MAX_TEMPLATES: Final = 50
+MAX_TEMPLATE_CHARS: Final = 20_000
 MAX_REFUSALS: Final = 15
 """As many as there are: four types and all, by two channels and all."""
 
@@ -91,6 +93,40 @@ class Settings(config.Settings):
 
     stream_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
     """How long a broker may take to acknowledge, in seconds."""
+
+    smtp_url: Annotated[SecretStr | None, _begins_with("smtp://", "smtps://")] = None
+    """The server that takes e-mails, as smtp://USER:PASSWORD@HOST:587 (with STARTTLS where it has that) or
+    smtps://USER:PASSWORD@HOST:465. Unset, no e-mail goes out.
+    """
+
+    smtp_timeout_seconds: float = Field(default=20.0, gt=0, le=300)
+    """How long the server of e-mails may take for each answer, in seconds."""
+
+    mail_from: str = Field(default="", max_length=320, validate_default=True)
+    """Whose e-mails they are, as Laurel <hello@example.com>. Needed with LAUREL_SMTP_URL."""
+
+    unsubscribe_url: str = Field(default="", max_length=500, validate_default=True)
+    """Where the link of an e-mail leads, as https://example.com/unsubscribe/{token}: what is there calls Unsubscribe
+    with the token, at a POST at once (RFC 8058). Needed with LAUREL_SMTP_URL.
+    """
+
+    message_concurrency: int = Field(default=16, ge=1, le=200)
+    """How many messages may be under way at once in this replica."""
+
+    message_poll_seconds: float = Field(default=1.0, gt=0, le=60)
+    """How often a replica looks for messages that are due, in seconds."""
+
+    message_retention_days: int = Field(default=90, ge=2, le=3_650)
+    """For how many days it is kept what was sent to whom."""
+
+    @field_validator("mail_from", "unsubscribe_url")
+    @classmethod
+    def _comes_with_a_server(cls, text: str, info: ValidationInfo) -> str:
+        if info.data.get("smtp_url") is not None and not text:
+            raise ValueError("is needed with smtp_url")
+        if info.field_name == "unsubscribe_url" and text and text.count("{token}") != 1:
+            raise ValueError("must have {token} once")
+        return text
 
     @field_validator("webhook_lease_seconds")
     @classmethod

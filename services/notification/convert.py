@@ -24,7 +24,7 @@ from services.notification.config import (
 )
 from services.notification.domain.addresses import url_problem
 from services.notification.domain.endpoints import Endpoint, Secret, SwitchOff
-from services.notification.domain.events import EVERY_TYPE, SWITCHED_OFF, TEST, Event, Wish
+from services.notification.domain.events import DUE, EVERY_TYPE, SWITCHED_OFF, TEST, Event, Wish
 from services.notification.domain.streams import NatsStream, RedisStream, Sink, Stream
 from shared.errors import Violations
 from shared.ids import derived_id
@@ -40,7 +40,7 @@ OUTPUT_ONLY: Final = (
     "create_time",
     "update_time",
 )
-OWN_TYPES: Final = frozenset({SWITCHED_OFF})
+OWN_TYPES: Final = frozenset({SWITCHED_OFF, *DUE.values()})
 """Types that this service tells itself."""
 
 STREAM_OUTPUT_ONLY: Final = ("health", "create_time", "update_time")

@@ -47,7 +47,7 @@ _BUSY_SECONDS: Final = 1.0
 _JUMP_SECONDS: Final = 60.0
 _COUNT_SECONDS: Final = 1.0
 _AT_ONCE: Final = 50
-_PASSING: Final = (Unavailable, DeadlineExceeded, ResourceExhausted)
+PASSING: Final = (Unavailable, DeadlineExceeded, ResourceExhausted)
 """The orchestrator is away, or has no time: it is asked again."""
 
 
@@ -167,7 +167,7 @@ class Follower:
                     await asyncio.sleep(_FIRST_PAUSE_SECONDS)
                     if not moved:
                         return
-        except _PASSING as error:
+        except PASSING as error:
             _LOGGER.warning("the feed cannot be read", extra={"reason": error.reason})
 
     async def _step(self) -> tuple[bool, bool]:
@@ -299,7 +299,7 @@ class CatchUp:
                 for endpoint in (await self._endpoints.load(self._pool)).on:
                     if endpoint.cursor is not None:
                         more |= await self._read(endpoint)
-        except _PASSING as error:
+        except PASSING as error:
             _LOGGER.warning("the feed cannot be read", extra={"reason": error.reason})
 
     async def _read(self, endpoint: Endpoint) -> bool:

@@ -7,6 +7,7 @@ from services.notification.config import Settings
 from services.notification.store.deliveries import DeliveryStore
 from services.notification.store.endpoints import EndpointStore
 from services.notification.store.following import FollowingStore
+from services.notification.store.messages import MessageStore
 from shared.clock import Clock
 
 _TRIMS_AT_ONCE: Final = 200
@@ -22,13 +23,16 @@ class Retention:
         endpoints: EndpointStore,
         deliveries: DeliveryStore,
         following: FollowingStore,
+        messages: MessageStore,
         settings: Settings,
         clock: Clock,
     ) -> None:
         self._endpoints = endpoints
         self._deliveries = deliveries
         self._following = following
+        self._messages = messages
         self._kept = settings.webhook_retention
+        self._messages_kept = timedelta(days=settings.message_retention_days)
         self._clock = clock
 
     async def keep(self) -> None:
@@ -36,6 +40,7 @@ class Retention:
         now = self._clock.now()
         await self._endpoints.forget_expired(now)
         await self._following.trim(now - _WAYPOINTS_KEPT)
+        await self._messages.trim(now - self._messages_kept)
         endpoint_ids = [endpoint.endpoint_id for endpoint in (await self._endpoints.current()).all]
         for _ in range(_TRIMS_AT_ONCE):
             if not await self._deliveries.trim(endpoint_ids, now - self._kept):

@@ -8,13 +8,19 @@ from typing import Final
 from laurel.notification.v1 import notification_service_pb2, notification_service_pb2_grpc
 from pydantic import SecretStr
 
+from services.notification.carriers import Carrier
 from services.notification.config import Settings
 from services.notification.contact_handlers import ContactHandlers
 from services.notification.delivering import Dispatcher, Recorder
+from services.notification.domain.contacts import Channel
 from services.notification.feed import FeedReader
 from services.notification.following import CatchUp, Follower, Writer
 from services.notification.handlers import Handlers
 from services.notification.instrumentation import Instrumentation
+from services.notification.mail import Mailer
+from services.notification.message_handlers import MessageHandlers
+from services.notification.messaging import Messenger
+from services.notification.planning import Planner
 from services.notification.retention import Retention
 from services.notification.sender import Sender
 from services.notification.servicer import NotificationServicer
@@ -24,6 +30,7 @@ from services.notification.store.contacts import ContactStore
 from services.notification.store.deliveries import DeliveryStore
 from services.notification.store.endpoints import EndpointStore
 from services.notification.store.following import FollowingStore
+from services.notification.store.messages import MessageStore
 from services.notification.store.paces import PaceStore
 from services.notification.store.streams import StreamStore
 from services.notification.stream_handlers import StreamHandlers
@@ -70,7 +77,6 @@ async def build(settings: Settings) -> Application:
     catch_up = CatchUp(pool, feed, following, endpoints, deliveries, writer, settings, woken.set)
     recorder = Recorder(pool, endpoints, deliveries, clock, recorded, woken.set)
     dispatcher = Dispatcher(endpoints, deliveries, sender, recorder, settings, clock, random.Random(), woken)
-    retention = Retention(endpoints, deliveries, following, settings, clock)
     handlers = Handlers(
         pool, endpoints, deliveries, AttemptStore(pool), following, feed, sender, settings, clock, woken.set
     )
@@ -84,13 +90,25 @@ async def build(settings: Settings) -> Application:
     )
     streaming = Streaming(pool, feed, streams, brokers, clock)
     stream_handlers = StreamHandlers(pool, streams, following, feed, brokers, clock)
-    contact_handlers = ContactHandlers(pool, ContactStore(pool), clock)
+
+    contacts = ContactStore(pool)
+    messages = MessageStore(pool)
+    planner = Planner(pool, feed, messages, clock)
+    messenger = Messenger(
+        pool, channel, messages, contacts, endpoints, writer, _carriers(settings), settings, clock
+    )
+    contact_handlers = ContactHandlers(pool, contacts, clock)
+    message_handlers = MessageHandlers(pool, messages, clock)
+    retention = Retention(endpoints, deliveries, following, messages, settings, clock)
 
     async def follow() -> None:
         await run_as_leader(pool, "notification.follow", settings.follow_poll_seconds, follower.follow)
 
     async def stream() -> None:
         await run_as_leader(pool, "notification.streams", settings.follow_poll_seconds, streaming.run)
+
+    async def plan() -> None:
+        await run_as_leader(pool, "notification.messages", settings.follow_poll_seconds, planner.run)
 
     async def catch() -> None:
         await run_as_leader(pool, "notification.catch_up", settings.follow_poll_seconds, catch_up.run)
@@ -105,7 +123,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
-                NotificationServicer(handlers, stream_handlers, contact_handlers),
+                NotificationServicer(handlers, stream_handlers, contact_handlers, message_handlers),
                 notification_service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name,
             )
         ],
@@ -114,6 +132,8 @@ async def build(settings: Settings) -> Application:
             "follower": follow,
             "catch_up": catch,
             "streams": stream,
+            "planner": plan,
+            "messenger": messenger.run,
             "recorder": recorder.run,
             "dispatcher": dispatcher.run,
             "maintenance": maintain,
@@ -123,6 +143,16 @@ async def build(settings: Settings) -> Application:
         translators=[translate],
         telemetry=recorded,
     )
+
+
+def _carriers(settings: Settings) -> dict[Channel, Carrier]:
+    """The channels that are set up."""
+    carriers: dict[Channel, Carrier] = {}
+    if settings.smtp_url is not None:
+        carriers[Channel.EMAIL] = Mailer(
+            settings.smtp_url.get_secret_value(), settings.mail_from, settings.smtp_timeout_seconds
+        )
+    return carriers
 
 
 def _told(url: SecretStr | None) -> str | None:

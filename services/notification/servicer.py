@@ -7,16 +7,24 @@ from laurel.notification.v1 import notification_service_pb2_grpc
 
 from services.notification.contact_handlers import ContactHandlers
 from services.notification.handlers import Handlers
+from services.notification.message_handlers import MessageHandlers
 from services.notification.stream_handlers import StreamHandlers
 
 
 class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServicer):
     """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
 
-    def __init__(self, handlers: Handlers, streams: StreamHandlers, contacts: ContactHandlers) -> None:
+    def __init__(
+        self,
+        handlers: Handlers,
+        streams: StreamHandlers,
+        contacts: ContactHandlers,
+        messages: MessageHandlers,
+    ) -> None:
         self._handlers = handlers
         self._streams = streams
         self._contacts = contacts
+        self._messages = messages
 
     async def CreateWebhookEndpoint(
         self, request: pb.CreateWebhookEndpointRequest, _context: Any
@@ -144,3 +152,21 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
     async def Unsubscribe(self, request: pb.UnsubscribeRequest, _context: Any) -> pb.UnsubscribeResponse:
         """Does what a link says."""
         return await self._contacts.unsubscribe(request.token)
+
+    async def UpdateMessageDefinition(
+        self, request: pb.UpdateMessageDefinitionRequest, _context: Any
+    ) -> pb.UpdateMessageDefinitionResponse:
+        """Says what messages of a type are like."""
+        return await self._messages.update(request)
+
+    async def ListMessageDefinitions(
+        self, request: pb.ListMessageDefinitionsRequest, _context: Any
+    ) -> pb.ListMessageDefinitionsResponse:
+        """Lists the messages of all types."""
+        return await self._messages.list_definitions(request)
+
+    async def ListSentMessages(
+        self, request: pb.ListSentMessagesRequest, _context: Any
+    ) -> pb.ListSentMessagesResponse:
+        """Lists what was sent to a user."""
+        return await self._messages.list_sent(request)

@@ -16,7 +16,7 @@ from laurel.achievement.v1 import achievement_pb2
 from laurel.common.v1 import configuration_pb2, error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
-from laurel.notification.v1 import contact_pb2, notification_service_pb2, stream_pb2, webhook_pb2
+from laurel.notification.v1 import contact_pb2, message_pb2, notification_service_pb2, stream_pb2, webhook_pb2
 from laurel.orchestrator.v1 import event_pb2, metric_pb2, orchestrator_service_pb2
 from laurel.participant.v1 import definition_service_pb2, participant_service_pb2
 from laurel.points.v1 import points_pb2
@@ -84,6 +84,7 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
         "webhook_endpoints.body": (webhook_pb2.WebhookEndpoint,),
         "event_streams.body": (stream_pb2.EventStream,),
         "contacts.body": (contact_pb2.Contact,),
+        "message_definitions.body": (message_pb2.MessageDefinition,),
         "mutation_log.response": (
             notification_service_pb2.CreateWebhookEndpointResponse,
             notification_service_pb2.UpdateWebhookEndpointResponse,
@@ -99,6 +100,7 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
             notification_service_pb2.DeleteContactResponse,
             notification_service_pb2.AddDeviceResponse,
             notification_service_pb2.RemoveDeviceResponse,
+            notification_service_pb2.UpdateMessageDefinitionResponse,
         ),
     },
 }

@@ -85,3 +85,7 @@ class Contact(Struct, frozen=True):
     def refuses(self, type_: MessageType, channel: Channel) -> bool:
         """Whether the user has said no to these messages by this channel."""
         return any(refusal.covers(type_, channel) for refusal in self.refusals)
+
+    def refuses_all(self, type_: MessageType) -> bool:
+        """Whether the user has said no to these messages altogether: then webhooks are not told either."""
+        return all(self.refuses(type_, channel) for channel in Channel)

@@ -8,11 +8,14 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.notification.domain.contacts import MessageType
 from shared.filters import AttributeFilter, matches
 
 EVERY_TYPE: Final = "*"
 SWITCHED_OFF: Final = "webhook.endpoint_switched_off"
 """Told to the other endpoints that name it."""
+DUE: Final[Mapping[MessageType, str]] = {type_: f"message.{type_.name.lower()}_due" for type_ in MessageType}
+"""Told when a message is due, also where Laurel sends none itself."""
 TEST: Final = "webhook.test"
 """Sent when it is asked for, whatever types an endpoint names."""
 

@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import grpc.aio
 import pytest
+from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import notification_service_pb2_grpc, webhook_pb2
-from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
+from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc, user_pb2
 from laurel.points.v1 import points_pb2
 from pydantic import SecretStr
 
@@ -42,10 +43,14 @@ _TELL = """
 
 
 class FeedServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServicer):
-    """The orchestrator's feed alone, on its own database."""
+    """The orchestrator's feed alone, on its own database, and users of whom nothing was said."""
 
     def __init__(self, followers: Followers) -> None:
         self._followers = followers
+
+    async def GetUser(self, request: Any, _context: Any) -> Any:
+        user = user_pb2.StoredUser(user_id=request.user_id, name=request.user_id.title(), time_zone="UTC")
+        return orchestrator_service_pb2.GetUserResponse(user=user)
 
     async def ListDomainEvents(self, request: Any, _context: Any) -> Any:
         return await self._followers.list(request)
@@ -61,10 +66,15 @@ class Feed:
     totals: dict[str, int] = field(default_factory=dict)
 
     async def tell(
-        self, *users: str, metric: str = "steps", points: int = 0, **attributes: str
+        self,
+        *users: str,
+        metric: str = "steps",
+        points: int = 0,
+        achievement: str = "",
+        **attributes: str,
     ) -> list[UUID]:
         """An entry for each user, in one transaction; their ids."""
-        rows = [self._row(user, metric, points, attributes) for user in users]
+        rows = [self._row(user, metric, points, achievement, attributes) for user in users]
         await self.pool.execute(
             _TELL, list(range(len(rows))), [row[1] for row in rows], [row[2] for row in rows]
         )
@@ -72,7 +82,12 @@ class Feed:
         return [row[0] for row in rows]
 
     def _row(
-        self, user: str, metric: str, points: int, attributes: dict[str, str]
+        self,
+        user: str,
+        metric: str,
+        points: int,
+        achievement: str,
+        attributes: dict[str, str],
     ) -> tuple[UUID, bytes, bytes]:
         now = SystemClock().now()
         entry_id = derived_id_at(now, str(uuid4()))
@@ -95,6 +110,16 @@ class Feed:
                     user_id=user,
                     balance_before=before * points,
                     balance=(before + 1) * points,
+                )
+            )
+        if achievement:
+            effects.achievements.append(
+                achievement_pb2.AchievementChange(
+                    achievement=achievement,
+                    kind=achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED,
+                    completion_id=str(uuid4()),
+                    name=achievement.title(),
+                    user_id=user,
                 )
             )
         told = told_of(entry, entry.SerializeToString(), effects.SerializeToString())

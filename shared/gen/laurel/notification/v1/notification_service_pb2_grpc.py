@@ -140,6 +140,21 @@ class NotificationServiceStub:
                 request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceRequest.SerializeToString,
                 response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceResponse.FromString,
                 _registered_method=True)
+        self.UpdateMessageDefinition = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/UpdateMessageDefinition',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateMessageDefinitionRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateMessageDefinitionResponse.FromString,
+                _registered_method=True)
+        self.ListMessageDefinitions = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/ListMessageDefinitions',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsResponse.FromString,
+                _registered_method=True)
+        self.ListSentMessages = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/ListSentMessages',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListSentMessagesRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListSentMessagesResponse.FromString,
+                _registered_method=True)
         self.Unsubscribe = channel.unary_unary(
                 '/laurel.notification.v1.NotificationService/Unsubscribe',
                 request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UnsubscribeRequest.SerializeToString,
@@ -299,6 +314,27 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateMessageDefinition(self, request, context):
+        """Says what messages of a type are like, and switches them on and off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMessageDefinitions(self, request, context):
+        """Lists the messages of all types that anything was said of, by type.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSentMessages(self, request, context):
+        """Lists what was sent to a user, newest first, as long as it is kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Unsubscribe(self, request, context):
         """Does what the link in an e-mail says: the user gets no more messages of its type by its channel.
         """
@@ -413,6 +449,21 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.RemoveDevice,
                     request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceRequest.FromString,
                     response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceResponse.SerializeToString,
+            ),
+            'UpdateMessageDefinition': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMessageDefinition,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateMessageDefinitionRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateMessageDefinitionResponse.SerializeToString,
+            ),
+            'ListMessageDefinitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMessageDefinitions,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsResponse.SerializeToString,
+            ),
+            'ListSentMessages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSentMessages,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListSentMessagesRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListSentMessagesResponse.SerializeToString,
             ),
             'Unsubscribe': grpc.unary_unary_rpc_method_handler(
                     servicer.Unsubscribe,
@@ -988,6 +1039,87 @@ class NotificationService:
             '/laurel.notification.v1.NotificationService/RemoveDevice',
             laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceRequest.SerializeToString,
             laurel_dot_notification_dot_v1_dot_notification__service__pb2.RemoveDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMessageDefinition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/UpdateMessageDefinition',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateMessageDefinitionRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.UpdateMessageDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMessageDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/ListMessageDefinitions',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSentMessages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/ListSentMessages',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListSentMessagesRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListSentMessagesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,12 @@ class NotificationServiceStub:
     """Adds a device of a user. One that another user had is this user's from then on."""
     RemoveDevice: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.RemoveDeviceRequest, _notification_service_pb2.RemoveDeviceResponse]
     """Removes a device of a user, as when the user signs out there; one that is not there is no error."""
+    UpdateMessageDefinition: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateMessageDefinitionRequest, _notification_service_pb2.UpdateMessageDefinitionResponse]
+    """Says what messages of a type are like, and switches them on and off."""
+    ListMessageDefinitions: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListMessageDefinitionsRequest, _notification_service_pb2.ListMessageDefinitionsResponse]
+    """Lists the messages of all types that anything was said of, by type."""
+    ListSentMessages: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListSentMessagesRequest, _notification_service_pb2.ListSentMessagesResponse]
+    """Lists what was sent to a user, newest first, as long as it is kept."""
     Unsubscribe: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.UnsubscribeRequest, _notification_service_pb2.UnsubscribeResponse]
     """Does what the link in an e-mail says: the user gets no more messages of its type by its channel."""
 
@@ -129,6 +135,12 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """Adds a device of a user. One that another user had is this user's from then on."""
     RemoveDevice: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.RemoveDeviceRequest, _notification_service_pb2.RemoveDeviceResponse]  # type: ignore[assignment]
     """Removes a device of a user, as when the user signs out there; one that is not there is no error."""
+    UpdateMessageDefinition: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.UpdateMessageDefinitionRequest, _notification_service_pb2.UpdateMessageDefinitionResponse]  # type: ignore[assignment]
+    """Says what messages of a type are like, and switches them on and off."""
+    ListMessageDefinitions: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListMessageDefinitionsRequest, _notification_service_pb2.ListMessageDefinitionsResponse]  # type: ignore[assignment]
+    """Lists the messages of all types that anything was said of, by type."""
+    ListSentMessages: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListSentMessagesRequest, _notification_service_pb2.ListSentMessagesResponse]  # type: ignore[assignment]
+    """Lists what was sent to a user, newest first, as long as it is kept."""
     Unsubscribe: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.UnsubscribeRequest, _notification_service_pb2.UnsubscribeResponse]  # type: ignore[assignment]
     """Does what the link in an e-mail says: the user gets no more messages of its type by its channel."""
 
@@ -304,6 +316,30 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.RemoveDeviceResponse, _abc.Awaitable[_notification_service_pb2.RemoveDeviceResponse]]:
         """Removes a device of a user, as when the user signs out there; one that is not there is no error."""
+
+    @_abc_1.abstractmethod
+    def UpdateMessageDefinition(
+        self,
+        request: _notification_service_pb2.UpdateMessageDefinitionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.UpdateMessageDefinitionResponse, _abc.Awaitable[_notification_service_pb2.UpdateMessageDefinitionResponse]]:
+        """Says what messages of a type are like, and switches them on and off."""
+
+    @_abc_1.abstractmethod
+    def ListMessageDefinitions(
+        self,
+        request: _notification_service_pb2.ListMessageDefinitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.ListMessageDefinitionsResponse, _abc.Awaitable[_notification_service_pb2.ListMessageDefinitionsResponse]]:
+        """Lists the messages of all types that anything was said of, by type."""
+
+    @_abc_1.abstractmethod
+    def ListSentMessages(
+        self,
+        request: _notification_service_pb2.ListSentMessagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.ListSentMessagesResponse, _abc.Awaitable[_notification_service_pb2.ListSentMessagesResponse]]:
+        """Lists what was sent to a user, newest first, as long as it is kept."""
 
     @_abc_1.abstractmethod
     def Unsubscribe(

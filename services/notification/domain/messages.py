@@ -1,0 +1,245 @@
+"""When a user is written to, and when not (RULES 8.6).
+
+What happens makes plans. A plan is looked at when it may be due, with what is true then, and only then decided: it goes
+out, waits, or is passed over. So whatever changed in between counts: the zone, a refusal, a streak that was saved.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from enum import IntEnum
+from typing import Final
+from zlib import crc32
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.notification.domain.contacts import Channel, Contact, MessageType
+from shared.calendar import local_date, zone
+from shared.filters import AttributeFilter, matches
+
+GATHERED_FOR: Final = timedelta(hours=1)
+"""A message about achievements goes out when so long no other was completed: those of one evening come together."""
+GATHERED_AT_MOST: Final = timedelta(hours=4)
+"""After the first of them it goes out in any case."""
+TOO_LATE: Final = timedelta(days=1)
+"""What happened so long before it is heard of, or was due so long ago, is written to nobody: backdated events, an
+outage."""
+AWAY_DAYS: Final = (3, 7, 14, 30)
+"""After so many days without an event a user is written to."""
+SPREAD_SECONDS: Final = 900
+"""What is due for all users of a zone at one time of the day goes out within so long."""
+MOST_ITEMS: Final = 20
+"""So many achievements a message names; the rest is left out."""
+
+
+class MessageState(IntEnum):
+    """What became of a message; the numbers are the contract's."""
+
+    SENDING = 1
+    SENT = 2
+    REFUSED = 3
+    UNKNOWN = 4
+    TOLD = 5
+    WAITING = 6
+
+
+class Item(Struct, frozen=True):
+    """An achievement that a message names."""
+
+    item_id: str
+    key: str
+    name: str
+    badge_url: str
+
+
+class Plan(Struct, frozen=True):
+    """What may become a message."""
+
+    user_id: str
+    type: MessageType
+    first_time: datetime
+    """When the first of what it is about happened."""
+    last_time: datetime
+    """When the last did."""
+    items: tuple[Item, ...] = ()
+    step: int = 0
+    """Of reactivation: how many of `AWAY_DAYS` have passed."""
+
+
+class Definition(Struct, frozen=True):
+    """What the deployment sends of one type."""
+
+    type: MessageType
+    switched_on: bool
+    channels: tuple[Channel, ...]
+    filters: tuple[AttributeFilter, ...]
+    send_time: time
+    since: datetime
+    """When it was switched on last: what was before is written to nobody."""
+
+
+class User(Struct, frozen=True):
+    """The user as of now."""
+
+    user_id: str
+    name: str
+    time_zone: str
+    attributes: Mapping[str, str]
+
+
+class Send(Struct, frozen=True):
+    """It goes out now."""
+
+    local_date: date
+    channels: tuple[Channel, ...]
+    """By the first that works; none: it is told to webhooks alone."""
+
+
+class Wait(Struct, frozen=True):
+    """It is looked at again then."""
+
+    until: datetime
+
+
+class Skip(Struct, frozen=True):
+    """It is passed over."""
+
+
+Decision = Send | Wait | Skip
+
+
+# What happens
+
+
+def completed(plan: Plan | None, user_id: str, item: Item, time_: datetime, now: datetime) -> Plan | None:
+    """The plan when an achievement was completed; None: there is none."""
+    if now - time_ >= TOO_LATE or (plan is not None and len(plan.items) >= MOST_ITEMS):
+        return plan
+    if plan is None:
+        return Plan(user_id, MessageType.ACHIEVEMENT, now, now, (item,))
+    if any(known.item_id == item.item_id for known in plan.items):
+        return plan
+    return replace(plan, last_time=now, items=(*plan.items, item))
+
+
+def revoked(plan: Plan | None, item_id: str) -> Plan | None:
+    """The plan when an achievement was taken back; None: there is none any more."""
+    if plan is None:
+        return None
+    items = tuple(item for item in plan.items if item.item_id != item_id)
+    return replace(plan, items=items) if items else None
+
+
+def seen(plan: Plan | None, user_id: str, time_: datetime) -> Plan:
+    """The plan when the user did something: the days are counted from then. What is older than what is known counts
+    for nothing.
+    """
+    if plan is not None and time_ <= plan.last_time:
+        return plan
+    return Plan(user_id, MessageType.REACTIVATION, time_, time_)
+
+
+# When it is due
+
+
+def look_time(plan: Plan, definition: Definition, now: datetime) -> datetime:
+    """When a plan may be due at the earliest, whatever zone the user is in."""
+    if plan.type is MessageType.ACHIEVEMENT:
+        return max(now, _gathered(plan))
+    into_day = timedelta(hours=definition.send_time.hour, minutes=definition.send_time.minute)
+    return max(now, plan.last_time + timedelta(days=AWAY_DAYS[plan.step] - 1) + into_day)
+
+
+def due_time(plan: Plan, definition: Definition, user: User) -> datetime:
+    """When a plan is due for a user, quiet hours left aside."""
+    if plan.type is MessageType.ACHIEVEMENT:
+        return _gathered(plan)
+    last_day = local_date(plan.last_time, user.time_zone)
+    return at_local_time(last_day + timedelta(days=AWAY_DAYS[plan.step]), definition, user)
+
+
+def at_local_time(day: date, definition: Definition, user: User) -> datetime:
+    """The definition's time on a date of the user, spread over some minutes by the user's id."""
+    wall = datetime.combine(day, definition.send_time, tzinfo=zone(user.time_zone))
+    spread = timedelta(seconds=crc32(user.user_id.encode()) % SPREAD_SECONDS)
+    return wall.astimezone(UTC) + spread
+
+
+def _gathered(plan: Plan) -> datetime:
+    return min(plan.last_time + GATHERED_FOR, plan.first_time + GATHERED_AT_MOST)
+
+
+# What becomes of it
+
+
+def decide(
+    plan: Plan,
+    definition: Definition,
+    user: User,
+    contact: Contact | None,
+    last_sent: date | None,
+    now: datetime,
+) -> Decision:
+    """What becomes of a plan now. `last_sent` is the user's date of the last message of the type."""
+    if not definition.switched_on or plan.last_time < definition.since:
+        return Skip()
+    due = due_time(plan, definition, user)
+    if now < due:
+        return Wait(due)
+    if now - due >= TOO_LATE or not matches(definition.filters, user.attributes):
+        return Skip()
+    if contact is not None and contact.refuses_all(plan.type):
+        return Skip()
+    today = local_date(now, user.time_zone)
+    if last_sent is not None and last_sent >= today:
+        return Wait(at_local_time(last_sent + timedelta(days=1), definition, user))
+    quiet_until = _quiet_until(contact, user, now)
+    if quiet_until is not None:
+        return Wait(quiet_until)
+    channels = tuple(
+        channel
+        for channel in definition.channels
+        if contact is not None and contact.wants(plan.type, channel)
+    )
+    return Send(today, channels)
+
+
+def after(current: Plan, done: Plan) -> Plan | None:
+    """What is still planned when `done` was sent or passed over; None: nothing. Meanwhile more may have happened."""
+    if current.type is MessageType.ACHIEVEMENT:
+        named = {item.item_id for item in done.items}
+        items = tuple(item for item in current.items if item.item_id not in named)
+        return replace(current, first_time=current.last_time, items=items) if items else None
+    if current.last_time != done.last_time:
+        return current  # the user has come back
+    return replace(current, step=current.step + 1) if current.step + 1 < len(AWAY_DAYS) else None
+
+
+def variables(plan: Plan, user: User) -> dict[str, object]:
+    """What a template knows."""
+    known: dict[str, object] = {
+        "user": {"id": user.user_id, "name": user.name, "attributes": dict(user.attributes)}
+    }
+    if plan.type is MessageType.ACHIEVEMENT:
+        known["achievements"] = [
+            {"key": item.key, "name": item.name, "badge_url": item.badge_url} for item in plan.items
+        ]
+    else:
+        known["days"] = AWAY_DAYS[plan.step]
+    return known
+
+
+def chosen_language(wanted: str, languages: Sequence[str]) -> int:
+    """Which of the languages somebody gets: the wanted one, else the same without its region, else the first."""
+    lower = [language.lower() for language in languages]
+    for candidate in (wanted.lower(), wanted.lower().partition("-")[0]):
+        if candidate in lower:
+            return lower.index(candidate)
+    return 0
+
+
+def _quiet_until(contact: Contact | None, user: User, now: datetime) -> datetime | None:
+    if contact is None or contact.quiet_hours is None:
+        return None
+    end = contact.quiet_hours.end_after(now.astimezone(zone(user.time_zone)))
+    return None if end is None else end.astimezone(UTC)

@@ -1,0 +1,113 @@
+"""What is written to users: Jinja templates, in a sandbox, since they come from outside."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+import jinja2
+from jinja2 import ChainableUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec import Struct
+
+from services.notification.domain.contacts import MessageType
+from services.notification.domain.messages import chosen_language
+
+
+class Template(Struct, frozen=True):
+    """What is written in one language."""
+
+    language: str
+    subject: str
+    text: str
+    html: str = ""
+
+
+class Written(Struct, frozen=True):
+    """What one user gets."""
+
+    language: str
+    subject: str
+    """One line."""
+    text: str
+    html: str
+
+
+class TemplateFailure(Exception):
+    """A template cannot be rendered; the text says why."""
+
+
+# What a user does not have is empty: a message without a name is better than none.
+_TEXT: Final = ImmutableSandboxedEnvironment(
+    undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True
+)
+_HTML: Final = ImmutableSandboxedEnvironment(
+    undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True
+)
+
+DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
+    MessageType.ACHIEVEMENT: (
+        Template(
+            "en",
+            "{% if achievements|length == 1 %}{{ achievements[0].name }}: well done!"
+            "{% else %}{{ achievements|length }} achievements: well done!{% endif %}",
+            "Hello{% if user.name %} {{ user.name }}{% endif %},\n\nyou have earned:\n\n"
+            "{% for achievement in achievements %}\n* {{ achievement.name }}\n{% endfor %}\n",
+        ),
+        Template(
+            "de",
+            "{% if achievements|length == 1 %}{{ achievements[0].name }}: gut gemacht!"
+            "{% else %}{{ achievements|length }} Erfolge: gut gemacht!{% endif %}",
+            "Hallo{% if user.name %} {{ user.name }}{% endif %},\n\ndas ist geschafft:\n\n"
+            "{% for achievement in achievements %}\n* {{ achievement.name }}\n{% endfor %}\n",
+        ),
+    ),
+    MessageType.REACTIVATION: (
+        Template(
+            "en",
+            "We have not seen you for {{ days }} days",
+            "Hello{% if user.name %} {{ user.name }}{% endif %},\n\n"
+            "your last visit was {{ days }} days ago. Today is a good day to go on.\n",
+        ),
+        Template(
+            "de",
+            "Seit {{ days }} Tagen nicht gesehen",
+            "Hallo{% if user.name %} {{ user.name }}{% endif %},\n\n"
+            "dein letzter Besuch ist {{ days }} Tage her. Heute ist ein guter Tag, um weiterzumachen.\n",
+        ),
+    ),
+}
+"""What comes with Laurel."""
+
+
+def written(templates: Sequence[Template], language: str, known: Mapping[str, object]) -> Written:
+    """What a user of this language gets. Raises `TemplateFailure`."""
+    template = templates[chosen_language(language, [each.language for each in templates])]
+    return Written(
+        template.language,
+        " ".join(_render(template.subject, known).split()),
+        _render(template.text, known),
+        _render(template.html, known, html=True),
+    )
+
+
+def problem_of(source: str, sample: Mapping[str, object]) -> str | None:
+    """What is wrong with a template; None: nothing that shows with this sample."""
+    try:
+        _render(source, sample)
+    except TemplateFailure as failure:
+        return str(failure)
+    return None
+
+
+def _render(source: str, known: Mapping[str, object], *, html: bool = False) -> str:
+    try:
+        rendered: str = _compiled(source, html).render(known)
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # SecurityError of the sandbox and OverflowError of its ranges are among these.
+        raise TemplateFailure(f"cannot be rendered: {error}") from error
+    return rendered
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str, html: bool) -> jinja2.Template:
+    return (_HTML if html else _TEXT).from_string(source)
