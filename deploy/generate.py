@@ -12,7 +12,6 @@ from typing import Final
 
 from grpc_tools import protoc
 
-from deploy.metrics_page import metrics_page
 from deploy.settings_page import settings_page, variables_module
 from deploy.watching.dashboard import dashboard
 
@@ -79,6 +78,13 @@ def errors_page() -> str:
             lines.append(f"| `{name}` | {comment} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def metrics_page() -> str:
+    """The text of docs/operations/metrics.md. Imported here: the services may need the stubs that are made first."""
+    from deploy import metrics_page as page
+
+    return page.metrics_page()
 
 
 PAGES: Final = {
