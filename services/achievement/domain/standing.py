@@ -161,6 +161,14 @@ class Standing(Struct, frozen=True):
             count += 1
         return count
 
+    def last_number(self, achievement: Achievement) -> int:
+        """The greatest number that is held. While contributions of a metric that is no sum change, multiples may lack
+        below it.
+        """
+        prefix = f"{achievement.key} "
+        numbers = [int(place.removeprefix(prefix)) for place in self.completions if place.startswith(prefix)]
+        return max(numbers, default=int(achievement.key in self.completions))
+
     def sums(self, achievement: Achievement, metric: str) -> Accumulator:
         """What counts for an achievement by this metric adds up to."""
         if achievement.event_filters:

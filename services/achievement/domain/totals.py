@@ -318,7 +318,7 @@ def corrected(
     undone = _Undone(entry, metric, fact, outcome.revised, past, is_old)
     for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
         if fact.counts_for(achievement) or any(each.counts_for(achievement) for each in outcome.revised):
-            held = outcome.standing.count(achievement)
+            held = outcome.standing.last_number(achievement)
             for each in achievement.times():
                 found, changes = _without(each, outcome.standing, undone)
                 outcome = replace(outcome, standing=found, changes=(*outcome.changes, *changes))

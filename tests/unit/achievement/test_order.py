@@ -107,16 +107,10 @@ def test_contributions_that_an_undoing_revises(
 def test_which_are_held_when_contributions_change_in_both_ways(
     arriving: list[Event], data: st.DataObject, random: Any
 ) -> None:
-    """Of achievements without event filters: with them, what an event contributes can come too late to prevent. And of
-    those that are earned once: of metrics that are no sums, a repeated one can outlive the event that it belongs to.
-    """
+    """Of achievements without event filters. With them, what an event contributes can come too late to prevent."""
     voided = data.draw(st.sets(st.sampled_from(arriving)))
     alice = Player(
-        Catalogue(
-            achievement
-            for achievement in catalogue(*REVISABLE).all()
-            if not achievement.event_filters and not achievement.repeatable
-        )
+        Catalogue(achievement for achievement in catalogue(*REVISABLE).all() if not achievement.event_filters)
     )
     left = happen(alice, arriving, voided, random)
     assert held(alice).keys() == expected(alice, left).keys()
