@@ -1,11 +1,12 @@
 """RULES 6.1 to 6.6 and 7.4, over the wire."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.ledger.v1 import entry_pb2
 
+from shared.rpc.convert import date_to_proto
 from tests.fixtures import participants
 from tests.service.leaderboard.conftest import Service, replica
 from tests.service.leaderboard.messages import (
@@ -307,6 +308,14 @@ async def test_every_kind_of_entry_is_taken(service: Service) -> None:
         elif operation.name in ("points_grant", "points_spend"):
             gift = getattr(told, operation.name).gift
             gift.points_system, gift.amount = "xp", 5
+        elif operation.name.startswith("streak_") and operation.name != "streak_closing":
+            call = getattr(told, operation.name)
+            call.streak = "daily"
+            if operation.name == "streak_freeze_grant":
+                call.count = 1
+            elif operation.name == "streak_pause":
+                call.start_date.CopyFrom(date_to_proto(date(2025, 3, 1)))
+                call.end_date.CopyFrom(date_to_proto(date(2025, 3, 2)))
         (outcome,) = await applied(service, participants.command(told))
         assert not outcome.HasField("error")
 
