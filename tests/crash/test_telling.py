@@ -26,7 +26,7 @@ COMPOSED = services.notification.server
 
 STREAMING = sorted(point for point in CRASH_POINTS if point.startswith("notification.stream."))
 MAILING = ("notification.plan.", "notification.message.")
-"""Messages wait for the evening: tests/service/notification/test_messages.py."""
+"""Messages wait for the evening. What a process leaves that died over one is in test_messages of the service."""
 POINTS = sorted(
     point
     for point in CRASH_POINTS
