@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
@@ -16,44 +16,36 @@ from services.cli.show_event import show_operation
 
 OPERATIONS_A_CALL: Final = 100
 
-_reason = click.option("--reason", default="", help="Why, for the audit.")
-_key = click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+
+def gift_options(command: Any) -> Any:
+    """Whose points of which system, how many, and why."""
+    for option in (
+        click.pass_obj,
+        json_option,
+        click.option("--key", help="Idempotency: the same key again answers the same and does nothing."),
+        click.option("--reason", default="", help="Why, for the audit."),
+        click.argument("amount", type=int),
+        click.argument("points_system", metavar="SYSTEM"),
+        click.argument("user_id", metavar="USER"),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(short_help="Give a user points.")
-@click.argument("user")
-@click.argument("system")
-@click.argument("amount", type=int)
-@_reason
-@_key
-@json_option
-@click.pass_obj
-def grant(
-    connections: Connections, user: str, system: str, amount: int, reason: str, key: str | None, as_json: bool
-) -> None:
+@gift_options
+def grant(connections: Connections, /, key: str | None, as_json: bool, **gift: Any) -> None:
     """Give a user AMOUNT points of a SYSTEM."""
-    request = pb.GrantPointsRequest(
-        user_id=user, points_system=system, amount=amount, reason=reason, request_id=key or str(uuid.uuid4())
-    )
+    request = pb.GrantPointsRequest(**gift, request_id=key or str(uuid.uuid4()))
     reply = connections.orchestrator.GrantPoints(request, timeout=connections.timeout_seconds)
     render.print_json(reply) if as_json else show_operation(reply)
 
 
 @click.command(short_help="Take points from a user, all or none.")
-@click.argument("user")
-@click.argument("system")
-@click.argument("amount", type=int)
-@_reason
-@_key
-@json_option
-@click.pass_obj
-def spend(
-    connections: Connections, user: str, system: str, amount: int, reason: str, key: str | None, as_json: bool
-) -> None:
+@gift_options
+def spend(connections: Connections, /, key: str | None, as_json: bool, **gift: Any) -> None:
     """Take AMOUNT points of a SYSTEM from a user; none at all where the balance does not cover it."""
-    request = pb.SpendPointsRequest(
-        user_id=user, points_system=system, amount=amount, reason=reason, request_id=key or str(uuid.uuid4())
-    )
+    request = pb.SpendPointsRequest(**gift, request_id=key or str(uuid.uuid4()))
     reply = connections.orchestrator.SpendPoints(request, timeout=connections.timeout_seconds)
     render.print_json(reply) if as_json else show_operation(reply)
 

@@ -150,14 +150,14 @@ class Participants:
         step = move.step
         answers: list[Answer | LaurelError]
         if move.act is Act.REVERT:
-            reversals = [reversal(user) for user in told]
+            reversals = [reversal(each) for each in told]
             undone = await self._call(
                 step, self._stubs[step].RevertEntries, pb.RevertEntriesRequest(reversals=reversals)
             )
             answers = list(undone.outcomes)
         else:
             build = apply_command if move.act is Act.APPLY else correct_command
-            request = b"".join(_COMMAND.holding(build(step, user)) for user in told)
+            request = b"".join(_COMMAND.holding(build(step, each)) for each in told)
             done = await self._call(step, self._apply[step], request)
             answers = [_answer(outcome) for outcome in done.outcomes]
         if len(answers) != len(told):

@@ -32,7 +32,7 @@ from shared.rpc.convert import (
     check_key,
     check_user_id,
     check_zone,
-    date_from_proto,
+    date_field,
     date_to_proto,
     instant_field,
     to_timestamp,
@@ -118,8 +118,8 @@ def dates_from_proto(
     check_key(request.streak, "streak", violations)
     if isinstance(request, streak_service_pb2.GetCalendarRequest):
         check_user_id(request.user_id, "user_id", violations)
-    first = date_from_proto(request.start_date, "start_date", violations)
-    last = date_from_proto(request.end_date, "end_date", violations)
+    first = date_field(request, "start_date", "", violations)
+    last = date_field(request, "end_date", "", violations)
     if first and last and not 0 <= (last - first).days <= max_days:
         violations.add("end_date", f"must be 0 to {max_days} days after start_date")
     violations.raise_if_any()
