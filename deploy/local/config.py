@@ -15,6 +15,8 @@ ORCHESTRATOR = "orchestrator"
 FOLLOWS = "notification"
 USE_REDIS = ("leaderboard", "notification")
 PARTICIPANTS = tuple(name for name in CORE if name != ORCHESTRATOR)
+# Where whom is: the orchestrator asks the participants, messages are written with what is read of everyone.
+_TOLD = {ORCHESTRATOR: PARTICIPANTS, FOLLOWS: CORE}
 
 DEFAULT_HOME = ".laurel"
 DEFAULT_PORT_BASE = 7400
@@ -113,8 +115,7 @@ def service_environment(
         environment["LAUREL_SERVICE_TOKEN"] = service_token
     if service.name in USE_REDIS:
         environment["LAUREL_REDIS_URL"] = redis_url
-    told = PARTICIPANTS if service.name == ORCHESTRATOR else (ORCHESTRATOR,)
-    for name in told:
+    for name in _TOLD.get(service.name, (ORCHESTRATOR,)):
         if name in addresses:
             environment[f"LAUREL_{name.upper()}_TARGET"] = ",".join(addresses[name])
     return environment

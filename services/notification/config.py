@@ -47,6 +47,9 @@ def _networks(text: str) -> str:
 class Settings(config.Settings):
     """What the notification service can be told, beyond what every service can."""
 
+    streak_target: str = "127.0.0.1:7401"
+    """Where the streak service is, of which streak reminders are: HOST:PORT, or several IP:PORT with commas."""
+
     follow_page_size: int = Field(default=500, ge=1, le=1_000)
     """How many entries of the feed are read at once."""
 

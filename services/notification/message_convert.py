@@ -6,6 +6,7 @@ from uuid import UUID
 
 from laurel.notification.v1 import contact_pb2, message_pb2
 from laurel.orchestrator.v1 import domain_event_pb2, user_pb2
+from laurel.streak.v1 import streak_pb2
 
 from services.notification.config import MAX_TEMPLATE_CHARS, MAX_TEMPLATES
 from services.notification.contact_convert import check_language, time_of_day
@@ -13,16 +14,18 @@ from services.notification.convert import set_time
 from services.notification.domain.contacts import Channel, MessageType
 from services.notification.domain.events import DUE, Event
 from services.notification.domain.messages import Definition, Item, Plan, User, variables
+from services.notification.domain.reminders import Streak
 from services.notification.rendering import Template, problem_of
 from shared.errors import Violations
 from shared.ids import derived_id
-from shared.rpc.convert import check_text, date_to_proto, to_timestamp
+from shared.rpc.convert import check_text, date_to_proto, to_datetime, to_timestamp
 from shared.rpc.filters import filters_from_proto
 
 OUTPUT_ONLY: Final = ("create_time", "update_time")
-_SENT_ITSELF: Final = (MessageType.ACHIEVEMENT, MessageType.REACTIVATION)
+_SENT_ITSELF: Final = (MessageType.ACHIEVEMENT, MessageType.STREAK_REMINDER, MessageType.REACTIVATION)
 """What is planned today."""
 _SEND_TIME: Final = time(10)
+_REMIND_TIME: Final = time(19)
 _MAX_SUBJECT_CHARS: Final = 500
 
 DefinitionMessage = message_pb2.MessageDefinition
@@ -32,7 +35,7 @@ def check_definition(message: DefinitionMessage, path: str, violations: Violatio
     """Everything that can be wrong with a definition, templates included."""
     found = violations.within(path)
     if message.type not in set(map(int, _SENT_ITSELF)):
-        found.add("type", "must be achievement or reactivation")
+        found.add("type", "must be achievement, streak reminder or reactivation")
         return
     if len(set(message.channels)) != len(message.channels):
         found.add("channels", "must not name a channel twice")
@@ -87,12 +90,14 @@ def shown(row: Any) -> DefinitionMessage:
 def definition_from_row(row: Any) -> Definition:
     """A definition as the planner knows it."""
     message = DefinitionMessage.FromString(row["body"])
+    type_ = MessageType(message.type)
+    default_time = _REMIND_TIME if type_ is MessageType.STREAK_REMINDER else _SEND_TIME
     return Definition(
-        type=MessageType(message.type),
+        type=type_,
         switched_on=message.switched_on,
         channels=tuple(Channel(channel) for channel in message.channels),
         filters=filters_from_proto(message.filters, "filters", Violations()),
-        send_time=time.fromisoformat(message.send_time) if message.send_time else _SEND_TIME,
+        send_time=time.fromisoformat(message.send_time) if message.send_time else default_time,
         since=row["since"],
     )
 
@@ -132,6 +137,18 @@ def user_of(stored_user: user_pb2.StoredUser) -> User:
     return User(stored_user.user_id, stored_user.name, stored_user.time_zone, dict(stored_user.attributes))
 
 
+def streak_of(state: streak_pb2.StreakState, name: str) -> Streak:
+    """A streak of a user, as the streak service has it."""
+    return Streak(
+        key=state.streak,
+        name=name,
+        length=state.length,
+        is_safe=state.period_qualified,
+        freeze_count=state.freeze_count,
+        expire_time=to_datetime(state.expire_time) if state.HasField("expire_time") else None,
+    )
+
+
 def due_event(message_id: UUID, plan: Plan, user: User, now: datetime) -> Event:
     """That a message is due, for webhooks: with what a template knows of it."""
     data = {name: value for name, value in variables(plan, user).items() if name != "user"}
@@ -153,5 +170,6 @@ def _sample(type_: MessageType) -> dict[str, object]:
     """What a template is tried with."""
     moment = datetime(2025, 6, 2, tzinfo=UTC)
     item = Item("", "first-steps", "First steps", "https://example.com/badge.png")
-    plan = Plan("ada", type_, moment, moment, (item,))
+    streak = Streak("daily-run", "Daily run", 12, is_safe=False, freeze_count=0, expire_time=moment)
+    plan = Plan("ada", type_, moment, moment, (item,), streaks=(streak,))
     return variables(plan, User("ada", "Ada", "UTC", {}))

@@ -7,33 +7,30 @@ certainly not gone out is tried again. Every replica does this, each plan under 
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import asyncpg
-import grpc.aio
-from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
-from laurel.orchestrator.v1 import orchestrator_service_pb2_grpc
+from msgspec.structs import replace
 
 from services.notification import contact_convert
 from services.notification import message_convert as convert
 from services.notification.carriers import Carried, Carrier, Letter
 from services.notification.config import Settings
-from services.notification.domain import messages
-from services.notification.domain.contacts import Channel, Contact
+from services.notification.domain import messages, reminders
+from services.notification.domain.contacts import Channel, Contact, MessageType
 from services.notification.domain.links import link_token
 from services.notification.domain.messages import Definition, MessageState, Plan, Send, Skip, User, Wait
-from services.notification.following import Writer
+from services.notification.following import PASSING, Writer
+from services.notification.reading import Reader
 from services.notification.rendering import DEFAULTS, Template, TemplateFailure, written
 from services.notification.store.contacts import ContactStore
 from services.notification.store.endpoints import EndpointStore
 from services.notification.store.messages import Claimed, MessageStore
 from shared import faults
 from shared.clock import Clock
-from shared.errors import NotFound
 from shared.postgres.pool import Connection, Pool
-from shared.rpc.channel import call
 
 NOTED: Final = faults.declare(
     "notification.message.noted", "it is noted that a message is sent, it has not been sent"
@@ -53,7 +50,7 @@ class Messenger:
     def __init__(
         self,
         pool: Pool,
-        channel: grpc.aio.Channel,
+        reader: Reader,
         store: MessageStore,
         contacts: ContactStore,
         endpoints: EndpointStore,
@@ -63,18 +60,19 @@ class Messenger:
         clock: Clock,
     ) -> None:
         self._pool = pool
-        self._orchestrator = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channel)
+        self._reader = reader
         self._store = store
         self._contacts = contacts
         self._endpoints = endpoints
         self._writer = writer
         self._carriers = carriers
-        self._timeout_seconds = settings.follow_timeout_seconds
         self._poll_seconds = settings.message_poll_seconds
         self._unsubscribe_url = settings.unsubscribe_url
         self._places = asyncio.Semaphore(settings.message_concurrency)
         self._most = settings.message_concurrency * _CLAIMS_A_PLACE
         self._clock = clock
+        self._streak_names: dict[str, str] | None = None
+        """As they were at the last look."""
 
     async def run(self) -> None:
         """Never returns."""
@@ -90,6 +88,7 @@ class Messenger:
         """Look at some of what may be due: whether there may be more."""
         now = self._clock.now()
         claimed = await self._store.claim(now, now + _LEASE, self._most)
+        self._streak_names = None
         if claimed:
             rows = {row["type"]: row for row in await self._store.definitions()}
             secret = await self._contacts.link_secret()
@@ -106,6 +105,8 @@ class Messenger:
                     await self._decided(
                         claimed, convert.definition_from_row(row), convert.templates_from_row(row), secret
                     )
+            except PASSING as error:
+                _LOGGER.warning("a message is put off", extra={"reason": error.reason})
             except Exception:
                 _LOGGER.exception("a message is put off", extra={"type": claimed.plan.type.name})
 
@@ -114,7 +115,7 @@ class Messenger:
     ) -> None:
         plan = claimed.plan
         now = self._clock.now()
-        user = await self._user(plan.user_id)
+        user = await self._reader.user(plan.user_id)
         if user is None:
             await self._done(plan, None)
             return
@@ -125,17 +126,20 @@ class Messenger:
             await self._end(plan, definition, last[0], 0, Carried(MessageState.UNKNOWN, "the process died"))
             return
         decision = messages.decide(plan, definition, user, contact, last and last[0], now)
+        if isinstance(decision, Send) and plan.type is MessageType.STREAK_REMINDER:
+            plan = await self._with_streaks(plan, definition, user, now)
+            decision = messages.confirmed(plan, decision)
         match decision:
             case Wait(until):
                 await self._store.wait(claimed, until)
             case Skip():
                 await self._done(plan, definition)
             case Send():
-                await self._send(claimed, definition, decision, user, contact, templates, secret)
+                await self._send(plan, definition, decision, user, contact, templates, secret)
 
     async def _send(
         self,
-        claimed: Claimed,
+        plan: Plan,
         definition: Definition,
         decision: Send,
         user: User,
@@ -143,7 +147,7 @@ class Messenger:
         templates: list[Template],
         secret: bytes,
     ) -> None:
-        plan, now = claimed.plan, self._clock.now()
+        now = self._clock.now()
         day = decision.local_date
         message_id = convert.message_id_of(plan.user_id, plan.type, day.isoformat())
         event = convert.due_event(message_id, plan, user, now)
@@ -223,14 +227,13 @@ class Messenger:
         if current is not None:
             await self._store.save(connection, {key: (current, self._clock.now() + _TRY_AGAIN)})
 
-    async def _user(self, user_id: str) -> User | None:
-        """The user as of now; None: there is none any more."""
-        request = pb.GetUserRequest(user_id=user_id)
-        try:
-            answer = await call(self._orchestrator.GetUser, request, timeout_seconds=self._timeout_seconds)
-        except NotFound:
-            return None
-        return convert.user_of(answer.user)
+    async def _with_streaks(self, plan: Plan, definition: Definition, user: User, now: datetime) -> Plan:
+        """The plan with the streaks of which the user is to be reminded now."""
+        if self._streak_names is None:
+            self._streak_names = await self._reader.streak_names()
+        streaks = await self._reader.streaks(user.user_id, self._streak_names)
+        due = reminders.due(streaks, definition.send_time, user.user_id, user.time_zone, now)
+        return replace(plan, streaks=due)
 
     async def _contact(self, user_id: str) -> Contact | None:
         row = await self._contacts.get(user_id)

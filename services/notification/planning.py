@@ -54,7 +54,7 @@ class Planner:
         definitions = {
             definition.type: definition
             for row in await self._store.definitions()
-            if (definition := convert.definition_from_row(row)).switched_on
+            if (definition := convert.definition_from_row(row)).switched_on and definition.type in _TOLD_BY
         }
         cursor = await self._store.cursor()
         if not definitions:

@@ -61,6 +61,24 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "{% for achievement in achievements %}\n* {{ achievement.name }}\n{% endfor %}\n",
         ),
     ),
+    MessageType.STREAK_REMINDER: (
+        Template(
+            "en",
+            "{% if streaks|length == 1 %}{{ streaks[0].name }}: {{ streaks[0].length }} in a row, until "
+            "{{ streaks[0].expires_at }}{% else %}{{ streaks|length }} streaks end soon{% endif %}",
+            "Hello{% if user.name %} {{ user.name }}{% endif %},\n\nthis ends unless you go on:\n\n"
+            "{% for streak in streaks %}\n* {{ streak.name }}: {{ streak.length }} in a row, until "
+            "{{ streak.expires_at }}\n{% endfor %}\n",
+        ),
+        Template(
+            "de",
+            "{% if streaks|length == 1 %}{{ streaks[0].name }}: {{ streaks[0].length }} in Folge, bis "
+            "{{ streaks[0].expires_at }} Uhr{% else %}{{ streaks|length }} Serien enden bald{% endif %}",
+            "Hallo{% if user.name %} {{ user.name }}{% endif %},\n\ndas endet, wenn du nicht weitermachst:\n\n"
+            "{% for streak in streaks %}\n* {{ streak.name }}: {{ streak.length }} in Folge, bis "
+            "{{ streak.expires_at }} Uhr\n{% endfor %}\n",
+        ),
+    ),
     MessageType.REACTIVATION: (
         Template(
             "en",

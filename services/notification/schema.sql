@@ -185,6 +185,12 @@ CREATE TABLE sent_messages (
 CREATE INDEX sent_messages_by_user ON sent_messages (user_id, number);
 CREATE INDEX sent_messages_by_send_time ON sent_messages (send_time);
 
+-- Up to which end of theirs the streaks have been looked for of which users are reminded.
+CREATE TABLE reminded_streaks (
+    streak      text COLLATE "C" PRIMARY KEY,
+    found_until timestamptz NOT NULL
+);
+
 CREATE TABLE mutation_log (
     method      text COLLATE "C" NOT NULL,
     request_id  text COLLATE "C" NOT NULL,

@@ -21,6 +21,8 @@ from services.notification.mail import Mailer
 from services.notification.message_handlers import MessageHandlers
 from services.notification.messaging import Messenger
 from services.notification.planning import Planner
+from services.notification.reading import Reader
+from services.notification.reminding import Reminders
 from services.notification.retention import Retention
 from services.notification.sender import Sender
 from services.notification.servicer import NotificationServicer
@@ -60,11 +62,14 @@ async def build(settings: Settings) -> Application:
         statement_timeout_ms=settings.statement_timeout_ms,
     )
     clock = SystemClock()
-    channel = open_channel(
-        settings.orchestrator_target,
-        max_message_bytes=settings.max_message_bytes,
-        telemetry=recorded,
-        credentials=credentials(settings),
+    channel, streak = (
+        open_channel(
+            target,
+            max_message_bytes=settings.max_message_bytes,
+            telemetry=recorded,
+            credentials=credentials(settings),
+        )
+        for target in (settings.orchestrator_target, settings.streak_target)
     )
     feed = FeedReader(channel, settings.follow_page_size, settings.follow_timeout_seconds)
     following = FollowingStore(pool)
@@ -94,8 +99,10 @@ async def build(settings: Settings) -> Application:
     contacts = ContactStore(pool)
     messages = MessageStore(pool)
     planner = Planner(pool, feed, messages, clock)
+    reader = Reader(channel, streak, settings.follow_timeout_seconds)
+    reminders = Reminders(pool, reader, messages, clock)
     messenger = Messenger(
-        pool, channel, messages, contacts, endpoints, writer, _carriers(settings), settings, clock
+        pool, reader, messages, contacts, endpoints, writer, _carriers(settings), settings, clock
     )
     contact_handlers = ContactHandlers(pool, contacts, clock)
     message_handlers = MessageHandlers(pool, messages, clock)
@@ -108,7 +115,11 @@ async def build(settings: Settings) -> Application:
         await run_as_leader(pool, "notification.streams", settings.follow_poll_seconds, streaming.run)
 
     async def plan() -> None:
-        await run_as_leader(pool, "notification.messages", settings.follow_poll_seconds, planner.run)
+        async def plan_all() -> None:
+            await planner.run()
+            await reminders.run()
+
+        await run_as_leader(pool, "notification.messages", settings.follow_poll_seconds, plan_all)
 
     async def catch() -> None:
         await run_as_leader(pool, "notification.catch_up", settings.follow_poll_seconds, catch_up.run)
@@ -139,7 +150,7 @@ async def build(settings: Settings) -> Application:
             "maintenance": maintain,
             "instrumentation": Instrumentation(recorded, pool).run,
         },
-        close=[dispatcher.close, streaming.close, sender.close, channel.close, pool.close],
+        close=[dispatcher.close, streaming.close, sender.close, channel.close, streak.close, pool.close],
         translators=[translate],
         telemetry=recorded,
     )

@@ -85,11 +85,12 @@ capabilities: { drop: [ALL] }
 {{- if $root.Values.keysOff -}}
 {{- $_ := set $env "LAUREL_KEYS_OFF" "true" -}}
 {{- end -}}
-{{- if eq $name "orchestrator" -}}
+{{- if has $name (list "orchestrator" "notification") -}}
 {{- range $target := list "streak" "achievement" "points" "leaderboard" -}}
 {{- $_ := set $env (printf "LAUREL_%s_TARGET" (upper $target)) (include "laurel.target" (list $root $target)) -}}
 {{- end -}}
-{{- else -}}
+{{- end -}}
+{{- if ne $name "orchestrator" -}}
 {{- $_ := set $env "LAUREL_ORCHESTRATOR_TARGET" (include "laurel.target" (list $root "orchestrator")) -}}
 {{- end -}}
 {{- $env = merge (deepCopy $service.env) $root.Values.env $env -}}

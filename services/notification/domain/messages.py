@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import IntEnum
 from typing import Final
-from zlib import crc32
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.notification.domain import timing
 from services.notification.domain.contacts import Channel, Contact, MessageType
+from services.notification.domain.reminders import Streak
 from shared.calendar import local_date, zone
 from shared.filters import AttributeFilter, matches
 
@@ -26,8 +27,6 @@ TOO_LATE: Final = timedelta(days=1)
 outage."""
 AWAY_DAYS: Final = (3, 7, 14, 30)
 """After so many days without an event a user is written to."""
-SPREAD_SECONDS: Final = 900
-"""What is due for all users of a zone at one time of the day goes out within so long."""
 MOST_ITEMS: Final = 20
 """So many achievements a message names; the rest is left out."""
 
@@ -64,6 +63,10 @@ class Plan(Struct, frozen=True):
     items: tuple[Item, ...] = ()
     step: int = 0
     """Of reactivation: how many of `AWAY_DAYS` have passed."""
+    expire_time: datetime | None = None
+    """Of a streak reminder: when the first streak ends, as it was when it was planned."""
+    streaks: tuple[Streak, ...] = ()
+    """Of a streak reminder that goes out: those that it names, as they are then."""
 
 
 class Definition(Struct, frozen=True):
@@ -139,6 +142,13 @@ def seen(plan: Plan | None, user_id: str, time_: datetime) -> Plan:
     return Plan(user_id, MessageType.REACTIVATION, time_, time_)
 
 
+def endangered(plan: Plan | None, user_id: str, expire_time: datetime, now: datetime) -> Plan:
+    """The plan when a streak was found that ends then. A reminder is of all that end together: the first one counts."""
+    if plan is not None and plan.expire_time is not None and now < plan.expire_time <= expire_time:
+        return plan
+    return Plan(user_id, MessageType.STREAK_REMINDER, now, now, expire_time=expire_time)
+
+
 # When it is due
 
 
@@ -146,6 +156,8 @@ def look_time(plan: Plan, definition: Definition, now: datetime) -> datetime:
     """When a plan may be due at the earliest, whatever zone the user is in."""
     if plan.type is MessageType.ACHIEVEMENT:
         return max(now, _gathered(plan))
+    if plan.expire_time is not None:
+        return now  # the zone is known to the ledger alone
     into_day = timedelta(hours=definition.send_time.hour, minutes=definition.send_time.minute)
     return max(now, plan.last_time + timedelta(days=AWAY_DAYS[plan.step] - 1) + into_day)
 
@@ -154,15 +166,15 @@ def due_time(plan: Plan, definition: Definition, user: User) -> datetime:
     """When a plan is due for a user, quiet hours left aside."""
     if plan.type is MessageType.ACHIEVEMENT:
         return _gathered(plan)
+    if plan.expire_time is not None:
+        return timing.last_before(plan.expire_time, definition.send_time, user.user_id, user.time_zone)
     last_day = local_date(plan.last_time, user.time_zone)
     return at_local_time(last_day + timedelta(days=AWAY_DAYS[plan.step]), definition, user)
 
 
 def at_local_time(day: date, definition: Definition, user: User) -> datetime:
     """The definition's time on a date of the user, spread over some minutes by the user's id."""
-    wall = datetime.combine(day, definition.send_time, tzinfo=zone(user.time_zone))
-    spread = timedelta(seconds=crc32(user.user_id.encode()) % SPREAD_SECONDS)
-    return wall.astimezone(UTC) + spread
+    return timing.at_local_time(day, definition.send_time, user.user_id, user.time_zone)
 
 
 def _gathered(plan: Plan) -> datetime:
@@ -191,17 +203,24 @@ def decide(
     if contact is not None and contact.refuses_all(plan.type):
         return Skip()
     today = local_date(now, user.time_zone)
+    free = _quiet_until(contact, user, now)
     if last_sent is not None and last_sent >= today:
-        return Wait(at_local_time(last_sent + timedelta(days=1), definition, user))
-    quiet_until = _quiet_until(contact, user, now)
-    if quiet_until is not None:
-        return Wait(quiet_until)
+        free = at_local_time(last_sent + timedelta(days=1), definition, user)
+    if plan.expire_time is not None and (free or now) >= plan.expire_time:
+        return Skip()  # a reminder is of use as long as something can be done
+    if free is not None:
+        return Wait(free)
     channels = tuple(
         channel
         for channel in definition.channels
         if contact is not None and contact.wants(plan.type, channel)
     )
     return Send(today, channels)
+
+
+def confirmed(plan: Plan, decision: Send) -> Decision:
+    """What becomes of a plan that would go out now, with what was read just before."""
+    return decision if plan.type is not MessageType.STREAK_REMINDER or plan.streaks else Skip()
 
 
 def after(current: Plan, done: Plan) -> Plan | None:
@@ -211,7 +230,9 @@ def after(current: Plan, done: Plan) -> Plan | None:
         items = tuple(item for item in current.items if item.item_id not in named)
         return replace(current, first_time=current.last_time, items=items) if items else None
     if current.last_time != done.last_time:
-        return current  # the user has come back
+        return current  # the user has come back, or another streak has come to its end
+    if current.type is MessageType.STREAK_REMINDER:
+        return None
     return replace(current, step=current.step + 1) if current.step + 1 < len(AWAY_DAYS) else None
 
 
@@ -220,13 +241,28 @@ def variables(plan: Plan, user: User) -> dict[str, object]:
     known: dict[str, object] = {
         "user": {"id": user.user_id, "name": user.name, "attributes": dict(user.attributes)}
     }
-    if plan.type is MessageType.ACHIEVEMENT:
-        known["achievements"] = [
-            {"key": item.key, "name": item.name, "badge_url": item.badge_url} for item in plan.items
-        ]
-    else:
-        known["days"] = AWAY_DAYS[plan.step]
+    match plan.type:
+        case MessageType.ACHIEVEMENT:
+            known["achievements"] = [
+                {"key": item.key, "name": item.name, "badge_url": item.badge_url} for item in plan.items
+            ]
+        case MessageType.STREAK_REMINDER:
+            known["streaks"] = [_streak_variables(streak, user) for streak in plan.streaks]
+        case _:
+            known["days"] = AWAY_DAYS[plan.step]
     return known
+
+
+def _streak_variables(streak: Streak, user: User) -> dict[str, object]:
+    assert streak.expire_time is not None  # it is at risk
+    local_end = streak.expire_time.astimezone(zone(user.time_zone))
+    return {
+        "key": streak.key,
+        "name": streak.name,
+        "length": streak.length,
+        "expire_time": streak.expire_time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expires_at": f"{local_end:%H:%M}",
+    }
 
 
 def chosen_language(wanted: str, languages: Sequence[str]) -> int:

@@ -26,6 +26,14 @@ _UPDATE_DEFINITION: Final = """
     UPDATE message_definitions SET body = $2, since = $3, update_time = $4 WHERE type = $1
 """
 
+_DEFINITION: Final = f"SELECT {_DEFINITION_COLUMNS} FROM message_definitions WHERE type = $1"
+_FOUND_UNTIL: Final = "SELECT streak, found_until FROM reminded_streaks"
+_FOUND: Final = """
+    INSERT INTO reminded_streaks (streak, found_until) VALUES ($1, $2)
+        ON CONFLICT (streak) DO UPDATE SET found_until = excluded.found_until
+"""
+_FORGET_FOUND: Final = "DELETE FROM reminded_streaks WHERE streak = ANY ($1::text[])"
+
 _CURSOR: Final = "SELECT cursor FROM message_following"
 _MOVE: Final = "UPDATE message_following SET cursor = $2 WHERE cursor IS NOT DISTINCT FROM $1 RETURNING true"
 
@@ -107,7 +115,9 @@ class Claimed(Struct, frozen=True):
 
 
 class MessageStore:
-    """The tables `message_definitions`, `message_following`, `planned_messages` and `sent_messages`."""
+    """The tables `message_definitions`, `message_following`, `reminded_streaks`, `planned_messages` and
+    `sent_messages`.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -117,6 +127,10 @@ class MessageStore:
     async def definitions(self, after: int = 0, limit: int = 100) -> Sequence[asyncpg.Record]:
         """Rows by type."""
         return await self._pool.fetch(_DEFINITIONS, after, limit)
+
+    async def definition(self, type_: int) -> asyncpg.Record | None:
+        """The row of a type; None: nothing was said of it."""
+        return await self._pool.fetchrow(_DEFINITION, type_)
 
     async def ensure_definition(
         self, connection: Connection, type_: int, body: bytes, now: datetime
@@ -142,6 +156,19 @@ class MessageStore:
     async def move(self, connection: Connection | Pool, before: str | None, after: str | None) -> bool:
         """Whether nobody else has moved the cursor."""
         return bool(await connection.fetchval(_MOVE, before, after))
+
+    async def found_until(self) -> dict[str, datetime]:
+        """Up to which ends streaks have been looked for, by their keys."""
+        return {row["streak"]: row["found_until"] for row in await self._pool.fetch(_FOUND_UNTIL)}
+
+    async def found(self, streak: str, until: datetime) -> None:
+        """All of a streak are planned that end up to then."""
+        await self._pool.execute(_FOUND, streak, until)
+
+    async def forget_found(self, streaks: Collection[str]) -> None:
+        """These are not looked for any more."""
+        if streaks:
+            await self._pool.execute(_FORGET_FOUND, list(streaks))
 
     async def load(self, connection: Connection, keys: Collection[Key]) -> dict[Key, Plan]:
         """What is planned of these, locked."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -15,6 +16,7 @@ from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import notification_service_pb2_grpc, webhook_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc, user_pb2
 from laurel.points.v1 import points_pb2
+from laurel.streak.v1 import streak_pb2, streak_service_pb2, streak_service_pb2_grpc
 from pydantic import SecretStr
 
 from services.notification.config import Settings
@@ -31,6 +33,7 @@ from shared.postgres.pool import Connection, Pool, create_pool
 from shared.rpc.convert import to_timestamp
 from shared.rpc.server import Application, Servicer, running
 from tests.conftest import ServiceDatabase
+from tests.fixtures.mailbox import Mailbox, receiving_mail
 from tests.fixtures.receiver import Receiver, receiving
 
 if TYPE_CHECKING:
@@ -56,12 +59,45 @@ class FeedServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServicer):
         return await self._followers.list(request)
 
 
+class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
+    """Streaks of users, as a test says they are."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, streak_pb2.StreakState] = {}
+        """By user."""
+
+    async def ListStreaks(self, _request: Any, _context: Any) -> Any:
+        daily = streak_pb2.Streak(key="daily", name="Daily", status=streak_pb2.STREAK_STATUS_ACTIVE)
+        old = streak_pb2.Streak(key="old", name="Old", status=streak_pb2.STREAK_STATUS_ARCHIVED)
+        return streak_service_pb2.ListStreaksResponse(streaks=[daily, old])
+
+    async def ListUserStreaks(self, request: Any, _context: Any) -> Any:
+        known = self.states.get(request.user_id)
+        return streak_service_pb2.ListUserStreaksResponse(streaks=[known] if known else [])
+
+    async def ListStreaksAtRisk(self, request: Any, _context: Any) -> Any:
+        """A user a page."""
+        begin = request.read_time.ToDatetime()
+        end = begin + timedelta(hours=request.within_hours)
+        due = [
+            streak_service_pb2.StreakAtRisk(user_id=user, time_zone="UTC", state=state)
+            for user, state in sorted(self.states.items())
+            if state.streak == request.streak and begin < state.expire_time.ToDatetime() <= end
+        ]
+        start = int(request.page_token or 0)
+        token = str(start + 1) if start + 1 < len(due) else ""
+        return streak_service_pb2.ListStreaksAtRiskResponse(
+            streaks=due[start : start + 1], next_page_token=token
+        )
+
+
 @dataclass
 class Feed:
     """Where entries are told, as the orchestrator does when it has completed them."""
 
     pool: Pool
     target: str
+    streaks: StreakServicer
     told: list[tuple[str, UUID]] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
 
@@ -135,19 +171,25 @@ async def telling(service_database: ServiceDatabase) -> AsyncIterator[Feed]:
     settings = orchestrator.Settings(postgres_dsn=SecretStr(dsn), listen="127.0.0.1:0", drain_grace_seconds=0)
     # The other methods are not its own: whoever calls one is told that it is not there.
     servicer = FeedServicer(Followers(DomainEventStore(pool), settings))  # type: ignore[abstract]
+    streaks = StreakServicer()  # type: ignore[abstract]
     application = Application(
         name="orchestrator",
         servicers=[
             Servicer(
+                streak_service_pb2_grpc.add_StreakServiceServicer_to_server,
+                streaks,
+                streak_service_pb2.DESCRIPTOR.services_by_name["StreakService"].full_name,
+            ),
+            Servicer(
                 orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server,
                 servicer,
                 orchestrator_service_pb2.DESCRIPTOR.services_by_name["OrchestratorService"].full_name,
-            )
+            ),
         ],
         translators=[translate],
     )
     async with running(application, settings) as server:
-        yield Feed(pool, f"127.0.0.1:{server.port}")
+        yield Feed(pool, f"127.0.0.1:{server.port}", streaks)
     await pool.close()
 
 
@@ -209,6 +251,30 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
+async def mail() -> AsyncIterator[AsyncExitStack]:
+    """Closing it ends the server that takes e-mails."""
+    async with AsyncExitStack() as servers:
+        yield servers
+
+
+@pytest.fixture
+async def mailbox(mail: AsyncExitStack) -> Mailbox:
+    return await mail.enter_async_context(receiving_mail(Mailbox()))
+
+
+@pytest.fixture
+def mail_settings(mailbox: Mailbox) -> dict[str, Any]:
+    """With these a replica sends e-mails."""
+    return {
+        "smtp_url": mailbox.url,
+        "mail_from": "Laurel <hello@example.com>",
+        "unsubscribe_url": "https://example.com/unsubscribe/{token}",
+        "smtp_timeout_seconds": 5,
+        "message_poll_seconds": 0.05,
+    }
+
+
+@pytest.fixture
 async def service(
     service_database: ServiceDatabase, feed: Feed, settings: dict[str, Any]
 ) -> AsyncIterator[Service]:
@@ -220,6 +286,7 @@ async def service(
             "listen": "127.0.0.1:0",
             "drain_grace_seconds": 0,
             "orchestrator_target": feed.target,
+            "streak_target": feed.target,
             "webhook_allowed_networks": "127.0.0.0/8",
             "webhook_allow_http": True,
             "follow_poll_seconds": 0.05,

@@ -1,6 +1,5 @@
 """Messages over a real channel and a real database, to a real SMTP server (RULES 8.6, 8.7)."""
 
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
@@ -28,25 +27,8 @@ _AGE = """
 
 
 @pytest.fixture
-async def mail() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as servers:
-        yield servers
-
-
-@pytest.fixture
-async def mailbox(mail: AsyncExitStack) -> Mailbox:
-    return await mail.enter_async_context(receiving_mail(Mailbox()))
-
-
-@pytest.fixture
-def settings(mailbox: Mailbox) -> dict[str, Any]:
-    return {
-        "smtp_url": mailbox.url,
-        "mail_from": "Laurel <hello@example.com>",
-        "unsubscribe_url": "https://example.com/unsubscribe/{token}",
-        "smtp_timeout_seconds": 5,
-        "message_poll_seconds": 0.05,
-    }
+def settings(mail_settings: dict[str, Any]) -> dict[str, Any]:
+    return mail_settings
 
 
 async def define(service: Service, type_: int, **fields: Any) -> message_pb2.MessageDefinition:
@@ -66,6 +48,15 @@ async def switch_on(service: Service, type_: int, **fields: Any) -> None:
 
     await until(follows, seconds=30, what="the feed is followed for messages")
     await service.database.execute("UPDATE message_definitions SET since = now() - interval '90 days'")
+
+
+async def switch_off(service: Service, type_: int) -> None:
+    request = pb.UpdateMessageDefinitionRequest(
+        request_id=str(uuid4()),
+        message=message_pb2.MessageDefinition(type=type_),  # type: ignore[arg-type]
+    )
+    request.update_mask.paths.append("switched_on")
+    await service.stub.UpdateMessageDefinition(request)
 
 
 async def planned(service: Service, count: int) -> None:
@@ -276,11 +267,7 @@ async def test_nothing_is_sent_of_what_was_planned_when_it_is_switched_off(
     await feed.tell("cleo", achievement="first")
     await planned(service, 1)
     assert await service.database.fetchval("SELECT user_id FROM planned_messages") == "cleo"
-    request = pb.UpdateMessageDefinitionRequest(
-        request_id=str(uuid4()), message=message_pb2.MessageDefinition(type=ACHIEVEMENT)
-    )
-    request.update_mask.paths.append("switched_on")
-    await service.stub.UpdateMessageDefinition(request)
+    await switch_off(service, ACHIEVEMENT)
     await age(service)
     await planned(service, 0)
     assert await sent(service, "cleo") == []

@@ -128,7 +128,8 @@ Global___MessageDefinition: _TypeAlias = MessageDefinition  # noqa: Y015
 @_typing.final
 class MessageTemplate(_message.Message):
     """What is written in one language. All are Jinja templates that know `user` (`id`, `name`, `attributes`), and of the type
-    `achievements` (each with `key`, `name`, `badge_url`) or `days`.
+    `achievements` (each with `key`, `name`, `badge_url`), `streaks` (each with `key`, `name`, `length`, `expire_time` and
+    `expires_at`, the time of the user's day), or `days`.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -1,0 +1,31 @@
+"""When in a user's day something goes out."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+from zlib import crc32
+
+from shared.calendar import local_date, zone
+
+SPREAD_SECONDS: Final = 900
+"""What is due for all users of a zone at one time of the day goes out within so long."""
+_DAY: Final = timedelta(days=1)
+
+
+def at_local_time(day: date, at: time, user_id: str, time_zone: str) -> datetime:
+    """A time on a date of the user, spread over some minutes by the user's id."""
+    return _wall(day, at, time_zone) + timedelta(seconds=crc32(user_id.encode()) % SPREAD_SECONDS)
+
+
+def last_before(end: datetime, at: time, user_id: str, time_zone: str) -> datetime:
+    """The last such time of the user's days before an end, spread as far as there is room before it."""
+    day = local_date(end, time_zone)
+    wall = _wall(day, at, time_zone)
+    while wall >= end:
+        day -= _DAY
+        wall = _wall(day, at, time_zone)
+    room = max(1, min(SPREAD_SECONDS, int((end - wall).total_seconds())))
+    return wall + timedelta(seconds=crc32(user_id.encode()) % room)
+
+
+def _wall(day: date, at: time, time_zone: str) -> datetime:
+    return datetime.combine(day, at, tzinfo=zone(time_zone)).astimezone(UTC)
