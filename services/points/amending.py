@@ -88,7 +88,7 @@ async def _amendment(
     completion_ids = {change.completion_id for change in command.achievement_changes if not change.completed}
     triggers = {shift.configured.key for shift in shifts(catalogue, command.streak_changes)}
     live = await history.given(completion_ids, triggers) if completion_ids or triggers else ()
-    facts = await history.named(entries_named(command))
+    facts = await history.named(entries_named(command, state, triggers))
     return amendment(catalogue, state, command, live, facts, revised, history.terms)
 
 

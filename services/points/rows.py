@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 from msgspec import Struct
 
 from services.points.domain.clocks import Clock
@@ -18,13 +19,14 @@ from services.points.domain.fold import Points
 from services.points.domain.ledger import Award, Change
 from services.points.domain.multipliers import Product
 from services.points.domain.standing import Standing
-from services.points.domain.state import StreakCount, UserState
+from services.points.domain.state import Owed, StreakCount, UserState
 from services.points.domain.timing import Came
 from shared.postgres.request_log import State
 
 Row = asyncpg.Record | Mapping[str, Any]
 
 
+_PERIODS: Final = msgspec.json.Decoder(tuple[tuple[Owed, ...], tuple[date, ...], tuple[date, ...]])
 _NOT_COUNTED: Final = (0, 0, 0, False, False, None, 0)
 """The columns of what a metric trigger counts."""
 
@@ -64,7 +66,7 @@ def state(row: asyncpg.Record) -> UserState:
     timelines: dict[TriggerKey, Timeline] = {}
     streaks: dict[TriggerKey, StreakCount] = {}
     clocks: dict[TriggerKey, Clock] = {}
-    for points_system, trigger, kind, granted, due, *counts, next_time, zone, day in row["triggers"]:
+    for points_system, trigger, kind, granted, due, *counts, next_time, zone, day, periods in row["triggers"]:
         key = TriggerKey(points_system, trigger)
         if kind == CauseKind.METRIC:
             accumulated, high, every, irregular, fractional, newest, late = counts
@@ -72,7 +74,7 @@ def state(row: asyncpg.Record) -> UserState:
                 Timeline(accumulated, high, due, granted, every, irregular, fractional, newest, late)
             )
         elif kind == CauseKind.STREAK:
-            streaks[key] = StreakCount(due, granted)
+            streaks[key] = StreakCount(due, granted, *(_PERIODS.decode(periods) if periods else ()))
         elif next_time is not None:
             clocks[key] = Clock(next_time, zone, day)
     first_position = row["first_position"]
@@ -250,7 +252,7 @@ def balance_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
 
 
 def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
-    """The trigger states that differ, as `trigger_state_row_4`s."""
+    """The trigger states that differ, as `trigger_state_row_5`s."""
     before = old.points.timelines
     rows: list[tuple[Any, ...]] = [
         (
@@ -269,6 +271,7 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
             None,
             None,
             None,
+            None,
         )
         for key, timeline in new.points.timelines.items()
         if before.get(key) is not timeline
@@ -284,6 +287,7 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
             None,
             None,
             None,
+            _periods(count),
         )
         for key, count in new.streaks.items()
         if old.streaks.get(key) != count
@@ -292,9 +296,15 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     for key in changed:
         clock = new.clocks.get(key)
         ends = (clock.next_time, clock.zone, clock.day) if clock else (None, None, None)
-        rows.append((new.user_id, *key, CauseKind.TIME, 0, 0, *_NOT_COUNTED, *ends))
+        rows.append((new.user_id, *key, CauseKind.TIME, 0, 0, *_NOT_COUNTED, *ends, None))
     rows.sort(key=lambda row: row[:3])
     return rows
+
+
+def _periods(count: StreakCount) -> str | None:
+    """Nothing where every period that is due is granted, and no other."""
+    periods = (count.owed, count.idle, count.withdrawn)
+    return msgspec.json.encode(periods).decode() if any(periods) else None
 
 
 def came_entry(user_id: str, came: Came, now: datetime) -> LogEntry:

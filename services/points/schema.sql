@@ -148,6 +148,7 @@ CREATE TABLE trigger_states (
     next_time          timestamptz,           -- by time: when it is due next; NULL: never
     zone               text COLLATE "C",      -- in which days begin
     day                date,                  -- that begins then, or that comes round every year
+    periods            jsonb,                 -- of a streak: due and not granted, granted and not due; NULL: none
     PRIMARY KEY (user_id, points_system, trigger)
 ) WITH (fillfactor = 85);
 
@@ -305,6 +306,25 @@ CREATE TYPE trigger_state_row_4 AS (
     next_time          timestamptz,
     zone               text,
     day                date
+);
+CREATE TYPE trigger_state_row_5 AS (
+    user_id            text,
+    points_system      text,
+    trigger            text,
+    kind               smallint,
+    granted_count      bigint,
+    due_count          bigint,
+    accumulated_micros bigint,
+    high_micros        bigint,
+    every_micros       bigint,
+    irregular          boolean,
+    fractional         boolean,
+    newest_time        timestamptz,
+    late_position      bigint,
+    next_time          timestamptz,
+    zone               text,
+    day                date,
+    periods            jsonb
 );
 CREATE TYPE completion_row AS (
     user_id       text,

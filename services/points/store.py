@@ -34,7 +34,7 @@ LOAD: Final = """
                   WHERE user_id = batch.user_id) AS balances,
            ARRAY(SELECT ROW(points_system, trigger, kind, granted_count, due_count, accumulated_micros,
                             high_micros, every_micros, irregular, fractional, newest_time, late_position, next_time,
-                            zone, day)
+                            zone, day, periods)
                    FROM trigger_states
                   WHERE user_id = batch.user_id) AS triggers,
            ARRAY(SELECT ROW(completion_id, net_count)
@@ -117,15 +117,15 @@ SAVE: Final = """
     ), counts AS (
         INSERT INTO trigger_states (user_id, points_system, trigger, kind, granted_count, due_count,
                                     accumulated_micros, high_micros, every_micros, irregular, fractional,
-                                    newest_time, late_position, next_time, zone, day)
-        SELECT * FROM unnest($5::trigger_state_row_4[])
+                                    newest_time, late_position, next_time, zone, day, periods)
+        SELECT * FROM unnest($5::trigger_state_row_5[])
             ON CONFLICT (user_id, points_system, trigger) DO UPDATE
                SET kind = EXCLUDED.kind, granted_count = EXCLUDED.granted_count, due_count = EXCLUDED.due_count,
                    accumulated_micros = EXCLUDED.accumulated_micros, high_micros = EXCLUDED.high_micros,
                    every_micros = EXCLUDED.every_micros, irregular = EXCLUDED.irregular,
                    fractional = EXCLUDED.fractional, newest_time = EXCLUDED.newest_time,
                    late_position = EXCLUDED.late_position, next_time = EXCLUDED.next_time, zone = EXCLUDED.zone,
-                   day = EXCLUDED.day
+                   day = EXCLUDED.day, periods = EXCLUDED.periods
     ), rewarded AS (
         INSERT INTO completions (user_id, completion_id, net_count)
         SELECT * FROM unnest($6::completion_row[])

@@ -29,10 +29,9 @@ from tests.fixtures.known import Known, Place, Row, differences, known_of, ranke
 from tests.fixtures.orders import NOW, Happened, send, send_together, stack_on_that_day, void
 from tests.fixtures.system import System, connect
 
-SEEDS: Final = (0, 3, 4, 10)
-"""Not 2: there a period that is due for an award gets none, and one that has one gets another. Not 6 and 15: where the
-entry of an award for a streak is voided, the award goes to the event that comes next by time, also where another one
-would have had it when it arrived.
+SEEDS: Final = (0, 2, 3, 4, 10)
+"""Not 6 and 15: where the entry of an award for a streak is voided, the award goes to the event that comes next by
+time, also where another one of the period would have had it when it arrived.
 """
 USERS: Final = 3
 ORDERS: Final = 4

@@ -44,9 +44,12 @@ def amends(command: Command) -> bool:
     return any(not change.completed for change in command.achievement_changes)
 
 
-def entries_named(command: Command) -> frozenset[UUID]:
-    """The entries whose facts it may change."""
-    named = {change.owner.entry_id for change in command.achievement_changes}
+def entries_named(command: Command, state: UserState, triggers: Iterable[TriggerKey]) -> frozenset[UUID]:
+    """The entries whose facts it may change. `triggers`: those of streaks to which it means something."""
+    named = {
+        owed.reach.entry_id for key in triggers if key in state.streaks for owed in state.streaks[key].owed
+    }
+    named |= {change.owner.entry_id for change in command.achievement_changes}
     for streak in command.streak_changes:
         named.update(change.reach.entry_id for change in streak.period_changes if change.reach is not None)
     if command.entry.metric is not None:
@@ -109,8 +112,8 @@ def amendment(
             streaks[one_trigger.key] = settlement.count
             for taken in settlement.taken:
                 edit(taken.position, Edit(dropped=(taken.due.identity,)))
-            for change in settlement.given:
-                give(due_for(one_trigger, change))
+            for owed in settlement.given:
+                give(due_for(one_trigger, owed))
     return Amendment(edits, tuple(own), streaks, completions)
 
 

@@ -17,7 +17,7 @@ from services.points.domain.definitions import GIFT, Boost, BoostKey, TriggerKey
 from shared.entries import Entry
 
 
-class Instant(Struct, frozen=True):
+class Instant(Struct, frozen=True, array_like=True):
     """An entry as that to which an award belongs."""
 
     entry_id: UUID

@@ -8,11 +8,23 @@ from msgspec import Struct, field
 
 from services.points.domain.clocks import Clock
 from services.points.domain.definitions import TriggerKey
+from services.points.domain.facts import Instant
 from services.points.domain.fold import Points
 
 
+class Owed(Struct, frozen=True, array_like=True):
+    """A period for which a streak trigger is due and has not awarded."""
+
+    start_date: date
+    reach: Instant
+
+
 class StreakCount(Struct, frozen=True):
-    """How far a streak trigger has counted for a user."""
+    """How far a streak trigger has counted for a user.
+
+    What is granted stays on its period when a late event moves the lengths (RULES 2.5). So there can be periods that
+    are due and not granted, and as many that are granted and not due; nearly always there are none.
+    """
 
     due_count: int = 0
     """How many periods it is due for, by all that the streak said; also where nothing could be awarded. Below zero
@@ -20,6 +32,12 @@ class StreakCount(Struct, frozen=True):
     """
     granted_count: int = 0
     """For how many it has awarded."""
+    owed: tuple[Owed, ...] = ()
+    """Due and not granted, in order."""
+    idle: tuple[date, ...] = ()
+    """Granted and not due any more, in order."""
+    withdrawn: tuple[date, ...] = ()
+    """Said to be due no more before they were said to be due, in order."""
 
 
 class UserState(Struct, frozen=True):

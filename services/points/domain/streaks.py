@@ -3,7 +3,7 @@
 It is due for every qualified period after which the streak's length is a multiple of L (or L itself, for a trigger
 that fires once in a run); the award belongs to the event with which the period qualified. As with metrics, what was
 granted stays on its date when a late event moves the lengths, and only where more is due than was granted is the
-difference granted.
+difference granted, for the latest periods that have none.
 
 A correction says what the streak is without the entry that it corrects. So there an award for a period that is not
 due any more is taken back, and one for a period that is due instead is given, as part of the fact of the event that
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.definitions import Catalogue, ConfiguredTrigger, StreakCause, TriggerKey
 from services.points.domain.facts import Due, PeriodChange, StreakChange
-from services.points.domain.state import StreakCount, UserState
+from services.points.domain.state import Owed, StreakCount, UserState
 from shared.filters import matches
 
 
@@ -36,6 +36,8 @@ class Shift(Struct, frozen=True):
     """Periods for which it is still due, perhaps with another event."""
     others: tuple[PeriodChange, ...]
     """Periods that have qualified and for which it is not due; it may have been granted for them nevertheless."""
+    vanished: tuple[PeriodChange, ...]
+    """Periods that have not qualified any more, and for which it was not due before."""
 
 
 class LivePeriod(Struct, frozen=True):
@@ -51,7 +53,7 @@ class Settlement(Struct, frozen=True):
 
     count: StreakCount
     taken: tuple[LivePeriod, ...]
-    given: tuple[PeriodChange, ...]
+    given: tuple[Owed, ...]
 
 
 def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Shift]:
@@ -66,7 +68,7 @@ def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Sh
             cause = trigger.trigger.cause
             if isinstance(cause, StreakCause):
                 shift = _shift(trigger, cause, [those[day] for day in sorted(those)])
-                if shift != Shift(trigger, (), (), (), ()):
+                if shift != Shift(trigger, (), (), (), (), ()):
                     yield shift
 
 
@@ -81,22 +83,19 @@ def arrived(
     dues: list[Due] = []
     for shift in shifts(catalogue, changes):
         trigger = shift.configured
-        if not shift.lost and not shift.gained:
-            continue
         before = state.streaks.get(trigger.key, StreakCount())
-        due_count = before.due_count + len(shift.gained) - len(shift.lost)
-        times = 0
-        if trigger.system.active and matches(trigger.trigger.user_filters, attributes):
-            times = min(len(shift.gained), max(0, due_count - before.granted_count))
-        reached = [change for change in shift.gained if change.reach is not None]
-        if times and (shift.lost or before.granted_count > before.due_count):
+        if not shift.lost and not shift.gained and not (shift.kept and before.owed):
+            continue
+        rewarded: frozenset[date] = frozenset()
+        if shift.lost:
             if state.rewarded_periods is None:
                 raise HistoryNeeded
             rewarded = state.rewarded_periods.get(trigger.key, frozenset())
-            reached = [change for change in reached if change.start_date not in rewarded]
-        granted = reached[-times:] if times else []
-        dues.extend(due_for(trigger, change) for change in granted)
-        counts[trigger.key] = StreakCount(due_count, before.granted_count + len(granted))
+        awards = trigger.system.active and matches(trigger.trigger.user_filters, attributes)
+        after = _moved(shift, before, rewarded, awards=awards)
+        granted = _grantable(after) if awards else []
+        dues.extend(due_for(trigger, one) for one in granted)
+        counts[trigger.key] = _granted(after, granted)
     return counts, dues
 
 
@@ -110,41 +109,98 @@ def corrected(
 ) -> Settlement:
     """What a correction takes back and gives. `live` are the trigger's awards; `gives`: it can award to the user."""
     by_period = {period.due.period: period for period in live}
-    due_count = before.due_count + len(shift.gained) - len(shift.lost)
-    taken = [by_period[change.start_date] for change in shift.lost if change.start_date in by_period]
-    given = [change for change in shift.gained if change.start_date not in by_period] if gives else []
-    stay = (*shift.kept, *shift.others)
-    moved = [change for change in stay if _moves(by_period, change, corrected_entry_id)]
-    taken += [by_period[change.start_date] for change in moved]
-    given = sorted((*given, *moved), key=lambda change: change.start_date)
+    rewarded = frozenset(day for day in by_period if day is not None)
+    after = _moved(shift, before, rewarded, awards=gives)
+    # Without the entry nobody would have had anything for them.
+    taken = [
+        by_period[one.start_date] for one in (*shift.lost, *shift.vanished) if one.start_date in rewarded
+    ]
+    moved = [one for one in (*shift.kept, *shift.others) if _moves(by_period, one, corrected_entry_id)]
     # What was lost but has its award on another date is taken back there: first what the corrected entry brought
-    # about, then the newest. Never more than that leaves as many as are due.
-    surplus = before.granted_count - len(taken) + len(given) - due_count
-    excess = min(surplus - max(0, before.granted_count - before.due_count), len(shift.lost))
-    due_now = {change.start_date for change in (*shift.gained, *shift.kept)}
-    others = [period for period in live if period not in taken and period.due.period not in due_now]
-    others.sort(key=lambda period: (period.cause_entry_id != corrected_entry_id, -period.position))
-    taken += others[: max(0, excess)]
-    # Of two corrections the later one may come first and say that a period is lost that the other one gains.
-    room = max(0, due_count - before.granted_count + len(taken) - len(moved))
-    gained = [change for change in given if change not in moved]
-    dropped = gained[: max(0, len(gained) - room)]
-    given = [change for change in given if change.reach is not None and change not in dropped]
+    # about, then the newest.
+    gone = {period.due.period for period in taken}
+    idle = [by_period[day] for day in after.idle if day in rewarded and day not in gone]
+    surplus = len(idle) - len(after.owed) - max(0, len(before.idle) - len(before.owed))
+    idle.sort(key=lambda period: (period.cause_entry_id != corrected_entry_id, -period.position))
+    taken += idle[: max(0, min(surplus, len(shift.lost)))]
+    gone.update(period.due.period for period in taken)
+    moved = [one for one in moved if one.start_date not in gone]
+    # By what has come so far it is due for a period that vanished: what says otherwise is still to come.
+    still = [
+        Owed(one.start_date, by_period[one.start_date].due.owner)
+        for one in shift.vanished
+        if one.start_date in rewarded and one.start_date not in before.idle
+    ]
+    after = replace(
+        after,
+        granted_count=after.granted_count - len(taken),
+        owed=tuple(sorted((*after.owed, *still), key=lambda one: one.start_date)),
+        idle=tuple(day for day in after.idle if day not in gone),
+    )
+    granted = _grantable(after) if gives else []
+    given = [*granted, *(Owed(one.start_date, one.reach) for one in moved if one.reach is not None)]
     return Settlement(
-        count=StreakCount(due_count, before.granted_count - len(taken) + len(given)),
-        taken=tuple(taken),
-        given=tuple(given),
+        count=_granted(after, granted),
+        taken=(*taken, *(by_period[one.start_date] for one in moved)),
+        given=tuple(sorted(given, key=lambda one: one.start_date)),
     )
 
 
-def due_for(trigger: ConfiguredTrigger, change: PeriodChange) -> Due:
+def due_for(trigger: ConfiguredTrigger, owed: Owed) -> Due:
     """The trigger's due for a period."""
-    assert change.reach is not None
-    return Due(trigger.key, change.reach, 1, trigger.trigger.amount, period=change.start_date)
+    return Due(trigger.key, owed.reach, 1, trigger.trigger.amount, period=owed.start_date)
+
+
+def _moved(shift: Shift, before: StreakCount, rewarded: frozenset[date], *, awards: bool) -> StreakCount:
+    """The count after a change, before anything is granted or taken back for it.
+
+    `rewarded`: the periods with an award, as far as it is asked for. `awards`: the trigger can award now.
+    """
+    owed = {one.start_date: one for one in before.owed}
+    idle, withdrawn = set(before.idle), set(before.withdrawn)
+    for change in shift.lost:
+        if owed.pop(change.start_date, None) is not None:
+            continue
+        if change.start_date in rewarded:
+            idle.add(change.start_date)
+        elif not shift.configured.trigger.user_filters:
+            # Nothing of it has come yet: of two changes the later one may come first.
+            withdrawn.add(change.start_date)
+    for change in (*shift.gained, *shift.kept):
+        if change.start_date in owed and change.reach is not None:
+            owed[change.start_date] = Owed(change.start_date, change.reach)
+    for change in shift.gained:
+        if change.start_date in withdrawn:
+            withdrawn.remove(change.start_date)
+        elif change.start_date in idle:
+            idle.remove(change.start_date)
+        elif change.reach is not None and awards and change.start_date not in rewarded:
+            owed[change.start_date] = Owed(change.start_date, change.reach)
+    return StreakCount(
+        due_count=before.due_count + len(shift.gained) - len(shift.lost),
+        granted_count=before.granted_count,
+        owed=tuple(owed[day] for day in sorted(owed)),
+        idle=tuple(sorted(idle)),
+        withdrawn=tuple(sorted(withdrawn)),
+    )
+
+
+def _grantable(count: StreakCount) -> list[Owed]:
+    """What is due and missing: the latest periods without an award."""
+    missing = min(len(count.owed) - len(count.idle), count.due_count - count.granted_count)
+    return list(count.owed[-missing:]) if missing > 0 else []
+
+
+def _granted(count: StreakCount, granted: Sequence[Owed]) -> StreakCount:
+    return replace(
+        count,
+        granted_count=count.granted_count + len(granted),
+        owed=tuple(one for one in count.owed if one not in granted),
+    )
 
 
 def _shift(trigger: ConfiguredTrigger, cause: StreakCause, changes: Sequence[PeriodChange]) -> Shift:
-    lost, gained, kept, others = [], [], [], []
+    lost, gained, kept, others, vanished = [], [], [], [], []
     for change in changes:
         before = change.qualified_before and cause.is_due(change.length_before)
         after = change.qualified_after and cause.is_due(change.length_after)
@@ -156,7 +212,9 @@ def _shift(trigger: ConfiguredTrigger, cause: StreakCause, changes: Sequence[Per
             gained.append(change)
         elif change.qualified_after:
             others.append(change)
-    return Shift(trigger, tuple(lost), tuple(gained), tuple(kept), tuple(others))
+        elif change.qualified_before:
+            vanished.append(change)
+    return Shift(trigger, tuple(lost), tuple(gained), tuple(kept), tuple(others), tuple(vanished))
 
 
 def _after_one_another(first: PeriodChange | None, second: PeriodChange) -> PeriodChange:

@@ -1,5 +1,6 @@
 """Corrections of one streak that reach points in another order than that in which the streak changed."""
 
+from collections import Counter
 from datetime import date, timedelta
 from itertools import permutations
 from uuid import UUID
@@ -7,11 +8,12 @@ from uuid import UUID
 import pytest
 
 from services.points.domain.definitions import Catalogue, PointsSystem, StreakCause, Trigger, TriggerKey
-from services.points.domain.facts import Instant, PeriodChange, StreakChange
-from services.points.domain.state import StreakCount
+from services.points.domain.facts import Command, Instant, PeriodChange, StreakChange
+from services.points.domain.state import Owed, StreakCount
 from services.points.domain.streaks import LivePeriod, corrected, due_for, shifts
+from shared.entries import EntryKind
 from shared.ids import derived_id
-from tests.unit.points.account import START
+from tests.unit.points.account import START, Account
 
 CATALOGUE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 2)),))])
 
@@ -42,7 +44,7 @@ def test_nothing_is_left_of_what_no_streak_is_due_for_however_corrections_come(
     order: tuple[int, ...],
 ) -> None:
     (configured,) = CATALOGUE.by_streak["daily"]
-    live = [LivePeriod(1, due_for(configured, STEPS[0][1]), derived_id("day-2"))]
+    live = [LivePeriod(1, due_for(configured, Owed(day(2), reach(2))), derived_id("day-2"))]
     count = StreakCount(1, 1)
     for number in order:
         for shift in shifts(CATALOGUE, [StreakChange("daily", STEPS[number])]):
@@ -53,3 +55,41 @@ def test_nothing_is_left_of_what_no_streak_is_due_for_however_corrections_come(
     assert count == StreakCount(0, 0)
     assert live == []
     assert configured.key == TriggerKey("xp", "days")
+
+
+def late_days() -> tuple[Account, Command]:
+    """Days 1 and 4 in a row, then the second in between; and the third, which is still to come."""
+    alice = Account([*CATALOGUE.systems.values()])
+    alice.applied(alice.streak_event(period(1, 0, 1), period(4, 0, 2)))
+    alice.applied(alice.streak_event(period(2, 0, 2), period(4, 2, 3)))
+    return alice, alice.streak_event(period(3, 0, 3), period(4, 3, 4))
+
+
+def rewarded(alice: Account) -> dict[date | None, int]:
+    """How often each period is rewarded."""
+    counts = Counter[date | None]()
+    for award in alice.ledger:
+        counts[award.period] += award.times
+    return {day: times for day, times in counts.items() if times}
+
+
+def test_what_is_due_and_has_no_award_gets_it_once_more_is_due_and_no_period_two() -> None:
+    alice, third = late_days()
+    assert rewarded(alice) == {day(4): 1}
+    (change,) = alice.applied(third).changes
+    assert [(award.period, award.local_date) for award in change.awards] == [(day(2), day(2))]
+    assert rewarded(alice) == {day(2): 1, day(4): 1}
+
+
+def test_where_the_day_with_the_award_is_undone_the_one_that_is_due_gets_it() -> None:
+    alice, _ = late_days()
+    alice.applied(alice.streak_event(period(4, 3, 0), kind=EntryKind.CORRECTION))
+    assert rewarded(alice) == {day(2): 1}
+
+
+def test_what_was_due_without_an_award_and_is_not_any_more_is_not_granted_later() -> None:
+    alice, _ = late_days()
+    alice.applied(alice.streak_event(period(2, 2, 0), period(4, 3, 1), kind=EntryKind.CORRECTION))
+    assert rewarded(alice) == {}
+    alice.applied(alice.streak_event(period(5, 0, 2)))
+    assert rewarded(alice) == {day(5): 1}
