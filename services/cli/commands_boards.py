@@ -143,7 +143,7 @@ class _Board:
         run_date = self._selector.run_date if self._selector.HasField("run_date") else None
         request = pb.ListSegmentsRequest(leaderboard=self._selector.leaderboard, run_date=run_date)
         found = self._connections.all_pages(self._service.ListSegments, request, "segments", limit)
-        render.print_json(found) if self._as_json else show_segments(found.segments)
+        render.print_json(found) if self._as_json else show_segments(found)
 
     def statistics(self) -> None:
         request = pb.GetRunStatisticsRequest(selector=self._selector)

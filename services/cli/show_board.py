@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+import click
 from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2
 
 from services.cli import render
@@ -219,9 +220,11 @@ def show_runs(runs: Sequence[leaderboard_pb2.Run]) -> None:
     render.table(["run", "state", "archived at"], rows, empty="no runs")
 
 
-def show_segments(segments: Sequence[leaderboard_service_pb2.Segment]) -> None:
-    rows: render.Rows = [[render.segment(each.segment), each.member_count] for each in segments]
+def show_segments(found: leaderboard_service_pb2.ListSegmentsResponse) -> None:
+    rows: render.Rows = [[render.segment(each.segment), each.member_count] for each in found.segments]
     render.table(["segment", ">members"], rows, empty="no segments")
+    if found.beyond_count:
+        click.echo(f"{found.beyond_count} in the whole board only: it has as many segments as it may")
 
 
 def show_rank_events(events: Sequence[leaderboard_pb2.RankEvent]) -> None:

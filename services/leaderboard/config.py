@@ -11,6 +11,9 @@ MAX_AMOUNT: Final = 2**62
 """Magnitude of a balance, of a change of points, and of a metric's value in micro-units."""
 
 MAX_BREAKDOWN_ATTRIBUTES: Final = 4
+MAX_SEGMENT_LIMIT: Final = 100_000
+"""Segments of a run."""
+
 MAX_EVERY: Final = 366
 """Units between the starts of two runs."""
 

@@ -19,9 +19,11 @@ from services.leaderboard.config import (
     MAX_PRIZE_SYSTEMS,
     MAX_PRIZES,
     MAX_PROFILE_ATTRIBUTES,
+    MAX_SEGMENT_LIMIT,
 )
 from services.leaderboard.convert.common import date_from_proto
 from services.leaderboard.domain.boards import (
+    DEFAULT_SEGMENT_LIMIT,
     Board,
     Boards,
     GroupAggregation,
@@ -120,6 +122,10 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
         _check_groups(message, f"{path}.groups", violations)
     if not 0 <= message.daily_rank_depth <= MAX_DAILY_DEPTH:
         violations.add(f"{path}.daily_rank_depth", f"must be 0 to {MAX_DAILY_DEPTH}")
+    if not 0 <= message.segment_limit <= MAX_SEGMENT_LIMIT:
+        violations.add(f"{path}.segment_limit", f"must be 1 to {MAX_SEGMENT_LIMIT}")
+    if message.segment_limit and not message.breakdown_attributes:
+        violations.add(f"{path}.segment_limit", "is only for boards with breakdown_attributes")
     if message.participant_limit < 0:
         violations.add(f"{path}.participant_limit", "must not be negative")
 
@@ -327,6 +333,7 @@ def _board(message: pb.Leaderboard) -> Board:
         league=_league(message.league) if message.HasField("league") else None,
         groups=_groups(message.groups) if message.HasField("groups") else None,
         daily_depth=message.daily_rank_depth,
+        segment_limit=message.segment_limit or DEFAULT_SEGMENT_LIMIT,
         shown=tuple(message.profile_attributes),
         active=message.status == pb.LEADERBOARD_STATUS_ACTIVE,
     )

@@ -105,6 +105,7 @@ CREATE TABLE runs (
     finalize_time timestamptz,
     finalized     boolean NOT NULL DEFAULT false,
     dropped       boolean NOT NULL DEFAULT false,  -- whether its sorted sets are gone
+    beyond_count  bigint NOT NULL DEFAULT 0,       -- set when the run is finalised: members for whom there was no segment left
     PRIMARY KEY (board, start_date)
 );
 CREATE INDEX runs_due ON runs (finalize_time) WHERE NOT finalized;
@@ -122,11 +123,13 @@ CREATE TABLE scores (
     entry_id       uuid,
     source_version bigint NOT NULL,        -- of the newest absolute value that was seen
     version        bigint NOT NULL,        -- of the user, when the row was written
+    beyond         boolean NOT NULL DEFAULT false,  -- in the whole board only, because it has as many segments as it may
     PRIMARY KEY (user_id, board, run_start)
 );
 CREATE INDEX scores_order ON scores (board, run_start, order_score, reach_time, user_id);
 CREATE INDEX scores_segment_order ON scores (board, run_start, segment, order_score, reach_time, user_id)
     WHERE segment <> '';
+CREATE INDEX scores_beyond ON scores (board, run_start) WHERE beyond;
 
 -- Every segment that was ever seen in a run, the whole board too.
 CREATE TABLE segments (
@@ -323,6 +326,19 @@ CREATE TYPE score_row AS (
     entry_id       uuid,
     source_version bigint,
     version        bigint
+);
+CREATE TYPE score_row_2 AS (
+    user_id        text,
+    board          text,
+    run_start      date,
+    segment        text,
+    score          bigint,
+    order_score    bigint,
+    reach_time     timestamptz,
+    entry_id       uuid,
+    source_version bigint,
+    version        bigint,
+    beyond         boolean
 );
 CREATE TYPE segment_row AS (
     board     text,

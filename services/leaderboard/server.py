@@ -23,6 +23,7 @@ from services.leaderboard.instrumentation import instrument
 from services.leaderboard.projection import Projection
 from services.leaderboard.servicer import LeaderboardServicer
 from services.leaderboard.store.reads import IN_USE
+from services.leaderboard.store.segments import SegmentStore
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres import errors as postgres_errors
@@ -72,17 +73,18 @@ async def build(settings: Settings) -> Application:
         },
     )
     lists = Lists(pool, catalogue, projection, rebuilder, clock, grace)
+    segments = SegmentStore(pool)
     leagues = Leagues(pool, projection, lists)
-    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues, history)
+    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues, segments, history)
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(
-        ReadHandlers(pool, catalogue, projection, rebuilder, lists),
+        ReadHandlers(pool, catalogue, projection, rebuilder, lists, segments),
         leagues,
         watchers,
         Verifier(pool, catalogue, projection),
         definitions,
     )
-    entries = EntryHandlers(pool, catalogue, projection, rebuilder, grace)
+    entries = EntryHandlers(pool, catalogue, projection, rebuilder, segments, grace)
     instrument(recorded, entries, rebuilder)
     participant = Participant(
         domain=DOMAIN,

@@ -134,7 +134,8 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
     async def ListSegments(self, request: pb.ListSegmentsRequest, _context: Any) -> pb.ListSegmentsResponse:
         """Lists a run's segments."""
         selector, page = reads.segments_request(request)
-        return reads.segments_response(await self._reading.list_segments(selector, page), page)
+        segments, beyond_count = await self._reading.list_segments(selector, page)
+        return reads.segments_response(segments, beyond_count, page)
 
     async def ListRankEvents(
         self, request: pb.ListRankEventsRequest, _context: Any

@@ -30,6 +30,7 @@ from services.leaderboard.convert import entries as leaderboard_convert
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.projection import Projection
+from services.leaderboard.store.segments import SegmentStore
 from services.orchestrator.domain_events import Told
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import State, Step
@@ -307,7 +308,7 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
     await rebuilder.ensure()
-    handlers = EntryHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
+    handlers = EntryHandlers(pool, catalogue, projection, rebuilder, SegmentStore(pool), timedelta(hours=1))
     return _life("leaderboard", handlers, leaderboard_convert)
 
 

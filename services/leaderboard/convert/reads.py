@@ -500,7 +500,9 @@ def _given_prize(given: GivenPrize) -> leaderboard_pb2.GivenPrize:
     )
 
 
-def segments_response(segments: Sequence[tuple[Segment, int]], page: Page) -> pb.ListSegmentsResponse:
+def segments_response(
+    segments: Sequence[tuple[Segment, int]], beyond_count: int, page: Page
+) -> pb.ListSegmentsResponse:
     """A page of segments."""
     shown = segments[: page.size]
     last = shown[-1][0].key if len(segments) > page.size else None
@@ -510,6 +512,7 @@ def segments_response(segments: Sequence[tuple[Segment, int]], page: Page) -> pb
             for segment, count in shown
         ],
         next_page_token=page.next_token(last.run_start, last.segment) if last else "",
+        beyond_count=beyond_count,
     )
 
 

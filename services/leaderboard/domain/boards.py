@@ -12,6 +12,8 @@ from services.leaderboard.domain.prizes import Prize
 from services.leaderboard.domain.runs import PERPETUAL, Schedule
 from shared.filters import AttributeFilter
 
+DEFAULT_SEGMENT_LIMIT: Final = 10_000
+
 WHOLE: Final = ""
 """The segment that is the whole board."""
 
@@ -111,6 +113,8 @@ class Board(Struct, frozen=True):
     groups: GroupRule | None = None
     daily_depth: int = 0
     """Of so many members of each segment the rank at the end of each date is kept."""
+    segment_limit: int = DEFAULT_SEGMENT_LIMIT
+    """Of a run; who is beyond is in the whole only (RULES 6.13)."""
     active: bool = True
 
     @property

@@ -51,6 +51,8 @@ class Recalled(Struct, frozen=True):
     """By streak."""
     seats: Mapping[RunKey, Seat] = field(default_factory=dict)
     """In the cohorts of leagues."""
+    refused: frozenset[SegmentKey] = frozenset()
+    """Segments for which their boards have no room."""
 
 
 class UserState(Struct, frozen=True):
@@ -67,7 +69,8 @@ class UserState(Struct, frozen=True):
         """A score where it belongs now. Who is in a cohort stays there."""
         held = held_for(board, self.profile, self.exclusions, score)
         if board.league is None:
-            return held
+            is_refused = SegmentKey(board.key, run_start, held.segment) in self.recalled.refused
+            return replace(held, segment=WHOLE, beyond=True) if is_refused else held
         key = (board.key, run_start)
         known = self.held.get(key)
         segment = WHOLE if known is None else known.segment
@@ -220,7 +223,7 @@ def decide(
     """What one entry changes. A finalised run takes nothing more (RULES 6.2)."""
     known = replace(
         user,
-        profile=_newer(user.profile, command.entry.user),
+        profile=newer(user.profile, command.entry.user),
         version=user.version + 1,
         exclusions=_with_exclusion(boards, user.exclusions, command.entry),
     )
@@ -357,7 +360,7 @@ def _changes(
         )
 
 
-def _newer(profile: Profile, snapshot: UserSnapshot) -> Profile:
+def newer(profile: Profile, snapshot: UserSnapshot) -> Profile:
     """The newer of what is held and what came; a user's first snapshot always counts. Segments go by the attributes
     as they hold now, also where those of the entry are others.
     """

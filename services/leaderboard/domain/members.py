@@ -42,6 +42,8 @@ class Held(Struct, frozen=True):
     segment: str
     score: Score
     hidden: bool = False
+    beyond: bool = False
+    """In the whole board only, because it has as many segments as it may."""
 
 
 def held_for(board: Board, profile: Profile, exclusions: Exclusions, score: Score) -> Held:

@@ -1,18 +1,19 @@
 """What a decision needs beside the state: asked for where something comes late, is revised, or has no score yet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from uuid import UUID
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from services.leaderboard.domain.boards import WHOLE, Boards, Source, SourceKind
+from services.leaderboard.domain.boards import WHOLE, Board, Boards, Source, SourceKind, segment_of
 from services.leaderboard.domain.entries import (
     RunKey,
     Runs,
     UserState,
     boards_by_length,
+    newer,
     reached_runs,
     resolve,
     state_of,
@@ -21,8 +22,9 @@ from services.leaderboard.domain.entries import (
 )
 from services.leaderboard.domain.facts import Command
 from services.leaderboard.domain.leagues import Seat
-from services.leaderboard.domain.members import is_excluded
-from services.leaderboard.domain.runs import Run
+from services.leaderboard.domain.members import Profile, is_excluded
+from services.leaderboard.domain.ranks import SegmentKey
+from services.leaderboard.domain.runs import Run, RunState
 from services.leaderboard.domain.scores import FactKey, key_of
 from shared.entries import EntryKind
 
@@ -152,6 +154,55 @@ def _seats_wanted(
         held = user.held.get((board.key, run.start))
         if (held is None or held.segment == WHOLE) and not is_excluded(board, user.exclusions):
             yield WantedSeat(user.user_id, board.key, run.start)
+
+
+def segments_wanted(
+    boards: Boards, users: Mapping[str, UserState], runs: Runs, commands: Iterable[Command], grace: timedelta
+) -> list[SegmentKey]:
+    """The segments that these entries lead their users into, in that order, once the past is recalled."""
+    found: dict[SegmentKey, None] = {}
+    profiles: dict[str, Profile] = {}
+    for command in commands:
+        entry = command.entry
+        user = users[entry.user.user_id]
+        profile = profiles[user.user_id] = newer(profiles.get(user.user_id, user.profile), entry.user)
+        for board, state in _reached(boards, user, runs, command, grace):
+            segment = segment_of(board, profile.attributes)
+            held = user.held.get((board.key, state.run.start))
+            if (
+                segment != WHOLE
+                and (held is None or held.segment != segment)
+                and not state.is_closed(entry.now)
+            ):
+                found[SegmentKey(board.key, state.run.start, segment)] = None
+    return list(found)
+
+
+def with_refused(users: Mapping[str, UserState], refused: frozenset[SegmentKey]) -> dict[str, UserState]:
+    """The users, for whom there is no room in these segments."""
+    return {
+        user_id: replace(user, recalled=replace(user.recalled, refused=refused))
+        for user_id, user in users.items()
+    }
+
+
+def _reached(
+    boards: Boards, user: UserState, runs: Runs, command: Command, grace: timedelta
+) -> Iterator[tuple[Board, RunState]]:
+    """The boards with segments, and the runs of them, in which an entry may place its user."""
+    revised = (user.recalled.events.get(revision.entry_id) for revision in command.revisions)
+    for board, run, _ in touched(boards, (*command.facts, *(fact for fact in revised if fact))):
+        if board.breakdown:
+            yield board, state_of(board, run, runs, grace)
+    for change in command.streaks:
+        for board in boards_by_length(boards, change):
+            if board.breakdown:
+                for run in reached_runs(board, change, command.entry, grace):
+                    yield board, state_of(board, run, runs, grace)
+    for key in user.held:
+        held_on = boards.by_key.get(key[0])
+        if held_on is not None and held_on.active and held_on.breakdown and key in runs:
+            yield held_on, runs[key]
 
 
 def newest_wanted(

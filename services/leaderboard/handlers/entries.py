@@ -31,7 +31,14 @@ from services.leaderboard.domain.entries import (
     undone,
 )
 from services.leaderboard.domain.facts import Command
-from services.leaderboard.domain.past import newest_wanted, runs_wanted, wanted, with_seats
+from services.leaderboard.domain.past import (
+    newest_wanted,
+    runs_wanted,
+    segments_wanted,
+    wanted,
+    with_refused,
+    with_seats,
+)
 from services.leaderboard.domain.ranks import Placement, Step, member_of, shown_rank
 from services.leaderboard.handlers.lists import unknown_board
 from services.leaderboard.handlers.rebuild import Rebuilder
@@ -40,6 +47,7 @@ from services.leaderboard.projection import Projection
 from services.leaderboard.store.events import EventStore, Loaded, RankChange, Stored
 from services.leaderboard.store.leagues import LeagueStore
 from services.leaderboard.store.past import PastStore
+from services.leaderboard.store.segments import SegmentStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.undo import UndoStore
 from shared import faults
@@ -99,6 +107,7 @@ class EntryHandlers:
         catalogue: StoredCatalogue,
         projection: Projection,
         rebuilder: Rebuilder,
+        segments: SegmentStore,
         grace: timedelta,
     ) -> None:
         self.rank_change_count = 0
@@ -107,6 +116,7 @@ class EntryHandlers:
         self._events = EventStore(pool)
         self._past = PastStore(pool)
         self._leagues = LeagueStore(pool)
+        self._segments = segments
         self._undo_store = UndoStore()
         self._standings = StandingStore(pool)
         self._catalogue = catalogue
@@ -185,6 +195,11 @@ class EntryHandlers:
         users = await self._past.recalled(look_up, loaded.users, commands)
         if look_up.seats:
             users = with_seats(users, await self._leagues.take(boards, look_up.seats))
+        refused = await self._segments.refused(
+            boards.by_key, segments_wanted(boards, users, loaded.runs, commands, self._grace)
+        )
+        if refused:
+            users = with_refused(users, refused)
         histories = await self._past.histories(look_up.histories)
         newest = {}
         if look_up.awards or look_up.events:

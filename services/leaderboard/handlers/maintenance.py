@@ -18,6 +18,7 @@ from services.leaderboard.projection import Projection
 from services.leaderboard.store import carrying, endings
 from services.leaderboard.store.archive import ArchiveStore
 from services.leaderboard.store.daily import DailyStore
+from services.leaderboard.store.segments import SegmentStore
 from shared import faults
 from shared.clock import Clock
 from shared.postgres.definitions import Catalogue
@@ -43,6 +44,7 @@ class MaintenanceHandlers:
         projection: Projection,
         clock: Clock,
         leagues: Leagues,
+        segments: SegmentStore,
         history: timedelta | None,
     ) -> None:
         """`history`: for how long the ranks at the end of each date are kept; None: for ever."""
@@ -55,6 +57,7 @@ class MaintenanceHandlers:
         self._daily = DailyStore(pool)
         self._history = history
         self._leagues = leagues
+        self._segments = segments
 
     async def run(self, now: datetime, history: bool = False) -> Pass:
         """Archive a bounded part of the runs that are due at `now`, and go through a bounded part of what is archived:
@@ -110,7 +113,9 @@ class MaintenanceHandlers:
             user_ids = await carrying.candidates(connection, board, run, before)
             for first in range(0, len(user_ids), CARRY_BATCH):
                 async with connection.transaction():
-                    await carrying.carry(connection, board, run, user_ids[first : first + CARRY_BATCH])
+                    await carrying.carry(
+                        connection, self._segments, board, run, user_ids[first : first + CARRY_BATCH]
+                    )
 
     async def _drop_finalized(self) -> None:
         """Also what an earlier pass did not come to."""

@@ -40,6 +40,7 @@ from services.leaderboard.store.endings import EndingStore
 from services.leaderboard.store.events import EventStore
 from services.leaderboard.store.groups import GroupStore
 from services.leaderboard.store.reads import ReadStore
+from services.leaderboard.store.segments import SegmentStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.statistics import StatisticsStore
 from shared.pages import Page
@@ -57,6 +58,7 @@ class ReadHandlers:
         projection: Projection,
         rebuilder: Rebuilder,
         lists: Lists,
+        segments: SegmentStore,
     ) -> None:
         self._reads = ReadStore(pool)
         self._events = EventStore(pool)
@@ -69,6 +71,7 @@ class ReadHandlers:
         self._projection = projection
         self._rebuilder = rebuilder
         self._lists = lists
+        self._segments = segments
 
     async def list_ranked_members(self, selector: Selector, page: Page) -> tuple[RankedMembers, str]:
         """The members from a rank on, and the token of the next page ("" after the last).
@@ -222,14 +225,18 @@ class ReadHandlers:
             raise unknown_board(board)
         return await self._reads.runs(board, page)
 
-    async def list_segments(self, selector: Selector, page: Page) -> list[tuple[Segment, int]]:
-        """The segments that have members, with their number; one more than the page holds where there are more."""
+    async def list_segments(self, selector: Selector, page: Page) -> tuple[list[tuple[Segment, int]], int]:
+        """The segments that have members, with their number, one more than the page holds where there are more; and how
+        many members there was no segment left for.
+        """
         start = page.after[0] if page.after else None
         wanted = await self._lists.understand(selector, start)
-        segments = await self._reads.segments((wanted.board.key, wanted.key.run_start), page)
+        run = (wanted.board.key, wanted.key.run_start)
+        segments = await self._reads.segments(run, page)
+        beyond_count = await self._segments.beyond_count(run) if wanted.board.breakdown else 0
         live = [segment.key for segment in segments if segment.member_count is None]
         counts = dict(zip(live, await self._member_counts(wanted.board, live), strict=True))
-        return [
+        counted = [
             (
                 segment,
                 ranked_count(wanted.board, counts[segment.key])
@@ -238,6 +245,7 @@ class ReadHandlers:
             )
             for segment in segments
         ]
+        return counted, beyond_count
 
     async def list_rank_events(self, user_id: str, board: str, page: Page) -> tuple[list[RankEvent], Boards]:
         """A user's rank changes, newest first; one more than the page holds where there are more."""

@@ -20,6 +20,12 @@ DUE: Final = """
 CLOSE: Final = """
     UPDATE runs SET finalized = true WHERE board = $1 AND start_date = $2 AND NOT finalized RETURNING true
 """
+COUNT_BEYOND: Final = """
+    UPDATE runs
+       SET beyond_count = (SELECT count(*) FROM scores
+                            WHERE scores.board = $1 AND scores.run_start = $2 AND beyond AND order_score IS NOT NULL)
+     WHERE board = $1 AND start_date = $2
+"""
 # A statement after the one that closed the run, and so with a snapshot in which all its scores are committed.
 ARCHIVE: Final = """
     WITH members AS (
@@ -109,6 +115,8 @@ class ArchiveStore:
         mode, limit = board.rank_mode.value, board.participant_limit
         await connection.execute(ARCHIVE, *run, mode, limit, timeout=timeout_seconds)
         await connection.execute(COUNT_SEGMENTS, *run, timeout=timeout_seconds)
+        if board.breakdown:
+            await connection.execute(COUNT_BEYOND, *run, timeout=timeout_seconds)
         await connection.execute(REMOVE_SCORES, *run, timeout=timeout_seconds)
         return True
 

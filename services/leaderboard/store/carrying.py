@@ -9,12 +9,16 @@ then known from the run before.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from services.leaderboard.domain.boards import Board
+from msgspec.structs import replace
+
+from services.leaderboard.domain.boards import WHOLE, Board
 from services.leaderboard.domain.lengths import length_in
 from services.leaderboard.domain.members import Held, held_for, held_order
+from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import Run
 from services.leaderboard.store import rows
 from services.leaderboard.store.past import read_lengths
+from services.leaderboard.store.segments import SegmentStore
 from shared.postgres.pool import Connection
 
 # Who was ranked with a length in the run before, be it archived already or not, and has no score in this one.
@@ -36,15 +40,15 @@ STILL_OPEN: Final = "SELECT true FROM runs WHERE board = $1 AND start_date = $2 
 CARRY: Final = """
     WITH ranked AS (
         INSERT INTO scores (user_id, board, run_start, segment, score, order_score, reach_time, entry_id,
-                            source_version, version)
-        SELECT * FROM unnest($1::score_row[])
+                            source_version, version, beyond)
+        SELECT * FROM unnest($1::score_row_2[])
             ON CONFLICT (user_id, board, run_start) DO NOTHING
     ), seen AS (
         INSERT INTO segments (board, run_start, segment)
-        SELECT DISTINCT board, run_start, segment FROM unnest($1::score_row[])
+        SELECT DISTINCT board, run_start, segment FROM unnest($1::score_row_2[])
             ON CONFLICT (board, run_start, segment) DO NOTHING
     )
-    UPDATE users SET version = batch.version FROM unnest($1::score_row[]) AS batch WHERE users.user_id = batch.user_id
+    UPDATE users SET version = batch.version FROM unnest($1::score_row_2[]) AS batch WHERE users.user_id = batch.user_id
 """
 
 
@@ -54,7 +58,9 @@ async def candidates(connection: Connection, board: Board, run: Run, before: Run
     return sorted(row["user_id"] for row in found)
 
 
-async def carry(connection: Connection, board: Board, run: Run, user_ids: Sequence[str]) -> None:
+async def carry(
+    connection: Connection, segments: SegmentStore, board: Board, run: Run, user_ids: Sequence[str]
+) -> None:
     """Give those whose streak was alive in the run their score, inside a transaction."""
     locked = await connection.fetch(LOCK, user_ids)
     if not await connection.fetchval(STILL_OPEN, board.key, run.start):
@@ -62,27 +68,37 @@ async def carry(connection: Connection, board: Board, run: Run, user_ids: Sequen
     lengths = await read_lengths(
         connection, {(row["user_id"], board.source.key): run.start for row in locked}
     )
-    scored = []
+    carried: list[tuple[str, int, Held]] = []
     for row in locked:
         version, profile = rows.profile(tuple(row)[1:])
         known = lengths.get(row["user_id"], {}).get(board.source.key, {})
         excluded = rows.exclusions(row["exclusions"])
         held = held_for(board, profile, excluded, length_in(known, run))
         if held.score.amount is not None:
-            scored.append(_row(board, run, row["user_id"], version + 1, held, held.score.amount))
+            carried.append((row["user_id"], version + 1, held))
+    wanted = {held.segment for _, _, held in carried} - {WHOLE}
+    refused = await segments.refused(
+        {board.key: board}, [SegmentKey(board.key, run.start, one) for one in sorted(wanted)]
+    )
+    scored = []
+    for user_id, version, held in carried:
+        if SegmentKey(board.key, run.start, held.segment) in refused:
+            held = replace(held, segment=WHOLE, beyond=True)
+        scored.append(_row(board, run, user_id, version, held))
     await connection.execute(CARRY, scored)
 
 
-def _row(board: Board, run: Run, user_id: str, version: int, held: Held, amount: int) -> tuple[Any, ...]:
+def _row(board: Board, run: Run, user_id: str, version: int, held: Held) -> tuple[Any, ...]:
     return (
         user_id,
         board.key,
         run.start,
         held.segment,
-        amount,
+        held.score.amount,
         held_order(board.order, held),
         held.score.reach_time,
         None,
         0,
         version,
+        held.beyond,
     )

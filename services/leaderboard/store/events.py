@@ -26,7 +26,7 @@ LOAD: Final = """
            ARRAY(SELECT ROW(user_id, version, profile_version, name, attributes, exclusions)
                    FROM users WHERE user_id = ANY($1::text[])) AS users,
            ARRAY(SELECT ROW(user_id, board, run_start, segment, score, reach_time, entry_id, source_version,
-                            order_score)
+                            order_score, beyond)
                    FROM scores WHERE user_id = ANY($1::text[])) AS held,
            ARRAY(SELECT ROW(board, start_date, end_date, finalize_time, finalized)
                    FROM runs WHERE NOT finalized
@@ -75,12 +75,13 @@ _SAVE: Final = """
            FOR SHARE OF runs
     ), ranked AS (
         INSERT INTO scores (user_id, board, run_start, segment, score, order_score, reach_time, entry_id,
-                            source_version, version)
-        SELECT * FROM unnest($5::score_row[])
+                            source_version, version, beyond)
+        SELECT * FROM unnest($5::score_row_2[])
             ON CONFLICT (user_id, board, run_start) DO UPDATE
                SET segment = EXCLUDED.segment, score = EXCLUDED.score, order_score = EXCLUDED.order_score,
                    reach_time = EXCLUDED.reach_time, entry_id = EXCLUDED.entry_id,
-                   source_version = EXCLUDED.source_version, version = EXCLUDED.version
+                   source_version = EXCLUDED.source_version, version = EXCLUDED.version,
+                   beyond = EXCLUDED.beyond
     ), seen AS (
         INSERT INTO segments (board, run_start, segment)
         SELECT * FROM unnest($6::segment_row[])
@@ -440,6 +441,7 @@ def _score_row(boards: Boards, key: tuple[str, str, date], held: Held, version: 
         score.entry_id,
         score.source_version,
         version,
+        held.beyond,
     )
 
 

@@ -56,7 +56,7 @@ SEGMENTS: Final = """
 # On `|| ''`, see undo.SET_SCORE.
 USER_SCORES: Final = """
     SELECT scores.board, scores.run_start, segment, score, reach_time, entry_id, source_version, order_score,
-           runs.end_date, runs.finalize_time, runs.finalized
+           beyond, runs.end_date, runs.finalize_time, runs.finalized
       FROM unnest($2::text[], $3::date[]) AS wanted (board, start_date)
       JOIN scores ON scores.user_id = $1 AND scores.board || '' = wanted.board AND run_start = wanted.start_date
       JOIN runs ON runs.board = wanted.board AND runs.start_date = wanted.start_date
@@ -124,7 +124,7 @@ class ReadStore:
         """The user's scores in those of the runs that are open, by board."""
         found = await self._pool.fetch(USER_SCORES, user_id, *_run_columns(runs))
         return [
-            (rows.run_state((row[0], row[1], *tuple(row)[8:])), rows.held(tuple(row)[:8])[1]) for row in found
+            (rows.run_state((row[0], row[1], *tuple(row)[9:])), rows.held(tuple(row)[:9])[1]) for row in found
         ]
 
     async def user_archive(self, user_id: str, runs: Collection[RunKey]) -> list[ArchivedPlace]:

@@ -13,14 +13,16 @@ from services.leaderboard.store import rows
 from shared.postgres.pool import Connection
 
 PAGE: Final = """
-    SELECT user_id, version, board, run_start, segment, score, reach_time, entry_id, source_version, order_score
+    SELECT user_id, version, board, run_start, segment, score, reach_time, entry_id, source_version, order_score,
+           beyond
       FROM scores
      WHERE (user_id, board, run_start) > ($1, $2, $3)
      ORDER BY user_id, board, run_start
      LIMIT $4
 """
 OF_RUN: Final = """
-    SELECT user_id, version, board, run_start, segment, score, reach_time, entry_id, source_version, order_score
+    SELECT user_id, version, board, run_start, segment, score, reach_time, entry_id, source_version, order_score,
+           beyond
       FROM scores
      WHERE board = $1 AND run_start = $2
 """

@@ -30,8 +30,9 @@ def profile(row: Row) -> tuple[int, Profile]:
 
 
 def held(row: Row) -> tuple[RunKey, Held]:
-    """From board, run_start, segment, score, reach_time, entry_id, source_version, order_score."""
-    return (row[0], row[1]), Held(row[2], Score(*row[3:7]), hidden=row[3] is not None and row[7] is None)
+    """From board, run_start, segment, score, reach_time, entry_id, source_version, order_score, beyond."""
+    hidden = row[3] is not None and row[7] is None
+    return (row[0], row[1]), Held(row[2], Score(*row[3:7]), hidden, row[8])
 
 
 def exclusions(text: str) -> Exclusions:

@@ -20,7 +20,7 @@ LOCK_USER: Final = """
     SELECT version, profile_version, name, attributes, exclusions FROM users WHERE user_id = $1 FOR UPDATE
 """
 HELD: Final = """
-    SELECT board, run_start, segment, score, reach_time, entry_id, source_version, order_score
+    SELECT board, run_start, segment, score, reach_time, entry_id, source_version, order_score, beyond
       FROM scores WHERE user_id = $1
 """
 # Held until the end of the transaction: maintenance archives none of them before.

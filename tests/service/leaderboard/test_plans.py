@@ -24,11 +24,13 @@ from services.leaderboard.store import (
     past,
     reads,
     rebuild,
+    segments,
     standings,
     statistics,
     undo,
     verify,
 )
+from services.leaderboard.store.segments import SegmentStore
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, create_pool
@@ -112,6 +114,10 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (statistics, "LIVE_WHOLE"): (*RUN, "", 10, 5),
     (statistics, "LIVE_SEGMENT"): (*RUN, "{}", 10, 5),
     (statistics, "ARCHIVED"): (*RUN, "", 10, 5),
+    (segments, "KNOWN"): (*RUN, ["{}"]),
+    (segments, "EVERY"): RUN,
+    (segments, "BEYOND"): RUN,
+    (archive, "COUNT_BEYOND"): RUN,
     (rebuild, "PAGE"): ("ada", *RUN, 10),
     (rebuild, "OF_RUN"): RUN,
     (rebuild, "SEGMENTS_OF_RUN"): RUN,
@@ -135,17 +141,20 @@ async def test_no_statement_besides_the_event_path_reads_a_table_whole(
 
 async def test_a_batch_costs_three_statements_and_one_round_trip_to_the_sets(service: Service) -> None:
     await define(service, "all-time")
-    await define(service, "weekly", schedule=WEEKLY)
+    await define(service, "weekly", schedule=WEEKLY, breakdown_attributes=["team"])
     users = [f"user-{number}" for number in range(40)]
-    await applied(service, *(event(("first", user), 1, user=user) for user in users))
+    team = {"team": "red"}
+    await applied(service, *(event(("first", user), 1, user=user, attributes=team) for user in users))
     pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
     async with Redis.from_url(service.sets_url) as sets:
         handlers = _handlers(pool, sets)
-        await handlers.apply_entries(_work(event("warm", 1, user=users[0])))
+        await handlers.apply_entries(_work(event("warm", 1, user="new", attributes=team)))
         statements: list[str] = []
         async with pool.acquire() as connection:
             connection.add_query_logger(lambda record: statements.append(record.query))
-        await handlers.apply_entries(_work(*(event(("second", user), 1, user=user) for user in users)))
+        await handlers.apply_entries(
+            _work(*(event(("second", user), 1, user=user, attributes=team) for user in users))
+        )
     await pool.close()
     assert statements == [events.LOAD, events.SAVE, events.COMPLETE]
 
@@ -154,7 +163,7 @@ def _handlers(pool: Any, sets: Redis) -> EntryHandlers:
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
-    return EntryHandlers(pool, catalogue, projection, rebuilder, timedelta(hours=1))
+    return EntryHandlers(pool, catalogue, projection, rebuilder, SegmentStore(pool), timedelta(hours=1))
 
 
 def _work(*commands: participant_pb.Command) -> list[Work[Command]]:

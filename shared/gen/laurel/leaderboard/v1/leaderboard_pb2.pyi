@@ -304,6 +304,7 @@ class Leaderboard(_message.Message):
     LEAGUE_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     DAILY_RANK_DEPTH_FIELD_NUMBER: _builtins.int
+    SEGMENT_LIMIT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -327,6 +328,10 @@ class Leaderboard(_message.Message):
     daily_rank_depth: _builtins.int
     """At the end of each UTC date the ranks of so many members of each segment are kept, at most 10,000; 0: of none.
     ListDailyRanks, ListClimbers.
+    """
+    segment_limit: _builtins.int
+    """Boards with breakdown: at most so many segments in a run, 1 to 100,000; 0 reads as 10,000. Users beyond are in the whole board
+    only; ListSegments says how many. A segment that was left counts.
     """
     @_builtins.property
     def schedule(self) -> Global___RunSchedule:
@@ -393,10 +398,11 @@ class Leaderboard(_message.Message):
         league: Global___League | None = ...,
         groups: Global___GroupRanking | None = ...,
         daily_rank_depth: _builtins.int = ...,
+        segment_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "groups", b"groups", "league", b"league", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "daily_rank_depth", b"daily_rank_depth", "groups", b"groups", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "daily_rank_depth", b"daily_rank_depth", "groups", b"groups", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "segment_limit", b"segment_limit", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["metric", "points_system", "streak"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
