@@ -15,8 +15,8 @@ ORCHESTRATOR = "orchestrator"
 FOLLOWS = "notification"
 USE_REDIS = ("leaderboard", "notification")
 PARTICIPANTS = tuple(name for name in CORE if name != ORCHESTRATOR)
-# Where whom is: the orchestrator asks the participants, messages are written with what is read of everyone.
-_TOLD = {ORCHESTRATOR: PARTICIPANTS, FOLLOWS: CORE}
+# Where whom is: the orchestrator asks all, messages are written with what is read of everyone.
+_TOLD = {ORCHESTRATOR: (*PARTICIPANTS, FOLLOWS), FOLLOWS: CORE}
 
 DEFAULT_HOME = ".laurel"
 DEFAULT_PORT_BASE = 7400
@@ -118,6 +118,9 @@ def service_environment(
     for name in _TOLD.get(service.name, (ORCHESTRATOR,)):
         if name in addresses:
             environment[f"LAUREL_{name.upper()}_TARGET"] = ",".join(addresses[name])
+        elif name == FOLLOWS:
+            # Not that of another system, which may be where the orchestrator would look by itself.
+            environment[f"LAUREL_{name.upper()}_TARGET"] = ""
     return environment
 
 

@@ -11,6 +11,7 @@ from services.achievement.definitions import ACHIEVEMENT, KINDS, catalogue_of
 from services.achievement.handlers import Handlers
 from services.achievement.servicer import AchievementServicer
 from services.achievement.store import IN_USE, Store
+from services.achievement.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -20,7 +21,7 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import participants, server
+from shared.rpc import participants, server, traces
 from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
@@ -65,6 +66,7 @@ async def build(settings: Settings) -> Application:
             ),
             participants.registered(participant, pool, settings),
             definition_service(definitions),
+            traces.registered(TRACES, pool),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

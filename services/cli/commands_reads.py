@@ -11,10 +11,8 @@ from services.cli.connect import EVERYTHING, Connections
 from services.cli.options import Instant, json_option, limit_option
 from services.cli.show_streak import show_freezes, show_longest, show_periods, show_streak_states
 from services.cli.show_user import (
-    read_user_page,
     show_achievements,
     show_completions,
-    show_user_page,
     show_users,
 )
 
@@ -28,16 +26,6 @@ def users(connections: Connections, limit: int, as_json: bool) -> None:
     request = orchestrator_service_pb2.ListUsersRequest()
     response = connections.all_pages(connections.orchestrator.ListUsers, request, "users", limit)
     render.print_json(response) if as_json else show_users(response.users)
-
-
-@click.command("user")
-@click.argument("user_id")
-@json_option
-@click.pass_obj
-def user(connections: Connections, user_id: str, as_json: bool) -> None:
-    """Show everything about one user."""
-    page = read_user_page(connections, user_id)
-    render.print_json(page.responses()) if as_json else show_user_page(page)
 
 
 @click.command()

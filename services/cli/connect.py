@@ -31,7 +31,7 @@ EVERYTHING: Final = 1_000_000
 """A limit for lists that are shown whole."""
 API_KEY: Final = "LAUREL_API_KEY"
 """The variable with the key to show."""
-READS: Final = ("Get", "BatchGet", "List", "Watch")
+READS: Final = ("Get", "BatchGet", "List", "Watch", "Export", "Find")
 """How the names of methods begin that change nothing."""
 
 Page = TypeVar("Page", bound=Any)

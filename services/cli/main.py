@@ -24,6 +24,7 @@ from services.cli import (
     commands_reads,
     commands_streaks,
     commands_streams,
+    commands_user,
     commands_webhooks,
     plugins,
 )
@@ -132,7 +133,7 @@ for command in (
     commands_events.event,
     commands_events.events,
     commands_reads.users,
-    commands_reads.user,
+    commands_user.user,
     commands_reads.streak,
     commands_streaks.streaks,
     commands_reads.achievements,

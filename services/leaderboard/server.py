@@ -24,6 +24,7 @@ from services.leaderboard.projection import Projection
 from services.leaderboard.servicer import LeaderboardServicer
 from services.leaderboard.store.reads import IN_USE
 from services.leaderboard.store.segments import SegmentStore
+from services.leaderboard.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres import errors as postgres_errors
@@ -34,7 +35,7 @@ from shared.postgres.partitions import Drop, Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.redis import client as redis_client
-from shared.rpc import participants, server
+from shared.rpc import participants, server, traces
 from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
@@ -109,6 +110,7 @@ async def build(settings: Settings) -> Application:
             ),
             participants.registered(participant, pool, settings),
             definition_service(definitions),
+            traces.registered(TRACES, pool),
         ],
         checks={
             "schema": schema_is_current(pool, MIGRATIONS),

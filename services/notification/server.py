@@ -37,13 +37,14 @@ from services.notification.store.paces import PaceStore
 from services.notification.store.streams import StreamStore
 from services.notification.stream_handlers import StreamHandlers
 from services.notification.streaming import Streaming
+from services.notification.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
 from shared.postgres.pool import create_pool
-from shared.rpc import server
+from shared.rpc import server, traces
 from shared.rpc.channel import open_channel
 from shared.rpc.outgoing import credentials
 from shared.rpc.server import Application, Servicer
@@ -136,7 +137,8 @@ async def build(settings: Settings) -> Application:
                 notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
                 NotificationServicer(handlers, stream_handlers, contact_handlers, message_handlers),
                 notification_service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name,
-            )
+            ),
+            traces.registered(TRACES, pool),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={

@@ -35,6 +35,11 @@ class Settings(config.Settings):
     leaderboard_target: str = "127.0.0.1:7404"
     """Where the leaderboard service is, in the same way."""
 
+    notification_target: str = "127.0.0.1:7405"
+    """Where the notification service is, in the same way: it is asked when a user is exported or deleted. Empty where
+    it does not run.
+    """
+
     default_time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     """The IANA zone of users who have none (RULES 1.5)."""
 

@@ -18,6 +18,7 @@ from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.configuration.owners import Owner, RemoteOwner
 from services.orchestrator.configuration.store import METRIC_IN_USE
 from services.orchestrator.definitions import KINDS, METRIC, catalogue_of
+from services.orchestrator.exporting import Exporter
 from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
@@ -40,12 +41,14 @@ from services.orchestrator.store.retention import retention
 from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.store.undo import UndoStore
 from services.orchestrator.submissions import Submissions
+from services.orchestrator.traces import TRACES
 from shared.clock import SystemClock
 from shared.postgres import errors, leader
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import answers, create_pool
+from shared.postgres.traces import TraceStore
 from shared.rpc import server
 from shared.rpc.channel import open_channel
 from shared.rpc.keys import CachedKeys
@@ -81,6 +84,14 @@ async def build(settings: Settings) -> Application:
         )
         for step, target in targets.items()
     }
+    others = {step.value: channel for step, channel in channels.items()}
+    if settings.notification_target:
+        others["notification"] = open_channel(
+            settings.notification_target,
+            max_message_bytes=settings.max_message_bytes,
+            telemetry=telemetry,
+            credentials=shown,
+        )
     participants = Participants(
         channels,
         settings.participant_timeout_seconds,
@@ -118,6 +129,7 @@ async def build(settings: Settings) -> Application:
         Importer(pool, reads, submissions, maintenance, settings, clock),
         maintenance,
         followers,
+        Exporter(reads, TraceStore(pool, TRACES), others),
         clock,
     )
 
@@ -165,7 +177,7 @@ async def build(settings: Settings) -> Application:
             "maintenance": maintain,
         },
         drain=[followers.end],
-        close=[drain, lease.release, pool.close, *(channel.close for channel in channels.values())],
+        close=[drain, lease.release, pool.close, *(channel.close for channel in others.values())],
         translators=[errors.translate],
         keys=CachedKeys(keys.resolve, grace_seconds=settings.key_grace_seconds),
         telemetry=telemetry,

@@ -13,6 +13,7 @@ from laurel.orchestrator.v1 import (
 from services.orchestrator import convert
 from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.definitions import METRIC
+from services.orchestrator.exporting import Exporter
 from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.importing import Importer
@@ -54,6 +55,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         importer: Importer,
         maintenance: Maintenance,
         followers: Followers,
+        exporter: Exporter,
         clock: Clock,
     ) -> None:
         self._entries = entries
@@ -64,6 +66,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._importer = importer
         self._maintenance = maintenance
         self._followers = followers
+        self._exporter = exporter
         self._clock = clock
         for operation in OPERATIONS.values():
             if operation.method:
@@ -139,6 +142,20 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         check_user_id(request.user_id, "user_id", violations)
         violations.raise_if_any()
         return await self._reads.user(request.user_id)
+
+    async def ExportUser(
+        self, request: pb.ExportUserRequest, context: Any
+    ) -> AsyncIterator[pb.ExportUserResponse]:
+        _check_user(request.user_id)
+        async for rows in self._exporter.export(request.user_id):
+            yield pb.ExportUserResponse(rows=rows)
+
+    async def FindUserTraces(
+        self, request: pb.FindUserTracesRequest, context: Any
+    ) -> AsyncIterator[pb.FindUserTracesResponse]:
+        _check_user(request.user_id)
+        async for table in self._exporter.search(request.user_id):
+            yield pb.FindUserTracesResponse(table=table)
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Any) -> pb.ListUsersResponse:
         users, token = await self._reads.users(request.page_size, request.page_token)
@@ -232,6 +249,13 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         assert entry_id is not None
         await self._undo.abandon(entry_id, request.request_id, _asking(request.reason))
         return pb.AbandonSagaResponse(saga=await self._reads.entry(entry_id))
+
+
+def _check_user(user_id: str) -> None:
+    """Raises `InvalidArgument`."""
+    violations = Violations()
+    check_user_id(user_id, "user_id", violations)
+    violations.raise_if_any()
 
 
 def _actor(_context: Any) -> str:

@@ -14,6 +14,7 @@ from services.points.reads import Reads
 from services.points.servicer import PointsServicer
 from services.points.store import IN_USE, Store
 from services.points.terms import Terms
+from services.points.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -23,7 +24,7 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import participants, server
+from shared.rpc import participants, server, traces
 from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
@@ -74,6 +75,7 @@ async def build(settings: Settings) -> Application:
             ),
             participants.registered(participant, pool, settings),
             definition_service(definitions),
+            traces.registered(TRACES, pool),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

@@ -13,6 +13,7 @@ from services.streak.maintenance import Maintenance
 from services.streak.queries import Queries
 from services.streak.servicer import StreakServicer
 from services.streak.store import IN_USE, Store
+from services.streak.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -22,7 +23,7 @@ from shared.postgres.migrations import schema_is_current
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
-from shared.rpc import participants, server
+from shared.rpc import participants, server, traces
 from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
@@ -71,6 +72,7 @@ async def build(settings: Settings) -> Application:
             ),
             participants.registered(participant, pool, settings),
             definition_service(definitions),
+            traces.registered(TRACES, pool),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={"maintenance": maintain},

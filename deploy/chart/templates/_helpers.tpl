@@ -90,7 +90,9 @@ capabilities: { drop: [ALL] }
 {{- $_ := set $env (printf "LAUREL_%s_TARGET" (upper $target)) (include "laurel.target" (list $root $target)) -}}
 {{- end -}}
 {{- end -}}
-{{- if ne $name "orchestrator" -}}
+{{- if eq $name "orchestrator" -}}
+{{- $_ := set $env "LAUREL_NOTIFICATION_TARGET" (include "laurel.target" (list $root "notification")) -}}
+{{- else -}}
 {{- $_ := set $env "LAUREL_ORCHESTRATOR_TARGET" (include "laurel.target" (list $root "orchestrator")) -}}
 {{- end -}}
 {{- $env = merge (deepCopy $service.env) $root.Values.env $env -}}

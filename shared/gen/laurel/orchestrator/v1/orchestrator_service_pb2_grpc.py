@@ -126,6 +126,16 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserResponse.FromString,
                 _registered_method=True)
+        self.ExportUser = channel.unary_stream(
+                '/laurel.orchestrator.v1.OrchestratorService/ExportUser',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExportUserRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExportUserResponse.FromString,
+                _registered_method=True)
+        self.FindUserTraces = channel.unary_stream(
+                '/laurel.orchestrator.v1.OrchestratorService/FindUserTraces',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.FindUserTracesRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.FindUserTracesResponse.FromString,
+                _registered_method=True)
         self.ListUsers = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/ListUsers',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUsersRequest.SerializeToString,
@@ -337,6 +347,21 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportUser(self, request, context):
+        """Shows every row that any service keeps of a user (RULES 2.7), as a stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindUserTraces(self, request, context):
+        """Searches every table of every service for a user: one response for each table. It reads everything: on a large system it
+        takes minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListUsers(self, request, context):
         """Lists users by id.
         """
@@ -537,6 +562,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.GetUser,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserResponse.SerializeToString,
+            ),
+            'ExportUser': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportUser,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExportUserRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExportUserResponse.SerializeToString,
+            ),
+            'FindUserTraces': grpc.unary_stream_rpc_method_handler(
+                    servicer.FindUserTraces,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.FindUserTracesRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.FindUserTracesResponse.SerializeToString,
             ),
             'ListUsers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUsers,
@@ -1101,6 +1136,60 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/GetUser',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ExportUser',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExportUserRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExportUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindUserTraces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/FindUserTraces',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.FindUserTracesRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.FindUserTracesResponse.FromString,
             options,
             channel_credentials,
             insecure,

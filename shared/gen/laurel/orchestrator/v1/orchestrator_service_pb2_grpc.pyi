@@ -78,6 +78,12 @@ class OrchestratorServiceStub:
     """Creates or changes a user."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetUserRequest, _orchestrator_service_pb2.GetUserResponse]
     """Gets a user with the totals of all metrics."""
+    ExportUser: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.ExportUserRequest, _orchestrator_service_pb2.ExportUserResponse]
+    """Shows every row that any service keeps of a user (RULES 2.7), as a stream."""
+    FindUserTraces: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.FindUserTracesRequest, _orchestrator_service_pb2.FindUserTracesResponse]
+    """Searches every table of every service for a user: one response for each table. It reads everything: on a large system it
+    takes minutes.
+    """
     ListUsers: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUsersRequest, _orchestrator_service_pb2.ListUsersResponse]
     """Lists users by id."""
     GetMetric: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetMetricRequest, _orchestrator_service_pb2.GetMetricResponse]
@@ -164,6 +170,12 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Creates or changes a user."""
     GetUser: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetUserRequest, _orchestrator_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Gets a user with the totals of all metrics."""
+    ExportUser: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.ExportUserRequest, _orchestrator_service_pb2.ExportUserResponse]  # type: ignore[assignment]
+    """Shows every row that any service keeps of a user (RULES 2.7), as a stream."""
+    FindUserTraces: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.FindUserTracesRequest, _orchestrator_service_pb2.FindUserTracesResponse]  # type: ignore[assignment]
+    """Searches every table of every service for a user: one response for each table. It reads everything: on a large system it
+    takes minutes.
+    """
     ListUsers: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUsersRequest, _orchestrator_service_pb2.ListUsersResponse]  # type: ignore[assignment]
     """Lists users by id."""
     GetMetric: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetMetricRequest, _orchestrator_service_pb2.GetMetricResponse]  # type: ignore[assignment]
@@ -355,6 +367,24 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.GetUserResponse, _abc.Awaitable[_orchestrator_service_pb2.GetUserResponse]]:
         """Gets a user with the totals of all metrics."""
+
+    @_abc_1.abstractmethod
+    def ExportUser(
+        self,
+        request: _orchestrator_service_pb2.ExportUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestrator_service_pb2.ExportUserResponse], _abc.AsyncIterator[_orchestrator_service_pb2.ExportUserResponse]]:
+        """Shows every row that any service keeps of a user (RULES 2.7), as a stream."""
+
+    @_abc_1.abstractmethod
+    def FindUserTraces(
+        self,
+        request: _orchestrator_service_pb2.FindUserTracesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestrator_service_pb2.FindUserTracesResponse], _abc.AsyncIterator[_orchestrator_service_pb2.FindUserTracesResponse]]:
+        """Searches every table of every service for a user: one response for each table. It reads everything: on a large system it
+        takes minutes.
+        """
 
     @_abc_1.abstractmethod
     def ListUsers(

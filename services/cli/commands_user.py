@@ -1,0 +1,101 @@
+"""user: one user, and everything that is kept of one."""
+
+import json
+from collections import Counter
+from typing import IO
+
+import click
+from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
+
+from services.cli import render
+from services.cli.connect import Connections
+from services.cli.errors import CommandError
+from services.cli.options import ShowGroup, json_option
+from services.cli.show_user import read_user_page, show_user_page
+
+
+@click.group(cls=ShowGroup, short_help="Show one user; export all that is kept of one.")
+def user() -> None:
+    """Show one user, `laurel user ID`; export all that is kept of one.
+
+    Where an id is the name of a command, `laurel user show ID`.
+    """
+
+
+@user.command("show")
+@click.argument("user_id")
+@json_option
+@click.pass_obj
+def show(connections: Connections, user_id: str, as_json: bool) -> None:
+    """Show everything about one user."""
+    page = read_user_page(connections, user_id)
+    render.print_json(page.responses()) if as_json else show_user_page(page)
+
+
+@user.command("export")
+@click.argument("user_id")
+@click.option("--output", "-o", type=click.File("w", encoding="utf-8"), default="-", help="Write to a file.")
+@click.pass_obj
+def export(connections: Connections, user_id: str, output: IO[str]) -> None:
+    """Write every row that any service keeps of a user, as one JSON document.
+
+    Services and their tables with their rows; of the ledger, each entry with its request and its reply.
+    """
+    counts: Counter[str] = Counter()
+    kept: dict[str, dict[str, list[str]]] = {}
+    for response in connections.orchestrator.ExportUser(
+        pb.ExportUserRequest(user_id=user_id), timeout=connections.timeout_seconds
+    ):
+        for row in response.rows:
+            kept.setdefault(row.service, {}).setdefault(row.table, []).append(row.json)
+            counts[row.service] += 1
+    output.write('{"user_id": ' + json.dumps(user_id, ensure_ascii=False) + ', "services": {')
+    for number, (service, tables) in enumerate(kept.items()):
+        output.write((", " if number else "") + f'\n"{service}": {{')
+        for place, (table, rows) in enumerate(tables.items()):
+            # The rows are JSON already.
+            output.write((", " if place else "") + f'\n  "{table}": [\n    ' + ",\n    ".join(rows) + "]")
+        output.write("}")
+    output.write("}}\n")
+    told = ", ".join(f"{count} of {service}" for service, count in counts.items())
+    click.echo(f"{counts.total()} rows{': ' if told else ''}{told}", err=True)
+
+
+@user.command("verify-deleted")
+@click.argument("user_id")
+@json_option
+@click.pass_obj
+def verify_deleted(connections: Connections, user_id: str, as_json: bool) -> None:
+    """Search every table of every service for a user; exit code 1 where any names the user.
+
+    What tells others of the deletion itself does not count: it goes when its retention ends. It reads
+    everything: give a large system time, `laurel --timeout 3600 user verify-deleted ID`.
+    """
+    searched = [
+        response.table
+        for response in connections.orchestrator.FindUserTraces(
+            pb.FindUserTracesRequest(user_id=user_id), timeout=connections.timeout_seconds
+        )
+    ]
+    left = [table for table in searched if table.row_count > table.notice_count]
+    if as_json:
+        render.print_json({f"{table.service}.{table.table}": table for table in searched})
+    else:
+        services = len({table.service for table in searched})
+        render.line(f"{len(searched)} tables of {services} services were searched for {user_id}")
+        for table in searched:
+            if table.row_count:
+                render.line(f"  {table.service}.{table.table}: {_found(table.row_count, table.notice_count)}")
+                render.line(f"    in {', '.join(table.columns)}", style="dim")
+    if left:
+        rows = sum(table.row_count - table.notice_count for table in left)
+        raise CommandError(f"{rows} rows in {len(left)} tables name {user_id}")
+    if not as_json:
+        render.line("no trace is left", style="green")
+
+
+def _found(rows: int, notices: int) -> str:
+    if not notices:
+        return f"{rows} rows"
+    told = f"{notices} that tell of the deletion, until their retention ends"
+    return told if rows == notices else f"{rows - notices} rows, and {told}"
