@@ -6,6 +6,9 @@ from enum import Enum
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from shared.ids import derived_id_beside
 
 
 class EntryKind(Enum):
@@ -21,6 +24,7 @@ class EntryKind(Enum):
     STREAK_CLOSING = "streak_closing"
     POINTS_GRANT = "points_grant"
     POINTS_SPEND = "points_spend"
+    POINTS_TRANSFER = "points_transfer"
     TIMED_POINTS = "timed_points"
     BOARD_EXCLUSION = "board_exclusion"
     BOARD_PRIZE = "board_prize"
@@ -147,6 +151,20 @@ class Entry(Struct, frozen=True):
     """For an exclusion from boards, or a return."""
     takes_time_zone: bool = False
     """It names no zone: its own is the one that was stored for the user."""
+    other_users: tuple[UserSnapshot, ...] = ()
+    """Whom it concerns besides its user."""
+
+    def half_of(self, other: UserSnapshot, gifts: tuple[PointsGift, ...] = ()) -> "Entry":
+        """What it is for one of those whom it concerns besides its user: under an id of its own, beside this one's."""
+        return replace(
+            self,
+            entry_id=half_id(self.entry_id, other.user_id),
+            user=other,
+            time_zone=other.time_zone,
+            gifts=gifts,
+            user_sequence=0,
+            other_users=(),
+        )
 
 
 class Reversal(Struct, frozen=True):
@@ -157,3 +175,10 @@ class Reversal(Struct, frozen=True):
     now: datetime
     user_version: int = 0
     """Of the user, as the undoing made it; 0 where it made none."""
+    other_user_ids: tuple[str, ...] = ()
+    """Whom the entry concerned besides its user."""
+
+
+def half_id(entry_id: UUID, user_id: str) -> UUID:
+    """The name of an entry as it concerns somebody besides its user."""
+    return derived_id_beside(entry_id, "other user", user_id)

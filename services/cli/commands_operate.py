@@ -17,13 +17,22 @@ from services.cli.show_event import show_operation
 OPERATIONS_A_CALL: Final = 100
 
 
-def gift_options(command: Any) -> Any:
-    """Whose points of which system, how many, and why."""
+def call_options(command: Any) -> Any:
+    """Why, and under which key."""
     for option in (
         click.pass_obj,
         json_option,
         click.option("--key", help="Idempotency: the same key again answers the same and does nothing."),
         click.option("--reason", default="", help="Why, for the audit."),
+    ):
+        command = option(command)
+    return command
+
+
+def gift_options(command: Any) -> Any:
+    """Whose points of which system, how many, and why."""
+    for option in (
+        call_options,
         click.argument("amount", type=int),
         click.argument("points_system", metavar="SYSTEM"),
         click.argument("user_id", metavar="USER"),
@@ -47,6 +56,19 @@ def spend(connections: Connections, /, key: str | None, as_json: bool, **gift: A
     """Take AMOUNT points of a SYSTEM from a user; none at all where the balance does not cover it."""
     request = pb.SpendPointsRequest(**gift, request_id=key or str(uuid.uuid4()))
     reply = connections.orchestrator.SpendPoints(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+@click.command(short_help="Move points from a user to another.")
+@click.argument("user_id", metavar="FROM")
+@click.argument("to_user_id", metavar="TO")
+@click.argument("points_system", metavar="SYSTEM")
+@click.argument("amount", type=int)
+@call_options
+def transfer(connections: Connections, /, key: str | None, as_json: bool, **asked: Any) -> None:
+    """Move AMOUNT points of a SYSTEM from a user to another: both or neither, all of them or none."""
+    request = pb.TransferPointsRequest(**asked, request_id=key or str(uuid.uuid4()))
+    reply = connections.orchestrator.TransferPoints(request, timeout=connections.timeout_seconds)
     render.print_json(reply) if as_json else show_operation(reply)
 
 

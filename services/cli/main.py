@@ -145,6 +145,7 @@ for command in (
     commands_events.void,
     commands_operate.grant,
     commands_operate.spend,
+    commands_operate.transfer,
     commands_operate.operate,
     commands_admin.sagas,
     commands_admin.maintenance,

@@ -83,10 +83,13 @@ def show_achievement_changes(
 
 
 def show_points_changes(changes: Sequence[points_pb2.PointsChange]) -> None:
+    """The user is shown where there are several."""
+    several = len({each.user_id for each in changes}) > 1
     render.table(
-        ["system", ">added", ">balance", "new level", "awards"],
+        [*(["user"] if several else []), "system", ">added", ">balance", "new level", "awards"],
         [
             [
+                *([each.user_id] if several else []),
                 each.points_system,
                 render.signed(each.added),
                 each.balance,

@@ -6,6 +6,7 @@ from uuid import UUID
 from google.protobuf.message import Message
 from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2, user_pb2
+from msgspec.structs import replace
 
 from services.orchestrator.contributions import Revisions
 from services.orchestrator.domain import MAX_EVENT_ATTRIBUTES, Total, User
@@ -73,12 +74,20 @@ def incoming_call(
 
 def incoming_gift(
     operation: str,
-    request: orchestrator_service_pb2.GrantPointsRequest | orchestrator_service_pb2.SpendPointsRequest,
+    request: orchestrator_service_pb2.GrantPointsRequest
+    | orchestrator_service_pb2.SpendPointsRequest
+    | orchestrator_service_pb2.TransferPointsRequest,
     asked: Asked,
 ) -> Incoming:
-    """The entry of a call that gives or takes points. Raises `InvalidArgument`."""
+    """The entry of a call that gives, takes or passes on points. Raises `InvalidArgument`."""
     violations = Violations()
     check_user_id(request.user_id, "user_id", violations)
+    others: tuple[str, ...] = ()
+    if isinstance(request, orchestrator_service_pb2.TransferPointsRequest):
+        others = (request.to_user_id,)
+        check_user_id(request.to_user_id, "to_user_id", violations)
+        if request.to_user_id == request.user_id:
+            violations.add("to_user_id", "must be another user")
     check_key(request.points_system, "points_system", violations)
     if not 1 <= request.amount <= MAX_GIFT:
         violations.add("amount", f"must be 1 to {MAX_GIFT:,}")
@@ -86,7 +95,8 @@ def incoming_gift(
     check_request_id(request.request_id, "request_id", violations)
     violations.raise_if_any()
     patch = UserPatch(request.user_id)
-    return incoming_call(operation, patch, request, request.request_id, asked, request.reason)
+    incoming = incoming_call(operation, patch, request, request.request_id, asked, request.reason)
+    return replace(incoming, other_user_ids=others)
 
 
 def incoming_streak_call(

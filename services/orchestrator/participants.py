@@ -87,7 +87,13 @@ def reversal(told: Told) -> pb.Reversal:
     now = told.entry.now if told.void_time is None else to_timestamp(told.void_time)
     version = entry_pb2.Entry.FromString(told.correction).user.version if told.correction else 0
     user_id = told.entry.user.user_id
-    return pb.Reversal(entry_id=told.entry.entry_id, user_id=user_id, now=now, user_version=version)
+    return pb.Reversal(
+        entry_id=told.entry.entry_id,
+        user_id=user_id,
+        now=now,
+        user_version=version,
+        other_user_ids=[other.user_id for other in told.entry.other_users],
+    )
 
 
 class Breaker:

@@ -14,7 +14,7 @@ from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.definitions import PointsSystem
 from services.points.domain.facts import AchievementChange, Command, Instant, PeriodChange, StreakChange
 from services.points.domain.ledger import Award, Change
-from services.points.domain.limits import NotGiven, Refusal
+from services.points.domain.limits import NoRoom, NotGiven, Refusal
 from services.points.domain.standing import NO_STANDING
 from services.points.domain.state import UserState
 from services.points.domain.timing import full_time, next_time
@@ -157,6 +157,18 @@ def refusal(refusal: Refusal) -> LaurelError:
             f"the points system {refusal.points_system!r} is archived",
             reason="POINTS_SYSTEM_ARCHIVED",
             metadata={"points_system": refusal.points_system},
+            domain=DOMAIN,
+        )
+    if isinstance(refusal, NoRoom):
+        return FailedPrecondition(
+            "who is to get the points has no room for them",
+            reason="NO_ROOM_FOR_POINTS",
+            metadata={
+                "points_system": refusal.points_system,
+                "balance": str(refusal.balance),
+                "amount": str(refusal.amount),
+                "max_balance": str(refusal.max_balance),
+            },
             domain=DOMAIN,
         )
     return FailedPrecondition(

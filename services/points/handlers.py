@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+from laurel.ledger.v1.effects_pb2 import Effects
+from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points import convert, rows
@@ -14,7 +16,17 @@ from services.points.amending import apply_amending, undo
 from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.amendments import amends
 from services.points.domain.counting import HistoryNeeded
-from services.points.domain.decisions import Applied, apply, days_asked, late, since, with_days, with_window
+from services.points.domain.decisions import (
+    Applied,
+    apply,
+    days_asked,
+    late,
+    other_half,
+    received,
+    since,
+    with_days,
+    with_window,
+)
 from services.points.domain.definitions import Catalogue, LevelBasis, PointsSystem, TriggerKey
 from services.points.domain.facts import Command
 from services.points.domain.fold import Points
@@ -28,7 +40,7 @@ from services.points.store import Store
 from services.points.terms import Terms
 from shared import faults
 from shared.calendar import local_date
-from shared.entries import Entry, EntryKind, Reversal
+from shared.entries import Entry, EntryKind, Reversal, half_id
 from shared.pages import Page
 from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
@@ -153,27 +165,20 @@ class Handlers:
         held: list[Work[Command]] = []
         behind: set[str] = set()
         for work in batch:
-            if work.user_id in behind:
+            if not behind.isdisjoint(_users_of(work)):
+                behind.update(_users_of(work))
                 held.append(work)
                 continue
-            state, came = _with_what_is_due(catalogue, states[work.user_id], work.command.entry)
             try:
-                decided = apply(catalogue, state, work.command)
+                decided = _decided(catalogue, states, work)
             except HistoryNeeded:
                 behind.add(work.user_id)
                 held.append(work)
                 continue
-            if isinstance(decided, Applied) and came:
-                entries.extend(rows.came_entry(work.user_id, each, work.command.entry.now) for each in came)
-                changes = merged((*(change for each in came for change in each.changes), *decided.changes))
-                decided = replace(decided, changes=changes)
-            entries.append(_log_entry(work, decided, state.award_count))
-            if isinstance(decided, Applied):
-                states[work.user_id] = decided.state
-                if decided.changes:
-                    awards.setdefault(work.user_id, []).extend(
-                        rows.awards_of(decided.changes, refolded=False)
-                    )
+            entries.extend(decided.entries)
+            states |= decided.states
+            for user_id, own in decided.awards.items():
+                awards.setdefault(user_id, []).extend(own)
         changed = {user: state for user, state in states.items() if state is not before[user]}
         await BEFORE_STORE.reach()
         if entries:
@@ -188,7 +193,8 @@ class Handlers:
         completion_ids = {
             change.completion_id for work in batch for change in work.command.achievement_changes
         }
-        loaded = await self._store.load({work.user_id for work in batch}, completion_ids)
+        users = {user_id for work in batch for user_id in _users_of(work)}
+        loaded = await self._store.load(users, completion_ids)
         configuration = await self._configuration.at(loaded.configuration_version)
         await self._terms.keep(self._pool, configuration)
         revisable = [work.entry_id for work in batch if _is_revisable(work.command)]
@@ -231,10 +237,13 @@ class Handlers:
     ) -> None:
         """Into the states, what was given on the dates that limits of a day ask for. No round trip without such."""
         since: dict[str, date] = {}
-        for work in batch if catalogue.day_limited else ():
-            asked = days_asked(catalogue, states[work.user_id], work.command)
+        commands = [work.command for work in batch] if catalogue.day_limited else []
+        halves = [half for command in commands if (half := other_half(command)) is not None]
+        for command in (*commands, *halves):
+            user_id = command.entry.user.user_id
+            asked = days_asked(catalogue, states[user_id], command)
             if asked is not None:
-                since[work.user_id] = min(asked, since.get(work.user_id, asked))
+                since[user_id] = min(asked, since.get(user_id, asked))
         if since:
             for user_id, days in (await self._store.days(since, catalogue.day_limited)).items():
                 states[user_id] = with_days(states[user_id], days)
@@ -266,7 +275,8 @@ class Handlers:
                 award_count = after.award_count - len(own)
             else:
                 await attempt.rollback()
-            entry = _log_entry(work, decided, award_count)
+            changed = decided.changes if isinstance(decided, Applied) else ()
+            entry = _log_entry(work, decided, award_count, convert.effects(user_id, changed))
             await BEFORE_STORE.reach()
             await self._store.save([entry], {user_id: own}, {user_id: before}, {user_id: after}, connection)
         await AFTER_STORE.reach()
@@ -281,19 +291,75 @@ class Handlers:
 
     async def _undo(self, connection: Connection, reversal: Reversal, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
+        halves = {other: half_id(reversal.entry_id, other) for other in reversal.other_user_ids}
+        if halves:
+            for user_id in sorted((reversal.user_id, *halves)):
+                await self._store.lock_user(connection, user_id)
         user_id = await self._store.lock_user_of(connection, reversal.entry_id)
-        loaded = await self._store.load([user_id], connection=connection)
+        loaded = await self._store.load([user_id, *halves], connection=connection)
         configuration = await self._configuration.at(loaded.configuration_version, connection)
         await self._terms.learn(connection)
-        before = loaded.states[user_id]
-        position = await self._store.position(connection, reversal.entry_id)
-        changes: tuple[Change, ...] = ()
-        if position is not None:
+        effects = Effects()
+        for whose, entry_id in {user_id: reversal.entry_id, **halves}.items():
+            position = await self._store.position(connection, entry_id)
+            if position is None:
+                continue
+            before = loaded.states[whose]
             history = UserHistory(connection, before, self._terms)
             after, changes = await undo(history, configuration.catalogue, before, reversal.entry_id, position)
-            await self._store.save([], {}, {user_id: before}, {user_id: after}, connection)
+            await self._store.save([], {}, {whose: before}, {whose: after}, connection)
+            effects.MergeFrom(convert.effects(whose, changes))
+        if halves:
+            await self._store.mark_reverted(connection, list(halves.values()))
         await BEFORE_COMMIT.reach()
-        return reverted_outcome(reversal.entry_id, convert.effects(user_id, changes))
+        return reverted_outcome(reversal.entry_id, effects)
+
+
+class _Decided(Struct, frozen=True):
+    """One entry, decided by one step for each user whom it concerns."""
+
+    entries: list[LogEntry]
+    states: dict[str, UserState] = {}
+    awards: dict[str, list[Award]] = {}
+
+
+def _decided(catalogue: Catalogue, states: Mapping[str, UserState], work: Work[Command]) -> _Decided:
+    """What an entry does, to all whom it concerns or to none. Raises `HistoryNeeded`."""
+    half = other_half(work.command)
+    halves = [work.command] if half is None else [work.command, half]
+    entries: list[LogEntry] = []
+    after: dict[str, UserState] = {}
+    changed: dict[str, tuple[Change, ...]] = {}
+    effects = Effects()
+    for command in halves:
+        user_id = command.entry.user.user_id
+        state, came = _with_what_is_due(catalogue, states[user_id], command.entry)
+        decided = (received if command is half else apply)(catalogue, state, command)
+        if not isinstance(decided, Applied):
+            return _Decided([_log_entry(work, decided, 0, effects)])
+        now = command.entry.now
+        entries.extend(rows.came_entry(user_id, each.fact, each.award_count, now) for each in came)
+        changed[user_id] = merged((*(change for each in came for change in each.changes), *decided.changes))
+        effects.MergeFrom(convert.effects(user_id, changed[user_id]))
+        after[user_id] = decided.state
+        if command is half:
+            entries.append(rows.came_entry(user_id, decided.fact, state.award_count, now))
+        else:
+            own, own_award_count = decided, state.award_count
+    entries.append(_log_entry(work, own, own_award_count, effects))
+    awards = {user_id: rows.awards_of(changes, refolded=False) for user_id, changes in changed.items()}
+    return _Decided(entries, after, awards)
+
+
+def _users_of(work: Work[Command]) -> list[str]:
+    """Whose points an entry is about."""
+    return [work.user_id, *(_others(work.command.entry))]
+
+
+def _others(entry: Entry) -> list[str]:
+    if entry.kind is not EntryKind.POINTS_TRANSFER:
+        return []
+    return [other.user_id for other in entry.other_users]
 
 
 def _with_what_is_due(
@@ -311,8 +377,8 @@ def _steps(waiting: Sequence[Work[Command]]) -> tuple[list[Work[Command]], list[
     behind: list[Work[Command]] = []
     users: set[str] = set()
     for work in waiting:
-        if work.user_id in users or amends(work.command):
-            users.add(work.user_id)
+        if not users.isdisjoint(_users_of(work)) or amends(work.command):
+            users.update(_users_of(work))
             behind.append(work)
         else:
             together.append(work)
@@ -320,11 +386,12 @@ def _steps(waiting: Sequence[Work[Command]]) -> tuple[list[Work[Command]], list[
 
 
 def _firsts(held: Sequence[Work[Command]]) -> list[Work[Command]]:
-    """Of each user the first."""
+    """Of each user the first. What concerns several is one step for each, once those before it are done."""
     firsts: dict[str, Work[Command]] = {}
     for work in held:
-        firsts.setdefault(work.user_id, work)
-    return list(firsts.values())
+        for user_id in _users_of(work):
+            firsts.setdefault(user_id, work)
+    return [work for user_id, work in firsts.items() if _users_of(work) == [user_id]]
 
 
 def _is_revisable(command: Command) -> bool:
@@ -345,7 +412,9 @@ def _revised(work: Work[Command], revisions: Mapping[UUID, tuple[int, int]]) -> 
     return replace(work, command=replace(work.command, entry=replace(entry, metric=metric)))
 
 
-def _log_entry(work: Work[Command], decided: Applied | Refusal, award_count: int) -> LogEntry:
+def _log_entry(
+    work: Work[Command], decided: Applied | Refusal, award_count: int, effects: Effects
+) -> LogEntry:
     """`award_count`: of the user before the entry's own awards."""
     entry = work.command.entry
     if not isinstance(decided, Applied):
@@ -364,7 +433,7 @@ def _log_entry(work: Work[Command], decided: Applied | Refusal, award_count: int
         user_id=work.user_id,
         digest=work.digest,
         state=State.APPLIED,
-        outcome=applied_outcome(work.entry_id, convert.effects(work.user_id, decided.changes)),
+        outcome=applied_outcome(work.entry_id, effects),
         apply_time=entry.now,
         occur_time=entry.occur_time,
         local_date=decided.fact.instant.local_date,

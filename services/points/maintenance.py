@@ -90,7 +90,7 @@ class Maintenance:
         await self._terms.keep(connection, configuration, for_good=False)
         before = loaded.states[user_id]
         after, came = advanced(configuration.catalogue, before, now)
-        entries = [came_entry(user_id, each, now) for each in came]
+        entries = [came_entry(user_id, each.fact, each.award_count, now) for each in came]
         awards = [award for each in came for award in rows.awards_of(each.changes, refolded=False)]
         await self._store.save(entries, {user_id: awards}, {user_id: before}, {user_id: after}, connection)
         found = (_found(user_id, each, history=history) for each in came)

@@ -20,7 +20,6 @@ from services.points.domain.ledger import Award, Change
 from services.points.domain.multipliers import Product
 from services.points.domain.standing import Standing
 from services.points.domain.state import Owed, StreakCount, UserState
-from services.points.domain.timing import Came
 from shared.postgres.request_log import State
 
 Row = asyncpg.Record | Mapping[str, Any]
@@ -307,9 +306,11 @@ def _periods(count: StreakCount) -> str | None:
     return msgspec.json.encode(periods).decode() if any(periods) else None
 
 
-def came_entry(user_id: str, came: Came, now: datetime) -> LogEntry:
-    """What came due by time as it goes into the log: nobody asks for it, so there is no outcome."""
-    instant = came.fact.instant
+def came_entry(user_id: str, fact: Fact, award_count: int, now: datetime) -> LogEntry:
+    """What came due by time, or with another user's entry, as it goes into the log: nobody asks for it, so there is no
+    outcome.
+    """
+    instant = fact.instant
     return LogEntry(
         entry_id=instant.entry_id,
         user_id=user_id,
@@ -319,8 +320,8 @@ def came_entry(user_id: str, came: Came, now: datetime) -> LogEntry:
         apply_time=now,
         occur_time=instant.occur_time,
         local_date=instant.local_date,
-        fact=came.fact,
-        award_count=came.award_count,
+        fact=fact,
+        award_count=award_count,
     )
 
 

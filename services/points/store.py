@@ -21,6 +21,7 @@ from services.points.domain.standing import Standing
 from services.points.domain.state import UserState
 from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
+from shared.postgres.request_log import State
 
 # The state of each user as arrays of records, so that it comes in one row and one round trip.
 LOAD: Final = """
@@ -146,6 +147,7 @@ LOCK_ANY_USER: Final = """
         ON CONFLICT (user_id) DO UPDATE SET version = users.version
 """
 POSITION: Final = "SELECT position FROM request_log WHERE entry_id = $1"
+MARK_REVERTED: Final = "UPDATE request_log SET state = $2 WHERE entry_id = ANY($1::uuid[])"
 REVISIONS: Final = """
     SELECT entry_id, version, contribution_micros FROM revisions WHERE entry_id = ANY($1::uuid[])
 """
@@ -282,6 +284,10 @@ class Store:
         """The place of an entry in the order of arrival. What followed from others had none once."""
         position: int | None = await connection.fetchval(POSITION, entry_id)
         return position
+
+    async def mark_reverted(self, connection: Connection, entry_ids: Sequence[UUID]) -> None:
+        """Entries that are undone with another one."""
+        await connection.execute(MARK_REVERTED, entry_ids, State.REVERTED)
 
     async def balances(self, user_id: str) -> dict[str, Standing]:
         """A user's standing in every system in which there is one."""

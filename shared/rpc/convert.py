@@ -241,6 +241,10 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts = (_gift(message.points_grant.gift, "points_grant.gift", violations),)
     elif kind is EntryKind.POINTS_SPEND:
         gifts = (_gift(message.points_spend.gift, "points_spend.gift", violations),)
+    elif kind is EntryKind.POINTS_TRANSFER:
+        gifts = (_gift(message.points_transfer.gift, "points_transfer.gift", violations),)
+        if len(message.other_users) != 1:
+            violations.add("other_users", "must be one user")
     elif kind is EntryKind.BOARD_EXCLUSION:
         exclusion = _exclusion(message.board_exclusion, violations)
     elif kind is EntryKind.LEAGUE_MOVE:
@@ -255,6 +259,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts = tuple(
             _gift(gift, f"board_prize.gifts[{index}]", violations) for index, gift in enumerate(prize.gifts)
         )
+    others = [_user(other, violations, f"other_users[{at}]") for at, other in enumerate(message.other_users)]
     if entry_id is None or kind is None or user is None or now is None or occur_time is None:
         return None
     if len(violations) > before:
@@ -274,6 +279,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         streak_call=streak_call,
         exclusion=exclusion,
         takes_time_zone=message.takes_time_zone,
+        other_users=tuple(other for other in others if other is not None),
     )
 
 
@@ -308,21 +314,23 @@ def reversal_from_proto(
     now = instant_field(message, "now", path, violations)
     if message.user_version < 0:
         violations.add(f"{path}.user_version", "must not be negative")
+    for index, other in enumerate(message.other_user_ids):
+        check_user_id(other, f"{path}.other_user_ids[{index}]", violations)
     if entry_id is None or now is None or len(violations) > before:
         return None
-    return Reversal(entry_id, message.user_id, now, message.user_version)
+    return Reversal(entry_id, message.user_id, now, message.user_version, tuple(message.other_user_ids))
 
 
-def _user(message: entry_pb2.UserSnapshot, violations: Violations) -> UserSnapshot | None:
+def _user(message: entry_pb2.UserSnapshot, violations: Violations, path: str = "user") -> UserSnapshot | None:
     user_id, time_zone, name = message.user_id, message.time_zone, message.name
     attributes = dict(message.attributes)
     newest_attributes = dict(message.newest_attributes) if message.has_newest_attributes else None
-    check_user_id(user_id, "user.user_id", violations)
-    check_zone(time_zone, "user.time_zone", violations)
-    check_attributes(attributes, "user.attributes", violations)
-    check_attributes(newest_attributes or {}, "user.newest_attributes", violations)
-    check_text(name, "user.name", violations, min_chars=0)
-    create_time = instant_field(message, "create_time", "user", violations)
+    check_user_id(user_id, f"{path}.user_id", violations)
+    check_zone(time_zone, f"{path}.time_zone", violations)
+    check_attributes(attributes, f"{path}.attributes", violations)
+    check_attributes(newest_attributes or {}, f"{path}.newest_attributes", violations)
+    check_text(name, f"{path}.name", violations, min_chars=0)
+    create_time = instant_field(message, "create_time", path, violations)
     if create_time is None:
         return None
     return UserSnapshot(user_id, time_zone, attributes, create_time, message.version, name, newest_attributes)

@@ -51,6 +51,35 @@ async def length(system: System, user: str) -> int:
     return next((state.length for state in response.streaks), 0)
 
 
+async def test_points_pass_from_one_to_another_on_the_boards_too_and_back_again(
+    system: System, user: str
+) -> None:
+    other = f"{user}-other"
+    for each in (user, other):
+        await system.orchestrator.IngestEvent(event(each, "k"))
+    held = [await balance(system, each, "xp") for each in (user, other)]
+    request = pb.TransferPointsRequest(
+        user_id=user, to_user_id=other, points_system="xp", amount=7, reason="a present", request_id="t"
+    )
+    reply = await system.orchestrator.TransferPoints(request)
+    assert [await balance(system, each, "xp") for each in (user, other)] == [held[0] - 7, held[1] + 7]
+    scores = {(each.user_id, each.score) for each in reply.effects.leaderboards if each.leaderboard == "xp"}
+    assert scores == {(user, held[0] - 7), (other, held[1] + 7)}
+    again = await system.orchestrator.TransferPoints(request)
+    assert (again.idempotent_replayed, again.effects) == (True, reply.effects)
+    undone = await system.orchestrator.VoidEntry(
+        pb.VoidEntryRequest(entry_id=reply.entry_id, reason="no present", request_id="v")
+    )
+    assert [await balance(system, each, "xp") for each in (user, other)] == held
+    scores = {(each.user_id, each.score) for each in undone.effects.leaderboards if each.leaderboard == "xp"}
+    assert scores == {(user, held[0]), (other, held[1])}
+    for wrong, reason in (user, "INVALID_FIELDS"), (f"{user}-none", "USER_NOT_FOUND"):
+        request.to_user_id, request.request_id = wrong, reason
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await system.orchestrator.TransferPoints(request)
+        assert from_rpc_error(caught.value).reason == reason
+
+
 async def test_the_reply_to_one_event_says_everything_that_it_changed(system: System, user: str) -> None:
     # Nobody else lives there.
     region = f"moon of {user}"

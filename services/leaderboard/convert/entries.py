@@ -10,6 +10,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
+from msgspec.structs import replace
 
 from services.leaderboard.config import MAX_AMOUNT
 from services.leaderboard.convert.common import date_from_proto, run_to_proto, score_to_proto
@@ -38,10 +39,23 @@ BoardOf = Callable[[str], Board]
 
 
 def command(entry: Entry, effects: Effects, path: str, violations: Violations) -> Command:
-    """The domain's command: what the entry changed about streaks and points."""
+    """The domain's command: what the entry changed about streaks and points; with one for each other user of whom it
+    changed points.
+    """
     streaks = _streak_changes(effects.streaks, f"{path}.streaks", violations)
     points = _points_changes(effects.points, f"{path}.points", violations)
-    return command_of(entry, streaks, points)
+    if not entry.other_users or len(points) < len(effects.points):
+        return command_of(entry, streaks, points)
+    of_users: dict[str, list[PointsChange]] = {}
+    for message, change in zip(effects.points, points, strict=True):
+        of_users.setdefault(message.user_id, []).append(change)
+    halves = tuple(
+        command_of(entry.half_of(other), (), of_users[other.user_id])
+        for other in entry.other_users
+        if other.user_id in of_users
+    )
+    own = command_of(entry, streaks, of_users.get(entry.user.user_id, ()))
+    return replace(own, halves=halves)
 
 
 def _streak_changes(

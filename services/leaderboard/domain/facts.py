@@ -50,6 +50,8 @@ class Command(Struct, frozen=True):
     """At most one under each key."""
     streaks: tuple[StreakChange, ...] = ()
     revisions: tuple[Revision, ...] = ()
+    halves: tuple["Command", ...] = ()
+    """What it says about others than its user, each under an id of its own."""
 
 
 def command_of(

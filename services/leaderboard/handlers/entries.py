@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from laurel.ledger.v1.effects_pb2 import Effects
+from laurel.participant.v1 import participant_service_pb2 as pb
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -51,7 +52,7 @@ from services.leaderboard.store.segments import SegmentStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.undo import UndoStore
 from shared import faults
-from shared.entries import Reversal
+from shared.entries import Reversal, half_id
 from shared.errors import Aborted
 from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres.definitions import Catalogue
@@ -125,7 +126,26 @@ class EntryHandlers:
         self._grace = grace
 
     async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
-        """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
+        """One serialized outcome for each command, in order. Raises as `apply_batch` does.
+
+        What an entry is for others than its user is applied under ids of its own. It can be repeated, so that all of it
+        is there once it is answered.
+        """
+        parts = [[task, *_halves(task)] for task in work]
+        if len(parts) == sum(map(len, parts)):
+            return await self._apply(work)
+        outcomes = iter(await self._apply([part for own in parts for part in own]))
+        return [_joined(pb.Outcome, [next(outcomes) for _ in own]) for own in parts]
+
+    async def revert_entries(self, reversals: Sequence[Reversal]) -> list[bytes]:
+        """One serialized outcome for each reversal, in order."""
+        parts = [[reversal, *_reversed_halves(reversal)] for reversal in reversals]
+        if len(parts) == sum(map(len, parts)):
+            return await self._revert(reversals)
+        outcomes = iter(await self._revert([part for own in parts for part in own]))
+        return [_joined(pb.RevertOutcome, [next(outcomes) for _ in own]) for own in parts]
+
+    async def _apply(self, work: Sequence[Work[Command]]) -> list[bytes]:
         batch = _Batch()
         outcomes = await apply_batch(self._pool, work, partial(self._run, batch), _REFUSE)
         waiting = [
@@ -137,8 +157,7 @@ class EntryHandlers:
         await AFTER_OUTCOME.reach()
         return [outcome or completed[task.entry_id] for task, outcome in zip(work, outcomes, strict=True)]
 
-    async def revert_entries(self, reversals: Sequence[Reversal]) -> list[bytes]:
-        """One serialized outcome for each reversal, in order."""
+    async def _revert(self, reversals: Sequence[Reversal]) -> list[bytes]:
         batch = _Batch()
         undo = partial(self._undo, batch)
         outcomes = await revert_batch(self._pool, reversals, undo, nothing_reverted)
@@ -303,6 +322,31 @@ class EntryHandlers:
         if reverted:
             first |= await self._events.complete_reversals(_of(reverted, outcomes))
         return first
+
+
+def _halves(work: Work[Command]) -> list[Work[Command]]:
+    return [
+        Work(half, half.entry.entry_id, half.entry.user.user_id, work.digest) for half in work.command.halves
+    ]
+
+
+def _reversed_halves(reversal: Reversal) -> list[Reversal]:
+    return [
+        Reversal(half_id(reversal.entry_id, user_id), user_id, reversal.now)
+        for user_id in reversal.other_user_ids
+    ]
+
+
+def _joined(kind: type[pb.Outcome | pb.RevertOutcome], outcomes: Sequence[bytes]) -> bytes:
+    """One outcome of all parts of an entry, under its own id: what all changed, or the error of one."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    joined = kind.FromString(outcomes[0])
+    entry_id = joined.entry_id
+    for outcome in outcomes[1:]:
+        joined.MergeFromString(outcome)
+    joined.entry_id = entry_id
+    return joined.SerializeToString(deterministic=True)
 
 
 class _Settled(Struct, frozen=True):

@@ -34,6 +34,7 @@ def correction_of(
         occur_time=origin.occur_time,
         time_zone=origin.time_zone,
         origin=origin.origin,
+        other_users=origin.other_users,
     )
     entry.correction.corrected_entry_id = origin.entry_id
     entry.correction.voided = voided

@@ -18,7 +18,7 @@ from services.points.domain.definitions import GIFT, Catalogue, MetricCause, Tri
 from services.points.domain.facts import Command, Due, Fact, Instant
 from services.points.domain.fold import mark_of, step
 from services.points.domain.ledger import Change, Draft, write
-from services.points.domain.limits import InsufficientPoints, NotGiven, Refusal
+from services.points.domain.limits import InsufficientPoints, NoRoom, NotGiven, Refusal
 from services.points.domain.multipliers import boosts_at, for_trigger
 from services.points.domain.refold import Terms
 from services.points.domain.state import UserState
@@ -70,7 +70,8 @@ def apply(
     own = Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone))
     if catalogue.boosts:
         given = [_boosted(catalogue, entry, due) for due in given]
-    given.extend(Due(TriggerKey(gift.points_system, GIFT), own, 1, gift.amount) for gift in entry.gifts)
+    giver = own if command.half_of is None else replace(own, entry_id=command.half_of)
+    given.extend(Due(TriggerKey(gift.points_system, GIFT), giver, 1, gift.amount) for gift in entry.gifts)
     fact = Fact(
         position=state.entry_count + 1,
         instant=own,
@@ -95,8 +96,29 @@ def apply(
     if not stepped.grants:
         return Applied(state, (), fact)
     drafts = [Draft.of(fact.position, grant) for grant in stepped.grants]
-    state, changes = write(catalogue, state, drafts, entry.entry_id)
+    state, changes = write(catalogue, state, drafts, command.half_of or entry.entry_id)
     return Applied(state, changes, fact)
+
+
+def other_half(command: Command) -> Command | None:
+    """What a transfer is for who gets the points (RULES 5.7); None for any other entry."""
+    entry = command.entry
+    if entry.kind is not EntryKind.POINTS_TRANSFER:
+        return None
+    gifts = tuple(replace(gift, amount=-gift.amount) for gift in entry.gifts)
+    return Command(entry.half_of(entry.other_users[0], gifts), half_of=entry.entry_id)
+
+
+def received(catalogue: Catalogue, state: UserState, half: Command) -> Applied | Refusal:
+    """What a transfer does to who gets the points: all of them, or it is refused."""
+    decided = apply(catalogue, state, half)
+    if isinstance(decided, Applied):
+        for change in decided.changes:
+            for award in change.awards:
+                if award.key.trigger == GIFT and award.clipped_amount:
+                    maximum = catalogue.system(change.points_system).max_balance
+                    return NoRoom(change.points_system, change.before.balance, award.base_amount, maximum)
+    return decided
 
 
 def late(catalogue: Catalogue, state: UserState, command: Command) -> frozenset[TriggerKey]:

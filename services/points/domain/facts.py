@@ -125,3 +125,5 @@ class Command(Struct, frozen=True):
     entry: Entry
     streak_changes: tuple[StreakChange, ...] = ()
     achievement_changes: tuple[AchievementChange, ...] = ()
+    half_of: UUID | None = None
+    """The entry that this one is for somebody besides its user: what is given belongs to that."""

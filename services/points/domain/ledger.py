@@ -117,7 +117,8 @@ def write(
     for key, own in sorted(by_system.items()):
         before = standings.get(key, NO_STANDING)
         awards = tuple(
-            _row(draft, cause_entry_id, number) for number, draft in enumerate(own, start=sequence + 1)
+            _row(state.user_id, draft, cause_entry_id, number)
+            for number, draft in enumerate(own, start=sequence + 1)
         )
         sequence += len(awards)
         standings[key] = _after(catalogue, key, before, own)
@@ -191,10 +192,10 @@ def _after(catalogue: Catalogue, key: str, before: Standing, drafts: Sequence[Dr
     )
 
 
-def _row(draft: Draft, cause_entry_id: UUID, sequence: int) -> Award:
+def _row(user_id: str, draft: Draft, cause_entry_id: UUID, sequence: int) -> Award:
     due = draft.due
     return Award(
-        award_id=derived_id("award", str(cause_entry_id), str(sequence)),
+        award_id=derived_id("award", user_id, str(cause_entry_id), str(sequence)),
         sequence=sequence,
         position=draft.position,
         key=due.key,

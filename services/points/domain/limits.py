@@ -52,7 +52,16 @@ class NotGiven(Struct, frozen=True):
     archived: bool
 
 
-Refusal = InsufficientPoints | NotGiven
+class NoRoom(Struct, frozen=True):
+    """Points that pass to a user do not fit below `max_balance`: none do (RULES 5.7)."""
+
+    points_system: str
+    balance: int
+    amount: int
+    max_balance: int
+
+
+Refusal = InsufficientPoints | NotGiven | NoRoom
 """Why an entry changes nothing at all."""
 
 

@@ -305,7 +305,9 @@ async def test_every_kind_of_entry_is_taken(service: Service) -> None:
             told = entry(number, corrects="x")
         elif operation.name == "achievement_call":
             told.achievement_call.achievement = "badge"
-        elif operation.name in ("points_grant", "points_spend"):
+        elif operation.name in ("points_grant", "points_spend", "points_transfer"):
+            if operation.name == "points_transfer":
+                told.other_users.add().CopyFrom(entry("other", user="bob").user)
             gift = getattr(told, operation.name).gift
             gift.points_system, gift.amount = "xp", 5
         elif operation.name.startswith("streak_") and operation.name != "streak_closing":

@@ -86,6 +86,22 @@ def gift(
     return _command(message, (), (), ())
 
 
+def transfer(
+    name: object,
+    amount: int,
+    *,
+    giver: str = "alice",
+    getter: str = "bob",
+    system: str = "xp",
+    minutes: int = 0,
+) -> participant_pb.Command:
+    """Points that pass from one user to another."""
+    message = entry(name, user=giver, minutes=minutes)
+    message.points_transfer.gift.CopyFrom(entry_pb2.PointsGift(points_system=system, amount=-amount))
+    message.other_users.append(entry(name, user=getter).user)
+    return _command(message, (), (), ())
+
+
 def correction(
     name: object,
     *,

@@ -396,6 +396,30 @@ class PointsSpend(_message.Message):
 Global___PointsSpend: _TypeAlias = PointsSpend  # noqa: Y015
 
 @_typing.final
+class PointsTransfer(_message.Message):
+    """TransferPoints was called: the acting user gives, the one of `Entry.other_users` gets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GIFT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gift(self) -> Global___PointsGift:
+        """What is taken from the acting user: a negative amount. The other one is given as much."""
+
+    def __init__(
+        self,
+        *,
+        gift: Global___PointsGift | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gift", b"gift"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gift", b"gift"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsTransfer: _TypeAlias = PointsTransfer  # noqa: Y015
+
+@_typing.final
 class TimedPoints(_message.Message):
     """Points came due by time, found by the points service's maintenance."""
 
@@ -793,6 +817,7 @@ class Entry(_message.Message):
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     TIMED_POINTS_FIELD_NUMBER: _builtins.int
+    POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
@@ -873,6 +898,10 @@ class Entry(_message.Message):
         """Points came due by time."""
 
     @_builtins.property
+    def points_transfer(self) -> Global___PointsTransfer:
+        """Points passed from one user to another by call."""
+
+    @_builtins.property
     def board_exclusion(self) -> Global___BoardExclusion:
         """The user is excluded from boards, or comes back."""
 
@@ -908,6 +937,7 @@ class Entry(_message.Message):
         points_grant: Global___PointsGrant | None = ...,
         points_spend: Global___PointsSpend | None = ...,
         timed_points: Global___TimedPoints | None = ...,
+        points_transfer: Global___PointsTransfer | None = ...,
         board_exclusion: Global___BoardExclusion | None = ...,
         board_prize: Global___BoardPrize | None = ...,
         league_move: Global___LeagueMove | None = ...,
@@ -916,11 +946,11 @@ class Entry(_message.Message):
         user_sequence: _builtins.int = ...,
         takes_time_zone: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "points_transfer", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

@@ -1180,6 +1180,80 @@ class SpendPointsResponse(_message.Message):
 Global___SpendPointsResponse: _TypeAlias = SpendPointsResponse  # noqa: Y015
 
 @_typing.final
+class TransferPointsRequest(_message.Message):
+    """Request of TransferPoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TO_USER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who gives."""
+    to_user_id: _builtins.str
+    """Who gets: a user that is known."""
+    points_system: _builtins.str
+    """Key of the system."""
+    amount: _builtins.int
+    """How many: 1 to 1,000,000,000."""
+    reason: _builtins.str
+    """What for, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user who gives."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        to_user_id: _builtins.str = ...,
+        points_system: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "points_system", b"points_system", "reason", b"reason", "request_id", b"request_id", "to_user_id", b"to_user_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferPointsRequest: _TypeAlias = TransferPointsRequest  # noqa: Y015
+
+@_typing.final
+class TransferPointsResponse(_message.Message):
+    """Response of TransferPoints. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed of both: balance, level, standings."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferPointsResponse: _TypeAlias = TransferPointsResponse  # noqa: Y015
+
+@_typing.final
 class PerformOperationsRequest(_message.Message):
     """Request of PerformOperations."""
 
@@ -1241,6 +1315,7 @@ class OperationRequest(_message.Message):
     STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
+    POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user_update(self) -> Global___UpdateUserRequest:
@@ -1275,6 +1350,10 @@ class OperationRequest(_message.Message):
         """As in SpendPoints."""
 
     @_builtins.property
+    def points_transfer(self) -> Global___TransferPointsRequest:
+        """As in TransferPoints."""
+
+    @_builtins.property
     def board_exclusion(self) -> Global___SetBoardExclusionRequest:
         """As in SetBoardExclusion."""
 
@@ -1289,13 +1368,14 @@ class OperationRequest(_message.Message):
         streak_restore: Global___RestoreStreakRequest | None = ...,
         points_grant: Global___GrantPointsRequest | None = ...,
         points_spend: Global___SpendPointsRequest | None = ...,
+        points_transfer: Global___TransferPointsRequest | None = ...,
         board_exclusion: Global___SetBoardExclusionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "points_transfer", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -1316,6 +1396,7 @@ class OperationResult(_message.Message):
     STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
+    POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def error(self) -> _error_pb2.Error:
@@ -1354,6 +1435,10 @@ class OperationResult(_message.Message):
         """Of SpendPoints."""
 
     @_builtins.property
+    def points_transfer(self) -> Global___TransferPointsResponse:
+        """Of TransferPoints."""
+
+    @_builtins.property
     def board_exclusion(self) -> Global___SetBoardExclusionResponse:
         """Of SetBoardExclusion."""
 
@@ -1369,13 +1454,14 @@ class OperationResult(_message.Message):
         streak_restore: Global___RestoreStreakResponse | None = ...,
         points_grant: Global___GrantPointsResponse | None = ...,
         points_spend: Global___SpendPointsResponse | None = ...,
+        points_transfer: Global___TransferPointsResponse | None = ...,
         board_exclusion: Global___SetBoardExclusionResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "points_transfer", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

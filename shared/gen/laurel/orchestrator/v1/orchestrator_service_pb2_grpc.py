@@ -106,6 +106,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsResponse.FromString,
                 _registered_method=True)
+        self.TransferPoints = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/TransferPoints',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsResponse.FromString,
+                _registered_method=True)
         self.PerformOperations = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/PerformOperations',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.SerializeToString,
@@ -313,6 +318,14 @@ class OrchestratorServiceServicer:
     def SpendPoints(self, request, context):
         """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
         the amounts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferPoints(self, request, context):
+        """Moves points of one system from a user to another: all of them or none, both or neither. Not covered:
+        FAILED_PRECONDITION, INSUFFICIENT_POINTS, with the amounts; without room at the other: NO_ROOM_FOR_POINTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -542,6 +555,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.SpendPoints,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsResponse.SerializeToString,
+            ),
+            'TransferPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferPoints,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsResponse.SerializeToString,
             ),
             'PerformOperations': grpc.unary_unary_rpc_method_handler(
                     servicer.PerformOperations,
@@ -1028,6 +1046,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/SpendPoints',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/TransferPoints',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,10 @@ class OrchestratorServiceStub:
     """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
     the amounts.
     """
+    TransferPoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.TransferPointsRequest, _orchestrator_service_pb2.TransferPointsResponse]
+    """Moves points of one system from a user to another: all of them or none, both or neither. Not covered:
+    FAILED_PRECONDITION, INSUFFICIENT_POINTS, with the amounts; without room at the other: NO_ROOM_FOR_POINTS.
+    """
     PerformOperations: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PerformOperationsRequest, _orchestrator_service_pb2.PerformOperationsResponse]
     """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
     with its own request id; none depends on another.
@@ -159,6 +163,10 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     SpendPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SpendPointsRequest, _orchestrator_service_pb2.SpendPointsResponse]  # type: ignore[assignment]
     """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
     the amounts.
+    """
+    TransferPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.TransferPointsRequest, _orchestrator_service_pb2.TransferPointsResponse]  # type: ignore[assignment]
+    """Moves points of one system from a user to another: all of them or none, both or neither. Not covered:
+    FAILED_PRECONDITION, INSUFFICIENT_POINTS, with the amounts; without room at the other: NO_ROOM_FOR_POINTS.
     """
     PerformOperations: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PerformOperationsRequest, _orchestrator_service_pb2.PerformOperationsResponse]  # type: ignore[assignment]
     """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
@@ -332,6 +340,16 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_orchestrator_service_pb2.SpendPointsResponse, _abc.Awaitable[_orchestrator_service_pb2.SpendPointsResponse]]:
         """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
         the amounts.
+        """
+
+    @_abc_1.abstractmethod
+    def TransferPoints(
+        self,
+        request: _orchestrator_service_pb2.TransferPointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.TransferPointsResponse, _abc.Awaitable[_orchestrator_service_pb2.TransferPointsResponse]]:
+        """Moves points of one system from a user to another: all of them or none, both or neither. Not covered:
+        FAILED_PRECONDITION, INSUFFICIENT_POINTS, with the amounts; without room at the other: NO_ROOM_FOR_POINTS.
         """
 
     @_abc_1.abstractmethod

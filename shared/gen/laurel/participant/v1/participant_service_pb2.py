@@ -29,7 +29,7 @@ from laurel.ledger.v1 import effects_pb2 as laurel_dot_ledger_dot_v1_dot_effects
 from laurel.ledger.v1 import entry_pb2 as laurel_dot_ledger_dot_v1_dot_entry__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/participant/v1/participant_service.proto\x12\x15laurel.participant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1claurel/common/v1/error.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a\x1claurel/ledger/v1/entry.proto\"G\n\x13\x41pplyEntriesRequest\x12\x30\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Command\"m\n\x07\x43ommand\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.laurel.ledger.v1.Entry\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x01(\x0b\x32\x19.laurel.ledger.v1.Effects\"H\n\x14\x41pplyEntriesResponse\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Outcome\"\x89\x01\n\x07Outcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsH\x00\x12(\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x17.laurel.common.v1.ErrorH\x00\x42\x08\n\x06resultJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"l\n\x08Reversal\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cuser_version\x18\x04 \x01(\x03\"J\n\x14RevertEntriesRequest\x12\x32\n\treversals\x18\x01 \x03(\x0b\x32\x1f.laurel.participant.v1.Reversal\"O\n\x15RevertEntriesResponse\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.laurel.participant.v1.RevertOutcome\"k\n\rRevertOutcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x10\n\x08reverted\x18\x04 \x01(\x08\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"}\n\x15RunMaintenanceRequest\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x0chold_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07history\x18\x03 \x01(\x08\x42\x0f\n\r_hold_seconds\":\n\x16RunMaintenanceResponse\x12\x12\n\ndone_count\x18\x01 \x01(\x03\x12\x0c\n\x04more\x18\x02 \x01(\x08\"=\n\x12ListChangesRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"c\n\x13ListChangesResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.laurel.participant.v1.Change\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\x90\x03\n\x06\x43hange\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0estreak_closing\x18\x07 \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x35\n\x0ctimed_points\x18  \x01(\x0b\x32\x1d.laurel.ledger.v1.TimedPointsH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12\x33\n\x0bleague_move\x18\x34 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12-\n\x06origin\x18\x08 \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOriginB\t\n\x07\x66indingJ\x04\x08\x01\x10\x02J\x04\x08\x06\x10\x07\x32\xde\x03\n\x12ParticipantService\x12o\n\x0c\x41pplyEntries\x12*.laurel.participant.v1.ApplyEntriesRequest\x1a+.laurel.participant.v1.ApplyEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rRevertEntries\x12+.laurel.participant.v1.RevertEntriesRequest\x1a,.laurel.participant.v1.RevertEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0eRunMaintenance\x12,.laurel.participant.v1.RunMaintenanceRequest\x1a-.laurel.participant.v1.RunMaintenanceResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12l\n\x0bListChanges\x12).laurel.participant.v1.ListChangesRequest\x1a*.laurel.participant.v1.ListChangesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.participant.v1P\x01Z2laurel.example/laurel/participant/v1;participantv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/participant/v1/participant_service.proto\x12\x15laurel.participant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1claurel/common/v1/error.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a\x1claurel/ledger/v1/entry.proto\"G\n\x13\x41pplyEntriesRequest\x12\x30\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Command\"m\n\x07\x43ommand\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.laurel.ledger.v1.Entry\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x01(\x0b\x32\x19.laurel.ledger.v1.Effects\"H\n\x14\x41pplyEntriesResponse\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Outcome\"\x89\x01\n\x07Outcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsH\x00\x12(\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x17.laurel.common.v1.ErrorH\x00\x42\x08\n\x06resultJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"\x84\x01\n\x08Reversal\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cuser_version\x18\x04 \x01(\x03\x12\x16\n\x0eother_user_ids\x18\x05 \x03(\t\"J\n\x14RevertEntriesRequest\x12\x32\n\treversals\x18\x01 \x03(\x0b\x32\x1f.laurel.participant.v1.Reversal\"O\n\x15RevertEntriesResponse\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.laurel.participant.v1.RevertOutcome\"k\n\rRevertOutcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x10\n\x08reverted\x18\x04 \x01(\x08\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"}\n\x15RunMaintenanceRequest\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x0chold_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07history\x18\x03 \x01(\x08\x42\x0f\n\r_hold_seconds\":\n\x16RunMaintenanceResponse\x12\x12\n\ndone_count\x18\x01 \x01(\x03\x12\x0c\n\x04more\x18\x02 \x01(\x08\"=\n\x12ListChangesRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"c\n\x13ListChangesResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.laurel.participant.v1.Change\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\x90\x03\n\x06\x43hange\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0estreak_closing\x18\x07 \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x35\n\x0ctimed_points\x18  \x01(\x0b\x32\x1d.laurel.ledger.v1.TimedPointsH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12\x33\n\x0bleague_move\x18\x34 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12-\n\x06origin\x18\x08 \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOriginB\t\n\x07\x66indingJ\x04\x08\x01\x10\x02J\x04\x08\x06\x10\x07\x32\xde\x03\n\x12ParticipantService\x12o\n\x0c\x41pplyEntries\x12*.laurel.participant.v1.ApplyEntriesRequest\x1a+.laurel.participant.v1.ApplyEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rRevertEntries\x12+.laurel.participant.v1.RevertEntriesRequest\x1a,.laurel.participant.v1.RevertEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0eRunMaintenance\x12,.laurel.participant.v1.RunMaintenanceRequest\x1a-.laurel.participant.v1.RunMaintenanceResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12l\n\x0bListChanges\x12).laurel.participant.v1.ListChangesRequest\x1a*.laurel.participant.v1.ListChangesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.participant.v1P\x01Z2laurel.example/laurel/participant/v1;participantv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,24 +53,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPLYENTRIESRESPONSE']._serialized_end=486
   _globals['_OUTCOME']._serialized_start=489
   _globals['_OUTCOME']._serialized_end=626
-  _globals['_REVERSAL']._serialized_start=628
-  _globals['_REVERSAL']._serialized_end=736
-  _globals['_REVERTENTRIESREQUEST']._serialized_start=738
-  _globals['_REVERTENTRIESREQUEST']._serialized_end=812
-  _globals['_REVERTENTRIESRESPONSE']._serialized_start=814
-  _globals['_REVERTENTRIESRESPONSE']._serialized_end=893
-  _globals['_REVERTOUTCOME']._serialized_start=895
-  _globals['_REVERTOUTCOME']._serialized_end=1002
-  _globals['_RUNMAINTENANCEREQUEST']._serialized_start=1004
-  _globals['_RUNMAINTENANCEREQUEST']._serialized_end=1129
-  _globals['_RUNMAINTENANCERESPONSE']._serialized_start=1131
-  _globals['_RUNMAINTENANCERESPONSE']._serialized_end=1189
-  _globals['_LISTCHANGESREQUEST']._serialized_start=1191
-  _globals['_LISTCHANGESREQUEST']._serialized_end=1252
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=1254
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=1353
-  _globals['_CHANGE']._serialized_start=1356
-  _globals['_CHANGE']._serialized_end=1756
-  _globals['_PARTICIPANTSERVICE']._serialized_start=1759
-  _globals['_PARTICIPANTSERVICE']._serialized_end=2237
+  _globals['_REVERSAL']._serialized_start=629
+  _globals['_REVERSAL']._serialized_end=761
+  _globals['_REVERTENTRIESREQUEST']._serialized_start=763
+  _globals['_REVERTENTRIESREQUEST']._serialized_end=837
+  _globals['_REVERTENTRIESRESPONSE']._serialized_start=839
+  _globals['_REVERTENTRIESRESPONSE']._serialized_end=918
+  _globals['_REVERTOUTCOME']._serialized_start=920
+  _globals['_REVERTOUTCOME']._serialized_end=1027
+  _globals['_RUNMAINTENANCEREQUEST']._serialized_start=1029
+  _globals['_RUNMAINTENANCEREQUEST']._serialized_end=1154
+  _globals['_RUNMAINTENANCERESPONSE']._serialized_start=1156
+  _globals['_RUNMAINTENANCERESPONSE']._serialized_end=1214
+  _globals['_LISTCHANGESREQUEST']._serialized_start=1216
+  _globals['_LISTCHANGESREQUEST']._serialized_end=1277
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=1279
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=1378
+  _globals['_CHANGE']._serialized_start=1381
+  _globals['_CHANGE']._serialized_end=1781
+  _globals['_PARTICIPANTSERVICE']._serialized_start=1784
+  _globals['_PARTICIPANTSERVICE']._serialized_end=2262
 # @@protoc_insertion_point(module_scope)

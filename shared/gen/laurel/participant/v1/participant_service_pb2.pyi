@@ -150,6 +150,7 @@ class Reversal(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
     USER_VERSION_FIELD_NUMBER: _builtins.int
+    OTHER_USER_IDS_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """The entry to undo."""
     user_id: _builtins.str
@@ -162,6 +163,10 @@ class Reversal(_message.Message):
     def now(self) -> _timestamp_pb2.Timestamp:
         """The instant at which the decision to undo was made."""
 
+    @_builtins.property
+    def other_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whom the entry concerned besides its user."""
+
     def __init__(
         self,
         *,
@@ -169,10 +174,11 @@ class Reversal(_message.Message):
         user_id: _builtins.str = ...,
         now: _timestamp_pb2.Timestamp | None = ...,
         user_version: _builtins.int = ...,
+        other_user_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "now", b"now", "user_id", b"user_id", "user_version", b"user_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "now", b"now", "other_user_ids", b"other_user_ids", "user_id", b"user_id", "user_version", b"user_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

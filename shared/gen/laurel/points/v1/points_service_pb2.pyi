@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A blocking trigger, or a spending, wants more points than the user has (RULES 5.4, 5.7)."""
     ERROR_REASON_POINTS_SYSTEM_ARCHIVED: _ErrorReason.ValueType  # 5
     """Points are to be given or spent in a system that is archived."""
+    ERROR_REASON_NO_ROOM_FOR_POINTS: _ErrorReason.ValueType  # 6
+    """Who is to get points by a transfer has no room for all of them below the system's maximum: none are moved (RULES 5.7)."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -84,6 +86,8 @@ ERROR_REASON_INSUFFICIENT_POINTS: ErrorReason.ValueType  # 4
 """A blocking trigger, or a spending, wants more points than the user has (RULES 5.4, 5.7)."""
 ERROR_REASON_POINTS_SYSTEM_ARCHIVED: ErrorReason.ValueType  # 5
 """Points are to be given or spent in a system that is archived."""
+ERROR_REASON_NO_ROOM_FOR_POINTS: ErrorReason.ValueType  # 6
+"""Who is to get points by a transfer has no room for all of them below the system's maximum: none are moved (RULES 5.7)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
