@@ -18,11 +18,15 @@ from services.cli.options import json_option
 _STATES: Final = {
     name.removeprefix("MESSAGE_STATE_").lower(): number for name, number in message_pb2.MessageState.items()
 }
+_PERIODS: Final = {
+    "week": message_pb2.RECAP_PERIOD_WEEKLY,
+    "month": message_pb2.RECAP_PERIOD_MONTHLY,
+}
 
 
 @click.group(short_help="Write to users by e-mail, or tell webhooks that somebody is to be written to.")
 def messages() -> None:
-    """Write to users: that they have earned something, or that they have not been seen."""
+    """Write to users: what they have earned, what ends tonight, what a week was, and that they have not been seen."""
 
 
 @messages.command("set")
@@ -35,6 +39,7 @@ def messages() -> None:
     help="In the order in which they are tried.",
 )
 @click.option("--no-channel", is_flag=True, help="Only tell webhooks, as message.TYPE_due.")
+@click.option("--every", type=click.Choice(list(_PERIODS)), help="What a recap is of.")
 @click.option("--at", "send_time", metavar="HH:MM", help="When in the user's day.")
 @click.option(
     "--templates",
@@ -50,6 +55,7 @@ def set_(
     type_: str,
     channels: tuple[str, ...],
     no_channel: bool,
+    every: str | None,
     send_time: str | None,
     templates: click.File | None,
     switched_on: bool | None,
@@ -63,6 +69,9 @@ def set_(
     if channels or no_channel:
         message.channels.extend(CHANNELS[channel] for channel in channels)
         paths.append("channels")
+    if every is not None:
+        message.recap_period = _PERIODS[every]
+        paths.append("recap_period")
     if send_time is not None:
         message.send_time = send_time
         paths.append("send_time")

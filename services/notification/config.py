@@ -48,7 +48,16 @@ class Settings(config.Settings):
     """What the notification service can be told, beyond what every service can."""
 
     streak_target: str = "127.0.0.1:7401"
-    """Where the streak service is, of which streak reminders are: HOST:PORT, or several IP:PORT with commas."""
+    """Where the streak service is, of which users are reminded: HOST:PORT, or several IP:PORT with commas."""
+
+    achievement_target: str = "127.0.0.1:7402"
+    """Where the achievement service is, in the same way: it is read for recaps."""
+
+    points_target: str = "127.0.0.1:7403"
+    """Where the points service is, in the same way: it is read for recaps."""
+
+    leaderboard_target: str = "127.0.0.1:7404"
+    """Where the leaderboard service is, in the same way: it is read for recaps."""
 
     follow_page_size: int = Field(default=500, ge=1, le=1_000)
     """How many entries of the feed are read at once."""

@@ -14,6 +14,7 @@ from services.notification.convert import set_time
 from services.notification.domain.contacts import Channel, MessageType
 from services.notification.domain.events import DUE, Event
 from services.notification.domain.messages import Definition, Item, Plan, User, variables
+from services.notification.domain.recaps import Amount, Earned, Rank, Recap, RecapPeriod
 from services.notification.domain.reminders import Streak
 from services.notification.rendering import Template, problem_of
 from shared.errors import Violations
@@ -22,8 +23,6 @@ from shared.rpc.convert import check_text, date_to_proto, to_datetime, to_timest
 from shared.rpc.filters import filters_from_proto
 
 OUTPUT_ONLY: Final = ("create_time", "update_time")
-_SENT_ITSELF: Final = (MessageType.ACHIEVEMENT, MessageType.STREAK_REMINDER, MessageType.REACTIVATION)
-"""What is planned today."""
 _SEND_TIME: Final = time(10)
 _REMIND_TIME: Final = time(19)
 _MAX_SUBJECT_CHARS: Final = 500
@@ -34,9 +33,13 @@ DefinitionMessage = message_pb2.MessageDefinition
 def check_definition(message: DefinitionMessage, path: str, violations: Violations) -> None:
     """Everything that can be wrong with a definition, templates included."""
     found = violations.within(path)
-    if message.type not in set(map(int, _SENT_ITSELF)):
-        found.add("type", "must be achievement, streak reminder or reactivation")
+    if message.type not in set(map(int, MessageType)):
+        found.add("type", "must be achievement, streak reminder, recap or reactivation")
         return
+    if message.recap_period not in message_pb2.RecapPeriod.values():
+        found.add("recap_period", "is not known here")
+    if message.recap_period and MessageType(message.type) is not MessageType.RECAP:
+        found.add("recap_period", "is of recaps alone")
     if len(set(message.channels)) != len(message.channels):
         found.add("channels", "must not name a channel twice")
     for index, channel in enumerate(message.channels):
@@ -99,6 +102,7 @@ def definition_from_row(row: Any) -> Definition:
         filters=filters_from_proto(message.filters, "filters", Violations()),
         send_time=time.fromisoformat(message.send_time) if message.send_time else default_time,
         since=row["since"],
+        every=RecapPeriod(message.recap_period or RecapPeriod.WEEKLY),
     )
 
 
@@ -171,5 +175,15 @@ def _sample(type_: MessageType) -> dict[str, object]:
     moment = datetime(2025, 6, 2, tzinfo=UTC)
     item = Item("", "first-steps", "First steps", "https://example.com/badge.png")
     streak = Streak("daily-run", "Daily run", 12, is_safe=False, freeze_count=0, expire_time=moment)
-    plan = Plan("ada", type_, moment, moment, (item,), streaks=(streak,))
+    grown = Amount("steps", "Steps", 12.5, 10.0)
+    recap = Recap(
+        moment.date(),
+        moment.date(),
+        metrics=(grown,),
+        points=(grown,),
+        achievements=(Earned("first-steps", "First steps", ""),),
+        streaks=(streak,),
+        ranks=(Rank("steps", "Steps", 3, 5),),
+    )
+    plan = Plan("ada", type_, moment, moment, (item,), streaks=(streak,), recap=recap)
     return variables(plan, User("ada", "Ada", "UTC", {}))

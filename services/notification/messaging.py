@@ -23,7 +23,7 @@ from services.notification.domain.contacts import Channel, Contact, MessageType
 from services.notification.domain.links import link_token
 from services.notification.domain.messages import Definition, MessageState, Plan, Send, Skip, User, Wait
 from services.notification.following import PASSING, Writer
-from services.notification.reading import Reader
+from services.notification.reading import Names, Reader
 from services.notification.rendering import DEFAULTS, Template, TemplateFailure, written
 from services.notification.store.contacts import ContactStore
 from services.notification.store.endpoints import EndpointStore
@@ -71,8 +71,9 @@ class Messenger:
         self._places = asyncio.Semaphore(settings.message_concurrency)
         self._most = settings.message_concurrency * _CLAIMS_A_PLACE
         self._clock = clock
+        # As they were at the last look.
         self._streak_names: dict[str, str] | None = None
-        """As they were at the last look."""
+        self._names: Names | None = None
 
     async def run(self) -> None:
         """Never returns."""
@@ -88,7 +89,7 @@ class Messenger:
         """Look at some of what may be due: whether there may be more."""
         now = self._clock.now()
         claimed = await self._store.claim(now, now + _LEASE, self._most)
-        self._streak_names = None
+        self._streak_names = self._names = None
         if claimed:
             rows = {row["type"]: row for row in await self._store.definitions()}
             secret = await self._contacts.link_secret()
@@ -126,8 +127,8 @@ class Messenger:
             await self._end(plan, definition, last[0], 0, Carried(MessageState.UNKNOWN, "the process died"))
             return
         decision = messages.decide(plan, definition, user, contact, last and last[0], now)
-        if isinstance(decision, Send) and plan.type is MessageType.STREAK_REMINDER:
-            plan = await self._with_streaks(plan, definition, user, now)
+        if isinstance(decision, Send):
+            plan = await self._read(plan, definition, user, now)
             decision = messages.confirmed(plan, decision)
         match decision:
             case Wait(until):
@@ -212,7 +213,7 @@ class Messenger:
         current = (await self._store.load(connection, [key])).get(key)
         if current is None:
             return
-        planned = None if definition is None else messages.after(current, done)
+        planned = None if definition is None else messages.after(current, done, self._clock.now())
         if definition is None or planned is None:
             await self._store.forget(connection, [key])
         elif definition.switched_on:
@@ -227,13 +228,19 @@ class Messenger:
         if current is not None:
             await self._store.save(connection, {key: (current, self._clock.now() + _TRY_AGAIN)})
 
-    async def _with_streaks(self, plan: Plan, definition: Definition, user: User, now: datetime) -> Plan:
-        """The plan with the streaks of which the user is to be reminded now."""
-        if self._streak_names is None:
-            self._streak_names = await self._reader.streak_names()
-        streaks = await self._reader.streaks(user.user_id, self._streak_names)
-        due = reminders.due(streaks, definition.send_time, user.user_id, user.time_zone, now)
-        return replace(plan, streaks=due)
+    async def _read(self, plan: Plan, definition: Definition, user: User, now: datetime) -> Plan:
+        """The plan with what it is written with, where that is read now."""
+        if plan.type is MessageType.STREAK_REMINDER:
+            if self._streak_names is None:
+                self._streak_names = await self._reader.streak_names()
+            streaks = await self._reader.streaks(user.user_id, self._streak_names)
+            due = reminders.due(streaks, definition.send_time, user.user_id, user.time_zone, now)
+            return replace(plan, streaks=due)
+        if plan.type is MessageType.RECAP:
+            if self._names is None:
+                self._names = await self._reader.names()
+            return replace(plan, recap=await self._reader.recap(plan, definition, user, self._names))
+        return plan
 
     async def _contact(self, user_id: str) -> Contact | None:
         row = await self._contacts.get(user_id)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from laurel.orchestrator.v1 import domain_event_pb2
@@ -27,9 +28,9 @@ _REVOKED: Final = "achievement.revoked"
 _RECORDED: Final = "metric.recorded"
 _TOLD_BY: Final = {
     MessageType.ACHIEVEMENT: (_COMPLETED, _REVOKED),
+    MessageType.RECAP: (_RECORDED,),
     MessageType.REACTIVATION: (_RECORDED,),
 }
-_TYPES: Final = {name: type_ for type_, names in _TOLD_BY.items() for name in names}
 
 
 class Planner:
@@ -63,7 +64,7 @@ class Planner:
             return False
         if cursor is None:
             return await self._store.move(self._pool, None, await self._feed.newest())
-        types = [name for type_ in definitions for name in _TOLD_BY[type_]]
+        types = sorted({name for type_ in definitions for name in _TOLD_BY[type_]})
         page = await self._feed.after(cursor, types)
         if page.cursor == cursor:
             return False
@@ -80,23 +81,16 @@ class Planner:
         """To a control user no messages go out (RULES 8.3)."""
         events = [event for event in events if not event.control]
         now = self._clock.now()
-        keys: dict[Key, None] = dict.fromkeys((event.user_id, _TYPES[event.type]) for event in events)
+        told = [(event, type_) for event in events for type_ in definitions if event.type in _TOLD_BY[type_]]
+        keys: dict[Key, None] = dict.fromkeys((event.user_id, type_) for event, type_ in told)
         async with self._pool.acquire() as connection, connection.transaction():
             if not await self._store.move(connection, before, after):
                 return
             known = await self._store.load(connection, keys) if keys else {}
             plans: dict[Key, Plan | None] = dict(known)
-            for event in events:
-                key = (event.user_id, _TYPES[event.type])
-                time = to_datetime(event.time)
-                match event.type:
-                    case "achievement.completed":
-                        item = convert.item_of(event)
-                        plans[key] = messages.completed(plans.get(key), event.user_id, item, time, now)
-                    case "achievement.revoked":
-                        plans[key] = messages.revoked(plans.get(key), event.achievement.completion_id)
-                    case "metric.recorded":
-                        plans[key] = messages.seen(plans.get(key), event.user_id, time)
+            for event, type_ in told:
+                key = (event.user_id, type_)
+                plans[key] = _planned(plans.get(key), event, type_, now)
             changed = {key: plan for key, plan in plans.items() if plan != known.get(key)}
             await self._store.save(
                 connection,
@@ -108,3 +102,19 @@ class Planner:
             )
             await self._store.forget(connection, [key for key, plan in changed.items() if plan is None])
             await BEFORE_COMMIT.reach()
+
+
+def _planned(
+    plan: Plan | None, event: domain_event_pb2.DomainEvent, type_: MessageType, now: datetime
+) -> Plan | None:
+    """What an event makes of the plan of a type."""
+    user_id, time = event.user_id, to_datetime(event.time)
+    match event.type, type_:
+        case "achievement.completed", _:
+            return messages.completed(plan, user_id, convert.item_of(event), time, now)
+        case "achievement.revoked", _:
+            return messages.revoked(plan, event.achievement.completion_id)
+        case _, MessageType.RECAP:
+            return messages.recorded(plan, user_id, event.metric.metric, event.metric.total_before, now)
+        case _:
+            return messages.seen(plan, user_id, time)

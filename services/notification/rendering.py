@@ -79,6 +79,34 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "{{ streak.expires_at }} Uhr\n{% endfor %}\n",
         ),
     ),
+    MessageType.RECAP: (
+        Template(
+            "en",
+            "{{ first_date }} to {{ last_date }}: what it brought",
+            "Hello{% if user.name %} {{ user.name }}{% endif %},\n\n"
+            "this is what {{ first_date }} to {{ last_date }} brought:\n\n"
+            "{% for each in metrics %}\n* {{ each.name }}: {{ each.amount }}"
+            "{% if each.before is not none %} (before: {{ each.before }}){% endif %}\n\n{% endfor %}"
+            "{% for each in points %}\n* {{ each.name }}: +{{ each.amount }} (before: +{{ each.before }})\n{% endfor %}"
+            "{% for each in streaks %}\n* {{ each.name }}: {{ each.length }} in a row\n{% endfor %}"
+            "{% for each in ranks %}\n* {{ each.name }}: place {{ each.best }}"
+            "{% if each.before %} (before: {{ each.before }}){% endif %}\n\n{% endfor %}"
+            "{% for each in achievements %}\n* {{ each.name }}\n{% endfor %}\n",
+        ),
+        Template(
+            "de",
+            "{{ first_date }} bis {{ last_date }}: dein Rückblick",
+            "Hallo{% if user.name %} {{ user.name }}{% endif %},\n\n"
+            "das war von {{ first_date }} bis {{ last_date }}:\n\n"
+            "{% for each in metrics %}\n* {{ each.name }}: {{ each.amount }}"
+            "{% if each.before is not none %} (davor: {{ each.before }}){% endif %}\n\n{% endfor %}"
+            "{% for each in points %}\n* {{ each.name }}: +{{ each.amount }} (davor: +{{ each.before }})\n{% endfor %}"
+            "{% for each in streaks %}\n* {{ each.name }}: {{ each.length }} in Folge\n{% endfor %}"
+            "{% for each in ranks %}\n* {{ each.name }}: Platz {{ each.best }}"
+            "{% if each.before %} (davor: {{ each.before }}){% endif %}\n\n{% endfor %}"
+            "{% for each in achievements %}\n* {{ each.name }}\n{% endfor %}\n",
+        ),
+    ),
     MessageType.REACTIVATION: (
         Template(
             "en",

@@ -21,7 +21,7 @@ from services.notification.mail import Mailer
 from services.notification.message_handlers import MessageHandlers
 from services.notification.messaging import Messenger
 from services.notification.planning import Planner
-from services.notification.reading import Reader
+from services.notification.reading import Channels, Reader
 from services.notification.reminding import Reminders
 from services.notification.retention import Retention
 from services.notification.sender import Sender
@@ -63,16 +63,24 @@ async def build(settings: Settings) -> Application:
         statement_timeout_ms=settings.statement_timeout_ms,
     )
     clock = SystemClock()
-    channel, streak = (
-        open_channel(
-            target,
-            max_message_bytes=settings.max_message_bytes,
-            telemetry=recorded,
-            credentials=credentials(settings),
+    channels = Channels(
+        *(
+            open_channel(
+                target,
+                max_message_bytes=settings.max_message_bytes,
+                telemetry=recorded,
+                credentials=credentials(settings),
+            )
+            for target in (
+                settings.orchestrator_target,
+                settings.streak_target,
+                settings.achievement_target,
+                settings.points_target,
+                settings.leaderboard_target,
+            )
         )
-        for target in (settings.orchestrator_target, settings.streak_target)
     )
-    feed = FeedReader(channel, settings.follow_page_size, settings.follow_timeout_seconds)
+    feed = FeedReader(channels.orchestrator, settings.follow_page_size, settings.follow_timeout_seconds)
     following = FollowingStore(pool)
     endpoints = EndpointStore(pool)
     deliveries = DeliveryStore(pool)
@@ -100,7 +108,7 @@ async def build(settings: Settings) -> Application:
     contacts = ContactStore(pool)
     messages = MessageStore(pool)
     planner = Planner(pool, feed, messages, clock)
-    reader = Reader(channel, streak, settings.follow_timeout_seconds)
+    reader = Reader(channels, settings.follow_timeout_seconds)
     reminders = Reminders(pool, reader, messages, clock)
     messenger = Messenger(
         pool, reader, messages, contacts, endpoints, writer, _carriers(settings), settings, clock
@@ -152,7 +160,7 @@ async def build(settings: Settings) -> Application:
             "maintenance": maintain,
             "instrumentation": Instrumentation(recorded, pool).run,
         },
-        close=[dispatcher.close, streaming.close, sender.close, channel.close, streak.close, pool.close],
+        close=[dispatcher.close, streaming.close, sender.close, channels.close, pool.close],
         translators=[translate],
         telemetry=recorded,
     )

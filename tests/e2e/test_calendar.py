@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import pytest
 from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.notification.v1 import contact_pb2, message_pb2, webhook_pb2
+from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.orchestrator.v1 import event_pb2
 
 from deploy.local.config import StackConfig
@@ -16,7 +18,9 @@ from shared.clock import TEST_CLOCK_VARIABLE
 from tests.fixtures import clock
 from tests.fixtures.clients import ingest, void
 from tests.fixtures.invariants import violations
+from tests.fixtures.receiver import Receiver, receiving
 from tests.fixtures.system import System, connect, event
+from tests.fixtures.waiting import until
 from tests.fixtures.world import CONFIGURATION
 
 ZONES = ("UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati")
@@ -40,6 +44,7 @@ MOMENTS = (
     Moment("the night on which it ends", datetime(2025, 10, 26, 0, 30, tzinfo=UTC), False),
 )
 """In order: a system never lives backwards."""
+SATURDAY, MONDAY = MOMENTS[1:3]
 
 
 @pytest.fixture
@@ -51,10 +56,18 @@ def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as listening:
+        yield listening
+
+
+@pytest.fixture
 async def system(server_directory: Path, clock_file: Path) -> AsyncIterator[System]:
     """A system that is begun at the first of the moments."""
     clock.set_to(MOMENTS[0].at, clock_file)
-    with Stack(StackConfig(home=server_directory / "calendar", port_base=0, fsync=False)) as stack:
+    settings = {"LAUREL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8", "LAUREL_WEBHOOK_ALLOW_HTTP": "true"}
+    config = StackConfig(home=server_directory / "calendar", port_base=0, fsync=False, settings=settings)
+    with Stack(config) as stack:
         stack.up()
         connected = connect(stack)
         await connected.orchestrator.ApplyConfiguration(CONFIGURATION)
@@ -92,12 +105,43 @@ def week_of(reply: event_pb2.IngestEventResponse) -> tuple[date, bool]:
     return date(start.year, start.month, start.day), weekly.run_finalized
 
 
+async def recaps_came(receiver: Receiver) -> None:
+    """Where it is after ten on Monday users hear what the week before has brought, by all services."""
+    users = {f"{zone} {SATURDAY.at:%F}" for zone in ZONES if zone != "America/Los_Angeles"}
+
+    async def came() -> bool:
+        return {got.user for got in receiver.accepted} == users
+
+    await until(came, seconds=60, what="recaps of the week")
+    for got in receiver.accepted:
+        data = got.json["data"]
+        assert (data["first_date"], data["last_date"]) == ("2025-05-26", "2025-06-01")
+        assert [each["before"] for each in data["metrics"]] == [None]
+        assert data["metrics"][0]["amount"] > 0
+        assert {each["amount"] > 0 for each in data["points"]} == {True}
+        assert data["achievements"]
+        assert {each["best"] > 0 for each in data["ranks"]} == {True}, data
+
+
+async def switch_recaps_on(system: System, receiver: Receiver) -> None:
+    """Each week's are told to the receiver."""
+    endpoint = webhook_pb2.WebhookEndpoint(key="recaps", url=receiver.url, types=["message.recap_due"])
+    create = pb.CreateWebhookEndpointRequest(request_id="recaps", endpoint=endpoint)
+    await system.notification.CreateWebhookEndpoint(create)
+    recaps = message_pb2.MessageDefinition(type=contact_pb2.MESSAGE_TYPE_RECAP, switched_on=True)
+    update = pb.UpdateMessageDefinitionRequest(request_id="recaps", message=recaps)
+    await system.notification.UpdateMessageDefinition(update)
+
+
 async def test_on_any_day_the_invariants_hold_and_a_week_takes_events_until_it_is_final(
-    system: System, clock_file: Path
+    system: System, clock_file: Path, receiver: Receiver
 ) -> None:
+    await switch_recaps_on(system, receiver)
     earlier: list[event_pb2.IngestEventResponse] = []
     for moment in MOMENTS:
         clock.set_to(moment.at, clock_file)
+        if moment is MONDAY:
+            await recaps_came(receiver)
         assert await violations(system) == [], f"before anything happens, {moment.name}"
         replies = await live(system, moment)
         # In Kiritimati a week begins fourteen hours before it does in UTC.

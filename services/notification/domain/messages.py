@@ -12,8 +12,9 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.notification.domain import timing
+from services.notification.domain import recaps, timing
 from services.notification.domain.contacts import Channel, Contact, MessageType
+from services.notification.domain.recaps import Recap, RecapPeriod
 from services.notification.domain.reminders import Streak
 from shared.calendar import local_date, zone
 from shared.filters import AttributeFilter, matches
@@ -27,8 +28,11 @@ TOO_LATE: Final = timedelta(days=1)
 outage."""
 AWAY_DAYS: Final = (3, 7, 14, 30)
 """After so many days without an event a user is written to."""
+MOST_METRICS: Final = 100
+"""So many metrics of a user a recap counts."""
 MOST_ITEMS: Final = 20
 """So many achievements a message names; the rest is left out."""
+_DAY: Final = timedelta(days=1)
 
 
 class MessageState(IntEnum):
@@ -67,6 +71,12 @@ class Plan(Struct, frozen=True):
     """Of a streak reminder: when the first streak ends, as it was when it was planned."""
     streaks: tuple[Streak, ...] = ()
     """Of a streak reminder that goes out: those that it names, as they are then."""
+    totals: Mapping[str, float] = {}
+    """Of a recap: of each metric as it was before the period, as far as anything was told of it since."""
+    before: Mapping[str, float] | None = None
+    """Of a recap: what the last one said of each metric; None: there was none."""
+    recap: Recap | None = None
+    """Of a recap that goes out: what it says."""
 
 
 class Definition(Struct, frozen=True):
@@ -79,6 +89,8 @@ class Definition(Struct, frozen=True):
     send_time: time
     since: datetime
     """When it was switched on last: what was before is written to nobody."""
+    every: RecapPeriod = RecapPeriod.WEEKLY
+    """Of recaps."""
 
 
 class User(Struct, frozen=True):
@@ -149,27 +161,51 @@ def endangered(plan: Plan | None, user_id: str, expire_time: datetime, now: date
     return Plan(user_id, MessageType.STREAK_REMINDER, now, now, expire_time=expire_time)
 
 
+def recorded(plan: Plan | None, user_id: str, metric: str, total_before: float, now: datetime) -> Plan:
+    """The plan of a recap when a metric was recorded: its first event in a period alone says anything new."""
+    if plan is None:
+        return Plan(user_id, MessageType.RECAP, now, now, totals={metric: total_before})
+    if metric in plan.totals or len(plan.totals) >= MOST_METRICS:
+        return plan
+    return replace(plan, totals={**plan.totals, metric: total_before})
+
+
 # When it is due
 
 
 def look_time(plan: Plan, definition: Definition, now: datetime) -> datetime:
     """When a plan may be due at the earliest, whatever zone the user is in."""
-    if plan.type is MessageType.ACHIEVEMENT:
-        return max(now, _gathered(plan))
-    if plan.expire_time is not None:
-        return now  # the zone is known to the ledger alone
     into_day = timedelta(hours=definition.send_time.hour, minutes=definition.send_time.minute)
-    return max(now, plan.last_time + timedelta(days=AWAY_DAYS[plan.step] - 1) + into_day)
+    match plan.type:
+        case MessageType.ACHIEVEMENT:
+            return max(now, _gathered(plan))
+        case MessageType.STREAK_REMINDER:
+            return now  # the zone is known to the ledger alone
+        case MessageType.RECAP:
+            last = recaps.period_of((plan.first_time - _DAY).date(), definition.every)[1]
+            return max(now, datetime.combine(last, time(), UTC) + into_day)
+        case MessageType.REACTIVATION:
+            return max(now, plan.last_time + timedelta(days=AWAY_DAYS[plan.step] - 1) + into_day)
 
 
 def due_time(plan: Plan, definition: Definition, user: User) -> datetime:
     """When a plan is due for a user, quiet hours left aside."""
-    if plan.type is MessageType.ACHIEVEMENT:
-        return _gathered(plan)
-    if plan.expire_time is not None:
-        return timing.last_before(plan.expire_time, definition.send_time, user.user_id, user.time_zone)
-    last_day = local_date(plan.last_time, user.time_zone)
-    return at_local_time(last_day + timedelta(days=AWAY_DAYS[plan.step]), definition, user)
+    match plan.type:
+        case MessageType.ACHIEVEMENT:
+            return _gathered(plan)
+        case MessageType.STREAK_REMINDER:
+            assert plan.expire_time is not None  # there is nothing else that plans one
+            return timing.last_before(plan.expire_time, definition.send_time, user.user_id, user.time_zone)
+        case MessageType.RECAP:
+            return at_local_time(recap_dates(plan, definition, user)[1] + _DAY, definition, user)
+        case MessageType.REACTIVATION:
+            last_day = local_date(plan.last_time, user.time_zone)
+            return at_local_time(last_day + AWAY_DAYS[plan.step] * _DAY, definition, user)
+
+
+def recap_dates(plan: Plan, definition: Definition, user: User) -> tuple[date, date]:
+    """The first and the last of the user's dates that a recap is of."""
+    return recaps.period_of(local_date(plan.first_time, user.time_zone), definition.every)
 
 
 def at_local_time(day: date, definition: Definition, user: User) -> datetime:
@@ -205,7 +241,7 @@ def decide(
     today = local_date(now, user.time_zone)
     free = _quiet_until(contact, user, now)
     if last_sent is not None and last_sent >= today:
-        free = at_local_time(last_sent + timedelta(days=1), definition, user)
+        free = at_local_time(last_sent + _DAY, definition, user)
     if plan.expire_time is not None and (free or now) >= plan.expire_time:
         return Skip()  # a reminder is of use as long as something can be done
     if free is not None:
@@ -220,20 +256,37 @@ def decide(
 
 def confirmed(plan: Plan, decision: Send) -> Decision:
     """What becomes of a plan that would go out now, with what was read just before."""
-    return decision if plan.type is not MessageType.STREAK_REMINDER or plan.streaks else Skip()
+    if plan.type is MessageType.STREAK_REMINDER and not plan.streaks:
+        return Skip()
+    if plan.type is MessageType.RECAP and (plan.recap is None or plan.recap.is_empty):
+        return Skip()
+    return decision
 
 
-def after(current: Plan, done: Plan) -> Plan | None:
+def after(current: Plan, done: Plan, now: datetime) -> Plan | None:
     """What is still planned when `done` was sent or passed over; None: nothing. Meanwhile more may have happened."""
-    if current.type is MessageType.ACHIEVEMENT:
-        named = {item.item_id for item in done.items}
-        items = tuple(item for item in current.items if item.item_id not in named)
-        return replace(current, first_time=current.last_time, items=items) if items else None
-    if current.last_time != done.last_time:
-        return current  # the user has come back, or another streak has come to its end
-    if current.type is MessageType.STREAK_REMINDER:
+    match current.type:
+        case MessageType.ACHIEVEMENT:
+            named = {item.item_id for item in done.items}
+            items = tuple(item for item in current.items if item.item_id not in named)
+            return replace(current, first_time=current.last_time, items=items) if items else None
+        case MessageType.STREAK_REMINDER:
+            return None if current.last_time == done.last_time else current  # the next streak is near
+        case MessageType.RECAP:
+            return _next_recap(done.user_id, done.recap, now)
+        case MessageType.REACTIVATION:
+            if current.last_time != done.last_time:
+                return current  # the user has come back
+            is_last = current.step + 1 == len(AWAY_DAYS)
+            return None if is_last else replace(current, step=current.step + 1)
+
+
+def _next_recap(user_id: str, recap: Recap | None, now: datetime) -> Plan | None:
+    """The next one is planned at once: whoever does nothing until then gets none, and is planned when coming back."""
+    if recap is None or recap.is_empty:
         return None
-    return replace(current, step=current.step + 1) if current.step + 1 < len(AWAY_DAYS) else None
+    said = {each.key: each.amount for each in recap.metrics}
+    return Plan(user_id, MessageType.RECAP, now, now, totals=recap.totals, before=said)
 
 
 def variables(plan: Plan, user: User) -> dict[str, object]:
@@ -248,7 +301,9 @@ def variables(plan: Plan, user: User) -> dict[str, object]:
             ]
         case MessageType.STREAK_REMINDER:
             known["streaks"] = [_streak_variables(streak, user) for streak in plan.streaks]
-        case _:
+        case MessageType.RECAP:
+            known |= recaps.variables(plan.recap) if plan.recap else {}
+        case MessageType.REACTIVATION:
             known["days"] = AWAY_DAYS[plan.step]
     return known
 

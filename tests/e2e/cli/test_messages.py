@@ -36,6 +36,11 @@ def test_messages_are_set_and_listed(laurel: Laurel, tmp_path: Path) -> None:
         "18:00",
         [],
     )
+    laurel.run("messages", "set", "recap", "--every", "month")
+    (recap,) = [
+        each for each in laurel.json("messages", "list")["messages"] if each["type"] == "MESSAGE_TYPE_RECAP"
+    ]
+    assert recap["recapPeriod"] == "RECAP_PERIOD_MONTHLY"
     templates.write_text("- {language: en, subject: '{{', text: x}\n")
     refused = laurel.run("messages", "set", "reactivation", "--templates", str(templates), code=1)
     assert "message.templates[0].subject" in refused.stderr

@@ -278,6 +278,7 @@ async def test_nothing_is_sent_of_what_was_planned_when_it_is_switched_off(
     [
         ({"type": contact_pb2.MESSAGE_TYPE_UNSPECIFIED}, "message.type"),
         ({"send_time": "7 pm"}, "message.send_time"),
+        ({"recap_period": message_pb2.RECAP_PERIOD_MONTHLY}, "message.recap_period"),
         ({"channels": [EMAIL, EMAIL]}, "message.channels"),
         ({"channels": [99]}, "message.channels[0]"),
         (

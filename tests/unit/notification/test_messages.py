@@ -138,7 +138,7 @@ def test_a_user_who_is_away_is_written_to_after_3_7_14_and_30_days_at_the_local_
         assert messages.look_time(plan, REACTIVATION, MONDAY) <= due
         assert decided(plan, due) == Send(local.date(), (Channel.EMAIL,))
         dates.append(local.date())
-        plan = messages.after(plan, plan)
+        plan = messages.after(plan, plan, MONDAY)
     assert dates == [date(2025, 6, 5), date(2025, 6, 9), date(2025, 6, 16), date(2025, 7, 2)]
 
 
@@ -156,14 +156,14 @@ def test_who_comes_back_is_away_from_then_on() -> None:
     back = messages.seen(gone, "ada", MONDAY + 20 * DAY)
     assert (back.last_time, back.step) == (MONDAY + 20 * DAY, 0)
     assert messages.seen(gone, "ada", MONDAY - DAY) == gone
-    assert messages.after(back, gone) == back
+    assert messages.after(back, gone, MONDAY) == back
 
 
 def test_what_was_completed_while_a_message_went_out_comes_in_the_next() -> None:
-    left = messages.after(earned(FIRST, SECOND), earned(FIRST))
+    left = messages.after(earned(FIRST, SECOND), earned(FIRST), MONDAY)
     assert left is not None
     assert left.items == (SECOND,)
-    assert messages.after(earned(FIRST), earned(FIRST)) is None
+    assert messages.after(earned(FIRST), earned(FIRST), MONDAY) is None
 
 
 def test_users_of_one_zone_are_spread_over_a_quarter_of_an_hour() -> None:

@@ -96,8 +96,8 @@ def test_of_several_streaks_the_first_end_is_planned() -> None:
     assert messages.endangered(plan, "ada", MIDNIGHT - HOUR, EVENING).expire_time == MIDNIGHT - HOUR
     over = messages.endangered(plan, "ada", MIDNIGHT + 24 * HOUR, MIDNIGHT + HOUR)
     assert over.expire_time == MIDNIGHT + 24 * HOUR
-    assert messages.after(over, plan) == over
-    assert messages.after(plan, plan) is None
+    assert messages.after(over, plan, MIDNIGHT) == over
+    assert messages.after(plan, plan, MIDNIGHT) is None
 
 
 ZONES = st.sampled_from(

@@ -23,6 +23,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _RecapPeriod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecapPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecapPeriod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECAP_PERIOD_UNSPECIFIED: _RecapPeriod.ValueType  # 0
+    """Read as weekly."""
+    RECAP_PERIOD_WEEKLY: _RecapPeriod.ValueType  # 1
+    """A week, from Monday on."""
+    RECAP_PERIOD_MONTHLY: _RecapPeriod.ValueType  # 2
+    """A calendar month."""
+
+class RecapPeriod(_RecapPeriod, metaclass=_RecapPeriodEnumTypeWrapper):
+    """What a recap is of."""
+
+RECAP_PERIOD_UNSPECIFIED: RecapPeriod.ValueType  # 0
+"""Read as weekly."""
+RECAP_PERIOD_WEEKLY: RecapPeriod.ValueType  # 1
+"""A week, from Monday on."""
+RECAP_PERIOD_MONTHLY: RecapPeriod.ValueType  # 2
+"""A calendar month."""
+Global___RecapPeriod: _TypeAlias = RecapPeriod  # noqa: Y015
+
 class _MessageState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -77,12 +101,15 @@ class MessageDefinition(_message.Message):
     TEMPLATES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    RECAP_PERIOD_FIELD_NUMBER: _builtins.int
     type: _contact_pb2.MessageType.ValueType
     """Which messages."""
     switched_on: _builtins.bool
     """Whether they are sent, from what happens next on."""
     send_time: _builtins.str
     """When in the user's day, as `10:00`, where the type goes by the day; empty reads as 10:00, of streak reminders as 19:00."""
+    recap_period: Global___RecapPeriod.ValueType
+    """Of recaps: what they are of; unspecified reads as weekly."""
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_contact_pb2.MessageChannel.ValueType]:
         """In the order in which they are tried: a message goes by the first one that is set up here and by which the user is
@@ -116,10 +143,11 @@ class MessageDefinition(_message.Message):
         templates: _abc.Iterable[Global___MessageTemplate] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        recap_period: Global___RecapPeriod.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "create_time", b"create_time", "filters", b"filters", "send_time", b"send_time", "switched_on", b"switched_on", "templates", b"templates", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "create_time", b"create_time", "filters", b"filters", "recap_period", b"recap_period", "send_time", b"send_time", "switched_on", b"switched_on", "templates", b"templates", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -129,7 +157,9 @@ Global___MessageDefinition: _TypeAlias = MessageDefinition  # noqa: Y015
 class MessageTemplate(_message.Message):
     """What is written in one language. All are Jinja templates that know `user` (`id`, `name`, `attributes`), and of the type
     `achievements` (each with `key`, `name`, `badge_url`), `streaks` (each with `key`, `name`, `length`, `expire_time` and
-    `expires_at`, the time of the user's day), or `days`.
+    `expires_at`, the time of the user's day), `days`, or what a recap has: `first_date`, `last_date`, `metrics` and `points` (each
+    with `key`, `name`, `amount`, `before`), `achievements`, `achievement_count_before`, `streaks` and `ranks` (each with `key`, `name`,
+    `best`, `before`).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
