@@ -3,15 +3,18 @@
 Pure: messages in, messages out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 from laurel.orchestrator.v1 import definition_pb2
 from laurel.participant.v1 import definition_service_pb2 as pb
+from msgspec import Struct
 
 from shared.definitions import (
     KEY,
+    KINDS,
     OUTPUT_ONLY,
     DefinitionKind,
     Name,
@@ -32,11 +35,26 @@ Kinds = Mapping[str, DefinitionKind[Any]]
 """The kinds that a service owns, by name."""
 
 
+class PastDefinition(Struct, frozen=True):
+    """What a definition was from an instant on."""
+
+    number: int
+    """Grows with every change of any definition."""
+    name: Name
+    message: Message | None
+    """None where there was none any more."""
+    change_time: datetime
+
+
 class StoredDefinitions:
     """Every definition in a service's database, as of one version. Times are set."""
 
-    def __init__(self, version: int, messages: Mapping[Name, Message]) -> None:
+    def __init__(
+        self, version: int, messages: Mapping[Name, Message], history: Sequence[PastDefinition] = ()
+    ) -> None:
         self.version = version
+        self.history = history
+        """How they came to be so, in order, where a service keeps that."""
         self._messages = messages
 
     def __contains__(self, name: object) -> bool:
@@ -88,9 +106,9 @@ class Plan:
                 raise InvalidArgument("a write says nothing", reason="INVALID_FIELDS")
 
     def prune(self) -> None:
-        """Everything that no write names goes."""
+        """Everything that a configuration has and no write names goes."""
         for name in self._stored:
-            if name not in self._wanted:
+            if name.kind in KINDS and name not in self._wanted:
                 self._delete(name, "")
 
     def response(self) -> pb.CheckDefinitionsResponse:

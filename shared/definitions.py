@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from laurel.orchestrator.v1 import definition_pb2
+from laurel.orchestrator.v1 import definition_pb2, orchestrator_service_pb2
 from msgspec import Struct
 
 from shared.errors import AlreadyExists, FailedPrecondition, NotFound, Violations
@@ -20,8 +20,18 @@ M = TypeVar("M", bound=Message)
 KEY: Final = "key"
 OUTPUT_ONLY: Final = ("create_time", "update_time")
 
-KINDS: Final = tuple(field.name for field in definition_pb2.Definition.DESCRIPTOR.fields)
-"""The names of all kinds, in the order in which a configuration lists them."""
+
+def list_of(kind: str) -> str:
+    """The field of a configuration that lists the definitions of a kind: `points_systems`."""
+    return f"{kind}s"
+
+
+_LISTED: Final = orchestrator_service_pb2.ApplyConfigurationRequest.DESCRIPTOR.fields_by_name
+
+KINDS: Final = tuple(
+    field.name for field in definition_pb2.Definition.DESCRIPTOR.fields if list_of(field.name) in _LISTED
+)
+"""The names of all kinds that a configuration has, in its order. Others have operations of their own."""
 
 
 class Name(NamedTuple):
@@ -150,11 +160,6 @@ class _Fields(Protocol):
 def words(kind: str) -> str:
     """A kind in words: `points system`."""
     return kind.replace("_", " ")
-
-
-def list_of(kind: str) -> str:
-    """The field of a configuration that lists the definitions of a kind: `points_systems`."""
-    return f"{kind}s"
 
 
 def key_of(message: Message) -> str:

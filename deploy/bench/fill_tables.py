@@ -79,8 +79,10 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
 OF_NOBODY: Final = frozenset(
     {
         "admin_operations",
+        "amnesty_passes",
         "cohorts",
         "configuration_version",
+        "definition_history",
         "definition_writes",
         "definitions",
         "endings",

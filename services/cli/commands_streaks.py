@@ -8,7 +8,7 @@ from laurel.common.v1 import date_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 from laurel.streak.v1 import streak_service_pb2 as pb
 
-from services.cli import render
+from services.cli import commands_amnesties, render
 from services.cli.connect import Connections
 from services.cli.options import Command, Day, json_option, limit_option
 from services.cli.show_event import show_operation
@@ -18,6 +18,10 @@ from services.cli.show_streak import show_at_risk, show_periods, show_ranked, sh
 @click.group()
 def streaks() -> None:
     """Look at one streak of many users, or do something to a user's."""
+
+
+for command in (commands_amnesties.amnesty, commands_amnesties.amnesties, commands_amnesties.withdraw):
+    streaks.add_command(command)
 
 
 @streaks.command()

@@ -11,7 +11,7 @@ import services.leaderboard.definitions
 import services.orchestrator.definitions
 import services.points.definitions
 import services.streak.definitions
-from shared.definitions import DefinitionKind
+from shared.definitions import KINDS, DefinitionKind
 
 OWNED: Final[Mapping[str, DefinitionKind[Any]]] = {
     kind.name: kind
@@ -23,5 +23,6 @@ OWNED: Final[Mapping[str, DefinitionKind[Any]]] = {
         services.leaderboard.definitions.KINDS,
     )
     for kind in kinds
+    if kind.name in KINDS
 }
 """By name."""

@@ -107,6 +107,42 @@ def show_at_risk(streaks: Sequence[streak_service_pb2.StreakAtRisk]) -> None:
     render.table(["user", "zone", ">length", "progress", ">freezes", "expires"], rows, empty="nobody")
 
 
+def show_preview(streaks: Sequence[streak_service_pb2.AmnestyPreview]) -> None:
+    """What an amnesty would save."""
+    rows: render.Rows = [
+        [
+            each.streak,
+            each.affected_user_count,
+            each.tried_user_count,
+            each.saved_user_count,
+            each.refunded_freeze_count,
+        ]
+        for each in streaks
+    ]
+    render.table(
+        ["streak", ">affected users", ">tried", ">saved", ">freezes back"], rows, empty="no streak is defined"
+    )
+
+
+def show_amnesties(amnesties: Sequence[streak_service_pb2.DeclaredAmnesty]) -> None:
+    rows: render.Rows = [
+        [
+            each.amnesty.key,
+            render.instant(each.amnesty.start_time),
+            render.instant(each.amnesty.end_time),
+            ", ".join(each.amnesty.streaks) or "all",
+            each.judged_count,
+            each.saved_count,
+            each.refunded_freeze_count,
+            "yes" if each.finished else "under way",
+        ]
+        for each in amnesties
+    ]
+    render.table(
+        ["key", "from", "to", "streaks", ">judged", ">saved", ">freezes back", "done"], rows, empty="none"
+    )
+
+
 def show_statistics(found: streak_service_pb2.GetStreakStatisticsResponse) -> None:
     """Present lengths, then losses."""
     render.facts(
@@ -115,6 +151,7 @@ def show_statistics(found: streak_service_pb2.GetStreakStatisticsResponse) -> No
             ("saved by a freeze", found.frozen_count),
             ("saved by a pause", found.paused_count),
             ("given back", found.restored_count),
+            ("excused", found.excused_count),
             ("share saved", f"{found.saved_share:.0%}"),
         ]
     )

@@ -165,6 +165,10 @@ def _of_streak(entry: entry_pb2.Entry, effect: streak_pb2.StreakEffect) -> Itera
     if not effect.HasField("change"):
         return
     before, after = effect.change.length_before, effect.change.length
+    if after > before and streak_pb2.PERIOD_STATUS_EXCUSED in statuses and name == "streak_closing":
+        # An amnesty has given back what was lost.
+        yield Type.STREAK_RESTORED, effect
+        return
     ended = before > 0 and (after == 0 or streak_pb2.PERIOD_STATUS_BROKEN in statuses)
     if ended:
         yield Type.STREAK_LOST, effect

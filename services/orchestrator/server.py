@@ -13,6 +13,7 @@ from laurel.orchestrator.v1 import (
 
 from services.orchestrator.access_servicer import AccessServicer
 from services.orchestrator.config import Settings
+from services.orchestrator.configuration.amnesties import AmnestyHandlers
 from services.orchestrator.configuration.configurator import Configurator
 from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.configuration.owners import Owner, RemoteOwner
@@ -126,6 +127,7 @@ async def build(settings: Settings) -> Application:
         ReadHandlers(reads, settings),
         metrics,
         DefinitionHandlers(configurator, owners),
+        AmnestyHandlers(configurator),
         Importer(pool, reads, submissions, maintenance, settings, clock),
         maintenance,
         followers,

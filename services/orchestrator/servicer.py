@@ -11,6 +11,7 @@ from laurel.orchestrator.v1 import (
 )
 
 from services.orchestrator import convert
+from services.orchestrator.configuration.amnesties import AmnestyHandlers
 from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.definitions import METRIC
 from services.orchestrator.exporting import Exporter
@@ -52,6 +53,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         reads: ReadHandlers,
         metrics: Definitions,
         definitions: DefinitionHandlers,
+        amnesties: AmnestyHandlers,
         importer: Importer,
         maintenance: Maintenance,
         followers: Followers,
@@ -63,6 +65,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._reads = reads
         self._metrics = metrics
         self._definitions = definitions
+        self._amnesties = amnesties
         self._importer = importer
         self._maintenance = maintenance
         self._followers = followers
@@ -195,6 +198,16 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self, request: pb.ApplyConfigurationRequest, context: Any
     ) -> pb.ApplyConfigurationResponse:
         return await self._definitions.apply(request, _asking())
+
+    async def DeclareAmnesty(
+        self, request: pb.DeclareAmnestyRequest, context: Any
+    ) -> pb.DeclareAmnestyResponse:
+        return await self._amnesties.declare(request, _asking(request.reason))
+
+    async def WithdrawAmnesty(
+        self, request: pb.WithdrawAmnestyRequest, context: Any
+    ) -> pb.WithdrawAmnestyResponse:
+        return await self._amnesties.withdraw(request, _asking(request.reason))
 
     async def RunMaintenance(
         self, request: pb.RunMaintenanceRequest, context: Any

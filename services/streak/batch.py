@@ -43,6 +43,7 @@ from services.streak.domain import (
     is_outdated,
     moved_since,
     needs_history,
+    outdated_since,
     refold,
     refold_since,
     says_nothing_new,
@@ -332,7 +333,7 @@ class Batch:
         if needs_history(definition, streak, fact, move):
             touched += [touched_since(definition, streak, fact)] if fact else []
             touched += [moved_since(definition, streak, move)] if move else []
-            touched += [date.min] if is_outdated(definition, streak) else []
+            touched.append(outdated_since(definition, streak))
         if moved and not moved.appended:
             touched.append(moved_since(definition, streak, moved.since))
         if touched:
@@ -399,6 +400,10 @@ class Batch:
     def has_facts(self, user_id: str, streak: str) -> bool:
         """Whether a user has a state of a streak."""
         return self._streaks.get((user_id, streak), NEVER_SEEN).state is not None
+
+    def is_outdated(self, user_id: str, definition: StreakDefinition) -> bool:
+        """Whether a streak was folded under what the definition was before."""
+        return is_outdated(definition, self._streaks.get((user_id, definition.key), NEVER_SEEN))
 
     def whole(self, user_id: str, definition: StreakDefinition, now: datetime) -> Folded | None:
         """A streak from its beginning; None where something is missing, or where there are no facts."""

@@ -1,5 +1,6 @@
 """What the streak service can be told (environment variables `LAUREL_*`), and its fixed limits."""
 
+from datetime import timedelta
 from typing import Final
 
 from pydantic import Field
@@ -21,6 +22,18 @@ MAX_EARN_DAYS: Final = 3_660
 
 MAX_PAUSE_DAYS_PER_YEAR: Final = 366
 """Days of a calendar year for which a streak can let its users pause it."""
+
+MAX_AMNESTY: Final = timedelta(days=31)
+"""How long an amnesty can be."""
+
+MAX_AMNESTY_STREAKS: Final = 100
+"""Streaks that an amnesty can name."""
+
+MAX_AMNESTIES: Final = 1_000
+"""Amnesties that are declared and not withdrawn."""
+
+MAX_PREVIEWED: Final = 1_000
+"""Users of one streak for whom a preview tries what an amnesty does."""
 
 MAX_BY_HAND: Final = 1_000
 """Freeze grants, pauses, resets and restores of one user's streak that are kept and not undone."""

@@ -12,18 +12,24 @@ from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
 from msgspec import Struct
 
+from services.streak.config import MAX_AMNESTY_STREAKS
+from services.streak.definitions import check_window
 from services.streak.domain import (
+    Amnesty,
     Current,
     DateRange,
     Evaluation,
+    Judged,
     LedgerLine,
     Period,
     PeriodChange,
     PeriodStatus,
+    Previewed,
     Reach,
     StreakChange,
     StreakDefinition,
 )
+from services.streak.revisions import window_of
 from services.streak.store_reads import Longest, Statistics
 from shared.decimals import from_micros
 from shared.entries import Entry, EntryKind
@@ -372,6 +378,40 @@ def longest_to_proto(longest: Longest) -> streak_service_pb2.LongestStreak:
     )
 
 
+def window_from_proto(request: streak_service_pb2.PreviewAmnestyRequest, now: datetime) -> Amnesty:
+    """The window that is asked about, declared now. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_window(request, "", violations)
+    if len(request.streaks) > MAX_AMNESTY_STREAKS:
+        violations.add("streaks", f"must be at most {MAX_AMNESTY_STREAKS}")
+    for index, key in enumerate(request.streaks[:MAX_AMNESTY_STREAKS]):
+        check_key(key, f"streaks[{index}]", violations)
+    violations.raise_if_any()
+    return window_of(request, now)
+
+
+def preview_to_proto(found: Previewed) -> streak_service_pb2.AmnestyPreview:
+    """What an amnesty would save of one streak."""
+    return streak_service_pb2.AmnestyPreview(
+        streak=found.streak,
+        affected_user_count=found.affected_count,
+        tried_user_count=found.tried_count,
+        saved_user_count=found.saved_count,
+        refunded_freeze_count=found.refunded_count,
+    )
+
+
+def declared_to_proto(message: streak_pb2.Amnesty, judged: Judged) -> streak_service_pb2.DeclaredAmnesty:
+    """An amnesty, and what has come of it."""
+    return streak_service_pb2.DeclaredAmnesty(
+        amnesty=message,
+        judged_count=judged.judged_count,
+        saved_count=judged.saved_count,
+        refunded_freeze_count=judged.refunded_count,
+        finished=judged.finished,
+    )
+
+
 def statistics_to_proto(found: Statistics) -> streak_service_pb2.GetStreakStatisticsResponse:
     """Statistics of all users."""
     lost_count = sum(found.losses.values())
@@ -395,6 +435,7 @@ def statistics_to_proto(found: Statistics) -> streak_service_pb2.GetStreakStatis
         frozen_share=frozen_count / at_stake if at_stake else 0.0,
         paused_count=found.saved.get(PeriodStatus.PAUSED, 0),
         restored_count=found.saved.get(PeriodStatus.RESTORED, 0),
+        excused_count=found.saved.get(PeriodStatus.EXCUSED, 0),
         saved_share=saved_count / at_stake if at_stake else 0.0,
     )
 

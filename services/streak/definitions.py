@@ -1,12 +1,15 @@
 """Definitions of streaks: what is wrong with a message, what it mentions, and what it means to the domain."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from laurel.streak.v1 import streak_pb2
+from laurel.streak.v1 import streak_pb2, streak_service_pb2
 
 from services.streak.config import (
+    MAX_AMNESTIES,
+    MAX_AMNESTY,
+    MAX_AMNESTY_STREAKS,
     MAX_DAYS_OFF,
     MAX_EARN_DAYS,
     MAX_FREEZES,
@@ -21,24 +24,15 @@ from services.streak.domain import (
     MetricThreshold,
     StreakDefinition,
 )
+from services.streak.revisions import Revised, revised
 from shared.decimals import InvalidValue, to_micros
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
-from shared.ids import digest
-from shared.rpc.convert import check_key, check_text
+from shared.rpc.convert import check_key, check_text, instant_field
 from shared.rpc.filters import filters_from_proto
 
 _DEFAULT_THRESHOLD: Final = 1.0
-_NOT_FOLDED: Final = (
-    "name",
-    "user_filters",
-    "status",
-    "create_time",
-    "update_time",
-    "pause_days_per_year",
-)
-"""Fields that a fold does not read: a change of them leaves recorded history as it is."""
 
 
 def check_streak(message: streak_pb2.Streak, path: str, violations: Violations) -> None:
@@ -77,6 +71,48 @@ def normalised(message: streak_pb2.Streak) -> streak_pb2.Streak:
     return message
 
 
+def check_amnesty(message: streak_pb2.Amnesty, path: str, violations: Violations) -> None:
+    """Everything that is wrong with an amnesty, besides its key."""
+    check_text(message.name, f"{path}.name", violations, min_chars=0)
+    check_window(message, path, violations)
+    if len(message.streaks) > MAX_AMNESTY_STREAKS:
+        violations.add(f"{path}.streaks", f"must be at most {MAX_AMNESTY_STREAKS}")
+    for index, key in enumerate(message.streaks[:MAX_AMNESTY_STREAKS]):
+        check_key(key, f"{path}.streaks[{index}]", violations)
+
+
+def check_window(
+    message: streak_pb2.Amnesty | streak_service_pb2.PreviewAmnestyRequest, path: str, violations: Violations
+) -> None:
+    """From when to when something is excused: both are there, in order, and not far from one another."""
+    start = instant_field(message, "start_time", path, violations)
+    end = instant_field(message, "end_time", path, violations)
+    if start and end and not start < end <= start + MAX_AMNESTY:
+        where = f"{path}.end_time" if path else "end_time"
+        violations.add(where, f"must be after start_time, by at most {MAX_AMNESTY.days} days")
+
+
+def normalised_amnesty(message: streak_pb2.Amnesty) -> streak_pb2.Amnesty:
+    """With its streaks in order, each once."""
+    streaks = sorted(set(message.streaks))
+    del message.streaks[:]
+    message.streaks.extend(streaks)
+    return message
+
+
+def mentioned_streaks(message: streak_pb2.Amnesty) -> Iterator[Reference]:
+    """The streaks that an amnesty is for."""
+    for index, key in enumerate(message.streaks):
+        yield Reference(f"streaks[{index}]", Name("streak", key))
+
+
+def check_amnesties(messages: Mapping[str, tuple[str, streak_pb2.Amnesty]], violations: Violations) -> None:
+    """That they are not too many: each is looked at wherever a period closes."""
+    new = [path for path, _ in messages.values() if path]
+    if new and len(messages) > MAX_AMNESTIES:
+        violations.add(new[0], f"there are {MAX_AMNESTIES} amnesties already, and more are not kept")
+
+
 def references(message: streak_pb2.Streak) -> Iterator[Reference]:
     """The metrics that count for it."""
     for index, metric in enumerate(message.metrics):
@@ -95,16 +131,28 @@ STREAK: Final = DefinitionKind(
     in_use="STREAK_IN_USE",
 )
 
-KINDS: Final = (STREAK,)
+AMNESTY: Final = DefinitionKind(
+    name="amnesty",
+    message_type=streak_pb2.Amnesty,
+    validate=check_amnesty,
+    normalise=normalised_amnesty,
+    references=mentioned_streaks,
+    check_all=check_amnesties,
+    not_found="AMNESTY_NOT_FOUND",
+    exists="AMNESTY_EXISTS",
+    in_use="STREAK_IN_USE",  # never: nobody holds anything of an amnesty
+)
+
+KINDS: Final = (STREAK, AMNESTY)
 """What this service owns."""
 
 
 def catalogue_of(stored: StoredDefinitions) -> Catalogue:
     """All definitions as the domain sees them."""
-    return Catalogue(map(_definition, stored.of(STREAK)))
+    return Catalogue(_definition(message, revised(message, stored)) for message in stored.of(STREAK))
 
 
-def _definition(message: streak_pb2.Streak) -> StreakDefinition:
+def _definition(message: streak_pb2.Streak, revised: Revised) -> StreakDefinition:
     unchecked = Violations()  # what is stored was checked when it came
     return StreakDefinition(
         key=message.key,
@@ -119,7 +167,9 @@ def _definition(message: streak_pb2.Streak) -> StreakDefinition:
         user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
         pause_days_per_year=message.pause_days_per_year,
         active=message.status == streak_pb2.STREAK_STATUS_ACTIVE,
-        fingerprint=_fingerprint(message),
+        amnesties=tuple(revised.amnesties),
+        fingerprint=revised.fingerprint,
+        past=revised.past,
     )
 
 
@@ -131,15 +181,6 @@ def _freezes(message: streak_pb2.FreezeSettings) -> FreezeSettings:
         earn_every_days=message.earn_every_days,
         max_count=message.max_count or max(message.initial_count, 1 if earned else 0),
     )
-
-
-def _fingerprint(message: streak_pb2.Streak) -> int:
-    """The same for definitions under which every history folds to the same."""
-    folded = streak_pb2.Streak()
-    folded.CopyFrom(message)
-    for field in _NOT_FOLDED:
-        folded.ClearField(field)
-    return int.from_bytes(digest(folded.SerializeToString(deterministic=True))[:8], signed=True)
 
 
 def _check_metrics(message: streak_pb2.Streak, path: str, violations: Violations) -> None:

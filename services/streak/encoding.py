@@ -1,6 +1,6 @@
 """The compact state of a user's streak as JSON: its fields by name, instants and dates as ISO 8601.
 
-The names are those of `domain.fold.StreakState` and its parts. To rename, add or remove one is to change what is
+The names are those of `domain.state.StreakState` and its parts. To rename, add or remove one is to change what is
 stored, and needs a migration (see migrations/0004_states_by_name.sql).
 """
 
@@ -10,7 +10,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
-from services.streak.domain.fold import StreakState
+from services.streak.domain.state import StreakState
 
 _ENCODER: Final = json.Encoder()
 _DECODER: Final = json.Decoder(StreakState)

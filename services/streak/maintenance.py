@@ -7,6 +7,7 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 
 from services.streak import convert
+from services.streak.amnesties import Amnesties
 from services.streak.batch import Batch
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue
@@ -41,6 +42,7 @@ class Maintenance:
         self._store = Store(pool)
         self._more = MoreStore(pool)
         self._due = MaintenanceStore(pool)
+        self._amnesties = Amnesties(pool, catalogue, batch_size)
         self._feed = Feed(pool)
         self._catalogue = catalogue
         self._clock = clock
@@ -65,13 +67,18 @@ class Maintenance:
     async def _close_some(self, now: datetime, *, history: bool = False) -> Pass:
         closed = 0
         for _ in range(BATCHES_PER_CALL):
-            if not await self._due.is_due(now):
+            is_due = await self._due.is_due(now)
+            if not is_due and (history or not await self._amnesties.is_pending()):
                 return Pass(closed)
             async with self._pool.acquire() as connection, connection.transaction():
-                closed += await self._close_batch(connection, now, history=history)
+                if is_due:
+                    closed += await self._close_batch(connection, now, history=history)
+                else:
+                    closed += await self._amnesties.judge_some(connection, now)
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
-        return Pass(closed, await self._due.is_due(now))
+        more = await self._due.is_due(now) or (not history and await self._amnesties.is_pending())
+        return Pass(closed, more)
 
     async def _close_batch(self, connection: Connection, now: datetime, *, history: bool) -> int:
         """Close what has been due longest, with everybody else kept from these users."""

@@ -14,6 +14,27 @@ CREATE TABLE configuration_version (
     version   bigint NOT NULL
 );
 
+-- What definitions were: a closed period stays as it was judged.
+CREATE TABLE definition_history (
+    number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind        text COLLATE "C" NOT NULL,
+    key         text COLLATE "C" NOT NULL,
+    body        bytea,                  -- null: there was none any more
+    change_time timestamptz NOT NULL
+);
+
+-- How far amnesties have come: what was closed without them is judged anew.
+CREATE TABLE amnesty_passes (
+    number          bigint PRIMARY KEY,             -- of the change in definition_history
+    streak          text COLLATE "C" NOT NULL,      -- up to which period it has come
+    start_date      date NOT NULL,
+    user_id         text COLLATE "C" NOT NULL,
+    judged_count    bigint NOT NULL,
+    saved_count     bigint NOT NULL,
+    refunded_count  bigint NOT NULL,
+    finish_time     timestamptz
+);
+
 CREATE TABLE mutation_log (
     method      text COLLATE "C" NOT NULL,
     request_id  text COLLATE "C" NOT NULL,
@@ -115,8 +136,8 @@ CREATE TABLE periods (
     local_date  date,                       -- of settle_time, in that event's zone; null where it did not qualify
     PRIMARY KEY (user_id, streak, start_date)
 );
--- At which something was at stake: frozen, broken, and what came of that.
-CREATE INDEX periods_ends ON periods (streak, start_date) WHERE status >= 6;
+-- At which something was at stake: frozen, broken, and what came of that. In the order in which an amnesty goes over them.
+CREATE INDEX periods_at_stake ON periods (streak, start_date, user_id) WHERE status >= 6;
 CREATE INDEX periods_paused ON periods (streak, start_date) WHERE status = 3;
 
 -- Freezes granted and consumed; the balance is the sum of the amounts.

@@ -6,13 +6,14 @@ from typing import Final
 from laurel.streak.v1 import streak_service_pb2, streak_service_pb2_grpc
 
 from services.streak import convert
+from services.streak.amnesties import Amnesties
 from services.streak.config import Settings
-from services.streak.definitions import KINDS, STREAK, catalogue_of
+from services.streak.definitions import AMNESTY, KINDS, STREAK, catalogue_of
 from services.streak.handlers import Handlers
 from services.streak.maintenance import Maintenance
 from services.streak.queries import Queries
 from services.streak.servicer import StreakServicer
-from services.streak.store import IN_USE, Store
+from services.streak.store import IN_USE, NEVER_IN_USE, Store
 from services.streak.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
@@ -41,11 +42,12 @@ async def build(settings: Settings) -> Application:
         size=settings.postgres_pool_size,
         statement_timeout_ms=settings.statement_timeout_ms,
     )
-    definitions = Definitions(pool, {STREAK: IN_USE})
-    catalogue = Catalogue(pool, KINDS, catalogue_of)
+    definitions = Definitions(pool, {STREAK: IN_USE, AMNESTY: NEVER_IN_USE}, with_history=True)
+    catalogue = Catalogue(pool, KINDS, catalogue_of, with_history=True)
     maintenance = Maintenance(pool, catalogue, clock, settings.maintenance_batch_size)
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     queries = Queries(pool, catalogue, clock)
+    amnesties = Amnesties(pool, catalogue, settings.maintenance_batch_size)
     handlers = Handlers(pool, Store(pool), catalogue)
     participant = Participant(
         domain=convert.DOMAIN,
@@ -67,7 +69,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 streak_service_pb2_grpc.add_StreakServiceServicer_to_server,
-                StreakServicer(queries, definitions),
+                StreakServicer(queries, definitions, amnesties, clock),
                 streak_service_pb2.DESCRIPTOR.services_by_name["StreakService"].full_name,
             ),
             participants.registered(participant, pool, settings),

@@ -6,8 +6,10 @@ from laurel.streak.v1 import streak_service_pb2 as pb
 from laurel.streak.v1 import streak_service_pb2_grpc
 
 from services.streak import convert
-from services.streak.definitions import STREAK
+from services.streak.amnesties import Amnesties
+from services.streak.definitions import AMNESTY, STREAK
 from services.streak.queries import Queries
+from shared.clock import Clock
 from shared.postgres.definitions import Definitions
 
 
@@ -18,8 +20,12 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         self,
         queries: Queries,
         definitions: Definitions,
+        amnesties: Amnesties,
+        clock: Clock,
     ) -> None:
         self._queries = queries
+        self._amnesties = amnesties
+        self._clock = clock
         self._definitions = definitions
 
     async def GetStreak(self, request: pb.GetStreakRequest, _context: Any) -> pb.GetStreakResponse:
@@ -123,3 +129,23 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         """Gets statistics of all users."""
         first, last = convert.dates_from_proto(request, convert.MAX_STATISTICS_DAYS)
         return convert.statistics_to_proto(await self._queries.statistics(request.streak, first, last))
+
+    async def PreviewAmnesty(
+        self, request: pb.PreviewAmnestyRequest, _context: Any
+    ) -> pb.PreviewAmnestyResponse:
+        """Counts what an amnesty would save."""
+        now = self._clock.now()
+        window = convert.window_from_proto(request, now)
+        found = await self._amnesties.preview(window, request.streaks, now)
+        return pb.PreviewAmnestyResponse(streaks=map(convert.preview_to_proto, found))
+
+    async def ListAmnesties(
+        self, request: pb.ListAmnestiesRequest, _context: Any
+    ) -> pb.ListAmnestiesResponse:
+        """Lists amnesties."""
+        found, token = await self._definitions.list(AMNESTY, request.page_size, request.page_token)
+        progress = await self._amnesties.progress([each.key for each in found])
+        return pb.ListAmnestiesResponse(
+            amnesties=[convert.declared_to_proto(each, progress[each.key]) for each in found],
+            next_page_token=token,
+        )

@@ -152,6 +152,7 @@ FACT: Final = """
       FROM request_log WHERE entry_id = $1
 """
 
+NEVER_IN_USE: Final = "SELECT $1::text IS NULL"
 IN_USE: Final = "SELECT EXISTS (SELECT FROM streak_states WHERE streak = $1 AND state IS NOT NULL)"
 
 

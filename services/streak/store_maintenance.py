@@ -21,7 +21,7 @@ PARK: Final = """
 """
 LOCK_MAINTENANCE: Final = "SELECT pg_advisory_xact_lock($1)"
 # "streaks": one pass at a time, so that no two close the same.
-_MAINTENANCE_LOCK: Final = 0x73_7472_6561_6B73
+MAINTENANCE_LOCK: Final = 0x73_7472_6561_6B73
 
 
 class MaintenanceStore:
@@ -37,7 +37,7 @@ class MaintenanceStore:
 
     async def due(self, connection: Connection, now: datetime, limit: int) -> dict[Key, datetime]:
         """What is to be closed at `now`, longest due first, and since when; nobody else closes meanwhile."""
-        await connection.execute(LOCK_MAINTENANCE, _MAINTENANCE_LOCK)
+        await connection.execute(LOCK_MAINTENANCE, MAINTENANCE_LOCK)
         rows = await connection.fetch(DUE, now, limit)
         return {key_of(row): row["next_close_time"] for row in rows}
 

@@ -74,7 +74,7 @@ LOSSES: Final = """
 # Each by the index that has it.
 SAVED: Final = """
     SELECT status, count(*) FROM periods
-     WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status IN (6, 8) AND status >= 6
+     WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status IN (6, 8, 10) AND status >= 6
      GROUP BY status
      UNION ALL
     SELECT 3, count(*) FROM periods WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 3
@@ -96,7 +96,7 @@ class Statistics(Struct, frozen=True):
     losses: Mapping[tuple[int, int], int]
     """By weekday, 1 for Monday, and by the length that was lost."""
     saved: Mapping[PeriodStatus, int]
-    """Periods that would have broken, by what kept them from it: `FROZEN`, `PAUSED`, `RESTORED`."""
+    """Periods that would have broken, by what kept them from it: `FROZEN`, `PAUSED`, `RESTORED`, `EXCUSED`."""
 
 
 class ReadStore:

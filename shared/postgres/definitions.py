@@ -17,7 +17,15 @@ takes effect on the next event, on every replica. Every service's migrations cre
         version   bigint NOT NULL
     )
 
-and the version's one row.
+and the version's one row. A service that has to know what its definitions were before has, besides,
+
+    CREATE TABLE definition_history (
+        number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        kind        text COLLATE "C" NOT NULL,
+        key         text COLLATE "C" NOT NULL,
+        body        bytea,                  -- null: there was none any more
+        change_time timestamptz NOT NULL
+    )
 """
 
 import asyncio
@@ -30,7 +38,7 @@ from google.protobuf.message import Message
 from laurel.orchestrator.v1 import definition_pb2
 from laurel.participant.v1 import definition_service_pb2 as pb
 
-from shared.definition_plan import Kinds, Plan, StoredDefinitions, kind_in
+from shared.definition_plan import Kinds, PastDefinition, Plan, StoredDefinitions, kind_in
 from shared.definitions import (
     KEY,
     DefinitionKind,
@@ -82,6 +90,23 @@ _ALL: Final = """
 """
 
 
+# What differs from what is there, before that is overwritten.
+_REMEMBER: Final = """
+    INSERT INTO definition_history (kind, key, body, change_time)
+    SELECT $1, $2, $3, $4
+     WHERE NOT EXISTS (SELECT FROM definitions WHERE kind = $1 AND key = $2 AND body = $3)
+"""
+_REMEMBER_GONE: Final = "INSERT INTO definition_history (kind, key, change_time) VALUES ($1, $2, $3)"
+_ALL_WITH_HISTORY: Final = """
+    SELECT version, kind, key, body, create_time, update_time, NULL AS number
+      FROM configuration_version LEFT JOIN definitions ON true
+     UNION ALL
+    SELECT version, kind, key, body, change_time, change_time, number
+      FROM configuration_version CROSS JOIN definition_history
+     ORDER BY number NULLS FIRST, kind, key
+"""
+
+
 class Definitions:
     """The definitions in a service's database.
 
@@ -89,8 +114,11 @@ class Definitions:
     hold something of it.
     """
 
-    def __init__(self, pool: Pool, kinds: Mapping[DefinitionKind[Any], str]) -> None:
+    def __init__(
+        self, pool: Pool, kinds: Mapping[DefinitionKind[Any], str], *, with_history: bool = False
+    ) -> None:
         self._pool = pool
+        self._with_history = with_history
         self._kinds = {kind.name: kind for kind in kinds}
         self._in_use = {kind.name: query for kind, query in kinds.items()}
 
@@ -162,6 +190,9 @@ class Definitions:
 
             async def work() -> bytes:
                 await connection.execute(_LOCK_VERSION)
+                if self._with_history:
+                    await connection.executemany(_REMEMBER, puts)
+                    await connection.executemany(_REMEMBER_GONE, [(*name, now) for name in deletes])
                 await connection.executemany(_PUT, puts)
                 await connection.executemany(_DELETE, deletes)
                 version = await connection.fetchval(_BUMP_VERSION)
@@ -196,9 +227,15 @@ class Catalogue(Generic[T]):
     """The domain form of all definitions of a service, built once for each configuration version."""
 
     def __init__(
-        self, pool: Pool, kinds: Iterable[DefinitionKind[Any]], build: Callable[[StoredDefinitions], T]
+        self,
+        pool: Pool,
+        kinds: Iterable[DefinitionKind[Any]],
+        build: Callable[[StoredDefinitions], T],
+        *,
+        with_history: bool = False,
     ) -> None:
         self._pool = pool
+        self._all = _ALL_WITH_HISTORY if with_history else _ALL
         self._kinds = {kind.name: kind for kind in kinds}
         self._build = build
         self._version: int | None = None
@@ -244,18 +281,30 @@ class Catalogue(Generic[T]):
         return await self.at(version, connection)
 
     async def _load(self, source: Pool | Connection) -> None:
-        stored = await _load_all(source, self._kinds)
+        stored = await _load_all(source, self._kinds, self._all)
         self._built = self._build(stored)
         self._version = stored.version
 
 
-async def _load_all(source: Pool | Connection, kinds: Kinds) -> StoredDefinitions:
+async def _load_all(source: Pool | Connection, kinds: Kinds, query: str = _ALL) -> StoredDefinitions:
     """All definitions. Of a kind that only a newer replica knows, none."""
-    rows = await source.fetch(_ALL)
+    rows = await source.fetch(query)
+    known = [row for row in rows if row["kind"] in kinds]
     return StoredDefinitions(
         rows[0]["version"],
-        {Name(row["kind"], row[KEY]): _read(kinds[row["kind"]], row) for row in rows if row["kind"] in kinds},
+        {_name(row): _read(kinds[row["kind"]], row) for row in known if row.get("number") is None},
+        [_past(kinds[row["kind"]], row) for row in known if row.get("number") is not None],
     )
+
+
+def _name(row: asyncpg.Record) -> Name:
+    return Name(row["kind"], row[KEY])
+
+
+def _past(kind: DefinitionKind[Any], row: asyncpg.Record) -> PastDefinition:
+    body: bytes | None = row["body"]
+    message = kind.message_type.FromString(body) if body is not None else None
+    return PastDefinition(row["number"], _name(row), message, row["update_time"])
 
 
 def _read(kind: DefinitionKind[M], row: asyncpg.Record) -> M:

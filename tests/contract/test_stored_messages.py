@@ -42,6 +42,8 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
             pb.CreateDefinitionResponse,
             pb.UpdateDefinitionResponse,
             pb.DeleteDefinitionResponse,
+            pb.DeclareAmnestyResponse,
+            pb.WithdrawAmnestyResponse,
             *WRITTEN,
         ),
         "definition_writes.request": (definition_service_pb2.WriteDefinitionsRequest,),
@@ -56,7 +58,8 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
         "domain_events.effects": (effects_pb2.Effects,),
     },
     "streak": {
-        "definitions.body": (streak_pb2.Streak,),
+        "definitions.body": (streak_pb2.Streak, streak_pb2.Amnesty),
+        "definition_history.body": (streak_pb2.Streak, streak_pb2.Amnesty),
         "mutation_log.response": (streak_pb2.Streak,),
         "feed.body": (participant_service_pb2.Change,),
         **OUTCOMES,

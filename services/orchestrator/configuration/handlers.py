@@ -138,7 +138,7 @@ def _check(definition: definition_pb2.Definition, request_id: str, *, validate_o
     """The kind of what is to be written. Raises `InvalidArgument`."""
     violations = Violations()
     kind = kind_of(definition)
-    if kind is None:
+    if kind not in KINDS:
         violations.add("definition", f"must have one of {', '.join(KINDS)}")
     if not validate_only:
         check_request_id(request_id, "request_id", violations)

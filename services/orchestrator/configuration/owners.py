@@ -20,6 +20,7 @@ OWNERS: Final[Mapping[str, str]] = {
     "achievement": "achievement",
     "points_system": "points",
     "leaderboard": "leaderboard",
+    "amnesty": "streak",
 }
 """The service that owns each kind, in the order in which services write."""
 

@@ -1,5 +1,6 @@
 """Streaks as pure rules (RULES 3): no clock, no I/O, no randomness, no proto."""
 
+from services.streak.domain.amnesty import Amnesty, Judged, Previewed
 from services.streak.domain.by_hand import (
     NOTHING_BY_HAND,
     ByHand,
@@ -50,6 +51,7 @@ from services.streak.domain.evaluate import (
     is_outdated,
     moved_since,
     needs_history,
+    outdated_since,
     refold,
     start,
     touched_since,
@@ -57,10 +59,6 @@ from services.streak.domain.evaluate import (
 )
 from services.streak.domain.facts import Fact, Facts, fact, facts
 from services.streak.domain.fold import (
-    Checkpoint,
-    Current,
-    Folded,
-    StreakState,
     advance,
     begin,
     close,
@@ -83,6 +81,7 @@ from services.streak.domain.rows import (
     Rows,
     Run,
 )
+from services.streak.domain.state import Checkpoint, Current, Folded, StreakState
 from services.streak.domain.zones import (
     NO_ENTRY,
     Moved,
@@ -100,6 +99,7 @@ __all__ = [
     "NEVER_SEEN",
     "NOTHING_BY_HAND",
     "NO_ENTRY",
+    "Amnesty",
     "Around",
     "ByHand",
     "Catalogue",
@@ -119,6 +119,7 @@ __all__ = [
     "Frequency",
     "History",
     "HistoryChange",
+    "Judged",
     "LedgerKey",
     "LedgerLine",
     "MetricMode",
@@ -128,6 +129,7 @@ __all__ = [
     "Period",
     "PeriodChange",
     "PeriodStatus",
+    "Previewed",
     "Reach",
     "Reset",
     "RowChanges",
@@ -161,6 +163,7 @@ __all__ = [
     "moved_since",
     "moves_on",
     "needs_history",
+    "outdated_since",
     "paused_days",
     "refold",
     "refold_since",

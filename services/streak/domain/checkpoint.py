@@ -13,9 +13,10 @@ from msgspec import Struct
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact
-from services.streak.domain.fold import Anchor, Checkpoint, StreakState, known_since, tally_of
 from services.streak.domain.freezes import freezes_left
 from services.streak.domain.rows import Period, PeriodStatus, Rows, Run
+from services.streak.domain.state import Anchor, Checkpoint, StreakState
+from services.streak.domain.tally import known_since, tally_of
 
 FURTHEST_AHEAD: Final = timedelta(hours=15)
 """No zone has been further ahead of UTC since 1900: no local date begins longer before the date in UTC."""

@@ -1,11 +1,12 @@
 """What a streak asks of a user (RULES 3), and its periods as consecutive numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from enum import IntEnum
 
 from msgspec import Struct
 
+from services.streak.domain.amnesty import Amnesty, declared
 from shared.filters import AttributeFilter, matches
 
 
@@ -60,8 +61,12 @@ class StreakDefinition(Struct, frozen=True):
     """For how many days of a calendar year users may pause it themselves."""
     active: bool = True
     """Whether events count. Without it the periods of what was begun go on closing."""
+    amnesties: tuple[Amnesty, ...] = ()
+    """The windows in which what is missed is excused."""
     fingerprint: int = 0
     """Differs whenever something differs that the fold reads; what was folded under another is refolded."""
+    past: Mapping[int, datetime] = {}
+    """Fingerprints of before, each with the earliest instant that what has changed since is about."""
 
     def counts(self, metric: str) -> bool:
         """Whether events of this metric are facts of the streak."""
@@ -77,6 +82,10 @@ class StreakDefinition(Struct, frozen=True):
     def is_day_off(self, period: int) -> bool:
         """Whether nothing is expected in this period; only days can be off."""
         return bool(self.days_off) and (period - 1) % 7 in self.days_off
+
+    def excused_since(self, begin: datetime, end: datetime) -> datetime | None:
+        """When it was declared that a period from `begin` up to `end` is excused; None where it is not."""
+        return declared(self.amnesties, begin, end)
 
     def period_of(self, day: date) -> int:
         """The number of the period that contains this date; the next period has the next number."""
@@ -114,6 +123,10 @@ class Catalogue:
     def get(self, key: str) -> StreakDefinition | None:
         """The streak with this key."""
         return self._by_key.get(key)
+
+    def all(self) -> list[StreakDefinition]:
+        """All of them, in order of key."""
+        return [self._by_key[key] for key in sorted(self._by_key)]
 
     def of_metric(self, metric: str) -> Sequence[StreakDefinition]:
         """The streaks, in order of key, for which events of this metric may count."""

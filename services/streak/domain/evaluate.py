@@ -1,7 +1,7 @@
 """What an event, the passing of time or an undoing does to a user's streak, as a difference of two folds."""
 
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -11,10 +11,6 @@ from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, Done, Reset,
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts
 from services.streak.domain.fold import (
-    Checkpoint,
-    Current,
-    StreakState,
-    Tally,
     advance,
     begin,
     close,
@@ -36,7 +32,9 @@ from services.streak.domain.rows import (
     row_changes,
     with_period,
 )
+from services.streak.domain.state import Checkpoint, Current, StreakState, Tally
 from services.streak.domain.zones import ZoneChange, period_of, zone_steps
+from shared.calendar import EARLIEST
 
 
 class Followed(Struct, frozen=True):
@@ -62,6 +60,8 @@ class UserStreak(Struct, frozen=True):
     """None where no fact is left."""
     by_hand: ByHand = NOTHING_BY_HAND
 
+
+_FURTHEST: Final = timedelta(days=1)
 
 NEVER_SEEN: Final = UserStreak(0, Followed(), 0, None, None)
 
@@ -119,9 +119,7 @@ def touched_since(definition: StreakDefinition, streak: UserStreak, fact: Fact) 
     It is `date.min` where everything may: with the user's first fact the days of all grants move.
     """
     state = streak.state
-    if state is None or is_outdated(definition, streak) or not definition.counts(fact.metric):
-        return date.min
-    if fact.order <= state.first_order:
+    if state is None or not definition.counts(fact.metric) or fact.order <= state.first_order:
         return date.min
     period = definition.period_of(fact.local_date)
     if _is_all_of(state.tally, fact):
@@ -129,7 +127,7 @@ def touched_since(definition: StreakDefinition, streak: UserStreak, fact: Fact) 
         if state.settled.anchor is None:
             return date.min
         period = state.settled.anchor.period
-    return definition.first_date(period)
+    return min(definition.first_date(period), outdated_since(definition, streak))
 
 
 def is_outdated(definition: StreakDefinition, streak: UserStreak) -> bool:
@@ -137,13 +135,28 @@ def is_outdated(definition: StreakDefinition, streak: UserStreak) -> bool:
     return streak.state is not None and streak.fingerprint != definition.fingerprint
 
 
+def outdated_since(definition: StreakDefinition, streak: UserStreak) -> date:
+    """The first date of the earliest period that may change because the definition has changed; `date.max` for none,
+    else never one after the newest facts, with which a refold ends.
+    """
+    if streak.state is None or not is_outdated(definition, streak):
+        return date.max
+    since = definition.past.get(streak.fingerprint)
+    if since is None or since <= EARLIEST:
+        return date.min
+    # No local date is further from that in UTC.
+    period = definition.period_of((since - _FURTHEST).date())
+    return definition.first_date(min(period, streak.state.tally.period))
+
+
 def moved_since(definition: StreakDefinition, streak: UserStreak, change: ZoneChange) -> date:
     """The first date of the earliest period that may change by the user's coming into a zone; never one after the
     newest facts, with which a refold ends.
     """
-    if streak.state is None or is_outdated(definition, streak):
+    if streak.state is None:
         return date.min
-    return definition.first_date(min(period_of(definition, change), streak.state.tally.period))
+    touched = definition.first_date(min(period_of(definition, change), streak.state.tally.period))
+    return min(touched, outdated_since(definition, streak))
 
 
 def done_since(definition: StreakDefinition, streak: UserStreak, done: Done) -> date:
@@ -151,7 +164,7 @@ def done_since(definition: StreakDefinition, streak: UserStreak, done: Done) -> 
     newest facts, with which a refold ends.
     """
     state = streak.state
-    if state is None or is_outdated(definition, streak):
+    if state is None:
         return date.min
     period = min(definition.period_of(first_day(done)), state.tally.period)
     anchor = state.settled.anchor
@@ -160,7 +173,7 @@ def done_since(definition: StreakDefinition, streak: UserStreak, done: Done) -> 
         if anchor is None or period <= anchor.period:
             return date.min
         period = anchor.period
-    return definition.first_date(period)
+    return min(definition.first_date(period), outdated_since(definition, streak))
 
 
 def start(

@@ -28,129 +28,22 @@ Readings of the rules that this module decides:
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, DateRange
-from services.streak.domain.definition import Frequency, StreakDefinition
-from services.streak.domain.facts import Fact, Facts, Order
-from services.streak.domain.freezes import Freezes, consume, consumed_and_refunded, grant_until
-from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Reach, Rows, Run
-from services.streak.domain.travel import Sighting, forgiven_count
-from services.streak.domain.zones import (
-    Steps,
-    ZoneChange,
-    moved_into,
-    period_of,
-    steps_since,
-    zone_at,
-    zone_steps,
-)
+from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
+from services.streak.domain.definition import StreakDefinition
+from services.streak.domain.facts import Fact, Facts
+from services.streak.domain.freezes import Freezes, grant_until
+from services.streak.domain.gaps import Gap, carrying, close_gap, end_time, refund
+from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows, Run
+from services.streak.domain.state import Anchor, Checkpoint, Current, Folded, Settled, StreakState
+from services.streak.domain.tally import counted, known_since, tally_of_one
+from services.streak.domain.travel import forgiven_count
+from services.streak.domain.zones import Steps, ZoneChange, moved_into, period_of, steps_since, zone_steps
 from shared.calendar import local_date, local_midnight
 
 _DAY = timedelta(days=1)
 _NO_ROWS = Rows()
-
-
-class Anchor(Struct, frozen=True):
-    """A qualified period behind which nothing is provisional."""
-
-    period: int
-    run: Run
-    """The run that it belongs to, with its length up to here."""
-    reach: Reach
-    """The event with which it qualified."""
-    latest: Sighting
-    """Its latest fact."""
-    known_date: date
-    """The date from which on what had arrived qualified it; never before its last one, up to which it could."""
-
-
-class Settled(Struct, frozen=True):
-    """Everything up to and including the last qualified period before the one with the newest facts."""
-
-    freezes: Freezes
-    anchor: Anchor | None = None
-    longest: int = 0
-
-
-class Tally(Struct, frozen=True):
-    """The facts of one period, added up; the latest period that has any."""
-
-    period: int
-    sums_micros: tuple[int, ...]
-    """In the order of the definition's metrics."""
-    earliest: Sighting
-    latest: Sighting
-    latest_order: Order
-    late: tuple[tuple[date, tuple[int, ...]], ...] = ()
-    """Of the sums, what came after the period's last date: by the local date of its arrival, ascending."""
-    reach: Reach | None = None
-    """The event with which the sums came to reach the thresholds; None while they do not."""
-
-
-class StreakState(Struct, frozen=True, omit_defaults=True):
-    """All that is needed to go on from here without the facts. Its size does not grow with them."""
-
-    first_order: Order
-    latest_date: date
-    """The latest local date of any fact."""
-    zones: Steps
-    """In which zones periods close, from the anchor on, or else from the tally on."""
-    settled: Settled
-    tally: Tally
-    by_hand: ByHand = NOTHING_BY_HAND
-    """What was done by hand, kept beside the stored state: it is there also without events."""
-
-    @property
-    def zone(self) -> str:
-        """The user's zone."""
-        return self.zones[-1][1]
-
-
-class Checkpoint(Struct, frozen=True):
-    """What the facts up to and including a qualified period come to: a fold of later ones may begin here."""
-
-    anchor: Anchor
-    freezes: Freezes
-    longest: int
-    first_order: Order
-
-
-class Current(Struct, frozen=True):
-    """A streak as it looks at some instant (RULES 3.10)."""
-
-    run: Run | None
-    """The present run; None at length 0."""
-    longest: int
-    reach_time: datetime
-    """When the present length was reached; for a length 0 that never was more, the first fact's time."""
-    period_start_date: date
-    period_end_date: date
-    period_qualified: bool
-    sums_micros: tuple[int, ...]
-    """Progress of the current period, in the order of the definition's metrics."""
-    freeze_count: int
-    time_zone: str
-    expire_time: datetime | None
-    """When the last period in which the user can still act ends, freezes not counted; None at length 0."""
-    next_close_time: datetime | None
-    """The next instant at which a period closes with a result; None while nothing is at stake."""
-    pauses: tuple[DateRange, ...] = ()
-    """Those that have not ended before the current period, by their first dates."""
-
-    @property
-    def length(self) -> int:
-        """The present length, in periods."""
-        return self.run.length if self.run else 0
-
-
-class Folded(Struct, frozen=True):
-    """The result of a fold."""
-
-    rows: Rows
-    current: Current
-    state: StreakState
 
 
 def fold(
@@ -195,7 +88,7 @@ def begin(
 ) -> StreakState:
     """The state after one fact. `first` is the one that happened first, where that lies in a later period."""
     first = first or fact
-    tally = _tally_of(definition, fact)
+    tally = tally_of_one(definition, fact)
     return StreakState(
         first_order=first.order,
         latest_date=fact.local_date,
@@ -219,7 +112,7 @@ def resume(
         latest_date=fact.local_date,
         zones=steps_since(steps, start.anchor.period),
         settled=Settled(freezes=start.freezes, anchor=start.anchor, longest=start.longest),
-        tally=_tally_of(definition, fact),
+        tally=tally_of_one(definition, fact),
         by_hand=by_hand,
     )
 
@@ -251,10 +144,10 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
     zones = state.zones
     if period > state.tally.period:
         settled, rows = _settle(definition, state, definition.first_date(state.tally.period + 1))
-        tally = _tally_of(definition, fact)
+        tally = tally_of_one(definition, fact)
         zones = steps_since(zones, settled.anchor.period if settled.anchor else period)
     else:
-        settled, rows, tally = state.settled, _NO_ROWS, _counted(definition, state.tally, fact)
+        settled, rows, tally = state.settled, _NO_ROWS, counted(definition, state.tally, fact)
     return StreakState(
         first_order=state.first_order,
         latest_date=max(state.latest_date, fact.local_date),
@@ -274,7 +167,7 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
     qualified = current == tally.period and tally.reach is not None
     anchor = settled.anchor
     alive = anchor is not None and gap.break_time is None
-    close_time = _end_time(definition, current + qualified, zone) if alive else None
+    close_time = end_time(definition, current + qualified, zone) if alive else None
     return rows, Current(
         run=anchor.run if anchor and alive else None,
         longest=settled.longest,
@@ -325,19 +218,11 @@ def settled_until(definition: StreakDefinition, state: StreakState) -> date | No
     return definition.last_date(anchor.period) if anchor else None
 
 
-class _Gap(Struct, frozen=True):
-    """What became of the periods after an anchor."""
-
-    rows: Rows
-    freezes: Freezes
-    break_time: datetime | None
-
-
 def _closed(
     definition: StreakDefinition, state: StreakState, today: date, current: int
-) -> tuple[Settled, _Gap, Freezes, Rows]:
+) -> tuple[Settled, Gap, Freezes, Rows]:
     settled, rows = _settle(definition, state, today)
-    gap = _close_gap(definition, settled, state, current, is_open=True)
+    gap = close_gap(definition, settled, state, current, is_open=True)
     freezes, granted = grant_until(definition.freezes, gap.freezes, today, state.by_hand)
     if gap.rows.periods or gap.rows.ledger or granted:
         rows = rows + gap.rows + Rows(ledger=granted)
@@ -354,7 +239,7 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
     if anchor:
         missed = tally.period - anchor.period - 1
         forgiven = forgiven_count(definition, missed, anchor.latest, tally.earliest)
-    gap = _close_gap(definition, settled, state, tally.period, forgiven)
+    gap = close_gap(definition, settled, state, tally.period, forgiven)
     start = definition.first_date(tally.period)
     end = definition.last_date(tally.period)
     goes_on = anchor is not None and gap.break_time is None
@@ -369,7 +254,7 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
         and anchor.known_date <= end
         and freezes.balance > 0
     ):
-        granted += _refund(definition, tally.period, known_date, state)
+        granted += refund(definition, tally.period, known_date, state)
     reach = tally.reach
     qualified = Period(start, end, PeriodStatus.QUALIFIED, run.length, reach.occur_time, reach)
     return Settled(
@@ -377,143 +262,6 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
         anchor=Anchor(tally.period, run, reach, tally.latest, known_date),
         longest=max(settled.longest, run.length),
     ), gap.rows + Rows((qualified,), granted)
-
-
-def tally_of(definition: StreakDefinition, facts: Iterable[Fact]) -> Tally:
-    """The tally of a period that has these facts, in order."""
-    first, *others = facts
-    tally = _tally_of(definition, first)
-    for other in others:
-        tally = _counted(definition, tally, other)
-    return tally
-
-
-def known_since(definition: StreakDefinition, tally: Tally) -> date:
-    """The local date from which on what had arrived by it qualified a period that qualifies: its last one, where that
-    was in time.
-    """
-    end = definition.last_date(tally.period)
-    if not tally.late:
-        return end
-    sums = tally.sums_micros
-    for _, late in tally.late:
-        sums = tuple(total - part for total, part in zip(sums, late, strict=True))
-    known_date = end if definition.qualifies(sums) else None
-    for arrive_date, late in tally.late:
-        sums = tuple(total + part for total, part in zip(sums, late, strict=True))
-        known_date = (known_date or arrive_date) if definition.qualifies(sums) else None
-    assert known_date  # with all of them it qualifies
-    return known_date
-
-
-def _refund(
-    definition: StreakDefinition, period: int, refund_date: date, state: StreakState
-) -> tuple[LedgerLine, ...]:
-    """The freeze that was spent on a period and given back; nothing where nothing was expected of it."""
-    zone = zone_at(state.zones, period)
-    if _carrying(definition, period, zone, state.by_hand):
-        return ()
-    return consumed_and_refunded(definition.last_date(period), refund_date)
-
-
-def _close_gap(
-    definition: StreakDefinition,
-    settled: Settled,
-    state: StreakState,
-    until: int,
-    forgiven: int = 0,
-    *,
-    is_open: bool = False,
-) -> _Gap:
-    """Close the periods between the anchor and `until`, none of which qualified, in the order of RULES 3.4.
-
-    The last `forgiven` of them were lost to travel. After a break nothing is recorded. `until` is the period that
-    qualified next, or else the open one, where a reset shows (RULES 3.9).
-    """
-    anchor, freezes, zones = settled.anchor, settled.freezes, state.zones
-    if anchor is None or until <= anchor.period:
-        return _Gap(_NO_ROWS, freezes, None)
-    reset = state.by_hand.reset_between(definition, anchor.period, until)
-    if until == anchor.period + 1 and reset is None:
-        return _Gap(_NO_ROWS, freezes, None)
-    periods: list[Period] = []
-    ledger: list[LedgerLine] = []
-    break_time = None
-    for period in range(anchor.period + 1, reset[0] if reset else until):
-        end = definition.last_date(period)
-        zone = zone_at(zones, period)
-        settle_time = _end_time(definition, period, zone)
-        freezes, granted = grant_until(definition.freezes, freezes, end, state.by_hand)
-        ledger += granted
-        is_forgiven = period >= until - forgiven
-        if (carried := _carrying(definition, period, zone, state.by_hand, is_forgiven)) is not None:
-            status = carried
-        elif freezes.balance > 0:
-            status = PeriodStatus.FROZEN
-            freezes, consumed = consume(freezes, end)
-            ledger.append(consumed)
-        else:
-            status = PeriodStatus.BROKEN
-            break_time = settle_time
-        length = 0 if break_time else anchor.run.length
-        periods.append(Period(definition.first_date(period), end, status, length, settle_time))
-        if break_time:
-            break
-    if reset and break_time is None:
-        period, break_time = reset[0], reset[1].occur_time
-        if period < until or is_open:
-            start, end = definition.first_date(period), definition.last_date(period)
-            periods.append(Period(start, end, PeriodStatus.RESET, 0, break_time))
-    return _Gap(Rows(tuple(periods), tuple(ledger)), freezes, break_time)
-
-
-def _carrying(
-    definition: StreakDefinition, period: int, zone: str, by_hand: ByHand, is_forgiven: bool = False
-) -> PeriodStatus | None:
-    """What lets a period that did not qualify carry the length on, by itself; None where that takes a freeze."""
-    first, last = definition.first_date(period), definition.last_date(period)
-    if by_hand.is_paused(first, last):
-        return PeriodStatus.PAUSED
-    if definition.is_day_off(period):
-        return PeriodStatus.DAY_OFF
-    if is_forgiven or not _exists(definition, period, zone, _end_time(definition, period, zone)):
-        return PeriodStatus.SKIPPED
-    return PeriodStatus.RESTORED if by_hand.is_restored(first, last) else None
-
-
-def _tally_of(definition: StreakDefinition, fact: Fact) -> Tally:
-    """The tally of a period that has one fact."""
-    seen = _sighting(fact)
-    nothing = (0,) * len(definition.metrics)
-    empty = Tally(definition.period_of(fact.local_date), nothing, seen, seen, fact.order)
-    return _counted(definition, empty, fact)
-
-
-def _counted(definition: StreakDefinition, tally: Tally, fact: Fact) -> Tally:
-    sums = _added(definition, tally.sums_micros, fact)
-    late = tally.late
-    if fact.arrive_date != fact.local_date and fact.arrive_date > definition.last_date(tally.period):
-        by_date = dict(late)
-        nothing = (0,) * len(definition.metrics)
-        by_date[fact.arrive_date] = _added(definition, by_date.get(fact.arrive_date, nothing), fact)
-        late = tuple(sorted(by_date.items()))
-    reach = (tally.reach or _reach(fact)) if definition.qualifies(sums) else None
-    return Tally(tally.period, sums, tally.earliest, _sighting(fact), fact.order, late, reach)
-
-
-def _added(definition: StreakDefinition, sums: tuple[int, ...], fact: Fact) -> tuple[int, ...]:
-    return tuple(
-        total + fact.contribution_micros if wanted.metric == fact.metric else total
-        for total, wanted in zip(sums, definition.metrics, strict=True)
-    )
-
-
-def _reach(fact: Fact) -> Reach:
-    return Reach(fact.entry_id, fact.occur_time, fact.local_date)
-
-
-def _sighting(fact: Fact) -> Sighting:
-    return Sighting(fact.occur_time, fact.time_zone)
 
 
 def _today(now: datetime, zone: str) -> date:
@@ -524,29 +272,15 @@ def _today(now: datetime, zone: str) -> date:
     return shown + _DAY if local_midnight(shown + _DAY, zone) <= now else shown
 
 
-def _end_time(definition: StreakDefinition, period: int, zone: str) -> datetime:
-    return local_midnight(definition.last_date(period) + _DAY, zone)
-
-
 def _expire_time(
     definition: StreakDefinition, state: StreakState, period: int, close_time: datetime
 ) -> datetime:
     """The end of the first period from this one on, which closes at `close_time`, in which something is expected."""
     zone = state.zone
-    while _carrying(definition, period, zone, state.by_hand) is not None:
+    while carrying(definition, period, zone, state.by_hand) is not None:
         period += 1
-        close_time = _end_time(definition, period, zone)
+        close_time = end_time(definition, period, zone)
     return close_time
-
-
-def _exists(definition: StreakDefinition, period: int, zone: str, close_time: datetime) -> bool:
-    """Whether a period that closes then was at all: Pacific/Apia went from 2011-12-29 to 2011-12-31, and nobody skipped
-    more than a day.
-    """
-    return (
-        definition.frequency is not Frequency.DAILY
-        or local_midnight(definition.first_date(period), zone) < close_time
-    )
 
 
 def _joined(stretches: Iterable[Rows]) -> Rows:

@@ -22,6 +22,7 @@ class PeriodStatus(IntEnum):
     BROKEN = 7
     RESTORED = 8
     RESET = 9
+    EXCUSED = 10
 
 
 class FreezeReason(IntEnum):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tests.fixtures import clock
-from tests.fixtures.command import Laurel, ingest
+from tests.fixtures.command import DEMO_CONFIGURATION, Laurel, ingest
 
 TODAY = clock.now().date()
 
@@ -25,6 +25,34 @@ def test_a_streak_is_paused_lost_and_given_back(laurel: Laurel) -> None:
     assert restored["effects"]["streaks"][0]["change"]["length"] == 1
     again = laurel.json("streaks", "restore", "mona", "daily-commits", "--key", "r1")
     assert again == {**restored, "idempotentReplayed": True}
+
+
+def test_an_amnesty_is_tried_declared_and_taken_back(laurel: Laurel) -> None:
+    ingest(laurel, "olga", "--at", (clock.now() - timedelta(days=4)).isoformat())
+    ingest(laurel, "olga")
+    window = (
+        "--from",
+        (clock.now() - timedelta(days=3)).isoformat(),
+        "--to",
+        (clock.now() - timedelta(days=1)).isoformat(),
+        "--streak",
+        "daily-commits",
+    )
+    preview = laurel.json("streaks", "amnesty", "outage", *window, "--preview")["streaks"]
+    assert [each["streak"] for each in preview] == ["daily-commits"]
+    assert int(preview[0]["affectedUserCount"]) >= int(preview[0]["savedUserCount"]) >= 1
+    declared = laurel.run("streaks", "amnesty", "outage", *window, "--reason", "the database was away")
+    assert "Declared outage" in declared.stdout
+    laurel.run("maintenance")
+    assert laurel.json("streak", "olga")["streaks"][0]["length"] == 2
+    shown = laurel.json("streaks", "amnesties")["amnesties"]
+    assert [(each["amnesty"]["key"], each["finished"]) for each in shown] == [("outage", True)]
+    audit = laurel.run("audit").stdout
+    assert "declare amnesty amnesty/outage" in audit
+    assert "the database was away" in audit
+    laurel.run("streaks", "withdraw", "outage")
+    assert laurel.json("streaks", "amnesties").get("amnesties", []) == []
+    laurel.run("apply", "-f", str(DEMO_CONFIGURATION), "--prune", "--dry-run")
 
 
 def test_freezes_are_given_and_a_streak_begins_anew(laurel: Laurel) -> None:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import asyncpg
 
-from services.streak.domain.fold import Anchor, Settled, StreakState, Tally
 from services.streak.domain.freezes import Freezes
 from services.streak.domain.rows import Reach, Run
+from services.streak.domain.state import Anchor, Settled, StreakState, Tally
 from services.streak.domain.travel import Sighting
 from services.streak.encoding import decode
 from services.streak.server import MIGRATIONS

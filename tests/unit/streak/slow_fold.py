@@ -28,6 +28,8 @@ class SlowRules:
     every: int = 0
     maximum: int = 0
     week_start: int = 0
+    amnesties: tuple[tuple[datetime, datetime, datetime], ...] = ()
+    """Each from when to when, and when it was declared."""
 
 
 @dataclass(frozen=True, order=True)
@@ -110,6 +112,8 @@ def slow_fold(
         today += DAY
 
     alive = was_alive = False
+    returned = 0
+    """Freezes that were spent since the last qualified period and given back; -1: by what was known it had ended."""
     day = start_of(rules, min(fact.day for fact in facts))
     while day <= today:
         grant(rules, result, origin, day, by_hand)
@@ -125,7 +129,7 @@ def slow_fold(
             was_alive = alive
         if day == start and start in qualified:
             result.length += 1
-            alive = True
+            alive, returned = True, 0
             reached = result.reaches[start]
             result.periods.append((start, end, "QUALIFIED", result.length, reached.time))
             result.first_reaches.setdefault(result.length, reached)
@@ -137,6 +141,18 @@ def slow_fold(
             if status == "FROZEN":
                 result.balance -= 1
                 result.ledger.append((end, "CONSUMED", -1))
+            if status == "EXCUSED":
+                told = excused_since(rules, start, zone)
+                assert told
+                told_day = told.astimezone(ZoneInfo(zone)).date()
+                last = max(one for one in qualified if one < start)
+                in_time = known_day(rules, by_period[last], end_of(rules, last)) <= end
+                if told_day > end and in_time and returned >= 0:
+                    if result.balance > returned:
+                        returned += 1
+                        result.ledger += [(end, "CONSUMED", -1), (told_day, "REFUNDED", 1)]
+                    else:
+                        returned = -1
             if status == "BROKEN":
                 alive = was_alive = False
                 result.length = 0
@@ -167,9 +183,18 @@ def missed(
         return "DAY_OFF"
     if is_skipped or (rules.frequency == "DAILY" and not exists(day, zone)):
         return "SKIPPED"
+    if excused_since(rules, day, zone):
+        return "EXCUSED"
     if any(first <= end and last >= day for first, last in by_hand.restores):
         return "RESTORED"
     return "FROZEN" if result.balance > 0 else "BROKEN"
+
+
+def excused_since(rules: SlowRules, day: date, zone: str) -> datetime | None:
+    """When it was first declared that the period of this day is excused."""
+    begin, end = midnight(start_of(rules, day), zone), midnight(end_of(rules, day) + DAY, zone)
+    told = [declared for since, until, declared in rules.amnesties if since < end and until > begin]
+    return min(told, default=None)
 
 
 def known_day(rules: SlowRules, group: list[SlowFact], end: date) -> date:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from services.streak.domain import (
     NOTHING_BY_HAND,
+    Amnesty,
     ByHand,
     DateRange,
     Done,
@@ -28,7 +29,16 @@ from services.streak.domain import (
 )
 from tests.unit.streak.slow_fold import slow_fold
 from tests.unit.streak.test_fold_properties import Stored, assert_same
-from tests.unit.streak.worlds import Change, by_hands, slow_by_hand, slow_facts, slow_rules, worlds
+from tests.unit.streak.worlds import (
+    Change,
+    amnesties,
+    by_hands,
+    declare,
+    slow_by_hand,
+    slow_facts,
+    slow_rules,
+    worlds,
+)
 
 DAILY = StreakDefinition("focus", Frequency.DAILY, (MetricThreshold("commits", 1),))
 ONE_FREEZE = replace(DAILY, freezes=FreezeSettings(0, 0, 0, 2))
@@ -53,16 +63,23 @@ def seen(
 
 
 @given(worlds(), st.data())
-def test_any_order_of_events_and_of_what_is_done_by_hand_gives_what_goes_day_by_day(
+def test_any_order_of_events_amnesties_and_what_is_done_by_hand_gives_what_goes_day_by_day(
     world: tuple[StreakDefinition, list[Fact], datetime], data: st.DataObject
 ) -> None:
     definition, history, now = world
     doings: list[tuple[Change, Done]] = data.draw(by_hands(history))
     stored = Stored(definition)
     gone: list[Fact] = []
-    order: list[Fact | tuple[Change, Done]] = data.draw(st.permutations([*history, *doings]))
+    windows = data.draw(amnesties(history))
+    order: list[Fact | Amnesty | tuple[Change, Done]] = data.draw(
+        st.permutations([*history, *windows, *doings])
+    )
     for what in order:
-        if isinstance(what, Fact):
+        if isinstance(what, Amnesty):
+            stored.definition = declare(stored.definition, what)
+            if data.draw(st.booleans()):
+                stored.maintain(now)
+        elif isinstance(what, Fact):
             stored.take(what, min(what.occur_time, now))
             if data.draw(st.integers(0, 3)) == 0:
                 gone.append(what)
@@ -76,6 +93,7 @@ def test_any_order_of_events_and_of_what_is_done_by_hand_gives_what_goes_day_by_
     for event in gone:
         stored.undo(event, now)
     stored.maintain(now)
+    definition = stored.definition
     live, by_hand = list(stored.facts.events), stored.facts.by_hand
     expected = slow_fold(slow_rules(definition), slow_facts(live), now, slow_by_hand(by_hand))
     assert_same(stored, expected)
@@ -183,3 +201,53 @@ def test_days_that_users_pause_count_once_and_in_their_years() -> None:
     assert paused_days((first,), overlapping) == {2026: 3}
     assert paused_days((replace(first, by_user=False),), overlapping) == {2026: 3}
     assert taken_out(ByHand(pauses=(first,)), ENTRY) == (NOTHING_BY_HAND, first)
+
+
+def excused(declared: datetime, first: int = 4, last: int = 5) -> StreakDefinition:
+    """One freeze at most, and an amnesty from noon to noon."""
+    return replace(ONE_FREEZE, amnesties=(Amnesty(on(first), on(last), declared),))
+
+
+def test_an_amnesty_keeps_the_streak_of_everybody_who_missed_a_period_that_it_overlaps() -> None:
+    assert seen(NOTHING_BY_HAND, days(3, 6, 8), on(9), excused(on(3))) == [
+        (3, "QUALIFIED", 1),
+        (4, "EXCUSED", 1),
+        (5, "EXCUSED", 1),
+        (6, "QUALIFIED", 2),
+        (7, "BROKEN", 0),
+        (8, "QUALIFIED", 1),
+    ]
+
+
+def test_an_amnesty_covers_no_period_that_ends_when_it_begins_or_begins_when_it_ends() -> None:
+    window = Amnesty(on(5, 0), on(6, 0), on(3))
+    found = seen(NOTHING_BY_HAND, days(3, 5), on(9), replace(DAILY, amnesties=(window,)))
+    assert found == [(3, "QUALIFIED", 1), (4, "BROKEN", 0), (5, "QUALIFIED", 1), (6, "BROKEN", 0)]
+
+
+def test_a_freeze_that_was_spent_before_the_amnesty_was_declared_comes_back_and_both_stand_in_the_ledger() -> (
+    None
+):
+    by_hand = ByHand(grants=(FreezeGrant(ENTRY, date(2025, 3, 3), 1),))
+    folded = fold(excused(on(7)), facts(days(3, 6, 7), by_hand), on(7, 13))
+    assert folded
+    assert (folded.current.length, folded.current.freeze_count) == (3, 1)
+    assert [(line.effective_date.day, line.reason.name, line.amount) for line in folded.rows.ledger] == [
+        (3, "MANUAL", 1),
+        (4, "CONSUMED", -1),
+        (7, "REFUNDED", 1),
+    ]
+    known_before = fold(excused(on(3)), facts(days(3, 6, 7), by_hand), on(7, 13))
+    assert known_before
+    assert [line.reason.name for line in known_before.rows.ledger] == ["MANUAL"]
+
+
+def test_a_pause_and_a_day_off_come_before_an_amnesty() -> None:
+    by_hand = ByHand(pauses=(DateRange(ENTRY, date(2025, 3, 4), date(2025, 3, 4)),))
+    definition = replace(excused(on(3)), days_off=frozenset({2}))  # Wednesday, the fifth
+    assert [status for _, status, _ in seen(by_hand, days(3, 6), on(6, 13), definition)] == [
+        "QUALIFIED",
+        "PAUSED",
+        "DAY_OFF",
+        "QUALIFIED",
+    ]

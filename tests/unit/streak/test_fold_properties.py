@@ -48,8 +48,10 @@ from services.streak.domain import (
     fold,
     heard,
     inside,
+    is_outdated,
     moved_since,
     needs_history,
+    outdated_since,
     refold,
     refold_since,
     says_nothing_new,
@@ -224,7 +226,9 @@ class Stored:
         return found
 
     def maintain(self, now: datetime) -> None:
-        if self.streak.state:
+        if is_outdated(self.definition, self.streak):
+            self.store(self.refold(outdated_since(self.definition, self.streak), now))
+        elif self.streak.state:
             self.store(bring_up_to(self.definition, self.streak, now))
 
     def store(self, evaluation: Evaluation) -> None:

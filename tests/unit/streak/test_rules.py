@@ -18,7 +18,7 @@ from services.streak.domain import (
     facts,
     fold,
 )
-from services.streak.domain.fold import Folded
+from services.streak.domain.state import Folded
 from services.streak.encoding import decode, encode
 
 COMMITS = (MetricThreshold("commits", 1),)

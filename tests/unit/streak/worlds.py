@@ -7,8 +7,10 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.streak.domain import (
+    Amnesty,
     ByHand,
     DateRange,
     Done,
@@ -115,6 +117,30 @@ def by_hands(draw: st.DrawFn, history: list[Fact]) -> list[tuple[Change, Done]]:
     return found
 
 
+@st.composite
+def amnesties(draw: st.DrawFn, history: list[Fact]) -> list[Amnesty]:
+    """Some windows around the time of a history, declared before or after the fact."""
+    times = sorted(event.occur_time for event in history)
+    span = int((times[-1] - times[0]) / timedelta(hours=1)) + 200
+    found = []
+    for _ in range(draw(st.integers(0, 3))):
+        begin = times[0] + timedelta(hours=draw(st.integers(-50, span)))
+        end = begin + timedelta(hours=draw(st.sampled_from((1, 5, 30, 80))))
+        found.append(Amnesty(begin, end, begin + timedelta(hours=draw(st.sampled_from((-24, 2, 40, 200))))))
+    return found
+
+
+def declare(definition: StreakDefinition, amnesty: Amnesty) -> StreakDefinition:
+    """The definition with one more amnesty."""
+    past = {known: min(since, amnesty.start_time) for known, since in definition.past.items()}
+    return replace(
+        definition,
+        amnesties=(*definition.amnesties, amnesty),
+        fingerprint=definition.fingerprint + 1,
+        past={**past, definition.fingerprint: amnesty.start_time},
+    )
+
+
 def slow_by_hand(by_hand: ByHand) -> SlowByHand:
     """The same in plain values."""
     return SlowByHand(
@@ -147,6 +173,7 @@ def slow_rules(definition: StreakDefinition) -> SlowRules:
         every=definition.freezes.earn_every_days,
         maximum=definition.freezes.max_count,
         week_start=definition.week_start,
+        amnesties=tuple((each.start_time, each.end_time, each.declare_time) for each in definition.amnesties),
     )
 
 

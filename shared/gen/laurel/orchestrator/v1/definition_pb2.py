@@ -29,7 +29,7 @@ from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'laurel/orchestrator/v1/definition.proto\x12\x16laurel.orchestrator.v1\x1a\'laurel/achievement/v1/achievement.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a#laurel/orchestrator/v1/metric.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xa7\x02\n\nDefinition\x12\x30\n\x06metric\x18\x01 \x01(\x0b\x32\x1e.laurel.orchestrator.v1.MetricH\x00\x12*\n\x06streak\x18\x02 \x01(\x0b\x32\x18.laurel.streak.v1.StreakH\x00\x12\x39\n\x0b\x61\x63hievement\x18\x03 \x01(\x0b\x32\".laurel.achievement.v1.AchievementH\x00\x12\x37\n\rpoints_system\x18\x04 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystemH\x00\x12\x39\n\x0bleaderboard\x18\x05 \x01(\x0b\x32\".laurel.leaderboard.v1.LeaderboardH\x00\x42\x0c\n\ndefinition\"+\n\x0e\x44\x65\x66initionName\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\tBS\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'laurel/orchestrator/v1/definition.proto\x12\x16laurel.orchestrator.v1\x1a\'laurel/achievement/v1/achievement.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a#laurel/orchestrator/v1/metric.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xd5\x02\n\nDefinition\x12\x30\n\x06metric\x18\x01 \x01(\x0b\x32\x1e.laurel.orchestrator.v1.MetricH\x00\x12*\n\x06streak\x18\x02 \x01(\x0b\x32\x18.laurel.streak.v1.StreakH\x00\x12\x39\n\x0b\x61\x63hievement\x18\x03 \x01(\x0b\x32\".laurel.achievement.v1.AchievementH\x00\x12\x37\n\rpoints_system\x18\x04 \x01(\x0b\x32\x1e.laurel.points.v1.PointsSystemH\x00\x12\x39\n\x0bleaderboard\x18\x05 \x01(\x0b\x32\".laurel.leaderboard.v1.LeaderboardH\x00\x12,\n\x07\x61mnesty\x18\x14 \x01(\x0b\x32\x19.laurel.streak.v1.AmnestyH\x00\x42\x0c\n\ndefinition\"+\n\x0e\x44\x65\x66initionName\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\tBS\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +38,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.laurel.orchestrator.v1P\001Z4laurel.example/laurel/orchestrator/v1;orchestratorv1'
   _globals['_DEFINITION']._serialized_start=249
-  _globals['_DEFINITION']._serialized_end=544
-  _globals['_DEFINITIONNAME']._serialized_start=546
-  _globals['_DEFINITIONNAME']._serialized_end=589
+  _globals['_DEFINITION']._serialized_end=590
+  _globals['_DEFINITIONNAME']._serialized_start=592
+  _globals['_DEFINITIONNAME']._serialized_end=635
 # @@protoc_insertion_point(module_scope)

@@ -24,7 +24,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Definition(_message.Message):
     """One definition. Its kind is the name of the field, such as `points_system`; kinds are in the order of the fields, and
-    that order is the one in which a configuration lists them: each refers to those before it.
+    that order is the one in which a configuration lists them: each refers to those before it. An amnesty is written like
+    them, but is no part of a configuration: DeclareAmnesty and WithdrawAmnesty write it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -34,6 +35,7 @@ class Definition(_message.Message):
     ACHIEVEMENT_FIELD_NUMBER: _builtins.int
     POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
     LEADERBOARD_FIELD_NUMBER: _builtins.int
+    AMNESTY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def metric(self) -> _metric_pb2.Metric:
         """What is counted."""
@@ -54,6 +56,10 @@ class Definition(_message.Message):
     def leaderboard(self) -> _leaderboard_pb2.Leaderboard:
         """Who is ranked."""
 
+    @_builtins.property
+    def amnesty(self) -> _streak_pb2.Amnesty:
+        """What is excused."""
+
     def __init__(
         self,
         *,
@@ -62,12 +68,13 @@ class Definition(_message.Message):
         achievement: _achievement_pb2.Achievement | None = ...,
         points_system: _points_pb2.PointsSystem | None = ...,
         leaderboard: _leaderboard_pb2.Leaderboard | None = ...,
+        amnesty: _streak_pb2.Amnesty | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "definition", b"definition", "leaderboard", b"leaderboard", "metric", b"metric", "points_system", b"points_system", "streak", b"streak"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "amnesty", b"amnesty", "definition", b"definition", "leaderboard", b"leaderboard", "metric", b"metric", "points_system", b"points_system", "streak", b"streak"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "definition", b"definition", "leaderboard", b"leaderboard", "metric", b"metric", "points_system", b"points_system", "streak", b"streak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "amnesty", b"amnesty", "definition", b"definition", "leaderboard", b"leaderboard", "metric", b"metric", "points_system", b"points_system", "streak", b"streak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_definition: _TypeAlias = _typing.Literal["metric", "streak", "achievement", "points_system", "leaderboard"]  # noqa: Y015
+    _WhichOneofReturnType_definition: _TypeAlias = _typing.Literal["metric", "streak", "achievement", "points_system", "leaderboard", "amnesty"]  # noqa: Y015
     _WhichOneofArgType_definition: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_definition) -> _WhichOneofReturnType_definition | None: ...
 

@@ -1040,6 +1040,109 @@ class RestoreStreakResponse(_message.Message):
 Global___RestoreStreakResponse: _TypeAlias = RestoreStreakResponse  # noqa: Y015
 
 @_typing.final
+class DeclareAmnestyRequest(_message.Message):
+    """Request of DeclareAmnesty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMNESTY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters."""
+    @_builtins.property
+    def amnesty(self) -> _streak_pb2.Amnesty:
+        """What is declared."""
+
+    def __init__(
+        self,
+        *,
+        amnesty: _streak_pb2.Amnesty | None = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amnesty", b"amnesty"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amnesty", b"amnesty", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareAmnestyRequest: _TypeAlias = DeclareAmnestyRequest  # noqa: Y015
+
+@_typing.final
+class DeclareAmnestyResponse(_message.Message):
+    """Response of DeclareAmnesty. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMNESTY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def amnesty(self) -> _streak_pb2.Amnesty:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        amnesty: _streak_pb2.Amnesty | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amnesty", b"amnesty"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amnesty", b"amnesty"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclareAmnestyResponse: _TypeAlias = DeclareAmnestyResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawAmnestyRequest(_message.Message):
+    """Request of WithdrawAmnesty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Key of the amnesty."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAmnestyRequest: _TypeAlias = WithdrawAmnestyRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawAmnestyResponse(_message.Message):
+    """Response of WithdrawAmnesty. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawAmnestyResponse: _TypeAlias = WithdrawAmnestyResponse  # noqa: Y015
+
+@_typing.final
 class GrantPointsRequest(_message.Message):
     """Request of GrantPoints."""
 

@@ -101,6 +101,16 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.FromString,
                 _registered_method=True)
+        self.DeclareAmnesty = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/DeclareAmnesty',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeclareAmnestyRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeclareAmnestyResponse.FromString,
+                _registered_method=True)
+        self.WithdrawAmnesty = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/WithdrawAmnesty',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WithdrawAmnestyRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WithdrawAmnestyResponse.FromString,
+                _registered_method=True)
         self.SpendPoints = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/SpendPoints',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SpendPointsRequest.SerializeToString,
@@ -310,6 +320,21 @@ class OrchestratorServiceServicer:
 
     def RestoreStreak(self, request, context):
         """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeclareAmnesty(self, request, context):
+        """Declares a window in which the app was down: what was missed in it costs nobody a streak, and freezes that were spent for
+        it come back (RULES 3.12). What is closed already is judged anew by maintenance. See PreviewAmnesty of the streak service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawAmnesty(self, request, context):
+        """Withdraws an amnesty: streaks are what they are without it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -550,6 +575,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.RestoreStreak,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.SerializeToString,
+            ),
+            'DeclareAmnesty': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclareAmnesty,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeclareAmnestyRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeclareAmnestyResponse.SerializeToString,
+            ),
+            'WithdrawAmnesty': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawAmnesty,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WithdrawAmnestyRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WithdrawAmnestyResponse.SerializeToString,
             ),
             'SpendPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.SpendPoints,
@@ -1019,6 +1054,60 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/RestoreStreak',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeclareAmnesty(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/DeclareAmnesty',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeclareAmnestyRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeclareAmnestyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawAmnesty(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/WithdrawAmnesty',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WithdrawAmnestyRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WithdrawAmnestyResponse.FromString,
             options,
             channel_credentials,
             insecure,

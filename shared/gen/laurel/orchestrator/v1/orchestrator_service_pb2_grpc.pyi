@@ -64,6 +64,12 @@ class OrchestratorServiceStub:
     """Sets a user's streak back to nothing, now (RULES 3.9). Closed periods and the longest run stay."""
     RestoreStreak: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RestoreStreakRequest, _orchestrator_service_pb2.RestoreStreakResponse]
     """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
+    DeclareAmnesty: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeclareAmnestyRequest, _orchestrator_service_pb2.DeclareAmnestyResponse]
+    """Declares a window in which the app was down: what was missed in it costs nobody a streak, and freezes that were spent for
+    it come back (RULES 3.12). What is closed already is judged anew by maintenance. See PreviewAmnesty of the streak service.
+    """
+    WithdrawAmnesty: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.WithdrawAmnestyRequest, _orchestrator_service_pb2.WithdrawAmnestyResponse]
+    """Withdraws an amnesty: streaks are what they are without it."""
     SpendPoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SpendPointsRequest, _orchestrator_service_pb2.SpendPointsResponse]
     """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
     the amounts.
@@ -160,6 +166,12 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Sets a user's streak back to nothing, now (RULES 3.9). Closed periods and the longest run stay."""
     RestoreStreak: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RestoreStreakRequest, _orchestrator_service_pb2.RestoreStreakResponse]  # type: ignore[assignment]
     """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
+    DeclareAmnesty: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeclareAmnestyRequest, _orchestrator_service_pb2.DeclareAmnestyResponse]  # type: ignore[assignment]
+    """Declares a window in which the app was down: what was missed in it costs nobody a streak, and freezes that were spent for
+    it come back (RULES 3.12). What is closed already is judged anew by maintenance. See PreviewAmnesty of the streak service.
+    """
+    WithdrawAmnesty: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.WithdrawAmnestyRequest, _orchestrator_service_pb2.WithdrawAmnestyResponse]  # type: ignore[assignment]
+    """Withdraws an amnesty: streaks are what they are without it."""
     SpendPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SpendPointsRequest, _orchestrator_service_pb2.SpendPointsResponse]  # type: ignore[assignment]
     """Takes points of one system from a user: all of them or none. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS, with
     the amounts.
@@ -331,6 +343,24 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.RestoreStreakResponse, _abc.Awaitable[_orchestrator_service_pb2.RestoreStreakResponse]]:
         """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
+
+    @_abc_1.abstractmethod
+    def DeclareAmnesty(
+        self,
+        request: _orchestrator_service_pb2.DeclareAmnestyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.DeclareAmnestyResponse, _abc.Awaitable[_orchestrator_service_pb2.DeclareAmnestyResponse]]:
+        """Declares a window in which the app was down: what was missed in it costs nobody a streak, and freezes that were spent for
+        it come back (RULES 3.12). What is closed already is judged anew by maintenance. See PreviewAmnesty of the streak service.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawAmnesty(
+        self,
+        request: _orchestrator_service_pb2.WithdrawAmnestyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.WithdrawAmnestyResponse, _abc.Awaitable[_orchestrator_service_pb2.WithdrawAmnestyResponse]]:
+        """Withdraws an amnesty: streaks are what they are without it."""
 
     @_abc_1.abstractmethod
     def SpendPoints(

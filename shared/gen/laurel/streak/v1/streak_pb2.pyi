@@ -173,6 +173,8 @@ class _PeriodStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeriodSt
     """Broken, then restored."""
     PERIOD_STATUS_RESET: _PeriodStatus.ValueType  # 9
     """The streak was set back to nothing in this period, and nothing has qualified it since."""
+    PERIOD_STATUS_EXCUSED: _PeriodStatus.ValueType  # 10
+    """An amnesty overlapped it."""
 
 class PeriodStatus(_PeriodStatus, metaclass=_PeriodStatusEnumTypeWrapper):
     """What became of a period (RULES 3.4)."""
@@ -197,6 +199,8 @@ PERIOD_STATUS_RESTORED: PeriodStatus.ValueType  # 8
 """Broken, then restored."""
 PERIOD_STATUS_RESET: PeriodStatus.ValueType  # 9
 """The streak was set back to nothing in this period, and nothing has qualified it since."""
+PERIOD_STATUS_EXCUSED: PeriodStatus.ValueType  # 10
+"""An amnesty overlapped it."""
 Global___PeriodStatus: _TypeAlias = PeriodStatus  # noqa: Y015
 
 class _FreezeReason:
@@ -216,7 +220,7 @@ class _FreezeReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FreezeRe
     FREEZE_REASON_CONSUMED: _FreezeReason.ValueType  # 4
     """Spent on a period."""
     FREEZE_REASON_REFUNDED: _FreezeReason.ValueType  # 5
-    """Given back because the period qualified after all; what was spent on it stands too."""
+    """Given back because the period qualified after all, or was excused later; what was spent on it stands too."""
 
 class FreezeReason(_FreezeReason, metaclass=_FreezeReasonEnumTypeWrapper):
     """Why a user's freezes changed."""
@@ -232,7 +236,7 @@ FREEZE_REASON_MANUAL: FreezeReason.ValueType  # 3
 FREEZE_REASON_CONSUMED: FreezeReason.ValueType  # 4
 """Spent on a period."""
 FREEZE_REASON_REFUNDED: FreezeReason.ValueType  # 5
-"""Given back because the period qualified after all; what was spent on it stands too."""
+"""Given back because the period qualified after all, or was excused later; what was spent on it stands too."""
 Global___FreezeReason: _TypeAlias = FreezeReason  # noqa: Y015
 
 @_typing.final
@@ -376,6 +380,64 @@ class Streak(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Streak: _TypeAlias = Streak  # noqa: Y015
+
+@_typing.final
+class Amnesty(_message.Message):
+    """A window of instants in which the app was down: a period that it overlaps and that would break is EXCUSED, for everybody
+    (RULES 3.12). It may lie ahead.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    STREAKS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """`^[a-z][a-z0-9_-]{0,63}$`."""
+    name: _builtins.str
+    """Display name; default: the key."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it begins."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends, which is not in it any more; at most 31 days later."""
+
+    @_builtins.property
+    def streaks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the streaks that it is for, at most 100; none: all."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only: when it was declared."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        name: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        streaks: _abc.Iterable[_builtins.str] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "key", b"key", "name", b"name", "start_time", b"start_time", "streaks", b"streaks", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Amnesty: _TypeAlias = Amnesty  # noqa: Y015
 
 @_typing.final
 class MetricProgress(_message.Message):

@@ -46,6 +46,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No period of the streak broke, or none that contains the date that is named."""
     ERROR_REASON_TOO_MUCH_BY_HAND: _ErrorReason.ValueType  # 8
     """More was done by hand to the user's streak than is kept."""
+    ERROR_REASON_AMNESTY_NOT_FOUND: _ErrorReason.ValueType  # 9
+    """No amnesty has this key."""
+    ERROR_REASON_AMNESTY_EXISTS: _ErrorReason.ValueType  # 10
+    """An amnesty with this key was declared."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -68,6 +72,10 @@ ERROR_REASON_NOTHING_TO_RESTORE: ErrorReason.ValueType  # 7
 """No period of the streak broke, or none that contains the date that is named."""
 ERROR_REASON_TOO_MUCH_BY_HAND: ErrorReason.ValueType  # 8
 """More was done by hand to the user's streak than is kept."""
+ERROR_REASON_AMNESTY_NOT_FOUND: ErrorReason.ValueType  # 9
+"""No amnesty has this key."""
+ERROR_REASON_AMNESTY_EXISTS: ErrorReason.ValueType  # 10
+"""An amnesty with this key was declared."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -799,6 +807,7 @@ class GetStreakStatisticsResponse(_message.Message):
     PAUSED_COUNT_FIELD_NUMBER: _builtins.int
     RESTORED_COUNT_FIELD_NUMBER: _builtins.int
     SAVED_SHARE_FIELD_NUMBER: _builtins.int
+    EXCUSED_COUNT_FIELD_NUMBER: _builtins.int
     lost_count: _builtins.int
     """Streaks that were lost in the range."""
     frozen_count: _builtins.int
@@ -810,7 +819,9 @@ class GetStreakStatisticsResponse(_message.Message):
     restored_count: _builtins.int
     """Periods that had broken and were given back."""
     saved_share: _builtins.float
-    """Of all periods that would have broken, the share that freezes, pauses and restores saved: 0 to 1."""
+    """Of all periods that would have broken, the share that freezes, pauses, restores and amnesties saved: 0 to 1."""
+    excused_count: _builtins.int
+    """Periods that would have broken, or taken a freeze, and were excused."""
     @_builtins.property
     def lengths(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakLengthCount]:
         """Users who have a streak now, by its length."""
@@ -835,11 +846,204 @@ class GetStreakStatisticsResponse(_message.Message):
         paused_count: _builtins.int = ...,
         restored_count: _builtins.int = ...,
         saved_share: _builtins.float = ...,
+        excused_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frozen_count", b"frozen_count", "frozen_share", b"frozen_share", "lengths", b"lengths", "losses", b"losses", "lost_count", b"lost_count", "paused_count", b"paused_count", "restored_count", b"restored_count", "saved_share", b"saved_share", "weekdays", b"weekdays"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excused_count", b"excused_count", "frozen_count", b"frozen_count", "frozen_share", b"frozen_share", "lengths", b"lengths", "losses", b"losses", "lost_count", b"lost_count", "paused_count", b"paused_count", "restored_count", b"restored_count", "saved_share", b"saved_share", "weekdays", b"weekdays"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStreakStatisticsResponse: _TypeAlias = GetStreakStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class PreviewAmnestyRequest(_message.Message):
+    """Request of PreviewAmnesty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    STREAKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it would begin."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it would end; at most 31 days later."""
+
+    @_builtins.property
+    def streaks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the streaks that it would be for; none: all."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        streaks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time", "streaks", b"streaks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAmnestyRequest: _TypeAlias = PreviewAmnestyRequest  # noqa: Y015
+
+@_typing.final
+class PreviewAmnestyResponse(_message.Message):
+    """What an amnesty would save."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def streaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___AmnestyPreview]:
+        """One for each streak that it would be for, by key."""
+
+    def __init__(
+        self,
+        *,
+        streaks: _abc.Iterable[Global___AmnestyPreview] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["streaks", b"streaks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAmnestyResponse: _TypeAlias = PreviewAmnestyResponse  # noqa: Y015
+
+@_typing.final
+class AmnestyPreview(_message.Message):
+    """What an amnesty would save of one streak."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    AFFECTED_USER_COUNT_FIELD_NUMBER: _builtins.int
+    TRIED_USER_COUNT_FIELD_NUMBER: _builtins.int
+    SAVED_USER_COUNT_FIELD_NUMBER: _builtins.int
+    REFUNDED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """Key of the streak."""
+    affected_user_count: _builtins.int
+    """Users who lost the streak or spent a freeze in the window, by what is recorded now."""
+    tried_user_count: _builtins.int
+    """Of how many of these it was tried what the amnesty does: all, or where there are more the first 1,000."""
+    saved_user_count: _builtins.int
+    """Of those that were tried, the users whose streak is longer now with the amnesty."""
+    refunded_freeze_count: _builtins.int
+    """Of those that were tried: freezes that come back."""
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        affected_user_count: _builtins.int = ...,
+        tried_user_count: _builtins.int = ...,
+        saved_user_count: _builtins.int = ...,
+        refunded_freeze_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affected_user_count", b"affected_user_count", "refunded_freeze_count", b"refunded_freeze_count", "saved_user_count", b"saved_user_count", "streak", b"streak", "tried_user_count", b"tried_user_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmnestyPreview: _TypeAlias = AmnestyPreview  # noqa: Y015
+
+@_typing.final
+class ListAmnestiesRequest(_message.Message):
+    """Request of ListAmnesties."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAmnestiesRequest: _TypeAlias = ListAmnestiesRequest  # noqa: Y015
+
+@_typing.final
+class ListAmnestiesResponse(_message.Message):
+    """A page of amnesties."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMNESTIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def amnesties(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeclaredAmnesty]:
+        """By key."""
+
+    def __init__(
+        self,
+        *,
+        amnesties: _abc.Iterable[Global___DeclaredAmnesty] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amnesties", b"amnesties", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAmnestiesResponse: _TypeAlias = ListAmnestiesResponse  # noqa: Y015
+
+@_typing.final
+class DeclaredAmnesty(_message.Message):
+    """An amnesty, and how far it has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMNESTY_FIELD_NUMBER: _builtins.int
+    JUDGED_COUNT_FIELD_NUMBER: _builtins.int
+    SAVED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUNDED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    judged_count: _builtins.int
+    """Users' streaks that had been closed without it and that maintenance has judged anew."""
+    saved_count: _builtins.int
+    """Of those, streaks that are longer now."""
+    refunded_freeze_count: _builtins.int
+    """Freezes that came back."""
+    finished: _builtins.bool
+    """Everything that had been closed before it was declared has been judged anew."""
+    @_builtins.property
+    def amnesty(self) -> _streak_pb2.Amnesty:
+        """What was declared."""
+
+    def __init__(
+        self,
+        *,
+        amnesty: _streak_pb2.Amnesty | None = ...,
+        judged_count: _builtins.int = ...,
+        saved_count: _builtins.int = ...,
+        refunded_freeze_count: _builtins.int = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amnesty", b"amnesty"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amnesty", b"amnesty", "finished", b"finished", "judged_count", b"judged_count", "refunded_freeze_count", b"refunded_freeze_count", "saved_count", b"saved_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeclaredAmnesty: _TypeAlias = DeclaredAmnesty  # noqa: Y015

@@ -85,6 +85,16 @@ class StreakServiceStub:
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsRequest.SerializeToString,
                 response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsResponse.FromString,
                 _registered_method=True)
+        self.PreviewAmnesty = channel.unary_unary(
+                '/laurel.streak.v1.StreakService/PreviewAmnesty',
+                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.PreviewAmnestyRequest.SerializeToString,
+                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.PreviewAmnestyResponse.FromString,
+                _registered_method=True)
+        self.ListAmnesties = channel.unary_unary(
+                '/laurel.streak.v1.StreakService/ListAmnesties',
+                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListAmnestiesRequest.SerializeToString,
+                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListAmnestiesResponse.FromString,
+                _registered_method=True)
 
 
 class StreakServiceServicer:
@@ -161,6 +171,20 @@ class StreakServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewAmnesty(self, request, context):
+        """Counts what an amnesty would save, by what is recorded now. Nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAmnesties(self, request, context):
+        """Lists amnesties by key, with what they have saved so far.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StreakServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -213,6 +237,16 @@ def add_StreakServiceServicer_to_server(servicer, server):
                     servicer.GetStreakStatistics,
                     request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsRequest.FromString,
                     response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsResponse.SerializeToString,
+            ),
+            'PreviewAmnesty': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewAmnesty,
+                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.PreviewAmnestyRequest.FromString,
+                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.PreviewAmnestyResponse.SerializeToString,
+            ),
+            'ListAmnesties': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAmnesties,
+                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListAmnestiesRequest.FromString,
+                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListAmnestiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -486,6 +520,60 @@ class StreakService:
             '/laurel.streak.v1.StreakService/GetStreakStatistics',
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsRequest.SerializeToString,
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewAmnesty(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.streak.v1.StreakService/PreviewAmnesty',
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.PreviewAmnestyRequest.SerializeToString,
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.PreviewAmnestyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAmnesties(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.streak.v1.StreakService/ListAmnesties',
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListAmnestiesRequest.SerializeToString,
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListAmnestiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

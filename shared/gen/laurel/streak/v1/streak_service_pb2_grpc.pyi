@@ -53,6 +53,10 @@ class StreakServiceStub:
     """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first."""
     GetStreakStatistics: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.GetStreakStatisticsRequest, _streak_service_pb2.GetStreakStatisticsResponse]
     """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates."""
+    PreviewAmnesty: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.PreviewAmnestyRequest, _streak_service_pb2.PreviewAmnestyResponse]
+    """Counts what an amnesty would save, by what is recorded now. Nothing is changed."""
+    ListAmnesties: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListAmnestiesRequest, _streak_service_pb2.ListAmnestiesResponse]
+    """Lists amnesties by key, with what they have saved so far."""
 
 @_typing.type_check_only
 class StreakServiceAsyncStub(StreakServiceStub):
@@ -79,6 +83,10 @@ class StreakServiceAsyncStub(StreakServiceStub):
     """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first."""
     GetStreakStatistics: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.GetStreakStatisticsRequest, _streak_service_pb2.GetStreakStatisticsResponse]  # type: ignore[assignment]
     """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates."""
+    PreviewAmnesty: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.PreviewAmnestyRequest, _streak_service_pb2.PreviewAmnestyResponse]  # type: ignore[assignment]
+    """Counts what an amnesty would save, by what is recorded now. Nothing is changed."""
+    ListAmnesties: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListAmnestiesRequest, _streak_service_pb2.ListAmnestiesResponse]  # type: ignore[assignment]
+    """Lists amnesties by key, with what they have saved so far."""
 
 class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
     """Streaks. Read it directly; write through the orchestrator."""
@@ -162,5 +170,21 @@ class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_streak_service_pb2.GetStreakStatisticsResponse, _abc.Awaitable[_streak_service_pb2.GetStreakStatisticsResponse]]:
         """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates."""
+
+    @_abc_1.abstractmethod
+    def PreviewAmnesty(
+        self,
+        request: _streak_service_pb2.PreviewAmnestyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_streak_service_pb2.PreviewAmnestyResponse, _abc.Awaitable[_streak_service_pb2.PreviewAmnestyResponse]]:
+        """Counts what an amnesty would save, by what is recorded now. Nothing is changed."""
+
+    @_abc_1.abstractmethod
+    def ListAmnesties(
+        self,
+        request: _streak_service_pb2.ListAmnestiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_streak_service_pb2.ListAmnestiesResponse, _abc.Awaitable[_streak_service_pb2.ListAmnestiesResponse]]:
+        """Lists amnesties by key, with what they have saved so far."""
 
 def add_StreakServiceServicer_to_server(servicer: StreakServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
