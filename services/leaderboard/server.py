@@ -93,6 +93,7 @@ async def build(settings: Settings) -> Application:
         apply=entries.apply_entries,
         revert=entries.revert_entries,
         maintain=maintenance.run,
+        begin_healing=rebuilder.distrust,
     )
 
     async def pass_once() -> None:

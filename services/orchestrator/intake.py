@@ -186,7 +186,7 @@ class Intake:
             snapshot, outcome = await self._decide(group, zone)
         entries = [item if isinstance(item, LaurelError) else _told(item, zone) for item in outcome.entries]
         recorded = [(item[0], item[2]) for item in entries if not isinstance(item, LaurelError)]
-        if recorded:
+        if recorded or feed is not None:
             await BEFORE_RECORD.reach()
             await self._ledger.store(recorded, outcome, snapshot, self._settings.instance, feed)
             await AFTER_RECORD.reach()

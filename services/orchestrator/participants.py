@@ -180,6 +180,22 @@ class Participants:
         """A page of what a participant changed by itself. Raises `LaurelError`."""
         return await self._call(step, self._stubs[step].ListChanges, request)
 
+    async def list_logged(
+        self, step: Step, request: pb.ListLoggedEntriesRequest
+    ) -> pb.ListLoggedEntriesResponse:
+        """A page of the entries that a participant knows. Raises `LaurelError`."""
+        return await self._call(step, self._stubs[step].ListLoggedEntries, request)
+
+    async def prepare_healing(
+        self, step: Step, request: pb.PrepareHealingRequest
+    ) -> pb.PrepareHealingResponse:
+        """Before a participant gets again what it has lost. Raises `LaurelError`."""
+        return await self._call(step, self._stubs[step].PrepareHealing, request)
+
+    async def finish_healing(self, step: Step, request: pb.FinishHealingRequest) -> pb.FinishHealingResponse:
+        """After it. Raises `LaurelError`."""
+        return await self._call(step, self._stubs[step].FinishHealing, request)
+
     async def _call(self, step: Step, method: "grpc.aio.UnaryUnaryMultiCallable[Q, A]", request: Q) -> A:
         breaker = self._breakers[step]
         if breaker.is_open:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,11 +10,12 @@ import asyncpg
 from laurel.participant.v1 import participant_service_pb2 as pb
 from msgspec import Struct
 
-from services.orchestrator.active_sagas import resumed
+from services.orchestrator.active_sagas import ActiveSaga, resumed
 from services.orchestrator.config import Settings
 from services.orchestrator.intake import Intake
 from services.orchestrator.operations import incoming_change
 from services.orchestrator.participants import Participants
+from services.orchestrator.recording import Incoming
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import Step
 from services.orchestrator.store.ledger import Feed, LedgerStore
@@ -128,13 +129,22 @@ class Maintenance:
                 return followed
             changes = [incoming_change(change) for change in response.changes]
             try:
-                sagas = await self._intake.record_changes(changes, Feed(step, cursor, response.cursor))
+                sagas = await self._record(changes, Feed(step, cursor, response.cursor))
             except asyncpg.PostgresError as error:
                 if not is_conflict(error):
                     raise
                 continue  # another replica followed it meanwhile, or a user moved
             await self._runner.finish(sagas)
             followed += len(sagas)
+
+    async def _record(self, changes: Sequence[Incoming], feed: Feed) -> list[ActiveSaga]:
+        try:
+            return await self._intake.record_changes(changes, feed)
+        except asyncpg.UniqueViolationError:
+            # A service that was put back to an earlier time finds again what it had found.
+            known = await self._ledger.known(changes)
+            fresh = [change for change in changes if change.entry_id not in known]
+            return await self._intake.record_changes(fresh, feed)
 
     async def follow_all(self) -> None:
         """One round over all feeds; the leader's loop calls it again and again."""

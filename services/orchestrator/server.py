@@ -22,6 +22,7 @@ from services.orchestrator.definitions import KINDS, METRIC, catalogue_of
 from services.orchestrator.exporting import Exporter
 from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
+from services.orchestrator.healing import Doctor
 from services.orchestrator.importing import Importer
 from services.orchestrator.instrumentation import Instrumentation
 from services.orchestrator.intake import Intake
@@ -34,6 +35,7 @@ from services.orchestrator.saga import Step
 from services.orchestrator.said import UserPatch
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.store.domain_events import DomainEventStore
+from services.orchestrator.store.findings import FindingStore
 from services.orchestrator.store.history import History
 from services.orchestrator.store.keys import KeyStore
 from services.orchestrator.store.ledger import LedgerStore
@@ -132,6 +134,7 @@ async def build(settings: Settings) -> Application:
         maintenance,
         followers,
         Exporter(reads, TraceStore(pool, TRACES), others),
+        Doctor(pool, FindingStore(pool), participants, owners, clock),
         clock,
     )
 

@@ -17,6 +17,7 @@ from services.orchestrator.definitions import METRIC
 from services.orchestrator.exporting import Exporter
 from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
+from services.orchestrator.healing import Doctor
 from services.orchestrator.importing import Importer
 from services.orchestrator.operation import AnyOperation
 from services.orchestrator.operations import OPERATIONS
@@ -58,6 +59,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         maintenance: Maintenance,
         followers: Followers,
         exporter: Exporter,
+        doctor: Doctor,
         clock: Clock,
     ) -> None:
         self._entries = entries
@@ -70,6 +72,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._maintenance = maintenance
         self._followers = followers
         self._exporter = exporter
+        self._doctor = doctor
         self._clock = clock
         for operation in OPERATIONS.values():
             if operation.method:
@@ -262,6 +265,15 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         assert entry_id is not None
         await self._undo.abandon(entry_id, request.request_id, _asking(request.reason))
         return pb.AbandonSagaResponse(saga=await self._reads.entry(entry_id))
+
+    async def ExamineLedger(self, request: pb.ExamineLedgerRequest, context: Any) -> pb.ExamineLedgerResponse:
+        return pb.ExamineLedgerResponse(examination=await self._doctor.examine(restart=request.restart))
+
+    async def HealLedger(self, request: pb.HealLedgerRequest, context: Any) -> pb.HealLedgerResponse:
+        violations = Violations()
+        check_text(request.reason, "reason", violations, max_chars=convert.MAX_REASON_CHARS)
+        violations.raise_if_any()
+        return pb.HealLedgerResponse(examination=await self._doctor.heal(_asking(request.reason)))
 
 
 def _check_user(user_id: str) -> None:

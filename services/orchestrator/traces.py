@@ -60,6 +60,7 @@ TRACES: Final = Traces(
         Table("unique_values"),
         Table("keys", hidden=frozenset({"secret_hash", "previous_hash"})),
         Table("users"),
+        Table("findings"),
     ),
     scanned=(
         Scanned(
@@ -79,6 +80,7 @@ TRACES: Final = Traces(
         {
             "configuration_version",
             "definitions",
+            "examination",
             "entry_keys",  # found by what it was derived from, when the user is erased
             "feed_cursors",
             "feed_lives",

@@ -55,6 +55,7 @@ async def build(settings: Settings) -> Application:
         apply=handlers.apply_entries,
         revert=handlers.revert_entries,
         maintain=maintenance.run,
+        versioned="balances",
     )
     service = points_service_pb2.DESCRIPTOR.services_by_name["PointsService"]
 

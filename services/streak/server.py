@@ -55,6 +55,7 @@ async def build(settings: Settings) -> Application:
         apply=handlers.apply_entries,
         revert=handlers.revert_entries,
         maintain=maintenance.run,
+        versioned="streak_states",
     )
 
     async def pass_once() -> None:

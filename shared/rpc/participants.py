@@ -18,15 +18,17 @@ from shared.config import Settings
 from shared.entries import Entry, Reversal
 from shared.errors import InvalidArgument, LaurelError, Violations
 from shared.participant import Work
-from shared.postgres import maintenance
+from shared.postgres import healing, maintenance
 from shared.postgres.feed import Feed, FollowedFeed
 from shared.postgres.pool import Pool
 from shared.rpc.convert import (
     check_hold_seconds,
+    check_user_id,
     entry_from_proto,
     error_message,
     instant_field,
     reversal_from_proto,
+    uuid_field,
 )
 from shared.rpc.server import Servicer
 from shared.rpc.wire import Part
@@ -37,6 +39,12 @@ MAX_CHANGES: Final = 1_000
 """Changes of one kind in the effects of one command, and changes of a feed in one page."""
 DEFAULT_CHANGES: Final = 500
 """Changes of a feed in a page, where the request does not say."""
+MAX_LOGGED: Final = 10_000
+"""Entries of the request log in a page."""
+DEFAULT_LOGGED: Final = 1_000
+"""The same, where the request does not say."""
+MAX_HEALED: Final = 1_000
+"""Users, or writes of definitions, of one call about healing."""
 DIGEST_BYTES: Final = 32
 
 C = TypeVar("C")
@@ -59,6 +67,10 @@ async def nothing_is_due(_now: datetime, _history: bool) -> Pass:
     return Pass()
 
 
+async def nothing_elsewhere() -> None:
+    """For a service that derives nothing elsewhere."""
+
+
 class Participant(Struct, Generic[C], frozen=True):
     """What a service brings along to take part in the saga."""
 
@@ -72,6 +84,10 @@ class Participant(Struct, Generic[C], frozen=True):
     """Undoes; one serialized `RevertOutcome` for each, in order."""
     maintain: Callable[[datetime, bool], Awaitable[Pass]] = nothing_is_due
     """Does a bounded part of what is due at an instant, and is told whether that is one of imported history."""
+    versioned: str = ""
+    """The table whose versions, by user, others go by: the newest that they were told holds. Empty for none."""
+    begin_healing: Callable[[], Awaitable[None]] = nothing_elsewhere
+    """Makes what is derived elsewhere from the database be derived again."""
 
 
 class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceServicer, Generic[C]):
@@ -132,6 +148,56 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         changes = [pb.Change.FromString(body) for body in found.bodies]
         return pb.ListChangesResponse(changes=changes, cursor=found.cursor, more=found.more)
 
+    async def ListLoggedEntries(
+        self, request: pb.ListLoggedEntriesRequest, _context: Any
+    ) -> pb.ListLoggedEntriesResponse:
+        """Lists the entries of the request log, by id."""
+        violations = Violations()
+        after = _bound(request.after_entry_id, "after_entry_id", healing.LOWEST_ID, violations)
+        through = _bound(request.through_entry_id, "through_entry_id", healing.HIGHEST_ID, violations)
+        if not 0 <= request.page_size <= MAX_LOGGED:
+            violations.add("page_size", f"must be 0 to {MAX_LOGGED}")
+        violations.raise_if_any()
+        limit = request.page_size or DEFAULT_LOGGED
+        entries = [
+            pb.LoggedEntry(entry_id=str(entry_id), state=pb.LogState.Value(f"LOG_STATE_{state.name}"))
+            for entry_id, state in await healing.logged(self._pool, after, through, limit)
+        ]
+        return pb.ListLoggedEntriesResponse(entries=entries)
+
+    async def PrepareHealing(
+        self, request: pb.PrepareHealingRequest, _context: Any
+    ) -> pb.PrepareHealingResponse:
+        """Keeps maintenance off while entries come again, and tells which writes of definitions are known."""
+        violations = Violations()
+        check_hold_seconds(request.hold_seconds, "hold_seconds", violations)
+        if len(request.write_ids) > MAX_HEALED:
+            violations.add("write_ids", f"must have at most {MAX_HEALED} items")
+        for index, write_id in enumerate(request.write_ids[:MAX_HEALED]):
+            uuid_field(write_id, f"write_ids[{index}]", violations)
+        violations.raise_if_any()
+        async with self._pool.acquire() as connection:
+            if request.hold_seconds:
+                await maintenance.hold(connection, request.hold_seconds)
+            known = await healing.known_writes(connection, request.write_ids)
+        if request.begin:
+            await self._participant.begin_healing()
+        return pb.PrepareHealingResponse(known_write_ids=known)
+
+    async def FinishHealing(
+        self, request: pb.FinishHealingRequest, _context: Any
+    ) -> pb.FinishHealingResponse:
+        """Makes what is told of users newer than whatever was told of them before."""
+        violations = Violations()
+        if not 1 <= len(request.user_ids) <= MAX_HEALED:
+            violations.add("user_ids", f"must have 1 to {MAX_HEALED} items")
+        for index, user_id in enumerate(request.user_ids[:MAX_HEALED]):
+            check_user_id(user_id, f"user_ids[{index}]", violations)
+        violations.raise_if_any()
+        if self._participant.versioned:
+            await healing.raise_versions(self._pool, self._participant.versioned, request.user_ids)
+        return pb.FinishHealingResponse()
+
     def _work(self, message: pb.Command, index: int) -> Work[C] | InvalidArgument:
         violations = Violations()
         entry = entry_from_proto(message.entry, violations.within("entry"))
@@ -191,6 +257,11 @@ def _reversals(request: pb.RevertEntriesRequest) -> list[Reversal]:
     ]
     violations.raise_if_any()
     return [reversal for reversal in found if reversal is not None]
+
+
+def _bound(text: str, path: str, default: UUID, violations: Violations) -> UUID:
+    """One end of a range of entries; `default` where the request leaves it open, or has it wrong."""
+    return (uuid_field(text, path, violations) if text else None) or default
 
 
 def _check_batch(size: int, path: str) -> None:

@@ -97,6 +97,12 @@ class Rebuilder:
                 for run in sorted(runs):
                     await self._mend(connection, run)
 
+    async def distrust(self) -> None:
+        """Take the sets for incomplete whatever they say: PostgreSQL was put back behind what they were filled with."""
+        async with self._pool.acquire() as connection:
+            await store.set_marker(connection, None)
+        self.request()
+
     async def rebuild(self) -> int:
         """Fill the sets anew, whatever they say; the number of scores read. Waits for one that is under way."""
         async with self._pool.acquire() as connection, _lock(connection, wait=True):

@@ -80,8 +80,8 @@ async def open_runs(connection: Connection, board: str) -> list[RunKey]:
     return [(row["board"], row["start_date"]) for row in await connection.fetch(OPEN_RUNS, board)]
 
 
-async def set_marker(connection: Connection, marker: str) -> None:
-    """What complete sorted sets say of themselves from now on."""
+async def set_marker(connection: Connection, marker: str | None) -> None:
+    """What complete sorted sets say of themselves from now on; None: none are complete."""
     await connection.execute(SET_MARKER, marker)
 
 

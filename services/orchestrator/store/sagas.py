@@ -223,12 +223,12 @@ class SagaStore:
     async def claim(self, in_hand: Collection[UUID], limit: int) -> list[StoredSaga]:
         """Takes over sagas that are due: this instance's own that nobody has in hand, and those of the dead."""
         rows = await self._pool.fetch(_CLAIM, self._instance, list(in_hand), limit)
-        return [_stored(row) for row in rows]
+        return [from_row(row) for row in rows]
 
     async def stored(self, entry_id: UUID) -> StoredSaga | None:
         """One saga, whatever its state."""
         row = await self._pool.fetchrow(_STORED, entry_id)
-        return None if row is None else _stored(row)
+        return None if row is None else from_row(row)
 
     async def void_reply(self, entry_id: UUID) -> tuple[State, bytes | None] | None:
         """State and void reply of an entry; None for an unknown one, and once its saga is not kept any more."""
@@ -262,14 +262,15 @@ def _entry_id(completed: Completed) -> UUID:
     return completed.entry_id
 
 
-def _stored(row: Record) -> StoredSaga:
+def from_row(row: Record, state: State | None = None) -> StoredSaga:
+    """A saga with its entry, from a row with the columns that are read here; `state` where it is not stored."""
     applied = zip(row["applied_steps"] or (), row["applied"] or (), strict=True)
     return StoredSaga(
         entry_id=row["entry_id"],
         operation=row["kind"],
         entry=row["entry"],
         request=row["request"],
-        state=State(row["state"]),
+        state=state or State(row["state"]),
         attempt_count=row["attempt_count"],
         rejection=row["rejection"],
         undo=tuple(Step(step) for step in row["undo"] or ()),

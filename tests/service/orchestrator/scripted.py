@@ -90,6 +90,23 @@ class Script(participant_service_pb2_grpc.ParticipantServiceServicer):
         page = self.feed[first : first + request.page_size]
         return pb.ListChangesResponse(changes=page, cursor=str(first + len(page)))
 
+    async def ListLoggedEntries(
+        self, request: pb.ListLoggedEntriesRequest, _context: Any
+    ) -> pb.ListLoggedEntriesResponse:
+        known = sorted(entry_id for entry_id in self.applied if entry_id > request.after_entry_id)
+        entries = [pb.LoggedEntry(entry_id=each, state=pb.LOG_STATE_APPLIED) for each in known]
+        return pb.ListLoggedEntriesResponse(entries=entries)
+
+    async def PrepareHealing(
+        self, _request: pb.PrepareHealingRequest, _context: Any
+    ) -> pb.PrepareHealingResponse:
+        return pb.PrepareHealingResponse()
+
+    async def FinishHealing(
+        self, _request: pb.FinishHealingRequest, _context: Any
+    ) -> pb.FinishHealingResponse:
+        return pb.FinishHealingResponse()
+
     def _applied(self, command: pb.Command) -> pb.Outcome:
         entry_id = command.entry.entry_id
         if entry_id in self.reverted:

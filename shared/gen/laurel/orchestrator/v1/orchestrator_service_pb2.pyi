@@ -21,6 +21,7 @@ from laurel.orchestrator.v1 import audit_pb2 as _audit_pb2
 from laurel.orchestrator.v1 import definition_pb2 as _definition_pb2
 from laurel.orchestrator.v1 import domain_event_pb2 as _domain_event_pb2
 from laurel.orchestrator.v1 import event_pb2 as _event_pb2
+from laurel.orchestrator.v1 import examination_pb2 as _examination_pb2
 from laurel.orchestrator.v1 import metric_pb2 as _metric_pb2
 from laurel.orchestrator.v1 import user_pb2 as _user_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
@@ -97,6 +98,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No key has this id, or it allows nothing any more."""
     ERROR_REASON_KEY_REVOKED: _ErrorReason.ValueType  # 61
     """The key was taken back."""
+    ERROR_REASON_NOTHING_EXAMINED: _ErrorReason.ValueType  # 62
+    """The ledger was not examined to its end before it is to be healed."""
+    ERROR_REASON_EXAMINATION_BUSY: _ErrorReason.ValueType  # 63
+    """Another call examines or heals at this moment."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -151,6 +156,10 @@ ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 60
 """No key has this id, or it allows nothing any more."""
 ERROR_REASON_KEY_REVOKED: ErrorReason.ValueType  # 61
 """The key was taken back."""
+ERROR_REASON_NOTHING_EXAMINED: ErrorReason.ValueType  # 62
+"""The ledger was not examined to its end before it is to be healed."""
+ERROR_REASON_EXAMINATION_BUSY: ErrorReason.ValueType  # 63
+"""Another call examines or heals at this moment."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -2580,6 +2589,98 @@ class AbandonSagaResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AbandonSagaResponse: _TypeAlias = AbandonSagaResponse  # noqa: Y015
+
+@_typing.final
+class ExamineLedgerRequest(_message.Message):
+    """Request of ExamineLedger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESTART_FIELD_NUMBER: _builtins.int
+    restart: _builtins.bool
+    """Begins anew, and forgets what the last examination found."""
+    def __init__(
+        self,
+        *,
+        restart: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["restart", b"restart"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExamineLedgerRequest: _TypeAlias = ExamineLedgerRequest  # noqa: Y015
+
+@_typing.final
+class ExamineLedgerResponse(_message.Message):
+    """Response of ExamineLedger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMINATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def examination(self) -> _examination_pb2.Examination:
+        """How far it is; to be called again while its stage is EXAMINING."""
+
+    def __init__(
+        self,
+        *,
+        examination: _examination_pb2.Examination | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["examination", b"examination"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examination", b"examination"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExamineLedgerResponse: _TypeAlias = ExamineLedgerResponse  # noqa: Y015
+
+@_typing.final
+class HealLedgerRequest(_message.Message):
+    """Request of HealLedger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for the audit: 1 to 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HealLedgerRequest: _TypeAlias = HealLedgerRequest  # noqa: Y015
+
+@_typing.final
+class HealLedgerResponse(_message.Message):
+    """Response of HealLedger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMINATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def examination(self) -> _examination_pb2.Examination:
+        """How far it is; to be called again while its stage is HEALING."""
+
+    def __init__(
+        self,
+        *,
+        examination: _examination_pb2.Examination | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["examination", b"examination"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examination", b"examination"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HealLedgerResponse: _TypeAlias = HealLedgerResponse  # noqa: Y015
 
 @_typing.final
 class ExportUserRequest(_message.Message):

@@ -226,6 +226,16 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.AbandonSagaRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.AbandonSagaResponse.FromString,
                 _registered_method=True)
+        self.ExamineLedger = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ExamineLedger',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExamineLedgerRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExamineLedgerResponse.FromString,
+                _registered_method=True)
+        self.HealLedger = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/HealLedger',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HealLedgerRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HealLedgerResponse.FromString,
+                _registered_method=True)
 
 
 class OrchestratorServiceServicer:
@@ -508,6 +518,23 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExamineLedger(self, request, context):
+        """Compares the ledger with what each service has of it, a bounded part in each call, which goes on where the one before
+        ended. Changes nothing but the record of what is found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HealLedger(self, request, context):
+        """Sends again what services lack by the last examination, a bounded part in each call, until the stage is ENDED. For a
+        database that was put back to an earlier time or lost. Fails with NOTHING_EXAMINED before an examination has ended,
+        and with EXAMINATION_BUSY while another call is at it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrchestratorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -700,6 +727,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.AbandonSaga,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.AbandonSagaRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.AbandonSagaResponse.SerializeToString,
+            ),
+            'ExamineLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExamineLedger,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExamineLedgerRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExamineLedgerResponse.SerializeToString,
+            ),
+            'HealLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.HealLedger,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HealLedgerRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HealLedgerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1729,6 +1766,60 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/AbandonSaga',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.AbandonSagaRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.AbandonSagaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExamineLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ExamineLedger',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExamineLedgerRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExamineLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HealLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/HealLedger',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HealLedgerRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HealLedgerResponse.FromString,
             options,
             channel_credentials,
             insecure,

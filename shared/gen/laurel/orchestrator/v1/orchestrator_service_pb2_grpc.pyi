@@ -130,6 +130,15 @@ class OrchestratorServiceStub:
     """
     AbandonSaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.AbandonSagaRequest, _orchestrator_service_pb2.AbandonSagaResponse]
     """Gives up a parked saga: it is undone in every service and refused."""
+    ExamineLedger: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ExamineLedgerRequest, _orchestrator_service_pb2.ExamineLedgerResponse]
+    """Compares the ledger with what each service has of it, a bounded part in each call, which goes on where the one before
+    ended. Changes nothing but the record of what is found.
+    """
+    HealLedger: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.HealLedgerRequest, _orchestrator_service_pb2.HealLedgerResponse]
+    """Sends again what services lack by the last examination, a bounded part in each call, until the stage is ENDED. For a
+    database that was put back to an earlier time or lost. Fails with NOTHING_EXAMINED before an examination has ended,
+    and with EXAMINATION_BUSY while another call is at it.
+    """
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
@@ -232,6 +241,15 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """
     AbandonSaga: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.AbandonSagaRequest, _orchestrator_service_pb2.AbandonSagaResponse]  # type: ignore[assignment]
     """Gives up a parked saga: it is undone in every service and refused."""
+    ExamineLedger: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ExamineLedgerRequest, _orchestrator_service_pb2.ExamineLedgerResponse]  # type: ignore[assignment]
+    """Compares the ledger with what each service has of it, a bounded part in each call, which goes on where the one before
+    ended. Changes nothing but the record of what is found.
+    """
+    HealLedger: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.HealLedgerRequest, _orchestrator_service_pb2.HealLedgerResponse]  # type: ignore[assignment]
+    """Sends again what services lack by the last examination, a bounded part in each call, until the stage is ENDED. For a
+    database that was put back to an earlier time or lost. Fails with NOTHING_EXAMINED before an examination has ended,
+    and with EXAMINATION_BUSY while another call is at it.
+    """
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Everything that changes something comes in here."""
@@ -559,5 +577,26 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.AbandonSagaResponse, _abc.Awaitable[_orchestrator_service_pb2.AbandonSagaResponse]]:
         """Gives up a parked saga: it is undone in every service and refused."""
+
+    @_abc_1.abstractmethod
+    def ExamineLedger(
+        self,
+        request: _orchestrator_service_pb2.ExamineLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ExamineLedgerResponse, _abc.Awaitable[_orchestrator_service_pb2.ExamineLedgerResponse]]:
+        """Compares the ledger with what each service has of it, a bounded part in each call, which goes on where the one before
+        ended. Changes nothing but the record of what is found.
+        """
+
+    @_abc_1.abstractmethod
+    def HealLedger(
+        self,
+        request: _orchestrator_service_pb2.HealLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.HealLedgerResponse, _abc.Awaitable[_orchestrator_service_pb2.HealLedgerResponse]]:
+        """Sends again what services lack by the last examination, a bounded part in each call, until the stage is ENDED. For a
+        database that was put back to an earlier time or lost. Fails with NOTHING_EXAMINED before an examination has ended,
+        and with EXAMINATION_BUSY while another call is at it.
+        """
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
 from laurel.ledger.v1 import entry_pb2 as _entry_pb2
@@ -21,6 +22,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LogState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LogState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOG_STATE_UNSPECIFIED: _LogState.ValueType  # 0
+    """Never sent."""
+    LOG_STATE_APPLIED: _LogState.ValueType  # 1
+    """Applied."""
+    LOG_STATE_REVERTED: _LogState.ValueType  # 2
+    """Applied, and undone."""
+    LOG_STATE_TOMBSTONE: _LogState.ValueType  # 3
+    """Undone before it came: it is refused."""
+    LOG_STATE_REJECTED: _LogState.ValueType  # 4
+    """Answered with a no."""
+
+class LogState(_LogState, metaclass=_LogStateEnumTypeWrapper):
+    """What a service has made of an entry."""
+
+LOG_STATE_UNSPECIFIED: LogState.ValueType  # 0
+"""Never sent."""
+LOG_STATE_APPLIED: LogState.ValueType  # 1
+"""Applied."""
+LOG_STATE_REVERTED: LogState.ValueType  # 2
+"""Applied, and undone."""
+LOG_STATE_TOMBSTONE: LogState.ValueType  # 3
+"""Undone before it came: it is refused."""
+LOG_STATE_REJECTED: LogState.ValueType  # 4
+"""Answered with a no."""
+Global___LogState: _TypeAlias = LogState  # noqa: Y015
 
 @_typing.final
 class ApplyEntriesRequest(_message.Message):
@@ -451,3 +484,180 @@ class Change(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_finding) -> _WhichOneofReturnType_finding | None: ...
 
 Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class ListLoggedEntriesRequest(_message.Message):
+    """Request of ListLoggedEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    THROUGH_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    after_entry_id: _builtins.str
+    """Only entries after this UUID; empty: from the first."""
+    through_entry_id: _builtins.str
+    """Only entries up to this UUID; empty: to the last."""
+    page_size: _builtins.int
+    """At most 10,000; 0 reads as 1,000."""
+    def __init__(
+        self,
+        *,
+        after_entry_id: _builtins.str = ...,
+        through_entry_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_entry_id", b"after_entry_id", "page_size", b"page_size", "through_entry_id", b"through_entry_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoggedEntriesRequest: _TypeAlias = ListLoggedEntriesRequest  # noqa: Y015
+
+@_typing.final
+class LoggedEntry(_message.Message):
+    """An entry that a service knows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the entry."""
+    state: Global___LogState.ValueType
+    """What was made of it."""
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        state: Global___LogState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry_id", b"entry_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoggedEntry: _TypeAlias = LoggedEntry  # noqa: Y015
+
+@_typing.final
+class ListLoggedEntriesResponse(_message.Message):
+    """A page of entries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoggedEntry]:
+        """By id; fewer than asked for at the end."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___LoggedEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLoggedEntriesResponse: _TypeAlias = ListLoggedEntriesResponse  # noqa: Y015
+
+@_typing.final
+class PrepareHealingRequest(_message.Message):
+    """Request of PrepareHealing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    WRITE_IDS_FIELD_NUMBER: _builtins.int
+    hold_seconds: _builtins.int
+    """Keeps the service's own wall-clock maintenance off for this long, in seconds, at most 3,600; 0 leaves it as it is."""
+    begin: _builtins.bool
+    """Healing begins: what the service derives elsewhere from its database is derived again."""
+    @_builtins.property
+    def write_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs of writes of definitions, at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        hold_seconds: _builtins.int = ...,
+        begin: _builtins.bool = ...,
+        write_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "hold_seconds", b"hold_seconds", "write_ids", b"write_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareHealingRequest: _TypeAlias = PrepareHealingRequest  # noqa: Y015
+
+@_typing.final
+class PrepareHealingResponse(_message.Message):
+    """Response of PrepareHealing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_WRITE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def known_write_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of the writes that the service knows."""
+
+    def __init__(
+        self,
+        *,
+        known_write_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_write_ids", b"known_write_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareHealingResponse: _TypeAlias = PrepareHealingResponse  # noqa: Y015
+
+@_typing.final
+class FinishHealingRequest(_message.Message):
+    """Request of FinishHealing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000 users."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishHealingRequest: _TypeAlias = FinishHealingRequest  # noqa: Y015
+
+@_typing.final
+class FinishHealingResponse(_message.Message):
+    """Response of FinishHealing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishHealingResponse: _TypeAlias = FinishHealingResponse  # noqa: Y015

@@ -55,6 +55,21 @@ class ParticipantServiceStub:
                 request_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListChangesRequest.SerializeToString,
                 response_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListChangesResponse.FromString,
                 _registered_method=True)
+        self.ListLoggedEntries = channel.unary_unary(
+                '/laurel.participant.v1.ParticipantService/ListLoggedEntries',
+                request_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListLoggedEntriesRequest.SerializeToString,
+                response_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListLoggedEntriesResponse.FromString,
+                _registered_method=True)
+        self.PrepareHealing = channel.unary_unary(
+                '/laurel.participant.v1.ParticipantService/PrepareHealing',
+                request_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.PrepareHealingRequest.SerializeToString,
+                response_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.PrepareHealingResponse.FromString,
+                _registered_method=True)
+        self.FinishHealing = channel.unary_unary(
+                '/laurel.participant.v1.ParticipantService/FinishHealing',
+                request_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.FinishHealingRequest.SerializeToString,
+                response_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.FinishHealingResponse.FromString,
+                _registered_method=True)
 
 
 class ParticipantServiceServicer:
@@ -89,6 +104,27 @@ class ParticipantServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLoggedEntries(self, request, context):
+        """Lists the entries that the service knows between two ids, in their order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareHealing(self, request, context):
+        """Before the service gets again what it lacks: keeps its own maintenance off, and tells which definitions it lacks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishHealing(self, request, context):
+        """After that: what the service tells of these users from now on is newer than all that it told before it lost something.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ParticipantServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +147,21 @@ def add_ParticipantServiceServicer_to_server(servicer, server):
                     servicer.ListChanges,
                     request_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListChangesRequest.FromString,
                     response_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListChangesResponse.SerializeToString,
+            ),
+            'ListLoggedEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLoggedEntries,
+                    request_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListLoggedEntriesRequest.FromString,
+                    response_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListLoggedEntriesResponse.SerializeToString,
+            ),
+            'PrepareHealing': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareHealing,
+                    request_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.PrepareHealingRequest.FromString,
+                    response_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.PrepareHealingResponse.SerializeToString,
+            ),
+            'FinishHealing': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishHealing,
+                    request_deserializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.FinishHealingRequest.FromString,
+                    response_serializer=laurel_dot_participant_dot_v1_dot_participant__service__pb2.FinishHealingResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +273,87 @@ class ParticipantService:
             '/laurel.participant.v1.ParticipantService/ListChanges',
             laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListChangesRequest.SerializeToString,
             laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLoggedEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.participant.v1.ParticipantService/ListLoggedEntries',
+            laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListLoggedEntriesRequest.SerializeToString,
+            laurel_dot_participant_dot_v1_dot_participant__service__pb2.ListLoggedEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareHealing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.participant.v1.ParticipantService/PrepareHealing',
+            laurel_dot_participant_dot_v1_dot_participant__service__pb2.PrepareHealingRequest.SerializeToString,
+            laurel_dot_participant_dot_v1_dot_participant__service__pb2.PrepareHealingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishHealing(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.participant.v1.ParticipantService/FinishHealing',
+            laurel_dot_participant_dot_v1_dot_participant__service__pb2.FinishHealingRequest.SerializeToString,
+            laurel_dot_participant_dot_v1_dot_participant__service__pb2.FinishHealingResponse.FromString,
             options,
             channel_credentials,
             insecure,

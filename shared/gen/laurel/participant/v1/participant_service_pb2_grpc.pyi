@@ -41,6 +41,12 @@ class ParticipantServiceStub:
     """Does time-driven work that is due at `now`, a bounded part of it. Results do not depend on how often it runs."""
     ListChanges: _grpc.UnaryUnaryMultiCallable[_participant_service_pb2.ListChangesRequest, _participant_service_pb2.ListChangesResponse]
     """Lists what the service changed by itself, oldest first, after a cursor."""
+    ListLoggedEntries: _grpc.UnaryUnaryMultiCallable[_participant_service_pb2.ListLoggedEntriesRequest, _participant_service_pb2.ListLoggedEntriesResponse]
+    """Lists the entries that the service knows between two ids, in their order."""
+    PrepareHealing: _grpc.UnaryUnaryMultiCallable[_participant_service_pb2.PrepareHealingRequest, _participant_service_pb2.PrepareHealingResponse]
+    """Before the service gets again what it lacks: keeps its own maintenance off, and tells which definitions it lacks."""
+    FinishHealing: _grpc.UnaryUnaryMultiCallable[_participant_service_pb2.FinishHealingRequest, _participant_service_pb2.FinishHealingResponse]
+    """After that: what the service tells of these users from now on is newer than all that it told before it lost something."""
 
 @_typing.type_check_only
 class ParticipantServiceAsyncStub(ParticipantServiceStub):
@@ -55,6 +61,12 @@ class ParticipantServiceAsyncStub(ParticipantServiceStub):
     """Does time-driven work that is due at `now`, a bounded part of it. Results do not depend on how often it runs."""
     ListChanges: _aio.UnaryUnaryMultiCallable[_participant_service_pb2.ListChangesRequest, _participant_service_pb2.ListChangesResponse]  # type: ignore[assignment]
     """Lists what the service changed by itself, oldest first, after a cursor."""
+    ListLoggedEntries: _aio.UnaryUnaryMultiCallable[_participant_service_pb2.ListLoggedEntriesRequest, _participant_service_pb2.ListLoggedEntriesResponse]  # type: ignore[assignment]
+    """Lists the entries that the service knows between two ids, in their order."""
+    PrepareHealing: _aio.UnaryUnaryMultiCallable[_participant_service_pb2.PrepareHealingRequest, _participant_service_pb2.PrepareHealingResponse]  # type: ignore[assignment]
+    """Before the service gets again what it lacks: keeps its own maintenance off, and tells which definitions it lacks."""
+    FinishHealing: _aio.UnaryUnaryMultiCallable[_participant_service_pb2.FinishHealingRequest, _participant_service_pb2.FinishHealingResponse]  # type: ignore[assignment]
+    """After that: what the service tells of these users from now on is newer than all that it told before it lost something."""
 
 class ParticipantServiceServicer(metaclass=_abc_1.ABCMeta):
     """A participant of the saga. For the orchestrator alone."""
@@ -90,5 +102,29 @@ class ParticipantServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_participant_service_pb2.ListChangesResponse, _abc.Awaitable[_participant_service_pb2.ListChangesResponse]]:
         """Lists what the service changed by itself, oldest first, after a cursor."""
+
+    @_abc_1.abstractmethod
+    def ListLoggedEntries(
+        self,
+        request: _participant_service_pb2.ListLoggedEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_participant_service_pb2.ListLoggedEntriesResponse, _abc.Awaitable[_participant_service_pb2.ListLoggedEntriesResponse]]:
+        """Lists the entries that the service knows between two ids, in their order."""
+
+    @_abc_1.abstractmethod
+    def PrepareHealing(
+        self,
+        request: _participant_service_pb2.PrepareHealingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_participant_service_pb2.PrepareHealingResponse, _abc.Awaitable[_participant_service_pb2.PrepareHealingResponse]]:
+        """Before the service gets again what it lacks: keeps its own maintenance off, and tells which definitions it lacks."""
+
+    @_abc_1.abstractmethod
+    def FinishHealing(
+        self,
+        request: _participant_service_pb2.FinishHealingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_participant_service_pb2.FinishHealingResponse, _abc.Awaitable[_participant_service_pb2.FinishHealingResponse]]:
+        """After that: what the service tells of these users from now on is newer than all that it told before it lost something."""
 
 def add_ParticipantServiceServicer_to_server(servicer: ParticipantServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
