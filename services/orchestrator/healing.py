@@ -216,7 +216,9 @@ class Doctor:
         active: dict[UUID, ActiveSaga] = {}
         for finding in group:
             origin = origins[finding.entry_id]
-            causes[finding.entry_id] = None if origin.is_kept else "what services were told of it is not kept any more"
+            causes[finding.entry_id] = (
+                None if origin.is_kept else "what services were told of it is not kept any more"
+            )
             if not origin.is_kept:
                 continue
             one = active[finding.entry_id] = resumed(replace(origin.saga, state=State.RUNNING))
