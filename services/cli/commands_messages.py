@@ -44,7 +44,7 @@ def messages() -> None:
 @click.option(
     "--templates",
     type=click.File("r"),
-    help="YAML: a list of templates with language, subject, text and html; an empty list: those that come with Laurel.",
+    help="YAML: a list of templates with language, subject, text, html and push; an empty list: Laurel's own.",
 )
 @click.option("--on", "switched_on", flag_value=True, type=bool, default=None, help="Send them, from now on.")
 @click.option("--off", "switched_on", flag_value=False, type=bool, help="Send none.")

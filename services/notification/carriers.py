@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from services.notification.domain.contacts import Contact
+from services.notification.domain.contacts import Contact, Device, MessageType
 from services.notification.domain.messages import MessageState
 from services.notification.rendering import Written
 
@@ -15,6 +15,7 @@ class Letter(Struct, frozen=True):
     """One message to one user."""
 
     message_id: UUID
+    type: MessageType
     written: Written
     unsubscribe_url: str
     time: datetime
@@ -26,6 +27,8 @@ class Carried(Struct, frozen=True):
     state: MessageState
     detail: str = ""
     """Why it did not go out; without any address."""
+    dead: tuple[Device, ...] = ()
+    """Devices that their provider knows no more."""
 
 
 class Carrier(Protocol):

@@ -1,5 +1,6 @@
 """Every limit and time-out of the notification service, with its unit."""
 
+import json
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Final
@@ -36,6 +37,27 @@ def _begins_with(*beginnings: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _url() -> AfterValidator:
+    def check(url: str) -> str:
+        if not url.startswith(("https://", "http://")):
+            raise ValueError("must begin with https:// or http://")
+        return url.rstrip("/")
+
+    return AfterValidator(check)
+
+
+def _account(text: SecretStr | None) -> SecretStr | None:
+    if text is not None:
+        try:
+            account = json.loads(text.get_secret_value())
+        except ValueError:
+            raise ValueError("must be the JSON of a service account") from None
+        wanted = ("project_id", "client_email", "private_key", "token_uri")
+        if not isinstance(account, dict) or not all(isinstance(account.get(name), str) for name in wanted):
+            raise ValueError(f"must have {', '.join(wanted)}")
+    return text
 
 
 def _networks(text: str) -> str:
@@ -122,6 +144,41 @@ class Settings(config.Settings):
     with the token, at a POST at once (RFC 8058). Needed with LAUREL_SMTP_URL.
     """
 
+    apns_key: SecretStr | None = None
+    """The key (.p8) by which Apple's push service knows the sender, in PEM. Unset, no device of Apple's is notified."""
+
+    apns_key_id: str = Field(default="", max_length=100, validate_default=True)
+    """The id of that key. Needed with LAUREL_APNS_KEY."""
+
+    apns_team_id: str = Field(default="", max_length=100, validate_default=True)
+    """The id of the team that the key belongs to. Needed with LAUREL_APNS_KEY."""
+
+    apns_topic: str = Field(default="", max_length=200, validate_default=True)
+    """The bundle id of the app. Needed with LAUREL_APNS_KEY."""
+
+    apns_url: Annotated[str, _url()] = "https://api.push.apple.com"
+    """Where Apple's push service is; https://api.sandbox.push.apple.com for development."""
+
+    fcm_account: Annotated[SecretStr | None, AfterValidator(_account)] = None
+    """The JSON of the service account by which Firebase Cloud Messaging knows the sender. Unset, none of its devices is
+    notified.
+    """
+
+    fcm_url: Annotated[str, _url()] = "https://fcm.googleapis.com"
+    """Where Firebase Cloud Messaging is."""
+
+    expo_push: bool = False
+    """Devices of Expo are notified."""
+
+    expo_access_token: SecretStr | None = None
+    """What Expo's push service is shown, where the account asks for it."""
+
+    expo_url: Annotated[str, _url()] = "https://exp.host"
+    """Where Expo's push service is."""
+
+    push_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
+    """How long a provider of push may take to answer, in seconds."""
+
     message_concurrency: int = Field(default=16, ge=1, le=200)
     """How many messages may be under way at once in this replica."""
 
@@ -138,6 +195,13 @@ class Settings(config.Settings):
             raise ValueError("is needed with smtp_url")
         if info.field_name == "unsubscribe_url" and text and text.count("{token}") != 1:
             raise ValueError("must have {token} once")
+        return text
+
+    @field_validator("apns_key_id", "apns_team_id", "apns_topic")
+    @classmethod
+    def _comes_with_a_key(cls, text: str, info: ValidationInfo) -> str:
+        if info.data.get("apns_key") is not None and not text:
+            raise ValueError("is needed with apns_key")
         return text
 
     @field_validator("webhook_lease_seconds")

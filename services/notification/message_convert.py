@@ -65,6 +65,7 @@ def _check_template(template: message_pb2.MessageTemplate, type_: int, violation
         ("subject", 1, _MAX_SUBJECT_CHARS),
         ("text", 1, MAX_TEMPLATE_CHARS),
         ("html", 0, MAX_TEMPLATE_CHARS),
+        ("push", 0, MAX_TEMPLATE_CHARS),
     ):
         source = getattr(template, name)
         before = len(violations)
@@ -110,7 +111,7 @@ def templates_from_row(row: Any) -> list[Template]:
     """What a deployment writes itself; none: what comes with Laurel is taken."""
     message = DefinitionMessage.FromString(row["body"])
     return [
-        Template(template.language, template.subject, template.text, template.html)
+        Template(template.language, template.subject, template.text, template.html, template.push)
         for template in message.templates
     ]
 

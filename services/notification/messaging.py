@@ -170,6 +170,8 @@ class Messenger:
                 channel, carried = candidate, Carried(MessageState.REFUSED, str(failure)[:300])
                 break
             channel, carried = candidate, await carrier.carry(contact, letter)
+            for device in carried.dead:
+                await self._contacts.remove_device(self._pool, plan.user_id, device, now)
             if carried.state is not MessageState.REFUSED:
                 break
         await SENT.reach()
@@ -190,7 +192,7 @@ class Messenger:
         url = self._unsubscribe_url.replace("{token}", token)
         known = {**messages.variables(plan, user), "unsubscribe_url": url}
         text = written(templates or DEFAULTS[plan.type], contact.language, known)
-        return Letter(message_id, text, url, self._clock.now())
+        return Letter(message_id, plan.type, text, url, self._clock.now())
 
     async def _end(
         self, plan: Plan, definition: Definition, day: date, channel: int, carried: Carried

@@ -20,6 +20,8 @@ class Template(Struct, frozen=True):
     subject: str
     text: str
     html: str = ""
+    push: str = ""
+    """What a device shows; empty: the text."""
 
 
 class Written(Struct, frozen=True):
@@ -30,6 +32,7 @@ class Written(Struct, frozen=True):
     """One line."""
     text: str
     html: str
+    push: str
 
 
 class TemplateFailure(Exception):
@@ -52,6 +55,7 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "{% else %}{{ achievements|length }} achievements: well done!{% endif %}",
             "Hello{% if user.name %} {{ user.name }}{% endif %},\n\nyou have earned:\n\n"
             "{% for achievement in achievements %}\n* {{ achievement.name }}\n{% endfor %}\n",
+            push="You have earned {{ achievements|map(attribute='name')|join(', ') }}.",
         ),
         Template(
             "de",
@@ -59,6 +63,7 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "{% else %}{{ achievements|length }} Erfolge: gut gemacht!{% endif %}",
             "Hallo{% if user.name %} {{ user.name }}{% endif %},\n\ndas ist geschafft:\n\n"
             "{% for achievement in achievements %}\n* {{ achievement.name }}\n{% endfor %}\n",
+            push="Geschafft: {{ achievements|map(attribute='name')|join(', ') }}.",
         ),
     ),
     MessageType.STREAK_REMINDER: (
@@ -69,6 +74,7 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "Hello{% if user.name %} {{ user.name }}{% endif %},\n\nthis ends unless you go on:\n\n"
             "{% for streak in streaks %}\n* {{ streak.name }}: {{ streak.length }} in a row, until "
             "{{ streak.expires_at }}\n{% endfor %}\n",
+            push="Go on and keep {{ streaks|map(attribute='name')|join(', ') }}.",
         ),
         Template(
             "de",
@@ -77,6 +83,7 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "Hallo{% if user.name %} {{ user.name }}{% endif %},\n\ndas endet, wenn du nicht weitermachst:\n\n"
             "{% for streak in streaks %}\n* {{ streak.name }}: {{ streak.length }} in Folge, bis "
             "{{ streak.expires_at }} Uhr\n{% endfor %}\n",
+            push="Mach weiter und behalte {{ streaks|map(attribute='name')|join(', ') }}.",
         ),
     ),
     MessageType.RECAP: (
@@ -92,6 +99,8 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "{% for each in ranks %}\n* {{ each.name }}: place {{ each.best }}"
             "{% if each.before %} (before: {{ each.before }}){% endif %}\n\n{% endfor %}"
             "{% for each in achievements %}\n* {{ each.name }}\n{% endfor %}\n",
+            push="{% for each in metrics %}{{ each.name }}: {{ each.amount }}. {% endfor %}"
+            "{% for each in points %}{{ each.name }}: +{{ each.amount }}. {% endfor %}",
         ),
         Template(
             "de",
@@ -105,6 +114,8 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "{% for each in ranks %}\n* {{ each.name }}: Platz {{ each.best }}"
             "{% if each.before %} (davor: {{ each.before }}){% endif %}\n\n{% endfor %}"
             "{% for each in achievements %}\n* {{ each.name }}\n{% endfor %}\n",
+            push="{% for each in metrics %}{{ each.name }}: {{ each.amount }}. {% endfor %}"
+            "{% for each in points %}{{ each.name }}: +{{ each.amount }}. {% endfor %}",
         ),
     ),
     MessageType.REACTIVATION: (
@@ -113,12 +124,14 @@ DEFAULTS: Final[Mapping[MessageType, Sequence[Template]]] = {
             "We have not seen you for {{ days }} days",
             "Hello{% if user.name %} {{ user.name }}{% endif %},\n\n"
             "your last visit was {{ days }} days ago. Today is a good day to go on.\n",
+            push="Today is a good day to go on.",
         ),
         Template(
             "de",
             "Seit {{ days }} Tagen nicht gesehen",
             "Hallo{% if user.name %} {{ user.name }}{% endif %},\n\n"
             "dein letzter Besuch ist {{ days }} Tage her. Heute ist ein guter Tag, um weiterzumachen.\n",
+            push="Heute ist ein guter Tag, um weiterzumachen.",
         ),
     ),
 }
@@ -133,6 +146,7 @@ def written(templates: Sequence[Template], language: str, known: Mapping[str, ob
         " ".join(_render(template.subject, known).split()),
         _render(template.text, known),
         _render(template.html, known, html=True),
+        _render(template.push, known),
     )
 
 

@@ -1,6 +1,7 @@
 """The composition root: everything that makes up the process."""
 
 import asyncio
+import json
 import random
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from services.notification.carriers import Carrier
 from services.notification.config import Settings
 from services.notification.contact_handlers import ContactHandlers
 from services.notification.delivering import Dispatcher, Recorder
-from services.notification.domain.contacts import Channel
+from services.notification.domain.contacts import Channel, PushProvider
 from services.notification.feed import FeedReader
 from services.notification.following import CatchUp, Follower, Writer
 from services.notification.handlers import Handlers
@@ -21,6 +22,8 @@ from services.notification.mail import Mailer
 from services.notification.message_handlers import MessageHandlers
 from services.notification.messaging import Messenger
 from services.notification.planning import Planner
+from services.notification.push import Provider, Pusher
+from services.notification.push_providers import Apns, Expo, Fcm
 from services.notification.reading import Channels, Reader
 from services.notification.reminding import Reminders
 from services.notification.retention import Retention
@@ -39,7 +42,7 @@ from services.notification.stream_handlers import StreamHandlers
 from services.notification.streaming import Streaming
 from services.notification.traces import TRACES
 from shared import telemetry
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
@@ -107,11 +110,12 @@ async def build(settings: Settings) -> Application:
 
     contacts = ContactStore(pool)
     messages = MessageStore(pool)
+    pusher = Pusher(_providers(settings, clock))
     planner = Planner(pool, feed, messages, clock)
     reader = Reader(channels, settings.follow_timeout_seconds)
     reminders = Reminders(pool, reader, messages, clock)
     messenger = Messenger(
-        pool, reader, messages, contacts, endpoints, writer, _carriers(settings), settings, clock
+        pool, reader, messages, contacts, endpoints, writer, _carriers(settings, pusher), settings, clock
     )
     contact_handlers = ContactHandlers(pool, contacts, clock)
     message_handlers = MessageHandlers(pool, messages, clock)
@@ -160,20 +164,44 @@ async def build(settings: Settings) -> Application:
             "maintenance": maintain,
             "instrumentation": Instrumentation(recorded, pool).run,
         },
-        close=[dispatcher.close, streaming.close, sender.close, channels.close, pool.close],
+        close=[dispatcher.close, streaming.close, sender.close, pusher.close, channels.close, pool.close],
         translators=[translate],
         telemetry=recorded,
     )
 
 
-def _carriers(settings: Settings) -> dict[Channel, Carrier]:
+def _carriers(settings: Settings, pusher: Pusher) -> dict[Channel, Carrier]:
     """The channels that are set up."""
     carriers: dict[Channel, Carrier] = {}
     if settings.smtp_url is not None:
         carriers[Channel.EMAIL] = Mailer(
             settings.smtp_url.get_secret_value(), settings.mail_from, settings.smtp_timeout_seconds
         )
+    if pusher.is_set_up:
+        carriers[Channel.PUSH] = pusher
     return carriers
+
+
+def _providers(settings: Settings, clock: Clock) -> dict[PushProvider, Provider]:
+    """The providers of push that are set up."""
+    providers: dict[PushProvider, Provider] = {}
+    seconds = settings.push_timeout_seconds
+    if settings.apns_key is not None:
+        providers[PushProvider.APNS] = Apns(
+            settings.apns_url,
+            settings.apns_key.get_secret_value(),
+            settings.apns_key_id,
+            settings.apns_team_id,
+            settings.apns_topic,
+            seconds,
+            clock,
+        )
+    if settings.fcm_account is not None:
+        account = json.loads(settings.fcm_account.get_secret_value())
+        providers[PushProvider.FCM] = Fcm(settings.fcm_url, account, seconds, clock)
+    if settings.expo_push:
+        providers[PushProvider.EXPO] = Expo(settings.expo_url, _told(settings.expo_access_token), seconds)
+    return providers
 
 
 def _told(url: SecretStr | None) -> str | None:

@@ -87,7 +87,16 @@ def test_every_variable_of_a_pod_is_a_setting() -> None:
 
 
 def test_no_secret_stands_in_a_variable() -> None:
-    secrets = {"LAUREL_POSTGRES_DSN", "LAUREL_REDIS_URL", "LAUREL_NATS_URL", "LAUREL_SERVICE_TOKEN"}
+    secrets = {
+        "LAUREL_POSTGRES_DSN",
+        "LAUREL_REDIS_URL",
+        "LAUREL_NATS_URL",
+        "LAUREL_SERVICE_TOKEN",
+        "LAUREL_SMTP_URL",
+        "LAUREL_APNS_KEY",
+        "LAUREL_FCM_ACCOUNT",
+        "LAUREL_EXPO_ACCESS_TOKEN",
+    }
     for name, pod in pods():
         for container in pod["containers"]:
             assert not secrets & variables(container).keys(), name

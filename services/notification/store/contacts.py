@@ -26,7 +26,10 @@ _ADD_DEVICE: Final = """
     INSERT INTO devices (provider, token, user_id, create_time) VALUES ($1, $2, $3, $4)
         ON CONFLICT (provider, token) DO UPDATE SET user_id = $3, create_time = $4
 """
-_REMOVE_DEVICE: Final = "DELETE FROM devices WHERE user_id = $1 AND provider = $2 AND token = $3"
+_REMOVE_DEVICE: Final = """
+    DELETE FROM devices
+     WHERE user_id = $1 AND provider = $2 AND token = $3 AND ($4::timestamptz IS NULL OR create_time <= $4)
+"""
 _SECRET: Final = "SELECT secret FROM link_secret"
 
 
@@ -64,9 +67,11 @@ class ContactStore:
         """The device is this user's, whose ever it was."""
         await connection.execute(_ADD_DEVICE, device.provider, device.token, user_id, now)
 
-    async def remove_device(self, connection: Connection | Pool, user_id: str, device: Device) -> None:
-        """The device is not this user's any more."""
-        await connection.execute(_REMOVE_DEVICE, user_id, device.provider, device.token)
+    async def remove_device(
+        self, connection: Connection | Pool, user_id: str, device: Device, as_of: datetime | None = None
+    ) -> None:
+        """The device is not this user's any more; with an instant: unless it was added again since."""
+        await connection.execute(_REMOVE_DEVICE, user_id, device.provider, device.token, as_of)
 
     async def link_secret(self) -> bytes:
         """With what links are signed; it never changes."""

@@ -28,7 +28,7 @@ from laurel.common.v1 import filter_pb2 as laurel_dot_common_dot_v1_dot_filter__
 from laurel.notification.v1 import contact_pb2 as laurel_dot_notification_dot_v1_dot_contact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$laurel/notification/v1/message.proto\x12\x16laurel.notification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/common/v1/filter.proto\x1a$laurel/notification/v1/contact.proto\"\xb5\x03\n\x11MessageDefinition\x12\x31\n\x04type\x18\x01 \x01(\x0e\x32#.laurel.notification.v1.MessageType\x12\x13\n\x0bswitched_on\x18\x02 \x01(\x08\x12\x38\n\x08\x63hannels\x18\x03 \x03(\x0e\x32&.laurel.notification.v1.MessageChannel\x12\x32\n\x07\x66ilters\x18\x04 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\x11\n\tsend_time\x18\x05 \x01(\t\x12:\n\ttemplates\x18\x06 \x03(\x0b\x32\'.laurel.notification.v1.MessageTemplate\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0crecap_period\x18\t \x01(\x0e\x32#.laurel.notification.v1.RecapPeriod\"P\n\x0fMessageTemplate\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t\"\xc3\x02\n\x0bSentMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x31\n\x04type\x18\x03 \x01(\x0e\x32#.laurel.notification.v1.MessageType\x12\x37\n\x07\x63hannel\x18\x04 \x01(\x0e\x32&.laurel.notification.v1.MessageChannel\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.laurel.notification.v1.MessageState\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12/\n\nlocal_date\x18\x07 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\tsend_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*^\n\x0bRecapPeriod\x12\x1c\n\x18RECAP_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13RECAP_PERIOD_WEEKLY\x10\x01\x12\x18\n\x14RECAP_PERIOD_MONTHLY\x10\x02*\xc9\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MESSAGE_STATE_SENDING\x10\x01\x12\x16\n\x12MESSAGE_STATE_SENT\x10\x02\x12\x19\n\x15MESSAGE_STATE_REFUSED\x10\x03\x12\x19\n\x15MESSAGE_STATE_UNKNOWN\x10\x04\x12\x16\n\x12MESSAGE_STATE_TOLD\x10\x05\x12\x19\n\x15MESSAGE_STATE_WAITING\x10\x06\x42S\n\x19io.laurel.notification.v1P\x01Z4laurel.example/laurel/notification/v1;notificationv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$laurel/notification/v1/message.proto\x12\x16laurel.notification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/common/v1/filter.proto\x1a$laurel/notification/v1/contact.proto\"\xb5\x03\n\x11MessageDefinition\x12\x31\n\x04type\x18\x01 \x01(\x0e\x32#.laurel.notification.v1.MessageType\x12\x13\n\x0bswitched_on\x18\x02 \x01(\x08\x12\x38\n\x08\x63hannels\x18\x03 \x03(\x0e\x32&.laurel.notification.v1.MessageChannel\x12\x32\n\x07\x66ilters\x18\x04 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\x11\n\tsend_time\x18\x05 \x01(\t\x12:\n\ttemplates\x18\x06 \x03(\x0b\x32\'.laurel.notification.v1.MessageTemplate\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0crecap_period\x18\t \x01(\x0e\x32#.laurel.notification.v1.RecapPeriod\"^\n\x0fMessageTemplate\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0c\n\x04html\x18\x04 \x01(\t\x12\x0c\n\x04push\x18\x05 \x01(\t\"\xc3\x02\n\x0bSentMessage\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x31\n\x04type\x18\x03 \x01(\x0e\x32#.laurel.notification.v1.MessageType\x12\x37\n\x07\x63hannel\x18\x04 \x01(\x0e\x32&.laurel.notification.v1.MessageChannel\x12\x33\n\x05state\x18\x05 \x01(\x0e\x32$.laurel.notification.v1.MessageState\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12/\n\nlocal_date\x18\x07 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\tsend_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*^\n\x0bRecapPeriod\x12\x1c\n\x18RECAP_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13RECAP_PERIOD_WEEKLY\x10\x01\x12\x18\n\x14RECAP_PERIOD_MONTHLY\x10\x02*\xc9\x01\n\x0cMessageState\x12\x1d\n\x19MESSAGE_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MESSAGE_STATE_SENDING\x10\x01\x12\x16\n\x12MESSAGE_STATE_SENT\x10\x02\x12\x19\n\x15MESSAGE_STATE_REFUSED\x10\x03\x12\x19\n\x15MESSAGE_STATE_UNKNOWN\x10\x04\x12\x16\n\x12MESSAGE_STATE_TOLD\x10\x05\x12\x19\n\x15MESSAGE_STATE_WAITING\x10\x06\x42S\n\x19io.laurel.notification.v1P\x01Z4laurel.example/laurel/notification/v1;notificationv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +36,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.notification.v1.mess
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.laurel.notification.v1P\001Z4laurel.example/laurel/notification/v1;notificationv1'
-  _globals['_RECAPPERIOD']._serialized_start=1043
-  _globals['_RECAPPERIOD']._serialized_end=1137
-  _globals['_MESSAGESTATE']._serialized_start=1140
-  _globals['_MESSAGESTATE']._serialized_end=1341
+  _globals['_RECAPPERIOD']._serialized_start=1057
+  _globals['_RECAPPERIOD']._serialized_end=1151
+  _globals['_MESSAGESTATE']._serialized_start=1154
+  _globals['_MESSAGESTATE']._serialized_end=1355
   _globals['_MESSAGEDEFINITION']._serialized_start=196
   _globals['_MESSAGEDEFINITION']._serialized_end=633
   _globals['_MESSAGETEMPLATE']._serialized_start=635
-  _globals['_MESSAGETEMPLATE']._serialized_end=715
-  _globals['_SENTMESSAGE']._serialized_start=718
-  _globals['_SENTMESSAGE']._serialized_end=1041
+  _globals['_MESSAGETEMPLATE']._serialized_end=729
+  _globals['_SENTMESSAGE']._serialized_start=732
+  _globals['_SENTMESSAGE']._serialized_end=1055
 # @@protoc_insertion_point(module_scope)

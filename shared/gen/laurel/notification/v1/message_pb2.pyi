@@ -168,6 +168,7 @@ class MessageTemplate(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     HTML_FIELD_NUMBER: _builtins.int
+    PUSH_FIELD_NUMBER: _builtins.int
     language: _builtins.str
     """As `de` or `pt-BR`; `de` is also for whoever has `de-AT`."""
     subject: _builtins.str
@@ -176,6 +177,8 @@ class MessageTemplate(_message.Message):
     """The text."""
     html: _builtins.str
     """The same as HTML, in which variables are escaped; empty: an e-mail has text alone."""
+    push: _builtins.str
+    """What a device shows; empty: the text. Some 2,000 bytes of it are sent."""
     def __init__(
         self,
         *,
@@ -183,10 +186,11 @@ class MessageTemplate(_message.Message):
         subject: _builtins.str = ...,
         text: _builtins.str = ...,
         html: _builtins.str = ...,
+        push: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "language", b"language", "subject", b"subject", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["html", b"html", "language", b"language", "push", b"push", "subject", b"subject", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
