@@ -16,6 +16,7 @@ from services.cli.show_points import (
     show_awards,
     show_boosts,
     show_differences,
+    show_expiring,
     show_levels,
     show_points,
     show_preview,
@@ -122,6 +123,19 @@ def boosts(connections: Connections, user: str, as_json: bool) -> None:
     request = pb.ListUserBoostsRequest(user_id=user, attributes=known.attributes, time_zone=known.time_zone)
     response = connections.points.ListUserBoosts(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_boosts(response.boosts)
+
+
+@points.command(short_help="Show what expires of a user's points.")
+@click.argument("user")
+@click.argument("system")
+@click.option("--days", type=int, default=0, help="Only what expires within so many days.")
+@json_option
+@click.pass_obj
+def expiring(connections: Connections, user: str, system: str, days: int, as_json: bool) -> None:
+    """Show what is left of a USER's points of a SYSTEM and expires, by date."""
+    request = pb.ListExpiringPointsRequest(user_id=user, points_system=system, within_days=days)
+    response = connections.points.ListExpiringPoints(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_expiring(response.points)
 
 
 @points.command(short_help="Show what an event would give a user.")

@@ -123,6 +123,14 @@ def show_boosts(boosts: Sequence[pb.UserBoost]) -> None:
     )
 
 
+def show_expiring(points: Sequence[pb.ExpiringPoints]) -> None:
+    render.table(
+        ["gone with", ">points"],
+        [[render.day(each.expire_date), each.amount] for each in points],
+        empty="nothing expires",
+    )
+
+
 def show_preview(preview: pb.PreviewAwardResponse) -> None:
     """What an event would give, or why it would be refused."""
     if preview.HasField("refusal"):

@@ -41,6 +41,7 @@ class Type(StrEnum):
     ACHIEVEMENT_REVOKED = "achievement.revoked"
     POINTS_CHANGED = "points.changed"
     POINTS_LEVEL_CHANGED = "points.level_changed"
+    POINTS_EXPIRED = "points.expired"
     LEADERBOARD_CHANGED = "leaderboard.changed"
     LEADERBOARD_RANK_CHANGED = "leaderboard.rank_changed"
     LEADERBOARD_PROMOTED = "leaderboard.promoted"
@@ -67,6 +68,9 @@ _BY_HAND: Final = {
     "streak_restore": Type.STREAK_RESTORED,
 }
 """What is told of what is done to a streak by hand, instead of what follows from it."""
+
+_EXPIRED: Final = "(expired)"
+"""In place of the trigger of an award: points expired."""
 
 _Finding = tuple[Type, Message | None]
 """A type, and the part of the effects that it tells; None: it tells of the entry."""
@@ -190,6 +194,8 @@ def _of_points(change: points_pb2.PointsChange) -> Iterator[_Finding]:
         yield Type.POINTS_CHANGED, change
     if change.level != change.level_before:
         yield Type.POINTS_LEVEL_CHANGED, change
+    if any(award.trigger == _EXPIRED and award.amount < 0 for award in change.awards):
+        yield Type.POINTS_EXPIRED, change
 
 
 def _of_standing(standing: leaderboard_pb2.Standing) -> Iterator[_Finding]:

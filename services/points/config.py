@@ -15,6 +15,8 @@ MAX_COOLDOWN_SECONDS: Final = 31 * 86_400
 MAX_HOURS: Final = 8_760
 MAX_DAYS: Final = 3_660
 """Between two instants of a trigger that goes by time."""
+MAX_EXPIRY_DAYS: Final = 36_500
+"""For how long points can be left."""
 MAX_MULTIPLIER: Final = 100
 """Multipliers are below it."""
 MAX_TRIGGER_AMOUNT: Final = 1_000_000_000

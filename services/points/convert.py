@@ -223,6 +223,7 @@ def award_to_proto(award: Award) -> points_pb2.Award:
         multiplier=award.product.multiplier,
         boosts=award.product.boosts,
         multiplying_level=award.product.level,
+        expire_date=None if award.expire_date is None else date_to_proto(award.expire_date),
     )
 
 

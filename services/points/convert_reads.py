@@ -7,6 +7,7 @@ from typing import Final
 
 from laurel.points.v1 import points_service_pb2 as pb
 
+from services.points.config import MAX_EXPIRY_DAYS
 from services.points.convert import DOMAIN, effects, refusal
 from services.points.definitions import Configuration
 from services.points.domain.definitions import POINTS_LIMIT, BoostKey
@@ -142,6 +143,24 @@ def preview_to_proto(user_id: str, decided: Refusal | Sequence[Change]) -> pb.Pr
     if isinstance(decided, Sequence):
         return pb.PreviewAwardResponse(points=effects(user_id, decided).points)
     return pb.PreviewAwardResponse(refusal=error_message(refusal(decided), DOMAIN))
+
+
+def check_expiring(request: pb.ListExpiringPointsRequest) -> None:
+    """Raises `InvalidArgument`."""
+    violations = Violations()
+    check_user_id(request.user_id, "user_id", violations)
+    check_key(request.points_system, "points_system", violations)
+    if not 0 <= request.within_days <= MAX_EXPIRY_DAYS:
+        violations.add("within_days", f"must be 0 to {MAX_EXPIRY_DAYS:,}")
+    violations.raise_if_any()
+
+
+def expiring_to_proto(found: Sequence[tuple[date, int]]) -> pb.ListExpiringPointsResponse:
+    """What expires."""
+    response = pb.ListExpiringPointsResponse(amount=sum(amount for _, amount in found))
+    for day, amount in found:
+        response.points.add(expire_date=date_to_proto(day), amount=amount)
+    return response
 
 
 def check_audit(request: pb.AuditPointsRequest) -> None:

@@ -13,6 +13,7 @@ from services.points.config import (
     MAX_BOOSTS,
     MAX_COOLDOWN_SECONDS,
     MAX_DAYS,
+    MAX_EXPIRY_DAYS,
     MAX_HOURS,
     MAX_LEVELS,
     MAX_MULTIPLIER,
@@ -27,6 +28,7 @@ from services.points.domain.definitions import (
     Boost,
     Catalogue,
     DateWindow,
+    Expiry,
     Level,
     LevelBasis,
     MetricCause,
@@ -89,6 +91,8 @@ def check_system(message: points_pb2.PointsSystem, path: str, violations: Violat
     if message.boost_stacking not in _STACKINGS:
         violations.add(f"{path}.boost_stacking", "is not something that boosts do together")
     _check_boosts(message, f"{path}.boosts", violations)
+    if message.HasField("expiry"):
+        _check_expiry(message.expiry, f"{path}.expiry", violations)
 
 
 def normalised(message: points_pb2.PointsSystem) -> points_pb2.PointsSystem:
@@ -116,6 +120,28 @@ def _check_bounds(message: points_pb2.PointsSystem, path: str, violations: Viola
         _check_limit(message.daily_cap, f"{path}.daily_cap", violations)
     if message.min_balance > highest:
         violations.add(f"{path}.min_balance", "must not be above max_balance")
+
+
+def _check_expiry(expiry: points_pb2.PointsExpiry, path: str, violations: Violations) -> None:
+    if not 0 <= expiry.after_days <= MAX_EXPIRY_DAYS:
+        violations.add(f"{path}.after_days", f"must be 0 to {MAX_EXPIRY_DAYS:,}")
+    if expiry.yearly_date and _month_and_day(expiry.yearly_date) is None:
+        violations.add(f"{path}.yearly_date", "must be a month and a day, such as 01-01")
+    if expiry.HasField("on_date"):
+        date_from_proto(expiry.on_date, f"{path}.on_date", violations)
+        if expiry.after_days or expiry.yearly_date:
+            violations.add(f"{path}.on_date", "goes with neither after_days nor yearly_date")
+    elif not expiry.after_days and not expiry.yearly_date:
+        violations.add(path, "must have one of after_days, yearly_date, on_date")
+
+
+def _month_and_day(text: str) -> tuple[int, int] | None:
+    """Also 29 February."""
+    try:
+        day = date.fromisoformat(f"2000-{text}")
+    except ValueError:
+        return None
+    return (day.month, day.day) if len(text) == len("01-01") else None
 
 
 def _check_points(value: int, path: str, violations: Violations) -> None:
@@ -377,7 +403,14 @@ def _system(message: points_pb2.PointsSystem) -> PointsSystem:
         daily_cap=message.daily_cap if message.HasField("daily_cap") else None,
         boosts=tuple(_boost(boost) for boost in message.boosts if not boost.cancelled),
         stacking=_STACKINGS[message.boost_stacking],
+        expiry=_expiry(message.expiry) if message.HasField("expiry") else None,
     )
+
+
+def _expiry(message: points_pb2.PointsExpiry) -> Expiry:
+    unchecked = Violations()  # what is stored was checked when it came
+    on_date = date_from_proto(message.on_date, "on_date", unchecked) if message.HasField("on_date") else None
+    return Expiry(message.after_days, _month_and_day(message.yearly_date), on_date)
 
 
 def _level(message: points_pb2.Level) -> Level:

@@ -32,8 +32,9 @@ from services.points.domain.facts import Command
 from services.points.domain.fold import Points
 from services.points.domain.ledger import Award, Change, merged
 from services.points.domain.limits import Refusal
+from services.points.domain.lots import Lots
 from services.points.domain.state import UserState
-from services.points.domain.timing import Came, advanced
+from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
 from services.points.history import UserHistory
 from services.points.rows import LogEntry
 from services.points.store import Store
@@ -95,9 +96,12 @@ class Handlers:
         points; with the user's state as of `now`, and the token of the next page.
         """
         configuration = await self._configuration.latest()
-        if configuration.catalogue.by_time:
+        if configuration.catalogue.by_time or configuration.catalogue.expiring:
             loaded = await self._store.load([user_id])
-            state, _ = advanced(configuration.catalogue, loaded.states[user_id], now)
+            state = loaded.states[user_id]
+            if asks_for_lots(state, now):
+                state = with_lots(state, (await self._store.lots([user_id])).get(user_id, Lots()))
+            state, _ = advanced(configuration.catalogue, state, now)
         else:
             points = Points(standings=await self._store.balances(user_id))
             state = UserState(user_id, points=points)
@@ -159,6 +163,7 @@ class Handlers:
         catalogue = configuration.catalogue
         states = await self._with_windows(catalogue, loaded, batch)
         await self._know_days(catalogue, states, batch)
+        await self._know_lots(states, batch)
         before = dict(states)
         awards: dict[str, list[Award]] = {}
         entries: list[LogEntry] = []
@@ -247,6 +252,19 @@ class Handlers:
         if since:
             for user_id, days in (await self._store.days(since, catalogue.day_limited)).items():
                 states[user_id] = with_days(states[user_id], days)
+
+    async def _know_lots(self, states: dict[str, UserState], batch: Sequence[Work[Command]]) -> None:
+        """Into the states, what is left of awards, where something may have expired. No round trip without such."""
+        asked = {
+            user_id
+            for work in batch
+            for user_id in _users_of(work)
+            if asks_for_lots(states[user_id], work.command.entry.now)
+        }
+        if asked:
+            lots = await self._store.lots(asked)
+            for user_id in asked:
+                states[user_id] = with_lots(states[user_id], lots.get(user_id, Lots()))
 
     async def _amend(self, work: Work[Command]) -> bytes:
         """Decide and store an entry that takes more of the past than its user's state."""

@@ -18,11 +18,12 @@ from services.points.domain.decisions import CountedFact
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Due, Fact, Identity, Instant
 from services.points.domain.ledger import Award, Change
+from services.points.domain.lots import Lots
 from services.points.domain.refold import Dependence, LiveAward
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
 from services.points.refolding import Chunk
-from services.points.store import DAYS, WINDOWS, counted_facts
+from services.points.store import DAYS, LOTS, WINDOWS, counted_facts
 from services.points.terms import Terms
 from shared.calendar import EARLIEST_DATE
 from shared.entries import MetricFact
@@ -110,8 +111,8 @@ GIVEN: Final = """
 WRITE: Final = """
     INSERT INTO awards (user_id, sequence, award_id, points_system, trigger, times, base_amount, amount, entry_id,
                         occur_time, local_date, completion_id, reversed_award_id, position, refolded,
-                        cause_entry_id, period, multiplied_amount, multiplier, boosts, level)
-    SELECT * FROM unnest($1::award_row_3[])
+                        cause_entry_id, period, multiplied_amount, multiplier, boosts, level, expire_date)
+    SELECT * FROM unnest($1::award_row_4[])
 """
 KEEP_REVISIONS: Final = """
     INSERT INTO revisions (user_id, entry_id, version, contribution_micros)
@@ -178,6 +179,12 @@ class UserHistory:
         row = await self._connection.fetchrow(DAYS, [self._user_id], [first], [before or _LAST], systems)
         assert row is not None
         return rows.days(row["days"], since)
+
+    async def lots(self, before: int | None = None) -> Lots:
+        """What is left of awards, by arrivals before a position."""
+        return rows.lots(await self._connection.fetch(LOTS, [self._user_id], before or _LAST)).get(
+            self._user_id, Lots()
+        )
 
     async def arrives_before(self, day: date, position: int) -> bool:
         """Whether something arrived after a position that occurred before a date has begun in the last zone."""

@@ -8,7 +8,8 @@ from laurel.participant.v1 import participant_service_pb2
 
 from services.points import convert, rows
 from services.points.definitions import Configuration
-from services.points.domain.timing import Came, advanced
+from services.points.domain.lots import Lots
+from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
 from services.points.rows import came_entry
 from services.points.store import Store
 from services.points.terms import Terms
@@ -89,11 +90,14 @@ class Maintenance:
         configuration = await self._configuration.at(loaded.configuration_version, connection)
         await self._terms.keep(connection, configuration, for_good=False)
         before = loaded.states[user_id]
+        if asks_for_lots(before, now):
+            before = with_lots(before, (await self._store.lots([user_id], connection)).get(user_id, Lots()))
         after, came = advanced(configuration.catalogue, before, now)
         entries = [came_entry(user_id, each.fact, each.award_count, now) for each in came]
         awards = [award for each in came for award in rows.awards_of(each.changes, refolded=False)]
         await self._store.save(entries, {user_id: awards}, {user_id: before}, {user_id: after}, connection)
-        found = (_found(user_id, each, history=history) for each in came)
+        told = [each for each in came if any(change.added for change in each.changes)]
+        found = (_found(user_id, each, history=history) for each in told)
         await self._feed.append(connection, [each.SerializeToString(deterministic=True) for each in found])
 
 

@@ -1,7 +1,7 @@
 """What is read of points beyond balances and history: summaries, distributions, what would be, and the audit."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -12,15 +12,18 @@ from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.audit import Difference, wrong_awards, wrong_standings
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.decisions import Applied
-from services.points.domain.definitions import BoostKey
+from services.points.domain.definitions import EXPIRED, BoostKey, TriggerKey
 from services.points.domain.facts import Command, Instant
 from services.points.domain.ledger import Change
 from services.points.domain.limits import Refusal
+from services.points.domain.lots import NEVER, Lots
 from services.points.domain.multipliers import boosts_at
 from services.points.domain.refold import folded
+from services.points.domain.timing import advanced, with_lots
 from services.points.history import UserHistory
 from services.points.store import Store
 from services.points.terms import Terms
+from shared.calendar import local_date
 from shared.pages import Page
 from shared.postgres import definitions as stored
 from shared.postgres.pool import Pool
@@ -131,6 +134,26 @@ class Reads:
         """How many users are below the first of the ascending bounds, and from each of them on. Raises `NotFound`."""
         _check_defined(await self._configuration.latest(), points_system)
         return await self._store.users_by_level(points_system, by_lifetime=by_lifetime, thresholds=bounds)
+
+    async def expiring(
+        self, user_id: str, points_system: str, within_days: int, now: datetime
+    ) -> Sequence[tuple[date, int]]:
+        """What is left and expires within so many days (0: ever), the soonest first. Raises `NotFound`."""
+        configuration = await self._configuration.latest()
+        _check_defined(configuration, points_system)
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            state = (await self._store.load([user_id], connection=connection)).states[user_id]
+            lots = (await self._store.lots([user_id], connection)).get(user_id, Lots())
+        state, _ = advanced(configuration.catalogue, with_lots(state, lots), now)
+        clock = state.clocks.get(TriggerKey(points_system, EXPIRED))
+        if state.points.lots is None or clock is None:
+            return []
+        left = state.points.lots.left.get(points_system, {})
+        last = local_date(now, clock.zone) + timedelta(days=within_days) if within_days else NEVER
+        return sorted((day, amount) for day, amount in left.items() if day < NEVER and day <= last)
 
     async def boosts(
         self, user_id: str, attributes: Mapping[str, str], instant: datetime, day: date

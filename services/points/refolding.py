@@ -19,6 +19,7 @@ from services.points.domain.decisions import CountedFact, placed_among
 from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Fact, Identity
 from services.points.domain.ledger import Change, Draft, reached, retaken, write
+from services.points.domain.lots import Lots
 from services.points.domain.refold import (
     Dependence,
     Edit,
@@ -36,6 +37,7 @@ from services.points.domain.refold import (
     together,
 )
 from services.points.domain.state import UserState
+from services.points.domain.timing import set_by
 
 FIRST_CHUNK: Final = 512
 LARGEST_CHUNK: Final = 8 * FIRST_CHUNK
@@ -67,6 +69,9 @@ class History(Protocol):
 
     async def days(self, since: date | None, before: int | None = None) -> Days:
         """What was given on dates from one on (None: on all), by arrivals before a position."""
+
+    async def lots(self, before: int | None = None) -> Lots:
+        """What is left of awards, by arrivals before a position."""
 
     async def arrives_before(self, day: date, position: int) -> bool:
         """Whether something arrived after a position that occurred before a date has begun in the last zone."""
@@ -110,6 +115,11 @@ async def refold(
     state, drafts = await _drafts(history, state, facts, edits, planned, subject)
     state, changes = write(catalogue, state, drafts, cause_entry_id)
     await history.write(changes)
+    expiring = {
+        change.points_system for change in changes if history.dependence(change.points_system).expires
+    }
+    if expiring:
+        state = set_by(state, await history.lots(), sorted(expiring))
     systems = retaken(changes)
     if not systems:
         return state, changes
@@ -148,12 +158,16 @@ async def _folded(
     days = UNKNOWN
     if day_reach is not None:
         days = await history.days(None, start) if start > 1 else Days()
+    lots = None
+    if any(history.dependence(key).expires for key in planned.systems):
+        lots = await history.lots(start) if start > 1 else Lots()
     begun = begin(
         state,
         planned,
         await history.sums_before(start) if start > 1 else {},
         await history.added_since(start) if start > 1 else {},
         days,
+        lots,
         greeted=state.first_position is not None and state.first_position < start,
     )
     pair = Pair(begun, begun)

@@ -17,6 +17,7 @@ from services.points.domain.definitions import BoostKey, TriggerKey
 from services.points.domain.facts import Fact, Instant
 from services.points.domain.fold import Points
 from services.points.domain.ledger import Award, Change
+from services.points.domain.lots import Lots, moved
 from services.points.domain.multipliers import Product
 from services.points.domain.standing import Standing
 from services.points.domain.state import Owed, StreakCount, UserState
@@ -103,6 +104,22 @@ def days(records: Iterable[Any], known_since: date | None) -> Days:
     return Days(given, known_since)
 
 
+def lots(records: Iterable[Row]) -> dict[str, Lots]:
+    """What is left of awards by user, from what each came to, in the order of arrival."""
+    found: dict[str, dict[str, Lots]] = {}
+    for row in records:
+        own = found.setdefault(row["user_id"], {})
+        system = row["points_system"]
+        own[system] = moved(own.get(system, Lots()), system, [(row["amount"], row["expire_date"])])
+    return {
+        user_id: Lots(
+            {system: one.left[system] for system, one in own.items()},
+            {system: one.owed[system] for system, one in own.items()},
+        )
+        for user_id, own in found.items()
+    }
+
+
 def fact(row: Row) -> Fact:
     """The fact of a row of the log, without what was given with it. One that was undone is nothing by itself."""
     instant = Instant(row["entry_id"], row["occur_time"], row["local_date"])
@@ -138,6 +155,7 @@ def award(row: Row) -> Award:
         completion_id=row["completion_id"],
         period=row["period"],
         reversed_award_id=row["reversed_award_id"],
+        expire_date=row["expire_date"],
     )
 
 
@@ -193,7 +211,7 @@ def log_row(entry: LogEntry) -> tuple[Any, ...]:
 
 
 def award_rows(user_id: str, awards: Iterable[Award]) -> list[tuple[Any, ...]]:
-    """The ledger's new rows, as `award_row_3`s."""
+    """The ledger's new rows, as `award_row_4`s."""
     return [
         (
             user_id,
@@ -213,6 +231,7 @@ def award_rows(user_id: str, awards: Iterable[Award]) -> list[tuple[Any, ...]]:
             award.cause_entry_id,
             award.period,
             *_product_columns(award),
+            award.expire_date,
         )
         for award in awards
     ]

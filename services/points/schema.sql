@@ -108,6 +108,7 @@ CREATE TABLE awards (
     multiplier        double precision,   -- of the award with this row
     boosts            text[] COLLATE "C", -- that made the multiplier
     level             text COLLATE "C",   -- that made it, too
+    expire_date       date,               -- the first local date on which what it left is gone; NULL: never
     PRIMARY KEY (user_id, sequence)
 );
 
@@ -263,6 +264,30 @@ CREATE TYPE award_row_3 AS (
     multiplier        double precision,
     boosts            text[],
     level             text
+);
+CREATE TYPE award_row_4 AS (
+    user_id           text,
+    sequence          bigint,
+    award_id          uuid,
+    points_system     text,
+    trigger           text,
+    times             bigint,
+    base_amount       bigint,
+    amount            bigint,
+    entry_id          uuid,
+    occur_time        timestamptz,
+    local_date        date,
+    completion_id     uuid,
+    reversed_award_id uuid,
+    position          bigint,
+    refolded          boolean,
+    cause_entry_id    uuid,
+    period            date,
+    multiplied_amount bigint,
+    multiplier        double precision,
+    boosts            text[],
+    level             text,
+    expire_date       date
 );
 CREATE TYPE balance_row_2 AS (
     user_id       text,

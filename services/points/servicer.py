@@ -110,6 +110,17 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
         command = convert_reads.previewed(request, self._clock.now())
         return convert_reads.preview_to_proto(request.user_id, await self._reads.preview(command))
 
+    async def ListExpiringPoints(
+        self, request: pb.ListExpiringPointsRequest, _context: Any
+    ) -> pb.ListExpiringPointsResponse:
+        """Lists what expires."""
+        convert_reads.check_expiring(request)
+        return convert_reads.expiring_to_proto(
+            await self._reads.expiring(
+                request.user_id, request.points_system, request.within_days, self._clock.now()
+            )
+        )
+
     async def AuditPoints(self, request: pb.AuditPointsRequest, _context: Any) -> pb.AuditPointsResponse:
         """Compares what is stored with what the facts give."""
         convert_reads.check_audit(request)

@@ -17,6 +17,7 @@ from services.points.domain.days import Days
 from services.points.domain.decisions import CountedFact
 from services.points.domain.definitions import TriggerKey
 from services.points.domain.ledger import Award
+from services.points.domain.lots import Lots
 from services.points.domain.standing import Standing
 from services.points.domain.state import UserState
 from shared.postgres.errors import StateMoved
@@ -87,6 +88,16 @@ DAYS: Final = """
       FROM unnest($1::text[], $2::date[], $3::bigint[]) AS asked (user_id, since, before)
 """
 
+# What each award came to, of systems of which something expires; what gives stands before what takes.
+LOTS: Final = """
+    SELECT user_id, points_system, position, max(expire_date) AS expire_date, sum(amount)::bigint AS amount
+      FROM awards
+     WHERE user_id = ANY($1::text[]) AND position < $2
+     GROUP BY user_id, points_system, trigger, position, entry_id, completion_id, period
+    HAVING sum(amount) <> 0
+     ORDER BY position, sum(amount) < 0
+"""
+
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or fall
 # together. Rows go in by key, so that two writers never wait for each other in a circle.
 SAVE: Final = """
@@ -106,8 +117,8 @@ SAVE: Final = """
     ), ledger AS (
         INSERT INTO awards (user_id, sequence, award_id, points_system, trigger, times, base_amount, amount,
                             entry_id, occur_time, local_date, completion_id, reversed_award_id, position,
-                            refolded, cause_entry_id, period, multiplied_amount, multiplier, boosts, level)
-        SELECT * FROM unnest($3::award_row_3[])
+                            refolded, cause_entry_id, period, multiplied_amount, multiplier, boosts, level, expire_date)
+        SELECT * FROM unnest($3::award_row_4[])
     ), standings AS (
         INSERT INTO balances (user_id, points_system, balance, lifetime, level, version, reach_time, cut_position)
         SELECT * FROM unnest($4::balance_row_2[])
@@ -166,6 +177,7 @@ AWARDS: Final = """
     SELECT *
       FROM awards
      WHERE user_id = $1 AND ($2::text = '' OR points_system = $2) AND sequence < $3
+       AND NOT (trigger = '(expired)' AND amount = 0)
      ORDER BY sequence DESC
      LIMIT $4
 """
@@ -237,6 +249,10 @@ class Store:
         keys = [(user_id, first, _NEVER) for user_id, first in sorted(since.items())]
         found = await self._pool.fetch(DAYS, *rows.columns(3, keys), list(systems))
         return {row["user_id"]: rows.days(row["days"], since[row["user_id"]]) for row in found}
+
+    async def lots(self, user_ids: Collection[str], connection: Connection | None = None) -> dict[str, Lots]:
+        """What is left of these users' awards."""
+        return rows.lots(await (connection or self._pool).fetch(LOTS, sorted(user_ids), _NEVER))
 
     async def revisions(
         self, entry_ids: Sequence[UUID], connection: Connection | None = None

@@ -23,6 +23,7 @@ from services.points.domain.multipliers import boosts_at, for_trigger
 from services.points.domain.refold import Terms
 from services.points.domain.state import UserState
 from services.points.domain.streaks import arrived
+from services.points.domain.timing import sooner
 from shared.calendar import local_date
 from shared.entries import Entry, EntryKind
 from shared.filters import matches
@@ -97,6 +98,9 @@ def apply(
         return Applied(state, (), fact)
     drafts = [Draft.of(fact.position, grant) for grant in stepped.grants]
     state, changes = write(catalogue, state, drafts, command.half_of or entry.entry_id)
+    clocks = sooner(state.clocks, changes, entry.user.time_zone)
+    if clocks:
+        state = replace(state, clocks={**state.clocks, **clocks})
     return Applied(state, changes, fact)
 
 

@@ -28,6 +28,10 @@ GIFT: Final = ""
 """Where the key of a trigger stands: the entry gave, or took, the points by itself (RULES 5.7)."""
 
 
+EXPIRED: Final = "(expired)"
+"""Where the key of a trigger stands: points expired. No trigger can be called so."""
+
+
 class MetricCause(Struct, frozen=True):
     """Each crossing of a multiple of `every_micros` by the sum of the matching values (RULES 5.2)."""
 
@@ -167,6 +171,40 @@ class Stacking(Enum):
     """The highest alone counts."""
 
 
+class Expiry(Struct, frozen=True):
+    """When points are gone again that were given on a local date."""
+
+    after_days: int = 0
+    """So many days after that at the earliest."""
+    yearly: tuple[int, int] | None = None
+    """With the first date of this month and day from then on. 29 February is 1 March where there is none."""
+    on_date: date | None = None
+    """On this date, all that was given before it."""
+
+    def of(self, day: date) -> date | None:
+        """The first date on which what was given on a date is gone; None: never."""
+        if self.on_date is not None:
+            return self.on_date if day < self.on_date else None
+        if day > _LAST_GIVEN:
+            return None
+        end = day + timedelta(days=max(1, self.after_days))
+        if self.yearly is None:
+            return end
+        this_year = _in_year(self.yearly, end.year)
+        return this_year if this_year >= end else _in_year(self.yearly, end.year + 1)
+
+
+_LAST_GIVEN: Final = date(9000, 1, 1)
+"""What is given later lasts to the end of the calendar."""
+
+
+def _in_year(day: tuple[int, int], year: int) -> date:
+    try:
+        return date(year, *day)
+    except ValueError:
+        return date(year, 3, 1)
+
+
 class LevelBasis(Enum):
     """What levels look at."""
 
@@ -194,6 +232,8 @@ class PointsSystem(Struct, frozen=True):
     boosts: tuple[Boost, ...] = ()
     """Those that were not cancelled."""
     stacking: Stacking = Stacking.MULTIPLY
+    expiry: Expiry | None = None
+    """None: points never expire."""
 
     @property
     def limits_days(self) -> bool:
@@ -252,6 +292,8 @@ class Catalogue(Struct, frozen=True):
     """Those of active systems."""
     boosts: Mapping[BoostKey, Boost] = field(default_factory=dict)
     """Those of active systems."""
+    expiring: bool = False
+    """Of some system points expire."""
     day_limited: frozenset[str] = frozenset()
     """The systems with limits of a day, or cooldowns."""
     version: int = 0
@@ -302,6 +344,7 @@ class Catalogue(Struct, frozen=True):
             awarding=awarding,
             boosts=boosts,
             day_limited=frozenset(key for key, system in ordered.items() if system.limits_days),
+            expiring=any(system.expiry is not None for system in ordered.values()),
             version=version,
         )
 

@@ -6,7 +6,7 @@ once without it, and what differs are new rows of the ledger. So the rows are al
 gives.
 
 A fact keeps what its arrival decided: which triggers matched, and the version of the definitions, with their amounts,
-intervals and limits. Four things are therefore decided like this:
+intervals and limits. These things are therefore decided like this:
 
 * *When is a trigger due?* A metric trigger: `counting`. A streak trigger: `streaks`. A trigger for achievements: with
   the completion. One for new users: with the first live entry of the user that is none which follows from others. The
@@ -19,6 +19,7 @@ intervals and limits. Four things are therefore decided like this:
   `min_balance`. It is given back when it is no longer due itself: its own entry is taken out, or its crossing goes to
   another event. It takes more than it took when it came where more of it is covered now; never more than is due. What
   is kept is the amount as of its arrival, so that facts can be taken out in any order with one result.
+* *What expires* is what is left then of awards whose last date is over (`lots`). That it is looked at is a fact.
 * *Refusing* is decided once, on arrival. A refused entry is no fact.
 """
 
@@ -27,16 +28,20 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from services.points.domain.counting import Mark, Timeline, count
+from services.points.domain.counting import HistoryNeeded, Mark, Timeline, count
 from services.points.domain.days import UNKNOWN, Days, after, allowed
 from services.points.domain.definitions import (
+    EXPIRED,
     Catalogue,
+    Expiry,
     MetricCause,
     Trigger,
     TriggerKey,
 )
 from services.points.domain.facts import Due, Fact, Instant
 from services.points.domain.limits import Grant, InsufficientPoints, base_amount, in_order, limited, uncovered
+from services.points.domain.lots import Lots, expired
+from services.points.domain.lots import granted as lots_with
 from services.points.domain.multipliers import for_trigger, product
 from services.points.domain.standing import NO_STANDING, Standing
 
@@ -53,6 +58,8 @@ class Points(Struct, frozen=True):
     """By key of the system. Their levels and versions are the ledger's affair."""
     days: Days = UNKNOWN
     """What was given on dates, where limits ask for it."""
+    lots: Lots | None = None
+    """What is left of awards, where something can expire; None: not loaded."""
 
 
 class Step(Struct, frozen=True):
@@ -79,7 +86,7 @@ def step(
     if not dues and not timelines:
         greeted = points.greeted or not fact.follows
         return Step(points if greeted == points.greeted else replace(points, greeted=greeted), ())
-    standings, days = points.standings, points.days
+    standings, days, lots = points.standings, points.days, points.lots
     grants: tuple[Grant, ...] = ()
     if dues:
         standings = dict(standings)
@@ -89,7 +96,7 @@ def step(
         for key, those in sorted(by_system.items()):
             system = terms.system(key)
             before = standings.get(key, NO_STANDING)
-            due_here = in_order(system, those)
+            due_here = in_order(system, [_with_what_expired(due, lots) for due in those])
             level = system.level_at(before.balance, before.lifetime) if system.multiplies_by_level else None
             products = [product(system, level, due) for due in due_here]
             amounts = [each.amount for each in products]
@@ -101,8 +108,12 @@ def step(
             granted = limited(
                 system, before.balance, before.lifetime, due_here, products, amounts, fact.spent
             )
+            if system.expiry is not None:
+                granted = tuple(_expiring(system.expiry, grant) for grant in granted)
             if days is not UNKNOWN:
                 days = after(system, days, granted)
+            if lots is not None:
+                lots = lots_with(lots, key, granted)
             standings[key] = _moved(before, granted, fact.position)
             grants += granted
     return Step(
@@ -111,6 +122,7 @@ def step(
             timelines={**points.timelines, **timelines} if timelines else points.timelines,
             standings=standings,
             days=days,
+            lots=lots,
         ),
         grants,
     )
@@ -156,6 +168,20 @@ def _dues(
             boosts = crossing.mark.boosts
             dues.append(Due(key, crossing.mark.instant, crossing.times, base, boosts=boosts))
     return timelines, dues
+
+
+def _with_what_expired(due: Due, lots: Lots | None) -> Due:
+    """Of what expires on a date: as much as is left of it. Raises `HistoryNeeded`."""
+    if due.key.trigger != EXPIRED:
+        return due
+    if lots is None:
+        raise HistoryNeeded
+    assert due.period is not None
+    return replace(due, base_amount=-expired(lots, due.key.points_system, due.period))
+
+
+def _expiring(expiry: Expiry, grant: Grant) -> Grant:
+    return replace(grant, expire_date=expiry.of(grant.due.owner.local_date)) if grant.amount > 0 else grant
 
 
 def _moved(before: Standing, granted: tuple[Grant, ...], position: int) -> Standing:

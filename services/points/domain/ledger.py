@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.points.domain.definitions import Catalogue, TriggerKey
+from services.points.domain.definitions import EXPIRED, Catalogue, TriggerKey
 from services.points.domain.facts import Due, Identity
 from services.points.domain.limits import Grant
 from services.points.domain.multipliers import Product
@@ -55,6 +55,8 @@ class Award(Struct, frozen=True):
     """Of a streak trigger: the first date of the period that is rewarded."""
     reversed_award_id: UUID | None = None
     """The award that it changes: reverses, or cuts more or less of."""
+    expire_date: date | None = None
+    """The first date on which what it left is gone; None: never, or it is said by the award that it changes."""
 
     @property
     def clipped_amount(self) -> int:
@@ -80,11 +82,13 @@ class Draft(Struct, frozen=True):
     """What it adds to the lifetime."""
     reversed_award_id: UUID | None = None
     refolded: bool = False
+    expire_date: date | None = None
 
     @staticmethod
     def of(position: int, grant: Grant) -> "Draft":
         """The row of an award."""
-        return Draft(position, grant.due, grant.product, grant.amount, grant.earned)
+        expire_date = grant.expire_date
+        return Draft(position, grant.due, grant.product, grant.amount, grant.earned, expire_date=expire_date)
 
 
 class Change(Struct, frozen=True):
@@ -180,6 +184,7 @@ def _after(catalogue: Catalogue, key: str, before: Standing, drafts: Sequence[Dr
         draft.position
         for draft in drafts
         if draft.amount != draft.product.amount
+        or draft.due.key.trigger == EXPIRED
         or (draft.refolded and draft.due.times > 0 and draft.amount < 0)
     ]
     return Standing(
@@ -211,4 +216,5 @@ def _row(user_id: str, draft: Draft, cause_entry_id: UUID, sequence: int) -> Awa
         completion_id=due.completion_id,
         period=due.period,
         reversed_award_id=draft.reversed_award_id,
+        expire_date=draft.expire_date,
     )

@@ -7,6 +7,7 @@ itself.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from msgspec import Struct
 
@@ -21,6 +22,8 @@ class Grant(Struct, frozen=True):
     due: Due
     product: Product
     amount: int
+    expire_date: date | None = None
+    """The first date on which what it left is gone; None: never."""
 
     @property
     def is_cut(self) -> bool:

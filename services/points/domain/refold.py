@@ -29,6 +29,7 @@ from services.points.domain.facts import Due, Fact, Identity
 from services.points.domain.fold import Points, step
 from services.points.domain.ledger import Draft
 from services.points.domain.limits import Grant, InsufficientPoints
+from services.points.domain.lots import Lots
 from services.points.domain.multipliers import Product
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
@@ -90,6 +91,8 @@ class Dependence(Struct, frozen=True):
     lowest_maximum: int = POINTS_LIMIT
     on_level: bool = False
     """A level multiplies awards."""
+    expires: bool = False
+    """What is left of awards expires."""
     day_reach: timedelta | None = None
     """How many dates away an award can lie on which others depend, where there are limits of a day or cooldowns."""
 
@@ -99,6 +102,7 @@ class Dependence(Struct, frozen=True):
         return Dependence(
             lowest_maximum=min((system.max_balance for system in versions), default=POINTS_LIMIT),
             on_level=any(system.multiplies_by_level for system in versions),
+            expires=any(system.expiry is not None for system in versions),
             day_reach=max((reach(system) for system in versions if system.limits_days), default=None),
         )
 
@@ -211,6 +215,7 @@ def begin(
     sums: Mapping[TriggerKey, int],
     added_since: Mapping[str, tuple[int, int]],
     days: Days,
+    lots: Lots | None,
     *,
     greeted: bool,
 ) -> Points:
@@ -219,7 +224,7 @@ def begin(
     `added_since`: to the balance and to the lifetime, by system.
     """
     if plan.start == 1:
-        return Points(days=days)
+        return Points(days=days, lots=lots)
     timelines = {}
     for key, now in state.points.timelines.items():
         if key.points_system in plan.systems and key in sums:
@@ -239,7 +244,7 @@ def begin(
         if system in plan.systems:
             balance, lifetime = added_since.get(system, (0, 0))
             standings[system] = Standing(standing.balance - balance, standing.lifetime - lifetime)
-    return Points(greeted, timelines, standings, days)
+    return Points(greeted, timelines, standings, days, lots)
 
 
 def go_on(
@@ -269,7 +274,7 @@ def folded(
     facts: Sequence[Fact], terms: Terms, *, settling: bool
 ) -> Iterator[tuple[Fact, tuple[Grant, ...]]]:
     """The whole fold, and what it grants with each fact. Raises `HistoryNeeded`, then it cannot settle."""
-    points = Points(days=Days())
+    points = Points(days=Days(), lots=Lots())
     oldest_to_come = _oldest_to_come(facts)
     for index, fact in enumerate(facts):
         points, grants = _stepped(points, fact, terms(fact.terms), None)
@@ -332,6 +337,7 @@ def drafts_of(
                 ),
                 amount=(is_now.amount if is_now else 0) - (was.amount if was else 0),
                 earned=(is_now.earned if is_now else 0) - (was.earned if was else 0),
+                expire_date=is_now.expire_date if is_now else None,
                 reversed_award_id=known.award_id if known else None,
                 refolded=True,
             )
@@ -417,6 +423,8 @@ def _taken_back(position: int, award: LiveAward, times: int) -> Draft:
 def _together(standing: Standing, other: Standing, no_cut_follows: bool, dependence: Dependence) -> bool:
     """Whether these balances make no difference to what follows."""
     if dependence.on_level and standing.lifetime != other.lifetime:
+        return False
+    if dependence.expires and not no_cut_follows:
         return False
     if standing.balance == other.balance:
         return True

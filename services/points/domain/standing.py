@@ -19,7 +19,7 @@ class Standing(Struct, frozen=True):
     reach_time: datetime | None = None
     """When the newest live award occurred; None without one."""
     cut_position: int = 0
-    """The newest fact of which a limit cut something, or would with a lower balance."""
+    """The newest fact of which a limit cut something, or would with a lower balance, or with which lots expired."""
 
 
 NO_STANDING: Final = Standing()

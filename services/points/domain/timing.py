@@ -5,15 +5,17 @@ from the user and the instant, and it comes before everything that arrives after
 already, an instant gives nothing and is no fact: regeneration stops at the cap.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from services.points.domain.clocks import Clock, following, refreshed, started
+from services.points.domain.counting import HistoryNeeded
 from services.points.domain.definitions import (
+    EXPIRED,
     POINTS_LIMIT,
     Catalogue,
     ConfiguredTrigger,
@@ -25,9 +27,10 @@ from services.points.domain.facts import Due, Fact, Instant
 from services.points.domain.fold import step
 from services.points.domain.ledger import Change, Draft, write
 from services.points.domain.limits import InsufficientPoints
+from services.points.domain.lots import Lots, expired, first_left, next_date
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
-from shared.calendar import LATEST, local_date
+from shared.calendar import LATEST, local_date, local_midnight
 from shared.entries import UserSnapshot
 from shared.filters import matches
 from shared.ids import derived_id_at
@@ -56,7 +59,7 @@ def advanced(
     """The state with all that is due at `now`, and what that was.
 
     `user`: as an entry knows it; None: as the last one did. Of a trigger that a user meets for the first time nothing
-    is due yet.
+    is due yet. Raises `HistoryNeeded` where it has to be known what is left of awards (`asks_for_lots`).
     """
     if not catalogue.by_time and not state.clocks:
         return state, ()
@@ -67,13 +70,63 @@ def advanced(
         time = min((clock.next_time for clock in clocks.values()), default=now)
         if not clocks or time > now:
             break
-        due = [triggers[key] for key, clock in sorted(clocks.items()) if clock.next_time == time]
-        zone = clocks[due[0].key].zone
-        for trigger in due:
-            clocks[trigger.key] = following(_cause(trigger), clocks[trigger.key])
+        due = {key: clock for key, clock in sorted(clocks.items()) if clock.next_time == time}
+        zone = next(iter(due.values())).zone
         state, one = _came(catalogue, state, due, time, zone)
         came.extend(one)
+        for key, clock in due.items():
+            if key.trigger != EXPIRED:
+                clocks[key] = following(_cause(triggers[key]), clock)
+                continue
+            del clocks[key]
+            day = next_date(_lots(state), key.points_system, clock.day)
+            if day is not None:
+                clocks[key] = ends_with(day, zone)
+        for each in one:
+            clocks |= sooner(clocks, each.changes, zone)
     return (state if clocks == state.clocks else replace(state, clocks=clocks)), tuple(came)
+
+
+def asks_for_lots(state: UserState, now: datetime) -> bool:
+    """Whether something may expire by then."""
+    return any(key.trigger == EXPIRED and clock.next_time <= now for key, clock in state.clocks.items())
+
+
+def with_lots(state: UserState, lots: Lots) -> UserState:
+    """The state that knows what is left of awards."""
+    return replace(state, points=replace(state.points, lots=lots))
+
+
+def ends_with(day: date, zone: str) -> Clock:
+    """The clock of what is gone once a date has begun."""
+    return Clock(local_midnight(day, zone), zone, day)
+
+
+def sooner(
+    clocks: Mapping[TriggerKey, Clock], changes: Sequence[Change], zone: str
+) -> dict[TriggerKey, Clock]:
+    """The clocks of what expires sooner than anything before."""
+    found: dict[TriggerKey, Clock] = {}
+    for change in changes:
+        key = TriggerKey(change.points_system, EXPIRED)
+        for award in change.awards:
+            known = found.get(key) or clocks.get(key)
+            day = award.expire_date
+            if day is not None and award.amount > 0 and (known is None or day < known.day):
+                found[key] = ends_with(day, zone)
+    return found
+
+
+def set_by(state: UserState, lots: Lots, systems: Iterable[str]) -> UserState:
+    """The state after awards have changed: what is left by now of dates that are over, or sooner, expires first."""
+    clocks = dict(state.clocks)
+    zone = next((clock.zone for clock in clocks.values()), "UTC")
+    for system in systems:
+        key = TriggerKey(system, EXPIRED)
+        known, day = clocks.get(key), first_left(lots, system)
+        if day is not None and (known is None or day < known.day):
+            clocks[key] = ends_with(day, known.zone if known else zone)
+    return state if clocks == state.clocks else replace(state, clocks=clocks)
 
 
 def next_time(catalogue: Catalogue, state: UserState, system: PointsSystem) -> datetime | None:
@@ -92,6 +145,8 @@ def full_time(catalogue: Catalogue, state: UserState, system: PointsSystem) -> d
     if system.max_balance == POINTS_LIMIT:
         return None
     time = None
+    clocks = {key: clock for key, clock in state.clocks.items() if key.trigger != EXPIRED}
+    state = replace(state, clocks=clocks)
     for _ in range(_MOST_AHEAD):
         following_time = next_time(catalogue, state, system)
         if following_time is None:
@@ -109,9 +164,13 @@ def _clocks(
     user: UserSnapshot | None,
     now: datetime,
 ) -> dict[TriggerKey, Clock]:
+    expiring = {key: clock for key, clock in state.clocks.items() if key.trigger == EXPIRED}
     if user is None:
-        return {key: clock for key, clock in state.clocks.items() if key in triggers}
-    clocks = {}
+        return expiring | {key: clock for key, clock in state.clocks.items() if key in triggers}
+    clocks = {
+        key: clock if clock.zone == user.time_zone else ends_with(clock.day, user.time_zone)
+        for key, clock in expiring.items()
+    }
     for key, trigger in triggers.items():
         known, cause = state.clocks.get(key), _cause(trigger)
         clock = None
@@ -123,15 +182,13 @@ def _clocks(
 
 
 def _came(
-    catalogue: Catalogue, state: UserState, due: Sequence[ConfiguredTrigger], time: datetime, zone: str
+    catalogue: Catalogue, state: UserState, due: Mapping[TriggerKey, Clock], time: datetime, zone: str
 ) -> tuple[UserState, list[Came]]:
     day = local_date(time, zone)
-    names = ("/".join(trigger.key) for trigger in due)
+    names = map("/".join, due)
     owner = Instant(derived_id_at(time, "points", state.user_id, str(day), *names), time, day)
     dues = tuple(
-        Due(trigger.key, owner, 1, trigger.trigger.amount, period=owner.local_date)
-        for trigger in due
-        if _moves(trigger, _standing(state, trigger.system))
+        one for key, clock in due.items() if (one := _due(catalogue, state, key, clock, owner)) is not None
     )
     if not dues:
         return state, []
@@ -140,9 +197,27 @@ def _came(
     if isinstance(stepped, InsufficientPoints):
         raise AssertionError("time is not refused")
     award_count = state.award_count
+    state = replace(state, points=replace(state.points, lots=stepped.points.lots))
     drafts = [Draft.of(fact.position, grant) for grant in stepped.grants]
     state, changes = write(catalogue, state, drafts, owner.entry_id)
     return replace(state, entry_count=fact.position), [Came(fact, zone, changes, award_count)]
+
+
+def _due(catalogue: Catalogue, state: UserState, key: TriggerKey, clock: Clock, owner: Instant) -> Due | None:
+    """What is due of a clock; None where it moves nothing."""
+    if key.trigger == EXPIRED:
+        amount = expired(_lots(state), key.points_system, clock.day)
+        return Due(key, owner, 1, -amount, period=clock.day)
+    trigger = next(each for each in catalogue.by_time if each.key == key)
+    if not _moves(trigger, _standing(state, trigger.system)):
+        return None
+    return Due(key, owner, 1, trigger.trigger.amount, period=owner.local_date)
+
+
+def _lots(state: UserState) -> Lots:
+    if state.points.lots is None:
+        raise HistoryNeeded
+    return state.points.lots
 
 
 def _moves(trigger: ConfiguredTrigger, standing: Standing) -> bool:

@@ -232,6 +232,9 @@ def test_completions_and_revocations_are_told_with_what_the_reply_has() -> None:
 def test_points_are_told_and_a_new_level_by_itself() -> None:
     assert types(an_entry(), points(0, 10)) == ["points.changed"]
     assert types(an_entry(), points(0, 10, "", "bronze")) == ["points.changed", "points.level_changed"]
+    gone = points(10, 4)
+    gone.points[0].awards.add(trigger="(expired)", amount=-6)
+    assert types(an_entry(), gone) == ["points.changed", "points.expired"]
     assert types(an_entry(), points(0, 10, "bronze", "bronze")) == ["points.changed"]
 
 

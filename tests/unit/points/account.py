@@ -26,10 +26,12 @@ from services.points.domain.facts import (
 )
 from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import InsufficientPoints, Refusal
+from services.points.domain.lots import Lots, moved
 from services.points.domain.refold import Dependence, LiveAward
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
+from services.points.domain.timing import advanced, with_lots
 from services.points.refolding import Chunk
 from shared.entries import ContributionRevision, Entry, EntryKind, MetricFact, UserSnapshot
 from shared.ids import derived_id
@@ -134,6 +136,20 @@ class Past:
                 times = (*known.times, award.due.owner.occur_time)
                 own[identity.key.trigger] = Given(known.amount + award.amount, times)
         return Days(given, since)
+
+    async def lots(self, before: int | None = None) -> Lots:
+        self.asked.append("lots")
+        lots = Lots()
+        live = sorted(self.live_awards().items(), key=lambda one: (one[0][0], one[1].amount < 0))
+        for (position, identity), award in live:
+            if (before is None or position < before) and award.amount:
+                ends = [
+                    row.expire_date
+                    for row in self.ledger
+                    if (row.position, row.identity) == (position, identity) and row.expire_date is not None
+                ]
+                lots = moved(lots, identity.key.points_system, [(award.amount, max(ends, default=None))])
+        return lots
 
     async def arrives_before(self, day: date, position: int) -> bool:
         return any(
@@ -373,6 +389,14 @@ class Account:
         self._keep(state, changes)
         return changes
 
+    def pass_time(self, at: datetime) -> None:
+        """What is due by then comes, as a pass or the next entry would have it come."""
+        state = with_lots(self.state, now(self.past.lots()))
+        state, came = advanced(self.catalogue, state, at)
+        for one in came:
+            self.past.facts[one.fact.position] = one.fact
+        self._keep(state, [change for one in came for change in one.changes])
+
     def standing(self, points_system: str = "xp") -> Standing:
         return self.state.points.standings.get(points_system, NO_STANDING)
 
@@ -396,7 +420,7 @@ class Account:
 
     def _keep(self, state: UserState, changes: Sequence[Change]) -> None:
         timelines = {key: stored(timeline) for key, timeline in state.points.timelines.items()}
-        points = replace(state.points, timelines=timelines, days=UNKNOWN)
+        points = replace(state.points, timelines=timelines, days=UNKNOWN, lots=None)
         self.state = replace(state, points=points, rewarded_periods=None)
         for change in changes:
             self.past.ledger.extend(change.awards)

@@ -74,7 +74,7 @@ class DomainEvent(_message.Message):
     """Such as `achievement.completed`. One of: `metric.recorded`; `event.voided`; `user.created`, `user.updated`;
     `streak.started`, `streak.extended`, `streak.lost`, `streak.frozen`, `streak.freeze_earned`,
     `streak.restored`, `streak.reset`, `streak.paused`;
-    `achievement.completed`, `achievement.revoked`; `points.changed`, `points.level_changed`; `leaderboard.changed`,
+    `achievement.completed`, `achievement.revoked`; `points.changed`, `points.level_changed`, `points.expired`; `leaderboard.changed`,
     `leaderboard.rank_changed`, `leaderboard.promoted`, `leaderboard.demoted`. More will come: a follower passes over those that it does not know.
     """
     user_id: _builtins.str

@@ -484,6 +484,7 @@ class PointsSystem(_message.Message):
     BOOSTS_FIELD_NUMBER: _builtins.int
     BOOST_STACKING_FIELD_NUMBER: _builtins.int
     DAILY_CAP_FIELD_NUMBER: _builtins.int
+    EXPIRY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -524,6 +525,10 @@ class PointsSystem(_message.Message):
     def boosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PointsBoost]:
         """At most 200, with those that are over."""
 
+    @_builtins.property
+    def expiry(self) -> Global___PointsExpiry:
+        """When points expire; absent: never. What was given before it was set stays as it was."""
+
     def __init__(
         self,
         *,
@@ -541,10 +546,11 @@ class PointsSystem(_message.Message):
         boosts: _abc.Iterable[Global___PointsBoost] | None = ...,
         boost_stacking: Global___BoostStacking.ValueType = ...,
         daily_cap: _builtins.int | None = ...,
+        expiry: Global___PointsExpiry | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_daily_cap", b"_daily_cap", "_max_balance", b"_max_balance", "create_time", b"create_time", "daily_cap", b"daily_cap", "max_balance", b"max_balance", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_daily_cap", b"_daily_cap", "_max_balance", b"_max_balance", "create_time", b"create_time", "daily_cap", b"daily_cap", "expiry", b"expiry", "max_balance", b"max_balance", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_daily_cap", b"_daily_cap", "_max_balance", b"_max_balance", "boost_stacking", b"boost_stacking", "boosts", b"boosts", "create_time", b"create_time", "daily_cap", b"daily_cap", "key", b"key", "level_basis", b"level_basis", "levels", b"levels", "max_balance", b"max_balance", "min_balance", b"min_balance", "name", b"name", "status", b"status", "triggers", b"triggers", "unit", b"unit", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_daily_cap", b"_daily_cap", "_max_balance", b"_max_balance", "boost_stacking", b"boost_stacking", "boosts", b"boosts", "create_time", b"create_time", "daily_cap", b"daily_cap", "expiry", b"expiry", "key", b"key", "level_basis", b"level_basis", "levels", b"levels", "max_balance", b"max_balance", "min_balance", b"min_balance", "name", b"name", "status", b"status", "triggers", b"triggers", "unit", b"unit", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__daily_cap: _TypeAlias = _typing.Literal["daily_cap"]  # noqa: Y015
     _WhichOneofArgType__daily_cap: _TypeAlias = _typing.Literal["_daily_cap", b"_daily_cap"]  # noqa: Y015
@@ -556,6 +562,43 @@ class PointsSystem(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_balance) -> _WhichOneofReturnType__max_balance | None: ...
 
 Global___PointsSystem: _TypeAlias = PointsSystem  # noqa: Y015
+
+@_typing.final
+class PointsExpiry(_message.Message):
+    """When points expire. What is spent or taken comes from what expires soonest, then from the oldest (RULES 5.7). What is left
+    of an award is gone with the local midnight at which a date begins in the user's zone: a row of the ledger, with the trigger
+    `(expired)`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_DAYS_FIELD_NUMBER: _builtins.int
+    YEARLY_DATE_FIELD_NUMBER: _builtins.int
+    ON_DATE_FIELD_NUMBER: _builtins.int
+    after_days: _builtins.int
+    """So many days after the local date of the award: 1 to 36,500. With `yearly_date`: at the earliest, and then 0 too."""
+    yearly_date: _builtins.str
+    """With the first such date of the year from then on: month and day, `01-01` for the end of the year. 29 February is 1 March
+    where there is none.
+    """
+    @_builtins.property
+    def on_date(self) -> _date_pb2.LocalDate:
+        """All that was given before this date, on it; what is given from then on never expires."""
+
+    def __init__(
+        self,
+        *,
+        after_days: _builtins.int = ...,
+        yearly_date: _builtins.str = ...,
+        on_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on_date", b"on_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_days", b"after_days", "on_date", b"on_date", "yearly_date", b"yearly_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsExpiry: _TypeAlias = PointsExpiry  # noqa: Y015
 
 @_typing.final
 class Award(_message.Message):
@@ -577,6 +620,7 @@ class Award(_message.Message):
     MULTIPLIER_FIELD_NUMBER: _builtins.int
     BOOSTS_FIELD_NUMBER: _builtins.int
     MULTIPLYING_LEVEL_FIELD_NUMBER: _builtins.int
+    EXPIRE_DATE_FIELD_NUMBER: _builtins.int
     award_id: _builtins.str
     """UUID of the row."""
     points_system: _builtins.str
@@ -588,7 +632,7 @@ class Award(_message.Message):
     clipped_amount: _builtins.int
     """What was cut by a limit: base_amount, multiplied and rounded, minus amount."""
     trigger: _builtins.str
-    """Key of the trigger; empty where the entry gave or took the points by itself, without one."""
+    """Key of the trigger; empty where the entry gave or took the points by itself, without one. `(expired)`: points expired."""
     entry_id: _builtins.str
     """The entry that it belongs to: with it the condition was met, in the order of the events' times (RULES 2.5)."""
     reversed_award_id: _builtins.str
@@ -611,6 +655,10 @@ class Award(_message.Message):
     def boosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the boosts that made the multiplier."""
 
+    @_builtins.property
+    def expire_date(self) -> _date_pb2.LocalDate:
+        """The first local date on which what is left of it is gone; absent: never."""
+
     def __init__(
         self,
         *,
@@ -628,10 +676,11 @@ class Award(_message.Message):
         multiplier: _builtins.float = ...,
         boosts: _abc.Iterable[_builtins.str] | None = ...,
         multiplying_level: _builtins.str = ...,
+        expire_date: _date_pb2.LocalDate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["local_date", b"local_date", "occur_time", b"occur_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_date", b"expire_date", "local_date", b"local_date", "occur_time", b"occur_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "award_id", b"award_id", "base_amount", b"base_amount", "boosts", b"boosts", "cause_entry_id", b"cause_entry_id", "clipped_amount", b"clipped_amount", "entry_id", b"entry_id", "local_date", b"local_date", "multiplier", b"multiplier", "multiplying_level", b"multiplying_level", "occur_time", b"occur_time", "points_system", b"points_system", "reversed_award_id", b"reversed_award_id", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "award_id", b"award_id", "base_amount", b"base_amount", "boosts", b"boosts", "cause_entry_id", b"cause_entry_id", "clipped_amount", b"clipped_amount", "entry_id", b"entry_id", "expire_date", b"expire_date", "local_date", b"local_date", "multiplier", b"multiplier", "multiplying_level", b"multiplying_level", "occur_time", b"occur_time", "points_system", b"points_system", "reversed_award_id", b"reversed_award_id", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -933,3 +933,89 @@ class AuditPointsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditPointsResponse: _TypeAlias = AuditPointsResponse  # noqa: Y015
+
+@_typing.final
+class ListExpiringPointsRequest(_message.Message):
+    """Request of ListExpiringPoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    WITHIN_DAYS_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    points_system: _builtins.str
+    """Key of the system."""
+    within_days: _builtins.int
+    """What expires within so many days from now: 0 to 36,500; 0: ever."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        points_system: _builtins.str = ...,
+        within_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["points_system", b"points_system", "user_id", b"user_id", "within_days", b"within_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExpiringPointsRequest: _TypeAlias = ListExpiringPointsRequest  # noqa: Y015
+
+@_typing.final
+class ListExpiringPointsResponse(_message.Message):
+    """What expires."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    amount: _builtins.int
+    """The sum of it."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExpiringPoints]:
+        """By date, the soonest first."""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[Global___ExpiringPoints] | None = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExpiringPointsResponse: _TypeAlias = ListExpiringPointsResponse  # noqa: Y015
+
+@_typing.final
+class ExpiringPoints(_message.Message):
+    """What is left of awards, and expires on one date."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRE_DATE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    amount: _builtins.int
+    """How much."""
+    @_builtins.property
+    def expire_date(self) -> _date_pb2.LocalDate:
+        """The first local date on which it is gone."""
+
+    def __init__(
+        self,
+        *,
+        expire_date: _date_pb2.LocalDate | None = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_date", b"expire_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expire_date", b"expire_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpiringPoints: _TypeAlias = ExpiringPoints  # noqa: Y015

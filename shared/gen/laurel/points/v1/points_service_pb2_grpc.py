@@ -80,6 +80,11 @@ class PointsServiceStub:
                 request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardRequest.SerializeToString,
                 response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardResponse.FromString,
                 _registered_method=True)
+        self.ListExpiringPoints = channel.unary_unary(
+                '/laurel.points.v1.PointsService/ListExpiringPoints',
+                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListExpiringPointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListExpiringPointsResponse.FromString,
+                _registered_method=True)
         self.AuditPoints = channel.unary_unary(
                 '/laurel.points.v1.PointsService/AuditPoints',
                 request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.AuditPointsRequest.SerializeToString,
@@ -154,6 +159,13 @@ class PointsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListExpiringPoints(self, request, context):
+        """Lists what expires of a user's points, as it stands now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AuditPoints(self, request, context):
         """Folds users anew from their facts and compares: every award, balance, lifetime and level.
         """
@@ -208,6 +220,11 @@ def add_PointsServiceServicer_to_server(servicer, server):
                     servicer.PreviewAward,
                     request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardRequest.FromString,
                     response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardResponse.SerializeToString,
+            ),
+            'ListExpiringPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExpiringPoints,
+                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListExpiringPointsRequest.FromString,
+                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListExpiringPointsResponse.SerializeToString,
             ),
             'AuditPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.AuditPoints,
@@ -459,6 +476,33 @@ class PointsService:
             '/laurel.points.v1.PointsService/PreviewAward',
             laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardRequest.SerializeToString,
             laurel_dot_points_dot_v1_dot_points__service__pb2.PreviewAwardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExpiringPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.points.v1.PointsService/ListExpiringPoints',
+            laurel_dot_points_dot_v1_dot_points__service__pb2.ListExpiringPointsRequest.SerializeToString,
+            laurel_dot_points_dot_v1_dot_points__service__pb2.ListExpiringPointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class PointsServiceStub:
     """Which boosts apply to a user now, of all systems."""
     PreviewAward: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.PreviewAwardRequest, _points_service_pb2.PreviewAwardResponse]
     """What a metric event would give its user by metric triggers, and by those for new users. Nothing is changed."""
+    ListExpiringPoints: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ListExpiringPointsRequest, _points_service_pb2.ListExpiringPointsResponse]
+    """Lists what expires of a user's points, as it stands now."""
     AuditPoints: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.AuditPointsRequest, _points_service_pb2.AuditPointsResponse]
     """Folds users anew from their facts and compares: every award, balance, lifetime and level."""
 
@@ -77,6 +79,8 @@ class PointsServiceAsyncStub(PointsServiceStub):
     """Which boosts apply to a user now, of all systems."""
     PreviewAward: _aio.UnaryUnaryMultiCallable[_points_service_pb2.PreviewAwardRequest, _points_service_pb2.PreviewAwardResponse]  # type: ignore[assignment]
     """What a metric event would give its user by metric triggers, and by those for new users. Nothing is changed."""
+    ListExpiringPoints: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListExpiringPointsRequest, _points_service_pb2.ListExpiringPointsResponse]  # type: ignore[assignment]
+    """Lists what expires of a user's points, as it stands now."""
     AuditPoints: _aio.UnaryUnaryMultiCallable[_points_service_pb2.AuditPointsRequest, _points_service_pb2.AuditPointsResponse]  # type: ignore[assignment]
     """Folds users anew from their facts and compares: every award, balance, lifetime and level."""
 
@@ -154,6 +158,14 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_points_service_pb2.PreviewAwardResponse, _abc.Awaitable[_points_service_pb2.PreviewAwardResponse]]:
         """What a metric event would give its user by metric triggers, and by those for new users. Nothing is changed."""
+
+    @_abc_1.abstractmethod
+    def ListExpiringPoints(
+        self,
+        request: _points_service_pb2.ListExpiringPointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_points_service_pb2.ListExpiringPointsResponse, _abc.Awaitable[_points_service_pb2.ListExpiringPointsResponse]]:
+        """Lists what expires of a user's points, as it stands now."""
 
     @_abc_1.abstractmethod
     def AuditPoints(

@@ -1,0 +1,101 @@
+"""Points that expire are gone with the user's midnight, whoever finds it (RULES 5.6, 5.7)."""
+
+from datetime import timedelta
+
+import pytest
+from laurel.common.v1 import date_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
+from laurel.points.v1 import points_pb2 as types
+from laurel.points.v1 import points_service_pb2 as pb
+
+from shared.rpc.convert import to_timestamp
+from tests.service.points.conftest import Service
+from tests.service.points.messages import NOON, gift, revert, transfer
+from tests.service.points.steps import amounts, balance, check_ledger, define, send
+
+DAY = 24 * 60
+LEDGER = """
+    SELECT points_system, trigger, amount, occur_time, local_date, expire_date FROM awards
+     WHERE user_id = $1 ORDER BY sequence
+"""
+TEN_DAYS = types.PointsExpiry(after_days=10)
+
+
+@pytest.fixture(autouse=True)
+async def held(service: Service) -> None:
+    """The service's own passes are at the present, which is far ahead of what happens here."""
+    await maintain(service, 0, hold_seconds=3_600)
+
+
+async def maintain(service: Service, minutes: int, hold_seconds: int | None = None) -> None:
+    now = to_timestamp(NOON + timedelta(minutes=minutes))
+    request = participant_pb.RunMaintenanceRequest(now=now, hold_seconds=hold_seconds)
+    while (await service.participant.RunMaintenance(request)).more:
+        pass
+
+
+async def right(service: Service) -> None:
+    assert not (await service.stub.AuditPoints(pb.AuditPointsRequest())).differences
+    await check_ledger(service)
+
+
+async def test_what_a_pass_finds_and_what_an_entry_finds_are_the_same_rows(service: Service) -> None:
+    await define(service, "xp", expiry=TEN_DAYS)
+    for user in ("alice", "bob"):
+        await send(service, gift(f"{user}-g", 50, user=user), gift(f"{user}-s", -20, user=user, minutes=1))
+        await send(service, gift(f"{user}-h", 5, user=user, minutes=2 * DAY))
+    # The pass does not find bob.
+    postponed = "UPDATE trigger_states SET next_time = next_time + $1::interval WHERE user_id = 'bob'"
+    await service.database.execute(postponed, timedelta(days=90))
+    await maintain(service, 11 * DAY)
+    await service.database.execute(postponed, -timedelta(days=90))
+    assert await service.database.fetchval("SELECT balance FROM balances WHERE user_id = 'alice'") == 5
+    (outcome,) = await send(service, gift("late", -5, user="bob", minutes=11 * DAY))
+    assert amounts(outcome) == [-30, -5]
+    rows = [
+        [tuple(row) for row in await service.database.fetch(LEDGER, user)][:4] for user in ("alice", "bob")
+    ]
+    assert rows[0] == rows[1]
+    (change,) = (await service.participant.ListChanges(participant_pb.ListChangesRequest())).changes
+    assert (change.user_id, change.timed_points.changes[0].added) == ("alice", -30)
+    await right(service)
+
+
+async def test_what_has_expired_cannot_be_spent_or_passed_on(service: Service) -> None:
+    await define(service, "xp", expiry=TEN_DAYS)
+    await send(service, gift("g", 50), gift("b", 1, user="bob"))
+    spent, passed = await send(service, gift("s", -1, minutes=10 * DAY), transfer("t", 1, minutes=10 * DAY))
+    assert {spent.error.reason, passed.error.reason} == {"INSUFFICIENT_POINTS"}
+    await right(service)
+
+
+async def test_an_undone_award_has_not_expired_and_a_spending_gives_back_what_has_not(
+    service: Service,
+) -> None:
+    await define(service, "xp", expiry=TEN_DAYS)
+    await send(service, gift("g", 50), gift("s", -40, minutes=1), gift("h", 30, minutes=5 * DAY))
+    await maintain(service, 11 * DAY)
+    assert await service.database.fetchval("SELECT balance FROM balances") == 30
+    await service.participant.RevertEntries(revert("s"))
+    await maintain(service, 11 * DAY)
+    assert await service.database.fetchval("SELECT balance FROM balances") == 30
+    await service.participant.RevertEntries(revert("g"))
+    assert await service.database.fetchval("SELECT balance FROM balances") == 30
+    await right(service)
+
+
+async def test_a_read_says_what_expires_and_counts_what_has(service: Service) -> None:
+    await define(
+        service, "xp", expiry=types.PointsExpiry(on_date=date_pb2.LocalDate(year=2999, month=1, day=1))
+    )
+    await send(service, gift("g", 50), gift("s", -8, minutes=1))
+    request = pb.ListExpiringPointsRequest(user_id="alice", points_system="xp")
+    found = await service.stub.ListExpiringPoints(request)
+    assert [(each.expire_date.year, each.amount) for each in found.points] == [(2999, 42)]
+    request.within_days = 30
+    assert not (await service.stub.ListExpiringPoints(request)).points
+    await define(service, "brief", expiry=TEN_DAYS)
+    await send(service, gift("b", 9, system="brief", minutes=2))
+    # The present is long after that.
+    assert await balance(service, key="brief") == 0
+    await right(service)
