@@ -17,6 +17,7 @@ class EntryKind(Enum):
     METRIC_EVENT = "metric_event"
     USER_UPDATE = "user_update"
     ACHIEVEMENT_CALL = "achievement_call"
+    ACHIEVEMENT_BACKFILL = "achievement_backfill"
     STREAK_FREEZE_GRANT = "streak_freeze_grant"
     STREAK_PAUSE = "streak_pause"
     STREAK_RESET = "streak_reset"
@@ -37,6 +38,7 @@ class EntryKind(Enum):
         """It follows from other entries and says nothing new about its user: nobody's first or only entry."""
         return self in (
             EntryKind.STREAK_CLOSING,
+            EntryKind.ACHIEVEMENT_BACKFILL,
             EntryKind.TIMED_POINTS,
             EntryKind.BOARD_PRIZE,
             EntryKind.LEAGUE_MOVE,

@@ -80,6 +80,7 @@ OF_NOBODY: Final = frozenset(
     {
         "admin_operations",
         "amnesty_passes",
+        "backfills",
         "cohorts",
         "configuration_version",
         "definition_history",

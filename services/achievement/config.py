@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from pydantic import Field
+
 from shared.config import Settings as ServiceSettings
 
 MAX_DESCRIPTION_CHARS: Final = 2_000
@@ -11,7 +13,30 @@ MAX_PREREQUISITES: Final = 100
 MAX_TIER: Final = 1_000_000
 MAX_STREAK_LENGTH: Final = 1_000_000
 """Periods."""
+MAX_SAMPLE: Final = 100
+"""Users that a preview shows."""
+DEFAULT_SAMPLE: Final = 10
 
 
 class Settings(ServiceSettings):
-    """Nothing beyond what every service can be told."""
+    """What the achievement service can be told, beyond what every service can."""
+
+    backfill_interval_seconds: float = Field(default=1.0, gt=0, le=3_600)
+    """How often it is looked whether an achievement was activated, in seconds; then users who had qualified before are
+    looked for.
+    """
+
+    backfill_batch_size: int = Field(default=500, ge=1, le=10_000)
+    """How many users one transaction of a backfill looks at."""
+
+    backfill_share: float = Field(default=0.5, gt=0, le=1)
+    """How much of the time a backfill may work; for the rest it leaves the machine to events."""
+
+    backfill_timeout_seconds: float = Field(default=10.0, gt=0, le=600)
+    """How long the orchestrator may take to answer what a backfill asks, in seconds."""
+
+    preview_users: int = Field(default=20_000, ge=1, le=1_000_000)
+    """How many users a preview looks at; of more it takes some at random, and estimates."""
+
+    preview_seconds: float = Field(default=5.0, gt=0, le=600)
+    """How long a preview may look, in seconds; then it estimates by what it has seen."""

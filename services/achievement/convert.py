@@ -1,15 +1,18 @@
 """Between the messages of laurel.achievement.v1 and the domain, with all syntactic validation."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
-from laurel.streak.v1 import streak_pb2
+from laurel.streak.v1 import streak_pb2, streak_service_pb2
 from msgspec.structs import replace
 
+from services.achievement.config import DEFAULT_SAMPLE, MAX_SAMPLE
+from services.achievement.definitions import achievement_of, check_achievement, normalised
 from services.achievement.domain import (
+    Achievement,
     Catalogue,
     Change,
     ChangeKind,
@@ -21,6 +24,7 @@ from services.achievement.domain import (
     StreakChange,
 )
 from services.achievement.history import HistoryQuery, HistoryRow
+from services.achievement.records import Backfill
 from shared.decimals import from_micros
 from shared.entries import Entry
 from shared.errors import FailedPrecondition, LaurelError, NotFound, Violations
@@ -135,6 +139,108 @@ def history_to_proto(row: HistoryRow) -> achievement_pb2.CompletionRecord:
         entry_id=str(row.entry_id),
         cause_entry_id=str(row.cause_id),
         local_date=date_to_proto(row.local_date),
+        backdated=row.backdated,
+    )
+
+
+# Backfills
+
+
+def reaches_of(message: streak_service_pb2.UserFirstReaches) -> tuple[tuple[int, Reach], ...]:
+    """With which event a user first reached each length, as the streak service says it."""
+    unchecked = Violations()
+    found = ((each.length, _first_reach(each, "first_reaches", unchecked)) for each in message.first_reaches)
+    return tuple((length, reach) for length, reach in found if reach is not None)
+
+
+def check_achievement_key(key: str) -> None:
+    """Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(key, "achievement", violations)
+    violations.raise_if_any()
+
+
+def now_of(request: achievement_service_pb2.EndBackfillRequest) -> datetime:
+    """When it was decided to end a backfill. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.achievement, "achievement", violations)
+    now = instant_field(request, "now", "", violations)
+    violations.raise_if_any()
+    assert now is not None
+    return now
+
+
+def backfill_to_proto(backfill: Backfill) -> achievement_pb2.Backfill:
+    """How far it has come."""
+    message = achievement_pb2.Backfill(
+        achievement=backfill.achievement,
+        backfill_id=str(backfill.backfill_id),
+        state=achievement_pb2.BackfillState.ValueType(backfill.state),
+        create_time=to_timestamp(backfill.create_time),
+        update_time=to_timestamp(backfill.update_time),
+        user_count=backfill.user_count,
+        looked_at_count=backfill.looked_at_count,
+        completed_user_count=backfill.completed_user_count,
+        completion_count=backfill.completion_count,
+        percent=_percent(backfill),
+        last_error=backfill.last_error,
+    )
+    if backfill.finish_time is not None:
+        message.finish_time.CopyFrom(to_timestamp(backfill.finish_time))
+    return message
+
+
+def _percent(backfill: Backfill) -> float:
+    """Users who came since it began are looked at, too."""
+    if backfill.state == achievement_pb2.BACKFILL_STATE_DONE:
+        return 100.0
+    return min(99.9, 100.0 * backfill.looked_at_count / max(1, backfill.user_count))
+
+
+def proposal_of(request: achievement_service_pb2.PreviewAchievementRequest) -> Achievement | None:
+    """The definition that a preview is about, where it is not a stored one. Raises `InvalidArgument`."""
+    violations = Violations()
+    if not 0 <= request.sample_size <= MAX_SAMPLE:
+        violations.add("sample_size", f"must be 0 to {MAX_SAMPLE}")
+    subject = request.WhichOneof("subject")
+    if subject is None:
+        violations.add("key", "or achievement is required")
+    elif subject == "key":
+        check_key(request.key, "key", violations)
+    else:
+        check_key(request.achievement.key, "achievement.key", violations)
+        check_achievement(request.achievement, "achievement", violations)
+    violations.raise_if_any()
+    return achievement_of(normalised(request.achievement)) if subject == "achievement" else None
+
+
+def preview_to_proto(
+    found: Mapping[str, Sequence[Change]],
+    *,
+    looked_at: int,
+    user_count: int,
+    holder_count: int,
+    seconds: float,
+    sample_size: int,
+) -> achievement_service_pb2.PreviewAchievementResponse:
+    """Who would be given it. What was not looked at is taken to be as what was."""
+    estimated = looked_at < user_count
+    share = user_count / looked_at if estimated and looked_at else 1.0
+    return achievement_service_pb2.PreviewAchievementResponse(
+        qualified_count=round(len(found) * share),
+        estimated=estimated,
+        looked_at_count=looked_at,
+        user_count=user_count,
+        sample=[
+            achievement_pb2.QualifiedUser(
+                user_id=user_id,
+                complete_time=to_timestamp(found[user_id][0].completion.reach.occur_time),
+                completion_count=len(found[user_id]),
+            )
+            for user_id in sorted(found)[: sample_size or DEFAULT_SAMPLE]
+        ],
+        estimated_seconds=seconds,
+        holder_count=holder_count,
     )
 
 
@@ -163,8 +269,11 @@ def _change(user_id: str, change: Change, catalogue: Catalogue) -> achievement_p
         entry_id=str(completion.entry_id),
         local_date=date_to_proto(completion.reach.local_date),
         number=completion.number,
+        backdated=completion.backdated,
     )
     if definition := catalogue.get(completion.achievement):
+        completed = change.kind is ChangeKind.COMPLETED
+        message.unrewarded = completed and completion.backdated and not definition.award_backdated
         message.name = definition.name
         message.tier_group = definition.tier_group
         message.tier = definition.tier
@@ -187,6 +296,7 @@ def progress_to_proto(progress: Progress) -> achievement_pb2.UserAchievement:
         tier_group=definition.tier_group,
         tier=definition.tier,
         badge_url=definition.badge_url,
+        backdated=progress.completion is not None and progress.completion.backdated,
     )
     if progress.completion is not None:
         message.complete_time.CopyFrom(to_timestamp(progress.completion.reach.occur_time))

@@ -191,10 +191,11 @@ KINDS: Final = (ACHIEVEMENT,)
 
 def catalogue_of(stored: StoredDefinitions) -> Catalogue:
     """All definitions as the domain sees them."""
-    return Catalogue(map(_achievement, stored.of(ACHIEVEMENT)))
+    return Catalogue(map(achievement_of, stored.of(ACHIEVEMENT)))
 
 
-def _achievement(message: achievement_pb2.Achievement) -> Achievement:
+def achievement_of(message: achievement_pb2.Achievement) -> Achievement:
+    """A checked definition as the domain sees it."""
     unchecked = Violations()  # what is stored was checked when it came
     return Achievement(
         key=message.key,
@@ -209,6 +210,7 @@ def _achievement(message: achievement_pb2.Achievement) -> Achievement:
         repeatable=message.repeatable,
         earn_from=_instant(message, "earn_from", "", unchecked),
         earn_until=_instant(message, "earn_until", "", unchecked),
+        award_backdated=message.award_backdated,
     )
 
 

@@ -15,7 +15,7 @@ _FOR_EVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 # Before the row of a keyset, in the order of (fact_time, completion_id, kind); newest first.
 OF_USER: Final = """
-    SELECT user_id, achievement, kind, completion_id, number, fact_time, entry_id, cause_id, local_date
+    SELECT user_id, achievement, kind, completion_id, number, fact_time, entry_id, cause_id, local_date, backdated
       FROM completion_facts
      WHERE user_id = $1 AND ($2::text = '' OR achievement = $2::text) AND ($3::integer = 0 OR kind = $3::integer)
        AND fact_time >= $4 AND fact_time < $5 AND (fact_time, completion_id, kind) < ($6, $7::uuid, $8::integer)
@@ -23,7 +23,7 @@ OF_USER: Final = """
      LIMIT $9
 """
 OF_ACHIEVEMENT: Final = """
-    SELECT user_id, achievement, kind, completion_id, number, fact_time, entry_id, cause_id, local_date
+    SELECT user_id, achievement, kind, completion_id, number, fact_time, entry_id, cause_id, local_date, backdated
       FROM completion_facts
      WHERE achievement = $1 AND ($2::integer = 0 OR kind = $2::integer)
        AND fact_time >= $3 AND fact_time < $4 AND (fact_time, completion_id, kind) < ($5, $6::uuid, $7::integer)
@@ -66,6 +66,7 @@ class HistoryRow(Struct, frozen=True):
     entry_id: UUID
     cause_id: UUID
     local_date: date
+    backdated: bool
 
 
 class History:

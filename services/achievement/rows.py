@@ -46,6 +46,7 @@ def standing_of(row: asyncpg.Record) -> Standing:
         totals=totals_of(row["sources"]),
         accumulators=accumulators_of(row["accumulators"]),
         completions=_held(row["held"]) | completions_of(row["completions"]),
+        awaited=frozenset(key for key, cursor in row["awaited"] if row["user_id"] > cursor),
         reaches={
             (streak, length): FirstReach(version, Reach(entry_id, occurred, day) if entry_id else None)
             for streak, length, version, entry_id, occurred, day in row["reaches"]
@@ -77,8 +78,21 @@ def completions_of(records: Iterable[Any]) -> dict[str, Completion]:
             target,
             Cause(position, Key(cause_time, cause_id)),
             number,
+            backdated,
         )
-        for key, completion_id, entry_id, time, day, target, position, cause_time, cause_id, number in records
+        for (
+            key,
+            completion_id,
+            entry_id,
+            time,
+            day,
+            target,
+            position,
+            cause_time,
+            cause_id,
+            number,
+            backdated,
+        ) in records
     )
     return {completion.place: completion for completion in completions}
 
@@ -173,6 +187,7 @@ def completion_fact_row(
         reach.entry_id,
         reach.local_date,
         live.number,
+        live.backdated,
     )
 
 
@@ -199,6 +214,7 @@ def live_row(user_id: str, live: Completion) -> tuple[Any, ...]:
         cause.position,
         *cause.key,
         live.number,
+        live.backdated,
     )
 
 

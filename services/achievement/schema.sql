@@ -103,6 +103,7 @@ CREATE TABLE completion_facts (
     entry_id      uuid NOT NULL,           -- the entry that the completion belongs to
     local_date    date NOT NULL,           -- of that entry
     number        integer NOT NULL DEFAULT 1,  -- of a repeatable one: which time it is
+    backdated     boolean NOT NULL DEFAULT false, -- the user had qualified before it could be earned
     PRIMARY KEY (user_id, achievement, completion_id, kind)
 );
 CREATE INDEX completion_facts_of_user ON completion_facts (user_id, fact_time, completion_id, kind);
@@ -122,8 +123,27 @@ CREATE TABLE live_completions (
     cause_time     timestamptz NOT NULL,
     cause_id       uuid NOT NULL,
     number         integer NOT NULL DEFAULT 1, -- of a repeatable one: which time it is
+    backdated      boolean NOT NULL DEFAULT false,
     PRIMARY KEY (user_id, achievement, number)
 );
+
+-- The search for users who had qualified for an achievement before it could be earned, the last of each (RULES 4.6).
+CREATE TABLE backfills (
+    achievement          text COLLATE "C" PRIMARY KEY,
+    backfill_id          uuid NOT NULL,
+    state                smallint NOT NULL,         -- as laurel.achievement.v1.BackfillState
+    cursor               text COLLATE "C" NOT NULL, -- users up to this one have been looked at
+    place                bigint[] NOT NULL,         -- which goes first: level among composites, then what is to be reached
+    create_time          timestamptz NOT NULL,
+    update_time          timestamptz NOT NULL,
+    finish_time          timestamptz,
+    user_count           bigint NOT NULL,
+    looked_at_count      bigint NOT NULL DEFAULT 0,
+    completed_user_count bigint NOT NULL DEFAULT 0,
+    completion_count     bigint NOT NULL DEFAULT 0,
+    last_error           text NOT NULL DEFAULT ''
+);
+CREATE INDEX backfills_running ON backfills (place, achievement) WHERE state = 1;
 
 -- With which event a streak first had a length that matters, as of a version of the streak.
 CREATE TABLE streak_reaches (
@@ -203,7 +223,7 @@ CREATE TYPE accumulator_row AS (
     peak_micros    bigint,
     negative_count bigint
 );
-CREATE TYPE completion_fact_row_3 AS (
+CREATE TYPE completion_fact_row_4 AS (
     user_id       text,
     achievement   text,
     completion_id uuid,
@@ -212,9 +232,10 @@ CREATE TYPE completion_fact_row_3 AS (
     fact_time     timestamptz,
     entry_id      uuid,
     local_date    date,
-    number        integer
+    number        integer,
+    backdated     boolean
 );
-CREATE TYPE live_completion_row_3 AS (
+CREATE TYPE live_completion_row_4 AS (
     user_id        text,
     achievement    text,
     completion_id  uuid,
@@ -225,7 +246,8 @@ CREATE TYPE live_completion_row_3 AS (
     cause_position bigint,
     cause_time     timestamptz,
     cause_id       uuid,
-    number         integer
+    number         integer,
+    backdated      boolean
 );
 CREATE TYPE live_completion_key_2 AS (
     user_id     text,
@@ -246,4 +268,9 @@ CREATE TYPE revision_row AS (
     entry_id            uuid,
     version             bigint,
     contribution_micros bigint
+);
+CREATE TYPE judged_row AS (
+    entry_id uuid,
+    counted  text[],
+    grounds  text[]
 );

@@ -6,12 +6,14 @@ from typing import Final
 from laurel.achievement.v1 import achievement_service_pb2, achievement_service_pb2_grpc
 
 from services.achievement import convert
+from services.achievement.backfilling import Backfills
 from services.achievement.config import Settings
 from services.achievement.definitions import ACHIEVEMENT, KINDS, catalogue_of
 from services.achievement.handlers import Handlers
 from services.achievement.servicer import AchievementServicer
 from services.achievement.store import IN_USE, Store
 from services.achievement.traces import TRACES
+from services.achievement.witness import Witness
 from shared import telemetry
 from shared.clock import SystemClock
 from shared.postgres.definitions import Catalogue, Definitions
@@ -22,7 +24,9 @@ from shared.postgres.partitions import Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.rpc import participants, server, traces
+from shared.rpc.channel import open_channel
 from shared.rpc.definitions import definition_service
+from shared.rpc.outgoing import credentials
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
 
@@ -39,15 +43,25 @@ async def build(settings: Settings) -> Application:
         statement_timeout_ms=settings.statement_timeout_ms,
     )
     clock = SystemClock()
-    definitions = Definitions(pool, {ACHIEVEMENT: IN_USE})
+    recorded = telemetry.setup(NAME, settings)
+    channel = open_channel(
+        settings.orchestrator_target,
+        max_message_bytes=settings.max_message_bytes,
+        telemetry=recorded,
+        credentials=credentials(settings),
+    )
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     handlers = Handlers(pool, Store(pool), catalogue)
+    witness = Witness(channel, settings.backfill_timeout_seconds)
+    backfills = Backfills(pool, catalogue, witness, settings, clock)
+    definitions = Definitions(pool, {ACHIEVEMENT: IN_USE}, backfills.before_write)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
         apply=handlers.apply_entries,
         revert=handlers.revert_entries,
+        maintain=backfills.run,
     )
     service = achievement_service_pb2.DESCRIPTOR.services_by_name["AchievementService"]
 
@@ -61,7 +75,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 achievement_service_pb2_grpc.add_AchievementServiceServicer_to_server,
-                AchievementServicer(handlers, definitions),
+                AchievementServicer(handlers, backfills, definitions),
                 service.full_name,
             ),
             participants.registered(participant, pool, settings),
@@ -69,10 +83,10 @@ async def build(settings: Settings) -> Application:
             traces.registered(TRACES, pool),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
-        background={"maintenance": maintain},
-        close=[pool.close],
+        background={"maintenance": maintain, "backfills": backfills.work},
+        close=[pool.close, channel.close],
         translators=[translate],
-        telemetry=telemetry.setup(NAME, settings),
+        telemetry=recorded,
     )
 
 

@@ -6,6 +6,7 @@ from laurel.achievement.v1 import achievement_service_pb2 as pb
 from laurel.achievement.v1 import achievement_service_pb2_grpc
 
 from services.achievement import convert
+from services.achievement.backfilling import Backfills
 from services.achievement.definitions import ACHIEVEMENT
 from services.achievement.handlers import Handlers
 from shared.postgres.definitions import Definitions
@@ -14,8 +15,9 @@ from shared.postgres.definitions import Definitions
 class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceServicer):
     """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
 
-    def __init__(self, handlers: Handlers, definitions: Definitions) -> None:
+    def __init__(self, handlers: Handlers, backfills: Backfills, definitions: Definitions) -> None:
         self._handlers = handlers
+        self._backfills = backfills
         self._definitions = definitions
 
     async def GetAchievement(
@@ -56,3 +58,40 @@ class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceService
         return pb.ListCompletionsResponse(
             completions=map(convert.history_to_proto, found), next_page_token=token
         )
+
+    async def PreviewAchievement(
+        self, request: pb.PreviewAchievementRequest, _context: Any
+    ) -> pb.PreviewAchievementResponse:
+        """Says who would qualify."""
+        proposed = convert.proposal_of(request)
+        searched = await self._backfills.preview(request.key, proposed)
+        return convert.preview_to_proto(
+            searched.found,
+            looked_at=searched.looked_at,
+            user_count=searched.user_count,
+            holder_count=searched.holder_count,
+            seconds=searched.seconds,
+            sample_size=request.sample_size,
+        )
+
+    async def GetBackfill(self, request: pb.GetBackfillRequest, _context: Any) -> pb.GetBackfillResponse:
+        """Gets a backfill."""
+        convert.check_achievement_key(request.achievement)
+        found = await self._backfills.get(request.achievement)
+        return pb.GetBackfillResponse(backfill=convert.backfill_to_proto(found))
+
+    async def ListBackfills(
+        self, request: pb.ListBackfillsRequest, _context: Any
+    ) -> pb.ListBackfillsResponse:
+        """Lists backfills."""
+        found, token = await self._backfills.page(
+            running_only=request.running_only, page_size=request.page_size, page_token=request.page_token
+        )
+        return pb.ListBackfillsResponse(
+            backfills=map(convert.backfill_to_proto, found), next_page_token=token
+        )
+
+    async def EndBackfill(self, request: pb.EndBackfillRequest, _context: Any) -> pb.EndBackfillResponse:
+        """Ends a backfill."""
+        ended = await self._backfills.end(request.achievement, convert.now_of(request))
+        return pb.EndBackfillResponse(backfill=convert.backfill_to_proto(ended))

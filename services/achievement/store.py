@@ -42,12 +42,13 @@ LOAD: Final = """
                   WHERE user_id = batch.user_id AND achievement = ANY($3::text[])
                   GROUP BY achievement) AS held,
            ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
-                            cause_position, cause_time, cause_id, number)
+                            cause_position, cause_time, cause_id, number, backdated)
                    FROM live_completions
                   WHERE user_id = batch.user_id AND achievement = ANY($5::text[])) AS completions,
            ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
                    FROM streak_reaches
                   WHERE user_id = batch.user_id AND streak = ANY($4::text[])) AS reaches,
+           ARRAY(SELECT ROW(achievement, cursor) FROM backfills WHERE state = 1) AS awaited,
            (SELECT version FROM configuration_version) AS configuration_version
       FROM unnest($1::text[]) AS batch (user_id)
       LEFT JOIN users ON users.user_id = batch.user_id
@@ -63,10 +64,11 @@ LOAD_WHOLE: Final = """
                    FROM accumulators WHERE user_id = $1) AS accumulators,
            ARRAY[]::record[] AS held,
            ARRAY(SELECT ROW(achievement, completion_id, entry_id, complete_time, local_date, target,
-                            cause_position, cause_time, cause_id, number)
+                            cause_position, cause_time, cause_id, number, backdated)
                    FROM live_completions WHERE user_id = $1) AS completions,
            ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
                    FROM streak_reaches WHERE user_id = $1) AS reaches,
+           ARRAY[]::record[] AS awaited,
            (SELECT version FROM configuration_version) AS configuration_version
 """
 
@@ -102,17 +104,18 @@ SAVE: Final = """
                    negative_count = EXCLUDED.negative_count
     ), facts AS (
         INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
-                                      local_date, number)
-        SELECT * FROM unnest($5::completion_fact_row_3[])
+                                      local_date, number, backdated)
+        SELECT * FROM unnest($5::completion_fact_row_4[])
     ), earned AS (
         INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
-                                      local_date, cause_position, cause_time, cause_id, number)
-        SELECT * FROM unnest($6::live_completion_row_3[])
+                                      local_date, cause_position, cause_time, cause_id, number, backdated)
+        SELECT * FROM unnest($6::live_completion_row_4[])
             ON CONFLICT (user_id, achievement, number) DO UPDATE
                SET completion_id = EXCLUDED.completion_id, entry_id = EXCLUDED.entry_id,
                    complete_time = EXCLUDED.complete_time, target = EXCLUDED.target,
                    local_date = EXCLUDED.local_date, cause_position = EXCLUDED.cause_position,
-                   cause_time = EXCLUDED.cause_time, cause_id = EXCLUDED.cause_id
+                   cause_time = EXCLUDED.cause_time, cause_id = EXCLUDED.cause_id,
+                   backdated = EXCLUDED.backdated
     ), lost AS (
         DELETE FROM live_completions
          USING unnest($7::live_completion_key_2[]) AS gone
@@ -144,6 +147,16 @@ KEEP_REVISIONS: Final = """
            SET version = EXCLUDED.version, contribution_micros = EXCLUDED.contribution_micros
 """
 
+# The bounds tell the partitions (docs/adr/0010).
+JUDGE: Final = """
+    UPDATE request_log
+       SET counted = judged.counted, grounds = judged.grounds
+      FROM unnest($1::judged_row[]) AS judged
+     WHERE request_log.entry_id = judged.entry_id
+       AND request_log.entry_id BETWEEN ($1::judged_row[])[1].entry_id
+                                    AND ($1::judged_row[])[cardinality($1::judged_row[])].entry_id
+"""
+
 CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
 LOCK_USER: Final = """
     SELECT users.user_id, users.version, users.entry_count
@@ -171,7 +184,7 @@ ACCUMULATORS: Final = """
 """
 COMPLETIONS: Final = """
     SELECT achievement, completion_id, entry_id, complete_time, local_date, target, cause_position, cause_time,
-           cause_id, number
+           cause_id, number, backdated
       FROM live_completions
      WHERE user_id = $1 AND achievement = ANY($2::text[])
 """
@@ -207,12 +220,12 @@ REVOKE: Final = """
 PASS_ON: Final = """
     WITH facts AS (
         INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
-                                      local_date, number)
-        SELECT * FROM unnest($1::completion_fact_row_3[])
+                                      local_date, number, backdated)
+        SELECT * FROM unnest($1::completion_fact_row_4[])
     )
     INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
-                                  local_date, cause_position, cause_time, cause_id, number)
-    SELECT * FROM unnest($2::live_completion_row_3[])
+                                  local_date, cause_position, cause_time, cause_id, number, backdated)
+    SELECT * FROM unnest($2::live_completion_row_4[])
 """
 
 IN_USE: Final = """
@@ -252,13 +265,14 @@ class Store:
         achievements: Collection[str],
         streaks: Collection[str],
         whose: Collection[str],
+        connection: Connection | None = None,
     ) -> Loaded:
         """What these metrics and streaks, and these achievements, say of these users, and who first reached what in
         these streaks. At least one user. `whose`: achievements of which it matters to whom completions belong, not only
         which are held.
         """
         keys = sorted({source.key for source in sources})
-        found = await self._pool.fetch(
+        found = await (connection or self._pool).fetch(
             LOAD, sorted(user_ids), keys, sorted(achievements), sorted(streaks), sorted(whose)
         )
         return Loaded(
@@ -275,16 +289,10 @@ class Store:
         self, entries: Sequence[LogEntry], before: Mapping[str, Standing], after: Mapping[str, Standing]
     ) -> None:
         """Store decided entries and what they changed. Raises a conflict when a user's state moved."""
-        pairs = [(before[user], after[user]) for user in sorted(after)]
+        facts = [row for entry in entries for row in _completion_fact_rows(entry)]
         written = (
             sorted(map(_log_row, entries), key=lambda row: row[0]),
-            [(old.user_id, old.version + 1, new.entry_count) for old, new in pairs],
-            [row for old, new in pairs for row in rows.source_rows(old, new)],
-            [row for old, new in pairs for row in rows.accumulator_rows(old, new)],
-            sorted(row for entry in entries for row in _completion_fact_rows(entry)),
-            [row for old, new in pairs for row in rows.earned_rows(old, new)],
-            [row for old, new in pairs for row in rows.lost_rows(old, new)],
-            [row for old, new in pairs for row in rows.reach_rows(old, new)],
+            *_state_rows([(before[user], after[user]) for user in sorted(after)], facts),
         )
         # The last word on an entry is the newest: each was newer than what it found.
         revised = {row[1]: row for entry in entries for row in _revised_rows(entry)}
@@ -296,6 +304,28 @@ class Store:
             await connection.execute(SAVE, *written)
             await connection.execute(REVISE, [revised[key] for key in sorted(revised)])
             await connection.execute(KEEP_REVISIONS, sorted(kept.values()))
+
+    async def save_backfilled(
+        self,
+        connection: Connection,
+        pairs: Sequence[tuple[Standing, Standing]],
+        found: Mapping[str, Sequence[Change]],
+        judged: Sequence[Fact],
+        cause_id: UUID,
+        now: datetime,
+    ) -> None:
+        """Store what a backfill found: standings before and after, by user what was completed, and facts that have
+        other terms. Raises a conflict when a user's state moved.
+        """
+        facts = [
+            rows.completion_fact_row(user_id, cause_id, change, now)
+            for user_id, changes in found.items()
+            for change in changes
+        ]
+        await connection.execute(SAVE, [], *_state_rows(pairs, facts))
+        if judged:
+            terms = sorted((fact.entry_id, fact.counted or None, fact.grounds or None) for fact in judged)
+            await connection.execute(JUDGE, terms)
 
     async def configuration_version(self, connection: Connection) -> int:
         """The version of the definitions."""
@@ -365,6 +395,21 @@ class Store:
                 [rows.completion_fact_row(user_id, fact.entry_id, change, revoke_time) for change in changes],
                 [rows.live_row(user_id, completion) for completion in earned],
             )
+
+
+def _state_rows(
+    pairs: Sequence[tuple[Standing, Standing]], facts: Sequence[tuple[Any, ...]]
+) -> tuple[Sequence[tuple[Any, ...]], ...]:
+    """What `SAVE` takes besides the log, of standings before and after by user."""
+    return (
+        [(old.user_id, old.version + 1, new.entry_count) for old, new in pairs],
+        [row for old, new in pairs for row in rows.source_rows(old, new)],
+        [row for old, new in pairs for row in rows.accumulator_rows(old, new)],
+        sorted(facts),
+        [row for old, new in pairs for row in rows.earned_rows(old, new)],
+        [row for old, new in pairs for row in rows.lost_rows(old, new)],
+        [row for old, new in pairs for row in rows.reach_rows(old, new)],
+    )
 
 
 def _log_row(entry: LogEntry) -> tuple[Any, ...]:

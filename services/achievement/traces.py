@@ -37,6 +37,7 @@ TRACES: Final = Traces(
     scanned=(Scanned("feed", messages={"body": holding(pb.Change)}),),
     impersonal=frozenset(
         {
+            "backfills",
             "configuration_version",
             "definitions",
             "feed_lives",

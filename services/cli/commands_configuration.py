@@ -69,7 +69,7 @@ def apply(
     connections: Connections, file: str, dry_run: bool, prune: bool, reason: str, as_json: bool
 ) -> None:
     """Apply a configuration file to all services: everything, or nothing where anything is wrong."""
-    response = apply_file(connections, *_contents(file), dry_run=dry_run, prune=prune, reason=reason)
+    response = apply_file(connections, *contents(file), dry_run=dry_run, prune=prune, reason=reason)
     if as_json:
         render.print_json(response)
     else:
@@ -86,7 +86,7 @@ def apply_file(
     reason: str = "",
 ) -> pb.ApplyConfigurationResponse:
     """Apply the text of a file. Raises `CommandError` with every mistake and its place, and `grpc.RpcError`."""
-    configuration = _read(text, name, "nothing was applied")
+    configuration = read(text, name, "nothing was applied")
     configuration.request.validate_only = dry_run
     configuration.request.prune = prune
     try:
@@ -109,8 +109,8 @@ def validate(file: str, partial: bool) -> None:
 
     What only the system knows is left to `apply --dry-run`: what may not change, and what is in use.
     """
-    content, name = _contents(file)
-    configuration = _read(content, name, "the file is not valid")
+    content, name = contents(file)
+    configuration = read(content, name, "the file is not valid")
     mistakes = check_configuration(configuration, partial=partial)
     if mistakes:
         raise CommandError(*_mistake_lines(name, mistakes, "the file is not valid"))
@@ -218,13 +218,14 @@ def _show_field(field: configuration_pb2.FieldChange) -> None:
     render.line(f"  {sign} {field.path}: {values}{removed}", style=style)
 
 
-def _contents(file: str) -> tuple[bytes, str]:
+def contents(file: str) -> tuple[bytes, str]:
     """What stands in a file, and what it is called."""
     with click.open_file(file, "rb") as opened:
         return opened.read(), "<stdin>" if file == "-" else file
 
 
-def _read(text: bytes, name: str, verdict: str) -> Configuration:
+def read(text: bytes, name: str, verdict: str) -> Configuration:
+    """The configuration in a file's text. Raises `CommandError` with everything that is wrong."""
     try:
         return read_configuration(text)
     except ConfigurationMistakes as error:

@@ -9,6 +9,7 @@ import grpc
 from click.core import ParameterSource
 
 from services.cli import (
+    commands_achievements,
     commands_admin,
     commands_audit,
     commands_boards,
@@ -139,6 +140,8 @@ for command in (
     commands_streaks.streaks,
     commands_reads.achievements,
     commands_reads.completions,
+    commands_achievements.backfills,
+    commands_achievements.preview,
     commands_points.points,
     commands_boards.leaderboard,
     commands_boards.ranks,

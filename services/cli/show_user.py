@@ -129,7 +129,8 @@ def show_completions(completions: Sequence[achievement_pb2.CompletionRecord]) ->
                 each.user_id,
                 each.achievement,
                 each.number,
-                render.enum_name(achievement_pb2.AchievementChangeKind.Name(each.kind), prefix),
+                render.enum_name(achievement_pb2.AchievementChangeKind.Name(each.kind), prefix)
+                + (", backdated" if each.backdated else ""),
                 render.instant(each.time),
                 each.entry_id,
             ]

@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from google.protobuf.message import Message
+from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2, user_pb2
 
 from services.orchestrator import replies
@@ -322,6 +323,18 @@ class ReadHandlers:
         if audit is None:
             raise unknown_entry(entry_id)
         return replies.audit_message(audit)
+
+    async def attributes(self, entry_ids: Sequence[UUID]) -> list[orchestrator_service_pb2.EntryAttributes]:
+        """What filters look at of these entries."""
+        entries = [entry_pb2.Entry.FromString(body) for body in await self._reads.bodies(entry_ids)]
+        return [
+            orchestrator_service_pb2.EntryAttributes(
+                entry_id=entry.entry_id,
+                event_attributes=entry.metric_event.attributes,
+                user_attributes=entry.user.attributes,
+            )
+            for entry in entries
+        ]
 
     async def user_entries(
         self, user_id: str, page_size: int, page_token: str

@@ -12,6 +12,7 @@ from laurel.orchestrator.v1 import (
 )
 
 from services.orchestrator.access_servicer import AccessServicer
+from services.orchestrator.backfills import Backfills
 from services.orchestrator.config import Settings
 from services.orchestrator.configuration.amnesties import AmnestyHandlers
 from services.orchestrator.configuration.configurator import Configurator
@@ -135,6 +136,13 @@ async def build(settings: Settings) -> Application:
         followers,
         Exporter(reads, TraceStore(pool, TRACES), others),
         Doctor(pool, FindingStore(pool), participants, owners, clock),
+        Backfills(
+            pool,
+            channels[Step.ACHIEVEMENT],
+            channels[Step.STREAK],
+            clock,
+            settings.participant_timeout_seconds,
+        ),
         clock,
     )
 

@@ -11,6 +11,7 @@ from laurel.orchestrator.v1 import (
 )
 
 from services.orchestrator import convert
+from services.orchestrator.backfills import Backfills
 from services.orchestrator.configuration.amnesties import AmnestyHandlers
 from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.definitions import METRIC
@@ -28,11 +29,20 @@ from shared.clock import Clock
 from shared.errors import Violations
 from shared.postgres.definitions import Definitions
 from shared.rpc.access import ACTOR_HEADER, REASON_HEADER, actor, check_scope, header, peer
-from shared.rpc.convert import check_request_id, check_text, check_user_id, instant_field
+from shared.rpc.convert import (
+    check_key,
+    check_request_id,
+    check_text,
+    check_user_id,
+    instant_field,
+    uuid_field,
+)
 from shared.rpc.wire import Part
 
 MAX_EVENTS = 1_000
 MAX_OPERATIONS = 100
+MAX_ENTRIES = 1_000
+"""Of which attributes are read at once."""
 
 pb = orchestrator_service_pb2
 
@@ -60,6 +70,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         followers: Followers,
         exporter: Exporter,
         doctor: Doctor,
+        backfills: Backfills,
         clock: Clock,
     ) -> None:
         self._entries = entries
@@ -73,6 +84,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._followers = followers
         self._exporter = exporter
         self._doctor = doctor
+        self._backfills = backfills
         self._clock = clock
         for operation in OPERATIONS.values():
             if operation.method:
@@ -122,6 +134,21 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         violations.raise_if_any()
         assert entry_id is not None
         return pb.GetEntryResponse(entry=await self._reads.entry(entry_id))
+
+    async def ListEntryAttributes(
+        self, request: pb.ListEntryAttributesRequest, context: Any
+    ) -> pb.ListEntryAttributesResponse:
+        violations = Violations()
+        if not 1 <= len(request.entry_ids) <= MAX_ENTRIES:
+            violations.add("entry_ids", f"must have 1 to {MAX_ENTRIES} ids")
+        violations.raise_if_any()
+        ids = [
+            uuid_field(each, f"entry_ids[{index}]", violations)
+            for index, each in enumerate(request.entry_ids)
+        ]
+        violations.raise_if_any()
+        entries = await self._reads.attributes([each for each in ids if each is not None])
+        return pb.ListEntryAttributesResponse(entries=entries)
 
     async def ListUserEntries(
         self, request: pb.ListUserEntriesRequest, context: Any
@@ -211,6 +238,21 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self, request: pb.WithdrawAmnestyRequest, context: Any
     ) -> pb.WithdrawAmnestyResponse:
         return await self._amnesties.withdraw(request, _asking(request.reason))
+
+    async def CancelBackfill(
+        self, request: pb.CancelBackfillRequest, context: Any
+    ) -> pb.CancelBackfillResponse:
+        violations = Violations()
+        check_key(request.achievement, "achievement", violations)
+        check_text(request.reason, "reason", violations, min_chars=0, max_chars=convert.MAX_REASON_CHARS)
+        check_request_id(request.request_id, "request_id", violations)
+        violations.raise_if_any()
+        return await self._backfills.cancel(request, _asking(request.reason))
+
+    async def ListStreakReaches(
+        self, request: pb.ListStreakReachesRequest, context: Any
+    ) -> pb.ListStreakReachesResponse:
+        return await self._backfills.reaches(request)
 
     async def RunMaintenance(
         self, request: pb.RunMaintenanceRequest, context: Any

@@ -117,6 +117,8 @@ def _achievement_changes(
         if message.kind not in _KINDS:
             violations.add(f"{where}.kind", "must be COMPLETED or REVOKED")
         completion_id = uuid_field(message.completion_id, f"{where}.completion_id", violations)
+        if message.unrewarded:
+            continue
         if completion_id is not None:
             completed = message.kind == achievement_pb2.ACHIEVEMENT_CHANGE_KIND_COMPLETED
             owner = _instant(message, "complete_time", where, violations) if message.entry_id else own

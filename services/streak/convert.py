@@ -51,6 +51,10 @@ MAX_USERS: Final = 100
 MAX_HOURS_AT_RISK: Final = 168
 MAX_CALENDAR_DAYS: Final = 731
 MAX_STATISTICS_DAYS: Final = 92
+MAX_REACHING_USERS: Final = 1_000
+"""Of whom first reaches are read at once."""
+MAX_REACHES: Final = 10_000
+"""Of one user."""
 
 
 _VISITORS: Final = frozenset(
@@ -98,6 +102,33 @@ def batch_from_proto(request: streak_service_pb2.BatchGetUserStreaksRequest) -> 
     read_time = _read_time(request, violations)
     violations.raise_if_any()
     return read_time
+
+
+def check_first_reaches(request: streak_service_pb2.ListFirstReachesRequest) -> None:
+    """Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.streak, "streak", violations)
+    if not 1 <= len(request.user_ids) <= MAX_REACHING_USERS:
+        violations.add("user_ids", f"must have 1 to {MAX_REACHING_USERS:,} users")
+    for index, user_id in enumerate(request.user_ids[:MAX_REACHING_USERS]):
+        check_user_id(user_id, f"user_ids[{index}]", violations)
+    if request.least_length < 1:
+        violations.add("least_length", "must be at least 1")
+    if not 1 <= request.most_count <= MAX_REACHES:
+        violations.add("most_count", f"must be 1 to {MAX_REACHES:,}")
+    violations.raise_if_any()
+
+
+def first_reaches_to_proto(
+    found: Sequence[tuple[str, int, int, Reach]],
+) -> streak_service_pb2.ListFirstReachesResponse:
+    """By user."""
+    response = streak_service_pb2.ListFirstReachesResponse()
+    for user_id, version, length, reach in found:
+        if not response.users or response.users[-1].user_id != user_id:
+            response.users.add(user_id=user_id, version=version)
+        response.users[-1].first_reaches.add(length=length, reach=_reach(reach))
+    return response
 
 
 def at_risk_from_proto(

@@ -13,6 +13,7 @@ from services.streak.domain import (
     Facts,
     LedgerLine,
     Period,
+    Reach,
     Rows,
     StreakDefinition,
     UserStreak,
@@ -163,6 +164,12 @@ class Queries:
             recent = known and await self._recent((user_id, streak), definition, known, loaded.zones, now)
             found.append((user_id, recent.current if recent else None))
         return definition, sorted(found, key=lambda each: (-(each[1].length if each[1] else 0), each[0]))
+
+    async def list_first_reaches(
+        self, streak: str, user_ids: Sequence[str], least: int, most_count: int
+    ) -> list[tuple[str, int, int, Reach]]:
+        """User, version of the streak, length, and with which event it was first reached; by user and length."""
+        return await self._reads.first_reaches(streak, user_ids, least, most_count)
 
     async def list_streaks_at_risk(
         self,

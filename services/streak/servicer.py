@@ -103,6 +103,16 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
             ]
         )
 
+    async def ListFirstReaches(
+        self, request: pb.ListFirstReachesRequest, _context: Any
+    ) -> pb.ListFirstReachesResponse:
+        """Lists with which events users first reached lengths."""
+        convert.check_first_reaches(request)
+        found = await self._queries.list_first_reaches(
+            request.streak, request.user_ids, request.least_length, request.most_count
+        )
+        return convert.first_reaches_to_proto(found)
+
     async def ListStreaksAtRisk(
         self, request: pb.ListStreaksAtRiskRequest, _context: Any
     ) -> pb.ListStreaksAtRiskResponse:

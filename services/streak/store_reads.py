@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.streak.domain import LedgerLine, Period, PeriodStatus
+from services.streak.domain import LedgerLine, Period, PeriodStatus, Reach
 from services.streak.store import Key, ledger_line_of, period_of
 from shared.postgres.pool import Pool
 
@@ -80,6 +80,25 @@ SAVED: Final = """
     SELECT 3, count(*) FROM periods WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 3
 """
 
+# As `domain.rows.first_reaches` has it: lengths that no period before had, with the event of the period that qualified.
+FIRST_REACHES: Final = """
+    SELECT state.user_id, state.version, reached.length, reached.entry_id, reached.settle_time, reached.local_date
+      FROM streak_states AS state
+     CROSS JOIN LATERAL (
+           SELECT length, entry_id, settle_time, local_date
+             FROM (SELECT length, entry_id, settle_time, local_date,
+                          max(length) OVER (ORDER BY start_date
+                                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS longest
+                     FROM periods
+                    WHERE user_id = state.user_id AND streak = state.streak AND status = 2) AS period
+            WHERE length > coalesce(longest, 0) AND length >= $3 AND entry_id IS NOT NULL
+            ORDER BY length
+            LIMIT $4
+     ) AS reached
+     WHERE state.streak = $1 AND state.user_id = ANY($2::text[])
+     ORDER BY state.user_id, reached.length
+"""
+
 
 class Longest(Struct, frozen=True):
     """A user's longest run of a streak, and the present length as last recorded."""
@@ -129,6 +148,13 @@ class ReadStore:
         """Users whose present period closes with a result after `now` and up to `until`, and when; soonest first."""
         found = await self._pool.fetch(AT_RISK, streak, now, until, *after, zone, limit)
         return [(row["user_id"], row["next_close_time"]) for row in found]
+
+    async def first_reaches(
+        self, streak: str, user_ids: Sequence[str], least: int, most_count: int
+    ) -> list[tuple[str, int, int, Reach]]:
+        """User, version of the streak, length, and with which event it was first reached; by user and length."""
+        found = await self._pool.fetch(FIRST_REACHES, streak, sorted(user_ids), least, most_count)
+        return [(row[0], row[1], row[2], Reach(*row[3:])) for row in found]
 
     async def lengths(self, streak: str, bounds: Sequence[int]) -> Counter[int]:
         """How many users have a present length in the range that begins at each bound."""

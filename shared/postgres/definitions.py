@@ -61,6 +61,9 @@ from shared.rpc.convert import (
     uuid_field,
 )
 
+BeforeWrite = Callable[[Connection, pb.WriteDefinitionsRequest, datetime], Awaitable[None]]
+"""What a service does along with a write, in its transaction: what was stored before can still be read."""
+
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 
@@ -115,9 +118,15 @@ class Definitions:
     """
 
     def __init__(
-        self, pool: Pool, kinds: Mapping[DefinitionKind[Any], str], *, with_history: bool = False
+        self,
+        pool: Pool,
+        kinds: Mapping[DefinitionKind[Any], str],
+        before_write: BeforeWrite | None = None,
+        *,
+        with_history: bool = False,
     ) -> None:
         self._pool = pool
+        self._before_write = before_write
         self._with_history = with_history
         self._kinds = {kind.name: kind for kind in kinds}
         self._in_use = {kind.name: query for kind, query in kinds.items()}
@@ -193,6 +202,8 @@ class Definitions:
                 if self._with_history:
                     await connection.executemany(_REMEMBER, puts)
                     await connection.executemany(_REMEMBER_GONE, [(*name, now) for name in deletes])
+                if self._before_write is not None:
+                    await self._before_write(connection, request, now)
                 await connection.executemany(_PUT, puts)
                 await connection.executemany(_DELETE, deletes)
                 version = await connection.fetchval(_BUMP_VERSION)

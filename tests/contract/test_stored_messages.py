@@ -44,6 +44,7 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
             pb.DeleteDefinitionResponse,
             pb.DeclareAmnestyResponse,
             pb.WithdrawAmnestyResponse,
+            pb.CancelBackfillResponse,
             *WRITTEN,
         ),
         "definition_writes.request": (definition_service_pb2.WriteDefinitionsRequest,),

@@ -16,6 +16,15 @@ Values of metrics are integers in micro-units; the target of a streak achievemen
 """
 
 from services.achievement.domain.apply import decide
+from services.achievement.domain.backfill import (
+    Attributes,
+    Backfilled,
+    Evidence,
+    WantedAttributes,
+    WantedReaches,
+    backfill,
+    first_span,
+)
 from services.achievement.domain.definitions import (
     MAX_COMPLETIONS,
     Achievement,
@@ -62,6 +71,8 @@ __all__ = [
     "Accumulator",
     "Achievement",
     "ApiTrigger",
+    "Attributes",
+    "Backfilled",
     "Catalogue",
     "Cause",
     "Change",
@@ -70,6 +81,7 @@ __all__ = [
     "Completion",
     "CompositeTrigger",
     "Decision",
+    "Evidence",
     "Fact",
     "FirstReach",
     "Key",
@@ -91,9 +103,13 @@ __all__ = [
     "Total",
     "Trigger",
     "Wanted",
+    "WantedAttributes",
     "WantedFacts",
+    "WantedReaches",
+    "backfill",
     "called",
     "decide",
+    "first_span",
     "in_circles",
     "levels_of",
     "list_progress",

@@ -25,12 +25,18 @@ def passed_on(
     grant: Grant | None,
 ) -> tuple[Change, ...]:
     """What becomes of a completion where something was taken out: it stays as it is, or it goes, or another event owns
-    it from now on and it is another one.
+    it from now on and it is another one. What was backdated stays so.
     """
-    if live is not None and grant is not None and live.entry_id == grant.reach.entry_id:
+    if live is None:
+        return () if grant is None else (made(user_id, cause, achievement, target, grant),)
+    if grant is None:
+        return (Change(ChangeKind.REVOKED, live),)
+    if live.entry_id == grant.reach.entry_id:
         return ()
-    gone = () if live is None else (Change(ChangeKind.REVOKED, live),)
-    return gone if grant is None else (*gone, made(user_id, cause, achievement, target, grant))
+    other = made(user_id, cause, achievement, target, grant)
+    if live.backdated:
+        other = replace(other, completion=replace(other.completion, backdated=True))
+    return Change(ChangeKind.REVOKED, live), other
 
 
 def completed(standing: Standing, changes: Iterable[Change]) -> Standing:

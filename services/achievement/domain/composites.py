@@ -8,8 +8,10 @@ Composites are looked at last, lower levels before higher ones, so one look at e
 only ever completes them; where something was undone they are folded again without it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from itertools import groupby
+from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -40,17 +42,18 @@ def composites_followed(
     *,
     cause: str,
     undoes: bool,
+    left: Collection[str] = (),
 ) -> tuple[Standing, tuple[Change, ...]]:
     """The composites brought up to date with what became of other completions since `before`. Raises `WantedFacts`.
 
     `fact`: of the entry in hand, and `cause` tells its completions from others of the same event. `undoes`: what others
-    had made possible may be gone.
+    had made possible may be gone. `left`: composites that are left as they are.
     """
     moved = _moved(before.completions, standing.completions)
     found: list[Change] = []
     for composite in catalogue.hanging_on(moved):
         assert isinstance(composite.trigger, CompositeTrigger)
-        if moved.isdisjoint(composite.trigger.achievements):
+        if composite.key in left or moved.isdisjoint(composite.trigger.achievements):
             continue
         after, changes = _followed(composite, before, standing, fact, past, cause=cause, undoes=undoes)
         if after.completions.get(composite.key) != standing.completions.get(composite.key):
@@ -80,6 +83,8 @@ def _followed(
         grant = _granted(composite, target, standing.completions, fact, past)
         if composite.status is not Status.ACTIVE or grant is None:
             return standing, ()
+        if composite.key in standing.awaited and _granted(composite, target, before.completions, fact, past):
+            return standing, ()  # it was met before: the backfill gives it
         earned = (made(standing.user_id, cause, composite, target, grant),)
         return completed(standing, earned), earned
     # What the prerequisites of today had not given, they do not take away: the definition was another one then.
@@ -91,6 +96,14 @@ def _followed(
     if not changes and grant is not None:
         completions = {**completions, composite.key: replace(live, cause=grant.cause)}
     return replace(standing, completions=completions), changes
+
+
+def granted_composite(composite: Achievement, standing: Standing, past: Past) -> Grant | None:
+    """Where enough prerequisites came to be held, all of which were granted before now. Raises `WantedFacts`."""
+    assert isinstance(composite.trigger, CompositeTrigger)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    nobody = Fact(UUID(int=0), 0, epoch, epoch.date())
+    return _granted(composite, composite.trigger.target, standing.completions, nobody, past)
 
 
 def _granted(composite: Achievement, target: int, held: Held, fact: Fact, past: Past) -> Grant | None:

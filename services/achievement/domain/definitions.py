@@ -147,6 +147,8 @@ class Achievement(Struct, frozen=True):
     """Only what happens from here on can earn it."""
     earn_until: datetime | None = None
     """Only what happens before this can earn it."""
+    award_backdated: bool = False
+    """Points are given for backdated completions, too (RULES 4.6)."""
     number: int = 1
     """Which multiple this is about."""
 
@@ -177,6 +179,13 @@ class Achievement(Struct, frozen=True):
     def numbered(self, number: int) -> "Achievement":
         """About this multiple; it asks for that many times the target."""
         return self if number == 1 else replace(self, number=number, trigger=self.trigger.times(number))
+
+    @property
+    def asks(self) -> "Achievement":
+        """What it asks for, without how it is shown: where that changes, history is looked at again."""
+        return replace(
+            self, name="", tier_group="", tier=0, hidden=False, badge_url="", award_backdated=False
+        )
 
     @property
     def event_filters(self) -> tuple[AttributeFilter, ...]:
@@ -222,6 +231,10 @@ class Catalogue:
             definition.user_filters
             for definition in self.hanging_on(definition.key for definition in self.by_streak)
         )
+
+    def level(self, achievement: str) -> int:
+        """Of a composite, how far it stands above what is earned by itself; else 0."""
+        return self._levels.get(achievement, 0)
 
     def hanging_on(self, achievements: Iterable[str]) -> Sequence[Achievement]:
         """The composites that these can complete, by whatever detour; lower levels first."""

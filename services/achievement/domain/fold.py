@@ -7,13 +7,13 @@ an arrival is granted; what arrives later neither moves it nor takes it back.
 """
 
 from bisect import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from services.achievement.domain.definitions import Achievement
 from services.achievement.domain.past import Span, Start, Wanted
-from services.achievement.domain.standing import Cause, Fact, Key, Reach
+from services.achievement.domain.standing import Accumulator, Cause, Fact, Key, Reach
 
 
 class Grant(Struct, frozen=True):
@@ -102,6 +102,44 @@ def refold(
                 return Grant(fact.reach, arrival.cause)
     if not span.complete:
         raise Wanted(start)
+    return None
+
+
+def granted_in_turn(
+    achievement: Achievement, sums: Accumulator, start: Start, span: Span
+) -> Iterator[tuple[Achievement, Grant]]:
+    """Each time that it is granted, in order, had it been there from the first fact on. Raises `Wanted`."""
+    facts = [event for event in span.facts if event.counts_for(achievement)]
+    base = base_of(achievement, sums.sum_micros, span)
+    revisable = any(fact.version for fact in facts)
+    today = _highs(base, facts) if revisable else {}
+    times = achievement.times()
+    each = next(times, None)
+    reached, settled = Sums(base), span.settled
+    for arrival in sorted(facts, key=lambda fact: fact.position):
+        if settled is not None and arrival.position > settled:
+            break
+        tail = reached.add(arrival)
+        while each is not None:
+            grant = _grant(each, arrival, tail, today)
+            if grant is None:
+                break
+            yield each, grant
+            each = next(times, None)
+        if each is None:
+            return
+    assert each is not None
+    if not span.complete and sums.peak_micros >= each.trigger.target:
+        raise Wanted(start)
+
+
+def _grant(
+    achievement: Achievement, arrival: Fact, tail: Iterable[tuple[Fact, int]], today: Mapping[Key, int]
+) -> Grant | None:
+    target = achievement.trigger.target
+    for fact, highest in tail:
+        if min(highest, today.get(fact.key, highest)) >= target and fact.can_earn(achievement):
+            return Grant(fact.reach, arrival.cause)
     return None
 
 

@@ -133,6 +133,8 @@ def _earned(achievement: Achievement, standing: Standing, news: _News) -> tuple[
 def _next(achievement: Achievement, source: Source, news: _News) -> Reach | None:
     """What was reached before the achievement was there is earned with the next event that the streak tells of."""
     assert achievement.trigger.source is not None
+    if achievement.key in news.before.awaited:
+        return None  # the backfill finds with which event it was
     was = news.before.sources.get(achievement.trigger.source, _NOTHING)
     is_next = source.version > was.version and was.highest >= achievement.trigger.target
     is_event = news.command.entry.kind is EntryKind.METRIC_EVENT

@@ -103,6 +103,8 @@ class Completion(Struct, frozen=True):
     cause: Cause
     number: int = 1
     """Of a repeatable one: which time it is."""
+    backdated: bool = False
+    """The user had qualified before the achievement could be earned (RULES 4.6)."""
 
     @property
     def place(self) -> str:
@@ -151,6 +153,8 @@ class Standing(Struct, frozen=True):
     """By place."""
     reaches: Mapping[tuple[str, int], FirstReach] = field(default_factory=dict)
     """By streak and length, of lengths that matter to an achievement."""
+    awaited: frozenset[str] = frozenset()
+    """Achievements whose backfill has not come to this user: what was met before is left to it (`backfill`)."""
 
     def count(self, achievement: Achievement) -> int:
         """How many times it is completed: multiples come in their order and go from the last."""

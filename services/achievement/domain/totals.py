@@ -174,6 +174,8 @@ def arrived(
         if sums.peak_micros < achievement.trigger.target or achievement.status is not Status.ACTIVE:
             continue
         was = before.sums(achievement, metric.metric)
+        if achievement.key in before.awaited and _is_left(achievement, was, before, metric.metric):
+            continue
         for each in achievement.times(sums.peak_micros, after=standing.count(achievement)):
             if each.place in standing.completions:
                 continue
@@ -186,6 +188,16 @@ def arrived(
                 standing = _with_peak(standing, achievement, metric.metric, found.peak_micros)
             break  # nor is there more than that
     return replace(outcome, standing=completed(standing, changes), changes=tuple(changes))
+
+
+def _is_left(achievement: Achievement, was: Accumulator, before: Standing, metric: str) -> bool:
+    """Whether it is for the backfill to say when it was met: it was before this event; or nobody knows yet, since
+    the sum is that of the events since the achievement is there.
+    """
+    if achievement.event_filters:
+        total = before.totals.get(metric)
+        return total is not None and total.newest is not None
+    return was.peak_micros >= achievement.trigger.target
 
 
 def _met(arrival: _Arrival) -> Found:
@@ -334,7 +346,7 @@ def _without(
     target = threshold(achievement, live)
     if live is None:
         # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
-        if undone.only_less or achievement.status is not Status.ACTIVE:
+        if undone.only_less or achievement.status is not Status.ACTIVE or achievement.key in standing.awaited:
             return standing, ()
     elif not undone.bears_on(live, target, sums.sum_micros):
         return standing, ()

@@ -62,6 +62,13 @@ _KNOWN_IDS: Final = """
        AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
 """
 
+_BODIES: Final = """
+    SELECT entry
+      FROM entries
+     WHERE entry_id = ANY($1::uuid[])
+       AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
+"""
+
 LOWEST_ID: Final = UUID(int=0)
 HIGHEST_ID: Final = UUID(int=2**128 - 1)
 
@@ -140,6 +147,10 @@ class ReadStore:
         """A user's totals by metric."""
         rows = await self._pool.fetch(_TOTALS, user_id)
         return [UserTotal(row["metric"], row["total_micros"], row["event_count"]) for row in rows]
+
+    async def bodies(self, entry_ids: Sequence[UUID]) -> list[bytes]:
+        """Those of these entries that are in the ledger, as participants are told of them."""
+        return [row["entry"] for row in await self._pool.fetch(_BODIES, sorted(entry_ids))]
 
     async def known_ids(self, entry_ids: Sequence[UUID]) -> set[UUID]:
         """Those of these entries that are in the ledger."""

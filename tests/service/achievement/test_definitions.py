@@ -109,6 +109,9 @@ async def test_definitions_change_while_events_come(service: Service) -> None:
 
     await asyncio.gather(redefine(), ingest())
     await service.participant.ApplyEntries(apply(event(21, 1, version=21, total=21)))
+    now = to_timestamp(NOON)
+    while (await service.participant.RunMaintenance(participant_pb.RunMaintenanceRequest(now=now))).more:
+        pass
     assert all(held.completed for held in await shown(service))
 
 

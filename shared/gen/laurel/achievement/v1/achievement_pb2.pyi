@@ -78,6 +78,34 @@ ACHIEVEMENT_CHANGE_KIND_REVOKED: AchievementChangeKind.ValueType  # 2
 """A completion was revoked."""
 Global___AchievementChangeKind: _TypeAlias = AchievementChangeKind  # noqa: Y015
 
+class _BackfillState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BackfillStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BackfillState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BACKFILL_STATE_UNSPECIFIED: _BackfillState.ValueType  # 0
+    """Never sent."""
+    BACKFILL_STATE_RUNNING: _BackfillState.ValueType  # 1
+    """It looks at one user after the other."""
+    BACKFILL_STATE_DONE: _BackfillState.ValueType  # 2
+    """It has looked at all of them."""
+    BACKFILL_STATE_CANCELLED: _BackfillState.ValueType  # 3
+    """It was ended before, by call or because nobody can earn the achievement any more. What it gave stays."""
+
+class BackfillState(_BackfillState, metaclass=_BackfillStateEnumTypeWrapper):
+    """How far a backfill has come."""
+
+BACKFILL_STATE_UNSPECIFIED: BackfillState.ValueType  # 0
+"""Never sent."""
+BACKFILL_STATE_RUNNING: BackfillState.ValueType  # 1
+"""It looks at one user after the other."""
+BACKFILL_STATE_DONE: BackfillState.ValueType  # 2
+"""It has looked at all of them."""
+BACKFILL_STATE_CANCELLED: BackfillState.ValueType  # 3
+"""It was ended before, by call or because nobody can earn the achievement any more. What it gave stays."""
+Global___BackfillState: _TypeAlias = BackfillState  # noqa: Y015
+
 @_typing.final
 class MetricTrigger(_message.Message):
     """Earned when a metric reaches a threshold."""
@@ -207,6 +235,7 @@ class Achievement(_message.Message):
     REPEATABLE_FIELD_NUMBER: _builtins.int
     EARN_FROM_FIELD_NUMBER: _builtins.int
     EARN_UNTIL_FIELD_NUMBER: _builtins.int
+    AWARD_BACKDATED_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -227,6 +256,8 @@ class Achievement(_message.Message):
     """Earned again at every multiple of its threshold, length or call, up to 1,000 times: each is a completion with its
     number. Not for composites.
     """
+    award_backdated: _builtins.bool
+    """Points triggers give for backdated completions, too: those of users who had qualified before it could be earned."""
     @_builtins.property
     def metric(self) -> Global___MetricTrigger:
         """By a metric."""
@@ -284,10 +315,11 @@ class Achievement(_message.Message):
         repeatable: _builtins.bool = ...,
         earn_from: _timestamp_pb2.Timestamp | None = ...,
         earn_until: _timestamp_pb2.Timestamp | None = ...,
+        award_backdated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "composite", b"composite", "create_time", b"create_time", "earn_from", b"earn_from", "earn_until", b"earn_until", "metric", b"metric", "streak", b"streak", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "badge_url", b"badge_url", "composite", b"composite", "create_time", b"create_time", "description", b"description", "earn_from", b"earn_from", "earn_until", b"earn_until", "hidden", b"hidden", "key", b"key", "metric", b"metric", "name", b"name", "repeatable", b"repeatable", "status", b"status", "streak", b"streak", "tier", b"tier", "tier_group", b"tier_group", "trigger", b"trigger", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "award_backdated", b"award_backdated", "badge_url", b"badge_url", "composite", b"composite", "create_time", b"create_time", "description", b"description", "earn_from", b"earn_from", "earn_until", b"earn_until", "hidden", b"hidden", "key", b"key", "metric", b"metric", "name", b"name", "repeatable", b"repeatable", "status", b"status", "streak", b"streak", "tier", b"tier", "tier_group", b"tier_group", "trigger", b"trigger", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["metric", "streak", "api", "composite"]  # noqa: Y015
     _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
@@ -313,6 +345,8 @@ class AchievementChange(_message.Message):
     ENTRY_ID_FIELD_NUMBER: _builtins.int
     LOCAL_DATE_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
+    BACKDATED_FIELD_NUMBER: _builtins.int
+    UNREWARDED_FIELD_NUMBER: _builtins.int
     achievement: _builtins.str
     """Key of the achievement."""
     kind: Global___AchievementChangeKind.ValueType
@@ -333,6 +367,10 @@ class AchievementChange(_message.Message):
     """The entry with which the condition was met, in the order of the events' times: the completion belongs to it."""
     number: _builtins.int
     """Which completion of a repeatable one it is, from 1; else 1."""
+    backdated: _builtins.bool
+    """The user had qualified before the achievement could be earned: found by a backfill (RULES 4.6)."""
+    unrewarded: _builtins.bool
+    """Points triggers give nothing for it."""
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
         """When the condition was met, in the order of the events' times (RULES 2.5)."""
@@ -356,10 +394,12 @@ class AchievementChange(_message.Message):
         entry_id: _builtins.str = ...,
         local_date: _date_pb2.LocalDate | None = ...,
         number: _builtins.int = ...,
+        backdated: _builtins.bool = ...,
+        unrewarded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "local_date", b"local_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "name", b"name", "number", b"number", "tier", b"tier", "tier_group", b"tier_group", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "backdated", b"backdated", "badge_url", b"badge_url", "complete_time", b"complete_time", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "name", b"name", "number", b"number", "tier", b"tier", "tier_group", b"tier_group", "unrewarded", b"unrewarded", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -380,6 +420,7 @@ class CompletionRecord(_message.Message):
     ENTRY_ID_FIELD_NUMBER: _builtins.int
     CAUSE_ENTRY_ID_FIELD_NUMBER: _builtins.int
     LOCAL_DATE_FIELD_NUMBER: _builtins.int
+    BACKDATED_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     achievement: _builtins.str
@@ -394,6 +435,8 @@ class CompletionRecord(_message.Message):
     """The entry that the completion belongs to."""
     cause_entry_id: _builtins.str
     """The entry that brought this about: whose arrival completed it; the correction that revoked it, or the undone call."""
+    backdated: _builtins.bool
+    """The user had qualified before the achievement could be earned: found by a backfill, which is the cause then."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When the condition was met; of a revocation, when it was decided."""
@@ -414,14 +457,121 @@ class CompletionRecord(_message.Message):
         entry_id: _builtins.str = ...,
         cause_entry_id: _builtins.str = ...,
         local_date: _date_pb2.LocalDate | None = ...,
+        backdated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["local_date", b"local_date", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "cause_entry_id", b"cause_entry_id", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "number", b"number", "time", b"time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "backdated", b"backdated", "cause_entry_id", b"cause_entry_id", "completion_id", b"completion_id", "entry_id", b"entry_id", "kind", b"kind", "local_date", b"local_date", "number", b"number", "time", b"time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompletionRecord: _TypeAlias = CompletionRecord  # noqa: Y015
+
+@_typing.final
+class Backfill(_message.Message):
+    """The search for users who had qualified for an achievement before it could be earned: it begins when the achievement
+    is activated, and again when what it asks for is changed. One for each achievement, the last.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    BACKFILL_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    USER_COUNT_FIELD_NUMBER: _builtins.int
+    LOOKED_AT_COUNT_FIELD_NUMBER: _builtins.int
+    COMPLETED_USER_COUNT_FIELD_NUMBER: _builtins.int
+    COMPLETION_COUNT_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
+    achievement: _builtins.str
+    """Key of the achievement."""
+    backfill_id: _builtins.str
+    """UUID of this search."""
+    state: Global___BackfillState.ValueType
+    """How far it has come."""
+    user_count: _builtins.int
+    """Users that there were when it began."""
+    looked_at_count: _builtins.int
+    """Users that it has looked at."""
+    completed_user_count: _builtins.int
+    """Users whom it gave something."""
+    completion_count: _builtins.int
+    """Completions that it gave, also of composites above."""
+    percent: _builtins.float
+    """0 to 100."""
+    last_error: _builtins.str
+    """What held it up the last time; empty: nothing. It tries again by itself."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the achievement was activated or changed. What was reached before is backdated."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last went on."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; absent while it runs."""
+
+    def __init__(
+        self,
+        *,
+        achievement: _builtins.str = ...,
+        backfill_id: _builtins.str = ...,
+        state: Global___BackfillState.ValueType = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        user_count: _builtins.int = ...,
+        looked_at_count: _builtins.int = ...,
+        completed_user_count: _builtins.int = ...,
+        completion_count: _builtins.int = ...,
+        percent: _builtins.float = ...,
+        last_error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "backfill_id", b"backfill_id", "completed_user_count", b"completed_user_count", "completion_count", b"completion_count", "create_time", b"create_time", "finish_time", b"finish_time", "last_error", b"last_error", "looked_at_count", b"looked_at_count", "percent", b"percent", "state", b"state", "update_time", b"update_time", "user_count", b"user_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Backfill: _TypeAlias = Backfill  # noqa: Y015
+
+@_typing.final
+class QualifiedUser(_message.Message):
+    """A user who would qualify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    COMPLETE_TIME_FIELD_NUMBER: _builtins.int
+    COMPLETION_COUNT_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    completion_count: _builtins.int
+    """How many times: of a repeatable one more than once."""
+    @_builtins.property
+    def complete_time(self) -> _timestamp_pb2.Timestamp:
+        """When the condition was met."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        complete_time: _timestamp_pb2.Timestamp | None = ...,
+        completion_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time", "completion_count", b"completion_count", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QualifiedUser: _TypeAlias = QualifiedUser  # noqa: Y015
 
 @_typing.final
 class UserAchievement(_message.Message):
@@ -441,6 +591,7 @@ class UserAchievement(_message.Message):
     BADGE_URL_FIELD_NUMBER: _builtins.int
     ENTRY_ID_FIELD_NUMBER: _builtins.int
     COMPLETION_COUNT_FIELD_NUMBER: _builtins.int
+    BACKDATED_FIELD_NUMBER: _builtins.int
     achievement: _builtins.str
     """Key of the achievement."""
     name: _builtins.str
@@ -463,6 +614,8 @@ class UserAchievement(_message.Message):
     """The entry that completed it; of a repeatable one, the last time."""
     completion_count: _builtins.int
     """How many times it is completed: of a repeatable one more than once. `target` is that of the next time then."""
+    backdated: _builtins.bool
+    """The user had qualified before the achievement could be earned; of a repeatable one, the last time."""
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
         """When it was completed."""
@@ -482,10 +635,11 @@ class UserAchievement(_message.Message):
         badge_url: _builtins.str = ...,
         entry_id: _builtins.str = ...,
         completion_count: _builtins.int = ...,
+        backdated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "badge_url", b"badge_url", "complete_time", b"complete_time", "completed", b"completed", "completion_count", b"completion_count", "current", b"current", "entry_id", b"entry_id", "name", b"name", "percent", b"percent", "target", b"target", "tier", b"tier", "tier_group", b"tier_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "backdated", b"backdated", "badge_url", b"badge_url", "complete_time", b"complete_time", "completed", b"completed", "completion_count", b"completion_count", "current", b"current", "entry_id", b"entry_id", "name", b"name", "percent", b"percent", "target", b"target", "tier", b"tier", "tier_group", b"tier_group"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

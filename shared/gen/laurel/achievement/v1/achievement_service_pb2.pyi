@@ -43,6 +43,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The user does not match the achievement's filters."""
     ERROR_REASON_ACHIEVEMENT_NOT_OPEN: _ErrorReason.ValueType  # 7
     """The achievement can be earned in a window of time only, and this is outside."""
+    ERROR_REASON_BACKFILL_NOT_FOUND: _ErrorReason.ValueType  # 8
+    """The achievement has had no backfill."""
+    ERROR_REASON_NOTHING_TO_PREVIEW: _ErrorReason.ValueType  # 9
+    """Nothing that has happened earns an achievement of this kind."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -63,7 +67,249 @@ ERROR_REASON_USER_NOT_ELIGIBLE: ErrorReason.ValueType  # 6
 """The user does not match the achievement's filters."""
 ERROR_REASON_ACHIEVEMENT_NOT_OPEN: ErrorReason.ValueType  # 7
 """The achievement can be earned in a window of time only, and this is outside."""
+ERROR_REASON_BACKFILL_NOT_FOUND: ErrorReason.ValueType  # 8
+"""The achievement has had no backfill."""
+ERROR_REASON_NOTHING_TO_PREVIEW: ErrorReason.ValueType  # 9
+"""Nothing that has happened earns an achievement of this kind."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
+
+@_typing.final
+class PreviewAchievementRequest(_message.Message):
+    """Request of PreviewAchievement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Key of a stored achievement, of whatever status."""
+    sample_size: _builtins.int
+    """How many users to show, at most 100; 0 reads as 10."""
+    @_builtins.property
+    def achievement(self) -> _achievement_pb2.Achievement:
+        """A definition as it would be stored."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        achievement: _achievement_pb2.Achievement | None = ...,
+        sample_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "key", b"key", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "key", b"key", "sample_size", b"sample_size", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["key", "achievement"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
+
+Global___PreviewAchievementRequest: _TypeAlias = PreviewAchievementRequest  # noqa: Y015
+
+@_typing.final
+class PreviewAchievementResponse(_message.Message):
+    """Response of PreviewAchievement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUALIFIED_COUNT_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    LOOKED_AT_COUNT_FIELD_NUMBER: _builtins.int
+    USER_COUNT_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    ESTIMATED_SECONDS_FIELD_NUMBER: _builtins.int
+    HOLDER_COUNT_FIELD_NUMBER: _builtins.int
+    qualified_count: _builtins.int
+    """How many users would be given it. Counted where all users were looked at, else estimated by those that were."""
+    estimated: _builtins.bool
+    """It is an estimate: there are more users than one preview looks at."""
+    looked_at_count: _builtins.int
+    """Users that were looked at."""
+    user_count: _builtins.int
+    """Users that there are."""
+    estimated_seconds: _builtins.float
+    """How long the backfill would take, by how long this took, in seconds."""
+    holder_count: _builtins.int
+    """Users who hold it already."""
+    @_builtins.property
+    def sample(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.QualifiedUser]:
+        """Some of those who would be given it, by id."""
+
+    def __init__(
+        self,
+        *,
+        qualified_count: _builtins.int = ...,
+        estimated: _builtins.bool = ...,
+        looked_at_count: _builtins.int = ...,
+        user_count: _builtins.int = ...,
+        sample: _abc.Iterable[_achievement_pb2.QualifiedUser] | None = ...,
+        estimated_seconds: _builtins.float = ...,
+        holder_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimated", b"estimated", "estimated_seconds", b"estimated_seconds", "holder_count", b"holder_count", "looked_at_count", b"looked_at_count", "qualified_count", b"qualified_count", "sample", b"sample", "user_count", b"user_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewAchievementResponse: _TypeAlias = PreviewAchievementResponse  # noqa: Y015
+
+@_typing.final
+class GetBackfillRequest(_message.Message):
+    """Request of GetBackfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    achievement: _builtins.str
+    """Key of the achievement."""
+    def __init__(
+        self,
+        *,
+        achievement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackfillRequest: _TypeAlias = GetBackfillRequest  # noqa: Y015
+
+@_typing.final
+class GetBackfillResponse(_message.Message):
+    """Response of GetBackfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def backfill(self) -> _achievement_pb2.Backfill:
+        """The last one."""
+
+    def __init__(
+        self,
+        *,
+        backfill: _achievement_pb2.Backfill | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBackfillResponse: _TypeAlias = GetBackfillResponse  # noqa: Y015
+
+@_typing.final
+class ListBackfillsRequest(_message.Message):
+    """Request of ListBackfills."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNING_ONLY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    running_only: _builtins.bool
+    """Only those that run."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    def __init__(
+        self,
+        *,
+        running_only: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "running_only", b"running_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBackfillsRequest: _TypeAlias = ListBackfillsRequest  # noqa: Y015
+
+@_typing.final
+class ListBackfillsResponse(_message.Message):
+    """Response of ListBackfills."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKFILLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def backfills(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.Backfill]:
+        """By achievement."""
+
+    def __init__(
+        self,
+        *,
+        backfills: _abc.Iterable[_achievement_pb2.Backfill] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfills", b"backfills", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBackfillsResponse: _TypeAlias = ListBackfillsResponse  # noqa: Y015
+
+@_typing.final
+class EndBackfillRequest(_message.Message):
+    """Request of EndBackfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    achievement: _builtins.str
+    """Key of the achievement."""
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp:
+        """The instant at which that was decided."""
+
+    def __init__(
+        self,
+        *,
+        achievement: _builtins.str = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndBackfillRequest: _TypeAlias = EndBackfillRequest  # noqa: Y015
+
+@_typing.final
+class EndBackfillResponse(_message.Message):
+    """Response of EndBackfill."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def backfill(self) -> _achievement_pb2.Backfill:
+        """As it ended; one that had ended before stays as it was."""
+
+    def __init__(
+        self,
+        *,
+        backfill: _achievement_pb2.Backfill | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndBackfillResponse: _TypeAlias = EndBackfillResponse  # noqa: Y015
 
 @_typing.final
 class ListCompletionsRequest(_message.Message):

@@ -55,6 +55,26 @@ class AchievementServiceStub:
                 request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsRequest.SerializeToString,
                 response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsResponse.FromString,
                 _registered_method=True)
+        self.PreviewAchievement = channel.unary_unary(
+                '/laurel.achievement.v1.AchievementService/PreviewAchievement',
+                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementRequest.SerializeToString,
+                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementResponse.FromString,
+                _registered_method=True)
+        self.GetBackfill = channel.unary_unary(
+                '/laurel.achievement.v1.AchievementService/GetBackfill',
+                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetBackfillRequest.SerializeToString,
+                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetBackfillResponse.FromString,
+                _registered_method=True)
+        self.ListBackfills = channel.unary_unary(
+                '/laurel.achievement.v1.AchievementService/ListBackfills',
+                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListBackfillsRequest.SerializeToString,
+                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListBackfillsResponse.FromString,
+                _registered_method=True)
+        self.EndBackfill = channel.unary_unary(
+                '/laurel.achievement.v1.AchievementService/EndBackfill',
+                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.EndBackfillRequest.SerializeToString,
+                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.EndBackfillResponse.FromString,
+                _registered_method=True)
 
 
 class AchievementServiceServicer:
@@ -89,6 +109,35 @@ class AchievementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewAchievement(self, request, context):
+        """Says who would qualify for an achievement by what has happened until now, before anybody activates it, and how long
+        its backfill would take. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBackfill(self, request, context):
+        """Gets the backfill of an achievement.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBackfills(self, request, context):
+        """Lists backfills by achievement.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndBackfill(self, request, context):
+        """Ends a backfill. For the orchestrator, which keeps who asked for it: its CancelBackfill.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AchievementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +160,26 @@ def add_AchievementServiceServicer_to_server(servicer, server):
                     servicer.ListCompletions,
                     request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsRequest.FromString,
                     response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsResponse.SerializeToString,
+            ),
+            'PreviewAchievement': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewAchievement,
+                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementRequest.FromString,
+                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementResponse.SerializeToString,
+            ),
+            'GetBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBackfill,
+                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetBackfillRequest.FromString,
+                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetBackfillResponse.SerializeToString,
+            ),
+            'ListBackfills': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBackfills,
+                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListBackfillsRequest.FromString,
+                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListBackfillsResponse.SerializeToString,
+            ),
+            'EndBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndBackfill,
+                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.EndBackfillRequest.FromString,
+                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.EndBackfillResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +291,114 @@ class AchievementService:
             '/laurel.achievement.v1.AchievementService/ListCompletions',
             laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsRequest.SerializeToString,
             laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListCompletionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewAchievement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.achievement.v1.AchievementService/PreviewAchievement',
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementRequest.SerializeToString,
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.achievement.v1.AchievementService/GetBackfill',
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetBackfillRequest.SerializeToString,
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetBackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBackfills(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.achievement.v1.AchievementService/ListBackfills',
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListBackfillsRequest.SerializeToString,
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.ListBackfillsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.achievement.v1.AchievementService/EndBackfill',
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.EndBackfillRequest.SerializeToString,
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.EndBackfillResponse.FromString,
             options,
             channel_credentials,
             insecure,

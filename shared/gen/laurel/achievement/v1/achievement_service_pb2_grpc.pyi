@@ -41,6 +41,16 @@ class AchievementServiceStub:
     """Lists a user's achievements: those earned, and progress towards those that can be."""
     ListCompletions: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.ListCompletionsRequest, _achievement_service_pb2.ListCompletionsResponse]
     """Lists what was ever completed and revoked, newest first: of a user, of an achievement, or of both."""
+    PreviewAchievement: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.PreviewAchievementRequest, _achievement_service_pb2.PreviewAchievementResponse]
+    """Says who would qualify for an achievement by what has happened until now, before anybody activates it, and how long
+    its backfill would take. Changes nothing.
+    """
+    GetBackfill: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.GetBackfillRequest, _achievement_service_pb2.GetBackfillResponse]
+    """Gets the backfill of an achievement."""
+    ListBackfills: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.ListBackfillsRequest, _achievement_service_pb2.ListBackfillsResponse]
+    """Lists backfills by achievement."""
+    EndBackfill: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.EndBackfillRequest, _achievement_service_pb2.EndBackfillResponse]
+    """Ends a backfill. For the orchestrator, which keeps who asked for it: its CancelBackfill."""
 
 @_typing.type_check_only
 class AchievementServiceAsyncStub(AchievementServiceStub):
@@ -55,6 +65,16 @@ class AchievementServiceAsyncStub(AchievementServiceStub):
     """Lists a user's achievements: those earned, and progress towards those that can be."""
     ListCompletions: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.ListCompletionsRequest, _achievement_service_pb2.ListCompletionsResponse]  # type: ignore[assignment]
     """Lists what was ever completed and revoked, newest first: of a user, of an achievement, or of both."""
+    PreviewAchievement: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.PreviewAchievementRequest, _achievement_service_pb2.PreviewAchievementResponse]  # type: ignore[assignment]
+    """Says who would qualify for an achievement by what has happened until now, before anybody activates it, and how long
+    its backfill would take. Changes nothing.
+    """
+    GetBackfill: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.GetBackfillRequest, _achievement_service_pb2.GetBackfillResponse]  # type: ignore[assignment]
+    """Gets the backfill of an achievement."""
+    ListBackfills: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.ListBackfillsRequest, _achievement_service_pb2.ListBackfillsResponse]  # type: ignore[assignment]
+    """Lists backfills by achievement."""
+    EndBackfill: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.EndBackfillRequest, _achievement_service_pb2.EndBackfillResponse]  # type: ignore[assignment]
+    """Ends a backfill. For the orchestrator, which keeps who asked for it: its CancelBackfill."""
 
 class AchievementServiceServicer(metaclass=_abc_1.ABCMeta):
     """Achievements. Read it directly; write through the orchestrator."""
@@ -90,5 +110,39 @@ class AchievementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_achievement_service_pb2.ListCompletionsResponse, _abc.Awaitable[_achievement_service_pb2.ListCompletionsResponse]]:
         """Lists what was ever completed and revoked, newest first: of a user, of an achievement, or of both."""
+
+    @_abc_1.abstractmethod
+    def PreviewAchievement(
+        self,
+        request: _achievement_service_pb2.PreviewAchievementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_achievement_service_pb2.PreviewAchievementResponse, _abc.Awaitable[_achievement_service_pb2.PreviewAchievementResponse]]:
+        """Says who would qualify for an achievement by what has happened until now, before anybody activates it, and how long
+        its backfill would take. Changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def GetBackfill(
+        self,
+        request: _achievement_service_pb2.GetBackfillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_achievement_service_pb2.GetBackfillResponse, _abc.Awaitable[_achievement_service_pb2.GetBackfillResponse]]:
+        """Gets the backfill of an achievement."""
+
+    @_abc_1.abstractmethod
+    def ListBackfills(
+        self,
+        request: _achievement_service_pb2.ListBackfillsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_achievement_service_pb2.ListBackfillsResponse, _abc.Awaitable[_achievement_service_pb2.ListBackfillsResponse]]:
+        """Lists backfills by achievement."""
+
+    @_abc_1.abstractmethod
+    def EndBackfill(
+        self,
+        request: _achievement_service_pb2.EndBackfillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_achievement_service_pb2.EndBackfillResponse, _abc.Awaitable[_achievement_service_pb2.EndBackfillResponse]]:
+        """Ends a backfill. For the orchestrator, which keeps who asked for it: its CancelBackfill."""
 
 def add_AchievementServiceServicer_to_server(servicer: AchievementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -196,6 +196,21 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ApplyConfigurationRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ApplyConfigurationResponse.FromString,
                 _registered_method=True)
+        self.CancelBackfill = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/CancelBackfill',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CancelBackfillRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CancelBackfillResponse.FromString,
+                _registered_method=True)
+        self.ListEntryAttributes = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ListEntryAttributes',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListEntryAttributesRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListEntryAttributesResponse.FromString,
+                _registered_method=True)
+        self.ListStreakReaches = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ListStreakReaches',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesResponse.FromString,
+                _registered_method=True)
         self.RunMaintenance = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/RunMaintenance',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RunMaintenanceRequest.SerializeToString,
@@ -474,6 +489,30 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelBackfill(self, request, context):
+        """Ends the backfill of an achievement; what it has given stays. Who it has not come to earns the achievement with the
+        next event. It begins anew when what the achievement asks for is changed, or it is activated again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEntryAttributes(self, request, context):
+        """Lists what filters look at of entries: attributes of the event, and of its user as of then. For services that look at
+        what has been, such as backfills. Entries that have none, or are not there, are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStreakReaches(self, request, context):
+        """Lists with which events users first reached lengths of a streak, as the streak service has it. For services that look
+        at what has been.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RunMaintenance(self, request, context):
         """Does the time-driven work of all services that is due at `now`. For administrators and tests.
         """
@@ -697,6 +736,21 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.ApplyConfiguration,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ApplyConfigurationRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ApplyConfigurationResponse.SerializeToString,
+            ),
+            'CancelBackfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelBackfill,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CancelBackfillRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CancelBackfillResponse.SerializeToString,
+            ),
+            'ListEntryAttributes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEntryAttributes,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListEntryAttributesRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListEntryAttributesResponse.SerializeToString,
+            ),
+            'ListStreakReaches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStreakReaches,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesResponse.SerializeToString,
             ),
             'RunMaintenance': grpc.unary_unary_rpc_method_handler(
                     servicer.RunMaintenance,
@@ -1604,6 +1658,87 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/ApplyConfiguration',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ApplyConfigurationRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ApplyConfigurationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelBackfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/CancelBackfill',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CancelBackfillRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CancelBackfillResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEntryAttributes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ListEntryAttributes',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListEntryAttributesRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListEntryAttributesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStreakReaches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ListStreakReaches',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesResponse.FromString,
             options,
             channel_credentials,
             insecure,

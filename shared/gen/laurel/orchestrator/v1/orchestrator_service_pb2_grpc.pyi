@@ -114,6 +114,18 @@ class OrchestratorServiceStub:
     """Deletes a definition that nobody holds anything of and that no other mentions."""
     ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ApplyConfigurationRequest, _orchestrator_service_pb2.ApplyConfigurationResponse]
     """Checks or applies one declarative configuration of all services: every mistake is reported, or all is applied."""
+    CancelBackfill: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CancelBackfillRequest, _orchestrator_service_pb2.CancelBackfillResponse]
+    """Ends the backfill of an achievement; what it has given stays. Who it has not come to earns the achievement with the
+    next event. It begins anew when what the achievement asks for is changed, or it is activated again.
+    """
+    ListEntryAttributes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListEntryAttributesRequest, _orchestrator_service_pb2.ListEntryAttributesResponse]
+    """Lists what filters look at of entries: attributes of the event, and of its user as of then. For services that look at
+    what has been, such as backfills. Entries that have none, or are not there, are left out.
+    """
+    ListStreakReaches: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListStreakReachesRequest, _orchestrator_service_pb2.ListStreakReachesResponse]
+    """Lists with which events users first reached lengths of a streak, as the streak service has it. For services that look
+    at what has been.
+    """
     RunMaintenance: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
     ListDomainEvents: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDomainEventsRequest, _orchestrator_service_pb2.ListDomainEventsResponse]
@@ -225,6 +237,18 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Deletes a definition that nobody holds anything of and that no other mentions."""
     ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ApplyConfigurationRequest, _orchestrator_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
     """Checks or applies one declarative configuration of all services: every mistake is reported, or all is applied."""
+    CancelBackfill: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CancelBackfillRequest, _orchestrator_service_pb2.CancelBackfillResponse]  # type: ignore[assignment]
+    """Ends the backfill of an achievement; what it has given stays. Who it has not come to earns the achievement with the
+    next event. It begins anew when what the achievement asks for is changed, or it is activated again.
+    """
+    ListEntryAttributes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListEntryAttributesRequest, _orchestrator_service_pb2.ListEntryAttributesResponse]  # type: ignore[assignment]
+    """Lists what filters look at of entries: attributes of the event, and of its user as of then. For services that look at
+    what has been, such as backfills. Entries that have none, or are not there, are left out.
+    """
+    ListStreakReaches: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListStreakReachesRequest, _orchestrator_service_pb2.ListStreakReachesResponse]  # type: ignore[assignment]
+    """Lists with which events users first reached lengths of a streak, as the streak service has it. For services that look
+    at what has been.
+    """
     RunMaintenance: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
     ListDomainEvents: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDomainEventsRequest, _orchestrator_service_pb2.ListDomainEventsResponse]  # type: ignore[assignment]
@@ -525,6 +549,36 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.ApplyConfigurationResponse, _abc.Awaitable[_orchestrator_service_pb2.ApplyConfigurationResponse]]:
         """Checks or applies one declarative configuration of all services: every mistake is reported, or all is applied."""
+
+    @_abc_1.abstractmethod
+    def CancelBackfill(
+        self,
+        request: _orchestrator_service_pb2.CancelBackfillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.CancelBackfillResponse, _abc.Awaitable[_orchestrator_service_pb2.CancelBackfillResponse]]:
+        """Ends the backfill of an achievement; what it has given stays. Who it has not come to earns the achievement with the
+        next event. It begins anew when what the achievement asks for is changed, or it is activated again.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEntryAttributes(
+        self,
+        request: _orchestrator_service_pb2.ListEntryAttributesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListEntryAttributesResponse, _abc.Awaitable[_orchestrator_service_pb2.ListEntryAttributesResponse]]:
+        """Lists what filters look at of entries: attributes of the event, and of its user as of then. For services that look at
+        what has been, such as backfills. Entries that have none, or are not there, are left out.
+        """
+
+    @_abc_1.abstractmethod
+    def ListStreakReaches(
+        self,
+        request: _orchestrator_service_pb2.ListStreakReachesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListStreakReachesResponse, _abc.Awaitable[_orchestrator_service_pb2.ListStreakReachesResponse]]:
+        """Lists with which events users first reached lengths of a streak, as the streak service has it. For services that look
+        at what has been.
+        """
 
     @_abc_1.abstractmethod
     def RunMaintenance(

@@ -431,6 +431,7 @@ class Change(_message.Message):
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     STREAK_CLOSING_FIELD_NUMBER: _builtins.int
     TIMED_POINTS_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_BACKFILL_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
@@ -441,7 +442,9 @@ class Change(_message.Message):
     time_zone: _builtins.str
     """IANA zone in which it happened."""
     origin: _entry_pb2.EntryOrigin.ValueType
-    """That of the entry: IMPORT where an import of history had the pass in its hands; else MAINTENANCE, also unspecified."""
+    """That of the entry: IMPORT where an import of history had the pass in its hands; BACKFILL for what is backdated; else
+    MAINTENANCE, also unspecified.
+    """
     @_builtins.property
     def occur_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened: the local midnight, not the moment of the pass."""
@@ -453,6 +456,10 @@ class Change(_message.Message):
     @_builtins.property
     def timed_points(self) -> _entry_pb2.TimedPoints:
         """Points came due by time."""
+
+    @_builtins.property
+    def achievement_backfill(self) -> _entry_pb2.AchievementBackfill:
+        """A user had qualified for an achievement before it could be earned."""
 
     @_builtins.property
     def board_prize(self) -> _entry_pb2.BoardPrize:
@@ -471,15 +478,16 @@ class Change(_message.Message):
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         streak_closing: _entry_pb2.StreakClosing | None = ...,
         timed_points: _entry_pb2.TimedPoints | None = ...,
+        achievement_backfill: _entry_pb2.AchievementBackfill | None = ...,
         board_prize: _entry_pb2.BoardPrize | None = ...,
         league_move: _entry_pb2.LeagueMove | None = ...,
         origin: _entry_pb2.EntryOrigin.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["board_prize", b"board_prize", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["board_prize", b"board_prize", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "achievement_backfill", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_finding: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_finding) -> _WhichOneofReturnType_finding | None: ...
 

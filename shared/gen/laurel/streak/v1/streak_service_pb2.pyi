@@ -1047,3 +1047,95 @@ class DeclaredAmnesty(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeclaredAmnesty: _TypeAlias = DeclaredAmnesty  # noqa: Y015
+
+@_typing.final
+class ListFirstReachesRequest(_message.Message):
+    """Request of ListFirstReaches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    LEAST_LENGTH_FIELD_NUMBER: _builtins.int
+    MOST_COUNT_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """Key of the streak."""
+    least_length: _builtins.int
+    """Only lengths from here on, at least 1."""
+    most_count: _builtins.int
+    """At most so many of each user, the shortest, 1 to 10,000."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000 users."""
+
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        least_length: _builtins.int = ...,
+        most_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["least_length", b"least_length", "most_count", b"most_count", "streak", b"streak", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFirstReachesRequest: _TypeAlias = ListFirstReachesRequest  # noqa: Y015
+
+@_typing.final
+class UserFirstReaches(_message.Message):
+    """The lengths that one user has reached."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FIRST_REACHES_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    version: _builtins.int
+    """The version of the streak that says so, as of its changes."""
+    @_builtins.property
+    def first_reaches(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.FirstReach]:
+        """By length."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        first_reaches: _abc.Iterable[_streak_pb2.FirstReach] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_reaches", b"first_reaches", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserFirstReaches: _TypeAlias = UserFirstReaches  # noqa: Y015
+
+@_typing.final
+class ListFirstReachesResponse(_message.Message):
+    """Response of ListFirstReaches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserFirstReaches]:
+        """Those of the users who have the streak, by id."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___UserFirstReaches] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFirstReachesResponse: _TypeAlias = ListFirstReachesResponse  # noqa: Y015

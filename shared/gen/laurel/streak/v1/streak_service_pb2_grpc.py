@@ -65,6 +65,11 @@ class StreakServiceStub:
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksRequest.SerializeToString,
                 response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksResponse.FromString,
                 _registered_method=True)
+        self.ListFirstReaches = channel.unary_unary(
+                '/laurel.streak.v1.StreakService/ListFirstReaches',
+                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListFirstReachesRequest.SerializeToString,
+                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListFirstReachesResponse.FromString,
+                _registered_method=True)
         self.GetCalendar = channel.unary_unary(
                 '/laurel.streak.v1.StreakService/GetCalendar',
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetCalendarRequest.SerializeToString,
@@ -138,6 +143,13 @@ class StreakServiceServicer:
 
     def ListLongestStreaks(self, request, context):
         """Lists the users with the longest runs ever of one streak, longest first, then by user id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFirstReaches(self, request, context):
+        """Lists with which events users first reached lengths of a streak. For the orchestrator, and who asks it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,6 +229,11 @@ def add_StreakServiceServicer_to_server(servicer, server):
                     servicer.ListLongestStreaks,
                     request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksRequest.FromString,
                     response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksResponse.SerializeToString,
+            ),
+            'ListFirstReaches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFirstReaches,
+                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListFirstReachesRequest.FromString,
+                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListFirstReachesResponse.SerializeToString,
             ),
             'GetCalendar': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCalendar,
@@ -412,6 +429,33 @@ class StreakService:
             '/laurel.streak.v1.StreakService/ListLongestStreaks',
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksRequest.SerializeToString,
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListLongestStreaksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFirstReaches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.streak.v1.StreakService/ListFirstReaches',
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListFirstReachesRequest.SerializeToString,
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListFirstReachesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class StreakServiceStub:
     """Lists one user's freeze ledger, oldest first."""
     ListLongestStreaks: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListLongestStreaksRequest, _streak_service_pb2.ListLongestStreaksResponse]
     """Lists the users with the longest runs ever of one streak, longest first, then by user id."""
+    ListFirstReaches: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListFirstReachesRequest, _streak_service_pb2.ListFirstReachesResponse]
+    """Lists with which events users first reached lengths of a streak. For the orchestrator, and who asks it."""
     GetCalendar: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.GetCalendarRequest, _streak_service_pb2.GetCalendarResponse]
     """Gets one user's periods of any range of dates, as a calendar shows them: with the one that is running."""
     BatchGetUserStreaks: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.BatchGetUserStreaksRequest, _streak_service_pb2.BatchGetUserStreaksResponse]
@@ -75,6 +77,8 @@ class StreakServiceAsyncStub(StreakServiceStub):
     """Lists one user's freeze ledger, oldest first."""
     ListLongestStreaks: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListLongestStreaksRequest, _streak_service_pb2.ListLongestStreaksResponse]  # type: ignore[assignment]
     """Lists the users with the longest runs ever of one streak, longest first, then by user id."""
+    ListFirstReaches: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListFirstReachesRequest, _streak_service_pb2.ListFirstReachesResponse]  # type: ignore[assignment]
+    """Lists with which events users first reached lengths of a streak. For the orchestrator, and who asks it."""
     GetCalendar: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.GetCalendarRequest, _streak_service_pb2.GetCalendarResponse]  # type: ignore[assignment]
     """Gets one user's periods of any range of dates, as a calendar shows them: with the one that is running."""
     BatchGetUserStreaks: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.BatchGetUserStreaksRequest, _streak_service_pb2.BatchGetUserStreaksResponse]  # type: ignore[assignment]
@@ -138,6 +142,14 @@ class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_streak_service_pb2.ListLongestStreaksResponse, _abc.Awaitable[_streak_service_pb2.ListLongestStreaksResponse]]:
         """Lists the users with the longest runs ever of one streak, longest first, then by user id."""
+
+    @_abc_1.abstractmethod
+    def ListFirstReaches(
+        self,
+        request: _streak_service_pb2.ListFirstReachesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_streak_service_pb2.ListFirstReachesResponse, _abc.Awaitable[_streak_service_pb2.ListFirstReachesResponse]]:
+        """Lists with which events users first reached lengths of a streak. For the orchestrator, and who asks it."""
 
     @_abc_1.abstractmethod
     def GetCalendar(

@@ -1,0 +1,361 @@
+"""Backfills: users who had qualified for an achievement before it could be earned are given it (RULES 4.6).
+
+A write of definitions that activates an achievement, or changes what an active one asks for, leaves a row in its own
+transaction. From then on an event leaves what its user had met before to the backfill, until that has come by. Users
+are looked at by id, in batches: what a batch gives, how far it has come, and what others are told of it are one
+transaction. So every crash leaves a batch whole or undone, and what an event and the backfill could both give is given
+once: both write under the version of the user.
+
+What other services know is asked outside of the transaction, and then the batch begins anew: nobody waits for a lock
+because of another service.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from time import monotonic
+from typing import Final
+from uuid import UUID
+
+from laurel.ledger.v1 import entry_pb2
+from laurel.participant.v1 import definition_service_pb2, participant_service_pb2
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services.achievement import convert
+from services.achievement.config import Settings
+from services.achievement.definitions import ACHIEVEMENT, achievement_of
+from services.achievement.domain import (
+    Achievement,
+    ApiTrigger,
+    Backfilled,
+    Catalogue,
+    Change,
+    Standing,
+    Status,
+)
+from services.achievement.records import Backfill, BackfillState
+from services.achievement.searching import Elsewhere, Gathered, Searcher
+from services.achievement.store import Store
+from services.achievement.store_backfill import BackfillStore
+from services.achievement.witness import Witness
+from shared import faults
+from shared.clock import Clock
+from shared.errors import FailedPrecondition, LaurelError, NotFound
+from shared.ids import derived_id, derived_id_at
+from shared.pages import read_page
+from shared.postgres import definitions as stored
+from shared.postgres.errors import translate
+from shared.postgres.feed import Feed
+from shared.postgres.maintenance import may_go_by_clock
+from shared.postgres.pool import Connection, Pool
+from shared.rpc.convert import to_timestamp
+from shared.rpc.participants import Pass
+
+BEFORE_COMMIT: Final = faults.declare(
+    "achievement.backfill.before_commit", "a batch of users is looked at and written, not yet committed"
+)
+AFTER_COMMIT: Final = faults.declare(
+    "achievement.backfill.after_commit", "a batch of users of a backfill is durable, more may be left"
+)
+
+_LOGGER: Final = logging.getLogger(__name__)
+_STORED: Final = "SELECT key, body FROM definitions WHERE kind = $1"
+
+StoredCatalogue = stored.Catalogue[Catalogue]
+
+
+class Searched(Struct, frozen=True):
+    """What a preview has found."""
+
+    achievement: Achievement
+    found: Mapping[str, Sequence[Change]]
+    """By user."""
+    looked_at: int
+    user_count: int
+    holder_count: int
+    seconds: float
+    """That the backfill of all users would take."""
+
+
+class Backfills:
+    """The use cases, and the work in the background."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        catalogue: StoredCatalogue,
+        witness: Witness,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._pool = pool
+        self._store = Store(pool)
+        self._backfills = BackfillStore(pool)
+        self._searcher = Searcher(pool, witness)
+        self._feed = Feed(pool)
+        self._catalogue = catalogue
+        self._settings = settings
+        self._clock = clock
+
+    # Beginning
+
+    async def before_write(
+        self, connection: Connection, request: definition_service_pb2.WriteDefinitionsRequest, now: datetime
+    ) -> None:
+        """Leaves a row for each achievement that the write activates, or of which it changes what it asks for."""
+        puts = [put.achievement for put in request.puts if put.HasField("achievement")]
+        gone = [name.key for name in request.deletes if name.kind == ACHIEVEMENT.name]
+        if not puts and not gone:
+            return
+        rows = await connection.fetch(_STORED, ACHIEVEMENT.name)
+        before = {
+            row["key"]: achievement_of(ACHIEVEMENT.message_type.FromString(row["body"])) for row in rows
+        }
+        after = before | {put.key: achievement_of(put) for put in puts}
+        catalogue = Catalogue(each for key, each in after.items() if key not in gone)
+        for put in puts:
+            await self._before_put(connection, before.get(put.key), catalogue, after[put.key], request, now)
+        for key in gone:
+            await self._backfills.forget(connection, key)
+
+    async def _before_put(
+        self,
+        connection: Connection,
+        before: Achievement | None,
+        catalogue: Catalogue,
+        after: Achievement,
+        request: definition_service_pb2.WriteDefinitionsRequest,
+        now: datetime,
+    ) -> None:
+        if after.status is not Status.ACTIVE:
+            await self._backfills.end(after.key, BackfillState.CANCELLED, now, connection)
+        elif not isinstance(after.trigger, ApiTrigger) and (before is None or before.asks != after.asks):
+            backfill_id = derived_id("backfill", request.write_id, after.key)
+            await self._backfills.begin(connection, after, catalogue.level(after.key), backfill_id, now)
+
+    # Working
+
+    async def run(self, now: datetime, _history: bool) -> Pass:
+        """A batch at an instant, as part of a pass of maintenance."""
+        return await self._batch(now)
+
+    async def work(self) -> None:
+        """Batches by the clock, for ever, and pauses in between."""
+        pause = self._settings.backfill_interval_seconds
+        while True:
+            try:
+                while await self._backfills.any_running():
+                    began = monotonic()
+                    async with self._pool.acquire() as connection:
+                        now = self._clock.now()
+                        may_go = await may_go_by_clock(connection, now)
+                    if not may_go or not (await self._batch(now)).more:
+                        break
+                    share = self._settings.backfill_share
+                    await asyncio.sleep((monotonic() - began) * (1 - share) / share)
+            except Exception as error:
+                if translate(error) is None:
+                    raise
+                _LOGGER.warning("a backfill cannot go on now", extra={"cause": str(error)})
+            await asyncio.sleep(pause)
+
+    async def _batch(self, now: datetime) -> Pass:
+        """Looks at some users of one backfill: how many, and whether there are more."""
+        gathered = Gathered()
+        while True:
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    running = await self._backfills.next(connection)
+                    if running is None:
+                        return Pass()
+                    looked_at = await self._part(connection, running, gathered, now)
+                    await BEFORE_COMMIT.reach()
+                await AFTER_COMMIT.reach()
+                return Pass(looked_at, await self._backfills.any_running())
+            except Elsewhere as wanted:
+                assert running is not None
+                achievement = (await self._catalogue.latest()).get(running.achievement)
+                if achievement is None:
+                    continue
+                try:
+                    await self._searcher.ask(achievement, wanted, gathered)
+                except LaurelError as error:
+                    await self._backfills.note_error(running.achievement, str(error), now)
+                    _LOGGER.warning("a backfill waits for others", extra={"cause": str(error)})
+                    return Pass()
+
+    async def _part(
+        self, connection: Connection, running: Backfill, gathered: Gathered, now: datetime
+    ) -> int:
+        version = await self._store.configuration_version(connection)
+        catalogue = await self._catalogue.at(version, connection)
+        achievement = catalogue.get(running.achievement)
+        if achievement is None or achievement.status is not Status.ACTIVE:
+            await self._backfills.end(running.achievement, BackfillState.CANCELLED, now, connection)
+            return 0
+        size = self._settings.backfill_batch_size
+        users = await self._backfills.users(connection, running.cursor, size)
+        candidates = await self._backfills.candidates(connection, achievement, users)
+        found: dict[str, Backfilled] = {}
+        if candidates:
+            await self._backfills.lock(connection, candidates)
+            before, found = await self._searcher.search(
+                connection,
+                connection,
+                catalogue,
+                achievement,
+                candidates,
+                gathered,
+                running.backfill_id,
+                running.create_time,
+            )
+            await self._save(connection, running, before, found, now)
+            await self._feed.append(connection, self._told(running, catalogue, found, now))
+        counts = [len(each.changes) for each in found.values() if each.changes]
+        if users:
+            await self._backfills.move(connection, running, users[-1], len(users), counts, now)
+        if len(users) < size:
+            await self._backfills.end(running.achievement, BackfillState.DONE, now, connection)
+        return len(users)
+
+    async def _save(
+        self,
+        connection: Connection,
+        running: Backfill,
+        before: Mapping[str, Standing],
+        found: Mapping[str, Backfilled],
+        now: datetime,
+    ) -> None:
+        """Also who is given nothing moves on: an event that was being decided about looks again."""
+        await self._store.save_backfilled(
+            connection,
+            [(before[user_id], each.standing) for user_id, each in found.items()],
+            {user_id: each.changes for user_id, each in found.items()},
+            [fact for each in found.values() for fact in each.judged],
+            running.backfill_id,
+            now,
+        )
+
+    def _told(
+        self, running: Backfill, catalogue: Catalogue, found: Mapping[str, Backfilled], now: datetime
+    ) -> list[bytes]:
+        """What others have to hear: what points hang on, and what happened while the achievement could be earned."""
+        told = []
+        for user_id, each in found.items():
+            effects = convert.effects(user_id, each.changes, catalogue).achievements
+            backdated = [change for change in effects if change.backdated and not change.unrewarded]
+            fresh = [change for change in effects if not change.backdated]
+            for origin, time, changes in (
+                (entry_pb2.ENTRY_ORIGIN_BACKFILL, running.create_time, backdated),
+                (entry_pb2.ENTRY_ORIGIN_MAINTENANCE, now, fresh),
+            ):
+                if not changes:
+                    continue
+                name = entry_pb2.EntryOrigin.Name(origin)
+                change = participant_service_pb2.Change(
+                    entry_id=str(derived_id_at(time, "backfill", str(running.backfill_id), user_id, name)),
+                    user_id=user_id,
+                    time_zone="UTC",
+                    occur_time=to_timestamp(time),
+                    origin=origin,
+                )
+                change.achievement_backfill.achievement = running.achievement
+                change.achievement_backfill.backfill_id = str(running.backfill_id)
+                change.achievement_backfill.changes.extend(changes)
+                told.append(change.SerializeToString(deterministic=True))
+        return told
+
+    # Calls
+
+    async def get(self, achievement: str) -> Backfill:
+        """The last one. Raises `NotFound`."""
+        found = await self._backfills.get(achievement)
+        if found is None:
+            raise NotFound(
+                "the achievement has had no backfill",
+                reason="BACKFILL_NOT_FOUND",
+                metadata={"achievement": achievement},
+            )
+        return found
+
+    async def page(
+        self, *, running_only: bool, page_size: int, page_token: str
+    ) -> tuple[list[Backfill], str]:
+        """A page by achievement, and the token of the next one."""
+        page = read_page(page_size, page_token, keyset=[str], query=["backfills", str(running_only)])
+        after = page.after[0] if page.after else ""
+        found = await self._backfills.page(after, running_only=running_only, limit=page.size + 1)
+        shown = found[: page.size]
+        return shown, page.next_token(shown[-1].achievement) if len(found) > page.size else ""
+
+    async def end(self, achievement: str, now: datetime) -> Backfill:
+        """Ends it, if it runs. Raises `NotFound`."""
+        return await self._backfills.end(achievement, BackfillState.CANCELLED, now) or await self.get(
+            achievement
+        )
+
+    async def preview(self, key: str, proposed: Achievement | None) -> Searched:
+        """Who would be given an achievement, stored or proposed. Raises `NotFound`, `FailedPrecondition`."""
+        catalogue = await self._catalogue.latest()
+        achievement = proposed or catalogue.get(key)
+        if achievement is None:
+            raise ACHIEVEMENT.unknown(key)
+        if isinstance(achievement.trigger, ApiTrigger):
+            raise FailedPrecondition(
+                "only calls earn it", reason="NOTHING_TO_PREVIEW", metadata={"achievement": achievement.key}
+            )
+        achievement = replace(achievement, status=Status.ACTIVE)
+        others = (each for each in catalogue.all() if each.key != achievement.key)
+        return await self._previewed(Catalogue([*others, achievement]), achievement)
+
+    async def _previewed(self, catalogue: Catalogue, achievement: Achievement) -> Searched:
+        began = monotonic()
+        user_count = await self._backfills.count_users()
+        users = await self._chosen(user_count)
+        found: dict[str, Sequence[Change]] = {}
+        looked_at, size = 0, self._settings.backfill_batch_size
+        while looked_at < len(users) and monotonic() - began < self._settings.preview_seconds:
+            batch = users[looked_at : looked_at + size]
+            found |= await self._look(catalogue, achievement, batch)
+            looked_at += len(batch)
+        seconds = (monotonic() - began) / max(looked_at, 1) * user_count / self._settings.backfill_share
+        holders = await self._backfills.holder_count(achievement.key)
+        return Searched(achievement, found, looked_at, user_count, holders, seconds)
+
+    async def _chosen(self, user_count: int) -> list[str]:
+        """All users; of many some, spread over all."""
+        most = self._settings.preview_users
+        if user_count <= most:
+            return await self._backfills.users(self._pool, "", most)
+        return await self._backfills.sample(100 * most / user_count, most)
+
+    async def _look(
+        self, catalogue: Catalogue, achievement: Achievement, users: Sequence[str]
+    ) -> dict[str, Sequence[Change]]:
+        gathered = Gathered()
+        candidates = await self._backfills.candidates(self._pool, achievement, users)
+        while candidates:
+            try:
+                _, found = await self._searcher.search(
+                    self._pool,
+                    None,
+                    catalogue,
+                    achievement,
+                    candidates,
+                    gathered,
+                    UUID(int=0),
+                    self._clock.now(),
+                )
+            except Elsewhere as wanted:
+                await self._searcher.ask(achievement, wanted, gathered)
+                continue
+            mine = {
+                user_id: [
+                    change for change in each.changes if change.completion.achievement == achievement.key
+                ]
+                for user_id, each in found.items()
+            }
+            return {user_id: changes for user_id, changes in mine.items() if changes}
+        return {}

@@ -1,0 +1,236 @@
+"""What is stored of backfills, and which users one has to look at."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from services.achievement.domain import (
+    Achievement,
+    CompositeTrigger,
+    Fact,
+    MetricTrigger,
+    Span,
+    StreakTrigger,
+)
+from services.achievement.past import FIRST_CHUNK
+from services.achievement.records import Backfill, BackfillState
+from services.achievement.rows import fact_of
+from shared.postgres.locks import lock_key
+from shared.postgres.pool import Connection, Pool
+
+MAX_ERROR_CHARS: Final = 1_000
+
+_LOCK: Final = lock_key("achievement", "backfill")
+_COLUMNS: Final = """
+    achievement, backfill_id, state, cursor, create_time, update_time, finish_time, user_count, looked_at_count,
+    completed_user_count, completion_count, last_error
+"""
+
+# One replica works at a time, so that lower achievements come before those that ask for more.
+TAKE_TURN: Final = "SELECT pg_advisory_xact_lock($1)"
+NEXT: Final = f"""
+    SELECT {_COLUMNS} FROM backfills WHERE state = 1 ORDER BY place, achievement LIMIT 1 FOR UPDATE
+"""
+ANY_RUNNING: Final = "SELECT EXISTS (SELECT FROM backfills WHERE state = 1)"
+# Begins anew where there is one. Where nobody is there, there is nothing to look at.
+BEGIN: Final = """
+    INSERT INTO backfills (achievement, backfill_id, state, cursor, place, create_time, update_time, finish_time,
+                           user_count)
+    SELECT $1, $2, CASE WHEN there.users > 0 THEN 1 ELSE 2 END, '', $3, $4::timestamptz, $4::timestamptz,
+           CASE WHEN there.users = 0 THEN $4::timestamptz END, there.users
+      FROM (SELECT count(*) AS users FROM users) AS there
+        ON CONFLICT (achievement) DO UPDATE
+           SET backfill_id = EXCLUDED.backfill_id, state = EXCLUDED.state, cursor = '', place = EXCLUDED.place,
+               create_time = EXCLUDED.create_time, update_time = EXCLUDED.update_time,
+               finish_time = EXCLUDED.finish_time, user_count = EXCLUDED.user_count, looked_at_count = 0,
+               completed_user_count = 0, completion_count = 0, last_error = ''
+"""
+END: Final = f"""
+    UPDATE backfills SET state = $2, cursor = '', update_time = $3, finish_time = $3, last_error = ''
+     WHERE achievement = $1 AND state = 1
+    RETURNING {_COLUMNS}
+"""
+MOVE: Final = """
+    UPDATE backfills
+       SET cursor = $2, update_time = $3, looked_at_count = looked_at_count + $4,
+           completed_user_count = completed_user_count + $5, completion_count = completion_count + $6,
+           last_error = ''
+     WHERE achievement = $1
+"""
+NOTE_ERROR: Final = (
+    "UPDATE backfills SET last_error = $2, update_time = $3 WHERE achievement = $1 AND state = 1"
+)
+FORGET: Final = "DELETE FROM backfills WHERE achievement = $1"
+GET: Final = f"SELECT {_COLUMNS} FROM backfills WHERE achievement = $1"
+LIST: Final = f"""
+    SELECT {_COLUMNS} FROM backfills
+     WHERE achievement > $1 AND (state = 1 OR NOT $2)
+     ORDER BY achievement
+     LIMIT $3
+"""
+
+USERS: Final = "SELECT user_id FROM users WHERE user_id > $1 ORDER BY user_id LIMIT $2"
+COUNT_USERS: Final = "SELECT count(*) FROM users"
+# Blocks of the table at random: a share of the users that no order of ids has chosen.
+SAMPLE_USERS: Final = "SELECT user_id FROM users TABLESAMPLE SYSTEM ($1::float8) LIMIT $2"
+LOCK_USERS: Final = "SELECT 1 FROM users WHERE user_id = ANY($1::text[]) ORDER BY user_id FOR UPDATE"
+HOLDERS: Final = """
+    SELECT count(*) FILTER (WHERE kind = 1) - count(*) FILTER (WHERE kind = 2)
+      FROM completion_facts
+     WHERE achievement = $1 AND number = 1
+"""
+
+# Of a metric or a streak. Who holds it already is no candidate, unless it can be held again.
+BY_SOURCE: Final = """
+    SELECT source.user_id
+      FROM sources AS source
+     WHERE source.user_id = ANY($1::text[]) AND source.key = $2 AND source.kind = $3 AND source.highest >= $4
+       AND ($6 OR NOT EXISTS (SELECT FROM live_completions AS live
+                               WHERE live.user_id = source.user_id AND live.achievement = $5))
+     ORDER BY source.user_id
+"""
+BY_PREREQUISITES: Final = """
+    SELECT live.user_id
+      FROM live_completions AS live
+     WHERE live.user_id = ANY($1::text[]) AND live.achievement = ANY($2::text[]) AND live.number = 1
+       AND NOT EXISTS (SELECT FROM live_completions AS held
+                        WHERE held.user_id = live.user_id AND held.achievement = $3)
+     GROUP BY live.user_id
+    HAVING count(*) >= $4
+     ORDER BY live.user_id
+"""
+# One more than a span has at first shows that it is longer.
+FACTS_OF_USERS: Final = """
+    SELECT fact.*
+      FROM unnest($1::text[]) AS wanted (user_id)
+     CROSS JOIN LATERAL (
+           SELECT user_id, entry_id, position, occur_time, local_date, metric, value_micros,
+                  coalesce(version, 0) AS version, counted, grounds, late IS TRUE AS late, true AS live
+             FROM request_log
+            WHERE user_id = wanted.user_id AND metric = $2 AND state = 1
+            ORDER BY occur_time, entry_id
+            LIMIT $3
+     ) AS fact
+"""
+
+
+class BackfillStore:
+    """The tables of backfills, read and written within a connection's transaction or by the pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def begin(
+        self, connection: Connection, achievement: Achievement, level: int, backfill_id: UUID, now: datetime
+    ) -> None:
+        """A search for this achievement, from its beginning."""
+        place = [level, achievement.trigger.target]
+        await connection.execute(BEGIN, achievement.key, backfill_id, place, now)
+
+    async def forget(self, connection: Connection, achievement: str) -> None:
+        """There is no such achievement any more."""
+        await connection.execute(FORGET, achievement)
+
+    async def next(self, connection: Connection) -> Backfill | None:
+        """The one to go on with, held until the end of the transaction. Waits for another replica that is at it."""
+        await connection.execute(TAKE_TURN, _LOCK)
+        row = await connection.fetchrow(NEXT)
+        return Backfill(*row) if row else None
+
+    async def any_running(self) -> bool:
+        """Whether there is anything to do."""
+        running: bool = await self._pool.fetchval(ANY_RUNNING)
+        return running
+
+    async def end(
+        self, achievement: str, state: BackfillState, now: datetime, connection: Connection | None = None
+    ) -> Backfill | None:
+        """Ends one that runs."""
+        row = await (connection or self._pool).fetchrow(END, achievement, state, now)
+        return Backfill(*row) if row else None
+
+    async def move(
+        self,
+        connection: Connection,
+        backfill: Backfill,
+        cursor: str,
+        looked_at: int,
+        found: Sequence[int],
+        now: datetime,
+    ) -> None:
+        """Users up to the cursor have been looked at. `found`: how many completions each of those had who had any."""
+        await connection.execute(MOVE, backfill.achievement, cursor, now, looked_at, len(found), sum(found))
+
+    async def note_error(self, achievement: str, error: str, now: datetime) -> None:
+        """What holds it up."""
+        await self._pool.execute(NOTE_ERROR, achievement, error[:MAX_ERROR_CHARS], now)
+
+    async def get(self, achievement: str) -> Backfill | None:
+        """The last one of an achievement."""
+        row = await self._pool.fetchrow(GET, achievement)
+        return Backfill(*row) if row else None
+
+    async def page(self, after: str, *, running_only: bool, limit: int) -> list[Backfill]:
+        """By achievement."""
+        return [Backfill(*row) for row in await self._pool.fetch(LIST, after, running_only, limit)]
+
+    # Users
+
+    async def users(self, source: Pool | Connection, after: str, limit: int) -> list[str]:
+        """Users by id."""
+        return [row["user_id"] for row in await source.fetch(USERS, after, limit)]
+
+    async def count_users(self) -> int:
+        """How many there are."""
+        count: int = await self._pool.fetchval(COUNT_USERS)
+        return count
+
+    async def sample(self, percent: float, limit: int) -> list[str]:
+        """About this share of all users, in no order that means anything."""
+        return [row["user_id"] for row in await self._pool.fetch(SAMPLE_USERS, percent, limit)]
+
+    async def holder_count(self, achievement: str) -> int:
+        """How many users hold it."""
+        count: int = await self._pool.fetchval(HOLDERS, achievement)
+        return count
+
+    async def lock(self, connection: Connection, user_ids: Sequence[str]) -> None:
+        """Nobody else decides about these users until the end of the transaction."""
+        await connection.execute(LOCK_USERS, user_ids)
+
+    async def candidates(
+        self, source: Pool | Connection, achievement: Achievement, user_ids: Sequence[str]
+    ) -> list[str]:
+        """Those of these users who may be given something, or of whom sums have to be put together; by id."""
+        trigger, key = achievement.trigger, achievement.key
+        match trigger:
+            case MetricTrigger() | StreakTrigger():
+                # With event filters every user with events gets a sum, and who holds it, too.
+                least = -(2**63) if trigger.event_filters else trigger.target
+                again = achievement.repeatable or bool(trigger.event_filters)
+                told = trigger.source
+                found = await source.fetch(BY_SOURCE, user_ids, told.key, int(told.kind), least, key, again)
+            case CompositeTrigger():
+                found = await source.fetch(
+                    BY_PREREQUISITES, user_ids, list(trigger.achievements), key, trigger.enough
+                )
+            case _:
+                return []
+        return [row["user_id"] for row in found]
+
+    async def spans(
+        self, source: Pool | Connection, metric: str, user_ids: Sequence[str]
+    ) -> Mapping[str, Span]:
+        """All facts of a metric of those of these users who have few."""
+        facts: dict[str, list[Fact]] = {user_id: [] for user_id in user_ids}
+        row: asyncpg.Record
+        for row in await source.fetch(FACTS_OF_USERS, user_ids, metric, FIRST_CHUNK + 1):
+            facts[row["user_id"]].append(fact_of(row))
+        return {
+            user_id: Span(tuple(found), complete=True)
+            for user_id, found in facts.items()
+            if len(found) <= FIRST_CHUNK
+        }

@@ -1,0 +1,51 @@
+"""How backfills and previews of achievements are shown."""
+
+from collections.abc import Sequence
+
+from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
+
+from services.cli import render
+
+
+def show_backfills(backfills: Sequence[achievement_pb2.Backfill]) -> None:
+    """How far each has come."""
+    render.table(
+        ["achievement", "state", ">%", ">looked at", ">users", ">given to", "?>completions", "?held up by"],
+        [
+            [
+                each.achievement,
+                render.enum_name(achievement_pb2.BackfillState.Name(each.state), "BACKFILL_STATE_"),
+                render.number(int(each.percent)),
+                each.looked_at_count,
+                each.user_count,
+                each.completed_user_count,
+                each.completion_count if each.completion_count != each.completed_user_count else None,
+                each.last_error or None,
+            ]
+            for each in backfills
+        ],
+        empty="none",
+    )
+
+
+def show_preview(found: achievement_service_pb2.PreviewAchievementResponse) -> None:
+    """How many, how long, and some of them."""
+    about = "about " if found.estimated else ""
+    held = f"; {found.holder_count:,} hold it" if found.holder_count else ""
+    render.line(f"{about}{found.qualified_count:,} of {found.user_count:,} users would be given it{held}")
+    if found.estimated:
+        render.line(f"{found.looked_at_count:,} were looked at")
+    render.line(f"the backfill would take {max(1, round(found.estimated_seconds)):,} s")
+    if found.sample:
+        render.table(
+            ["user", "met", "?>times"],
+            [
+                [
+                    each.user_id,
+                    render.instant(each.complete_time),
+                    each.completion_count if each.completion_count > 1 else None,
+                ]
+                for each in found.sample
+            ],
+            empty="none",
+        )
