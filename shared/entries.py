@@ -17,6 +17,7 @@ class EntryKind(Enum):
     METRIC_EVENT = "metric_event"
     USER_UPDATE = "user_update"
     ACHIEVEMENT_CALL = "achievement_call"
+    ACHIEVEMENT_REVOCATION = "achievement_revocation"
     ACHIEVEMENT_BACKFILL = "achievement_backfill"
     STREAK_FREEZE_GRANT = "streak_freeze_grant"
     STREAK_PAUSE = "streak_pause"
@@ -142,7 +143,7 @@ class Entry(Struct, frozen=True):
     corrected_entry_id: UUID | None
     """For a correction: the entry that was undone."""
     achievement: str = ""
-    """The achievement that is completed by the entry itself: by a call, or with a prize or a promotion."""
+    """The achievement that is completed by the entry itself, by a call, a prize, a promotion; or taken away."""
     gifts: tuple[PointsGift, ...] = ()
     """One of each system at most."""
     user_sequence: int = 0

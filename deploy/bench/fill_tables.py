@@ -107,7 +107,7 @@ OF_NOBODY: Final = frozenset(
 
 EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
     "streak": ("feed",),
-    "achievement": ("feed",),
+    "achievement": ("feed", "withheld_completions"),
     "points": ("feed", "revisions"),
     "leaderboard": ("feed", "archive", "early_revisions", "prizes", "seats", "divisions", "daily_ranks"),
 }

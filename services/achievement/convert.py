@@ -45,6 +45,8 @@ _REFUSALS: Final[Mapping[Refusal, tuple[type[LaurelError], str]]] = {
     Refusal.NOT_ACTIVE: (FailedPrecondition, "the achievement is not active"),
     Refusal.NOT_OPEN: (FailedPrecondition, "the achievement cannot be earned at this time"),
     Refusal.TRIGGER_NOT_API: (FailedPrecondition, "the achievement is not earned by call"),
+    Refusal.NOT_HELD: (FailedPrecondition, "the user does not hold the achievement"),
+    Refusal.REVOKED: (FailedPrecondition, "an admin has taken the achievement from the user"),
     Refusal.USER_NOT_ELIGIBLE: (FailedPrecondition, "the user does not match the achievement's filters"),
 }
 
@@ -297,6 +299,7 @@ def progress_to_proto(progress: Progress) -> achievement_pb2.UserAchievement:
         tier=definition.tier,
         badge_url=definition.badge_url,
         backdated=progress.completion is not None and progress.completion.backdated,
+        revoked=progress.withheld,
     )
     if progress.completion is not None:
         message.complete_time.CopyFrom(to_timestamp(progress.completion.reach.occur_time))

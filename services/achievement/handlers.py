@@ -22,6 +22,7 @@ from services.achievement.domain import (
     Wanted,
     WantedFacts,
     decide,
+    give_back,
     list_progress,
     revert,
     sources_of,
@@ -162,7 +163,9 @@ class Handlers:
         users = {work.user_id for work in fresh}
         told = {source for work in fresh for source in sources_of(work.command)}
         called = {work.command.achievement for work in fresh if work.command.achievement}
-        corrects = any(work.command.entry.kind is EntryKind.CORRECTION for work in fresh)
+        kinds = {work.command.entry.kind for work in fresh}
+        corrects = EntryKind.CORRECTION in kinds
+        takes = corrects or EntryKind.ACHIEVEMENT_REVOCATION in kinds
 
         async def load(catalogue: Catalogue) -> Loaded:
             besides = catalogue.by_streak if corrects else catalogue.judged
@@ -177,7 +180,7 @@ class Handlers:
             }
             touchable = called.union(achievement.key for achievement in touched)
             keys = catalogue.with_composites(touchable)
-            whose = keys if corrects or len(keys) > len(touchable) else ()
+            whose = keys if takes or len(keys) > len(touchable) else ()
             return await self._store.load(users, sources, keys, streaks, whose)
 
         return await self._catalogue.with_state(load)
@@ -204,13 +207,18 @@ class Handlers:
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
         standing, fact = await self._store.lock_fact(connection, reversal.entry_id, catalogue)
-        calls = {}
+        calls, taken = {}, []
         if not fact.metric:
+            taken = await self._store.withheld_by(connection, reversal.entry_id)
             calls = await self._store.next_calls(connection, standing, fact, catalogue)
         facts: dict[UUID, Fact | None] = {}
+        owners = await PastStore(connection).facts([live.entry_id for live in taken])
         while True:
             try:
-                derived, changes = revert(catalogue, standing, fact, calls, Past(facts))
+                if taken:
+                    derived, changes = give_back(catalogue, standing, fact, taken, owners, Past(facts))
+                else:
+                    derived, changes = revert(catalogue, standing, fact, calls, Past(facts))
                 break
             except WantedFacts as wanted:
                 found = await PastStore(connection).facts(wanted.entry_ids)

@@ -31,7 +31,8 @@ CREATE TABLE maintenance (
 CREATE TABLE users (
     user_id     text COLLATE "C" PRIMARY KEY,
     version     bigint NOT NULL,           -- grows with every change of the user's state; guards against lost updates
-    entry_count bigint NOT NULL DEFAULT 0  -- entries ever applied; the newest one's position
+    entry_count bigint NOT NULL DEFAULT 0, -- entries ever applied; the newest one's position
+    withheld    text[]                     -- achievements that an admin has taken away; null: none
 );
 
 CREATE TABLE request_log (
@@ -126,6 +127,25 @@ CREATE TABLE live_completions (
     backdated      boolean NOT NULL DEFAULT false,
     PRIMARY KEY (user_id, achievement, number)
 );
+
+-- What an admin has taken from users, to be given back when that is voided.
+CREATE TABLE withheld_completions (
+    revocation_id  uuid NOT NULL,          -- the entry that took it away
+    user_id        text COLLATE "C" NOT NULL,
+    achievement    text COLLATE "C" NOT NULL,
+    completion_id  uuid NOT NULL,
+    entry_id       uuid NOT NULL,
+    complete_time  timestamptz NOT NULL,
+    target         bigint NOT NULL,
+    local_date     date NOT NULL,
+    cause_position bigint NOT NULL,
+    cause_time     timestamptz NOT NULL,
+    cause_id       uuid NOT NULL,
+    number         integer NOT NULL,
+    backdated      boolean NOT NULL,
+    PRIMARY KEY (revocation_id, number)
+);
+CREATE INDEX withheld_completions_user ON withheld_completions (user_id);
 
 -- The search for users who had qualified for an achievement before it could be earned, the last of each (RULES 4.6).
 CREATE TABLE backfills (

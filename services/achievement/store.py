@@ -15,6 +15,7 @@ from services.achievement import rows
 from services.achievement.domain import (
     Catalogue,
     Change,
+    Completion,
     Decision,
     Fact,
     Revision,
@@ -31,6 +32,7 @@ LOAD: Final = """
     SELECT batch.user_id,
            coalesce(users.version, 0) AS version,
            coalesce(users.entry_count, 0) AS entry_count,
+           users.withheld,
            ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time)
                    FROM sources
                   WHERE user_id = batch.user_id AND key = ANY($2::text[])) AS sources,
@@ -58,6 +60,7 @@ LOAD_WHOLE: Final = """
     SELECT $1::text AS user_id,
            coalesce((SELECT version FROM users WHERE user_id = $1), 0) AS version,
            coalesce((SELECT entry_count FROM users WHERE user_id = $1), 0) AS entry_count,
+           (SELECT withheld FROM users WHERE user_id = $1) AS withheld,
            ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time)
                    FROM sources WHERE user_id = $1) AS sources,
            ARRAY(SELECT ROW(achievement, sum_micros, peak_micros, negative_count)
@@ -157,9 +160,25 @@ JUDGE: Final = """
                                     AND ($1::judged_row[])[cardinality($1::judged_row[])].entry_id
 """
 
+# What an admin takes away; in the transaction of the entry, but not in its statement.
+WITHHOLD: Final = """
+    INSERT INTO withheld_completions (revocation_id, user_id, achievement, completion_id, entry_id, complete_time,
+                                      target, local_date, cause_position, cause_time, cause_id, number, backdated)
+    SELECT $1, * FROM unnest($2::live_completion_row_4[])
+"""
+SET_WITHHELD: Final = "UPDATE users SET withheld = nullif($2::text[], '{}') WHERE user_id = $1"
+WITHHELD_BY: Final = """
+    SELECT achievement, completion_id, entry_id, complete_time, local_date, target, cause_position, cause_time,
+           cause_id, number, backdated
+      FROM withheld_completions
+     WHERE revocation_id = $1
+     ORDER BY number
+"""
+GIVE_BACK: Final = "DELETE FROM withheld_completions WHERE revocation_id = $1"
+
 CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
 LOCK_USER: Final = """
-    SELECT users.user_id, users.version, users.entry_count
+    SELECT users.user_id, users.version, users.entry_count, users.withheld
       FROM users JOIN request_log USING (user_id)
      WHERE request_log.entry_id = $1
        FOR UPDATE OF users
@@ -297,13 +316,21 @@ class Store:
         # The last word on an entry is the newest: each was newer than what it found.
         revised = {row[1]: row for entry in entries for row in _revised_rows(entry)}
         kept = {row[1]: row for entry in entries for row in _kept_rows(entry)}
-        if not revised and not kept:
+        taken = [entry for entry in entries if entry.decision.taken]
+        if not revised and not kept and not taken:
             await self._pool.execute(SAVE, *written)
             return
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(SAVE, *written)
             await connection.execute(REVISE, [revised[key] for key in sorted(revised)])
             await connection.execute(KEEP_REVISIONS, sorted(kept.values()))
+            for entry in taken:
+                lost = [rows.live_row(entry.user_id, live) for live in entry.decision.taken]
+                await connection.execute(WITHHOLD, entry.decision.fact.entry_id, lost)
+                await self._set_withheld(connection, after[entry.user_id])
+
+    async def _set_withheld(self, connection: Connection, standing: Standing) -> None:
+        await connection.execute(SET_WITHHELD, standing.user_id, sorted(standing.withheld))
 
     async def save_backfilled(
         self,
@@ -341,14 +368,20 @@ class Store:
             raise StateMoved("the entry or its user is gone")
         row = await connection.fetchrow(FACT, entry_id)
         assert row is not None  # it was there a moment ago, and facts stay
-        fact, standing = rows.fact_of(row), Standing(user["user_id"], user["version"], user["entry_count"])
+        fact = rows.fact_of(row)
+        withheld = frozenset(user["withheld"] or ())
+        standing = Standing(user["user_id"], user["version"], user["entry_count"], withheld=withheld)
         if not fact.metric:
-            touched = catalogue.with_composites(called(catalogue, fact))
+            touched = catalogue.with_composites([*called(catalogue, fact), *withheld])
             live = await connection.fetch(COMPLETIONS, standing.user_id, sorted(touched))
             return replace(standing, completions=rows.completions_of(live)), fact
         totals = rows.totals_of(await connection.fetch(TOTAL, standing.user_id, fact.metric))
         sums = await connection.fetch(ACCUMULATORS, standing.user_id, fact.counted) if fact.counted else ()
         return replace(standing, totals=totals, accumulators=rows.accumulators_of(sums)), fact
+
+    async def withheld_by(self, connection: Connection, entry_id: UUID) -> list[Completion]:
+        """What an admin took away with this entry, in the order of numbers; nothing where it is no revocation."""
+        return list(rows.completions_of(await connection.fetch(WITHHELD_BY, entry_id)).values())
 
     async def next_calls(
         self, connection: Connection, standing: Standing, fact: Fact, catalogue: Catalogue
@@ -375,6 +408,9 @@ class Store:
         """Store the state without a fact; concurrent writers of this user find that it moved."""
         user_id = standing.user_id
         await connection.execute(TOUCH_USER, user_id)
+        if not fact.metric:
+            await connection.execute(GIVE_BACK, fact.entry_id)
+            await self._set_withheld(connection, standing)
         if fact.metric:
             sums = standing.totals[fact.metric].sums
             row = (sums.peak_micros, sums.sum_micros, sums.negative_count)

@@ -30,6 +30,7 @@ TRACES: Final = Traces(
         Table("accumulators"),
         Table("completion_facts", kept=_ANONYMOUS),
         Table("live_completions"),
+        Table("withheld_completions"),
         Table("streak_reaches"),
         Table("revisions"),
         Table("users"),

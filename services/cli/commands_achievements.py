@@ -11,6 +11,7 @@ from services.cli.commands_configuration import contents, read
 from services.cli.connect import Connections
 from services.cli.options import ShowGroup, json_option, limit_option
 from services.cli.show_achievement import show_backfills, show_preview
+from services.cli.show_event import show_operation
 
 
 @click.group(cls=ShowGroup, short_help="Look at backfills of achievements, or end one.")
@@ -54,6 +55,24 @@ def cancel(connections: Connections, achievement: str, reason: str, key: str | N
     )
     response = connections.orchestrator.CancelBackfill(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_backfills([response.backfill])
+
+
+@click.command(short_help="Take an achievement from a user.")
+@click.argument("user")
+@click.argument("achievement")
+@click.option("--reason", default="", help="Why, for the audit.")
+@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@json_option
+@click.pass_obj
+def revoke(
+    connections: Connections, user: str, achievement: str, reason: str, key: str | None, as_json: bool
+) -> None:
+    """Take an ACHIEVEMENT from a USER, with what hung on it; nothing earns it until the entry is voided."""
+    request = orchestrator_pb.RevokeAchievementRequest(
+        user_id=user, achievement=achievement, reason=reason, request_id=key or str(uuid.uuid4())
+    )
+    response = connections.orchestrator.RevokeAchievement(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_operation(response)
 
 
 @click.command(short_help="Say who would be given an achievement, before it is.")

@@ -140,6 +140,7 @@ for command in (
     commands_streaks.streaks,
     commands_reads.achievements,
     commands_reads.completions,
+    commands_achievements.revoke,
     commands_achievements.backfills,
     commands_achievements.preview,
     commands_points.points,

@@ -235,6 +235,9 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     elif kind is EntryKind.ACHIEVEMENT_CALL:
         achievement = message.achievement_call.achievement
         check_key(achievement, "achievement_call.achievement", violations)
+    elif kind is EntryKind.ACHIEVEMENT_REVOCATION:
+        achievement = message.achievement_revocation.achievement
+        check_key(achievement, "achievement_revocation.achievement", violations)
     elif kind in _STREAK_CALLS:
         streak_call = _streak_call(message, kind.value, violations)
     elif kind is EntryKind.POINTS_GRANT:

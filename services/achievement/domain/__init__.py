@@ -64,6 +64,7 @@ from services.achievement.domain.standing import (
     Total,
     sources_of,
 )
+from services.achievement.domain.withholding import give_back
 
 __all__ = [
     "MAX_COMPLETIONS",
@@ -110,6 +111,7 @@ __all__ = [
     "called",
     "decide",
     "first_span",
+    "give_back",
     "in_circles",
     "levels_of",
     "list_progress",

@@ -27,6 +27,7 @@ from services.achievement.domain.standing import (
     sources_of,
 )
 from services.achievement.domain.totals import Outcome, arrived, contribution, corrected, is_late
+from services.achievement.domain.withholding import withhold
 from shared.calendar import local_date
 from shared.entries import Entry, EntryKind
 from shared.filters import matches
@@ -38,7 +39,9 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
     """What the entry comes to, given the user's standing (RULES 4). Raises `Wanted` for more of the past."""
     entry = command.entry
     standing = replace(standing, entry_count=standing.entry_count + 1)
-    if entry.kind is EntryKind.ACHIEVEMENT_CALL or _is_earned_at_the_end(catalogue, command):
+    if entry.kind is EntryKind.ACHIEVEMENT_REVOCATION:
+        decision = withhold(catalogue.get(command.achievement), standing, _plain_fact(standing, entry))
+    elif entry.kind is EntryKind.ACHIEVEMENT_CALL or _is_earned_at_the_end(catalogue, standing, command):
         decision = _decide_call(catalogue, standing, command)
     else:
         decision = _decide_other(catalogue, standing, command, past)
@@ -49,19 +52,19 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
         decision.fact,
         past,
         cause=str(entry.entry_id),
-        undoes=entry.kind is EntryKind.CORRECTION,
+        undoes=entry.kind in (EntryKind.CORRECTION, EntryKind.ACHIEVEMENT_REVOCATION),
     )
     return replace(decision, standing=after, changes=(*decision.changes, *changes))
 
 
-def _is_earned_at_the_end(catalogue: Catalogue, command: Command) -> bool:
+def _is_earned_at_the_end(catalogue: Catalogue, standing: Standing, command: Command) -> bool:
     """With a prize, or a promotion. One that cannot be earned now is left out: everything else that comes with it is
     given all the same (RULES 6.10).
     """
     is_end = command.entry.kind in (EntryKind.BOARD_PRIZE, EntryKind.LEAGUE_MOVE) and bool(
         command.achievement
     )
-    return is_end and _refusal(catalogue.get(command.achievement), command.entry) is None
+    return is_end and _refusal(catalogue.get(command.achievement), standing, command.entry) is None
 
 
 def _decide_other(catalogue: Catalogue, standing: Standing, command: Command, past: Past) -> Decision:
@@ -87,7 +90,7 @@ def _decide_call(catalogue: Catalogue, standing: Standing, command: Command) -> 
     """Complete it, unless that is not possible; completing it again changes nothing, unless it is repeatable."""
     entry, achievement = command.entry, catalogue.get(command.achievement)
     fact = _plain_fact(standing, entry)
-    refusal = _refusal(achievement, entry)
+    refusal = _refusal(achievement, standing, entry)
     if achievement is None or refusal is not None:
         return Decision(standing, fact, refusal=refusal)
     above = _earnable(catalogue.selective_above((achievement,)), entry)
@@ -100,7 +103,7 @@ def _decide_call(catalogue: Catalogue, standing: Standing, command: Command) -> 
     return Decision(completed(standing, (change,)), fact, (change,))
 
 
-def _refusal(achievement: Achievement | None, entry: Entry) -> Refusal | None:
+def _refusal(achievement: Achievement | None, standing: Standing, entry: Entry) -> Refusal | None:
     if achievement is None:
         return Refusal.NOT_FOUND
     if achievement.status is not Status.ACTIVE:
@@ -111,6 +114,8 @@ def _refusal(achievement: Achievement | None, entry: Entry) -> Refusal | None:
         return Refusal.NOT_OPEN
     if not matches(achievement.user_filters, entry.user.attributes):
         return Refusal.USER_NOT_ELIGIBLE
+    if achievement.key in standing.withheld:
+        return Refusal.REVOKED
     return None
 
 

@@ -187,7 +187,9 @@ def _by_metric(user: _User, trigger: MetricTrigger) -> Backfilled:
         achievement.numbered(number).place in standing.completions
         for number in range(1, MAX_COMPLETIONS + 1 if achievement.repeatable else 2)
     ]
-    if all(held) or standing.sums(achievement, trigger.metric).peak_micros < trigger.target:
+    if all(held) or achievement.key in standing.withheld:
+        return Backfilled(standing, (), judged)
+    if standing.sums(achievement, trigger.metric).peak_micros < trigger.target:
         return Backfilled(standing, (), judged)
     changes = tuple(
         user.completion(each, grant)
@@ -217,7 +219,7 @@ def _position(fact: Fact) -> int:
 def _by_streak(user: _User, trigger: StreakTrigger) -> Backfilled:
     achievement, standing = user.achievement, user.standing
     source = standing.sources.get(SourceKey(SourceKind.STREAK, trigger.streak))
-    if source is None or source.highest < trigger.length:
+    if source is None or source.highest < trigger.length or achievement.key in standing.withheld:
         return Backfilled(standing)
     if user.evidence.reaches_version < source.version:
         raise WantedReaches
@@ -291,7 +293,7 @@ def _cause(user: _User, reach: Reach, facts: Mapping[UUID, Fact | None]) -> Caus
 
 def _by_composite(user: _User) -> Backfilled:
     achievement, standing = user.achievement, user.standing
-    if achievement.key in standing.completions:
+    if achievement.key in standing.completions or achievement.key in standing.withheld:
         return Backfilled(standing)
     past, judged = _past_of(user, standing, [achievement])
     grant = granted_composite(achievement, standing, past)

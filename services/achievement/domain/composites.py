@@ -81,7 +81,7 @@ def _followed(
     target = threshold(composite, live)
     if live is None:
         grant = _granted(composite, target, standing.completions, fact, past)
-        if composite.status is not Status.ACTIVE or grant is None:
+        if composite.status is not Status.ACTIVE or grant is None or composite.key in standing.withheld:
             return standing, ()
         if composite.key in standing.awaited and _granted(composite, target, before.completions, fact, past):
             return standing, ()  # it was met before: the backfill gives it

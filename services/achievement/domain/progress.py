@@ -25,6 +25,8 @@ class Progress(Struct, frozen=True):
     """In the unit of the achievement's target."""
     count: int
     """How many times it is completed."""
+    withheld: bool = False
+    """An admin has taken it away."""
 
     @property
     def target(self) -> int:
@@ -56,7 +58,8 @@ def list_progress(catalogue: Catalogue, standing: Standing, *, completed_only: b
 def _progress(achievement: Achievement, standing: Standing) -> Progress:
     count = standing.count(achievement)
     last = standing.completions.get(achievement.numbered(count).place) if count else None
-    return Progress(achievement, last, _current(achievement, standing), count)
+    withheld = achievement.key in standing.withheld
+    return Progress(achievement, last, _current(achievement, standing), count, withheld)
 
 
 def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -> bool:

@@ -121,6 +121,8 @@ def _earned(achievement: Achievement, standing: Standing, news: _News) -> tuple[
     source = standing.sources.get(achievement.trigger.source, _NOTHING)
     if achievement.status is not Status.ACTIVE or source.highest < achievement.trigger.target:
         return ()
+    if achievement.key in standing.withheld:
+        return ()
     known = standing.reaches.get((achievement.trigger.source.key, achievement.trigger.target))
     reach = _next(achievement, source, news) if known is None else _owner(achievement, standing, news)
     if reach is None or (known is not None and not known.version):

@@ -155,6 +155,8 @@ class Standing(Struct, frozen=True):
     """By streak and length, of lengths that matter to an achievement."""
     awaited: frozenset[str] = frozenset()
     """Achievements whose backfill has not come to this user: what was met before is left to it (`backfill`)."""
+    withheld: frozenset[str] = frozenset()
+    """Achievements that an admin has taken away: nothing earns them (`withholding`)."""
 
     def count(self, achievement: Achievement) -> int:
         """How many times it is completed: multiples come in their order and go from the last."""
@@ -278,6 +280,8 @@ class Refusal(Enum):
     NOT_OPEN = "ACHIEVEMENT_NOT_OPEN"
     TRIGGER_NOT_API = "TRIGGER_NOT_API"
     USER_NOT_ELIGIBLE = "USER_NOT_ELIGIBLE"
+    NOT_HELD = "ACHIEVEMENT_NOT_HELD"
+    REVOKED = "ACHIEVEMENT_REVOKED"
 
 
 class Decision(Struct, frozen=True):
@@ -291,6 +295,8 @@ class Decision(Struct, frozen=True):
     """Earlier facts that contribute something else from now on."""
     kept: tuple[Revision, ...] = ()
     """Revisions of events that have not come yet."""
+    taken: tuple[Completion, ...] = ()
+    """What an admin takes away; kept, to be given back."""
 
 
 def sources_of(command: Command) -> dict[SourceKey, Source]:

@@ -174,6 +174,8 @@ def arrived(
         if sums.peak_micros < achievement.trigger.target or achievement.status is not Status.ACTIVE:
             continue
         was = before.sums(achievement, metric.metric)
+        if achievement.key in before.withheld:
+            continue
         if achievement.key in before.awaited and _is_left(achievement, was, before, metric.metric):
             continue
         for each in achievement.times(sums.peak_micros, after=standing.count(achievement)):
@@ -346,7 +348,9 @@ def _without(
     target = threshold(achievement, live)
     if live is None:
         # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
-        if undone.only_less or achievement.status is not Status.ACTIVE or achievement.key in standing.awaited:
+        if undone.only_less or achievement.status is not Status.ACTIVE:
+            return standing, ()
+        if achievement.key in standing.awaited or achievement.key in standing.withheld:
             return standing, ()
     elif not undone.bears_on(live, target, sums.sum_micros):
         return standing, ()

@@ -99,6 +99,19 @@ def test_a_second_import_changes_nothing_and_says_so(laurel: Laurel, tmp_path: P
     assert laurel.json("user", "erin") == page
 
 
+def test_an_achievement_is_taken_away_with_its_points_and_given_back(laurel: Laurel) -> None:
+    laurel.run("complete", "ruth", "conference-speaker")
+    taken = laurel.json("revoke", "ruth", "conference-speaker", "--reason", "a mistake", "--key", "k1")
+    assert [each["kind"] for each in taken["effects"]["achievements"]] == ["ACHIEVEMENT_CHANGE_KIND_REVOKED"]
+    assert [each["balance"] for each in taken["effects"]["points"]] == ["25"]
+    again = laurel.json("revoke", "ruth", "conference-speaker", "--reason", "a mistake", "--key", "k1")
+    assert again == {**taken, "idempotentReplayed": True}
+    refused = laurel.run("complete", "ruth", "conference-speaker", code=1)
+    assert "ACHIEVEMENT_REVOKED" in refused.stderr
+    voided = laurel.json("void", taken["entryId"], "--reason", "it was none")
+    assert [each["balance"] for each in voided["effects"]["points"]] == ["125"]
+
+
 def test_an_achievement_can_be_completed_by_call_once(laurel: Laurel) -> None:
     first = laurel.json("complete", "ivan", "conference-speaker", "--key", "c1")
     assert [each["achievement"] for each in first["effects"]["achievements"]] == ["conference-speaker"]

@@ -303,8 +303,8 @@ async def test_every_kind_of_entry_is_taken(service: Service) -> None:
             told = event(number, 1).entry
         elif operation.name == "correction":
             told = entry(number, corrects="x")
-        elif operation.name == "achievement_call":
-            told.achievement_call.achievement = "badge"
+        elif operation.name in ("achievement_call", "achievement_revocation"):
+            getattr(told, operation.name).achievement = "badge"
         elif operation.name in ("points_grant", "points_spend", "points_transfer"):
             if operation.name == "points_transfer":
                 told.other_users.add().CopyFrom(entry("other", user="bob").user)

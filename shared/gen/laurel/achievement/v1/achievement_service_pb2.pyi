@@ -47,6 +47,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The achievement has had no backfill."""
     ERROR_REASON_NOTHING_TO_PREVIEW: _ErrorReason.ValueType  # 9
     """Nothing that has happened earns an achievement of this kind."""
+    ERROR_REASON_ACHIEVEMENT_NOT_HELD: _ErrorReason.ValueType  # 10
+    """The user does not hold the achievement."""
+    ERROR_REASON_ACHIEVEMENT_REVOKED: _ErrorReason.ValueType  # 11
+    """An admin has taken the achievement from the user; it is earned again once that is voided."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -71,6 +75,10 @@ ERROR_REASON_BACKFILL_NOT_FOUND: ErrorReason.ValueType  # 8
 """The achievement has had no backfill."""
 ERROR_REASON_NOTHING_TO_PREVIEW: ErrorReason.ValueType  # 9
 """Nothing that has happened earns an achievement of this kind."""
+ERROR_REASON_ACHIEVEMENT_NOT_HELD: ErrorReason.ValueType  # 10
+"""The user does not hold the achievement."""
+ERROR_REASON_ACHIEVEMENT_REVOKED: ErrorReason.ValueType  # 11
+"""An admin has taken the achievement from the user; it is earned again once that is voided."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -29,7 +29,7 @@ from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__
 from laurel.streak.v1 import streak_pb2 as laurel_dot_streak_dot_v1_dot_streak__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1claurel/ledger/v1/entry.proto\x12\x10laurel.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xb3\x03\n\x0cUserSnapshot\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x42\n\nattributes\x18\x03 \x03(\x0b\x32..laurel.ledger.v1.UserSnapshot.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x07 \x01(\x08\x12\x1d\n\x15has_newest_attributes\x18\x08 \x01(\x08\x12O\n\x11newest_attributes\x18\t \x03(\x0b\x32\x34.laurel.ledger.v1.UserSnapshot.NewestAttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15NewestAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x02\n\nMetricFact\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x14\n\x0cvalue_micros\x18\x02 \x01(\x03\x12\x1b\n\x13total_before_micros\x18\x03 \x01(\x03\x12\x1a\n\x12total_after_micros\x18\x04 \x01(\x03\x12\x13\n\x0bpeak_micros\x18\x05 \x01(\x03\x12\x15\n\rtotal_version\x18\x06 \x01(\x03\x12@\n\nattributes\x18\x07 \x03(\x0b\x32,.laurel.ledger.v1.MetricFact.AttributesEntry\x12\x1b\n\x13\x63ontribution_micros\x18\x08 \x01(\x03\x12\x11\n\trevisable\x18\t \x01(\x08\x12\x39\n\trevisions\x18\n \x03(\x0b\x32&.laurel.ledger.v1.ContributionRevision\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x14\x43ontributionRevision\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x1b\n\x13\x63ontribution_micros\x18\x02 \x01(\x03\"\x0c\n\nUserUpdate\"&\n\x0f\x41\x63hievementCall\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"z\n\x13\x41\x63hievementBackfill\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12\x13\n\x0b\x62\x61\x63kfill_id\x18\x02 \x01(\t\x12\x39\n\x07\x63hanges\x18\x03 \x03(\x0b\x32(.laurel.achievement.v1.AchievementChange\"3\n\nPointsGift\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"9\n\x0bPointsGrant\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\"9\n\x0bPointsSpend\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\"<\n\x0ePointsTransfer\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\">\n\x0bTimedPoints\x12/\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsChange\"s\n\rStreakClosing\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakChangeB\x02\x18\x01\x12.\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakEffect\"2\n\x11StreakFreezeGrant\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\x8e\x01\n\x0bStreakPause\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12/\n\nstart_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x0f\n\x07\x62y_user\x18\x04 \x01(\x08\"\x1d\n\x0bStreakReset\x12\x0e\n\x06streak\x18\x01 \x01(\t\"O\n\rStreakRestore\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12.\n\tloss_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"7\n\x0e\x42oardExclusion\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x01(\x08\"\xa1\x02\n\nBoardPrize\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x33\n\x0erun_start_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12:\n\x07segment\x18\x03 \x03(\x0b\x32).laurel.ledger.v1.BoardPrize.SegmentEntry\x12\r\n\x05prize\x18\x04 \x01(\t\x12\x0c\n\x04rank\x18\x05 \x01(\x03\x12+\n\x05gifts\x18\x06 \x03(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\x12\x13\n\x0b\x61\x63hievement\x18\x07 \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa3\x02\n\nLeagueMove\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x33\n\x0erun_start_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12:\n\x07segment\x18\x03 \x03(\x0b\x32).laurel.ledger.v1.LeagueMove.SegmentEntry\x12\x0c\n\x04rank\x18\x04 \x01(\x03\x12\x15\n\rfrom_division\x18\x05 \x01(\t\x12\x13\n\x0bto_division\x18\x06 \x01(\t\x12\x10\n\x08promoted\x18\x07 \x01(\x08\x12\x13\n\x0b\x61\x63hievement\x18\x08 \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\nCorrection\x12\x1a\n\x12\x63orrected_entry_id\x18\x01 \x01(\t\x12,\n\x06metric\x18\x02 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFact\x12\x0e\n\x06voided\x18\x03 \x01(\x08\"\xb6\n\n\x05\x45ntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x04user\x18\x03 \x01(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x34\n\x0cmetric_event\x18\x07 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFactH\x00\x12\x33\n\x0buser_update\x18\t \x01(\x0b\x32\x1c.laurel.ledger.v1.UserUpdateH\x00\x12=\n\x10\x61\x63hievement_call\x18\n \x01(\x0b\x32!.laurel.ledger.v1.AchievementCallH\x00\x12\x39\n\x0estreak_closing\x18\x0b \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x32\n\ncorrection\x18\x0c \x01(\x0b\x32\x1c.laurel.ledger.v1.CorrectionH\x00\x12\x42\n\x13streak_freeze_grant\x18\x14 \x01(\x0b\x32#.laurel.ledger.v1.StreakFreezeGrantH\x00\x12\x35\n\x0cstreak_pause\x18\x15 \x01(\x0b\x32\x1d.laurel.ledger.v1.StreakPauseH\x00\x12\x35\n\x0cstreak_reset\x18\x16 \x01(\x0b\x32\x1d.laurel.ledger.v1.StreakResetH\x00\x12\x39\n\x0estreak_restore\x18\x17 \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakRestoreH\x00\x12\x35\n\x0cpoints_grant\x18\x1e \x01(\x0b\x32\x1d.laurel.ledger.v1.PointsGrantH\x00\x12\x35\n\x0cpoints_spend\x18\x1f \x01(\x0b\x32\x1d.laurel.ledger.v1.PointsSpendH\x00\x12\x35\n\x0ctimed_points\x18  \x01(\x0b\x32\x1d.laurel.ledger.v1.TimedPointsH\x00\x12;\n\x0fpoints_transfer\x18! \x01(\x0b\x32 .laurel.ledger.v1.PointsTransferH\x00\x12\x45\n\x14\x61\x63hievement_backfill\x18) \x01(\x0b\x32%.laurel.ledger.v1.AchievementBackfillH\x00\x12;\n\x0f\x62oard_exclusion\x18\x32 \x01(\x0b\x32 .laurel.ledger.v1.BoardExclusionH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12\x33\n\x0bleague_move\x18\x34 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12-\n\x06origin\x18\r \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOrigin\x12\x33\n\x0bother_users\x18\x0e \x03(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\x15\n\ruser_sequence\x18\x0f \x01(\x03\x12\x17\n\x0ftakes_time_zone\x18\x10 \x01(\x08\x42\x0b\n\toperationJ\x04\x08\x02\x10\x03J\x04\x08\x08\x10\t*\x94\x01\n\x0b\x45ntryOrigin\x12\x1c\n\x18\x45NTRY_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_ORIGIN_LIVE\x10\x01\x12\x17\n\x13\x45NTRY_ORIGIN_IMPORT\x10\x02\x12\x19\n\x15\x45NTRY_ORIGIN_BACKFILL\x10\x03\x12\x1c\n\x18\x45NTRY_ORIGIN_MAINTENANCE\x10\x04\x42\x41\n\x13io.laurel.ledger.v1P\x01Z(laurel.example/laurel/ledger/v1;ledgerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1claurel/ledger/v1/entry.proto\x12\x10laurel.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a\x1blaurel/common/v1/date.proto\x1a\x1dlaurel/points/v1/points.proto\x1a\x1dlaurel/streak/v1/streak.proto\"\xb3\x03\n\x0cUserSnapshot\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x42\n\nattributes\x18\x03 \x03(\x0b\x32..laurel.ledger.v1.UserSnapshot.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\x03\x12\x0c\n\x04name\x18\x06 \x01(\t\x12\x0f\n\x07\x63hanged\x18\x07 \x01(\x08\x12\x1d\n\x15has_newest_attributes\x18\x08 \x01(\x08\x12O\n\x11newest_attributes\x18\t \x03(\x0b\x32\x34.laurel.ledger.v1.UserSnapshot.NewestAttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x37\n\x15NewestAttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x02\n\nMetricFact\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x14\n\x0cvalue_micros\x18\x02 \x01(\x03\x12\x1b\n\x13total_before_micros\x18\x03 \x01(\x03\x12\x1a\n\x12total_after_micros\x18\x04 \x01(\x03\x12\x13\n\x0bpeak_micros\x18\x05 \x01(\x03\x12\x15\n\rtotal_version\x18\x06 \x01(\x03\x12@\n\nattributes\x18\x07 \x03(\x0b\x32,.laurel.ledger.v1.MetricFact.AttributesEntry\x12\x1b\n\x13\x63ontribution_micros\x18\x08 \x01(\x03\x12\x11\n\trevisable\x18\t \x01(\x08\x12\x39\n\trevisions\x18\n \x03(\x0b\x32&.laurel.ledger.v1.ContributionRevision\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"E\n\x14\x43ontributionRevision\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x1b\n\x13\x63ontribution_micros\x18\x02 \x01(\x03\"\x0c\n\nUserUpdate\"&\n\x0f\x41\x63hievementCall\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\",\n\x15\x41\x63hievementRevocation\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"z\n\x13\x41\x63hievementBackfill\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12\x13\n\x0b\x62\x61\x63kfill_id\x18\x02 \x01(\t\x12\x39\n\x07\x63hanges\x18\x03 \x03(\x0b\x32(.laurel.achievement.v1.AchievementChange\"3\n\nPointsGift\x12\x15\n\rpoints_system\x18\x01 \x01(\t\x12\x0e\n\x06\x61mount\x18\x02 \x01(\x03\"9\n\x0bPointsGrant\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\"9\n\x0bPointsSpend\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\"<\n\x0ePointsTransfer\x12*\n\x04gift\x18\x01 \x01(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\">\n\x0bTimedPoints\x12/\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1e.laurel.points.v1.PointsChange\"s\n\rStreakClosing\x12\x32\n\x06\x63hange\x18\x01 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakChangeB\x02\x18\x01\x12.\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0b\x32\x1e.laurel.streak.v1.StreakEffect\"2\n\x11StreakFreezeGrant\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"\x8e\x01\n\x0bStreakPause\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12/\n\nstart_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\x0f\n\x07\x62y_user\x18\x04 \x01(\x08\"\x1d\n\x0bStreakReset\x12\x0e\n\x06streak\x18\x01 \x01(\t\"O\n\rStreakRestore\x12\x0e\n\x06streak\x18\x01 \x01(\t\x12.\n\tloss_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\"7\n\x0e\x42oardExclusion\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x01(\x08\"\xa1\x02\n\nBoardPrize\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x33\n\x0erun_start_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12:\n\x07segment\x18\x03 \x03(\x0b\x32).laurel.ledger.v1.BoardPrize.SegmentEntry\x12\r\n\x05prize\x18\x04 \x01(\t\x12\x0c\n\x04rank\x18\x05 \x01(\x03\x12+\n\x05gifts\x18\x06 \x03(\x0b\x32\x1c.laurel.ledger.v1.PointsGift\x12\x13\n\x0b\x61\x63hievement\x18\x07 \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa3\x02\n\nLeagueMove\x12\x13\n\x0bleaderboard\x18\x01 \x01(\t\x12\x33\n\x0erun_start_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12:\n\x07segment\x18\x03 \x03(\x0b\x32).laurel.ledger.v1.LeagueMove.SegmentEntry\x12\x0c\n\x04rank\x18\x04 \x01(\x03\x12\x15\n\rfrom_division\x18\x05 \x01(\t\x12\x13\n\x0bto_division\x18\x06 \x01(\t\x12\x10\n\x08promoted\x18\x07 \x01(\x08\x12\x13\n\x0b\x61\x63hievement\x18\x08 \x01(\t\x1a.\n\x0cSegmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\nCorrection\x12\x1a\n\x12\x63orrected_entry_id\x18\x01 \x01(\t\x12,\n\x06metric\x18\x02 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFact\x12\x0e\n\x06voided\x18\x03 \x01(\x08\"\x81\x0b\n\x05\x45ntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x04user\x18\x03 \x01(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\'\n\x03now\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x34\n\x0cmetric_event\x18\x07 \x01(\x0b\x32\x1c.laurel.ledger.v1.MetricFactH\x00\x12\x33\n\x0buser_update\x18\t \x01(\x0b\x32\x1c.laurel.ledger.v1.UserUpdateH\x00\x12=\n\x10\x61\x63hievement_call\x18\n \x01(\x0b\x32!.laurel.ledger.v1.AchievementCallH\x00\x12\x39\n\x0estreak_closing\x18\x0b \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x32\n\ncorrection\x18\x0c \x01(\x0b\x32\x1c.laurel.ledger.v1.CorrectionH\x00\x12\x42\n\x13streak_freeze_grant\x18\x14 \x01(\x0b\x32#.laurel.ledger.v1.StreakFreezeGrantH\x00\x12\x35\n\x0cstreak_pause\x18\x15 \x01(\x0b\x32\x1d.laurel.ledger.v1.StreakPauseH\x00\x12\x35\n\x0cstreak_reset\x18\x16 \x01(\x0b\x32\x1d.laurel.ledger.v1.StreakResetH\x00\x12\x39\n\x0estreak_restore\x18\x17 \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakRestoreH\x00\x12\x35\n\x0cpoints_grant\x18\x1e \x01(\x0b\x32\x1d.laurel.ledger.v1.PointsGrantH\x00\x12\x35\n\x0cpoints_spend\x18\x1f \x01(\x0b\x32\x1d.laurel.ledger.v1.PointsSpendH\x00\x12\x35\n\x0ctimed_points\x18  \x01(\x0b\x32\x1d.laurel.ledger.v1.TimedPointsH\x00\x12;\n\x0fpoints_transfer\x18! \x01(\x0b\x32 .laurel.ledger.v1.PointsTransferH\x00\x12I\n\x16\x61\x63hievement_revocation\x18( \x01(\x0b\x32\'.laurel.ledger.v1.AchievementRevocationH\x00\x12\x45\n\x14\x61\x63hievement_backfill\x18) \x01(\x0b\x32%.laurel.ledger.v1.AchievementBackfillH\x00\x12;\n\x0f\x62oard_exclusion\x18\x32 \x01(\x0b\x32 .laurel.ledger.v1.BoardExclusionH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12\x33\n\x0bleague_move\x18\x34 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12-\n\x06origin\x18\r \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOrigin\x12\x33\n\x0bother_users\x18\x0e \x03(\x0b\x32\x1e.laurel.ledger.v1.UserSnapshot\x12\x15\n\ruser_sequence\x18\x0f \x01(\x03\x12\x17\n\x0ftakes_time_zone\x18\x10 \x01(\x08\x42\x0b\n\toperationJ\x04\x08\x02\x10\x03J\x04\x08\x08\x10\t*\x94\x01\n\x0b\x45ntryOrigin\x12\x1c\n\x18\x45NTRY_ORIGIN_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45NTRY_ORIGIN_LIVE\x10\x01\x12\x17\n\x13\x45NTRY_ORIGIN_IMPORT\x10\x02\x12\x19\n\x15\x45NTRY_ORIGIN_BACKFILL\x10\x03\x12\x1c\n\x18\x45NTRY_ORIGIN_MAINTENANCE\x10\x04\x42\x41\n\x13io.laurel.ledger.v1P\x01Z(laurel.example/laurel/ledger/v1;ledgerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,8 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BOARDPRIZE_SEGMENTENTRY']._serialized_options = b'8\001'
   _globals['_LEAGUEMOVE_SEGMENTENTRY']._loaded_options = None
   _globals['_LEAGUEMOVE_SEGMENTENTRY']._serialized_options = b'8\001'
-  _globals['_ENTRYORIGIN']._serialized_start=4088
-  _globals['_ENTRYORIGIN']._serialized_end=4236
+  _globals['_ENTRYORIGIN']._serialized_start=4209
+  _globals['_ENTRYORIGIN']._serialized_end=4357
   _globals['_USERSNAPSHOT']._serialized_start=216
   _globals['_USERSNAPSHOT']._serialized_end=651
   _globals['_USERSNAPSHOT_ATTRIBUTESENTRY']._serialized_start=545
@@ -67,40 +67,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERUPDATE']._serialized_end=1114
   _globals['_ACHIEVEMENTCALL']._serialized_start=1116
   _globals['_ACHIEVEMENTCALL']._serialized_end=1154
-  _globals['_ACHIEVEMENTBACKFILL']._serialized_start=1156
-  _globals['_ACHIEVEMENTBACKFILL']._serialized_end=1278
-  _globals['_POINTSGIFT']._serialized_start=1280
-  _globals['_POINTSGIFT']._serialized_end=1331
-  _globals['_POINTSGRANT']._serialized_start=1333
-  _globals['_POINTSGRANT']._serialized_end=1390
-  _globals['_POINTSSPEND']._serialized_start=1392
-  _globals['_POINTSSPEND']._serialized_end=1449
-  _globals['_POINTSTRANSFER']._serialized_start=1451
-  _globals['_POINTSTRANSFER']._serialized_end=1511
-  _globals['_TIMEDPOINTS']._serialized_start=1513
-  _globals['_TIMEDPOINTS']._serialized_end=1575
-  _globals['_STREAKCLOSING']._serialized_start=1577
-  _globals['_STREAKCLOSING']._serialized_end=1692
-  _globals['_STREAKFREEZEGRANT']._serialized_start=1694
-  _globals['_STREAKFREEZEGRANT']._serialized_end=1744
-  _globals['_STREAKPAUSE']._serialized_start=1747
-  _globals['_STREAKPAUSE']._serialized_end=1889
-  _globals['_STREAKRESET']._serialized_start=1891
-  _globals['_STREAKRESET']._serialized_end=1920
-  _globals['_STREAKRESTORE']._serialized_start=1922
-  _globals['_STREAKRESTORE']._serialized_end=2001
-  _globals['_BOARDEXCLUSION']._serialized_start=2003
-  _globals['_BOARDEXCLUSION']._serialized_end=2058
-  _globals['_BOARDPRIZE']._serialized_start=2061
-  _globals['_BOARDPRIZE']._serialized_end=2350
-  _globals['_BOARDPRIZE_SEGMENTENTRY']._serialized_start=2304
-  _globals['_BOARDPRIZE_SEGMENTENTRY']._serialized_end=2350
-  _globals['_LEAGUEMOVE']._serialized_start=2353
-  _globals['_LEAGUEMOVE']._serialized_end=2644
-  _globals['_LEAGUEMOVE_SEGMENTENTRY']._serialized_start=2304
-  _globals['_LEAGUEMOVE_SEGMENTENTRY']._serialized_end=2350
-  _globals['_CORRECTION']._serialized_start=2646
-  _globals['_CORRECTION']._serialized_end=2748
-  _globals['_ENTRY']._serialized_start=2751
-  _globals['_ENTRY']._serialized_end=4085
+  _globals['_ACHIEVEMENTREVOCATION']._serialized_start=1156
+  _globals['_ACHIEVEMENTREVOCATION']._serialized_end=1200
+  _globals['_ACHIEVEMENTBACKFILL']._serialized_start=1202
+  _globals['_ACHIEVEMENTBACKFILL']._serialized_end=1324
+  _globals['_POINTSGIFT']._serialized_start=1326
+  _globals['_POINTSGIFT']._serialized_end=1377
+  _globals['_POINTSGRANT']._serialized_start=1379
+  _globals['_POINTSGRANT']._serialized_end=1436
+  _globals['_POINTSSPEND']._serialized_start=1438
+  _globals['_POINTSSPEND']._serialized_end=1495
+  _globals['_POINTSTRANSFER']._serialized_start=1497
+  _globals['_POINTSTRANSFER']._serialized_end=1557
+  _globals['_TIMEDPOINTS']._serialized_start=1559
+  _globals['_TIMEDPOINTS']._serialized_end=1621
+  _globals['_STREAKCLOSING']._serialized_start=1623
+  _globals['_STREAKCLOSING']._serialized_end=1738
+  _globals['_STREAKFREEZEGRANT']._serialized_start=1740
+  _globals['_STREAKFREEZEGRANT']._serialized_end=1790
+  _globals['_STREAKPAUSE']._serialized_start=1793
+  _globals['_STREAKPAUSE']._serialized_end=1935
+  _globals['_STREAKRESET']._serialized_start=1937
+  _globals['_STREAKRESET']._serialized_end=1966
+  _globals['_STREAKRESTORE']._serialized_start=1968
+  _globals['_STREAKRESTORE']._serialized_end=2047
+  _globals['_BOARDEXCLUSION']._serialized_start=2049
+  _globals['_BOARDEXCLUSION']._serialized_end=2104
+  _globals['_BOARDPRIZE']._serialized_start=2107
+  _globals['_BOARDPRIZE']._serialized_end=2396
+  _globals['_BOARDPRIZE_SEGMENTENTRY']._serialized_start=2350
+  _globals['_BOARDPRIZE_SEGMENTENTRY']._serialized_end=2396
+  _globals['_LEAGUEMOVE']._serialized_start=2399
+  _globals['_LEAGUEMOVE']._serialized_end=2690
+  _globals['_LEAGUEMOVE_SEGMENTENTRY']._serialized_start=2350
+  _globals['_LEAGUEMOVE_SEGMENTENTRY']._serialized_end=2396
+  _globals['_CORRECTION']._serialized_start=2692
+  _globals['_CORRECTION']._serialized_end=2794
+  _globals['_ENTRY']._serialized_start=2797
+  _globals['_ENTRY']._serialized_end=4206
 # @@protoc_insertion_point(module_scope)

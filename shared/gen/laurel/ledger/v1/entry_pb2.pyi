@@ -321,6 +321,28 @@ class AchievementCall(_message.Message):
 Global___AchievementCall: _TypeAlias = AchievementCall  # noqa: Y015
 
 @_typing.final
+class AchievementRevocation(_message.Message):
+    """RevokeAchievement was called: the user loses the achievement, and does not earn it while the entry stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    achievement: _builtins.str
+    """Key of the achievement."""
+    def __init__(
+        self,
+        *,
+        achievement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AchievementRevocation: _TypeAlias = AchievementRevocation  # noqa: Y015
+
+@_typing.final
 class AchievementBackfill(_message.Message):
     """A user had qualified for an achievement before it could be earned: found by a backfill of the achievement service, where
     points hang on it or others are told of it (RULES 4.6).
@@ -853,6 +875,7 @@ class Entry(_message.Message):
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     TIMED_POINTS_FIELD_NUMBER: _builtins.int
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENT_REVOCATION_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_BACKFILL_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
@@ -938,6 +961,10 @@ class Entry(_message.Message):
         """Points passed from one user to another by call."""
 
     @_builtins.property
+    def achievement_revocation(self) -> Global___AchievementRevocation:
+        """An achievement is taken from a user by hand."""
+
+    @_builtins.property
     def achievement_backfill(self) -> Global___AchievementBackfill:
         """A user had qualified for an achievement before it could be earned."""
 
@@ -978,6 +1005,7 @@ class Entry(_message.Message):
         points_spend: Global___PointsSpend | None = ...,
         timed_points: Global___TimedPoints | None = ...,
         points_transfer: Global___PointsTransfer | None = ...,
+        achievement_revocation: Global___AchievementRevocation | None = ...,
         achievement_backfill: Global___AchievementBackfill | None = ...,
         board_exclusion: Global___BoardExclusion | None = ...,
         board_prize: Global___BoardPrize | None = ...,
@@ -987,11 +1015,11 @@ class Entry(_message.Message):
         user_sequence: _builtins.int = ...,
         takes_time_zone: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "points_transfer", "achievement_backfill", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "points_transfer", "achievement_revocation", "achievement_backfill", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

@@ -76,6 +76,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.FromString,
                 _registered_method=True)
+        self.RevokeAchievement = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/RevokeAchievement',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RevokeAchievementRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RevokeAchievementResponse.FromString,
+                _registered_method=True)
         self.GrantPoints = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/GrantPoints',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GrantPointsRequest.SerializeToString,
@@ -309,6 +314,14 @@ class OrchestratorServiceServicer:
 
     def CompleteAchievement(self, request, context):
         """Completes an achievement that is earned by call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeAchievement(self, request, context):
+        """Takes an achievement from a user, each time that it is completed. Nothing earns it while that stands: voiding the entry
+        gives it back. What hung on it goes with it: points, ranks, composites.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -616,6 +629,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.CompleteAchievement,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.SerializeToString,
+            ),
+            'RevokeAchievement': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAchievement,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RevokeAchievementRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RevokeAchievementResponse.SerializeToString,
             ),
             'GrantPoints': grpc.unary_unary_rpc_method_handler(
                     servicer.GrantPoints,
@@ -1010,6 +1028,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/CompleteAchievement',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAchievement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/RevokeAchievement',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RevokeAchievementRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RevokeAchievementResponse.FromString,
             options,
             channel_credentials,
             insecure,

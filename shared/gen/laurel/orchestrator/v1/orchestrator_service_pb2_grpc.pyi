@@ -52,6 +52,10 @@ class OrchestratorServiceStub:
     """
     CompleteAchievement: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]
     """Completes an achievement that is earned by call."""
+    RevokeAchievement: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RevokeAchievementRequest, _orchestrator_service_pb2.RevokeAchievementResponse]
+    """Takes an achievement from a user, each time that it is completed. Nothing earns it while that stands: voiding the entry
+    gives it back. What hung on it goes with it: points, ranks, composites.
+    """
     GrantPoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantPointsRequest, _orchestrator_service_pb2.GrantPointsResponse]
     """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so."""
     GrantFreezes: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantFreezesRequest, _orchestrator_service_pb2.GrantFreezesResponse]
@@ -175,6 +179,10 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """
     CompleteAchievement: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]  # type: ignore[assignment]
     """Completes an achievement that is earned by call."""
+    RevokeAchievement: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RevokeAchievementRequest, _orchestrator_service_pb2.RevokeAchievementResponse]  # type: ignore[assignment]
+    """Takes an achievement from a user, each time that it is completed. Nothing earns it while that stands: voiding the entry
+    gives it back. What hung on it goes with it: points, ranks, composites.
+    """
     GrantPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantPointsRequest, _orchestrator_service_pb2.GrantPointsResponse]  # type: ignore[assignment]
     """Gives a user points of one system (RULES 5.7). What would exceed `max_balance` is cut, and the reply says so."""
     GrantFreezes: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GrantFreezesRequest, _orchestrator_service_pb2.GrantFreezesResponse]  # type: ignore[assignment]
@@ -343,6 +351,16 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.CompleteAchievementResponse, _abc.Awaitable[_orchestrator_service_pb2.CompleteAchievementResponse]]:
         """Completes an achievement that is earned by call."""
+
+    @_abc_1.abstractmethod
+    def RevokeAchievement(
+        self,
+        request: _orchestrator_service_pb2.RevokeAchievementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.RevokeAchievementResponse, _abc.Awaitable[_orchestrator_service_pb2.RevokeAchievementResponse]]:
+        """Takes an achievement from a user, each time that it is completed. Nothing earns it while that stands: voiding the entry
+        gives it back. What hung on it goes with it: points, ranks, composites.
+        """
 
     @_abc_1.abstractmethod
     def GrantPoints(
