@@ -39,6 +39,14 @@ def _begins_with(*beginnings: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _host_and_port(text: str | None) -> str | None:
+    if text is not None:
+        host, colon, port = text.rpartition(":")
+        if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65_536):
+            raise ValueError("must be HOST:PORT")
+    return text
+
+
 def _url() -> AfterValidator:
     def check(url: str) -> str:
         if not url.startswith(("https://", "http://")):
@@ -141,7 +149,12 @@ class Settings(config.Settings):
 
     unsubscribe_url: str = Field(default="", max_length=500, validate_default=True)
     """Where the link of an e-mail leads, as https://example.com/unsubscribe/{token}: what is there calls Unsubscribe
-    with the token, at a POST at once (RFC 8058). Needed with LAUREL_SMTP_URL.
+    with the token, at a POST at once (RFC 8058), or is LAUREL_UNSUBSCRIBE_LISTEN. Needed with LAUREL_SMTP_URL.
+    """
+
+    unsubscribe_listen: Annotated[str | None, AfterValidator(_host_and_port)] = None
+    """Where a page answers /unsubscribe/{token} over HTTP, as 0.0.0.0:7480, for what ends TLS in front of it. Unset:
+    nowhere.
     """
 
     apns_key: SecretStr | None = None

@@ -41,6 +41,7 @@ from services.notification.store.streams import StreamStore
 from services.notification.stream_handlers import StreamHandlers
 from services.notification.streaming import Streaming
 from services.notification.traces import TRACES
+from services.notification.unsubscribing import UnsubscribePage
 from shared import telemetry
 from shared.clock import Clock, SystemClock
 from shared.postgres.errors import translate
@@ -121,6 +122,10 @@ async def build(settings: Settings) -> Application:
     message_handlers = MessageHandlers(pool, messages, clock)
     retention = Retention(endpoints, deliveries, following, messages, settings, clock)
 
+    page = {}
+    if settings.unsubscribe_listen is not None:
+        page["unsubscribe_page"] = UnsubscribePage(settings.unsubscribe_listen, contact_handlers).run
+
     async def follow() -> None:
         await run_as_leader(pool, "notification.follow", settings.follow_poll_seconds, follower.follow)
 
@@ -163,6 +168,7 @@ async def build(settings: Settings) -> Application:
             "dispatcher": dispatcher.run,
             "maintenance": maintain,
             "instrumentation": Instrumentation(recorded, pool).run,
+            **page,
         },
         close=[dispatcher.close, streaming.close, sender.close, pusher.close, channels.close, pool.close],
         translators=[translate],

@@ -95,6 +95,9 @@ capabilities: { drop: [ALL] }
 {{- else -}}
 {{- $_ := set $env "LAUREL_ORCHESTRATOR_TARGET" (include "laurel.target" (list $root "orchestrator")) -}}
 {{- end -}}
+{{- with $service.httpPort -}}
+{{- $_ := set $env "LAUREL_UNSUBSCRIBE_LISTEN" (printf "0.0.0.0:%v" .) -}}
+{{- end -}}
 {{- $env = merge (deepCopy $service.env) $root.Values.env $env -}}
 {{- range $key, $value := $env }}
 - { name: {{ $key }}, value: {{ $value | quote }} }
