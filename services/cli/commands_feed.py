@@ -86,8 +86,26 @@ def tail(
     request = orchestrator_service_pb2.WatchDomainEventsRequest(
         after_cursor=after, types=types, user_id=user_id
     )
+    _show(connections.orchestrator.WatchDomainEvents(request), count, as_json)
+
+
+@feed.command()
+@click.argument("user")
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only events of this type.")
+@click.option("--count", type=click.IntRange(1), help="End after so many events; default: never.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each event.")
+@click.pass_obj
+def watch(
+    connections: Connections, user: str, types: tuple[str, ...], count: int | None, as_json: bool
+) -> None:
+    """Show what changes of one user, as an application's client sees it."""
+    request = orchestrator_service_pb2.WatchUserRequest(user_id=user, types=types)
+    _show(connections.orchestrator.WatchUser(request), count, as_json)
+
+
+def _show(stream: Any, count: int | None, as_json: bool) -> None:
+    """Events as they come; so many, or until the stream ends."""
     left = count
-    stream = connections.orchestrator.WatchDomainEvents(request)
     for response in stream:
         for event in response.events:
             if as_json:

@@ -110,6 +110,11 @@ class Settings(config.Settings):
     max_domain_event_watchers: int = Field(default=64, ge=1, le=10_000)
     """How many streams of domain events may be open in this replica; further ones are answered RESOURCE_EXHAUSTED."""
 
+    max_user_watchers: int = Field(default=500, ge=1, le=100_000)
+    """How many streams of single users may be open in this replica; further ones are answered RESOURCE_EXHAUSTED. They
+    count for LAUREL_MAX_CONCURRENT_RPCS too.
+    """
+
     domain_event_poll_seconds: float = Field(default=0.5, gt=0.02, le=60)
     """The longest pause between two looks for new domain events by a stream to which nothing comes, in seconds."""
 

@@ -4,7 +4,7 @@ A row of the feed has an entry and what it changed; the events themselves are ma
 function of the row alone, and so are their ids.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -89,11 +89,11 @@ def told_of(entry: entry_pb2.Entry, body: bytes, effects: bytes) -> Told | None:
 
 
 def events_of(
-    told: Told, wanted: Collection[Type] = EVERY_TYPE, user_id: str = ""
+    told: Told, wanted: Collection[Type] = EVERY_TYPE, users: Container[str] | None = None
 ) -> list[domain_event_pb2.DomainEvent]:
     """The events that a row of the feed tells, in the order of cause and effect.
 
-    Those of the types that are wanted, and about this user, if any is named.
+    Those of the types that are wanted, and about these users; None: about all.
     """
     entry = entry_pb2.Entry.FromString(told.entry)
     effects = effects_pb2.Effects.FromString(told.effects)
@@ -105,7 +105,7 @@ def events_of(
         if type_ not in wanted:
             continue
         about = getattr(change, "user_id", "") or entry.user.user_id
-        if user_id in ("", about):
+        if users is None or about in users:
             event = _event(entry, effects, type_, about, change)
             event.id = str(derived_id_beside(entry_id, type_, str(number)))
             events.append(event)

@@ -42,7 +42,8 @@ class Wanted(Struct, frozen=True):
     """What a follower wants to hear of."""
 
     types: frozenset[Type]
-    user_id: str
+    users: frozenset[str] | None
+    """None: all."""
 
 
 class Followers:
@@ -107,7 +108,7 @@ class Followers:
                 await asyncio.sleep(0)  # who follows must not hold up those who ingest
             if until is not None and place_of(row.cursor, _UNTIL) > until:
                 return _Page(events, found.rows[number - 1].cursor if number else place.cursor, full=False)
-            told = events_of(row.told, wanted.types, wanted.user_id)
+            told = events_of(row.told, wanted.types, wanted.users)
             events += told
             room -= sum(event.ByteSize() for event in told)
             if room <= 0:
@@ -137,8 +138,13 @@ class Followers:
 
 
 def _wanted(types: Sequence[str], user_id: str, violations: Violations) -> Wanted:
+    check_text(user_id, "user_id", violations, min_chars=0)
+    return Wanted(wanted_types(types, violations), frozenset({user_id}) if user_id else None)
+
+
+def wanted_types(types: Sequence[str], violations: Violations) -> frozenset[Type]:
+    """The types that are named, all where none is."""
     for place, name in enumerate(types):
         if name not in EVERY_TYPE:
             violations.add(f"types[{place}]", "is not a type of domain events")
-    check_text(user_id, "user_id", violations, min_chars=0)
-    return Wanted(EVERY_TYPE.intersection(types) or EVERY_TYPE, user_id)
+    return EVERY_TYPE.intersection(types) or EVERY_TYPE

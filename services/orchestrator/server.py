@@ -46,6 +46,7 @@ from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.store.undo import UndoStore
 from services.orchestrator.submissions import Submissions
 from services.orchestrator.traces import TRACES
+from services.orchestrator.watching import UserWatchers
 from shared.clock import SystemClock
 from shared.postgres import errors, leader
 from shared.postgres.definitions import Catalogue, Definitions
@@ -115,6 +116,7 @@ async def build(settings: Settings) -> Application:
     )
     domain_events = DomainEventStore(pool)
     followers = Followers(domain_events, settings)
+    watchers = UserWatchers(domain_events, settings)
     instruments = Instrumentation(telemetry, sagas, domain_events)
     intake = Intake(ledger, runner, participants, catalogue, settings, instruments)
     submissions = Submissions(intake, ledger, participants, settings, instruments)
@@ -134,6 +136,7 @@ async def build(settings: Settings) -> Application:
         Importer(pool, reads, submissions, maintenance, settings, clock),
         maintenance,
         followers,
+        watchers,
         Exporter(reads, TraceStore(pool, TRACES), others),
         Doctor(pool, FindingStore(pool), participants, owners, clock),
         Backfills(
@@ -181,6 +184,7 @@ async def build(settings: Settings) -> Application:
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS), "database": available},
         background={
+            "user_watchers": watchers.run,
             "lease": lease.run,
             "intake": intake.run,
             "recovery": recovery.run,
@@ -189,7 +193,7 @@ async def build(settings: Settings) -> Application:
             "follower": follow,
             "maintenance": maintain,
         },
-        drain=[followers.end],
+        drain=[followers.end, watchers.end],
         close=[drain, lease.release, pool.close, *(channel.close for channel in others.values())],
         translators=[errors.translate],
         keys=CachedKeys(keys.resolve, grace_seconds=settings.key_grace_seconds),

@@ -25,6 +25,7 @@ from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.recovery import Maintenance
 from services.orchestrator.saga import Step
 from services.orchestrator.store.admin import Asking
+from services.orchestrator.watching import UserWatchers
 from shared.clock import Clock
 from shared.errors import Violations
 from shared.postgres.definitions import Definitions
@@ -68,6 +69,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         importer: Importer,
         maintenance: Maintenance,
         followers: Followers,
+        watchers: UserWatchers,
         exporter: Exporter,
         doctor: Doctor,
         backfills: Backfills,
@@ -82,6 +84,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._importer = importer
         self._maintenance = maintenance
         self._followers = followers
+        self._watchers = watchers
         self._exporter = exporter
         self._doctor = doctor
         self._backfills = backfills
@@ -279,6 +282,12 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self, request: pb.WatchDomainEventsRequest, context: Any
     ) -> AsyncIterator[pb.WatchDomainEventsResponse]:
         async for response in self._followers.watch(request):
+            yield response
+
+    async def WatchUser(
+        self, request: pb.WatchUserRequest, context: Any
+    ) -> AsyncIterator[pb.WatchUserResponse]:
+        async for response in self._watchers.watch(request):
             yield response
 
     async def ListSagas(self, request: pb.ListSagasRequest, context: Any) -> pb.ListSagasResponse:

@@ -204,3 +204,25 @@ async def test_a_follower_hears_of_everything_once_and_of_each_user_in_order(
     for events in heard.values():
         sequences = [message.user_sequence for message in events]
         assert sequences == sorted(sequences)
+
+
+async def test_a_client_that_watches_a_user_hears_all_that_follows_from_an_event(
+    system: System, user: str
+) -> None:
+    stream = system.orchestrator.WatchUser(pb.WatchUserRequest(user_id=user))
+    begun = await stream.read()
+    assert isinstance(begun, pb.WatchUserResponse)
+    assert not begun.events
+    reply = await system.orchestrator.IngestEvent(event(user, value=2))
+    heard: list[Event] = []
+    async with asyncio.timeout(60):
+        while not heard:
+            response = await stream.read()
+            assert isinstance(response, pb.WatchUserResponse)
+            heard += response.events
+    stream.cancel()
+    assert {message.entry_id for message in heard} == {reply.entry_id}
+    page = await system.orchestrator.ListDomainEvents(
+        pb.ListDomainEventsRequest(user_id=user, page_size=1_000)
+    )
+    assert heard == [message for message in page.events if message.user_id == user]

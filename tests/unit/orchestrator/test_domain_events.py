@@ -306,7 +306,7 @@ def test_ids_are_the_same_whenever_and_with_whatever_filter_they_are_read() -> N
     row = stored(a_metric_event(), effects)
     every = {event.id: event for event in events_of(row)}
     assert len(every) == 4
-    (bobs,) = events_of(row, {Type.ACHIEVEMENT_COMPLETED}, "bob")
+    (bobs,) = events_of(row, {Type.ACHIEVEMENT_COMPLETED}, {"bob"})
     assert every[bobs.id] == bobs
 
 

@@ -2502,6 +2502,58 @@ class WatchDomainEventsResponse(_message.Message):
 Global___WatchDomainEventsResponse: _TypeAlias = WatchDomainEventsResponse  # noqa: Y015
 
 @_typing.final
+class WatchUserRequest(_message.Message):
+    """Request of WatchUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user. One who is not known yet can be watched too."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only events of these types; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["types", b"types", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUserRequest: _TypeAlias = WatchUserRequest  # noqa: Y015
+
+@_typing.final
+class WatchUserResponse(_message.Message):
+    """What has changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_domain_event_pb2.DomainEvent]:
+        """In order; none at the beginning, and every 30 s where nothing changes."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_domain_event_pb2.DomainEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUserResponse: _TypeAlias = WatchUserResponse  # noqa: Y015
+
+@_typing.final
 class ListSagasRequest(_message.Message):
     """Request of ListSagas."""
 

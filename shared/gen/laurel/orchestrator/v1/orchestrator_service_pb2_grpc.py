@@ -231,6 +231,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchUser = channel.unary_stream(
+                '/laurel.orchestrator.v1.OrchestratorService/WatchUser',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchUserRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchUserResponse.FromString,
+                _registered_method=True)
         self.ListSagas = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/ListSagas',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListSagasRequest.SerializeToString,
@@ -548,6 +553,15 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchUser(self, request, context):
+        """Tells what changes of one user from now on, to a client that shows it. The first message comes at once and is empty:
+        what is read of the user after it misses nothing. No place is kept: who comes back reads the user again. All such
+        streams of a replica share one reading of the feed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSagas(self, request, context):
         """Lists sagas by state, oldest first. Finished ones are kept for the replay window.
         """
@@ -784,6 +798,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.WatchDomainEvents,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsResponse.SerializeToString,
+            ),
+            'WatchUser': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUser,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchUserRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchUserResponse.SerializeToString,
             ),
             'ListSagas': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSagas,
@@ -1865,6 +1884,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/WatchDomainEvents',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchDomainEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/WatchUser',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchUserRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.WatchUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

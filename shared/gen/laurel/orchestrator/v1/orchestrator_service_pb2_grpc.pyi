@@ -138,6 +138,11 @@ class OrchestratorServiceStub:
     """
     WatchDomainEvents: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.WatchDomainEventsRequest, _orchestrator_service_pb2.WatchDomainEventsResponse]
     """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor."""
+    WatchUser: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.WatchUserRequest, _orchestrator_service_pb2.WatchUserResponse]
+    """Tells what changes of one user from now on, to a client that shows it. The first message comes at once and is empty:
+    what is read of the user after it misses nothing. No place is kept: who comes back reads the user again. All such
+    streams of a replica share one reading of the feed.
+    """
     ListSagas: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListSagasRequest, _orchestrator_service_pb2.ListSagasResponse]
     """Lists sagas by state, oldest first. Finished ones are kept for the replay window."""
     RetrySaga: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RetrySagaRequest, _orchestrator_service_pb2.RetrySagaResponse]
@@ -265,6 +270,11 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """
     WatchDomainEvents: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.WatchDomainEventsRequest, _orchestrator_service_pb2.WatchDomainEventsResponse]  # type: ignore[assignment]
     """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor."""
+    WatchUser: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.WatchUserRequest, _orchestrator_service_pb2.WatchUserResponse]  # type: ignore[assignment]
+    """Tells what changes of one user from now on, to a client that shows it. The first message comes at once and is empty:
+    what is read of the user after it misses nothing. No place is kept: who comes back reads the user again. All such
+    streams of a replica share one reading of the feed.
+    """
     ListSagas: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListSagasRequest, _orchestrator_service_pb2.ListSagasResponse]  # type: ignore[assignment]
     """Lists sagas by state, oldest first. Finished ones are kept for the replay window."""
     RetrySaga: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RetrySagaRequest, _orchestrator_service_pb2.RetrySagaResponse]  # type: ignore[assignment]
@@ -623,6 +633,17 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_orchestrator_service_pb2.WatchDomainEventsResponse], _abc.AsyncIterator[_orchestrator_service_pb2.WatchDomainEventsResponse]]:
         """The same as a stream that goes on until the caller or the server ends it; continue with the last cursor."""
+
+    @_abc_1.abstractmethod
+    def WatchUser(
+        self,
+        request: _orchestrator_service_pb2.WatchUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestrator_service_pb2.WatchUserResponse], _abc.AsyncIterator[_orchestrator_service_pb2.WatchUserResponse]]:
+        """Tells what changes of one user from now on, to a client that shows it. The first message comes at once and is empty:
+        what is read of the user after it misses nothing. No place is kept: who comes back reads the user again. All such
+        streams of a replica share one reading of the feed.
+        """
 
     @_abc_1.abstractmethod
     def ListSagas(
