@@ -19,6 +19,7 @@ class EntryKind(Enum):
     ACHIEVEMENT_CALL = "achievement_call"
     ACHIEVEMENT_REVOCATION = "achievement_revocation"
     ACHIEVEMENT_BACKFILL = "achievement_backfill"
+    ACHIEVEMENTS_SEEN = "achievements_seen"
     STREAK_FREEZE_GRANT = "streak_freeze_grant"
     STREAK_PAUSE = "streak_pause"
     STREAK_RESET = "streak_reset"
@@ -144,6 +145,8 @@ class Entry(Struct, frozen=True):
     """For a correction: the entry that was undone."""
     achievement: str = ""
     """The achievement that is completed by the entry itself, by a call, a prize, a promotion; or taken away."""
+    seen: tuple[str, ...] = ()
+    """Of what the user has been shown: the achievements; none: all."""
     gifts: tuple[PointsGift, ...] = ()
     """One of each system at most."""
     user_sequence: int = 0

@@ -300,6 +300,7 @@ def progress_to_proto(progress: Progress) -> achievement_pb2.UserAchievement:
         badge_url=definition.badge_url,
         backdated=progress.completion is not None and progress.completion.backdated,
         revoked=progress.withheld,
+        unseen=progress.unseen,
     )
     if progress.completion is not None:
         message.complete_time.CopyFrom(to_timestamp(progress.completion.reach.occur_time))

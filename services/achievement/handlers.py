@@ -78,19 +78,25 @@ class Handlers:
         return outcomes
 
     async def list_user_achievements(
-        self, user_id: str, *, completed_only: bool, page_size: int, page_token: str
+        self, user_id: str, *, completed_only: bool, unseen_only: bool, page_size: int, page_token: str
     ) -> tuple[list[Progress], str]:
         """A page of what the user sees of the achievements, and the token of the next one; for a user without
         events, all that can be earned.
         """
-        asked = ["user_achievements", user_id, str(completed_only)]
-        page = read_page(page_size, page_token, keyset=[int], query=asked)
+        asked = ["user_achievements", user_id, str(completed_only), str(unseen_only)]
+        page = read_page(page_size, page_token, keyset=[datetime, str, int, str], query=asked)
         loaded = await self._store.load_whole(user_id)
         catalogue = await self._catalogue.at(loaded.configuration_version)
-        shown = list_progress(catalogue, loaded.standings[user_id], completed_only=completed_only)
-        first = max(0, page.after[0]) if page.after else 0
-        rest = shown[first : first + page.size]
-        return rest, page.next_token(first + page.size) if len(shown) > first + page.size else ""
+        after = page.after and (page.after[0], page.after[1], page.after[2], page.after[3])
+        found = list_progress(
+            catalogue,
+            loaded.standings[user_id],
+            completed_only=completed_only,
+            unseen_only=unseen_only,
+            after=after or None,
+        )
+        shown = found[: page.size]
+        return shown, page.next_token(*shown[-1].order) if len(found) > page.size else ""
 
     async def list_completions(
         self, query: HistoryQuery, page_size: int, page_token: str

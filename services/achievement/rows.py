@@ -46,6 +46,7 @@ def standing_of(row: asyncpg.Record) -> Standing:
         totals=totals_of(row["sources"]),
         accumulators=accumulators_of(row["accumulators"]),
         completions=_held(row["held"]) | completions_of(row["completions"]),
+        unseen=frozenset(place_of(key, number) for key, number in row.get("unseen") or ()),
         withheld=frozenset(row["withheld"] or ()),
         awaited=frozenset(key for key, cursor in row["awaited"] if row["user_id"] > cursor),
         reaches={

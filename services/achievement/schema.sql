@@ -125,6 +125,7 @@ CREATE TABLE live_completions (
     cause_id       uuid NOT NULL,
     number         integer NOT NULL DEFAULT 1, -- of a repeatable one: which time it is
     backdated      boolean NOT NULL DEFAULT false,
+    seen           boolean NOT NULL DEFAULT false, -- the user has been shown it
     PRIMARY KEY (user_id, achievement, number)
 );
 

@@ -41,6 +41,7 @@ class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceService
         shown, token = await self._handlers.list_user_achievements(
             request.user_id,
             completed_only=request.completed_only,
+            unseen_only=request.unseen_only,
             page_size=request.page_size,
             page_token=request.page_token,
         )

@@ -71,6 +71,8 @@ LOAD_WHOLE: Final = """
                    FROM live_completions WHERE user_id = $1) AS completions,
            ARRAY(SELECT ROW(streak, length, version, entry_id, occur_time, local_date)
                    FROM streak_reaches WHERE user_id = $1) AS reaches,
+           ARRAY(SELECT ROW(achievement, number)
+                   FROM live_completions WHERE user_id = $1 AND NOT seen) AS unseen,
            ARRAY[]::record[] AS awaited,
            (SELECT version FROM configuration_version) AS configuration_version
 """
@@ -118,7 +120,8 @@ SAVE: Final = """
                    complete_time = EXCLUDED.complete_time, target = EXCLUDED.target,
                    local_date = EXCLUDED.local_date, cause_position = EXCLUDED.cause_position,
                    cause_time = EXCLUDED.cause_time, cause_id = EXCLUDED.cause_id,
-                   backdated = EXCLUDED.backdated
+                   backdated = EXCLUDED.backdated,
+                   seen = live_completions.seen AND live_completions.completion_id = EXCLUDED.completion_id
     ), lost AS (
         DELETE FROM live_completions
          USING unnest($7::live_completion_key_2[]) AS gone
@@ -160,6 +163,12 @@ JUDGE: Final = """
                                     AND ($1::judged_row[])[cardinality($1::judged_row[])].entry_id
 """
 
+# What was completed by entries that came before. In the transaction of the entry, but not in its statement.
+MARK_SEEN: Final = """
+    UPDATE live_completions
+       SET seen = true
+     WHERE user_id = $1 AND NOT seen AND ($2::text[] = '{}' OR achievement = ANY($2::text[])) AND cause_position <= $3
+"""
 # What an admin takes away; in the transaction of the entry, but not in its statement.
 WITHHOLD: Final = """
     INSERT INTO withheld_completions (revocation_id, user_id, achievement, completion_id, entry_id, complete_time,
@@ -317,13 +326,17 @@ class Store:
         revised = {row[1]: row for entry in entries for row in _revised_rows(entry)}
         kept = {row[1]: row for entry in entries for row in _kept_rows(entry)}
         taken = [entry for entry in entries if entry.decision.taken]
-        if not revised and not kept and not taken:
+        seen = [entry for entry in entries if entry.decision.seen is not None]
+        if not (revised or kept or taken or seen):
             await self._pool.execute(SAVE, *written)
             return
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(SAVE, *written)
             await connection.execute(REVISE, [revised[key] for key in sorted(revised)])
             await connection.execute(KEEP_REVISIONS, sorted(kept.values()))
+            for entry in seen:
+                position = entry.decision.fact.position
+                await connection.execute(MARK_SEEN, entry.user_id, list(entry.decision.seen or ()), position)
             for entry in taken:
                 lost = [rows.live_row(entry.user_id, live) for live in entry.decision.taken]
                 await connection.execute(WITHHOLD, entry.decision.fact.entry_id, lost)

@@ -75,6 +75,23 @@ def revoke(
     render.print_json(response) if as_json else show_operation(response)
 
 
+@click.command(short_help="Say that a user has been shown achievements.")
+@click.argument("user")
+@click.argument("achievements", nargs=-1)
+@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@json_option
+@click.pass_obj
+def seen(
+    connections: Connections, user: str, achievements: tuple[str, ...], key: str | None, as_json: bool
+) -> None:
+    """Say that a USER has been shown ACHIEVEMENTS, or all that were completed until now."""
+    request = orchestrator_pb.MarkSeenRequest(
+        user_id=user, achievements=achievements, request_id=key or str(uuid.uuid4())
+    )
+    response = connections.orchestrator.MarkSeen(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else render.line(f"entry {response.entry_id}")
+
+
 @click.command(short_help="Say who would be given an achievement, before it is.")
 @click.argument("achievement")
 @click.option("-f", "file", metavar="FILE", help="Take its definition from this file; - is the input.")

@@ -91,11 +91,14 @@ def _states(connections: Connections, user: str, key: str | None, as_json: bool)
 @click.command()
 @click.argument("user")
 @click.option("--completed", is_flag=True, help="Only those that the user has completed.")
+@click.option("--unseen", is_flag=True, help="Only those that the user has completed and not been shown.")
 @json_option
 @click.pass_obj
-def achievements(connections: Connections, user: str, completed: bool, as_json: bool) -> None:
+def achievements(connections: Connections, user: str, completed: bool, unseen: bool, as_json: bool) -> None:
     """Show a user's achievements with the progress of each."""
-    request = achievement_service_pb2.ListUserAchievementsRequest(user_id=user, completed_only=completed)
+    request = achievement_service_pb2.ListUserAchievementsRequest(
+        user_id=user, completed_only=completed, unseen_only=unseen
+    )
     response = connections.all_pages(
         connections.achievement.ListUserAchievements, request, "achievements", EVERYTHING
     )

@@ -141,6 +141,7 @@ for command in (
     commands_reads.achievements,
     commands_reads.completions,
     commands_achievements.revoke,
+    commands_achievements.seen,
     commands_achievements.backfills,
     commands_achievements.preview,
     commands_points.points,

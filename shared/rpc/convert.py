@@ -45,6 +45,8 @@ MAX_VALUE_MICROS: Final = int(MAX_MAGNITUDE) * MICROS_PER_UNIT
 MAX_FREEZE_GRANT: Final = 1_000
 """Of freezes that are given at once."""
 MAX_PAUSE_DAYS: Final = 3_660
+MAX_SEEN: Final = 1_000
+"""Achievements that are marked as seen at once."""
 MAX_GIFT: Final = 1_000_000_000
 """Of points that are given or taken by call."""
 _VALUES: Final = range(-MAX_VALUE_MICROS, MAX_VALUE_MICROS + 1)
@@ -221,6 +223,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     check_zone(time_zone, "time_zone", violations)
     metric = corrected = None
     achievement = ""
+    seen: tuple[str, ...] = ()
     gifts: tuple[PointsGift, ...] = ()
     exclusion, streak_call = None, None
     if kind is EntryKind.METRIC_EVENT:
@@ -235,6 +238,10 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     elif kind is EntryKind.ACHIEVEMENT_CALL:
         achievement = message.achievement_call.achievement
         check_key(achievement, "achievement_call.achievement", violations)
+    elif kind is EntryKind.ACHIEVEMENTS_SEEN:
+        seen = tuple(message.achievements_seen.achievements)
+        if len(seen) > MAX_SEEN:
+            violations.add("achievements_seen.achievements", f"must have at most {MAX_SEEN:,} keys")
     elif kind is EntryKind.ACHIEVEMENT_REVOCATION:
         achievement = message.achievement_revocation.achievement
         check_key(achievement, "achievement_revocation.achievement", violations)
@@ -277,6 +284,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         metric,
         corrected,
         achievement,
+        seen,
         gifts,
         user_sequence=message.user_sequence,
         streak_call=streak_call,

@@ -39,6 +39,8 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
     """What the entry comes to, given the user's standing (RULES 4). Raises `Wanted` for more of the past."""
     entry = command.entry
     standing = replace(standing, entry_count=standing.entry_count + 1)
+    if entry.kind is EntryKind.ACHIEVEMENTS_SEEN:
+        return Decision(standing, _plain_fact(standing, entry), seen=entry.seen)
     if entry.kind is EntryKind.ACHIEVEMENT_REVOCATION:
         decision = withhold(catalogue.get(command.achievement), standing, _plain_fact(standing, entry))
     elif entry.kind is EntryKind.ACHIEVEMENT_CALL or _is_earned_at_the_end(catalogue, standing, command):

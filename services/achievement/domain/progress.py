@@ -1,5 +1,8 @@
 """What a user sees of the achievements: those earned, and progress towards those that can be (RULES 4.5)."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
 from msgspec import Struct
 
 from services.achievement.domain.definitions import (
@@ -14,6 +17,11 @@ from services.achievement.domain.standing import Accumulator, Completion, Standi
 
 _FULL_PERCENT = 100.0
 
+Order = tuple[datetime, str, int, str]
+"""When it was completed, tier group, tier, key."""
+NEVER: Final = datetime(1, 1, 1, tzinfo=UTC)
+"""Stands for the time of what is not completed."""
+
 
 class Progress(Struct, frozen=True):
     """A user's standing with one achievement."""
@@ -27,6 +35,14 @@ class Progress(Struct, frozen=True):
     """How many times it is completed."""
     withheld: bool = False
     """An admin has taken it away."""
+    unseen: bool = False
+    """The user has not been shown it, or not each time that it is completed."""
+
+    @property
+    def order(self) -> Order:
+        """Its place in the list."""
+        time = self.completion.reach.occur_time if self.completion else NEVER
+        return (time, self.achievement.tier_group, self.achievement.tier, self.achievement.key)
 
     @property
     def target(self) -> int:
@@ -43,8 +59,15 @@ class Progress(Struct, frozen=True):
         return min(_FULL_PERCENT, max(0.0, _FULL_PERCENT * self.current / self.target))
 
 
-def list_progress(catalogue: Catalogue, standing: Standing, *, completed_only: bool) -> list[Progress]:
-    """Earned ones first, newest first; then the others by tier group, tier and key."""
+def list_progress(
+    catalogue: Catalogue,
+    standing: Standing,
+    *,
+    completed_only: bool = False,
+    unseen_only: bool = False,
+    after: Order | None = None,
+) -> list[Progress]:
+    """Earned ones first, newest first; then the others by tier group, tier and key. Those behind a place."""
     shown = [
         _progress(achievement, standing)
         for achievement in catalogue.all()
@@ -52,14 +75,23 @@ def list_progress(catalogue: Catalogue, standing: Standing, *, completed_only: b
             achievement, earned=achievement.key in standing.completions, completed_only=completed_only
         )
     ]
-    return sorted(shown, key=_order)
+    found = sorted(shown, key=lambda progress: _sorted_by(progress.order))
+    return [
+        progress
+        for progress in found
+        if (progress.unseen or not unseen_only)
+        and (after is None or _sorted_by(progress.order) > _sorted_by(after))
+    ]
 
 
 def _progress(achievement: Achievement, standing: Standing) -> Progress:
     count = standing.count(achievement)
     last = standing.completions.get(achievement.numbered(count).place) if count else None
     withheld = achievement.key in standing.withheld
-    return Progress(achievement, last, _current(achievement, standing), count, withheld)
+    unseen = bool(standing.unseen) and any(
+        achievement.numbered(number).place in standing.unseen for number in range(1, count + 1)
+    )
+    return Progress(achievement, last, _current(achievement, standing), count, withheld, unseen)
 
 
 def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -> bool:
@@ -89,7 +121,6 @@ def _current(achievement: Achievement, standing: Standing) -> int:
     return source.current if source else 0
 
 
-def _order(progress: Progress) -> tuple[float, str, int, str]:
-    newest_first = -progress.completion.reach.occur_time.timestamp() if progress.completion else float("inf")
-    achievement = progress.achievement
-    return (newest_first, achievement.tier_group, achievement.tier, achievement.key)
+def _sorted_by(order: Order) -> tuple[timedelta, str, int, str]:
+    """Newest first."""
+    return (NEVER - order[0], *order[1:])

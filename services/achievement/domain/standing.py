@@ -155,6 +155,8 @@ class Standing(Struct, frozen=True):
     """By streak and length, of lengths that matter to an achievement."""
     awaited: frozenset[str] = frozenset()
     """Achievements whose backfill has not come to this user: what was met before is left to it (`backfill`)."""
+    unseen: frozenset[str] = frozenset()
+    """Places of completions that the user has not been shown; read only where it is asked for."""
     withheld: frozenset[str] = frozenset()
     """Achievements that an admin has taken away: nothing earns them (`withholding`)."""
 
@@ -295,6 +297,8 @@ class Decision(Struct, frozen=True):
     """Earlier facts that contribute something else from now on."""
     kept: tuple[Revision, ...] = ()
     """Revisions of events that have not come yet."""
+    seen: tuple[str, ...] | None = None
+    """The achievements that the user has been shown; empty: all of them; None: nothing is said of it."""
     taken: tuple[Completion, ...] = ()
     """What an admin takes away; kept, to be given back."""
 

@@ -593,6 +593,7 @@ class UserAchievement(_message.Message):
     COMPLETION_COUNT_FIELD_NUMBER: _builtins.int
     BACKDATED_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
+    UNSEEN_FIELD_NUMBER: _builtins.int
     achievement: _builtins.str
     """Key of the achievement."""
     name: _builtins.str
@@ -619,6 +620,8 @@ class UserAchievement(_message.Message):
     """The user had qualified before the achievement could be earned; of a repeatable one, the last time."""
     revoked: _builtins.bool
     """An admin has taken it away; the user does not earn it while that stands."""
+    unseen: _builtins.bool
+    """It was completed, and the user has not been shown it: until MarkSeen says so. Of a repeatable one, any of the times."""
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
         """When it was completed."""
@@ -640,10 +643,11 @@ class UserAchievement(_message.Message):
         completion_count: _builtins.int = ...,
         backdated: _builtins.bool = ...,
         revoked: _builtins.bool = ...,
+        unseen: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["complete_time", b"complete_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "backdated", b"backdated", "badge_url", b"badge_url", "complete_time", b"complete_time", "completed", b"completed", "completion_count", b"completion_count", "current", b"current", "entry_id", b"entry_id", "name", b"name", "percent", b"percent", "revoked", b"revoked", "target", b"target", "tier", b"tier", "tier_group", b"tier_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "backdated", b"backdated", "badge_url", b"badge_url", "complete_time", b"complete_time", "completed", b"completed", "completion_count", b"completion_count", "current", b"current", "entry_id", b"entry_id", "name", b"name", "percent", b"percent", "revoked", b"revoked", "target", b"target", "tier", b"tier", "tier_group", b"tier_group", "unseen", b"unseen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -505,12 +505,15 @@ class ListUserAchievementsRequest(_message.Message):
 
     USER_ID_FIELD_NUMBER: _builtins.int
     COMPLETED_ONLY_FIELD_NUMBER: _builtins.int
+    UNSEEN_ONLY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     completed_only: _builtins.bool
     """Only those that the user has earned."""
+    unseen_only: _builtins.bool
+    """Only those that the user has earned and not been shown."""
     page_size: _builtins.int
     """At most 1,000; 0 reads as 50."""
     page_token: _builtins.str
@@ -520,12 +523,13 @@ class ListUserAchievementsRequest(_message.Message):
         *,
         user_id: _builtins.str = ...,
         completed_only: _builtins.bool = ...,
+        unseen_only: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_only", b"completed_only", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed_only", b"completed_only", "page_size", b"page_size", "page_token", b"page_token", "unseen_only", b"unseen_only", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

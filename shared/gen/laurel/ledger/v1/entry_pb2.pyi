@@ -377,6 +377,30 @@ class AchievementBackfill(_message.Message):
 Global___AchievementBackfill: _TypeAlias = AchievementBackfill  # noqa: Y015
 
 @_typing.final
+class AchievementsSeen(_message.Message):
+    """MarkSeen was called: the user has been shown completions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACHIEVEMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def achievements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of achievements; none: all."""
+
+    def __init__(
+        self,
+        *,
+        achievements: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AchievementsSeen: _TypeAlias = AchievementsSeen  # noqa: Y015
+
+@_typing.final
 class PointsGift(_message.Message):
     """Points that an entry gives by itself, without a trigger; negative: takes, and the entry is refused where the balance does
     not cover it (RULES 5.7).
@@ -877,6 +901,7 @@ class Entry(_message.Message):
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_REVOCATION_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_BACKFILL_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENTS_SEEN_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
@@ -969,6 +994,10 @@ class Entry(_message.Message):
         """A user had qualified for an achievement before it could be earned."""
 
     @_builtins.property
+    def achievements_seen(self) -> Global___AchievementsSeen:
+        """The user has been shown completions."""
+
+    @_builtins.property
     def board_exclusion(self) -> Global___BoardExclusion:
         """The user is excluded from boards, or comes back."""
 
@@ -1007,6 +1036,7 @@ class Entry(_message.Message):
         points_transfer: Global___PointsTransfer | None = ...,
         achievement_revocation: Global___AchievementRevocation | None = ...,
         achievement_backfill: Global___AchievementBackfill | None = ...,
+        achievements_seen: Global___AchievementsSeen | None = ...,
         board_exclusion: Global___BoardExclusion | None = ...,
         board_prize: Global___BoardPrize | None = ...,
         league_move: Global___LeagueMove | None = ...,
@@ -1015,11 +1045,11 @@ class Entry(_message.Message):
         user_sequence: _builtins.int = ...,
         takes_time_zone: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "points_transfer", "achievement_revocation", "achievement_backfill", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "points_transfer", "achievement_revocation", "achievement_backfill", "achievements_seen", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

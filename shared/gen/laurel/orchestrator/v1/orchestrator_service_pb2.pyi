@@ -912,6 +912,70 @@ class PauseStreakResponse(_message.Message):
 Global___PauseStreakResponse: _TypeAlias = PauseStreakResponse  # noqa: Y015
 
 @_typing.final
+class MarkSeenRequest(_message.Message):
+    """Request of MarkSeen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENTS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    @_builtins.property
+    def achievements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of achievements, at most 1,000; none: all. What the user does not hold is passed over."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        achievements: _abc.Iterable[_builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkSeenRequest: _TypeAlias = MarkSeenRequest  # noqa: Y015
+
+@_typing.final
+class MarkSeenResponse(_message.Message):
+    """Response of MarkSeen. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed: nothing else."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkSeenResponse: _TypeAlias = MarkSeenResponse  # noqa: Y015
+
+@_typing.final
 class RevokeAchievementRequest(_message.Message):
     """Request of RevokeAchievement."""
 
@@ -1493,6 +1557,7 @@ class OperationRequest(_message.Message):
     STREAK_RESET_FIELD_NUMBER: _builtins.int
     STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_REVOCATION_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENTS_SEEN_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
@@ -1526,6 +1591,10 @@ class OperationRequest(_message.Message):
         """As in RevokeAchievement."""
 
     @_builtins.property
+    def achievements_seen(self) -> Global___MarkSeenRequest:
+        """As in MarkSeen."""
+
+    @_builtins.property
     def points_grant(self) -> Global___GrantPointsRequest:
         """As in GrantPoints."""
 
@@ -1551,16 +1620,17 @@ class OperationRequest(_message.Message):
         streak_reset: Global___ResetStreakRequest | None = ...,
         streak_restore: Global___RestoreStreakRequest | None = ...,
         achievement_revocation: Global___RevokeAchievementRequest | None = ...,
+        achievements_seen: Global___MarkSeenRequest | None = ...,
         points_grant: Global___GrantPointsRequest | None = ...,
         points_spend: Global___SpendPointsRequest | None = ...,
         points_transfer: Global___TransferPointsRequest | None = ...,
         board_exclusion: Global___SetBoardExclusionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "points_grant", "points_spend", "points_transfer", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "points_grant", "points_spend", "points_transfer", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -1580,6 +1650,7 @@ class OperationResult(_message.Message):
     STREAK_RESET_FIELD_NUMBER: _builtins.int
     STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_REVOCATION_FIELD_NUMBER: _builtins.int
+    ACHIEVEMENTS_SEEN_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
@@ -1617,6 +1688,10 @@ class OperationResult(_message.Message):
         """Of RevokeAchievement."""
 
     @_builtins.property
+    def achievements_seen(self) -> Global___MarkSeenResponse:
+        """Of MarkSeen."""
+
+    @_builtins.property
     def points_grant(self) -> Global___GrantPointsResponse:
         """Of GrantPoints."""
 
@@ -1643,16 +1718,17 @@ class OperationResult(_message.Message):
         streak_reset: Global___ResetStreakResponse | None = ...,
         streak_restore: Global___RestoreStreakResponse | None = ...,
         achievement_revocation: Global___RevokeAchievementResponse | None = ...,
+        achievements_seen: Global___MarkSeenResponse | None = ...,
         points_grant: Global___GrantPointsResponse | None = ...,
         points_spend: Global___SpendPointsResponse | None = ...,
         points_transfer: Global___TransferPointsResponse | None = ...,
         board_exclusion: Global___SetBoardExclusionResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "points_grant", "points_spend", "points_transfer", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "points_grant", "points_spend", "points_transfer", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -76,6 +76,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.FromString,
                 _registered_method=True)
+        self.MarkSeen = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/MarkSeen',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MarkSeenRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MarkSeenResponse.FromString,
+                _registered_method=True)
         self.RevokeAchievement = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/RevokeAchievement',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RevokeAchievementRequest.SerializeToString,
@@ -319,6 +324,13 @@ class OrchestratorServiceServicer:
 
     def CompleteAchievement(self, request, context):
         """Completes an achievement that is earned by call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkSeen(self, request, context):
+        """Says that a user has been shown what was completed until now: it is `unseen` no more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -643,6 +655,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.CompleteAchievement,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.SerializeToString,
+            ),
+            'MarkSeen': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkSeen,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MarkSeenRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MarkSeenResponse.SerializeToString,
             ),
             'RevokeAchievement': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeAchievement,
@@ -1047,6 +1064,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/CompleteAchievement',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CompleteAchievementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkSeen(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/MarkSeen',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MarkSeenRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MarkSeenResponse.FromString,
             options,
             channel_credentials,
             insecure,

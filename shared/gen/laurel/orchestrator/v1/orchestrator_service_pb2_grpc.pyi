@@ -52,6 +52,8 @@ class OrchestratorServiceStub:
     """
     CompleteAchievement: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]
     """Completes an achievement that is earned by call."""
+    MarkSeen: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.MarkSeenRequest, _orchestrator_service_pb2.MarkSeenResponse]
+    """Says that a user has been shown what was completed until now: it is `unseen` no more."""
     RevokeAchievement: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RevokeAchievementRequest, _orchestrator_service_pb2.RevokeAchievementResponse]
     """Takes an achievement from a user, each time that it is completed. Nothing earns it while that stands: voiding the entry
     gives it back. What hung on it goes with it: points, ranks, composites.
@@ -184,6 +186,8 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """
     CompleteAchievement: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CompleteAchievementRequest, _orchestrator_service_pb2.CompleteAchievementResponse]  # type: ignore[assignment]
     """Completes an achievement that is earned by call."""
+    MarkSeen: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.MarkSeenRequest, _orchestrator_service_pb2.MarkSeenResponse]  # type: ignore[assignment]
+    """Says that a user has been shown what was completed until now: it is `unseen` no more."""
     RevokeAchievement: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RevokeAchievementRequest, _orchestrator_service_pb2.RevokeAchievementResponse]  # type: ignore[assignment]
     """Takes an achievement from a user, each time that it is completed. Nothing earns it while that stands: voiding the entry
     gives it back. What hung on it goes with it: points, ranks, composites.
@@ -361,6 +365,14 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.CompleteAchievementResponse, _abc.Awaitable[_orchestrator_service_pb2.CompleteAchievementResponse]]:
         """Completes an achievement that is earned by call."""
+
+    @_abc_1.abstractmethod
+    def MarkSeen(
+        self,
+        request: _orchestrator_service_pb2.MarkSeenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.MarkSeenResponse, _abc.Awaitable[_orchestrator_service_pb2.MarkSeenResponse]]:
+        """Says that a user has been shown what was completed until now: it is `unseen` no more."""
 
     @_abc_1.abstractmethod
     def RevokeAchievement(
