@@ -28,6 +28,9 @@ class EntryKind(Enum):
     POINTS_GRANT = "points_grant"
     POINTS_SPEND = "points_spend"
     POINTS_TRANSFER = "points_transfer"
+    POINTS_HOLD = "points_hold"
+    POINTS_CAPTURE = "points_capture"
+    POINTS_RELEASE = "points_release"
     TIMED_POINTS = "timed_points"
     BOARD_EXCLUSION = "board_exclusion"
     BOARD_PRIZE = "board_prize"
@@ -107,6 +110,19 @@ class PointsGift(Struct, frozen=True):
     """Not zero."""
 
 
+class HoldCall(Struct, frozen=True):
+    """Points are held, or what becomes of points that are (RULES 5.7); the entry's kind says which of it."""
+
+    hold_id: UUID
+    """The entry of the hold."""
+    points_system: str = ""
+    """Of a hold."""
+    amount: int = 0
+    """Of a hold; of a capture: how much of it, 0: all."""
+    expire_time: datetime | None = None
+    """Of a hold: when it ends by itself."""
+
+
 class StreakCall(Struct, frozen=True):
     """What is done to a user's streak by hand (RULES 3.5, 3.9, 3.12); the entry's kind says which of it."""
 
@@ -157,6 +173,8 @@ class Entry(Struct, frozen=True):
     """For an exclusion from boards, or a return."""
     takes_time_zone: bool = False
     """It names no zone: its own is the one that was stored for the user."""
+    hold: HoldCall | None = None
+    """For points that are held, or were."""
     other_users: tuple[UserSnapshot, ...] = ()
     """Whom it concerns besides its user."""
 

@@ -72,6 +72,44 @@ def transfer(connections: Connections, /, key: str | None, as_json: bool, **aske
     render.print_json(reply) if as_json else show_operation(reply)
 
 
+@click.command(short_help="Keep points from being spent for a while.")
+@click.argument("user_id", metavar="USER")
+@click.argument("points_system", metavar="SYSTEM")
+@click.argument("amount", type=int)
+@click.option("--seconds", "hold_seconds", type=int, default=0, help="When it ends by itself; default 900.")
+@call_options
+def hold(connections: Connections, /, key: str | None, as_json: bool, **asked: Any) -> None:
+    """Hold AMOUNT points of a SYSTEM for a purchase that waits for an answer. The entry's id names the hold."""
+    request = pb.HoldPointsRequest(**asked, request_id=key or str(uuid.uuid4()))
+    reply = connections.orchestrator.HoldPoints(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+@click.command(short_help="Take points that are held.")
+@click.argument("user_id", metavar="USER")
+@click.argument("hold_entry_id", metavar="HOLD")
+@click.option(
+    "--amount", type=int, default=0, help="Only so many of them; default: all. The rest is released."
+)
+@call_options
+def capture(connections: Connections, /, key: str | None, as_json: bool, **asked: Any) -> None:
+    """Take what a HOLD keeps of a user's points, and end it."""
+    request = pb.CapturePointsRequest(**asked, request_id=key or str(uuid.uuid4()))
+    reply = connections.orchestrator.CapturePoints(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+@click.command(short_help="Let points that are held be spent again.")
+@click.argument("user_id", metavar="USER")
+@click.argument("hold_entry_id", metavar="HOLD")
+@call_options
+def release(connections: Connections, /, key: str | None, as_json: bool, **asked: Any) -> None:
+    """End a HOLD of a user's points, and take nothing."""
+    request = pb.ReleasePointsRequest(**asked, request_id=key or str(uuid.uuid4()))
+    reply = connections.orchestrator.ReleasePoints(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
 @click.command(short_help="Perform the operations of a file.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option

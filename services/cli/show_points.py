@@ -12,11 +12,12 @@ from services.cli.show_event import show_points_changes
 
 def show_points(points: Sequence[points_pb2.UserPoints]) -> None:
     render.table(
-        ["system", ">balance", "?>lifetime", "level", "next level", "?grows", "?full"],
+        ["system", ">balance", "?>held", "?>lifetime", "level", "next level", "?grows", "?full"],
         [
             [
                 each.points_system,
                 each.balance,
+                each.held or None,
                 each.lifetime,
                 _level_name(each.level) if each.HasField("level") else None,
                 f"{_level_name(each.next_level)} at {render.number(each.next_level.threshold)}"

@@ -30,6 +30,7 @@ from shared.rpc.convert import (
 )
 
 MAX_REASON_CHARS = 1_000
+MAX_POINTS_HOLD_SECONDS = 31 * 86_400
 
 # What comes in
 
@@ -97,6 +98,34 @@ def incoming_gift(
     patch = UserPatch(request.user_id)
     incoming = incoming_call(operation, patch, request, request.request_id, asked, request.reason)
     return replace(incoming, other_user_ids=others)
+
+
+def incoming_hold(
+    operation: str,
+    request: orchestrator_service_pb2.HoldPointsRequest
+    | orchestrator_service_pb2.CapturePointsRequest
+    | orchestrator_service_pb2.ReleasePointsRequest,
+    asked: Asked,
+) -> Incoming:
+    """The entry of a call that holds points, or is about points that are held. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_user_id(request.user_id, "user_id", violations)
+    if isinstance(request, orchestrator_service_pb2.HoldPointsRequest):
+        check_key(request.points_system, "points_system", violations)
+        if not 1 <= request.amount <= MAX_GIFT:
+            violations.add("amount", f"must be 1 to {MAX_GIFT:,}")
+        if not 0 <= request.hold_seconds <= MAX_POINTS_HOLD_SECONDS:
+            violations.add("hold_seconds", f"must be 0 to {MAX_POINTS_HOLD_SECONDS:,}")
+    else:
+        uuid_field(request.hold_entry_id, "hold_entry_id", violations)
+    amount = request.amount if isinstance(request, orchestrator_service_pb2.CapturePointsRequest) else 0
+    if not 0 <= amount <= MAX_GIFT:
+        violations.add("amount", f"must be 0 to {MAX_GIFT:,}")
+    check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
+    check_request_id(request.request_id, "request_id", violations)
+    violations.raise_if_any()
+    patch = UserPatch(request.user_id)
+    return incoming_call(operation, patch, request, request.request_id, asked, request.reason)
 
 
 def incoming_streak_call(

@@ -13,8 +13,9 @@ from services.points.config import MAX_PERIODS
 from services.points.definitions import POINTS_SYSTEM, Configuration
 from services.points.domain.definitions import PointsSystem
 from services.points.domain.facts import AchievementChange, Command, Instant, PeriodChange, StreakChange
+from services.points.domain.holds import MAX_HOLDS
 from services.points.domain.ledger import Award, Change
-from services.points.domain.limits import NoRoom, NotGiven, Refusal
+from services.points.domain.limits import HoldEnded, HoldTooSmall, NoRoom, NotGiven, Refusal, TooManyHolds
 from services.points.domain.standing import NO_STANDING
 from services.points.domain.state import UserState
 from services.points.domain.timing import full_time, next_time
@@ -173,6 +174,8 @@ def refusal(refusal: Refusal) -> LaurelError:
             },
             domain=DOMAIN,
         )
+    if isinstance(refusal, HoldEnded | HoldTooSmall | TooManyHolds):
+        return _hold_refusal(refusal)
     return FailedPrecondition(
         "the balance does not cover the deduction",
         reason="INSUFFICIENT_POINTS",
@@ -182,9 +185,39 @@ def refusal(refusal: Refusal) -> LaurelError:
             "balance": str(refusal.balance),
             "required": str(refusal.required),
             "min_balance": str(refusal.min_balance),
+            **({"held": str(refusal.held)} if refusal.held else {}),
         },
         domain=DOMAIN,
     )
+
+
+def _hold_refusal(refusal: HoldEnded | HoldTooSmall | TooManyHolds) -> LaurelError:
+    match refusal:
+        case HoldEnded():
+            return FailedPrecondition(
+                "nothing is held under this name",
+                reason="HOLD_ENDED",
+                metadata={"hold_entry_id": str(refusal.hold_id)},
+                domain=DOMAIN,
+            )
+        case HoldTooSmall():
+            return FailedPrecondition(
+                "more is to be captured than is held",
+                reason="HOLD_TOO_SMALL",
+                metadata={
+                    "hold_entry_id": str(refusal.hold_id),
+                    "held": str(refusal.held),
+                    "amount": str(refusal.amount),
+                },
+                domain=DOMAIN,
+            )
+        case TooManyHolds():
+            return FailedPrecondition(
+                f"at most {MAX_HOLDS} holds of a user's points in a system at once",
+                reason="TOO_MANY_HOLDS",
+                metadata={"points_system": refusal.points_system},
+                domain=DOMAIN,
+            )
 
 
 def _change(user_id: str, change: Change) -> points_pb2.PointsChange:
@@ -234,6 +267,10 @@ def user_points_to_proto(configuration: Configuration, state: UserState, key: st
     system = configuration.catalogue.system(key)
     standing = state.points.standings.get(key, NO_STANDING)
     message = points_pb2.UserPoints(points_system=key, balance=standing.balance, lifetime=standing.lifetime)
+    for hold in state.holds.get(key, ()):
+        held = message.holds.add(entry_id=str(hold.hold_id), amount=hold.amount)
+        held.expire_time.CopyFrom(to_timestamp(hold.expire_time))
+        message.held += hold.amount
     levels = _levels(configuration, key)
     if level := system.level_at(standing.balance, standing.lifetime):
         message.level.CopyFrom(levels[level.key])

@@ -29,7 +29,7 @@ from services.points.domain.decisions import (
 )
 from services.points.domain.definitions import Catalogue, LevelBasis, PointsSystem, TriggerKey
 from services.points.domain.facts import Command
-from services.points.domain.fold import Points
+from services.points.domain.holds import without
 from services.points.domain.ledger import Award, Change, merged
 from services.points.domain.limits import Refusal
 from services.points.domain.lots import Lots
@@ -96,15 +96,10 @@ class Handlers:
         points; with the user's state as of `now`, and the token of the next page.
         """
         configuration = await self._configuration.latest()
-        if configuration.catalogue.by_time or configuration.catalogue.expiring:
-            loaded = await self._store.load([user_id])
-            state = loaded.states[user_id]
-            if asks_for_lots(state, now):
-                state = with_lots(state, (await self._store.lots([user_id])).get(user_id, Lots()))
-            state, _ = advanced(configuration.catalogue, state, now)
-        else:
-            points = Points(standings=await self._store.balances(user_id))
-            state = UserState(user_id, points=points)
+        state = (await self._store.load([user_id])).states[user_id]
+        if asks_for_lots(state, now):
+            state = with_lots(state, (await self._store.lots([user_id])).get(user_id, Lots()))
+        state, _ = advanced(configuration.catalogue, state, now)
         standings = state.points.standings
         active = {key for key, system in configuration.catalogue.systems.items() if system.active}
         after = page.after[0] if page.after else ""
@@ -325,6 +320,8 @@ class Handlers:
             before = loaded.states[whose]
             history = UserHistory(connection, before, self._terms)
             after, changes = await undo(history, configuration.catalogue, before, reversal.entry_id, position)
+            if after.holds:
+                after = replace(after, holds=without(after.holds, reversal.entry_id))
             await self._store.save([], {}, {whose: before}, {whose: after}, connection)
             effects.MergeFrom(convert.effects(whose, changes))
         if halves:

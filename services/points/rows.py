@@ -16,6 +16,7 @@ from services.points.domain.days import Days, Given
 from services.points.domain.definitions import BoostKey, TriggerKey
 from services.points.domain.facts import Fact, Instant
 from services.points.domain.fold import Points
+from services.points.domain.holds import HOLD, Hold
 from services.points.domain.ledger import Award, Change
 from services.points.domain.lots import Lots, moved
 from services.points.domain.multipliers import Product
@@ -27,6 +28,7 @@ Row = asyncpg.Record | Mapping[str, Any]
 
 
 _PERIODS: Final = msgspec.json.Decoder(tuple[tuple[Owed, ...], tuple[date, ...], tuple[date, ...]])
+_HOLDS: Final = msgspec.json.Decoder(tuple[Hold, ...])
 _NOT_COUNTED: Final = (0, 0, 0, False, False, None, 0)
 """The columns of what a metric trigger counts."""
 
@@ -37,6 +39,8 @@ class CauseKind(IntEnum):
     METRIC = 1
     STREAK = 2
     TIME = 3
+    HOLD = 4
+    """Nothing: it says what is held."""
 
 
 class LogEntry(Struct, frozen=True):
@@ -66,6 +70,7 @@ def state(row: asyncpg.Record) -> UserState:
     timelines: dict[TriggerKey, Timeline] = {}
     streaks: dict[TriggerKey, StreakCount] = {}
     clocks: dict[TriggerKey, Clock] = {}
+    holds: dict[str, tuple[Hold, ...]] = {}
     for points_system, trigger, kind, granted, due, *counts, next_time, zone, day, periods in row["triggers"]:
         key = TriggerKey(points_system, trigger)
         if kind == CauseKind.METRIC:
@@ -75,6 +80,8 @@ def state(row: asyncpg.Record) -> UserState:
             )
         elif kind == CauseKind.STREAK:
             streaks[key] = StreakCount(due, granted, *(_PERIODS.decode(periods) if periods else ()))
+        elif kind == CauseKind.HOLD:
+            holds[points_system] = _HOLDS.decode(periods) if periods else ()
         elif next_time is not None:
             clocks[key] = Clock(next_time, zone, day)
     first_position = row["first_position"]
@@ -88,6 +95,7 @@ def state(row: asyncpg.Record) -> UserState:
         streaks=streaks,
         completions=dict(row["completions"]),
         clocks=clocks,
+        holds=holds,
     )
 
 
@@ -315,6 +323,13 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
         clock = new.clocks.get(key)
         ends = (clock.next_time, clock.zone, clock.day) if clock else (None, None, None)
         rows.append((new.user_id, *key, CauseKind.TIME, 0, 0, *_NOT_COUNTED, *ends, None))
+    for system, holds in new.holds.items():
+        if old.holds.get(system, ()) != holds:
+            ends_first = holds[0].expire_time if holds else None
+            said = msgspec.json.encode(holds).decode() if holds else None
+            rows.append(
+                (new.user_id, system, HOLD, CauseKind.HOLD, 0, 0, *_NOT_COUNTED, ends_first, None, None, said)
+            )
     rows.sort(key=lambda row: row[:3])
     return rows
 

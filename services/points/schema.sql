@@ -136,7 +136,7 @@ CREATE TABLE trigger_states (
     user_id            text COLLATE "C" NOT NULL,
     points_system      text COLLATE "C" NOT NULL,
     trigger            text COLLATE "C" NOT NULL,
-    kind               smallint NOT NULL,     -- 1 metric, 2 streak, 3 time
+    kind               smallint NOT NULL,     -- 1 metric, 2 streak, 3 time, 4 what is held
     granted_count      bigint NOT NULL,
     accumulated_micros bigint NOT NULL,
     high_micros        bigint NOT NULL,
@@ -149,7 +149,7 @@ CREATE TABLE trigger_states (
     next_time          timestamptz,           -- by time: when it is due next; NULL: never
     zone               text COLLATE "C",      -- in which days begin
     day                date,                  -- that begins then, or that comes round every year
-    periods            jsonb,                 -- of a streak: due and not granted, granted and not due; NULL: none
+    periods            jsonb,                 -- of a streak: due and not granted, granted and not due; what is held; NULL: none
     PRIMARY KEY (user_id, points_system, trigger)
 ) WITH (fillfactor = 85);
 

@@ -18,7 +18,6 @@ from services.points.domain.decisions import CountedFact
 from services.points.domain.definitions import TriggerKey
 from services.points.domain.ledger import Award
 from services.points.domain.lots import Lots
-from services.points.domain.standing import Standing
 from services.points.domain.state import UserState
 from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
@@ -168,11 +167,6 @@ IN_USE: Final = """
     SELECT EXISTS (SELECT FROM balances WHERE points_system = $1)
         OR EXISTS (SELECT FROM trigger_states WHERE points_system = $1)
 """
-BALANCES: Final = """
-    SELECT points_system, balance, lifetime, level, version, reach_time, cut_position
-      FROM balances
-     WHERE user_id = $1
-"""
 AWARDS: Final = """
     SELECT *
       FROM awards
@@ -304,10 +298,6 @@ class Store:
     async def mark_reverted(self, connection: Connection, entry_ids: Sequence[UUID]) -> None:
         """Entries that are undone with another one."""
         await connection.execute(MARK_REVERTED, entry_ids, State.REVERTED)
-
-    async def balances(self, user_id: str) -> dict[str, Standing]:
-        """A user's standing in every system in which there is one."""
-        return rows.standings(await self._pool.fetch(BALANCES, user_id))
 
     async def awards(self, user_id: str, points_system: str, before_sequence: int, limit: int) -> list[Award]:
         """A user's awards, newest first; of all systems where `points_system` is empty."""

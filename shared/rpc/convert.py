@@ -26,6 +26,7 @@ from shared.entries import (
     ContributionRevision,
     Entry,
     EntryKind,
+    HoldCall,
     MetricFact,
     PointsGift,
     Reversal,
@@ -66,6 +67,7 @@ _STREAK_CALLS: Final = frozenset(
         EntryKind.STREAK_RESTORE,
     )
 )
+_HOLD_CALLS: Final = frozenset((EntryKind.POINTS_HOLD, EntryKind.POINTS_CAPTURE, EntryKind.POINTS_RELEASE))
 _ERRORS: Final[Mapping[str, type[LaurelError]]] = {
     kind.code.name: kind for kind in LaurelError.__subclasses__()
 }
@@ -225,7 +227,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     achievement = ""
     seen: tuple[str, ...] = ()
     gifts: tuple[PointsGift, ...] = ()
-    exclusion, streak_call = None, None
+    exclusion, streak_call, hold = None, None, None
     if kind is EntryKind.METRIC_EVENT:
         metric = _metric(message.metric_event, "metric_event", violations)
         if metric.value_micros == 0:
@@ -255,6 +257,8 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts = (_gift(message.points_transfer.gift, "points_transfer.gift", violations),)
         if len(message.other_users) != 1:
             violations.add("other_users", "must be one user")
+    elif kind in _HOLD_CALLS and entry_id is not None:
+        hold = _hold(message, entry_id, violations)
     elif kind is EntryKind.BOARD_EXCLUSION:
         exclusion = _exclusion(message.board_exclusion, violations)
     elif kind is EntryKind.LEAGUE_MOVE:
@@ -290,6 +294,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         streak_call=streak_call,
         exclusion=exclusion,
         takes_time_zone=message.takes_time_zone,
+        hold=hold,
         other_users=tuple(other for other in others if other is not None),
     )
 
@@ -307,6 +312,22 @@ def _streak_call(message: entry_pb2.Entry, field: str, violations: Violations) -
     if isinstance(call, entry_pb2.StreakRestore) and call.HasField("loss_date"):
         return StreakCall(call.streak, loss_date=date_field(call, "loss_date", field, violations))
     return StreakCall(call.streak)
+
+
+def _hold(message: entry_pb2.Entry, entry_id: UUID, violations: Violations) -> HoldCall | None:
+    field = message.WhichOneof("operation") or ""
+    call = getattr(message, field)
+    if isinstance(call, entry_pb2.PointsHold):
+        check_key(call.points_system, f"{field}.points_system", violations)
+        if not 1 <= call.amount <= MAX_GIFT:
+            violations.add(f"{field}.amount", f"must be 1 to {MAX_GIFT}")
+        ends = instant_field(call, "expire_time", field, violations)
+        return HoldCall(entry_id, call.points_system, call.amount, ends)
+    hold_id = uuid_field(call.hold_entry_id, f"{field}.hold_entry_id", violations)
+    amount = call.amount if isinstance(call, entry_pb2.PointsCapture) else 0
+    if not 0 <= amount <= MAX_GIFT:
+        violations.add(f"{field}.amount", f"must be 0 to {MAX_GIFT}")
+    return None if hold_id is None else HoldCall(hold_id, amount=amount)
 
 
 def _exclusion(message: entry_pb2.BoardExclusion, violations: Violations) -> BoardExclusion:

@@ -68,7 +68,7 @@ async def test_points_pass_from_one_to_another_on_the_boards_too_and_back_again(
     again = await system.orchestrator.TransferPoints(request)
     assert (again.idempotent_replayed, again.effects) == (True, reply.effects)
     undone = await system.orchestrator.VoidEntry(
-        pb.VoidEntryRequest(entry_id=reply.entry_id, reason="no present", request_id="v")
+        pb.VoidEntryRequest(entry_id=reply.entry_id, reason="no present", request_id=f"v-{user}")
     )
     assert [await balance(system, each, "xp") for each in (user, other)] == held
     scores = {(each.user_id, each.score) for each in undone.effects.leaderboards if each.leaderboard == "xp"}
@@ -78,6 +78,27 @@ async def test_points_pass_from_one_to_another_on_the_boards_too_and_back_again(
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await system.orchestrator.TransferPoints(request)
         assert from_rpc_error(caught.value).reason == reason
+
+
+async def test_points_are_held_captured_and_given_back(system: System, user: str) -> None:
+    await system.orchestrator.IngestEvent(event(user, "k"))
+    before = await balance(system, user, "xp")
+    request = pb.HoldPointsRequest(user_id=user, points_system="xp", amount=9, request_id="h")
+    hold = (await system.orchestrator.HoldPoints(request)).entry_id
+    assert (await system.orchestrator.HoldPoints(request)).idempotent_replayed
+    capture = pb.CapturePointsRequest(user_id=user, hold_entry_id=hold, amount=7, request_id="c")
+    reply = await system.orchestrator.CapturePoints(capture)
+    assert await balance(system, user, "xp") == before - 7
+    assert [each.score for each in reply.effects.leaderboards if each.leaderboard == "xp"] == [before - 7]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await system.orchestrator.ReleasePoints(
+            pb.ReleasePointsRequest(user_id=user, hold_entry_id=hold, request_id="r")
+        )
+    assert from_rpc_error(caught.value).reason == "HOLD_ENDED"
+    await system.orchestrator.VoidEntry(
+        pb.VoidEntryRequest(entry_id=reply.entry_id, reason="sent back", request_id=f"v-{user}")
+    )
+    assert await balance(system, user, "xp") == before
 
 
 async def test_the_reply_to_one_event_says_everything_that_it_changed(system: System, user: str) -> None:

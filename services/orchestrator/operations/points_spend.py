@@ -2,8 +2,8 @@
 
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from services.orchestrator.points_calls import points_call
+from services.orchestrator.points_calls import gift_call
 
-OPERATION = points_call(
+OPERATION = gift_call(
     "points_spend", "SpendPoints", pb.SpendPointsRequest, pb.SpendPointsResponse, gives=False
 )

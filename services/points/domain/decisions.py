@@ -17,6 +17,7 @@ from services.points.domain.days import Days, reach
 from services.points.domain.definitions import GIFT, Catalogue, MetricCause, TriggerKey
 from services.points.domain.facts import Command, Due, Fact, Instant
 from services.points.domain.fold import mark_of, step
+from services.points.domain.holds import Holding, decide, held
 from services.points.domain.ledger import Change, Draft, write
 from services.points.domain.limits import InsufficientPoints, NoRoom, NotGiven, Refusal
 from services.points.domain.multipliers import boosts_at, for_trigger
@@ -61,7 +62,10 @@ def apply(
     else:
         completions, given = dict(amended.completions), list(amended.given)
     streaks_after = dict(amended.streaks) if amended else {}
-    for gift in entry.gifts:
+    holding = decide(catalogue, state.holds, state.points.standings, entry)
+    if not isinstance(holding, Holding):
+        return holding
+    for gift in holding.gifts:
         system = catalogue.systems.get(gift.points_system)
         if system is None or not system.active:
             return NotGiven(gift.points_system, archived=system is not None)
@@ -72,7 +76,7 @@ def apply(
     if catalogue.boosts:
         given = [_boosted(catalogue, entry, due) for due in given]
     giver = own if command.half_of is None else replace(own, entry_id=command.half_of)
-    given.extend(Due(TriggerKey(gift.points_system, GIFT), giver, 1, gift.amount) for gift in entry.gifts)
+    given.extend(Due(TriggerKey(gift.points_system, GIFT), giver, 1, gift.amount) for gift in holding.gifts)
     fact = Fact(
         position=state.entry_count + 1,
         instant=own,
@@ -83,7 +87,7 @@ def apply(
         boosts=boosts_at(catalogue, entry.user.user_id, entry.user.attributes, own),
         given=tuple(given),
     )
-    stepped = step(state.points, fact, catalogue, refusable=not fact.follows)
+    stepped = step(state.points, fact, catalogue, refusable=not fact.follows, held=held(holding.holds))
     if isinstance(stepped, InsufficientPoints):
         return stepped
     state = replace(
@@ -93,6 +97,7 @@ def apply(
         streaks={**state.streaks, **streaks_after} if streaks_after else state.streaks,
         completions={**state.completions, **completions} if completions else state.completions,
         points=replace(stepped.points, standings=state.points.standings),
+        holds=holding.holds,
     )
     if not stepped.grants:
         return Applied(state, (), fact)

@@ -292,8 +292,6 @@ class Catalogue(Struct, frozen=True):
     """Those of active systems."""
     boosts: Mapping[BoostKey, Boost] = field(default_factory=dict)
     """Those of active systems."""
-    expiring: bool = False
-    """Of some system points expire."""
     day_limited: frozenset[str] = frozenset()
     """The systems with limits of a day, or cooldowns."""
     version: int = 0
@@ -344,7 +342,6 @@ class Catalogue(Struct, frozen=True):
             awarding=awarding,
             boosts=boosts,
             day_limited=frozenset(key for key, system in ordered.items() if system.limits_days),
-            expiring=any(system.expiry is not None for system in ordered.values()),
             version=version,
         )
 

@@ -24,6 +24,7 @@ intervals and limits. These things are therefore decided like this:
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -46,6 +47,7 @@ from services.points.domain.multipliers import for_trigger, product
 from services.points.domain.standing import NO_STANDING, Standing
 
 _NEW: Timeline = Timeline()
+_NOTHING_HELD: Final[Mapping[str, int]] = {}
 
 
 class Points(Struct, frozen=True):
@@ -77,10 +79,12 @@ def step(
     *,
     systems: frozenset[str] | None = None,
     refusable: bool = False,
+    held: Mapping[str, int] = _NOTHING_HELD,
 ) -> Step | InsufficientPoints:
     """One more fact, under the terms that it names. Raises `HistoryNeeded`.
 
-    `systems` restricts the fold to those: no system knows of another.
+    `systems` restricts the fold to those: no system knows of another. `held`: what is held of balances, where it can be
+    refused.
     """
     timelines, dues = _dues(points, fact, terms, systems)
     if not dues and not timelines:
@@ -102,7 +106,9 @@ def step(
             amounts = [each.amount for each in products]
             if key in terms.day_limited:
                 amounts = allowed(system, days, due_here, amounts)
-            refusal = uncovered(system, before.balance, due_here, amounts) if refusable else None
+            refusal = (
+                uncovered(system, before.balance, held.get(key, 0), due_here, amounts) if refusable else None
+            )
             if refusal is not None:
                 return refusal
             granted = limited(

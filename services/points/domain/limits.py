@@ -8,6 +8,7 @@ itself.
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -46,6 +47,8 @@ class InsufficientPoints(Struct, frozen=True):
     required: int
     """What the entry as a whole takes from the balance."""
     min_balance: int
+    held: int = 0
+    """What of the balance is held."""
 
 
 class NotGiven(Struct, frozen=True):
@@ -64,7 +67,27 @@ class NoRoom(Struct, frozen=True):
     max_balance: int
 
 
-Refusal = InsufficientPoints | NotGiven | NoRoom
+class HoldEnded(Struct, frozen=True):
+    """Nothing is held under this name any more."""
+
+    hold_id: UUID
+
+
+class HoldTooSmall(Struct, frozen=True):
+    """More is to be captured than is held."""
+
+    hold_id: UUID
+    held: int
+    amount: int
+
+
+class TooManyHolds(Struct, frozen=True):
+    """No more can be held at once."""
+
+    points_system: str
+
+
+Refusal = InsufficientPoints | NotGiven | NoRoom | HoldEnded | HoldTooSmall | TooManyHolds
 """Why an entry changes nothing at all."""
 
 
@@ -82,17 +105,20 @@ def in_order(system: PointsSystem, dues: Sequence[Due]) -> Sequence[Due]:
 
 
 def uncovered(
-    system: PointsSystem, balance: int, dues: Sequence[Due], amounts: Sequence[int]
+    system: PointsSystem, balance: int, held: int, dues: Sequence[Due], amounts: Sequence[int]
 ) -> InsufficientPoints | None:
-    """Why the fact is refused: it takes more than there is, and spends, or one of its deductions says `block`."""
+    """Why the fact is refused: it takes more than there is, and spends, or one of its deductions says `block`.
+
+    `held`: so much of the balance is held.
+    """
     total = sum(amounts)
-    if balance + total >= system.min_balance:
+    if balance + total - (held if total < 0 else 0) >= system.min_balance:
         return None
     blocks = {trigger.key for trigger in system.triggers if trigger.amount < 0 and trigger.block}
     blocking = next((due for due in dues if due.key.trigger in blocks or _is_spent(due)), None)
     if blocking is None:
         return None
-    return InsufficientPoints(system.key, blocking.key.trigger, balance, -total, system.min_balance)
+    return InsufficientPoints(system.key, blocking.key.trigger, balance, -total, system.min_balance, held)
 
 
 def limited(

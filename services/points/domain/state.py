@@ -10,6 +10,7 @@ from services.points.domain.clocks import Clock
 from services.points.domain.definitions import TriggerKey
 from services.points.domain.facts import Instant
 from services.points.domain.fold import Points
+from services.points.domain.holds import Holds
 
 
 class Owed(Struct, frozen=True, array_like=True):
@@ -58,5 +59,7 @@ class UserState(Struct, frozen=True):
     """Completions less revocations per completion; those that the decision touches. It is rewarded while at 1."""
     clocks: Mapping[TriggerKey, Clock] = field(default_factory=dict)
     """When triggers that go by time are due next."""
+    holds: Holds = field(default_factory=dict)
+    """What is held, with what may have ended by itself meanwhile."""
     rewarded_periods: Mapping[TriggerKey, frozenset[date]] | None = None
     """The periods for which streak triggers have awarded; None: not loaded."""

@@ -25,6 +25,7 @@ from services.points.domain.definitions import (
 )
 from services.points.domain.facts import Due, Fact, Instant
 from services.points.domain.fold import step
+from services.points.domain.holds import live
 from services.points.domain.ledger import Change, Draft, write
 from services.points.domain.limits import InsufficientPoints
 from services.points.domain.lots import Lots, expired, first_left, next_date
@@ -61,6 +62,9 @@ def advanced(
     `user`: as an entry knows it; None: as the last one did. Of a trigger that a user meets for the first time nothing
     is due yet. Raises `HistoryNeeded` where it has to be known what is left of awards (`asks_for_lots`).
     """
+    holds = live(state.holds, now)
+    if holds is not state.holds:
+        state = replace(state, holds=holds)
     if not catalogue.by_time and not state.clocks:
         return state, ()
     triggers = {trigger.key: trigger for trigger in catalogue.by_time}

@@ -310,6 +310,11 @@ async def test_every_kind_of_entry_is_taken(service: Service) -> None:
                 told.other_users.add().CopyFrom(entry("other", user="bob").user)
             gift = getattr(told, operation.name).gift
             gift.points_system, gift.amount = "xp", 5
+        elif operation.name == "points_hold":
+            told.points_hold.points_system, told.points_hold.amount = "xp", 5
+            told.points_hold.expire_time.CopyFrom(told.now)
+        elif operation.name in ("points_capture", "points_release"):
+            getattr(told, operation.name).hold_entry_id = str(entry_id("hold"))
         elif operation.name.startswith("streak_") and operation.name != "streak_closing":
             call = getattr(told, operation.name)
             call.streak = "daily"

@@ -102,6 +102,30 @@ def transfer(
     return _command(message, (), (), ())
 
 
+def held(
+    name: object, amount: int, *, until: int, system: str = "xp", minutes: int = 0
+) -> participant_pb.Command:
+    """Points that are held up to a minute."""
+    message = entry(name, minutes=minutes)
+    message.points_hold.points_system, message.points_hold.amount = system, amount
+    message.points_hold.expire_time.CopyFrom(to_timestamp(NOON + timedelta(minutes=until)))
+    return _command(message, (), (), ())
+
+
+def captured(name: object, hold: object, amount: int = 0, *, minutes: int = 0) -> participant_pb.Command:
+    """Of points that are held so many are taken, or all."""
+    message = entry(name, minutes=minutes)
+    message.points_capture.hold_entry_id, message.points_capture.amount = str(entry_id(hold)), amount
+    return _command(message, (), (), ())
+
+
+def released(name: object, hold: object, *, minutes: int = 0) -> participant_pb.Command:
+    """Points that are held no more."""
+    message = entry(name, minutes=minutes)
+    message.points_release.hold_entry_id = str(entry_id(hold))
+    return _command(message, (), (), ())
+
+
 def correction(
     name: object,
     *,

@@ -501,6 +501,86 @@ class PointsTransfer(_message.Message):
 Global___PointsTransfer: _TypeAlias = PointsTransfer  # noqa: Y015
 
 @_typing.final
+class PointsHold(_message.Message):
+    """HoldPoints was called: so many points cannot be spent until they are captured or released, or the hold ends (RULES 5.7)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    points_system: _builtins.str
+    """Key of the system."""
+    amount: _builtins.int
+    """How many."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself."""
+
+    def __init__(
+        self,
+        *,
+        points_system: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expire_time", b"expire_time", "points_system", b"points_system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsHold: _TypeAlias = PointsHold  # noqa: Y015
+
+@_typing.final
+class PointsCapture(_message.Message):
+    """CapturePoints was called: what was held is taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    hold_entry_id: _builtins.str
+    """The entry of the hold."""
+    amount: _builtins.int
+    """How many of the points; 0: all. The rest is released."""
+    def __init__(
+        self,
+        *,
+        hold_entry_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "hold_entry_id", b"hold_entry_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsCapture: _TypeAlias = PointsCapture  # noqa: Y015
+
+@_typing.final
+class PointsRelease(_message.Message):
+    """ReleasePoints was called: what was held can be spent again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    hold_entry_id: _builtins.str
+    """The entry of the hold."""
+    def __init__(
+        self,
+        *,
+        hold_entry_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_entry_id", b"hold_entry_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsRelease: _TypeAlias = PointsRelease  # noqa: Y015
+
+@_typing.final
 class TimedPoints(_message.Message):
     """Points came due by time, found by the points service's maintenance."""
 
@@ -899,6 +979,9 @@ class Entry(_message.Message):
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     TIMED_POINTS_FIELD_NUMBER: _builtins.int
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
+    POINTS_HOLD_FIELD_NUMBER: _builtins.int
+    POINTS_CAPTURE_FIELD_NUMBER: _builtins.int
+    POINTS_RELEASE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_REVOCATION_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_BACKFILL_FIELD_NUMBER: _builtins.int
     ACHIEVEMENTS_SEEN_FIELD_NUMBER: _builtins.int
@@ -986,6 +1069,18 @@ class Entry(_message.Message):
         """Points passed from one user to another by call."""
 
     @_builtins.property
+    def points_hold(self) -> Global___PointsHold:
+        """Points are held by call."""
+
+    @_builtins.property
+    def points_capture(self) -> Global___PointsCapture:
+        """Points that were held are taken by call."""
+
+    @_builtins.property
+    def points_release(self) -> Global___PointsRelease:
+        """Points that were held are released by call."""
+
+    @_builtins.property
     def achievement_revocation(self) -> Global___AchievementRevocation:
         """An achievement is taken from a user by hand."""
 
@@ -1034,6 +1129,9 @@ class Entry(_message.Message):
         points_spend: Global___PointsSpend | None = ...,
         timed_points: Global___TimedPoints | None = ...,
         points_transfer: Global___PointsTransfer | None = ...,
+        points_hold: Global___PointsHold | None = ...,
+        points_capture: Global___PointsCapture | None = ...,
+        points_release: Global___PointsRelease | None = ...,
         achievement_revocation: Global___AchievementRevocation | None = ...,
         achievement_backfill: Global___AchievementBackfill | None = ...,
         achievements_seen: Global___AchievementsSeen | None = ...,
@@ -1045,11 +1143,11 @@ class Entry(_message.Message):
         user_sequence: _builtins.int = ...,
         takes_time_zone: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "points_transfer", "achievement_revocation", "achievement_backfill", "achievements_seen", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "points_transfer", "points_hold", "points_capture", "points_release", "achievement_revocation", "achievement_backfill", "achievements_seen", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

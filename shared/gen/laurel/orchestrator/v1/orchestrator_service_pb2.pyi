@@ -1497,6 +1497,216 @@ class TransferPointsResponse(_message.Message):
 Global___TransferPointsResponse: _TypeAlias = TransferPointsResponse  # noqa: Y015
 
 @_typing.final
+class HoldPointsRequest(_message.Message):
+    """Request of HoldPoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    points_system: _builtins.str
+    """Key of the system."""
+    amount: _builtins.int
+    """How many: 1 to 1,000,000,000."""
+    hold_seconds: _builtins.int
+    """For how long: 1 to 2,678,400 seconds, 31 days; 0: 900."""
+    reason: _builtins.str
+    """What for, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        points_system: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        hold_seconds: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "hold_seconds", b"hold_seconds", "points_system", b"points_system", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPointsRequest: _TypeAlias = HoldPointsRequest  # noqa: Y015
+
+@_typing.final
+class HoldPointsResponse(_message.Message):
+    """Response of HoldPoints. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry: the name of the hold."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed: nothing."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldPointsResponse: _TypeAlias = HoldPointsResponse  # noqa: Y015
+
+@_typing.final
+class CapturePointsRequest(_message.Message):
+    """Request of CapturePoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    HOLD_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    hold_entry_id: _builtins.str
+    """The entry of the hold."""
+    amount: _builtins.int
+    """How many of the points: 1 to 1,000,000,000; 0: all."""
+    reason: _builtins.str
+    """What for, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        hold_entry_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "hold_entry_id", b"hold_entry_id", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapturePointsRequest: _TypeAlias = CapturePointsRequest  # noqa: Y015
+
+@_typing.final
+class CapturePointsResponse(_message.Message):
+    """Response of CapturePoints. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed: balance, level, standings."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapturePointsResponse: _TypeAlias = CapturePointsResponse  # noqa: Y015
+
+@_typing.final
+class ReleasePointsRequest(_message.Message):
+    """Request of ReleasePoints."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    HOLD_ENTRY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    hold_entry_id: _builtins.str
+    """The entry of the hold."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        hold_entry_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_entry_id", b"hold_entry_id", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleasePointsRequest: _TypeAlias = ReleasePointsRequest  # noqa: Y015
+
+@_typing.final
+class ReleasePointsResponse(_message.Message):
+    """Response of ReleasePoints. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed: nothing."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleasePointsResponse: _TypeAlias = ReleasePointsResponse  # noqa: Y015
+
+@_typing.final
 class PerformOperationsRequest(_message.Message):
     """Request of PerformOperations."""
 
@@ -1561,6 +1771,9 @@ class OperationRequest(_message.Message):
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
+    POINTS_HOLD_FIELD_NUMBER: _builtins.int
+    POINTS_CAPTURE_FIELD_NUMBER: _builtins.int
+    POINTS_RELEASE_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user_update(self) -> Global___UpdateUserRequest:
@@ -1607,6 +1820,18 @@ class OperationRequest(_message.Message):
         """As in TransferPoints."""
 
     @_builtins.property
+    def points_hold(self) -> Global___HoldPointsRequest:
+        """As in HoldPoints."""
+
+    @_builtins.property
+    def points_capture(self) -> Global___CapturePointsRequest:
+        """As in CapturePoints."""
+
+    @_builtins.property
+    def points_release(self) -> Global___ReleasePointsRequest:
+        """As in ReleasePoints."""
+
+    @_builtins.property
     def board_exclusion(self) -> Global___SetBoardExclusionRequest:
         """As in SetBoardExclusion."""
 
@@ -1624,13 +1849,16 @@ class OperationRequest(_message.Message):
         points_grant: Global___GrantPointsRequest | None = ...,
         points_spend: Global___SpendPointsRequest | None = ...,
         points_transfer: Global___TransferPointsRequest | None = ...,
+        points_hold: Global___HoldPointsRequest | None = ...,
+        points_capture: Global___CapturePointsRequest | None = ...,
+        points_release: Global___ReleasePointsRequest | None = ...,
         board_exclusion: Global___SetBoardExclusionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "points_grant", "points_spend", "points_transfer", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -1654,6 +1882,9 @@ class OperationResult(_message.Message):
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
+    POINTS_HOLD_FIELD_NUMBER: _builtins.int
+    POINTS_CAPTURE_FIELD_NUMBER: _builtins.int
+    POINTS_RELEASE_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def error(self) -> _error_pb2.Error:
@@ -1704,6 +1935,18 @@ class OperationResult(_message.Message):
         """Of TransferPoints."""
 
     @_builtins.property
+    def points_hold(self) -> Global___HoldPointsResponse:
+        """Of HoldPoints."""
+
+    @_builtins.property
+    def points_capture(self) -> Global___CapturePointsResponse:
+        """Of CapturePoints."""
+
+    @_builtins.property
+    def points_release(self) -> Global___ReleasePointsResponse:
+        """Of ReleasePoints."""
+
+    @_builtins.property
     def board_exclusion(self) -> Global___SetBoardExclusionResponse:
         """Of SetBoardExclusion."""
 
@@ -1722,13 +1965,16 @@ class OperationResult(_message.Message):
         points_grant: Global___GrantPointsResponse | None = ...,
         points_spend: Global___SpendPointsResponse | None = ...,
         points_transfer: Global___TransferPointsResponse | None = ...,
+        points_hold: Global___HoldPointsResponse | None = ...,
+        points_capture: Global___CapturePointsResponse | None = ...,
+        points_release: Global___ReleasePointsResponse | None = ...,
         board_exclusion: Global___SetBoardExclusionResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_grant", b"points_grant", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "points_grant", "points_spend", "points_transfer", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -131,6 +131,21 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsResponse.FromString,
                 _registered_method=True)
+        self.HoldPoints = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/HoldPoints',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HoldPointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HoldPointsResponse.FromString,
+                _registered_method=True)
+        self.CapturePoints = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/CapturePoints',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CapturePointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CapturePointsResponse.FromString,
+                _registered_method=True)
+        self.ReleasePoints = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ReleasePoints',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReleasePointsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReleasePointsResponse.FromString,
+                _registered_method=True)
         self.PerformOperations = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/PerformOperations',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.PerformOperationsRequest.SerializeToString,
@@ -406,6 +421,28 @@ class OrchestratorServiceServicer:
     def TransferPoints(self, request, context):
         """Moves points of one system from a user to another: all of them or none, both or neither. Not covered:
         FAILED_PRECONDITION, INSUFFICIENT_POINTS, with the amounts; without room at the other: NO_ROOM_FOR_POINTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HoldPoints(self, request, context):
+        """Keeps points of one system from being spent, for a purchase that waits for an outside answer: the balance stays, what can be
+        spent is less. It ends by itself. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CapturePoints(self, request, context):
+        """Takes what is held, all of it or a part, and releases the rest. Not held any more: FAILED_PRECONDITION, HOLD_ENDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleasePoints(self, request, context):
+        """Lets what is held be spent again. Not held any more: FAILED_PRECONDITION, HOLD_ENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -710,6 +747,21 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.TransferPoints,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsResponse.SerializeToString,
+            ),
+            'HoldPoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.HoldPoints,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HoldPointsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HoldPointsResponse.SerializeToString,
+            ),
+            'CapturePoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.CapturePoints,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CapturePointsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CapturePointsResponse.SerializeToString,
+            ),
+            'ReleasePoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleasePoints,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReleasePointsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReleasePointsResponse.SerializeToString,
             ),
             'PerformOperations': grpc.unary_unary_rpc_method_handler(
                     servicer.PerformOperations,
@@ -1361,6 +1413,87 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/TransferPoints',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.TransferPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldPoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/HoldPoints',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HoldPointsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.HoldPointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CapturePoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/CapturePoints',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CapturePointsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.CapturePointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleasePoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ReleasePoints',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReleasePointsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ReleasePointsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -84,6 +84,14 @@ class OrchestratorServiceStub:
     """Moves points of one system from a user to another: all of them or none, both or neither. Not covered:
     FAILED_PRECONDITION, INSUFFICIENT_POINTS, with the amounts; without room at the other: NO_ROOM_FOR_POINTS.
     """
+    HoldPoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.HoldPointsRequest, _orchestrator_service_pb2.HoldPointsResponse]
+    """Keeps points of one system from being spent, for a purchase that waits for an outside answer: the balance stays, what can be
+    spent is less. It ends by itself. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS.
+    """
+    CapturePoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CapturePointsRequest, _orchestrator_service_pb2.CapturePointsResponse]
+    """Takes what is held, all of it or a part, and releases the rest. Not held any more: FAILED_PRECONDITION, HOLD_ENDED."""
+    ReleasePoints: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ReleasePointsRequest, _orchestrator_service_pb2.ReleasePointsResponse]
+    """Lets what is held be spent again. Not held any more: FAILED_PRECONDITION, HOLD_ENDED."""
     PerformOperations: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PerformOperationsRequest, _orchestrator_service_pb2.PerformOperationsResponse]
     """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
     with its own request id; none depends on another.
@@ -218,6 +226,14 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Moves points of one system from a user to another: all of them or none, both or neither. Not covered:
     FAILED_PRECONDITION, INSUFFICIENT_POINTS, with the amounts; without room at the other: NO_ROOM_FOR_POINTS.
     """
+    HoldPoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.HoldPointsRequest, _orchestrator_service_pb2.HoldPointsResponse]  # type: ignore[assignment]
+    """Keeps points of one system from being spent, for a purchase that waits for an outside answer: the balance stays, what can be
+    spent is less. It ends by itself. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS.
+    """
+    CapturePoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.CapturePointsRequest, _orchestrator_service_pb2.CapturePointsResponse]  # type: ignore[assignment]
+    """Takes what is held, all of it or a part, and releases the rest. Not held any more: FAILED_PRECONDITION, HOLD_ENDED."""
+    ReleasePoints: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ReleasePointsRequest, _orchestrator_service_pb2.ReleasePointsResponse]  # type: ignore[assignment]
+    """Lets what is held be spent again. Not held any more: FAILED_PRECONDITION, HOLD_ENDED."""
     PerformOperations: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.PerformOperationsRequest, _orchestrator_service_pb2.PerformOperationsResponse]  # type: ignore[assignment]
     """Performs up to 100 operations on as many users: a reply or error each, in order. Each is as good as a call of its own,
     with its own request id; none depends on another.
@@ -463,6 +479,32 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Moves points of one system from a user to another: all of them or none, both or neither. Not covered:
         FAILED_PRECONDITION, INSUFFICIENT_POINTS, with the amounts; without room at the other: NO_ROOM_FOR_POINTS.
         """
+
+    @_abc_1.abstractmethod
+    def HoldPoints(
+        self,
+        request: _orchestrator_service_pb2.HoldPointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.HoldPointsResponse, _abc.Awaitable[_orchestrator_service_pb2.HoldPointsResponse]]:
+        """Keeps points of one system from being spent, for a purchase that waits for an outside answer: the balance stays, what can be
+        spent is less. It ends by itself. Not covered: FAILED_PRECONDITION, INSUFFICIENT_POINTS.
+        """
+
+    @_abc_1.abstractmethod
+    def CapturePoints(
+        self,
+        request: _orchestrator_service_pb2.CapturePointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.CapturePointsResponse, _abc.Awaitable[_orchestrator_service_pb2.CapturePointsResponse]]:
+        """Takes what is held, all of it or a part, and releases the rest. Not held any more: FAILED_PRECONDITION, HOLD_ENDED."""
+
+    @_abc_1.abstractmethod
+    def ReleasePoints(
+        self,
+        request: _orchestrator_service_pb2.ReleasePointsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ReleasePointsResponse, _abc.Awaitable[_orchestrator_service_pb2.ReleasePointsResponse]]:
+        """Lets what is held be spent again. Not held any more: FAILED_PRECONDITION, HOLD_ENDED."""
 
     @_abc_1.abstractmethod
     def PerformOperations(

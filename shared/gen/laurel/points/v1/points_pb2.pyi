@@ -687,6 +687,38 @@ class Award(_message.Message):
 Global___Award: _TypeAlias = Award  # noqa: Y015
 
 @_typing.final
+class PointsHold(_message.Message):
+    """Points that are held for a purchase which waits for an outside answer (RULES 5.7)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """The entry of the hold: its name."""
+    amount: _builtins.int
+    """How many."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "entry_id", b"entry_id", "expire_time", b"expire_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PointsHold: _TypeAlias = PointsHold  # noqa: Y015
+
+@_typing.final
 class PointsChange(_message.Message):
     """A change of one user's balance in one system."""
 
@@ -765,12 +797,16 @@ class UserPoints(_message.Message):
     NEXT_LEVEL_FIELD_NUMBER: _builtins.int
     NEXT_TIME_FIELD_NUMBER: _builtins.int
     FULL_TIME_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
     points_system: _builtins.str
     """Key of the system."""
     balance: _builtins.int
     """The balance."""
     lifetime: _builtins.int
     """The sum of positive earnings that were not voided."""
+    held: _builtins.int
+    """What of the balance is held, and cannot be spent."""
     @_builtins.property
     def level(self) -> Global___Level:
         """The present level; absent for none."""
@@ -787,6 +823,10 @@ class UserPoints(_message.Message):
     def full_time(self) -> _timestamp_pb2.Timestamp:
         """When it has grown to max_balance if nothing is spent; absent: it is there, or never will be."""
 
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___PointsHold]:
+        """The holds, the first to end first."""
+
     def __init__(
         self,
         *,
@@ -797,10 +837,12 @@ class UserPoints(_message.Message):
         next_level: Global___Level | None = ...,
         next_time: _timestamp_pb2.Timestamp | None = ...,
         full_time: _timestamp_pb2.Timestamp | None = ...,
+        held: _builtins.int = ...,
+        holds: _abc.Iterable[Global___PointsHold] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["full_time", b"full_time", "level", b"level", "next_level", b"next_level", "next_time", b"next_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "full_time", b"full_time", "level", b"level", "lifetime", b"lifetime", "next_level", b"next_level", "next_time", b"next_time", "points_system", b"points_system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "full_time", b"full_time", "held", b"held", "holds", b"holds", "level", b"level", "lifetime", b"lifetime", "next_level", b"next_level", "next_time", b"next_time", "points_system", b"points_system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Points are to be given or spent in a system that is archived."""
     ERROR_REASON_NO_ROOM_FOR_POINTS: _ErrorReason.ValueType  # 6
     """Who is to get points by a transfer has no room for all of them below the system's maximum: none are moved (RULES 5.7)."""
+    ERROR_REASON_HOLD_ENDED: _ErrorReason.ValueType  # 7
+    """Nothing is held under this name: it was captured or released, has ended by itself, or never was (RULES 5.7)."""
+    ERROR_REASON_HOLD_TOO_SMALL: _ErrorReason.ValueType  # 8
+    """More is to be captured than is held."""
+    ERROR_REASON_TOO_MANY_HOLDS: _ErrorReason.ValueType  # 9
+    """As much is held of the user's points at once as can be: 100 times in a system."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -88,6 +94,12 @@ ERROR_REASON_POINTS_SYSTEM_ARCHIVED: ErrorReason.ValueType  # 5
 """Points are to be given or spent in a system that is archived."""
 ERROR_REASON_NO_ROOM_FOR_POINTS: ErrorReason.ValueType  # 6
 """Who is to get points by a transfer has no room for all of them below the system's maximum: none are moved (RULES 5.7)."""
+ERROR_REASON_HOLD_ENDED: ErrorReason.ValueType  # 7
+"""Nothing is held under this name: it was captured or released, has ended by itself, or never was (RULES 5.7)."""
+ERROR_REASON_HOLD_TOO_SMALL: ErrorReason.ValueType  # 8
+"""More is to be captured than is held."""
+ERROR_REASON_TOO_MANY_HOLDS: ErrorReason.ValueType  # 9
+"""As much is held of the user's points at once as can be: 100 times in a system."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
