@@ -24,6 +24,8 @@ class EntryKind(Enum):
     STREAK_PAUSE = "streak_pause"
     STREAK_RESET = "streak_reset"
     STREAK_RESTORE = "streak_restore"
+    STREAK_OVERRIDE = "streak_override"
+    STREAK_RESUME = "streak_resume"
     STREAK_CLOSING = "streak_closing"
     POINTS_GRANT = "points_grant"
     POINTS_SPEND = "points_spend"
@@ -123,8 +125,20 @@ class HoldCall(Struct, frozen=True):
     """Of a hold: when it ends by itself."""
 
 
+class StreakOverride(Struct, frozen=True):
+    """What a user wants otherwise than a streak defines it (RULES 3.11); what is not given is as the streak has it."""
+
+    mode: int | None = None
+    """As laurel.streak.v1.MetricMode."""
+    metrics: tuple[tuple[str, int], ...] = ()
+    """Those that count, with their thresholds in micro-units; 0: that of the streak."""
+    days_off: tuple[int, ...] | None = None
+    """From Monday = 0."""
+    switched_off: bool = False
+
+
 class StreakCall(Struct, frozen=True):
-    """What is done to a user's streak by hand (RULES 3.5, 3.9, 3.12); the entry's kind says which of it."""
+    """What is done to a user's streak by hand (RULES 3.5, 3.9, 3.11, 3.12); the entry's kind says which of it."""
 
     streak: str
     freeze_count: int = 0
@@ -135,6 +149,8 @@ class StreakCall(Struct, frozen=True):
     """A pause that is the user's own wish."""
     loss_date: date | None = None
     """Of a restore: a date in the period that was lost; None: the last loss."""
+    override: StreakOverride | None = None
+    """Of an override."""
 
 
 class BoardExclusion(Struct, frozen=True):

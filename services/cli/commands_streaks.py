@@ -2,10 +2,12 @@
 
 import uuid
 from datetime import date, timedelta
+from typing import Final
 
 import click
 from laurel.common.v1 import date_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
+from laurel.streak.v1 import streak_pb2
 from laurel.streak.v1 import streak_service_pb2 as pb
 
 from services.cli import commands_amnesties, render
@@ -13,6 +15,12 @@ from services.cli.connect import Connections
 from services.cli.options import Command, Day, json_option, limit_option
 from services.cli.show_event import show_operation
 from services.cli.show_streak import show_at_risk, show_periods, show_ranked, show_statistics
+
+_WEEKDAYS: Final = {
+    name.removeprefix("WEEKDAY_").lower(): value
+    for name, value in streak_pb2.Weekday.items()
+    if value != streak_pb2.WEEKDAY_UNSPECIFIED
+}
 
 
 @click.group()
@@ -198,6 +206,81 @@ def restore(
     )
     reply = connections.orchestrator.RestoreStreak(request, timeout=connections.timeout_seconds)
     render.print_json(reply) if as_json else show_operation(reply)
+
+
+@streaks.command("resume", short_help="End a user's pause today.")
+@click.argument("user")
+@click.argument("streak")
+@_by_hand
+@click.pass_obj
+def resume(
+    connections: Connections, user: str, streak: str, reason: str, key: str | None, as_json: bool
+) -> None:
+    """End the pauses of a USER's STREAK: from today on it is at stake again."""
+    request = orchestrator_pb.ResumeStreakRequest(
+        user_id=user, streak=streak, reason=reason, request_id=key or str(uuid.uuid4())
+    )
+    reply = connections.orchestrator.ResumeStreak(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+@streaks.command("override", short_help="Let a user have a streak otherwise.")
+@click.argument("user")
+@click.argument("streak")
+@click.option("--mode", type=click.Choice(["any", "all"]), help="How metrics combine.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="METRIC[=THRESHOLD]",
+    help="One that counts; may be repeated. Without a threshold: the streak's.",
+)
+@click.option(
+    "--day-off",
+    "days_off",
+    multiple=True,
+    type=click.Choice([*_WEEKDAYS, "none"]),
+    help="A day on which nothing is expected; may be repeated.",
+)
+@click.option("--off", is_flag=True, help="Nothing counts, and nothing is expected; the length stays.")
+@_by_hand
+@click.pass_obj
+def override(
+    connections: Connections,
+    user: str,
+    streak: str,
+    mode: str | None,
+    metrics: tuple[str, ...],
+    days_off: tuple[str, ...],
+    off: bool,
+    reason: str,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Let a USER have a STREAK otherwise from the current period on, as far as it is `overridable`.
+
+    What is said takes the place of what was said before: without options everything is as the streak has it.
+    """
+    wanted = streak_pb2.StreakOverride(
+        mode=streak_pb2.MetricMode.Value(f"METRIC_MODE_{(mode or 'unspecified').upper()}"),
+        metrics=map(_threshold, metrics),
+        has_days_off=bool(days_off),
+        days_off=[_WEEKDAYS[name] for name in dict.fromkeys(days_off) if name != "none"],
+        switched_off=off,
+    )
+    request = orchestrator_pb.OverrideStreakRequest(
+        user_id=user, streak=streak, override=wanted, reason=reason, request_id=key or str(uuid.uuid4())
+    )
+    reply = connections.orchestrator.OverrideStreak(request, timeout=connections.timeout_seconds)
+    render.print_json(reply) if as_json else show_operation(reply)
+
+
+def _threshold(text: str) -> streak_pb2.MetricThreshold:
+    metric, equals, threshold = text.partition("=")
+    try:
+        return streak_pb2.MetricThreshold(metric=metric, threshold=float(threshold) if equals else 0)
+    except ValueError as error:
+        raise click.UsageError(f"--metric: {text!r} is not METRIC or METRIC=THRESHOLD") from error
 
 
 def _later(day: date_pb2.LocalDate, days: int) -> date_pb2.LocalDate:

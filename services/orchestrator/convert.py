@@ -133,7 +133,9 @@ def incoming_streak_call(
     request: orchestrator_service_pb2.GrantFreezesRequest
     | orchestrator_service_pb2.PauseStreakRequest
     | orchestrator_service_pb2.ResetStreakRequest
-    | orchestrator_service_pb2.RestoreStreakRequest,
+    | orchestrator_service_pb2.RestoreStreakRequest
+    | orchestrator_service_pb2.ResumeStreakRequest
+    | orchestrator_service_pb2.OverrideStreakRequest,
     asked: Asked,
     violations: Violations,
 ) -> Incoming:

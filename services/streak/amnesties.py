@@ -16,7 +16,7 @@ from services.streak import convert
 from services.streak.batch import Batch
 from services.streak.config import MAX_PREVIEWED
 from services.streak.convert import Effect
-from services.streak.domain import Amnesty, Evaluation, Judged, Previewed, StreakDefinition
+from services.streak.domain import Amnesty, Changed, Evaluation, Judged, Previewed, StreakDefinition
 from services.streak.handlers import MoreStore, StoredCatalogue
 from services.streak.store import Store
 from services.streak.store_amnesties import AmnestyStore, Pending, Place
@@ -103,13 +103,14 @@ class Amnesties:
         count, users = await self._amnesties.affected(definition.key, dates, window, MAX_PREVIEWED)
         if not users:
             return Previewed(definition.key, 0, 0, 0, 0)
+        declared = Changed(amnestied=window.start_time)
         with_it = replace(
             definition,
             amnesties=(*definition.amnesties, window),
             fingerprint=definition.fingerprint ^ 1,
             past={
-                **{known: min(since, window.start_time) for known, since in definition.past.items()},
-                definition.fingerprint: window.start_time,
+                **{known: changed.and_also(declared) for known, changed in definition.past.items()},
+                definition.fingerprint: declared,
             },
         )
         loaded = await self._store.load(users, [definition.key])

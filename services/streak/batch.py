@@ -28,16 +28,19 @@ from services.streak.domain import (
     Rows,
     Since,
     StreakDefinition,
+    StreakState,
     UserStreak,
     UserZone,
     Window,
     ZoneChange,
     bring_up_to,
     checkpoint,
+    counts,
     done_since,
     extend,
     facts_since,
     fold,
+    follows,
     heard,
     inside,
     is_outdated,
@@ -54,7 +57,9 @@ from services.streak.domain import (
     undone,
     undone_within,
     windows,
+    zone_steps,
 )
+from services.streak.domain import moved as moved_to
 from services.streak.store import Key, Loaded, StreakRow, Writes
 from services.streak.store_zones import Contribution, Contributions, Counted, Place
 from shared.calendar import EARLIEST
@@ -326,9 +331,10 @@ class Batch:
             fact = fact if fact and _counts(streak, definition, fact) else None
             revised = [event for event in revised if _counts(streak, definition, event)]
         if streak.state is None:
-            zones = self._changes(user_id, fact.occur_time) if fact else None
-            return self._store(key, start(definition, streak, fact, zones, now)) if fact and zones else None
+            return self._begin(key, definition, streak, fact, now)
         move = moved.since if moved and moved.appended else None
+        if fact and not _is_counted(definition, streak.state, fact, move):
+            fact = None
         touched = [touched_since(definition, streak, event) for event in revised]
         if needs_history(definition, streak, fact, move):
             touched += [touched_since(definition, streak, fact)] if fact else []
@@ -341,6 +347,16 @@ class Batch:
         if fact:
             return self._store(key, extend(definition, streak, fact, now, move))
         return self._store(key, bring_up_to(definition, streak, now, move))
+
+    def _begin(
+        self, key: Key, definition: StreakDefinition, streak: UserStreak, fact: Fact | None, now: datetime
+    ) -> Evaluation | None:
+        zones = self._changes(key[0], fact.occur_time) if fact else None
+        if fact is None or zones is None:
+            return None
+        if not counts(definition, zone_steps(definition, zones), streak.by_hand, fact):
+            return None
+        return self._store(key, start(definition, streak, fact, zones, now))
 
     def undo(
         self,
@@ -383,7 +399,7 @@ class Batch:
             return None
         begin = None
         if around.past is not None:
-            begin = checkpoint(definition, streak.state, around.past, around.events)
+            begin = checkpoint(definition, streak.state, around.past, around.events, zones)
             if begin is None:
                 raise StateMoved("the facts of a recorded period are gone")
         others = [event for event in around.events if event.entry_id != gone.entry_id]
@@ -496,7 +512,7 @@ class Batch:
         if zones is None:
             return None
         streak = self._streaks.get(key, NEVER_SEEN)
-        begin = history.start(definition, streak)
+        begin = history.start(definition, streak, zones)
         live = Facts(history.live, zones, streak.by_hand)
         return self._store(key, refold(definition, streak, history.recorded, live, now, fact, begin, gone))
 
@@ -571,11 +587,13 @@ class _Open:
         """Whether enough is here for a refold from the period on that begins at `touched`."""
         return self._past is None or self._past.last.start_date < touched
 
-    def start(self, definition: StreakDefinition, streak: UserStreak) -> Checkpoint | None:
+    def start(
+        self, definition: StreakDefinition, streak: UserStreak, zones: Sequence[ZoneChange]
+    ) -> Checkpoint | None:
         """Where a refold begins; None where everything is here. Raises `StateMoved`."""
         if self._past is None or streak.state is None:
             return None
-        begin = checkpoint(definition, streak.state, self._past, self.live, streak.by_hand)
+        begin = checkpoint(definition, streak.state, self._past, self.live, zones, streak.by_hand)
         if begin is None:
             raise StateMoved("the facts of a recorded period are gone")
         return begin
@@ -591,6 +609,16 @@ class _Open:
 
 def _counts(streak: UserStreak, definition: StreakDefinition, fact: Fact) -> bool:
     return streak.by_hand.counts(definition, fact.order, fact.local_date)
+
+
+def _is_counted(
+    definition: StreakDefinition, state: StreakState, fact: Fact, move: ZoneChange | None
+) -> bool:
+    """Whether an event counts that comes after all others; of another one the fold tells."""
+    if not follows(definition, state, fact):
+        return True
+    zones = moved_to(definition, state, move).zones if move else state.zones
+    return counts(definition, zones, state.by_hand, fact)
 
 
 def seen(entry: Entry) -> ZoneChange | None:

@@ -13,14 +13,20 @@ from services.streak.domain import (
     DateRange,
     Done,
     FreezeGrant,
+    MetricMode,
+    Overridable,
+    Override,
     Reset,
+    Resume,
     StreakDefinition,
     lost_dates,
     paused_days,
     with_grant,
+    with_override,
     with_pause,
     with_reset,
     with_restore,
+    with_resume,
 )
 from shared.calendar import local_date
 from shared.entries import Entry, EntryKind, StreakCall
@@ -53,6 +59,10 @@ def decided(
         case EntryKind.STREAK_RESET:
             reset = Reset(entry.entry_id, entry.occur_time, _today(entry))
             return Change(definition, with_reset(by_hand, reset), reset)
+        case EntryKind.STREAK_OVERRIDE:
+            return _overridden(definition, by_hand, entry, call)
+        case EntryKind.STREAK_RESUME:
+            return _resumed(definition, by_hand, entry)
         case _:
             return _restored(batch, definition, by_hand, entry, call)
 
@@ -75,10 +85,51 @@ def _paused(
     if pause.by_user:
         if pause.first < _today(entry):
             return convert.pause_begins_late(definition, _today(entry))
-        for year, days in paused_days(by_hand.pauses, pause).items():
+        for year, days in paused_days(by_hand.held_pauses(), pause).items():
             if days > definition.pause_days_per_year:
                 return convert.pause_too_long(definition, year, days)
     return Change(definition, with_pause(by_hand, pause), pause)
+
+
+def _overridden(
+    definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+) -> Change | LaurelError:
+    wanted = call.override
+    assert wanted is not None  # of an override
+    thresholds = any(threshold for _, threshold in wanted.metrics)
+    known = {each.metric for each in definition.metrics}
+    for metric, _ in wanted.metrics:
+        if metric not in known:
+            return convert.not_of_the_streak(definition, metric)
+    asked = {
+        Overridable.MODE: wanted.mode is not None,
+        Overridable.METRICS: bool(wanted.metrics) and {metric for metric, _ in wanted.metrics} != known,
+        Overridable.THRESHOLDS: thresholds,
+        Overridable.DAYS_OFF: wanted.days_off is not None,
+        Overridable.SWITCHED_OFF: wanted.switched_off,
+    }
+    for what, is_asked in asked.items():
+        if is_asked and what not in definition.overridable:
+            return convert.not_overridable(definition, what)
+    override = Override(
+        entry.entry_id,
+        entry.occur_time,
+        _today(entry),
+        MetricMode(wanted.mode) if wanted.mode else None,
+        wanted.metrics,
+        wanted.days_off,
+        wanted.switched_off,
+    )
+    return Change(definition, with_override(by_hand, override), override)
+
+
+def _resumed(definition: StreakDefinition, by_hand: ByHand, entry: Entry) -> Change | LaurelError:
+    today = _today(entry)
+    held = tuple(pause.entry_id for pause in by_hand.held_pauses() if pause.touches(today, today))
+    if not held:
+        return convert.nothing_to_resume(definition, today)
+    resume = Resume(entry.entry_id, today, held)
+    return Change(definition, with_resume(by_hand, resume), resume)
 
 
 def _restored(

@@ -7,12 +7,6 @@ from pydantic import Field
 
 from shared.config import Settings as ServiceSettings
 
-MAX_METRICS: Final = 10
-"""Metrics of one streak."""
-
-MAX_DAYS_OFF: Final = 6
-"""Days off a week: on one day at least something is expected."""
-
 MAX_FREEZES: Final = 1_000
 """Freezes granted at once, and freezes held."""
 

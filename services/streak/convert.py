@@ -21,6 +21,8 @@ from services.streak.domain import (
     Evaluation,
     Judged,
     LedgerLine,
+    Overridable,
+    Override,
     Period,
     PeriodChange,
     PeriodStatus,
@@ -62,7 +64,9 @@ _VISITORS: Final = frozenset(
         EntryKind.METRIC_EVENT,
         EntryKind.USER_UPDATE,
         EntryKind.STREAK_FREEZE_GRANT,
+        EntryKind.STREAK_OVERRIDE,
         EntryKind.STREAK_PAUSE,
+        EntryKind.STREAK_RESUME,
         EntryKind.STREAK_RESET,
         EntryKind.STREAK_RESTORE,
         EntryKind.CORRECTION,
@@ -326,6 +330,33 @@ def pause_too_long(definition: StreakDefinition, year: int, days: int) -> Failed
     )
 
 
+def not_of_the_streak(definition: StreakDefinition, metric: str) -> FailedPrecondition:
+    """Users choose among a streak's own metrics."""
+    return _refusal(
+        definition,
+        "OVERRIDE_NOT_ALLOWED",
+        f"the streak does not count the metric {metric!r}",
+        {"metric": metric},
+    )
+
+
+def not_overridable(definition: StreakDefinition, what: Overridable) -> FailedPrecondition:
+    """The streak does not let its users have that otherwise."""
+    return _refusal(
+        definition,
+        "OVERRIDE_NOT_ALLOWED",
+        f"users cannot have {what.name.lower()} of this streak otherwise",
+        {"overridable": what.name},
+    )
+
+
+def nothing_to_resume(definition: StreakDefinition, today: date) -> FailedPrecondition:
+    """No pause holds today."""
+    return _refusal(
+        definition, "NOTHING_TO_RESUME", f"the user's streak is not paused on {today}", {"today": str(today)}
+    )
+
+
 def nothing_to_restore(definition: StreakDefinition) -> FailedPrecondition:
     """Nothing was lost, or not then."""
     return _refusal(
@@ -352,6 +383,8 @@ def state_to_proto(definition: StreakDefinition, current: Current | None) -> str
     if current is None:
         return message
     message.pauses.extend(map(_pause, current.pauses))
+    if current.override and not current.override.asks_nothing:
+        message.override.CopyFrom(_override(current.override))
     message.length = current.length
     message.longest = current.longest
     message.period_qualified = current.period_qualified
@@ -368,9 +401,24 @@ def state_to_proto(definition: StreakDefinition, current: Current | None) -> str
             current=from_micros(total),
             threshold=from_micros(wanted.threshold_micros),
         )
-        for wanted, total in zip(definition.metrics, current.sums_micros, strict=True)
+        for wanted, total in zip(current.metrics, current.sums_micros, strict=True)
     )
     return message
+
+
+def _override(override: Override) -> streak_pb2.StreakOverride:
+    return streak_pb2.StreakOverride(
+        mode=streak_pb2.MetricMode.ValueType(override.mode or 0),
+        metrics=[
+            streak_pb2.MetricThreshold(metric=metric, threshold=from_micros(threshold))
+            for metric, threshold in override.metrics
+        ],
+        has_days_off=override.days_off is not None,
+        days_off=[
+            streak_pb2.Weekday.ValueType(day + streak_pb2.WEEKDAY_MONDAY) for day in override.days_off or ()
+        ],
+        switched_off=override.switched_off,
+    )
 
 
 def _pause(pause: DateRange) -> streak_pb2.Pause:

@@ -1,19 +1,18 @@
 """Definitions of streaks: what is wrong with a message, what it mentions, and what it means to the domain."""
 
-import math
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Final
 
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
+from msgspec.structs import replace
 
 from services.streak.config import (
     MAX_AMNESTIES,
     MAX_AMNESTY,
     MAX_AMNESTY_STREAKS,
-    MAX_DAYS_OFF,
     MAX_EARN_DAYS,
     MAX_FREEZES,
-    MAX_METRICS,
     MAX_PAUSE_DAYS_PER_YEAR,
 )
 from services.streak.domain import (
@@ -22,14 +21,22 @@ from services.streak.domain import (
     Frequency,
     MetricMode,
     MetricThreshold,
+    Overridable,
     StreakDefinition,
 )
 from services.streak.revisions import Revised, revised
-from shared.decimals import InvalidValue, to_micros
+from shared.decimals import to_micros
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
-from shared.rpc.convert import check_key, check_text, instant_field
+from shared.rpc.convert import (
+    MAX_DAYS_OFF,
+    MAX_STREAK_METRICS,
+    check_key,
+    check_text,
+    check_threshold,
+    instant_field,
+)
 from shared.rpc.filters import filters_from_proto
 
 _DEFAULT_THRESHOLD: Final = 1.0
@@ -53,6 +60,11 @@ def check_streak(message: streak_pb2.Streak, path: str, violations: Violations) 
     if not 0 <= message.pause_days_per_year <= MAX_PAUSE_DAYS_PER_YEAR:
         violations.add(f"{path}.pause_days_per_year", f"must be 0 to {MAX_PAUSE_DAYS_PER_YEAR}")
     filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
+    for index, what in enumerate(message.overridable):
+        if what not in streak_pb2.Overridable.values()[1:] or what in message.overridable[:index]:
+            violations.add(f"{path}.overridable[{index}]", "must be one of its values, each once")
+        elif what == streak_pb2.OVERRIDABLE_DAYS_OFF and message.frequency != streak_pb2.FREQUENCY_DAILY:
+            violations.add(f"{path}.overridable[{index}]", "is only for daily streaks")
 
 
 def normalised(message: streak_pb2.Streak) -> streak_pb2.Streak:
@@ -65,6 +77,9 @@ def normalised(message: streak_pb2.Streak) -> streak_pb2.Streak:
         message.week_start = message.week_start or streak_pb2.WEEKDAY_MONDAY
     if message.HasField("freezes") and message.freezes == streak_pb2.FreezeSettings():
         message.ClearField("freezes")
+    overridable = sorted(message.overridable)
+    del message.overridable[:]
+    message.overridable.extend(overridable)
     days_off = sorted(message.days_off)
     del message.days_off[:]
     message.days_off.extend(days_off)
@@ -153,6 +168,34 @@ def catalogue_of(stored: StoredDefinitions) -> Catalogue:
 
 
 def _definition(message: streak_pb2.Streak, revised: Revised) -> StreakDefinition:
+    """The definition with all that it was before. Whatever a period is judged by, the periods are the same."""
+    periods = _with_weeks(message, revised)
+
+    def in_these(asked: streak_pb2.Streak) -> StreakDefinition:
+        return replace(_judging(asked), week_start=periods.week_start, weeks=periods.weeks)
+
+    return replace(
+        in_these(message),
+        earlier=tuple((until, in_these(before)) for until, before in revised.earlier),
+        amnesties=tuple(revised.amnesties),
+        fingerprint=revised.fingerprint,
+        past=revised.past,
+    )
+
+
+def _with_weeks(message: streak_pb2.Streak, revised: Revised) -> StreakDefinition:
+    """A definition whose weeks begin as they ever did."""
+    versions = [*(before for _, before in revised.earlier), message]
+    found = _judging(versions[0])
+    for (until, before), after in zip(revised.earlier, versions[1:], strict=True):
+        if after.week_start != before.week_start:
+            # Nobody's date is further ahead: no week that has ended anywhere gets longer.
+            ahead = (until + timedelta(days=1)).date()
+            found = replace(found, weeks=found.with_weeks_from(ahead, _judging(after).week_start))
+    return found
+
+
+def _judging(message: streak_pb2.Streak) -> StreakDefinition:
     unchecked = Violations()  # what is stored was checked when it came
     return StreakDefinition(
         key=message.key,
@@ -167,9 +210,7 @@ def _definition(message: streak_pb2.Streak, revised: Revised) -> StreakDefinitio
         user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
         pause_days_per_year=message.pause_days_per_year,
         active=message.status == streak_pb2.STREAK_STATUS_ACTIVE,
-        amnesties=tuple(revised.amnesties),
-        fingerprint=revised.fingerprint,
-        past=revised.past,
+        overridable=frozenset(map(Overridable, message.overridable)),
     )
 
 
@@ -184,26 +225,16 @@ def _freezes(message: streak_pb2.FreezeSettings) -> FreezeSettings:
 
 
 def _check_metrics(message: streak_pb2.Streak, path: str, violations: Violations) -> None:
-    if not 1 <= len(message.metrics) <= MAX_METRICS:
-        violations.add(f"{path}.metrics", f"must have 1 to {MAX_METRICS} metrics")
+    if not 1 <= len(message.metrics) <= MAX_STREAK_METRICS:
+        violations.add(f"{path}.metrics", f"must have 1 to {MAX_STREAK_METRICS} metrics")
     seen: set[str] = set()
-    for index, metric in enumerate(message.metrics[:MAX_METRICS]):
+    for index, metric in enumerate(message.metrics[:MAX_STREAK_METRICS]):
         where = f"{path}.metrics[{index}]"
         check_key(metric.metric, f"{where}.metric", violations)
         if metric.metric in seen:
             violations.add(f"{where}.metric", "is given twice")
         seen.add(metric.metric)
-        _check_threshold(metric.threshold, f"{where}.threshold", violations)
-
-
-def _check_threshold(threshold: float, path: str, violations: Violations) -> None:
-    if math.isfinite(threshold) and threshold < 0:
-        violations.add(path, "must be above zero")
-    elif threshold != 0:
-        try:
-            to_micros(threshold)
-        except InvalidValue as error:
-            violations.add(path, str(error))
+        check_threshold(metric.threshold, f"{where}.threshold", violations)
 
 
 def _check_days(message: streak_pb2.Streak, path: str, violations: Violations) -> None:

@@ -19,7 +19,7 @@ _BY_HAND: Final = json.Decoder(ByHand)
 
 def encode(state: StreakState) -> str:
     """The state as JSON. What was done by hand has a place of its own."""
-    return _ENCODER.encode(replace(state, by_hand=NOTHING_BY_HAND) if state.by_hand else state).decode()
+    return _ENCODER.encode(replace(state, by_hand=NOTHING_BY_HAND)).decode()
 
 
 def decode(text: str, by_hand: ByHand = NOTHING_BY_HAND) -> StreakState:

@@ -11,8 +11,7 @@ from typing import Final
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
 from msgspec import Struct
 
-from services.streak.domain import Amnesty
-from shared.calendar import EARLIEST
+from services.streak.domain import Amnesty, Changed
 from shared.definition_plan import PastDefinition, StoredDefinitions
 from shared.definitions import Name
 from shared.ids import digest
@@ -24,6 +23,7 @@ _NOT_FOLDED: Final = (
     "create_time",
     "update_time",
     "pause_days_per_year",
+    "overridable",
 )
 """Fields that a fold does not read: a change of them leaves recorded history as it is."""
 
@@ -32,8 +32,10 @@ class Revised(Struct, frozen=True):
     """A definition as of now, by what it was before."""
 
     fingerprint: int
-    past: Mapping[int, datetime]
-    """Fingerprints of before, each with the earliest instant that what has changed since is about."""
+    past: Mapping[int, Changed]
+    """Fingerprints of before, and what has changed since."""
+    earlier: Sequence[tuple[datetime, streak_pb2.Streak]]
+    """What it was before, each until the instant at which that changed, ascending."""
     amnesties: Sequence[Amnesty]
 
 
@@ -47,7 +49,7 @@ def revised(message: streak_pb2.Streak, stored: StoredDefinitions) -> Revised:
             chain.declare(each, message.key)
     chain.end_with(message)
     assert chain.fingerprint is not None
-    return Revised(chain.fingerprint, chain.past, list(chain.amnesties.values()))
+    return Revised(chain.fingerprint, chain.past, chain.earlier, list(chain.amnesties.values()))
 
 
 def window_of(
@@ -69,21 +71,22 @@ class _Chain:
 
     def __init__(self) -> None:
         self.fingerprint: int | None = None
-        self.past: dict[int, datetime] = {}
+        self.past: dict[int, Changed] = {}
+        self.earlier: list[tuple[datetime, streak_pb2.Streak]] = []
         self.amnesties: dict[str, Amnesty] = {}
-        self._folded = b""
+        self._message = streak_pb2.Streak()
 
     def redefine(self, change: PastDefinition) -> None:
         """The streak was defined, or deleted: what comes after that is another one."""
         if change.message is None:
-            self.fingerprint, self.past = None, {}
+            self.fingerprint, self.past, self.earlier = None, {}, []
             return
         assert isinstance(change.message, streak_pb2.Streak)
-        self._define(_folded(change.message), change.number)
+        self._define(change.message, change.number, change.change_time)
 
     def end_with(self, message: streak_pb2.Streak) -> None:
         """This is what holds, also where a replica wrote it that keeps no history yet."""
-        self._define(_folded(message), 0)
+        self._define(message, 0, message.update_time.ToDatetime(tzinfo=UTC))
 
     def declare(self, change: PastDefinition, streak: str) -> None:
         """An amnesty was declared or withdrawn."""
@@ -94,20 +97,22 @@ class _Chain:
         after = self.amnesties.get(change.name.key)
         touched = [each.start_time for each in (before, after) if each]
         if touched and before != after:
-            self._change(min(touched), str(change.number).encode())
+            self._change(Changed(amnestied=min(touched)), str(change.number).encode())
 
-    def _define(self, folded: bytes, number: int) -> None:
+    def _define(self, message: streak_pb2.Streak, number: int, change_time: datetime) -> None:
+        folded = _folded(message)
         if self.fingerprint is None:
             self.fingerprint = _hash(folded)
-        elif folded != self._folded:
-            self._change(EARLIEST, str(number).encode() + folded)
-        self._folded = folded
+        elif folded != _folded(self._message):
+            self.earlier.append((change_time, self._message))
+            self._change(Changed(redefined=change_time), str(number).encode() + folded)
+        self._message = message
 
-    def _change(self, since: datetime, token: bytes) -> None:
+    def _change(self, changed: Changed, token: bytes) -> None:
         if self.fingerprint is None:
             return
-        self.past = {known: min(since, earlier) for known, earlier in self.past.items()}
-        self.past[self.fingerprint] = since
+        self.past = {known: earlier.and_also(changed) for known, earlier in self.past.items()}
+        self.past[self.fingerprint] = changed
         self.fingerprint = _hash(self.fingerprint.to_bytes(8, signed=True) + token)
 
 

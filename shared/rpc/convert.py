@@ -5,6 +5,7 @@ A check adds each violation it finds under `path`, the full path of the field in
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -18,9 +19,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.common.v1 import date_pb2, error_pb2
 from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2
+from laurel.streak.v1 import streak_pb2
 
 from shared.calendar import EARLIEST, LATEST, UnknownZone, zone_names
-from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT
+from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT, InvalidValue, to_micros
 from shared.entries import (
     BoardExclusion,
     ContributionRevision,
@@ -31,6 +33,7 @@ from shared.entries import (
     PointsGift,
     Reversal,
     StreakCall,
+    StreakOverride,
     UserSnapshot,
 )
 from shared.errors import FieldViolation, LaurelError, Unknown, Violations
@@ -48,6 +51,11 @@ MAX_FREEZE_GRANT: Final = 1_000
 MAX_PAUSE_DAYS: Final = 3_660
 MAX_SEEN: Final = 1_000
 """Achievements that are marked as seen at once."""
+MAX_STREAK_METRICS: Final = 10
+"""Metrics of one streak."""
+MAX_DAYS_OFF: Final = 6
+"""Days off a week: on one day at least something is expected."""
+_WEEKDAYS: Final = range(streak_pb2.WEEKDAY_MONDAY, streak_pb2.WEEKDAY_SUNDAY + 1)
 MAX_GIFT: Final = 1_000_000_000
 """Of points that are given or taken by call."""
 _VALUES: Final = range(-MAX_VALUE_MICROS, MAX_VALUE_MICROS + 1)
@@ -62,7 +70,9 @@ _KINDS: Final[Mapping[str, EntryKind]] = {kind.value: kind for kind in EntryKind
 _STREAK_CALLS: Final = frozenset(
     (
         EntryKind.STREAK_FREEZE_GRANT,
+        EntryKind.STREAK_OVERRIDE,
         EntryKind.STREAK_PAUSE,
+        EntryKind.STREAK_RESUME,
         EntryKind.STREAK_RESET,
         EntryKind.STREAK_RESTORE,
     )
@@ -311,6 +321,13 @@ def _streak_call(message: entry_pb2.Entry, field: str, violations: Violations) -
         return StreakCall(call.streak, start_date=first, end_date=last, by_user=call.by_user)
     if isinstance(call, entry_pb2.StreakRestore) and call.HasField("loss_date"):
         return StreakCall(call.streak, loss_date=date_field(call, "loss_date", field, violations))
+    if isinstance(call, entry_pb2.StreakOverrideCall):
+        check_override(call.override, f"{field}.override", violations)
+        return (
+            StreakCall(call.streak, override=_override(call.override))
+            if not len(violations)
+            else StreakCall("")
+        )
     return StreakCall(call.streak)
 
 
@@ -328,6 +345,53 @@ def _hold(message: entry_pb2.Entry, entry_id: UUID, violations: Violations) -> H
     if not 0 <= amount <= MAX_GIFT:
         violations.add(f"{field}.amount", f"must be 0 to {MAX_GIFT}")
     return None if hold_id is None else HoldCall(hold_id, amount=amount)
+
+
+def check_override(message: streak_pb2.StreakOverride, path: str, violations: Violations) -> None:
+    """What is wrong with it by itself; what a streak allows is the streak service's to say."""
+    if message.mode not in streak_pb2.MetricMode.values():
+        violations.add(f"{path}.mode", "is not one of its values")
+    if len(message.metrics) > MAX_STREAK_METRICS:
+        violations.add(f"{path}.metrics", f"must be at most {MAX_STREAK_METRICS}")
+    seen: set[str] = set()
+    for index, each in enumerate(message.metrics[:MAX_STREAK_METRICS]):
+        where = f"{path}.metrics[{index}]"
+        check_key(each.metric, f"{where}.metric", violations)
+        if each.metric in seen:
+            violations.add(f"{where}.metric", "is given twice")
+        seen.add(each.metric)
+        check_threshold(each.threshold, f"{where}.threshold", violations)
+    for index, day in enumerate(message.days_off):
+        if day not in _WEEKDAYS or day in message.days_off[:index]:
+            violations.add(f"{path}.days_off[{index}]", "must be a day of the week, each once")
+    if message.days_off and not message.has_days_off:
+        violations.add(f"{path}.has_days_off", "must be set where days_off are given")
+    if len(message.days_off) > MAX_DAYS_OFF:
+        violations.add(
+            f"{path}.days_off", f"must be at most {MAX_DAYS_OFF}: on one day something is expected"
+        )
+
+
+def check_threshold(threshold: float, path: str, violations: Violations) -> None:
+    """What a period has to reach; 0 reads as what holds where none is given."""
+    if math.isfinite(threshold) and threshold < 0:
+        violations.add(path, "must be above zero")
+    elif threshold != 0:
+        try:
+            to_micros(threshold)
+        except InvalidValue as error:
+            violations.add(path, str(error))
+
+
+def _override(message: streak_pb2.StreakOverride) -> StreakOverride:
+    return StreakOverride(
+        message.mode or None,
+        tuple((each.metric, to_micros(each.threshold) if each.threshold else 0) for each in message.metrics),
+        tuple(sorted(day - streak_pb2.WEEKDAY_MONDAY for day in message.days_off))
+        if message.has_days_off
+        else None,
+        message.switched_off,
+    )
 
 
 def _exclusion(message: entry_pb2.BoardExclusion, violations: Violations) -> BoardExclusion:

@@ -7,14 +7,18 @@ from services.streak.domain.by_hand import (
     DateRange,
     Done,
     FreezeGrant,
+    Override,
     Reset,
+    Resume,
     lost_dates,
     paused_days,
     taken_out,
     with_grant,
+    with_override,
     with_pause,
     with_reset,
     with_restore,
+    with_resume,
 )
 from services.streak.domain.checkpoint import (
     EVERYTHING,
@@ -32,10 +36,12 @@ from services.streak.domain.checkpoint import (
 )
 from services.streak.domain.definition import (
     Catalogue,
+    Changed,
     FreezeSettings,
     Frequency,
     MetricMode,
     MetricThreshold,
+    Overridable,
     StreakDefinition,
 )
 from services.streak.domain.evaluate import (
@@ -64,6 +70,8 @@ from services.streak.domain.fold import (
     close,
     expires_by,
     fold,
+    follows,
+    moved,
     moves_on,
     running_period,
     settled_until,
@@ -82,6 +90,7 @@ from services.streak.domain.rows import (
     Run,
 )
 from services.streak.domain.state import Checkpoint, Current, Folded, StreakState
+from services.streak.domain.terms import counts, terms_at
 from services.streak.domain.zones import (
     NO_ENTRY,
     Moved,
@@ -92,6 +101,7 @@ from services.streak.domain.zones import (
     told_of_nowhere,
     undone,
     whole_life,
+    zone_steps,
 )
 
 __all__ = [
@@ -103,6 +113,7 @@ __all__ = [
     "Around",
     "ByHand",
     "Catalogue",
+    "Changed",
     "Checkpoint",
     "Current",
     "DateRange",
@@ -125,6 +136,8 @@ __all__ = [
     "MetricMode",
     "MetricThreshold",
     "Moved",
+    "Overridable",
+    "Override",
     "Past",
     "Period",
     "PeriodChange",
@@ -132,6 +145,7 @@ __all__ = [
     "Previewed",
     "Reach",
     "Reset",
+    "Resume",
     "RowChanges",
     "Rows",
     "Run",
@@ -148,6 +162,7 @@ __all__ = [
     "bring_up_to",
     "checkpoint",
     "close",
+    "counts",
     "done_since",
     "expires_by",
     "extend",
@@ -156,10 +171,12 @@ __all__ = [
     "facts_since",
     "facts_until",
     "fold",
+    "follows",
     "heard",
     "inside",
     "is_outdated",
     "lost_dates",
+    "moved",
     "moved_since",
     "moves_on",
     "needs_history",
@@ -172,6 +189,7 @@ __all__ = [
     "settled_until",
     "start",
     "taken_out",
+    "terms_at",
     "told_of_nowhere",
     "touched_since",
     "undone",
@@ -179,7 +197,10 @@ __all__ = [
     "whole_life",
     "windows",
     "with_grant",
+    "with_override",
     "with_pause",
     "with_reset",
     "with_restore",
+    "with_resume",
+    "zone_steps",
 ]

@@ -12,7 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.streak.domain.definition import StreakDefinition
+from services.streak.domain.definition import MetricMode, StreakDefinition
 from services.streak.domain.rows import Period, PeriodStatus
 
 _DAY: Final = timedelta(days=1)
@@ -54,6 +54,40 @@ class Reset(Struct, frozen=True):
         return self.occur_time, self.entry_id
 
 
+class Override(Struct, frozen=True, omit_defaults=True):
+    """What a user wants otherwise, from the period of this local date on until the next word (RULES 3.11). What is not
+    given is as the streak has it.
+    """
+
+    entry_id: UUID
+    occur_time: datetime
+    day: date
+    mode: MetricMode | None = None
+    metrics: tuple[tuple[str, int], ...] = ()
+    """Of the streak's those that count, each with its threshold in micro-units; 0: that of the streak."""
+    days_off: tuple[int, ...] | None = None
+    switched_off: bool = False
+
+    @property
+    def asks_nothing(self) -> bool:
+        """Everything is as the streak has it."""
+        return not (self.mode or self.metrics or self.switched_off) and self.days_off is None
+
+    @property
+    def order(self) -> tuple[datetime, UUID]:
+        """Its place among the facts."""
+        return self.occur_time, self.entry_id
+
+
+class Resume(Struct, frozen=True):
+    """Pauses were ended early: from this local date on they pause nothing (RULES 3.12)."""
+
+    entry_id: UUID
+    day: date
+    pauses: tuple[UUID, ...]
+    """Their entries: those that held on that date."""
+
+
 class ByHand(Struct, frozen=True, omit_defaults=True):
     """All that was done by hand to one user's streak and not undone."""
 
@@ -63,17 +97,42 @@ class ByHand(Struct, frozen=True, omit_defaults=True):
     """In order."""
     restores: tuple[DateRange, ...] = ()
     """The dates that were lost and given back."""
+    overrides: tuple[Override, ...] = ()
+    """In order."""
+    resumes: tuple[Resume, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.grants) + len(self.pauses) + len(self.resets) + len(self.restores)
+        return (
+            len(self.grants)
+            + len(self.pauses)
+            + len(self.resets)
+            + len(self.restores)
+            + len(self.overrides)
+            + len(self.resumes)
+        )
+
+    def override_in(self, definition: StreakDefinition, period: int) -> Override | None:
+        """What the user wants otherwise in a period: what was said last up to it."""
+        said = (each for each in reversed(self.overrides) if definition.period_of(each.day) <= period)
+        return next(said, None)
+
+    def held_pauses(self) -> tuple[DateRange, ...]:
+        """The pauses, as far as they were not ended early."""
+        if not self.resumes:
+            return self.pauses
+        return tuple(pause for pause in map(self._held, self.pauses) if pause.first <= pause.last)
+
+    def _held(self, pause: DateRange) -> DateRange:
+        ends = (each.day - _DAY for each in self.resumes if pause.entry_id in each.pauses)
+        return replace(pause, last=min(pause.last, *ends, pause.last))
 
     def is_paused(self, first: date, last: date) -> bool:
         """Whether a pause covers any day of a period."""
-        return any(pause.touches(first, last) for pause in self.pauses)
+        return any(pause.touches(first, last) for pause in self.held_pauses())
 
     def pauses_since(self, day: date) -> tuple[DateRange, ...]:
         """Those that end on this day or later, by their first dates."""
-        ahead = (pause for pause in self.pauses if pause.last >= day)
+        ahead = (pause for pause in self.held_pauses() if pause.last >= day)
         return tuple(sorted(ahead, key=lambda pause: (pause.first, pause.last)))
 
     def is_restored(self, first: date, last: date) -> bool:
@@ -108,7 +167,7 @@ class ByHand(Struct, frozen=True, omit_defaults=True):
 
 NOTHING_BY_HAND: Final = ByHand()
 
-Done = FreezeGrant | DateRange | Reset
+Done = FreezeGrant | DateRange | Reset | Override | Resume
 
 
 def with_grant(by_hand: ByHand, grant: FreezeGrant) -> ByHand:
@@ -126,6 +185,17 @@ def with_reset(by_hand: ByHand, reset: Reset) -> ByHand:
     return replace(by_hand, resets=tuple(sorted((*by_hand.resets, reset), key=lambda each: each.order)))
 
 
+def with_override(by_hand: ByHand, override: Override) -> ByHand:
+    """With what a user wants otherwise, in its place."""
+    said = sorted((*by_hand.overrides, override), key=lambda each: each.order)
+    return replace(by_hand, overrides=tuple(said))
+
+
+def with_resume(by_hand: ByHand, resume: Resume) -> ByHand:
+    """With pauses that are ended early."""
+    return replace(by_hand, resumes=(*by_hand.resumes, resume))
+
+
 def with_restore(by_hand: ByHand, restore: DateRange) -> ByHand:
     """With dates that are given back."""
     return replace(by_hand, restores=(*by_hand.restores, restore))
@@ -138,6 +208,8 @@ def taken_out(by_hand: ByHand, entry_id: UUID) -> tuple[ByHand, Done | None]:
         *by_hand.pauses,
         *by_hand.resets,
         *by_hand.restores,
+        *by_hand.overrides,
+        *by_hand.resumes,
     )
     gone = next((done for done in everything if done.entry_id == entry_id), None)
     left = ByHand(
@@ -145,6 +217,8 @@ def taken_out(by_hand: ByHand, entry_id: UUID) -> tuple[ByHand, Done | None]:
         tuple(pause for pause in by_hand.pauses if pause.entry_id != entry_id),
         tuple(reset for reset in by_hand.resets if reset.entry_id != entry_id),
         tuple(restore for restore in by_hand.restores if restore.entry_id != entry_id),
+        tuple(override for override in by_hand.overrides if override.entry_id != entry_id),
+        tuple(resume for resume in by_hand.resumes if resume.entry_id != entry_id),
     )
     return left, gone
 

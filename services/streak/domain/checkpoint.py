@@ -17,6 +17,8 @@ from services.streak.domain.freezes import freezes_left
 from services.streak.domain.rows import Period, PeriodStatus, Rows, Run
 from services.streak.domain.state import Anchor, Checkpoint, StreakState
 from services.streak.domain.tally import known_since, tally_of
+from services.streak.domain.terms import counts, freeze_eras, terms_at
+from services.streak.domain.zones import ZoneChange, zone_steps
 
 FURTHEST_AHEAD: Final = timedelta(hours=15)
 """No zone has been further ahead of UTC since 1900: no local date begins longer before the date in UTC."""
@@ -127,23 +129,24 @@ def checkpoint(
     state: StreakState,
     past: Past,
     events: Iterable[Fact],
+    zones: Iterable[ZoneChange],
     by_hand: ByHand = NOTHING_BY_HAND,
 ) -> Checkpoint | None:
-    """The checkpoint behind `past`. `events` are all since `facts_since`, and perhaps more.
+    """The checkpoint behind `past`. `events` are all since `facts_since`, and perhaps more, `zones` those since then.
 
     None where no fact is there that makes the period qualify: past and facts are not of one time.
     """
     period = definition.period_of(past.last.start_date)
+    steps = zone_steps(definition, zones)
     inside = [
         event
         for event in events
-        if definition.counts(event.metric)
-        and definition.period_of(event.local_date) == period
-        and by_hand.counts(definition, event.order, event.local_date)
+        if definition.period_of(event.local_date) == period and counts(definition, steps, by_hand, event)
     ]
     if not inside or past.last.reach is None:
         return None
-    tally = tally_of(definition, sorted(inside, key=lambda event: event.order))
+    judging = terms_at(definition, period, steps, by_hand)
+    tally = tally_of(judging, sorted(inside, key=lambda event: event.order))
     if tally.reach is None:
         return None
     origin = state.settled.freezes.origin
@@ -153,9 +156,11 @@ def checkpoint(
             run=Run(past.run_start_date, past.last.length),
             reach=past.last.reach,
             latest=tally.latest,
-            known_date=known_since(definition, tally),
+            known_date=known_since(judging, tally),
         ),
-        freezes=freezes_left(definition.freezes, origin, past.freeze_count, past.last.end_date, by_hand),
+        freezes=freezes_left(
+            freeze_eras(definition, steps), origin, past.freeze_count, past.last.end_date, by_hand
+        ),
         longest=past.longest,
         first_order=state.first_order,
     )

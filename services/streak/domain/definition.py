@@ -5,6 +5,7 @@ from datetime import date, datetime
 from enum import IntEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.streak.domain.amnesty import Amnesty, declared
 from shared.filters import AttributeFilter, matches
@@ -46,6 +47,42 @@ class FreezeSettings(Struct, frozen=True):
         return self.earn_count > 0 and self.earn_every_days > 0
 
 
+class Weeks(Struct, frozen=True):
+    """From this day on, by its ordinal, weeks begin on its weekday; the first of them has this number. The week before
+    lasts until then.
+    """
+
+    first_ordinal: int
+    first_number: int
+
+
+class Overridable(IntEnum):
+    """What users may have otherwise, where a streak allows it (RULES 3.11)."""
+
+    MODE = 1
+    METRICS = 2
+    THRESHOLDS = 3
+    DAYS_OFF = 4
+    SWITCHED_OFF = 5
+
+
+class Changed(Struct, frozen=True):
+    """What has changed of a definition."""
+
+    amnestied: datetime | None = None
+    """The earliest instant that amnesties which came or went are about."""
+    redefined: datetime | None = None
+    """When it was first defined otherwise."""
+
+    def and_also(self, later: "Changed") -> "Changed":
+        """Both."""
+        return Changed(_earlier(self.amnestied, later.amnestied), _earlier(self.redefined, later.redefined))
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(one, other) if one and other else one or other
+
+
 class StreakDefinition(Struct, frozen=True):
     """The definition of a streak. Weekdays count from Monday = 0."""
 
@@ -61,12 +98,20 @@ class StreakDefinition(Struct, frozen=True):
     """For how many days of a calendar year users may pause it themselves."""
     active: bool = True
     """Whether events count. Without it the periods of what was begun go on closing."""
+    weeks: tuple[Weeks, ...] = ()
+    """Where another day became the first of a week."""
+    switched_off: bool = False
+    """By its user (RULES 3.11): nothing counts, and nothing is expected."""
+    overridable: frozenset[Overridable] = frozenset()
+    """What users may have otherwise."""
+    earlier: "tuple[tuple[datetime, StreakDefinition], ...]" = ()
+    """What it was before, each until the instant at which that changed, ascending."""
     amnesties: tuple[Amnesty, ...] = ()
     """The windows in which what is missed is excused."""
     fingerprint: int = 0
     """Differs whenever something differs that the fold reads; what was folded under another is refolded."""
-    past: Mapping[int, datetime] = {}
-    """Fingerprints of before, each with the earliest instant that what has changed since is about."""
+    past: Mapping[int, Changed] = {}
+    """Fingerprints of before, and what has changed since."""
 
     def counts(self, metric: str) -> bool:
         """Whether events of this metric are facts of the streak."""
@@ -92,7 +137,7 @@ class StreakDefinition(Struct, frozen=True):
         if self.frequency is Frequency.DAILY:
             return day.toordinal()
         if self.frequency is Frequency.WEEKLY:
-            return (day.toordinal() - 1 - self.week_start) // 7
+            return self._week_of(day.toordinal())
         return day.year * 12 + day.month - 1
 
     def first_date(self, period: int) -> date:
@@ -100,7 +145,7 @@ class StreakDefinition(Struct, frozen=True):
         if self.frequency is Frequency.DAILY:
             return date.fromordinal(period)
         if self.frequency is Frequency.WEEKLY:
-            return date.fromordinal(period * 7 + 1 + self.week_start)
+            return date.fromordinal(self._first_ordinal(period))
         return date(period // 12, period % 12 + 1, 1)
 
     def last_date(self, period: int) -> date:
@@ -108,6 +153,33 @@ class StreakDefinition(Struct, frozen=True):
         if self.frequency is Frequency.DAILY:
             return date.fromordinal(period)
         return date.fromordinal(self.first_date(period + 1).toordinal() - 1)
+
+    def with_weeks_from(self, day: date, week_start: int) -> tuple[Weeks, ...]:
+        """The weeks where they begin on another weekday from the week of this day on, which lasts until then: never
+        shorter than it was.
+        """
+        number = self._week_of(day.toordinal())
+        kept = tuple(each for each in self.weeks if each.first_ordinal <= day.toordinal())
+        before = replace(self, weeks=kept)
+        last = before._first_ordinal(number + 1) - 1
+        first = last + 1 + (week_start - last) % 7
+        return (*kept, Weeks(first, number + 1))
+
+    def _week_of(self, ordinal: int) -> int:
+        number, limit = (ordinal - 1 - self.week_start) // 7, None
+        for each in self.weeks:
+            if ordinal >= each.first_ordinal:
+                number, limit = each.first_number + (ordinal - each.first_ordinal) // 7, None
+            elif limit is None:
+                limit = each.first_number - 1
+        return number if limit is None else min(number, limit)
+
+    def _first_ordinal(self, number: int) -> int:
+        ordinal = number * 7 + 1 + self.week_start
+        for each in self.weeks:
+            if number >= each.first_number:
+                ordinal = each.first_ordinal + 7 * (number - each.first_number)
+        return ordinal
 
 
 class Catalogue:

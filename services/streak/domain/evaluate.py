@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, Done, Reset, first_day
+from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, Done, Override, Reset, first_day
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts
 from services.streak.domain.fold import (
@@ -33,8 +33,8 @@ from services.streak.domain.rows import (
     with_period,
 )
 from services.streak.domain.state import Checkpoint, Current, StreakState, Tally
+from services.streak.domain.terms import first_after
 from services.streak.domain.zones import ZoneChange, period_of, zone_steps
-from shared.calendar import EARLIEST
 
 
 class Followed(Struct, frozen=True):
@@ -141,12 +141,18 @@ def outdated_since(definition: StreakDefinition, streak: UserStreak) -> date:
     """
     if streak.state is None or not is_outdated(definition, streak):
         return date.max
-    since = definition.past.get(streak.fingerprint)
-    if since is None or since <= EARLIEST:
+    changed, state = definition.past.get(streak.fingerprint), streak.state
+    if changed is None:
         return date.min
-    # No local date is further from that in UTC.
-    period = definition.period_of((since - _FURTHEST).date())
-    return definition.first_date(min(period, streak.state.tally.period))
+    touched = date.max
+    if changed.amnestied is not None:
+        # No local date is further from that in UTC.
+        period = definition.period_of((changed.amnestied - _FURTHEST).date())
+        touched = definition.first_date(min(period, state.tally.period))
+    if changed.redefined is not None:
+        period = first_after(definition, state.zones, changed.redefined)
+        touched = min(touched, _recounted_since(definition, state, min(period, state.tally.period)))
+    return touched
 
 
 def moved_since(definition: StreakDefinition, streak: UserStreak, change: ZoneChange) -> date:
@@ -167,13 +173,20 @@ def done_since(definition: StreakDefinition, streak: UserStreak, done: Done) -> 
     if state is None:
         return date.min
     period = min(definition.period_of(first_day(done)), state.tally.period)
+    touched = definition.first_date(period)
+    if isinstance(done, Reset | Override):
+        touched = _recounted_since(definition, state, period)
+    return min(touched, outdated_since(definition, streak))
+
+
+def _recounted_since(definition: StreakDefinition, state: StreakState, period: int) -> date:
+    """The first date of what is to be folded where facts may count no more, from a period on: without them the newest
+    are those of an earlier one.
+    """
     anchor = state.settled.anchor
-    if isinstance(done, Reset):
-        # Without the facts that count no more the newest are those of an earlier period.
-        if anchor is None or period <= anchor.period:
-            return date.min
-        period = anchor.period
-    return min(definition.first_date(period), outdated_since(definition, streak))
+    if anchor is None or period <= anchor.period:
+        return date.min
+    return definition.first_date(anchor.period)
 
 
 def start(

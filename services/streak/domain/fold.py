@@ -38,6 +38,7 @@ from services.streak.domain.gaps import Gap, carrying, close_gap, end_time, refu
 from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows, Run
 from services.streak.domain.state import Anchor, Checkpoint, Current, Folded, Settled, StreakState
 from services.streak.domain.tally import counted, known_since, tally_of_one
+from services.streak.domain.terms import counts, freeze_eras, terms_at
 from services.streak.domain.travel import forgiven_count
 from services.streak.domain.zones import Steps, ZoneChange, moved_into, period_of, steps_since, zone_steps
 from shared.calendar import local_date, local_midnight
@@ -55,18 +56,14 @@ def fold(
     period are none either, and the rows are those after it.
     """
     by_hand = facts.by_hand
-    events = [
-        event
-        for event in facts.events
-        if definition.counts(event.metric) and by_hand.counts(definition, event.order, event.local_date)
-    ]
+    steps = zone_steps(definition, facts.zones)
+    events = [event for event in facts.events if counts(definition, steps, by_hand, event)]
     if start:
         events = [fact for fact in events if definition.period_of(fact.local_date) > start.anchor.period]
     if not events:
         return None
     events.sort(key=lambda event: (definition.period_of(event.local_date), event.order))
     settled_rows: list[Rows] = []
-    steps = zone_steps(definition, facts.zones)
     if start:
         state = resume(definition, start, events[0], steps, by_hand)
     else:
@@ -88,11 +85,11 @@ def begin(
 ) -> StreakState:
     """The state after one fact. `first` is the one that happened first, where that lies in a later period."""
     first = first or fact
-    tally = tally_of_one(definition, fact)
+    tally = tally_of_one(_judging(definition, steps, by_hand, fact), fact)
     return StreakState(
         first_order=first.order,
         latest_date=fact.local_date,
-        zones=steps_since(steps, tally.period),
+        zones=steps_since(steps, min(tally.period, _freezes_since(definition, first, tally.period))),
         settled=Settled(Freezes(first.local_date)),
         tally=tally,
         by_hand=by_hand,
@@ -112,7 +109,7 @@ def resume(
         latest_date=fact.local_date,
         zones=steps_since(steps, start.anchor.period),
         settled=Settled(freezes=start.freezes, anchor=start.anchor, longest=start.longest),
-        tally=tally_of_one(definition, fact),
+        tally=tally_of_one(_judging(definition, steps, by_hand, fact), fact),
         by_hand=by_hand,
     )
 
@@ -124,7 +121,17 @@ def moved(definition: StreakDefinition, state: StreakState, change: ZoneChange) 
 
 def moves_on(definition: StreakDefinition, state: StreakState, change: ZoneChange) -> bool:
     """Whether the state tells what a change of the zone does, that comes after all others."""
-    return period_of(definition, change) >= state.zones[0][0]
+    if period_of(definition, change) < state.zones[0][0]:
+        return False
+    if not definition.earlier:
+        return True
+    anchor, zones = state.settled.anchor, moved_into(definition, state.zones, change)
+    periods = (state.tally.period, anchor.period if anchor else state.tally.period)
+    return all(
+        terms_at(definition, period, zones, state.by_hand)
+        == terms_at(definition, period, state.zones, state.by_hand)
+        for period in periods
+    )
 
 
 def follows(definition: StreakDefinition, state: StreakState, fact: Fact) -> bool:
@@ -142,12 +149,14 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
     """
     period = definition.period_of(fact.local_date)
     zones = state.zones
+    judging = _judging(definition, zones, state.by_hand, fact)
     if period > state.tally.period:
         settled, rows = _settle(definition, state, definition.first_date(state.tally.period + 1))
-        tally = tally_of_one(definition, fact)
-        zones = steps_since(zones, settled.anchor.period if settled.anchor else period)
+        tally = tally_of_one(judging, fact)
+        unsettled = zones[0][0] if definition.earlier else period
+        zones = steps_since(zones, settled.anchor.period if settled.anchor else unsettled)
     else:
-        settled, rows, tally = state.settled, _NO_ROWS, counted(definition, state.tally, fact)
+        settled, rows, tally = state.settled, _NO_ROWS, counted(judging, state.tally, fact)
     return StreakState(
         first_order=state.first_order,
         latest_date=max(state.latest_date, fact.local_date),
@@ -167,7 +176,9 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
     qualified = current == tally.period and tally.reach is not None
     anchor = settled.anchor
     alive = anchor is not None and gap.break_time is None
-    close_time = end_time(definition, current + qualified, zone) if alive else None
+    judging = terms_at(definition, current, state.zones, state.by_hand)
+    expected = alive and not judging.switched_off
+    close_time = end_time(definition, current + qualified, zone) if expected else None
     return rows, Current(
         run=anchor.run if anchor and alive else None,
         longest=settled.longest,
@@ -175,24 +186,26 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
         period_start_date=definition.first_date(current),
         period_end_date=definition.last_date(current),
         period_qualified=qualified,
-        sums_micros=tally.sums_micros if current == tally.period else (0,) * len(definition.metrics),
+        metrics=judging.metrics,
+        sums_micros=tally.sums_micros if current == tally.period else (0,) * len(judging.metrics),
         freeze_count=freezes.balance,
         time_zone=zone,
         expire_time=_expire_time(definition, state, current + qualified, close_time) if close_time else None,
         next_close_time=close_time,
+        period_end_time=end_time(definition, current, zone),
+        override=state.by_hand.override_in(definition, current),
         pauses=state.by_hand.pauses_since(definition.first_date(current)),
     )
 
 
 def running_period(current: Current) -> Period:
     """The period that is still open and has not qualified, as a calendar shows it."""
-    assert current.next_close_time is not None
     return Period(
         current.period_start_date,
         current.period_end_date,
         PeriodStatus.OPEN,
         current.length,
-        current.next_close_time,
+        current.period_end_time,
     )
 
 
@@ -223,7 +236,8 @@ def _closed(
 ) -> tuple[Settled, Gap, Freezes, Rows]:
     settled, rows = _settle(definition, state, today)
     gap = close_gap(definition, settled, state, current, is_open=True)
-    freezes, granted = grant_until(definition.freezes, gap.freezes, today, state.by_hand)
+    eras = freeze_eras(definition, state.zones)
+    freezes, granted = grant_until(eras, gap.freezes, today, state.by_hand)
     if gap.rows.periods or gap.rows.ledger or granted:
         rows = rows + gap.rows + Rows(ledger=granted)
     return settled, gap, freezes, rows
@@ -244,8 +258,10 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
     end = definition.last_date(tally.period)
     goes_on = anchor is not None and gap.break_time is None
     run = Run(anchor.run.start_date, anchor.run.length + 1) if anchor and goes_on else Run(start, 1)
-    freezes, granted = grant_until(definition.freezes, gap.freezes, min(end, today), state.by_hand)
-    known_date = known_since(definition, tally) if tally.late else end
+    eras = freeze_eras(definition, state.zones)
+    freezes, granted = grant_until(eras, gap.freezes, min(end, today), state.by_hand)
+    judging = terms_at(definition, tally.period, state.zones, state.by_hand)
+    known_date = known_since(judging, tally) if tally.late else end
     if (
         known_date > end
         and today > end
@@ -264,6 +280,16 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
     ), gap.rows + Rows((qualified,), granted)
 
 
+def _freezes_since(definition: StreakDefinition, first: Fact, period: int) -> int:
+    """From which period on freezes go by where the user was: by that another definition of them begins to hold."""
+    return definition.period_of(first.local_date) if definition.earlier else period
+
+
+def _judging(definition: StreakDefinition, zones: Steps, by_hand: ByHand, fact: Fact) -> StreakDefinition:
+    """The definition by which the period of a fact is judged."""
+    return terms_at(definition, definition.period_of(fact.local_date), zones, by_hand)
+
+
 def _today(now: datetime, zone: str) -> date:
     """The date whose midnight came last. Where clocks go back over midnight the wall shows the day before
     once more; what closed then stays closed.
@@ -274,10 +300,14 @@ def _today(now: datetime, zone: str) -> date:
 
 def _expire_time(
     definition: StreakDefinition, state: StreakState, period: int, close_time: datetime
-) -> datetime:
-    """The end of the first period from this one on, which closes at `close_time`, in which something is expected."""
+) -> datetime | None:
+    """The end of the first period from this one on, which closes at `close_time`, in which something is expected; None
+    where the user has switched it off by then.
+    """
     zone = state.zone
     while carrying(definition, period, zone, state.by_hand) is not None:
+        if terms_at(definition, period, state.zones, state.by_hand).switched_off:
+            return None
         period += 1
         close_time = end_time(definition, period, zone)
     return close_time

@@ -1,6 +1,7 @@
 """Freezes: granted with time, never above the maximum (RULES 3.5)."""
 
 from datetime import date, timedelta
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -8,6 +9,8 @@ from msgspec.structs import replace
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import FreezeSettings
 from services.streak.domain.rows import FreezeReason, LedgerLine
+
+_DAY: Final = timedelta(days=1)
 
 
 class Freezes(Struct, frozen=True, omit_defaults=True):
@@ -20,17 +23,36 @@ class Freezes(Struct, frozen=True, omit_defaults=True):
     """How many grants have come due: the initial one, and one every `earn_every_days`."""
     manual_date: date | None = None
     """Up to which date what was given by hand is in it; None where nothing was."""
+    era: int = 0
+    """Which of the settings it has come to."""
+
+
+Eras = tuple[tuple[date, FreezeSettings], ...]
+"""Which settings hold from which date on, ascending; the first from the beginning."""
 
 
 def grant_until(
-    settings: FreezeSettings, freezes: Freezes, day: date, by_hand: ByHand = NOTHING_BY_HAND
+    eras: Eras, freezes: Freezes, day: date, by_hand: ByHand = NOTHING_BY_HAND
 ) -> tuple[Freezes, tuple[LedgerLine, ...]]:
     """The freezes with every grant that is due on `day`, and a ledger line for each that gave something.
 
-    A grant at the maximum gives nothing and leaves no line.
+    A grant at the maximum gives nothing and leaves no line. Where the settings change, what users hold stays, and the
+    next grant is the next that the new ones have due, counted from the date of the first fact as ever.
     """
-    if settings.max_count == 0:
-        return freezes, ()
+    lines: tuple[LedgerLine, ...] = ()
+    while freezes.era + 1 < len(eras) and eras[freezes.era + 1][0] <= day:
+        begin, settings = eras[freezes.era + 1]
+        freezes, granted = _granted_until(eras[freezes.era][1], freezes, begin - _DAY, by_hand)
+        lines += granted
+        due = _due_count(settings, freezes.origin, begin - _DAY)
+        freezes = replace(freezes, era=freezes.era + 1, grant_count=due)
+    freezes, granted = _granted_until(eras[freezes.era][1], freezes, day, by_hand)
+    return freezes, lines + granted
+
+
+def _granted_until(
+    settings: FreezeSettings, freezes: Freezes, day: date, by_hand: ByHand
+) -> tuple[Freezes, tuple[LedgerLine, ...]]:
     if not by_hand.grants:
         return _earned_until(settings, freezes, day)
     known = freezes.manual_date or date.min
@@ -54,12 +76,14 @@ def _earned_until(
     """What comes with the passing of days."""
     balance, count = freezes.balance, freezes.grant_count
     lines: list[LedgerLine] = []
+    if settings.max_count == 0:
+        return freezes, ()
     while (due := _grant_date(settings, freezes.origin, count)) is not None and due <= day:
-        if count > 0 and balance == settings.max_count:
+        if count > 0 and balance >= settings.max_count:
             count = _due_count(settings, freezes.origin, day)
             break
         offered = settings.earn_count if count > 0 else settings.initial_count
-        amount = min(offered, settings.max_count - balance)
+        amount = max(0, min(offered, settings.max_count - balance))
         if amount > 0:
             reason = FreezeReason.ACCUMULATION if count > 0 else FreezeReason.INITIAL
             lines.append(LedgerLine(due, reason, amount, due))
@@ -83,11 +107,12 @@ def consumed_and_refunded(day: date, refund_date: date) -> tuple[LedgerLine, Led
 
 
 def freezes_left(
-    settings: FreezeSettings, origin: date, balance: int, day: date, by_hand: ByHand = NOTHING_BY_HAND
+    eras: Eras, origin: date, balance: int, day: date, by_hand: ByHand = NOTHING_BY_HAND
 ) -> Freezes:
     """The freezes after everything up to `day`, where so many were left of them."""
-    given = by_hand.grants and settings.max_count > 0
-    return Freezes(origin, balance, _due_count(settings, origin, day), day if given else None)
+    era = max(number for number, (begin, _) in enumerate(eras) if begin <= day)
+    due = _due_count(eras[era][1], origin, day)
+    return Freezes(origin, balance, due, day if by_hand.grants else None, era)
 
 
 def _due_count(settings: FreezeSettings, origin: date, day: date) -> int:

@@ -10,6 +10,7 @@ from services.streak.domain.definition import Frequency, StreakDefinition
 from services.streak.domain.freezes import Freezes, consume, consumed_and_refunded, grant_until
 from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows
 from services.streak.domain.state import Settled, StreakState
+from services.streak.domain.terms import freeze_eras, terms
 from services.streak.domain.zones import zone_at
 from shared.calendar import local_date, local_midnight
 
@@ -59,11 +60,12 @@ def close_gap(
     ledger: list[LedgerLine] = []
     break_time = None
     spent = _Spent(definition, anchor.known_date)
+    eras = freeze_eras(definition, zones)
     for period in range(anchor.period + 1, reset[0] if reset else until):
         end = definition.last_date(period)
         zone = zone_at(zones, period)
         settle_time = end_time(definition, period, zone)
-        freezes, granted = grant_until(definition.freezes, freezes, end, state.by_hand)
+        freezes, granted = grant_until(eras, freezes, end, state.by_hand)
         ledger += granted
         is_forgiven = period >= until - forgiven
         if (carried := carrying(definition, period, zone, state.by_hand, is_forgiven)) is not None:
@@ -120,9 +122,10 @@ def carrying(
 ) -> PeriodStatus | None:
     """What lets a period that did not qualify carry the length on, by itself; None where that takes a freeze."""
     first, last = definition.first_date(period), definition.last_date(period)
-    if by_hand.is_paused(first, last):
+    judging = terms(definition, period, zone, by_hand)
+    if judging.switched_off or by_hand.is_paused(first, last):
         return PeriodStatus.PAUSED
-    if definition.is_day_off(period):
+    if judging.is_day_off(period):
         return PeriodStatus.DAY_OFF
     if is_forgiven or not _exists(definition, period, zone, end_time(definition, period, zone)):
         return PeriodStatus.SKIPPED

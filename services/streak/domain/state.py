@@ -4,7 +4,8 @@ from datetime import date, datetime
 
 from msgspec import Struct
 
-from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, DateRange
+from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, DateRange, Override
+from services.streak.domain.definition import MetricThreshold
 from services.streak.domain.facts import Order
 from services.streak.domain.freezes import Freezes
 from services.streak.domain.rows import Reach, Rows, Run
@@ -87,15 +88,23 @@ class Current(Struct, frozen=True):
     """When the present length was reached; for a length 0 that never was more, the first fact's time."""
     period_start_date: date
     period_end_date: date
+    period_end_time: datetime
+    """The local midnight at which the current period closes."""
     period_qualified: bool
+    metrics: tuple[MetricThreshold, ...]
+    """What the current period is judged by."""
     sums_micros: tuple[int, ...]
-    """Progress of the current period, in the order of the definition's metrics."""
+    """Progress of the current period, in the order of these metrics."""
     freeze_count: int
     time_zone: str
     expire_time: datetime | None
-    """When the last period in which the user can still act ends, freezes not counted; None at length 0."""
+    """When the last period in which the user can still act ends, freezes not counted; None at length 0, and where the
+    user has switched it off.
+    """
     next_close_time: datetime | None
     """The next instant at which a period closes with a result; None while nothing is at stake."""
+    override: Override | None = None
+    """What the user wants otherwise."""
     pauses: tuple[DateRange, ...] = ()
     """Those that have not ended before the current period, by their first dates."""
 

@@ -55,6 +55,18 @@ def test_an_amnesty_is_tried_declared_and_taken_back(laurel: Laurel) -> None:
     laurel.run("apply", "-f", str(DEMO_CONFIGURATION), "--prune", "--dry-run")
 
 
+def test_a_pause_is_ended_early_and_an_override_is_refused_where_the_streak_does_not_allow_it(
+    laurel: Laurel,
+) -> None:
+    ingest(laurel, "pia", "--at", (clock.now() - timedelta(days=1)).isoformat())
+    laurel.run("streaks", "pause", "pia", "daily-commits", str(TODAY), str(TODAY + timedelta(days=9)))
+    state = laurel.json("streaks", "resume", "pia", "daily-commits")["effects"]["streaks"][0]["state"]
+    assert state.get("pauses", []) == []
+    refused = laurel.run("streaks", "override", "pia", "daily-commits", "--off", code=1)
+    assert "OVERRIDE_NOT_ALLOWED" in refused.stderr
+    laurel.run("streaks", "override", "pia", "daily-commits", "--reason", "as it was")
+
+
 def test_freezes_are_given_and_a_streak_begins_anew(laurel: Laurel) -> None:
     ingest(laurel, "nils")
     given = laurel.json("streaks", "freeze", "nils", "daily-commits", "5")

@@ -16,7 +16,7 @@ from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import create_pool
 from shared.rpc.convert import to_datetime, to_timestamp
 from tests.service.streak.conftest import Service, replica
-from tests.service.streak.messages import at, event
+from tests.service.streak.messages import at, event, streak
 from tests.service.streak.steps import (
     applied,
     define,
@@ -215,17 +215,18 @@ async def test_the_feed_is_read_in_pages_after_a_cursor(service: Service) -> Non
 
 
 async def test_a_changed_definition_holds_for_what_is_closed_and_shown_from_now_on(service: Service) -> None:
-    await define(service)
+    await service.definitions.create(streak(), at=at(1))
     await applied(service, event(1, at(3)), event(2, at(4)))
     stricter = [streak_pb2.MetricThreshold(metric="commits", threshold=2)]
-    await service.definitions.update(streak_pb2.Streak(key="daily", metrics=stricter))
+    await service.definitions.update(streak_pb2.Streak(key="daily", metrics=stricter), at=at(4, 19))
     (state,) = await shown(service, at(4, 20))
-    assert state.length == 0
+    assert state.length == 1
     (outcome,) = await applied(service, event(3, at(4, 21)))
     change = outcome.effects.streaks[0].change
-    assert (change.length_before, change.length, change.longest) == (2, 1, 1)
-    assert await recorded(service) == [(date(2025, 3, 4), "QUALIFIED")]
-    await service.definitions.update(streak_pb2.Streak(key="daily", freezes=TWO_FREEZES))
+    assert (change.length_before, change.length, change.longest) == (2, 2, 2)
+    assert await recorded(service) == [(date(2025, 3, 3), "QUALIFIED"), (date(2025, 3, 4), "QUALIFIED")]
+    daily = streak_pb2.FreezeSettings(earn_count=1, earn_every_days=1, max_count=1)
+    await service.definitions.update(streak_pb2.Streak(key="daily", freezes=daily), at=at(5))
     await maintain(service, at(6))
     assert (await recorded(service))[-1] == (date(2025, 3, 5), "FROZEN")
 

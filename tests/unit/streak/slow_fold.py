@@ -5,7 +5,7 @@ Shares no code with the service: it is what the fold is held against.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -30,6 +30,9 @@ class SlowRules:
     week_start: int = 0
     amnesties: tuple[tuple[datetime, datetime, datetime], ...] = ()
     """Each from when to when, and when it was declared."""
+    earlier: tuple[tuple[datetime, "SlowRules"], ...] = ()
+    """What they were, each until an instant."""
+    off: bool = False
 
 
 @dataclass(frozen=True, order=True)
@@ -63,6 +66,18 @@ class SlowByHand:
     pauses: tuple[tuple[date, date], ...] = ()
     resets: tuple[tuple[datetime, int, date], ...] = ()
     restores: tuple[tuple[date, date], ...] = ()
+    overrides: tuple[tuple[datetime, int, date, "SlowOverride"], ...] = ()
+    """By time, entry and day."""
+
+
+@dataclass(frozen=True)
+class SlowOverride:
+    """What a user wants otherwise; None: as the streak has it."""
+
+    all_metrics: bool | None = None
+    thresholds: dict[str, int] | None = None
+    days_off: frozenset[int] | None = None
+    off: bool = False
 
 
 NOTHING = SlowByHand()
@@ -87,10 +102,17 @@ def slow_fold(
 ) -> SlowResult:
     result = SlowResult()
     everything = sorted(facts)
+
+    def asked(day: date) -> SlowRules:
+        return asked_in(
+            rules, by_hand, start_of(rules, day), zone_of(rules, everything, start_of(rules, day))
+        )
+
     facts = [
         fact
         for fact in everything
-        if fact.metric in rules.thresholds
+        if fact.metric in asked(fact.day).thresholds
+        and not asked(fact.day).off
         and not any(
             (fact.time, fact.entry) < (time, entry) and start_of(rules, fact.day) >= start_of(rules, day)
             for time, entry, day in by_hand.resets
@@ -101,7 +123,7 @@ def slow_fold(
     by_period: dict[date, list[SlowFact]] = defaultdict(list)
     for fact in facts:
         by_period[start_of(rules, fact.day)].append(fact)
-    reaches = {start: reach(rules, group) for start, group in by_period.items()}
+    reaches = {start: reach(asked(start), group) for start, group in by_period.items()}
     result.reaches = {start: fact for start, fact in reaches.items() if fact is not None}
     qualified = sorted(result.reaches)
     skipped = travelled(rules, qualified, by_period)
@@ -116,9 +138,9 @@ def slow_fold(
     """Freezes that were spent since the last qualified period and given back; -1: by what was known it had ended."""
     day = start_of(rules, min(fact.day for fact in facts))
     while day <= today:
-        grant(rules, result, origin, day, by_hand)
+        grant(asked(day), result, origin, day, by_hand)
         start, end = start_of(rules, day), end_of(rules, day)
-        zone = max(fact for fact in everything if start_of(rules, fact.day) <= start).zone
+        zone = zone_of(rules, everything, start)
         resets = sorted(reset for reset in by_hand.resets if start_of(rules, reset[2]) == start)
         if day == start and resets and alive:
             alive = False
@@ -137,7 +159,7 @@ def slow_fold(
                 result.runs.append(0)
             result.runs[-1] += 1
         if day == end and end < start_of(rules, today) and start not in qualified and alive:
-            status = missed(rules, result, start, zone, start in skipped, by_hand)
+            status = missed(asked(start), result, start, zone, start in skipped, by_hand)
             if status == "FROZEN":
                 result.balance -= 1
                 result.ledger.append((end, "CONSUMED", -1))
@@ -146,7 +168,7 @@ def slow_fold(
                 assert told
                 told_day = told.astimezone(ZoneInfo(zone)).date()
                 last = max(one for one in qualified if one < start)
-                in_time = known_day(rules, by_period[last], end_of(rules, last)) <= end
+                in_time = known_day(asked(last), by_period[last], end_of(rules, last)) <= end
                 if told_day > end and in_time and returned >= 0:
                     if result.balance > returned:
                         returned += 1
@@ -158,13 +180,13 @@ def slow_fold(
                 result.length = 0
             result.periods.append((start, end, status, result.length, midnight(end + DAY, zone)))
         if day == end and end < start_of(rules, today) and start in qualified and was_alive:
-            refunded = known_day(rules, by_period[start], end)
+            refunded = known_day(asked(start), by_period[start], end)
             before = max(one for one in qualified if one < start)
-            seen_alive = known_day(rules, by_period[before], end_of(rules, before)) <= end
+            seen_alive = known_day(asked(before), by_period[before], end_of(rules, before)) <= end
             if (
                 refunded > end
                 and seen_alive
-                and missed(rules, result, start, zone, False, by_hand) == "FROZEN"
+                and missed(asked(start), result, start, zone, False, by_hand) == "FROZEN"
             ):
                 result.ledger += [(end, "CONSUMED", -1), (refunded, "REFUNDED", 1)]
         day += DAY
@@ -177,7 +199,7 @@ def missed(
     rules: SlowRules, result: SlowResult, day: date, zone: str, is_skipped: bool, by_hand: SlowByHand
 ) -> str:
     end = end_of(rules, day)
-    if any(first <= end and last >= day for first, last in by_hand.pauses):
+    if rules.off or any(first <= end and last >= day for first, last in by_hand.pauses):
         return "PAUSED"
     if rules.frequency == "DAILY" and day.weekday() in rules.days_off:
         return "DAY_OFF"
@@ -188,6 +210,41 @@ def missed(
     if any(first <= end and last >= day for first, last in by_hand.restores):
         return "RESTORED"
     return "FROZEN" if result.balance > 0 else "BROKEN"
+
+
+def zone_of(rules: SlowRules, everything: list[SlowFact], start: date) -> str:
+    """The zone in which a period closes."""
+    seen = [fact for fact in everything if start_of(rules, fact.day) <= start]
+    return (max(seen) if seen else everything[0]).zone
+
+
+def asked_in(rules: SlowRules, by_hand: SlowByHand, start: date, zone: str) -> SlowRules:
+    """What is asked in a period."""
+    end = midnight(end_of(rules, start) + DAY, zone)
+    amnesties, asked = rules.amnesties, rules
+    for until, before in reversed(rules.earlier):
+        if end <= until:
+            asked = before
+    said = [
+        each
+        for each in sorted(by_hand.overrides, key=lambda each: each[:2])
+        if start_of(rules, each[2]) <= start
+    ]
+    if said:
+        *_, wanted = said[-1]
+        asked = replace(
+            asked,
+            all_metrics=asked.all_metrics if wanted.all_metrics is None else wanted.all_metrics,
+            thresholds={
+                metric: (wanted.thresholds or asked.thresholds)[metric] or asked.thresholds[metric]
+                for metric in asked.thresholds
+                if metric in (wanted.thresholds or asked.thresholds)
+            }
+            or asked.thresholds,
+            days_off=asked.days_off if wanted.days_off is None else wanted.days_off,
+            off=wanted.off,
+        )
+    return replace(asked, amnesties=amnesties)
 
 
 def excused_since(rules: SlowRules, day: date, zone: str) -> datetime | None:

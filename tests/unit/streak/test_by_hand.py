@@ -34,6 +34,8 @@ from tests.unit.streak.worlds import (
     amnesties,
     by_hands,
     declare,
+    definitions,
+    redefine,
     slow_by_hand,
     slow_facts,
     slow_rules,
@@ -67,15 +69,22 @@ def test_any_order_of_events_amnesties_and_what_is_done_by_hand_gives_what_goes_
     world: tuple[StreakDefinition, list[Fact], datetime], data: st.DataObject
 ) -> None:
     definition, history, now = world
-    doings: list[tuple[Change, Done]] = data.draw(by_hands(history))
+    daily = definition.frequency is Frequency.DAILY
+    doings: list[tuple[Change, Done]] = data.draw(by_hands(history, daily=daily))
     stored = Stored(definition)
     gone: list[Fact] = []
     windows = data.draw(amnesties(history))
-    order: list[Fact | Amnesty | tuple[Change, Done]] = data.draw(
-        st.permutations([*history, *windows, *doings])
+    others = data.draw(st.lists(definitions(), max_size=2))
+    times = iter(sorted(data.draw(st.sampled_from(history)).occur_time for _ in others))
+    order: list[Fact | Amnesty | StreakDefinition | tuple[Change, Done]] = data.draw(
+        st.permutations([*history, *windows, *others, *doings])
     )
     for what in order:
-        if isinstance(what, Amnesty):
+        if isinstance(what, StreakDefinition):
+            stored.definition = redefine(stored.definition, what, next(times))
+            if data.draw(st.booleans()):
+                stored.maintain(now)
+        elif isinstance(what, Amnesty):
             stored.definition = declare(stored.definition, what)
             if data.draw(st.booleans()):
                 stored.maintain(now)

@@ -40,12 +40,14 @@ from services.streak.domain import (
     ZoneChange,
     bring_up_to,
     checkpoint,
+    counts,
     done_since,
     extend,
     fact,
     facts,
     facts_since,
     fold,
+    follows,
     heard,
     inside,
     is_outdated,
@@ -60,7 +62,9 @@ from services.streak.domain import (
     undone,
     undone_within,
     whole_life,
+    zone_steps,
 )
+from services.streak.domain import moved as moved_to
 from services.streak.domain.checkpoint import FURTHEST_AHEAD
 from shared.calendar import EARLIEST, local_date, zone_names
 from tests.unit.streak.slow_fold import SlowFact, SlowResult, slow_fold
@@ -94,12 +98,15 @@ class Stored:
         if moved and moved.appended:
             move, rewritten = moved.since, False
         self.facts = replace(self.facts, events=(*known, fact))
-        counts = self.facts.by_hand.counts(self.definition, fact.order, fact.local_date)
-        counted = fact if counts and self.definition.counts(fact.metric) else None
+        by_hand, state = self.facts.by_hand, self.streak.state
+        counted = fact if by_hand.counts(self.definition, fact.order, fact.local_date) else None
+        if counted and state and follows(self.definition, state, fact):
+            zones = moved_to(self.definition, state, move).zones if move else state.zones
+            counted = fact if counts(self.definition, zones, by_hand, fact) else None
         if counted is None and moved is None:
             return
-        if self.streak.state is None:
-            if counted:
+        if state is None:
+            if counts(self.definition, zone_steps(self.definition, self.facts.zones), by_hand, fact):
                 self.store(start(self.definition, self.streak, fact, self.facts.zones, now))
         elif rewritten or needs_history(self.definition, self.streak, counted, move):
             since = [touched_since(self.definition, self.streak, counted)] if counted else []
@@ -147,10 +154,11 @@ class Stored:
         if self.user:
             gone = ZoneChange(fact.occur_time, fact.entry_id, fact.time_zone)
             moved = self.moved(undone(self.user, self.facts.zones, fact.entry_id, self.following(gone)))
-        counts = self.facts.by_hand.counts(self.definition, fact.order, fact.local_date)
-        since = [touched_since(self.definition, self.streak, fact)] if counts else []
+        counted = self.facts.by_hand.counts(self.definition, fact.order, fact.local_date)
+        since = [touched_since(self.definition, self.streak, fact)] if counted else []
         since += [moved_since(self.definition, self.streak, moved.since)] if moved else []
-        if since and not (moved or self.facts.by_hand) and self.definition.counts(fact.metric):
+        outdated = is_outdated(self.definition, self.streak)
+        if since and not (moved or self.facts.by_hand or outdated) and self.definition.counts(fact.metric):
             self.compare_windows(fact, min(since), now)
         if since:
             self.store(self.refold(min(since), now))
@@ -196,7 +204,7 @@ class Stored:
         by_hand = self.facts.by_hand
         later = Facts(events, tuple(zones), by_hand)
         assert self.streak.state
-        begin = checkpoint(self.definition, self.streak.state, past, later.events, by_hand)
+        begin = checkpoint(self.definition, self.streak.state, past, later.events, later.zones, by_hand)
         assert begin
         return begin, later
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from services.streak.domain import (
     Amnesty,
     ByHand,
+    Changed,
     DateRange,
     Done,
     Fact,
@@ -20,16 +21,20 @@ from services.streak.domain import (
     Frequency,
     MetricMode,
     MetricThreshold,
+    Override,
     Reset,
+    Resume,
     StreakDefinition,
     fact,
     with_grant,
+    with_override,
     with_pause,
     with_reset,
     with_restore,
+    with_resume,
 )
 from shared.calendar import local_date
-from tests.unit.streak.slow_fold import SlowByHand, SlowFact, SlowRules
+from tests.unit.streak.slow_fold import SlowByHand, SlowFact, SlowOverride, SlowRules
 
 Change = Callable[[ByHand, Any], ByHand]
 
@@ -96,7 +101,7 @@ def histories(draw: st.DrawFn, frequency: Frequency) -> list[Fact]:
 
 
 @st.composite
-def by_hands(draw: st.DrawFn, history: list[Fact]) -> list[tuple[Change, Done]]:
+def by_hands(draw: st.DrawFn, history: list[Fact], *, daily: bool = True) -> list[tuple[Change, Done]]:
     """Some things that are done by hand around the time of a history, each with how it is added to others."""
     days = sorted({event.local_date for event in history})
     span = (days[-1] - days[0]).days + 9
@@ -107,10 +112,22 @@ def by_hands(draw: st.DrawFn, history: list[Fact]) -> list[tuple[Change, Done]]:
         last = first + timedelta(days=draw(st.sampled_from((0, 1, 3, 20))))
         instant = datetime.combine(first, time(draw(st.integers(0, 23))), UTC)
         reset = Reset(entry_id, instant, local_date(instant, draw(st.sampled_from(ZONES))))
+        override = Override(
+            entry_id,
+            instant,
+            reset.day,
+            draw(st.sampled_from((None, *MetricMode))),
+            draw(st.sampled_from(((), (("commits", 0),), (("lines", 2),), (("lines", 1), ("commits", 3))))),
+            draw(st.sampled_from((None, (), (1, 5)))) if daily else None,
+            draw(st.integers(0, 3)) == 0,
+        )
         doings: list[tuple[Change, Done]] = [
+            (with_override, override),
+            (with_override, override),
             (with_grant, FreezeGrant(entry_id, first, draw(st.integers(1, 3)))),
             (with_pause, DateRange(entry_id, first, last)),
             (with_restore, DateRange(entry_id, first, last)),
+            (with_resume, Resume(entry_id, first, tuple(UUID(int=1_000 + other) for other in range(number)))),
             (with_reset, reset),
         ]
         found.append(draw(st.sampled_from(doings)))
@@ -130,24 +147,49 @@ def amnesties(draw: st.DrawFn, history: list[Fact]) -> list[Amnesty]:
     return found
 
 
+def redefine(before: StreakDefinition, after: StreakDefinition, now: datetime) -> StreakDefinition:
+    """A definition that asks otherwise from an instant on; its periods stay."""
+    asks = replace(
+        before, metrics=after.metrics, mode=after.mode, freezes=after.freezes, days_off=after.days_off
+    )
+    if before.frequency is not Frequency.DAILY:
+        asks = replace(asks, days_off=frozenset())
+    earlier = (*before.earlier, (now, replace(before, earlier=(), amnesties=(), past={})))
+    return revised(replace(asks, earlier=earlier), before, Changed(redefined=now))
+
+
 def declare(definition: StreakDefinition, amnesty: Amnesty) -> StreakDefinition:
     """The definition with one more amnesty."""
-    past = {known: min(since, amnesty.start_time) for known, since in definition.past.items()}
-    return replace(
-        definition,
-        amnesties=(*definition.amnesties, amnesty),
-        fingerprint=definition.fingerprint + 1,
-        past={**past, definition.fingerprint: amnesty.start_time},
-    )
+    more = replace(definition, amnesties=(*definition.amnesties, amnesty))
+    return revised(more, definition, Changed(amnestied=amnesty.start_time))
+
+
+def revised(after: StreakDefinition, before: StreakDefinition, changed: Changed) -> StreakDefinition:
+    """The definition that knows what it was before."""
+    past = {known: earlier.and_also(changed) for known, earlier in before.past.items()}
+    return replace(after, fingerprint=before.fingerprint + 1, past={**past, before.fingerprint: changed})
 
 
 def slow_by_hand(by_hand: ByHand) -> SlowByHand:
     """The same in plain values."""
     return SlowByHand(
         grants=tuple((grant.day, grant.count) for grant in by_hand.grants),
-        pauses=tuple((pause.first, pause.last) for pause in by_hand.pauses),
+        pauses=tuple((pause.first, pause.last) for pause in by_hand.held_pauses()),
         resets=tuple((reset.occur_time, reset.entry_id.int, reset.day) for reset in by_hand.resets),
         restores=tuple((restore.first, restore.last) for restore in by_hand.restores),
+        overrides=tuple(
+            (each.occur_time, each.entry_id.int, each.day, slow_override(each)) for each in by_hand.overrides
+        ),
+    )
+
+
+def slow_override(override: Override) -> SlowOverride:
+    """The same in plain values."""
+    return SlowOverride(
+        None if override.mode is None else override.mode is MetricMode.ALL,
+        dict(override.metrics) or None,
+        None if override.days_off is None else frozenset(override.days_off),
+        override.switched_off,
     )
 
 
@@ -174,6 +216,7 @@ def slow_rules(definition: StreakDefinition) -> SlowRules:
         maximum=definition.freezes.max_count,
         week_start=definition.week_start,
         amnesties=tuple((each.start_time, each.end_time, each.declare_time) for each in definition.amnesties),
+        earlier=tuple((until, slow_rules(before)) for until, before in definition.earlier),
     )
 
 

@@ -750,6 +750,56 @@ class StreakRestore(_message.Message):
 Global___StreakRestore: _TypeAlias = StreakRestore  # noqa: Y015
 
 @_typing.final
+class StreakOverrideCall(_message.Message):
+    """OverrideStreak was called (RULES 3.11)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """Key of the streak."""
+    @_builtins.property
+    def override(self) -> _streak_pb2.StreakOverride:
+        """What the user wants otherwise."""
+
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        override: _streak_pb2.StreakOverride | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["override", b"override"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["override", b"override", "streak", b"streak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakOverrideCall: _TypeAlias = StreakOverrideCall  # noqa: Y015
+
+@_typing.final
+class StreakResume(_message.Message):
+    """ResumeStreak was called (RULES 3.12)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """Key of the streak."""
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakResume: _TypeAlias = StreakResume  # noqa: Y015
+
+@_typing.final
 class BoardExclusion(_message.Message):
     """SetBoardExclusion was called: the user is ranked nowhere, or is ranked again (RULES 6.13)."""
 
@@ -975,6 +1025,8 @@ class Entry(_message.Message):
     STREAK_PAUSE_FIELD_NUMBER: _builtins.int
     STREAK_RESET_FIELD_NUMBER: _builtins.int
     STREAK_RESTORE_FIELD_NUMBER: _builtins.int
+    STREAK_OVERRIDE_FIELD_NUMBER: _builtins.int
+    STREAK_RESUME_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     TIMED_POINTS_FIELD_NUMBER: _builtins.int
@@ -1053,6 +1105,14 @@ class Entry(_message.Message):
         """What was lost of a streak is given back."""
 
     @_builtins.property
+    def streak_override(self) -> Global___StreakOverrideCall:
+        """A user has a streak otherwise."""
+
+    @_builtins.property
+    def streak_resume(self) -> Global___StreakResume:
+        """A pause is ended early."""
+
+    @_builtins.property
     def points_grant(self) -> Global___PointsGrant:
         """Points are given by call."""
 
@@ -1125,6 +1185,8 @@ class Entry(_message.Message):
         streak_pause: Global___StreakPause | None = ...,
         streak_reset: Global___StreakReset | None = ...,
         streak_restore: Global___StreakRestore | None = ...,
+        streak_override: Global___StreakOverrideCall | None = ...,
+        streak_resume: Global___StreakResume | None = ...,
         points_grant: Global___PointsGrant | None = ...,
         points_spend: Global___PointsSpend | None = ...,
         timed_points: Global___TimedPoints | None = ...,
@@ -1143,11 +1205,11 @@ class Entry(_message.Message):
         user_sequence: _builtins.int = ...,
         takes_time_zone: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "points_grant", "points_spend", "timed_points", "points_transfer", "points_hold", "points_capture", "points_release", "achievement_revocation", "achievement_backfill", "achievements_seen", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "streak_override", "streak_resume", "points_grant", "points_spend", "timed_points", "points_transfer", "points_hold", "points_capture", "points_release", "achievement_revocation", "achievement_backfill", "achievements_seen", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

@@ -1180,6 +1180,144 @@ class RestoreStreakResponse(_message.Message):
 Global___RestoreStreakResponse: _TypeAlias = RestoreStreakResponse  # noqa: Y015
 
 @_typing.final
+class ResumeStreakRequest(_message.Message):
+    """Request of ResumeStreak."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STREAK_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    streak: _builtins.str
+    """Key of the streak."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        streak: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "request_id", b"request_id", "streak", b"streak", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeStreakRequest: _TypeAlias = ResumeStreakRequest  # noqa: Y015
+
+@_typing.final
+class ResumeStreakResponse(_message.Message):
+    """Response of ResumeStreak. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry: VoidEntry brings the pauses back."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeStreakResponse: _TypeAlias = ResumeStreakResponse  # noqa: Y015
+
+@_typing.final
+class OverrideStreakRequest(_message.Message):
+    """Request of OverrideStreak."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    STREAK_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user; created on the way."""
+    streak: _builtins.str
+    """Key of the streak."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    @_builtins.property
+    def override(self) -> _streak_pb2.StreakOverride:
+        """What the user wants otherwise: all of it, since it takes the place of what was said before. Absent: nothing."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        streak: _builtins.str = ...,
+        override: _streak_pb2.StreakOverride | None = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["override", b"override"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["override", b"override", "reason", b"reason", "request_id", b"request_id", "streak", b"streak", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverrideStreakRequest: _TypeAlias = OverrideStreakRequest  # noqa: Y015
+
+@_typing.final
+class OverrideStreakResponse(_message.Message):
+    """Response of OverrideStreak. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry: VoidEntry takes it back."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """What changed."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverrideStreakResponse: _TypeAlias = OverrideStreakResponse  # noqa: Y015
+
+@_typing.final
 class DeclareAmnestyRequest(_message.Message):
     """Request of DeclareAmnesty."""
 
@@ -1768,6 +1906,8 @@ class OperationRequest(_message.Message):
     STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_REVOCATION_FIELD_NUMBER: _builtins.int
     ACHIEVEMENTS_SEEN_FIELD_NUMBER: _builtins.int
+    STREAK_OVERRIDE_FIELD_NUMBER: _builtins.int
+    STREAK_RESUME_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
@@ -1808,6 +1948,14 @@ class OperationRequest(_message.Message):
         """As in MarkSeen."""
 
     @_builtins.property
+    def streak_override(self) -> Global___OverrideStreakRequest:
+        """As in OverrideStreak."""
+
+    @_builtins.property
+    def streak_resume(self) -> Global___ResumeStreakRequest:
+        """As in ResumeStreak."""
+
+    @_builtins.property
     def points_grant(self) -> Global___GrantPointsRequest:
         """As in GrantPoints."""
 
@@ -1846,6 +1994,8 @@ class OperationRequest(_message.Message):
         streak_restore: Global___RestoreStreakRequest | None = ...,
         achievement_revocation: Global___RevokeAchievementRequest | None = ...,
         achievements_seen: Global___MarkSeenRequest | None = ...,
+        streak_override: Global___OverrideStreakRequest | None = ...,
+        streak_resume: Global___ResumeStreakRequest | None = ...,
         points_grant: Global___GrantPointsRequest | None = ...,
         points_spend: Global___SpendPointsRequest | None = ...,
         points_transfer: Global___TransferPointsRequest | None = ...,
@@ -1854,11 +2004,11 @@ class OperationRequest(_message.Message):
         points_release: Global___ReleasePointsRequest | None = ...,
         board_exclusion: Global___SetBoardExclusionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "streak_override", "streak_resume", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -1879,6 +2029,8 @@ class OperationResult(_message.Message):
     STREAK_RESTORE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_REVOCATION_FIELD_NUMBER: _builtins.int
     ACHIEVEMENTS_SEEN_FIELD_NUMBER: _builtins.int
+    STREAK_OVERRIDE_FIELD_NUMBER: _builtins.int
+    STREAK_RESUME_FIELD_NUMBER: _builtins.int
     POINTS_GRANT_FIELD_NUMBER: _builtins.int
     POINTS_SPEND_FIELD_NUMBER: _builtins.int
     POINTS_TRANSFER_FIELD_NUMBER: _builtins.int
@@ -1923,6 +2075,14 @@ class OperationResult(_message.Message):
         """Of MarkSeen."""
 
     @_builtins.property
+    def streak_override(self) -> Global___OverrideStreakResponse:
+        """Of OverrideStreak."""
+
+    @_builtins.property
+    def streak_resume(self) -> Global___ResumeStreakResponse:
+        """Of ResumeStreak."""
+
+    @_builtins.property
     def points_grant(self) -> Global___GrantPointsResponse:
         """Of GrantPoints."""
 
@@ -1962,6 +2122,8 @@ class OperationResult(_message.Message):
         streak_restore: Global___RestoreStreakResponse | None = ...,
         achievement_revocation: Global___RevokeAchievementResponse | None = ...,
         achievements_seen: Global___MarkSeenResponse | None = ...,
+        streak_override: Global___OverrideStreakResponse | None = ...,
+        streak_resume: Global___ResumeStreakResponse | None = ...,
         points_grant: Global___GrantPointsResponse | None = ...,
         points_spend: Global___SpendPointsResponse | None = ...,
         points_transfer: Global___TransferPointsResponse | None = ...,
@@ -1970,11 +2132,11 @@ class OperationResult(_message.Message):
         points_release: Global___ReleasePointsResponse | None = ...,
         board_exclusion: Global___SetBoardExclusionResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "streak_override", "streak_resume", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 

@@ -111,6 +111,16 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.FromString,
                 _registered_method=True)
+        self.ResumeStreak = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ResumeStreak',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResumeStreakRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResumeStreakResponse.FromString,
+                _registered_method=True)
+        self.OverrideStreak = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/OverrideStreak',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.OverrideStreakRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.OverrideStreakResponse.FromString,
+                _registered_method=True)
         self.DeclareAmnesty = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/DeclareAmnesty',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeclareAmnestyRequest.SerializeToString,
@@ -390,6 +400,22 @@ class OrchestratorServiceServicer:
 
     def RestoreStreak(self, request, context):
         """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeStreak(self, request, context):
+        """Ends the pauses of today: from today on the streak is at stake again (RULES 3.12). Nothing is paused: FAILED_PRECONDITION,
+        NOTHING_TO_RESUME.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OverrideStreak(self, request, context):
+        """Lets a user have a streak otherwise, from the current period on: mode, metrics, thresholds, days off, or not at all
+        (RULES 3.11). What the streak does not allow: FAILED_PRECONDITION, OVERRIDE_NOT_ALLOWED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -727,6 +753,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.RestoreStreak,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.SerializeToString,
+            ),
+            'ResumeStreak': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeStreak,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResumeStreakRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResumeStreakResponse.SerializeToString,
+            ),
+            'OverrideStreak': grpc.unary_unary_rpc_method_handler(
+                    servicer.OverrideStreak,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.OverrideStreakRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.OverrideStreakResponse.SerializeToString,
             ),
             'DeclareAmnesty': grpc.unary_unary_rpc_method_handler(
                     servicer.DeclareAmnesty,
@@ -1305,6 +1341,60 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/RestoreStreak',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RestoreStreakResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeStreak(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ResumeStreak',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResumeStreakRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ResumeStreakResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OverrideStreak(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/OverrideStreak',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.OverrideStreakRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.OverrideStreakResponse.FromString,
             options,
             channel_credentials,
             insecure,

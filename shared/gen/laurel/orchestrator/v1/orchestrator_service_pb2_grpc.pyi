@@ -70,6 +70,14 @@ class OrchestratorServiceStub:
     """Sets a user's streak back to nothing, now (RULES 3.9). Closed periods and the longest run stay."""
     RestoreStreak: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RestoreStreakRequest, _orchestrator_service_pb2.RestoreStreakResponse]
     """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
+    ResumeStreak: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ResumeStreakRequest, _orchestrator_service_pb2.ResumeStreakResponse]
+    """Ends the pauses of today: from today on the streak is at stake again (RULES 3.12). Nothing is paused: FAILED_PRECONDITION,
+    NOTHING_TO_RESUME.
+    """
+    OverrideStreak: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.OverrideStreakRequest, _orchestrator_service_pb2.OverrideStreakResponse]
+    """Lets a user have a streak otherwise, from the current period on: mode, metrics, thresholds, days off, or not at all
+    (RULES 3.11). What the streak does not allow: FAILED_PRECONDITION, OVERRIDE_NOT_ALLOWED.
+    """
     DeclareAmnesty: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeclareAmnestyRequest, _orchestrator_service_pb2.DeclareAmnestyResponse]
     """Declares a window in which the app was down: what was missed in it costs nobody a streak, and freezes that were spent for
     it come back (RULES 3.12). What is closed already is judged anew by maintenance. See PreviewAmnesty of the streak service.
@@ -212,6 +220,14 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Sets a user's streak back to nothing, now (RULES 3.9). Closed periods and the longest run stay."""
     RestoreStreak: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RestoreStreakRequest, _orchestrator_service_pb2.RestoreStreakResponse]  # type: ignore[assignment]
     """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
+    ResumeStreak: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ResumeStreakRequest, _orchestrator_service_pb2.ResumeStreakResponse]  # type: ignore[assignment]
+    """Ends the pauses of today: from today on the streak is at stake again (RULES 3.12). Nothing is paused: FAILED_PRECONDITION,
+    NOTHING_TO_RESUME.
+    """
+    OverrideStreak: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.OverrideStreakRequest, _orchestrator_service_pb2.OverrideStreakResponse]  # type: ignore[assignment]
+    """Lets a user have a streak otherwise, from the current period on: mode, metrics, thresholds, days off, or not at all
+    (RULES 3.11). What the streak does not allow: FAILED_PRECONDITION, OVERRIDE_NOT_ALLOWED.
+    """
     DeclareAmnesty: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeclareAmnestyRequest, _orchestrator_service_pb2.DeclareAmnestyResponse]  # type: ignore[assignment]
     """Declares a window in which the app was down: what was missed in it costs nobody a streak, and freezes that were spent for
     it come back (RULES 3.12). What is closed already is judged anew by maintenance. See PreviewAmnesty of the streak service.
@@ -441,6 +457,26 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.RestoreStreakResponse, _abc.Awaitable[_orchestrator_service_pb2.RestoreStreakResponse]]:
         """Gives back what a user lost of a streak (RULES 3.9). Nothing was lost: FAILED_PRECONDITION, NOTHING_TO_RESTORE."""
+
+    @_abc_1.abstractmethod
+    def ResumeStreak(
+        self,
+        request: _orchestrator_service_pb2.ResumeStreakRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ResumeStreakResponse, _abc.Awaitable[_orchestrator_service_pb2.ResumeStreakResponse]]:
+        """Ends the pauses of today: from today on the streak is at stake again (RULES 3.12). Nothing is paused: FAILED_PRECONDITION,
+        NOTHING_TO_RESUME.
+        """
+
+    @_abc_1.abstractmethod
+    def OverrideStreak(
+        self,
+        request: _orchestrator_service_pb2.OverrideStreakRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.OverrideStreakResponse, _abc.Awaitable[_orchestrator_service_pb2.OverrideStreakResponse]]:
+        """Lets a user have a streak otherwise, from the current period on: mode, metrics, thresholds, days off, or not at all
+        (RULES 3.11). What the streak does not allow: FAILED_PRECONDITION, OVERRIDE_NOT_ALLOWED.
+        """
 
     @_abc_1.abstractmethod
     def DeclareAmnesty(

@@ -147,6 +147,42 @@ STREAK_STATUS_ARCHIVED: StreakStatus.ValueType  # 2
 """Events are ignored; states stay readable."""
 Global___StreakStatus: _TypeAlias = StreakStatus  # noqa: Y015
 
+class _Overridable:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OverridableEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Overridable.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OVERRIDABLE_UNSPECIFIED: _Overridable.ValueType  # 0
+    """Never valid."""
+    OVERRIDABLE_MODE: _Overridable.ValueType  # 1
+    """How metrics combine."""
+    OVERRIDABLE_METRICS: _Overridable.ValueType  # 2
+    """Which of the streak's metrics count."""
+    OVERRIDABLE_THRESHOLDS: _Overridable.ValueType  # 3
+    """Their thresholds."""
+    OVERRIDABLE_DAYS_OFF: _Overridable.ValueType  # 4
+    """Days off; daily streaks only."""
+    OVERRIDABLE_SWITCHED_OFF: _Overridable.ValueType  # 5
+    """Whether the streak is there at all."""
+
+class Overridable(_Overridable, metaclass=_OverridableEnumTypeWrapper):
+    """What a user may have otherwise than a streak defines it."""
+
+OVERRIDABLE_UNSPECIFIED: Overridable.ValueType  # 0
+"""Never valid."""
+OVERRIDABLE_MODE: Overridable.ValueType  # 1
+"""How metrics combine."""
+OVERRIDABLE_METRICS: Overridable.ValueType  # 2
+"""Which of the streak's metrics count."""
+OVERRIDABLE_THRESHOLDS: Overridable.ValueType  # 3
+"""Their thresholds."""
+OVERRIDABLE_DAYS_OFF: Overridable.ValueType  # 4
+"""Days off; daily streaks only."""
+OVERRIDABLE_SWITCHED_OFF: Overridable.ValueType  # 5
+"""Whether the streak is there at all."""
+Global___Overridable: _TypeAlias = Overridable  # noqa: Y015
+
 class _PeriodStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -318,6 +354,7 @@ class Streak(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PAUSE_DAYS_PER_YEAR_FIELD_NUMBER: _builtins.int
+    OVERRIDABLE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -356,6 +393,10 @@ class Streak(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
 
+    @_builtins.property
+    def overridable(self) -> _containers.RepeatedScalarFieldContainer[Global___Overridable.ValueType]:
+        """What users may have otherwise (RULES 3.11); none: nothing."""
+
     def __init__(
         self,
         *,
@@ -372,14 +413,59 @@ class Streak(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         pause_days_per_year: _builtins.int = ...,
+        overridable: _abc.Iterable[Global___Overridable.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "freezes", b"freezes", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "days_off", b"days_off", "freezes", b"freezes", "frequency", b"frequency", "key", b"key", "metrics", b"metrics", "mode", b"mode", "name", b"name", "pause_days_per_year", b"pause_days_per_year", "status", b"status", "update_time", b"update_time", "user_filters", b"user_filters", "week_start", b"week_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "days_off", b"days_off", "freezes", b"freezes", "frequency", b"frequency", "key", b"key", "metrics", b"metrics", "mode", b"mode", "name", b"name", "overridable", b"overridable", "pause_days_per_year", b"pause_days_per_year", "status", b"status", "update_time", b"update_time", "user_filters", b"user_filters", "week_start", b"week_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Streak: _TypeAlias = Streak  # noqa: Y015
+
+@_typing.final
+class StreakOverride(_message.Message):
+    """What a user wants otherwise, from a period on until the next word (RULES 3.11). What is not given is as the streak has it;
+    an empty message takes everything back.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    HAS_DAYS_OFF_FIELD_NUMBER: _builtins.int
+    DAYS_OFF_FIELD_NUMBER: _builtins.int
+    SWITCHED_OFF_FIELD_NUMBER: _builtins.int
+    mode: Global___MetricMode.ValueType
+    """How metrics combine."""
+    has_days_off: _builtins.bool
+    """Whether `days_off` holds, also where it is empty."""
+    switched_off: _builtins.bool
+    """Nothing counts, and nothing is expected: the length stays."""
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricThreshold]:
+        """Those that count, of the streak's own, with their thresholds; 0: the streak's. Empty: as the streak has it."""
+
+    @_builtins.property
+    def days_off(self) -> _containers.RepeatedScalarFieldContainer[Global___Weekday.ValueType]:
+        """Days on which nothing is expected."""
+
+    def __init__(
+        self,
+        *,
+        mode: Global___MetricMode.ValueType = ...,
+        metrics: _abc.Iterable[Global___MetricThreshold] | None = ...,
+        has_days_off: _builtins.bool = ...,
+        days_off: _abc.Iterable[Global___Weekday.ValueType] | None = ...,
+        switched_off: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days_off", b"days_off", "has_days_off", b"has_days_off", "metrics", b"metrics", "mode", b"mode", "switched_off", b"switched_off"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakOverride: _TypeAlias = StreakOverride  # noqa: Y015
 
 @_typing.final
 class Amnesty(_message.Message):
@@ -601,6 +687,7 @@ class StreakState(_message.Message):
     FREEZE_COUNT_FIELD_NUMBER: _builtins.int
     FREQUENCY_FIELD_NUMBER: _builtins.int
     PAUSES_FIELD_NUMBER: _builtins.int
+    OVERRIDE_FIELD_NUMBER: _builtins.int
     streak: _builtins.str
     """Key of the streak."""
     length: _builtins.int
@@ -637,6 +724,10 @@ class StreakState(_message.Message):
     def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pause]:
         """Pauses that have not ended, by their first dates."""
 
+    @_builtins.property
+    def override(self) -> Global___StreakOverride:
+        """What the user wants otherwise, in the current period."""
+
     def __init__(
         self,
         *,
@@ -652,10 +743,11 @@ class StreakState(_message.Message):
         freeze_count: _builtins.int = ...,
         frequency: Global___Frequency.ValueType = ...,
         pauses: _abc.Iterable[Global___Pause] | None = ...,
+        override: Global___StreakOverride | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "period_end_date", b"period_end_date", "period_start_date", b"period_start_date", "start_date", b"start_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "override", b"override", "period_end_date", b"period_end_date", "period_start_date", b"period_start_date", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "freeze_count", b"freeze_count", "frequency", b"frequency", "length", b"length", "longest", b"longest", "pauses", b"pauses", "period_end_date", b"period_end_date", "period_qualified", b"period_qualified", "period_start_date", b"period_start_date", "progress", b"progress", "start_date", b"start_date", "streak", b"streak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "freeze_count", b"freeze_count", "frequency", b"frequency", "length", b"length", "longest", b"longest", "override", b"override", "pauses", b"pauses", "period_end_date", b"period_end_date", "period_qualified", b"period_qualified", "period_start_date", b"period_start_date", "progress", b"progress", "start_date", b"start_date", "streak", b"streak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

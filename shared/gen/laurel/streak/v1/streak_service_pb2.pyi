@@ -50,6 +50,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No amnesty has this key."""
     ERROR_REASON_AMNESTY_EXISTS: _ErrorReason.ValueType  # 10
     """An amnesty with this key was declared."""
+    ERROR_REASON_OVERRIDE_NOT_ALLOWED: _ErrorReason.ValueType  # 11
+    """The streak does not let its users have that otherwise."""
+    ERROR_REASON_NOTHING_TO_RESUME: _ErrorReason.ValueType  # 12
+    """The user's streak is not paused today."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -76,6 +80,10 @@ ERROR_REASON_AMNESTY_NOT_FOUND: ErrorReason.ValueType  # 9
 """No amnesty has this key."""
 ERROR_REASON_AMNESTY_EXISTS: ErrorReason.ValueType  # 10
 """An amnesty with this key was declared."""
+ERROR_REASON_OVERRIDE_NOT_ALLOWED: ErrorReason.ValueType  # 11
+"""The streak does not let its users have that otherwise."""
+ERROR_REASON_NOTHING_TO_RESUME: ErrorReason.ValueType  # 12
+"""The user's streak is not paused today."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
