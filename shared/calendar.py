@@ -56,6 +56,14 @@ def local_date(instant: datetime, zone_name: str) -> date:
     return instant.astimezone(zone(zone_name)).date()
 
 
+def local_day_and_minute(instant: datetime, zone_name: str) -> tuple[date, int]:
+    """The date on the wall, and the minute of its day, from 0. Raises as `local_date` does."""
+    if instant.tzinfo is None:
+        raise ValueError("an instant must carry its offset")
+    wall = instant.astimezone(zone(zone_name))
+    return wall.date(), wall.hour * 60 + wall.minute
+
+
 def local_midnight(day: date, zone_name: str) -> datetime:
     """The instant (UTC) at which this local date begins: the first at which the wall shows it or a later one.
 

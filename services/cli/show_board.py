@@ -208,11 +208,19 @@ def _heading(
     render.heading(f"{selector.leaderboard}: {segment}, {render.run(run)}, {count} ranked")
 
 
+_RUN_STATES: Final = {
+    leaderboard_pb2.RUN_STATUS_UPCOMING: "upcoming",
+    leaderboard_pb2.RUN_STATUS_RUNNING: "open",
+    leaderboard_pb2.RUN_STATUS_CLOSING: "over, late events count",
+    leaderboard_pb2.RUN_STATUS_FINALIZED: "archived",
+}
+
+
 def show_runs(runs: Sequence[leaderboard_pb2.Run]) -> None:
     rows: render.Rows = [
         [
             render.run(each),
-            "archived" if each.finalized else "open",
+            _RUN_STATES.get(each.status, "archived" if each.finalized else "open"),
             render.instant(each.finalize_time) if each.HasField("finalize_time") else None,
         ]
         for each in runs

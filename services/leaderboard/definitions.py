@@ -1,7 +1,7 @@
 """Definitions of boards: what is wrong with a message, what it mentions, and what it means to the domain."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, time
 from typing import Final
 
 from laurel.common.v1 import date_pb2
@@ -21,7 +21,6 @@ from services.leaderboard.config import (
     MAX_PROFILE_ATTRIBUTES,
     MAX_SEGMENT_LIMIT,
 )
-from services.leaderboard.convert.common import date_from_proto
 from services.leaderboard.domain.boards import (
     DEFAULT_SEGMENT_LIMIT,
     Board,
@@ -36,11 +35,25 @@ from services.leaderboard.domain.boards import (
 )
 from services.leaderboard.domain.leagues import Division, League, keeps_divisions
 from services.leaderboard.domain.prizes import Gift, Prize
-from services.leaderboard.domain.runs import RunUnit, Schedule
+from services.leaderboard.domain.runs import (
+    DEFAULT_START,
+    MINUTES_OF_A_DAY,
+    WHOLE_DAY,
+    RunUnit,
+    Schedule,
+    Window,
+)
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
-from shared.rpc.convert import MAX_ATTRIBUTE_NAME_CHARS, MAX_GIFT, check_key, check_text
+from shared.rpc.convert import (
+    MAX_ATTRIBUTE_NAME_CHARS,
+    MAX_GIFT,
+    check_key,
+    check_text,
+    date_within,
+    time_of_day,
+)
 from shared.rpc.filters import filters_from_proto
 
 IMMUTABLE_FIELDS: Final = (
@@ -112,6 +125,8 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
         if getattr(message, field) not in values:
             violations.add(f"{path}.{field}", "is not one of its values")
     _check_schedule(message.schedule, f"{path}.schedule", violations)
+    if source != "metric" and (message.schedule.start_time or message.schedule.end_time):
+        violations.add(f"{path}.schedule.start_time", "is only for boards by a metric")
     for field, most in _ATTRIBUTE_LISTS.items():
         _check_attributes(getattr(message, field), most, f"{path}.{field}", violations)
     filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
@@ -131,22 +146,31 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
 
 
 def _check_schedule(message: pb.RunSchedule, path: str, violations: Violations) -> None:
-    start = end = None
+    start = DEFAULT_START if message.unit else None
+    end = None
     if message.HasField("start_date"):
-        start = date_from_proto(message.start_date, f"{path}.start_date", violations)
+        start = date_within(message.start_date, f"{path}.start_date", violations)
     if message.HasField("end_date"):
-        end = date_from_proto(message.end_date, f"{path}.end_date", violations)
+        end = date_within(message.end_date, f"{path}.end_date", violations)
     if start and end and end < start:
         violations.add(f"{path}.end_date", "must not be before start_date")
     if message.unit not in _UNITS:
         violations.add(f"{path}.unit", "is not a unit of runs")
     elif message.unit:
-        if message.HasField("end_date"):
-            violations.add(f"{path}.end_date", "is only for perpetual boards")
         if not 0 <= message.every <= MAX_EVERY:
             violations.add(f"{path}.every", f"must be 1 to {MAX_EVERY}")
     elif message.every:
         violations.add(f"{path}.every", "is only for repeating boards")
+    _check_window(message, path, violations)
+
+
+def _check_window(message: pb.RunSchedule, path: str, violations: Violations) -> None:
+    if not message.start_time and not message.end_time:
+        return
+    start = time_of_day(message.start_time, f"{path}.start_time", violations)
+    end = time_of_day(message.end_time, f"{path}.end_time", violations)
+    if start and end and start == end:
+        violations.add(f"{path}.end_time", "must be another than start_time")
 
 
 def _check_prizes(message: pb.Leaderboard, path: str, violations: Violations) -> None:
@@ -385,7 +409,18 @@ def _source(message: pb.Leaderboard, schedule: Schedule) -> tuple[Source, ScoreR
 def _schedule(message: pb.RunSchedule) -> Schedule:
     start = _date(message.start_date) if message.HasField("start_date") else None
     end = _date(message.end_date) if message.HasField("end_date") else None
-    return Schedule(start, end, _UNITS[message.unit], message.every or 1)
+    return Schedule(start, end, _UNITS[message.unit], message.every or 1, _window(message))
+
+
+def _window(message: pb.RunSchedule) -> Window:
+    if not message.start_time:
+        return WHOLE_DAY
+    first, end = (_minute(time.fromisoformat(text)) for text in (message.start_time, message.end_time))
+    return Window(first, (end - first) % MINUTES_OF_A_DAY)
+
+
+def _minute(of_day: time) -> int:
+    return of_day.hour * 60 + of_day.minute
 
 
 def _date(message: date_pb2.LocalDate) -> date:

@@ -53,7 +53,8 @@ CREATE TABLE request_log (
     local_date     date,
     -- What the event contributes, where that is not its value, as of the version with which it was told.
     contribution_micros  bigint,
-    contribution_version bigint
+    contribution_version bigint,
+    local_minute         smallint          -- of the user's day, from 0; NULL for events from before it was kept
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX request_log_facts ON request_log (user_id, metric, local_date)
     WHERE metric IS NOT NULL AND state = 1;
@@ -304,6 +305,22 @@ CREATE TYPE log_row_2 AS (
     local_date   date,
     contribution_micros  bigint,
     contribution_version bigint
+);
+CREATE TYPE log_row_3 AS (
+    entry_id     uuid,
+    user_id      text,
+    digest       bytea,
+    state        smallint,
+    outcome      bytea,
+    apply_time   timestamptz,
+    draft        text,
+    metric       text,
+    value_micros bigint,
+    occur_time   timestamptz,
+    local_date   date,
+    contribution_micros  bigint,
+    contribution_version bigint,
+    local_minute         smallint
 );
 CREATE TYPE run_row AS (
     board         text,

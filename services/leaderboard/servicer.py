@@ -98,7 +98,7 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
     async def ListRuns(self, request: pb.ListRunsRequest, _context: Any) -> pb.ListRunsResponse:
         """Lists a board's runs."""
         board, page = reads.runs_request(request)
-        return reads.runs_response(await self._reading.list_runs(board, page), page)
+        return reads.runs_response(*await self._reading.list_runs(board, page))
 
     async def GetLeagueStanding(
         self, request: pb.GetLeagueStandingRequest, _context: Any

@@ -19,7 +19,7 @@ from services.notification.domain.contacts import (
     Refusal,
 )
 from shared.errors import Violations
-from shared.rpc.convert import check_text, check_user_id
+from shared.rpc.convert import check_text, check_user_id, time_of_day
 
 OUTPUT_ONLY: Final = ("devices", "create_time", "update_time")
 
@@ -28,7 +28,6 @@ ContactMessage = contact_pb2.Contact
 # No character that could end a header or begin another address.
 _EMAIL: Final = re.compile(r"""[^\s\x00-\x1f\x7f@<>()\[\]\\,;:"]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+""")
 _LANGUAGE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
-_TIME_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 def check_contact(message: ContactMessage, path: str, violations: Violations) -> None:
@@ -64,14 +63,6 @@ def check_device(message: contact_pb2.Device, path: str, violations: Violations)
     if not message.provider or message.provider not in contact_pb2.PushProvider.values():
         found.add("provider", "must be one that is known here")
     check_text(message.token, "token", found, max_chars=MAX_TOKEN_CHARS)
-
-
-def time_of_day(text: str, path: str, violations: Violations) -> time | None:
-    """The time of `22:00`; None with a violation."""
-    if not _TIME_OF_DAY.fullmatch(text):
-        violations.add(path, "must be a time of the day such as 22:00")
-        return None
-    return time.fromisoformat(text)
 
 
 def stored(message: ContactMessage) -> bytes:

@@ -9,7 +9,7 @@ from laurel.orchestrator.v1 import domain_event_pb2, user_pb2
 from laurel.streak.v1 import streak_pb2
 
 from services.notification.config import MAX_TEMPLATE_CHARS, MAX_TEMPLATES
-from services.notification.contact_convert import check_language, time_of_day
+from services.notification.contact_convert import check_language
 from services.notification.convert import set_time
 from services.notification.domain.contacts import Channel, MessageType
 from services.notification.domain.events import DUE, Event
@@ -19,7 +19,7 @@ from services.notification.domain.reminders import Streak
 from services.notification.rendering import Template, problem_of
 from shared.errors import Violations
 from shared.ids import derived_id
-from shared.rpc.convert import check_text, date_to_proto, to_datetime, to_timestamp
+from shared.rpc.convert import check_text, date_to_proto, time_of_day, to_datetime, to_timestamp
 from shared.rpc.filters import filters_from_proto
 
 OUTPUT_ONLY: Final = ("create_time", "update_time")

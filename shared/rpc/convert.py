@@ -8,7 +8,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 from laurel.streak.v1 import streak_pb2
 
-from shared.calendar import EARLIEST, LATEST, UnknownZone, zone_names
+from shared.calendar import EARLIEST, EARLIEST_DATE, LATEST, LATEST_DATE, UnknownZone, zone_names
 from shared.decimals import MAX_MAGNITUDE, MICROS_PER_UNIT, InvalidValue, to_micros
 from shared.entries import (
     BoardExclusion,
@@ -61,6 +61,7 @@ MAX_GIFT: Final = 1_000_000_000
 _VALUES: Final = range(-MAX_VALUE_MICROS, MAX_VALUE_MICROS + 1)
 
 _KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_TIME_OF_DAY: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS_PER_MICRO: Final = 1_000
@@ -195,17 +196,35 @@ def date_from_proto(message: date_pb2.LocalDate, path: str, violations: Violatio
         return None
 
 
+def date_within(
+    message: date_pb2.LocalDate, path: str, violations: Violations, margin: timedelta = timedelta(0)
+) -> date | None:
+    """The calendar date at `path`, within the bounds of what clients send; None with a violation.
+
+    The local date of an accepted instant may lie a day beyond the bounds: that is what a `margin` is for.
+    """
+    day = date_from_proto(message, path, violations)
+    if day is None or EARLIEST_DATE - margin <= day < LATEST_DATE + margin:
+        return day
+    violations.add(path, f"must be a date from {EARLIEST:%Y} to {LATEST.year - 1}")
+    return None
+
+
 def date_field(parent: Message, field: str, path: str, violations: Violations) -> date | None:
     """The required date `field` of the message at `path` ("" for a request); None with a violation."""
     where = f"{path}.{field}" if path else field
     if not parent.HasField(field):
         violations.add(where, "is required")
         return None
-    day = date_from_proto(getattr(parent, field), where, violations)
-    if day is None or EARLIEST.date() <= day < LATEST.date():
-        return day
-    violations.add(where, f"must be a date from {EARLIEST:%Y} to {LATEST.year - 1}")
-    return None
+    return date_within(getattr(parent, field), where, violations)
+
+
+def time_of_day(text: str, path: str, violations: Violations) -> time | None:
+    """The time of `22:00`; None with a violation."""
+    if not _TIME_OF_DAY.fullmatch(text):
+        violations.add(path, "must be a time of the day such as 22:00")
+        return None
+    return time.fromisoformat(text)
 
 
 def pause_dates(parent: Message, path: str, violations: Violations) -> tuple[date | None, date | None]:

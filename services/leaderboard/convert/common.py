@@ -1,6 +1,6 @@
 """Dates, runs and scores: what every other conversion is made of."""
 
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import Final
 
@@ -9,32 +9,12 @@ from laurel.leaderboard.v1 import leaderboard_pb2
 
 from services.leaderboard.domain.boards import Board, SourceKind
 from services.leaderboard.domain.runs import RunState
-from shared.calendar import EARLIEST_DATE, LATEST_DATE
 from shared.decimals import MICROS_PER_UNIT, from_micros
-from shared.errors import Violations
 from shared.rpc.convert import date_to_proto as date_message
 from shared.rpc.convert import to_timestamp
 
 DOMAIN: Final = "leaderboard.laurel"
 """In whose name errors are."""
-
-
-def date_from_proto(
-    message: date_pb2.LocalDate, path: str, violations: Violations, margin: timedelta = timedelta(0)
-) -> date | None:
-    """The date, or None with a violation.
-
-    The local date of an accepted instant may lie a day beyond the bounds: that is what a `margin` is for.
-    """
-    try:
-        day = date(message.year, message.month, message.day)
-    except (ValueError, OverflowError):
-        violations.add(path, "is not a date")
-        return None
-    if not EARLIEST_DATE - margin <= day < LATEST_DATE + margin:
-        violations.add(path, f"must be a date from {EARLIEST_DATE:%Y} to {LATEST_DATE:%Y}")
-        return None
-    return day
 
 
 def date_to_proto(day: date) -> date_pb2.LocalDate | None:

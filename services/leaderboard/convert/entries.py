@@ -13,7 +13,7 @@ from laurel.streak.v1 import streak_pb2
 from msgspec.structs import replace
 
 from services.leaderboard.config import MAX_AMOUNT
-from services.leaderboard.convert.common import date_from_proto, run_to_proto, score_to_proto
+from services.leaderboard.convert.common import run_to_proto, score_to_proto
 from services.leaderboard.domain.boards import Board, segment_values
 from services.leaderboard.domain.entries import Draft, Move
 from services.leaderboard.domain.facts import Award, Command, PointsChange, command_of
@@ -24,6 +24,7 @@ from shared.entries import Entry
 from shared.errors import Violations
 from shared.rpc.convert import (
     check_key,
+    date_within,
     instant_field,
     to_datetime,
     uuid_field,
@@ -79,8 +80,8 @@ def _streak_changes(
 def _check_periods(messages: Sequence[streak_pb2.PeriodChange], path: str, violations: Violations) -> None:
     for index, message in enumerate(messages):
         where = f"{path}[{index}]"
-        start = date_from_proto(message.start_date, f"{where}.start_date", violations, _A_DAY)
-        end = date_from_proto(message.end_date, f"{where}.end_date", violations, _A_MONTH)
+        start = date_within(message.start_date, f"{where}.start_date", violations, _A_DAY)
+        end = date_within(message.end_date, f"{where}.end_date", violations, _A_MONTH)
         if start and end and end < start:
             violations.add(f"{where}.end_date", "must not be before start_date")
         if message.length_after < 0:
@@ -148,7 +149,7 @@ def _awards(messages: Sequence[points_pb2.Award], path: str, violations: Violati
         where = f"{path}[{index}]"
         entry_id = uuid_field(message.entry_id, f"{where}.entry_id", violations)
         occur_time = instant_field(message, "occur_time", where, violations)
-        day = date_from_proto(message.local_date, f"{where}.local_date", violations, _A_DAY)
+        day = date_within(message.local_date, f"{where}.local_date", violations, _A_DAY)
         if entry_id and occur_time and day:
             awards.append(Award(entry_id, message.amount, occur_time, day))
     return tuple(awards)

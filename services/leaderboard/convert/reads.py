@@ -22,7 +22,6 @@ from services.leaderboard.config import (
     MAX_WATCHED,
 )
 from services.leaderboard.convert.common import (
-    date_from_proto,
     date_to_proto,
     mean_to_proto,
     run_to_proto,
@@ -33,7 +32,7 @@ from services.leaderboard.domain.boards import Board, Boards, segment_text, segm
 from services.leaderboard.domain.leagues import cohort_values
 from services.leaderboard.domain.members import Profile
 from services.leaderboard.domain.ranks import Member
-from services.leaderboard.domain.runs import RunState
+from services.leaderboard.domain.runs import RunState, RunStatus, status_of
 from services.leaderboard.results import (
     ArchivedPlace,
     Climber,
@@ -56,10 +55,17 @@ from shared.rpc.convert import (
     check_attributes,
     check_key,
     check_user_id,
+    date_within,
     to_timestamp,
 )
 
 _UNKNOWN: Final = Profile()
+_STATUSES: Final = {
+    RunStatus.UPCOMING: leaderboard_pb2.RUN_STATUS_UPCOMING,
+    RunStatus.RUNNING: leaderboard_pb2.RUN_STATUS_RUNNING,
+    RunStatus.CLOSING: leaderboard_pb2.RUN_STATUS_CLOSING,
+    RunStatus.FINALIZED: leaderboard_pb2.RUN_STATUS_FINALIZED,
+}
 
 
 def ranked_members_request(request: pb.ListRankedMembersRequest) -> tuple[Selector, Page]:
@@ -294,11 +300,17 @@ def _place(standing: leaderboard_pb2.Standing) -> tuple[str, str]:
     return standing.leaderboard, segment_text(standing.segment)
 
 
-def runs_response(runs: Sequence[RunState], page: Page) -> pb.ListRunsResponse:
+def runs_response(runs: Sequence[RunState], page: Page, now: datetime) -> pb.ListRunsResponse:
     """A page of runs."""
     shown = runs[: page.size]
     token = page.next_token(shown[-1].run.start) if len(runs) > page.size else ""
-    return pb.ListRunsResponse(runs=map(run_to_proto, shown), next_page_token=token)
+    return pb.ListRunsResponse(runs=[_run(run, now) for run in shown], next_page_token=token)
+
+
+def _run(state: RunState, now: datetime) -> leaderboard_pb2.Run:
+    run = leaderboard_pb2.Run(status=_STATUSES[status_of(state, now)])
+    run.MergeFrom(run_to_proto(state))
+    return run
 
 
 def board_or_all(key: str) -> str:
@@ -399,7 +411,7 @@ def daily_ranks_request(request: pb.ListDailyRanksRequest) -> tuple[Selector, st
     check_attributes(request.segment, "segment", violations)
     until = None
     if request.HasField("until_date"):
-        until = date_from_proto(request.until_date, "until_date", violations)
+        until = date_within(request.until_date, "until_date", violations)
     violations.raise_if_any()
     selector = Selector(request.leaderboard, dict(request.segment), until)
     query = ["list_daily_ranks", *_query(selector), request.user_id]
@@ -572,7 +584,7 @@ def _selector(message: pb.SegmentSelector, path: str, violations: Violations) ->
 def _run_date(message: Message, prefix: str, violations: Violations) -> date | None:
     if not message.HasField("run_date"):
         return None
-    return date_from_proto(message.run_date, f"{prefix}run_date", violations)  # type: ignore[attr-defined]
+    return date_within(message.run_date, f"{prefix}run_date", violations)  # type: ignore[attr-defined]
 
 
 def _query(selector: Selector) -> list[str]:

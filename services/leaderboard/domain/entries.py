@@ -24,7 +24,7 @@ from services.leaderboard.domain.members import (
     said,
 )
 from services.leaderboard.domain.ranks import SegmentKey
-from services.leaderboard.domain.runs import Run, RunState, finalize_time, run_of
+from services.leaderboard.domain.runs import WHOLE_DAY, Run, RunState, finalize_time, run_of
 from services.leaderboard.domain.scores import NO_SCORE, Fact, FactKey, Score, extended, folded, key_of
 from shared.calendar import local_date
 from shared.entries import Entry, EntryKind, UserSnapshot
@@ -199,8 +199,14 @@ def touched(boards: Boards, facts: Iterable[Fact]) -> list[tuple[Board, Run, Fac
         (board, run, fact)
         for fact in facts
         for board in boards.ranking(fact.source)
-        if (run := run_of(board.schedule, fact.local_date)) is not None
+        if is_in_window(board, fact) and (run := run_of(board.schedule, fact.local_date)) is not None
     ]
+
+
+def is_in_window(board: Board, fact: Fact) -> bool:
+    """Whether it happened at a time of the day at which the board counts. Only metrics' events have one."""
+    window = board.schedule.window
+    return window is WHOLE_DAY or fact.source.kind is not SourceKind.METRIC or window.has(fact.local_minute)
 
 
 def reached_runs(board: Board, change: StreakChange, entry: Entry, grace: timedelta) -> list[Run]:
@@ -441,7 +447,8 @@ def _with_facts(
         said = [*facts, *(place.after for place in replaced)]
         again = {key_of(fact) for fact in said}
         stored = past.histories.get((user.user_id, *key), ())
-        return folded(board, [*(fact for fact in stored if key_of(fact) not in again), *said])
+        others = (fact for fact in stored if key_of(fact) not in again and is_in_window(board, fact))
+        return folded(board, [*others, *said])
     score = held.score
     if replaced:
         score = _with_replaced(board, run, user, past, score, replaced)
@@ -466,11 +473,7 @@ def _with_replaced(
             *(fact for fact in past.histories.get(key, ()) if key_of(fact) not in recalled),
         ]
         reach_times = [newest] if newest else []
-        reach_times += [
-            fact.reach_time
-            for fact in others
-            if fact.added and fact.source == board.source and run.start <= fact.local_date <= run.end
-        ]
+        reach_times += [fact.reach_time for fact in others if fact.added and _counts_in(board, run, fact)]
     reach_times += [held.after.reach_time for held in replaced if held.after.added]
     return Score(amount, max(reach_times)) if reach_times else NO_SCORE
 
@@ -481,12 +484,18 @@ def _takes_away(score: Score, replaced: Replaced) -> bool:
     return is_gone and score.reach_time is not None and replaced.before.reach_time >= score.reach_time
 
 
-def takes_newest(score: Score, resolved: Resolved, source: Source, run: Run) -> bool:
+def _counts_in(board: Board, run: Run, fact: Fact) -> bool:
+    return (
+        fact.source == board.source and run.start <= fact.local_date <= run.end and is_in_window(board, fact)
+    )
+
+
+def takes_newest(score: Score, resolved: Resolved, board: Board, run: Run) -> bool:
     """Whether only what is stored besides tells when the score was reached."""
     return any(
         _takes_away(score, replaced)
         for replaced in resolved.replaced
-        if replaced.after.source == source and run.start <= replaced.after.local_date <= run.end
+        if _counts_in(board, run, replaced.after)
     )
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from services.leaderboard.domain.boards import Source, SourceKind
 from services.leaderboard.domain.lengths import StreakChange
 from services.leaderboard.domain.scores import Fact, FactKey, key_of
-from shared.calendar import local_date
+from shared.calendar import local_date, local_day_and_minute
 from shared.entries import Entry, EntryKind, MetricFact
 
 
@@ -69,9 +69,9 @@ def command_of(
 
 def _of_metric(entry: Entry, metric: MetricFact) -> Fact:
     source = Source(SourceKind.METRIC, metric.metric)
-    day = local_date(entry.occur_time, entry.time_zone)
+    day, minute = local_day_and_minute(entry.occur_time, entry.time_zone)
     if not metric.revisable:
-        return Fact(source, entry.entry_id, metric.value_micros, entry.occur_time, day)
+        return Fact(source, entry.entry_id, metric.value_micros, entry.occur_time, day, local_minute=minute)
     return Fact(
         source,
         entry.entry_id,
@@ -80,6 +80,7 @@ def _of_metric(entry: Entry, metric: MetricFact) -> Fact:
         day,
         metric.total_version,
         metric.contribution_micros,
+        minute,
     )
 
 

@@ -24,7 +24,7 @@ from services.leaderboard.domain.facts import Command
 from services.leaderboard.domain.leagues import Seat
 from services.leaderboard.domain.members import Profile, is_excluded
 from services.leaderboard.domain.ranks import SegmentKey
-from services.leaderboard.domain.runs import Run, RunState
+from services.leaderboard.domain.runs import Run, RunState, Window
 from services.leaderboard.domain.scores import FactKey, key_of
 from shared.entries import EntryKind
 
@@ -45,6 +45,7 @@ class Newest(Struct, frozen=True):
     board: str
     source: Source
     run: Run
+    window: Window
     besides: frozenset[tuple[date, UUID]]
     """By local date and entry: what was recalled of the source."""
 
@@ -218,12 +219,14 @@ def newest_wanted(
         for replaced in resolved.replaced:
             for board, run, fact in touched(boards, (replaced.after,)):
                 held = user.held.get((board.key, run.start))
-                if held and board.rule.adds and takes_newest(held.score, resolved, board.source, run):
+                if held and board.rule.adds and takes_newest(held.score, resolved, board, run):
                     recalled = resolved.user.recalled
                     known = (*recalled.awards.values(), *recalled.events.values())
                     besides = {
                         (other.local_date, other.entry_id) for other in known if other.source == fact.source
                     }
                     of = (user.user_id, (board.key, run.start))
-                    found[of] = Newest(user.user_id, board.key, fact.source, run, frozenset(besides))
+                    found[of] = Newest(
+                        user.user_id, board.key, fact.source, run, board.schedule.window, frozenset(besides)
+                    )
     return list(found.values())

@@ -11,6 +11,9 @@ DEFAULT_START: Final = date(1970, 1, 5)
 """The Monday on which a repeating board without a start date begins."""
 
 _DAY: Final = timedelta(days=1)
+_FIRST_ZONE_OFFSET: Final = timedelta(hours=14)
+"""In the first zone on Earth (UTC+14) a date begins so long before it begins in UTC."""
+
 _LAST_ZONE_OFFSET: Final = timedelta(hours=12)
 """In the last zone on Earth (UTC-12) a date ends this long after it ended in UTC."""
 
@@ -24,13 +27,36 @@ class RunUnit(Enum):
     YEAR = "year"
 
 
+MINUTES_OF_A_DAY: Final = 1_440
+
+
+class Window(Struct, frozen=True):
+    """A part of each local day, which may go on behind midnight. Whole minutes."""
+
+    first_minute: int = 0
+    minute_count: int = MINUTES_OF_A_DAY
+
+    def has(self, minute: int | None) -> bool:
+        """Whether what happened at this minute of the user's day counts. None: not known."""
+        if minute is None:
+            return self.minute_count == MINUTES_OF_A_DAY
+        return (minute - self.first_minute) % MINUTES_OF_A_DAY < self.minute_count
+
+
+WHOLE_DAY: Final = Window()
+
+
 class Schedule(Struct, frozen=True):
-    """When the runs of a board begin and end; without a unit there is one, open where a date is absent."""
+    """When the runs of a board begin and end; without a unit there is one, open where a date is absent. None begins,
+    and none goes on, after `end`.
+    """
 
     start: date | None = None
     end: date | None = None
     unit: RunUnit | None = None
     every: int = 1
+    window: Window = WHOLE_DAY
+    """Only what happens in it counts."""
 
 
 PERPETUAL: Final = Schedule()
@@ -60,31 +86,58 @@ class RunState(Struct, frozen=True):
         return self.finalized or (self.finalize_time is not None and now >= self.finalize_time)
 
 
+class RunStatus(Enum):
+    """How far a run has come."""
+
+    UPCOMING = "upcoming"
+    RUNNING = "running"
+    CLOSING = "closing"
+    """Over everywhere; what comes late still counts."""
+    FINALIZED = "finalized"
+
+
+def status_of(state: RunState, now: datetime) -> RunStatus:
+    """How far a run has come, over all zones."""
+    if state.finalized:
+        return RunStatus.FINALIZED
+    run = state.run
+    if run.start != date.min and now < datetime.combine(run.start, time(), tzinfo=UTC) - _FIRST_ZONE_OFFSET:
+        return RunStatus.UPCOMING
+    return RunStatus.CLOSING if now >= _over(run) else RunStatus.RUNNING
+
+
 def run_of(schedule: Schedule, day: date) -> Run | None:
     """The one run that contains this local date; None before the first and after the last."""
     if schedule.unit is None:
         run = Run(schedule.start or date.min, schedule.end or date.max)
         return run if run.start <= day <= run.end else None
-    anchor = schedule.start or DEFAULT_START
-    if day < anchor:
+    anchor, last = schedule.start or DEFAULT_START, schedule.end or date.max
+    if not anchor <= day <= last:
         return None
     match schedule.unit:
         case RunUnit.DAY:
-            return _run_of_days(anchor, schedule.every, day)
+            run = _run_of_days(anchor, schedule.every, day)
         case RunUnit.WEEK:
-            return _run_of_days(anchor, 7 * schedule.every, day)
+            run = _run_of_days(anchor, 7 * schedule.every, day)
         case RunUnit.MONTH:
-            return _run_of_months(anchor, schedule.every, day)
+            run = _run_of_months(anchor, schedule.every, day)
         case RunUnit.YEAR:
-            return _run_of_months(anchor, 12 * schedule.every, day)
+            run = _run_of_months(anchor, 12 * schedule.every, day)
+    return Run(run.start, min(run.end, last))
 
 
 def finalize_time(run: Run, grace: timedelta) -> datetime | None:
     """When the run is archived: its last date has ended everywhere, and then the grace; None: it never is."""
     if run.end == date.max:
         return None
-    ended_in_utc = datetime.combine(run.end + _DAY, time(), tzinfo=UTC)
-    return ended_in_utc + _LAST_ZONE_OFFSET + grace
+    return _over(run) + grace
+
+
+def _over(run: Run) -> datetime:
+    """When the last date has ended everywhere."""
+    if run.end == date.max:
+        return datetime.max.replace(tzinfo=UTC)
+    return datetime.combine(run.end + _DAY, time(), tzinfo=UTC) + _LAST_ZONE_OFFSET
 
 
 def _run_of_days(anchor: date, length: int, day: date) -> Run:

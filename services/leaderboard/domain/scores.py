@@ -38,6 +38,8 @@ class Fact(Struct, frozen=True):
     version: int = 0
     contribution: int | None = None
     """What a metric's event contributes (RULES 2.2), where that is another thing than its value."""
+    local_minute: int | None = None
+    """Of a metric's event the minute of the user's day, from 0; None where it was not kept."""
 
     @property
     def added(self) -> int:

@@ -3,7 +3,7 @@ that is over from the archive.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from msgspec import Struct
@@ -127,9 +127,13 @@ class Lists:
         found = RankedMembers(wanted.board, wanted.run, ranked, profiles, member_count, is_rebuilding)
         return found, places
 
+    def now(self) -> datetime:
+        """The present instant."""
+        return self._clock.now()
+
     def today(self) -> date:
         """The present date in UTC."""
-        return self._clock.now().date()
+        return self.now().date()
 
     async def _live(
         self,

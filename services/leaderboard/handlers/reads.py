@@ -1,7 +1,7 @@
 """What can be read: from the sorted sets where they are complete, else from PostgreSQL; past runs from the archive."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 
 from msgspec.structs import replace
 
@@ -219,11 +219,13 @@ class ReadHandlers:
             [(boards.by_key[place.run.board], place) for place in archived],
         )
 
-    async def list_runs(self, board: str, page: Page) -> list[RunState]:
-        """The runs that were ever entered, newest first; one more than the page holds where there are more."""
+    async def list_runs(self, board: str, page: Page) -> tuple[list[RunState], Page, datetime]:
+        """The runs that were ever entered, newest first, one more than the page holds where there are more; and the
+        present instant.
+        """
         if board not in (await self._catalogue.latest()).by_key:
             raise unknown_board(board)
-        return await self._reads.runs(board, page)
+        return await self._reads.runs(board, page), page, self._lists.now()
 
     async def list_segments(self, selector: Selector, page: Page) -> tuple[list[tuple[Segment, int]], int]:
         """The segments that have members, with their number, one more than the page holds where there are more; and how

@@ -59,8 +59,9 @@ _SAVE: Final = """
         RETURNING 1
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time, draft, metric,
-                                 value_micros, occur_time, local_date, contribution_micros, contribution_version)
-        SELECT * FROM unnest($2::log_row_2[])
+                                 value_micros, occur_time, local_date, contribution_micros, contribution_version,
+                                 local_minute)
+        SELECT * FROM unnest($2::log_row_3[])
     ), opened AS (
         INSERT INTO runs (board, start_date, end_date, finalize_time)
         SELECT * FROM unnest($3::run_row[])
@@ -416,8 +417,9 @@ def _event(stored: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
     """A metric's event, with what it contributes as it stands after the batch."""
     for fact in stored.command.facts:
         if fact.source.kind is SourceKind.METRIC:
+            minute = fact.local_minute
             if fact.contribution is None:
-                return fact.source.key, fact.amount, fact.reach_time, fact.local_date, None, None
+                return fact.source.key, fact.amount, fact.reach_time, fact.local_date, None, None, minute
             fact = revised.get(fact.entry_id) or stored.decision.user.recalled.events[fact.entry_id]
             return (
                 fact.source.key,
@@ -426,8 +428,9 @@ def _event(stored: Stored, revised: Mapping[UUID, Fact]) -> tuple[Any, ...]:
                 fact.local_date,
                 fact.contribution,
                 fact.version,
+                minute,
             )
-    return None, None, None, None, None, None
+    return None, None, None, None, None, None, None
 
 
 def _score_row(boards: Boards, key: tuple[str, str, date], held: Held, version: int) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ from shared.postgres.request_log import State
 # whole indexes of its partitions, which costs the same while they are empty and is cached for when they are not.
 EVENT_HISTORY: Final = """
     SELECT wanted.number, log.metric, log.entry_id, log.value_micros, log.occur_time, log.local_date,
-           log.contribution_version, log.contribution_micros
+           log.contribution_version, log.contribution_micros, log.local_minute
       FROM unnest($1::text[], $2::text[], $3::date[], $4::date[])
            WITH ORDINALITY AS wanted (user_id, key, first_date, last_date, number)
      CROSS JOIN LATERAL (
@@ -56,7 +56,8 @@ EARNINGS: Final = """
 """
 # Ids come in order: their bounds tell the partitions (docs/adr/0010).
 EVENTS: Final = """
-    SELECT state, metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros
+    SELECT state, metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros,
+           local_minute
       FROM request_log
      WHERE entry_id = ANY($1::uuid[])
        AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
@@ -94,8 +95,8 @@ _NEWEST: Final = """
                          SELECT * FROM unnest($5::bigint[], $6::date[], $7::uuid[]))
                      AND local_date BETWEEN wanted.first_date AND wanted.last_date
                    ORDER BY local_date DESC LIMIT 1) - 3) AS newest
-      FROM unnest($1::text[], $2::text[], $3::date[], $4::date[])
-           WITH ORDINALITY AS wanted (user_id, key, first_date, last_date, number)
+      FROM unnest($1::text[], $2::text[], $3::date[], $4::date[], $8::integer[], $9::integer[])
+           WITH ORDINALITY AS wanted (user_id, key, first_date, last_date, first_minute, minute_count, number)
 """
 NEWEST_EARNING: Final = _NEWEST.format(
     time="reach_time", table="earnings", conditions="known.points_system = wanted.key AND amount <> 0"
@@ -103,7 +104,8 @@ NEWEST_EARNING: Final = _NEWEST.format(
 NEWEST_EVENT: Final = _NEWEST.format(
     time="occur_time",
     table="request_log",
-    conditions="metric = wanted.key AND state = 1 AND coalesce(contribution_micros, value_micros) <> 0",
+    conditions="metric = wanted.key AND state = 1 AND coalesce(contribution_micros, value_micros) <> 0 AND "
+    + rows.within_window("wanted.first_minute", "wanted.minute_count"),
 )
 
 
@@ -168,7 +170,7 @@ class PastStore:
                     ],
                     3,
                 )
-                for row in await self._pool.fetch(query, *_columns(asked), *besides):
+                for row in await self._pool.fetch(query, *_columns(asked), *besides, *_windows(asked)):
                     one = asked[row["number"] - 1]
                     found[one.user_id, one.board, one.run.start] = row["newest"]
         return found
@@ -215,6 +217,10 @@ def _columns(wanted: Sequence[History] | Sequence[Newest]) -> list[list[Any]]:
     return columns(
         [(history.user_id, history.source.key, history.run.start, history.run.end) for history in wanted], 4
     )
+
+
+def _windows(wanted: Sequence[Newest]) -> list[list[int]]:
+    return columns([(newest.window.first_minute, newest.window.minute_count) for newest in wanted], 2)
 
 
 def _owners(commands: Iterable[Command]) -> dict[UUID, str]:

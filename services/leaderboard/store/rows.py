@@ -54,7 +54,9 @@ def user_state(user_id: str, user: Row | None, scores: Sequence[Row]) -> UserSta
 
 
 def event(row: Row) -> Fact:
-    """From metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros."""
+    """From metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros,
+    local_minute.
+    """
     return Fact(
         Source(SourceKind.METRIC, row[0]),
         entry_id=row[1],
@@ -63,6 +65,7 @@ def event(row: Row) -> Fact:
         local_date=row[4],
         version=row[5] or 0,
         contribution=row[6],
+        local_minute=row[7],
     )
 
 
@@ -84,6 +87,11 @@ def member(row: Row) -> Member:
 def attributes_text(attributes: Mapping[str, str]) -> str:
     """Attributes as they are stored."""
     return json.encode(attributes, order="sorted").decode()
+
+
+def within_window(first_minute: str, minute_count: str) -> str:
+    """The condition that an event happened inside a daily window (`domain.runs.Window.has`)."""
+    return f"coalesce((local_minute - {first_minute} + 1440) % 1440, 1439) < {minute_count}"
 
 
 def columns(values: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:

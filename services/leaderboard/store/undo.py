@@ -32,15 +32,18 @@ SHARE_RUNS: Final = """
        FOR SHARE OF runs
 """
 EVENT: Final = """
-    SELECT metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros
+    SELECT metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros,
+           local_minute
       FROM request_log WHERE entry_id = $1 AND metric IS NOT NULL
 """
-_OTHERS: Final = """
+_OTHERS: Final = f"""
       FROM request_log
      WHERE user_id = $1 AND metric = $2 AND local_date BETWEEN $3 AND $4 AND state = 1 AND entry_id <> $5
+       AND {rows.within_window("$6::integer", "$7::integer")}
 """
 _COLUMNS: Final = """
-    SELECT metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros
+    SELECT metric, entry_id, value_micros, occur_time, local_date, contribution_version, contribution_micros,
+           local_minute
 """
 # An instant has three local dates at most: the latest one is of one of the last dates.
 NEWEST_REACH: Final = f"""
@@ -117,7 +120,8 @@ class UndoStore:
         score = without(board, held, fact)
         if score is not None:
             return score
-        others = (user.user_id, fact.source.key, run.start, run.end, fact.entry_id)
+        window = (board.schedule.window.first_minute, board.schedule.window.minute_count)
+        others = (user.user_id, fact.source.key, run.start, run.end, fact.entry_id, *window)
         if board.rule.adds:
             return lessened(held, fact, await connection.fetchval(NEWEST_REACH, *others))
         if board.rule is ScoreRule.LAST:

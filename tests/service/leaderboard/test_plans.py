@@ -41,6 +41,7 @@ from tests.service.leaderboard.steps import applied, define
 
 ENTRY = entry_id(1)
 RUN = ("weekly", date(2026, 3, 2))
+WINDOW = ([540], [480])
 ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (events, "PENDING"): ([ENTRY],),
     (events, "OUTCOMES"): ([ENTRY], False),
@@ -50,12 +51,12 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (past, "EVENTS"): ([ENTRY],),
     (past, "EARLY_REVISIONS"): ([ENTRY],),
     (past, "LENGTHS"): (["ada"], ["daily"], [RUN[1]]),
-    (past, "NEWEST_EVENT"): (["ada"], ["commits"], [RUN[1]], [RUN[1]], [1], [RUN[1]], [ENTRY]),
-    (past, "NEWEST_EARNING"): (["ada"], ["xp"], [RUN[1]], [RUN[1]], [1], [RUN[1]], [ENTRY]),
-    (undo, "NEWEST_REACH"): ("ada", "commits", RUN[1], RUN[1], ENTRY),
-    (undo, "LATEST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY),
-    (undo, "GREATEST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY),
-    (undo, "LEAST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY),
+    (past, "NEWEST_EVENT"): (["ada"], ["commits"], [RUN[1]], [RUN[1]], [1], [RUN[1]], [ENTRY], *WINDOW),
+    (past, "NEWEST_EARNING"): (["ada"], ["xp"], [RUN[1]], [RUN[1]], [1], [RUN[1]], [ENTRY], *WINDOW),
+    (undo, "NEWEST_REACH"): ("ada", "commits", RUN[1], RUN[1], ENTRY, 540, 480),
+    (undo, "LATEST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY, 540, 480),
+    (undo, "GREATEST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY, 540, 480),
+    (undo, "LEAST_EVENT"): ("ada", "commits", RUN[1], RUN[1], ENTRY, 540, 480),
     (standings, "PLACES_IN_WHOLE"): ([0], ["dense"], *([value] for value in RUN), [""], ["ada"], [1], [NOON]),
     (standings, "PLACES_IN_SEGMENT"): (
         [0],

@@ -70,8 +70,22 @@ def test_defaults_are_made_explicit() -> None:
         ),
         (board(schedule=board_pb.RunSchedule(every=2)), "leaderboard.schedule.every"),
         (
-            board(schedule=board_pb.RunSchedule(unit=board_pb.RUN_UNIT_DAY, end_date=WEDNESDAY)),
+            board(
+                schedule=board_pb.RunSchedule(
+                    unit=board_pb.RUN_UNIT_DAY, end_date=LocalDate(year=1970, month=1, day=4)
+                )
+            ),
             "leaderboard.schedule.end_date",
+        ),
+        (board(schedule=board_pb.RunSchedule(start_time="09:00")), "leaderboard.schedule.end_time"),
+        (board(schedule=board_pb.RunSchedule(end_time="17:00")), "leaderboard.schedule.start_time"),
+        (
+            board(schedule=board_pb.RunSchedule(start_time="9:00", end_time="17:00")),
+            "leaderboard.schedule.start_time",
+        ),
+        (
+            board(schedule=board_pb.RunSchedule(start_time="09:00", end_time="09:00")),
+            "leaderboard.schedule.end_time",
         ),
         (
             board(schedule=board_pb.RunSchedule(start_date=LocalDate(year=2026, month=13, day=1))),

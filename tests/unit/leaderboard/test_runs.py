@@ -6,15 +6,20 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.leaderboard.domain.runs import (
     PERPETUAL,
+    WHOLE_DAY,
     Run,
     RunState,
+    RunStatus,
     RunUnit,
     Schedule,
+    Window,
     finalize_time,
     run_of,
+    status_of,
 )
 
 dates = st.dates(date(1970, 1, 5), date(2199, 12, 31))
@@ -102,3 +107,44 @@ def test_a_run_is_closed_from_its_finalisation_on_whether_or_not_maintenance_cam
     assert not state.is_closed(due - timedelta(microseconds=1))
     assert state.is_closed(due)
     assert RunState("weekly", state.run, due, finalized=True).is_closed(due - ONE_HOUR)
+
+
+def test_a_repeating_board_with_an_end_has_a_last_run_that_ends_with_it() -> None:
+    schedule = Schedule(unit=RunUnit.WEEK, end=date(2026, 3, 4))
+    assert run_of(schedule, date(2026, 3, 3)) == Run(date(2026, 3, 2), date(2026, 3, 4))
+    assert run_of(schedule, date(2026, 3, 5)) is None
+    assert run_of(schedule, date(2026, 2, 25)) == Run(date(2026, 2, 23), date(2026, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("at", "status"),
+    [
+        (datetime(2026, 3, 1, 9, 59, tzinfo=UTC), RunStatus.UPCOMING),
+        (datetime(2026, 3, 1, 10, tzinfo=UTC), RunStatus.RUNNING),
+        (datetime(2026, 3, 9, 11, 59, tzinfo=UTC), RunStatus.RUNNING),
+        (datetime(2026, 3, 9, 12, tzinfo=UTC), RunStatus.CLOSING),
+    ],
+)
+def test_a_run_goes_on_from_the_first_zone_to_the_last(at: datetime, status: RunStatus) -> None:
+    run = Run(date(2026, 3, 2), date(2026, 3, 8))
+    state = RunState("weekly", run, finalize_time(run, ONE_HOUR))
+    assert status_of(state, at) is status
+
+
+def test_what_is_archived_is_final_whatever_the_time_and_what_has_no_end_runs() -> None:
+    state = RunState("all", Run(date.min, date.max), None)
+    assert status_of(state, datetime(2199, 1, 1, tzinfo=UTC)) is RunStatus.RUNNING
+    assert status_of(replace(state, finalized=True), datetime(1999, 1, 1, tzinfo=UTC)) is RunStatus.FINALIZED
+
+
+@given(st.integers(0, 1439), st.integers(1, 1439), st.integers(0, 1439))
+def test_a_window_has_so_many_minutes_from_its_first_on_also_across_midnight(
+    first: int, count: int, minute: int
+) -> None:
+    inside = {(first + passed) % 1440 for passed in range(count)}
+    assert Window(first, count).has(minute) is (minute in inside)
+
+
+def test_what_has_no_known_time_of_the_day_counts_where_the_whole_day_does() -> None:
+    assert WHOLE_DAY.has(None)
+    assert not Window(0, 1439).has(None)

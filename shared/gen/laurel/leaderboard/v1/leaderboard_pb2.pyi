@@ -134,6 +134,38 @@ RUN_UNIT_YEAR: RunUnit.ValueType  # 4
 """Years."""
 Global___RunUnit: _TypeAlias = RunUnit  # noqa: Y015
 
+class _RunStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_STATUS_UNSPECIFIED: _RunStatus.ValueType  # 0
+    """Not said."""
+    RUN_STATUS_UPCOMING: _RunStatus.ValueType  # 1
+    """Its first date has begun nowhere yet."""
+    RUN_STATUS_RUNNING: _RunStatus.ValueType  # 2
+    """Somewhere one of its dates is today."""
+    RUN_STATUS_CLOSING: _RunStatus.ValueType  # 3
+    """Its last date has ended everywhere; what comes late counts until finalize_time."""
+    RUN_STATUS_FINALIZED: _RunStatus.ValueType  # 4
+    """It is archived, and does not change any more."""
+
+class RunStatus(_RunStatus, metaclass=_RunStatusEnumTypeWrapper):
+    """How far a run has come."""
+
+RUN_STATUS_UNSPECIFIED: RunStatus.ValueType  # 0
+"""Not said."""
+RUN_STATUS_UPCOMING: RunStatus.ValueType  # 1
+"""Its first date has begun nowhere yet."""
+RUN_STATUS_RUNNING: RunStatus.ValueType  # 2
+"""Somewhere one of its dates is today."""
+RUN_STATUS_CLOSING: RunStatus.ValueType  # 3
+"""Its last date has ended everywhere; what comes late counts until finalize_time."""
+RUN_STATUS_FINALIZED: RunStatus.ValueType  # 4
+"""It is archived, and does not change any more."""
+Global___RunStatus: _TypeAlias = RunStatus  # noqa: Y015
+
 class _LeaderboardStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -248,17 +280,27 @@ class RunSchedule(_message.Message):
     END_DATE_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     EVERY_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     unit: Global___RunUnit.ValueType
     """Unit of repetition; unspecified: perpetual."""
     every: _builtins.int
     """Every so many units, 1 to 366; 0 reads as 1."""
+    start_time: _builtins.str
+    """Boards by a metric: with end_time a daily window, such as 09:00; only what happens in it by the user's clock counts. Empty:
+    the whole day.
+    """
+    end_time: _builtins.str
+    """The end of the window, which does not belong to it, such as 17:00. Before start_time it lies behind midnight: what happens
+    after midnight counts in the run of its own date.
+    """
     @_builtins.property
     def start_date(self) -> _date_pb2.LocalDate:
         """First local date; absent: a perpetual board counts everything; a repeating one starts on Monday 1970-01-05."""
 
     @_builtins.property
     def end_date(self) -> _date_pb2.LocalDate:
-        """Perpetual boards only: the last local date; absent: no end."""
+        """The last local date; absent: no end. A repeating board's last run ends with it."""
 
     def __init__(
         self,
@@ -267,10 +309,12 @@ class RunSchedule(_message.Message):
         end_date: _date_pb2.LocalDate | None = ...,
         unit: Global___RunUnit.ValueType = ...,
         every: _builtins.int = ...,
+        start_time: _builtins.str = ...,
+        end_time: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "every", b"every", "start_date", b"start_date", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "end_time", b"end_time", "every", b"every", "start_date", b"start_date", "start_time", b"start_time", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -909,8 +953,11 @@ class Run(_message.Message):
     END_DATE_FIELD_NUMBER: _builtins.int
     FINALIZE_TIME_FIELD_NUMBER: _builtins.int
     FINALIZED_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     finalized: _builtins.bool
     """Whether it has been archived."""
+    status: Global___RunStatus.ValueType
+    """Only ListRuns says it."""
     @_builtins.property
     def start_date(self) -> _date_pb2.LocalDate:
         """First date; absent for a perpetual run without a start."""
@@ -930,10 +977,11 @@ class Run(_message.Message):
         end_date: _date_pb2.LocalDate | None = ...,
         finalize_time: _timestamp_pb2.Timestamp | None = ...,
         finalized: _builtins.bool = ...,
+        status: Global___RunStatus.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "finalize_time", b"finalize_time", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "finalize_time", b"finalize_time", "finalized", b"finalized", "start_date", b"start_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "finalize_time", b"finalize_time", "finalized", b"finalized", "start_date", b"start_date", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
