@@ -97,6 +97,7 @@ OF_NOBODY: Final = frozenset(
         "maintenance",
         "mutation_log",
         "projection",
+        "run_starts",
         "runs",
         "schema_migrations",
         "segments",

@@ -112,6 +112,13 @@ CREATE TABLE runs (
 CREATE INDEX runs_due ON runs (finalize_time) WHERE NOT finalized;
 CREATE INDEX runs_to_drop ON runs (board, start_date) WHERE finalized AND NOT dropped;
 
+-- Runs of which it has been told that they began.
+CREATE TABLE run_starts (
+    board     text COLLATE "C" NOT NULL,
+    run_start date NOT NULL,
+    PRIMARY KEY (board, run_start)
+);
+
 -- Scores in runs that are not finalised: the truth, of which the sorted sets are a projection.
 CREATE TABLE scores (
     user_id        text COLLATE "C" NOT NULL,

@@ -76,7 +76,7 @@ async def build(settings: Settings) -> Application:
     lists = Lists(pool, catalogue, projection, rebuilder, clock, grace)
     segments = SegmentStore(pool)
     leagues = Leagues(pool, projection, lists)
-    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues, segments, history)
+    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues, segments, grace, history)
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(
         ReadHandlers(pool, catalogue, projection, rebuilder, lists, segments),

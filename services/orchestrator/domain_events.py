@@ -14,6 +14,7 @@ from laurel.achievement.v1 import achievement_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.orchestrator.v1 import domain_event_pb2, user_pb2
+from laurel.participant.v1 import participant_service_pb2
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 from msgspec import Struct
@@ -46,6 +47,8 @@ class Type(StrEnum):
     LEADERBOARD_RANK_CHANGED = "leaderboard.rank_changed"
     LEADERBOARD_PROMOTED = "leaderboard.promoted"
     LEADERBOARD_DEMOTED = "leaderboard.demoted"
+    LEADERBOARD_RUN_STARTED = "leaderboard.run_started"
+    LEADERBOARD_RUN_FINISHED = "leaderboard.run_finished"
 
 
 EVERY_TYPE: Final = frozenset(Type)
@@ -86,6 +89,21 @@ def told_of(entry: entry_pb2.Entry, body: bytes, effects: bytes) -> Told | None:
     if entry.origin in _SILENT and not entry.correction.voided:
         return None
     return Told(body, effects)
+
+
+def told_of_finding(change: participant_service_pb2.Change) -> Told | None:
+    """What is stored of something that a service found and nobody acts on: it stands in no ledger. None for what is to
+    be an entry.
+    """
+    if change.WhichOneof("finding") != "board_run":
+        return None
+    entry = entry_pb2.Entry(
+        entry_id=change.entry_id,
+        occur_time=change.occur_time,
+        origin=change.origin or entry_pb2.ENTRY_ORIGIN_MAINTENANCE,
+        board_run=change.board_run,
+    )
+    return Told(entry.SerializeToString(deterministic=True), b"")
 
 
 def events_of(
@@ -144,6 +162,9 @@ def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[
         yield Type.EVENT_VOIDED, None
     if entry.HasField("league_move"):
         yield Type.LEADERBOARD_PROMOTED if entry.league_move.promoted else Type.LEADERBOARD_DEMOTED, None
+    if entry.HasField("board_run"):
+        finished = entry.board_run.finished
+        yield Type.LEADERBOARD_RUN_FINISHED if finished else Type.LEADERBOARD_RUN_STARTED, None
     if entry.user.changed:
         yield Type.USER_CREATED if entry.user.version == 1 else Type.USER_UPDATED, None
     for streak in effects.streaks:
@@ -245,6 +266,8 @@ def _tell_entry(
         event.voided.CopyFrom(_voided(entry, effects))
     elif type_ in (Type.LEADERBOARD_PROMOTED, Type.LEADERBOARD_DEMOTED):
         event.league_move.CopyFrom(entry.league_move)
+    elif type_ in (Type.LEADERBOARD_RUN_STARTED, Type.LEADERBOARD_RUN_FINISHED):
+        event.board_run.CopyFrom(entry.board_run)
     else:
         event.user.CopyFrom(_user(entry.user))
 

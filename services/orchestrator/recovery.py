@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 from laurel.participant.v1 import participant_service_pb2 as pb
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from services.orchestrator.active_sagas import ActiveSaga, resumed
 from services.orchestrator.config import Settings
+from services.orchestrator.domain_events import told_of_finding
 from services.orchestrator.intake import Intake
 from services.orchestrator.operations import incoming_change
 from services.orchestrator.participants import Participants
@@ -127,15 +129,18 @@ class Maintenance:
                 if response.more:
                     continue  # the service has waited for it already
                 return followed
-            changes = [incoming_change(change) for change in response.changes]
+            told = [(change, told_of_finding(change)) for change in response.changes]
+            changes = [incoming_change(change) for change, found in told if found is None]
+            findings = [(UUID(change.entry_id), found) for change, found in told if found is not None]
             try:
-                sagas = await self._record(changes, Feed(step, cursor, response.cursor))
+                feed = Feed(step, cursor, response.cursor, findings)
+                sagas = await self._record(changes, feed)
             except asyncpg.PostgresError as error:
                 if not is_conflict(error):
                     raise
                 continue  # another replica followed it meanwhile, or a user moved
             await self._runner.finish(sagas)
-            followed += len(sagas)
+            followed += len(sagas) + len(findings)
 
     async def _record(self, changes: Sequence[Incoming], feed: Feed) -> list[ActiveSaga]:
         try:

@@ -199,6 +199,12 @@ async def test_a_weeks_prizes_are_given_once_and_what_depends_on_them_follows(
     assert [(message.user_id, message.league_move.to_division) for message in told.events] == [
         ("alice", "silver")
     ]
+    finished = await season.orchestrator.ListDomainEvents(
+        pb.ListDomainEventsRequest(types=["leaderboard.run_finished"])
+    )
+    assert sorted(
+        (message.board_run.leaderboard, message.board_run.member_count) for message in finished.events
+    ) == [("league", 4), ("weekly", 4)]
     prizes = await season.leaderboard.ListPrizes(
         leaderboard_service_pb2.ListPrizesRequest(
             leaderboard="weekly", run_date=date_to_proto(SATURDAY.date())

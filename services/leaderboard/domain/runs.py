@@ -101,9 +101,20 @@ def status_of(state: RunState, now: datetime) -> RunStatus:
     if state.finalized:
         return RunStatus.FINALIZED
     run = state.run
-    if run.start != date.min and now < datetime.combine(run.start, time(), tzinfo=UTC) - _FIRST_ZONE_OFFSET:
+    if run.start != date.min and now < begin_of(run):
         return RunStatus.UPCOMING
     return RunStatus.CLOSING if now >= _over(run) else RunStatus.RUNNING
+
+
+def begin_of(run: Run) -> datetime:
+    """When the first date begins in the first zone. Not for a run without a start."""
+    return datetime.combine(run.start, time(), tzinfo=UTC) - _FIRST_ZONE_OFFSET
+
+
+def run_begun(schedule: Schedule, now: datetime) -> Run | None:
+    """The newest run that has begun anywhere; None where there is none, or it has always been."""
+    run = run_of(schedule, (now + _FIRST_ZONE_OFFSET).date())
+    return None if run is None or run.start == date.min else run
 
 
 def run_of(schedule: Schedule, day: date) -> Run | None:

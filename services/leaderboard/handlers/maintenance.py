@@ -9,19 +9,22 @@ from services.leaderboard.config import (
     ENDING_BATCHES_PER_PASS,
     RUNS_PER_PASS,
 )
+from services.leaderboard.convert.changes import run_change
 from services.leaderboard.domain.boards import Board, Boards, ScoreRule
 from services.leaderboard.domain.entries import RunKey
-from services.leaderboard.domain.runs import run_of
+from services.leaderboard.domain.runs import RunState, begin_of, finalize_time, run_begun, run_of
 from services.leaderboard.handlers.endings import Endings
 from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.projection import Projection
-from services.leaderboard.store import carrying, endings
+from services.leaderboard.store import carrying, endings, starts
 from services.leaderboard.store.archive import ArchiveStore
 from services.leaderboard.store.daily import DailyStore
 from services.leaderboard.store.segments import SegmentStore
+from services.leaderboard.store.starts import StartStore
 from shared import faults
 from shared.clock import Clock
 from shared.postgres.definitions import Catalogue
+from shared.postgres.feed import Feed
 from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Pool
 from shared.rpc.participants import Pass
@@ -45,6 +48,7 @@ class MaintenanceHandlers:
         clock: Clock,
         leagues: Leagues,
         segments: SegmentStore,
+        grace: timedelta,
         history: timedelta | None,
     ) -> None:
         """`history`: for how long the ranks at the end of each date are kept; None: for ever."""
@@ -58,6 +62,9 @@ class MaintenanceHandlers:
         self._history = history
         self._leagues = leagues
         self._segments = segments
+        self._grace = grace
+        self._starts = StartStore(pool)
+        self._feed = Feed(pool)
 
     async def run(self, now: datetime, history: bool = False) -> Pass:
         """Archive a bounded part of the runs that are due at `now`, and go through a bounded part of what is archived:
@@ -66,6 +73,7 @@ class MaintenanceHandlers:
         due = await self._archive.due(now, RUNS_PER_PASS)
         boards = await self._catalogue.latest()
         await self._keep_day(boards, now.date() - timedelta(days=1))
+        await self._tell_starts(boards, now, history)
         done = sum([await self._finalize(boards, run, history) for run in due])
         await self._drop_finalized()
         ended, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
@@ -82,6 +90,18 @@ class MaintenanceHandlers:
                 await self._daily.keep(connection, board, day)
                 if self._history is not None:
                     await self._daily.forget(connection, board, day - self._history)
+
+    async def _tell_starts(self, boards: Boards, now: datetime, history: bool) -> None:
+        """Of an import's history it is only noted."""
+        begun = {
+            (board.key, run.start): RunState(board.key, run, finalize_time(run, self._grace))
+            for board in boards.by_key.values()
+            if board.active and (run := run_begun(board.schedule, now)) is not None
+        }
+        for key in await self._starts.untold(list(begun)) if begun else ():
+            change = None if history else run_change(begun[key], begin_of(begun[key].run))
+            async with self._pool.acquire() as connection, connection.transaction():
+                await starts.tell(connection, self._feed, key, change)
 
     async def run_by_the_clock(self) -> None:
         """The same at the present instant, unless an import has it in its hands or this host's clock is wrong."""
@@ -100,6 +120,10 @@ class MaintenanceHandlers:
             done = await self._archive.finalize(connection, board, run, ARCHIVE_TIMEOUT_SECONDS)
             if done and (board.prizes or board.league):
                 await endings.begin(connection, board, run, history=history)
+            if done and not history:
+                state, member_count = await self._archive.finished(connection, run)
+                assert state.finalize_time is not None  # it was due
+                await self._feed.append(connection, [run_change(state, state.finalize_time, member_count)])
             await BEFORE_COMMIT.reach()
         await AFTER_COMMIT.reach()
         return done

@@ -7,6 +7,7 @@ from typing import Final
 from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.ranks import Member, MemberPlace, Place, SegmentKey
+from services.leaderboard.domain.runs import RunState
 from services.leaderboard.store import rows
 from shared.postgres.pool import Connection, Pool
 
@@ -56,6 +57,11 @@ COUNT_SEGMENTS: Final = """
                             WHERE archive.board = $1 AND archive.run_start = $2
                               AND archive.segment = segments.segment AND archive.rank > 0)
      WHERE board = $1 AND run_start = $2
+"""
+FINISHED: Final = """
+    SELECT board, start_date, end_date, finalize_time, finalized,
+           (SELECT member_count FROM segments WHERE board = $1 AND run_start = $2 AND segment = '') AS member_count
+      FROM runs WHERE board = $1 AND start_date = $2
 """
 REMOVE_SCORES: Final = "DELETE FROM scores WHERE board = $1 AND run_start = $2"
 UNLIMITED: Final = "SET LOCAL statement_timeout = 0"
@@ -119,6 +125,12 @@ class ArchiveStore:
             await connection.execute(COUNT_BEYOND, *run, timeout=timeout_seconds)
         await connection.execute(REMOVE_SCORES, *run, timeout=timeout_seconds)
         return True
+
+    async def finished(self, connection: Connection, run: RunKey) -> tuple[RunState, int]:
+        """A run that is over, and how many were ranked."""
+        row = await connection.fetchrow(FINISHED, *run)
+        assert row is not None  # it was just archived
+        return rows.run_state(row), row["member_count"] or 0
 
     async def to_drop(self) -> list[SegmentKey]:
         """The segments of finalised runs whose sorted sets may still be there."""

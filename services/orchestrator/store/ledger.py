@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.orchestrator.domain import InTime, Total, User
+from services.orchestrator.domain_events import Told
 from services.orchestrator.recording import (
     Incoming,
     Loaded,
@@ -19,6 +20,7 @@ from services.orchestrator.recording import (
     Wanted,
 )
 from services.orchestrator.saga import State, Step
+from services.orchestrator.store.domain_events import TELL, rows_of
 from services.orchestrator.store.history import History
 from services.orchestrator.store.rows import said_to_json, total_from_row, user_from_row
 from shared.postgres.pool import Connection, Pool
@@ -84,6 +86,8 @@ _STORE_FEED: Final = """
     UPDATE feed_cursors SET cursor = $3 WHERE feed = $1 AND cursor = $2
 """
 
+_TELL: Final = TELL.format(rows="$1", condition="true")
+
 # Who has a key is known by it; others, such as changes of a feed, by their id.
 _KNOWN: Final = """
     SELECT asked.identity, asked.entry_id, e.digest, s.state, s.reply, s.rejection
@@ -139,6 +143,8 @@ class Feed(Struct, frozen=True):
     step: Step
     after_cursor: str
     through_cursor: str
+    findings: Sequence[tuple[UUID, Told]] = ()
+    """What is told of what lies between, besides entries."""
 
 
 class LedgerStore:
@@ -267,6 +273,8 @@ class LedgerStore:
         async with self._pool.acquire() as connection, connection.transaction():
             # First: of two who follow the same, the second waits here and then has nothing to record.
             await self._advance(connection, feed)
+            if feed.findings:
+                await connection.execute(_TELL, rows_of(feed.findings))
             if not empty:
                 await connection.execute(_STORE, *arguments)
 

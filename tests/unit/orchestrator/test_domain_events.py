@@ -6,10 +6,18 @@ from laurel.achievement.v1 import achievement_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.orchestrator.v1 import domain_event_pb2
+from laurel.participant.v1 import participant_service_pb2
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 
-from services.orchestrator.domain_events import Told, Type, events_of, told_of, told_of_refusal
+from services.orchestrator.domain_events import (
+    Told,
+    Type,
+    events_of,
+    told_of,
+    told_of_finding,
+    told_of_refusal,
+)
 
 ENTRY_ID = "01900000-0000-7000-8000-000000000001"
 OCCURRED, NOW = Timestamp(seconds=1_700_000_000), Timestamp(seconds=1_700_000_900)
@@ -336,3 +344,19 @@ def test_what_others_had_built_on_a_refused_entry_is_told() -> None:
 def test_what_a_refused_entry_brought_and_left_is_told_then() -> None:
     stays = achievements(an_achievement(COMPLETED, "justified by others"))
     assert told_of_refusal(stays, effects_pb2.Effects()) == stays
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_run_that_begins_or_ends_is_told_of_nobody_and_is_no_entry(finished: bool) -> None:
+    run = leaderboard_pb2.BoardRun(leaderboard="weekly", finished=finished)
+    change = participant_service_pb2.Change(entry_id=ENTRY_ID, occur_time=OCCURRED, board_run=run)
+    told = told_of_finding(change)
+    assert told is not None
+    (event,) = events_of(told)
+    assert event.type == f"leaderboard.run_{'finished' if finished else 'started'}"
+    assert (event.time, event.user_id, event.board_run) == (OCCURRED, "", run)
+    assert events_of(told, user_id="ada") == []
+
+
+def test_what_somebody_acts_on_is_an_entry() -> None:
+    assert told_of_finding(participant_service_pb2.Change(league_move=entry_pb2.LeagueMove())) is None

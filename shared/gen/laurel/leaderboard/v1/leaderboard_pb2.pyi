@@ -988,6 +988,42 @@ class Run(_message.Message):
 Global___Run: _TypeAlias = Run  # noqa: Y015
 
 @_typing.final
+class BoardRun(_message.Message):
+    """That a run began, or ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    MEMBER_COUNT_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """Key of the board."""
+    finished: _builtins.bool
+    """It is archived; false: its first date has begun somewhere."""
+    member_count: _builtins.int
+    """Finished runs: how many were ranked."""
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        run: Global___Run | None = ...,
+        finished: _builtins.bool = ...,
+        member_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "leaderboard", b"leaderboard", "member_count", b"member_count", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoardRun: _TypeAlias = BoardRun  # noqa: Y015
+
+@_typing.final
 class Standing(_message.Message):
     """A user's place in one segment of one run."""
 

@@ -13,6 +13,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
 from laurel.common.v1 import date_pb2 as _date_pb2
+from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
 import builtins as _builtins
@@ -1044,6 +1045,7 @@ class Entry(_message.Message):
     OTHER_USERS_FIELD_NUMBER: _builtins.int
     USER_SEQUENCE_FIELD_NUMBER: _builtins.int
     TAKES_TIME_ZONE_FIELD_NUMBER: _builtins.int
+    BOARD_RUN_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """UUID of the ledger entry; the idempotency key of every participant."""
     time_zone: _builtins.str
@@ -1168,6 +1170,10 @@ class Entry(_message.Message):
     def other_users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSnapshot]:
         """Who else it concerns, such as the receiver of a transfer; as of this entry."""
 
+    @_builtins.property
+    def board_run(self) -> _leaderboard_pb2.BoardRun:
+        """Of what is told of no user and stands in no ledger: a run of a board began, or ended."""
+
     def __init__(
         self,
         *,
@@ -1204,10 +1210,11 @@ class Entry(_message.Message):
         other_users: _abc.Iterable[Global___UserSnapshot] | None = ...,
         user_sequence: _builtins.int = ...,
         takes_time_zone: _builtins.bool = ...,
+        board_run: _leaderboard_pb2.BoardRun | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "timed_points", b"timed_points", "user", b"user", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "streak_override", "streak_resume", "points_grant", "points_spend", "timed_points", "points_transfer", "points_hold", "points_capture", "points_release", "achievement_revocation", "achievement_backfill", "achievements_seen", "board_exclusion", "board_prize", "league_move"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015

@@ -67,6 +67,7 @@ class DomainEvent(_message.Message):
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARD_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
+    BOARD_RUN_FIELD_NUMBER: _builtins.int
     USER_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID, derived from the entry: the same whenever the event is read again, so that a follower can drop doubles."""
@@ -74,11 +75,12 @@ class DomainEvent(_message.Message):
     """Such as `achievement.completed`. One of: `metric.recorded`; `event.voided`; `user.created`, `user.updated`;
     `streak.started`, `streak.extended`, `streak.lost`, `streak.frozen`, `streak.freeze_earned`,
     `streak.restored`, `streak.reset`, `streak.paused`;
-    `achievement.completed`, `achievement.revoked`; `points.changed`, `points.level_changed`, `points.expired`; `leaderboard.changed`,
-    `leaderboard.rank_changed`, `leaderboard.promoted`, `leaderboard.demoted`. More will come: a follower passes over those that it does not know.
+    `achievement.completed`, `achievement.revoked`; `points.changed`, `points.level_changed`, `points.expired`;
+    `leaderboard.changed`, `leaderboard.rank_changed`, `leaderboard.promoted`, `leaderboard.demoted`, `leaderboard.run_started`,
+    `leaderboard.run_finished`. More will come: a follower passes over those that it does not know.
     """
     user_id: _builtins.str
-    """Whom it is about."""
+    """Whom it is about; empty: nobody in particular."""
     user_sequence: _builtins.int
     """The order in which the user's entries were recorded, with gaps; 0: the event follows from an entry of another user,
     or from one that was recorded before this was counted.
@@ -124,6 +126,10 @@ class DomainEvent(_message.Message):
         """Of `leaderboard.promoted` and `leaderboard.demoted`."""
 
     @_builtins.property
+    def board_run(self) -> _leaderboard_pb2.BoardRun:
+        """Of `leaderboard.run_started` and `leaderboard.run_finished`, which are about no user."""
+
+    @_builtins.property
     def user_attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The attributes of the user as of the entry, for followers that filter; of another user than the entry's: none."""
 
@@ -145,13 +151,14 @@ class DomainEvent(_message.Message):
         points: _points_pb2.PointsChange | None = ...,
         leaderboard: _leaderboard_pb2.Standing | None = ...,
         league_move: _entry_pb2.LeagueMove | None = ...,
+        board_run: _leaderboard_pb2.BoardRun | None = ...,
         user_attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "data", b"data", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "user", b"user", "voided", b"voided"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "data", b"data", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "user", b"user", "voided", b"voided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["metric", "voided", "user", "streak", "achievement", "points", "leaderboard", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["metric", "voided", "user", "streak", "achievement", "points", "leaderboard", "league_move", "board_run"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 

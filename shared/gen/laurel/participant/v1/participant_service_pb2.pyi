@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.common.v1 import error_pb2 as _error_pb2
+from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
 from laurel.ledger.v1 import entry_pb2 as _entry_pb2
 import builtins as _builtins
@@ -419,8 +420,8 @@ Global___ListChangesResponse: _TypeAlias = ListChangesResponse  # noqa: Y015
 
 @_typing.final
 class Change(_message.Message):
-    """Something that a service changed by itself. It becomes an entry of the ledger under this id. Stored as the entry's
-    request; this message only grows.
+    """Something that a service changed by itself. It becomes an entry of the ledger under this id, or, where nobody acts on it,
+    domain events alone. Stored as the entry's request; this message only grows.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -434,6 +435,7 @@ class Change(_message.Message):
     ACHIEVEMENT_BACKFILL_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
+    BOARD_RUN_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """UUID of the entry that the orchestrator makes of it."""
@@ -469,6 +471,10 @@ class Change(_message.Message):
     def league_move(self) -> _entry_pb2.LeagueMove:
         """A user of a league goes up or down."""
 
+    @_builtins.property
+    def board_run(self) -> _leaderboard_pb2.BoardRun:
+        """A run of a board began, or ended: no entry, and no user."""
+
     def __init__(
         self,
         *,
@@ -481,13 +487,14 @@ class Change(_message.Message):
         achievement_backfill: _entry_pb2.AchievementBackfill | None = ...,
         board_prize: _entry_pb2.BoardPrize | None = ...,
         league_move: _entry_pb2.LeagueMove | None = ...,
+        board_run: _leaderboard_pb2.BoardRun | None = ...,
         origin: _entry_pb2.EntryOrigin.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_run", b"board_run", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_run", b"board_run", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "achievement_backfill", "board_prize", "league_move"]  # noqa: Y015
+    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "achievement_backfill", "board_prize", "league_move", "board_run"]  # noqa: Y015
     _WhichOneofArgType_finding: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_finding) -> _WhichOneofReturnType_finding | None: ...
 
