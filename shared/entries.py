@@ -193,6 +193,8 @@ class Entry(Struct, frozen=True):
     """For points that are held, or were."""
     other_users: tuple[UserSnapshot, ...] = ()
     """Whom it concerns besides its user."""
+    is_history: bool = False
+    """It comes from an import or a backfill: nothing is told of it (RULES 8.3)."""
 
     def half_of(self, other: UserSnapshot, gifts: tuple[PointsGift, ...] = ()) -> "Entry":
         """What it is for one of those whom it concerns besides its user: under an id of its own, beside this one's."""

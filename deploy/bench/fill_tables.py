@@ -102,6 +102,7 @@ OF_NOBODY: Final = frozenset(
         "schema_migrations",
         "segments",
         "terms",
+        "tracked_tops",
     }
 )
 """Tables that do not grow with users or events."""

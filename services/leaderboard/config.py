@@ -64,6 +64,12 @@ MAX_DIVISIONS: Final = 20
 MAX_DAILY_DEPTH: Final = 10_000
 """Members of each segment of whom the rank at the end of a date is kept."""
 
+MAX_TRACKED_DEPTH: Final = 1_000
+"""Members of each segment of whom it is found out that they were overtaken."""
+
+MAX_EVENT_INTERVAL_SECONDS: Final = 86_400
+"""Between two looks."""
+
 MAX_BEST_COUNT: Final = 10_000
 """Members of a group whose scores count."""
 
@@ -103,6 +109,9 @@ class Settings(ServiceSettings):
 
     rank_history_retention_days: int | None = Field(default=None, ge=1, le=36_500)
     """For how many days at least the history of ranks is kept; it goes by the month. Unset: for ever."""
+
+    rank_look_seconds: float = Field(default=5.0, ge=0.1, le=3_600)
+    """How often it is looked who was overtaken on boards with tracked_depth, in seconds."""
 
     projection_check_seconds: float = Field(default=5.0, gt=0, le=3_600)
     """How often it is looked whether the sorted sets are complete, in seconds."""

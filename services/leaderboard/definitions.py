@@ -1,7 +1,7 @@
 """Definitions of boards: what is wrong with a message, what it mentions, and what it means to the domain."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, time
+from datetime import date, time, timedelta
 from typing import Final
 
 from laurel.common.v1 import date_pb2
@@ -14,12 +14,14 @@ from services.leaderboard.config import (
     MAX_COHORT_SIZE,
     MAX_DAILY_DEPTH,
     MAX_DIVISIONS,
+    MAX_EVENT_INTERVAL_SECONDS,
     MAX_EVERY,
     MAX_PRIZE_RANK,
     MAX_PRIZE_SYSTEMS,
     MAX_PRIZES,
     MAX_PROFILE_ATTRIBUTES,
     MAX_SEGMENT_LIMIT,
+    MAX_TRACKED_DEPTH,
 )
 from services.leaderboard.domain.boards import (
     DEFAULT_SEGMENT_LIMIT,
@@ -43,6 +45,7 @@ from services.leaderboard.domain.runs import (
     Schedule,
     Window,
 )
+from services.leaderboard.domain.tracking import Tracking
 from shared.definition_plan import StoredDefinitions
 from shared.definitions import DefinitionKind, Name, Reference
 from shared.errors import Violations
@@ -137,6 +140,7 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
         _check_groups(message, f"{path}.groups", violations)
     if not 0 <= message.daily_rank_depth <= MAX_DAILY_DEPTH:
         violations.add(f"{path}.daily_rank_depth", f"must be 0 to {MAX_DAILY_DEPTH}")
+    _check_tracking(message, path, violations)
     if not 0 <= message.segment_limit <= MAX_SEGMENT_LIMIT:
         violations.add(f"{path}.segment_limit", f"must be 1 to {MAX_SEGMENT_LIMIT}")
     if message.segment_limit and not message.breakdown_attributes:
@@ -162,6 +166,15 @@ def _check_schedule(message: pb.RunSchedule, path: str, violations: Violations) 
     elif message.every:
         violations.add(f"{path}.every", "is only for repeating boards")
     _check_window(message, path, violations)
+
+
+def _check_tracking(message: pb.Leaderboard, path: str, violations: Violations) -> None:
+    if not 0 <= message.tracked_depth <= MAX_TRACKED_DEPTH:
+        violations.add(f"{path}.tracked_depth", f"must be 0 to {MAX_TRACKED_DEPTH}")
+    if message.event_interval_seconds and not message.tracked_depth:
+        violations.add(f"{path}.event_interval_seconds", "is only for boards with tracked_depth")
+    if not 0 <= message.event_interval_seconds <= MAX_EVENT_INTERVAL_SECONDS:
+        violations.add(f"{path}.event_interval_seconds", f"must be 1 to {MAX_EVENT_INTERVAL_SECONDS}")
 
 
 def _check_window(message: pb.RunSchedule, path: str, violations: Violations) -> None:
@@ -358,9 +371,15 @@ def _board(message: pb.Leaderboard) -> Board:
         groups=_groups(message.groups) if message.HasField("groups") else None,
         daily_depth=message.daily_rank_depth,
         segment_limit=message.segment_limit or DEFAULT_SEGMENT_LIMIT,
+        tracking=_tracking(message) if message.tracked_depth else None,
         shown=tuple(message.profile_attributes),
         active=message.status == pb.LEADERBOARD_STATUS_ACTIVE,
     )
+
+
+def _tracking(message: pb.Leaderboard) -> Tracking:
+    seconds = message.event_interval_seconds
+    return Tracking(message.tracked_depth, timedelta(seconds=seconds) if seconds else None)
 
 
 def _prize(message: pb.Prize) -> Prize:

@@ -155,6 +155,8 @@ class RankEvent(Struct, frozen=True):
     rank: int
     score: int
     change_time: datetime
+    passed: bool
+    """By others: then the entry is none of the ledger."""
 
 
 class ArchivedPlace(Struct, frozen=True):

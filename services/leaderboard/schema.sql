@@ -243,7 +243,7 @@ CREATE TABLE kept_days (
     PRIMARY KEY (board, day)
 );
 
--- How the acting user's rank changed, a row per entry and segment.
+-- How the acting user's rank changed, a row per entry and segment; and, looked at now and then, who was overtaken.
 CREATE TABLE rank_events (
     user_id       text COLLATE "C" NOT NULL,
     change_time   timestamptz NOT NULL,
@@ -254,9 +254,20 @@ CREATE TABLE rank_events (
     previous_rank bigint NOT NULL,
     rank          bigint NOT NULL,
     score         bigint NOT NULL,
+    passed        boolean NOT NULL DEFAULT false,  -- by others; then the entry is none of the ledger
     PRIMARY KEY (user_id, change_time, entry_id, board, run_start, segment)
 ) PARTITION BY RANGE (entry_id);
 CREATE TABLE rank_events_default PARTITION OF rank_events DEFAULT;
+
+-- The first members of segments as they were when it was looked last, to find who was overtaken since.
+CREATE TABLE tracked_tops (
+    board     text COLLATE "C" NOT NULL,
+    run_start date NOT NULL,
+    segment   text COLLATE "C" NOT NULL,
+    look_time timestamptz NOT NULL,
+    members   text,                        -- JSON by user: rank and score; NULL before the first look
+    PRIMARY KEY (board, run_start, segment)
+);
 
 -- What the sorted sets say of themselves when they are complete; NULL before they were first built.
 CREATE TABLE projection (

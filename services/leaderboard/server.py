@@ -17,6 +17,7 @@ from services.leaderboard.handlers.lists import Lists
 from services.leaderboard.handlers.maintenance import MaintenanceHandlers
 from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.handlers.verify import Verifier
 from services.leaderboard.handlers.watching import Watchers
 from services.leaderboard.instrumentation import instrument
@@ -75,6 +76,8 @@ async def build(settings: Settings) -> Application:
     )
     lists = Lists(pool, catalogue, projection, rebuilder, clock, grace)
     segments = SegmentStore(pool)
+    pause = timedelta(seconds=settings.rank_look_seconds)
+    tracker = Tracker(pool, catalogue, projection, clock, pause)
     leagues = Leagues(pool, projection, lists)
     maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues, segments, grace, history)
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
@@ -85,7 +88,7 @@ async def build(settings: Settings) -> Application:
         Verifier(pool, catalogue, projection),
         definitions,
     )
-    entries = EntryHandlers(pool, catalogue, projection, rebuilder, segments, grace)
+    entries = EntryHandlers(pool, catalogue, projection, rebuilder, segments, tracker, grace)
     instrument(recorded, entries, rebuilder)
     participant = Participant(
         domain=DOMAIN,
@@ -118,6 +121,7 @@ async def build(settings: Settings) -> Application:
             "sorted sets": partial(redis_client.answers_and_keeps, redis),
         },
         background={
+            "tracking": tracker.run,
             "projection": partial(rebuilder.run, settings.projection_check_seconds),
             "maintenance": partial(
                 run_as_leader,

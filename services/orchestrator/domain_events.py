@@ -95,15 +95,17 @@ def told_of_finding(change: participant_service_pb2.Change) -> Told | None:
     """What is stored of something that a service found and nobody acts on: it stands in no ledger. None for what is to
     be an entry.
     """
-    if change.WhichOneof("finding") != "board_run":
+    finding = change.WhichOneof("finding")
+    if finding not in ("board_run", "board_ranks"):
         return None
     entry = entry_pb2.Entry(
         entry_id=change.entry_id,
         occur_time=change.occur_time,
         origin=change.origin or entry_pb2.ENTRY_ORIGIN_MAINTENANCE,
-        board_run=change.board_run,
+        board_run=change.board_run if finding == "board_run" else None,
     )
-    return Told(entry.SerializeToString(deterministic=True), b"")
+    effects = effects_pb2.Effects(leaderboards=change.board_ranks.standings)
+    return Told(entry.SerializeToString(deterministic=True), effects.SerializeToString(deterministic=True))
 
 
 def events_of(
@@ -220,9 +222,10 @@ def _of_points(change: points_pb2.PointsChange) -> Iterator[_Finding]:
 
 
 def _of_standing(standing: leaderboard_pb2.Standing) -> Iterator[_Finding]:
-    if standing.run_finalized:
+    if standing.run_finalized or standing.told_at_interval:
         return
-    yield Type.LEADERBOARD_CHANGED, standing
+    if not standing.passed:
+        yield Type.LEADERBOARD_CHANGED, standing
     if standing.rank != standing.previous_rank:
         yield Type.LEADERBOARD_RANK_CHANGED, standing
 

@@ -325,6 +325,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         takes_time_zone=message.takes_time_zone,
         hold=hold,
         other_users=tuple(other for other in others if other is not None),
+        is_history=message.origin in (entry_pb2.ENTRY_ORIGIN_IMPORT, entry_pb2.ENTRY_ORIGIN_BACKFILL),
     )
 
 

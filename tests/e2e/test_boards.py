@@ -235,7 +235,15 @@ async def test_the_boards_of_the_guide_are_applied_as_they_stand_there(season: S
         request = read_configuration(block).request
         await season.orchestrator.ApplyConfiguration(request)
         keys += [board.key for board in request.leaderboards]
-    assert keys == ["commit-week", "weekly-league", "city-duel", "most-loyal"]
+    assert keys == [
+        "office-hours",
+        "night-owls",
+        "podium",
+        "commit-week",
+        "weekly-league",
+        "city-duel",
+        "most-loyal",
+    ]
     reply = await season.orchestrator.IngestEvent(
         event("alice", metric="commits", at=SATURDAY.timestamp(), region="north")
     )

@@ -29,6 +29,7 @@ from services.leaderboard import definitions as leaderboard_definitions
 from services.leaderboard.convert import entries as leaderboard_convert
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.projection import Projection
 from services.leaderboard.store.segments import SegmentStore
 from services.orchestrator.domain_events import Told
@@ -45,6 +46,7 @@ from services.streak import convert as streak_convert
 from services.streak import definitions as streak_definitions
 from services.streak import handlers as streak
 from services.streak.store import Store as StreakStore
+from shared.clock import SystemClock
 from shared.definitions import DefinitionKind, definition_of
 from shared.entries import Reversal
 from shared.ids import derived_id_beside
@@ -308,7 +310,10 @@ async def _leaderboard(pool: Pool, sets: Redis) -> Life:
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
     await rebuilder.ensure()
-    handlers = EntryHandlers(pool, catalogue, projection, rebuilder, SegmentStore(pool), timedelta(hours=1))
+    tracker = Tracker(pool, catalogue, projection, SystemClock(), timedelta(hours=1))
+    handlers = EntryHandlers(
+        pool, catalogue, projection, rebuilder, SegmentStore(pool), tracker, timedelta(hours=1)
+    )
     return _life("leaderboard", handlers, leaderboard_convert)
 
 

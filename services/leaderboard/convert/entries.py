@@ -181,6 +181,7 @@ def standing_to_proto(
         run=run_to_proto(move.run),
         rank=shown_rank(board, placement.after),
         previous_rank=shown_rank(board, placement.before),
+        told_at_interval=board.tracking is not None and board.tracking.interval is not None,
     )
     if move.after is not None:
         standing.score = score_to_proto(board, member_of(board.order, move.after).amount)

@@ -549,7 +549,7 @@ def _rank_event(board: Board, event: RankEvent) -> leaderboard_pb2.RankEvent:
         leaderboard=board.key,
         segment=segment_values(event.key.segment),
         run_start_date=date_to_proto(event.key.run_start),
-        entry_id=str(event.entry_id),
+        entry_id="" if event.passed else str(event.entry_id),
         previous_rank=event.previous_rank,
         rank=event.rank,
         score=score_to_proto(board, event.score),

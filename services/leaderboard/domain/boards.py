@@ -10,6 +10,7 @@ from msgspec import Struct, json
 from services.leaderboard.domain.leagues import COHORT, DIVISION, League
 from services.leaderboard.domain.prizes import Prize
 from services.leaderboard.domain.runs import PERPETUAL, Schedule
+from services.leaderboard.domain.tracking import Tracking
 from shared.filters import AttributeFilter
 
 DEFAULT_SEGMENT_LIMIT: Final = 10_000
@@ -115,6 +116,8 @@ class Board(Struct, frozen=True):
     """Of so many members of each segment the rank at the end of each date is kept."""
     segment_limit: int = DEFAULT_SEGMENT_LIMIT
     """Of a run; who is beyond is in the whole only (RULES 6.13)."""
+    tracking: Tracking | None = None
+    """Whether it is looked for who was overtaken."""
     active: bool = True
 
     @property

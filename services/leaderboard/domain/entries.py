@@ -157,6 +157,8 @@ class Draft(Struct, frozen=True):
     closed: tuple[RunState, ...] = ()
     is_reversal: bool = False
     keeps_history: bool = True
+    is_live: bool = True
+    """Not of an import's history."""
 
     def moves(self) -> list[Move]:
         """What is to be projected, in order."""

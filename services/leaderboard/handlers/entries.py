@@ -44,6 +44,7 @@ from services.leaderboard.domain.ranks import Placement, Step, member_of, shown_
 from services.leaderboard.handlers.lists import unknown_board
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.handlers.refreshing import bring_up_to_date
+from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.projection import Projection
 from services.leaderboard.store.events import EventStore, Loaded, RankChange, Stored
 from services.leaderboard.store.leagues import LeagueStore
@@ -109,6 +110,7 @@ class EntryHandlers:
         projection: Projection,
         rebuilder: Rebuilder,
         segments: SegmentStore,
+        tracker: Tracker,
         grace: timedelta,
     ) -> None:
         self.rank_change_count = 0
@@ -118,6 +120,7 @@ class EntryHandlers:
         self._past = PastStore(pool)
         self._leagues = LeagueStore(pool)
         self._segments = segments
+        self._tracker = tracker
         self._undo_store = UndoStore()
         self._standings = StandingStore(pool)
         self._catalogue = catalogue
@@ -273,6 +276,7 @@ class EntryHandlers:
         settled = await self._settle(boards, marker, list(drafts.values()))
         outcomes = {entry.draft.entry_id: _outcome(boards, entry) for entry in settled}
         first = await self._store_outcomes(boards, settled, outcomes)
+        self._touch(boards, settled)
         asked = set(entry_ids)
         rest = asked - first
         if rest:
@@ -307,6 +311,13 @@ class EntryHandlers:
         self._rebuilder.request(stamp.unready)
         await self._bring_up_to_date(boards, steps)
         return await self._standings.place(steps, board_of)
+
+    def _touch(self, boards: Boards, settled: Sequence["_Settled"]) -> None:
+        """Whom they overtook is found out later."""
+        for entry in settled:
+            if entry.draft.is_live:
+                for move, placement in entry.moves:
+                    self._tracker.touch(boards.by_key[move.run.board], move.key, placement)
 
     async def _store_outcomes(
         self, boards: Boards, settled: Sequence["_Settled"], outcomes: Mapping[UUID, bytes]
@@ -393,6 +404,7 @@ def _stored(boards: Boards, work: Work[Command], decision: Decision) -> Stored:
         changes=decision.changes,
         closed=decision.closed,
         keeps_history=keeps_rank_history(entry.kind),
+        is_live=not entry.is_history,
     )
     return Stored(work.command, work.digest, decision, draft, outcome=None)
 

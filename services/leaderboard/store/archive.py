@@ -63,6 +63,7 @@ FINISHED: Final = """
            (SELECT member_count FROM segments WHERE board = $1 AND run_start = $2 AND segment = '') AS member_count
       FROM runs WHERE board = $1 AND start_date = $2
 """
+REMOVE_TOPS: Final = "DELETE FROM tracked_tops WHERE board = $1 AND run_start = $2"
 REMOVE_SCORES: Final = "DELETE FROM scores WHERE board = $1 AND run_start = $2"
 UNLIMITED: Final = "SET LOCAL statement_timeout = 0"
 
@@ -123,6 +124,7 @@ class ArchiveStore:
         await connection.execute(COUNT_SEGMENTS, *run, timeout=timeout_seconds)
         if board.breakdown:
             await connection.execute(COUNT_BEYOND, *run, timeout=timeout_seconds)
+        await connection.execute(REMOVE_TOPS, *run)
         await connection.execute(REMOVE_SCORES, *run, timeout=timeout_seconds)
         return True
 

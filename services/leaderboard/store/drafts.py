@@ -43,6 +43,7 @@ class _Draft(Struct, omit_defaults=True):
     closed: list[_Run] = []
     reversal: bool = False
     history: bool = True
+    live: bool = True
 
 
 _ENCODER: Final = json.Encoder()
@@ -62,6 +63,7 @@ def to_text(draft: Draft) -> str:
         ],
         draft.is_reversal,
         draft.keeps_history,
+        draft.is_live,
     )
     return _ENCODER.encode(stored).decode()
 
@@ -89,6 +91,7 @@ def from_text(entry_id: UUID, text: str) -> Draft:
         closed=tuple(map(_state, stored.closed)),
         is_reversal=stored.reversal,
         keeps_history=stored.history,
+        is_live=stored.live,
     )
 
 

@@ -73,14 +73,14 @@ USER_ARCHIVE: Final = """
      ORDER BY archive.board, segment
 """
 RANK_EVENTS: Final = """
-    SELECT board, segment, run_start, entry_id, previous_rank, rank, score, change_time
+    SELECT board, segment, run_start, entry_id, previous_rank, rank, score, change_time, passed
       FROM rank_events
      WHERE user_id = $1 AND ($2 = '' OR board = $2)
      ORDER BY change_time DESC, entry_id DESC, board DESC, run_start DESC, segment DESC
      LIMIT $3
 """
 EARLIER_RANK_EVENTS: Final = """
-    SELECT board, segment, run_start, entry_id, previous_rank, rank, score, change_time
+    SELECT board, segment, run_start, entry_id, previous_rank, rank, score, change_time, passed
       FROM rank_events
      WHERE user_id = $1 AND ($2 = '' OR board = $2)
        AND (change_time, entry_id, board, run_start, segment) < ($4, $5, $6, $7, $8)

@@ -56,6 +56,7 @@ async def served(
     check_seconds: float = 3_600.0,
     timeout_seconds: float = 2.0,
     grace: timedelta = timedelta(hours=1),
+    look_seconds: float = 3_600.0,
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A server on these databases, and a channel to it. Incomplete sets are filled when somebody finds them so,
     not by the clock.
@@ -67,6 +68,7 @@ async def served(
         drain_grace_seconds=0,
         projection_check_seconds=check_seconds,
         redis_timeout_seconds=timeout_seconds,
+        rank_look_seconds=look_seconds,
         finalize_grace_seconds=int(grace.total_seconds()),
     )
     async with (

@@ -65,6 +65,12 @@ async def maintained(service: Service, now: datetime) -> int:
             return done
 
 
+async def found(service: Service) -> list[participant_pb.Change]:
+    """What the service found by itself and somebody acts on."""
+    response = await service.participant.ListChanges(participant_pb.ListChangesRequest(page_size=1_000))
+    return [change for change in response.changes if not change.HasField("board_run")]
+
+
 async def rebuilt(service: Service) -> int:
     response = await service.stub.RebuildProjection(pb.RebuildProjectionRequest())
     return response.member_count

@@ -11,7 +11,6 @@ import grpc.aio
 import pytest
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
-from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared import faults
 from shared.errors import from_rpc_error
@@ -26,7 +25,7 @@ from tests.service.leaderboard.messages import (
     local_date,
     revert,
 )
-from tests.service.leaderboard.steps import applied, define, maintained, ranking, rebuilt
+from tests.service.leaderboard.steps import applied, define, found, maintained, ranking, rebuilt
 from tests.service.leaderboard.test_hidden import exclusion
 from tests.service.leaderboard.test_maintenance import DUE
 
@@ -72,11 +71,6 @@ async def cohorts(service: Service, users: str, day: Any = WEDNESDAY) -> list[st
         f"{league_standing.division} {league_standing.segment.get('cohort', '-')}"
         for league_standing in found
     ]
-
-
-async def found(service: Service) -> list[participant_pb.Change]:
-    response = await service.participant.ListChanges(participant_pb.ListChangesRequest(page_size=1_000))
-    return list(response.changes)
 
 
 async def test_cohorts_fill_as_users_become_active(service: Service) -> None:

@@ -13,6 +13,7 @@ from services.leaderboard.definitions import KINDS, catalogue_of
 from services.leaderboard.domain.facts import Command
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import (
     archive,
@@ -31,6 +32,7 @@ from services.leaderboard.store import (
     verify,
 )
 from services.leaderboard.store.segments import SegmentStore
+from shared.clock import SystemClock
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, create_pool
@@ -164,7 +166,10 @@ def _handlers(pool: Any, sets: Redis) -> EntryHandlers:
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     projection = Projection(sets)
     rebuilder = Rebuilder(pool, catalogue, projection)
-    return EntryHandlers(pool, catalogue, projection, rebuilder, SegmentStore(pool), timedelta(hours=1))
+    tracker = Tracker(pool, catalogue, projection, SystemClock(), timedelta(hours=1))
+    return EntryHandlers(
+        pool, catalogue, projection, rebuilder, SegmentStore(pool), tracker, timedelta(hours=1)
+    )
 
 
 def _work(*commands: participant_pb.Command) -> list[Work[Command]]:

@@ -16,7 +16,7 @@ from shared.rpc.convert import to_timestamp
 from tests.fixtures.paging import pages
 from tests.service.leaderboard.conftest import Service
 from tests.service.leaderboard.messages import WEDNESDAY, WEEKLY, event, selector
-from tests.service.leaderboard.steps import applied, define, maintained
+from tests.service.leaderboard.steps import applied, define, found, maintained
 from tests.service.leaderboard.test_maintenance import DUE
 
 
@@ -33,12 +33,6 @@ PODIUM = prize("podium", 2, 3)
 def disarmed() -> Iterator[None]:
     yield
     faults.arm("")
-
-
-async def found(service: Service) -> list[participant_pb.Change]:
-    """What the service tells of by itself."""
-    response = await service.participant.ListChanges(participant_pb.ListChangesRequest())
-    return list(response.changes)
 
 
 async def given(service: Service, **fields: Any) -> list[tuple[str, str, int, str]]:
@@ -131,10 +125,10 @@ async def test_each_is_given_once_when_every_step_fails(service: Service, point:
             await maintained(service, DUE)
         except grpc.aio.AioRpcError:
             continue
-    response = await service.participant.ListChanges(participant_pb.ListChangesRequest(page_size=1_000))
+    changes = await found(service)
     expected = list(users)[:winners]
-    assert [change.user_id for change in response.changes] == expected
-    assert len({change.entry_id for change in response.changes}) == winners
+    assert [change.user_id for change in changes] == expected
+    assert len({change.entry_id for change in changes}) == winners
     listed = await service.stub.ListPrizes(
         pb.ListPrizesRequest(leaderboard="weekly", run_date=WEDNESDAY, page_size=1_000)
     )

@@ -78,6 +78,10 @@ def test_defaults_are_made_explicit() -> None:
             "leaderboard.schedule.end_date",
         ),
         (board(schedule=board_pb.RunSchedule(start_time="09:00")), "leaderboard.schedule.end_time"),
+        (board(tracked_depth=1_001), "leaderboard.tracked_depth"),
+        (board(event_interval_seconds=60), "leaderboard.event_interval_seconds"),
+        (board(tracked_depth=1, event_interval_seconds=-1), "leaderboard.event_interval_seconds"),
+        (board(segment_limit=5), "leaderboard.segment_limit"),
         (board(schedule=board_pb.RunSchedule(end_time="17:00")), "leaderboard.schedule.start_time"),
         (
             board(schedule=board_pb.RunSchedule(start_time="9:00", end_time="17:00")),

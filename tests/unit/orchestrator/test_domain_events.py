@@ -358,5 +358,23 @@ def test_a_run_that_begins_or_ends_is_told_of_nobody_and_is_no_entry(finished: b
     assert events_of(told, user_id="ada") == []
 
 
+def test_who_was_overtaken_is_told_of_the_rank_alone_and_what_is_told_later_not_now() -> None:
+    passed = leaderboard_pb2.Standing(user_id="bob", leaderboard="race", previous_rank=1, rank=2, passed=True)
+    own = leaderboard_pb2.Standing(user_id="ada", leaderboard="race", previous_rank=2, rank=1)
+    later = leaderboard_pb2.Standing(
+        user_id="ada", leaderboard="calm", previous_rank=2, rank=1, told_at_interval=True
+    )
+    ranks = leaderboard_pb2.BoardRanks(standings=[own, passed])
+    told = told_of_finding(participant_service_pb2.Change(entry_id=ENTRY_ID, board_ranks=ranks))
+    assert told is not None
+    assert [(event.type, event.user_id) for event in events_of(told)] == [
+        ("leaderboard.changed", "ada"),
+        ("leaderboard.rank_changed", "ada"),
+        ("leaderboard.rank_changed", "bob"),
+    ]
+    assert [event.user_id for event in events_of(told, user_id="bob")] == ["bob"]
+    assert types(an_entry(), effects_pb2.Effects(leaderboards=[later])) == []
+
+
 def test_what_somebody_acts_on_is_an_entry() -> None:
     assert told_of_finding(participant_service_pb2.Change(league_move=entry_pb2.LeagueMove())) is None

@@ -349,6 +349,8 @@ class Leaderboard(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     DAILY_RANK_DEPTH_FIELD_NUMBER: _builtins.int
     SEGMENT_LIMIT_FIELD_NUMBER: _builtins.int
+    TRACKED_DEPTH_FIELD_NUMBER: _builtins.int
+    EVENT_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -376,6 +378,15 @@ class Leaderboard(_message.Message):
     segment_limit: _builtins.int
     """Boards with breakdown: at most so many segments in a run, 1 to 100,000; 0 reads as 10,000. Users beyond are in the whole board
     only; ListSegments says how many. A segment that was left counts.
+    """
+    tracked_depth: _builtins.int
+    """It is looked now and then who of so many first members of each segment was overtaken, at most 1,000; 0: of none. They
+    have rows in the rank history (ListRankEvents) and are told (`leaderboard.rank_changed`).
+    """
+    event_interval_seconds: _builtins.int
+    """With tracked_depth: the least interval between two looks, in seconds, up to 86,400. Then `leaderboard.changed` and
+    `leaderboard.rank_changed` come with the looks alone, for members on tracked ranks, with the rank of the look before. 0:
+    what an entry brings its user is told with the entry.
     """
     @_builtins.property
     def schedule(self) -> Global___RunSchedule:
@@ -443,10 +454,12 @@ class Leaderboard(_message.Message):
         groups: Global___GroupRanking | None = ...,
         daily_rank_depth: _builtins.int = ...,
         segment_limit: _builtins.int = ...,
+        tracked_depth: _builtins.int = ...,
+        event_interval_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "groups", b"groups", "league", b"league", "metric", b"metric", "points_system", b"points_system", "schedule", b"schedule", "source", b"source", "streak", b"streak", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "daily_rank_depth", b"daily_rank_depth", "groups", b"groups", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "segment_limit", b"segment_limit", "source", b"source", "status", b"status", "streak", b"streak", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "breakdown_attributes", b"breakdown_attributes", "create_time", b"create_time", "daily_rank_depth", b"daily_rank_depth", "event_interval_seconds", b"event_interval_seconds", "groups", b"groups", "key", b"key", "league", b"league", "metric", b"metric", "name", b"name", "order", b"order", "participant_limit", b"participant_limit", "points_system", b"points_system", "prizes", b"prizes", "profile_attributes", b"profile_attributes", "rank_mode", b"rank_mode", "schedule", b"schedule", "segment_limit", b"segment_limit", "source", b"source", "status", b"status", "streak", b"streak", "tracked_depth", b"tracked_depth", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["metric", "points_system", "streak"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -1024,6 +1037,30 @@ class BoardRun(_message.Message):
 Global___BoardRun: _TypeAlias = BoardRun  # noqa: Y015
 
 @_typing.final
+class BoardRanks(_message.Message):
+    """Members of a segment who stand elsewhere than when it was looked last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STANDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Standing]:
+        """Where they stand."""
+
+    def __init__(
+        self,
+        *,
+        standings: _abc.Iterable[Global___Standing] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["standings", b"standings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoardRanks: _TypeAlias = BoardRanks  # noqa: Y015
+
+@_typing.final
 class Standing(_message.Message):
     """A user's place in one segment of one run."""
 
@@ -1058,6 +1095,8 @@ class Standing(_message.Message):
     THRESHOLD_FIELD_NUMBER: _builtins.int
     RUN_FINALIZED_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
+    TOLD_AT_INTERVAL_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
     leaderboard: _builtins.str
     """Key of the board."""
     score: _builtins.float
@@ -1072,6 +1111,10 @@ class Standing(_message.Message):
     """The entry came after the run was finalised and did not count."""
     user_id: _builtins.str
     """The user."""
+    told_at_interval: _builtins.bool
+    """The board tells of it at its `event_interval_seconds`, not with the entry."""
+    passed: _builtins.bool
+    """Others moved past the user, or left; the score is what it was."""
     @_builtins.property
     def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The segment's attribute values; empty: the whole board."""
@@ -1092,10 +1135,12 @@ class Standing(_message.Message):
         threshold: _builtins.float | None = ...,
         run_finalized: _builtins.bool = ...,
         user_id: _builtins.str = ...,
+        told_at_interval: _builtins.bool = ...,
+        passed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "run", b"run", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "leaderboard", b"leaderboard", "previous_rank", b"previous_rank", "rank", b"rank", "run", b"run", "run_finalized", b"run_finalized", "score", b"score", "segment", b"segment", "threshold", b"threshold", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "leaderboard", b"leaderboard", "passed", b"passed", "previous_rank", b"previous_rank", "rank", b"rank", "run", b"run", "run_finalized", b"run_finalized", "score", b"score", "segment", b"segment", "threshold", b"threshold", "told_at_interval", b"told_at_interval", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015

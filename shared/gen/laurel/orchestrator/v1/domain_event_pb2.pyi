@@ -119,7 +119,7 @@ class DomainEvent(_message.Message):
 
     @_builtins.property
     def leaderboard(self) -> _leaderboard_pb2.Standing:
-        """Of `leaderboard.*`: the acting user's standing. Others whom the user passed are not told."""
+        """Of `leaderboard.*`: the user's standing; of whom others passed, where the board looks for them (`tracked_depth`)."""
 
     @_builtins.property
     def league_move(self) -> _entry_pb2.LeagueMove:

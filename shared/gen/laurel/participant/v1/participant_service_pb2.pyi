@@ -436,6 +436,7 @@ class Change(_message.Message):
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
     BOARD_RUN_FIELD_NUMBER: _builtins.int
+    BOARD_RANKS_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     entry_id: _builtins.str
     """UUID of the entry that the orchestrator makes of it."""
@@ -475,6 +476,10 @@ class Change(_message.Message):
     def board_run(self) -> _leaderboard_pb2.BoardRun:
         """A run of a board began, or ended: no entry, and no user."""
 
+    @_builtins.property
+    def board_ranks(self) -> _leaderboard_pb2.BoardRanks:
+        """Members of a board were overtaken: no entry."""
+
     def __init__(
         self,
         *,
@@ -488,13 +493,14 @@ class Change(_message.Message):
         board_prize: _entry_pb2.BoardPrize | None = ...,
         league_move: _entry_pb2.LeagueMove | None = ...,
         board_run: _leaderboard_pb2.BoardRun | None = ...,
+        board_ranks: _leaderboard_pb2.BoardRanks | None = ...,
         origin: _entry_pb2.EntryOrigin.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_run", b"board_run", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_run", b"board_run", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "achievement_backfill", "board_prize", "league_move", "board_run"]  # noqa: Y015
+    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "achievement_backfill", "board_prize", "league_move", "board_run", "board_ranks"]  # noqa: Y015
     _WhichOneofArgType_finding: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_finding) -> _WhichOneofReturnType_finding | None: ...
 
