@@ -355,7 +355,7 @@ def test_a_run_that_begins_or_ends_is_told_of_nobody_and_is_no_entry(finished: b
     (event,) = events_of(told)
     assert event.type == f"leaderboard.run_{'finished' if finished else 'started'}"
     assert (event.time, event.user_id, event.board_run) == (OCCURRED, "", run)
-    assert events_of(told, user_id="ada") == []
+    assert events_of(told, users={"ada"}) == []
 
 
 def test_who_was_overtaken_is_told_of_the_rank_alone_and_what_is_told_later_not_now() -> None:
@@ -372,7 +372,7 @@ def test_who_was_overtaken_is_told_of_the_rank_alone_and_what_is_told_later_not_
         ("leaderboard.rank_changed", "ada"),
         ("leaderboard.rank_changed", "bob"),
     ]
-    assert [event.user_id for event in events_of(told, user_id="bob")] == ["bob"]
+    assert [event.user_id for event in events_of(told, users={"bob"})] == ["bob"]
     assert types(an_entry(), effects_pb2.Effects(leaderboards=[later])) == []
 
 
