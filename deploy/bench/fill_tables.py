@@ -93,6 +93,7 @@ OF_NOBODY: Final = frozenset(
         "findings",
         "instances",
         "kept_days",
+        "relevellings",
         "keys",
         "maintenance",
         "mutation_log",

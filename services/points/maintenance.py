@@ -10,6 +10,7 @@ from services.points import convert, rows
 from services.points.definitions import Configuration
 from services.points.domain.lots import Lots
 from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
+from services.points.relevelling import Relevelling
 from services.points.rows import came_entry
 from services.points.store import Store
 from services.points.terms import Terms
@@ -61,9 +62,10 @@ class Maintenance:
         self._terms = terms
         self._clock = clock
         self._feed = Feed(pool)
+        self._relevelling = Relevelling(pool, store, configuration)
 
     async def run(self, now: datetime, history: bool) -> Pass:
-        """Give a bounded number of users what is due at `now`.
+        """Give a bounded number of users what is due at `now`, or look at the levels of as many.
 
         `history`: the instant is one of an import, and nothing is told of what is found.
         """
@@ -73,7 +75,8 @@ class Maintenance:
                 await self._give(connection, user_id, now, history=history)
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
-        return Pass(len(due), more=bool(due))
+        looked_at = 0 if due or history else await self._relevelling.run(now)
+        return Pass(len(due) + looked_at, more=bool(due or looked_at))
 
     async def run_by_clock(self) -> None:
         """A pass at the present instant, unless an import holds maintenance or this host's clock is wrong."""

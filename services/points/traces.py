@@ -34,6 +34,13 @@ TRACES: Final = Traces(
         Scanned("terms", messages={"body": _SYSTEM}, kept=always),
     ),
     impersonal=frozenset(
-        {"configuration_version", "feed_lives", "maintenance", "mutation_log", "schema_migrations"}
+        {
+            "configuration_version",
+            "feed_lives",
+            "maintenance",
+            "mutation_log",
+            "relevellings",
+            "schema_migrations",
+        }
     ),
 )

@@ -131,6 +131,17 @@ def write(
     return replace(state, points=points, award_count=sequence), tuple(changes)
 
 
+def relevelled(catalogue: Catalogue, state: UserState, key: str) -> tuple[UserState, Change] | None:
+    """The state with the level that the user has in a system by now, where the stored one is another (RULES 5.5)."""
+    before = state.points.standings.get(key, NO_STANDING)
+    level = catalogue.system(key).level_at(before.balance, before.lifetime)
+    after = replace(before, level=level.key if level else "", version=before.version + 1)
+    if after.level == before.level:
+        return None
+    points = replace(state.points, standings={**state.points.standings, key: after})
+    return replace(state, points=points), Change(key, before, after, ())
+
+
 def retaken(changes: Iterable[Change]) -> frozenset[str]:
     """The systems in which an award changed that may have been the newest: their reach time has to be asked for."""
     return frozenset(

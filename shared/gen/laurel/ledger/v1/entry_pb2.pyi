@@ -583,7 +583,9 @@ Global___PointsRelease: _TypeAlias = PointsRelease  # noqa: Y015
 
 @_typing.final
 class TimedPoints(_message.Message):
-    """Points came due by time, found by the points service's maintenance."""
+    """Points came due by time, or a user has another level because thresholds are others, found by the points service's
+    maintenance.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
