@@ -37,6 +37,7 @@ class EntryKind(Enum):
     BOARD_EXCLUSION = "board_exclusion"
     BOARD_PRIZE = "board_prize"
     LEAGUE_MOVE = "league_move"
+    USER_ERASURE = "user_erasure"
     CORRECTION = "correction"
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 

@@ -44,3 +44,7 @@ class RecentStates(Generic[S]):
         """What turned out not to hold any more, or may not."""
         for user_id in user_ids:
             self._states.pop(user_id, None)
+
+    def clear(self) -> None:
+        """Nothing that is kept may hold any more."""
+        self._states.clear()

@@ -1,10 +1,12 @@
 """user: one user, and everything that is kept of one."""
 
 import json
+import uuid
 from collections import Counter
 from typing import IO
 
 import click
+import grpc
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.cli import render
@@ -14,9 +16,9 @@ from services.cli.options import ShowGroup, json_option
 from services.cli.show_user import read_user_page, show_user_page
 
 
-@click.group(cls=ShowGroup, short_help="Show one user; export all that is kept of one.")
+@click.group(cls=ShowGroup, short_help="Show one user; export or delete all that is kept of one.")
 def user() -> None:
-    """Show one user, `laurel user ID`; export all that is kept of one.
+    """Show one user, `laurel user ID`; export or delete all that is kept of one.
 
     Where an id is the name of a command, `laurel user show ID`.
     """
@@ -59,6 +61,35 @@ def export(connections: Connections, user_id: str, output: IO[str]) -> None:
     output.write("}}\n")
     told = ", ".join(f"{count} of {service}" for service, count in counts.items())
     click.echo(f"{counts.total()} rows{': ' if told else ''}{told}", err=True)
+
+
+@user.command("delete")
+@click.argument("user_id")
+@click.option("--reason", default="", help="Why, for the audit: it is kept, and should not name the user.")
+@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def delete(
+    connections: Connections, user_id: str, reason: str, key: str | None, yes: bool, as_json: bool
+) -> None:
+    """Delete a user in every service, for good; ledgers and archives stay under a pseudonym.
+
+    `laurel user export` shows before what goes, `laurel user verify-deleted` afterwards that it went.
+    """
+    if not yes:
+        click.confirm(f"Delete {user_id} and all that is kept of {user_id}?", abort=True, err=True)
+    request_id = key or str(uuid.uuid4())
+    request = pb.DeleteUserRequest(user_id=user_id, reason=reason, request_id=request_id)
+    try:
+        reply = connections.orchestrator.DeleteUser(request, timeout=connections.timeout_seconds)
+    except grpc.RpcError:
+        click.echo(f"Ask again with --key {request_id}: what has begun goes on by itself.", err=True)
+        raise
+    if as_json:
+        render.print_json(reply)
+    else:
+        render.line(f"deleted {user_id}; what has to stay stands under {reply.pseudonym}")
 
 
 @user.command("verify-deleted")

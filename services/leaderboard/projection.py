@@ -38,6 +38,7 @@ from services.leaderboard.scripts import (
     BEGIN,
     FILLING,
     FINISH,
+    FORGET,
     MARK,
     MEMBERS,
     PAGE,
@@ -97,6 +98,7 @@ class Projection:
         self._begin: Final = _sha(BEGIN)
         self._finish: Final = _sha(FINISH)
         self._mark: Final = _sha(MARK)
+        self._forget: Final = _sha(FORGET)
 
     async def place(
         self, steps: Sequence[Step], board_of: Callable[[str], Board]
@@ -184,6 +186,32 @@ class Projection:
             pipe.hdel(REGISTRY, _tag(key))
             pipe.unlink(*keys_of(key))
         await pipe.execute()
+
+    async def holding(self, user_id: str) -> list[str]:
+        """The tags of all segments that have heard of a user, some thousand at a time."""
+        found: list[str] = []
+        cursor = 0
+        while True:
+            cursor, registered = await self._client.hscan(REGISTRY, cursor, count=_SCAN_COUNT)
+            tags = [tag for name in registered if (tag := _text(name)) != MARKER]
+            pipe = self._client.pipeline(transaction=False)
+            for tag in tags:
+                pipe.hexists(_keys_of(tag)[1], user_id)
+            if tags:
+                found += [tag for tag, is_held in zip(tags, await pipe.execute(), strict=True) if is_held]
+            if cursor == 0:
+                return found
+
+    async def forget(self, user_id: str) -> int:
+        """Nothing of a user is left in any segment; in how many there was something."""
+        tags = await self.holding(user_id)
+
+        def queue(pipe: Pipeline) -> None:
+            for tag in tags:
+                pipe.evalsha(self._forget, _KEYS_PER_SEGMENT, *_keys_of(tag), user_id)
+
+        answers, _, _ = await self._run(queue, ())
+        return sum(map(int, answers))
 
     async def clear(self) -> None:
         """Remove everything, the marker first: from then on nobody takes the sets for complete."""
@@ -297,7 +325,7 @@ class Projection:
         try:
             answers = await self._execute(queue, keys)
         except NoScriptError:  # the server is new: it has forgotten the scripts with all else
-            for script in (PLACE, PAGE, MEMBERS, BEGIN, FINISH, MARK):
+            for script in (PLACE, PAGE, MEMBERS, BEGIN, FINISH, MARK, FORGET):
                 await self._client.script_load(script)
             answers = await self._execute(queue, keys)
         (marker, *registered), information = answers[-2:]
@@ -325,8 +353,16 @@ class Projection:
 
 def keys_of(key: SegmentKey) -> list[str]:
     """The four keys of a segment. What is in braces is the hash tag, so that they share a slot of a cluster."""
-    tag = f"laurel:{{{_tag(key)}}}"
-    return [f"{tag}:order", f"{tag}:held", f"{tag}:scores", f"{tag}:counts"]
+    return _keys_of(_tag(key))
+
+
+def _keys_of(tag: str) -> list[str]:
+    name = f"laurel:{{{tag}}}"
+    return [f"{name}:order", f"{name}:held", f"{name}:scores", f"{name}:counts"]
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def _tag(key: SegmentKey) -> str:

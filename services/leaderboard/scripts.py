@@ -216,3 +216,28 @@ if (redis.call('HGET', KEYS[1], '') or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], '', ARGV[2])
 return 1
 """
+
+# ARGV: a user id. Nothing of the user is left in the segment, no version either: who comes back begins anew. Where a
+# key is gone nothing is changed: the segment is filled anew. Answers whether there was something.
+FORGET: Final = (
+    _STATE
+    + """
+local dense = redis.call('EXISTS', KEYS[3]) == 1
+local state, size, by = look(dense)
+if state > 1 then return 0 end
+local known = redis.call('HGET', KEYS[2], ARGV[1])
+if not known then return 0 end
+local position = string.sub(known, string.find(known, ':', 1, true) + 1)
+if position ~= '' then
+  size = size - redis.call('ZREM', KEYS[1], position)
+  local score = string.sub(position, 1, 16)
+  if dense and redis.call('HINCRBY', KEYS[4], score, -1) < 1 then
+    redis.call('HDEL', KEYS[4], score)
+    redis.call('ZREM', KEYS[3], score)
+  end
+  redis.call('HSET', KEYS[2], '', by .. size)
+end
+redis.call('HDEL', KEYS[2], ARGV[1])
+return 1
+"""
+)

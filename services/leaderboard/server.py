@@ -12,6 +12,7 @@ from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.convert.entries import command
 from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
 from services.leaderboard.handlers.entries import EntryHandlers
+from services.leaderboard.handlers.erasing import Erasing
 from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.handlers.lists import Lists
 from services.leaderboard.handlers.maintenance import MaintenanceHandlers
@@ -89,6 +90,7 @@ async def build(settings: Settings) -> Application:
         definitions,
     )
     entries = EntryHandlers(pool, catalogue, projection, rebuilder, segments, tracker, grace)
+    erasing = Erasing(pool, projection)
     instrument(recorded, entries, rebuilder)
     participant = Participant(
         domain=DOMAIN,
@@ -114,7 +116,7 @@ async def build(settings: Settings) -> Application:
             ),
             participants.registered(participant, pool, settings),
             definition_service(definitions),
-            traces.registered(TRACES, pool),
+            traces.registered(TRACES, pool, traces.Beside(erasing.erase, erasing.search)),
         ],
         checks={
             "schema": schema_is_current(pool, MIGRATIONS),

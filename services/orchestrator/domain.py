@@ -46,6 +46,16 @@ class Origin(IntEnum):
     MAINTENANCE = 4
 
 
+class Standing(IntEnum):
+    """How a user stands, as stored."""
+
+    ORDINARY = 0
+    CONTROL = 1
+    """In the control group: metrics count, features are withheld (RULES 2.6)."""
+    ERASING = 2
+    """Being deleted: nothing is recorded (RULES 2.7)."""
+
+
 class Metric(Struct, frozen=True):
     """The part of a metric's definition that events need."""
 
@@ -61,6 +71,7 @@ class User(Struct, frozen=True):
     said: Said
     create_time: datetime
     version: int
+    standing: Standing = Standing.ORDINARY
 
     def zone(self, default: str) -> str:
         """The stored zone, else the configured default (RULES 1.5)."""

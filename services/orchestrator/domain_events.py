@@ -30,6 +30,7 @@ class Type(StrEnum):
     EVENT_VOIDED = "event.voided"
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
+    USER_ERASED = "user.erased"
     STREAK_STARTED = "streak.started"
     STREAK_EXTENDED = "streak.extended"
     STREAK_LOST = "streak.lost"
@@ -158,6 +159,9 @@ def told_of_refusal(applied: effects_pb2.Effects, undone: effects_pb2.Effects) -
 
 
 def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[_Finding]:
+    if entry.HasField("user_erasure"):
+        yield Type.USER_ERASED, None
+        return
     if entry.HasField("metric_event"):
         yield Type.METRIC_RECORDED, None
     if entry.correction.voided:

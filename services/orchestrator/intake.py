@@ -172,8 +172,30 @@ class Intake:
                 if not is_conflict(error):
                     raise
                 continue
-            return self._start(group, recorded)
+            return self._start(*await self._without_replayed(group, recorded))
         raise Unavailable("too many replicas record events of these users", reason="CONTENTION")
+
+    async def _without_replayed(
+        self, group: Sequence[_Waiting], recorded: Sequence[_Stored | LaurelError]
+    ) -> tuple[Sequence[_Waiting], Sequence[_Stored | LaurelError]]:
+        """Those that are not answered yet. Nothing is recorded for who is being deleted, but what was keeps its answer,
+        the deletion itself above all.
+        """
+        closed = [
+            waiting
+            for waiting, item in zip(group, recorded, strict=True)
+            if isinstance(item, LaurelError) and item.reason == "USER_ERASING"
+        ]
+        if not closed:
+            return group, recorded
+        fresh = set(map(id, await self._answer_known(closed)))
+        answered = {id(waiting) for waiting in closed} - fresh
+        left = [
+            (waiting, item)
+            for waiting, item in zip(group, recorded, strict=True)
+            if id(waiting) not in answered
+        ]
+        return [waiting for waiting, _ in left], [item for _, item in left]
 
     async def _decide_and_store(
         self, group: Sequence[Incoming], feed: Feed | None = None

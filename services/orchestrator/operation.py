@@ -72,6 +72,8 @@ class Operation(Struct, Generic[Q], frozen=True):
     """A finished one can be undone by VoidEntry."""
     counted: bool = False
     """It makes a user exist."""
+    erases: bool = False
+    """Before it is complete its user is erased, in every service, which may take long."""
 
     def request_of(self, stored: bytes) -> Q:
         """A stored request."""

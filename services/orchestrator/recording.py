@@ -21,6 +21,7 @@ from services.orchestrator.domain import (
     InTime,
     Metric,
     Origin,
+    Standing,
     TooManyAttributes,
     Total,
     TotalOutOfRange,
@@ -44,7 +45,14 @@ from services.orchestrator.said import (
     rebuild,
     to_read,
 )
-from shared.errors import FieldViolation, InvalidArgument, LaurelError, NotFound, OutOfRange
+from shared.errors import (
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    LaurelError,
+    NotFound,
+    OutOfRange,
+)
 
 
 class MetricEvent(Struct, frozen=True):
@@ -249,6 +257,8 @@ class _Recording:
         user_id = incoming.patch.user_id
         outcome, loaded = self._outcome, self._loaded
         known = self._user(user_id)
+        if known is not None and known.standing is Standing.ERASING:
+            raise FailedPrecondition("the user is being deleted", reason="USER_ERASING")
         try:
             user, attributes, newest = self._told(known, incoming)
         except TooManyAttributes as error:

@@ -20,6 +20,7 @@ from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning,
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
 from services.orchestrator.effects import EntrySaga
+from services.orchestrator.erasing import Erasing
 from services.orchestrator.operations import correction
 from services.orchestrator.participants import Participants, is_definite
 from services.orchestrator.saga import Act, Move, State, next_move
@@ -73,6 +74,7 @@ class Runner:
         sagas: SagaStore,
         undo: UndoStore,
         participants: Participants,
+        erasing: Erasing,
         metrics: Callable[[], Coroutine[Any, Any, Mapping[str, Metric]]],
         settings: Settings,
         clock: Clock,
@@ -81,6 +83,7 @@ class Runner:
         self._sagas = sagas
         self._undo = undo
         self._participants = participants
+        self._erasing = erasing
         self._metrics = metrics
         self._settings = settings
         self._clock = clock
@@ -115,6 +118,7 @@ class Runner:
 
     async def forward(self, sagas: Sequence[ActiveSaga]) -> None:
         """Drives new sagas through all participants; those that are turned round go on by themselves."""
+        sagas = self._without_erasing(sagas)
         await self._drive(sagas, through=Act.COMPLETE)
         rest = [active for active in sagas if not active.finished]
         if rest:
@@ -123,7 +127,14 @@ class Runner:
     async def finish(self, sagas: Sequence[ActiveSaga]) -> None:
         """Drives sagas to their end."""
         self.take(sagas)
-        await self._drive(sagas, through=Act.SETTLE)
+        await self._drive(self._without_erasing(sagas), through=Act.SETTLE)
+
+    def _without_erasing(self, sagas: Sequence[ActiveSaga]) -> Sequence[ActiveSaga]:
+        """The others; what erases a user goes by itself, for it may take long."""
+        for active in sagas:
+            if active.operation.erases:
+                self._spawn(self._drive([active], through=Act.SETTLE))
+        return [active for active in sagas if not active.operation.erases]
 
     def start(self, active: ActiveSaga) -> "asyncio.Future[Answer]":
         """Drives a saga in the background to its end; returns its coming answer."""
@@ -178,6 +189,8 @@ class Runner:
         match move.act:
             case Act.APPLY | Act.REVERT | Act.CORRECT:
                 await self._call(move, sagas)
+            case Act.COMPLETE if sagas[0].operation.erases:
+                await self._erase(sagas[0])
             case Act.COMPLETE:
                 await self._complete(sagas)
             case Act.DECIDE:
@@ -220,6 +233,15 @@ class Runner:
             else:
                 # Another replica took the saga over: its answer is the one answer.
                 self._finish(active, StillRunning(done.entry_id))
+
+    async def _erase(self, active: ActiveSaga) -> None:
+        """Alone: see `_without_erasing`."""
+        await self._erasing.erase(active)
+        reply = active.operation.reply_bytes(active.entry, b"")
+        if await self._erasing.complete(active, reply, self._clock.now()):
+            self._finish(active, Answer(reply))
+        else:
+            self._finish(active, StillRunning(active.entry_id))
 
     async def _decide(self, active: ActiveSaga) -> None:
         await BEFORE_DECIDE.reach()

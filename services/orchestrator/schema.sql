@@ -96,7 +96,8 @@ CREATE TABLE users (
     version     bigint NOT NULL,         -- grows with every change of the user
     entry_count bigint NOT NULL,         -- live entries; a user without any was undone
     create_time timestamptz NOT NULL,
-    said        jsonb NOT NULL           -- name, zone and attributes with their times: services/orchestrator/said.py
+    said        jsonb NOT NULL,          -- name, zone and attributes with their times: services/orchestrator/said.py
+    standing    smallint NOT NULL DEFAULT 0  -- 0 like any other, 1 in the control group, 2 being deleted
 ) WITH (fillfactor = 80);
 
 CREATE TABLE totals (
@@ -242,6 +243,15 @@ CREATE TYPE user_row_2 AS (
     entry_count bigint,
     said        jsonb,
     create_time timestamptz
+);
+CREATE TYPE user_row_3 AS (
+    user_id     text,
+    guard       bigint,
+    version     bigint,
+    entry_count bigint,
+    said        jsonb,
+    create_time timestamptz,
+    standing    smallint
 );
 CREATE TYPE total_row AS (
     user_id      text,

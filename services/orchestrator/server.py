@@ -20,6 +20,7 @@ from services.orchestrator.configuration.handlers import DefinitionHandlers
 from services.orchestrator.configuration.owners import Owner, RemoteOwner
 from services.orchestrator.configuration.store import METRIC_IN_USE
 from services.orchestrator.definitions import KINDS, METRIC, catalogue_of
+from services.orchestrator.erasing import Erasing
 from services.orchestrator.exporting import Exporter
 from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
@@ -36,6 +37,7 @@ from services.orchestrator.saga import Step
 from services.orchestrator.said import UserPatch
 from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.store.domain_events import DomainEventStore
+from services.orchestrator.store.erasure import ErasureStore
 from services.orchestrator.store.findings import FindingStore
 from services.orchestrator.store.history import History
 from services.orchestrator.store.keys import KeyStore
@@ -111,8 +113,16 @@ async def build(settings: Settings) -> Application:
     ledger = LedgerStore(pool, history, settings.recent_users)
     sagas = SagaStore(pool, settings.instance)
     reads = ReadStore(pool)
+    traces = TraceStore(pool, TRACES)
     runner = Runner(
-        sagas, UndoStore(pool, history, COUNTED), participants, catalogue.latest, settings, clock, rng
+        sagas,
+        UndoStore(pool, history, COUNTED),
+        participants,
+        Erasing(ErasureStore(pool), traces, others),
+        catalogue.latest,
+        settings,
+        clock,
+        rng,
     )
     domain_events = DomainEventStore(pool)
     followers = Followers(domain_events, settings)
@@ -137,7 +147,7 @@ async def build(settings: Settings) -> Application:
         maintenance,
         followers,
         watchers,
-        Exporter(reads, TraceStore(pool, TRACES), others),
+        Exporter(reads, traces, others),
         Doctor(pool, FindingStore(pool), participants, owners, clock),
         Backfills(
             pool,

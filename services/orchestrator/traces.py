@@ -28,6 +28,10 @@ def _is_of_another(row: Row, user_id: str) -> bool:
     return entry_pb2.Entry.FromString(row["entry"]).user.user_id != user_id
 
 
+def _tells_of_it(row: Row) -> bool:
+    return entry_pb2.Entry.FromString(row["entry"]).HasField("user_erasure")
+
+
 TRACES: Final = Traces(
     "orchestrator",
     tables=(
@@ -59,14 +63,16 @@ TRACES: Final = Traces(
         Table("totals", kept=_ANONYMOUS),
         Table("unique_values"),
         Table("keys", hidden=frozenset({"secret_hash", "previous_hash"})),
-        Table("users"),
         Table("findings"),
+        # Goes with the end of the deletion, until which it keeps others from recording anything.
+        Table("users", where="user_id = $1 AND standing <> 2"),
     ),
     scanned=(
         Scanned(
             "domain_events",
             messages={"entry": holding(entry_pb2.Entry), "effects": holding(effects_pb2.Effects)},
             kept=_is_of_another,
+            notice=_tells_of_it,
         ),
         Scanned("admin_operations", messages={"fields": holding(configuration_pb2.FieldChange)}, kept=always),
         # Of boosts that are for one user.

@@ -15,7 +15,6 @@ from asyncpg import Record
 from google.protobuf.json_format import MessageToDict
 from msgspec import Struct
 
-from shared import faults
 from shared.postgres.pool import Pool
 from shared.traces import Row, Scanned, Table, Traces, names, parsed, renamed, spellings
 
@@ -23,12 +22,6 @@ ROWS_AT_ONCE: Final = 500
 SCANNED_AT_ONCE: Final = 5_000
 ERASED_AT_ONCE: Final = 2_000
 
-BEFORE_ERASE: Final = faults.declare(
-    "traces.erase.before_commit", "a part of a user's rows is about to be erased"
-)
-AFTER_ERASE: Final = faults.declare(
-    "traces.erase.after_commit", "a part of a user's rows is erased, nobody has been told"
-)
 
 # Partitions are read through their table.
 _CATALOGUE: Final = """
@@ -132,13 +125,11 @@ class TraceStore:
     async def erase(self, user_id: str, pseudonym: str, entry_ids: Sequence[UUID]) -> tuple[int, bool]:
         """Erases a bounded part of what `rows` shows; how many rows, and whether there may be more."""
         shapes = await self.shapes()
-        for table in self._tables(entry_ids):
-            await BEFORE_ERASE.reach()
-            erased = await self._erase_part(table, shapes[table.name], user_id, pseudonym, entry_ids)
-            await AFTER_ERASE.reach()
-            if erased:
-                return erased, True
         erased = 0
+        for table in self._tables(entry_ids):
+            erased += await self._erase_part(table, shapes[table.name], user_id, pseudonym, entry_ids)
+            if erased >= ERASED_AT_ONCE:
+                return erased, True
         if not entry_ids:
             for scanned in self._traces.scanned:
                 erased += await self._erase_scanned(scanned, shapes[scanned.name], user_id, pseudonym)

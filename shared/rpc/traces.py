@@ -1,6 +1,6 @@
 """laurel.participant.v1.TraceService, the same for every service that keeps anything of users (RULES 2.7)."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,8 +25,8 @@ async def _nothing_erased(_user_id: str) -> int:
     return 0
 
 
-async def _nowhere(_user_id: str) -> list[Found]:
-    return []
+async def _nowhere(_user_id: str) -> Sequence[Found]:
+    return ()
 
 
 class Beside(Struct, frozen=True):
@@ -34,7 +34,7 @@ class Beside(Struct, frozen=True):
 
     erase: Callable[[str], Awaitable[int]] = _nothing_erased
     """Erases it; how many things."""
-    search: Callable[[str], Awaitable[list[Found]]] = _nowhere
+    search: Callable[[str], Awaitable[Sequence[Found]]] = _nowhere
     """Looks for it."""
 
 

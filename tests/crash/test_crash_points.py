@@ -62,7 +62,10 @@ test_backfill of the services.
 MAINTENANCE = sorted(point for point in set(CRASH_POINTS) - ELSEWHERE if ".maintenance." in point)
 REBUILD = sorted(point for point in CRASH_POINTS if ".rebuild." in point)
 DEFINITIONS = sorted(point for point in CRASH_POINTS if ".definitions." in point)
-EVENTS = sorted(set(CRASH_POINTS) - set(MAINTENANCE) - set(REBUILD) - set(DEFINITIONS) - ELSEWHERE)
+ERASURE = sorted(point for point in CRASH_POINTS if ".erasure." in point)
+EVENTS = sorted(
+    set(CRASH_POINTS) - set(MAINTENANCE) - set(REBUILD) - set(DEFINITIONS) - set(ERASURE) - ELSEWHERE
+)
 
 
 async def die_at(stack: Stack, point: str) -> None:
@@ -160,6 +163,31 @@ async def test_a_process_that_dies_while_it_writes_definitions_has_written_them_
     assert await there() == len(KINDS)
     kept = await apply()
     assert {change.action for change in kept.changes} == {CONFIGURATION_ACTION_KEEP}
+
+
+@pytest.mark.parametrize("point", ERASURE)
+async def test_a_process_that_dies_while_it_deletes_a_user_deletes_the_user_and_nobody_else(
+    stack: Stack, system: System, point: str
+) -> None:
+    await live(system, point)
+    request = orchestrator_service_pb2.DeleteUserRequest(user_id=f"{point}-0", request_id="once")
+
+    async def delete() -> orchestrator_service_pb2.DeleteUserResponse:
+        return await system.orchestrator.DeleteUser(request, timeout=5)
+
+    async def traces() -> dict[str, int]:
+        wanted = orchestrator_service_pb2.FindUserTracesRequest(user_id=request.user_id)
+        found = [each.table async for each in system.orchestrator.FindUserTraces(wanted)]
+        return {each.table: each.row_count for each in found if each.row_count > each.notice_count}
+
+    assert await traces()
+    await die_at(stack, point)
+    deleting = asyncio.create_task(persist(delete))
+    await revive(stack, point)
+    reply = await deleting
+    assert isinstance(reply, orchestrator_service_pb2.DeleteUserResponse)
+    assert await traces() == {}
+    assert await violations(system) == []
 
 
 @pytest.mark.parametrize("point", REBUILD)

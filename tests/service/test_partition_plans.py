@@ -62,7 +62,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "orchestrator": {
         "known": (ledger._KNOWN, [FIRST], [LAST]),
-        "complete": (sagas._COMPLETE, IDS, BOTH, State.RUNNING, []),
+        "complete": (sagas.COMPLETE, IDS, BOTH, State.RUNNING, []),
         "leave": (sagas._LEAVE, IDS, ["away", "away"], [1.0, 1.0], 9, list(UNFINISHED)),
         "decide": (sagas._DECIDE, FIRST, b"no", ["streak"], ["streak"], [b""]),
         "decide to void": (sagas._DECIDE_VOID, FIRST, "test", "one", "", NOW),

@@ -29,7 +29,7 @@ from shared.recent import RecentStates
 _LOAD: Final = """
     SELECT wanted.user_id AS wanted_user, wanted.metric AS wanted_metric,
            (SELECT version FROM configuration_version) AS configuration,
-           u.user_id, u.guard, u.version, u.entry_count, u.said, u.create_time,
+           u.user_id, u.guard, u.version, u.entry_count, u.said, u.create_time, u.standing,
            t.total_micros, t.peak_micros, t.gross_micros, t.event_count, t.version AS total_version,
            t.newest_time, t.newest_id
       FROM unnest($1::text[], $2::text[]) AS wanted (user_id, metric)
@@ -54,8 +54,8 @@ _STORE: Final = """
         SELECT s.entry_id, s.user_id, 1, $2, s.receive_time, clock_timestamp()
           FROM unnest($1::entry_row[]) AS s
     ), people AS (
-        INSERT INTO users AS known (user_id, guard, version, entry_count, said, create_time)
-        SELECT * FROM unnest($3::user_row_2[])
+        INSERT INTO users AS known (user_id, guard, version, entry_count, said, create_time, standing)
+        SELECT * FROM unnest($3::user_row_3[])
         ON CONFLICT (user_id) DO UPDATE
            SET guard = excluded.guard, version = excluded.version, entry_count = excluded.entry_count,
                said = excluded.said, create_time = excluded.create_time
@@ -78,7 +78,7 @@ _STORE: Final = """
         INSERT INTO entry_keys (key_id, entry_id)
         SELECT * FROM unnest($6::entry_key_row[])
     )
-    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row_2[])),
+    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row_3[])),
            require_rows((SELECT count(*) FROM configuration_version WHERE version = $7), 1)
 """
 
@@ -155,6 +155,7 @@ class LedgerStore:
         self._history = history
         self._recent: RecentStates[Stored] = RecentStates(recent_users)
         self._configuration: int | None = None
+        self._last_configuration: int | None = None
 
     async def load(self, group: Sequence[Incoming]) -> Snapshot:
         """What is stored about the users and metrics of the group; of those who came lately without asking."""
@@ -202,7 +203,12 @@ class LedgerStore:
         rows = await self._pool.fetch(
             _LOAD, [user for user, _ in wanted] or [""], [metric for _, metric in wanted] or [""]
         )
-        self._configuration = rows[0]["configuration"]
+        configuration = rows[0]["configuration"]
+        if configuration != self._last_configuration:
+            # It also moves when a user was deleted: of such a one nothing may be known any more.
+            self._recent.clear()
+            self._last_configuration = configuration
+        self._configuration = configuration
         users: dict[str, Stored] = {}
         for row in rows:
             user_id, metric = row["wanted_user"], row["wanted_metric"]
@@ -370,6 +376,7 @@ def _user_row(user_id: str, stored: Stored) -> tuple[object, ...]:
         stored.entry_count,
         said_to_json(user.said),
         user.create_time,
+        user.standing,
     )
 
 

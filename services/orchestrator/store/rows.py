@@ -5,7 +5,7 @@ from typing import Final
 from asyncpg import Record
 from msgspec import json
 
-from services.orchestrator.domain import Total, User
+from services.orchestrator.domain import Standing, Total, User
 from services.orchestrator.said import Said
 
 _SAID: Final = json.Decoder(Said)
@@ -14,7 +14,8 @@ _ENCODER: Final = json.Encoder()
 
 def user_from_row(row: Record) -> User:
     """The user of a row of `users`."""
-    return User(row["user_id"], _SAID.decode(row["said"]), row["create_time"], row["version"])
+    standing = Standing(row["standing"])
+    return User(row["user_id"], _SAID.decode(row["said"]), row["create_time"], row["version"], standing)
 
 
 def said_to_json(said: Said) -> str:

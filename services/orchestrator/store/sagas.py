@@ -21,7 +21,7 @@ from shared.postgres.pool import Connection, Pool
 _TELL_COMPLETED: Final = TELL.format(
     rows="$4", condition="(told.entry_id IN (SELECT entry_id FROM completed)) IS TRUE"
 )
-_COMPLETE: Final = f"""
+COMPLETE: Final = f"""
     WITH completed AS (
         UPDATE sagas
            SET state = 3, reply = ($2::bytea[])[array_position($1::uuid[], entry_id)],
@@ -40,11 +40,17 @@ _DECIDE: Final = """
     RETURNING true
 """
 
+# Who is being deleted is left alone. The lock makes whoever begins a deletion wait, who then sees what is decided here.
 _DECIDE_VOID: Final = """
+    WITH open AS (
+        SELECT u.user_id FROM users u
+         WHERE u.user_id = (SELECT s.user_id FROM sagas s WHERE s.entry_id = $1) AND u.standing <> 2
+           FOR SHARE
+    )
     UPDATE sagas
        SET state = 5, void_reason = $2, void_actor = $4, void_time = $5, instance = $3, attempt_count = 0,
            next_attempt_time = clock_timestamp()
-     WHERE entry_id = $1 AND state = 3
+     WHERE entry_id = $1 AND state = 3 AND user_id IN (SELECT user_id FROM open)
     RETURNING true
 """
 
@@ -181,14 +187,7 @@ class SagaStore:
 
         The result are the entries for which it was the first to do so.
         """
-        ordered = sorted(completed, key=_entry_id)
-        rows = await self._pool.fetch(
-            _COMPLETE,
-            [saga.entry_id for saga in ordered],
-            [saga.reply for saga in ordered],
-            State.RUNNING,
-            rows_of((saga.entry_id, saga.told) for saga in completed),
-        )
+        rows = await self._pool.fetch(COMPLETE, *complete_arguments(completed))
         return {row["entry_id"] for row in rows}
 
     async def decide(
@@ -256,6 +255,17 @@ class SagaStore:
         row = await self._pool.fetchrow(_BACKLOG)
         assert row is not None
         return Backlog(row["unfinished"], row["parked"], float(row["oldest_seconds"]))
+
+
+def complete_arguments(completed: Sequence[Completed]) -> tuple[object, ...]:
+    """Those of `COMPLETE`."""
+    ordered = sorted(completed, key=_entry_id)
+    return (
+        [saga.entry_id for saga in ordered],
+        [saga.reply for saga in ordered],
+        State.RUNNING,
+        rows_of((saga.entry_id, saga.told) for saga in completed),
+    )
 
 
 def _entry_id(completed: Completed) -> UUID:

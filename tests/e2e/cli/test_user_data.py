@@ -1,8 +1,10 @@
 """laurel user export and verify-deleted."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
+from tests.fixtures.clock import now
 from tests.fixtures.command import Laurel, ingest
 
 
@@ -38,3 +40,44 @@ def test_a_search_names_every_table_that_has_something_of_a_user(laurel: Laurel)
     assert "leaderboard.scores" in found.stdout
     assert "name ada-search" in found.stderr
     assert "no trace is left" in laurel.run("user", "verify-deleted", "nobody-at-all").stdout
+
+
+def test_who_is_deleted_leaves_no_trace_and_others_move_up(laurel: Laurel) -> None:
+    user, rival = "ada-deleted", "bob-stays"
+    for day in range(3):
+        ingest(laurel, user, "--at", _days_ago(day), "--key", f"day-{day}", value="400000")
+    ingest(laurel, rival, value="399999")
+    laurel.run("contacts", "set", user, "--email", "ada@example.com")
+    exported = json.loads(laurel.run("user", "export", user).stdout)["services"]
+    assert _place(laurel, user) < _place(laurel, rival)
+    before = _place(laurel, rival)
+
+    reply = laurel.json("user", "delete", user, "--yes", "--key", "k-7f3", "--reason", "asked for it")
+    again = laurel.json("user", "delete", user, "--yes", "--key", "k-7f3", "--reason", "asked for it")
+
+    assert again == reply | {"idempotentReplayed": True}
+    proof = laurel.run("user", "verify-deleted", user)
+    assert "no trace is left" in proof.stdout
+    assert "that tell of the deletion" in proof.stdout
+    assert _place(laurel, rival) == before - 1
+    assert "there is no such user" in laurel.run("user", user, code=1).stderr
+    kept = json.loads(laurel.run("user", "export", reply["pseudonym"]).stdout)["services"]
+    assert len(kept["points"]["awards"]) == len(exported["points"]["awards"])
+    assert "request" not in kept["orchestrator"]["entries"][-1]
+    assert reply["pseudonym"] in laurel.run("audit", "--limit", "1").stdout
+    erased = laurel.json("feed", "list", "--type", "user.erased", "--user", user)["events"]
+    assert [event["entryId"] for event in erased] == [reply["entryId"]]
+
+    anew = ingest(laurel, user, "--key", "day-0", value="2")
+    assert anew["totalAfter"] == 2
+    refused = laurel.run("void", exported["orchestrator"]["entries"][0]["entry_id"], "--reason", "r", code=1)
+    assert "stays as it is" in refused.stderr
+
+
+def _place(laurel: Laurel, user: str) -> int:
+    board = laurel.json("leaderboard", "commits", "--around", user)["members"]
+    return next(int(member["rank"]) for member in board if member["userId"] == user)
+
+
+def _days_ago(days: int) -> str:
+    return f"{now() - timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"

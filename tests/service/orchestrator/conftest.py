@@ -115,6 +115,7 @@ async def orchestrator(
             achievement_target=participants.targets[Step.ACHIEVEMENT],
             points_target=participants.targets[Step.POINTS],
             leaderboard_target=participants.targets[Step.LEADERBOARD],
+            notification_target="",
             **settings,
         )
         async with (

@@ -14,7 +14,11 @@ import grpc.aio
 from laurel.common.v1 import error_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.participant.v1 import participant_service_pb2 as pb
-from laurel.participant.v1 import participant_service_pb2_grpc
+from laurel.participant.v1 import (
+    participant_service_pb2_grpc,
+    trace_service_pb2,
+    trace_service_pb2_grpc,
+)
 
 from services.orchestrator.saga import Step
 
@@ -27,7 +31,9 @@ def changes_nothing(_command: pb.Command) -> Effects:
 
 
 @dataclass
-class Script(participant_service_pb2_grpc.ParticipantServiceServicer):
+class Script(
+    participant_service_pb2_grpc.ParticipantServiceServicer, trace_service_pb2_grpc.TraceServiceServicer
+):
     """One participant."""
 
     step: Step
@@ -107,6 +113,12 @@ class Script(participant_service_pb2_grpc.ParticipantServiceServicer):
     ) -> pb.FinishHealingResponse:
         return pb.FinishHealingResponse()
 
+    async def EraseTraces(
+        self, request: trace_service_pb2.EraseTracesRequest, context: Any
+    ) -> trace_service_pb2.EraseTracesResponse:
+        await self._hear("EraseTraces", list(request.entry_ids), context)
+        return trace_service_pb2.EraseTracesResponse()
+
     def _applied(self, command: pb.Command) -> pb.Outcome:
         entry_id = command.entry.entry_id
         if entry_id in self.reverted:
@@ -164,12 +176,14 @@ class Cast:
 async def cast() -> AsyncIterator[Cast]:
     """Four participants that are listening."""
     heard: list[tuple[Step, str, list[str]]] = []
-    scripts = {step: Script(step, heard) for step in Step}
+    # Of traces it erases alone.
+    scripts = {step: Script(step, heard) for step in Step}  # type: ignore[abstract]
     servers: list[grpc.aio.Server] = []
     targets = {}
     for step, script in scripts.items():
         server = grpc.aio.server()
         participant_service_pb2_grpc.add_ParticipantServiceServicer_to_server(script, server)
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(script, server)
         targets[step] = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         servers.append(server)

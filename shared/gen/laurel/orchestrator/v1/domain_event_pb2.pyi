@@ -72,7 +72,8 @@ class DomainEvent(_message.Message):
     id: _builtins.str
     """UUID, derived from the entry: the same whenever the event is read again, so that a follower can drop doubles."""
     type: _builtins.str
-    """Such as `achievement.completed`. One of: `metric.recorded`; `event.voided`; `user.created`, `user.updated`;
+    """Such as `achievement.completed`. One of: `metric.recorded`; `event.voided`; `user.created`, `user.updated`,
+    `user.erased`;
     `streak.started`, `streak.extended`, `streak.lost`, `streak.frozen`, `streak.freeze_earned`,
     `streak.restored`, `streak.reset`, `streak.paused`;
     `achievement.completed`, `achievement.revoked`; `points.changed`, `points.level_changed`, `points.expired`;

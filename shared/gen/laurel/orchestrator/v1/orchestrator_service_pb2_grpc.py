@@ -176,6 +176,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserResponse.FromString,
                 _registered_method=True)
+        self.DeleteUser = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/DeleteUser',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserResponse.FromString,
+                _registered_method=True)
         self.ExportUser = channel.unary_stream(
                 '/laurel.orchestrator.v1.OrchestratorService/ExportUser',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExportUserRequest.SerializeToString,
@@ -503,6 +508,15 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteUser(self, request, context):
+        """Deletes a user in every service (RULES 2.7): every trace goes, ranks close, and ledgers and archives stay under a
+        pseudonym, so that sums hold. It takes as long as the user has rows: ask again with the same request id until there is a
+        reply. Meanwhile what is asked for the user is refused: USER_ERASING. Then the id is free, and nothing is known of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportUser(self, request, context):
         """Shows every row that any service keeps of a user (RULES 2.7), as a stream.
         """
@@ -818,6 +832,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.GetUser,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserResponse.SerializeToString,
+            ),
+            'DeleteUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteUser,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserResponse.SerializeToString,
             ),
             'ExportUser': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportUser,
@@ -1692,6 +1711,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/GetUser',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/DeleteUser',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

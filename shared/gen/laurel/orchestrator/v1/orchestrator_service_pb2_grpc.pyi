@@ -110,6 +110,11 @@ class OrchestratorServiceStub:
     """Creates or changes a user."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetUserRequest, _orchestrator_service_pb2.GetUserResponse]
     """Gets a user with the totals of all metrics."""
+    DeleteUser: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteUserRequest, _orchestrator_service_pb2.DeleteUserResponse]
+    """Deletes a user in every service (RULES 2.7): every trace goes, ranks close, and ledgers and archives stay under a
+    pseudonym, so that sums hold. It takes as long as the user has rows: ask again with the same request id until there is a
+    reply. Meanwhile what is asked for the user is refused: USER_ERASING. Then the id is free, and nothing is known of it.
+    """
     ExportUser: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.ExportUserRequest, _orchestrator_service_pb2.ExportUserResponse]
     """Shows every row that any service keeps of a user (RULES 2.7), as a stream."""
     FindUserTraces: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.FindUserTracesRequest, _orchestrator_service_pb2.FindUserTracesResponse]
@@ -260,6 +265,11 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Creates or changes a user."""
     GetUser: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetUserRequest, _orchestrator_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Gets a user with the totals of all metrics."""
+    DeleteUser: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.DeleteUserRequest, _orchestrator_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
+    """Deletes a user in every service (RULES 2.7): every trace goes, ranks close, and ledgers and archives stay under a
+    pseudonym, so that sums hold. It takes as long as the user has rows: ask again with the same request id until there is a
+    reply. Meanwhile what is asked for the user is refused: USER_ERASING. Then the id is free, and nothing is known of it.
+    """
     ExportUser: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.ExportUserRequest, _orchestrator_service_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Shows every row that any service keeps of a user (RULES 2.7), as a stream."""
     FindUserTraces: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.FindUserTracesRequest, _orchestrator_service_pb2.FindUserTracesResponse]  # type: ignore[assignment]
@@ -575,6 +585,17 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.GetUserResponse, _abc.Awaitable[_orchestrator_service_pb2.GetUserResponse]]:
         """Gets a user with the totals of all metrics."""
+
+    @_abc_1.abstractmethod
+    def DeleteUser(
+        self,
+        request: _orchestrator_service_pb2.DeleteUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.DeleteUserResponse, _abc.Awaitable[_orchestrator_service_pb2.DeleteUserResponse]]:
+        """Deletes a user in every service (RULES 2.7): every trace goes, ranks close, and ledgers and archives stay under a
+        pseudonym, so that sums hold. It takes as long as the user has rows: ask again with the same request id until there is a
+        reply. Meanwhile what is asked for the user is refused: USER_ERASING. Then the id is free, and nothing is known of it.
+        """
 
     @_abc_1.abstractmethod
     def ExportUser(

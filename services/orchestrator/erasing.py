@@ -1,0 +1,155 @@
+"""The deletion of a user (RULES 2.7): first nothing more is recorded for the user, then what is under way ends, then
+every service erases what it has, part by part, and at last the orchestrator forgets whom it has deleted.
+
+Every part can be done again, so whoever goes on after a crash begins at the beginning. That it is done is decided by a
+round that finds nothing: what was written meanwhile by maintenance or from a page that had been read before goes in the
+next one.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import grpc.aio
+from laurel.participant.v1 import trace_service_pb2 as pb
+from laurel.participant.v1 import trace_service_pb2_grpc
+
+from services.orchestrator.active_sagas import ActiveSaga
+from services.orchestrator.domain import TimeWindow
+from services.orchestrator.domain_events import told_of
+from services.orchestrator.operation import Asked
+from services.orchestrator.operations import OPERATIONS
+from services.orchestrator.store.erasure import Anonymous, ErasureStore, StoredEntry
+from shared import faults
+from shared.errors import LaurelError, Unavailable
+from shared.postgres.traces import TraceStore
+from shared.rpc.channel import call
+from shared.traces import renamed
+
+_ENTRIES_AT_ONCE: Final = 500
+_MOST_ROUNDS: Final = 10
+_LOOKS: Final = 40
+_PAUSE_SECONDS: Final = 0.05
+_TIMEOUT_SECONDS: Final = 60.0
+"""How long one service may take over one part, in seconds."""
+_RECEIVED: Final = TimeWindow(timedelta(days=366), timedelta(days=366))
+"""Around its receive_time lies whatever was accepted."""
+
+BEFORE_PART: Final = faults.declare(
+    "orchestrator.erasure.part.before", "nothing is recorded for a user who is being deleted; a part is due"
+)
+AFTER_PART: Final = faults.declare(
+    "orchestrator.erasure.part.after", "the services have erased some entries, the ledger has not"
+)
+BEFORE_END: Final = faults.declare(
+    "orchestrator.erasure.end.before_commit", "everything is erased, the deletion still names the user"
+)
+AFTER_END: Final = faults.declare(
+    "orchestrator.erasure.end.after_commit", "the user is deleted, the caller has no answer"
+)
+
+
+class Erasing:
+    """Deletes users in every service."""
+
+    def __init__(
+        self, store: ErasureStore, traces: TraceStore, channels: Mapping[str, grpc.aio.Channel]
+    ) -> None:
+        """`channels` lead to the other services, by their names."""
+        self._store = store
+        self._traces = traces
+        self._stubs = {
+            name: trace_service_pb2_grpc.TraceServiceStub(channel) for name, channel in channels.items()
+        }
+
+    async def erase(self, active: ActiveSaga) -> None:
+        """Erases all but that it was asked for. Raises `LaurelError` where it has to go on later."""
+        user_id, pseudonym = active.entry.user.user_id, active.entry.user_erasure.pseudonym
+        await self._store.close(user_id)
+        await self._quiet(user_id, active.entry_id)
+        for _ in range(_MOST_ROUNDS):
+            if not await self._round(user_id, pseudonym):
+                return
+        raise Unavailable("rows of the user keep appearing", reason="USER_BUSY")
+
+    async def complete(self, active: ActiveSaga, reply: bytes, now: datetime) -> bool:
+        """Ends the deletion and tells of it. False where another replica was first."""
+        user_id, pseudonym = active.entry.user.user_id, active.entry.user_erasure.pseudonym
+        told = told_of(active.entry, active.body, b"")
+        assert told is not None
+        entry = type(active.entry)()
+        entry.CopyFrom(active.entry)
+        renamed(entry, user_id, pseudonym)
+        request = active.operation.request_type(user_id=pseudonym)
+        anonymous = Anonymous(
+            active.entry_id, pseudonym, request.SerializeToString(), entry.SerializeToString()
+        )
+        await BEFORE_END.reach()
+        first = await self._store.complete(user_id, anonymous, reply, told, now)
+        await AFTER_END.reach()
+        return first
+
+    async def _quiet(self, user_id: str, besides: UUID) -> None:
+        """Waits until nothing else of the user is under way: it would write what has been erased."""
+        for _ in range(_LOOKS):
+            unfinished, parked = await self._store.open_sagas(user_id, besides)
+            if parked:
+                raise Unavailable(f"{parked} entries of the user are parked", reason="USER_BUSY")
+            if not unfinished:
+                return
+            await asyncio.sleep(_PAUSE_SECONDS)
+        raise Unavailable(f"{unfinished} entries of the user are under way", reason="USER_BUSY")
+
+    async def _round(self, user_id: str, pseudonym: str) -> int:
+        """Erases everything that is there; how many rows."""
+        erased = 0
+        await BEFORE_PART.reach()
+        while entries := await self._store.entries(user_id, _ENTRIES_AT_ONCE):
+            entry_ids = [entry.entry_id for entry in entries]
+            erased += await self._everywhere(user_id, pseudonym, entry_ids)
+            await AFTER_PART.reach()
+            await self._store.forget_keys(_keys_of(entries), entry_ids)
+            # At last, for by it they are found.
+            erased += await self._own(user_id, pseudonym, entry_ids)
+        erased += await self._everywhere(user_id, pseudonym, [])
+        return erased + await self._own(user_id, pseudonym, [])
+
+    async def _everywhere(self, user_id: str, pseudonym: str, entry_ids: Sequence[UUID]) -> int:
+        erased = 0
+        request = pb.EraseTracesRequest(
+            user_id=user_id, pseudonym=pseudonym, entry_ids=[str(entry_id) for entry_id in entry_ids]
+        )
+        for stub in self._stubs.values():
+            more = True
+            while more:
+                response = await call(stub.EraseTraces, request, timeout_seconds=_TIMEOUT_SECONDS)
+                erased += response.row_count
+                more = response.more
+        return erased
+
+    async def _own(self, user_id: str, pseudonym: str, entry_ids: Sequence[UUID]) -> int:
+        erased, more = 0, True
+        while more:
+            rows, more = await self._traces.erase(user_id, pseudonym, entry_ids)
+            erased += rows
+        return erased
+
+
+def _keys_of(entries: Sequence[StoredEntry]) -> list[UUID]:
+    """By what entries would be known again: it follows from what was asked."""
+    found = []
+    for entry in entries:
+        operation = OPERATIONS.get(entry.kind)
+        if operation is None or operation.incoming is None:
+            continue
+        try:
+            asked = operation.incoming(
+                operation.request_of(entry.request), Asked(entry.receive_time, _RECEIVED)
+            )
+        except (LaurelError, OverflowError):
+            continue  # of a form that is not asked any more, and so not asked again
+        if asked.key_id is not None:
+            found.append(asked.key_id)
+    return found

@@ -1,0 +1,116 @@
+"""What the deletion of a user reads and writes in the ledger (RULES 2.7)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+from services.orchestrator.domain_events import Told
+from services.orchestrator.store import admin
+from services.orchestrator.store.admin import Asking
+from services.orchestrator.store.sagas import COMPLETE, Completed, complete_arguments
+from shared.postgres.pool import Pool
+
+# Whoever has loaded the user before finds another guard, and whoever loads the user after it finds the standing.
+_CLOSE: Final = "UPDATE users SET standing = 2, guard = guard + 1 WHERE user_id = $1 AND standing <> 2"
+
+_OPEN: Final = """
+    SELECT count(*) FILTER (WHERE state <> 7) AS unfinished, count(*) FILTER (WHERE state = 7) AS parked
+      FROM (SELECT state, user_id, entry_id FROM sagas WHERE state IN (1, 2, 5)
+             UNION ALL
+            SELECT state, user_id, entry_id FROM sagas WHERE state = 7) AS open
+     WHERE user_id = $1 AND entry_id <> $2
+       AND NOT EXISTS (SELECT FROM entries e WHERE e.entry_id = open.entry_id AND e.kind = 'user_erasure')
+"""
+
+_ENTRIES: Final = """
+    SELECT entry_id, kind, request, receive_time
+      FROM entries
+     WHERE user_id = $1 AND kind <> 'user_erasure'
+     ORDER BY receive_time, entry_id
+     LIMIT $2
+"""
+
+_FORGET_KEYS: Final = "DELETE FROM entry_keys WHERE key_id = ANY($1::uuid[]) AND entry_id = ANY($2::uuid[])"
+
+_OWN: Final = "SELECT actor, reason FROM entries WHERE entry_id = $1"
+
+_ANONYMOUS_ENTRY: Final = "UPDATE entries SET user_id = $2, request = $3, entry = $4 WHERE entry_id = $1"
+
+_ANONYMOUS_SAGA: Final = "UPDATE sagas SET user_id = $2 WHERE entry_id = $1"
+
+_FORGET_USER: Final = "DELETE FROM users WHERE user_id = $1"
+
+# Every replica reads anew what it knows of users (`store.ledger`).
+_MOVE: Final = "UPDATE configuration_version SET version = version + 1"
+
+
+class StoredEntry(Struct, frozen=True):
+    """An entry that is to lose its user."""
+
+    entry_id: UUID
+    kind: str
+    request: bytes
+    receive_time: datetime
+
+
+class Anonymous(Struct, frozen=True):
+    """The entry of a deletion as it stays: without whom it deleted."""
+
+    entry_id: UUID
+    pseudonym: str
+    request: bytes
+    entry: bytes
+
+
+class ErasureStore:
+    """Reads and writes of deletions."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def close(self, user_id: str) -> None:
+        """From now on nothing is recorded for the user."""
+        await self._pool.execute(_CLOSE, user_id)
+
+    async def open_sagas(self, user_id: str, besides: UUID) -> tuple[int, int]:
+        """How many other sagas of the user are under way, and how many are parked."""
+        row = await self._pool.fetchrow(_OPEN, user_id, besides)
+        assert row is not None
+        return row["unfinished"], row["parked"]
+
+    async def entries(self, user_id: str, limit: int) -> list[StoredEntry]:
+        """The oldest entries that still name the user, but for deletions."""
+        rows = await self._pool.fetch(_ENTRIES, user_id, limit)
+        return [
+            StoredEntry(row["entry_id"], row["kind"], row["request"], row["receive_time"]) for row in rows
+        ]
+
+    async def forget_keys(self, key_ids: Sequence[UUID], entry_ids: Sequence[UUID]) -> None:
+        """These entries are known by their keys no more."""
+        await self._pool.execute(_FORGET_KEYS, key_ids, entry_ids)
+
+    async def complete(
+        self, user_id: str, anonymous: Anonymous, reply: bytes, told: Told, now: datetime
+    ) -> bool:
+        """Ends a deletion: the reply, what is told of it, the audit, and the user's own row. False where another
+        replica was first.
+        """
+        entry_id = anonymous.entry_id
+        async with self._pool.acquire() as connection, connection.transaction():
+            first = await connection.fetch(COMPLETE, *complete_arguments([Completed(entry_id, reply, told)]))
+            if not first:
+                return False
+            own = await connection.fetchrow(_OWN, entry_id)
+            assert own is not None
+            asking = Asking(own["actor"] or "", "", own["reason"] or "")
+            await admin.record(connection, "delete_user", f"user/{anonymous.pseudonym}", asking, now)
+            await connection.execute(
+                _ANONYMOUS_ENTRY, entry_id, anonymous.pseudonym, anonymous.request, anonymous.entry
+            )
+            await connection.execute(_ANONYMOUS_SAGA, entry_id, anonymous.pseudonym)
+            await connection.execute(_FORGET_USER, user_id)
+            await connection.execute(_MOVE)
+        return True
