@@ -76,6 +76,10 @@ servers: $(INSTALLED) ## What `make service` leaves out: servers that are starte
 e2e: $(INSTALLED) ## The processes as a user starts them: tests/e2e
 	@$(BIN)/pytest tests/e2e
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## Every odd value of every field of every request; `make test` tries one in nine
+	@$(BIN)/pytest tests/e2e/test_fuzzing.py --fuzz-all
+
 .PHONY: crash
 crash: $(INSTALLED) ## The processes killed, frozen and restarted: tests/crash, tests/chaos
 	@$(BIN)/pytest tests/crash tests/chaos

@@ -31,8 +31,13 @@ settings.load_profile("thorough")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--live-at 2025-06-30T13:30`: tests and the stacks that they start live on another day."""
+    """`--live-at 2025-06-30T13:30`: tests and the stacks that they start live on another day. `--fuzz-all`: every odd
+    value of every field, not one in some.
+    """
     parser.addoption("--live-at", metavar="UTC", type=datetime.fromisoformat, help="an instant of the past")
+    parser.addoption(
+        "--fuzz-all", action="store_true", help="every odd value of every field of every request"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -144,7 +144,7 @@ class Handlers:
             is_off = row["switch_off"] != SwitchOff.ON
             if wanted.switched_off and not is_off:
                 row |= {"switch_off": SwitchOff.OPERATOR, "switch_off_time": now}
-                row["cursor"] = row["cursor"] or await self._following.cursor()
+                row["cursor"] = row["cursor"] or await self._following.cursor(connection)
             elif is_off and not wanted.switched_off:
                 row |= {"switch_off": SwitchOff.ON, "switch_off_time": None, "failing_since": None}
             await self._endpoints.update(connection, row, now)
@@ -252,7 +252,7 @@ class Handlers:
 
         async def work(connection: Connection) -> Message:
             row = await self._row(connection, request.key)
-            cursor = newest if since >= now else await self._following.waypoint(since)
+            cursor = newest if since >= now else await self._following.waypoint(since, connection)
             await self._deliveries.drop(connection, row["endpoint_id"])
             await self._endpoints.set_cursor(connection, row["endpoint_id"], cursor)
             return pb.RewindWebhookEndpointResponse()
@@ -337,15 +337,16 @@ class Handlers:
     async def _shown(
         self, connection: Connection, key: str, now: datetime, *, lock: bool = True
     ) -> webhook_pb2.WebhookEndpoint:
-        row = await self._endpoints.get(key, connection if lock else None)
+        # Never a second connection beside one that is held: callers who all hold one would wait for ever.
+        row = await self._endpoints.get(key, connection, lock=lock)
         if row is None:
             raise _unknown(key)
         endpoint_id = row["endpoint_id"]
         secrets = (await self._endpoints.secrets(connection, [endpoint_id])).get(endpoint_id, [])
-        return convert.shown(row, secrets, await self._waiting(endpoint_id), now)
+        return convert.shown(row, secrets, await self._waiting(endpoint_id, connection), now)
 
-    async def _waiting(self, endpoint_id: UUID) -> int:
-        return await self._deliveries.count(endpoint_id, self._settings.webhook_max_waiting)
+    async def _waiting(self, endpoint_id: UUID, connection: Connection | None = None) -> int:
+        return await self._deliveries.count(endpoint_id, self._settings.webhook_max_waiting, connection)
 
     async def _secret_of(self, shown: webhook_pb2.WebhookEndpoint) -> str:
         """The newest secret that a reply speaks of, where it still is. It is in no reply that is stored."""

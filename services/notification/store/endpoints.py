@@ -137,11 +137,13 @@ class EndpointStore:
             found.setdefault(row["endpoint_id"], []).append(secret)
         return found
 
-    async def get(self, key: str, connection: Connection | None = None) -> asyncpg.Record | None:
-        """The row of an endpoint; with a connection it is locked."""
-        if connection is not None:
-            return await connection.fetchrow(_GET_FOR_UPDATE, key)
-        return await self._pool.fetchrow(_GET, key)
+    async def get(
+        self, key: str, connection: Connection | None = None, *, lock: bool = True
+    ) -> asyncpg.Record | None:
+        """The row of an endpoint; with a connection it is locked, unless that is not wanted."""
+        if connection is None:
+            return await self._pool.fetchrow(_GET, key)
+        return await connection.fetchrow(_GET_FOR_UPDATE if lock else _GET, key)
 
     async def list(self, after: str, limit: int) -> list[asyncpg.Record]:
         """Rows by key."""

@@ -26,9 +26,9 @@ class FollowingStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def cursor(self) -> str | None:
-        """Up to where all follow; None: nobody has yet."""
-        found: str | None = await self._pool.fetchval(_CURSOR)
+    async def cursor(self, connection: Connection | None = None) -> str | None:
+        """Up to where all follow; None: nobody has yet. Whoever has a connection asks on it."""
+        found: str | None = await (connection or self._pool).fetchval(_CURSOR)
         return found
 
     async def lock_cursor(self, connection: Connection) -> str | None:
@@ -44,9 +44,11 @@ class FollowingStore:
         """Note where the feed was, once a minute at most. `cursor` lies before all that is told from then on."""
         await connection.execute(_ADD_WAYPOINT, told_time, cursor, BETWEEN_WAYPOINTS)
 
-    async def waypoint(self, told_time: datetime) -> str:
-        """A cursor before all that was told since; the beginning of the feed where nothing is known of that time."""
-        return await self._pool.fetchval(_WAYPOINT, told_time) or ""
+    async def waypoint(self, told_time: datetime, connection: Connection | None = None) -> str:
+        """A cursor before all that was told since; the beginning of the feed where nothing is known of that time.
+        Whoever has a connection asks on it.
+        """
+        return await (connection or self._pool).fetchval(_WAYPOINT, told_time) or ""
 
     async def trim(self, before: datetime) -> None:
         """Forget old waypoints."""

@@ -56,6 +56,15 @@ async def test_an_event_comes_signed_with_what_the_reply_says(
     assert metric.headers["content-type"] == "application/json"
 
 
+async def test_more_readers_at_once_than_there_are_connections_are_all_answered(
+    service: Service, receiver: Receiver
+) -> None:
+    await service.create("shop", receiver.url)
+    async with asyncio.timeout(20):
+        shown = await asyncio.gather(*(service.get("shop") for _ in range(100)))
+    assert {endpoint.key for endpoint in shown} == {"shop"}
+
+
 async def test_every_event_comes_and_each_users_in_order_over_several_replicas(
     service: Service, feed: Feed, receiver: Receiver
 ) -> None:
