@@ -36,6 +36,8 @@ def points() -> None:
 @click.argument("user", required=False)
 @click.option("--awards", is_flag=True, help="The user's award ledger, newest first.")
 @click.option("--system", default="", help="With --awards: only of this points system.")
+@click.option("--trigger", default="", help="With --system: only of this trigger.")
+@click.option("--entry", "entry_id", default="", help="With --awards: only what belongs to this entry.")
 @click.option("--levels", metavar="SYSTEM", help="Instead of a user's: how many users have each level.")
 @limit_option(50)
 @json_option
@@ -45,6 +47,8 @@ def show(
     user: str | None,
     awards: bool,
     system: str,
+    trigger: str,
+    entry_id: str,
     levels: str | None,
     limit: int,
     as_json: bool,
@@ -58,7 +62,9 @@ def show(
         distribution = connections.points.GetLevelDistribution(asked, timeout=timeout)
         render.print_json(distribution) if as_json else show_levels(distribution.levels)
     elif awards:
-        request = pb.ListAwardsRequest(user_id=str(user), points_system=system)
+        request = pb.ListAwardsRequest(
+            user_id=str(user), points_system=system, trigger=trigger, entry_id=entry_id
+        )
         ledger = connections.all_pages(connections.points.ListAwards, request, "awards", limit)
         render.print_json(ledger) if as_json else show_awards(ledger.awards)
     else:

@@ -10,11 +10,12 @@ from laurel.points.v1 import points_service_pb2 as pb
 from services.points.config import MAX_EXPIRY_DAYS
 from services.points.convert import DOMAIN, effects, refusal
 from services.points.definitions import Configuration
-from services.points.domain.definitions import POINTS_LIMIT, BoostKey
+from services.points.domain.definitions import EXPIRED, POINTS_LIMIT, BoostKey
 from services.points.domain.facts import Command
 from services.points.domain.ledger import Change
 from services.points.domain.limits import Refusal
 from services.points.reads import Audited, PeriodSum
+from services.points.store import AwardFilter
 from shared.calendar import local_date
 from shared.decimals import InvalidValue, to_micros
 from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
@@ -28,6 +29,8 @@ from shared.rpc.convert import (
     date_from_proto,
     date_to_proto,
     error_message,
+    instant_field,
+    uuid_field,
 )
 
 MAX_BOUNDS: Final = 100
@@ -143,6 +146,27 @@ def preview_to_proto(user_id: str, decided: Refusal | Sequence[Change]) -> pb.Pr
     if isinstance(decided, Sequence):
         return pb.PreviewAwardResponse(points=effects(user_id, decided).points)
     return pb.PreviewAwardResponse(refusal=error_message(refusal(decided), DOMAIN))
+
+
+def award_filter(request: pb.ListAwardsRequest) -> AwardFilter:
+    """Which awards are asked for. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_user_id(request.user_id, "user_id", violations)
+    if request.points_system:
+        check_key(request.points_system, "points_system", violations)
+    if request.trigger and request.trigger != EXPIRED:
+        check_key(request.trigger, "trigger", violations)
+    if request.trigger and not request.points_system:
+        violations.add("points_system", "is required with trigger")
+    entry_id = uuid_field(request.entry_id, "entry_id", violations) if request.entry_id else None
+    start, end = (
+        instant_field(request, field, "", violations) if request.HasField(field) else None
+        for field in ("start_time", "end_time")
+    )
+    if start is not None and end is not None and end <= start:
+        violations.add("end_time", "must be after start_time")
+    violations.raise_if_any()
+    return AwardFilter(request.points_system, request.trigger, entry_id, start, end)
 
 
 def check_expiring(request: pb.ListExpiringPointsRequest) -> None:

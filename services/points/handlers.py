@@ -37,7 +37,7 @@ from services.points.domain.state import UserState
 from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
 from services.points.history import UserHistory
 from services.points.rows import LogEntry
-from services.points.store import Store
+from services.points.store import AwardFilter, Store
 from services.points.terms import Terms
 from shared import faults
 from shared.calendar import local_date
@@ -108,12 +108,12 @@ class Handlers:
         token = page.next_token(shown[-1]) if len(keys) > page.size else ""
         return configuration, state, shown, token
 
-    async def list_awards(self, user_id: str, points_system: str, page: Page) -> tuple[Sequence[Award], str]:
+    async def list_awards(self, user_id: str, wanted: AwardFilter, page: Page) -> tuple[Sequence[Award], str]:
         """A page of the user's awards, newest first, and the token of the next. Raises `NotFound`."""
-        if points_system:
-            _defined(await self._configuration.latest(), points_system)
+        if wanted.points_system:
+            _defined(await self._configuration.latest(), wanted.points_system)
         before = page.after[0] if page.after else _NEWEST
-        awards = await self._store.awards(user_id, points_system, before, page.size + 1)
+        awards = await self._store.awards(user_id, wanted, before, page.size + 1)
         shown = awards[: page.size]
         return shown, page.next_token(shown[-1].sequence) if len(awards) > page.size else ""
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from laurel.points.v1 import points_service_pb2 as pb
 from laurel.points.v1 import points_service_pb2_grpc
+from msgspec.structs import astuple
 
 from services.points import convert, convert_reads
 from services.points.definitions import POINTS_SYSTEM
@@ -59,14 +60,14 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
 
     async def ListAwards(self, request: pb.ListAwardsRequest, _context: Any) -> pb.ListAwardsResponse:
         """Lists a user's awards."""
-        convert.check_read(user_id=request.user_id, points_system=request.points_system or None)
+        wanted = convert_reads.award_filter(request)
         page = read_page(
             request.page_size,
             request.page_token,
             keyset=[int],
-            query=["list_awards", request.user_id, request.points_system],
+            query=["list_awards", request.user_id, *map(str, astuple(wanted))],
         )
-        awards, token = await self._handlers.list_awards(request.user_id, request.points_system, page)
+        awards, token = await self._handlers.list_awards(request.user_id, wanted, page)
         return pb.ListAwardsResponse(awards=map(convert.award_to_proto, awards), next_page_token=token)
 
     async def GetLevelDistribution(

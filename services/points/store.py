@@ -172,6 +172,10 @@ AWARDS: Final = """
       FROM awards
      WHERE user_id = $1 AND ($2::text = '' OR points_system = $2) AND sequence < $3
        AND NOT (trigger = '(expired)' AND amount = 0)
+       AND ($5::text = '' OR trigger = $5)
+       AND ($6::uuid IS NULL OR entry_id = $6 OR cause_entry_id = $6)
+       AND ($7::timestamptz IS NULL OR occur_time >= $7)
+       AND ($8::timestamptz IS NULL OR occur_time < $8)
      ORDER BY sequence DESC
      LIMIT $4
 """
@@ -198,6 +202,21 @@ _FACT: Final = (
     "terms",
     "boosts",
 )
+
+
+class AwardFilter(Struct, frozen=True):
+    """Which awards are asked for."""
+
+    points_system: str = ""
+    """Empty: of all."""
+    trigger: str = ""
+    """Empty: of all, and those without one."""
+    entry_id: UUID | None = None
+    """To which they belong, or because of which they were written."""
+    start_time: datetime | None = None
+    """Of entries that occurred from then on."""
+    end_time: datetime | None = None
+    """Of entries that occurred before."""
 
 
 class Loaded(Struct, frozen=True):
@@ -299,9 +318,21 @@ class Store:
         """Entries that are undone with another one."""
         await connection.execute(MARK_REVERTED, entry_ids, State.REVERTED)
 
-    async def awards(self, user_id: str, points_system: str, before_sequence: int, limit: int) -> list[Award]:
-        """A user's awards, newest first; of all systems where `points_system` is empty."""
-        found = await self._pool.fetch(AWARDS, user_id, points_system, before_sequence, limit)
+    async def awards(
+        self, user_id: str, wanted: AwardFilter, before_sequence: int, limit: int
+    ) -> list[Award]:
+        """A user's awards, newest first."""
+        found = await self._pool.fetch(
+            AWARDS,
+            user_id,
+            wanted.points_system,
+            before_sequence,
+            limit,
+            wanted.trigger,
+            wanted.entry_id,
+            wanted.start_time,
+            wanted.end_time,
+        )
         return [rows.award(row) for row in found]
 
     async def users_by_level(

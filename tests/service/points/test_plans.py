@@ -31,8 +31,8 @@ from tests.service.points.steps import define, send
 ENTRY = entry_id("e1")
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "IN_USE": ("xp",),
-    "BALANCES": ("alice",),
-    "AWARDS": ("alice", "", 2**63 - 1, 50),
+    "LOTS": (["alice"], 2**63 - 1),
+    "AWARDS": ("alice", "", 2**63 - 1, 50, "", None, None, None),
     "USERS_BY_LEVEL": ("xp", False, [10, 50]),
     "SUMMARY": ("alice", "xp", NOON.date(), NOON.date(), "day"),
     "BALANCE": ("alice", "xp"),

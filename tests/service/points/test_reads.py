@@ -1,5 +1,8 @@
 """Balances, awards and the distribution over levels; and maintenance, of which there is little."""
 
+from datetime import timedelta
+from typing import Any
+
 import grpc.aio
 import pytest
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
@@ -18,7 +21,9 @@ from tests.service.points.messages import (
     SPEND,
     TEN_PER_THREE,
     WELCOME,
+    entry_id,
     event,
+    gift,
     revert,
 )
 from tests.service.points.steps import define, points, send
@@ -145,3 +150,25 @@ async def test_a_token_of_one_users_systems_is_none_of_anothers(service: Service
             pb.ListUserPointsRequest(user_id="bob", page_token=first.next_page_token)
         )
     assert [violation.field for violation in from_rpc_error(caught.value).violations] == ["page_token"]
+
+
+async def test_the_ledger_is_read_by_trigger_entry_and_time(service: Service) -> None:
+    await define(service, "xp", [TEN_PER_THREE])
+    await send(service, event("e1", 3), gift("g", 7, minutes=10), event("e2", 3, minutes=20))
+
+    async def amounts_of(**fields: Any) -> list[int]:
+        request = pb.ListAwardsRequest(user_id="alice", points_system="xp", **fields)
+        return [award.amount for award in (await service.stub.ListAwards(request)).awards]
+
+    assert await amounts_of(trigger=TEN_PER_THREE.key) == [10, 10]
+    assert await amounts_of(entry_id=str(entry_id("g"))) == [7]
+    start, end = (to_timestamp(NOON + timedelta(minutes=minutes)) for minutes in (10, 20))
+    assert await amounts_of(start_time=start) == [10, 7]
+    assert await amounts_of(start_time=start, end_time=end) == [7]
+    assert await amounts_of(end_time=start, trigger="other") == []
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.ListAwards(
+            pb.ListAwardsRequest(user_id="alice", trigger="x", entry_id="y", start_time=end, end_time=start)
+        )
+    fields = {violation.field for violation in from_rpc_error(caught.value).violations}
+    assert fields == {"points_system", "entry_id", "end_time"}

@@ -6,6 +6,7 @@ The points service: a participant of the saga (its pivot: the last that can say 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.common.v1 import date_pb2 as _date_pb2
@@ -270,6 +271,10 @@ class ListAwardsRequest(_message.Message):
     POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     points_system: _builtins.str
@@ -278,6 +283,18 @@ class ListAwardsRequest(_message.Message):
     """At most 1,000; 0 reads as 50."""
     page_token: _builtins.str
     """From the previous page."""
+    trigger: _builtins.str
+    """Only of this trigger, or `(expired)`; empty: of all, and those without one. With a system."""
+    entry_id: _builtins.str
+    """Only what belongs to this entry, or was written because of it; empty: of all."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only of entries that occurred from then on."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only of entries that occurred before."""
+
     def __init__(
         self,
         *,
@@ -285,10 +302,14 @@ class ListAwardsRequest(_message.Message):
         points_system: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        trigger: _builtins.str = ...,
+        entry_id: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "points_system", b"points_system", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "entry_id", b"entry_id", "page_size", b"page_size", "page_token", b"page_token", "points_system", b"points_system", "start_time", b"start_time", "trigger", b"trigger", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
