@@ -313,7 +313,7 @@ class Backfills:
     async def _previewed(self, catalogue: Catalogue, achievement: Achievement) -> Searched:
         began = monotonic()
         user_count = await self._backfills.count_users()
-        users = await self._chosen(user_count)
+        users = await self._backfills.some(user_count, self._settings.preview_users)
         found: dict[str, Sequence[Change]] = {}
         looked_at, size = 0, self._settings.backfill_batch_size
         while looked_at < len(users) and monotonic() - began < self._settings.preview_seconds:
@@ -323,13 +323,6 @@ class Backfills:
         seconds = (monotonic() - began) / max(looked_at, 1) * user_count / self._settings.backfill_share
         holders = await self._backfills.holder_count(achievement.key)
         return Searched(achievement, found, looked_at, user_count, holders, seconds)
-
-    async def _chosen(self, user_count: int) -> list[str]:
-        """All users; of many some, spread over all."""
-        most = self._settings.preview_users
-        if user_count <= most:
-            return await self._backfills.users(self._pool, "", most)
-        return await self._backfills.sample(100 * most / user_count, most)
 
     async def _look(
         self, catalogue: Catalogue, achievement: Achievement, users: Sequence[str]

@@ -16,6 +16,7 @@ MAX_STREAK_LENGTH: Final = 1_000_000
 MAX_SAMPLE: Final = 100
 """Users that a preview shows."""
 DEFAULT_SAMPLE: Final = 10
+MAX_STATISTICS_DAYS: Final = 92
 
 
 class Settings(ServiceSettings):
@@ -36,7 +37,7 @@ class Settings(ServiceSettings):
     """How long the orchestrator may take to answer what a backfill asks, in seconds."""
 
     preview_users: int = Field(default=20_000, ge=1, le=1_000_000)
-    """How many users a preview looks at; of more it takes some at random, and estimates."""
+    """How many users a preview looks at, and statistics do; of more they take some at random, and estimate."""
 
     preview_seconds: float = Field(default=5.0, gt=0, le=600)
     """How long a preview may look, in seconds; then it estimates by what it has seen."""

@@ -9,7 +9,7 @@ from laurel.ledger.v1.effects_pb2 import Effects
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
 from msgspec.structs import replace
 
-from services.achievement.config import DEFAULT_SAMPLE, MAX_SAMPLE
+from services.achievement.config import DEFAULT_SAMPLE, MAX_SAMPLE, MAX_STATISTICS_DAYS
 from services.achievement.definitions import achievement_of, check_achievement, normalised
 from services.achievement.domain import (
     Achievement,
@@ -25,12 +25,14 @@ from services.achievement.domain import (
 )
 from services.achievement.history import HistoryQuery, HistoryRow
 from services.achievement.records import Backfill
-from shared.decimals import from_micros
+from services.achievement.statistics import Statistics
+from shared.decimals import MICROS_PER_UNIT, from_micros
 from shared.entries import Entry
 from shared.errors import FailedPrecondition, LaurelError, NotFound, Violations
 from shared.rpc.convert import (
     check_key,
     check_user_id,
+    date_field,
     date_to_proto,
     instant_field,
     to_timestamp,
@@ -243,6 +245,52 @@ def preview_to_proto(
         ],
         estimated_seconds=seconds,
         holder_count=holder_count,
+    )
+
+
+# Statistics
+
+
+def statistics_query(
+    request: achievement_service_pb2.GetAchievementStatisticsRequest,
+) -> tuple[datetime | None, date, date]:
+    """The instant, and the range of dates. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.achievement, "achievement", violations)
+    first = date_field(request, "start_date", "", violations)
+    last = date_field(request, "end_date", "", violations)
+    if first and last and not 0 <= (last - first).days <= MAX_STATISTICS_DAYS:
+        violations.add(
+            "end_date", f"must not lie before start_date, nor more than {MAX_STATISTICS_DAYS} days after it"
+        )
+    asked = request.HasField("read_time")
+    read_time = instant_field(request, "read_time", "", violations) if asked else None
+    violations.raise_if_any()
+    assert first is not None
+    assert last is not None
+    return read_time, first, last
+
+
+def statistics_to_proto(
+    achievement: Achievement, found: Statistics, *, looked_at: int, user_count: int
+) -> achievement_service_pb2.GetAchievementStatisticsResponse:
+    """Shares of those that were looked at."""
+    return achievement_service_pb2.GetAchievementStatisticsResponse(
+        user_count=user_count,
+        looked_at_count=looked_at,
+        holder_count=found.holder_count,
+        share=found.holder_count / max(1, looked_at),
+        median_seconds=found.median_seconds,
+        median_entry_count=found.median_entry_count,
+        begun_count=found.begun_count,
+        abandoned_count=found.abandoned_count,
+        abandoned_share=found.abandoned_count / max(1, found.begun_count),
+        daily_value=found.daily_micros / MICROS_PER_UNIT,
+        difficulty_days=achievement.trigger.target / found.daily_micros if found.daily_micros else 0,
+        days=[
+            achievement_service_pb2.CompletionDay(date=date_to_proto(day), count=count)
+            for day, count in found.days.items()
+        ],
     )
 
 

@@ -7,6 +7,7 @@ from laurel.achievement.v1 import achievement_service_pb2, achievement_service_p
 
 from services.achievement import convert
 from services.achievement.backfilling import Backfills
+from services.achievement.calibrating import Calibration
 from services.achievement.config import Settings
 from services.achievement.definitions import ACHIEVEMENT, KINDS, catalogue_of
 from services.achievement.handlers import Handlers
@@ -53,6 +54,7 @@ async def build(settings: Settings) -> Application:
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     catalogue = Catalogue(pool, KINDS, catalogue_of)
     handlers = Handlers(pool, Store(pool), catalogue)
+    calibration = Calibration(pool, catalogue, clock, settings.preview_users)
     witness = Witness(channel, settings.backfill_timeout_seconds)
     backfills = Backfills(pool, catalogue, witness, settings, clock)
     definitions = Definitions(pool, {ACHIEVEMENT: IN_USE}, backfills.before_write)
@@ -75,7 +77,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 achievement_service_pb2_grpc.add_AchievementServiceServicer_to_server,
-                AchievementServicer(handlers, backfills, definitions),
+                AchievementServicer(handlers, backfills, calibration, definitions),
                 service.full_name,
             ),
             participants.registered(participant, pool, settings),

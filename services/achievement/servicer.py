@@ -7,6 +7,7 @@ from laurel.achievement.v1 import achievement_service_pb2_grpc
 
 from services.achievement import convert
 from services.achievement.backfilling import Backfills
+from services.achievement.calibrating import Calibration
 from services.achievement.definitions import ACHIEVEMENT
 from services.achievement.handlers import Handlers
 from shared.postgres.definitions import Definitions
@@ -15,9 +16,12 @@ from shared.postgres.definitions import Definitions
 class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceServicer):
     """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
 
-    def __init__(self, handlers: Handlers, backfills: Backfills, definitions: Definitions) -> None:
+    def __init__(
+        self, handlers: Handlers, backfills: Backfills, calibration: Calibration, definitions: Definitions
+    ) -> None:
         self._handlers = handlers
         self._backfills = backfills
+        self._calibration = calibration
         self._definitions = definitions
 
     async def GetAchievement(
@@ -74,6 +78,16 @@ class AchievementServicer(achievement_service_pb2_grpc.AchievementServiceService
             seconds=searched.seconds,
             sample_size=request.sample_size,
         )
+
+    async def GetAchievementStatistics(
+        self, request: pb.GetAchievementStatisticsRequest, _context: Any
+    ) -> pb.GetAchievementStatisticsResponse:
+        """Gets what there is to calibrate an achievement by."""
+        read_time, first, last = convert.statistics_query(request)
+        achievement, found, looked_at, user_count = await self._calibration.statistics(
+            request.achievement, read_time, first, last
+        )
+        return convert.statistics_to_proto(achievement, found, looked_at=looked_at, user_count=user_count)
 
     async def GetBackfill(self, request: pb.GetBackfillRequest, _context: Any) -> pb.GetBackfillResponse:
         """Gets a backfill."""

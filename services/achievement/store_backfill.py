@@ -188,9 +188,12 @@ class BackfillStore:
         count: int = await self._pool.fetchval(COUNT_USERS)
         return count
 
-    async def sample(self, percent: float, limit: int) -> list[str]:
-        """About this share of all users, in no order that means anything."""
-        return [row["user_id"] for row in await self._pool.fetch(SAMPLE_USERS, percent, limit)]
+    async def some(self, user_count: int, most: int) -> list[str]:
+        """All users; of many about so many, spread over all."""
+        if user_count <= most:
+            return await self.users(self._pool, "", most)
+        rows = await self._pool.fetch(SAMPLE_USERS, 100 * most / user_count, most)
+        return [row["user_id"] for row in rows]
 
     async def holder_count(self, achievement: str) -> int:
         """How many users hold it."""

@@ -1,17 +1,20 @@
 """backfills, preview: who is given an achievement for what was before it, or would be."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import click
 from laurel.achievement.v1 import achievement_service_pb2 as pb
+from laurel.common.v1 import date_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 
 from services.cli import render
 from services.cli.commands_configuration import contents, read
 from services.cli.connect import Connections
-from services.cli.options import ShowGroup, json_option, limit_option
-from services.cli.show_achievement import show_backfills, show_preview
+from services.cli.options import Day, ShowGroup, json_option, limit_option
+from services.cli.show_achievement import show_backfills, show_preview, show_statistics
 from services.cli.show_event import show_operation
+from shared.rpc.convert import date_to_proto
 
 
 @click.group(cls=ShowGroup, short_help="Look at backfills of achievements, or end one.")
@@ -90,6 +93,30 @@ def seen(
     )
     response = connections.orchestrator.MarkSeen(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else render.line(f"entry {response.entry_id}")
+
+
+@click.command("achievement-statistics", short_help="Show what an achievement is calibrated by.")
+@click.argument("achievement")
+@click.option("--from", "first", type=Day(), help="First date of completions by day; default: 27 days ago.")
+@click.option("--to", "last", type=Day(), help="Last date; default: today.")
+@json_option
+@click.pass_obj
+def statistics(
+    connections: Connections,
+    achievement: str,
+    first: date_pb2.LocalDate | None,
+    last: date_pb2.LocalDate | None,
+    as_json: bool,
+) -> None:
+    """Show how many hold an ACHIEVEMENT, what it took them, how many gave up, and completions by day."""
+    today = datetime.now(UTC).date()
+    request = pb.GetAchievementStatisticsRequest(
+        achievement=achievement,
+        start_date=first or date_to_proto(today - timedelta(days=27)),
+        end_date=last or date_to_proto(today),
+    )
+    response = connections.achievement.GetAchievementStatistics(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_statistics(response)
 
 
 @click.command(short_help="Say who would be given an achievement, before it is.")

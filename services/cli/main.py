@@ -140,6 +140,7 @@ for command in (
     commands_streaks.streaks,
     commands_reads.achievements,
     commands_reads.completions,
+    commands_achievements.statistics,
     commands_achievements.revoke,
     commands_achievements.seen,
     commands_achievements.backfills,

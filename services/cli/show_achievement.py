@@ -1,10 +1,13 @@
 """How backfills and previews of achievements are shown."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from laurel.achievement.v1 import achievement_pb2, achievement_service_pb2
 
 from services.cli import render
+
+_SECONDS_PER_DAY: Final = 86_400
 
 
 def show_backfills(backfills: Sequence[achievement_pb2.Backfill]) -> None:
@@ -49,3 +52,23 @@ def show_preview(found: achievement_service_pb2.PreviewAchievementResponse) -> N
             ],
             empty="none",
         )
+
+
+def show_statistics(found: achievement_service_pb2.GetAchievementStatisticsResponse) -> None:
+    """Shares, medians, and completions by day."""
+    some = f" of {found.user_count:,}, at random" if found.looked_at_count < found.user_count else ""
+    days = found.median_seconds / _SECONDS_PER_DAY
+    facts: list[tuple[str, render.Cell]] = [
+        ("users looked at", f"{found.looked_at_count:,}{some}"),
+        ("hold it", f"{found.holder_count:,} ({found.share:.1%})"),
+        ("half of them took at most", f"{days:,.1f} days, {found.median_entry_count:,} entries"),
+        ("have begun", f"{found.begun_count:,}"),
+        ("of these gave up", f"{found.abandoned_count:,} ({found.abandoned_share:.1%})"),
+    ]
+    if found.difficulty_days:
+        facts.append(("an active day brings", render.number(round(found.daily_value, 2))))
+        facts.append(("it takes", f"{found.difficulty_days:,.1f} active days"))
+    render.facts(facts)
+    render.table(
+        ["date", ">completions"], [[render.day(each.date), each.count] for each in found.days], empty="none"
+    )

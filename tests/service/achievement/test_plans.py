@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from laurel.achievement.v1 import achievement_pb2 as types
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
-from services.achievement import convert, history, past, store
+from services.achievement import convert, history, past, statistics, store, store_backfill
 from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
 from services.achievement.handlers import Handlers
@@ -16,7 +17,18 @@ from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.fixtures import participants
 from tests.service.achievement.conftest import Service
-from tests.service.achievement.messages import API, MERGED, NOON, by_metric, call, correction, entry_id, event
+from tests.service.achievement.messages import (
+    API,
+    MERGED,
+    NOON,
+    by_metric,
+    by_streak,
+    call,
+    correction,
+    entry_id,
+    event,
+    streak,
+)
 from tests.service.achievement.steps import define
 
 IS_MERGED = {"state": "merged"}
@@ -31,6 +43,14 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "revisions": (past.REVISIONS, (["alice"], [ENTRY])),
     "the first late one": (past.FIRST_LATE, ("alice", "commits", 1)),
     "a span": (past.SPAN, ("alice", "commits", NOON, ENTRY, 256)),
+    "candidates of a metric": (store_backfill.BY_SOURCE, (["alice"], "commits", 1, 10, "ten", False)),
+    "candidates of a composite": (store_backfill.BY_PREREQUISITES, (["alice"], ["ten"], "top", 1)),
+    "facts of candidates": (store_backfill.FACTS_OF_USERS, (["alice"], "commits", 257)),
+    "holders": (statistics.HELD, (["alice"], "ten", "commits")),
+    "who has begun": (statistics.BEGUN, (["alice"], "ten", "commits", 1, True, NOON)),
+    "who has begun a composite": (statistics.BEGUN_COMPOSITE, (["alice"], "top", ["ten"], NOON)),
+    "an active day": (statistics.DAILY, (["alice"], "commits", NOON, NOON)),
+    "completions by day": (statistics.DAYS, ("ten", NOON, NOON, NOON.date(), NOON.date())),
     "sums": (past.SUMS, ("alice", "commits", NOON, ENTRY, NOON, ENTRY)),
 }
 
@@ -89,6 +109,65 @@ async def test_an_undoing_after_all_that_is_held_reads_no_facts_of_others(servic
     await handlers.apply_entries(_work(correction("k", of=2, version=3, total=1)))
     await pool.close()
     assert statements == [store.LOAD, past.FACTS, store.SAVE]
+
+
+async def test_an_event_costs_the_same_with_ten_achievements_and_with_a_thousand(service: Service) -> None:
+    """RULES 4.4: the same statements, with as many rows. One achievement of each kind can be touched."""
+    few, many = [await _costs(service, f"user-{size}", size) for size in (10, 1_000)]
+    assert few == many
+    assert [statement for statement, _ in few] == [store.LOAD, store.SAVE] * 3
+
+
+async def _costs(service: Service, user: str, size: int) -> list[tuple[str, list[int]]]:
+    """The statements of three events of a new user, each with how many rows, or keys, go in with it."""
+    touchable = [
+        types.Achievement(key="ten", metric=by_metric(10)),
+        types.Achievement(key="merged", metric=by_metric(2, [MERGED])),
+        types.Achievement(key="two-days", streak=by_streak(2)),
+        types.Achievement(key="both", composite=types.CompositeTrigger(achievements=["ten", "merged"])),
+    ]
+    others = [
+        types.Achievement(
+            key=f"other-{number}",
+            metric=types.MetricTrigger(metric=f"metric-{number % 50}", threshold=number),
+        )
+        if number % 2
+        else types.Achievement(
+            key=f"other-{number}", streak=types.StreakTrigger(streak="weekly", length=number)
+        )
+        for number in range(2, size - 2)
+    ]
+    rows = [("achievement", each.key, each.SerializeToString(), NOON) for each in (*touchable, *others)]
+    await service.database.executemany(
+        """INSERT INTO definitions (kind, key, body, create_time, update_time) VALUES ($1, $2, $3, $4, $4)
+               ON CONFLICT (kind, key) DO UPDATE SET body = EXCLUDED.body""",
+        rows,
+    )
+    await service.database.execute("UPDATE configuration_version SET version = version + 1")
+    pool = await create_pool(service.dsn, application_name="costs", size=1, statement_timeout_ms=5_000)
+    handlers = _handlers(pool)
+    await handlers.apply_entries(_work(event(f"{user} warm", 1, version=1, total=1, user=f"{user} warm")))
+    costs: list[tuple[str, list[int]]] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(
+            lambda record: costs.append(
+                (record.query, [len(given) for given in record.args if isinstance(given, list)])
+            )
+        )
+    merged = {"state": "merged"}
+    for number in (1, 2, 3):
+        told = event(
+            f"{user} {number}",
+            4,
+            version=number,
+            total=4 * number,
+            user=user,
+            attributes=merged,
+            streaks=[streak(number, number, reached={number: f"{user} {number}"})],
+        )
+        await handlers.apply_entries(_work(told))
+    await pool.close()
+    return costs
 
 
 def _handlers(pool: Pool) -> Handlers:

@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from laurel.achievement.v1 import achievement_pb2 as laurel_dot_achievement_dot_v1_dot_achievement__pb2
 from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__pb2
+from laurel.common.v1 import date_pb2 as laurel_dot_common_dot_v1_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/achievement/v1/achievement_service.proto\x12\x15laurel.achievement.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a\x1dlaurel/common/v1/access.proto\"\x85\x01\n\x19PreviewAchievementRequest\x12\r\n\x03key\x18\x01 \x01(\tH\x00\x12\x39\n\x0b\x61\x63hievement\x18\x02 \x01(\x0b\x32\".laurel.achievement.v1.AchievementH\x00\x12\x13\n\x0bsample_size\x18\x03 \x01(\x05\x42\t\n\x07subject\"\xdc\x01\n\x1aPreviewAchievementResponse\x12\x17\n\x0fqualified_count\x18\x01 \x01(\x03\x12\x11\n\testimated\x18\x02 \x01(\x08\x12\x17\n\x0flooked_at_count\x18\x03 \x01(\x03\x12\x12\n\nuser_count\x18\x04 \x01(\x03\x12\x34\n\x06sample\x18\x05 \x03(\x0b\x32$.laurel.achievement.v1.QualifiedUser\x12\x19\n\x11\x65stimated_seconds\x18\x06 \x01(\x01\x12\x14\n\x0cholder_count\x18\x07 \x01(\x03\")\n\x12GetBackfillRequest\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"H\n\x13GetBackfillResponse\x12\x31\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x1f.laurel.achievement.v1.Backfill\"S\n\x14ListBackfillsRequest\x12\x14\n\x0crunning_only\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x15ListBackfillsResponse\x12\x32\n\tbackfills\x18\x01 \x03(\x0b\x32\x1f.laurel.achievement.v1.Backfill\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x12\x45ndBackfillRequest\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12\'\n\x03now\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x13\x45ndBackfillResponse\x12\x31\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x1f.laurel.achievement.v1.Backfill\"\xf7\x01\n\x16ListCompletionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63hievement\x18\x02 \x01(\t\x12:\n\x04kind\x18\x03 \x01(\x0e\x32,.laurel.achievement.v1.AchievementChangeKind\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"p\n\x17ListCompletionsResponse\x12<\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\'.laurel.achievement.v1.CompletionRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x15GetAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"Q\n\x16GetAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"@\n\x17ListAchievementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListAchievementsResponse\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x82\x01\n\x1bListUserAchievementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ompleted_only\x18\x02 \x01(\x08\x12\x13\n\x0bunseen_only\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"u\n\x1cListUserAchievementsResponse\x12<\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32&.laurel.achievement.v1.UserAchievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xca\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12&\n\"ERROR_REASON_ACHIEVEMENT_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_EXISTS\x10\x02\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_IN_USE\x10\x03\x12\'\n#ERROR_REASON_ACHIEVEMENT_NOT_ACTIVE\x10\x04\x12 \n\x1c\x45RROR_REASON_TRIGGER_NOT_API\x10\x05\x12\"\n\x1e\x45RROR_REASON_USER_NOT_ELIGIBLE\x10\x06\x12%\n!ERROR_REASON_ACHIEVEMENT_NOT_OPEN\x10\x07\x12#\n\x1f\x45RROR_REASON_BACKFILL_NOT_FOUND\x10\x08\x12#\n\x1f\x45RROR_REASON_NOTHING_TO_PREVIEW\x10\t\x12%\n!ERROR_REASON_ACHIEVEMENT_NOT_HELD\x10\n\x12$\n ERROR_REASON_ACHIEVEMENT_REVOKED\x10\x0b\x32\xf3\x07\n\x12\x41\x63hievementService\x12u\n\x0eGetAchievement\x12,.laurel.achievement.v1.GetAchievementRequest\x1a-.laurel.achievement.v1.GetAchievementResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12{\n\x10ListAchievements\x12..laurel.achievement.v1.ListAchievementsRequest\x1a/.laurel.achievement.v1.ListAchievementsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12\x90\x01\n\x14ListUserAchievements\x12\x32.laurel.achievement.v1.ListUserAchievementsRequest\x1a\x33.laurel.achievement.v1.ListUserAchievementsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12\x81\x01\n\x0fListCompletions\x12-.laurel.achievement.v1.ListCompletionsRequest\x1a..laurel.achievement.v1.ListCompletionsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12\x81\x01\n\x12PreviewAchievement\x12\x30.laurel.achievement.v1.PreviewAchievementRequest\x1a\x31.laurel.achievement.v1.PreviewAchievementResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12l\n\x0bGetBackfill\x12).laurel.achievement.v1.GetBackfillRequest\x1a*.laurel.achievement.v1.GetBackfillResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12r\n\rListBackfills\x12+.laurel.achievement.v1.ListBackfillsRequest\x1a,.laurel.achievement.v1.ListBackfillsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12l\n\x0b\x45ndBackfill\x12).laurel.achievement.v1.EndBackfillRequest\x1a*.laurel.achievement.v1.EndBackfillResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.achievement.v1P\x01Z2laurel.example/laurel/achievement/v1;achievementv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/achievement/v1/achievement_service.proto\x12\x15laurel.achievement.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'laurel/achievement/v1/achievement.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1blaurel/common/v1/date.proto\"\x85\x01\n\x19PreviewAchievementRequest\x12\r\n\x03key\x18\x01 \x01(\tH\x00\x12\x39\n\x0b\x61\x63hievement\x18\x02 \x01(\x0b\x32\".laurel.achievement.v1.AchievementH\x00\x12\x13\n\x0bsample_size\x18\x03 \x01(\x05\x42\t\n\x07subject\"\xdc\x01\n\x1aPreviewAchievementResponse\x12\x17\n\x0fqualified_count\x18\x01 \x01(\x03\x12\x11\n\testimated\x18\x02 \x01(\x08\x12\x17\n\x0flooked_at_count\x18\x03 \x01(\x03\x12\x12\n\nuser_count\x18\x04 \x01(\x03\x12\x34\n\x06sample\x18\x05 \x03(\x0b\x32$.laurel.achievement.v1.QualifiedUser\x12\x19\n\x11\x65stimated_seconds\x18\x06 \x01(\x01\x12\x14\n\x0cholder_count\x18\x07 \x01(\x03\"\xc5\x01\n\x1fGetAchievementStatisticsRequest\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12/\n\nstart_date\x18\x02 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\x08\x65nd_date\x18\x03 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12-\n\tread_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\rCompletionDay\x12)\n\x04\x64\x61te\x18\x01 \x01(\x0b\x32\x1b.laurel.common.v1.LocalDate\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\"\xd1\x02\n GetAchievementStatisticsResponse\x12\x12\n\nuser_count\x18\x01 \x01(\x03\x12\x17\n\x0flooked_at_count\x18\x02 \x01(\x03\x12\x14\n\x0cholder_count\x18\x03 \x01(\x03\x12\r\n\x05share\x18\x04 \x01(\x01\x12\x16\n\x0emedian_seconds\x18\x05 \x01(\x01\x12\x1a\n\x12median_entry_count\x18\x06 \x01(\x03\x12\x13\n\x0b\x62\x65gun_count\x18\x07 \x01(\x03\x12\x17\n\x0f\x61\x62\x61ndoned_count\x18\x08 \x01(\x03\x12\x17\n\x0f\x61\x62\x61ndoned_share\x18\t \x01(\x01\x12\x13\n\x0b\x64\x61ily_value\x18\n \x01(\x01\x12\x17\n\x0f\x64ifficulty_days\x18\x0b \x01(\x01\x12\x32\n\x04\x64\x61ys\x18\x0c \x03(\x0b\x32$.laurel.achievement.v1.CompletionDay\")\n\x12GetBackfillRequest\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\"H\n\x13GetBackfillResponse\x12\x31\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x1f.laurel.achievement.v1.Backfill\"S\n\x14ListBackfillsRequest\x12\x14\n\x0crunning_only\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x15ListBackfillsResponse\x12\x32\n\tbackfills\x18\x01 \x03(\x0b\x32\x1f.laurel.achievement.v1.Backfill\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x12\x45ndBackfillRequest\x12\x13\n\x0b\x61\x63hievement\x18\x01 \x01(\t\x12\'\n\x03now\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x13\x45ndBackfillResponse\x12\x31\n\x08\x62\x61\x63kfill\x18\x01 \x01(\x0b\x32\x1f.laurel.achievement.v1.Backfill\"\xf7\x01\n\x16ListCompletionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x63hievement\x18\x02 \x01(\t\x12:\n\x04kind\x18\x03 \x01(\x0e\x32,.laurel.achievement.v1.AchievementChangeKind\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"p\n\x17ListCompletionsResponse\x12<\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\'.laurel.achievement.v1.CompletionRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x15GetAchievementRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"Q\n\x16GetAchievementResponse\x12\x37\n\x0b\x61\x63hievement\x18\x01 \x01(\x0b\x32\".laurel.achievement.v1.Achievement\"@\n\x17ListAchievementsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x18ListAchievementsResponse\x12\x38\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32\".laurel.achievement.v1.Achievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x82\x01\n\x1bListUserAchievementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x16\n\x0e\x63ompleted_only\x18\x02 \x01(\x08\x12\x13\n\x0bunseen_only\x18\x05 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"u\n\x1cListUserAchievementsResponse\x12<\n\x0c\x61\x63hievements\x18\x01 \x03(\x0b\x32&.laurel.achievement.v1.UserAchievement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\xca\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12&\n\"ERROR_REASON_ACHIEVEMENT_NOT_FOUND\x10\x01\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_EXISTS\x10\x02\x12#\n\x1f\x45RROR_REASON_ACHIEVEMENT_IN_USE\x10\x03\x12\'\n#ERROR_REASON_ACHIEVEMENT_NOT_ACTIVE\x10\x04\x12 \n\x1c\x45RROR_REASON_TRIGGER_NOT_API\x10\x05\x12\"\n\x1e\x45RROR_REASON_USER_NOT_ELIGIBLE\x10\x06\x12%\n!ERROR_REASON_ACHIEVEMENT_NOT_OPEN\x10\x07\x12#\n\x1f\x45RROR_REASON_BACKFILL_NOT_FOUND\x10\x08\x12#\n\x1f\x45RROR_REASON_NOTHING_TO_PREVIEW\x10\t\x12%\n!ERROR_REASON_ACHIEVEMENT_NOT_HELD\x10\n\x12$\n ERROR_REASON_ACHIEVEMENT_REVOKED\x10\x0b\x32\x89\t\n\x12\x41\x63hievementService\x12u\n\x0eGetAchievement\x12,.laurel.achievement.v1.GetAchievementRequest\x1a-.laurel.achievement.v1.GetAchievementResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12{\n\x10ListAchievements\x12..laurel.achievement.v1.ListAchievementsRequest\x1a/.laurel.achievement.v1.ListAchievementsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12\x90\x01\n\x14ListUserAchievements\x12\x32.laurel.achievement.v1.ListUserAchievementsRequest\x1a\x33.laurel.achievement.v1.ListUserAchievementsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12\x81\x01\n\x0fListCompletions\x12-.laurel.achievement.v1.ListCompletionsRequest\x1a..laurel.achievement.v1.ListCompletionsResponse\"\x0f\x9a\xe1\x18\x0b\x08\x02\x12\x07user_id\x12\x81\x01\n\x12PreviewAchievement\x12\x30.laurel.achievement.v1.PreviewAchievementRequest\x1a\x31.laurel.achievement.v1.PreviewAchievementResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12\x93\x01\n\x18GetAchievementStatistics\x12\x36.laurel.achievement.v1.GetAchievementStatisticsRequest\x1a\x37.laurel.achievement.v1.GetAchievementStatisticsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12l\n\x0bGetBackfill\x12).laurel.achievement.v1.GetBackfillRequest\x1a*.laurel.achievement.v1.GetBackfillResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12r\n\rListBackfills\x12+.laurel.achievement.v1.ListBackfillsRequest\x1a,.laurel.achievement.v1.ListBackfillsResponse\"\x06\x9a\xe1\x18\x02\x08\x02\x12l\n\x0b\x45ndBackfill\x12).laurel.achievement.v1.EndBackfillRequest\x1a*.laurel.achievement.v1.EndBackfillResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.achievement.v1P\x01Z2laurel.example/laurel/achievement/v1;achievementv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,46 +46,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['ListCompletions']._serialized_options = b'\232\341\030\013\010\002\022\007user_id'
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['PreviewAchievement']._loaded_options = None
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['PreviewAchievement']._serialized_options = b'\232\341\030\002\010\002'
+  _globals['_ACHIEVEMENTSERVICE'].methods_by_name['GetAchievementStatistics']._loaded_options = None
+  _globals['_ACHIEVEMENTSERVICE'].methods_by_name['GetAchievementStatistics']._serialized_options = b'\232\341\030\002\010\002'
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['GetBackfill']._loaded_options = None
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['GetBackfill']._serialized_options = b'\232\341\030\002\010\002'
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['ListBackfills']._loaded_options = None
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['ListBackfills']._serialized_options = b'\232\341\030\002\010\002'
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['EndBackfill']._loaded_options = None
   _globals['_ACHIEVEMENTSERVICE'].methods_by_name['EndBackfill']._serialized_options = b'\232\341\030\002\010\005'
-  _globals['_ERRORREASON']._serialized_start=1915
-  _globals['_ERRORREASON']._serialized_end=2373
-  _globals['_PREVIEWACHIEVEMENTREQUEST']._serialized_start=180
-  _globals['_PREVIEWACHIEVEMENTREQUEST']._serialized_end=313
-  _globals['_PREVIEWACHIEVEMENTRESPONSE']._serialized_start=316
-  _globals['_PREVIEWACHIEVEMENTRESPONSE']._serialized_end=536
-  _globals['_GETBACKFILLREQUEST']._serialized_start=538
-  _globals['_GETBACKFILLREQUEST']._serialized_end=579
-  _globals['_GETBACKFILLRESPONSE']._serialized_start=581
-  _globals['_GETBACKFILLRESPONSE']._serialized_end=653
-  _globals['_LISTBACKFILLSREQUEST']._serialized_start=655
-  _globals['_LISTBACKFILLSREQUEST']._serialized_end=738
-  _globals['_LISTBACKFILLSRESPONSE']._serialized_start=740
-  _globals['_LISTBACKFILLSRESPONSE']._serialized_end=840
-  _globals['_ENDBACKFILLREQUEST']._serialized_start=842
-  _globals['_ENDBACKFILLREQUEST']._serialized_end=924
-  _globals['_ENDBACKFILLRESPONSE']._serialized_start=926
-  _globals['_ENDBACKFILLRESPONSE']._serialized_end=998
-  _globals['_LISTCOMPLETIONSREQUEST']._serialized_start=1001
-  _globals['_LISTCOMPLETIONSREQUEST']._serialized_end=1248
-  _globals['_LISTCOMPLETIONSRESPONSE']._serialized_start=1250
-  _globals['_LISTCOMPLETIONSRESPONSE']._serialized_end=1362
-  _globals['_GETACHIEVEMENTREQUEST']._serialized_start=1364
-  _globals['_GETACHIEVEMENTREQUEST']._serialized_end=1400
-  _globals['_GETACHIEVEMENTRESPONSE']._serialized_start=1402
-  _globals['_GETACHIEVEMENTRESPONSE']._serialized_end=1483
-  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_start=1485
-  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_end=1549
-  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_start=1551
-  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_end=1660
-  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_start=1663
-  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_end=1793
-  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_start=1795
-  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_end=1912
-  _globals['_ACHIEVEMENTSERVICE']._serialized_start=2376
-  _globals['_ACHIEVEMENTSERVICE']._serialized_end=3387
+  _globals['_ERRORREASON']._serialized_start=2559
+  _globals['_ERRORREASON']._serialized_end=3017
+  _globals['_PREVIEWACHIEVEMENTREQUEST']._serialized_start=209
+  _globals['_PREVIEWACHIEVEMENTREQUEST']._serialized_end=342
+  _globals['_PREVIEWACHIEVEMENTRESPONSE']._serialized_start=345
+  _globals['_PREVIEWACHIEVEMENTRESPONSE']._serialized_end=565
+  _globals['_GETACHIEVEMENTSTATISTICSREQUEST']._serialized_start=568
+  _globals['_GETACHIEVEMENTSTATISTICSREQUEST']._serialized_end=765
+  _globals['_COMPLETIONDAY']._serialized_start=767
+  _globals['_COMPLETIONDAY']._serialized_end=840
+  _globals['_GETACHIEVEMENTSTATISTICSRESPONSE']._serialized_start=843
+  _globals['_GETACHIEVEMENTSTATISTICSRESPONSE']._serialized_end=1180
+  _globals['_GETBACKFILLREQUEST']._serialized_start=1182
+  _globals['_GETBACKFILLREQUEST']._serialized_end=1223
+  _globals['_GETBACKFILLRESPONSE']._serialized_start=1225
+  _globals['_GETBACKFILLRESPONSE']._serialized_end=1297
+  _globals['_LISTBACKFILLSREQUEST']._serialized_start=1299
+  _globals['_LISTBACKFILLSREQUEST']._serialized_end=1382
+  _globals['_LISTBACKFILLSRESPONSE']._serialized_start=1384
+  _globals['_LISTBACKFILLSRESPONSE']._serialized_end=1484
+  _globals['_ENDBACKFILLREQUEST']._serialized_start=1486
+  _globals['_ENDBACKFILLREQUEST']._serialized_end=1568
+  _globals['_ENDBACKFILLRESPONSE']._serialized_start=1570
+  _globals['_ENDBACKFILLRESPONSE']._serialized_end=1642
+  _globals['_LISTCOMPLETIONSREQUEST']._serialized_start=1645
+  _globals['_LISTCOMPLETIONSREQUEST']._serialized_end=1892
+  _globals['_LISTCOMPLETIONSRESPONSE']._serialized_start=1894
+  _globals['_LISTCOMPLETIONSRESPONSE']._serialized_end=2006
+  _globals['_GETACHIEVEMENTREQUEST']._serialized_start=2008
+  _globals['_GETACHIEVEMENTREQUEST']._serialized_end=2044
+  _globals['_GETACHIEVEMENTRESPONSE']._serialized_start=2046
+  _globals['_GETACHIEVEMENTRESPONSE']._serialized_end=2127
+  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_start=2129
+  _globals['_LISTACHIEVEMENTSREQUEST']._serialized_end=2193
+  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_start=2195
+  _globals['_LISTACHIEVEMENTSRESPONSE']._serialized_end=2304
+  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_start=2307
+  _globals['_LISTUSERACHIEVEMENTSREQUEST']._serialized_end=2437
+  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_start=2439
+  _globals['_LISTUSERACHIEVEMENTSRESPONSE']._serialized_end=2556
+  _globals['_ACHIEVEMENTSERVICE']._serialized_start=3020
+  _globals['_ACHIEVEMENTSERVICE']._serialized_end=4181
 # @@protoc_insertion_point(module_scope)

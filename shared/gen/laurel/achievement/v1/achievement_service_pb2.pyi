@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
+from laurel.common.v1 import date_pb2 as _date_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -162,6 +163,142 @@ class PreviewAchievementResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreviewAchievementResponse: _TypeAlias = PreviewAchievementResponse  # noqa: Y015
+
+@_typing.final
+class GetAchievementStatisticsRequest(_message.Message):
+    """Request of GetAchievementStatistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACHIEVEMENT_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    achievement: _builtins.str
+    """Key of the achievement."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """First local date of `days`."""
+
+    @_builtins.property
+    def end_date(self) -> _date_pb2.LocalDate:
+        """Last local date of `days`, at most 92 after the first."""
+
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """The instant from which activity is looked back; absent: now."""
+
+    def __init__(
+        self,
+        *,
+        achievement: _builtins.str = ...,
+        start_date: _date_pb2.LocalDate | None = ...,
+        end_date: _date_pb2.LocalDate | None = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "read_time", b"read_time", "start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "end_date", b"end_date", "read_time", b"read_time", "start_date", b"start_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAchievementStatisticsRequest: _TypeAlias = GetAchievementStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class CompletionDay(_message.Message):
+    """Completions of one date."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Completions that stand."""
+    @_builtins.property
+    def date(self) -> _date_pb2.LocalDate:
+        """The local date."""
+
+    def __init__(
+        self,
+        *,
+        date: _date_pb2.LocalDate | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["date", b"date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "date", b"date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompletionDay: _TypeAlias = CompletionDay  # noqa: Y015
+
+@_typing.final
+class GetAchievementStatisticsResponse(_message.Message):
+    """Response of GetAchievementStatistics. All but `days` is of the users that were looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_COUNT_FIELD_NUMBER: _builtins.int
+    LOOKED_AT_COUNT_FIELD_NUMBER: _builtins.int
+    HOLDER_COUNT_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    MEDIAN_SECONDS_FIELD_NUMBER: _builtins.int
+    MEDIAN_ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    BEGUN_COUNT_FIELD_NUMBER: _builtins.int
+    ABANDONED_COUNT_FIELD_NUMBER: _builtins.int
+    ABANDONED_SHARE_FIELD_NUMBER: _builtins.int
+    DAILY_VALUE_FIELD_NUMBER: _builtins.int
+    DIFFICULTY_DAYS_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    user_count: _builtins.int
+    """Users that there are."""
+    looked_at_count: _builtins.int
+    """Users that were looked at: all, or some at random where there are many."""
+    holder_count: _builtins.int
+    """Of those, who holds it."""
+    share: _builtins.float
+    """The share of holders, 0 to 1: how rare it is."""
+    median_seconds: _builtins.float
+    """Half of the holders took at most so long, in seconds, from their first event, of the metric where it is one's."""
+    median_entry_count: _builtins.int
+    """Half of the holders took at most so many entries of theirs until it was granted."""
+    begun_count: _builtins.int
+    """Who has begun and does not hold it: some progress."""
+    abandoned_count: _builtins.int
+    """Of those, who has done nothing for it for 30 days."""
+    abandoned_share: _builtins.float
+    """The share of those, 0 to 1."""
+    daily_value: _builtins.float
+    """Of a metric: what a user contributes on a day with any contribution, on the average of the last 30 days."""
+    difficulty_days: _builtins.float
+    """Of a metric: how many such days it takes to get there. 0: nothing is known of it."""
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompletionDay]:
+        """Completions by local date; dates without any are left out."""
+
+    def __init__(
+        self,
+        *,
+        user_count: _builtins.int = ...,
+        looked_at_count: _builtins.int = ...,
+        holder_count: _builtins.int = ...,
+        share: _builtins.float = ...,
+        median_seconds: _builtins.float = ...,
+        median_entry_count: _builtins.int = ...,
+        begun_count: _builtins.int = ...,
+        abandoned_count: _builtins.int = ...,
+        abandoned_share: _builtins.float = ...,
+        daily_value: _builtins.float = ...,
+        difficulty_days: _builtins.float = ...,
+        days: _abc.Iterable[Global___CompletionDay] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_count", b"abandoned_count", "abandoned_share", b"abandoned_share", "begun_count", b"begun_count", "daily_value", b"daily_value", "days", b"days", "difficulty_days", b"difficulty_days", "holder_count", b"holder_count", "looked_at_count", b"looked_at_count", "median_entry_count", b"median_entry_count", "median_seconds", b"median_seconds", "share", b"share", "user_count", b"user_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAchievementStatisticsResponse: _TypeAlias = GetAchievementStatisticsResponse  # noqa: Y015
 
 @_typing.final
 class GetBackfillRequest(_message.Message):

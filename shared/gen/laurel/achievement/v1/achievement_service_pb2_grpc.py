@@ -60,6 +60,11 @@ class AchievementServiceStub:
                 request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementRequest.SerializeToString,
                 response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementResponse.FromString,
                 _registered_method=True)
+        self.GetAchievementStatistics = channel.unary_unary(
+                '/laurel.achievement.v1.AchievementService/GetAchievementStatistics',
+                request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetAchievementStatisticsRequest.SerializeToString,
+                response_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetAchievementStatisticsResponse.FromString,
+                _registered_method=True)
         self.GetBackfill = channel.unary_unary(
                 '/laurel.achievement.v1.AchievementService/GetBackfill',
                 request_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetBackfillRequest.SerializeToString,
@@ -117,6 +122,13 @@ class AchievementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAchievementStatistics(self, request, context):
+        """Gets what there is to calibrate an achievement by: how many hold it, what it took them, how many gave up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBackfill(self, request, context):
         """Gets the backfill of an achievement.
         """
@@ -165,6 +177,11 @@ def add_AchievementServiceServicer_to_server(servicer, server):
                     servicer.PreviewAchievement,
                     request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementRequest.FromString,
                     response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementResponse.SerializeToString,
+            ),
+            'GetAchievementStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAchievementStatistics,
+                    request_deserializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetAchievementStatisticsRequest.FromString,
+                    response_serializer=laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetAchievementStatisticsResponse.SerializeToString,
             ),
             'GetBackfill': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBackfill,
@@ -318,6 +335,33 @@ class AchievementService:
             '/laurel.achievement.v1.AchievementService/PreviewAchievement',
             laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementRequest.SerializeToString,
             laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.PreviewAchievementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAchievementStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.achievement.v1.AchievementService/GetAchievementStatistics',
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetAchievementStatisticsRequest.SerializeToString,
+            laurel_dot_achievement_dot_v1_dot_achievement__service__pb2.GetAchievementStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

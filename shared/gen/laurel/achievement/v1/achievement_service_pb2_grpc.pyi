@@ -45,6 +45,8 @@ class AchievementServiceStub:
     """Says who would qualify for an achievement by what has happened until now, before anybody activates it, and how long
     its backfill would take. Changes nothing.
     """
+    GetAchievementStatistics: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.GetAchievementStatisticsRequest, _achievement_service_pb2.GetAchievementStatisticsResponse]
+    """Gets what there is to calibrate an achievement by: how many hold it, what it took them, how many gave up."""
     GetBackfill: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.GetBackfillRequest, _achievement_service_pb2.GetBackfillResponse]
     """Gets the backfill of an achievement."""
     ListBackfills: _grpc.UnaryUnaryMultiCallable[_achievement_service_pb2.ListBackfillsRequest, _achievement_service_pb2.ListBackfillsResponse]
@@ -69,6 +71,8 @@ class AchievementServiceAsyncStub(AchievementServiceStub):
     """Says who would qualify for an achievement by what has happened until now, before anybody activates it, and how long
     its backfill would take. Changes nothing.
     """
+    GetAchievementStatistics: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.GetAchievementStatisticsRequest, _achievement_service_pb2.GetAchievementStatisticsResponse]  # type: ignore[assignment]
+    """Gets what there is to calibrate an achievement by: how many hold it, what it took them, how many gave up."""
     GetBackfill: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.GetBackfillRequest, _achievement_service_pb2.GetBackfillResponse]  # type: ignore[assignment]
     """Gets the backfill of an achievement."""
     ListBackfills: _aio.UnaryUnaryMultiCallable[_achievement_service_pb2.ListBackfillsRequest, _achievement_service_pb2.ListBackfillsResponse]  # type: ignore[assignment]
@@ -120,6 +124,14 @@ class AchievementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says who would qualify for an achievement by what has happened until now, before anybody activates it, and how long
         its backfill would take. Changes nothing.
         """
+
+    @_abc_1.abstractmethod
+    def GetAchievementStatistics(
+        self,
+        request: _achievement_service_pb2.GetAchievementStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_achievement_service_pb2.GetAchievementStatisticsResponse, _abc.Awaitable[_achievement_service_pb2.GetAchievementStatisticsResponse]]:
+        """Gets what there is to calibrate an achievement by: how many hold it, what it took them, how many gave up."""
 
     @_abc_1.abstractmethod
     def GetBackfill(
