@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 import grpc
 from laurel.common.v1 import configuration_pb2
+from laurel.notification.v1 import notification_service_pb2, webhook_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.cli import render
@@ -20,6 +21,7 @@ from services.cli.configuration import (
 )
 from services.cli.connect import Connections
 from services.cli.errors import CommandError, laurel_error
+from services.cli.kinds import TOLD
 from services.cli.options import because, json_option, why_option
 from services.cli.yaml_messages import Mistake
 from shared.definitions import KINDS, Name, list_of, message_of, words
@@ -72,8 +74,12 @@ def apply(
     response = apply_file(connections, *contents(file), dry_run=dry_run, prune=prune, reason=reason)
     if as_json:
         render.print_json(response)
-    else:
-        show_changes(response.changes, dry_run=dry_run)
+        return
+    show_changes(response.changes, dry_run=dry_run)
+    for created in response.secrets:
+        render.line(f"secret of {created.key}: {created.secret}")
+    if response.secrets:
+        render.line("Secrets are shown once. Keep them where the receivers are.", style="dim")
 
 
 def apply_file(
@@ -84,14 +90,31 @@ def apply_file(
     dry_run: bool = False,
     prune: bool = False,
     reason: str = "",
-) -> pb.ApplyConfigurationResponse:
-    """Apply the text of a file. Raises `CommandError` with every mistake and its place, and `grpc.RpcError`."""
+) -> notification_service_pb2.ApplyConfigurationResponse:
+    """Apply the text of a file. Raises `CommandError` with every mistake and its place, and `grpc.RpcError`.
+
+    What is told outside is checked first and written last: where it is wrong nothing is applied.
+    """
     configuration = read(text, name, "nothing was applied")
     configuration.request.validate_only = dry_run
     configuration.request.prune = prune
+    telling = configuration.telling
+    tells = bool(configuration.sections & TOLD.keys())
+    telling.prune_webhook_endpoints = prune and "webhook_endpoints" in configuration.sections
+    telling.prune_event_streams = prune and "event_streams" in configuration.sections
+    telling.validate_only = True
+    options: Any = {"timeout": connections.timeout_seconds, "metadata": because(reason)}
+    result = notification_service_pb2.ApplyConfigurationResponse()
     try:
-        return connections.orchestrator.ApplyConfiguration(
-            configuration.request, timeout=connections.timeout_seconds, metadata=because(reason)
+        if tells:
+            result = connections.notification.ApplyConfiguration(telling, **options)
+        changes = connections.orchestrator.ApplyConfiguration(configuration.request, **options).changes
+        if tells and not dry_run:
+            telling.validate_only = False
+            telling.request_id = str(uuid.uuid4())
+            result = connections.notification.ApplyConfiguration(telling, **options)
+        return notification_service_pb2.ApplyConfigurationResponse(
+            changes=[*changes, *result.changes], secrets=result.secrets
         )
     except grpc.RpcError as error:
         refused = laurel_error(error)
@@ -115,6 +138,7 @@ def validate(file: str, partial: bool) -> None:
     if mistakes:
         raise CommandError(*_mistake_lines(name, mistakes, "the file is not valid"))
     counts = [(kind, len(getattr(configuration.request, list_of(kind)))) for kind in KINDS]
+    counts += [(section[:-1], len(getattr(configuration.telling, section))) for section in TOLD]
     text = ", ".join(f"{count} {words(kind)}{'' if count == 1 else 's'}" for kind, count in counts if count)
     render.line(f"Valid: {text or 'nothing is defined'}.")
 
@@ -126,7 +150,29 @@ def export(connections: Connections) -> None:
     found = connections.all_pages(
         connections.orchestrator.ListDefinitions, pb.ListDefinitionsRequest(), "definitions", _EVERYTHING
     )
-    click.echo(configuration_text(found.definitions), nl=False)
+    click.echo(configuration_text(found.definitions, _telling(connections)), nl=False)
+
+
+def _telling(connections: Connections) -> notification_service_pb2.ApplyConfigurationRequest:
+    """What is told outside, without what is output."""
+    told, of = connections.notification, notification_service_pb2
+    endpoints = connections.all_pages(
+        told.ListWebhookEndpoints, of.ListWebhookEndpointsRequest(), "endpoints", _EVERYTHING
+    ).endpoints
+    streams = connections.all_pages(
+        told.ListEventStreams, of.ListEventStreamsRequest(), "streams", _EVERYTHING
+    ).streams
+    messages = connections.all_pages(
+        told.ListMessageDefinitions, of.ListMessageDefinitionsRequest(), "messages", _EVERYTHING
+    ).messages
+    for endpoint in endpoints:
+        # What the service has switched off by itself is not what somebody wants.
+        endpoint.switched_off = endpoint.switch_off_reason == webhook_pb2.SWITCH_OFF_REASON_OPERATOR
+        for field in ("switch_off_reason", "switch_off_time", "secrets", "health"):
+            endpoint.ClearField(field)
+    for stream in streams:
+        stream.ClearField("health")
+    return of.ApplyConfigurationRequest(webhook_endpoints=endpoints, event_streams=streams, messages=messages)
 
 
 @click.command(short_help="Show a definition, or list all of a kind.")

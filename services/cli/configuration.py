@@ -7,19 +7,21 @@ from typing import Any, Final, cast
 import yaml
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
+from laurel.notification.v1 import notification_service_pb2
 from laurel.orchestrator.v1 import definition_pb2, orchestrator_service_pb2
 
-from services.cli.kinds import OWNED
+from services.cli.kinds import OWNED, TOLD
 from services.cli.yaml_messages import Mistake, NodeReader, Place, kind_of, place_of, snake_case, unknown
 from services.cli.yaml_text import yaml_text
 from shared import definitions
 from shared.definitions import KINDS, Name, Reference, dangling, list_of
 from shared.errors import FieldViolation, Violations
 
-SECTIONS: Final = tuple(list_of(kind) for kind in KINDS)
+SECTIONS: Final = (*(list_of(kind) for kind in KINDS), *TOLD)
 
 _START: Final = Place(1, 1)
 _REQUEST: Final = orchestrator_service_pb2.ApplyConfigurationRequest.DESCRIPTOR
+_TELLING: Final = notification_service_pb2.ApplyConfigurationRequest.DESCRIPTOR
 
 
 class ConfigurationMistakes(Exception):
@@ -35,6 +37,10 @@ class Configuration:
     """What a file says. `places` has the place of each path: `streaks[2].metrics[0].metric`."""
 
     request: orchestrator_service_pb2.ApplyConfigurationRequest
+    telling: notification_service_pb2.ApplyConfigurationRequest
+    """What is told outside: of the notification service."""
+    sections: frozenset[str]
+    """Those that the file has."""
     places: Mapping[str, Place]
 
     def locate(self, violations: Iterable[FieldViolation]) -> tuple[Mistake, ...]:
@@ -63,11 +69,13 @@ def read_configuration(text: str | bytes) -> Configuration:
     if reader.mistakes:
         raise ConfigurationMistakes(reader.mistakes)
     request = orchestrator_service_pb2.ApplyConfigurationRequest()
+    telling = notification_service_pb2.ApplyConfigurationRequest()
     try:
-        json_format.ParseDict(content, request)
+        json_format.ParseDict({name: content[name] for name in content if name not in TOLD}, request)
+        json_format.ParseDict({name: content[name] for name in content if name in TOLD}, telling)
     except json_format.ParseError as error:
         raise ConfigurationMistakes([Mistake(_START, "", str(error))]) from error
-    return Configuration(request, reader.places)
+    return Configuration(request, telling, frozenset(content), reader.places)
 
 
 def check_configuration(configuration: Configuration, *, partial: bool) -> tuple[Mistake, ...]:
@@ -89,15 +97,23 @@ def check_configuration(configuration: Configuration, *, partial: bool) -> tuple
             sound.setdefault(name.kind, {})[name.key] = (path, message)
     for kind, messages in sound.items():
         OWNED[kind].check_all(messages, violations)
+    for section, check in TOLD.items():
+        for index, message in enumerate(getattr(configuration.telling, section)):
+            check(message, f"{section}[{index}]", violations)
     if not partial:
         for path, name in dangling(references, known):
             violations.add(path, f"there is no {name} in this file")
     return configuration.locate(violations)
 
 
-def configuration_text(found: Iterable[definition_pb2.Definition]) -> str:
-    """A file with these definitions, which `read_configuration` takes back."""
+def configuration_text(
+    found: Iterable[definition_pb2.Definition],
+    telling: notification_service_pb2.ApplyConfigurationRequest | None = None,
+) -> str:
+    """A file with these definitions and with what is told outside, which `read_configuration` takes back."""
     sections: dict[str, list[Any]] = {section: [] for section in SECTIONS}
+    for section in TOLD if telling is not None else ():
+        sections[section] = list(getattr(telling, section))
     for definition in found:
         sections[list_of(definitions.name_of(definition).kind)].append(definitions.message_of(definition))
     return yaml_text({name: messages for name, messages in sections.items() if messages} or {SECTIONS[0]: []})
@@ -152,7 +168,8 @@ def _definitions(node: yaml.Node, section: str, reader: NodeReader) -> list[dict
     if not isinstance(node, yaml.SequenceNode):
         reader.report(node, section, f"must be a list, not {kind_of(node)}")
         return []
-    descriptor = cast(Descriptor, _REQUEST.fields_by_name[section].message_type)
+    fields = (_TELLING if section in TOLD else _REQUEST).fields_by_name
+    descriptor = cast(Descriptor, fields[section].message_type)
     result = []
     first: dict[str, Place] = {}
     for index, item in enumerate(node.value):

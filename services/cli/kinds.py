@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import services.achievement.definitions
 import services.leaderboard.definitions
+import services.notification.definitions
 import services.orchestrator.definitions
 import services.points.definitions
 import services.streak.definitions
@@ -26,3 +27,5 @@ OWNED: Final[Mapping[str, DefinitionKind[Any]]] = {
     if kind.name in KINDS
 }
 """By name."""
+TOLD: Final = services.notification.definitions.CHECKS
+"""What is wrong with what a file says of telling outside, by section."""

@@ -34,7 +34,9 @@ _BOUNDS: Final = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
 }
-_SET_BY_SERVER: Final = frozenset({"create_time", "update_time"})
+_SET_BY_SERVER: Final = frozenset(
+    {"create_time", "update_time", "health", "secrets", "switch_off_reason", "switch_off_time"}
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -286,6 +286,12 @@ def check_stream(message: StreamMessage, path: str, violations: Violations) -> N
             found.add("sink", "must be redis or nats")
 
 
+def check_sink_stays(before: StreamMessage, wanted: StreamMessage, path: str, violations: Violations) -> None:
+    """What cannot change about a stream."""
+    if wanted.WhichOneof("sink") != before.WhichOneof("sink"):
+        violations.add(f"{path}.sink", "stays of the kind as which it was created")
+
+
 def stored_stream(message: StreamMessage) -> bytes:
     """A stream as it is kept: without what is output, and without what has a column."""
     kept = StreamMessage()

@@ -73,27 +73,14 @@ class Handlers:
         """A new endpoint and its secret. Raises `AlreadyExists`, or `FailedPrecondition` for one too many."""
         violations = Violations()
         check_request_id(request.request_id, "request_id", violations)
-        convert.check_endpoint(
-            request.endpoint, "endpoint", violations, allow_http=self._settings.webhook_allow_http
-        )
+        self.check(request.endpoint, "endpoint", violations)
         violations.raise_if_any()
         cursor = await self._newest(request.endpoint)
         now = self._clock.now()
-        endpoint_id = new_id()
         key = request.endpoint.key
 
         async def work(connection: Connection) -> Message:
-            off = SwitchOff.OPERATOR if request.endpoint.switched_off else SwitchOff.ON
-            body = convert.stored(request.endpoint)
-            if not await self._endpoints.insert(connection, endpoint_id, key, body, off, cursor, now):
-                raise AlreadyExists(
-                    f"there is an endpoint {key!r}", reason="WEBHOOK_ENDPOINT_EXISTS", metadata={"key": key}
-                )
-            if await self._endpoints.count(connection) > MAX_ENDPOINTS:
-                raise FailedPrecondition(
-                    f"there are {MAX_ENDPOINTS} endpoints already", reason="TOO_MANY_WEBHOOK_ENDPOINTS"
-                )
-            await self._endpoints.add_secret(connection, endpoint_id, _new_secret(now))
+            await self.insert(connection, request.endpoint, cursor, now)
             return pb.CreateWebhookEndpointResponse(endpoint=await self._shown(connection, key, now))
 
         response = pb.CreateWebhookEndpointResponse()
@@ -138,16 +125,9 @@ class Handlers:
         now = self._clock.now()
 
         async def work(connection: Connection) -> Message:
-            row = dict(await self._row(connection, key))
+            row = await self._row(connection, key)
             wanted = self._updated(await self._shown(connection, key, now), request)
-            row["body"] = convert.stored(wanted)
-            is_off = row["switch_off"] != SwitchOff.ON
-            if wanted.switched_off and not is_off:
-                row |= {"switch_off": SwitchOff.OPERATOR, "switch_off_time": now}
-                row["cursor"] = row["cursor"] or await self._following.cursor(connection)
-            elif is_off and not wanted.switched_off:
-                row |= {"switch_off": SwitchOff.ON, "switch_off_time": None, "failing_since": None}
-            await self._endpoints.update(connection, row, now)
+            await self.write(connection, row, wanted, now)
             return pb.UpdateWebhookEndpointResponse(endpoint=await self._shown(connection, key, now))
 
         response = pb.UpdateWebhookEndpointResponse()
@@ -160,9 +140,7 @@ class Handlers:
         self._check(request)
 
         async def work(connection: Connection) -> Message:
-            row = await self._row(connection, request.key)
-            await self._endpoints.delete(connection, request.key)
-            await self._deliveries.drop(connection, row["endpoint_id"])
+            await self.remove(connection, await self._row(connection, request.key))
             return pb.DeleteWebhookEndpointResponse()
 
         response = pb.DeleteWebhookEndpointResponse()
@@ -284,6 +262,60 @@ class Handlers:
         token = page.next_token(shown[-1]["attempt_id"]) if len(rows) > page.size else ""
         return [convert.attempt_to_proto(attempt) for attempt in shown], token
 
+    # Within a transaction
+
+    def check(self, endpoint: webhook_pb2.WebhookEndpoint, path: str, violations: Violations) -> None:
+        """Everything that is wrong with an endpoint here."""
+        convert.check_endpoint(endpoint, path, violations, allow_http=self._settings.webhook_allow_http)
+
+    async def insert(
+        self, connection: Connection, endpoint: webhook_pb2.WebhookEndpoint, cursor: str, now: datetime
+    ) -> None:
+        """A new endpoint. Raises `AlreadyExists`, or `FailedPrecondition` for one too many."""
+        endpoint_id, key = new_id(), endpoint.key
+        off = SwitchOff.OPERATOR if endpoint.switched_off else SwitchOff.ON
+        body = convert.stored(endpoint)
+        if not await self._endpoints.insert(connection, endpoint_id, key, body, off, cursor, now):
+            raise AlreadyExists(
+                f"there is an endpoint {key!r}", reason="WEBHOOK_ENDPOINT_EXISTS", metadata={"key": key}
+            )
+        if await self._endpoints.count(connection) > MAX_ENDPOINTS:
+            raise FailedPrecondition(
+                f"there are {MAX_ENDPOINTS} endpoints already", reason="TOO_MANY_WEBHOOK_ENDPOINTS"
+            )
+        await self._endpoints.add_secret(connection, endpoint_id, _new_secret(now))
+
+    async def write(
+        self, connection: Connection, locked: Any, wanted: webhook_pb2.WebhookEndpoint, now: datetime
+    ) -> None:
+        """The endpoint of a locked row is as it is wanted."""
+        row = {**locked, "body": convert.stored(wanted)}
+        is_off = row["switch_off"] != SwitchOff.ON
+        if wanted.switched_off and not is_off:
+            row |= {"switch_off": SwitchOff.OPERATOR, "switch_off_time": now}
+            row["cursor"] = row["cursor"] or await self._following.cursor(connection)
+        elif is_off and not wanted.switched_off:
+            row |= {"switch_off": SwitchOff.ON, "switch_off_time": None, "failing_since": None}
+        await self._endpoints.update(connection, row, now)
+
+    async def remove(self, connection: Connection, row: Any) -> None:
+        """The endpoint of a locked row is gone, with what waits for it."""
+        await self._endpoints.delete(connection, row["key"])
+        await self._deliveries.drop(connection, row["endpoint_id"])
+
+    async def locked(self, connection: Connection) -> list[Any]:
+        """The rows of all endpoints."""
+        listed = await self._endpoints.list("", MAX_ENDPOINTS, connection)
+        rows = [await self._endpoints.get(row["key"], connection) for row in listed]
+        return [row for row in rows if row is not None]
+
+    async def newest_secret(self, key: str) -> str:
+        """Where the endpoint still is."""
+        try:
+            return await self._secret_of(await self.get(key))
+        except NotFound:
+            return ""
+
     # Parts
 
     async def _once(
@@ -314,7 +346,7 @@ class Handlers:
             output_only=convert.OUTPUT_ONLY,
         )
         violations = Violations()
-        convert.check_endpoint(wanted, "endpoint", violations, allow_http=self._settings.webhook_allow_http)
+        self.check(wanted, "endpoint", violations)
         violations.raise_if_any()
         return wanted
 

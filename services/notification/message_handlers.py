@@ -1,5 +1,8 @@
 """What the service does for each call about messages."""
 
+from datetime import datetime
+from typing import Any
+
 from google.protobuf.message import Message
 from laurel.notification.v1 import message_pb2
 from laurel.notification.v1 import notification_service_pb2 as pb
@@ -36,7 +39,7 @@ class MessageHandlers:
             violations = Violations()
             convert.check_definition(empty, "message", violations)
             violations.raise_if_any()
-            row = await self._store.ensure_definition(connection, type_, convert.stored(empty), now)
+            row = await self.locked(connection, type_, now)
             before = convert.shown(row)
             wanted = updated(
                 before,
@@ -47,14 +50,26 @@ class MessageHandlers:
             )
             convert.check_definition(wanted, "message", violations)
             violations.raise_if_any()
-            since = row["since"] if wanted.switched_on == before.switched_on else now
-            await self._store.update_definition(connection, type_, convert.stored(wanted), since, now)
+            await self.write(connection, row, wanted, now)
             stored = await self._store.ensure_definition(connection, type_, b"", now)
             return pb.UpdateMessageDefinitionResponse(message=convert.shown(stored))
 
         response = pb.UpdateMessageDefinitionResponse()
         await mutate(self._pool, "update_message_definition", request, now, work, response)
         return response
+
+    async def write(
+        self, connection: Connection, row: Any, wanted: message_pb2.MessageDefinition, now: datetime
+    ) -> None:
+        """The messages of a locked row's type are as they are wanted."""
+        before = convert.shown(row)
+        since = row["since"] if wanted.switched_on == before.switched_on else now
+        await self._store.update_definition(connection, wanted.type, convert.stored(wanted), since, now)
+
+    async def locked(self, connection: Connection, type_: int, now: datetime) -> Any:
+        """The row of a type; one that says nothing where there was none."""
+        empty = convert.stored(message_pb2.MessageDefinition(type=type_))  # type: ignore[arg-type]
+        return await self._store.ensure_definition(connection, type_, empty, now)
 
     async def list_definitions(
         self, request: pb.ListMessageDefinitionsRequest

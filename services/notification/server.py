@@ -9,6 +9,7 @@ from typing import Final
 from laurel.notification.v1 import notification_service_pb2, notification_service_pb2_grpc
 from pydantic import SecretStr
 
+from services.notification.applying import ConfigurationHandlers
 from services.notification.carriers import Carrier
 from services.notification.config import Settings
 from services.notification.contact_handlers import ContactHandlers
@@ -120,6 +121,9 @@ async def build(settings: Settings) -> Application:
     )
     contact_handlers = ContactHandlers(pool, contacts, clock)
     message_handlers = MessageHandlers(pool, messages, clock)
+    configuration = ConfigurationHandlers(
+        pool, feed, handlers, stream_handlers, message_handlers, clock, woken.set
+    )
     retention = Retention(endpoints, deliveries, following, messages, settings, clock)
 
     page = {}
@@ -152,7 +156,9 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
-                NotificationServicer(handlers, stream_handlers, contact_handlers, message_handlers),
+                NotificationServicer(
+                    handlers, stream_handlers, contact_handlers, message_handlers, configuration
+                ),
                 notification_service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name,
             ),
             traces.registered(TRACES, pool),

@@ -5,6 +5,7 @@ from typing import Any
 from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import notification_service_pb2_grpc
 
+from services.notification.applying import ConfigurationHandlers
 from services.notification.contact_handlers import ContactHandlers
 from services.notification.handlers import Handlers
 from services.notification.message_handlers import MessageHandlers
@@ -20,11 +21,13 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
         streams: StreamHandlers,
         contacts: ContactHandlers,
         messages: MessageHandlers,
+        configuration: ConfigurationHandlers,
     ) -> None:
         self._handlers = handlers
         self._streams = streams
         self._contacts = contacts
         self._messages = messages
+        self._configuration = configuration
 
     async def CreateWebhookEndpoint(
         self, request: pb.CreateWebhookEndpointRequest, _context: Any
@@ -164,6 +167,12 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
     ) -> pb.ListMessageDefinitionsResponse:
         """Lists the messages of all types."""
         return await self._messages.list_definitions(request)
+
+    async def ApplyConfiguration(
+        self, request: pb.ApplyConfigurationRequest, _context: Any
+    ) -> pb.ApplyConfigurationResponse:
+        """Makes everything what a configuration says."""
+        return await self._configuration.apply(request)
 
     async def ListSentMessages(
         self, request: pb.ListSentMessagesRequest, _context: Any

@@ -1,5 +1,6 @@
 """What the service does for each call about streams."""
 
+from datetime import datetime
 from typing import Any
 
 from google.protobuf.message import Message
@@ -45,23 +46,14 @@ class StreamHandlers:
         """A new stream. Raises `AlreadyExists`, or `FailedPrecondition` for one too many."""
         violations = Violations()
         check_request_id(request.request_id, "request_id", violations)
-        self._check(request.stream, violations)
+        self.check(request.stream, "stream", violations)
         violations.raise_if_any()
         cursor = await newest(self._feed, request.stream.types, "stream")
         now = self._clock.now()
         key = request.stream.key
 
         async def work(connection: Connection) -> Message:
-            body = convert.stored_stream(request.stream)
-            off = request.stream.switched_off
-            if not await self._streams.insert(connection, new_id(), key, body, off, cursor, now):
-                raise AlreadyExists(
-                    f"there is a stream {key!r}", reason="EVENT_STREAM_EXISTS", metadata={"key": key}
-                )
-            if await self._streams.count(connection) > MAX_STREAMS:
-                raise FailedPrecondition(
-                    f"there are {MAX_STREAMS} streams already", reason="TOO_MANY_EVENT_STREAMS"
-                )
+            await self.insert(connection, request.stream, cursor, now)
             return pb.CreateEventStreamResponse(stream=convert.shown_stream(await self._row(key, connection)))
 
         response = pb.CreateEventStreamResponse()
@@ -96,8 +88,7 @@ class StreamHandlers:
 
         async def work(connection: Connection) -> Message:
             wanted = self._updated(convert.shown_stream(await self._row(key, connection)), request)
-            body = convert.stored_stream(wanted)
-            await self._streams.update(connection, key, body, wanted.switched_off, now)
+            await self.write(connection, wanted, now)
             return pb.UpdateEventStreamResponse(stream=convert.shown_stream(await self._row(key, connection)))
 
         response = pb.UpdateEventStreamResponse()
@@ -113,7 +104,7 @@ class StreamHandlers:
 
         async def work(connection: Connection) -> Message:
             await self._row(request.key, connection)
-            await self._streams.delete(connection, request.key)
+            await self.remove(connection, request.key)
             return pb.DeleteEventStreamResponse()
 
         response = pb.DeleteEventStreamResponse()
@@ -140,14 +131,48 @@ class StreamHandlers:
         await mutate(self._pool, "rewind_event_stream", request, now, work, response)
         return response
 
-    def _check(self, stream: stream_pb2.EventStream, violations: Violations) -> None:
-        convert.check_stream(stream, "stream", violations)
+    # Within a transaction
+
+    def check(self, stream: stream_pb2.EventStream, path: str, violations: Violations) -> None:
+        """Everything that is wrong with a stream here."""
+        convert.check_stream(stream, path, violations)
         if kind := stream.WhichOneof("sink"):
             missing = self._brokers.missing(convert.sink_of(stream))
             if missing is not None:
                 violations.add(
-                    f"stream.{kind}", f"needs {missing}, which the notification service was not given"
+                    f"{path}.{kind}", f"needs {missing}, which the notification service was not given"
                 )
+
+    async def insert(
+        self, connection: Connection, stream: stream_pb2.EventStream, cursor: str, now: datetime
+    ) -> None:
+        """A new stream. Raises `AlreadyExists`, or `FailedPrecondition` for one too many."""
+        key, body, off = stream.key, convert.stored_stream(stream), stream.switched_off
+        if not await self._streams.insert(connection, new_id(), key, body, off, cursor, now):
+            raise AlreadyExists(
+                f"there is a stream {key!r}", reason="EVENT_STREAM_EXISTS", metadata={"key": key}
+            )
+        if await self._streams.count(connection) > MAX_STREAMS:
+            raise FailedPrecondition(
+                f"there are {MAX_STREAMS} streams already", reason="TOO_MANY_EVENT_STREAMS"
+            )
+
+    async def write(self, connection: Connection, wanted: stream_pb2.EventStream, now: datetime) -> None:
+        """The stream is as it is wanted."""
+        body = convert.stored_stream(wanted)
+        await self._streams.update(connection, wanted.key, body, wanted.switched_off, now)
+
+    async def remove(self, connection: Connection, key: str) -> None:
+        """The stream is gone."""
+        await self._streams.delete(connection, key)
+
+    async def locked(self, connection: Connection) -> list[Any]:
+        """The rows of all streams."""
+        listed = await self._streams.list("", MAX_STREAMS, connection)
+        rows = [await self._streams.get(row["key"], connection) for row in listed]
+        return [row for row in rows if row is not None]
+
+    # Parts
 
     def _updated(
         self, before: stream_pb2.EventStream, request: pb.UpdateEventStreamRequest
@@ -161,9 +186,8 @@ class StreamHandlers:
             output_only=convert.STREAM_OUTPUT_ONLY,
         )
         violations = Violations()
-        self._check(wanted, violations)
-        if wanted.WhichOneof("sink") != before.WhichOneof("sink"):
-            violations.add("stream.sink", "stays of the kind as which it was created")
+        self.check(wanted, "stream", violations)
+        convert.check_sink_stays(before, wanted, "stream", violations)
         violations.raise_if_any()
         return wanted
 

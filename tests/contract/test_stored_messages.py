@@ -105,6 +105,7 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
             notification_service_pb2.AddDeviceResponse,
             notification_service_pb2.RemoveDeviceResponse,
             notification_service_pb2.UpdateMessageDefinitionResponse,
+            notification_service_pb2.ApplyConfigurationResponse,
         ),
     },
 }

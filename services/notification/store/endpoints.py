@@ -145,9 +145,11 @@ class EndpointStore:
             return await self._pool.fetchrow(_GET, key)
         return await connection.fetchrow(_GET_FOR_UPDATE if lock else _GET, key)
 
-    async def list(self, after: str, limit: int) -> list[asyncpg.Record]:
+    async def list(
+        self, after: str, limit: int, connection: Connection | None = None
+    ) -> list[asyncpg.Record]:
         """Rows by key."""
-        return await self._pool.fetch(_LIST, after, limit)
+        return await (connection or self._pool).fetch(_LIST, after, limit)
 
     async def count(self, connection: Connection) -> int:
         """How many there are."""

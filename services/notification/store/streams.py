@@ -69,9 +69,11 @@ class StreamStore:
             return await connection.fetchrow(_GET_FOR_UPDATE, key)
         return await self._pool.fetchrow(_GET, key)
 
-    async def list(self, after: str, limit: int) -> Sequence[asyncpg.Record]:
+    async def list(
+        self, after: str, limit: int, connection: Connection | None = None
+    ) -> Sequence[asyncpg.Record]:
         """Rows by key."""
-        return await self._pool.fetch(_LIST, after, limit)
+        return await (connection or self._pool).fetch(_LIST, after, limit)
 
     async def count(self, connection: Connection) -> int:
         """How many there are; nobody else creates one before this transaction ends."""

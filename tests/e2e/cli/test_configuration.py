@@ -156,3 +156,40 @@ leaderboards:
     assert [":8:11", "leaderboards[0].key"] in places
     assert "nothing was applied" in result.stderr
     laurel.run("ingest", "--user", "u", "--metric", "runs", "--value", "1", code=1)
+
+
+TOLD_OUTSIDE = """\
+webhook_endpoints:
+  - {key: crm-file, url: "https://crm.example.com/hook", types: [streak.lost], min_interval_seconds: 60}
+event_streams:
+  - {key: bus-file, types: ["*"], redis: {stream: events-of-the-file}}
+messages:
+  - {type: achievement, channels: [push, email]}
+"""
+
+
+def test_what_is_told_outside_stands_in_the_file_too(laurel: Laurel, tmp_path: Path) -> None:
+    path = tmp_path / "told.yaml"
+    path.write_text(TOLD_OUTSIDE)
+    assert "1 webhook endpoint, 1 event stream, 1 message" in laurel.run("validate", "-f", str(path)).stdout
+    assert "create event stream bus-file" in laurel.run("apply", "-f", str(path), "--dry-run").stdout
+    applied = laurel.run("apply", "-f", str(path)).stdout
+    assert "create webhook endpoint crm-file" in applied
+    assert "secret of crm-file: whsec_" in applied
+    exported = laurel.run("export").stdout
+    assert "key: crm-file" in exported
+    again = tmp_path / "exported.yaml"
+    again.write_text(exported)
+    kept = laurel.json("apply", "-f", str(again), "--dry-run")["changes"]
+    assert {each["action"] for each in kept} == {"CONFIGURATION_ACTION_KEEP"}
+    path.write_text("event_streams: [{key: bus-file, types: [streak.last], redis: {stream: x}, health: {}}]")
+    wrong = laurel.run("apply", "-f", str(path), code=1).stderr
+    assert "event_streams[0].health  is set by the server" in wrong
+    path.write_text(
+        "metrics: [{key: never}]\nevent_streams: [{key: bus-file, types: [streak.last], redis: {stream: x}}]"
+    )
+    refused = laurel.run("apply", "-f", str(path), code=1).stderr
+    assert "event_streams[0].types[0]" in refused
+    assert "key: never" not in laurel.run("export").stdout
+    laurel.run("webhooks", "delete", "crm-file")
+    laurel.run("streams", "delete", "bus-file")

@@ -14,7 +14,7 @@ from laurel.orchestrator.v1.definition_pb2 import Definition
 from laurel.points.v1 import points_pb2 as points
 from laurel.streak.v1 import streak_pb2 as streak
 
-from services.cli.configuration import SECTIONS, configuration_text, read_configuration
+from services.cli.configuration import configuration_text, read_configuration
 from services.cli.kinds import OWNED
 from shared.definitions import KINDS, definition_of, list_of, message_of, name_of
 
@@ -176,11 +176,10 @@ def test_the_text_reads_like_what_people_write() -> None:
     )
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_the_demo_reads_back_as_services_store_it(section: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_demo_reads_back_as_services_store_it(kind: str) -> None:
     request = read_configuration(DEMO.read_bytes()).request
-    kind = section.removesuffix("s")
-    stored = [definition_of(kind, OWNED[kind].normalised(one)) for one in getattr(request, section)]
+    stored = [definition_of(kind, OWNED[kind].normalised(one)) for one in getattr(request, list_of(kind))]
     again = read_back(configuration_text(stored))
     assert again == stored
     assert [OWNED[kind].normalised(message_of(definition)) for definition in again] == [

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from laurel.common.v1 import configuration_pb2 as _configuration_pb2
 from laurel.notification.v1 import contact_pb2 as _contact_pb2
 from laurel.notification.v1 import message_pb2 as _message_pb2
 from laurel.notification.v1 import stream_pb2 as _stream_pb2
@@ -1364,3 +1365,113 @@ class UnsubscribeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnsubscribeResponse: _TypeAlias = UnsubscribeResponse  # noqa: Y015
+
+@_typing.final
+class ApplyConfigurationRequest(_message.Message):
+    """Request of ApplyConfiguration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ENDPOINTS_FIELD_NUMBER: _builtins.int
+    EVENT_STREAMS_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    PRUNE_WEBHOOK_ENDPOINTS_FIELD_NUMBER: _builtins.int
+    PRUNE_EVENT_STREAMS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key; not needed to validate."""
+    validate_only: _builtins.bool
+    """Report mistakes and differences only."""
+    prune_webhook_endpoints: _builtins.bool
+    """Delete every endpoint that is not among these. Without it, others stay as they are."""
+    prune_event_streams: _builtins.bool
+    """Delete every stream that is not among these. Without it, others stay as they are."""
+    @_builtins.property
+    def webhook_endpoints(self) -> _containers.RepeatedCompositeFieldContainer[_webhook_pb2.WebhookEndpoint]:
+        """Endpoints. One that the service has switched off by itself stays off."""
+
+    @_builtins.property
+    def event_streams(self) -> _containers.RepeatedCompositeFieldContainer[_stream_pb2.EventStream]:
+        """Streams."""
+
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.MessageDefinition]:
+        """Messages, each type once. Types that are not named stay as they are."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        webhook_endpoints: _abc.Iterable[_webhook_pb2.WebhookEndpoint] | None = ...,
+        event_streams: _abc.Iterable[_stream_pb2.EventStream] | None = ...,
+        messages: _abc.Iterable[_message_pb2.MessageDefinition] | None = ...,
+        validate_only: _builtins.bool = ...,
+        prune_webhook_endpoints: _builtins.bool = ...,
+        prune_event_streams: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_streams", b"event_streams", "messages", b"messages", "prune_event_streams", b"prune_event_streams", "prune_webhook_endpoints", b"prune_webhook_endpoints", "request_id", b"request_id", "validate_only", b"validate_only", "webhook_endpoints", b"webhook_endpoints"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyConfigurationRequest: _TypeAlias = ApplyConfigurationRequest  # noqa: Y015
+
+@_typing.final
+class CreatedSecret(_message.Message):
+    """The secret of an endpoint that was created."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Key of the endpoint."""
+    secret: _builtins.str
+    """The secret, `whsec_...`. It is shown with this reply alone; empty: it has been replaced since."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatedSecret: _TypeAlias = CreatedSecret  # noqa: Y015
+
+@_typing.final
+class ApplyConfigurationResponse(_message.Message):
+    """Response of ApplyConfiguration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_configuration_pb2.ConfigurationChange]:
+        """One for each endpoint, stream and type of message, in order; then those that are deleted, by kind. The key of messages is
+        their type, such as `streak_reminder`.
+        """
+
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreatedSecret]:
+        """Of endpoints that were created."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[_configuration_pb2.ConfigurationChange] | None = ...,
+        secrets: _abc.Iterable[Global___CreatedSecret] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "secrets", b"secrets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyConfigurationResponse: _TypeAlias = ApplyConfigurationResponse  # noqa: Y015

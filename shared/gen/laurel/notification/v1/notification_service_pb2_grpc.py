@@ -150,6 +150,11 @@ class NotificationServiceStub:
                 request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsRequest.SerializeToString,
                 response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsResponse.FromString,
                 _registered_method=True)
+        self.ApplyConfiguration = channel.unary_unary(
+                '/laurel.notification.v1.NotificationService/ApplyConfiguration',
+                request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ApplyConfigurationRequest.SerializeToString,
+                response_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ApplyConfigurationResponse.FromString,
+                _registered_method=True)
         self.ListSentMessages = channel.unary_unary(
                 '/laurel.notification.v1.NotificationService/ListSentMessages',
                 request_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListSentMessagesRequest.SerializeToString,
@@ -328,6 +333,13 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyConfiguration(self, request, context):
+        """Makes endpoints, streams and messages what a configuration file says: all of it in one transaction, or nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSentMessages(self, request, context):
         """Lists what was sent to a user, newest first, as long as it is kept.
         """
@@ -459,6 +471,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.ListMessageDefinitions,
                     request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsRequest.FromString,
                     response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsResponse.SerializeToString,
+            ),
+            'ApplyConfiguration': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyConfiguration,
+                    request_deserializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ApplyConfigurationRequest.FromString,
+                    response_serializer=laurel_dot_notification_dot_v1_dot_notification__service__pb2.ApplyConfigurationResponse.SerializeToString,
             ),
             'ListSentMessages': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSentMessages,
@@ -1093,6 +1110,33 @@ class NotificationService:
             '/laurel.notification.v1.NotificationService/ListMessageDefinitions',
             laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsRequest.SerializeToString,
             laurel_dot_notification_dot_v1_dot_notification__service__pb2.ListMessageDefinitionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyConfiguration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.notification.v1.NotificationService/ApplyConfiguration',
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.ApplyConfigurationRequest.SerializeToString,
+            laurel_dot_notification_dot_v1_dot_notification__service__pb2.ApplyConfigurationResponse.FromString,
             options,
             channel_credentials,
             insecure,

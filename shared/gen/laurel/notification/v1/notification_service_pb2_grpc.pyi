@@ -81,6 +81,8 @@ class NotificationServiceStub:
     """Says what messages of a type are like, and switches them on and off."""
     ListMessageDefinitions: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListMessageDefinitionsRequest, _notification_service_pb2.ListMessageDefinitionsResponse]
     """Lists the messages of all types that anything was said of, by type."""
+    ApplyConfiguration: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ApplyConfigurationRequest, _notification_service_pb2.ApplyConfigurationResponse]
+    """Makes endpoints, streams and messages what a configuration file says: all of it in one transaction, or nothing."""
     ListSentMessages: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.ListSentMessagesRequest, _notification_service_pb2.ListSentMessagesResponse]
     """Lists what was sent to a user, newest first, as long as it is kept."""
     Unsubscribe: _grpc.UnaryUnaryMultiCallable[_notification_service_pb2.UnsubscribeRequest, _notification_service_pb2.UnsubscribeResponse]
@@ -139,6 +141,8 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     """Says what messages of a type are like, and switches them on and off."""
     ListMessageDefinitions: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListMessageDefinitionsRequest, _notification_service_pb2.ListMessageDefinitionsResponse]  # type: ignore[assignment]
     """Lists the messages of all types that anything was said of, by type."""
+    ApplyConfiguration: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ApplyConfigurationRequest, _notification_service_pb2.ApplyConfigurationResponse]  # type: ignore[assignment]
+    """Makes endpoints, streams and messages what a configuration file says: all of it in one transaction, or nothing."""
     ListSentMessages: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListSentMessagesRequest, _notification_service_pb2.ListSentMessagesResponse]  # type: ignore[assignment]
     """Lists what was sent to a user, newest first, as long as it is kept."""
     Unsubscribe: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.UnsubscribeRequest, _notification_service_pb2.UnsubscribeResponse]  # type: ignore[assignment]
@@ -332,6 +336,14 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notification_service_pb2.ListMessageDefinitionsResponse, _abc.Awaitable[_notification_service_pb2.ListMessageDefinitionsResponse]]:
         """Lists the messages of all types that anything was said of, by type."""
+
+    @_abc_1.abstractmethod
+    def ApplyConfiguration(
+        self,
+        request: _notification_service_pb2.ApplyConfigurationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notification_service_pb2.ApplyConfigurationResponse, _abc.Awaitable[_notification_service_pb2.ApplyConfigurationResponse]]:
+        """Makes endpoints, streams and messages what a configuration file says: all of it in one transaction, or nothing."""
 
     @_abc_1.abstractmethod
     def ListSentMessages(
