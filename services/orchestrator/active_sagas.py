@@ -6,12 +6,13 @@ from datetime import datetime
 from uuid import UUID
 
 from laurel.ledger.v1 import effects_pb2, entry_pb2
+from msgspec.structs import replace
 
 from services.orchestrator import operations, replies, saga
 from services.orchestrator.effects import EntrySaga
 from services.orchestrator.operation import AnyOperation
 from services.orchestrator.participants import Told
-from services.orchestrator.saga import Saga, State
+from services.orchestrator.saga import State, Step
 from services.orchestrator.store.sagas import StoredSaga
 from shared.errors import LaurelError, Unavailable
 from shared.ids import sha256
@@ -83,7 +84,7 @@ def started(entry_id: UUID, operation: AnyOperation, entry: entry_pb2.Entry, sto
         stored,
         sha256(stored),
         operation.effects_before(entry),
-        Saga(operation.steps),
+        saga.beginning(operation.steps_for(entry), control=entry.user.control),
         unobserved(),
     )
 
@@ -99,7 +100,7 @@ def resumed(stored: StoredSaga) -> ActiveSaga:
         body=entry.SerializeToString(),
         digest=sha256(stored.entry),
         before=operation.effects_before(entry),
-        saga=_resumed(operation, stored),
+        saga=_resumed(operation.steps_for(entry), stored, control=entry.user.control),
         answer=unobserved(),
         attempt_count=stored.attempt_count,
         abandon_reason=stored.abandon_reason,
@@ -127,17 +128,18 @@ def unobserved() -> "asyncio.Future[Answer]":
     return future
 
 
-def _resumed(operation: AnyOperation, stored: StoredSaga) -> EntrySaga:
+def _resumed(steps: tuple[Step, ...], stored: StoredSaga, *, control: bool) -> EntrySaga:
     """A saga as it stands in the database. Answers given since are asked for again: they are remembered."""
+    first: EntrySaga = saga.beginning(steps, control=control)
     if stored.state is State.RUNNING:
-        return Saga(operation.steps)
+        return first
     applied = {step: effects_pb2.Effects.FromString(body) for step, body in stored.applied.items()}
     if stored.state is State.VOIDING:
-        return saga.voiding(operation.steps, applied)
+        return replace(saga.voiding(steps, applied), hears=first.hears)
     assert stored.rejection is not None
-    return Saga(
-        operation.steps,
-        State.COMPENSATING,
+    return replace(
+        first,
+        state=State.COMPENSATING,
         applied=applied,
         rejection=replies.rejection_from_bytes(stored.rejection),
         decided=True,

@@ -43,6 +43,11 @@ class Settings(config.Settings):
     default_time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     """The IANA zone of users who have none (RULES 1.5)."""
 
+    control_group_ratio: float = Field(default=0.0, ge=0, le=1)
+    """Which part of new users is put in the control group, from 0 to 1 (RULES 2.6). Whoever is in it stays; imports put
+    nobody in it.
+    """
+
     max_event_age_seconds: float = Field(default=7 * 86_400.0, gt=0, le=366 * 86_400.0)
     """How old an event may be, in seconds (RULES 1.3), and less than the replay window; an older one is refused.
     Imports know no age.

@@ -9,7 +9,7 @@ from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2, user_pb2
 from msgspec.structs import replace
 
 from services.orchestrator.contributions import Revisions
-from services.orchestrator.domain import MAX_EVENT_ATTRIBUTES, Total, User
+from services.orchestrator.domain import MAX_EVENT_ATTRIBUTES, Standing, Total, User
 from services.orchestrator.operation import Asked
 from services.orchestrator.recording import Incoming, Recorded
 from services.orchestrator.saga import State
@@ -203,6 +203,7 @@ def _snapshot(
         version=user.version,
         name=user.said.plain_name,
         changed=changed,
+        control=user.standing is Standing.CONTROL,
     )
 
 

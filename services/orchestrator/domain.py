@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.orchestrator.said import Reading, Said, UserPatch, micros_of, rebuild, say
+from shared.ids import digest
 
 MICROS = 1_000_000
 
@@ -54,6 +55,12 @@ class Standing(IntEnum):
     """In the control group: metrics count, features are withheld (RULES 2.6)."""
     ERASING = 2
     """Being deleted: nothing is recorded (RULES 2.7)."""
+
+
+def standing_of(user_id: str, control_ratio: float) -> Standing:
+    """How a new user stands: by a hash of the id, so that a ratio that grows only adds to the group (RULES 2.6)."""
+    place = int.from_bytes(digest("control group", user_id)[:8]) / 2**64
+    return Standing.CONTROL if place < control_ratio else Standing.ORDINARY
 
 
 class Metric(Struct, frozen=True):

@@ -249,6 +249,7 @@ def _event(
         user_sequence=entry.user_sequence if is_own else 0,
         entry_id=entry.entry_id,
         user_attributes=entry.user.attributes if is_own else None,
+        control=entry.user.control and is_own,
     )
     match change:
         case streak_pb2.StreakEffect():
@@ -308,4 +309,5 @@ def _user(snapshot: entry_pb2.UserSnapshot) -> user_pb2.StoredUser:
         attributes=snapshot.newest_attributes if snapshot.has_newest_attributes else snapshot.attributes,
         create_time=snapshot.create_time,
         version=snapshot.version,
+        control=snapshot.control,
     )

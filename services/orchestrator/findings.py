@@ -51,6 +51,8 @@ class LedgerRow(Struct, frozen=True):
     undo_time: datetime | None
     """When it was decided to undo it, or when that was done."""
     has_reply: bool
+    withheld: bool = False
+    """Its user is in the control group: no service has it (RULES 2.6)."""
 
 
 class Finding(Struct, frozen=True):
@@ -85,6 +87,8 @@ def compare(
     unknown = {step: log.keys() - known for step, log in logs.items()}
     for row in rows:
         state = row.state or (State.DONE if row.live else State.VOIDED)
+        if row.withheld:
+            continue
         if row.kind == CORRECTION:
             lacking = _where(CORRECTED, logs, row.entry_id, None)
             if state in _UNDONE and row.state is not None and lacking:

@@ -223,10 +223,10 @@ class Intake:
             if item.event is not None and (value := unique_value(item.event, metrics.get(item.event.metric)))
         ]
         loaded = replace(snapshot.loaded, firsts=await self._ledger.firsts(values))
-        outcome = record(group, loaded, metrics, zone)
+        outcome = record(group, loaded, metrics, zone, self._settings.control_group_ratio)
         while outcome.wanted:
             loaded = await self._ledger.with_history(loaded, outcome.wanted)
-            outcome = record(group, loaded, metrics, zone)
+            outcome = record(group, loaded, metrics, zone, self._settings.control_group_ratio)
         return snapshot, outcome
 
     def _start(

@@ -75,6 +75,10 @@ class Operation(Struct, Generic[Q], frozen=True):
     erases: bool = False
     """Before it is complete its user is erased, in every service, which may take long."""
 
+    def steps_for(self, entry: entry_pb2.Entry) -> tuple[Step, ...]:
+        """The participants that hear of an entry: none of one of a user in the control group (RULES 2.6)."""
+        return () if entry.user.control else self.steps
+
     def request_of(self, stored: bytes) -> Q:
         """A stored request."""
         return self.request_type.FromString(stored)

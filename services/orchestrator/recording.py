@@ -32,6 +32,7 @@ from services.orchestrator.domain import (
     is_newest,
     merge_user,
     said_anew,
+    standing_of,
 )
 from services.orchestrator.said import (
     Reading,
@@ -192,10 +193,14 @@ def first_sequence(guard: int) -> int:
 
 
 def record(
-    group: Sequence[Incoming], loaded: Loaded, metrics: Mapping[str, Metric], default_zone: str
+    group: Sequence[Incoming],
+    loaded: Loaded,
+    metrics: Mapping[str, Metric],
+    default_zone: str,
+    control_ratio: float = 0,
 ) -> Outcome:
-    """Decides a group, one entry after the other."""
-    recording = _Recording(group, loaded, metrics, default_zone)
+    """Decides a group, one entry after the other. Of new users so large a part is put in the control group."""
+    recording = _Recording(group, loaded, metrics, default_zone, control_ratio)
     for incoming in group:
         recording.take(incoming)
     return recording.outcome()
@@ -221,7 +226,9 @@ class _Recording:
         loaded: Loaded,
         metrics: Mapping[str, Metric],
         default_zone: str,
+        control_ratio: float,
     ) -> None:
+        self._control_ratio = control_ratio
         self._group = group
         self._loaded = loaded
         self._metrics = metrics
@@ -263,6 +270,8 @@ class _Recording:
             user, attributes, newest = self._told(known, incoming)
         except TooManyAttributes as error:
             raise _invalid("user.attributes", str(error)) from None
+        if known is None and incoming.origin is Origin.LIVE:
+            user = replace(user, standing=standing_of(user_id, self._control_ratio))
         recorded = Recorded(
             incoming,
             user,

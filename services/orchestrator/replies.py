@@ -9,7 +9,7 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2, user_pb2
 
 from services.orchestrator.convert import state_number
-from services.orchestrator.domain import User
+from services.orchestrator.domain import Standing, User
 from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.operations.correction import correction_id
 from services.orchestrator.store.reads import Audit
@@ -28,6 +28,7 @@ def stored_user(user: User, default_zone: str) -> user_pb2.StoredUser:
         attributes=user.said.plain_attributes(),
         create_time=to_timestamp(user.create_time),
         version=user.version,
+        control=user.standing is Standing.CONTROL,
     )
 
 

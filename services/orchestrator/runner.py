@@ -346,7 +346,9 @@ class Runner:
 
 def _completed(active: ActiveSaga) -> Completed:
     """The reply to an entry that every participant has applied, and what is told of it."""
-    changed = effects.of_entry(active.before, active.saga).SerializeToString()
+    entire = effects.of_entry(active.before, active.saga)
+    entire.control = active.entry.user.control
+    changed = entire.SerializeToString()
     return Completed(
         active.entry_id,
         active.operation.reply_bytes(active.entry, changed),

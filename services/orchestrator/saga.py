@@ -108,6 +108,13 @@ class Saga(Struct, Generic[E, R], frozen=True):
     """The ledger, the total and the user no longer count the entry."""
     undo: tuple[Step, ...] = ()
     """The steps to undo, in the order of the calls. For a rejection: those before the one that said no."""
+    hears: tuple[Step, ...] = CORRECTED
+    """Who hears of its undoing."""
+
+
+def beginning(steps: tuple[Step, ...], *, control: bool = False) -> Saga[E, R]:
+    """The saga of an entry that has been recorded. Of a user in the control group nobody ever hears."""
+    return Saga(steps, hears=() if control else CORRECTED)
 
 
 def next_move(saga: Saga[E, R]) -> Move:
@@ -124,7 +131,7 @@ def next_move(saga: Saga[E, R]) -> Move:
             return calling(Act.REVERT, step)
     if not saga.taken_out:
         return Move(Act.TAKE_OUT)
-    for step in CORRECTED:
+    for step in saga.hears:
         if step not in saga.corrected:
             return calling(Act.CORRECT, step)
     return Move(Act.SETTLE)

@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 from msgspec import Struct
 
 from shared.postgres.pool import Pool
-from shared.traces import Row, Scanned, Table, Traces, names, parsed, renamed, spellings
+from shared.traces import PSEUDONYM, Row, Scanned, Table, Traces, names, parsed, renamed, spellings
 
 ROWS_AT_ONCE: Final = 500
 SCANNED_AT_ONCE: Final = 5_000
@@ -216,7 +216,8 @@ class TraceStore:
         if table.kept is None:
             statement = f"DELETE FROM {table.name} WHERE {part}"
         else:
-            given.append(pseudonym)
+            if any(PSEUDONYM in value for value in table.kept.values()):
+                given.append(pseudonym)
             sets = ", ".join(
                 f"{column} = {value.replace('$2', f'${len(given)}')}" for column, value in table.kept.items()
             )

@@ -61,6 +61,7 @@ def reply(entry: entry_pb2.Entry) -> pb.UpdateUserResponse:
             attributes=user.newest_attributes if user.has_newest_attributes else user.attributes,
             create_time=user.create_time,
             version=user.version,
+            control=user.control,
         ),
     )
 

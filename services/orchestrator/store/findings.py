@@ -21,7 +21,9 @@ _DELETED_AT_ONCE: Final = 50_000
 
 # Two reads by ranges of the key: a join would look for each saga in all months.
 _ENTRIES: Final = """
-    SELECT entry_id, kind, user_id, receive_time, origin_id, live FROM entries
+    SELECT entry_id, kind, user_id, receive_time, origin_id, live,
+           EXISTS (SELECT FROM users u WHERE u.user_id = e.user_id AND u.standing = 1) AS withheld
+      FROM entries e
      WHERE entry_id > $1 ORDER BY entry_id LIMIT $2
 """
 _SAGAS: Final = """
@@ -191,6 +193,7 @@ class FindingStore:
                     State(saga["state"]) if saga else None,
                     saga["undo_time"] if saga else None,
                     bool(saga and saga["has_reply"]),
+                    entry["withheld"],
                 )
             )
         return rows

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from laurel.orchestrator.v1 import domain_event_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
 from services.orchestrator.saga import Step
@@ -113,8 +114,12 @@ async def test_what_is_told_of_a_deletion_names_the_user_and_nothing_else(orches
     request.user.attributes["mail"] = "ada@example.com"
     await orchestrator.stub.UpdateUser(request)
     await delete(orchestrator)
-    told = await orchestrator.stub.ListDomainEvents(pb.ListDomainEventsRequest())
-    (event,) = told.events
+    told: list[domain_event_pb2.DomainEvent] = []
+    async for page in orchestrator.stub.WatchDomainEvents(pb.WatchDomainEventsRequest(), timeout=20):
+        told += page.events
+        if told:
+            break
+    (event,) = told
     assert (event.type, event.user_id, event.user.user_id) == ("user.erased", "ada", "ada")
     assert not event.user.name
     assert not event.user.attributes

@@ -32,6 +32,9 @@ class Effects(_message.Message):
     ACHIEVEMENTS_FIELD_NUMBER: _builtins.int
     POINTS_FIELD_NUMBER: _builtins.int
     LEADERBOARDS_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    control: _builtins.bool
+    """The user is in the control group (RULES 2.6): metrics count, everything else is withheld."""
     @_builtins.property
     def streaks(self) -> _containers.RepeatedCompositeFieldContainer[_streak_pb2.StreakEffect]:
         """Per streak that the entry was evaluated against."""
@@ -55,10 +58,11 @@ class Effects(_message.Message):
         achievements: _abc.Iterable[_achievement_pb2.AchievementChange] | None = ...,
         points: _abc.Iterable[_points_pb2.PointsChange] | None = ...,
         leaderboards: _abc.Iterable[_leaderboard_pb2.Standing] | None = ...,
+        control: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "leaderboards", b"leaderboards", "points", b"points", "streaks", b"streaks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievements", b"achievements", "control", b"control", "leaderboards", b"leaderboards", "points", b"points", "streaks", b"streaks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!laurel/orchestrator/v1/user.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12@\n\nattributes\x18\x04 \x03(\x0b\x32,.laurel.orchestrator.v1.User.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfb\x01\n\nStoredUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x46\n\nattributes\x18\x04 \x03(\x0b\x32\x32.laurel.orchestrator.v1.StoredUser.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\nUserMetric\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\x01\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x03\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!laurel/orchestrator/v1/user.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12@\n\nattributes\x18\x04 \x03(\x0b\x32,.laurel.orchestrator.v1.User.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8c\x02\n\nStoredUser\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12\x46\n\nattributes\x18\x04 \x03(\x0b\x32\x32.laurel.orchestrator.v1.StoredUser.AttributesEntry\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x0f\n\x07\x63ontrol\x18\x07 \x01(\x08\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"@\n\nUserMetric\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\r\n\x05total\x18\x02 \x01(\x01\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x03\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,9 +42,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USER_ATTRIBUTESENTRY']._serialized_start=219
   _globals['_USER_ATTRIBUTESENTRY']._serialized_end=268
   _globals['_STOREDUSER']._serialized_start=271
-  _globals['_STOREDUSER']._serialized_end=522
+  _globals['_STOREDUSER']._serialized_end=539
   _globals['_STOREDUSER_ATTRIBUTESENTRY']._serialized_start=219
   _globals['_STOREDUSER_ATTRIBUTESENTRY']._serialized_end=268
-  _globals['_USERMETRIC']._serialized_start=524
-  _globals['_USERMETRIC']._serialized_end=588
+  _globals['_USERMETRIC']._serialized_start=541
+  _globals['_USERMETRIC']._serialized_end=605
 # @@protoc_insertion_point(module_scope)
