@@ -94,6 +94,7 @@ OF_NOBODY: Final = frozenset(
         "instances",
         "kept_days",
         "relevellings",
+        "told_boosts",
         "keys",
         "maintenance",
         "mutation_log",

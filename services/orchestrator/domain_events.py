@@ -44,6 +44,8 @@ class Type(StrEnum):
     POINTS_CHANGED = "points.changed"
     POINTS_LEVEL_CHANGED = "points.level_changed"
     POINTS_EXPIRED = "points.expired"
+    POINTS_BOOST_STARTED = "points.boost_started"
+    POINTS_BOOST_FINISHED = "points.boost_finished"
     LEADERBOARD_CHANGED = "leaderboard.changed"
     LEADERBOARD_RANK_CHANGED = "leaderboard.rank_changed"
     LEADERBOARD_PROMOTED = "leaderboard.promoted"
@@ -97,13 +99,14 @@ def told_of_finding(change: participant_service_pb2.Change) -> Told | None:
     be an entry.
     """
     finding = change.WhichOneof("finding")
-    if finding not in ("board_run", "board_ranks"):
+    if finding not in ("board_run", "board_ranks", "boost_change"):
         return None
     entry = entry_pb2.Entry(
         entry_id=change.entry_id,
         occur_time=change.occur_time,
         origin=change.origin or entry_pb2.ENTRY_ORIGIN_MAINTENANCE,
         board_run=change.board_run if finding == "board_run" else None,
+        boost_change=change.boost_change if finding == "boost_change" else None,
     )
     effects = effects_pb2.Effects(leaderboards=change.board_ranks.standings)
     return Told(entry.SerializeToString(deterministic=True), effects.SerializeToString(deterministic=True))
@@ -171,6 +174,9 @@ def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[
     if entry.HasField("board_run"):
         finished = entry.board_run.finished
         yield Type.LEADERBOARD_RUN_FINISHED if finished else Type.LEADERBOARD_RUN_STARTED, None
+    if entry.HasField("boost_change"):
+        finished = entry.boost_change.finished
+        yield Type.POINTS_BOOST_FINISHED if finished else Type.POINTS_BOOST_STARTED, None
     if entry.user.changed:
         yield Type.USER_CREATED if entry.user.version == 1 else Type.USER_UPDATED, None
     for streak in effects.streaks:
@@ -276,6 +282,8 @@ def _tell_entry(
         event.league_move.CopyFrom(entry.league_move)
     elif type_ in (Type.LEADERBOARD_RUN_STARTED, Type.LEADERBOARD_RUN_FINISHED):
         event.board_run.CopyFrom(entry.board_run)
+    elif type_ in (Type.POINTS_BOOST_STARTED, Type.POINTS_BOOST_FINISHED):
+        event.boost.CopyFrom(entry.boost_change)
     else:
         event.user.CopyFrom(_user(entry.user))
 

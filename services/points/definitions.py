@@ -401,7 +401,7 @@ def _system(message: points_pb2.PointsSystem) -> PointsSystem:
         max_balance=message.max_balance,
         active=message.status != points_pb2.POINTS_SYSTEM_STATUS_ARCHIVED,
         daily_cap=message.daily_cap if message.HasField("daily_cap") else None,
-        boosts=tuple(_boost(boost) for boost in message.boosts if not boost.cancelled),
+        boosts=tuple(boost_of(boost) for boost in message.boosts if not boost.cancelled),
         stacking=_STACKINGS[message.boost_stacking],
         expiry=_expiry(message.expiry) if message.HasField("expiry") else None,
     )
@@ -417,7 +417,8 @@ def _level(message: points_pb2.Level) -> Level:
     return Level(message.key, message.threshold, to_micros(message.multiplier) if message.multiplier else ONE)
 
 
-def _boost(message: points_pb2.PointsBoost) -> Boost:
+def boost_of(message: points_pb2.PointsBoost) -> Boost:
+    """A boost as decisions see it."""
     unchecked = Violations()  # what is stored was checked when it came
     return Boost(
         key=message.key,

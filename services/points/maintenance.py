@@ -7,6 +7,7 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 
 from services.points import convert, rows
+from services.points.boost_events import BoostEvents
 from services.points.definitions import Configuration
 from services.points.domain.lots import Lots
 from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
@@ -62,6 +63,7 @@ class Maintenance:
         self._terms = terms
         self._clock = clock
         self._feed = Feed(pool)
+        self._boost_events = BoostEvents(pool, configuration)
         self._relevelling = Relevelling(pool, store, configuration)
 
     async def run(self, now: datetime, history: bool) -> Pass:
@@ -76,16 +78,19 @@ class Maintenance:
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
         looked_at = 0 if due or history else await self._relevelling.run(now)
+        if not due and not history:
+            await self._boost_events.run(now)
         return Pass(len(due) + looked_at, more=bool(due or looked_at))
 
     async def run_by_clock(self) -> None:
         """A pass at the present instant, unless an import holds maintenance or this host's clock is wrong."""
         now = self._clock.now()
-        async with self._pool.acquire() as connection:
-            if not await may_go_by_clock(connection, now):
-                return
-        while (await self.run(now, history=False)).more:
-            pass
+        more = True
+        while more:
+            async with self._pool.acquire() as connection:
+                if not await may_go_by_clock(connection, now):
+                    return
+            more = (await self.run(now, history=False)).more
 
     async def _give(self, connection: Connection, user_id: str, now: datetime, *, history: bool) -> None:
         await self._store.lock_user(connection, user_id)

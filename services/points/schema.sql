@@ -139,6 +139,14 @@ CREATE TABLE relevellings (
     after_user    text COLLATE "C"         -- the last one who was looked at, '' for none yet; NULL: all were
 );
 
+-- Which boosts were told to have begun, and to have ended.
+CREATE TABLE told_boosts (
+    points_system text COLLATE "C" NOT NULL,
+    boost         text COLLATE "C" NOT NULL,
+    finished      boolean NOT NULL,
+    PRIMARY KEY (points_system, boost)
+);
+
 -- How far triggers have counted: the fold of all facts.
 CREATE TABLE trigger_states (
     user_id            text COLLATE "C" NOT NULL,

@@ -41,6 +41,7 @@ TRACES: Final = Traces(
             "mutation_log",
             "relevellings",
             "schema_migrations",
+            "told_boosts",
         }
     ),
 )

@@ -5,7 +5,7 @@ The terms of a fact are all definitions as they were when it came (`Catalogue.ve
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -127,6 +127,11 @@ class TimeWindow(Struct, frozen=True):
         """Whether what happens then lies in it."""
         return self.start <= instant and (self.end is None or instant < self.end)
 
+    @property
+    def ends(self) -> tuple[datetime, datetime | None]:
+        """When it begins, and is over."""
+        return self.start, self.end
+
 
 class DateWindow(Struct, frozen=True):
     """From a local date to another, wherever the user is."""
@@ -138,6 +143,20 @@ class DateWindow(Struct, frozen=True):
     def holds(self, _instant: datetime, day: date) -> bool:
         """Whether what happens on a local date lies in it."""
         return self.first <= day and (self.last is None or day <= self.last)
+
+    @property
+    def ends(self) -> tuple[datetime, datetime | None]:
+        """When it begins in the first zone, and is over in the last."""
+        start = datetime.combine(self.first, time(), UTC) - _FIRST_ZONE
+        if self.last is None:
+            return start, None
+        return start, datetime.combine(self.last, time(), UTC) + timedelta(days=1) + _LAST_ZONE
+
+
+_FIRST_ZONE: Final = timedelta(hours=14)
+"""A date begins that much earlier there than in UTC."""
+_LAST_ZONE: Final = timedelta(hours=12)
+"""A date is over that much later there than in UTC."""
 
 
 class Boost(Struct, frozen=True):

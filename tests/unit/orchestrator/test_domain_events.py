@@ -240,6 +240,13 @@ def test_completions_and_revocations_are_told_with_what_the_reply_has() -> None:
 def test_points_are_told_and_a_new_level_by_itself() -> None:
     assert types(an_entry(), points(0, 10)) == ["points.changed"]
     assert types(an_entry(), points(0, 10, "", "bronze")) == ["points.changed", "points.level_changed"]
+    for finished, type_ in (False, "points.boost_started"), (True, "points.boost_finished"):
+        change = participant_service_pb2.Change(entry_id=an_entry().entry_id)
+        change.boost_change.points_system, change.boost_change.finished = "xp", finished
+        row = told_of_finding(change)
+        assert row is not None
+        (event,) = events_of(row)
+        assert (event.type, event.user_id, event.boost.points_system) == (type_, "", "xp")
     gone = points(10, 4)
     gone.points[0].awards.add(trigger="(expired)", amount=-6)
     assert types(an_entry(), gone) == ["points.changed", "points.expired"]

@@ -28,9 +28,10 @@ from laurel.common.v1 import error_pb2 as laurel_dot_common_dot_v1_dot_error__pb
 from laurel.leaderboard.v1 import leaderboard_pb2 as laurel_dot_leaderboard_dot_v1_dot_leaderboard__pb2
 from laurel.ledger.v1 import effects_pb2 as laurel_dot_ledger_dot_v1_dot_effects__pb2
 from laurel.ledger.v1 import entry_pb2 as laurel_dot_ledger_dot_v1_dot_entry__pb2
+from laurel.points.v1 import points_pb2 as laurel_dot_points_dot_v1_dot_points__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/participant/v1/participant_service.proto\x12\x15laurel.participant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1claurel/common/v1/error.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a\x1claurel/ledger/v1/entry.proto\"G\n\x13\x41pplyEntriesRequest\x12\x30\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Command\"m\n\x07\x43ommand\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.laurel.ledger.v1.Entry\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x01(\x0b\x32\x19.laurel.ledger.v1.Effects\"H\n\x14\x41pplyEntriesResponse\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Outcome\"\x89\x01\n\x07Outcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsH\x00\x12(\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x17.laurel.common.v1.ErrorH\x00\x42\x08\n\x06resultJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"\x84\x01\n\x08Reversal\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cuser_version\x18\x04 \x01(\x03\x12\x16\n\x0eother_user_ids\x18\x05 \x03(\t\"J\n\x14RevertEntriesRequest\x12\x32\n\treversals\x18\x01 \x03(\x0b\x32\x1f.laurel.participant.v1.Reversal\"O\n\x15RevertEntriesResponse\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.laurel.participant.v1.RevertOutcome\"k\n\rRevertOutcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x10\n\x08reverted\x18\x04 \x01(\x08\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"}\n\x15RunMaintenanceRequest\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x0chold_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07history\x18\x03 \x01(\x08\x42\x0f\n\r_hold_seconds\":\n\x16RunMaintenanceResponse\x12\x12\n\ndone_count\x18\x01 \x01(\x03\x12\x0c\n\x04more\x18\x02 \x01(\x08\"=\n\x12ListChangesRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"c\n\x13ListChangesResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.laurel.participant.v1.Change\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\xc7\x04\n\x06\x43hange\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0estreak_closing\x18\x07 \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x35\n\x0ctimed_points\x18  \x01(\x0b\x32\x1d.laurel.ledger.v1.TimedPointsH\x00\x12\x45\n\x14\x61\x63hievement_backfill\x18) \x01(\x0b\x32%.laurel.ledger.v1.AchievementBackfillH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12\x33\n\x0bleague_move\x18\x34 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12\x34\n\tboard_run\x18\x35 \x01(\x0b\x32\x1f.laurel.leaderboard.v1.BoardRunH\x00\x12\x38\n\x0b\x62oard_ranks\x18\x36 \x01(\x0b\x32!.laurel.leaderboard.v1.BoardRanksH\x00\x12-\n\x06origin\x18\x08 \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOriginB\t\n\x07\x66indingJ\x04\x08\x01\x10\x02J\x04\x08\x06\x10\x07\"_\n\x18ListLoggedEntriesRequest\x12\x16\n\x0e\x61\x66ter_entry_id\x18\x01 \x01(\t\x12\x18\n\x10through_entry_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"O\n\x0bLoggedEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.laurel.participant.v1.LogState\"P\n\x19ListLoggedEntriesResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".laurel.participant.v1.LoggedEntry\"O\n\x15PrepareHealingRequest\x12\x14\n\x0chold_seconds\x18\x01 \x01(\x05\x12\r\n\x05\x62\x65gin\x18\x02 \x01(\x08\x12\x11\n\twrite_ids\x18\x03 \x03(\t\"1\n\x16PrepareHealingResponse\x12\x17\n\x0fknown_write_ids\x18\x01 \x03(\t\"(\n\x14\x46inishHealingRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"\x17\n\x15\x46inishHealingResponse*\x85\x01\n\x08LogState\x12\x19\n\x15LOG_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STATE_APPLIED\x10\x01\x12\x16\n\x12LOG_STATE_REVERTED\x10\x02\x12\x17\n\x13LOG_STATE_TOMBSTONE\x10\x03\x12\x16\n\x12LOG_STATE_REJECTED\x10\x04\x32\xc9\x06\n\x12ParticipantService\x12o\n\x0c\x41pplyEntries\x12*.laurel.participant.v1.ApplyEntriesRequest\x1a+.laurel.participant.v1.ApplyEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rRevertEntries\x12+.laurel.participant.v1.RevertEntriesRequest\x1a,.laurel.participant.v1.RevertEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0eRunMaintenance\x12,.laurel.participant.v1.RunMaintenanceRequest\x1a-.laurel.participant.v1.RunMaintenanceResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12l\n\x0bListChanges\x12).laurel.participant.v1.ListChangesRequest\x1a*.laurel.participant.v1.ListChangesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12~\n\x11ListLoggedEntries\x12/.laurel.participant.v1.ListLoggedEntriesRequest\x1a\x30.laurel.participant.v1.ListLoggedEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0ePrepareHealing\x12,.laurel.participant.v1.PrepareHealingRequest\x1a-.laurel.participant.v1.PrepareHealingResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rFinishHealing\x12+.laurel.participant.v1.FinishHealingRequest\x1a,.laurel.participant.v1.FinishHealingResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.participant.v1P\x01Z2laurel.example/laurel/participant/v1;participantv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n/laurel/participant/v1/participant_service.proto\x12\x15laurel.participant.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a\x1claurel/common/v1/error.proto\x1a\'laurel/leaderboard/v1/leaderboard.proto\x1a\x1elaurel/ledger/v1/effects.proto\x1a\x1claurel/ledger/v1/entry.proto\x1a\x1dlaurel/points/v1/points.proto\"G\n\x13\x41pplyEntriesRequest\x12\x30\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Command\"m\n\x07\x43ommand\x12&\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.laurel.ledger.v1.Entry\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x03 \x01(\x0b\x32\x19.laurel.ledger.v1.Effects\"H\n\x14\x41pplyEntriesResponse\x12\x30\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1e.laurel.participant.v1.Outcome\"\x89\x01\n\x07Outcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12,\n\x07\x65\x66\x66\x65\x63ts\x18\x04 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsH\x00\x12(\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x17.laurel.common.v1.ErrorH\x00\x42\x08\n\x06resultJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"\x84\x01\n\x08Reversal\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cuser_version\x18\x04 \x01(\x03\x12\x16\n\x0eother_user_ids\x18\x05 \x03(\t\"J\n\x14RevertEntriesRequest\x12\x32\n\treversals\x18\x01 \x03(\x0b\x32\x1f.laurel.participant.v1.Reversal\"O\n\x15RevertEntriesResponse\x12\x36\n\x08outcomes\x18\x01 \x03(\x0b\x32$.laurel.participant.v1.RevertOutcome\"k\n\rRevertOutcome\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x10\n\x08reverted\x18\x04 \x01(\x08\x12*\n\x07\x65\x66\x66\x65\x63ts\x18\x05 \x01(\x0b\x32\x19.laurel.ledger.v1.EffectsJ\x04\x08\x02\x10\x03J\x04\x08\x03\x10\x04\"}\n\x15RunMaintenanceRequest\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x0chold_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07history\x18\x03 \x01(\x08\x42\x0f\n\r_hold_seconds\":\n\x16RunMaintenanceResponse\x12\x12\n\ndone_count\x18\x01 \x01(\x03\x12\x0c\n\x04more\x18\x02 \x01(\x08\"=\n\x12ListChangesRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\"c\n\x13ListChangesResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.laurel.participant.v1.Change\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\xfe\x04\n\x06\x43hange\x12\x10\n\x08\x65ntry_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12.\n\noccur_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x39\n\x0estreak_closing\x18\x07 \x01(\x0b\x32\x1f.laurel.ledger.v1.StreakClosingH\x00\x12\x35\n\x0ctimed_points\x18  \x01(\x0b\x32\x1d.laurel.ledger.v1.TimedPointsH\x00\x12\x35\n\x0c\x62oost_change\x18% \x01(\x0b\x32\x1d.laurel.points.v1.BoostChangeH\x00\x12\x45\n\x14\x61\x63hievement_backfill\x18) \x01(\x0b\x32%.laurel.ledger.v1.AchievementBackfillH\x00\x12\x33\n\x0b\x62oard_prize\x18\x33 \x01(\x0b\x32\x1c.laurel.ledger.v1.BoardPrizeH\x00\x12\x33\n\x0bleague_move\x18\x34 \x01(\x0b\x32\x1c.laurel.ledger.v1.LeagueMoveH\x00\x12\x34\n\tboard_run\x18\x35 \x01(\x0b\x32\x1f.laurel.leaderboard.v1.BoardRunH\x00\x12\x38\n\x0b\x62oard_ranks\x18\x36 \x01(\x0b\x32!.laurel.leaderboard.v1.BoardRanksH\x00\x12-\n\x06origin\x18\x08 \x01(\x0e\x32\x1d.laurel.ledger.v1.EntryOriginB\t\n\x07\x66indingJ\x04\x08\x01\x10\x02J\x04\x08\x06\x10\x07\"_\n\x18ListLoggedEntriesRequest\x12\x16\n\x0e\x61\x66ter_entry_id\x18\x01 \x01(\t\x12\x18\n\x10through_entry_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\"O\n\x0bLoggedEntry\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.laurel.participant.v1.LogState\"P\n\x19ListLoggedEntriesResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".laurel.participant.v1.LoggedEntry\"O\n\x15PrepareHealingRequest\x12\x14\n\x0chold_seconds\x18\x01 \x01(\x05\x12\r\n\x05\x62\x65gin\x18\x02 \x01(\x08\x12\x11\n\twrite_ids\x18\x03 \x03(\t\"1\n\x16PrepareHealingResponse\x12\x17\n\x0fknown_write_ids\x18\x01 \x03(\t\"(\n\x14\x46inishHealingRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\"\x17\n\x15\x46inishHealingResponse*\x85\x01\n\x08LogState\x12\x19\n\x15LOG_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11LOG_STATE_APPLIED\x10\x01\x12\x16\n\x12LOG_STATE_REVERTED\x10\x02\x12\x17\n\x13LOG_STATE_TOMBSTONE\x10\x03\x12\x16\n\x12LOG_STATE_REJECTED\x10\x04\x32\xc9\x06\n\x12ParticipantService\x12o\n\x0c\x41pplyEntries\x12*.laurel.participant.v1.ApplyEntriesRequest\x1a+.laurel.participant.v1.ApplyEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rRevertEntries\x12+.laurel.participant.v1.RevertEntriesRequest\x1a,.laurel.participant.v1.RevertEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0eRunMaintenance\x12,.laurel.participant.v1.RunMaintenanceRequest\x1a-.laurel.participant.v1.RunMaintenanceResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12l\n\x0bListChanges\x12).laurel.participant.v1.ListChangesRequest\x1a*.laurel.participant.v1.ListChangesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12~\n\x11ListLoggedEntries\x12/.laurel.participant.v1.ListLoggedEntriesRequest\x1a\x30.laurel.participant.v1.ListLoggedEntriesResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12u\n\x0ePrepareHealing\x12,.laurel.participant.v1.PrepareHealingRequest\x1a-.laurel.participant.v1.PrepareHealingResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x12r\n\rFinishHealing\x12+.laurel.participant.v1.FinishHealingRequest\x1a,.laurel.participant.v1.FinishHealingResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42P\n\x18io.laurel.participant.v1P\x01Z2laurel.example/laurel/participant/v1;participantv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,48 +53,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARTICIPANTSERVICE'].methods_by_name['PrepareHealing']._serialized_options = b'\232\341\030\002\010\005'
   _globals['_PARTICIPANTSERVICE'].methods_by_name['FinishHealing']._loaded_options = None
   _globals['_PARTICIPANTSERVICE'].methods_by_name['FinishHealing']._serialized_options = b'\232\341\030\002\010\005'
-  _globals['_LOGSTATE']._serialized_start=2467
-  _globals['_LOGSTATE']._serialized_end=2600
-  _globals['_APPLYENTRIESREQUEST']._serialized_start=271
-  _globals['_APPLYENTRIESREQUEST']._serialized_end=342
-  _globals['_COMMAND']._serialized_start=344
-  _globals['_COMMAND']._serialized_end=453
-  _globals['_APPLYENTRIESRESPONSE']._serialized_start=455
-  _globals['_APPLYENTRIESRESPONSE']._serialized_end=527
-  _globals['_OUTCOME']._serialized_start=530
-  _globals['_OUTCOME']._serialized_end=667
-  _globals['_REVERSAL']._serialized_start=670
-  _globals['_REVERSAL']._serialized_end=802
-  _globals['_REVERTENTRIESREQUEST']._serialized_start=804
-  _globals['_REVERTENTRIESREQUEST']._serialized_end=878
-  _globals['_REVERTENTRIESRESPONSE']._serialized_start=880
-  _globals['_REVERTENTRIESRESPONSE']._serialized_end=959
-  _globals['_REVERTOUTCOME']._serialized_start=961
-  _globals['_REVERTOUTCOME']._serialized_end=1068
-  _globals['_RUNMAINTENANCEREQUEST']._serialized_start=1070
-  _globals['_RUNMAINTENANCEREQUEST']._serialized_end=1195
-  _globals['_RUNMAINTENANCERESPONSE']._serialized_start=1197
-  _globals['_RUNMAINTENANCERESPONSE']._serialized_end=1255
-  _globals['_LISTCHANGESREQUEST']._serialized_start=1257
-  _globals['_LISTCHANGESREQUEST']._serialized_end=1318
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=1320
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=1419
-  _globals['_CHANGE']._serialized_start=1422
-  _globals['_CHANGE']._serialized_end=2005
-  _globals['_LISTLOGGEDENTRIESREQUEST']._serialized_start=2007
-  _globals['_LISTLOGGEDENTRIESREQUEST']._serialized_end=2102
-  _globals['_LOGGEDENTRY']._serialized_start=2104
-  _globals['_LOGGEDENTRY']._serialized_end=2183
-  _globals['_LISTLOGGEDENTRIESRESPONSE']._serialized_start=2185
-  _globals['_LISTLOGGEDENTRIESRESPONSE']._serialized_end=2265
-  _globals['_PREPAREHEALINGREQUEST']._serialized_start=2267
-  _globals['_PREPAREHEALINGREQUEST']._serialized_end=2346
-  _globals['_PREPAREHEALINGRESPONSE']._serialized_start=2348
-  _globals['_PREPAREHEALINGRESPONSE']._serialized_end=2397
-  _globals['_FINISHHEALINGREQUEST']._serialized_start=2399
-  _globals['_FINISHHEALINGREQUEST']._serialized_end=2439
-  _globals['_FINISHHEALINGRESPONSE']._serialized_start=2441
-  _globals['_FINISHHEALINGRESPONSE']._serialized_end=2464
-  _globals['_PARTICIPANTSERVICE']._serialized_start=2603
-  _globals['_PARTICIPANTSERVICE']._serialized_end=3444
+  _globals['_LOGSTATE']._serialized_start=2553
+  _globals['_LOGSTATE']._serialized_end=2686
+  _globals['_APPLYENTRIESREQUEST']._serialized_start=302
+  _globals['_APPLYENTRIESREQUEST']._serialized_end=373
+  _globals['_COMMAND']._serialized_start=375
+  _globals['_COMMAND']._serialized_end=484
+  _globals['_APPLYENTRIESRESPONSE']._serialized_start=486
+  _globals['_APPLYENTRIESRESPONSE']._serialized_end=558
+  _globals['_OUTCOME']._serialized_start=561
+  _globals['_OUTCOME']._serialized_end=698
+  _globals['_REVERSAL']._serialized_start=701
+  _globals['_REVERSAL']._serialized_end=833
+  _globals['_REVERTENTRIESREQUEST']._serialized_start=835
+  _globals['_REVERTENTRIESREQUEST']._serialized_end=909
+  _globals['_REVERTENTRIESRESPONSE']._serialized_start=911
+  _globals['_REVERTENTRIESRESPONSE']._serialized_end=990
+  _globals['_REVERTOUTCOME']._serialized_start=992
+  _globals['_REVERTOUTCOME']._serialized_end=1099
+  _globals['_RUNMAINTENANCEREQUEST']._serialized_start=1101
+  _globals['_RUNMAINTENANCEREQUEST']._serialized_end=1226
+  _globals['_RUNMAINTENANCERESPONSE']._serialized_start=1228
+  _globals['_RUNMAINTENANCERESPONSE']._serialized_end=1286
+  _globals['_LISTCHANGESREQUEST']._serialized_start=1288
+  _globals['_LISTCHANGESREQUEST']._serialized_end=1349
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=1351
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=1450
+  _globals['_CHANGE']._serialized_start=1453
+  _globals['_CHANGE']._serialized_end=2091
+  _globals['_LISTLOGGEDENTRIESREQUEST']._serialized_start=2093
+  _globals['_LISTLOGGEDENTRIESREQUEST']._serialized_end=2188
+  _globals['_LOGGEDENTRY']._serialized_start=2190
+  _globals['_LOGGEDENTRY']._serialized_end=2269
+  _globals['_LISTLOGGEDENTRIESRESPONSE']._serialized_start=2271
+  _globals['_LISTLOGGEDENTRIESRESPONSE']._serialized_end=2351
+  _globals['_PREPAREHEALINGREQUEST']._serialized_start=2353
+  _globals['_PREPAREHEALINGREQUEST']._serialized_end=2432
+  _globals['_PREPAREHEALINGRESPONSE']._serialized_start=2434
+  _globals['_PREPAREHEALINGRESPONSE']._serialized_end=2483
+  _globals['_FINISHHEALINGREQUEST']._serialized_start=2485
+  _globals['_FINISHHEALINGREQUEST']._serialized_end=2525
+  _globals['_FINISHHEALINGRESPONSE']._serialized_start=2527
+  _globals['_FINISHHEALINGRESPONSE']._serialized_end=2550
+  _globals['_PARTICIPANTSERVICE']._serialized_start=2689
+  _globals['_PARTICIPANTSERVICE']._serialized_end=3530
 # @@protoc_insertion_point(module_scope)

@@ -13,6 +13,7 @@ from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
 from laurel.ledger.v1 import entry_pb2 as _entry_pb2
+from laurel.points.v1 import points_pb2 as _points_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -432,6 +433,7 @@ class Change(_message.Message):
     OCCUR_TIME_FIELD_NUMBER: _builtins.int
     STREAK_CLOSING_FIELD_NUMBER: _builtins.int
     TIMED_POINTS_FIELD_NUMBER: _builtins.int
+    BOOST_CHANGE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_BACKFILL_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
@@ -459,6 +461,10 @@ class Change(_message.Message):
     @_builtins.property
     def timed_points(self) -> _entry_pb2.TimedPoints:
         """Points came due by time."""
+
+    @_builtins.property
+    def boost_change(self) -> _points_pb2.BoostChange:
+        """A boost began, or ended: no entry, and no user."""
 
     @_builtins.property
     def achievement_backfill(self) -> _entry_pb2.AchievementBackfill:
@@ -489,6 +495,7 @@ class Change(_message.Message):
         occur_time: _timestamp_pb2.Timestamp | None = ...,
         streak_closing: _entry_pb2.StreakClosing | None = ...,
         timed_points: _entry_pb2.TimedPoints | None = ...,
+        boost_change: _points_pb2.BoostChange | None = ...,
         achievement_backfill: _entry_pb2.AchievementBackfill | None = ...,
         board_prize: _entry_pb2.BoardPrize | None = ...,
         league_move: _entry_pb2.LeagueMove | None = ...,
@@ -496,11 +503,11 @@ class Change(_message.Message):
         board_ranks: _leaderboard_pb2.BoardRanks | None = ...,
         origin: _entry_pb2.EntryOrigin.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "boost_change", b"boost_change", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "boost_change", b"boost_change", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "achievement_backfill", "board_prize", "league_move", "board_run", "board_ranks"]  # noqa: Y015
+    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "boost_change", "achievement_backfill", "board_prize", "league_move", "board_run", "board_ranks"]  # noqa: Y015
     _WhichOneofArgType_finding: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_finding) -> _WhichOneofReturnType_finding | None: ...
 

@@ -687,6 +687,40 @@ class Award(_message.Message):
 Global___Award: _TypeAlias = Award  # noqa: Y015
 
 @_typing.final
+class BoostChange(_message.Message):
+    """A boost began, or ended (RULES 5.3). One by local dates begins with its first date in the first zone, and ends with its last
+    in the last zone.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    BOOST_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    points_system: _builtins.str
+    """Key of the system."""
+    finished: _builtins.bool
+    """It ended: it is over, or was cancelled. Else it began."""
+    @_builtins.property
+    def boost(self) -> Global___PointsBoost:
+        """As it is defined."""
+
+    def __init__(
+        self,
+        *,
+        points_system: _builtins.str = ...,
+        boost: Global___PointsBoost | None = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boost", b"boost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boost", b"boost", "finished", b"finished", "points_system", b"points_system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BoostChange: _TypeAlias = BoostChange  # noqa: Y015
+
+@_typing.final
 class PointsHold(_message.Message):
     """Points that are held for a purchase which waits for an outside answer (RULES 5.7)."""
 
