@@ -2,7 +2,8 @@
 
 import signal
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -27,15 +28,17 @@ class ValkeyServer:
     directory: Path
     port: int
     process: ProcessRef | None
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, directory: Path) -> Self:
-        """Start the server of this directory; a running one is taken as it is.
+    def start(cls, directory: Path, options: Mapping[str, str] | None = None) -> Self:
+        """Start the server of this directory, with these directives besides its own; a running one is taken as it is.
 
         Raises LaunchError with the end of the log when it does not come up.
         """
         directory.mkdir(parents=True, exist_ok=True)
         server = cls.attach(directory) or cls(directory.resolve(), free_port(), process=None)
+        server.options = options or {}
         server._launch()
         return server
 
@@ -108,6 +111,7 @@ class ValkeyServer:
             "appendonly": "no",
             "save": "",
             "maxmemory-policy": "noeviction",
+            **self.options,
         }
         return [str(_binary()), *(word for key, value in settings.items() for word in (f"--{key}", value))]
 

@@ -101,6 +101,9 @@ class Settings(ServiceSettings):
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)]
     """The Valkey or Redis that holds the sorted sets, as redis://HOST:PORT/DB, rediss:// or unix://; never shown."""
 
+    redis_cluster: bool = False
+    """Whether that server is one of a cluster; then the sorted sets are spread over its masters."""
+
     redis_timeout_seconds: float = Field(default=2.0, gt=0, le=60)
     """How long a command to the sorted sets may take, in seconds."""
 

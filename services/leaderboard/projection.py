@@ -3,22 +3,20 @@
 What is written are absolute positions with the version of their user, of which the newest wins: so a write may come
 twice, late, or in the middle of a rebuild. Whether the sets are complete, they say themselves, in three ways:
 
-* by a marker that the last rebuild left and by the identity of the server: a server that was restarted, emptied or
-  restored is not the one that was filled;
+* by a marker that the last rebuild left and by the identities of the servers that it filled: one that was restarted,
+  emptied or restored, or took over from another, is none of them;
 * the keys of each segment by whether they belong together (`scripts`): so one that is gone is noticed;
 * by the register of the segments that were made, which is a hash with the marker in it: so a segment that is gone
   whole is no new one, and with the register the marker would be gone.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
-from redis.exceptions import NoScriptError
+from redis.asyncio import Redis, RedisCluster
 
 from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.ranks import (
@@ -45,6 +43,7 @@ from services.leaderboard.scripts import (
     PLACE,
     WHOLE,
 )
+from services.leaderboard.servers import Command, evaluation, run_with_scripts, servers_of
 from shared.ids import digest
 
 REGISTRY: Final = "laurel:segments"
@@ -54,18 +53,15 @@ MARKER: Final = ""
 """The field of the register in which the marker is."""
 
 _PREFIX: Final = "laurel:{"
-_KEYS_PER_SEGMENT: Final = 4
 _SCAN_COUNT: Final = 1_000
-_SERVER: Final = "INFO SERVER"
-"""The client has a parser for INFO, which takes apart what nobody reads, and none for this: it sends the same."""
-_SERVER_ID: Final = b"run_id:"
+_SCRIPTS: Final = (PLACE, PAGE, MEMBERS, BEGIN, FINISH, MARK, FORGET)
 
 
 class Stamp(Struct, frozen=True):
     """What the sets said of themselves in the round trip of an answer, after everything else."""
 
     marker: str | None
-    server: str
+    servers: frozenset[str]
     unready: tuple[SegmentKey, ...] = ()
     """Of the segments that were asked for, those of which something is gone, or which are being filled."""
 
@@ -79,19 +75,27 @@ class Stamp(Struct, frozen=True):
 
     def is_of(self, expected: str | None) -> bool:
         """Whether these are the sets that the last rebuild filled, whatever has become of single segments."""
-        return expected is not None and self.marker == expected and expected.endswith(f"/{self.server}")
+        if expected is None or self.marker != expected:
+            return False
+        return self.servers <= servers_in(expected)
 
 
-def marker_of(rebuild_id: str, server: str) -> str:
-    """The marker that a rebuild leaves on the server that it filled."""
-    return f"{rebuild_id}/{server}"
+def marker_of(rebuild_id: str, servers: Iterable[str]) -> str:
+    """The marker that a rebuild leaves, with the servers that it filled."""
+    return f"{rebuild_id}/{','.join(sorted(servers))}"
+
+
+def servers_in(marker: str) -> frozenset[str]:
+    """The servers that were filled when the marker was left."""
+    return frozenset(marker.rpartition("/")[2].split(","))
 
 
 class Projection:
     """The sorted sets. Failures of the server pass as those of the client (`shared.redis.client.translate`)."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis | RedisCluster) -> None:
         self._client = client
+        self._servers = servers_of(client)
         self._place: Final = _sha(PLACE)
         self._page: Final = _sha(PAGE)
         self._members: Final = _sha(MEMBERS)
@@ -169,87 +173,74 @@ class Projection:
 
     async def memory_bytes(self, key: SegmentKey) -> int:
         """What a segment takes, as the server estimates it from a sample."""
-        pipe = self._client.pipeline(transaction=False)
-        for name in keys_of(key):
-            pipe.memory_usage(name)
-        return sum(size or 0 for size in await pipe.execute())
+        commands = [Command(name, ("MEMORY USAGE", name)) for name in keys_of(key)]
+        return sum(size or 0 for size in (await self._servers.run(commands)).values)
 
     async def stamp(self) -> Stamp:
         """What the sets say of themselves now."""
-        _, stamp, _ = await self._run(_nothing, ())
-        return stamp
+        _, stamp, _ = await self._run([], ())
+        return replace(stamp, servers=await self._servers.identities())
 
     async def drop(self, keys: Iterable[SegmentKey]) -> None:
         """Remove segments, for good. First from the register, so that nobody takes them for lost."""
-        pipe = self._client.pipeline(transaction=False)
-        for key in keys:
-            pipe.hdel(REGISTRY, _tag(key))
-            pipe.unlink(*keys_of(key))
-        await pipe.execute()
+        gone = list(keys)
+        await self._servers.run([Command(REGISTRY, ("HDEL", REGISTRY, _tag(key))) for key in gone])
+        await self._servers.run([_unlinking(keys_of(key)) for key in gone])
 
     async def holding(self, user_id: str) -> list[str]:
         """The tags of all segments that have heard of a user, some thousand at a time."""
         found: list[str] = []
-        cursor = 0
-        while True:
-            cursor, registered = await self._client.hscan(REGISTRY, cursor, count=_SCAN_COUNT)
-            tags = [tag for name in registered if (tag := _text(name)) != MARKER]
-            pipe = self._client.pipeline(transaction=False)
-            for tag in tags:
-                pipe.hexists(_keys_of(tag)[1], user_id)
-            if tags:
-                found += [tag for tag, is_held in zip(tags, await pipe.execute(), strict=True) if is_held]
-            if cursor == 0:
-                return found
+        tags: list[str] = []
+        async for name in self._client.hscan_iter(REGISTRY, count=_SCAN_COUNT, no_values=True):
+            if (tag := _text(name)) != MARKER:
+                tags.append(tag)
+            if len(tags) == _SCAN_COUNT:
+                found += await self._holding(user_id, tags)
+                tags = []
+        return found + await self._holding(user_id, tags)
+
+    async def _holding(self, user_id: str, tags: Sequence[str]) -> list[str]:
+        commands = [Command(name, ("HEXISTS", name, user_id)) for name in (_keys_of(tag)[1] for tag in tags)]
+        answers = (await self._servers.run(commands)).values
+        return [tag for tag, is_held in zip(tags, answers, strict=True) if is_held]
 
     async def forget(self, user_id: str) -> int:
         """Nothing of a user is left in any segment; in how many there was something."""
         tags = await self.holding(user_id)
-
-        def queue(pipe: Pipeline) -> None:
-            for tag in tags:
-                pipe.evalsha(self._forget, _KEYS_PER_SEGMENT, *_keys_of(tag), user_id)
-
-        answers, _, _ = await self._run(queue, ())
+        commands = [evaluation(self._forget, _keys_of(tag), [user_id]) for tag in tags]
+        answers, _, _ = await self._run(commands, ())
         return sum(map(int, answers))
 
     async def clear(self) -> None:
         """Remove everything, the marker first: from then on nobody takes the sets for complete."""
-        await self._client.delete(REGISTRY)
-        async for names in self._scanned():
-            await self._client.unlink(*names)
+        await self._servers.run([Command(REGISTRY, ("DEL", REGISTRY))])
+        async for names in self._servers.scanned(f"{_PREFIX}*", _SCAN_COUNT):
+            await self._servers.run([_unlinking([name.decode()]) for name in names])
 
     async def begin(self, rebuild_id: str, keys: Sequence[SegmentKey]) -> None:
         """Empty these segments, which are to be filled: they take what is written, and say that they lack something."""
-
-        def queue(pipe: Pipeline) -> None:
-            for key in keys:
-                pipe.hset(REGISTRY, _tag(key), "")
-                pipe.evalsha(self._begin, _KEYS_PER_SEGMENT, *keys_of(key), rebuild_id)
-
-        await self._run(queue, ())
+        registered = [Command(REGISTRY, ("HSET", REGISTRY, _tag(key), "")) for key in keys]
+        await self._servers.run(registered)
+        await self._run([evaluation(self._begin, keys_of(key), [rebuild_id]) for key in keys], ())
 
     async def finish(
         self, rebuild_id: str, keys: Sequence[SegmentKey], board_of: Callable[[str], Board]
     ) -> None:
         """Declare these segments filled. Those that were lost again since they were begun say so as before."""
-
-        def queue(pipe: Pipeline) -> None:
-            for key in keys:
-                mode = board_of(key.board).rank_mode.value
-                pipe.evalsha(self._finish, _KEYS_PER_SEGMENT, *keys_of(key), mode, rebuild_id)
-
-        await self._run(queue, ())
+        modes = [board_of(key.board).rank_mode.value for key in keys]
+        await self._run(
+            [
+                evaluation(self._finish, keys_of(key), [mode, rebuild_id])
+                for key, mode in zip(keys, modes, strict=True)
+            ],
+            (),
+        )
 
     async def mark(self, old: str | None, new: str) -> bool:
         """Replace the marker, unless it is no more the old one, and with it the register. Whoever has read another than
         the new one does not take the sets for complete.
         """
-
-        def queue(pipe: Pipeline) -> None:
-            pipe.evalsha(self._mark, 1, REGISTRY, old or "", new)
-
-        (done,), _, _ = await self._run(queue, ())
+        (done,), _, _ = await self._run([evaluation(self._mark, [REGISTRY], [old or "", new])], ())
         return bool(done)
 
     async def _placed(
@@ -260,28 +251,24 @@ class Projection:
         how_to_make: Mapping[SegmentKey, str],
     ) -> tuple[dict[SegmentKey, Any], Stamp]:
         """What the script answered for each segment."""
-
-        def queue(pipe: Pipeline) -> None:
-            for key, indices in groups.items():
-                board = board_of(key.board)
-                makes = how_to_make.get(key, "")
-                arguments: list[Any] = [board.rank_mode.value, board.participant_limit, makes]
-                for index in indices:
-                    step = steps[index]
-                    arguments += [step.user_id, step.version, step.before or "", step.after or ""]
-                pipe.evalsha(self._place, _KEYS_PER_SEGMENT, *keys_of(key), *arguments)
-
-        answers, stamp, _ = await self._run(queue, ())
+        commands = []
+        for key, indices in groups.items():
+            board = board_of(key.board)
+            makes = how_to_make.get(key, "")
+            arguments: list[Any] = [board.rank_mode.value, board.participant_limit, makes]
+            for index in indices:
+                step = steps[index]
+                arguments += [step.user_id, step.version, step.before or "", step.after or ""]
+            commands.append(evaluation(self._place, keys_of(key), arguments))
+        answers, stamp, _ = await self._run(commands, ())
         return dict(zip(groups, answers, strict=True)), stamp
 
     async def _registered(self, keys: Sequence[SegmentKey]) -> dict[SegmentKey, str]:
         """How to make these segments: those are new that nobody had registered. They are registered before they are
         made, so none is there that would not be missed.
         """
-        pipe = self._client.pipeline(transaction=False)
-        for key in keys:
-            pipe.hsetnx(REGISTRY, _tag(key), "")
-        answers = await pipe.execute()
+        commands = [Command(REGISTRY, ("HSETNX", REGISTRY, _tag(key), "")) for key in keys]
+        answers = (await self._servers.run(commands)).values
         return {key: AS_NEW if is_new else AS_LOST for key, is_new in zip(keys, answers, strict=True)}
 
     async def _read(
@@ -304,12 +291,8 @@ class Projection:
         self, script: str, arguments: Sequence[str], keys: Sequence[SegmentKey]
     ) -> tuple[list[Any], Stamp]:
         """What a script that reads answered for each segment. One that is not there, and not registered, never was."""
-
-        def queue(pipe: Pipeline) -> None:
-            for key in keys:
-                pipe.evalsha(script, _KEYS_PER_SEGMENT, *keys_of(key), *arguments)
-
-        answers, stamp, registered = await self._run(queue, keys)
+        commands = [evaluation(script, keys_of(key), arguments) for key in keys]
+        answers, stamp, registered = await self._run(commands, keys)
         states = {
             key: WHOLE if state == ABSENT and not is_registered else state
             for key, (state, *_), is_registered in zip(keys, answers, registered, strict=True)
@@ -317,38 +300,16 @@ class Projection:
         return answers, _noted(stamp, states)
 
     async def _run(
-        self, queue: Callable[[Pipeline], None], keys: Sequence[SegmentKey]
+        self, commands: Sequence[Command], keys: Sequence[SegmentKey]
     ) -> tuple[list[Any], Stamp, list[bool]]:
-        """One round trip; and which of `keys` are registered. The stamp is read last: what it vouches for was done
-        before it.
+        """What the commands answered; and which of `keys` are registered. The register is read last: what the stamp
+        vouches for was done before it.
         """
-        try:
-            answers = await self._execute(queue, keys)
-        except NoScriptError:  # the server is new: it has forgotten the scripts with all else
-            for script in (PLACE, PAGE, MEMBERS, BEGIN, FINISH, MARK, FORGET):
-                await self._client.script_load(script)
-            answers = await self._execute(queue, keys)
-        (marker, *registered), information = answers[-2:]
-        server = information.partition(_SERVER_ID)[2].split(maxsplit=1)[0].decode()
-        stamp = Stamp(None if marker is None else marker.decode(), server)
-        return answers[:-2], stamp, [one is not None for one in registered]
-
-    async def _execute(self, queue: Callable[[Pipeline], None], keys: Sequence[SegmentKey]) -> list[Any]:
-        pipe = self._client.pipeline(transaction=False)
-        queue(pipe)
-        pipe.hmget(REGISTRY, MARKER, *map(_tag, keys))
-        pipe.execute_command(_SERVER)
-        answers: list[Any] = await pipe.execute()
-        return answers
-
-    async def _scanned(self) -> AsyncIterator[list[bytes | str]]:
-        cursor = 0
-        while True:
-            cursor, names = await self._client.scan(cursor, match=f"{_PREFIX}*", count=_SCAN_COUNT)
-            if names:
-                yield names
-            if cursor == 0:
-                return
+        last = Command(REGISTRY, ("HMGET", REGISTRY, MARKER, *map(_tag, keys)))
+        told = await run_with_scripts(self._servers, _SCRIPTS, commands, last)
+        *answers, (marker, *registered) = told.values
+        stamp = Stamp(None if marker is None else marker.decode(), told.servers)
+        return answers, stamp, [one is not None for one in registered]
 
 
 def keys_of(key: SegmentKey) -> list[str]:
@@ -371,8 +332,9 @@ def _tag(key: SegmentKey) -> str:
     return f"{key.board}:{key.run_start.isoformat()}:{segment}"
 
 
-def _nothing(_pipe: Pipeline) -> None:
-    """Queue nothing besides the stamp."""
+def _unlinking(names: Sequence[str]) -> Command:
+    """Remove keys of one segment, or one key."""
+    return Command(names[0], ("UNLINK", *names))
 
 
 def _noted(stamp: Stamp, states: Mapping[SegmentKey, int]) -> Stamp:

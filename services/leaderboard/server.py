@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from laurel.leaderboard.v1 import leaderboard_service_pb2, leaderboard_service_pb2_grpc
+from redis.asyncio import Redis, RedisCluster
 
 from services.leaderboard.config import Settings
 from services.leaderboard.convert.common import DOMAIN
@@ -56,7 +57,8 @@ async def build(settings: Settings) -> Application:
         size=settings.postgres_pool_size,
         statement_timeout_ms=settings.statement_timeout_ms,
     )
-    redis = redis_client.create_client(
+    create = redis_client.create_cluster_client if settings.redis_cluster else redis_client.create_client
+    redis: Redis | RedisCluster = create(
         settings.redis_url.get_secret_value(),
         client_name=settings.instance,
         timeout_seconds=settings.redis_timeout_seconds,

@@ -15,12 +15,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
+from msgspec.structs import replace
+
 from services.leaderboard.config import REBUILD_BATCH
 from services.leaderboard.domain.boards import WHOLE, Boards
 from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.members import held_position
 from services.leaderboard.domain.ranks import SegmentKey, Step
-from services.leaderboard.projection import Projection, Stamp, marker_of
+from services.leaderboard.projection import Projection, Stamp, marker_of, servers_in
 from services.leaderboard.store import rebuild as store
 from shared import faults
 from shared.ids import digest
@@ -148,9 +150,10 @@ class Rebuilder:
             return
         marker = await store.marker(connection)
         _, stamp = await self._projection.member_counts(board, segments)
-        if not stamp.is_of(marker):
+        if marker is None or not stamp.is_of(marker):
             self.request()  # all is gone by now
             return
+        stamp = replace(stamp, servers=servers_in(marker))  # those of other runs stay filled
         if not stamp.unready:
             return
         found = {"leaderboard": board.key, "run_start": run[1].isoformat(), "segments": len(stamp.unready)}
@@ -182,7 +185,7 @@ class Rebuilder:
                 await self._projection.place(_steps(now, scores), now.by_key.__getitem__)
                 count += sum(score.held.score.is_member for score in scores)
         await BEFORE_MARK.reach()
-        marker = marker_of(rebuild_id, stamp.server)
+        marker = marker_of(rebuild_id, stamp.servers)
         await store.set_marker(connection, marker)
         if not await self._projection.mark(stamp.marker, marker):
             _LOGGER.warning("the register of the sorted sets was lost while they were filled")

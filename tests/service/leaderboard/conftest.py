@@ -12,7 +12,7 @@ import pytest
 from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServiceStub
 from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServiceStub
 from pydantic import SecretStr
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from services.leaderboard.config import Settings
 from services.leaderboard.projection import MARKER, REGISTRY
@@ -44,7 +44,7 @@ class Service:
     definitions: Administrator
     database: Connection
     dsn: str
-    sets: Redis
+    sets: Redis | RedisCluster
     sets_url: str
 
 
@@ -57,6 +57,7 @@ async def served(
     timeout_seconds: float = 2.0,
     grace: timedelta = timedelta(hours=1),
     look_seconds: float = 3_600.0,
+    cluster: bool = False,
 ) -> AsyncIterator[grpc.aio.Channel]:
     """A server on these databases, and a channel to it. Incomplete sets are filled when somebody finds them so,
     not by the clock.
@@ -69,6 +70,7 @@ async def served(
         projection_check_seconds=check_seconds,
         redis_timeout_seconds=timeout_seconds,
         rank_look_seconds=look_seconds,
+        redis_cluster=cluster,
         finalize_grace_seconds=int(grace.total_seconds()),
     )
     async with (
@@ -87,7 +89,7 @@ async def replica(
         yield ParticipantServiceStub(channel)
 
 
-async def are_marked(database: Connection, sets: Redis) -> bool:
+async def are_marked(database: Connection, sets: Redis | RedisCluster) -> bool:
     """Whether the sets say that they are those that were filled last."""
     marker = await sets.hget(REGISTRY, MARKER)
     return marker is not None and marker == (await database.fetchval(STORED_MARKER) or "").encode()
