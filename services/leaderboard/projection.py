@@ -191,7 +191,7 @@ class Projection:
         """The tags of all segments that have heard of a user, some thousand at a time."""
         found: list[str] = []
         tags: list[str] = []
-        async for name in self._client.hscan_iter(REGISTRY, count=_SCAN_COUNT, no_values=True):
+        async for name, _ in self._client.hscan_iter(REGISTRY, count=_SCAN_COUNT):
             if (tag := _text(name)) != MARKER:
                 tags.append(tag)
             if len(tags) == _SCAN_COUNT:
