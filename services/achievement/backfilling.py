@@ -13,6 +13,7 @@ because of another service.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from time import monotonic
 from typing import Final
@@ -156,10 +157,20 @@ class Backfills:
                     share = self._settings.backfill_share
                     await asyncio.sleep((monotonic() - began) * (1 - share) / share)
             except Exception as error:
-                if translate(error) is None:
-                    raise
-                _LOGGER.warning("a backfill cannot go on now", extra={"cause": str(error)})
+                # Whatever it is, events go on; the backfill says what holds it up.
+                known = translate(error) is not None
+                _LOGGER.log(
+                    logging.WARNING if known else logging.ERROR,
+                    "a backfill cannot go on now",
+                    extra={"cause": str(error)},
+                    exc_info=None if known else error,
+                )
+                await self._note(error)
             await asyncio.sleep(pause)
+
+    async def _note(self, error: Exception) -> None:
+        with suppress(Exception):
+            await self._backfills.note_held_up(f"{type(error).__name__}: {error}", self._clock.now())
 
     async def _batch(self, now: datetime) -> Pass:
         """Looks at some users of one backfill: how many, and whether there are more."""

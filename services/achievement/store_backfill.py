@@ -60,6 +60,11 @@ MOVE: Final = """
            last_error = ''
      WHERE achievement = $1
 """
+# Of the one whose turn it is.
+NOTE_HELD_UP: Final = """
+    UPDATE backfills SET last_error = $1, update_time = $2
+     WHERE achievement = (SELECT achievement FROM backfills WHERE state = 1 ORDER BY place, achievement LIMIT 1)
+"""
 NOTE_ERROR: Final = (
     "UPDATE backfills SET last_error = $2, update_time = $3 WHERE achievement = $1 AND state = 1"
 )
@@ -167,6 +172,10 @@ class BackfillStore:
     async def note_error(self, achievement: str, error: str, now: datetime) -> None:
         """What holds it up."""
         await self._pool.execute(NOTE_ERROR, achievement, error[:MAX_ERROR_CHARS], now)
+
+    async def note_held_up(self, error: str, now: datetime) -> None:
+        """What holds up the one whose turn it is."""
+        await self._pool.execute(NOTE_HELD_UP, error[:MAX_ERROR_CHARS], now)
 
     async def get(self, achievement: str) -> Backfill | None:
         """The last one of an achievement."""

@@ -1,6 +1,7 @@
 """Backfills over a real channel: whoever had qualified is given it, once, whatever happens meanwhile (RULES 4.6)."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
@@ -21,6 +22,7 @@ from shared.errors import from_rpc_error
 from shared.rpc.convert import to_timestamp
 from shared.rpc.server import running
 from tests.fixtures.definitions import Administrator
+from tests.fixtures.waiting import until
 from tests.service.achievement.conftest import Service, ServiceDatabase
 from tests.service.achievement.messages import (
     API,
@@ -43,12 +45,18 @@ NEVER = 3_600.0
 @pytest.fixture
 async def quiet(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     """A replica that looks at three users at a time, and only when it is told to."""
+    async with _replica(service_database, NEVER) as service:
+        yield service
+
+
+@asynccontextmanager
+async def _replica(service_database: ServiceDatabase, interval_seconds: float) -> AsyncIterator[Service]:
     dsn = await service_database("achievement")
     settings = Settings(
         postgres_dsn=SecretStr(dsn),
         listen="127.0.0.1:0",
         drain_grace_seconds=0,
-        backfill_interval_seconds=NEVER,
+        backfill_interval_seconds=interval_seconds,
         backfill_batch_size=3,
         backfill_timeout_seconds=0.1,
     )
@@ -256,6 +264,27 @@ async def test_a_preview_of_what_is_stored_counts_who_holds_it(quiet: Service) -
     await part(quiet)
     found = await quiet.stub.PreviewAchievement(pb.PreviewAchievementRequest(key="two"))
     assert (found.qualified_count, found.holder_count) == (3, 3)
+
+
+async def test_whatever_holds_it_up_it_says_so_and_goes_on_by_itself(
+    service_database: ServiceDatabase,
+) -> None:
+    async with _replica(service_database, 0.02) as service:
+        await lived(service)
+        await service.database.execute("ALTER TABLE completion_facts RENAME COLUMN backdated TO gone")
+        await define(service, "two", metric=by_metric(2))
+
+        async def held_up() -> bool:
+            return "backdated" in (await backfill_of(service)).last_error
+
+        await until(held_up, seconds=20, what="the backfill says what holds it up")
+        await service.database.execute("ALTER TABLE completion_facts RENAME COLUMN gone TO backdated")
+
+        async def done() -> bool:
+            return (await backfill_of(service)).state == types.BACKFILL_STATE_DONE
+
+        await until(done, seconds=20, what="the backfill goes on")
+        assert len(await holders(service)) == 6
 
 
 async def test_where_others_do_not_answer_it_says_so_and_tries_again(quiet: Service) -> None:
