@@ -28,7 +28,7 @@ from services.achievement.records import Backfill
 from services.achievement.statistics import Statistics
 from shared.decimals import MICROS_PER_UNIT, from_micros
 from shared.entries import Entry
-from shared.errors import FailedPrecondition, LaurelError, NotFound, Violations
+from shared.errors import FailedPrecondition, LaurelError, NotFound, OutOfRange, Violations
 from shared.rpc.convert import (
     check_key,
     check_user_id,
@@ -49,6 +49,10 @@ _REFUSALS: Final[Mapping[Refusal, tuple[type[LaurelError], str]]] = {
     Refusal.TRIGGER_NOT_API: (FailedPrecondition, "the achievement is not earned by call"),
     Refusal.NOT_HELD: (FailedPrecondition, "the user does not hold the achievement"),
     Refusal.REVOKED: (FailedPrecondition, "an admin has taken the achievement from the user"),
+    Refusal.TOO_MANY_AT_ONCE: (
+        OutOfRange,
+        "the event would earn repeatable achievements more than 1,000 times: their thresholds are too small for it",
+    ),
     Refusal.USER_NOT_ELIGIBLE: (FailedPrecondition, "the user does not match the achievement's filters"),
 }
 

@@ -28,7 +28,7 @@ from services.orchestrator.store.sagas import Completed, SagaStore, due_pause
 from services.orchestrator.store.undo import UndoStore
 from shared import faults
 from shared.clock import Clock
-from shared.errors import FailedPrecondition, LaurelError, Unavailable
+from shared.errors import DeadlineExceeded, FailedPrecondition, LaurelError, Unavailable
 from shared.postgres.errors import translate
 from shared.rpc.convert import error_message
 
@@ -178,12 +178,23 @@ class Runner:
                 return
             except Exception as failure:
                 error = _unknown_outcome(failure, move)
+                if isinstance(error, DeadlineExceeded) and len(sagas) > 1:
+                    # Together they may be too much, or one of them is: the others go on without it.
+                    await self._in_halves(move, sagas)
+                    return
             sagas = [active for active in sagas if not active.finished and next_move(active.saga) == move]
             if attempt + 1 < self._settings.participant_attempts and not self._participants.away():
                 await asyncio.sleep(self._pause(attempt))
             else:
                 break
         await self._leave([(active, error) for active in sagas])
+
+    async def _in_halves(self, move: Move, sagas: Sequence[ActiveSaga]) -> None:
+        middle = len(sagas) // 2
+        for half in (sagas[:middle], sagas[middle:]):
+            due = [active for active in half if not active.finished and next_move(active.saga) == move]
+            if due:
+                await self._persist_in(move, due)
 
     async def _make(self, move: Move, sagas: Sequence[ActiveSaga]) -> None:
         match move.act:

@@ -1,6 +1,7 @@
 """Applying an entry: what it completes, and for a correction what it revokes or passes on."""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -33,6 +34,8 @@ from shared.entries import Entry, EntryKind
 from shared.filters import matches
 
 _UNKNOWN = Past()
+MOST_AT_ONCE: Final = 1_000
+"""Completions of repeatable achievements by one event; whoever follows takes no more."""
 
 
 def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Past = _UNKNOWN) -> Decision:
@@ -73,6 +76,8 @@ def _decide_other(catalogue: Catalogue, standing: Standing, command: Command, pa
     entry = command.entry
     told = sources_of(command)
     fact = _fact(catalogue, standing, command, told, past)
+    if entry.kind is EntryKind.METRIC_EVENT and _at_once(catalogue, standing, fact, told) > MOST_AT_ONCE:
+        return Decision(standing, _plain_fact(standing, entry), refusal=Refusal.TOO_MANY_AT_ONCE)
     outcome = Outcome(replace(standing, sources=_newest(standing.sources, told)))
     if entry.metric is not None and entry.kind is EntryKind.METRIC_EVENT:
         outcome = arrived(catalogue, outcome.standing, entry, entry.metric, fact, past)
@@ -83,6 +88,22 @@ def _decide_other(catalogue: Catalogue, standing: Standing, command: Command, pa
         after, more = streaks_changed(catalogue, standing, after, command, fact, past)
         changes = (*changes, *more)
     return Decision(after, fact, changes, revised=outcome.revised, kept=outcome.kept)
+
+
+def _at_once(catalogue: Catalogue, standing: Standing, fact: Fact, told: Mapping[SourceKey, Source]) -> int:
+    """How often an event may earn repeatable achievements, at most: known without earning them."""
+    times = 0
+    for achievement in catalogue.following(told):
+        if not achievement.repeatable or achievement.status is not Status.ACTIVE:
+            continue
+        target, had = achievement.trigger.target, standing.count(achievement)
+        source = achievement.trigger.source
+        if achievement.event_filters or source is None:
+            could = had + max(fact.value_micros, 0) // target + 1
+        else:
+            could = told[source].highest // target
+        times += max(0, min(could, MAX_COMPLETIONS) - had)
+    return times
 
 
 # A call

@@ -275,7 +275,7 @@ class Revision(Struct, frozen=True):
 
 
 class Refusal(Enum):
-    """Why a call to complete an achievement is refused."""
+    """Why a call to complete an achievement, or an event, is refused."""
 
     NOT_FOUND = "ACHIEVEMENT_NOT_FOUND"
     NOT_ACTIVE = "ACHIEVEMENT_NOT_ACTIVE"
@@ -284,6 +284,7 @@ class Refusal(Enum):
     USER_NOT_ELIGIBLE = "USER_NOT_ELIGIBLE"
     NOT_HELD = "ACHIEVEMENT_NOT_HELD"
     REVOKED = "ACHIEVEMENT_REVOKED"
+    TOO_MANY_AT_ONCE = "TOO_MANY_AT_ONCE"
 
 
 class Decision(Struct, frozen=True):

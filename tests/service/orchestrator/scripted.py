@@ -54,6 +54,8 @@ class Script(
     """How often the feed was asked for."""
     applied: dict[str, tuple[bytes, pb.Outcome]] = field(default_factory=dict)
     reverted: dict[str, pb.RevertOutcome] = field(default_factory=dict)
+    stuck: str = ""
+    """Whoever has an entry of this user in a call gets no answer."""
     open: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is not set, calls wait."""
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,6 +71,8 @@ class Script(
 
     async def ApplyEntries(self, request: pb.ApplyEntriesRequest, context: Any) -> pb.ApplyEntriesResponse:
         await self._hear("ApplyEntries", [command.entry.entry_id for command in request.commands], context)
+        if self.stuck and any(command.entry.user.user_id == self.stuck for command in request.commands):
+            await asyncio.Event().wait()
         self.commands.extend(request.commands)
         response = pb.ApplyEntriesResponse(outcomes=[self._applied(sent) for sent in request.commands])
         await self._lose(context)

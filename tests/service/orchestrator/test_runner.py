@@ -72,6 +72,17 @@ async def test_a_time_out_is_no_failure(orchestrator: Orchestrator) -> None:
     assert orchestrator.cast.calls("RevertEntries") == []
 
 
+@pytest.mark.parametrize("settings", [IMPATIENT | {"participant_timeout_seconds": 0.2}])
+async def test_one_event_that_takes_too_long_does_not_hold_those_with_whom_it_travels(
+    orchestrator: Orchestrator,
+) -> None:
+    orchestrator.points.stuck = "user-3"
+    answers = await orchestrator.answers(*(event(f"user-{n}") for n in range(6)))
+    assert [isinstance(answer, LaurelError) for answer in answers] == [n == 3 for n in range(6)]
+    assert answers[3].reason == "ENTRY_PENDING"
+    orchestrator.points.stuck = ""
+
+
 async def test_the_last_participant_never_turns_an_event_round(orchestrator: Orchestrator) -> None:
     orchestrator.leaderboard.decide = refusal("SOME_REASON")
     error = await refused(orchestrator.ingest("ada", "k"))

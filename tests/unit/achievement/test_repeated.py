@@ -50,6 +50,14 @@ def test_every_multiple_of_the_threshold_is_a_completion_with_its_number() -> No
     assert len({change.completion.completion_id for change in changes}) == 3
 
 
+def test_an_event_that_would_earn_too_much_at_once_is_refused_and_changes_nothing() -> None:
+    ones = [replace(achievement(key, 1), repeatable=True) for key in ("one", "another")]
+    alice = player(*ones)
+    refused = alice.apply(event(1, 501, total=501))
+    assert (refused.refusal, refused.changes) == (Refusal.TOO_MANY_AT_ONCE, ())
+    assert len(alice.apply(event(2, 500, total=500)).changes) == 1_000
+
+
 def test_a_void_takes_the_last_ones_and_passes_the_others_on() -> None:
     alice = player(TEN)
     first = event(1, 10, total=10)

@@ -52,6 +52,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The user does not hold the achievement."""
     ERROR_REASON_ACHIEVEMENT_REVOKED: _ErrorReason.ValueType  # 11
     """An admin has taken the achievement from the user; it is earned again once that is voided."""
+    ERROR_REASON_TOO_MANY_AT_ONCE: _ErrorReason.ValueType  # 60
+    """One event would earn repeatable achievements more than 1,000 times: their thresholds are too small for its value."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -80,6 +82,8 @@ ERROR_REASON_ACHIEVEMENT_NOT_HELD: ErrorReason.ValueType  # 10
 """The user does not hold the achievement."""
 ERROR_REASON_ACHIEVEMENT_REVOKED: ErrorReason.ValueType  # 11
 """An admin has taken the achievement from the user; it is earned again once that is voided."""
+ERROR_REASON_TOO_MANY_AT_ONCE: ErrorReason.ValueType  # 60
+"""One event would earn repeatable achievements more than 1,000 times: their thresholds are too small for its value."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
