@@ -168,6 +168,9 @@ class Settings(BaseSettings):
     Unset: for ever.
     """
 
+    recent_users: int = Field(default=10_000, ge=0, le=10_000_000)
+    """How many users are kept in memory, some kilobytes each, so that who comes again soon is not read again."""
+
     maintenance_interval_seconds: float = Field(default=30.0, gt=0, le=86_400)
     """How often time-driven work is looked for, in seconds."""
 

@@ -29,7 +29,7 @@ from services.achievement.domain import (
 )
 from services.achievement.history import History, HistoryQuery, HistoryRow
 from services.achievement.past import PastStore
-from services.achievement.store import Loaded, LogEntry, Store
+from services.achievement.store import Asked, Loaded, LogEntry, Store
 from shared import faults
 from shared.entries import EntryKind, Reversal
 from shared.pages import read_page
@@ -121,6 +121,12 @@ class Handlers:
     async def _decide(self, batch: Sequence[Work[Command]]) -> tuple[list[LogEntry], list[Work[Command]]]:
         """Decides and stores what need not wait for others of the batch; the rest is returned."""
         catalogue, loaded = await self._load(batch)
+        with self._store.recent.decided_and_stored(loaded.standings.keys(), guessed=loaded.is_guess):
+            return await self._decide_and_store(batch, catalogue, loaded)
+
+    async def _decide_and_store(
+        self, batch: Sequence[Work[Command]], catalogue: Catalogue, loaded: Loaded
+    ) -> tuple[list[LogEntry], list[Work[Command]]]:
         known = await self._known(batch, catalogue, loaded)
         after: dict[str, Standing] = {}
         entries: list[LogEntry] = []
@@ -137,7 +143,7 @@ class Handlers:
             known.learn(decision)
             entries.append(_log_entry(work, decision, catalogue))
         await BEFORE_STORE.reach()
-        await self._store.save(entries, loaded.standings, after)
+        await self._store.save(entries, loaded, after)
         await AFTER_STORE.reach()
         return entries, [work for works in waiting.values() for work in works]
 
@@ -173,7 +179,7 @@ class Handlers:
         corrects = EntryKind.CORRECTION in kinds
         takes = corrects or EntryKind.ACHIEVEMENT_REVOCATION in kinds
 
-        async def load(catalogue: Catalogue) -> Loaded:
+        async def load(catalogue: Catalogue, version: int) -> Loaded:
             besides = catalogue.by_streak if corrects else catalogue.judged
             sources = told.union(
                 beside.trigger.source for beside in besides if beside.trigger.source is not None
@@ -187,7 +193,13 @@ class Handlers:
             touchable = called.union(achievement.key for achievement in touched)
             keys = catalogue.with_composites(touchable)
             whose = keys if takes or len(keys) > len(touchable) else ()
-            return await self._store.load(users, sources, keys, streaks, whose)
+            asked = Asked(
+                frozenset(source.key for source in sources),
+                frozenset(keys),
+                frozenset(streaks),
+                frozenset(whose),
+            )
+            return await self._store.recall(users, asked, version)
 
         return await self._catalogue.with_state(load)
 

@@ -30,7 +30,7 @@ from services.achievement.domain import (
     first_span,
 )
 from services.achievement.past import PastStore
-from services.achievement.store import Store
+from services.achievement.store import Asked, Store
 from services.achievement.store_backfill import BackfillStore
 from services.achievement.witness import Reaches, Witness
 from shared.postgres.pool import Connection, Pool
@@ -133,9 +133,15 @@ class Searcher:
         keys = catalogue.with_composites({achievement.key})
         if isinstance(achievement.trigger, CompositeTrigger):
             keys.update(achievement.trigger.achievements)
-        streaks = {achievement.trigger.streak} if isinstance(achievement.trigger, StreakTrigger) else set()
-        sources = {source} if source is not None else set()
-        return (await self._store.load(user_ids, sources, keys, streaks, keys, connection)).standings
+        asked = Asked(
+            sources=frozenset({source.key} if source is not None else ()),
+            achievements=frozenset(keys),
+            streaks=frozenset(
+                {achievement.trigger.streak} if isinstance(achievement.trigger, StreakTrigger) else ()
+            ),
+            whose=frozenset(keys),
+        )
+        return (await self._store.load(user_ids, asked, connection)).standings
 
 
 async def _of_user(

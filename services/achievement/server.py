@@ -53,7 +53,7 @@ async def build(settings: Settings) -> Application:
     )
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     catalogue = Catalogue(pool, KINDS, catalogue_of)
-    handlers = Handlers(pool, Store(pool), catalogue)
+    handlers = Handlers(pool, Store(pool, settings.recent_users), catalogue)
     calibration = Calibration(pool, catalogue, clock, settings.preview_users)
     witness = Witness(channel, settings.backfill_timeout_seconds)
     backfills = Backfills(pool, catalogue, witness, settings, clock)

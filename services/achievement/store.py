@@ -1,6 +1,7 @@
 """What is stored of achievements: the SQL of the event path, of undoing and of reads (DESIGN 3).
 
-An event costs two round trips for its whole batch: `load` and `save`. Both are one statement; both go by key.
+An event costs two round trips for its whole batch: `load` and `save`. Both are one statement; both go by key. Users who
+came lately are not loaded again (`shared.recent`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,13 +20,13 @@ from services.achievement.domain import (
     Decision,
     Fact,
     Revision,
-    SourceKey,
     Standing,
     called,
 )
 from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
+from shared.recent import RecentStates
 
 # The state of each user as arrays of records, so that it comes in one row and one round trip.
 LOAD: Final = """
@@ -86,12 +87,16 @@ SAVE: Final = """
                                  counted, grounds, metric, occur_time, local_date, version, late)
         SELECT * FROM unnest($1::log_row_2[])
         RETURNING 1
-    ), guard AS (
+    ), known AS (
+        UPDATE users
+           SET version = batch.version, entry_count = batch.entry_count
+          FROM unnest($2::user_row[]) AS batch
+         WHERE users.user_id = batch.user_id AND users.version = batch.version - 1
+        RETURNING 1
+    ), new AS (
         INSERT INTO users (user_id, version, entry_count)
-        SELECT * FROM unnest($2::user_row[])
-            ON CONFLICT (user_id) DO UPDATE
-               SET version = EXCLUDED.version, entry_count = EXCLUDED.entry_count
-             WHERE users.version = EXCLUDED.version - 1
+        SELECT * FROM unnest($2::user_row[]) AS batch WHERE batch.version = 1
+            ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
     ), told AS (
         INSERT INTO sources (user_id, key, kind, version, current, highest, sum_micros, negative_count,
@@ -134,8 +139,9 @@ SAVE: Final = """
                SET version = EXCLUDED.version, entry_id = EXCLUDED.entry_id,
                    occur_time = EXCLUDED.occur_time, local_date = EXCLUDED.local_date
     )
-    SELECT require_rows((SELECT count(*) FROM log) + (SELECT count(*) FROM guard),
-                        cardinality($1::log_row_2[]) + cardinality($2::user_row[]))
+    SELECT require_rows((SELECT count(*) FROM log) + (SELECT count(*) FROM known) + (SELECT count(*) FROM new)
+                            + (SELECT count(*) FROM configuration_version WHERE version = coalesce($9, version)),
+                        cardinality($1::log_row_2[]) + cardinality($2::user_row[]) + 1)
 """
 
 # In the transaction of the entry that says so, but not in its statement: a metric that is a sum needs neither, and
@@ -262,11 +268,52 @@ IN_USE: Final = """
 """
 
 
+class Asked(Struct, frozen=True):
+    """What of a user's state is loaded: what metrics and streaks say, and these achievements."""
+
+    sources: frozenset[str] = frozenset()
+    """Keys of metrics and streaks."""
+    achievements: frozenset[str] = frozenset()
+    streaks: frozenset[str] = frozenset()
+    """Of which it matters who first reached what in them."""
+    whose: frozenset[str] = frozenset()
+    """Achievements of which it matters to whom completions belong, not only which are held."""
+
+    def covers(self, other: "Asked") -> bool:
+        """Whether it is all of the other."""
+        return (
+            self.sources >= other.sources
+            and self.achievements >= other.achievements
+            and self.streaks >= other.streaks
+            and self.whose >= other.whose
+        )
+
+    def and_also(self, other: "Asked") -> "Asked":
+        """Both."""
+        return Asked(
+            self.sources | other.sources,
+            self.achievements | other.achievements,
+            self.streaks | other.streaks,
+            self.whose | other.whose,
+        )
+
+
+class Kept(Struct, frozen=True):
+    """A user's state as it was stored last, and what of it was loaded."""
+
+    asked: Asked
+    standing: Standing
+
+
 class Loaded(Struct, frozen=True):
     """The state that a batch can touch, and the configuration's version at the same instant."""
 
     configuration_version: int
     standings: Mapping[str, Standing]
+    asked: Mapping[str, Asked] = {}
+    """What is loaded of each."""
+    is_guess: bool = False
+    """Not all of it was read: some is what was stored last. Storing checks it."""
 
 
 class LogEntry(Struct, frozen=True):
@@ -283,25 +330,42 @@ class LogEntry(Struct, frozen=True):
 class Store:
     """The service's database."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, recent_users: int = 0) -> None:
         self._pool = pool
+        self.recent: RecentStates[Kept] = RecentStates(recent_users)
+
+    async def recall(self, user_ids: Collection[str], asked: Asked, version: int) -> Loaded:
+        """What is asked of these users (at least one) by definitions of this version; of those who came lately without
+        a round trip.
+        """
+        kept = self.recent.known(user_ids, version)
+        known = {user_id: each for user_id, each in kept.items() if each.asked.covers(asked)}
+        standings = {user_id: each.standing for user_id, each in known.items()}
+        whole = {user_id: each.asked for user_id, each in known.items()}
+        missing = sorted(user_id for user_id in user_ids if user_id not in known)
+        if missing:
+            # Who comes with one thing and then another is read with both.
+            for user_id in missing:
+                if user_id in kept:
+                    asked = asked.and_also(kept[user_id].asked)
+            loaded = await self.load(missing, asked)
+            self.recent.configuration_version = loaded.configuration_version
+            standings |= loaded.standings
+            whole |= dict.fromkeys(missing, asked)
+        assert self.recent.configuration_version is not None  # who is kept was loaded
+        return Loaded(self.recent.configuration_version, standings, whole, bool(known))
 
     async def load(
-        self,
-        user_ids: Collection[str],
-        sources: Collection[SourceKey],
-        achievements: Collection[str],
-        streaks: Collection[str],
-        whose: Collection[str],
-        connection: Connection | None = None,
+        self, user_ids: Collection[str], asked: Asked, connection: Connection | None = None
     ) -> Loaded:
-        """What these metrics and streaks, and these achievements, say of these users, and who first reached what in
-        these streaks. At least one user. `whose`: achievements of which it matters to whom completions belong, not only
-        which are held.
-        """
-        keys = sorted({source.key for source in sources})
+        """What is asked of these users. At least one user."""
         found = await (connection or self._pool).fetch(
-            LOAD, sorted(user_ids), keys, sorted(achievements), sorted(streaks), sorted(whose)
+            LOAD,
+            sorted(user_ids),
+            sorted(asked.sources),
+            sorted(asked.achievements),
+            sorted(asked.streaks),
+            sorted(asked.whose),
         )
         return Loaded(
             found[0]["configuration_version"], {row["user_id"]: rows.standing_of(row) for row in found}
@@ -313,14 +377,16 @@ class Store:
         assert row is not None  # a SELECT without FROM has a row
         return Loaded(row["configuration_version"], {user_id: rows.standing_of(row)})
 
-    async def save(
-        self, entries: Sequence[LogEntry], before: Mapping[str, Standing], after: Mapping[str, Standing]
-    ) -> None:
-        """Store decided entries and what they changed. Raises a conflict when a user's state moved."""
+    async def save(self, entries: Sequence[LogEntry], loaded: Loaded, after: Mapping[str, Standing]) -> None:
+        """Store decided entries and what they changed. Raises a conflict when a user's state or the definitions
+        moved.
+        """
+        pairs = [(loaded.standings[user], after[user]) for user in sorted(after)]
         facts = [row for entry in entries for row in _completion_fact_rows(entry)]
         written = (
             sorted(map(_log_row, entries), key=lambda row: row[0]),
-            *_state_rows([(before[user], after[user]) for user in sorted(after)], facts),
+            *_state_rows(pairs, facts),
+            loaded.configuration_version,
         )
         # The last word on an entry is the newest: each was newer than what it found.
         revised = {row[1]: row for entry in entries for row in _revised_rows(entry)}
@@ -329,18 +395,26 @@ class Store:
         seen = [entry for entry in entries if entry.decision.seen is not None]
         if not (revised or kept or taken or seen):
             await self._pool.execute(SAVE, *written)
-            return
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(SAVE, *written)
-            await connection.execute(REVISE, [revised[key] for key in sorted(revised)])
-            await connection.execute(KEEP_REVISIONS, sorted(kept.values()))
-            for entry in seen:
-                position = entry.decision.fact.position
-                await connection.execute(MARK_SEEN, entry.user_id, list(entry.decision.seen or ()), position)
-            for entry in taken:
-                lost = [rows.live_row(entry.user_id, live) for live in entry.decision.taken]
-                await connection.execute(WITHHOLD, entry.decision.fact.entry_id, lost)
-                await self._set_withheld(connection, after[entry.user_id])
+        else:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(SAVE, *written)
+                await connection.execute(REVISE, [revised[key] for key in sorted(revised)])
+                await connection.execute(KEEP_REVISIONS, sorted(kept.values()))
+                for entry in seen:
+                    position = entry.decision.fact.position
+                    await connection.execute(
+                        MARK_SEEN, entry.user_id, list(entry.decision.seen or ()), position
+                    )
+                for entry in taken:
+                    lost = [rows.live_row(entry.user_id, live) for live in entry.decision.taken]
+                    await connection.execute(WITHHOLD, entry.decision.fact.entry_id, lost)
+                    await self._set_withheld(connection, after[entry.user_id])
+        self.recent.keep(
+            {
+                new.user_id: Kept(loaded.asked[new.user_id], replace(new, version=old.version + 1))
+                for old, new in pairs
+            }
+        )
 
     async def _set_withheld(self, connection: Connection, standing: Standing) -> None:
         await connection.execute(SET_WITHHELD, standing.user_id, sorted(standing.withheld))
@@ -362,7 +436,7 @@ class Store:
             for user_id, changes in found.items()
             for change in changes
         ]
-        await connection.execute(SAVE, [], *_state_rows(pairs, facts))
+        await connection.execute(SAVE, [], *_state_rows(pairs, facts), None)
         if judged:
             terms = sorted((fact.entry_id, fact.counted or None, fact.grounds or None) for fact in judged)
             await connection.execute(JUDGE, terms)
@@ -420,6 +494,7 @@ class Store:
     ) -> None:
         """Store the state without a fact; concurrent writers of this user find that it moved."""
         user_id = standing.user_id
+        self.recent.forget([user_id])
         await connection.execute(TOUCH_USER, user_id)
         if not fact.metric:
             await connection.execute(GIVE_BACK, fact.entry_id)

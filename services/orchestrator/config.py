@@ -123,9 +123,6 @@ class Settings(config.Settings):
     domain_event_poll_seconds: float = Field(default=0.5, gt=0.02, le=60)
     """The longest pause between two looks for new domain events by a stream to which nothing comes, in seconds."""
 
-    recent_users: int = Field(default=10_000, ge=0, le=10_000_000)
-    """How many users are kept in memory, some kilobytes each, so that who comes again soon is not read again."""
-
     @field_validator("max_event_age_seconds")
     @classmethod
     def _within_the_replay_window(cls, seconds: float, info: ValidationInfo) -> float:

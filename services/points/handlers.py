@@ -37,7 +37,7 @@ from services.points.domain.state import UserState
 from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
 from services.points.history import UserHistory
 from services.points.rows import LogEntry
-from services.points.store import AwardFilter, Store
+from services.points.store import AwardFilter, Loaded, Store
 from services.points.terms import Terms
 from shared import faults
 from shared.calendar import local_date
@@ -45,6 +45,7 @@ from shared.entries import Entry, EntryKind, Reversal, half_id
 from shared.pages import Page
 from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
+from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known, State
 from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
@@ -155,8 +156,13 @@ class Handlers:
         their users have after them.
         """
         configuration, loaded, batch = await self._load(batch)
-        catalogue = configuration.catalogue
-        states = await self._with_windows(catalogue, loaded, batch)
+        with self._store.recent.decided_and_stored(loaded.states.keys(), guessed=loaded.is_guess):
+            return await self._decide_and_store(batch, configuration.catalogue, loaded)
+
+    async def _decide_and_store(
+        self, batch: Sequence[Work[Command]], catalogue: Catalogue, loaded: Loaded
+    ) -> tuple[dict[UUID, bytes], list[Work[Command]]]:
+        states = await self._with_windows(catalogue, loaded.states, batch)
         await self._know_days(catalogue, states, batch)
         await self._know_lots(states, batch)
         before = dict(states)
@@ -179,29 +185,36 @@ class Handlers:
             states |= decided.states
             for user_id, own in decided.awards.items():
                 awards.setdefault(user_id, []).extend(own)
+        if loaded.is_guess and any(entry.state is State.REJECTED for entry in entries):
+            raise StateMoved("a refusal that nothing checks")
         changed = {user: state for user, state in states.items() if state is not before[user]}
+        # What was read of the past for a user is no part of the stored state.
+        keep = [user for user in changed if before[user] is loaded.states[user]]
         await BEFORE_STORE.reach()
         if entries:
-            await self._store.save(entries, awards, loaded, changed)
+            await self._store.save(
+                entries, awards, loaded.states, changed, loaded.configuration_version, keep=keep
+            )
         await AFTER_STORE.reach()
         return {entry.entry_id: entry.outcome for entry in entries if entry.outcome}, held
 
     async def _load(
         self, batch: Sequence[Work[Command]]
-    ) -> tuple[Configuration, Mapping[str, UserState], Sequence[Work[Command]]]:
+    ) -> tuple[Configuration, Loaded, Sequence[Work[Command]]]:
         """The definitions, of the users' state what the commands can touch, and the commands as they are meant now."""
-        completion_ids = {
-            change.completion_id for work in batch for change in work.command.achievement_changes
-        }
-        users = {user_id for work in batch for user_id in _users_of(work)}
-        loaded = await self._store.load(users, completion_ids)
+        completions: dict[str, set[UUID]] = {}
+        for work in batch:
+            for user_id in _users_of(work):
+                touched = completions.setdefault(user_id, set())
+                touched.update(change.completion_id for change in work.command.achievement_changes)
+        loaded = await self._store.recall(completions)
         configuration = await self._configuration.at(loaded.configuration_version)
         await self._terms.keep(self._pool, configuration)
         revisable = [work.entry_id for work in batch if _is_revisable(work.command)]
         if revisable:
             revisions = await self._store.revisions(revisable)
             batch = [_revised(work, revisions) for work in batch]
-        return configuration, loaded.states, batch
+        return configuration, loaded, batch
 
     async def _with_windows(
         self, catalogue: Catalogue, states: Mapping[str, UserState], batch: Sequence[Work[Command]]
@@ -268,7 +281,8 @@ class Handlers:
             await self._store.lock_user(connection, user_id)
             completion_ids = {change.completion_id for change in work.command.achievement_changes}
             loaded = await self._store.load([user_id], completion_ids, connection)
-            configuration = await self._configuration.at(loaded.configuration_version, connection)
+            version = loaded.configuration_version
+            configuration = await self._configuration.at(version, connection)
             await self._terms.keep(connection, configuration, for_good=False)
             await self._terms.learn(connection)
             before = loaded.states[user_id]
@@ -291,7 +305,9 @@ class Handlers:
             changed = decided.changes if isinstance(decided, Applied) else ()
             entry = _log_entry(work, decided, award_count, convert.effects(user_id, changed))
             await BEFORE_STORE.reach()
-            await self._store.save([entry], {user_id: own}, {user_id: before}, {user_id: after}, connection)
+            await self._store.save(
+                [entry], {user_id: own}, loaded.states, {user_id: after}, version, connection
+            )
         await AFTER_STORE.reach()
         return entry.outcome
 
@@ -310,7 +326,8 @@ class Handlers:
                 await self._store.lock_user(connection, user_id)
         user_id = await self._store.lock_user_of(connection, reversal.entry_id)
         loaded = await self._store.load([user_id, *halves], connection=connection)
-        configuration = await self._configuration.at(loaded.configuration_version, connection)
+        version = loaded.configuration_version
+        configuration = await self._configuration.at(version, connection)
         await self._terms.learn(connection)
         effects = Effects()
         for whose, entry_id in {user_id: reversal.entry_id, **halves}.items():
@@ -322,7 +339,7 @@ class Handlers:
             after, changes = await undo(history, configuration.catalogue, before, reversal.entry_id, position)
             if after.holds:
                 after = replace(after, holds=without(after.holds, reversal.entry_id))
-            await self._store.save([], {}, {whose: before}, {whose: after}, connection)
+            await self._store.save([], {}, {whose: before}, {whose: after}, version, connection)
             effects.MergeFrom(convert.effects(whose, changes))
         if halves:
             await self._store.mark_reverted(connection, list(halves.values()))

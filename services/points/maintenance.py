@@ -95,7 +95,8 @@ class Maintenance:
     async def _give(self, connection: Connection, user_id: str, now: datetime, *, history: bool) -> None:
         await self._store.lock_user(connection, user_id)
         loaded = await self._store.load([user_id], connection=connection)
-        configuration = await self._configuration.at(loaded.configuration_version, connection)
+        version = loaded.configuration_version
+        configuration = await self._configuration.at(version, connection)
         await self._terms.keep(connection, configuration, for_good=False)
         before = loaded.states[user_id]
         if asks_for_lots(before, now):
@@ -103,7 +104,9 @@ class Maintenance:
         after, came = advanced(configuration.catalogue, before, now)
         entries = [came_entry(user_id, each.fact, each.award_count, now) for each in came]
         awards = [award for each in came for award in rows.awards_of(each.changes, refolded=False)]
-        await self._store.save(entries, {user_id: awards}, {user_id: before}, {user_id: after}, connection)
+        await self._store.save(
+            entries, {user_id: awards}, {user_id: before}, {user_id: after}, version, connection
+        )
         told = [each for each in came if any(change.added for change in each.changes)]
         found = (_found(user_id, each, history=history) for each in told)
         await self._feed.append(connection, [each.SerializeToString(deterministic=True) for each in found])

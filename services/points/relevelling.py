@@ -79,13 +79,14 @@ class Relevelling:
     async def _relevel(self, connection: Connection, user_id: str, key: str, now: datetime) -> None:
         await self._store.lock_user(connection, user_id)
         loaded = await self._store.load([user_id], connection=connection)
-        configuration = await self._configuration.at(loaded.configuration_version, connection)
+        version = loaded.configuration_version
+        configuration = await self._configuration.at(version, connection)
         before = loaded.states[user_id]
         found = relevelled(configuration.catalogue, before, key)
         if found is None:
             return
         after, change = found
-        await self._store.save([], {}, {user_id: before}, {user_id: after}, connection)
+        await self._store.save([], {}, {user_id: before}, {user_id: after}, version, connection)
         told = participant_service_pb2.Change(
             entry_id=str(derived_id_at(now, "relevelled", user_id, key, str(change.after.version))),
             user_id=user_id,

@@ -45,7 +45,7 @@ async def build(settings: Settings) -> Application:
     definitions = Definitions(pool, {POINTS_SYSTEM: IN_USE})
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     configuration = Catalogue(pool, KINDS, catalogue_of)
-    store, terms = Store(pool), Terms()
+    store, terms = Store(pool, settings.recent_users), Terms()
     handlers = Handlers(pool, store, configuration, terms)
     reads = Reads(pool, store, configuration, terms)
     maintenance = Maintenance(pool, store, configuration, terms, clock)

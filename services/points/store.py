@@ -1,7 +1,8 @@
 """What is stored of points: the SQL of the event path and of reads (DESIGN 3).
 
-An event costs two round trips for its whole batch: `load` and `save`, one statement each, both by key. Only a batch
-with events that came late asks a second time, for the events that are newer than those.
+An event costs two round trips for its whole batch: `load` and `save`, one statement each, both by key; users who
+came lately are not loaded again (`shared.recent`). Only a batch with events that came late asks a second time, for the
+events that are newer than those.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.points import rows
 from services.points.domain.days import Days
@@ -22,6 +24,7 @@ from services.points.domain.state import UserState
 from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
+from shared.recent import RecentStates
 
 # The state of each user as arrays of records, so that it comes in one row and one round trip.
 LOAD: Final = """
@@ -100,13 +103,17 @@ LOTS: Final = """
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or fall
 # together. Rows go in by key, so that two writers never wait for each other in a circle.
 SAVE: Final = """
-    WITH guard AS (
+    WITH known AS (
+        UPDATE users
+           SET version = batch.version, entry_count = batch.entry_count, award_count = batch.award_count,
+               first_position = batch.first_position
+          FROM unnest($1::user_row_2[]) AS batch
+         WHERE users.user_id = batch.user_id AND users.version = batch.version - 1
+        RETURNING 1
+    ), new AS (
         INSERT INTO users (user_id, version, entry_count, award_count, first_position)
-        SELECT * FROM unnest($1::user_row_2[])
-            ON CONFLICT (user_id) DO UPDATE
-               SET version = EXCLUDED.version, entry_count = EXCLUDED.entry_count,
-                   award_count = EXCLUDED.award_count, first_position = EXCLUDED.first_position
-             WHERE users.version = EXCLUDED.version - 1
+        SELECT * FROM unnest($1::user_row_2[]) AS batch WHERE batch.version = 1
+            ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
     ), log AS (
         INSERT INTO request_log (entry_id, user_id, digest, state, outcome, apply_time, occur_time, local_date,
@@ -142,7 +149,9 @@ SAVE: Final = """
         SELECT * FROM unnest($6::completion_row[])
             ON CONFLICT (user_id, completion_id) DO UPDATE SET net_count = EXCLUDED.net_count
     )
-    SELECT require_rows((SELECT count(*) FROM guard), cardinality($1::user_row_2[]))
+    SELECT require_rows((SELECT count(*) FROM known) + (SELECT count(*) FROM new)
+                            + (SELECT count(*) FROM configuration_version WHERE version = $7),
+                        cardinality($1::user_row_2[]) + 1)
 """
 
 LOCK_USER: Final = """
@@ -224,6 +233,8 @@ class Loaded(Struct, frozen=True):
 
     configuration_version: int
     states: Mapping[str, UserState]
+    is_guess: bool = False
+    """Not all of it was read: some is what was stored last. Storing checks it, but not a refusal."""
 
 
 def counted_facts(row: asyncpg.Record) -> list[CountedFact]:
@@ -238,8 +249,23 @@ def counted_facts(row: asyncpg.Record) -> list[CountedFact]:
 class Store:
     """The service's database."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, recent_users: int = 0) -> None:
         self._pool = pool
+        self.recent: RecentStates[UserState] = RecentStates(recent_users)
+
+    async def recall(self, completions: Mapping[str, Collection[UUID]]) -> Loaded:
+        """The state of these users (at least one), with these completions of theirs; of those who came lately, and of
+        whom none is asked for, without a round trip.
+        """
+        known = self.recent.known(user for user, touched in completions.items() if not touched)
+        missing = [user for user in completions if user not in known]
+        states = dict(known)
+        if missing:
+            loaded = await self.load(missing, {each for user in missing for each in completions[user]})
+            self.recent.configuration_version = loaded.configuration_version
+            states |= loaded.states
+        assert self.recent.configuration_version is not None  # who is kept was loaded
+        return Loaded(self.recent.configuration_version, states, bool(known))
 
     async def load(
         self,
@@ -284,10 +310,16 @@ class Store:
         awards: Mapping[str, Sequence[Award]],
         before: Mapping[str, UserState],
         after: Mapping[str, UserState],
+        configuration_version: int,
         connection: Connection | None = None,
+        *,
+        keep: Collection[str] = (),
     ) -> None:
-        """Store decided entries and what they changed. Raises a conflict when a state moved meanwhile."""
+        """Store decided entries and what they changed. Raises a conflict when a state or the definitions moved
+        meanwhile. `keep`: users whose state after it is what would be loaded.
+        """
         pairs = [(before[user], after[user]) for user in sorted(after) if after[user] is not before[user]]
+        self.recent.forget(after)
         await (connection or self._pool).execute(
             SAVE,
             [rows.user_row(old, new) for old, new in pairs],
@@ -296,6 +328,14 @@ class Store:
             [row for old, new in pairs for row in rows.balance_rows(old, new)],
             [row for old, new in pairs for row in rows.trigger_rows(old, new)],
             [row for old, new in pairs for row in rows.completion_rows(old, new)],
+            configuration_version,
+        )
+        self.recent.keep(
+            {
+                new.user_id: replace(new, version=old.version + 1, completions={})
+                for old, new in pairs
+                if new.user_id in keep
+            }
         )
 
     async def lock_user_of(self, connection: Connection, entry_id: UUID) -> str:

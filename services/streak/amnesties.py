@@ -91,7 +91,7 @@ class Amnesties:
         batch, judged = await self._more.decided(
             connection, loaded, lambda batch: _judged(batch, definition, users, now)
         )
-        await self._store.save((), batch.writes(), connection)
+        await self._store.save((), batch.writes(), loaded, connection)
         found = [_found(user_id, definition, each, pending) for user_id, each in judged.items()]
         await self._feed.append(
             connection, [change.SerializeToString(deterministic=True) for change in found if change]

@@ -75,7 +75,7 @@ class Handlers:
         again: writers that crowd around one user then queue instead of pushing each other out.
         """
         try:
-            outcomes = await self._run_once(fresh, None)
+            outcomes = await self._run_unlocked(fresh)
         except Exception as error:
             if not is_conflict(error) or isinstance(error, asyncpg.UniqueViolationError):
                 raise
@@ -87,12 +87,22 @@ class Handlers:
     async def _run_locked(self, fresh: Sequence[Work[Entry]], users: set[str]) -> list[bytes]:
         async with self._pool.acquire() as connection, connection.transaction():
             await self._store.lock_users(connection, users)
-            return await self._run_once(fresh, connection, users)
+            catalogue, loaded = await self._load(fresh, connection)
+            return await self._decide_and_store(fresh, catalogue, loaded, connection, users)
 
-    async def _run_once(
-        self, fresh: Sequence[Work[Entry]], connection: Connection | None, locked: Collection[str] = ()
+    async def _run_unlocked(self, fresh: Sequence[Work[Entry]]) -> list[bytes]:
+        catalogue, loaded = await self._load(fresh, None)
+        with self._store.recent.decided_and_stored(loaded.guards.keys(), guessed=loaded.is_guess):
+            return await self._decide_and_store(fresh, catalogue, loaded, None)
+
+    async def _decide_and_store(
+        self,
+        fresh: Sequence[Work[Entry]],
+        catalogue: Catalogue,
+        loaded: Loaded,
+        connection: Connection | None,
+        locked: Collection[str] = (),
     ) -> list[bytes]:
-        catalogue, loaded = await self._load(fresh, connection)
         moving = {work.user_id for work in fresh if _may_move(loaded.zones.get(work.user_id), work.command)}
         if not moving <= set(locked):
             # Where users were is read from the log, to which others write who change nothing of the user.
@@ -109,8 +119,10 @@ class Handlers:
         batch, entries = await self._more.decided(
             connection, loaded, lambda batch: decide(catalogue, batch, fresh), wanted
         )
+        if loaded.is_guess and any(entry.state is State.REJECTED for entry in entries):
+            raise StateMoved("a refusal that nothing checks")
         await BEFORE_STORE.reach()
-        await self._store.save(entries, batch.writes(), connection)
+        await self._store.save(entries, batch.writes(), loaded, connection)
         return [entry.outcome for entry in entries]
 
     async def _load(
@@ -120,9 +132,11 @@ class Handlers:
         users = {work.user_id for work in fresh}
         metrics = {work.command.metric.metric for work in fresh if work.command.metric}
 
-        async def load(catalogue: Catalogue) -> Loaded:
+        async def load(catalogue: Catalogue, version: int) -> Loaded:
             touched = {definition.key for metric in metrics for definition in catalogue.of_metric(metric)}
             touched |= {work.command.streak_call.streak for work in fresh if work.command.streak_call}
+            if connection is None:
+                return await self._store.recall(users, touched, version)
             return await self._store.load(users, touched, connection)
 
         return await self._catalogue.with_state(load, connection)
@@ -137,7 +151,7 @@ class Handlers:
         batch, effects = await self._more.decided(
             connection, loaded, lambda batch: _undone(catalogue, batch, reversal, gone)
         )
-        await self._store.save((), batch.writes(), connection)
+        await self._store.save((), batch.writes(), loaded, connection)
         await BEFORE_COMMIT.reach()
         return reverted_outcome(reversal.entry_id, convert.effects(gone.user_id, effects))
 

@@ -92,7 +92,7 @@ class Maintenance:
         batch, closed = await self._more.decided(
             connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
         )
-        await self._store.save((), batch.writes(), connection)
+        await self._store.save((), batch.writes(), loaded, connection)
         await self._due.park(connection, due.keys() - closed.keys())
         found = (_found(key, effect, due[key], history) for key, effect in closed.items())
         await self._feed.append(

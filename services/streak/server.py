@@ -48,7 +48,7 @@ async def build(settings: Settings) -> Application:
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     queries = Queries(pool, catalogue, clock)
     amnesties = Amnesties(pool, catalogue, settings.maintenance_batch_size)
-    handlers = Handlers(pool, Store(pool), catalogue)
+    handlers = Handlers(pool, Store(pool, settings.recent_users), catalogue)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,

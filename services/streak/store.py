@@ -1,10 +1,10 @@
 """What is stored of streaks: the SQL of the event path (DESIGN 3).
 
-An event costs two round trips for its whole batch: `load` and `save`, one statement each. Only where events
-touch the past they need more (store_history.py).
+An event costs two round trips for its whole batch: `load` and `save`, one statement each; users who came lately are
+not loaded again (`shared.recent`). Only where events touch the past they need more (store_history.py).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -31,6 +31,7 @@ from services.streak.encoding import decode, decode_by_hand, encode, encode_by_h
 from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
+from shared.recent import RecentStates
 
 Key = tuple[str, str]
 """A user's streak: user id and streak key."""
@@ -66,13 +67,17 @@ LOAD_WHOLE: Final = """
 # fall together. Rows go in by key, so that two writers never wait for each other in a circle. A user of whom an entry
 # says nothing new stays as he is, but whoever decides meanwhile where he was has to know of it: one of both waits.
 SAVE: Final = """
-    WITH guard AS (
+    WITH known AS (
+        UPDATE users
+           SET version = batch.version, time_zone = batch.time_zone, user_version = batch.user_version,
+               move_time = batch.move_time
+          FROM unnest($1::user_row_2[]) AS batch
+         WHERE users.user_id = batch.user_id AND users.version = batch.version - 1
+        RETURNING 1
+    ), new AS (
         INSERT INTO users (user_id, version, time_zone, user_version, move_time)
-        SELECT * FROM unnest($1::user_row_2[])
-            ON CONFLICT (user_id) DO UPDATE
-               SET version = EXCLUDED.version, time_zone = EXCLUDED.time_zone,
-                   user_version = EXCLUDED.user_version, move_time = EXCLUDED.move_time
-             WHERE users.version = EXCLUDED.version - 1
+        SELECT * FROM unnest($1::user_row_2[]) AS batch WHERE batch.version = 1
+            ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
     ), stayed AS (
         SELECT users.user_id FROM unnest($8::text[], $9::bigint[]) AS known (user_id, version)
@@ -116,8 +121,9 @@ SAVE: Final = """
            AND freeze_ledger.effective_date = gone.effective_date AND freeze_ledger.reason = gone.reason
            AND freeze_ledger.about_date = gone.about_date
     )
-    SELECT require_rows((SELECT count(*) FROM guard) + (SELECT count(*) FROM stayed),
-                        cardinality($1::user_row_2[]) + cardinality($8::text[]))
+    SELECT require_rows((SELECT count(*) FROM known) + (SELECT count(*) FROM new) + (SELECT count(*) FROM stayed)
+                            + (SELECT count(*) FROM configuration_version WHERE version = $10),
+                        cardinality($1::user_row_2[]) + cardinality($8::text[]) + 1)
 """
 
 # What few entries change, in a transaction with the other: where a user was, and what earlier events contribute.
@@ -165,6 +171,10 @@ class Loaded(Struct, frozen=True):
     zones: Mapping[str, UserZone]
     """The zone of each user of whom something is known."""
     streaks: Mapping[Key, UserStreak]
+    asked: Mapping[str, frozenset[str]] = {}
+    """Which streaks of each user are here, where not all are read anew with the next entry."""
+    is_guess: bool = False
+    """Not all of it was read: some is what was stored last. Storing checks it, but not a refusal."""
 
     def with_whole(self, whole: "Loaded") -> "Loaded":
         """With users of whom more was loaded since. Raises `StateMoved` where the definitions are others by now."""
@@ -176,7 +186,19 @@ class Loaded(Struct, frozen=True):
             {**self.guards, **whole.guards},
             {**self.zones, **whole.zones},
             {**others, **whole.streaks},
+            {user: keys for user, keys in self.asked.items() if user not in whole.guards},
+            self.is_guess,
         )
+
+
+class Kept(Struct, frozen=True):
+    """A user's state in some streaks as it was stored last."""
+
+    guard: int
+    zone: UserZone
+    asked: frozenset[str]
+    """Which streaks."""
+    streaks: Mapping[str, UserStreak]
 
 
 class LogEntry(Struct, frozen=True):
@@ -238,8 +260,40 @@ class Writes(Struct, frozen=True):
 class Store:
     """The state of users' streaks. Every method is one statement, except where it says otherwise."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, recent_users: int = 0) -> None:
         self._pool = pool
+        self.recent: RecentStates[Kept] = RecentStates(recent_users)
+
+    async def recall(self, users: Collection[str], streaks: Collection[str], version: int) -> Loaded:
+        """What `load` gives, by definitions of this version; of those who came lately without a round trip. There is at
+        least one user.
+        """
+        asked = frozenset(streaks)
+        kept = self.recent.known(users, version)
+        known = {user: each for user, each in kept.items() if each.asked >= asked}
+        missing = [user for user in users if user not in known]
+        read = None
+        if missing:
+            # Who comes with one thing and then another is read with both.
+            asked = asked.union(*(kept[user].asked for user in missing if user in kept))
+            read = await self.load(missing, asked)
+            self.recent.configuration_version = read.configuration_version
+        assert self.recent.configuration_version is not None  # who is kept was loaded
+        return Loaded(
+            self.recent.configuration_version,
+            {**(read.guards if read else {}), **{user: each.guard for user, each in known.items()}},
+            {**(read.zones if read else {}), **{user: each.zone for user, each in known.items()}},
+            {
+                **(read.streaks if read else {}),
+                **{
+                    (user, key): streak
+                    for user, each in known.items()
+                    for key, streak in each.streaks.items()
+                },
+            },
+            {**dict.fromkeys(missing, asked), **{user: each.asked for user, each in known.items()}},
+            bool(known),
+        )
 
     async def load(
         self,
@@ -258,17 +312,22 @@ class Store:
         return _loaded(await self._pool.fetch(LOAD_WHOLE, user_id))
 
     async def save(
-        self, entries: Sequence[LogEntry], writes: Writes, connection: Connection | None = None
+        self,
+        entries: Sequence[LogEntry],
+        writes: Writes,
+        loaded: Loaded,
+        connection: Connection | None = None,
     ) -> None:
-        """Store entries and their effects, all or nothing.
+        """Store entries and their effects on what was loaded, all or nothing.
 
-        Raises a serialization failure when a user's version moved meanwhile, and a unique violation when an
-        entry is known.
+        Raises a serialization failure when a user's version or the definitions moved meanwhile, and a unique violation
+        when an entry is known.
         """
         if connection is None and (writes.zones or writes.revised or writes.told):
             async with self._pool.acquire() as own, own.transaction():
-                await self.save(entries, writes, own)
+                await self.save(entries, writes, loaded, own)
             return
+        self.recent.forget(user for user, _, _ in writes.users)
         source = connection or self._pool
         await source.fetchval(
             SAVE,
@@ -283,7 +342,10 @@ class Store:
             [_ledger_row(key, row) for key, _, row in writes.ledger if row],
             [(*key, *line) for key, line, row in writes.ledger if row is None],
             *columns_of(writes.stayed, 2),
+            loaded.configuration_version,
         )
+        if connection is None:
+            self.recent.keep(_as_stored(writes, loaded))
         if writes.zones or writes.revised or writes.told:
             await source.execute(
                 SAVE_MORE,
@@ -313,6 +375,23 @@ class Store:
             fact=fact_of(row) if row["metric"] is not None else None,
             streaks=row["streaks"] or (),
         )
+
+
+def _as_stored(writes: Writes, loaded: Loaded) -> dict[str, Kept]:
+    """The users of whom it is known what was loaded, after what was written."""
+    written = {row.key: row.streak for row in writes.streaks}
+    kept = {}
+    for user, version, zone in writes.users:
+        asked = loaded.asked.get(user)
+        if asked is None:
+            continue
+        streaks = {}
+        for streak in asked:
+            state = written.get((user, streak)) or loaded.streaks.get((user, streak))
+            if state is not None:
+                streaks[streak] = state
+        kept[user] = Kept(version, zone, asked, streaks)
+    return kept
 
 
 def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:

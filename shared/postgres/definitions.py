@@ -270,9 +270,10 @@ class Catalogue(Generic[T]):
         return cast(T, self._built)
 
     async def with_state(
-        self, load: Callable[[T], Awaitable[S]], connection: Connection | None = None
+        self, load: Callable[[T, int], Awaitable[S]], connection: Connection | None = None
     ) -> tuple[T, S]:
-        """The definitions, and the state that can be touched by those definitions.
+        """The definitions, and the state that can be touched by those definitions, which `load` is told with their
+        version.
 
         The version of the definitions comes with the state; when it turns out another one than expected, the new
         definitions may touch something else, and the state is loaded again.
@@ -280,8 +281,8 @@ class Catalogue(Generic[T]):
         version = self._version or 0
         while True:
             definitions = await self.at(version, connection)
-            expected = self._version
-            state = await load(definitions)
+            expected = self._version or 0
+            state = await load(definitions, expected)
             version = state.configuration_version
             if version == expected:
                 return definitions, state

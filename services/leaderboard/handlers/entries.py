@@ -203,7 +203,7 @@ class EntryHandlers:
         """The boards, and the state of the users and of the runs that these entries can touch."""
         user_ids = {work.user_id for work in fresh}
 
-        async def load(boards: Boards) -> Loaded:
+        async def load(boards: Boards, _version: int) -> Loaded:
             runs = runs_wanted(boards, (work.command for work in fresh), self._grace)
             return await self._events.load(user_ids, sorted(runs))
 

@@ -41,10 +41,8 @@ _ANONYMOUS_ENTRY: Final = "UPDATE entries SET user_id = $2, request = $3, entry 
 
 _ANONYMOUS_SAGA: Final = "UPDATE sagas SET user_id = $2 WHERE entry_id = $1"
 
+# A replica that still keeps what it knew of the user is refused when it stores (`store.ledger`).
 _FORGET_USER: Final = "DELETE FROM users WHERE user_id = $1"
-
-# Every replica reads anew what it knows of users (`store.ledger`).
-_MOVE: Final = "UPDATE configuration_version SET version = version + 1"
 
 
 class StoredEntry(Struct, frozen=True):
@@ -112,5 +110,4 @@ class ErasureStore:
             )
             await connection.execute(_ANONYMOUS_SAGA, entry_id, anonymous.pseudonym)
             await connection.execute(_FORGET_USER, user_id)
-            await connection.execute(_MOVE)
         return True

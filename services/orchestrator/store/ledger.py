@@ -53,13 +53,17 @@ _STORE: Final = """
         INSERT INTO sagas (entry_id, user_id, state, instance, create_time, next_attempt_time)
         SELECT s.entry_id, s.user_id, 1, $2, s.receive_time, clock_timestamp()
           FROM unnest($1::entry_row[]) AS s
-    ), people AS (
-        INSERT INTO users AS known (user_id, guard, version, entry_count, said, create_time, standing)
-        SELECT * FROM unnest($3::user_row_3[])
-        ON CONFLICT (user_id) DO UPDATE
-           SET guard = excluded.guard, version = excluded.version, entry_count = excluded.entry_count,
-               said = excluded.said, create_time = excluded.create_time
-         WHERE known.guard = excluded.guard - 1
+    ), known AS (
+        UPDATE users
+           SET guard = batch.guard, version = batch.version, entry_count = batch.entry_count, said = batch.said,
+               create_time = batch.create_time
+          FROM unnest($3::user_row_3[]) AS batch
+         WHERE users.user_id = batch.user_id AND users.guard = batch.guard - 1
+        RETURNING 1
+    ), new AS (
+        INSERT INTO users (user_id, guard, version, entry_count, said, create_time, standing)
+        SELECT * FROM unnest($3::user_row_3[]) AS batch WHERE batch.guard = 1
+        ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
     ), sums AS (
         INSERT INTO totals (user_id, metric, total_micros, peak_micros, gross_micros, event_count, version,
@@ -78,7 +82,7 @@ _STORE: Final = """
         INSERT INTO entry_keys (key_id, entry_id)
         SELECT * FROM unnest($6::entry_key_row[])
     )
-    SELECT require_rows((SELECT count(*) FROM people), cardinality($3::user_row_3[])),
+    SELECT require_rows((SELECT count(*) FROM known) + (SELECT count(*) FROM new), cardinality($3::user_row_3[])),
            require_rows((SELECT count(*) FROM configuration_version WHERE version = $7), 1)
 """
 
@@ -154,8 +158,6 @@ class LedgerStore:
         self._pool = pool
         self._history = history
         self._recent: RecentStates[Stored] = RecentStates(recent_users)
-        self._configuration: int | None = None
-        self._last_configuration: int | None = None
 
     async def load(self, group: Sequence[Incoming]) -> Snapshot:
         """What is stored about the users and metrics of the group; of those who came lately without asking."""
@@ -177,9 +179,9 @@ class LedgerStore:
             for metric in metrics
         )
         is_guess = bool(users)
-        if missing or self._configuration is None:
+        if missing or self._recent.configuration_version is None:
             users |= await self._read(missing)
-        assert self._configuration is not None
+        assert self._recent.configuration_version is not None
         totals = {
             (user_id, metric): total
             for user_id, stored in users.items()
@@ -191,24 +193,19 @@ class LedgerStore:
             totals,
             guards={user_id: stored.guard for user_id, stored in users.items()},
         )
-        return Snapshot(loaded, users, self._configuration, is_guess)
+        return Snapshot(loaded, users, self._recent.configuration_version, is_guess)
 
     def forget(self, group: Iterable[Incoming]) -> None:
-        """What was known of the users of a group may not hold: it is to be read."""
+        """What was known of the users of a group, and of the definitions, may not hold: it is to be read."""
         self._recent.forget(user_id for item in group for user_id in item.user_ids)
-        self._configuration = None
+        self._recent.configuration_version = None
 
     async def _read(self, wanted: Sequence[tuple[str, str]]) -> dict[str, Stored]:
         """Those of these users who are stored, with the totals that are asked for."""
         rows = await self._pool.fetch(
             _LOAD, [user for user, _ in wanted] or [""], [metric for _, metric in wanted] or [""]
         )
-        configuration = rows[0]["configuration"]
-        if configuration != self._last_configuration:
-            # It also moves when a user was deleted: of such a one nothing may be known any more.
-            self._recent.clear()
-            self._last_configuration = configuration
-        self._configuration = configuration
+        self._recent.configuration_version = rows[0]["configuration"]
         users: dict[str, Stored] = {}
         for row in rows:
             user_id, metric = row["wanted_user"], row["wanted_metric"]
@@ -265,11 +262,9 @@ class LedgerStore:
             _entry_key_rows(recorded),
             snapshot.configuration,
         ]
-        try:
+        user_ids = {user_id for item, _ in recorded for user_id in item.incoming.user_ids}
+        with self._recent.stored(user_ids, guessed=snapshot.is_guess):
             await self._execute(arguments, feed, empty=not recorded)
-        except BaseException:
-            self.forget(item.incoming for item, _ in recorded)
-            raise
         self._recent.keep(users)
 
     async def _execute(self, arguments: Sequence[object], feed: Feed | None, *, empty: bool) -> None:

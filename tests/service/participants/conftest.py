@@ -125,3 +125,20 @@ async def subject(
 ) -> AsyncIterator[Subject]:
     async with PARTICIPANTS[request.param](service_database, valkey_url) as started:
         yield started
+
+
+@pytest.fixture(params=PARTICIPANTS)
+async def replicas(
+    request: pytest.FixtureRequest, service_database: ServiceDatabase, valkey_url: str
+) -> AsyncIterator[tuple[Subject, Subject]]:
+    """Two replicas of a participant on one database."""
+    dsns: dict[str, str] = {}
+
+    async def shared(service: str) -> str:
+        if service not in dsns:
+            dsns[service] = await service_database(service)
+        return dsns[service]
+
+    start = PARTICIPANTS[request.param]
+    async with start(shared, valkey_url) as one, start(shared, valkey_url) as other:
+        yield one, other

@@ -407,3 +407,26 @@ async def test_errors_are_in_the_name_of_the_service(subject: Subject) -> None:
         await refused(subject.stub.ListChanges(pb.ListChangesRequest(page_size=-1))),
     ]
     assert {error.domain for error in refusals} == {subject.domain}
+
+
+async def test_replicas_that_take_turns_with_a_user_lose_and_double_nothing(
+    replicas: tuple[Subject, Subject],
+) -> None:
+    one, other = replicas
+    for number, turn in enumerate([one, one, other, other, one, other, one, one]):
+        await applied(turn, event(number))
+    assert await one.total("alice") == await other.total("alice") == 8
+    await reverted(other, 3)
+    assert reasons(await applied(one, event(8))) == [""]
+    assert reasons(await applied(one, event(9), event(10, user="bob"))) == ["", ""]
+    if one.domain == "leaderboard.laurel":
+        return  # what an undoing takes out of a score is said by the correction that follows it
+    assert await one.total("alice") == await other.total("alice") == 9
+    assert await other.total("bob") == 1
+
+
+async def test_definitions_that_change_hold_for_the_next_event_of_who_was_just_here(subject: Subject) -> None:
+    await applied(subject, event(0))
+    await subject.database.execute("UPDATE configuration_version SET version = version + 1")
+    assert reasons(await applied(subject, event(1))) == [""]
+    assert await subject.total("alice") == 2

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -46,7 +46,7 @@ class SlowFact:
     zone: str = field(compare=False)
     arrival: datetime | None = field(default=None, compare=False)
 
-    @property
+    @cached_property
     def day(self) -> date:
         return self.time.astimezone(ZoneInfo(self.zone)).date()
 
@@ -103,10 +103,19 @@ def slow_fold(
     result = SlowResult()
     everything = sorted(facts)
 
+    newest_first = [(fact, start_of(rules, fact.day)) for fact in reversed(everything)]
+
+    @cache
+    def zone_of(start: date) -> str:
+        """The zone in which a period closes."""
+        return next((fact.zone for fact, begun in newest_first if begun <= start), everything[0].zone)
+
+    @cache
+    def asked_from(start: date) -> SlowRules:
+        return asked_in(rules, by_hand, start, zone_of(start))
+
     def asked(day: date) -> SlowRules:
-        return asked_in(
-            rules, by_hand, start_of(rules, day), zone_of(rules, everything, start_of(rules, day))
-        )
+        return asked_from(start_of(rules, day))
 
     facts = [
         fact
@@ -137,19 +146,21 @@ def slow_fold(
     returned = 0
     """Freezes that were spent since the last qualified period and given back; -1: by what was known it had ended."""
     day = start_of(rules, min(fact.day for fact in facts))
+    start = end = day - DAY
     while day <= today:
         grant(asked(day), result, origin, day, by_hand)
-        start, end = start_of(rules, day), end_of(rules, day)
-        zone = zone_of(rules, everything, start)
+        if day > end:
+            start, end = day, end_of(rules, day)
+        zone = zone_of(start)
         resets = sorted(reset for reset in by_hand.resets if start_of(rules, reset[2]) == start)
         if day == start and resets and alive:
             alive = False
             result.length = 0
-            if start not in qualified:
+            if start not in result.reaches:
                 result.periods.append((start, end, "RESET", 0, resets[0][0]))
         if day == start:
             was_alive = alive
-        if day == start and start in qualified:
+        if day == start and start in result.reaches:
             result.length += 1
             alive, returned = True, 0
             reached = result.reaches[start]
@@ -158,7 +169,7 @@ def slow_fold(
             if result.length == 1:
                 result.runs.append(0)
             result.runs[-1] += 1
-        if day == end and end < start_of(rules, today) and start not in qualified and alive:
+        if day == end and end < start_of(rules, today) and start not in result.reaches and alive:
             status = missed(asked(start), result, start, zone, start in skipped, by_hand)
             if status == "FROZEN":
                 result.balance -= 1
@@ -179,7 +190,7 @@ def slow_fold(
                 alive = was_alive = False
                 result.length = 0
             result.periods.append((start, end, status, result.length, midnight(end + DAY, zone)))
-        if day == end and end < start_of(rules, today) and start in qualified and was_alive:
+        if day == end and end < start_of(rules, today) and start in result.reaches and was_alive:
             refunded = known_day(asked(start), by_period[start], end)
             before = max(one for one in qualified if one < start)
             seen_alive = known_day(asked(before), by_period[before], end_of(rules, before)) <= end
@@ -210,12 +221,6 @@ def missed(
     if any(first <= end and last >= day for first, last in by_hand.restores):
         return "RESTORED"
     return "FROZEN" if result.balance > 0 else "BROKEN"
-
-
-def zone_of(rules: SlowRules, everything: list[SlowFact], start: date) -> str:
-    """The zone in which a period closes."""
-    seen = [fact for fact in everything if start_of(rules, fact.day) <= start]
-    return (max(seen) if seen else everything[0]).zone
 
 
 def asked_in(rules: SlowRules, by_hand: SlowByHand, start: date, zone: str) -> SlowRules:
