@@ -62,7 +62,9 @@ class Relevelling:
                 continue
             else:
                 after_user = row["after_user"]
-            return await self._look(system, levels, after_user, now)
+            looked_at = await self._look(system, levels, after_user, now)
+            if looked_at:
+                return looked_at
         return 0
 
     async def _look(self, system: PointsSystem, levels: str, after_user: str, now: datetime) -> int:
@@ -74,7 +76,7 @@ class Relevelling:
                     await self._relevel(connection, row["user_id"], system.key, now)
         last = found[-1]["user_id"] if len(found) == USERS_PER_CALL else None
         await self._pool.execute(MOVE_ON, system.key, last, levels)
-        return max(1, len(found))
+        return len(found)
 
     async def _relevel(self, connection: Connection, user_id: str, key: str, now: datetime) -> None:
         await self._store.lock_user(connection, user_id)

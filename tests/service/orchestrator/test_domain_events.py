@@ -180,7 +180,7 @@ async def test_a_page_ends_early_with_an_entry_that_says_a_great_deal(
     ("request_", "fields"),
     [
         ({"after_cursor": "7"}, ["after_cursor"]),
-        ({"types": ["metric.recorded", "none"], "user_id": "\x00"}, ["types[1]", "user_id"]),
+        ({"types": ["metric.recorded", "none"], "user_id": "\x00"}, ["user_id", "types[1]"]),
         ({"page_size": 1_001}, ["page_size"]),
         ({"page_size": -1}, ["page_size"]),
     ],
