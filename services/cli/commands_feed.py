@@ -154,5 +154,12 @@ def _told(event: domain_event_pb2.DomainEvent) -> str:
         case "leaderboard":
             standing = event.leaderboard
             return f"{standing.leaderboard} {render.rank(standing.previous_rank)} to {render.rank(standing.rank)}"
+        case "boost":
+            return f"{event.boost.points_system} {event.boost.boost.name or event.boost.boost.key}"
+        case "board_run":
+            return f"{event.board_run.leaderboard} {render.run(event.board_run.run)}"
+        case "league_move":
+            move = event.league_move
+            return f"{move.leaderboard} {move.from_division} to {move.to_division}"
         case _:
             return ""

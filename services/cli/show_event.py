@@ -103,9 +103,13 @@ def show_points_changes(changes: Sequence[points_pb2.PointsChange]) -> None:
 
 
 def show_standings(standings: Sequence[leaderboard_pb2.Standing], *, as_change: bool = True) -> None:
-    """Standings that a call changed, with the rank before; a mere read has no before."""
+    """Standings that a call changed, with the rank before; a mere read has no before. Users are shown where there are
+    several.
+    """
+    several = as_change and len({each.user_id for each in standings}) > 1
     rows: render.Rows = [
         [
+            *([each.user_id] if several else []),
             each.leaderboard,
             render.segment(each.segment),
             "over: did not count" if each.run_finalized else render.run(each.run),
@@ -115,7 +119,15 @@ def show_standings(standings: Sequence[leaderboard_pb2.Standing], *, as_change: 
         ]
         for each in standings
     ]
-    columns = ["board", "segment", "run", ">score", ">rank", *([">before"] if as_change else [])]
+    columns = [
+        *(["user"] if several else []),
+        "board",
+        "segment",
+        "run",
+        ">score",
+        ">rank",
+        *([">before"] if as_change else []),
+    ]
     render.table(columns, rows, empty="none changed" if as_change else "none")
 
 
