@@ -35,7 +35,7 @@ def _stack() -> Iterator[Stack]:
         raise CommandError(str(error)) from error
 
 
-@click.command()
+@click.command(short_help="Start the whole system on this machine.")
 def up() -> None:
     """Start the whole system on this machine and leave it running."""
     with _stack() as stack:
@@ -50,7 +50,7 @@ def down() -> None:
         stack.down()
 
 
-@click.command()
+@click.command(short_help="Show each process: health, address, memory.")
 def status() -> None:
     """Show each process: health, address, memory, version. The exit code is 3 when one does not run."""
     with _stack() as stack:

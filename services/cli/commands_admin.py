@@ -65,7 +65,7 @@ def abandon(connections: Connections, entry_id: str, reason: str, as_json: bool)
     render.print_json(response) if as_json else show_audit(response.saga)
 
 
-@click.command()
+@click.command(short_help="Do the time-driven work that is due.")
 @click.option("--now", type=Instant(), help="The instant to work at; default: the server's clock.")
 @json_option
 @click.pass_obj

@@ -15,7 +15,7 @@ from services.cli.progress import progress_bar
 from services.cli.show_event import show_audit, show_audits, show_operation, show_reply, show_void
 
 
-@click.command()
+@click.command(short_help="Send one event and show all that it changes.")
 @click.option("--user", required=True, help="The user's id.")
 @click.option("--metric", required=True, help="Key of the metric.")
 @click.option("--value", required=True, type=float, help="The value: a decimal, not zero.")

@@ -24,7 +24,7 @@ def filter_options(command: Command) -> Command:
     )(command)
 
 
-@click.group()
+@click.group(short_help="Follow the domain events: all that changes.")
 def feed() -> None:
     """Follow the domain events: everything that changes, in order."""
 

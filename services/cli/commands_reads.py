@@ -28,7 +28,7 @@ def users(connections: Connections, limit: int, as_json: bool) -> None:
     render.print_json(response) if as_json else show_users(response.users)
 
 
-@click.command()
+@click.command(short_help="Show a user's streaks, or the longest of all.")
 @click.argument("user", required=False)
 @click.option("--streak", "key", help="Key of the streak; needed by --periods and --freezes.")
 @click.option("--periods", is_flag=True, help="The user's periods, newest first.")
@@ -88,7 +88,7 @@ def _states(connections: Connections, user: str, key: str | None, as_json: bool)
     render.print_json(response) if as_json else show_streak_states(response.streaks)
 
 
-@click.command()
+@click.command(short_help="Show a user's achievements and their progress.")
 @click.argument("user")
 @click.option("--completed", is_flag=True, help="Only those that the user has completed.")
 @click.option("--unseen", is_flag=True, help="Only those that the user has completed and not been shown.")

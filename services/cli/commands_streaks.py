@@ -23,7 +23,7 @@ _WEEKDAYS: Final = {
 }
 
 
-@click.group()
+@click.group(short_help="Look at one streak of many, or change a user's.")
 def streaks() -> None:
     """Look at one streak of many users, or do something to a user's."""
 
