@@ -87,6 +87,11 @@ PANELS: Final = (
         "By the oldest transaction in the orchestrator's database.",
     ),
     Panel(
+        "Feeds of services that are not followed",
+        "s",
+        [("max by (service) (laurel_feed_failing_seconds)", "{{service}}")],
+    ),
+    Panel(
         "Rank changes",
         "ops",
         [("sum(rate(laurel_leaderboard_rank_changes_total[$__rate_interval]))", "acting users")],

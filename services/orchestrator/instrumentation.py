@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.metrics import Observation
 
+from services.orchestrator.saga import Step
 from services.orchestrator.store.domain_events import DomainEventStore
 from services.orchestrator.store.sagas import Backlog, SagaStore
 from shared.postgres.errors import translate
@@ -34,7 +35,14 @@ LAG: Final = Metric(
     "s",
     "For how long domain events have been held back by older transactions.",
 )
-METRICS: Final = (EVENTS, GROUPS, QUEUE, SAGAS, OLDEST, LAG)
+FEEDS: Final = Metric(
+    Kind.GAUGE,
+    "laurel.feed.failing",
+    "s",
+    "For how long what a service changes by itself has not been followed.",
+    ("service",),
+)
+METRICS: Final = (EVENTS, GROUPS, QUEUE, SAGAS, OLDEST, LAG, FEEDS)
 """What the orchestrator measures."""
 
 
@@ -49,13 +57,20 @@ class Instrumentation:
         self._domain_events = domain_events
         self._lag_seconds = 0.0
         self._queued = 0
-        meter = telemetry.meter
+        meter = self._meter = telemetry.meter
         self._events = EVENTS.counter(meter)
         self._groups = GROUPS.histogram(meter)
         QUEUE.observed(meter, lambda: [Observation(self._queued)])
         SAGAS.observed(meter, self._observe_sagas)
         OLDEST.observed(meter, lambda: [Observation(self._backlog.oldest_seconds)])
         LAG.observed(meter, lambda: [Observation(self._lag_seconds)])
+
+    def watch_feeds(self, failing_seconds: Callable[[], Mapping[Step, float]]) -> None:
+        """Shows how long feeds are not followed."""
+        FEEDS.observed(
+            self._meter,
+            lambda: [Observation(age, {"service": step.value}) for step, age in failing_seconds().items()],
+        )
 
     async def run(self) -> None:
         """Looks at the open sagas from time to time, and raises the alarm while any is parked."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -28,6 +29,8 @@ from shared.rpc.convert import to_timestamp
 
 _LOGGER: Final = logging.getLogger(__name__)
 _FEED_PAGE_SIZE: Final = 500
+_ROUNDS_APART_SECONDS: Final = 120.0
+"""Whoever has begun no round for so long is not the one who follows."""
 _HEARTBEATS_PER_LEASE: Final = 4
 
 
@@ -98,12 +101,26 @@ class Maintenance:
     """Time-driven work of all services at a given instant, and the changes that follow from it (RULES 1.2)."""
 
     def __init__(
-        self, ledger: LedgerStore, intake: Intake, runner: Runner, participants: Participants
+        self,
+        ledger: LedgerStore,
+        intake: Intake,
+        runner: Runner,
+        participants: Participants,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._intake = intake
         self._runner = runner
         self._participants = participants
+        self._monotonic = monotonic
+        self._failing_since: dict[Step, float] = {}
+        self._last_round = 0.0
+
+    def failing_seconds(self) -> Mapping[Step, float]:
+        """For how long each feed could not be followed by this replica; 0 where it could, or where another follows."""
+        now = self._monotonic()
+        is_mine = now - self._last_round < _ROUNDS_APART_SECONDS
+        return {step: now - self._failing_since.get(step, now) if is_mine else 0.0 for step in Step}
 
     async def run(self, now: datetime, hold_seconds: int | None = None, *, history: bool = False) -> Passed:
         """Runs every service's maintenance in the order of the steps; what one finds is followed before the next.
@@ -153,10 +170,13 @@ class Maintenance:
 
     async def follow_all(self) -> None:
         """One round over all feeds; the leader's loop calls it again and again."""
+        self._last_round = self._monotonic()
         for step in Step:
             try:
                 await self.follow(step)
+                self._failing_since.pop(step, None)
             except LaurelError as error:
+                self._failing_since.setdefault(step, self._monotonic())
                 _LOGGER.info(
                     "a change feed cannot be followed now", extra={"service": step.value, "cause": str(error)}
                 )

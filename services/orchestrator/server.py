@@ -131,6 +131,7 @@ async def build(settings: Settings) -> Application:
     intake = Intake(ledger, runner, participants, catalogue, settings, instruments)
     submissions = Submissions(intake, ledger, participants, settings, instruments)
     maintenance = Maintenance(ledger, intake, runner, participants)
+    instruments.watch_feeds(maintenance.failing_seconds)
     lease = Lease(sagas, settings)
     recovery = Recovery(sagas, runner, settings)
     keys = KeyHandlers(pool, KeyStore(pool), clock)

@@ -77,6 +77,17 @@ async def test_a_streak_lost_at_midnight_reaches_whoever_follows_from_streaks_on
     assert len(orchestrator.leaderboard.commands) == 1
 
 
+async def test_what_a_service_finds_a_second_time_does_not_stop_its_feed(orchestrator: Orchestrator) -> None:
+    orchestrator.streak.feed += [closing(1), closing(2)]
+    orchestrator.streak.parts.append(participant_service_pb2.RunMaintenanceResponse(done_count=1))
+    assert (await maintain(orchestrator)).followed_change_count == 2
+    # Put back to an earlier time, it finds one of them again, and another one.
+    orchestrator.streak.feed += [closing(2), closing(3)]
+    orchestrator.streak.parts.append(participant_service_pb2.RunMaintenanceResponse(done_count=1))
+    assert (await maintain(orchestrator)).followed_change_count == 1
+    assert await state_of(orchestrator, CLOSING_ID.format(3)) == audit_pb2.ENTRY_STATE_DONE
+
+
 async def test_a_closing_does_not_make_a_user_exist(orchestrator: Orchestrator) -> None:
     orchestrator.streak.feed.append(closing(1))
     orchestrator.streak.parts.append(participant_service_pb2.RunMaintenanceResponse(done_count=1))
