@@ -13,6 +13,9 @@ from typing import Final
 from uuid import UUID
 
 import grpc.aio
+from google.protobuf.message import Message
+from laurel.ledger.v1 import effects_pb2, entry_pb2
+from laurel.orchestrator.v1 import orchestrator_service_pb2
 from laurel.participant.v1 import trace_service_pb2 as pb
 from laurel.participant.v1 import trace_service_pb2_grpc
 
@@ -21,12 +24,14 @@ from services.orchestrator.domain import TimeWindow
 from services.orchestrator.domain_events import told_of
 from services.orchestrator.operation import Asked
 from services.orchestrator.operations import OPERATIONS
-from services.orchestrator.store.erasure import Anonymous, ErasureStore, StoredEntry
+from services.orchestrator.store.erasure import Anonymous, ErasureStore, Mention, StoredEntry
+from services.orchestrator.store.reads import LOWEST_ID
 from shared import faults
+from shared.entries import half_id
 from shared.errors import LaurelError, Unavailable
 from shared.postgres.traces import TraceStore
 from shared.rpc.channel import call
-from shared.traces import renamed
+from shared.traces import parsed, renamed
 
 _ENTRIES_AT_ONCE: Final = 500
 _MOST_ROUNDS: Final = 10
@@ -108,11 +113,18 @@ class Erasing:
         await BEFORE_PART.reach()
         while entries := await self._store.entries(user_id, _ENTRIES_AT_ONCE):
             entry_ids = [entry.entry_id for entry in entries]
-            erased += await self._everywhere(user_id, pseudonym, entry_ids)
+            halves = [half_id(each.entry_id, other) for each in entries for other in each.other_user_ids]
+            erased += await self._everywhere(user_id, pseudonym, [*entry_ids, *halves])
             await AFTER_PART.reach()
             await self._store.forget_keys(_keys_of(entries), entry_ids)
             # At last, for by it they are found.
             erased += await self._own(user_id, pseudonym, entry_ids)
+        while mentions := await self._store.mentions(user_id, LOWEST_ID, _ENTRIES_AT_ONCE):
+            erased += await self._everywhere(user_id, pseudonym, ids_of_mentions(mentions, user_id))
+            await self._store.rename(
+                user_id, pseudonym, [_with_pseudonym(each, user_id, pseudonym) for each in mentions]
+            )
+            erased += len(mentions)
         erased += await self._everywhere(user_id, pseudonym, [])
         return erased + await self._own(user_id, pseudonym, [])
 
@@ -153,3 +165,31 @@ def _keys_of(entries: Sequence[StoredEntry]) -> list[UUID]:
         if asked.key_id is not None:
             found.append(asked.key_id)
     return found
+
+
+def ids_of_mentions(mentions: Sequence[Mention], user_id: str) -> list[UUID]:
+    """Those of entries of others, and by which services know them as they concern the user."""
+    return [entry_id for each in mentions for entry_id in (each.entry_id, half_id(each.entry_id, user_id))]
+
+
+def _with_pseudonym(mention: Mention, user_id: str, pseudonym: str) -> Mention:
+    operation = OPERATIONS[mention.kind]
+
+    def told(body: bytes | None, kind: type[Message] | None) -> bytes | None:
+        message = parsed(body, kind) if body else None
+        if message is None:
+            return body
+        renamed(message, user_id, pseudonym)
+        return message.SerializeToString(deterministic=True)
+
+    applied = mention.applied
+    return Mention(
+        mention.entry_id,
+        mention.kind,
+        told(mention.request, operation.request_type) or b"",
+        told(mention.entry, entry_pb2.Entry) or b"",
+        told(mention.reply, operation.reply_type),
+        applied and [told(body, effects_pb2.Effects) or b"" for body in applied],
+        told(mention.correction, entry_pb2.Entry),
+        told(mention.void_reply, orchestrator_service_pb2.VoidEntryResponse),
+    )

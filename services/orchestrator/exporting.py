@@ -12,7 +12,9 @@ from laurel.participant.v1 import trace_service_pb2 as pb
 from laurel.participant.v1 import trace_service_pb2_grpc
 
 from services.orchestrator import replies
-from services.orchestrator.store.reads import HIGHEST_ID, ReadStore
+from services.orchestrator.erasing import ids_of_mentions
+from services.orchestrator.store.erasure import ErasureStore, Mention
+from services.orchestrator.store.reads import HIGHEST_ID, LOWEST_ID, ReadStore
 from services.orchestrator.traces import ENTRIES, TRACES
 from shared.errors import from_rpc_error
 from shared.postgres.traces import TraceStore
@@ -27,10 +29,15 @@ class Exporter:
     """Asks every service, one after the other, so that no more of it is in memory than a message holds."""
 
     def __init__(
-        self, reads: ReadStore, traces: TraceStore, channels: Mapping[str, grpc.aio.Channel]
+        self,
+        reads: ReadStore,
+        store: ErasureStore,
+        traces: TraceStore,
+        channels: Mapping[str, grpc.aio.Channel],
     ) -> None:
         """`channels` lead to the other services, by their names."""
         self._reads = reads
+        self._store = store
         self._traces = traces
         self._stubs = {
             name: trace_service_pb2_grpc.TraceServiceStub(channel) for name, channel in channels.items()
@@ -67,6 +74,12 @@ class Exporter:
                 message = replies.audit_message(audit)
                 yield ENTRIES, MessageToJson(message, preserving_proto_field_name=True, indent=None)
             before = (audits[-1].receive_time, audits[-1].entry_id)
+        async for mentions in self._mentions(user_id):
+            for mention in mentions:
+                found = await self._reads.entry(mention.entry_id)
+                if found is not None:
+                    message = replies.audit_message(found)
+                    yield ENTRIES, MessageToJson(message, preserving_proto_field_name=True, indent=None)
         async for row in self._traces.rows(user_id, []):
             yield row
 
@@ -75,6 +88,14 @@ class Exporter:
         while audits := await self._reads.user_entries(user_id, before, MAX_ENTRIES):
             yield [audit.entry_id for audit in audits]
             before = (audits[-1].receive_time, audits[-1].entry_id)
+        async for mentions in self._mentions(user_id):
+            yield ids_of_mentions(mentions, user_id)
+
+    async def _mentions(self, user_id: str) -> AsyncIterator[list[Mention]]:
+        after = LOWEST_ID
+        while mentions := await self._store.mentions(user_id, after, MAX_ENTRIES // 2):
+            yield mentions
+            after = mentions[-1].entry_id
 
     async def _of(
         self, name: str, user_id: str, entry_ids: list[UUID]

@@ -36,6 +36,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 _RECORD_ATTEMPTS: Final = 50
 """Each failed attempt means that another replica recorded something for one of the users: work was done."""
 
+_OF_WHO_GOES: Final = ("USER_ERASING", "USER_NOT_FOUND")
+"""Why that is refused which may have been recorded before."""
+
 BEFORE_RECORD: Final = faults.declare(
     "orchestrator.record.before_commit", "a group is decided, nothing is stored"
 )
@@ -178,13 +181,13 @@ class Intake:
     async def _without_replayed(
         self, group: Sequence[_Waiting], recorded: Sequence[_Stored | LaurelError]
     ) -> tuple[Sequence[_Waiting], Sequence[_Stored | LaurelError]]:
-        """Those that are not answered yet. Nothing is recorded for who is being deleted, but what was keeps its answer,
-        the deletion itself above all.
+        """Those that are not answered yet. Nothing is recorded for or with who is being deleted or is gone, but what was
+        keeps its answer, the deletion itself above all.
         """
         closed = [
             waiting
             for waiting, item in zip(group, recorded, strict=True)
-            if isinstance(item, LaurelError) and item.reason == "USER_ERASING"
+            if isinstance(item, LaurelError) and item.reason in _OF_WHO_GOES
         ]
         if not closed:
             return group, recorded

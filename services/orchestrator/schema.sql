@@ -53,6 +53,7 @@ CREATE TABLE entries (
     other_user_ids text[]                -- whom it concerns besides the acting user
 ) PARTITION BY RANGE (entry_id);
 CREATE INDEX entries_by_user ON entries (user_id, receive_time, entry_id);
+CREATE INDEX entries_by_other_user ON entries USING gin (other_user_ids) WHERE other_user_ids IS NOT NULL;
 CREATE INDEX entries_by_metric ON entries (metric) WHERE metric IS NOT NULL;
 CREATE TABLE entries_default PARTITION OF entries DEFAULT;
 

@@ -148,7 +148,7 @@ async def build(settings: Settings) -> Application:
         maintenance,
         followers,
         watchers,
-        Exporter(reads, traces, others),
+        Exporter(reads, ErasureStore(pool), traces, others),
         Doctor(pool, FindingStore(pool), participants, owners, clock),
         Backfills(
             pool,

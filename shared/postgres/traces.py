@@ -128,6 +128,8 @@ class TraceStore:
         erased = 0
         for table in self._tables(entry_ids):
             erased += await self._erase_part(table, shapes[table.name], user_id, pseudonym, entry_ids)
+            if entry_ids and table.messages:
+                await self._rename_others(table, shapes[table.name], user_id, pseudonym, entry_ids)
             if erased >= ERASED_AT_ONCE:
                 return erased, True
         if not entry_ids:
@@ -224,6 +226,42 @@ class TraceStore:
             statement = f"UPDATE {table.name} SET {sets} WHERE {part}"
         return _count(await self._pool.execute(statement, *given))
 
+    async def _rename_others(
+        self, table: Table, shape: Shape, user_id: str, pseudonym: str, entry_ids: Sequence[UUID]
+    ) -> None:
+        """Where entries of others concern the user too, their rows stay and what they say of the user goes."""
+        rows = await self._pool.fetch(
+            f"SELECT * FROM {table.name} WHERE entry_id = ANY($1::uuid[]) AND user_id <> $2",
+            list(entry_ids),
+            user_id,
+        )
+        for row in rows:
+            await self._rename(shape, row, table.messages, list(table.messages), user_id, pseudonym)
+
+    async def _rename(
+        self,
+        shape: Shape,
+        row: Record,
+        messages: Mapping[str, Any],
+        columns: Sequence[str],
+        user_id: str,
+        pseudonym: str,
+    ) -> int:
+        place = [row[column] for column in shape.key]
+        changed = {
+            column: _with_pseudonym(row[column], kind, user_id, pseudonym)
+            for column in columns
+            if row[column] is not None
+            and (kind := _kind(messages, column, row)) is not None
+            and names(row[column], user_id, kind)
+        }
+        if not changed:
+            return 0
+        sets = ", ".join(f"{column} = ${len(place) + index + 1}" for index, column in enumerate(changed))
+        key = " AND ".join(f"{column} = ${index + 1}" for index, column in enumerate(shape.key))
+        statement = f"UPDATE {shape.name} SET {sets} WHERE {key}"
+        return _count(await self._pool.execute(statement, *place, *changed.values()))
+
     async def _erase_scanned(self, scanned: Scanned, shape: Shape, user_id: str, pseudonym: str) -> int:
         erased = 0
         key = " AND ".join(f"{column} = ${index + 1}" for index, column in enumerate(shape.key))
@@ -234,14 +272,7 @@ class TraceStore:
             if not scanned.kept(row, user_id):
                 erased += _count(await self._pool.execute(f"DELETE FROM {shape.name} WHERE {key}", *place))
                 continue
-            changed = {
-                column: _with_pseudonym(row[column], kind, user_id, pseudonym)
-                for column in columns
-                if (kind := _kind(scanned.messages, column, row)) is not None
-            }
-            sets = ", ".join(f"{column} = ${len(place) + index + 1}" for index, column in enumerate(changed))
-            statement = f"UPDATE {shape.name} SET {sets} WHERE {key}"
-            erased += _count(await self._pool.execute(statement, *place, *changed.values()))
+            erased += await self._rename(shape, row, scanned.messages, columns, user_id, pseudonym)
         return erased
 
 

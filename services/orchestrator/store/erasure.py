@@ -26,7 +26,7 @@ _OPEN: Final = """
 """
 
 _ENTRIES: Final = """
-    SELECT entry_id, kind, request, receive_time
+    SELECT entry_id, kind, request, receive_time, other_user_ids
       FROM entries
      WHERE user_id = $1 AND kind <> 'user_erasure'
      ORDER BY receive_time, entry_id
@@ -45,6 +45,38 @@ _ANONYMOUS_SAGA: Final = "UPDATE sagas SET user_id = $2 WHERE entry_id = $1"
 _FORGET_USER: Final = "DELETE FROM users WHERE user_id = $1"
 
 
+_MENTIONS: Final = """
+    SELECT e.entry_id, e.kind, e.request, e.entry, s.reply, s.applied, s.correction, s.void_reply
+      FROM entries e
+      LEFT JOIN sagas s USING (entry_id)
+     WHERE e.other_user_ids @> ARRAY[$1::text] AND e.other_user_ids IS NOT NULL AND e.entry_id > $2
+     ORDER BY e.entry_id
+     LIMIT $3
+"""
+
+_RENAME_ENTRY: Final = """
+    UPDATE entries SET other_user_ids = array_replace(other_user_ids, $2, $3), request = $4, entry = $5
+     WHERE entry_id = $1
+"""
+
+_RENAME_SAGA: Final = """
+    UPDATE sagas SET reply = $2, applied = $3, correction = $4, void_reply = $5 WHERE entry_id = $1
+"""
+
+
+class Mention(Struct, frozen=True):
+    """An entry of another user that concerns the user too, with what is kept of its saga."""
+
+    entry_id: UUID
+    kind: str
+    request: bytes
+    entry: bytes
+    reply: bytes | None
+    applied: Sequence[bytes] | None
+    correction: bytes | None
+    void_reply: bytes | None
+
+
 class StoredEntry(Struct, frozen=True):
     """An entry that is to lose its user."""
 
@@ -52,6 +84,7 @@ class StoredEntry(Struct, frozen=True):
     kind: str
     request: bytes
     receive_time: datetime
+    other_user_ids: Sequence[str]
 
 
 class Anonymous(Struct, frozen=True):
@@ -83,12 +116,34 @@ class ErasureStore:
         """The oldest entries that still name the user, but for deletions."""
         rows = await self._pool.fetch(_ENTRIES, user_id, limit)
         return [
-            StoredEntry(row["entry_id"], row["kind"], row["request"], row["receive_time"]) for row in rows
+            StoredEntry(
+                row["entry_id"],
+                row["kind"],
+                row["request"],
+                row["receive_time"],
+                row["other_user_ids"] or (),
+            )
+            for row in rows
         ]
 
     async def forget_keys(self, key_ids: Sequence[UUID], entry_ids: Sequence[UUID]) -> None:
         """These entries are known by their keys no more."""
         await self._pool.execute(_FORGET_KEYS, key_ids, entry_ids)
+
+    async def mentions(self, user_id: str, after: UUID, limit: int) -> list[Mention]:
+        """Entries of others that concern the user, in the order of their ids, behind one."""
+        return [Mention(**dict(row)) for row in await self._pool.fetch(_MENTIONS, user_id, after, limit)]
+
+    async def rename(self, user_id: str, pseudonym: str, renamed: Sequence[Mention]) -> None:
+        """These entries concern a pseudonym now."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            for each in renamed:
+                await connection.execute(
+                    _RENAME_ENTRY, each.entry_id, user_id, pseudonym, each.request, each.entry
+                )
+                await connection.execute(
+                    _RENAME_SAGA, each.entry_id, each.reply, each.applied, each.correction, each.void_reply
+                )
 
     async def complete(
         self, user_id: str, anonymous: Anonymous, reply: bytes, told: Told, now: datetime

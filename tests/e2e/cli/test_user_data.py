@@ -48,6 +48,8 @@ def test_who_is_deleted_leaves_no_trace_and_others_move_up(laurel: Laurel) -> No
         ingest(laurel, user, "--at", _days_ago(day), "--key", f"day-{day}", value="400000")
     ingest(laurel, rival, value="399999")
     laurel.run("contacts", "set", user, "--email", "ada@example.com")
+    laurel.run("transfer", user, rival, "xp", "3")
+    passed_on = laurel.json("transfer", rival, user, "xp", "2", "--key", "back")
     exported = json.loads(laurel.run("user", "export", user).stdout)["services"]
     assert _place(laurel, user) < _place(laurel, rival)
     before = _place(laurel, rival)
@@ -60,6 +62,9 @@ def test_who_is_deleted_leaves_no_trace_and_others_move_up(laurel: Laurel) -> No
     assert "no trace is left" in proof.stdout
     assert "that tell of the deletion" in proof.stdout
     assert _place(laurel, rival) == before - 1
+    replayed = laurel.json("transfer", rival, user, "xp", "2", "--key", "back")
+    assert (replayed["entryId"], replayed["idempotentReplayed"]) == (passed_on["entryId"], True)
+    assert user not in json.dumps(replayed)
     assert "there is no such user" in laurel.run("user", user, code=1).stderr
     kept = json.loads(laurel.run("user", "export", reply["pseudonym"]).stdout)["services"]
     assert len(kept["points"]["awards"]) == len(exported["points"]["awards"])
