@@ -181,7 +181,7 @@ class Intake:
     async def _without_replayed(
         self, group: Sequence[_Waiting], recorded: Sequence[_Stored | LaurelError]
     ) -> tuple[Sequence[_Waiting], Sequence[_Stored | LaurelError]]:
-        """Those that are not answered yet. Nothing is recorded for or with who is being deleted or is gone, but what was
+        """Those that are not answered yet. Nothing is recorded for or with who is being deleted or gone, but what was
         keeps its answer, the deletion itself above all.
         """
         closed = [
