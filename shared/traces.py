@@ -27,6 +27,7 @@ PSEUDONYM: Final = "$2"
 """In `Table.kept`: what takes the user's place."""
 
 BY_USER: Final = "user_id = $1"
+_OF_USERS: Final = ("user_id", "user_ids")
 BY_ENTRY: Final = "user_id = $1 AND entry_id = ANY($3::uuid[])"
 
 
@@ -148,8 +149,22 @@ def strings_of(message: Message) -> Iterator[str]:
                 yield item
 
 
+def concerns(message: Message, user_id: str) -> bool:
+    """Whether a message is about a user, in a field that holds one: a definition may have the same name."""
+    for field, value in message.ListFields():
+        if _is_map(field):
+            continue
+        for item in value if field.is_repeated else (value,):
+            if isinstance(item, Message):
+                if concerns(item, user_id):
+                    return True
+            elif _holds_user(message, field) and item in (user_id, json.dumps(user_id)):
+                return True
+    return False
+
+
 def renamed(message: Message, user_id: str, pseudonym: str) -> bool:
-    """Puts a pseudonym where a message names a user, and takes away what it says of that user; whether it did."""
+    """Puts a pseudonym where a message is about a user, and takes away what it says of that user; whether it did."""
     did = False
     about = getattr(message, "user_id", None) == user_id
     for field, value in message.ListFields():
@@ -157,18 +172,19 @@ def renamed(message: Message, user_id: str, pseudonym: str) -> bool:
             if about:
                 message.ClearField(field.name)
                 did = True
-        elif field.is_repeated:
-            for index, item in enumerate(value):
-                if isinstance(item, Message):
-                    did |= renamed(item, user_id, pseudonym)
-                elif item == user_id:
-                    value[index] = pseudonym
-                    did = True
-        elif isinstance(value, Message):
-            did |= renamed(value, user_id, pseudonym)
-        elif value == user_id:
-            setattr(message, field.name, pseudonym)
-            did = True
+        elif field.message_type is not None:
+            for item in value if field.is_repeated else (value,):
+                did |= renamed(item, user_id, pseudonym)
+        elif _holds_user(message, field):
+            if field.is_repeated and user_id in value:
+                value[:] = [pseudonym if item == user_id else item for item in value]
+                did = True
+            elif value == user_id:
+                setattr(message, field.name, pseudonym)
+                did = True
+            elif value == json.dumps(user_id):  # a value that was changed by hand is kept as JSON
+                setattr(message, field.name, json.dumps(pseudonym))
+                did = True
         elif about and field.name == "name":
             message.ClearField(field.name)
     return did
@@ -216,3 +232,10 @@ def _prefixed(user_id: str) -> bytes:
 
 def _is_map(field: FieldDescriptor) -> bool:
     return field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _holds_user(message: Message, field: FieldDescriptor) -> bool:
+    """By the names that contracts give such fields; of a change made by hand, by the path of what was changed."""
+    if field.name in ("old_value", "new_value"):
+        return str(getattr(message, "path", "")).endswith(_OF_USERS)
+    return field.name.endswith(_OF_USERS)

@@ -16,7 +16,18 @@ from google.protobuf.json_format import MessageToDict
 from msgspec import Struct
 
 from shared.postgres.pool import Pool
-from shared.traces import PSEUDONYM, Row, Scanned, Table, Traces, names, parsed, renamed, spellings
+from shared.traces import (
+    PSEUDONYM,
+    Row,
+    Scanned,
+    Table,
+    Traces,
+    concerns,
+    names,
+    parsed,
+    renamed,
+    spellings,
+)
 
 ROWS_AT_ONCE: Final = 500
 SCANNED_AT_ONCE: Final = 5_000
@@ -119,7 +130,7 @@ class TraceStore:
             return
         for scanned in self._traces.scanned:
             async for row, columns in self._naming(shapes[scanned.name], scanned.messages, user_id):
-                if any(column in scanned.messages for column in columns):
+                if _is_about(row, scanned, columns, user_id):
                     yield scanned.name, _shown(row, shapes[scanned.name], scanned)
 
     async def erase(self, user_id: str, pseudonym: str, entry_ids: Sequence[UUID]) -> tuple[int, bool]:
@@ -249,11 +260,9 @@ class TraceStore:
     ) -> int:
         place = [row[column] for column in shape.key]
         changed = {
-            column: _with_pseudonym(row[column], kind, user_id, pseudonym)
+            column: _with_pseudonym(row[column], _kind(messages, column, row), user_id, pseudonym)
             for column in columns
-            if row[column] is not None
-            and (kind := _kind(messages, column, row)) is not None
-            and names(row[column], user_id, kind)
+            if _concerns(row[column], _kind(messages, column, row), user_id)
         }
         if not changed:
             return 0
@@ -266,7 +275,7 @@ class TraceStore:
         erased = 0
         key = " AND ".join(f"{column} = ${index + 1}" for index, column in enumerate(shape.key))
         async for row, columns in self._naming(shape, scanned.messages, user_id):
-            if scanned.notice(row) or not any(column in scanned.messages for column in columns):
+            if scanned.notice(row) or not _is_about(row, scanned, columns, user_id):
                 continue
             place = [row[column] for column in shape.key]
             if not scanned.kept(row, user_id):
@@ -278,6 +287,19 @@ class TraceStore:
 
 def _kind(messages: Mapping[str, Any], column: str, row: Row) -> Any:
     return messages[column](row) if column in messages else None
+
+
+def _is_about(row: Record, scanned: Scanned, columns: Sequence[str], user_id: str) -> bool:
+    return any(_concerns(row[column], _kind(scanned.messages, column, row), user_id) for column in columns)
+
+
+def _concerns(value: Any, kind: Any, user_id: str) -> bool:
+    if value is None or kind is None:
+        return False
+    if isinstance(value, list):
+        return any(_concerns(item, kind, user_id) for item in value)
+    message = parsed(value, kind)
+    return message is not None and concerns(message, user_id)
 
 
 def _with_pseudonym(value: Any, kind: Any, user_id: str, pseudonym: str) -> Any:
