@@ -20,6 +20,7 @@ LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 EARLIEST_DATE: Final = EARLIEST.date()
 LATEST_DATE: Final = LATEST.date()
 
+_DAY: Final = timedelta(days=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LONGEST_QUOTED_NAME: Final = 64
 
@@ -74,6 +75,21 @@ def local_midnight(day: date, zone_name: str) -> datetime:
     return _midnight(day, zone(zone_name))
 
 
+def day_of(instant: datetime, zone_name: str, start: timedelta) -> date:
+    """The day at this instant in this zone, where days begin so long after midnight (RULES 1.6): what happens before
+    that belongs to the day before. Raises as `local_date` does.
+    """
+    day = local_date(instant, zone_name)
+    return day - _DAY if start and instant < day_begins(day, zone_name, start) else day
+
+
+def day_begins(day: date, zone_name: str, start: timedelta) -> datetime:
+    """The instant (UTC) at which a day begins, so long after midnight by the wall: the first at which it shows that or
+    later. Raises `UnknownZone`.
+    """
+    return _begins(day, start, zone(zone_name)) if start else local_midnight(day, zone_name)
+
+
 @lru_cache(maxsize=1024)
 def _load(name: str) -> ZoneInfo:
     return ZoneInfo(name)
@@ -81,16 +97,25 @@ def _load(name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=65_536)
 def _midnight(day: date, local: ZoneInfo) -> datetime:
-    wall = datetime.combine(day, time(), tzinfo=local)
+    return _reaches(datetime.combine(day, time(), tzinfo=local), local)
+
+
+@lru_cache(maxsize=65_536)
+def _begins(day: date, start: timedelta, local: ZoneInfo) -> datetime:
+    return _reaches(datetime.combine(day, time(), tzinfo=local) + start, local)
+
+
+def _reaches(wall: datetime, local: ZoneInfo) -> datetime:
+    """The first instant at which the wall shows this or later."""
     begins = wall.astimezone(UTC)
     if begins.astimezone(local).replace(fold=0, tzinfo=None) == wall.replace(tzinfo=None):
         return begins
-    # Midnight falls into a gap. Read with the offset of after the jump it lies before the jump, read with the
-    # one of before it lies at the jump or after it; in between the date on the wall only grows.
+    # It falls into a gap. Read with the offset of after the jump it lies before the jump, read with the
+    # one of before it lies at the jump or after it; in between what the wall shows only grows.
     before, reached = wall.replace(fold=1).astimezone(UTC), begins
     while reached - before > _MICROSECOND:
         middle = before + (reached - before) // 2
-        if middle.astimezone(local).date() >= day:
+        if middle.astimezone(local).replace(fold=0, tzinfo=None) >= wall.replace(tzinfo=None):
             reached = middle
         else:
             before = middle

@@ -103,6 +103,7 @@ OF_NOBODY: Final = frozenset(
         "runs",
         "schema_migrations",
         "segments",
+        "streak_backfills",
         "terms",
         "tracked_tops",
     }

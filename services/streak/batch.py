@@ -1,6 +1,6 @@
 """The users' streaks while a batch is decided: what was loaded, and what has become of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from uuid import UUID
 
@@ -10,23 +10,17 @@ from msgspec.structs import replace
 from services.streak.domain import (
     NEVER_SEEN,
     NO_ENTRY,
-    Around,
     ByHand,
     Catalogue,
-    Checkpoint,
     Done,
     Evaluation,
     Fact,
     Facts,
     Folded,
-    History,
     LedgerKey,
     LedgerLine,
     Moved,
     Period,
-    RowChanges,
-    Rows,
-    Since,
     StreakDefinition,
     StreakState,
     UserStreak,
@@ -36,6 +30,7 @@ from services.streak.domain import (
     bring_up_to,
     checkpoint,
     counts,
+    dated,
     done_since,
     extend,
     facts_since,
@@ -60,54 +55,13 @@ from services.streak.domain import (
     zone_steps,
 )
 from services.streak.domain import moved as moved_to
+from services.streak.open_history import OpenHistory
 from services.streak.store import Key, Loaded, StreakRow, Writes
-from services.streak.store_zones import Contribution, Contributions, Counted, Place
+from services.streak.store_zones import Contribution, Counted
+from services.streak.wanted import Known, MoreWanted, Wanted
 from shared.calendar import EARLIEST
 from shared.entries import Entry, EntryKind
 from shared.postgres.errors import StateMoved
-
-
-class Wanted(Struct, frozen=True):
-    """What a decision needs besides what is always loaded."""
-
-    histories: Mapping[Key, Since] = {}
-    windows: Mapping[Key, Window] = {}
-    """Of these histories not all, first."""
-    zones: Mapping[str, datetime] = {}
-    """Of which users the zones, and since when."""
-    following: frozenset[Place] = frozenset()
-    contributions: frozenset[UUID] = frozenset()
-
-    def and_also(self, more: "Wanted") -> "Wanted":
-        """Both; of one history, or the zones of one user, the later word holds."""
-        return Wanted(
-            {**self.histories, **more.histories},
-            {**self.windows, **more.windows},
-            {**self.zones, **more.zones},
-            self.following | more.following,
-            self.contributions | more.contributions,
-        )
-
-
-class Known(Struct, frozen=True):
-    """What was loaded because it was wanted."""
-
-    wanted: Wanted = Wanted()
-    histories: Mapping[Key, History] = {}
-    around: Mapping[Key, Around] = {}
-    zones: Mapping[str, tuple[ZoneChange, ...]] = {}
-    following: Mapping[Place, tuple[ZoneChange, ...]] = {}
-    contributions: Contributions = Contributions()
-
-
-class MoreWanted(Exception):
-    """Something touches a past that is not loaded, or not so far back."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        super().__init__(
-            f"{len(wanted.histories)} histories are needed, the zones of {len(wanted.zones)} users"
-        )
-        self.wanted = wanted
 
 
 class Batch:
@@ -120,7 +74,7 @@ class Batch:
         self._known = known
         self._streaks = dict(loaded.streaks)
         self._users = dict(loaded.zones)
-        self._histories = {key: _Open(history) for key, history in known.histories.items()}
+        self._histories = {key: OpenHistory(history) for key, history in known.histories.items()}
         self._logs = {
             user: _ZoneLog(known.wanted.zones[user], changes) for user, changes in known.zones.items()
         }
@@ -325,6 +279,8 @@ class Batch:
         """
         key = user_id, definition.key
         streak = self._streaks.get(key, NEVER_SEEN)
+        fact = dated(definition, fact) if fact else None
+        revised = [dated(definition, event) for event in revised]
         if key in self._histories:
             self._histories[key].take(fact, revised)
         if streak.by_hand:
@@ -369,6 +325,7 @@ class Batch:
         """Take an event away, and what it said of the zone; None where something is missing."""
         key = user_id, definition.key
         streak = self._streaks.get(key, NEVER_SEEN)
+        fact = dated(definition, fact) if fact else None
         if fact is not None and key in self._histories:
             self._histories[key].facts.pop(fact.entry_id, None)
         if fact is None or not _counts(streak, definition, fact):
@@ -420,6 +377,10 @@ class Batch:
     def is_outdated(self, user_id: str, definition: StreakDefinition) -> bool:
         """Whether a streak was folded under what the definition was before."""
         return is_outdated(definition, self._streaks.get((user_id, definition.key), NEVER_SEEN))
+
+    def fold_anew(self, user_id: str, definition: StreakDefinition, now: datetime) -> Evaluation | None:
+        """A streak from its beginning, stored; None where something is missing."""
+        return self._refold((user_id, definition.key), definition, date.min, now)
 
     def whole(self, user_id: str, definition: StreakDefinition, now: datetime) -> Folded | None:
         """A streak from its beginning; None where something is missing, or where there are no facts."""
@@ -549,62 +510,6 @@ class _ZoneLog(Struct, frozen=True):
 
     since: datetime
     changes: tuple[ZoneChange, ...]
-
-
-class _Open:
-    """A history that goes on changing while the batch is decided."""
-
-    def __init__(self, history: History) -> None:
-        self.facts = {event.entry_id: event for event in history.events}
-        self._past = history.past
-        self._periods = {row.key: row for row in history.rows.periods}
-        self._ledger = {line.key: line for line in history.rows.ledger}
-
-    @property
-    def live(self) -> tuple[Fact, ...]:
-        return tuple(self.facts.values())
-
-    @property
-    def since(self) -> datetime:
-        """No fact that counts lies before."""
-        return facts_since(self._past) if self._past else EARLIEST
-
-    def take(self, fact: Fact | None, revised: Sequence[Fact]) -> None:
-        """A new fact, and what others of them contribute by now."""
-        if fact is not None:
-            self.facts[fact.entry_id] = fact
-        for event in revised:
-            if event.entry_id in self.facts:
-                self.facts[event.entry_id] = event
-
-    @property
-    def recorded(self) -> Rows:
-        periods = sorted(self._periods.values(), key=lambda row: row.key)
-        ledger = sorted(self._ledger.values(), key=lambda line: line.key)
-        return Rows(tuple(periods), tuple(ledger))
-
-    def reaches(self, touched: date) -> bool:
-        """Whether enough is here for a refold from the period on that begins at `touched`."""
-        return self._past is None or self._past.last.start_date < touched
-
-    def start(
-        self, definition: StreakDefinition, streak: UserStreak, zones: Sequence[ZoneChange]
-    ) -> Checkpoint | None:
-        """Where a refold begins; None where everything is here. Raises `StateMoved`."""
-        if self._past is None or streak.state is None:
-            return None
-        begin = checkpoint(definition, streak.state, self._past, self.live, zones, streak.by_hand)
-        if begin is None:
-            raise StateMoved("the facts of a recorded period are gone")
-        return begin
-
-    def apply(self, changes: RowChanges) -> None:
-        for first in changes.removed_periods:
-            self._periods.pop(first, None)
-        for line in changes.removed_ledger:
-            self._ledger.pop(line, None)
-        self._periods |= {row.key: row for row in changes.periods}
-        self._ledger |= {row.key: row for row in changes.ledger}
 
 
 def _counts(streak: UserStreak, definition: StreakDefinition, fact: Fact) -> bool:

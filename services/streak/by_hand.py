@@ -28,7 +28,6 @@ from services.streak.domain import (
     with_restore,
     with_resume,
 )
-from shared.calendar import local_date
 from shared.entries import Entry, EntryKind, StreakCall
 from shared.errors import LaurelError
 
@@ -57,7 +56,7 @@ def decided(
         case EntryKind.STREAK_PAUSE:
             return _paused(definition, by_hand, entry, call)
         case EntryKind.STREAK_RESET:
-            reset = Reset(entry.entry_id, entry.occur_time, _today(entry))
+            reset = Reset(entry.entry_id, entry.occur_time, _today(definition, entry))
             return Change(definition, with_reset(by_hand, reset), reset)
         case EntryKind.STREAK_OVERRIDE:
             return _overridden(definition, by_hand, entry, call)
@@ -72,7 +71,7 @@ def _granted(
 ) -> Change | LaurelError:
     if definition.freezes.max_count == 0:
         return convert.without_freezes(definition)
-    grant = FreezeGrant(entry.entry_id, _today(entry), call.freeze_count)
+    grant = FreezeGrant(entry.entry_id, _today(definition, entry), call.freeze_count)
     return Change(definition, with_grant(by_hand, grant), grant)
 
 
@@ -83,8 +82,8 @@ def _paused(
     assert call.end_date is not None
     pause = DateRange(entry.entry_id, call.start_date, call.end_date, call.by_user)
     if pause.by_user:
-        if pause.first < _today(entry):
-            return convert.pause_begins_late(definition, _today(entry))
+        if pause.first < _today(definition, entry):
+            return convert.pause_begins_late(definition, _today(definition, entry))
         for year, days in paused_days(by_hand.held_pauses(), pause).items():
             if days > definition.pause_days_per_year:
                 return convert.pause_too_long(definition, year, days)
@@ -114,7 +113,7 @@ def _overridden(
     override = Override(
         entry.entry_id,
         entry.occur_time,
-        _today(entry),
+        _today(definition, entry),
         MetricMode(wanted.mode) if wanted.mode else None,
         wanted.metrics,
         wanted.days_off,
@@ -124,7 +123,7 @@ def _overridden(
 
 
 def _resumed(definition: StreakDefinition, by_hand: ByHand, entry: Entry) -> Change | LaurelError:
-    today = _today(entry)
+    today = _today(definition, entry)
     held = tuple(pause.entry_id for pause in by_hand.held_pauses() if pause.touches(today, today))
     if not held:
         return convert.nothing_to_resume(definition, today)
@@ -147,6 +146,6 @@ def _restored(
     return Change(definition, with_restore(by_hand, lost), lost)
 
 
-def _today(entry: Entry) -> date:
-    """The local date of the call, in the user's zone."""
-    return local_date(entry.occur_time, entry.time_zone)
+def _today(definition: StreakDefinition, entry: Entry) -> date:
+    """The day of the call, in the user's zone."""
+    return definition.day_of(entry.occur_time, entry.time_zone)

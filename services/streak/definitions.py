@@ -1,7 +1,8 @@
 """Definitions of streaks: what is wrong with a message, what it mentions, and what it means to the domain."""
 
+import re
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Final
 
 from laurel.streak.v1 import streak_pb2, streak_service_pb2
@@ -40,6 +41,7 @@ from shared.rpc.convert import (
 from shared.rpc.filters import filters_from_proto
 
 _DEFAULT_THRESHOLD: Final = 1.0
+_DAY_START: Final = re.compile(r"(0[0-9]|1[01]):[0-5][0-9]|12:00")
 
 
 def check_streak(message: streak_pb2.Streak, path: str, violations: Violations) -> None:
@@ -60,6 +62,11 @@ def check_streak(message: streak_pb2.Streak, path: str, violations: Violations) 
     if not 0 <= message.pause_days_per_year <= MAX_PAUSE_DAYS_PER_YEAR:
         violations.add(f"{path}.pause_days_per_year", f"must be 0 to {MAX_PAUSE_DAYS_PER_YEAR}")
     filters_from_proto(message.user_filters, f"{path}.user_filters", violations)
+    if message.day_start and not _DAY_START.fullmatch(message.day_start):
+        violations.add(f"{path}.day_start", "must be a time from 00:00 to 12:00, such as 04:00")
+    if message.backfill and message.user_filters:
+        # Of history the attributes are not known here.
+        violations.add(f"{path}.backfill", "is only for streaks without user_filters")
     for index, what in enumerate(message.overridable):
         if what not in streak_pb2.Overridable.values()[1:] or what in message.overridable[:index]:
             violations.add(f"{path}.overridable[{index}]", "must be one of its values, each once")
@@ -77,6 +84,8 @@ def normalised(message: streak_pb2.Streak) -> streak_pb2.Streak:
         message.week_start = message.week_start or streak_pb2.WEEKDAY_MONDAY
     if message.HasField("freezes") and message.freezes == streak_pb2.FreezeSettings():
         message.ClearField("freezes")
+    if message.day_start == "00:00":
+        message.day_start = ""
     overridable = sorted(message.overridable)
     del message.overridable[:]
     message.overridable.extend(overridable)
@@ -140,7 +149,7 @@ STREAK: Final = DefinitionKind(
     validate=check_streak,
     normalise=normalised,
     references=references,
-    immutable_fields=("frequency",),
+    immutable_fields=("frequency", "day_start", "backfill"),
     not_found="STREAK_NOT_FOUND",
     exists="STREAK_EXISTS",
     in_use="STREAK_IN_USE",
@@ -210,8 +219,15 @@ def _judging(message: streak_pb2.Streak) -> StreakDefinition:
         user_filters=filters_from_proto(message.user_filters, "user_filters", unchecked),
         pause_days_per_year=message.pause_days_per_year,
         active=message.status == streak_pb2.STREAK_STATUS_ACTIVE,
+        day_start=_day_start(message.day_start),
+        backfill_time=message.create_time.ToDatetime(tzinfo=UTC) if message.backfill else None,
         overridable=frozenset(map(Overridable, message.overridable)),
     )
+
+
+def _day_start(text: str) -> timedelta:
+    hours, _, minutes = text.partition(":")
+    return timedelta(hours=int(hours), minutes=int(minutes)) if text else timedelta()
 
 
 def _freezes(message: streak_pb2.FreezeSettings) -> FreezeSettings:

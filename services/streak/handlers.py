@@ -10,13 +10,14 @@ import asyncpg
 from msgspec.structs import replace
 
 from services.streak import by_hand, convert
-from services.streak.batch import Batch, MoreWanted, Wanted, named, seen
-from services.streak.batch import Known as Found
+from services.streak.batch import Batch, named, seen
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue, Fact, Moved, UserZone, fact, says_nothing_new
 from services.streak.store import Applied, Loaded, LogEntry, Store
 from services.streak.store_history import HistoryStore
 from services.streak.store_zones import ZoneStore
+from services.streak.wanted import Known as Found
+from services.streak.wanted import MoreWanted, Wanted
 from shared import faults
 from shared.entries import Entry, EntryKind, Reversal
 from shared.errors import LaurelError

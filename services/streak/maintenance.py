@@ -8,6 +8,7 @@ from laurel.participant.v1 import participant_service_pb2
 
 from services.streak import convert
 from services.streak.amnesties import Amnesties
+from services.streak.backfills import Backfills
 from services.streak.batch import Batch
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue
@@ -43,6 +44,7 @@ class Maintenance:
         self._more = MoreStore(pool)
         self._due = MaintenanceStore(pool)
         self._amnesties = Amnesties(pool, catalogue, batch_size)
+        self._backfills = Backfills(pool, catalogue, batch_size)
         self._feed = Feed(pool)
         self._catalogue = catalogue
         self._clock = clock
@@ -68,17 +70,23 @@ class Maintenance:
         closed = 0
         for _ in range(BATCHES_PER_CALL):
             is_due = await self._due.is_due(now)
-            if not is_due and (history or not await self._amnesties.is_pending()):
+            if not is_due and (history or not await self._is_left()):
                 return Pass(closed)
             async with self._pool.acquire() as connection, connection.transaction():
                 if is_due:
                     closed += await self._close_batch(connection, now, history=history)
-                else:
+                elif await self._amnesties.is_pending():
                     closed += await self._amnesties.judge_some(connection, now)
+                else:
+                    closed += await self._backfills.count_some(connection, now)
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
-        more = await self._due.is_due(now) or (not history and await self._amnesties.is_pending())
+        more = await self._due.is_due(now) or (not history and await self._is_left())
         return Pass(closed, more)
+
+    async def _is_left(self) -> bool:
+        """Whether an amnesty or a backfill has work left; an import leaves that to later passes."""
+        return await self._amnesties.is_pending() or await self._backfills.is_pending()
 
     async def _close_batch(self, connection: Connection, now: datetime, *, history: bool) -> int:
         """Close what has been due longest, with everybody else kept from these users."""

@@ -24,6 +24,7 @@ _NOT_FOLDED: Final = (
     "update_time",
     "pause_days_per_year",
     "overridable",
+    "backfill",
 )
 """Fields that a fold does not read: a change of them leaves recorded history as it is."""
 

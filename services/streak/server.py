@@ -7,6 +7,7 @@ from laurel.streak.v1 import streak_service_pb2, streak_service_pb2_grpc
 
 from services.streak import convert
 from services.streak.amnesties import Amnesties
+from services.streak.backfills import Backfills
 from services.streak.config import Settings
 from services.streak.definitions import AMNESTY, KINDS, STREAK, catalogue_of
 from services.streak.handlers import Handlers
@@ -49,6 +50,7 @@ async def build(settings: Settings) -> Application:
     queries = Queries(pool, catalogue, clock)
     amnesties = Amnesties(pool, catalogue, settings.maintenance_batch_size)
     handlers = Handlers(pool, Store(pool, settings.recent_users), catalogue)
+    backfills = Backfills(pool, catalogue, settings.maintenance_batch_size)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
@@ -70,7 +72,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 streak_service_pb2_grpc.add_StreakServiceServicer_to_server,
-                StreakServicer(queries, definitions, amnesties, clock),
+                StreakServicer(queries, definitions, amnesties, backfills, catalogue, clock),
                 streak_service_pb2.DESCRIPTOR.services_by_name["StreakService"].full_name,
             ),
             participants.registered(participant, pool, settings),

@@ -7,7 +7,9 @@ from laurel.streak.v1 import streak_service_pb2_grpc
 
 from services.streak import convert
 from services.streak.amnesties import Amnesties
+from services.streak.backfills import Backfills
 from services.streak.definitions import AMNESTY, STREAK
+from services.streak.handlers import StoredCatalogue
 from services.streak.queries import Queries
 from shared.clock import Clock
 from shared.postgres.definitions import Definitions
@@ -21,16 +23,28 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         queries: Queries,
         definitions: Definitions,
         amnesties: Amnesties,
+        backfills: Backfills,
+        catalogue: StoredCatalogue,
         clock: Clock,
     ) -> None:
         self._queries = queries
         self._amnesties = amnesties
+        self._backfills = backfills
+        self._catalogue = catalogue
         self._clock = clock
         self._definitions = definitions
 
     async def GetStreak(self, request: pb.GetStreakRequest, _context: Any) -> pb.GetStreakResponse:
         """Gets a definition."""
-        return pb.GetStreakResponse(streak=await self._definitions.get(STREAK, request.key))
+        streak = await self._definitions.get(STREAK, request.key)
+        definition = (await self._catalogue.latest()).get(request.key)
+        progress = await self._backfills.progress(definition) if definition else None
+        response = pb.GetStreakResponse(streak=streak)
+        if progress is not None:
+            response.backfill.looked_at_user_count = progress.looked_count
+            response.backfill.found_user_count = progress.found_count
+            response.backfill.finished = progress.finish_time is not None
+        return response
 
     async def ListStreaks(self, request: pb.ListStreaksRequest, _context: Any) -> pb.ListStreaksResponse:
         """Lists definitions."""

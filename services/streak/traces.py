@@ -24,7 +24,8 @@ TRACES: Final = Traces(
         Table("periods", kept=_ANONYMOUS),
         Table("freeze_ledger", kept=_ANONYMOUS),
         Table("users"),
-        # Where an amnesty stands: it goes over that date once more.
+        # Where a backfill or an amnesty stands: it goes over users or a date once more.
+        Table("streak_backfills", kept={"user_id": f"left({PSEUDONYM}, 0)"}),
         Table("amnesty_passes", kept={"user_id": f"left({PSEUDONYM}, 0)"}),
     ),
     scanned=(Scanned("feed", messages={"body": holding(pb.Change)}),),

@@ -63,7 +63,7 @@ from services.streak.domain.evaluate import (
     touched_since,
     undone_within,
 )
-from services.streak.domain.facts import Fact, Facts, fact, facts
+from services.streak.domain.facts import Fact, Facts, dated, fact, facts
 from services.streak.domain.fold import (
     advance,
     begin,
@@ -163,6 +163,7 @@ __all__ = [
     "checkpoint",
     "close",
     "counts",
+    "dated",
     "done_since",
     "expires_by",
     "extend",

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import StreakDefinition
-from services.streak.domain.facts import Fact
+from services.streak.domain.facts import Fact, dated
 from services.streak.domain.freezes import freezes_left
 from services.streak.domain.rows import Period, PeriodStatus, Rows, Run
 from services.streak.domain.state import Anchor, Checkpoint, StreakState
@@ -22,6 +22,10 @@ from services.streak.domain.zones import ZoneChange, zone_steps
 
 FURTHEST_AHEAD: Final = timedelta(hours=15)
 """No zone has been further ahead of UTC since 1900: no local date begins longer before the date in UTC."""
+
+
+_LATEST: Final = timedelta(hours=27)
+"""No day begins longer after it has begun in UTC: noon at the latest, in a zone behind."""
 
 
 class Past(Struct, frozen=True):
@@ -83,13 +87,14 @@ def windows(
 
 def facts_until(window: Window) -> datetime:
     """All facts of the window happened before this."""
-    return datetime.combine(window.until, time(), UTC) + FURTHEST_AHEAD
+    return datetime.combine(window.until, time(), UTC) + _LATEST
 
 
 def inside(definition: StreakDefinition, window: Window, events: Iterable[Fact]) -> tuple[Fact, ...]:
     """The facts of the window, among others."""
     last = definition.period_of(window.until)
-    return tuple(event for event in events if definition.period_of(event.local_date) < last)
+    known = (dated(definition, event) for event in events)
+    return tuple(event for event in known if definition.period_of(event.local_date) < last)
 
 
 class History(Struct, frozen=True):
@@ -140,7 +145,7 @@ def checkpoint(
     steps = zone_steps(definition, zones)
     inside = [
         event
-        for event in events
+        for event in (dated(definition, each) for each in events)
         if definition.period_of(event.local_date) == period and counts(definition, steps, by_hand, event)
     ]
     if not inside or past.last.reach is None:

@@ -1,13 +1,14 @@
 """What a streak asks of a user (RULES 3), and its periods as consecutive numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import IntEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from services.streak.domain.amnesty import Amnesty, declared
+from shared.calendar import day_begins, day_of
 from shared.filters import AttributeFilter, matches
 
 
@@ -98,12 +99,16 @@ class StreakDefinition(Struct, frozen=True):
     """For how many days of a calendar year users may pause it themselves."""
     active: bool = True
     """Whether events count. Without it the periods of what was begun go on closing."""
+    day_start: timedelta = timedelta()
+    """How long after midnight a day begins (RULES 1.6)."""
     weeks: tuple[Weeks, ...] = ()
     """Where another day became the first of a week."""
     switched_off: bool = False
     """By its user (RULES 3.11): nothing counts, and nothing is expected."""
     overridable: frozenset[Overridable] = frozenset()
     """What users may have otherwise."""
+    backfill_time: datetime | None = None
+    """When it was defined, where the events before that count too."""
     earlier: "tuple[tuple[datetime, StreakDefinition], ...]" = ()
     """What it was before, each until the instant at which that changed, ascending."""
     amnesties: tuple[Amnesty, ...] = ()
@@ -127,6 +132,14 @@ class StreakDefinition(Struct, frozen=True):
     def is_day_off(self, period: int) -> bool:
         """Whether nothing is expected in this period; only days can be off."""
         return bool(self.days_off) and (period - 1) % 7 in self.days_off
+
+    def day_of(self, instant: datetime, zone: str) -> date:
+        """The day at an instant, in a zone; what happens before `day_start` belongs to the day before."""
+        return day_of(instant, zone, self.day_start)
+
+    def day_begins(self, day: date, zone: str) -> datetime:
+        """When a day begins, in a zone."""
+        return day_begins(day, zone, self.day_start)
 
     def excused_since(self, begin: datetime, end: datetime) -> datetime | None:
         """When it was declared that a period from `begin` up to `end` is excused; None where it is not."""

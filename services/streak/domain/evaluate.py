@@ -221,7 +221,7 @@ def extend(
         raise ValueError("the first fact of a streak extends nothing")
     before = moved(definition, stored, move) if move else stored
     state, settled = advance(definition, before, fact)
-    if _records_nothing(stored, streak.closed_time, state, closed_time):
+    if _records_nothing(definition, stored, streak.closed_time, state, closed_time):
         _, current = close(definition, state, closed_time)
         return _evaluated(definition, streak, state, current, closed_time, RowChanges(), _NO_CHANGE)
     old_rows = closed_rows(definition, stored, streak.closed_time)
@@ -241,7 +241,11 @@ def extend(
 
 
 def _records_nothing(
-    before: StreakState, closed_before: datetime, after: StreakState, closed_time: datetime
+    definition: StreakDefinition,
+    before: StreakState,
+    closed_before: datetime,
+    after: StreakState,
+    closed_time: datetime,
 ) -> bool:
     """Whether an event of the current period, such as a second one of a day, leaves all rows as they are."""
     return (
@@ -249,7 +253,7 @@ def _records_nothing(
         and after.tally.reach == before.tally.reach
         and after.tally.late == before.tally.late
         and after.zones == before.zones
-        and today_of(after, closed_time) == today_of(before, closed_before)
+        and today_of(definition, after, closed_time) == today_of(definition, before, closed_before)
     )
 
 

@@ -5,8 +5,10 @@ from datetime import date, datetime
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
+from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.zones import ZoneChange, changes_of
 from shared.calendar import local_date
 
@@ -26,6 +28,8 @@ class Fact(Struct, frozen=True):
     local_date: date
     arrive_date: date
     """The local date on which it arrived, in the same zone; never before `local_date`."""
+    arrive_time: datetime
+    """When it arrived; never before it happened."""
 
     @property
     def order(self) -> Order:
@@ -45,19 +49,21 @@ def fact(
 
     Raises `shared.calendar.UnknownZone`.
     """
+    arrived = arrive_time if arrive_time is not None and arrive_time > occur_time else occur_time
     day = local_date(occur_time, time_zone)
-    late = arrive_time is not None and arrive_time > occur_time
-    arrive_date = local_date(arrive_time, time_zone) if arrive_time and late else day
+    arrive_date = day if arrived is occur_time else local_date(arrived, time_zone)
     # Where clocks go back over midnight, a later instant may show an earlier date.
-    return Fact(
-        entry_id,
-        metric,
-        contribution_micros,
-        occur_time,
-        time_zone,
-        day,
-        arrive_date if arrive_date > day else day,
-    )
+    dates = day, arrive_date if arrive_date > day else day
+    return Fact(entry_id, metric, contribution_micros, occur_time, time_zone, *dates, arrived)
+
+
+def dated(definition: StreakDefinition, event: Fact) -> Fact:
+    """The fact with the days that it has for a streak whose days do not begin at midnight (RULES 1.6)."""
+    if not definition.day_start:
+        return event
+    day = definition.day_of(event.occur_time, event.time_zone)
+    arrive_date = definition.day_of(event.arrive_time, event.time_zone)
+    return replace(event, local_date=day, arrive_date=max(day, arrive_date))
 
 
 class Facts(Struct, frozen=True):

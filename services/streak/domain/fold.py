@@ -32,7 +32,7 @@ from msgspec.structs import replace
 
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import StreakDefinition
-from services.streak.domain.facts import Fact, Facts
+from services.streak.domain.facts import Fact, Facts, dated
 from services.streak.domain.freezes import Freezes, grant_until
 from services.streak.domain.gaps import Gap, carrying, close_gap, end_time, refund
 from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows, Run
@@ -41,7 +41,6 @@ from services.streak.domain.tally import counted, known_since, tally_of_one
 from services.streak.domain.terms import counts, freeze_eras, terms_at
 from services.streak.domain.travel import forgiven_count
 from services.streak.domain.zones import Steps, ZoneChange, moved_into, period_of, steps_since, zone_steps
-from shared.calendar import local_date, local_midnight
 
 _DAY = timedelta(days=1)
 _NO_ROWS = Rows()
@@ -57,7 +56,8 @@ def fold(
     """
     by_hand = facts.by_hand
     steps = zone_steps(definition, facts.zones)
-    events = [event for event in facts.events if counts(definition, steps, by_hand, event)]
+    known = (dated(definition, event) for event in facts.events)
+    events = [event for event in known if counts(definition, steps, by_hand, event)]
     if start:
         events = [fact for fact in events if definition.period_of(fact.local_date) > start.anchor.period]
     if not events:
@@ -170,7 +170,7 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
 def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tuple[Rows, Current]:
     """The provisional rows after the last settled period, and the streak as it looks at `now`."""
     zone, tally = state.zone, state.tally
-    today = today_of(state, now)
+    today = today_of(definition, state, now)
     current = definition.period_of(today)
     settled, gap, freezes, rows = _closed(definition, state, today, current)
     qualified = current == tally.period and tally.reach is not None
@@ -216,13 +216,15 @@ def expires_by(current: Current, instant: datetime) -> bool:
 
 def closed_rows(definition: StreakDefinition, state: StreakState, now: datetime) -> Rows:
     """The rows of `close` alone."""
-    today = today_of(state, now)
+    today = today_of(definition, state, now)
     return _closed(definition, state, today, definition.period_of(today))[-1]
 
 
-def today_of(state: StreakState, now: datetime) -> date:
+def today_of(definition: StreakDefinition, state: StreakState, now: datetime) -> date:
     """The local date at `now` where the user is; never before the date of a fact."""
-    return max(_today(now, state.zone), state.latest_date, *(reset.day for reset in state.by_hand.resets))
+    return max(
+        _today(definition, now, state.zone), state.latest_date, *(reset.day for reset in state.by_hand.resets)
+    )
 
 
 def settled_until(definition: StreakDefinition, state: StreakState) -> date | None:
@@ -290,12 +292,12 @@ def _judging(definition: StreakDefinition, zones: Steps, by_hand: ByHand, fact: 
     return terms_at(definition, definition.period_of(fact.local_date), zones, by_hand)
 
 
-def _today(now: datetime, zone: str) -> date:
-    """The date whose midnight came last. Where clocks go back over midnight the wall shows the day before
+def _today(definition: StreakDefinition, now: datetime, zone: str) -> date:
+    """The day whose beginning came last. Where clocks go back over midnight the wall shows the day before
     once more; what closed then stays closed.
     """
-    shown = local_date(now, zone)
-    return shown + _DAY if local_midnight(shown + _DAY, zone) <= now else shown
+    shown = definition.day_of(now, zone)
+    return shown + _DAY if definition.day_begins(shown + _DAY, zone) <= now else shown
 
 
 def _expire_time(

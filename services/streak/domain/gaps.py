@@ -12,7 +12,6 @@ from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows
 from services.streak.domain.state import Settled, StreakState
 from services.streak.domain.terms import freeze_eras, terms
 from services.streak.domain.zones import zone_at
-from shared.calendar import local_date, local_midnight
 
 _DAY: Final = timedelta(days=1)
 _NO_ROWS: Final = Rows()
@@ -107,7 +106,7 @@ class _Spent:
         """The lines for an excused period, at the end of which so many freezes were there."""
         end = self._definition.last_date(period)
         declare_time = self._definition.excused_since(*bounds(self._definition, period, zone))
-        refund_date = local_date(declare_time, zone) if declare_time else end
+        refund_date = self._definition.day_of(declare_time, zone) if declare_time else end
         if self._lost or refund_date <= end or self._known_date > end:
             return ()
         if balance <= self._count:
@@ -135,13 +134,13 @@ def carrying(
 
 
 def end_time(definition: StreakDefinition, period: int, zone: str) -> datetime:
-    """The local midnight at which a period closes."""
-    return local_midnight(definition.last_date(period) + _DAY, zone)
+    """The instant at which a period closes: the beginning of the day after it."""
+    return definition.day_begins(definition.last_date(period) + _DAY, zone)
 
 
 def bounds(definition: StreakDefinition, period: int, zone: str) -> tuple[datetime, datetime]:
     """The instants at which a period begins and closes."""
-    return local_midnight(definition.first_date(period), zone), end_time(definition, period, zone)
+    return definition.day_begins(definition.first_date(period), zone), end_time(definition, period, zone)
 
 
 def _exists(definition: StreakDefinition, period: int, zone: str, close_time: datetime) -> bool:
@@ -150,5 +149,5 @@ def _exists(definition: StreakDefinition, period: int, zone: str, close_time: da
     """
     return (
         definition.frequency is not Frequency.DAILY
-        or local_midnight(definition.first_date(period), zone) < close_time
+        or definition.day_begins(definition.first_date(period), zone) < close_time
     )

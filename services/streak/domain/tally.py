@@ -8,6 +8,7 @@ from services.streak.domain.facts import Fact
 from services.streak.domain.rows import Reach
 from services.streak.domain.state import Tally
 from services.streak.domain.travel import Sighting
+from shared.calendar import local_date
 
 
 def tally_of(definition: StreakDefinition, facts: Iterable[Fact]) -> Tally:
@@ -54,7 +55,7 @@ def counted(definition: StreakDefinition, tally: Tally, fact: Fact) -> Tally:
         nothing = (0,) * len(definition.metrics)
         by_date[fact.arrive_date] = _added(definition, by_date.get(fact.arrive_date, nothing), fact)
         late = tuple(sorted(by_date.items()))
-    reach = (tally.reach or _reach(fact)) if definition.qualifies(sums) else None
+    reach = (tally.reach or _reach(definition, fact)) if definition.qualifies(sums) else None
     return Tally(tally.period, sums, tally.earliest, _sighting(fact), fact.order, late, reach)
 
 
@@ -65,8 +66,10 @@ def _added(definition: StreakDefinition, sums: tuple[int, ...], fact: Fact) -> t
     )
 
 
-def _reach(fact: Fact) -> Reach:
-    return Reach(fact.entry_id, fact.occur_time, fact.local_date)
+def _reach(definition: StreakDefinition, fact: Fact) -> Reach:
+    """Others know events by the dates on the wall."""
+    day = local_date(fact.occur_time, fact.time_zone) if definition.day_start else fact.local_date
+    return Reach(fact.entry_id, fact.occur_time, day)
 
 
 def _sighting(fact: Fact) -> Sighting:

@@ -14,7 +14,6 @@ from services.streak.domain.definition import MetricThreshold, StreakDefinition
 from services.streak.domain.facts import Fact
 from services.streak.domain.freezes import Eras
 from services.streak.domain.zones import Steps, zone_at
-from shared.calendar import local_midnight
 
 _DAY: Final = timedelta(days=1)
 
@@ -88,4 +87,4 @@ def _overridden(definition: StreakDefinition, override: Override) -> StreakDefin
 
 
 def _end_time(definition: StreakDefinition, period: int, zone: str) -> datetime:
-    return local_midnight(definition.last_date(period) + _DAY, zone)
+    return definition.day_begins(definition.last_date(period) + _DAY, zone)

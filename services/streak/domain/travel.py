@@ -5,7 +5,6 @@ from datetime import datetime
 from msgspec import Struct
 
 from services.streak.domain.definition import StreakDefinition
-from shared.calendar import local_date
 
 
 class Sighting(Struct, frozen=True):
@@ -31,5 +30,5 @@ def forgiven_count(definition: StreakDefinition, missed: int, leaving: Sighting,
 
 
 def _missed(definition: StreakDefinition, leaving: datetime, arriving: datetime, zone: str) -> int:
-    first = definition.period_of(local_date(leaving, zone))
-    return definition.period_of(local_date(arriving, zone)) - first - 1
+    first = definition.period_of(definition.day_of(leaving, zone))
+    return definition.period_of(definition.day_of(arriving, zone)) - first - 1

@@ -18,7 +18,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.streak.domain.definition import StreakDefinition
-from shared.calendar import EARLIEST, local_date
+from shared.calendar import EARLIEST
 
 NO_ENTRY: Final = UUID(int=0)
 
@@ -144,8 +144,8 @@ def moved_into(definition: StreakDefinition, steps: Steps, change: ZoneChange) -
 
 
 def period_of(definition: StreakDefinition, change: ZoneChange) -> int:
-    """The period of the local date at which a user came into a zone."""
-    return definition.period_of(local_date(change.occur_time, change.time_zone))
+    """The period of the day on which a user came into a zone."""
+    return definition.period_of(definition.day_of(change.occur_time, change.time_zone))
 
 
 def steps_since(steps: Steps, period: int) -> Steps:

@@ -1,6 +1,7 @@
 """Local dates and local midnights (RULES 1.1)."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from shared.calendar import (
     LATEST,
     LATEST_DATE,
     UnknownZone,
+    day_begins,
+    day_of,
     local_date,
     local_midnight,
     zone,
@@ -67,6 +70,43 @@ def test_midnights_never_go_backwards(day: date, name: str) -> None:
 def test_an_instant_is_never_before_the_midnight_of_its_date(naive: datetime, name: str) -> None:
     instant = naive.replace(tzinfo=UTC)
     assert local_midnight(local_date(instant, name), name) <= instant
+
+
+BERLIN: Final = "Europe/Berlin"
+EARLY: Final = timedelta(hours=2, minutes=30)
+
+
+@pytest.mark.parametrize(
+    ("day", "start", "begins"),
+    [
+        (date(2025, 6, 3), timedelta(hours=4), datetime(2025, 6, 3, 2, tzinfo=UTC)),
+        # On 30 March the clock goes from two to three, on 26 October from three to two.
+        (date(2025, 3, 30), EARLY, datetime(2025, 3, 30, 1, tzinfo=UTC)),
+        (date(2025, 10, 26), EARLY, datetime(2025, 10, 26, 0, 30, tzinfo=UTC)),
+    ],
+)
+def test_a_day_begins_when_the_wall_first_shows_its_start(
+    day: date, start: timedelta, begins: datetime
+) -> None:
+    assert day_begins(day, BERLIN, start) == begins
+    assert day_of(begins, BERLIN, start) == day
+    assert day_of(begins - timedelta(microseconds=1), BERLIN, start) == day - timedelta(days=1)
+
+
+def test_a_day_that_has_begun_goes_on_where_the_clock_goes_back_over_its_start() -> None:
+    again = datetime(2025, 10, 26, 1, 10, tzinfo=UTC)  # ten past two for the second time
+    assert day_of(again, BERLIN, EARLY) == date(2025, 10, 26)
+
+
+@given(ZONES, st.integers(0, 720), st.datetimes(EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None)))
+def test_an_instant_lies_between_the_beginning_of_its_day_and_that_of_the_next(
+    name: str, minutes: int, naive: datetime
+) -> None:
+    start, instant = timedelta(minutes=minutes), naive.replace(tzinfo=UTC)
+    day = day_of(instant, name, start)
+    assert day_begins(day, name, start) <= instant
+    # Where clocks go back over midnight the wall shows the day before once more.
+    assert instant < day_begins(day + timedelta(days=1), name, start) + timedelta(hours=3)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ class SlowRules:
     earlier: tuple[tuple[datetime, "SlowRules"], ...] = ()
     """What they were, each until an instant."""
     off: bool = False
+    day_start: int = 0
+    """In minutes after midnight."""
 
 
 @dataclass(frozen=True, order=True)
@@ -46,16 +48,21 @@ class SlowFact:
     zone: str = field(compare=False)
     arrival: datetime | None = field(default=None, compare=False)
 
+    start: int = field(default=0, compare=False)
+    """When days begin, in minutes after midnight."""
+
+    @cached_property
+    def wall_day(self) -> date:
+        return self.time.astimezone(ZoneInfo(self.zone)).date()
+
     @cached_property
     def day(self) -> date:
-        return self.time.astimezone(ZoneInfo(self.zone)).date()
+        return day_at(self.time, self.zone, self.start)
 
     @property
     def arrival_day(self) -> date:
         """The local date on which it arrived: its own, where nothing else is said."""
-        return (
-            max(self.day, self.arrival.astimezone(ZoneInfo(self.zone)).date()) if self.arrival else self.day
-        )
+        return max(self.day, day_at(self.arrival, self.zone, self.start)) if self.arrival else self.day
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def slow_fold(
     origin = facts[0].day
     latest = max([fact.day for fact in facts] + [day for _, _, day in by_hand.resets])
     today = latest
-    while midnight(today + DAY, everything[-1].zone) <= now:
+    while begins(today + DAY, everything[-1].zone, rules.day_start) <= now:
         today += DAY
 
     alive = was_alive = False
@@ -177,7 +184,7 @@ def slow_fold(
             if status == "EXCUSED":
                 told = excused_since(rules, start, zone)
                 assert told
-                told_day = told.astimezone(ZoneInfo(zone)).date()
+                told_day = day_at(told, zone, rules.day_start)
                 last = max(one for one in qualified if one < start)
                 in_time = known_day(asked(last), by_period[last], end_of(rules, last)) <= end
                 if told_day > end and in_time and returned >= 0:
@@ -189,7 +196,9 @@ def slow_fold(
             if status == "BROKEN":
                 alive = was_alive = False
                 result.length = 0
-            result.periods.append((start, end, status, result.length, midnight(end + DAY, zone)))
+            result.periods.append(
+                (start, end, status, result.length, begins(end + DAY, zone, rules.day_start))
+            )
         if day == end and end < start_of(rules, today) and start in result.reaches and was_alive:
             refunded = known_day(asked(start), by_period[start], end)
             before = max(one for one in qualified if one < start)
@@ -214,7 +223,7 @@ def missed(
         return "PAUSED"
     if rules.frequency == "DAILY" and day.weekday() in rules.days_off:
         return "DAY_OFF"
-    if is_skipped or (rules.frequency == "DAILY" and not exists(day, zone)):
+    if is_skipped or (rules.frequency == "DAILY" and not exists(day, zone, rules.day_start)):
         return "SKIPPED"
     if excused_since(rules, day, zone):
         return "EXCUSED"
@@ -225,7 +234,7 @@ def missed(
 
 def asked_in(rules: SlowRules, by_hand: SlowByHand, start: date, zone: str) -> SlowRules:
     """What is asked in a period."""
-    end = midnight(end_of(rules, start) + DAY, zone)
+    end = begins(end_of(rules, start) + DAY, zone, rules.day_start)
     amnesties, asked = rules.amnesties, rules
     for until, before in reversed(rules.earlier):
         if end <= until:
@@ -254,7 +263,8 @@ def asked_in(rules: SlowRules, by_hand: SlowByHand, start: date, zone: str) -> S
 
 def excused_since(rules: SlowRules, day: date, zone: str) -> datetime | None:
     """When it was first declared that the period of this day is excused."""
-    begin, end = midnight(start_of(rules, day), zone), midnight(end_of(rules, day) + DAY, zone)
+    begin = begins(start_of(rules, day), zone, rules.day_start)
+    end = begins(end_of(rules, day) + DAY, zone, rules.day_start)
     told = [declared for since, until, declared in rules.amnesties if since < end and until > begin]
     return min(told, default=None)
 
@@ -269,12 +279,9 @@ def known_day(rules: SlowRules, group: list[SlowFact], end: date) -> date:
     return day
 
 
-@cache
-def exists(day: date, zone: str) -> bool:
-    """Whether the wall showed this date at any quarter of an hour."""
-    noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    quarters = (noon + timedelta(minutes=15 * number) for number in range(-120, 120))
-    return any(instant.astimezone(ZoneInfo(zone)).date() == day for instant in quarters)
+def exists(day: date, zone: str, start: int) -> bool:
+    """Whether a day takes any time at all."""
+    return begins(day, zone, start) < begins(day + DAY, zone, start)
 
 
 def grant(rules: SlowRules, result: SlowResult, origin: date, day: date, by_hand: SlowByHand) -> None:
@@ -321,8 +328,8 @@ def travelled(rules: SlowRules, qualified: list[date], by_period: dict[date, lis
         between = periods_between(rules, first, second)
         counts = [len(between)]
         for name in (leaving.zone, arriving.zone):
-            zone = ZoneInfo(name)
-            left, arrived = leaving.time.astimezone(zone).date(), arriving.time.astimezone(zone).date()
+            left = day_at(leaving.time, name, rules.day_start)
+            arrived = day_at(arriving.time, name, rules.day_start)
             counts.append(len(periods_between(rules, start_of(rules, left), start_of(rules, arrived))))
         forgiven = len(between) - min(counts)
         skipped |= set(between[len(between) - forgiven :])
@@ -356,11 +363,22 @@ def end_of(rules: SlowRules, day: date) -> date:
 
 
 @cache
-def midnight(day: date, zone: str) -> datetime:
-    """The first instant, to the minute, at which the wall shows this date or a later one."""
-    instant = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=16)
-    while instant.astimezone(ZoneInfo(zone)).date() < day:
+def begins(day: date, zone: str, start: int) -> datetime:
+    """The first instant, to the minute, at which the wall shows this time of this date or later."""
+    wanted = datetime(day.year, day.month, day.day) + timedelta(minutes=start)  # noqa: DTZ001
+
+    def wall(instant: datetime) -> datetime:
+        return instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0)
+
+    instant = wanted.replace(tzinfo=UTC) - timedelta(hours=16)
+    while wall(instant) < wanted:
         instant += timedelta(minutes=15)
-    while (instant - timedelta(minutes=1)).astimezone(ZoneInfo(zone)).date() >= day:
+    while wall(instant - timedelta(minutes=1)) >= wanted:
         instant -= timedelta(minutes=1)
     return instant
+
+
+def day_at(instant: datetime, zone: str, start: int) -> date:
+    """The day at an instant; before it begins, the one before."""
+    day = instant.astimezone(ZoneInfo(zone)).date()
+    return day - DAY if start and instant < begins(day, zone, start) else day

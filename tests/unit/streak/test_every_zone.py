@@ -6,6 +6,7 @@ from importlib import resources
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
 from services.streak.domain import (
     Fact,
@@ -16,10 +17,11 @@ from services.streak.domain import (
     advance,
     begin,
     close,
+    dated,
     fact,
 )
 from services.streak.domain.zones import NO_ENTRY, zone_steps
-from shared.calendar import EARLIEST, local_date, local_midnight, zone, zone_names
+from shared.calendar import EARLIEST, zone, zone_names
 
 DAILY = StreakDefinition("focus", Frequency.DAILY, (MetricThreshold("commits", 1),))
 DAY, MOMENT = timedelta(days=1), timedelta(microseconds=1)
@@ -57,33 +59,41 @@ def changes_of_offset(name: str) -> Iterator[date]:
             instant += week
 
 
-def acts(name: str, around: date, habit: Callable[[int], bool]) -> list[Fact]:
-    """One event on each local date of the days around a change."""
+def acts(daily: StreakDefinition, name: str, around: date, habit: Callable[[int], bool]) -> list[Fact]:
+    """One event on each day around a change."""
     found = []
     for number in range(-3, 5):
         day = around + number * DAY
-        first, end = local_midnight(day, name), local_midnight(day + DAY, name)
+        first, end = daily.day_begins(day, name), daily.day_begins(day + DAY, name)
         if first == end:
             continue  # a date that the zone skipped
         instant = first if habit(number) else end - MOMENT
-        assert local_date(instant, name) == day
-        found.append(fact(UUID(int=number + 10), "commits", 1, instant, name))
+        assert daily.day_of(instant, name) == day
+        found.append(dated(daily, fact(UUID(int=number + 10), "commits", 1, instant, name)))
     return found
 
 
-@pytest.mark.parametrize("habit", HABITS)
-def test_who_acts_once_a_local_day_loses_no_streak_in_any_zone(habit: str) -> None:
-    changes = 0
+# Most clocks change between two and three; noon is the latest that a day may begin.
+@pytest.mark.parametrize(
+    ("habit", "day_start"),
+    [
+        *((habit, timedelta()) for habit in HABITS),
+        ("late and early in turn", timedelta(hours=2, minutes=30)),
+        ("at the last moment of each day", timedelta(hours=12)),
+    ],
+)
+def test_who_acts_once_a_local_day_loses_no_streak_in_any_zone(habit: str, day_start: timedelta) -> None:
+    daily, changes = replace(DAILY, day_start=day_start), 0
     for name in different_zones():
-        steps = zone_steps(DAILY, (ZoneChange(EARLIEST, NO_ENTRY, name),))
+        steps = zone_steps(daily, (ZoneChange(EARLIEST, NO_ENTRY, name),))
         for around in changes_of_offset(name):
-            first, *others = acts(name, around, HABITS[habit])
-            state = begin(DAILY, first, steps)
+            first, *others = acts(daily, name, around, HABITS[habit])
+            state = begin(daily, first, steps)
             for length, event in enumerate(others, 1):
-                _, before = close(DAILY, state, event.occur_time - MOMENT)
+                _, before = close(daily, state, event.occur_time - MOMENT)
                 assert before.length == length, (name, event.local_date)
-                state, _ = advance(DAILY, state, event)
-                _, after = close(DAILY, state, event.occur_time)
+                state, _ = advance(daily, state, event)
+                _, after = close(daily, state, event.occur_time)
                 assert after.length == length + 1, (name, event.local_date)
             changes += 1
     assert changes > 2_000

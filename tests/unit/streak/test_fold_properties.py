@@ -41,6 +41,7 @@ from services.streak.domain import (
     bring_up_to,
     checkpoint,
     counts,
+    dated,
     done_since,
     extend,
     fact,
@@ -91,6 +92,7 @@ class Stored:
         )
 
     def take(self, fact: Fact, now: datetime) -> None:
+        fact = dated(self.definition, fact)
         known = self.facts.events
         moved = self.hear(fact)
         # Another zone, or None where what was said of zones is other than what was known.
@@ -140,6 +142,7 @@ class Stored:
 
     def revise(self, fact: Fact, now: datetime) -> None:
         """An event contributes something else from now on."""
+        fact = dated(self.definition, fact)
         others = tuple(event for event in self.facts.events if event.entry_id != fact.entry_id)
         self.facts = replace(self.facts, events=(*others, fact))
         if self.definition.counts(fact.metric):
@@ -287,7 +290,7 @@ class Follower:
 
 
 def reach_of(fact: SlowFact) -> Reach:
-    return Reach(UUID(int=fact.entry), fact.time, fact.day)
+    return Reach(UUID(int=fact.entry), fact.time, fact.wall_day)
 
 
 def assert_told(changes: Sequence[StreakChange], expected: SlowResult) -> None:
@@ -333,7 +336,7 @@ def test_the_fold_equals_one_that_goes_day_by_day(
     world: tuple[StreakDefinition, list[Fact], datetime],
 ) -> None:
     definition, history, now = world
-    expected = slow_fold(slow_rules(definition), slow_facts(history), now)
+    expected = slow_fold(slow_rules(definition), slow_facts(history, definition), now)
     folded = fold(definition, facts(history), now)
     if folded is None:
         assert expected == SlowResult()
@@ -365,7 +368,7 @@ def test_any_order_of_arrival_with_any_maintenance_gives_the_rows_of_the_fold(
             stored.maintain(earliest + timedelta(hours=data.draw(st.integers(0, max(span, 0)))))
         stored.take(event, min(event.occur_time, now))
     stored.maintain(now)
-    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(history), now))
+    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(history, definition), now))
 
 
 @given(worlds(), st.integers(1, 3))
@@ -384,7 +387,7 @@ def test_chronological_arrival_never_needs_history_in_one_zone(
         if number % maintenance_every == 0:
             stored.maintain(event.occur_time)
     stored.maintain(now)
-    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(at_home), now))
+    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(at_home, definition), now))
 
 
 @given(worlds(), st.data())
@@ -403,7 +406,7 @@ def test_an_undone_event_leaves_what_the_others_alone_would_have_given(
         stored.undo(event, now)
     stored.maintain(now)
     remaining = list(stored.facts.events)
-    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(remaining), now))
+    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(remaining, definition), now))
 
 
 @given(worlds(), st.integers(2, 5))
@@ -438,7 +441,7 @@ def test_a_checkpoint_may_lie_before_the_date_from_which_grants_are_counted(free
     assert [past.last.start_date.day for past in stored.pasts(first.local_date)] == [3]
     stored.undo(first, now)
     remaining = list(stored.facts.events)
-    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(remaining), now))
+    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(remaining, definition), now))
 
 
 @given(st.sampled_from(sorted(zone_names())), st.integers(0, 200 * 365 * 24 * 4 - 1))
@@ -482,6 +485,7 @@ def test_a_changed_definition_refolds_what_was_recorded_under_the_old_one(
     changed = replace(
         other[0],
         frequency=definition.frequency,
+        day_start=definition.day_start,
         days_off=other[0].days_off if definition.frequency is Frequency.DAILY else frozenset(),
         fingerprint=1,
     )
@@ -492,7 +496,7 @@ def test_a_changed_definition_refolds_what_was_recorded_under_the_old_one(
     assert stored.streak.state is None or touched_since(changed, stored.streak, history[-1]) == date.min
     stored.take(history[-1], now)
     stored.store(refold(changed, stored.streak, stored.rows, stored.facts, now))
-    assert_same(stored, slow_fold(slow_rules(changed), slow_facts(history), now))
+    assert_same(stored, slow_fold(slow_rules(changed), slow_facts(history, definition), now))
 
 
 @given(worlds(), st.data())
@@ -519,4 +523,4 @@ def test_what_events_contribute_may_change_at_any_time_and_in_any_order(
     stored.maintain(now)
     live = list(stored.facts.events)
     assert all(event.contribution_micros == told[event.entry_id] for event in live)
-    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(live), now))
+    assert_same(stored, slow_fold(slow_rules(definition), slow_facts(live, definition), now))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -74,6 +73,7 @@ def definitions(draw: st.DrawFn) -> StreakDefinition:
         days_off=draw(st.frozensets(st.integers(0, 6), max_size=3)) if daily else frozenset(),
         freezes=FreezeSettings(initial, earn, every, maximum),
         week_start=draw(st.integers(0, 6)) if frequency is Frequency.WEEKLY else 0,
+        day_start=timedelta(minutes=draw(st.sampled_from((0, 0, 1, 150, 240, 720)))),
     )
 
 
@@ -164,6 +164,12 @@ def declare(definition: StreakDefinition, amnesty: Amnesty) -> StreakDefinition:
     return revised(more, definition, Changed(amnestied=amnesty.start_time))
 
 
+def withdraw(definition: StreakDefinition, amnesty: Amnesty) -> StreakDefinition:
+    """The definition without an amnesty."""
+    left = tuple(each for each in definition.amnesties if each != amnesty)
+    return revised(replace(definition, amnesties=left), definition, Changed(amnestied=amnesty.start_time))
+
+
 def revised(after: StreakDefinition, before: StreakDefinition, changed: Changed) -> StreakDefinition:
     """The definition that knows what it was before."""
     past = {known: earlier.and_also(changed) for known, earlier in before.past.items()}
@@ -215,12 +221,13 @@ def slow_rules(definition: StreakDefinition) -> SlowRules:
         every=definition.freezes.earn_every_days,
         maximum=definition.freezes.max_count,
         week_start=definition.week_start,
+        day_start=int(definition.day_start / timedelta(minutes=1)),
         amnesties=tuple((each.start_time, each.end_time, each.declare_time) for each in definition.amnesties),
         earlier=tuple((until, slow_rules(before)) for until, before in definition.earlier),
     )
 
 
-def slow_facts(history: list[Fact]) -> list[SlowFact]:
+def slow_facts(history: list[Fact], definition: StreakDefinition) -> list[SlowFact]:
     """The same facts in plain values."""
     return [
         SlowFact(
@@ -229,7 +236,8 @@ def slow_facts(history: list[Fact]) -> list[SlowFact]:
             event.metric,
             event.contribution_micros,
             event.time_zone,
-            datetime.combine(event.arrive_date, time(12), ZoneInfo(event.time_zone)),
+            event.arrive_time,
+            int(definition.day_start / timedelta(minutes=1)),
         )
         for event in history
     ]

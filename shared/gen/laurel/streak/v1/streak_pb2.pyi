@@ -355,6 +355,8 @@ class Streak(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     PAUSE_DAYS_PER_YEAR_FIELD_NUMBER: _builtins.int
     OVERRIDABLE_FIELD_NUMBER: _builtins.int
+    DAY_START_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -369,6 +371,14 @@ class Streak(_message.Message):
     """Whether it is evaluated."""
     pause_days_per_year: _builtins.int
     """Days a calendar year for which a user may pause it (RULES 3.12): 0 to 366; 0: users cannot."""
+    day_start: _builtins.str
+    """When a day begins, by the user's wall: from 00:00 (default) to 12:00. What happens before belongs to the day before
+    (RULES 1.6). Immutable.
+    """
+    backfill: _builtins.bool
+    """What users did before the streak was defined counts too: maintenance folds it from their first event on, user by user.
+    Immutable; only without user_filters.
+    """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricThreshold]:
         """1 to 10 metrics."""
@@ -414,10 +424,12 @@ class Streak(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         pause_days_per_year: _builtins.int = ...,
         overridable: _abc.Iterable[Global___Overridable.ValueType] | None = ...,
+        day_start: _builtins.str = ...,
+        backfill: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "freezes", b"freezes", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "days_off", b"days_off", "freezes", b"freezes", "frequency", b"frequency", "key", b"key", "metrics", b"metrics", "mode", b"mode", "name", b"name", "overridable", b"overridable", "pause_days_per_year", b"pause_days_per_year", "status", b"status", "update_time", b"update_time", "user_filters", b"user_filters", "week_start", b"week_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "create_time", b"create_time", "day_start", b"day_start", "days_off", b"days_off", "freezes", b"freezes", "frequency", b"frequency", "key", b"key", "metrics", b"metrics", "mode", b"mode", "name", b"name", "overridable", b"overridable", "pause_days_per_year", b"pause_days_per_year", "status", b"status", "update_time", b"update_time", "user_filters", b"user_filters", "week_start", b"week_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

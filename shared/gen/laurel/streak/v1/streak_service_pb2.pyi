@@ -115,22 +115,58 @@ class GetStreakResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     STREAK_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def streak(self) -> _streak_pb2.Streak:
         """The definition."""
+
+    @_builtins.property
+    def backfill(self) -> Global___StreakBackfill:
+        """Of a streak with `backfill`: how far that is."""
 
     def __init__(
         self,
         *,
         streak: _streak_pb2.Streak | None = ...,
+        backfill: Global___StreakBackfill | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "streak", b"streak"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["streak", b"streak"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "streak", b"streak"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStreakResponse: _TypeAlias = GetStreakResponse  # noqa: Y015
+
+@_typing.final
+class StreakBackfill(_message.Message):
+    """How far the backfill of a streak has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOOKED_AT_USER_COUNT_FIELD_NUMBER: _builtins.int
+    FOUND_USER_COUNT_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    looked_at_user_count: _builtins.int
+    """Users that were looked at."""
+    found_user_count: _builtins.int
+    """Of those with events that count."""
+    finished: _builtins.bool
+    """All users have been looked at."""
+    def __init__(
+        self,
+        *,
+        looked_at_user_count: _builtins.int = ...,
+        found_user_count: _builtins.int = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "found_user_count", b"found_user_count", "looked_at_user_count", b"looked_at_user_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakBackfill: _TypeAlias = StreakBackfill  # noqa: Y015
 
 @_typing.final
 class ListStreaksRequest(_message.Message):

@@ -1,0 +1,54 @@
+"""What a decision needs besides what is always loaded, and what is there of that."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import Struct
+
+from services.streak.domain import Around, History, Since, Window, ZoneChange
+from services.streak.store import Key
+from services.streak.store_zones import Contributions, Place
+
+
+class Wanted(Struct, frozen=True):
+    """What a decision needs besides what is always loaded."""
+
+    histories: Mapping[Key, Since] = {}
+    windows: Mapping[Key, Window] = {}
+    """Of these histories not all, first."""
+    zones: Mapping[str, datetime] = {}
+    """Of which users the zones, and since when."""
+    following: frozenset[Place] = frozenset()
+    contributions: frozenset[UUID] = frozenset()
+
+    def and_also(self, more: "Wanted") -> "Wanted":
+        """Both; of one history, or the zones of one user, the later word holds."""
+        return Wanted(
+            {**self.histories, **more.histories},
+            {**self.windows, **more.windows},
+            {**self.zones, **more.zones},
+            self.following | more.following,
+            self.contributions | more.contributions,
+        )
+
+
+class Known(Struct, frozen=True):
+    """What was loaded because it was wanted."""
+
+    wanted: Wanted = Wanted()
+    histories: Mapping[Key, History] = {}
+    around: Mapping[Key, Around] = {}
+    zones: Mapping[str, tuple[ZoneChange, ...]] = {}
+    following: Mapping[Place, tuple[ZoneChange, ...]] = {}
+    contributions: Contributions = Contributions()
+
+
+class MoreWanted(Exception):
+    """Something touches a past that is not loaded, or not so far back."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        super().__init__(
+            f"{len(wanted.histories)} histories are needed, the zones of {len(wanted.zones)} users"
+        )
+        self.wanted = wanted
