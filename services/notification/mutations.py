@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+import asyncpg
 from google.protobuf.message import Message
 
 from services.notification import convert
 from services.notification.feed import FeedReader
 from shared.errors import FieldViolation, InvalidArgument
+from shared.postgres.errors import is_conflict
 from shared.postgres.mutations import once
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import digest_of
+
+_ATTEMPTS: Final = 3
 
 
 async def mutate(
@@ -22,15 +26,24 @@ async def mutate(
     work: Callable[[Connection], Any],
     response: Message,
 ) -> None:
-    """Do `work` in a transaction, once for its request id, and fill in the reply."""
-    async with pool.acquire() as connection, connection.transaction():
+    """Do `work` in a transaction, once for its request id, and fill in the reply.
 
-        async def serialized() -> bytes:
-            done: Message = await work(connection)
-            return done.SerializeToString()
+    Whoever delivers locks in an order of its own, so a deletion may be the one that a deadlock ends: it is tried again.
+    """
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            async with pool.acquire() as connection, connection.transaction():
 
-        body = await once(connection, method, request.request_id, digest_of(request), now, serialized)
-    response.ParseFromString(body)
+                async def serialized(connection: Connection = connection) -> bytes:
+                    done: Message = await work(connection)
+                    return done.SerializeToString()
+
+                body = await once(connection, method, request.request_id, digest_of(request), now, serialized)
+            response.ParseFromString(body)
+            return
+        except asyncpg.PostgresError as error:
+            if not left or not is_conflict(error):
+                raise
 
 
 async def newest(feed: FeedReader, types: Sequence[str], path: str) -> str:
