@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from uuid import uuid4
 
+import asyncpg
 import pytest
+from laurel.notification.v1 import contact_pb2, message_pb2, stream_pb2, webhook_pb2
 from laurel.notification.v1 import notification_service_pb2 as pb
-from laurel.notification.v1 import stream_pb2, webhook_pb2
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
 
 import services.notification.server
@@ -15,7 +17,9 @@ from deploy.local.ports import free_port
 from deploy.local.stack import Stack
 from shared.faults import CRASH_POINTS
 from tests.crash.test_crash_points import die_at, revive
+from tests.fixtures import clock
 from tests.fixtures.clients import ingest, persist
+from tests.fixtures.mailbox import Mailbox, receiving_mail
 from tests.fixtures.receiver import Got, receiving
 from tests.fixtures.redis_streams import entries_of
 from tests.fixtures.system import System, event
@@ -25,12 +29,13 @@ COMPOSED = services.notification.server
 """The process, with every point that it has."""
 
 STREAMING = sorted(point for point in CRASH_POINTS if point.startswith("notification.stream."))
-MAILING = ("notification.plan.", "notification.message.")
-"""Messages wait for the evening. What a process leaves that died over one is in test_messages of the service."""
+MESSAGES = sorted(
+    point for point in CRASH_POINTS if point.startswith(("notification.plan.", "notification.message."))
+)
 POINTS = sorted(
     point
     for point in CRASH_POINTS
-    if point.startswith("notification.") and not point.startswith(MAILING) and point not in STREAMING
+    if point.startswith("notification.") and point not in (*STREAMING, *MESSAGES)
 )
 TYPES = ("metric.recorded", "achievement.completed", "points.changed")
 USERS = 4
@@ -209,3 +214,106 @@ async def test_a_receiver_that_dies_and_comes_back_gets_all_in_order(system: Sys
     users = await living
     await all_is_told(system, told, users)
     await unsubscribe(system, "dying")
+
+
+ACHIEVEMENT, REMINDER = contact_pb2.MESSAGE_TYPE_ACHIEVEMENT, contact_pb2.MESSAGE_TYPE_STREAK_REMINDER
+SENT, UNKNOWN = message_pb2.MESSAGE_STATE_SENT, message_pb2.MESSAGE_STATE_UNKNOWN
+MAKE_DUE = """
+    UPDATE planned_messages
+       SET look_time = '2000-01-01Z',
+           plan = jsonb_set(jsonb_set(plan::jsonb, '{first_time}', to_jsonb($2::text)),
+                            '{last_time}', to_jsonb($2::text))::text
+     WHERE user_id = $1
+"""
+EMAILS = {"notification.message.noted": 0}
+"""How many a user gets whose process dies at a point; else one."""
+
+
+@pytest.fixture
+async def mailbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Mailbox]:
+    """Where the service sends to that is started from here on."""
+    async with receiving_mail(Mailbox()) as listening:
+        monkeypatch.setenv("LAUREL_SMTP_URL", listening.url)
+        monkeypatch.setenv("LAUREL_MAIL_FROM", "Laurel <hello@example.com>")
+        monkeypatch.setenv("LAUREL_UNSUBSCRIBE_URL", "https://example.com/{token}")
+        yield listening
+
+
+async def switch(system: System, type_: int, *, on: bool) -> None:
+    message = message_pb2.MessageDefinition(
+        type=type_,  # type: ignore[arg-type]
+        switched_on=on,
+        channels=[contact_pb2.MESSAGE_CHANNEL_EMAIL],
+        send_time="00:00",
+    )
+    request = pb.UpdateMessageDefinitionRequest(request_id=str(uuid4()), message=message)
+    request.update_mask.paths.extend(["switched_on", "channels", "send_time"])
+
+    async def update() -> object:
+        return await system.notification.UpdateMessageDefinition(request, timeout=5)
+
+    await persist(update)
+
+
+async def make_due(database: asyncpg.Connection, user: str) -> None:
+    """What is planned for the user, as soon as it is."""
+
+    async def is_planned() -> bool:
+        query = "SELECT true FROM planned_messages WHERE user_id = $1"
+        return bool(await database.fetchval(query, user))
+
+    await until(is_planned, seconds=60, what="a message is planned")
+    await database.execute("UPDATE message_definitions SET since = '2000-01-01Z'")
+    ago = (clock.now() - timedelta(hours=2)).isoformat().replace("+00:00", "Z")
+    await database.execute(MAKE_DUE, user, ago)
+
+
+@pytest.mark.parametrize("point", MESSAGES)
+async def test_a_service_that_dies_over_a_message_loses_none_that_is_planned_and_sends_it_at_most_once(
+    stack: Stack, system: System, mailbox: Mailbox, point: str
+) -> None:
+    user = f"written-{uuid4().hex[:8]}"
+    now = clock.now()
+    noon = f"Etc/GMT{now.hour - 12:+d}"
+    contact = contact_pb2.Contact(user_id=user, email=f"{user}@example.com")
+    await system.notification.UpdateContact(
+        pb.UpdateContactRequest(request_id=user, contact=contact), timeout=5
+    )
+    database = await asyncpg.connect(stack.service_dsn("notification"))
+    if point.endswith("reminders_found"):
+        # The day before yesterday, and a freeze yesterday: today the streak is at stake.
+        await ingest(system, event(user, "before", zone=noon, at=(now - timedelta(days=2)).timestamp()))
+        await die_at(stack, point)
+        await switch(system, REMINDER, on=True)
+        await revive(stack, point)
+    else:
+        await switch(system, ACHIEVEMENT, on=True)
+
+        async def follows() -> bool:
+            return await database.fetchval("SELECT cursor FROM message_following") is not None
+
+        await until(follows, seconds=30, what="the feed is followed for messages")
+        await die_at(stack, point)
+        await ingest(system, event(user, "first", zone=noon))
+        if ".message." in point:
+            await make_due(database, user)
+        await revive(stack, point)
+        await make_due(database, user)
+
+    async def sent() -> list[message_pb2.SentMessage]:
+        request = pb.ListSentMessagesRequest(user_id=user)
+        return list((await system.notification.ListSentMessages(request, timeout=5)).messages)
+
+    async def is_over() -> bool:
+        query = "SELECT count(*) FROM planned_messages WHERE user_id = $1"
+        return bool(await sent()) and await database.fetchval(query, user) == 0
+
+    await until(is_over, seconds=60, what="the message is over")
+    (message,) = await sent()
+    assert message.state == (UNKNOWN if ".message." in point else SENT)
+    assert [email["To"] for email in mailbox.emails if user in email["To"]] == (
+        [f"{user}@example.com"] * EMAILS.get(point, 1)
+    )
+    await switch(system, ACHIEVEMENT, on=False)
+    await switch(system, REMINDER, on=False)
+    await database.close()
