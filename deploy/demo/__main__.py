@@ -32,7 +32,9 @@ def main() -> int:
 
 
 def _walk(home: Path) -> int:
-    stack = Stack(StackConfig(home=home / "stack", port_base=0), progress=render.line)
+    # The tour's receiver is on this machine; otherwise webhooks go to public addresses over https alone.
+    settings = {"LAUREL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8", "LAUREL_WEBHOOK_ALLOW_HTTP": "true"}
+    stack = Stack(StackConfig(home=home / "stack", port_base=0, settings=settings), progress=render.line)
     tour = Tour(stack)
     try:
         tour.walk()

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
+from laurel.notification.v1 import notification_service_pb2, webhook_pb2
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2, user_pb2
 from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from deploy.demo.checks import Check, check_streak_board, equal, run_checks
 from deploy.demo.expected import COMMITS, Expected, read_expected
+from deploy.demo.receiver import Receiver
 from deploy.local.command import megabytes, resident_bytes
 from deploy.local.databases import SERVICES
 from deploy.local.stack import Stack
@@ -37,7 +39,10 @@ SEASON = HERE / "season.yaml"
 ACTIVITY = HERE / "activity.ndjson.gz"
 TIMEOUT_SECONDS = 60.0
 MEMORY_LIMIT_BYTES = 600_000_000
+PAUSE_SECONDS = 0.05
 TOP = 5
+TOLD = ("metric.recorded", "streak.started", "streak.extended", "achievement.completed", "points.changed")
+"""What the receiver hears of."""
 
 
 class Tour:
@@ -170,6 +175,20 @@ class Tour:
             self._check(check_streak_board(connections))
         with self._part("One user", "Everything that the services know of somebody."):
             show_user_page(read_user_page(connections, user), completed_only=True)
+        receiver = Receiver()
+        with receiver.listening():
+            self._new_event(connections, expected, user, receiver)
+        return user
+
+    def _new_event(self, connections: Connections, expected: Expected, user: str, receiver: Receiver) -> None:
+        with self._part("A receiver", "Another system wants to hear what changes, by signed requests."):
+            endpoint = webhook_pb2.WebhookEndpoint(key="another-system", url=receiver.url, types=TOLD)
+            create = notification_service_pb2.CreateWebhookEndpointRequest(
+                request_id="another-system", endpoint=endpoint
+            )
+            made = connections.notification.CreateWebhookEndpoint(create, timeout=TIMEOUT_SECONDS)
+            receiver.secret = made.secret
+            render.line(f"{receiver.url} hears of {', '.join(TOLD)}.")
         with self._part(
             "A new event", "One commit, now; the reply has all that it changed, committed everywhere."
         ):
@@ -189,7 +208,38 @@ class Tour:
                 "The new event added one commit", reply.total_after, float(expected.scores(COMMITS)[user] + 1)
             )
         )
-        return user
+        with self._part("What was told", "As it came to the receiver, which verified each signature."):
+            wanted = self._told_of(connections, user, reply.entry_id)
+            all_came = bool(wanted) and receiver.wait_for(wanted, TIMEOUT_SECONDS)
+            self._check(equal("All that the event changed came", all_came, True))
+            for told in receiver.told:
+                verified = "verified" if told.is_verified else "NOT VERIFIED"
+                render.line(f"  {verified}  {told.event['type']:<24}  {told.event['id']}")
+            came = list(dict.fromkeys(told.event["id"] for told in receiver.told))
+            self._check(equal("In order, and nothing else", came, wanted))
+            delete = notification_service_pb2.DeleteWebhookEndpointRequest(
+                request_id="no-more", key="another-system"
+            )
+            connections.notification.DeleteWebhookEndpoint(delete, timeout=TIMEOUT_SECONDS)
+            forged = [told.event["id"] for told in receiver.told if not told.is_verified]
+            self._check(Check("Every request was signed by the endpoint's secret", forged))
+
+    def _told_of(self, connections: Connections, user: str, entry_id: str) -> list[str]:
+        """The ids of the events that the feed has of an entry, of the types that the receiver wants."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        cursor = ""
+        while time.monotonic() < deadline:
+            request = orchestrator_service_pb2.ListDomainEventsRequest(
+                user_id=user, types=TOLD, page_size=1_000, after_cursor=cursor
+            )
+            page = connections.orchestrator.ListDomainEvents(request, timeout=TIMEOUT_SECONDS)
+            # All of an entry come together.
+            if ids := [event.id for event in page.events if event.entry_id == entry_id]:
+                return ids
+            if page.cursor == cursor:
+                time.sleep(PAUSE_SECONDS)
+            cursor = page.cursor
+        return []
 
     def _season(self, connections: Connections, user: str) -> None:
         """What can be added to a system that runs: gems with a boost, a composite, a league."""
