@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from deploy.local.stack import Stack
+from tests.chaos.telling import Hearing
 from tests.fixtures.clients import ingest
 from tests.fixtures.system import System, event
 
-SERVICES: Final = ("orchestrator", "streak", "achievement", "points", "leaderboard")
+SERVICES: Final = ("orchestrator", "streak", "achievement", "points", "leaderboard", "notification")
 REPLICAS: Final = 2
 
 
@@ -31,14 +32,23 @@ class Monkey:
     system: System
     stack: Stack
     rng: random.Random
+    hearing: Hearing
     deeds: list[Deed] = field(default_factory=list)
 
     async def run(self, finished: Callable[[], bool]) -> None:
         """Breaks and mends. Whatever was broken is whole again when it returns."""
         while not finished():
             deed = self.rng.choices(
-                (self._kill, self._freeze, self._restart_postgres, self._kill_valkey, self._empty_valkey),
-                (8, 4, 1, 2, 2),
+                (
+                    self._kill,
+                    self._freeze,
+                    self._restart_postgres,
+                    self._kill_valkey,
+                    self._empty_valkey,
+                    self._kill_receiver,
+                    self._kill_broker,
+                ),
+                (10, 5, 1, 2, 2, 1, 1),
             )[0]
             what = await deed()
             self.deeds.append(Deed(what, await self._recovery()))
@@ -77,6 +87,18 @@ class Monkey:
         assert server is not None
         await asyncio.to_thread(server.flush)
         return "empty Valkey"
+
+    async def _kill_receiver(self) -> str:
+        await self.hearing.kill()
+        await asyncio.sleep(self.rng.uniform(0, 2))
+        await self.hearing.start()
+        return "kill the receiver"
+
+    async def _kill_broker(self) -> str:
+        await self.hearing.nats.kill()
+        await asyncio.sleep(self.rng.uniform(0, 2))
+        await self.hearing.nats.start()
+        return "kill the broker"
 
     def _victim(self) -> tuple[str, int]:
         return self.rng.choice(SERVICES), self.rng.randrange(REPLICAS)

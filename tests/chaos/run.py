@@ -17,6 +17,7 @@ from deploy.local.stack import Stack
 from shared.errors import LaurelError
 from tests.chaos.load import Load
 from tests.chaos.monkey import REPLICAS, SERVICES, Deed, Monkey, whole
+from tests.chaos.telling import Hearing, hearing
 from tests.fixtures import clock
 from tests.fixtures.invariants import violations
 from tests.fixtures.ledger import read_ledger
@@ -32,7 +33,11 @@ SETTINGS: Final = {
     "LAUREL_LEASE_SECONDS": "3",
     "LAUREL_RECOVERY_INTERVAL_SECONDS": "0.5",
     "LAUREL_PARTICIPANT_TIMEOUT_SECONDS": "2",
-    "LAUREL_POSTGRES_POOL_SIZE": "6",
+    "LAUREL_POSTGRES_POOL_SIZE": "8",
+    "LAUREL_WEBHOOK_LEASE_SECONDS": "4",
+    "LAUREL_WEBHOOK_TIMEOUT_SECONDS": "2",
+    "LAUREL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+    "LAUREL_WEBHOOK_ALLOW_HTTP": "true",
 }
 
 
@@ -78,8 +83,16 @@ class Report:
 
 async def storm(home: Path, seed: int, events: int, voids: float = VOIDS) -> Report:
     """Two of everything, callers and a monkey; then the invariants. `voids`: the share of events that are voided."""
+    broker = home / "nats"
+    broker.mkdir(parents=True)
+    async with hearing(broker) as heard:
+        return await _storm(home / "stack", seed, events, voids, heard)
+
+
+async def _storm(home: Path, seed: int, events: int, voids: float, heard: Hearing) -> Report:
     rng = random.Random(seed)
-    with Stack(StackConfig(home=home, port_base=0, settings=SETTINGS)) as stack:
+    settings = {**SETTINGS, "LAUREL_NATS_URL": heard.nats.url}
+    with Stack(StackConfig(home=home, port_base=0, settings=settings)) as stack:
         await asyncio.to_thread(stack.up)
         for name in (*SERVICES[1:], SERVICES[0]):
             for replica in range(1, REPLICAS):
@@ -90,8 +103,9 @@ async def storm(home: Path, seed: int, events: int, voids: float = VOIDS) -> Rep
         system = connect(stack)
         try:
             await system.orchestrator.ApplyConfiguration(CONFIGURATION)
+            await heard.begin(system)
             load = Load(system, random.Random(rng.random()), clock.now().timestamp(), events, voids)
-            monkey = Monkey(system, stack, random.Random(rng.random()))
+            monkey = Monkey(system, stack, random.Random(rng.random()), heard)
             began = time.monotonic()
             breaking = asyncio.create_task(monkey.run(lambda: load.done))
             await load.run(CALLERS)
@@ -105,7 +119,12 @@ async def storm(home: Path, seed: int, events: int, voids: float = VOIDS) -> Rep
 
             await until(closed, seconds=RECOVERY_BOUND_SECONDS, what="every saga is closed")
             settle_seconds = time.monotonic() - calm
-            wrong = [*load.wrong, *await _missing(load), *await violations(system)]
+            wrong = [
+                *load.wrong,
+                *await _missing(load),
+                *await violations(system),
+                *await heard.wrong(system),
+            ]
             return Report(
                 seed, len(load.answers), seconds, settle_seconds, dict(load.counts), monkey.deeds, wrong
             )
