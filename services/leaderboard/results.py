@@ -7,12 +7,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import Move, RunKey
 from services.leaderboard.domain.leagues import Cohort, Outcome
 from services.leaderboard.domain.members import Profile
 from services.leaderboard.domain.prizes import Prize
 from services.leaderboard.domain.ranks import Member, Placement, SegmentKey
 from services.leaderboard.domain.runs import RunState
+from services.leaderboard.domain.states import Move, RunKey
 
 
 class Selector(Struct, frozen=True):

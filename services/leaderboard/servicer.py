@@ -7,7 +7,7 @@ from typing import Any
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 from laurel.leaderboard.v1 import leaderboard_service_pb2_grpc
 
-from services.leaderboard.convert import reads
+from services.leaderboard.convert import requests, responses
 from services.leaderboard.definitions import LEADERBOARD
 from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.handlers.reads import ReadHandlers
@@ -50,111 +50,113 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         self, request: pb.ListRankedMembersRequest, _context: Any
     ) -> pb.ListRankedMembersResponse:
         """Lists members from a rank on."""
-        selector, page = reads.ranked_members_request(request)
-        return reads.ranked_members_response(*await self._reading.list_ranked_members(selector, page))
+        selector, page = requests.ranked_members_request(request)
+        return responses.ranked_members_response(*await self._reading.list_ranked_members(selector, page))
 
     async def ListMembersAround(
         self, request: pb.ListMembersAroundRequest, _context: Any
     ) -> pb.ListMembersAroundResponse:
         """Lists the members around a user."""
-        wanted = reads.members_around_request(request)
-        return reads.members_around_response(await self._reading.list_members_around(*wanted))
+        wanted = requests.members_around_request(request)
+        return responses.members_around_response(await self._reading.list_members_around(*wanted))
 
     async def GetMember(self, request: pb.GetMemberRequest, _context: Any) -> pb.GetMemberResponse:
         """Gets one user's place."""
-        selector, user_id = reads.member_request(request)
-        return reads.member_response(await self._reading.get_member(selector, user_id))
+        selector, user_id = requests.member_request(request)
+        return responses.member_response(await self._reading.get_member(selector, user_id))
 
     async def BatchGetMembers(
         self, request: pb.BatchGetMembersRequest, _context: Any
     ) -> pb.BatchGetMembersResponse:
         """Gets the places of chosen users."""
-        selector, user_ids = reads.chosen_members_request(request)
-        return reads.chosen_members_response(await self._reading.batch_get_members(selector, user_ids))
+        selector, user_ids = requests.chosen_members_request(request)
+        return responses.chosen_members_response(await self._reading.batch_get_members(selector, user_ids))
 
     async def GetRunStatistics(
         self, request: pb.GetRunStatisticsRequest, _context: Any
     ) -> pb.GetRunStatisticsResponse:
         """Gets what is said of all members together."""
-        selector, range_count = reads.statistics_request(request)
-        return reads.statistics_response(*await self._reading.run_statistics(selector, range_count))
+        selector, range_count = requests.statistics_request(request)
+        return responses.statistics_response(*await self._reading.run_statistics(selector, range_count))
 
     async def WatchLeaderboard(
         self, request: pb.WatchLeaderboardRequest, _context: Any
     ) -> AsyncIterator[pb.WatchLeaderboardResponse]:
         """Streams the top of a segment."""
-        async with aclosing(self._watchers.watch(*reads.watch_request(request))) as tops:
+        async with aclosing(self._watchers.watch(*requests.watch_request(request))) as tops:
             async for found in tops:
-                yield reads.watch_response(found)
+                yield responses.watch_response(found)
 
     async def ListUserStandings(
         self, request: pb.ListUserStandingsRequest, _context: Any
     ) -> pb.ListUserStandingsResponse:
         """Lists a user's standings."""
-        user_id, run_date, page = reads.user_standings_request(request)
+        user_id, run_date, page = requests.user_standings_request(request)
         standings, archived = await self._reading.list_user_standings(user_id, run_date)
-        return reads.user_standings_response(user_id, standings, archived, page)
+        return responses.user_standings_response(user_id, standings, archived, page)
 
     async def ListRuns(self, request: pb.ListRunsRequest, _context: Any) -> pb.ListRunsResponse:
         """Lists a board's runs."""
-        board, page = reads.runs_request(request)
-        return reads.runs_response(*await self._reading.list_runs(board, page))
+        board, page = requests.runs_request(request)
+        return responses.runs_response(*await self._reading.list_runs(board, page))
 
     async def GetLeagueStanding(
         self, request: pb.GetLeagueStandingRequest, _context: Any
     ) -> pb.GetLeagueStandingResponse:
         """Gets where a user stands in a league."""
-        return reads.league_response(await self._leagues.standing(*reads.league_request(request)))
+        return responses.league_response(await self._leagues.standing(*requests.league_request(request)))
 
     async def ListRankedGroups(
         self, request: pb.ListRankedGroupsRequest, _context: Any
     ) -> pb.ListRankedGroupsResponse:
         """Lists a run's groups by rank."""
-        wanted, groups, token = await self._reading.list_ranked_groups(*reads.ranked_groups_request(request))
-        return reads.ranked_groups_response(wanted.board, wanted.run, groups, token)
+        wanted, groups, token = await self._reading.list_ranked_groups(
+            *requests.ranked_groups_request(request)
+        )
+        return responses.ranked_groups_response(wanted.board, wanted.run, groups, token)
 
     async def ListDailyRanks(
         self, request: pb.ListDailyRanksRequest, _context: Any
     ) -> pb.ListDailyRanksResponse:
         """Lists where a user stood at the end of each date."""
-        selector, user_id, page = reads.daily_ranks_request(request)
+        selector, user_id, page = requests.daily_ranks_request(request)
         board, ranks = await self._reading.list_daily_ranks(selector, user_id, page)
-        return reads.daily_ranks_response(board, ranks, page)
+        return responses.daily_ranks_response(board, ranks, page)
 
     async def ListClimbers(self, request: pb.ListClimbersRequest, _context: Any) -> pb.ListClimbersResponse:
         """Lists who has come up most in a run."""
-        climbers, profiles = await self._reading.list_climbers(*reads.climbers_request(request))
-        return reads.climbers_response(climbers, profiles)
+        climbers, profiles = await self._reading.list_climbers(*requests.climbers_request(request))
+        return responses.climbers_response(climbers, profiles)
 
     async def ListPrizes(self, request: pb.ListPrizesRequest, _context: Any) -> pb.ListPrizesResponse:
         """Lists the prizes of a run."""
-        selector, user_id, page = reads.prizes_request(request)
-        return reads.prizes_response(await self._reading.list_prizes(selector, user_id, page), page)
+        selector, user_id, page = requests.prizes_request(request)
+        return responses.prizes_response(await self._reading.list_prizes(selector, user_id, page), page)
 
     async def ListSegments(self, request: pb.ListSegmentsRequest, _context: Any) -> pb.ListSegmentsResponse:
         """Lists a run's segments."""
-        selector, page = reads.segments_request(request)
+        selector, page = requests.segments_request(request)
         segments, beyond_count = await self._reading.list_segments(selector, page)
-        return reads.segments_response(segments, beyond_count, page)
+        return responses.segments_response(segments, beyond_count, page)
 
     async def ListRankEvents(
         self, request: pb.ListRankEventsRequest, _context: Any
     ) -> pb.ListRankEventsResponse:
         """Lists a user's rank changes."""
-        user_id, board, page = reads.rank_events_request(request)
+        user_id, board, page = requests.rank_events_request(request)
         events, boards = await self._reading.list_rank_events(user_id, board, page)
-        return reads.rank_events_response(events, boards, page)
+        return responses.rank_events_response(events, boards, page)
 
     async def RebuildProjection(
         self, request: pb.RebuildProjectionRequest, _context: Any
     ) -> pb.RebuildProjectionResponse:
         """Fills the sorted sets anew."""
-        board = reads.board_or_all(request.leaderboard)
+        board = requests.board_or_all(request.leaderboard)
         return pb.RebuildProjectionResponse(member_count=await self._reading.rebuild(board))
 
     async def VerifyProjection(
         self, request: pb.VerifyProjectionRequest, _context: Any
     ) -> pb.VerifyProjectionResponse:
         """Compares the sorted sets with PostgreSQL."""
-        board = reads.board_or_all(request.leaderboard)
-        return reads.verify_response(await self._verifier.verify(board))
+        board = requests.board_or_all(request.leaderboard)
+        return responses.verify_response(await self._verifier.verify(board))

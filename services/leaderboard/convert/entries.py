@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from services.leaderboard.config import MAX_AMOUNT
 from services.leaderboard.convert.common import run_to_proto, score_to_proto
 from services.leaderboard.domain.boards import Board, segment_values
-from services.leaderboard.domain.entries import Draft, Move
 from services.leaderboard.domain.facts import Award, Command, PointsChange, command_of
 from services.leaderboard.domain.lengths import Period, StreakChange
 from services.leaderboard.domain.ranks import Placement, member_of, shown_rank
 from services.leaderboard.domain.runs import RunState
+from services.leaderboard.domain.states import Draft, Move
 from shared.entries import Entry
 from shared.errors import Violations
 from shared.rpc.convert import (

@@ -9,9 +9,6 @@ from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, Source, SourceKind, segment_of
 from services.leaderboard.domain.entries import (
-    RunKey,
-    Runs,
-    UserState,
     boards_by_length,
     newer,
     reached_runs,
@@ -26,6 +23,7 @@ from services.leaderboard.domain.members import Profile, is_excluded
 from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import Run, RunState, Window
 from services.leaderboard.domain.scores import FactKey, key_of
+from services.leaderboard.domain.states import RunKey, Runs, UserState
 from shared.entries import EntryKind
 
 

@@ -21,10 +21,6 @@ from services.leaderboard.convert import entries as convert
 from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.domain.boards import Boards
 from services.leaderboard.domain.entries import (
-    Decision,
-    Draft,
-    Move,
-    Past,
     decide,
     keeps_rank_history,
     names_unknown_board,
@@ -41,6 +37,7 @@ from services.leaderboard.domain.past import (
     with_seats,
 )
 from services.leaderboard.domain.ranks import Placement, Step, member_of, shown_rank
+from services.leaderboard.domain.states import Decision, Draft, Move, Past
 from services.leaderboard.handlers.lists import unknown_board
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.handlers.refreshing import bring_up_to_date

@@ -5,7 +5,6 @@ from msgspec.structs import replace
 from services.leaderboard.config import SEATS_AT_ONCE
 from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.domain.boards import WHOLE, Boards
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.leagues import (
     Cohort,
     League,
@@ -17,6 +16,7 @@ from services.leaderboard.domain.leagues import (
     promoted_count,
 )
 from services.leaderboard.domain.ranks import LOOK_ONLY, Member, SegmentKey, Step
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.handlers.lists import Lists, MemberList
 from services.leaderboard.handlers.refreshing import bring_up_to_date
 from services.leaderboard.projection import Projection

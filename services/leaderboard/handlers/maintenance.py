@@ -11,8 +11,8 @@ from services.leaderboard.config import (
 )
 from services.leaderboard.convert.changes import run_change
 from services.leaderboard.domain.boards import Board, Boards, ScoreRule
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.runs import RunState, begin_of, finalize_time, run_begun, run_of
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.handlers.endings import Endings
 from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.projection import Projection

@@ -6,11 +6,11 @@ from datetime import date, datetime
 from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import WHOLE, Board, Boards, RankMode, segment_text
-from services.leaderboard.domain.entries import Move, RunKey
 from services.leaderboard.domain.members import Profile
 from services.leaderboard.domain.prizes import Finish, Prize, lists_with_prizes, next_ahead, wins
 from services.leaderboard.domain.ranks import Member, Placement, SegmentKey, look, position_of, ranked_count
 from services.leaderboard.domain.runs import RunState, run_of
+from services.leaderboard.domain.states import Move, RunKey
 from services.leaderboard.handlers.lists import (
     LAST_INDEX,
     Lists,

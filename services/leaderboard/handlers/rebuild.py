@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from services.leaderboard.config import REBUILD_BATCH
 from services.leaderboard.domain.boards import WHOLE, Boards
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.members import held_position
 from services.leaderboard.domain.ranks import SegmentKey, Step
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.projection import Projection, Stamp, marker_of, servers_in
 from services.leaderboard.store import rebuild as store
 from shared import faults

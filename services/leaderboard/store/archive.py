@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Final
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.ranks import Member, MemberPlace, Place, SegmentKey
 from services.leaderboard.domain.runs import RunState
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.store import rows
 from shared.postgres.pool import Connection, Pool
 

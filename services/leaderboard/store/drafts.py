@@ -11,9 +11,9 @@ from uuid import UUID
 from msgspec import Struct, json
 
 from services.leaderboard.domain.boards import WHOLE
-from services.leaderboard.domain.entries import Change, Draft
 from services.leaderboard.domain.ranks import PREFIX_WIDTH
 from services.leaderboard.domain.runs import Run, RunState
+from services.leaderboard.domain.states import Change, Draft
 
 
 class _Run(Struct, omit_defaults=True):

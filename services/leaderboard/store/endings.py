@@ -10,9 +10,9 @@ from uuid import UUID
 from msgspec import Struct, json
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.leagues import League
 from services.leaderboard.domain.prizes import Finish, Prize
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.results import GivenPrize
 from shared.pages import Page
 from shared.postgres.feed import Feed

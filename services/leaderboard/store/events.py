@@ -9,11 +9,11 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Boards, SourceKind
-from services.leaderboard.domain.entries import Decision, Draft, Move, RunKey, Runs, UserState
 from services.leaderboard.domain.facts import Command
 from services.leaderboard.domain.lengths import Period
 from services.leaderboard.domain.members import Held, held_order
 from services.leaderboard.domain.scores import Fact, FactKey, key_of
+from services.leaderboard.domain.states import Decision, Draft, Move, RunKey, Runs, UserState
 from services.leaderboard.store import drafts, rows
 from services.leaderboard.store.rows import columns
 from shared.postgres.pool import Pool

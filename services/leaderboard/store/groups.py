@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.leaderboard.domain.boards import Board, GroupRule, Order
-from services.leaderboard.domain.entries import RunKey
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.results import RankedGroup
 from shared.postgres.pool import Pool
 

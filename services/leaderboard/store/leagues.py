@@ -11,9 +11,9 @@ from typing import Final
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Boards
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.leagues import Cohort, League, Outcome, Seat, cohort_segment, filled
 from services.leaderboard.domain.past import WantedSeat
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.store import rows
 from shared.ids import digest
 from shared.postgres.pool import Connection, Pool

@@ -11,11 +11,11 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import SourceKind
-from services.leaderboard.domain.entries import UserState
 from services.leaderboard.domain.facts import Command, Revision
 from services.leaderboard.domain.lengths import Lengths, Period
 from services.leaderboard.domain.past import History, Newest, Wanted
 from services.leaderboard.domain.scores import Fact, FactKey, key_of
+from services.leaderboard.domain.states import UserState
 from services.leaderboard.store import rows
 from services.leaderboard.store.rows import columns
 from shared.postgres.pool import Connection, Pool

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Final
 
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.members import Held, Profile
 from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import RunState
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.results import ArchivedPlace, RankEvent, Segment
 from services.leaderboard.store import rows
 from shared.pages import Page

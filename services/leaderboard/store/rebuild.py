@@ -6,9 +6,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.members import Held
 from services.leaderboard.domain.ranks import SegmentKey
+from services.leaderboard.domain.states import RunKey
 from services.leaderboard.store import rows
 from shared.postgres.pool import Connection
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 from msgspec import json
 
 from services.leaderboard.domain.boards import Source, SourceKind
-from services.leaderboard.domain.entries import RunKey, UserState
 from services.leaderboard.domain.lengths import Period
 from services.leaderboard.domain.members import Exclusion, Exclusions, Held, Profile
 from services.leaderboard.domain.ranks import Member
 from services.leaderboard.domain.runs import Run, RunState
 from services.leaderboard.domain.scores import Fact, Score
+from services.leaderboard.domain.states import RunKey, UserState
 
 _EXCLUSIONS: Final = json.Decoder(dict[str, Exclusion])
 

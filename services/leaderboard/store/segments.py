@@ -10,8 +10,8 @@ from datetime import date
 from typing import Final
 
 from services.leaderboard.domain.boards import Board
-from services.leaderboard.domain.entries import RunKey
 from services.leaderboard.domain.ranks import SegmentKey
+from services.leaderboard.domain.states import RunKey
 from shared.ids import digest
 from shared.postgres.pool import Connection, Pool
 

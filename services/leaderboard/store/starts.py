@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from services.leaderboard.domain.entries import RunKey
+from services.leaderboard.domain.states import RunKey
 from shared.postgres.feed import Feed
 from shared.postgres.pool import Connection, Pool
 

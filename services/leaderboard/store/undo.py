@@ -7,10 +7,10 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Board, Boards, Order, ScoreRule
-from services.leaderboard.domain.entries import Decision, Draft, Runs, UserState
 from services.leaderboard.domain.members import held_order
 from services.leaderboard.domain.runs import Run
 from services.leaderboard.domain.scores import Fact, Score, folded, lessened, without
+from services.leaderboard.domain.states import Decision, Draft, Runs, UserState
 from services.leaderboard.store import drafts, rows
 from shared.postgres.pool import Connection
 

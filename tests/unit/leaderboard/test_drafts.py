@@ -6,10 +6,10 @@ import pytest
 from msgspec import json
 
 from services.leaderboard.domain.boards import Order
-from services.leaderboard.domain.entries import Change, Draft
 from services.leaderboard.domain.ranks import position_of
 from services.leaderboard.domain.runs import Run, RunState, finalize_time
 from services.leaderboard.domain.scores import Score
+from services.leaderboard.domain.states import Change, Draft
 from services.leaderboard.store import drafts
 from tests.unit.leaderboard.worlds import GRACE, NOON, entry_id
 

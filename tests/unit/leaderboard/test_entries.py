@@ -6,22 +6,14 @@ from datetime import UTC, date, datetime, timedelta
 from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import Board, Boards, ScoreRule, Source, SourceKind, segment_values
-from services.leaderboard.domain.entries import (
-    Decision,
-    Move,
-    Past,
-    Runs,
-    UserState,
-    decide,
-    keeps_rank_history,
-    undone,
-)
+from services.leaderboard.domain.entries import decide, keeps_rank_history, undone
 from services.leaderboard.domain.facts import Command, PointsChange, command_of
 from services.leaderboard.domain.lengths import StreakChange
 from services.leaderboard.domain.past import wanted
 from services.leaderboard.domain.ranks import member_of
 from services.leaderboard.domain.runs import Run, RunState, RunUnit, Schedule, finalize_time
 from services.leaderboard.domain.scores import Fact, folded
+from services.leaderboard.domain.states import Decision, Move, Past, Runs, UserState
 from shared.entries import EntryKind
 from tests.unit.leaderboard.worlds import (
     ALL_TIME,

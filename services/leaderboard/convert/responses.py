@@ -1,26 +1,12 @@
-"""Requests that read, and their responses."""
+"""What reads are answered with."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Final
-from uuid import UUID
 
-from google.protobuf.message import Message
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 
-from services.leaderboard.config import (
-    DEFAULT_INTERVAL,
-    DEFAULT_RADIUS,
-    DEFAULT_RANGES,
-    DEFAULT_WATCHED,
-    GREATEST_INTERVAL,
-    LEAST_INTERVAL,
-    MAX_CHOSEN_USERS,
-    MAX_RADIUS,
-    MAX_RANGES,
-    MAX_WATCHED,
-)
 from services.leaderboard.convert.common import (
     date_to_proto,
     mean_to_proto,
@@ -45,17 +31,11 @@ from services.leaderboard.results import (
     RankEvent,
     RunStatistics,
     Segment,
-    Selector,
     UserStanding,
     Verified,
 )
-from shared.errors import Violations
-from shared.pages import Page, read_page
+from shared.pages import Page
 from shared.rpc.convert import (
-    check_attributes,
-    check_key,
-    check_user_id,
-    date_within,
     to_timestamp,
 )
 
@@ -66,117 +46,6 @@ _STATUSES: Final = {
     RunStatus.CLOSING: leaderboard_pb2.RUN_STATUS_CLOSING,
     RunStatus.FINALIZED: leaderboard_pb2.RUN_STATUS_FINALIZED,
 }
-
-
-def ranked_members_request(request: pb.ListRankedMembersRequest) -> tuple[Selector, Page]:
-    """Which list, and which page of it. Raises `InvalidArgument`."""
-    violations = Violations()
-    selector = _selector(request.selector, "selector", violations)
-    violations.raise_if_any()
-    query = ["list_ranked_members", *_query(selector)]
-    return selector, read_page(request.page_size, request.page_token, keyset=[date, int], query=query)
-
-
-def members_around_request(request: pb.ListMembersAroundRequest) -> tuple[Selector, str, int]:
-    """Which list, whom, and how many on each side. Raises `InvalidArgument`."""
-    violations = Violations()
-    selector = _selector(request.selector, "selector", violations)
-    check_user_id(request.user_id, "user_id", violations)
-    if not 0 <= request.radius <= MAX_RADIUS:
-        violations.add("radius", f"must be 1 to {MAX_RADIUS}")
-    violations.raise_if_any()
-    return selector, request.user_id, request.radius or DEFAULT_RADIUS
-
-
-def member_request(request: pb.GetMemberRequest) -> tuple[Selector, str]:
-    """Which list, and whom. Raises `InvalidArgument`."""
-    violations = Violations()
-    selector = _selector(request.selector, "selector", violations)
-    check_user_id(request.user_id, "user_id", violations)
-    violations.raise_if_any()
-    return selector, request.user_id
-
-
-def chosen_members_request(request: pb.BatchGetMembersRequest) -> tuple[Selector, Sequence[str]]:
-    """Which list, and whom, each once. Raises `InvalidArgument`."""
-    violations = Violations()
-    selector = _selector(request.selector, "selector", violations)
-    if not 1 <= len(request.user_ids) <= MAX_CHOSEN_USERS:
-        violations.add("user_ids", f"must be 1 to {MAX_CHOSEN_USERS}")
-    for index, user_id in enumerate(request.user_ids[:MAX_CHOSEN_USERS]):
-        check_user_id(user_id, f"user_ids[{index}]", violations)
-    violations.raise_if_any()
-    return selector, list(dict.fromkeys(request.user_ids))
-
-
-def statistics_request(request: pb.GetRunStatisticsRequest) -> tuple[Selector, int]:
-    """Which list, and how many ranges. Raises `InvalidArgument`."""
-    violations = Violations()
-    selector = _selector(request.selector, "selector", violations)
-    if not 0 <= request.range_count <= MAX_RANGES:
-        violations.add("range_count", f"must be 1 to {MAX_RANGES}")
-    violations.raise_if_any()
-    return selector, request.range_count or DEFAULT_RANGES
-
-
-def watch_request(request: pb.WatchLeaderboardRequest) -> tuple[Selector, int, timedelta]:
-    """Which list, how much of it, and how often at most. Raises `InvalidArgument`."""
-    violations = Violations()
-    selector = _selector(request.selector, "selector", violations)
-    if not 0 <= request.member_count <= MAX_WATCHED:
-        violations.add("member_count", f"must be 1 to {MAX_WATCHED}")
-    interval = DEFAULT_INTERVAL
-    if request.HasField("min_interval"):
-        seconds = request.min_interval.seconds + request.min_interval.nanos / 1e9
-        if LEAST_INTERVAL.total_seconds() <= seconds <= GREATEST_INTERVAL.total_seconds():
-            interval = timedelta(seconds=seconds)
-        else:
-            violations.add("min_interval", "must be 0.1 s to 1 h")
-    violations.raise_if_any()
-    return selector, request.member_count or DEFAULT_WATCHED, interval
-
-
-def user_standings_request(request: pb.ListUserStandingsRequest) -> tuple[str, date | None, Page]:
-    """Whose, in which runs, and which page of them. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_user_id(request.user_id, "user_id", violations)
-    run_date = _run_date(request, "", violations)
-    violations.raise_if_any()
-    query = ["list_user_standings", request.user_id, str(run_date)]
-    page = read_page(request.page_size, request.page_token, keyset=[str, str], query=query)
-    return request.user_id, run_date, page
-
-
-def runs_request(request: pb.ListRunsRequest) -> tuple[str, Page]:
-    """Whose runs, and which page of them. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
-    violations.raise_if_any()
-    query = ["list_runs", request.leaderboard]
-    return request.leaderboard, read_page(request.page_size, request.page_token, keyset=[date], query=query)
-
-
-def segments_request(request: pb.ListSegmentsRequest) -> tuple[Selector, Page]:
-    """Whose segments, and which page of them. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
-    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
-    violations.raise_if_any()
-    query = ["list_segments", *_query(selector)]
-    return selector, read_page(request.page_size, request.page_token, keyset=[date, str], query=query)
-
-
-def rank_events_request(request: pb.ListRankEventsRequest) -> tuple[str, str, Page]:
-    """Whose rank changes, on which board, and which page of them. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_user_id(request.user_id, "user_id", violations)
-    if request.leaderboard:
-        check_key(request.leaderboard, "leaderboard", violations)
-    violations.raise_if_any()
-    keyset = [datetime, UUID, str, date, str]
-    query = ["list_rank_events", request.user_id, request.leaderboard]
-    page = read_page(request.page_size, request.page_token, keyset=keyset, query=query)
-    return request.user_id, request.leaderboard, page
 
 
 def ranked_members_response(found: RankedMembers, token: str) -> pb.ListRankedMembersResponse:
@@ -313,15 +182,6 @@ def _run(state: RunState, now: datetime) -> leaderboard_pb2.Run:
     return run
 
 
-def board_or_all(key: str) -> str:
-    """A board's key; empty: all boards. Raises `InvalidArgument`."""
-    violations = Violations()
-    if key:
-        check_key(key, "leaderboard", violations)
-    violations.raise_if_any()
-    return key
-
-
 def verify_response(verified: Verified) -> pb.VerifyProjectionResponse:
     """What a comparison came to."""
     return pb.VerifyProjectionResponse(
@@ -339,16 +199,6 @@ def verify_response(verified: Verified) -> pb.VerifyProjectionResponse:
         ],
         memory_bytes=verified.memory_bytes,
     )
-
-
-def league_request(request: pb.GetLeagueStandingRequest) -> tuple[Selector, str]:
-    """Which league and run, and whom. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
-    check_user_id(request.user_id, "user_id", violations)
-    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
-    violations.raise_if_any()
-    return selector, request.user_id
 
 
 def league_response(standing: LeagueStanding) -> pb.GetLeagueStandingResponse:
@@ -374,16 +224,6 @@ def league_response(standing: LeagueStanding) -> pb.GetLeagueStandingResponse:
     return pb.GetLeagueStandingResponse(standing=told)
 
 
-def ranked_groups_request(request: pb.ListRankedGroupsRequest) -> tuple[Selector, Page]:
-    """Of which run, and which page of them. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
-    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
-    violations.raise_if_any()
-    query = ["list_ranked_groups", *_query(selector)]
-    return selector, read_page(request.page_size, request.page_token, keyset=[date, int], query=query)
-
-
 def ranked_groups_response(
     board: Board, run: RunState, groups: Sequence[RankedGroup], token: str
 ) -> pb.ListRankedGroupsResponse:
@@ -401,22 +241,6 @@ def ranked_groups_response(
         next_page_token=token,
         run=run_to_proto(run),
     )
-
-
-def daily_ranks_request(request: pb.ListDailyRanksRequest) -> tuple[Selector, str, Page]:
-    """Of which board and segment, up to which date, whose, and which page. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
-    check_user_id(request.user_id, "user_id", violations)
-    check_attributes(request.segment, "segment", violations)
-    until = None
-    if request.HasField("until_date"):
-        until = date_within(request.until_date, "until_date", violations)
-    violations.raise_if_any()
-    selector = Selector(request.leaderboard, dict(request.segment), until)
-    query = ["list_daily_ranks", *_query(selector), request.user_id]
-    page = read_page(request.page_size, request.page_token, keyset=[date, date], query=query)
-    return selector, request.user_id, page
 
 
 def daily_ranks_response(board: Board, ranks: Sequence[DailyRank], page: Page) -> pb.ListDailyRanksResponse:
@@ -437,15 +261,6 @@ def daily_ranks_response(board: Board, ranks: Sequence[DailyRank], page: Page) -
     )
 
 
-def climbers_request(request: pb.ListClimbersRequest) -> tuple[Selector, int]:
-    """Which list, and how many. Raises `InvalidArgument`."""
-    violations = Violations()
-    selector = _selector(request.selector, "selector", violations)
-    violations.raise_if_any()
-    page = read_page(request.page_size, "", keyset=[str], query=["list_climbers"])
-    return selector, page.size
-
-
 def climbers_response(
     climbers: Sequence[Climber], profiles: Mapping[str, Profile]
 ) -> pb.ListClimbersResponse:
@@ -463,19 +278,6 @@ def climbers_response(
             for climber in climbers
         ]
     )
-
-
-def prizes_request(request: pb.ListPrizesRequest) -> tuple[Selector, str, Page]:
-    """Of which run, whose, and which page of them. Raises `InvalidArgument`."""
-    violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
-    if request.user_id:
-        check_user_id(request.user_id, "user_id", violations)
-    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
-    violations.raise_if_any()
-    query = ["list_prizes", *_query(selector), request.user_id]
-    page = read_page(request.page_size, request.page_token, keyset=[date, str, int, str], query=query)
-    return selector, request.user_id, page
 
 
 def prizes_response(prizes: Sequence[GivenPrize], page: Page) -> pb.ListPrizesResponse:
@@ -572,22 +374,3 @@ def _member(found: RankedMembers, rank: int, member: Member) -> leaderboard_pb2.
         reach_time=to_timestamp(member.reach_time),
         attributes=shown,
     )
-
-
-def _selector(message: pb.SegmentSelector, path: str, violations: Violations) -> Selector:
-    check_key(message.leaderboard, f"{path}.leaderboard", violations)
-    check_attributes(message.segment, f"{path}.segment", violations)
-    run_date = _run_date(message, f"{path}.", violations)
-    return Selector(message.leaderboard, dict(message.segment), run_date)
-
-
-def _run_date(message: Message, prefix: str, violations: Violations) -> date | None:
-    if not message.HasField("run_date"):
-        return None
-    return date_within(message.run_date, f"{prefix}run_date", violations)  # type: ignore[attr-defined]
-
-
-def _query(selector: Selector) -> list[str]:
-    """What a page token is bound to."""
-    run_date = selector.run_date.isoformat() if selector.run_date else ""
-    return [selector.board, segment_text(selector.segment), run_date]
