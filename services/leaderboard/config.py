@@ -113,6 +113,9 @@ class Settings(ServiceSettings):
     rank_history_retention_days: int | None = Field(default=None, ge=1, le=36_500)
     """For how many days at least the history of ranks is kept; it goes by the month. Unset: for ever."""
 
+    archive_retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    """For how many days at least the members of archived runs are kept; each board's newest stays. Unset: for ever."""
+
     rank_look_seconds: float = Field(default=5.0, ge=0.1, le=3_600)
     """How often it is looked who was overtaken on boards with tracked_depth, in seconds."""
 

@@ -106,10 +106,12 @@ CREATE TABLE runs (
     finalize_time timestamptz,
     finalized     boolean NOT NULL DEFAULT false,
     dropped       boolean NOT NULL DEFAULT false,  -- whether its sorted sets are gone
+    expired       boolean NOT NULL DEFAULT false,  -- whether its members are not kept any more
     beyond_count  bigint NOT NULL DEFAULT 0,       -- set when the run is finalised: members for whom there was no segment left
     PRIMARY KEY (board, start_date)
 );
 CREATE INDEX runs_due ON runs (finalize_time) WHERE NOT finalized;
+CREATE INDEX runs_to_expire ON runs (finalize_time) WHERE dropped AND NOT expired;
 CREATE INDEX runs_to_drop ON runs (board, start_date) WHERE finalized AND NOT dropped;
 
 -- Runs of which it has been told that they began.

@@ -77,12 +77,16 @@ async def build(settings: Settings) -> Application:
             "rank_events": None if history is None else Drop(history),
         },
     )
+    kept_days = settings.archive_retention_days
+    kept = None if kept_days is None else timedelta(days=kept_days)
     lists = Lists(pool, catalogue, projection, rebuilder, clock, grace)
     segments = SegmentStore(pool)
     pause = timedelta(seconds=settings.rank_look_seconds)
     tracker = Tracker(pool, catalogue, projection, clock, pause)
     leagues = Leagues(pool, projection, lists)
-    maintenance = MaintenanceHandlers(pool, catalogue, projection, clock, leagues, segments, grace, history)
+    maintenance = MaintenanceHandlers(
+        pool, catalogue, projection, clock, leagues, segments, grace, history, kept
+    )
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(
         ReadHandlers(pool, catalogue, projection, rebuilder, lists, segments),

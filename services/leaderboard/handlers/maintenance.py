@@ -50,8 +50,11 @@ class MaintenanceHandlers:
         segments: SegmentStore,
         grace: timedelta,
         history: timedelta | None,
+        kept: timedelta | None,
     ) -> None:
-        """`history`: for how long the ranks at the end of each date are kept; None: for ever."""
+        """For how long are kept the ranks at the end of each date (`history`), and the members of archived runs
+        (`kept`). None: for ever.
+        """
         self._pool = pool
         self._archive = ArchiveStore(pool)
         self._endings = Endings(pool)
@@ -60,6 +63,7 @@ class MaintenanceHandlers:
         self._clock = clock
         self._daily = DailyStore(pool)
         self._history = history
+        self._kept = kept
         self._leagues = leagues
         self._segments = segments
         self._grace = grace
@@ -111,6 +115,9 @@ class MaintenanceHandlers:
                 return
         while (await self.run(now)).more:
             pass
+        if self._kept is not None:
+            while await self._archive.expire(now - self._kept, RUNS_PER_PASS, ARCHIVE_TIMEOUT_SECONDS):
+                pass
 
     async def _finalize(self, boards: Boards, run: RunKey, history: bool) -> bool:
         board = boards.by_key[run[0]]

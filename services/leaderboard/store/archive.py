@@ -78,6 +78,26 @@ DROPPED: Final = """
      WHERE runs.board = gone.board AND runs.start_date = gone.start_date
 """
 
+# The newest run of a board stays: the next one may be carried on from it. So does one of which something is to be done.
+TO_EXPIRE: Final = """
+    SELECT board, start_date FROM runs
+     WHERE dropped AND NOT expired AND finalize_time < $1
+       AND EXISTS (SELECT FROM runs AS later
+                    WHERE later.board = runs.board AND later.start_date > runs.start_date AND later.finalized)
+       AND NOT EXISTS (SELECT FROM endings
+                        WHERE endings.board = runs.board AND endings.run_start = runs.start_date AND NOT done)
+     ORDER BY finalize_time
+     LIMIT $2
+"""
+EXPIRE: Final = """
+    WITH gone AS (
+        DELETE FROM archive WHERE board = $1 AND run_start = $2
+    ), days AS (
+        DELETE FROM daily_ranks WHERE board = $1 AND run_start = $2
+    )
+    UPDATE runs SET expired = true WHERE board = $1 AND start_date = $2
+"""
+
 PAGE: Final = """
     SELECT rank, user_id, score, reach_time
       FROM archive
@@ -133,6 +153,15 @@ class ArchiveStore:
         row = await connection.fetchrow(FINISHED, *run)
         assert row is not None  # it was just archived
         return rows.run_state(row), row["member_count"] or 0
+
+    async def expire(self, before: datetime, limit: int, timeout_seconds: float) -> int:
+        """Delete the members of so many runs at most that were archived before an instant; how many runs there were."""
+        found = await self._pool.fetch(TO_EXPIRE, before, limit)
+        for row in found:
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(UNLIMITED)
+                await connection.execute(EXPIRE, row["board"], row["start_date"], timeout=timeout_seconds)
+        return len(found)
 
     async def to_drop(self) -> list[SegmentKey]:
         """The segments of finalised runs whose sorted sets may still be there."""

@@ -7,6 +7,8 @@ from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
+from services.leaderboard.store.archive import ArchiveStore
+from shared.postgres.pool import create_pool
 from shared.rpc.convert import to_timestamp
 from tests.service.leaderboard.conftest import Service, replica
 from tests.service.leaderboard.messages import (
@@ -14,6 +16,7 @@ from tests.service.leaderboard.messages import (
     WEDNESDAY,
     WEEKLY,
     event,
+    local_date,
     selector,
     user_update,
 )
@@ -204,3 +207,31 @@ async def test_a_rebuild_leaves_archived_runs_out(service: Service) -> None:
     await maintained(service, DUE)
     assert await rebuilt(service) == 0
     assert await projected(service) == {}
+
+
+async def test_the_members_of_runs_that_are_old_enough_go_but_for_those_of_the_newest(
+    service: Service,
+) -> None:
+    await define(service, "weekly", schedule=WEEKLY)
+    week = timedelta(days=7)
+    for number in range(3):
+        await applied(service, event(number, number + 1, at=NOON + number * week))
+    await maintained(service, DUE + 2 * week)
+    pool = await create_pool(service.dsn, application_name="expiring", size=1, statement_timeout_ms=5_000)
+    store = ArchiveStore(pool)
+    assert await store.expire(DUE + week - timedelta(days=1), 10, 5.0) == 1
+    assert [len(await ranking_in_week(service, number)) for number in range(3)] == [0, 1, 1]
+    assert await store.expire(DUE + 52 * week, 10, 5.0) == 1
+    assert await store.expire(DUE + 52 * week, 10, 5.0) == 0
+    assert [len(await ranking_in_week(service, number)) for number in range(3)] == [0, 0, 1]
+    response = await service.stub.ListRuns(pb.ListRunsRequest(leaderboard="weekly"))
+    assert len(response.runs) == 3
+    await pool.close()
+
+
+async def ranking_in_week(service: Service, number: int) -> list[str]:
+    day = local_date((NOON + number * timedelta(days=7)).date())
+    response = await service.stub.ListRankedMembers(
+        pb.ListRankedMembersRequest(selector=selector("weekly", day=day))
+    )
+    return [member.user_id for member in response.members]

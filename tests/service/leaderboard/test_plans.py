@@ -121,12 +121,14 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (segments, "EVERY"): RUN,
     (segments, "BEYOND"): RUN,
     (archive, "COUNT_BEYOND"): RUN,
+    (archive, "TO_EXPIRE"): (NOON, 10),
+    (archive, "EXPIRE"): RUN,
     (rebuild, "PAGE"): ("ada", *RUN, 10),
     (rebuild, "OF_RUN"): RUN,
     (rebuild, "SEGMENTS_OF_RUN"): RUN,
 }
 ONE_ROW_TABLES = {"configuration_version", "projection"}
-PARTIAL_INDEXES = {"runs_due", "runs_to_drop", "endings_under_way", "seats_waiting"}
+PARTIAL_INDEXES = {"runs_due", "runs_to_drop", "runs_to_expire", "endings_under_way", "seats_waiting"}
 """They hold nothing but what is wanted: open runs, those whose sets are still there, those with something
 to come, and users of leagues who wait."""
 
