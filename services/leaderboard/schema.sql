@@ -106,8 +106,8 @@ CREATE TABLE runs (
     finalize_time timestamptz,
     finalized     boolean NOT NULL DEFAULT false,
     dropped       boolean NOT NULL DEFAULT false,  -- whether its sorted sets are gone
-    expired       boolean NOT NULL DEFAULT false,  -- whether its members are not kept any more
     beyond_count  bigint NOT NULL DEFAULT 0,       -- set when the run is finalised: members for whom there was no segment left
+    expired       boolean NOT NULL DEFAULT false,  -- whether its members are not kept any more
     PRIMARY KEY (board, start_date)
 );
 CREATE INDEX runs_due ON runs (finalize_time) WHERE NOT finalized;

@@ -1,0 +1,226 @@
+"""`python -m deploy.bench.boards`: what the size of a board costs. Boards of one size and of another, side by side.
+
+Scores are put into PostgreSQL as they would stand there; the sorted sets are filled by a rebuild, which is timed. Then
+one update after the other (by the service's own handler, and in the sorted sets alone), pages of the first 100, and
+pages around a user, of both boards in turn. Servers of its own, gone afterwards.
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from laurel.leaderboard.v1 import leaderboard_pb2
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from deploy.bench.report import table
+from deploy.local.databases import create_service_databases
+from deploy.local.postgres import PostgresServer
+from deploy.local.run_directory import run_directory
+from deploy.local.valkey import ValkeyServer
+from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
+from services.leaderboard.domain.boards import WHOLE, Board, Boards
+from services.leaderboard.domain.facts import Command, command_of
+from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
+from services.leaderboard.domain.scores import Score
+from services.leaderboard.handlers.entries import EntryHandlers
+from services.leaderboard.handlers.lists import Lists
+from services.leaderboard.handlers.rebuild import Rebuilder
+from services.leaderboard.handlers.tracking import Tracker
+from services.leaderboard.projection import Projection
+from services.leaderboard.results import Selector
+from services.leaderboard.store.segments import SegmentStore
+from shared.clock import SystemClock
+from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
+from shared.ids import derived_id_at
+from shared.participant import Work
+from shared.postgres.definitions import Catalogue
+from shared.postgres.migrations import migrate
+from shared.postgres.pool import create_pool
+
+ROOT: Final = Path(__file__).parents[2]
+_RUN_START: Final = date.min
+_BOARD: Final = """
+    INSERT INTO definitions (key, body, create_time, update_time, kind) VALUES ($1, $2, now(), now(), $3)
+"""
+_FILL: Final = (
+    "INSERT INTO runs (board, start_date, end_date) VALUES ($1, '-infinity', 'infinity')",
+    "INSERT INTO segments (board, run_start, segment) VALUES ($1, '-infinity', '')",
+    """
+    INSERT INTO users (user_id, version, profile_version, name, attributes)
+    SELECT $1 || '-' || n, 1, 1, 'User ' || n, '{}' FROM generate_series(1, $2::integer) AS n
+    """,
+    """
+    INSERT INTO scores (user_id, board, run_start, segment, score, order_score, reach_time, source_version, version)
+    SELECT $1 || '-' || n, $1, '-infinity', '', s.score, -s.score, timestamptz '2026-01-01' + n * interval '1 s', 0, 1
+      FROM generate_series(1, $2::integer) AS n
+     CROSS JOIN LATERAL (SELECT (1 + hashint4(n) & 1048575)::bigint * 1000000 AS score) AS s
+    """,
+    "ANALYZE",
+)
+
+
+class Found(Struct):
+    """Of one board: what was measured, each in ms."""
+
+    members: int
+    rebuild_seconds: float
+    bytes_each: float
+    handled: list[float] = []
+    placed: list[float] = []
+    top: list[float] = []
+    around: list[float] = []
+
+
+async def measure(home: Path, sizes: Sequence[int], rounds: int) -> list[Found]:
+    """Both boards, in turn."""
+    postgres = PostgresServer.start(home / "postgres")
+    valkey = ValkeyServer.start(home / "valkey")
+    dsn = create_service_databases(postgres.admin_dsn, ["leaderboard"], passwords={"leaderboard": "bench"})[
+        "leaderboard"
+    ]
+    await migrate(dsn, ROOT / "services" / "leaderboard" / "migrations")
+    connection = await asyncpg.connect(dsn)
+    for size in sizes:
+        await _fill(connection, _key(size), size)
+    pool = await create_pool(dsn, application_name="bench", size=4, statement_timeout_ms=600_000)
+    try:
+        async with Redis.from_url(valkey.url) as sets:
+            return await _Boards(pool, sets).measured(sizes, rounds)
+    finally:
+        await connection.close()
+        await pool.close()
+        valkey.stop()
+        postgres.erase()
+
+
+class _Boards:
+    def __init__(self, pool: asyncpg.Pool, sets: Redis) -> None:
+        catalogue: Catalogue[Boards] = Catalogue(pool, KINDS, catalogue_of)
+        self._catalogue = catalogue
+        self._projection = Projection(sets)
+        self._rebuilder = Rebuilder(pool, catalogue, self._projection)
+        clock, hour = SystemClock(), timedelta(hours=1)
+        tracker = Tracker(pool, catalogue, self._projection, clock, hour)
+        self._lists = Lists(pool, catalogue, self._projection, self._rebuilder, clock, hour)
+        self._entries = EntryHandlers(
+            pool, catalogue, self._projection, self._rebuilder, SegmentStore(pool), tracker, hour
+        )
+
+    async def measured(self, sizes: Sequence[int], rounds: int) -> list[Found]:
+        await self._rebuilder.rebuild()
+        boards = (await self._catalogue.latest()).by_key
+        found = []
+        for size in sizes:
+            began = time.perf_counter()
+            await self._rebuilder.rebuild_board(_key(size))
+            took = time.perf_counter() - began
+            found.append(Found(size, took, await self._projection.memory_bytes(_whole(size)) / size))
+        rng = random.Random(1)
+        for number in range(rounds):
+            for one in found:
+                await self._round(boards[_key(one.members)], one, number, rng, is_kept=number >= rounds // 10)
+        return found
+
+    async def _round(
+        self, board: Board, one: Found, number: int, rng: random.Random, *, is_kept: bool
+    ) -> None:
+        user = f"{board.key}-{rng.randint(1, one.members)}"
+        other = f"{board.key}-{rng.randint(1, one.members)}"
+        wanted = await self._lists.understand(Selector(board.key, {}, None))
+        work, step = _work(board, user, number), _step(board, other, number, rng)
+        for times, measured in (
+            (one.handled, lambda: self._entries.apply_entries([work])),
+            (one.placed, lambda: self._projection.place([step], lambda _: board)),
+            (one.top, lambda: self._lists.page(wanted, 0, 100)),
+            (one.around, lambda: self._lists.around(wanted, user, 5)),
+        ):
+            took = await _timed(measured)
+            if is_kept:
+                times.append(took)
+
+
+async def _timed(what: Callable[[], Awaitable[object]]) -> float:
+    began = time.perf_counter()
+    await what()
+    return 1_000 * (time.perf_counter() - began)
+
+
+async def _fill(connection: asyncpg.Connection, key: str, size: int) -> None:
+    board = leaderboard_pb2.Leaderboard(key=key, name=key, metric=key)
+    body = LEADERBOARD.normalised(board).SerializeToString()
+    await connection.execute(_BOARD, key, body, LEADERBOARD.name)
+    for statement in _FILL:
+        await connection.execute(statement, *(key, size)[: statement.count("$1") and 1 + ("$2" in statement)])
+
+
+def _work(board: Board, user: str, number: int) -> Work[Command]:
+    now = datetime.now(UTC)
+    entry_id = derived_id_at(now, "bench", user, str(number))
+    value = 1_000_000
+    metric = MetricFact(board.key, value, 0, value, value, number + 1, {})
+    snapshot = UserSnapshot(user, "UTC", {}, now, 1, "")
+    entry = Entry(entry_id, EntryKind.METRIC_EVENT, snapshot, now, now, "UTC", metric, None)
+    return Work(command_of(entry, (), ()), entry_id, user, b"")
+
+
+def _step(board: Board, user: str, number: int, rng: random.Random) -> Step:
+    score = Score(rng.randint(1, 2**20) * 1_000_000, datetime.now(UTC))
+    return Step(_whole_of(board.key), user, 1_000_000 + number, None, position_of(board.order, user, score))
+
+
+def _key(size: int) -> str:
+    return f"board-{size}"
+
+
+def _whole(size: int) -> SegmentKey:
+    return _whole_of(_key(size))
+
+
+def _whole_of(key: str) -> SegmentKey:
+    return SegmentKey(key, _RUN_START, WHOLE)
+
+
+def shown(found: Sequence[Found]) -> str:
+    """The figures as a table: medians, and the last against the first."""
+
+    def row(name: str, values: Sequence[float]) -> list[str]:
+        return [name, *(f"{value:.2f}" for value in values), f"{values[-1] / values[0]:.2f}"]
+
+    head = ["", *(f"{one.members:,} members" for one in found), "ratio"]
+    median = statistics.median
+    return table(
+        head,
+        [
+            row("an event, ranks before and after, ms", [median(one.handled) for one in found]),
+            row("  of it the sorted sets, ms", [median(one.placed) for one in found]),
+            row("the first 100, ms", [median(one.top) for one in found]),
+            row("around a user, ms", [median(one.around) for one in found]),
+            row("rebuild of the board, s", [one.rebuild_seconds for one in found]),
+            row("memory of a member, bytes", [one.bytes_each for one in found]),
+        ],
+    )
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--members", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=500)
+    arguments = parser.parse_args()
+    with run_directory("bench-boards") as home:
+        found = asyncio.run(measure(home, arguments.members, arguments.rounds))
+    sys.stdout.write(shown(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
