@@ -148,6 +148,8 @@ class Doctor:
             row.entry_id for row in rows
         }
         recorded = await self._findings.known(suspected)
+        if left := suspected - recorded:
+            recorded |= await self._findings.halves(left)
         unknown = {
             step: progress.unknown[step] + len(set(entries) - recorded)
             for step, entries in compared.unknown.items()
@@ -236,7 +238,19 @@ class Doctor:
                     wanted[one.entry_id] = ()
                 else:
                     one.saga = saga.applied(one.saga, step, answer)
+        await self._raise_others(
+            {other.user_id for one in active.values() for other in one.entry.other_users},
+            {step for finding in group for step in finding.services},
+        )
         return causes
+
+    async def _raise_others(self, user_ids: Collection[str], steps: Collection[Step]) -> None:
+        """Whom entries concern besides their own user is found by them alone: at once, a group has few."""
+        others = sorted(user_ids)
+        for first in range(0, len(others), USERS):
+            request = pb.FinishHealingRequest(user_ids=others[first : first + USERS])
+            for step in steps:
+                await self._participants.finish_healing(step, request)
 
     async def _undo(self, group: Sequence[Finding], origins: Mapping[UUID, Origin]) -> dict[UUID, str | None]:
         """Takes the way back once more, through all services: who has gone it answers as before."""

@@ -43,6 +43,16 @@ async def live(system: System, name: str) -> None:
 
     for day in range(DAYS):
         await asyncio.gather(*(act(day, user) for user in range(USERS)))
+    gift = pb.TransferPointsRequest(
+        user_id="user-0",
+        to_user_id="user-3",
+        points_system="xp",
+        amount=1,
+        request_id=f"{name}-gift",
+    )
+    given = await system.orchestrator.TransferPoints(gift, wait_for_ready=True)
+    undoing = pb.VoidEntryRequest(entry_id=given.entry_id, reason="a slip", request_id=f"{name}-no-gift")
+    await system.orchestrator.VoidEntry(undoing, wait_for_ready=True)
     await ingest(system, event("user-1", f"{name}-buy", metric="purchases"))
     await ingest(system, event("user-2", f"{name}-too-much", metric="purchases", value=1_000))
 

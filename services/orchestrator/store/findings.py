@@ -10,14 +10,18 @@ from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import definition_service_pb2
 from msgspec import Struct
 
-from services.orchestrator.findings import Act, Finding, LedgerRow
+from services.orchestrator.findings import CORRECTION, Act, Finding, LedgerRow
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.sagas import StoredSaga
 from services.orchestrator.store.sagas import from_row as saga_from_row
+from shared.entries import half_id
+from shared.ids import derived_id_beside
 from shared.postgres.pool import Connection, Pool
 
 LOWEST_ID: Final = UUID(int=0)
 _DELETED_AT_ONCE: Final = 50_000
+_BELOW_MILLISECONDS: Final = 80
+"""Bits of an entry's id below those that are its time."""
 
 # Two reads by ranges of the key: a join would look for each saga in all months.
 _ENTRIES: Final = """
@@ -38,6 +42,14 @@ _BODIES: Final = """
        AND entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
 """
 _KNOWN: Final = _BODIES.replace("entry_id, entry FROM", "entry_id FROM")
+
+# What an entry is to somebody besides its user has an id of its own, in the same millisecond.
+_WITH_OTHERS: Final = """
+    SELECT entries.entry_id, entries.other_user_ids
+      FROM unnest($1::uuid[], $2::uuid[]) AS span (first, last)
+      JOIN entries ON entries.entry_id BETWEEN span.first AND span.last
+     WHERE entries.other_user_ids IS NOT NULL
+"""
 
 _EXAMINATION: Final = "SELECT * FROM examination"
 _BEGIN: Final = """
@@ -201,6 +213,20 @@ class FindingStore:
     async def known(self, entry_ids: Collection[UUID]) -> set[UUID]:
         """Those of these that are in the ledger."""
         return {row["entry_id"] for row in await self._pool.fetch(_KNOWN, sorted(entry_ids))}
+
+    async def halves(self, entry_ids: Collection[UUID]) -> set[UUID]:
+        """By which ids entries of these milliseconds are known of those whom they concern besides their user."""
+        firsts = sorted({each.int >> _BELOW_MILLISECONDS << _BELOW_MILLISECONDS for each in entry_ids})
+        lasts = [first | (1 << _BELOW_MILLISECONDS) - 1 for first in firsts]
+        rows = await self._pool.fetch(
+            _WITH_OTHERS, [UUID(int=first) for first in firsts], [UUID(int=last) for last in lasts]
+        )
+        return {
+            half_id(name, user_id)
+            for row in rows
+            for user_id in row["other_user_ids"]
+            for name in (row["entry_id"], derived_id_beside(row["entry_id"], CORRECTION))
+        }
 
     async def advance(
         self,
