@@ -13,6 +13,12 @@ from tests.fixtures.command import Laurel
 from tests.fixtures.waiting import until
 
 
+def message(laurel: Laurel, kind: str) -> dict[str, Any]:
+    """What is listed of a kind of messages; other tests have set others."""
+    (found,) = [each for each in laurel.json("messages", "list")["messages"] if each["type"] == kind]
+    return found
+
+
 def test_messages_are_set_and_listed(laurel: Laurel, tmp_path: Path) -> None:
     templates = tmp_path / "templates.yaml"
     templates.write_text("- {language: en, subject: '{{ days }}', text: 'Come back'}\n")
@@ -30,17 +36,10 @@ def test_messages_are_set_and_listed(laurel: Laurel, tmp_path: Path) -> None:
     for text in ("reactivation", "off", "email", "18:00", "en"):
         assert text in shown
     laurel.run("messages", "set", "reactivation", "--no-channel")
-    (message,) = laurel.json("messages", "list")["messages"]
-    assert (message["type"], message["sendTime"], message["channels"]) == (
-        "MESSAGE_TYPE_REACTIVATION",
-        "18:00",
-        [],
-    )
+    reactivation = message(laurel, "MESSAGE_TYPE_REACTIVATION")
+    assert (reactivation["sendTime"], reactivation["channels"]) == ("18:00", [])
     laurel.run("messages", "set", "recap", "--every", "month")
-    (recap,) = [
-        each for each in laurel.json("messages", "list")["messages"] if each["type"] == "MESSAGE_TYPE_RECAP"
-    ]
-    assert recap["recapPeriod"] == "RECAP_PERIOD_MONTHLY"
+    assert message(laurel, "MESSAGE_TYPE_RECAP")["recapPeriod"] == "RECAP_PERIOD_MONTHLY"
     templates.write_text("- {language: en, subject: '{{', text: x}\n")
     refused = laurel.run("messages", "set", "reactivation", "--templates", str(templates), code=1)
     assert "message.templates[0].subject" in refused.stderr
