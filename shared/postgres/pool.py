@@ -37,8 +37,8 @@ _BEGIN_SESSION: Final = """
 # A statement that names every type which others do: built-in arrays and records, and the database's own row types, of
 # which there are none before the migrations have run.
 _NAME_TYPES: Final = """
-    SELECT 'SELECT NULL::record[], NULL::bigint[], NULL::bytea[], NULL::date[], NULL::float8[], NULL::smallint[],'
-               ' NULL::timestamptz[], NULL::uuid[]'
+    SELECT 'SELECT NULL::record[], NULL::bigint[], NULL::bytea[], NULL::date[], NULL::float8[], NULL::integer[],'
+               ' NULL::smallint[], NULL::timestamptz[], NULL::uuid[]'
                || coalesce(string_agg(format(', NULL::%s[]', reltype::regtype), '' ORDER BY relname), '')
       FROM pg_class
      WHERE relkind = 'c' AND relnamespace = current_schema()::regnamespace

@@ -15,6 +15,7 @@ from tests.fixtures.waiting import until
 
 def message(laurel: Laurel, kind: str) -> dict[str, Any]:
     """What is listed of a kind of messages; other tests have set others."""
+    found: dict[str, Any]
     (found,) = [each for each in laurel.json("messages", "list")["messages"] if each["type"] == kind]
     return found
 
