@@ -95,7 +95,7 @@ _NEWEST: Final = """
                          SELECT * FROM unnest($5::bigint[], $6::date[], $7::uuid[]))
                      AND local_date BETWEEN wanted.first_date AND wanted.last_date
                    ORDER BY local_date DESC LIMIT 1) - 3) AS newest
-      FROM unnest($1::text[], $2::text[], $3::date[], $4::date[], $8::integer[], $9::integer[])
+      FROM unnest($1::text[], $2::text[], $3::date[], $4::date[], $8::bigint[], $9::bigint[])
            WITH ORDINALITY AS wanted (user_id, key, first_date, last_date, first_minute, minute_count, number)
 """
 NEWEST_EARNING: Final = _NEWEST.format(
