@@ -10,6 +10,7 @@ due any more is taken back, and one for a period that is due instead is given, a
 it belongs to: as though it had been given when that event came.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from uuid import UUID
@@ -112,9 +113,9 @@ def corrected(
     rewarded = frozenset(day for day in by_period if day is not None)
     after = _moved(shift, before, rewarded, awards=gives)
     # Without the entry nobody would have had anything for them.
-    taken = [
-        by_period[one.start_date] for one in (*shift.lost, *shift.vanished) if one.start_date in rewarded
-    ]
+    owed = {one.start_date for one in before.owed}
+    lost = [one for one in shift.lost if one.start_date not in owed]
+    taken = [by_period[one.start_date] for one in (*lost, *shift.vanished) if one.start_date in rewarded]
     moved = [one for one in (*shift.kept, *shift.others) if _moves(by_period, one, corrected_entry_id)]
     # What was lost but has its award on another date is taken back there: first what the corrected entry brought
     # about, then the newest.
@@ -131,11 +132,13 @@ def corrected(
         for one in shift.vanished
         if one.start_date in rewarded and one.start_date not in before.idle
     ]
+    idle_left, withdrawn = _left(after.idle, live, taken)
     after = replace(
         after,
         granted_count=after.granted_count - len(taken),
         owed=tuple(sorted((*after.owed, *still), key=lambda one: one.start_date)),
-        idle=tuple(day for day in after.idle if day not in gone),
+        idle=tuple(sorted(idle_left)),
+        withdrawn=tuple(sorted((*after.withdrawn, *withdrawn))),
     )
     granted = _grantable(after) if gives else []
     given = [*granted, *(Owed(one.start_date, one.reach) for one in moved if one.reach is not None)]
@@ -144,6 +147,21 @@ def corrected(
         taken=(*taken, *(by_period[one.start_date] for one in moved)),
         given=tuple(sorted(given, key=lambda one: one.start_date)),
     )
+
+
+def _left(
+    idle: Sequence[date], live: Sequence[LivePeriod], taken: Sequence[LivePeriod]
+) -> tuple[list[date], list[date]]:
+    """Of the periods that are granted and not due, those that still have an award when these are taken; and those that
+    have none, of which it is still to come that they are due again.
+    """
+    gone = [period.due.period for period in taken if period.due.period is not None]
+    left, awards = Counter(idle), Counter(period.due.period for period in live)
+    left.subtract(gone)
+    awards.subtract(gone)
+    with_award = {day: min(max(0, count), awards[day]) for day, count in left.items()}
+    without = {day: max(0, count) - with_award[day] for day, count in left.items()}
+    return list(Counter(with_award).elements()), list(Counter(without).elements())
 
 
 def due_for(trigger: ConfiguredTrigger, owed: Owed) -> Due:
@@ -156,30 +174,31 @@ def _moved(shift: Shift, before: StreakCount, rewarded: frozenset[date], *, awar
 
     `rewarded`: the periods with an award, as far as it is asked for. `awards`: the trigger can award now.
     """
-    owed = {one.start_date: one for one in before.owed}
-    idle, withdrawn = set(before.idle), set(before.withdrawn)
+    # One can be there twice: because what takes the first away, or gives it back, is still to come.
+    owed, idle, withdrawn = list(before.owed), list(before.idle), list(before.withdrawn)
     for change in shift.lost:
-        if owed.pop(change.start_date, None) is not None:
+        mine = [one for one in owed if one.start_date == change.start_date]
+        if mine:
+            owed.remove(mine[0])
             continue
         if change.start_date in rewarded:
-            idle.add(change.start_date)
+            idle.append(change.start_date)
         elif not shift.configured.trigger.user_filters:
             # Nothing of it has come yet: of two changes the later one may come first.
-            withdrawn.add(change.start_date)
-    for change in (*shift.gained, *shift.kept):
-        if change.start_date in owed and change.reach is not None:
-            owed[change.start_date] = Owed(change.start_date, change.reach)
+            withdrawn.append(change.start_date)
+    reaches = {change.start_date: change.reach for change in (*shift.gained, *shift.kept)}
+    owed = [Owed(one.start_date, reaches.get(one.start_date) or one.reach) for one in owed]
     for change in shift.gained:
         if change.start_date in withdrawn:
             withdrawn.remove(change.start_date)
         elif change.start_date in idle:
             idle.remove(change.start_date)
-        elif change.reach is not None and awards and change.start_date not in rewarded:
-            owed[change.start_date] = Owed(change.start_date, change.reach)
+        elif change.reach is not None and awards:
+            owed.append(Owed(change.start_date, change.reach))
     return StreakCount(
         due_count=before.due_count + len(shift.gained) - len(shift.lost),
         granted_count=before.granted_count,
-        owed=tuple(owed[day] for day in sorted(owed)),
+        owed=tuple(sorted(owed, key=lambda one: one.start_date)),
         idle=tuple(sorted(idle)),
         withdrawn=tuple(sorted(withdrawn)),
     )
@@ -192,11 +211,10 @@ def _grantable(count: StreakCount) -> list[Owed]:
 
 
 def _granted(count: StreakCount, granted: Sequence[Owed]) -> StreakCount:
-    return replace(
-        count,
-        granted_count=count.granted_count + len(granted),
-        owed=tuple(one for one in count.owed if one not in granted),
-    )
+    owed = list(count.owed)
+    for one in granted:
+        owed.remove(one)
+    return replace(count, granted_count=count.granted_count + len(granted), owed=tuple(owed))
 
 
 def _shift(trigger: ConfiguredTrigger, cause: StreakCause, changes: Sequence[PeriodChange]) -> Shift:

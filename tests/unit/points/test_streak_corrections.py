@@ -1,16 +1,19 @@
 """Corrections of one streak that reach points in another order than that in which the streak changed."""
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import date, timedelta
 from itertools import permutations
 from uuid import UUID
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from services.points.domain.definitions import Catalogue, PointsSystem, StreakCause, Trigger, TriggerKey
 from services.points.domain.facts import Command, Instant, PeriodChange, StreakChange
-from services.points.domain.state import Owed, StreakCount
-from services.points.domain.streaks import LivePeriod, corrected, due_for, shifts
+from services.points.domain.state import Owed, StreakCount, UserState
+from services.points.domain.streaks import LivePeriod, arrived, corrected, due_for, shifts
 from shared.entries import EntryKind
 from shared.ids import derived_id
 from tests.unit.points.account import START, Account
@@ -55,6 +58,58 @@ def test_nothing_is_left_of_what_no_streak_is_due_for_however_corrections_come(
     assert count == StreakCount(0, 0)
     assert live == []
     assert configured.key == TriggerKey("xp", "days")
+
+
+def lengths(days: Iterable[int]) -> dict[int, int]:
+    """The length of the streak on each of these days."""
+    found: dict[int, int] = {}
+    for number in sorted(days):
+        found[number] = found.get(number - 1, 0) + 1
+    return found
+
+
+def changes(before: dict[int, int], after: dict[int, int]) -> tuple[PeriodChange, ...]:
+    return tuple(
+        period(number, before.get(number, 0), after.get(number, 0))
+        for number in sorted({*before, *after})
+        if before.get(number) != after.get(number)
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0, 0, 2, 3])), max_size=9))
+@example([(4, 0), (5, 0), (3, 0), (4, 2), (4, 0)])
+@example([(4, 0), (2, 0), (3, 0), (2, 2), (2, 0)])
+@example([(1, 0), (2, 0), (1, 3), (1, 0), (0, 0), (1, 3)])
+def test_there_are_as_many_awards_as_are_due_though_corrections_come_after_what_followed_them(
+    toggles: list[tuple[int, int]],
+) -> None:
+    """Each toggle of a day is an event, or the void of one, whose correction comes up to so many steps later."""
+    (configured,) = CATALOGUE.by_streak["daily"]
+    days: set[int] = set()
+    told: list[tuple[float, bool, tuple[PeriodChange, ...]]] = []
+    for place, (number, delay) in enumerate(toggles):
+        is_void, before = number in days, lengths(days)
+        days ^= {number}
+        told.append((place + (delay - 0.5 if is_void else 0), is_void, changes(before, lengths(days))))
+    live: list[LivePeriod] = []
+    count = StreakCount()
+    for turn, is_void, said in sorted(told, key=lambda one: one[0]):
+        cause = derived_id(f"cause-{turn}")
+        if is_void:
+            for shift in shifts(CATALOGUE, [StreakChange("daily", said)]):
+                settled = corrected(shift, count, live, cause, gives=True)
+                live = [one for one in live if one not in settled.taken]
+                live += [LivePeriod(9, due_for(configured, owed), cause) for owed in settled.given]
+                count = settled.count
+        else:
+            periods = frozenset(one.due.period for one in live if one.due.period)
+            state = UserState(
+                "alice", streaks={configured.key: count}, rewarded_periods={configured.key: periods}
+            )
+            counts, dues = arrived(CATALOGUE, state, {}, [StreakChange("daily", said)])
+            count = counts.get(configured.key, count)
+            live += [LivePeriod(9, due, cause) for due in dues]
+    assert len(live) == sum(length % 2 == 0 for length in lengths(days).values())
 
 
 def late_days() -> tuple[Account, Command]:
