@@ -302,7 +302,9 @@ async def test_a_service_that_dies_over_a_message_loses_none_that_is_planned_and
 
     async def sent() -> list[message_pb2.SentMessage]:
         request = pb.ListSentMessagesRequest(user_id=user)
-        return list((await system.notification.ListSentMessages(request, timeout=30, wait_for_ready=True)).messages)
+        return list(
+            (await system.notification.ListSentMessages(request, timeout=30, wait_for_ready=True)).messages
+        )
 
     async def is_over() -> bool:
         query = "SELECT count(*) FROM planned_messages WHERE user_id = $1"
