@@ -11,7 +11,7 @@ it belongs to: as though it had been given when that event came.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
 from uuid import UUID
 
@@ -120,18 +120,30 @@ def corrected(
     # What was lost but has its award on another date is taken back there: first what the corrected entry brought
     # about, then the newest.
     gone = {period.due.period for period in taken}
-    idle = [by_period[day] for day in after.idle if day in rewarded and day not in gone]
-    surplus = len(idle) - len(after.owed) - max(0, len(before.idle) - len(before.owed))
-    idle.sort(key=lambda period: (period.cause_entry_id != corrected_entry_id, -period.position))
-    taken += idle[: max(0, min(surplus, len(shift.lost)))]
-    gone.update(period.due.period for period in taken)
-    moved = [one for one in moved if one.start_date not in gone]
-    # By what has come so far it is due for a period that vanished: what says otherwise is still to come.
-    still = [
-        Owed(one.start_date, by_period[one.start_date].due.owner)
-        for one in shift.vanished
-        if one.start_date in rewarded and one.start_date not in before.idle
+    idle = [by_period[day] for day in set(after.idle) if day in rewarded and day not in gone]
+    others = [
+        period for day, period in by_period.items() if day and day not in gone and day not in after.idle
     ]
+    for periods in (idle, others):
+        periods.sort(key=lambda period: (period.cause_entry_id != corrected_entry_id, -period.position))
+    surplus = (
+        before.granted_count - len(taken) - after.due_count - max(0, before.granted_count - before.due_count)
+    )
+    more = [*idle, *others][: max(0, min(surplus, len(shift.lost)))]
+    taken += more
+    gone.update(period.due.period for period in taken)
+    left = [period for period in live if period not in taken]
+    # One fact gives once for a period.
+    there = {(period.due.period, period.due.owner.entry_id) for period in left}
+    moved = [
+        one
+        for one in moved
+        if one.start_date not in gone and one.reach and (one.start_date, one.reach.entry_id) not in there
+    ]
+    # By what has come so far it is due for these: what says otherwise is still to come.
+    early = [one.start_date for one in shift.vanished if one.start_date not in before.idle]
+    early += [period.due.period for period in more if period in others and period.due.period]
+    still = [Owed(day, by_period[day].due.owner) for day in early if day in rewarded]
     idle_left, withdrawn = _left(after.idle, live, taken)
     after = replace(
         after,
@@ -140,7 +152,7 @@ def corrected(
         idle=tuple(sorted(idle_left)),
         withdrawn=tuple(sorted((*after.withdrawn, *withdrawn))),
     )
-    granted = _grantable(after) if gives else []
+    granted = _grantable(after, {period.due.period for period in left}) if gives else []
     given = [*granted, *(Owed(one.start_date, one.reach) for one in moved if one.reach is not None)]
     return Settlement(
         count=_granted(after, granted),
@@ -204,10 +216,11 @@ def _moved(shift: Shift, before: StreakCount, rewarded: frozenset[date], *, awar
     )
 
 
-def _grantable(count: StreakCount) -> list[Owed]:
-    """What is due and missing: the latest periods without an award."""
+def _grantable(count: StreakCount, rewarded: Set[date | None] = frozenset()) -> list[Owed]:
+    """What is due and missing: the latest periods without an award. Those of `rewarded` have one."""
     missing = min(len(count.owed) - len(count.idle), count.due_count - count.granted_count)
-    return list(count.owed[-missing:]) if missing > 0 else []
+    without = [one for one in count.owed if one.start_date not in rewarded]
+    return without[-missing:] if missing > 0 else []
 
 
 def _granted(count: StreakCount, granted: Sequence[Owed]) -> StreakCount:
