@@ -9,6 +9,7 @@ is not, the first of a greater length that is, owns it.
 """
 
 from collections.abc import Iterator
+from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -54,6 +55,8 @@ def streaks_changed(
     news = _News(command, fact, before, past)
     for change in command.streak_changes:
         standing = _told(catalogue, standing, news, change)
+    if news.corrects:
+        standing = _without(standing, command.entry.corrected_entry_id)
     found: list[Change] = []
     for achievement in _touched(catalogue, standing, news):
         live = standing.completions.get(achievement.place)
@@ -83,6 +86,17 @@ def _told(catalogue: Catalogue, standing: Standing, news: _News, change: StreakC
                 # It is reached, and another change that comes later says with which event.
                 if was.highest < each.trigger.target <= change.longest:
                     reaches.setdefault((change.streak, each.trigger.target), FirstReach(0, None))
+    return replace(standing, reaches=reaches) if reaches != standing.reaches else standing
+
+
+def _without(standing: Standing, undone_id: UUID | None) -> Standing:
+    """Nothing is reached with an event that is undone. Where the correction says nothing else of a length, the streak
+    named another one before, and that is still to come.
+    """
+    reaches = {
+        key: FirstReach(known.version, None) if known.reach and known.reach.entry_id == undone_id else known
+        for key, known in standing.reaches.items()
+    }
     return replace(standing, reaches=reaches) if reaches != standing.reaches else standing
 
 

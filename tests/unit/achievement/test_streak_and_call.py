@@ -132,6 +132,23 @@ def test_what_had_been_granted_before_an_earlier_event_arrived_passes_to_that_on
     assert alice.standing.completions["fortnight"].reach == earlier
 
 
+def test_an_undone_event_owns_nothing_though_the_change_that_named_an_earlier_one_comes_after_its_correction() -> (
+    None
+):
+    alice = player(streak_achievement(length=3))
+    granted = streak_event(3, length=3, longest=3, days=3)
+    earlier = reach("earlier", days=2)
+    late = streak_event(4, length=4, longest=4, reached={3: earlier, 4: reach(4, days=3)})
+    other = streak_event(7, length=3, longest=3, reached={})
+    alice.apply(granted)
+    alice.void(granted, streak_correction(6, granted, length=3, longest=3, reached={4: None}))
+    assert alice.held == set()
+    alice.apply(other)
+    assert alice.held == set()
+    alice.apply(late)
+    assert alice.standing.completions["fortnight"].reach == earlier
+
+
 def test_a_correction_that_comes_before_the_change_that_it_follows_is_what_counts() -> None:
     alice = player(streak_achievement(length=3))
     first = streak_event(1, length=3, longest=3, days=3)
