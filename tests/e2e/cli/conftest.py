@@ -11,10 +11,21 @@ from tests.fixtures.command import DEMO_CONFIGURATION, Laurel, stack_of
 @pytest.fixture(scope="package")
 def laurel(server_directory: Path) -> Iterator[Laurel]:
     """A system that is up and has the demo's configuration."""
-    laurel = Laurel(server_directory / "cli")
+    yield from started(server_directory / "cli")
+
+
+@pytest.fixture
+def other_laurel(server_directory: Path) -> Iterator[Laurel]:
+    """Another one, for what cannot be taken back: achievements that users hold stay."""
+    yield from started(server_directory / "other")
+
+
+def started(home: Path) -> Iterator[Laurel]:
+    """A system with the demo's configuration, until it is not needed any more."""
+    laurel = Laurel(home)
     try:
-        started = laurel.shell("up")
-        assert started.returncode == 0, started.stdout + started.stderr
+        up = laurel.shell("up")
+        assert up.returncode == 0, up.stdout + up.stderr
         laurel.run("apply", "-f", str(DEMO_CONFIGURATION))
         yield laurel
     finally:
