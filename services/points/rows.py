@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.points.domain.clocks import Clock
 from services.points.domain.counting import Timeline, stored
@@ -188,6 +189,17 @@ def trigger_key(name: str) -> TriggerKey:
 def user_row(old: UserState, new: UserState) -> tuple[Any, ...]:
     """A `user_row_2`, which guards the state: however many entries the batch has of the user, it moves once."""
     return (new.user_id, old.version + 1, new.entry_count, new.award_count, new.first_position)
+
+
+def as_loaded(old: UserState, new: UserState) -> UserState:
+    """The state after a store as it would be loaded: without what was only known on the way."""
+    before = old.points.timelines
+    timelines = {
+        key: timeline if before.get(key) is timeline else stored(timeline)
+        for key, timeline in new.points.timelines.items()
+    }
+    points = replace(new.points, timelines=timelines)
+    return replace(new, version=old.version + 1, completions={}, points=points)
 
 
 def log_row(entry: LogEntry) -> tuple[Any, ...]:

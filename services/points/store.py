@@ -12,7 +12,6 @@ from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
-from msgspec.structs import replace
 
 from services.points import rows
 from services.points.domain.days import Days
@@ -330,13 +329,7 @@ class Store:
             [row for old, new in pairs for row in rows.completion_rows(old, new)],
             configuration_version,
         )
-        self.recent.keep(
-            {
-                new.user_id: replace(new, version=old.version + 1, completions={})
-                for old, new in pairs
-                if new.user_id in keep
-            }
-        )
+        self.recent.keep({new.user_id: rows.as_loaded(old, new) for old, new in pairs if new.user_id in keep})
 
     async def lock_user_of(self, connection: Connection, entry_id: UUID) -> str:
         """The user of an applied entry, kept from all other writers until the transaction ends."""
