@@ -114,14 +114,18 @@ EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
     "streak": ("feed",),
     "achievement": ("feed", "withheld_completions"),
     "points": ("feed", "revisions"),
-    "leaderboard": ("feed", "archive", "early_revisions", "prizes", "seats", "divisions", "daily_ranks"),
+    "leaderboard": ("archive", "early_revisions", "prizes", "seats", "divisions", "daily_ranks"),
 }
 """Tables of users that the template leaves empty, because their rows cannot be multiplied one by one: a feed is read in
 its order, and an archive numbers its members."""
 
-OF_THE_TEMPLATE: Final[Mapping[str, tuple[str, ...]]] = {"orchestrator": ("domain_events",)}
-"""Tables with a row for each event that stay the template's: domain events are added at the end, kept for a time, and
-read by none of what is measured."""
+OF_THE_TEMPLATE: Final[Mapping[str, tuple[str, ...]]] = {
+    "orchestrator": ("domain_events",),
+    "leaderboard": ("feed",),
+}
+"""Tables that stay the template's: domain events are added at the end, kept for a time, and read by none of what is
+measured. The leaderboard's feed tells of runs, which begin at any hour; what it tells of users has rows in `archive`,
+`prizes` or `divisions` too, which have to be empty."""
 
 SCHEMA: Final = "template"
 CREATE_COPIED_ID: Final = """
