@@ -25,7 +25,7 @@ ServiceDatabase = Callable[[str], Awaitable[str]]
 
 
 # How hard properties are tried, whatever they are of. How long an example takes decides nothing.
-settings.register_profile("thorough", max_examples=150, deadline=None)
+settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.register_profile("quick", max_examples=15, deadline=None)
 settings.load_profile("thorough")
 
