@@ -32,6 +32,7 @@ VARIABLES: Final = frozenset(
         "LAUREL_DRAIN_GRACE_SECONDS",
         "LAUREL_EXPO_ACCESS_TOKEN",
         "LAUREL_EXPO_PUSH",
+        "LAUREL_EXPO_RECEIPT_SECONDS",
         "LAUREL_EXPO_URL",
         "LAUREL_FAULTS",
         "LAUREL_FCM_ACCOUNT",

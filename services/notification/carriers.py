@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from services.notification.domain.contacts import Contact, Device, MessageType
+from services.notification.domain.contacts import Contact, Device, MessageType, Ticket
 from services.notification.domain.messages import MessageState
 from services.notification.rendering import Written
 
@@ -29,6 +29,7 @@ class Carried(Struct, frozen=True):
     """Why it did not go out; without any address."""
     dead: tuple[Device, ...] = ()
     """Devices that their provider knows no more."""
+    tickets: tuple[Ticket, ...] = ()
 
 
 class Carrier(Protocol):

@@ -189,6 +189,9 @@ class Settings(config.Settings):
     expo_url: Annotated[str, _url()] = "https://exp.host"
     """Where Expo's push service is."""
 
+    expo_receipt_seconds: float = Field(default=900.0, gt=0, le=43_200)
+    """How long after a push Expo is asked whether it was brought, and how often, in seconds; it knows it for a day."""
+
     push_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
     """How long a provider of push may take to answer, in seconds."""
 

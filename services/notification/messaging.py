@@ -28,6 +28,7 @@ from services.notification.rendering import DEFAULTS, Template, TemplateFailure,
 from services.notification.store.contacts import ContactStore
 from services.notification.store.endpoints import EndpointStore
 from services.notification.store.messages import Claimed, MessageStore
+from services.notification.store.tickets import TicketStore
 from shared import faults
 from shared.clock import Clock
 from shared.postgres.pool import Connection, Pool
@@ -53,6 +54,7 @@ class Messenger:
         reader: Reader,
         store: MessageStore,
         contacts: ContactStore,
+        tickets: TicketStore,
         endpoints: EndpointStore,
         writer: Writer,
         carriers: Mapping[Channel, Carrier],
@@ -63,6 +65,7 @@ class Messenger:
         self._reader = reader
         self._store = store
         self._contacts = contacts
+        self._tickets = tickets
         self._endpoints = endpoints
         self._writer = writer
         self._carriers = carriers
@@ -200,6 +203,7 @@ class Messenger:
         """Note what came of it, and what is planned next."""
         async with self._pool.acquire() as connection, connection.transaction():
             await self._store.end(connection, plan, day, channel, carried.state, carried.detail)
+            await self._tickets.add(connection, carried.tickets)
             if carried.state is MessageState.WAITING:
                 await self._again(connection, plan)
             else:

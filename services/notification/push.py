@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.notification.carriers import Carried, Letter
-from services.notification.domain.contacts import Contact, Device, PushProvider
+from services.notification.domain.contacts import Contact, Device, PushProvider, Ticket
 from services.notification.domain.messages import MessageState
 
 MOST_BODY_BYTES: Final = 2_000
@@ -29,6 +30,17 @@ class Pushed(Struct, frozen=True):
     state: MessageState
     detail: str = ""
     """Why it did not go out; without the token."""
+    is_dead: bool = False
+    """The provider knows the token no more."""
+    ticket_id: str = ""
+    """By this the provider is asked later whether it was brought; empty: it has said so already."""
+
+
+class Receipt(Struct, frozen=True):
+    """What became of what a provider had taken."""
+
+    failure: str = ""
+    """Why it was not brought; without the token."""
     is_dead: bool = False
     """The provider knows the token no more."""
 
@@ -70,7 +82,11 @@ class Pusher:
         pushed = await asyncio.gather(
             *(self._providers[device.provider].push(device.token, note) for device in devices)
         )
-        return outcome(list(zip(devices, pushed, strict=True)))
+        answers = list(zip(devices, pushed, strict=True))
+        tickets = tuple(
+            Ticket(each.ticket_id, device, letter.time) for device, each in answers if each.ticket_id
+        )
+        return replace(outcome(answers), tickets=tickets)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -6,7 +6,7 @@ that they call dead is said to be.
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,7 +16,7 @@ import jwt
 from jwt.exceptions import PyJWTError
 
 from services.notification.domain.messages import TOO_LATE, MessageState
-from services.notification.push import Note, Pushed
+from services.notification.push import Note, Pushed, Receipt
 from shared.clock import Clock
 
 _APNS_TOKEN_LIFE: Final = timedelta(minutes=45)
@@ -30,9 +30,12 @@ _LIFE_SECONDS: Final = int(TOO_LATE.total_seconds())
 """For so long a provider keeps what a device cannot be reached for."""
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _APNS_DEAD: Final = frozenset({"BadDeviceToken", "Unregistered", "ExpiredToken"})
+_EXPO_DEAD: Final = "DeviceNotRegistered"
 _EXPO_LATER: Final = frozenset({"MessageRateExceeded", "InvalidCredentials"})
 _LATER: Final = frozenset({401, 403, 429, 503})
 """Our own credentials, too much at once, or away: nothing has gone out."""
+MOST_RECEIPTS: Final = 1_000
+"""So many Expo tells at once."""
 
 
 class Apns:
@@ -193,17 +196,40 @@ class Expo:
         tickets = _list(_body(answer).get("data"))
         ticket = _object(tickets[0]) if tickets else {}
         if ticket.get("status") == "ok":
-            return Pushed(MessageState.SENT)
-        reason = str(_object(ticket.get("details")).get("error", ""))
-        if reason == "DeviceNotRegistered":
+            return Pushed(MessageState.SENT, ticket_id=str(ticket.get("id", "")))
+        reason = _expo_error(ticket)
+        if reason == _EXPO_DEAD:
             return Pushed(MessageState.REFUSED, reason, is_dead=True)
         if reason in _EXPO_LATER:
             return Pushed(MessageState.WAITING, reason)
         return Pushed(MessageState.REFUSED, reason or "no ticket")
 
+    async def receipts(self, ticket_ids: Sequence[str]) -> dict[str, Receipt] | None:
+        """What is known by now of these, of `MOST_RECEIPTS` at most; None where it does not say."""
+        try:
+            answer = await self._client.post("/--/api/v2/push/getReceipts", json={"ids": list(ticket_ids)})
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return None
+        if answer.status_code != 200:
+            return None
+        found = {
+            ticket_id: _object(receipt) for ticket_id, receipt in _object(_body(answer).get("data")).items()
+        }
+        return {
+            ticket_id: Receipt()
+            if receipt.get("status") == "ok"
+            else Receipt(reason := _expo_error(receipt) or "no reason", is_dead=reason == _EXPO_DEAD)
+            for ticket_id, receipt in found.items()
+        }
+
     async def close(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+
+def _expo_error(told: dict[str, Any]) -> str:
+    """What a ticket or a receipt says that went wrong."""
+    return str(_object(told.get("details")).get("error", ""))
 
 
 def _failed(error: Exception) -> Pushed:

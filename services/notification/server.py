@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from services.notification.planning import Planner
 from services.notification.push import Provider, Pusher
 from services.notification.push_providers import Apns, Expo, Fcm
 from services.notification.reading import Channels, Reader
+from services.notification.receipts import Receipts
 from services.notification.reminding import Reminders
 from services.notification.retention import Retention
 from services.notification.sender import Sender
@@ -39,6 +41,7 @@ from services.notification.store.following import FollowingStore
 from services.notification.store.messages import MessageStore
 from services.notification.store.paces import PaceStore
 from services.notification.store.streams import StreamStore
+from services.notification.store.tickets import TicketStore
 from services.notification.stream_handlers import StreamHandlers
 from services.notification.streaming import Streaming
 from services.notification.traces import TRACES
@@ -112,12 +115,23 @@ async def build(settings: Settings) -> Application:
 
     contacts = ContactStore(pool)
     messages = MessageStore(pool)
-    pusher = Pusher(_providers(settings, clock))
+    tickets = TicketStore(pool)
+    providers = _providers(settings, clock)
+    pusher = Pusher(providers)
     planner = Planner(pool, feed, messages, clock)
     reader = Reader(channels, settings.follow_timeout_seconds)
     reminders = Reminders(pool, reader, messages, clock)
     messenger = Messenger(
-        pool, reader, messages, contacts, endpoints, writer, _carriers(settings, pusher), settings, clock
+        pool,
+        reader,
+        messages,
+        contacts,
+        tickets,
+        endpoints,
+        writer,
+        _carriers(settings, pusher),
+        settings,
+        clock,
     )
     contact_handlers = ContactHandlers(pool, contacts, clock)
     message_handlers = MessageHandlers(pool, messages, clock)
@@ -126,9 +140,19 @@ async def build(settings: Settings) -> Application:
     )
     retention = Retention(endpoints, deliveries, following, messages, settings, clock)
 
-    page = {}
+    asked: dict[str, Callable[[], Awaitable[None]]] = {}
     if settings.unsubscribe_listen is not None:
-        page["unsubscribe_page"] = UnsubscribePage(settings.unsubscribe_listen, contact_handlers).run
+        asked["unsubscribe_page"] = UnsubscribePage(settings.unsubscribe_listen, contact_handlers).run
+
+    expo = providers.get(PushProvider.EXPO)
+    if isinstance(expo, Expo):
+        wait_seconds = settings.expo_receipt_seconds
+        receipts = Receipts(pool, expo, tickets, contacts, wait_seconds, clock)
+
+        async def ask() -> None:
+            await run_as_leader(pool, "notification.receipts", wait_seconds, receipts.run)
+
+        asked["receipts"] = ask
 
     async def follow() -> None:
         await run_as_leader(pool, "notification.follow", settings.follow_poll_seconds, follower.follow)
@@ -174,7 +198,7 @@ async def build(settings: Settings) -> Application:
             "dispatcher": dispatcher.run,
             "maintenance": maintain,
             "instrumentation": Instrumentation(recorded, pool).run,
-            **page,
+            **asked,
         },
         close=[dispatcher.close, streaming.close, sender.close, pusher.close, channels.close, pool.close],
         translators=[translate],

@@ -34,6 +34,10 @@ TRACES: Final = Traces(
         Table("webhook_messages", where=f"user_id = $1 AND type <> '{_ERASED}'", notice=_tells_of_it),
         Table("planned_messages"),
         Table("sent_messages"),
+        Table(
+            "push_tickets",
+            where="(provider, token) IN (SELECT provider, token FROM devices WHERE user_id = $1)",
+        ),
         Table("devices"),
         Table("contacts", messages={"body": holding(contact_pb2.Contact)}),
     ),

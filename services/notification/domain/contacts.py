@@ -37,6 +37,15 @@ class Device(Struct, frozen=True):
     token: str
 
 
+class Ticket(Struct, frozen=True):
+    """A provider has taken a message for a device, and says later whether it was brought."""
+
+    ticket_id: str
+    device: Device
+    time: datetime
+    """Of the message."""
+
+
 class Refusal(Struct, frozen=True):
     """What a user does not want."""
 

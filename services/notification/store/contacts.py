@@ -30,6 +30,7 @@ _REMOVE_DEVICE: Final = """
     DELETE FROM devices
      WHERE user_id = $1 AND provider = $2 AND token = $3 AND ($4::timestamptz IS NULL OR create_time <= $4)
 """
+_FORGET_DEVICE: Final = "DELETE FROM devices WHERE provider = $1 AND token = $2 AND create_time <= $3"
 _SECRET: Final = "SELECT secret FROM link_secret"
 
 
@@ -72,6 +73,10 @@ class ContactStore:
     ) -> None:
         """The device is not this user's any more; with an instant: unless it was added again since."""
         await connection.execute(_REMOVE_DEVICE, user_id, device.provider, device.token, as_of)
+
+    async def forget_device(self, connection: Connection, device: Device, as_of: datetime) -> None:
+        """The device is nobody's any more, unless it was added since."""
+        await connection.execute(_FORGET_DEVICE, device.provider, device.token, as_of)
 
     async def link_secret(self) -> bytes:
         """With what links are signed; it never changes."""

@@ -8,8 +8,9 @@ from laurel.notification.v1 import contact_pb2, message_pb2
 
 from tests.fixtures.mailbox import Mailbox
 from tests.fixtures.push import Providers, providing
+from tests.fixtures.waiting import until
 from tests.service.notification.conftest import Feed, Service
-from tests.service.notification.test_contacts import add, get, update
+from tests.service.notification.test_contacts import add, delete, get, update
 from tests.service.notification.test_messages import ACHIEVEMENT, age, ended, planned, switch_on
 
 PUSH = contact_pb2.MESSAGE_CHANNEL_PUSH
@@ -39,6 +40,7 @@ def settings(mail_settings: dict[str, Any], providers: Providers) -> dict[str, A
         "expo_push": True,
         "expo_access_token": providers.expo.access_token,
         "expo_url": providers.expo.url,
+        "expo_receipt_seconds": 0.05,
     }
 
 
@@ -100,3 +102,87 @@ async def test_a_push_that_waits_goes_out_when_the_provider_takes_it(
     await age(service)
     await ended(service, "ada", message_pb2.MESSAGE_STATE_SENT)
     assert len(providers.apns.got) == 1
+
+
+async def tickets(service: Service) -> int:
+    """How many receipts are still to be heard of."""
+    count: int = await service.database.fetchval("SELECT count(*) FROM push_tickets")
+    return count
+
+
+async def test_a_token_that_a_receipt_calls_dead_is_removed_and_others_stay(
+    service: Service, feed: Feed, providers: Providers
+) -> None:
+    providers.expo.receipts.update(watch="DeviceNotRegistered", clock="MessageRateExceeded")
+    providers.expo.withheld.add("watch")
+    clock = contact_pb2.Device(provider=contact_pb2.PUSH_PROVIDER_EXPO, token="clock")
+    ring = contact_pb2.Device(provider=contact_pb2.PUSH_PROVIDER_EXPO, token="ring")
+    await earned(service, feed, WATCH, clock, ring)
+    await ended(service, "ada", message_pb2.MESSAGE_STATE_SENT)
+
+    async def is_one_left() -> bool:
+        return await tickets(service) == 1
+
+    await until(is_one_left, seconds=30, what="the receipts that are there are read")
+    assert {device.token for device in (await get(service, "ada")).devices} == {"watch", "clock", "ring"}
+    providers.expo.withheld.clear()
+
+    async def is_none_left() -> bool:
+        return await tickets(service) == 0
+
+    await until(is_none_left, seconds=30, what="the receipt that came late is read")
+    assert {device.token for device in (await get(service, "ada")).devices} == {"clock", "ring"}
+
+
+async def test_a_device_that_was_added_again_outlives_the_receipt_of_what_was_sent_before(
+    service: Service, feed: Feed, providers: Providers
+) -> None:
+    providers.expo.receipts["watch"] = "DeviceNotRegistered"
+    providers.expo.status = 503
+    await earned(service, feed, WATCH)
+    await ended(service, "ada", message_pb2.MESSAGE_STATE_WAITING)
+    providers.expo.status = 200
+    providers.expo.withheld.add("watch")
+    await age(service)
+    await ended(service, "ada", message_pb2.MESSAGE_STATE_SENT)
+    await add(service, "bob", WATCH)
+    providers.expo.withheld.clear()
+
+    async def is_none_left() -> bool:
+        return await tickets(service) == 0
+
+    await until(is_none_left, seconds=30, what="the receipt is read")
+    assert [device.token for device in (await get(service, "bob")).devices] == ["watch"]
+
+
+async def test_receipts_that_expo_does_not_tell_are_asked_for_until_it_has_forgotten_them(
+    service: Service, feed: Feed, providers: Providers
+) -> None:
+    providers.expo.withheld.add("watch")
+    await earned(service, feed, WATCH)
+    await ended(service, "ada", message_pb2.MESSAGE_STATE_SENT)
+    asked = providers.expo.asked
+
+    async def is_asked_again() -> bool:
+        return providers.expo.asked > asked + 1
+
+    await until(is_asked_again, seconds=30, what="it is asked again")
+    assert await tickets(service) == 1
+    await service.database.execute("UPDATE push_tickets SET create_time = create_time - interval '1 day'")
+
+    async def is_none_left() -> bool:
+        return await tickets(service) == 0
+
+    await until(is_none_left, seconds=30, what="the ticket is dropped")
+    assert [device.token for device in (await get(service, "ada")).devices] == ["watch"]
+
+
+async def test_the_tickets_of_a_contact_go_with_it(
+    service: Service, feed: Feed, providers: Providers
+) -> None:
+    providers.expo.withheld.add("watch")
+    await earned(service, feed, WATCH)
+    await ended(service, "ada", message_pb2.MESSAGE_STATE_SENT)
+    assert await tickets(service) == 1
+    await delete(service, "ada")
+    assert await tickets(service) == 0

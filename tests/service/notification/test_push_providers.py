@@ -8,7 +8,15 @@ import pytest
 
 from services.notification.domain.contacts import Device, PushProvider
 from services.notification.domain.messages import MessageState
-from services.notification.push import MOST_BODY_BYTES, Note, Provider, Pushed, outcome, shortened
+from services.notification.push import (
+    MOST_BODY_BYTES,
+    Note,
+    Provider,
+    Pushed,
+    Receipt,
+    outcome,
+    shortened,
+)
 from services.notification.push_providers import Apns, Expo, Fcm
 from shared.clock import SystemClock
 from tests.fixtures.push import Providers, providing
@@ -157,7 +165,7 @@ async def test_what_fcm_answers_decides(
 
 
 async def test_expo_gets_a_message_and_gives_a_ticket(providers: Providers, expo: Expo) -> None:
-    assert await expo.push("ExponentPushToken[x]", NOTE) == SENT
+    assert await expo.push("ExponentPushToken[x]", NOTE) == Pushed(MessageState.SENT, ticket_id="ticket-1")
     assert providers.expo.got[0]["title"] == NOTE.title
     stranger = Expo(providers.expo.url, None, 5)
     assert (await stranger.push("ExponentPushToken[x]", NOTE)).state is MessageState.WAITING
@@ -179,6 +187,19 @@ async def test_what_expo_answers_decides(
     providers.expo.errors["phone"] = error
     pushed = await expo.push("phone", NOTE)
     assert (pushed.state, pushed.is_dead, pushed.detail) == (state, is_dead, error)
+
+
+async def test_expo_says_later_what_became_of_what_it_took(providers: Providers, expo: Expo) -> None:
+    tickets = [(await expo.push(token, NOTE)).ticket_id for token in ("one", "two", "three", "four")]
+    providers.expo.receipts.update(two="DeviceNotRegistered", three="MismatchSenderId")
+    providers.expo.withheld.add("four")
+    assert await expo.receipts(tickets) == {
+        tickets[0]: Receipt(),
+        tickets[1]: Receipt("DeviceNotRegistered", is_dead=True),
+        tickets[2]: Receipt("MismatchSenderId"),
+    }
+    providers.expo.status = 502
+    assert await expo.receipts(tickets) is None
 
 
 @pytest.mark.parametrize(("status", "state"), [(429, MessageState.WAITING), (502, MessageState.UNKNOWN)])
