@@ -6,11 +6,12 @@ from typing import Final
 from services.leaderboard import instrumentation as leaderboard
 from services.notification import instrumentation as notification
 from services.orchestrator import instrumentation as orchestrator
+from shared.redis import rate_limits
 from shared.rpc import record
 from shared.telemetry.metrics import Metric
 
 METRICS: Final[Mapping[str, Sequence[Metric]]] = {
-    "Every service": record.METRICS,
+    "Every service": (*record.METRICS, *rate_limits.METRICS),
     "orchestrator": orchestrator.METRICS,
     "leaderboard": leaderboard.METRICS,
     "notification": notification.METRICS,

@@ -47,6 +47,12 @@ def _postgres_dsn(value: SecretStr) -> SecretStr:
     return value
 
 
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
 def _tokens(value: SecretStr) -> SecretStr:
     for token in split_tokens(value):
         if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
@@ -67,6 +73,9 @@ Address = Annotated[str, AfterValidator(_address)]
 
 PostgresDsn = Annotated[SecretStr, AfterValidator(_postgres_dsn)]
 """postgresql://user:password@host:port/database; never shown."""
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+"""redis://USER:PASSWORD@HOST:PORT/DB, rediss:// or unix://; never shown."""
 
 Tokens = Annotated[SecretStr, AfterValidator(_tokens)]
 """One or more tokens with commas in between; never shown."""
@@ -122,6 +131,14 @@ class Settings(BaseSettings):
 
     keys_off: bool = False
     """Says that it is meant to let anybody call who reaches an address that is not loopback."""
+
+    redis_url: RedisUrl | None = None
+    """The Valkey or Redis that counts how often keys are used that have a rate limit; the same for all services. Unset:
+    rate limits hold nobody back here.
+    """
+
+    redis_cluster: bool = False
+    """Whether that server is one of a cluster."""
 
     postgres_dsn: PostgresDsn
     """The service's own database, as postgresql://user:password@host:port/database."""

@@ -13,7 +13,6 @@ from shared.config import misspelt
 
 ORCHESTRATOR = "orchestrator"
 FOLLOWS = "notification"
-USE_REDIS = ("leaderboard", "notification")
 PARTICIPANTS = tuple(name for name in CORE if name != ORCHESTRATOR)
 # Where whom is: the orchestrator asks all, messages are written with what is read of everyone.
 _TOLD = {ORCHESTRATOR: (*PARTICIPANTS, FOLLOWS), FOLLOWS: CORE}
@@ -110,11 +109,10 @@ def service_environment(
         "LAUREL_INSTANCE": service.instance,
         "LAUREL_LISTEN": f"{LOOPBACK}:{service.port}",
         "LAUREL_POSTGRES_DSN": postgres_dsn,
+        "LAUREL_REDIS_URL": redis_url,
     }
     if service_token is not None:
         environment["LAUREL_SERVICE_TOKEN"] = service_token
-    if service.name in USE_REDIS:
-        environment["LAUREL_REDIS_URL"] = redis_url
     for name in _TOLD.get(service.name, (ORCHESTRATOR,)):
         if name in addresses:
             environment[f"LAUREL_{name.upper()}_TARGET"] = ",".join(addresses[name])

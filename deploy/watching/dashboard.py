@@ -69,9 +69,15 @@ PANELS: Final = (
         ],
     ),
     Panel(
-        "Calls refused: too many in progress",
+        "Calls refused: too many in progress, or by the rate limit of a key",
         "ops",
-        [("sum by (job) (rate(laurel_rpc_refused_total[$__rate_interval]))", "{{job}}")],
+        [
+            ("sum by (job) (rate(laurel_rpc_refused_total[$__rate_interval]))", "{{job}}"),
+            (
+                "sum by (job) (rate(laurel_rate_limit_refused_total[$__rate_interval]))",
+                "{{job}}, rate limits",
+            ),
+        ],
     ),
     Panel(
         "Sagas",

@@ -16,6 +16,17 @@ from services.cli.options import Instant, json_option, limit_option
 
 SCOPES = ("ingest", "read", "configure", "operate")
 PREFIX = "SCOPE_"
+rate_option = click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="So many calls a second at most; none: no limit.",
+)
+burst_option = click.option(
+    "--burst",
+    type=click.IntRange(min=1),
+    default=0,
+    help="So many at once; by itself what comes in a second.",
+)
 reason_option = click.option("--reason", default="", help="Why, for the audit.")
 
 
@@ -35,6 +46,8 @@ def keys() -> None:
 )
 @click.option("--user", default="", help="Only for this user's reads, as on a client device.")
 @click.option("--expires", type=Instant(), help="When it ends by itself.")
+@rate_option
+@burst_option
 @reason_option
 @json_option
 @click.pass_obj
@@ -44,11 +57,13 @@ def create(
     scopes: tuple[str, ...],
     user: str,
     expires: Timestamp | None,
+    rate: float | None,
+    burst: int,
     reason: str,
     as_json: bool,
 ) -> None:
     """Make a key for NAME. What it prints is told this once."""
-    key = pb.Key(name=name, user_id=user, expire_time=expires)
+    key = pb.Key(name=name, user_id=user, expire_time=expires, rate_limit=rate_limit(rate, burst))
     key.scopes.extend(access_pb2.Scope.Value(PREFIX + scope.upper()) for scope in scopes)
     request = pb.CreateKeyRequest(key=key, reason=reason, request_id=str(uuid.uuid4()))
     response = connections.access.CreateKey(request, timeout=connections.timeout_seconds)
@@ -88,6 +103,27 @@ def rotate(connections: Connections, key_id: str, overlap: int, reason: str, as_
     render.print_json(response) if as_json else show_secret(response.key, response.credential)
 
 
+@keys.command(short_help="Say how often a key may be used.")
+@click.argument("key_id")
+@rate_option
+@burst_option
+@reason_option
+@json_option
+@click.pass_obj
+def limit(
+    connections: Connections, key_id: str, rate: float | None, burst: int, reason: str, as_json: bool
+) -> None:
+    """Say how often a key may be used, over all services and replicas; without --rate, as often as one likes.
+
+    Each event of a batch counts. It holds everywhere five seconds later.
+    """
+    request = pb.SetKeyRateLimitRequest(
+        key_id=key_id, rate_limit=rate_limit(rate, burst), reason=reason, request_id=str(uuid.uuid4())
+    )
+    response = connections.access.SetKeyRateLimit(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_keys([response.key])
+
+
 @keys.command()
 @click.argument("key_id")
 @reason_option
@@ -110,6 +146,15 @@ def local(connections: Connections) -> None:
     click.echo(stack.api_key)
 
 
+def rate_limit(rate: float | None, burst: int) -> pb.RateLimit | None:
+    """What the options say. Raises `click.UsageError`."""
+    if rate is None:
+        if burst:
+            raise click.UsageError("--burst needs --rate")
+        return None
+    return pb.RateLimit(per_second=rate, burst=burst)
+
+
 def show_secret(key: pb.Key, credential: str) -> None:
     """A key with what callers show."""
     show_keys([key])
@@ -120,13 +165,16 @@ def show_secret(key: pb.Key, credential: str) -> None:
 def show_keys(found: Sequence[pb.Key]) -> None:
     """A table of keys."""
     render.table(
-        ["key", "name", "scopes", "?user", "state", "?last use", "?created"],
+        ["key", "name", "scopes", "?user", "?limit", "state", "?last use", "?created"],
         [
             [
                 key.key_id,
                 key.name,
                 ", ".join(render.enum_name(access_pb2.Scope.Name(scope), PREFIX) for scope in key.scopes),
                 key.user_id,
+                f"{key.rate_limit.per_second:g}/s, {key.rate_limit.burst} at once"
+                if key.HasField("rate_limit")
+                else None,
                 state(key),
                 render.instant(key.last_use_time),
                 render.instant(key.create_time),

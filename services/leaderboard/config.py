@@ -1,10 +1,11 @@
 """What the leaderboard service can be told (environment variables `LAUREL_*`), and its fixed limits."""
 
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field
 
+from shared.config import RedisUrl
 from shared.config import Settings as ServiceSettings
 
 MAX_AMOUNT: Final = 2**62
@@ -89,16 +90,10 @@ REBUILD_BATCH: Final = 2_000
 """Scores that a rebuild reads and writes at a time."""
 
 
-def _redis_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
-    return value
-
-
 class Settings(ServiceSettings):
     """Beyond what every service can be told."""
 
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)]
+    redis_url: RedisUrl
     """The Valkey or Redis that holds the sorted sets, as redis://HOST:PORT/DB, rediss:// or unix://; never shown."""
 
     redis_cluster: bool = False

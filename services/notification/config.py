@@ -124,8 +124,10 @@ class Settings(config.Settings):
     webhook_retention_days: int = Field(default=14, ge=6, le=3_650)
     """For how many days events and attempts are kept, to be shown and sent again; what waits for longer is dropped."""
 
-    redis_url: Annotated[SecretStr | None, _begins_with("redis://", "rediss://", "unix://")] = None
-    """The Redis or Valkey that streams of events are published to; the leaderboard service's may be the same."""
+    redis_url: config.RedisUrl | None = None
+    """The Redis or Valkey that streams of events are published to, and that counts how often keys are used that have a
+    rate limit; the leaderboard service's may be the same.
+    """
 
     nats_url: Annotated[SecretStr | None, _begins_with("nats://", "tls://")] = None
     """The NATS server with JetStream that streams of events are published to, as nats://USER:PASSWORD@HOST:4222."""

@@ -26,6 +26,11 @@ class AccessServicer(access_service_pb2_grpc.AccessServiceServicer):
     async def RotateKey(self, request: pb.RotateKeyRequest, _context: Any) -> pb.RotateKeyResponse:
         return await self._keys.rotate(request)
 
+    async def SetKeyRateLimit(
+        self, request: pb.SetKeyRateLimitRequest, _context: Any
+    ) -> pb.SetKeyRateLimitResponse:
+        return await self._keys.set_rate_limit(request)
+
     async def RevokeKey(self, request: pb.RevokeKeyRequest, _context: Any) -> pb.RevokeKeyResponse:
         return await self._keys.revoke(request)
 

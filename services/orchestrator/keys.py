@@ -1,9 +1,10 @@
 """What is done about keys: make, show, rotate, take back (RULES 9.2)."""
 
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -12,7 +13,7 @@ from laurel.orchestrator.v1 import access_service_pb2 as pb
 
 from services.orchestrator.convert import MAX_REASON_CHARS
 from services.orchestrator.store import admin
-from services.orchestrator.store.keys import Key, KeyStore
+from services.orchestrator.store.keys import Key, KeyStore, Limit
 from shared.clock import Clock
 from shared.definition_changes import field_changes
 from shared.errors import FailedPrecondition, NotFound, Violations
@@ -20,13 +21,16 @@ from shared.pages import read_page
 from shared.postgres.errors import translate
 from shared.postgres.mutations import once
 from shared.postgres.pool import Connection, Pool
-from shared.rpc.access import Caller, actor, peer
+from shared.rpc.access import Caller, Rate, actor, peer
 from shared.rpc.convert import check_request_id, check_text, digest_of, instant_field, to_timestamp
 from shared.rpc.keys import Allowed, Shown, credential_of, hash_of
 
 DEFAULT_OVERLAP: Final = timedelta(days=1)
 MAX_OVERLAP: Final = timedelta(days=30)
-_ASKED_FOR: Final = frozenset({"name", "scopes", "user_id", "expire_time"})
+MIN_PER_SECOND: Final = 0.001
+MAX_PER_SECOND: Final = 1_000_000
+MAX_BURST: Final = 1_000_000
+_ASKED_FOR: Final = frozenset({"name", "scopes", "user_id", "expire_time", "rate_limit"})
 _BEHIND_ALL: Final = 2**63 - 1
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
@@ -98,6 +102,23 @@ class KeyHandlers:
             response.credential = credential_of(request.key_id, secret)
         return response
 
+    async def set_rate_limit(self, request: pb.SetKeyRateLimitRequest) -> pb.SetKeyRateLimitResponse:
+        """Another rate limit, or none. Raises like `rotate`."""
+        violations = Violations()
+        _check_call(request.request_id, request.reason, violations)
+        limit = _limit(request, "rate_limit", violations)
+        violations.raise_if_any()
+
+        async def work(connection: Connection) -> Message:
+            before = await self._live(connection, request.key_id)
+            limited = await self._keys.limit(connection, request.key_id, limit)
+            await self._note(connection, "set_key_rate_limit", shown(before), shown(limited), request.reason)
+            return pb.SetKeyRateLimitResponse(key=shown(limited))
+
+        response = pb.SetKeyRateLimitResponse()
+        await self._once("set_key_rate_limit", request, request.request_id, work, response)
+        return response
+
     async def revoke(self, request: pb.RevokeKeyRequest) -> pb.RevokeKeyResponse:
         """Takes a key back. Raises `InvalidArgument` or `NotFound`."""
         violations = Violations()
@@ -130,6 +151,8 @@ class KeyHandlers:
         response.scopes.extend(access_pb2.Scope.ValueType(scope) for scope in allowed.scopes)
         if allowed.remaining_seconds is not None:
             response.remaining.FromTimedelta(timedelta(seconds=allowed.remaining_seconds))
+        if allowed.limit is not None:
+            response.rate_limit.CopyFrom(_shown_limit(allowed.limit))
         return response
 
     async def resolve(self, presented: Shown) -> Allowed | None:
@@ -143,7 +166,9 @@ class KeyHandlers:
             raise answer from error
         if found is None:
             return None
-        caller = Caller(found.name, frozenset(found.scopes), found.user_id or "")
+        limit = found.limit
+        rate = None if limit is None else Rate(presented.key_id, limit.per_second, limit.burst)
+        caller = Caller(found.name, frozenset(found.scopes), found.user_id or "", rate=rate)
         return Allowed(caller, found.remaining_seconds)
 
     async def operations(self, request: pb.ListAdminOperationsRequest) -> pb.ListAdminOperationsResponse:
@@ -219,6 +244,7 @@ def new_key(request: pb.CreateKeyRequest, key_id: str, now: datetime) -> Key:
         end = instant_field(wanted, "expire_time", "key", violations)
         if end is not None and end <= now:
             violations.add("key.expire_time", "must be in the future")
+    limit = _limit(wanted, "key.rate_limit", violations)
     for field, _ in wanted.ListFields():
         if field.name not in _ASKED_FOR:
             violations.add(f"key.{field.name}", "is the server's to set")
@@ -233,6 +259,7 @@ def new_key(request: pb.CreateKeyRequest, key_id: str, now: datetime) -> Key:
         revoke_time=None,
         last_use_time=None,
         previous_until=None,
+        limit=limit,
     )
 
 
@@ -262,7 +289,27 @@ def shown(key: Key) -> pb.Key:
     for field, instant in instants.items():
         if instant is not None:
             getattr(message, field).CopyFrom(to_timestamp(instant))
+    if key.limit is not None:
+        message.rate_limit.CopyFrom(_shown_limit(key.limit))
     return message
+
+
+def _limit(message: Any, path: str, violations: Violations) -> Limit | None:
+    """What a field `rate_limit` says; None where it is not set."""
+    if not message.HasField("rate_limit"):
+        return None
+    wanted = message.rate_limit
+    # Also for what is no number.
+    if not MIN_PER_SECOND <= wanted.per_second <= MAX_PER_SECOND:
+        violations.add(f"{path}.per_second", f"must be {MIN_PER_SECOND:g} to {MAX_PER_SECOND:,}")
+        return None
+    if not 0 <= wanted.burst <= MAX_BURST:
+        violations.add(f"{path}.burst", f"must be 0 to {MAX_BURST:,}")
+    return Limit(wanted.per_second, wanted.burst or max(1, math.ceil(wanted.per_second)))
+
+
+def _shown_limit(limit: Limit) -> pb.RateLimit:
+    return pb.RateLimit(per_second=limit.per_second, burst=limit.burst)
 
 
 def _check_call(request_id: str, reason: str, violations: Violations) -> None:

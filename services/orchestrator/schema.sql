@@ -149,7 +149,9 @@ CREATE TABLE keys (
     create_time     timestamptz NOT NULL,
     expire_time     timestamptz,
     revoke_time     timestamptz,
-    last_use_time   timestamptz                    -- to the minute
+    last_use_time   timestamptz,                   -- to the minute
+    rate_per_second double precision,              -- null: no limit
+    rate_burst      integer
 );
 CREATE INDEX keys_by_user ON keys (user_id, key_id) WHERE user_id IS NOT NULL;
 

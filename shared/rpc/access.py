@@ -5,7 +5,8 @@ own services alone. A caller shows `authorization: Bearer ...` with a key or wit
 certificate with a service's name.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from hmac import compare_digest
 from typing import Any, Final, Protocol
@@ -18,7 +19,7 @@ from laurel.common.v1 import access_pb2
 from msgspec import Struct
 
 from shared.config import Settings
-from shared.errors import PermissionDenied, Unauthenticated
+from shared.errors import PermissionDenied, ResourceExhausted, Unauthenticated
 from shared.rpc.outgoing import AUTHORIZATION, BEARER
 
 SERVICE: Final = int(access_pb2.SCOPE_SERVICE)
@@ -33,6 +34,17 @@ class Need(Struct, frozen=True):
     scope: int = SERVICE
     user_fields: tuple[str, ...] = ()
     """Paths of the request's fields that name a user; without any, no key of one user may call the method."""
+    counted_field: str = ""
+    """A repeated field, each element of which counts against a rate limit; without one, a request counts as one."""
+
+
+class Rate(Struct, frozen=True):
+    """How often a key may be used."""
+
+    key_id: str
+    per_second: float
+    burst: int
+    """How many may come at once."""
 
 
 class Caller(Struct, frozen=True):
@@ -43,6 +55,8 @@ class Caller(Struct, frozen=True):
     scopes: frozenset[int] = ALL_SCOPES
     user_id: str = ""
     """The only user that may be named; empty: all."""
+    rate: Rate | None = None
+    """None: there is no limit."""
 
 
 ANYBODY: Final = Caller(scopes=ALL_SCOPES - {SERVICE})
@@ -100,6 +114,18 @@ class Keys(Protocol):
         ...
 
 
+class Rates(Protocol):
+    """Who counts how often keys are used."""
+
+    async def take(self, rate: Rate, count: int) -> float:
+        """For how many seconds to wait where that is too much; 0: it is taken."""
+        ...
+
+    def refused(self) -> None:
+        """Told of each call that is refused for it."""
+        ...
+
+
 class Gate:
     """Decides about each call of one server."""
 
@@ -111,12 +137,14 @@ class Gate:
         service_names: Collection[str] = (),
         keys_off: bool = False,
         keys: Keys | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self._needs = needs
         self._tokens = tuple(token.encode() for token in tokens)
         self._service_names = frozenset(name.encode() for name in service_names)
         self._keys_off = keys_off
         self._keys = keys
+        self._rates = rates
 
     @property
     def is_open(self) -> bool:
@@ -145,6 +173,32 @@ class Gate:
                     f"{path} is not the user of this key", reason="OTHER_USER", metadata={"field": path}
                 )
 
+    async def check_rate(self, method: str, rate: Rate, request: Any) -> None:
+        """Whether a key may ask for so much now. Raises `ResourceExhausted`."""
+        field = self._needs[method].counted_field
+        wait = await self._take(rate, len(getattr(request, field)) if field else 1)
+        if wait:
+            assert self._rates is not None
+            self._rates.refused()
+            raise ResourceExhausted(
+                f"the key may be used {rate.per_second:g} times a second, {rate.burst} at once",
+                reason="RATE_LIMITED",
+                metadata={"key_id": rate.key_id},
+                retry_after_seconds=wait,
+            )
+
+    async def paced(self, rate: Rate, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """What a caller streams, read as fast as its key may: who sends more is held back by the transport."""
+        async for request in requests:
+            wait = await self._take(rate, 1)
+            while wait:
+                await asyncio.sleep(wait)
+                wait = await self._take(rate, 1)
+            yield request
+
+    async def _take(self, rate: Rate, count: int) -> float:
+        return 0.0 if self._rates is None else await self._rates.take(rate, max(1, count))
+
     async def _known(self, context: Any, need: Need) -> Caller:
         credential = _bearer(context.invocation_metadata())
         if credential and any(compare_digest(credential.encode(), token) for token in self._tokens):
@@ -166,7 +220,9 @@ class Gate:
         return known
 
 
-def gate(settings: Settings, service_names: Sequence[str], keys: Keys | None = None) -> Gate:
+def gate(
+    settings: Settings, service_names: Sequence[str], keys: Keys | None = None, rates: Rates | None = None
+) -> Gate:
     """The gate of a server with these gRPC services."""
     return Gate(
         dict(needs_of(service_names)),
@@ -174,6 +230,7 @@ def gate(settings: Settings, service_names: Sequence[str], keys: Keys | None = N
         service_names=settings.service_names,
         keys_off=settings.keys_off,
         keys=keys,
+        rates=rates,
     )
 
 
@@ -190,7 +247,9 @@ def needs_of(service_names: Sequence[str]) -> Iterator[tuple[str, Need]]:
 
 def _need(method: MethodDescriptor) -> Need:
     access = method.GetOptions().Extensions[access_pb2.access]
-    return Need(int(access.scope), tuple(access.user_fields)) if access.scope else Need()
+    if not access.scope:
+        return Need()
+    return Need(int(access.scope), tuple(access.user_fields), access.counted_field)
 
 
 def scope_name(scope: int) -> str:

@@ -33,7 +33,7 @@ from shared.errors import (
 )
 from shared.random_ids import new_id
 from shared.rpc import deadline
-from shared.rpc.access import Gate
+from shared.rpc.access import Gate, Rate
 from shared.rpc.record import CallRecord, Recorder
 
 Translator = Callable[[BaseException], LaurelError | None]
@@ -107,6 +107,8 @@ class Boundary(grpc.aio.ServerInterceptor):
                 request = parse(handler.request_deserializer, raw)
                 if caller.user_id:
                     self._gate.check_users(method, caller, request)
+                if caller.rate is not None:
+                    request = await self._within_rate(method, handler, caller.rate, request)
                 response = await self._within_deadline(behaviour, request, context)
             except BaseException as error:
                 await self._fail(call, error, context)
@@ -124,6 +126,8 @@ class Boundary(grpc.aio.ServerInterceptor):
                 request = parse(handler.request_deserializer, raw)
                 if caller.user_id:
                     self._gate.check_users(method, caller, request)
+                if caller.rate is not None:
+                    request = await self._within_rate(method, handler, caller.rate, request)
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
                         yield response
@@ -152,6 +156,13 @@ class Boundary(grpc.aio.ServerInterceptor):
         call = self._recorder.begin(method, context)
         self._in_flight += 1
         return call
+
+    async def _within_rate(self, method: str, handler: Any, rate: Rate, request: Any) -> Any:
+        """The request, if its key may be used so often. Raises `ResourceExhausted`."""
+        if handler.request_streaming:
+            return self._gate.paced(rate, request)
+        await self._gate.check_rate(method, rate, request)
+        return request
 
     async def _within_deadline(self, behaviour: Any, request: Any, context: Any) -> Any:
         """The response. grpc cancels the handler at the caller's deadline; at the default one, we do."""

@@ -19,7 +19,7 @@ from laurel.orchestrator.v1 import access_service_pb2_grpc
 from msgspec import Struct
 
 from shared.errors import LaurelError, NotFound, ResourceExhausted, Unavailable
-from shared.rpc.access import Caller
+from shared.rpc.access import Caller, Rate
 from shared.rpc.channel import call
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ def asking(channel: grpc.aio.Channel) -> Resolve:
         except NotFound:
             return None
         remaining = found.remaining.ToTimedelta().total_seconds() if found.HasField("remaining") else None
-        return Allowed(Caller(found.name, frozenset(found.scopes), found.user_id), remaining)
+        limit = found.rate_limit
+        rate = Rate(shown.key_id, limit.per_second, limit.burst) if found.HasField("rate_limit") else None
+        return Allowed(Caller(found.name, frozenset(found.scopes), found.user_id, rate=rate), remaining)
 
     return resolve

@@ -17,6 +17,7 @@ from msgspec import Struct, field
 
 from shared import faults
 from shared.config import ConfigurationError, Settings
+from shared.redis.rate_limits import rate_limits
 from shared.rpc.access import Gate, Keys, gate
 from shared.rpc.boundary import Boundary, Limits, Translator
 from shared.rpc.channel import open_channel
@@ -111,7 +112,8 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
     supervisor = Supervisor()
     names = [servicer.full_name for servicer in application.servicers]
     keys, leave = _keys(application, settings)
-    door = gate(settings, names, keys)
+    rates = None if keys is None else rate_limits(settings, application.telemetry)
+    door = gate(settings, names, keys, rates)
     _check_address(settings, door)
     readiness = Readiness(application.checks, names)
     boundary = Boundary(
@@ -139,7 +141,8 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
             await server.stop(settings.drain_grace_seconds)
     finally:
         await supervisor.stop()
-        await _close([*application.close, *leave], application.telemetry)
+        counting = () if rates is None else (rates.close,)
+        await _close([*application.close, *leave, *counting], application.telemetry)
 
 
 def _keys(

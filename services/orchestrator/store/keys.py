@@ -8,11 +8,13 @@ from msgspec import Struct
 from shared.postgres.pool import Connection, Pool
 
 _COLUMNS: Final = """
-    key_id, name, scopes, user_id, create_time, expire_time, revoke_time, last_use_time, previous_until
+    key_id, name, scopes, user_id, create_time, expire_time, revoke_time, last_use_time, previous_until,
+    rate_per_second, rate_burst
 """
 _INSERT: Final = f"""
-    INSERT INTO keys (key_id, name, scopes, user_id, secret_hash, create_time, expire_time)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO keys (key_id, name, scopes, user_id, secret_hash, create_time, expire_time,
+                      rate_per_second, rate_burst)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     RETURNING {_COLUMNS}
 """
 _GET: Final = f"SELECT {_COLUMNS} FROM keys WHERE key_id = $1"
@@ -29,9 +31,12 @@ _ROTATE: Final = f"""
 _REVOKE: Final = f"""
     UPDATE keys SET revoke_time = coalesce(revoke_time, $2) WHERE key_id = $1 RETURNING {_COLUMNS}
 """
+_LIMIT: Final = f"""
+    UPDATE keys SET rate_per_second = $2, rate_burst = $3 WHERE key_id = $1 RETURNING {_COLUMNS}
+"""
 # The database's clock decides, so that all replicas agree.
 _RESOLVE: Final = """
-    SELECT name, scopes, user_id,
+    SELECT name, scopes, user_id, rate_per_second, rate_burst,
            least(expire_time, CASE WHEN secret_hash <> $2 THEN previous_until END) - now() AS remaining,
            last_use_time IS NULL OR last_use_time < now() - interval '1 minute' AS is_use_due
       FROM keys
@@ -46,6 +51,13 @@ _USE: Final = """
 """
 
 
+class Limit(Struct, frozen=True):
+    """How often a key may be used."""
+
+    per_second: float
+    burst: int
+
+
 class Key(Struct, frozen=True):
     """A key without its secret."""
 
@@ -58,6 +70,7 @@ class Key(Struct, frozen=True):
     revoke_time: datetime | None
     last_use_time: datetime | None
     previous_until: datetime | None
+    limit: Limit | None
 
 
 class Allowed(Struct, frozen=True):
@@ -68,6 +81,7 @@ class Allowed(Struct, frozen=True):
     user_id: str | None
     remaining_seconds: float | None
     """For how long the secret counts at most; None: no end is known."""
+    limit: Limit | None = None
 
 
 class KeyStore:
@@ -87,6 +101,8 @@ class KeyStore:
             secret_hash,
             key.create_time,
             key.expire_time,
+            None if key.limit is None else key.limit.per_second,
+            None if key.limit is None else key.limit.burst,
         )
         return _key(row)
 
@@ -113,6 +129,11 @@ class KeyStore:
         """Takes a key back; one that was taken back before stays so since then."""
         return _key(await connection.fetchrow(_REVOKE, key_id, now))
 
+    async def limit(self, connection: Connection, key_id: str, limit: Limit | None) -> Key:
+        """Another rate limit, or none."""
+        values = (None, None) if limit is None else (limit.per_second, limit.burst)
+        return _key(await connection.fetchrow(_LIMIT, key_id, *values))
+
     async def resolve(self, key_id: str, secret_hash: bytes) -> Allowed | None:
         """What a credential allows now, noting its use; None: nothing."""
         row = await self._pool.fetchrow(_RESOLVE, key_id, secret_hash)
@@ -126,9 +147,15 @@ class KeyStore:
             tuple(row["scopes"]),
             row["user_id"],
             None if remaining is None else remaining.total_seconds(),
+            _limit(row["rate_per_second"], row["rate_burst"]),
         )
 
 
 def _key(row: Any) -> Key:
     values = dict(row)
-    return Key(**{**values, "scopes": tuple(values["scopes"])})
+    limit = _limit(values.pop("rate_per_second"), values.pop("rate_burst"))
+    return Key(**{**values, "scopes": tuple(values["scopes"]), "limit": limit})
+
+
+def _limit(per_second: float | None, burst: int | None) -> Limit | None:
+    return None if per_second is None or burst is None else Limit(per_second, burst)

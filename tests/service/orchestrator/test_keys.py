@@ -1,5 +1,7 @@
 """Keys: made, shown, rotated, taken back, and what they open (RULES 9.2)."""
 
+import math
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from laurel.common.v1.access_pb2 import (
 from laurel.orchestrator.v1 import access_service_pb2 as pb
 from laurel.orchestrator.v1 import access_service_pb2_grpc
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
+from pydantic import SecretStr
 
 from shared.errors import (
     AlreadyExists,
@@ -24,6 +27,7 @@ from shared.errors import (
     LaurelError,
     NotFound,
     PermissionDenied,
+    ResourceExhausted,
     Unauthenticated,
 )
 from shared.rpc import keys as known_keys
@@ -44,10 +48,10 @@ BY_SERVICE = shown(TOKEN)
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def settings(monkeypatch: pytest.MonkeyPatch, valkey_url: str) -> dict[str, Any]:
     # Asked about anew with each call: what a key opens is tested here, for how long it is remembered elsewhere.
     monkeypatch.setattr(known_keys, "FRESH_SECONDS", 0.0)
-    return {"service_token": TOKEN}
+    return {"service_token": TOKEN, "redis_url": SecretStr(valkey_url)}
 
 
 @pytest.fixture
@@ -295,3 +299,94 @@ async def test_what_was_done_is_listed_in_pages_and_by_subject(access: "AccessSe
     request = pb.ListAdminOperationsRequest(subject=f"key/{keys[1]}")
     response = await access.ListAdminOperations(request, metadata=BY_SERVICE, timeout=10)
     assert [each.subject for each in response.operations] == [f"key/{keys[1]}"]
+
+
+async def limited(
+    access: "AccessServiceAsyncStub", made: pb.CreateKeyResponse, limit: pb.RateLimit | None, request_id: str
+) -> pb.Key:
+    request = pb.SetKeyRateLimitRequest(key_id=made.key.key_id, rate_limit=limit, request_id=request_id)
+    return (await access.SetKeyRateLimit(request, metadata=BY_SERVICE, timeout=10)).key
+
+
+async def test_a_key_is_refused_what_is_more_than_its_rate_limit_and_told_when_to_come_again(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_READ, SCOPE_INGEST)
+    key = await limited(access, made, pb.RateLimit(per_second=0.01, burst=3), "l1")
+    assert (key.rate_limit.per_second, key.rate_limit.burst) == (0.01, 3)
+    get_user = orchestrator_pb.GetUserRequest(user_id="ada")
+    by_key = shown(made.credential)
+    await orchestrator.stub.IngestEvent(event(key="k1"), metadata=by_key, timeout=10)
+    for _ in range(2):
+        await orchestrator.stub.GetUser(get_user, metadata=by_key, timeout=10)
+    error = await refused(orchestrator.stub.IngestEvent(event(key="k2"), metadata=by_key, timeout=10))
+    assert (type(error), error.reason) == (ResourceExhausted, "RATE_LIMITED")
+    assert error.retry_after_seconds is not None
+    assert 90 < error.retry_after_seconds <= 100
+    assert error.metadata == {"key_id": made.key.key_id}
+    assert await orchestrator.pool.fetchval("SELECT count(*) FROM entries") == 1  # it has changed nothing
+    await limited(access, made, None, "l2")
+    await orchestrator.stub.IngestEvent(event(key="k2"), metadata=by_key, timeout=10)
+
+
+async def test_each_event_of_a_batch_counts_and_a_refused_batch_counts_for_nothing(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_INGEST)
+    await limited(access, made, pb.RateLimit(per_second=0.01, burst=10), "l1")
+
+    async def ingest(count: int) -> Any:
+        request = orchestrator_pb.IngestEventsRequest(
+            events=[event("ada", f"{count}-{n}") for n in range(count)]
+        )
+        return await orchestrator.stub.IngestEvents(request, metadata=shown(made.credential), timeout=10)
+
+    await ingest(7)
+    assert (await refused(ingest(4))).reason == "RATE_LIMITED"
+    await ingest(3)
+    assert (await refused(ingest(1))).reason == "RATE_LIMITED"
+
+
+async def test_a_stream_is_read_as_fast_as_its_key_may_and_loses_nothing(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    made = await make(access, SCOPE_INGEST)
+    await limited(access, made, pb.RateLimit(per_second=50, burst=1), "l1")
+    requests = [orchestrator_pb.StreamEventsRequest(event=event("ada", f"s{n}")) for n in range(11)]
+    began = time.monotonic()
+    answers = orchestrator.stub.StreamEvents(iter(requests), metadata=shown(made.credential), timeout=30)
+    assert len([answer async for answer in answers]) == 11
+    assert time.monotonic() - began >= 10 / 50
+
+
+async def test_a_rate_limit_that_cannot_be_is_refused_by_its_field(access: "AccessServiceAsyncStub") -> None:
+    made = await make(access, SCOPE_READ)
+    wrong = [(0, 1), (-1, 1), (math.nan, 1), (math.inf, 1), (2e6, 1), (1, -1), (1, 2_000_000)]
+    for number, (per_second, burst) in enumerate(wrong):
+        limit = pb.RateLimit(per_second=per_second, burst=burst)
+        request = pb.CreateKeyRequest(
+            key=pb.Key(name="a", scopes=[SCOPE_READ], rate_limit=limit), request_id=f"c{number}"
+        )
+        at_birth = await refused(access.CreateKey(request, metadata=BY_SERVICE, timeout=10))
+        later = await refused(limited(access, made, limit, f"l{number}"))
+        field = "per_second" if burst == 1 else "burst"
+        assert [each.field for each in at_birth.violations] == [f"key.rate_limit.{field}"]
+        assert [each.field for each in later.violations] == [f"rate_limit.{field}"]
+
+
+async def test_a_bucket_holds_what_comes_in_a_second_where_nothing_is_said(
+    access: "AccessServiceAsyncStub",
+) -> None:
+    made = await make(access, SCOPE_READ)
+    assert (await limited(access, made, pb.RateLimit(per_second=2.5), "l1")).rate_limit.burst == 3
+    assert (await limited(access, made, pb.RateLimit(per_second=0.1), "l2")).rate_limit.burst == 1
+
+
+async def test_the_audit_has_the_limit_before_and_after(access: "AccessServiceAsyncStub") -> None:
+    made = await make(access, SCOPE_READ)
+    for _ in range(2):  # the second is the same request
+        await limited(access, made, pb.RateLimit(per_second=5, burst=5), "l1")
+    request = pb.ListAdminOperationsRequest(subject=f"key/{made.key.key_id}")
+    done = (await access.ListAdminOperations(request, metadata=BY_SERVICE, timeout=10)).operations
+    assert [each.method for each in done] == ["set_key_rate_limit", "create_key"]
+    assert [field.path for field in done[0].fields] == ["rate_limit"]

@@ -66,6 +66,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The method needs a scope that the caller's key does not have; `scope` names it."""
     ERROR_REASON_OTHER_USER: _ErrorReason.ValueType  # 19
     """The key is of one user, and the call is about another one, or about more than a user."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 20
+    """The key's rate limit is reached; `retry_delay` says when there is room again. Nothing has happened."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons shared by every service."""
@@ -110,6 +112,8 @@ ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 18
 """The method needs a scope that the caller's key does not have; `scope` names it."""
 ERROR_REASON_OTHER_USER: ErrorReason.ValueType  # 19
 """The key is of one user, and the call is about another one, or about more than a user."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 20
+"""The key's rate limit is reached; `retry_delay` says when there is room again. Nothing has happened."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -37,6 +37,7 @@ class Key(_message.Message):
     LAST_USE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
     PREVIOUS_SECRET_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     """Its public part, 16 hexadecimal digits; made by the server."""
     name: _builtins.str
@@ -67,6 +68,10 @@ class Key(_message.Message):
     def previous_secret_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Until when the secret from before the last rotation counts; unset: there is none."""
 
+    @_builtins.property
+    def rate_limit(self) -> Global___RateLimit:
+        """How much it may ask for; unset: it has no limit of its own."""
+
     def __init__(
         self,
         *,
@@ -79,14 +84,45 @@ class Key(_message.Message):
         last_use_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
         previous_secret_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        rate_limit: Global___RateLimit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "previous_secret_expire_time", b"previous_secret_expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_use_time", b"last_use_time", "previous_secret_expire_time", b"previous_secret_expire_time", "rate_limit", b"rate_limit", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "key_id", b"key_id", "last_use_time", b"last_use_time", "name", b"name", "previous_secret_expire_time", b"previous_secret_expire_time", "revoke_time", b"revoke_time", "scopes", b"scopes", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "key_id", b"key_id", "last_use_time", b"last_use_time", "name", b"name", "previous_secret_expire_time", b"previous_secret_expire_time", "rate_limit", b"rate_limit", "revoke_time", b"revoke_time", "scopes", b"scopes", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Key: _TypeAlias = Key  # noqa: Y015
+
+@_typing.final
+class RateLimit(_message.Message):
+    """How often a key may be used, over all replicas of all services together: a bucket that fills by `per_second`, holds `burst`,
+    and from which each call takes one. A call with many events or operations takes one for each; where it takes more than
+    the bucket holds it passes while that is full, and the next ones wait for it. Streams that a caller sends are slowed down
+    instead of refused.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PER_SECOND_FIELD_NUMBER: _builtins.int
+    BURST_FIELD_NUMBER: _builtins.int
+    per_second: _builtins.float
+    """0.001 to 1,000,000."""
+    burst: _builtins.int
+    """How many may come at once: 1 to 1,000,000. 0 reads as what comes in one second, at least 1."""
+    def __init__(
+        self,
+        *,
+        per_second: _builtins.float = ...,
+        burst: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["burst", b"burst", "per_second", b"per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
 
 @_typing.final
 class CreateKeyRequest(_message.Message):
@@ -103,7 +139,7 @@ class CreateKeyRequest(_message.Message):
     """Why, for the audit."""
     @_builtins.property
     def key(self) -> Global___Key:
-        """Name, scopes, user and end; the rest is the server's."""
+        """Name, scopes, user, end and rate limit; the rest is the server's."""
 
     def __init__(
         self,
@@ -317,6 +353,66 @@ class RotateKeyResponse(_message.Message):
 Global___RotateKeyResponse: _TypeAlias = RotateKeyResponse  # noqa: Y015
 
 @_typing.final
+class SetKeyRateLimitRequest(_message.Message):
+    """Request of SetKeyRateLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """The key."""
+    request_id: _builtins.str
+    """Idempotency key."""
+    reason: _builtins.str
+    """Why, for the audit."""
+    @_builtins.property
+    def rate_limit(self) -> Global___RateLimit:
+        """What holds from now on; unset: none."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        rate_limit: Global___RateLimit | None = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate_limit", b"rate_limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_id", b"key_id", "rate_limit", b"rate_limit", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetKeyRateLimitRequest: _TypeAlias = SetKeyRateLimitRequest  # noqa: Y015
+
+@_typing.final
+class SetKeyRateLimitResponse(_message.Message):
+    """Response of SetKeyRateLimit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> Global___Key:
+        """The key as stored."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___Key | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetKeyRateLimitResponse: _TypeAlias = SetKeyRateLimitResponse  # noqa: Y015
+
+@_typing.final
 class RevokeKeyRequest(_message.Message):
     """Request of RevokeKey."""
 
@@ -406,6 +502,7 @@ class ResolveKeyResponse(_message.Message):
     SCOPES_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name of the key."""
     user_id: _builtins.str
@@ -418,6 +515,10 @@ class ResolveKeyResponse(_message.Message):
     def remaining(self) -> _duration_pb2.Duration:
         """For how long the secret that was shown counts at most; unset: no end is known."""
 
+    @_builtins.property
+    def rate_limit(self) -> Global___RateLimit:
+        """How much the key may ask for; unset: it has no limit of its own."""
+
     def __init__(
         self,
         *,
@@ -425,10 +526,11 @@ class ResolveKeyResponse(_message.Message):
         scopes: _abc.Iterable[_access_pb2.Scope.ValueType] | None = ...,
         user_id: _builtins.str = ...,
         remaining: _duration_pb2.Duration | None = ...,
+        rate_limit: Global___RateLimit | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate_limit", b"rate_limit", "remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "remaining", b"remaining", "scopes", b"scopes", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "rate_limit", b"rate_limit", "remaining", b"remaining", "scopes", b"scopes", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,6 +55,11 @@ class AccessServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RotateKeyRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RotateKeyResponse.FromString,
                 _registered_method=True)
+        self.SetKeyRateLimit = channel.unary_unary(
+                '/laurel.orchestrator.v1.AccessService/SetKeyRateLimit',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.SetKeyRateLimitRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.SetKeyRateLimitResponse.FromString,
+                _registered_method=True)
         self.RevokeKey = channel.unary_unary(
                 '/laurel.orchestrator.v1.AccessService/RevokeKey',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RevokeKeyRequest.SerializeToString,
@@ -104,6 +109,13 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetKeyRateLimit(self, request, context):
+        """Gives a key a rate limit, another one, or none; it holds everywhere five seconds later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeKey(self, request, context):
         """Takes a key back for good; no service accepts it five seconds later.
         """
@@ -147,6 +159,11 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.RotateKey,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RotateKeyRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'SetKeyRateLimit': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetKeyRateLimit,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.SetKeyRateLimitRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.SetKeyRateLimitResponse.SerializeToString,
             ),
             'RevokeKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeKey,
@@ -273,6 +290,33 @@ class AccessService:
             '/laurel.orchestrator.v1.AccessService/RotateKey',
             laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RotateKeyRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetKeyRateLimit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.AccessService/SetKeyRateLimit',
+            laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.SetKeyRateLimitRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_access__service__pb2.SetKeyRateLimitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class AccessServiceStub:
     """Lists keys by id, also those that are revoked or have expired."""
     RotateKey: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RotateKeyRequest, _access_service_pb2.RotateKeyResponse]
     """Gives a key another secret. The one before counts for a while longer. Told this once, as in CreateKey."""
+    SetKeyRateLimit: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.SetKeyRateLimitRequest, _access_service_pb2.SetKeyRateLimitResponse]
+    """Gives a key a rate limit, another one, or none; it holds everywhere five seconds later."""
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.RevokeKeyRequest, _access_service_pb2.RevokeKeyResponse]
     """Takes a key back for good; no service accepts it five seconds later."""
     ListAdminOperations: _grpc.UnaryUnaryMultiCallable[_access_service_pb2.ListAdminOperationsRequest, _access_service_pb2.ListAdminOperationsResponse]
@@ -61,6 +63,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Lists keys by id, also those that are revoked or have expired."""
     RotateKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RotateKeyRequest, _access_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
     """Gives a key another secret. The one before counts for a while longer. Told this once, as in CreateKey."""
+    SetKeyRateLimit: _aio.UnaryUnaryMultiCallable[_access_service_pb2.SetKeyRateLimitRequest, _access_service_pb2.SetKeyRateLimitResponse]  # type: ignore[assignment]
+    """Gives a key a rate limit, another one, or none; it holds everywhere five seconds later."""
     RevokeKey: _aio.UnaryUnaryMultiCallable[_access_service_pb2.RevokeKeyRequest, _access_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Takes a key back for good; no service accepts it five seconds later."""
     ListAdminOperations: _aio.UnaryUnaryMultiCallable[_access_service_pb2.ListAdminOperationsRequest, _access_service_pb2.ListAdminOperationsResponse]  # type: ignore[assignment]
@@ -102,6 +106,14 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_service_pb2.RotateKeyResponse, _abc.Awaitable[_access_service_pb2.RotateKeyResponse]]:
         """Gives a key another secret. The one before counts for a while longer. Told this once, as in CreateKey."""
+
+    @_abc_1.abstractmethod
+    def SetKeyRateLimit(
+        self,
+        request: _access_service_pb2.SetKeyRateLimitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_service_pb2.SetKeyRateLimitResponse, _abc.Awaitable[_access_service_pb2.SetKeyRateLimitResponse]]:
+        """Gives a key a rate limit, another one, or none; it holds everywhere five seconds later."""
 
     @_abc_1.abstractmethod
     def RevokeKey(
