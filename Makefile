@@ -121,6 +121,10 @@ chaos: $(INSTALLED) ## Break everything at random under load, a tenth voided: ma
 	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) \
 		$(if $(VOIDS),--voids $(VOIDS))
 
+.PHONY: upgrade
+upgrade: $(INSTALLED) ## Replace every replica of an earlier commit under load: make upgrade FROM=COMMIT
+	@$(BIN)/python -m tests.upgrade.run $(if $(FROM),--from $(FROM))
+
 BENCHED := $(VENV)/.installed-bench
 
 $(BENCHED): $(INSTALLED) requirements-bench.txt

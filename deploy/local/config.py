@@ -1,5 +1,6 @@
 """How a local stack is to run, and the environment that its services get."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,8 @@ class StackConfig:
 
     `port_base` 0 gives every service a free port, for tests. `settings` are added to the environment of every
     service. `fsync=False` gives up durability for speed and is for tests alone. `package` holds the services'
-    modules. With `keys` the services know one another by a token, and whoever calls needs a key: the stack makes one.
+    modules, `python` runs them. With `keys` the services know one another by a token, and whoever calls needs a key:
+    the stack makes one.
     """
 
     home: Path
@@ -58,6 +60,7 @@ class StackConfig:
     settings: Mapping[str, str] = field(default_factory=dict)
     services: Sequence[str] = SERVICES
     package: str = "services"
+    python: str = sys.executable
     fsync: bool = True
     serving_timeout_seconds: float = SERVING_TIMEOUT_SECONDS
     keys: bool = False

@@ -9,7 +9,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +197,11 @@ class Stack:
                 self._check_ports([(name, replica)])
                 self._start([(name, replica)])
             return _service_status(self._record(name, replica))
+
+    def migrate(self) -> None:
+        """Bring the databases of all services up to this code, whatever runs meanwhile."""
+        with self._state.locked():
+            self._migrate(self._config.services)
 
     def stop_service(self, name: str, replica: int = 0) -> None:
         """Stop one replica as an operator would: SIGTERM, then SIGKILL after 30 seconds."""
@@ -389,7 +393,7 @@ class Stack:
 
     def _command(self, record: ServiceRecord, verb: Literal["migrate", "serve"]) -> list[str]:
         # -P: the working directory is no place to import from.
-        return [sys.executable, "-P", "-m", f"{self._config.package}.{record.name}", verb]
+        return [self._config.python, "-P", "-m", f"{self._config.package}.{record.name}", verb]
 
     def _environment(self, record: ServiceRecord) -> dict[str, str]:
         return service_environment(

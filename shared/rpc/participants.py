@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from shared.config import Settings
 from shared.entries import Entry, Reversal
-from shared.errors import InvalidArgument, LaurelError, Violations
+from shared.errors import LaurelError, Unavailable, Violations
 from shared.participant import Work
 from shared.postgres import healing, maintenance
 from shared.postgres.feed import Feed, FollowedFeed
@@ -198,7 +198,11 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
             await healing.raise_versions(self._pool, self._participant.versioned, request.user_ids)
         return pb.FinishHealingResponse()
 
-    def _work(self, message: pb.Command, index: int) -> Work[C] | InvalidArgument:
+    def _work(self, message: pb.Command, index: int) -> Work[C] | LaurelError:
+        if message.entry.WhichOneof("operation") is None:
+            # A newer orchestrator asks for it while releases change: a no would be for good, so it waits for a newer
+            # replica.
+            return Unavailable("what is asked is not known to this release", reason="DEPENDENCY_UNAVAILABLE")
         violations = Violations()
         entry = entry_from_proto(message.entry, violations.within("entry"))
         digest, effects = message.digest, message.effects

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,9 +44,15 @@ class Load:
     voided: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
+    slowest: float = 0.0
+    """Seconds that the caller of an event waited at most for its answer, however often it asked."""
+    users: int = field(init=False)
     _sent: int = 0
     _to_void: list[str] = field(default_factory=list)
     """Entries that are to be voided, and have not been."""
+
+    def __post_init__(self) -> None:
+        self.users = max(HOT_USERS, self.wanted // EVENTS_PER_USER)
 
     @property
     def done(self) -> bool:
@@ -80,7 +87,7 @@ class Load:
     def _new(self) -> event_pb2.IngestEventRequest:
         self._sent += 1
         hot = self.rng.random() < 0.1
-        number = self.rng.randrange(HOT_USERS if hot else max(HOT_USERS, self.wanted // EVENTS_PER_USER))
+        number = self.rng.randrange(HOT_USERS if hot else self.users)
         purchase = self.rng.random() < 0.25
         return event(
             f"user-{number}",
@@ -94,7 +101,10 @@ class Load:
 
     async def _one(self) -> None:
         request = self._new()
-        self._note("events", request, await ingest(self.system, request))
+        began = time.monotonic()
+        answer = await ingest(self.system, request)
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        self._note("events", request, answer)
 
     async def _batch(self) -> None:
         requests = [self._new() for _ in range(BATCH)]
@@ -104,7 +114,7 @@ class Load:
                 orchestrator_service_pb2.IngestEventsRequest(events=requests), timeout=CALL_TIMEOUT_SECONDS
             )
 
-        response = await persist(call)
+        response = await persist(call, self.system.retried)
         assert isinstance(response, orchestrator_service_pb2.IngestEventsResponse), response
         for request, result in zip(requests, response.results, strict=True):
             answer: Answer = result.event
@@ -169,7 +179,7 @@ class Load:
                 participant_pb.ApplyEntriesRequest(commands=[command]), timeout=CALL_TIMEOUT_SECONDS
             )
 
-        response = await persist(call)
+        response = await persist(call, self.system.retried)
         assert isinstance(response, participant_pb.ApplyEntriesResponse), response
         (outcome,) = response.outcomes
         replayed = [effect.state for effect in outcome.effects.streaks]

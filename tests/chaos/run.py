@@ -121,7 +121,7 @@ async def _storm(home: Path, seed: int, events: int, voids: float, heard: Hearin
             settle_seconds = time.monotonic() - calm
             wrong = [
                 *load.wrong,
-                *await _missing(load),
+                *await missing(load),
                 *await violations(system),
                 *await heard.wrong(system),
             ]
@@ -132,7 +132,7 @@ async def _storm(home: Path, seed: int, events: int, voids: float, heard: Hearin
             await system.close()
 
 
-async def _missing(load: Load) -> list[str]:
+async def missing(load: Load) -> list[str]:
     """Answered events that the ledger does not hold as they were answered."""
     ledger = await read_ledger(load.system)
     states = {str(row.entry_id): row.state.name for row in ledger.events}

@@ -166,10 +166,6 @@ def _no_digest(message: pb.Command) -> None:
     message.ClearField("digest")
 
 
-def _no_operation(message: pb.Command) -> None:
-    message.entry.ClearField("metric_event")
-
-
 def _later_operation(message: pb.Command) -> None:
     message.entry.ClearField("metric_event")
     message.entry.MergeFromString(UNKNOWN_MESSAGE_1000)
@@ -197,8 +193,6 @@ def _too_many_changes(message: pb.Command) -> None:
     [
         (_short_digest, {"commands[1].digest"}),
         (_no_digest, {"commands[1].digest"}),
-        (_no_operation, {"commands[1].entry.operation"}),
-        (_later_operation, {"commands[1].entry.operation"}),
         (_no_id, {"commands[1].entry.entry_id"}),
         (_no_user_and_no_zone, {"commands[1].entry.user.user_id", "commands[1].entry.time_zone"}),
         (_too_large_a_value, {"commands[1].entry.metric_event.value_micros"}),
@@ -218,9 +212,22 @@ async def test_a_malformed_command_names_its_fields_and_never_fails_its_neighbou
     assert await subject.total("alice") == 7
 
 
+async def test_an_operation_of_a_later_release_waits_for_a_later_replica_and_is_not_refused(
+    subject: Subject,
+) -> None:
+    """A no would be for good, and the entry is right (docs/operations/upgrade.md)."""
+    later = event("later", 3)
+    _later_operation(later)
+    outcomes = await applied(subject, event("a", 2), later, event("b", 5))
+    assert reasons(outcomes) == ["", "DEPENDENCY_UNAVAILABLE", ""]
+    assert (outcomes[1].error.code, outcomes[1].entry_id) == ("UNAVAILABLE", later.entry.entry_id)
+    assert reasons(await applied(subject, event("later", 3))) == [""]
+    assert await subject.total("alice") == 10
+
+
 async def test_a_malformed_command_is_not_remembered_and_may_come_again_whole(subject: Subject) -> None:
     bad = event("a", 2)
-    _no_operation(bad)
+    _no_digest(bad)
     await applied(subject, bad)
     assert reasons(await applied(subject, event("a", 2))) == [""]
     assert await subject.total("alice") == 2
@@ -393,7 +400,7 @@ async def test_errors_are_in_the_name_of_the_service(subject: Subject) -> None:
     await applied(subject, event("conflict", 2))
     await reverted(subject, "undone")
     malformed = event("malformed")
-    _no_operation(malformed)
+    _no_digest(malformed)
     await subject.database.execute(FORBID_MALLORY)
     outcomes = await applied(
         subject, event("conflict", 3), event("undone"), malformed, event("broken", user="mallory")
