@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import Enum
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shared.calendar import EARLIEST_DATE, LATEST_DATE
 from shared.ids import derived_id_beside
 
 
@@ -20,6 +22,7 @@ class EntryKind(Enum):
     ACHIEVEMENT_REVOCATION = "achievement_revocation"
     ACHIEVEMENT_BACKFILL = "achievement_backfill"
     ACHIEVEMENTS_SEEN = "achievements_seen"
+    ANNIVERSARY = "anniversary"
     STREAK_FREEZE_GRANT = "streak_freeze_grant"
     STREAK_PAUSE = "streak_pause"
     STREAK_RESET = "streak_reset"
@@ -47,11 +50,26 @@ class EntryKind(Enum):
         return self in (
             EntryKind.STREAK_CLOSING,
             EntryKind.ACHIEVEMENT_BACKFILL,
+            EntryKind.ANNIVERSARY,
             EntryKind.TIMED_POINTS,
             EntryKind.BOARD_PRIZE,
             EntryKind.LEAGUE_MOVE,
             EntryKind.CORRECTION,
         )
+
+
+SIGN_UP_DATE: Final = "sign_up_date"
+"""The attribute of a user that says when the user signed up."""
+
+
+def sign_up_date(attributes: Mapping[str, str]) -> date | None:
+    """When a user signed up, where that is said as it has to be: `2024-02-29`, from 1900 to 2199."""
+    text = attributes.get(SIGN_UP_DATE, "")
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if day.isoformat() == text and EARLIEST_DATE <= day < LATEST_DATE else None
 
 
 class UserSnapshot(Struct, frozen=True):
@@ -69,6 +87,11 @@ class UserSnapshot(Struct, frozen=True):
     """Display name; empty when none was given."""
     newest_attributes: Mapping[str, str] | None = None
     """The attributes as they hold now, where the entry came late and they are others; None: `attributes`."""
+
+    @property
+    def attributes_now(self) -> Mapping[str, str]:
+        """As they hold now."""
+        return self.attributes if self.newest_attributes is None else self.newest_attributes
 
 
 class ContributionRevision(Struct, frozen=True):

@@ -25,6 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.achievement import convert
+from services.achievement.anniversaries import came_entry
 from services.achievement.config import Settings
 from services.achievement.definitions import ACHIEVEMENT, achievement_of
 from services.achievement.domain import (
@@ -221,6 +222,7 @@ class Backfills:
                 gathered,
                 running.backfill_id,
                 running.create_time,
+                now,
             )
             await self._save(connection, running, before, found, now)
             await self._feed.append(connection, self._told(running, catalogue, found, now))
@@ -245,6 +247,7 @@ class Backfills:
             [(before[user_id], each.standing) for user_id, each in found.items()],
             {user_id: each.changes for user_id, each in found.items()},
             [fact for each in found.values() for fact in each.judged],
+            [came_entry(user_id, one) for user_id, each in found.items() for one in each.came],
             running.backfill_id,
             now,
         )
@@ -338,7 +341,7 @@ class Backfills:
     async def _look(
         self, catalogue: Catalogue, achievement: Achievement, users: Sequence[str]
     ) -> dict[str, Sequence[Change]]:
-        gathered = Gathered()
+        gathered, now = Gathered(), self._clock.now()
         candidates = await self._backfills.candidates(self._pool, achievement, users)
         while candidates:
             try:
@@ -350,7 +353,8 @@ class Backfills:
                     candidates,
                     gathered,
                     UUID(int=0),
-                    self._clock.now(),
+                    now,
+                    now,
                 )
             except Elsewhere as wanted:
                 await self._searcher.ask(achievement, wanted, gathered)

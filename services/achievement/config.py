@@ -13,6 +13,7 @@ MAX_PREREQUISITES: Final = 100
 MAX_TIER: Final = 1_000_000
 MAX_STREAK_LENGTH: Final = 1_000_000
 """Periods."""
+MAX_YEARS: Final = 150
 MAX_SAMPLE: Final = 100
 """Users that a preview shows."""
 DEFAULT_SAMPLE: Final = 10

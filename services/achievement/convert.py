@@ -338,7 +338,10 @@ def _change(user_id: str, change: Change, catalogue: Catalogue) -> achievement_p
 def progress_to_proto(progress: Progress) -> achievement_pb2.UserAchievement:
     """A user's standing with one achievement; amounts in units of its target."""
     definition = progress.achievement
-    in_units = from_micros if isinstance(definition.trigger, MetricTrigger) else float
+
+    def in_units(amount: float) -> float:
+        return from_micros(int(amount)) if isinstance(definition.trigger, MetricTrigger) else float(amount)
+
     message = achievement_pb2.UserAchievement(
         achievement=definition.key,
         name=definition.name,

@@ -14,9 +14,11 @@ from services.achievement.config import (
     MAX_PREREQUISITES,
     MAX_STREAK_LENGTH,
     MAX_TIER,
+    MAX_YEARS,
 )
 from services.achievement.domain import (
     Achievement,
+    AnniversaryTrigger,
     ApiTrigger,
     Catalogue,
     CompositeTrigger,
@@ -87,10 +89,13 @@ def _check_trigger(message: achievement_pb2.Achievement, path: str, violations: 
                 violations.add(f"{path}.streak.length", f"must be 1 to {MAX_STREAK_LENGTH}")
         case "composite":
             _check_composite(message, f"{path}.composite", violations)
+        case "anniversary":
+            if not 1 <= message.anniversary.years <= MAX_YEARS:
+                violations.add(f"{path}.anniversary.years", f"must be 1 to {MAX_YEARS}")
         case "api":
             pass
         case None:
-            violations.add(path, "must have one of metric, streak, api, composite")
+            violations.add(path, "must have one of metric, streak, api, composite, anniversary")
 
 
 def _check_composite(message: achievement_pb2.Achievement, path: str, violations: Violations) -> None:
@@ -224,5 +229,7 @@ def _trigger(message: achievement_pb2.Achievement, unchecked: Violations) -> Tri
         case "composite":
             wanted = tuple(message.composite.achievements)
             return CompositeTrigger(wanted, message.composite.at_least or len(wanted))
+        case "anniversary":
+            return AnniversaryTrigger(message.anniversary.years)
         case _:
             return ApiTrigger()

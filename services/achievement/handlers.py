@@ -7,11 +7,13 @@ from typing import Final
 from uuid import UUID
 
 from services.achievement import convert
+from services.achievement.anniversaries import came_entry, told_of
 from services.achievement.domain import (
     Catalogue,
     Command,
     Decision,
     Fact,
+    InTime,
     Past,
     Progress,
     Revision,
@@ -21,7 +23,7 @@ from services.achievement.domain import (
     StreakTrigger,
     Wanted,
     WantedFacts,
-    decide,
+    decide_in_time,
     give_back,
     list_progress,
     revert,
@@ -31,6 +33,7 @@ from services.achievement.history import History, HistoryQuery, HistoryRow
 from services.achievement.past import PastStore
 from services.achievement.store import Asked, Loaded, LogEntry, Store
 from shared import faults
+from shared.clock import Clock
 from shared.entries import EntryKind, Reversal
 from shared.pages import read_page
 from shared.participant import Work, apply_batch, revert_batch
@@ -60,12 +63,13 @@ StoredCatalogue = stored.Catalogue[Catalogue]
 class Handlers:
     """The use cases."""
 
-    def __init__(self, pool: Pool, store: Store, catalogue: StoredCatalogue) -> None:
+    def __init__(self, pool: Pool, store: Store, catalogue: StoredCatalogue, clock: Clock) -> None:
         self._pool = pool
         self._past = PastStore(pool)
         self._history = History(pool)
         self._store = store
         self._catalogue = catalogue
+        self._clock = clock
 
     async def apply_entries(self, work: Sequence[Work[Command]]) -> list[bytes]:
         """One serialized outcome for each command, in order. Raises as `apply_batch` does."""
@@ -91,6 +95,7 @@ class Handlers:
         found = list_progress(
             catalogue,
             loaded.standings[user_id],
+            self._clock.now(),
             completed_only=completed_only,
             unseen_only=unseen_only,
             after=after or None,
@@ -130,20 +135,26 @@ class Handlers:
         known = await self._known(batch, catalogue, loaded)
         after: dict[str, Standing] = {}
         entries: list[LogEntry] = []
+        came: list[LogEntry] = []
+        told: list[bytes] = []
         waiting: dict[str, list[Work[Command]]] = {}
         for work in batch:
             user = work.user_id
-            decision = None
+            decided = None
             if user not in waiting:
-                decision = await self._decision(catalogue, loaded, after.get(user), work, known)
-            if decision is None:
+                decided = await self._decision(catalogue, loaded, after.get(user), work, known)
+            if decided is None:
                 waiting.setdefault(user, []).append(work)
                 continue
-            after[user] = decision.standing
-            known.learn(decision)
-            entries.append(_log_entry(work, decision, catalogue))
+            after[user] = decided.standing
+            known.learn(decided.decision)
+            entries.append(_log_entry(work, decided.decision, catalogue))
+            for each in (*decided.before, *decided.after):
+                came.append(came_entry(user, each))
+                known.learn(came[-1].decision)
+                told += told_of(user, [each], catalogue, history=work.command.entry.is_history)
         await BEFORE_STORE.reach()
-        await self._store.save(entries, loaded, after)
+        await self._store.save([*entries, *came], loaded, after, told)
         await AFTER_STORE.reach()
         return entries, [work for works in waiting.values() for work in works]
 
@@ -154,7 +165,7 @@ class Handlers:
         standing: Standing | None,
         work: Work[Command],
         known: "_Known",
-    ) -> Decision | None:
+    ) -> InTime | None:
         """With as much of the past as it asks for; None where that is not stored yet. `standing`: after entries of the
         batch.
         """
@@ -162,7 +173,7 @@ class Handlers:
         while True:
             try:
                 stands = standing or loaded.standings[work.user_id]
-                return decide(catalogue, stands, work.command, known.past(spans))
+                return decide_in_time(catalogue, stands, work.command, known.past(spans))
             except WantedFacts as wanted:
                 known.read(wanted.entry_ids, await self._past.facts(wanted.entry_ids))
             except Wanted as wanted:
@@ -190,7 +201,7 @@ class Handlers:
                 for achievement in touched
                 if isinstance(achievement.trigger, StreakTrigger)
             }
-            touchable = called.union(achievement.key for achievement in touched)
+            touchable = called.union(achievement.key for achievement in (*touched, *catalogue.anniversaries))
             keys = catalogue.with_composites(touchable)
             whose = keys if takes or len(keys) > len(touchable) else ()
             asked = Asked(

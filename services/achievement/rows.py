@@ -19,6 +19,7 @@ from services.achievement.domain import (
     Key,
     Reach,
     Revision,
+    SignUp,
     Source,
     SourceKey,
     SourceKind,
@@ -48,11 +49,24 @@ def standing_of(row: asyncpg.Record) -> Standing:
         completions=_held(row["held"]) | completions_of(row["completions"]),
         unseen=frozenset(place_of(key, number) for key, number in row.get("unseen") or ()),
         withheld=frozenset(row["withheld"] or ()),
+        sign_up=_sign_up(row),
         awaited=frozenset(key for key, cursor in row["awaited"] if row["user_id"] > cursor),
         reaches={
             (streak, length): FirstReach(version, Reach(entry_id, occurred, day) if entry_id else None)
             for streak, length, version, entry_id, occurred, day in row["reaches"]
         },
+    )
+
+
+def _sign_up(row: asyncpg.Record) -> SignUp | None:
+    if row["sign_up_version"] is None:
+        return None
+    return SignUp(
+        row["sign_up_date"],
+        row["sign_up_zone"],
+        row["sign_up_version"],
+        frozenset(row["eligible"] or ()),
+        row["next_anniversary"],
     )
 
 
@@ -122,6 +136,15 @@ def fact_of(row: asyncpg.Record) -> Fact:
 
 
 # What is written
+
+
+def user_row(old: Standing, new: Standing) -> tuple[Any, ...]:
+    """A user, one version on."""
+    head = (new.user_id, old.version + 1, new.entry_count)
+    told = new.sign_up
+    if told is None:
+        return (*head, None, None, None, None, None)
+    return (*head, told.day, told.zone, told.version, sorted(told.eligible) or None, told.next_time)
 
 
 def fact_columns(fact: Fact) -> tuple[Any, ...]:

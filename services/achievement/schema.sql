@@ -32,8 +32,15 @@ CREATE TABLE users (
     user_id     text COLLATE "C" PRIMARY KEY,
     version     bigint NOT NULL,           -- grows with every change of the user's state; guards against lost updates
     entry_count bigint NOT NULL DEFAULT 0, -- entries ever applied; the newest one's position
-    withheld    text[]                     -- achievements that an admin has taken away; null: none
+    withheld    text[],                    -- achievements that an admin has taken away; null: none
+    -- What anniversaries follow from, since there are any (RULES 4).
+    sign_up_date     date,
+    sign_up_zone     text,
+    sign_up_version  bigint,               -- of the user, as of which that was said
+    eligible         text[],               -- those, and composites above, that only some earn: whose filters matched
+    next_anniversary timestamptz           -- when something is due next
 );
+CREATE INDEX users_anniversary ON users (next_anniversary) WHERE next_anniversary IS NOT NULL;
 
 CREATE TABLE request_log (
     entry_id       uuid PRIMARY KEY,
@@ -225,6 +232,16 @@ CREATE TYPE user_row AS (
     user_id     text,
     version     bigint,
     entry_count bigint
+);
+CREATE TYPE user_row_2 AS (
+    user_id          text,
+    version          bigint,
+    entry_count      bigint,
+    sign_up_date     date,
+    sign_up_zone     text,
+    sign_up_version  bigint,
+    eligible         text[],
+    next_anniversary timestamptz
 );
 CREATE TYPE source_row_2 AS (
     user_id        text,

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from services.achievement.domain import (
     Achievement,
+    AnniversaryTrigger,
     Attributes,
     Backfilled,
     Catalogue,
@@ -26,6 +27,7 @@ from services.achievement.domain import (
     WantedAttributes,
     WantedFacts,
     WantedReaches,
+    WantedUser,
     backfill,
     first_span,
 )
@@ -33,6 +35,7 @@ from services.achievement.past import PastStore
 from services.achievement.store import Asked, Store
 from services.achievement.store_backfill import BackfillStore
 from services.achievement.witness import Reaches, Witness
+from shared.entries import UserSnapshot
 from shared.postgres.pool import Connection, Pool
 
 _USERS_AT_ONCE: Final = 25
@@ -42,10 +45,13 @@ _USERS_AT_ONCE: Final = 25
 class Elsewhere(Exception):
     """Other services have to be asked before the batch can be decided."""
 
-    def __init__(self, entry_ids: frozenset[UUID], user_ids: frozenset[str]) -> None:
-        super().__init__(len(entry_ids), len(user_ids))
+    def __init__(
+        self, entry_ids: frozenset[UUID], user_ids: frozenset[str], unknown_users: frozenset[str]
+    ) -> None:
+        super().__init__(len(entry_ids), len(user_ids), len(unknown_users))
         self.entry_ids = entry_ids
         self.user_ids = user_ids
+        self.unknown_users = unknown_users
 
 
 class Gathered(Struct):
@@ -53,11 +59,12 @@ class Gathered(Struct):
 
     attributes: dict[UUID, Attributes] = field(default_factory=dict)
     reaches: dict[str, Reaches] = field(default_factory=dict)
+    users: dict[str, UserSnapshot | None] = field(default_factory=dict)
 
     def of(self, user_id: str) -> Evidence:
         """About one user."""
         version, reaches = self.reaches.get(user_id, (0, ()))
-        return Evidence(self.attributes, reaches, version)
+        return Evidence(self.attributes, reaches, version, self.users)
 
     def ask_again(self, user_ids: frozenset[str]) -> None:
         """Whom the streak service does not know has no streak, and need not be asked about again."""
@@ -83,6 +90,7 @@ class Searcher:
         gathered: Gathered,
         backfill_id: UUID,
         active_since: datetime,
+        now: datetime,
     ) -> tuple[Mapping[str, Standing], dict[str, Backfilled]]:
         """By candidate the standing before, and what is found. Raises `Elsewhere`."""
         loaded = await self._load(catalogue, achievement, candidates, connection)
@@ -93,6 +101,7 @@ class Searcher:
         found: dict[str, Backfilled] = {}
         entry_ids: set[UUID] = set()
         user_ids: set[str] = set()
+        unknown_users: set[str] = set()
         for number, user_id in enumerate(candidates):
             if number % _USERS_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -106,13 +115,16 @@ class Searcher:
                     gathered.of(user_id),
                     backfill_id,
                     active_since,
+                    now,
                 )
             except WantedAttributes as wanted:
                 entry_ids |= wanted.entry_ids
             except WantedReaches:
                 user_ids.add(user_id)
-        if entry_ids or user_ids:
-            raise Elsewhere(frozenset(entry_ids), frozenset(user_ids))
+            except WantedUser:
+                unknown_users.add(user_id)
+        if entry_ids or user_ids or unknown_users:
+            raise Elsewhere(frozenset(entry_ids), frozenset(user_ids), frozenset(unknown_users))
         return loaded, found
 
     async def ask(self, achievement: Achievement, wanted: Elsewhere, gathered: Gathered) -> None:
@@ -121,6 +133,8 @@ class Searcher:
         if wanted.user_ids:
             gathered.reaches |= await self._witness.reaches(achievement, sorted(wanted.user_ids))
             gathered.ask_again(wanted.user_ids)
+        if wanted.unknown_users:
+            gathered.users |= await self._witness.users(sorted(wanted.unknown_users))
 
     async def _load(
         self,
@@ -131,6 +145,9 @@ class Searcher:
     ) -> Mapping[str, Standing]:
         source = achievement.trigger.source
         keys = catalogue.with_composites({achievement.key})
+        if isinstance(achievement.trigger, AnniversaryTrigger):
+            # When something is due next is asked of all of them.
+            keys = catalogue.with_composites(each.key for each in catalogue.anniversaries)
         if isinstance(achievement.trigger, CompositeTrigger):
             keys.update(achievement.trigger.achievements)
         asked = Asked(
@@ -153,6 +170,7 @@ async def _of_user(
     evidence: Evidence,
     backfill_id: UUID,
     active_since: datetime,
+    now: datetime,
 ) -> Backfilled:
     """With as much of what is stored as it takes."""
     spans: dict[Start, Span] = {}
@@ -162,7 +180,7 @@ async def _of_user(
     while True:
         try:
             known = Past(facts, {}, spans)
-            return backfill(catalogue, achievement, standing, known, evidence, backfill_id, active_since)
+            return backfill(catalogue, achievement, standing, known, evidence, backfill_id, active_since, now)
         except Wanted as wanted:
             spans[wanted.start] = await past.span(standing.user_id, wanted.start, spans)
         except WantedFacts as wanted:

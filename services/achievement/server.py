@@ -1,11 +1,13 @@
 """The composition root: everything that makes up the process."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from laurel.achievement.v1 import achievement_service_pb2, achievement_service_pb2_grpc
 
 from services.achievement import convert
+from services.achievement.anniversaries import Anniversaries
 from services.achievement.backfilling import Backfills
 from services.achievement.calibrating import Calibration
 from services.achievement.config import Settings
@@ -28,7 +30,7 @@ from shared.rpc import participants, server, traces
 from shared.rpc.channel import open_channel
 from shared.rpc.definitions import definition_service
 from shared.rpc.outgoing import credentials
-from shared.rpc.participants import Participant
+from shared.rpc.participants import Participant, Pass
 from shared.rpc.server import Application, Servicer
 
 NAME: Final = "achievement"
@@ -53,24 +55,33 @@ async def build(settings: Settings) -> Application:
     )
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     catalogue = Catalogue(pool, KINDS, catalogue_of)
-    handlers = Handlers(pool, Store(pool, settings.recent_users), catalogue)
+    store = Store(pool, settings.recent_users)
+    handlers = Handlers(pool, store, catalogue, clock)
+    anniversaries = Anniversaries(pool, store, catalogue, clock)
     calibration = Calibration(pool, catalogue, clock, settings.preview_users)
     witness = Witness(channel, settings.backfill_timeout_seconds)
     backfills = Backfills(pool, catalogue, witness, settings, clock)
     definitions = Definitions(pool, {ACHIEVEMENT: IN_USE}, backfills.before_write)
+
+    async def maintain_part(now: datetime, history: bool) -> Pass:
+        part = await anniversaries.run(now, history)
+        return part if part.done else await backfills.run(now, history)
+
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
         apply=handlers.apply_entries,
         revert=handlers.revert_entries,
-        maintain=backfills.run,
+        maintain=maintain_part,
     )
     service = achievement_service_pb2.DESCRIPTOR.services_by_name["AchievementService"]
 
+    async def pass_once() -> None:
+        await partitions.keep()
+        await anniversaries.run_by_clock()
+
     async def maintain() -> None:
-        await run_as_leader(
-            pool, "achievement.maintenance", settings.maintenance_interval_seconds, partitions.keep
-        )
+        await run_as_leader(pool, "achievement.maintenance", settings.maintenance_interval_seconds, pass_once)
 
     return Application(
         name=NAME,

@@ -24,6 +24,7 @@ from services.achievement.domain import (
     called,
 )
 from shared.postgres.errors import StateMoved
+from shared.postgres.feed import Feed
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
 from shared.recent import RecentStates
@@ -33,7 +34,8 @@ LOAD: Final = """
     SELECT batch.user_id,
            coalesce(users.version, 0) AS version,
            coalesce(users.entry_count, 0) AS entry_count,
-           users.withheld,
+           users.withheld, users.sign_up_date, users.sign_up_zone, users.sign_up_version, users.eligible,
+           users.next_anniversary,
            ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time)
                    FROM sources
                   WHERE user_id = batch.user_id AND key = ANY($2::text[])) AS sources,
@@ -58,10 +60,11 @@ LOAD: Final = """
 """
 
 LOAD_WHOLE: Final = """
-    SELECT $1::text AS user_id,
-           coalesce((SELECT version FROM users WHERE user_id = $1), 0) AS version,
-           coalesce((SELECT entry_count FROM users WHERE user_id = $1), 0) AS entry_count,
-           (SELECT withheld FROM users WHERE user_id = $1) AS withheld,
+    SELECT asked.user_id,
+           coalesce(users.version, 0) AS version,
+           coalesce(users.entry_count, 0) AS entry_count,
+           users.withheld, users.sign_up_date, users.sign_up_zone, users.sign_up_version, users.eligible,
+           users.next_anniversary,
            ARRAY(SELECT ROW(key, kind, version, current, highest, sum_micros, negative_count, newest_time)
                    FROM sources WHERE user_id = $1) AS sources,
            ARRAY(SELECT ROW(achievement, sum_micros, peak_micros, negative_count)
@@ -76,6 +79,8 @@ LOAD_WHOLE: Final = """
                    FROM live_completions WHERE user_id = $1 AND NOT seen) AS unseen,
            ARRAY[]::record[] AS awaited,
            (SELECT version FROM configuration_version) AS configuration_version
+      FROM (VALUES ($1::text)) AS asked (user_id)
+      LEFT JOIN users ON users.user_id = asked.user_id
 """
 
 # One statement is one transaction: the entries, their effects and the check that nobody was faster stand or
@@ -89,13 +94,16 @@ SAVE: Final = """
         RETURNING 1
     ), known AS (
         UPDATE users
-           SET version = batch.version, entry_count = batch.entry_count
-          FROM unnest($2::user_row[]) AS batch
+           SET version = batch.version, entry_count = batch.entry_count, sign_up_date = batch.sign_up_date,
+               sign_up_zone = batch.sign_up_zone, sign_up_version = batch.sign_up_version,
+               eligible = batch.eligible, next_anniversary = batch.next_anniversary
+          FROM unnest($2::user_row_2[]) AS batch
          WHERE users.user_id = batch.user_id AND users.version = batch.version - 1
         RETURNING 1
     ), new AS (
-        INSERT INTO users (user_id, version, entry_count)
-        SELECT * FROM unnest($2::user_row[]) AS batch WHERE batch.version = 1
+        INSERT INTO users (user_id, version, entry_count, sign_up_date, sign_up_zone, sign_up_version, eligible,
+                           next_anniversary)
+        SELECT * FROM unnest($2::user_row_2[]) AS batch WHERE batch.version = 1
             ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
     ), told AS (
@@ -141,7 +149,7 @@ SAVE: Final = """
     )
     SELECT require_rows((SELECT count(*) FROM log) + (SELECT count(*) FROM known) + (SELECT count(*) FROM new)
                             + (SELECT count(*) FROM configuration_version WHERE version = coalesce($9, version)),
-                        cardinality($1::log_row_2[]) + cardinality($2::user_row[]) + 1)
+                        cardinality($1::log_row_2[]) + cardinality($2::user_row_2[]) + 1)
 """
 
 # In the transaction of the entry that says so, but not in its statement: a metric that is a sum needs neither, and
@@ -182,6 +190,10 @@ WITHHOLD: Final = """
     SELECT $1, * FROM unnest($2::live_completion_row_4[])
 """
 SET_WITHHELD: Final = "UPDATE users SET withheld = nullif($2::text[], '{}') WHERE user_id = $1"
+# Who may earn something again had anniversaries meanwhile, perhaps: the next pass looks.
+LOOK_AT_ANNIVERSARIES: Final = """
+    UPDATE users SET next_anniversary = least(next_anniversary, $2) WHERE user_id = $1 AND sign_up_date IS NOT NULL
+"""
 WITHHELD_BY: Final = """
     SELECT achievement, completion_id, entry_id, complete_time, local_date, target, cause_position, cause_time,
            cause_id, number, backdated
@@ -332,6 +344,7 @@ class Store:
 
     def __init__(self, pool: Pool, recent_users: int = 0) -> None:
         self._pool = pool
+        self._feed = Feed(pool)
         self.recent: RecentStates[Kept] = RecentStates(recent_users)
 
     async def recall(self, user_ids: Collection[str], asked: Asked, version: int) -> Loaded:
@@ -377,9 +390,15 @@ class Store:
         assert row is not None  # a SELECT without FROM has a row
         return Loaded(row["configuration_version"], {user_id: rows.standing_of(row)})
 
-    async def save(self, entries: Sequence[LogEntry], loaded: Loaded, after: Mapping[str, Standing]) -> None:
-        """Store decided entries and what they changed. Raises a conflict when a user's state or the definitions
-        moved.
+    async def save(
+        self,
+        entries: Sequence[LogEntry],
+        loaded: Loaded,
+        after: Mapping[str, Standing],
+        told: Sequence[bytes] = (),
+    ) -> None:
+        """Store decided entries, what they changed, and what the feed tells of it. Raises a conflict when a user's
+        state or the definitions moved.
         """
         pairs = [(loaded.standings[user], after[user]) for user in sorted(after)]
         facts = [row for entry in entries for row in _completion_fact_rows(entry)]
@@ -393,7 +412,7 @@ class Store:
         kept = {row[1]: row for entry in entries for row in _kept_rows(entry)}
         taken = [entry for entry in entries if entry.decision.taken]
         seen = [entry for entry in entries if entry.decision.seen is not None]
-        if not (revised or kept or taken or seen):
+        if not (revised or kept or taken or seen or told):
             await self._pool.execute(SAVE, *written)
         else:
             async with self._pool.acquire() as connection, connection.transaction():
@@ -409,12 +428,27 @@ class Store:
                     lost = [rows.live_row(entry.user_id, live) for live in entry.decision.taken]
                     await connection.execute(WITHHOLD, entry.decision.fact.entry_id, lost)
                     await self._set_withheld(connection, after[entry.user_id])
+                await self._feed.append(connection, told)
         self.recent.keep(
             {
                 new.user_id: Kept(loaded.asked[new.user_id], replace(new, version=old.version + 1))
                 for old, new in pairs
             }
         )
+
+    async def save_given(
+        self,
+        connection: Connection,
+        entries: Sequence[LogEntry],
+        loaded: Loaded,
+        after: Mapping[str, Standing],
+    ) -> None:
+        """Store what time has brought to users who are locked. Raises a conflict when a user's state moved."""
+        pairs = [(loaded.standings[user], after[user]) for user in sorted(after)]
+        self.recent.forget(after)
+        facts = [row for entry in entries for row in _completion_fact_rows(entry)]
+        log = sorted(map(_log_row, entries), key=lambda row: row[0])
+        await connection.execute(SAVE, log, *_state_rows(pairs, facts), loaded.configuration_version)
 
     async def _set_withheld(self, connection: Connection, standing: Standing) -> None:
         await connection.execute(SET_WITHHELD, standing.user_id, sorted(standing.withheld))
@@ -425,6 +459,7 @@ class Store:
         pairs: Sequence[tuple[Standing, Standing]],
         found: Mapping[str, Sequence[Change]],
         judged: Sequence[Fact],
+        came: Sequence[LogEntry],
         cause_id: UUID,
         now: datetime,
     ) -> None:
@@ -436,7 +471,8 @@ class Store:
             for user_id, changes in found.items()
             for change in changes
         ]
-        await connection.execute(SAVE, [], *_state_rows(pairs, facts), None)
+        log = sorted(map(_log_row, came), key=lambda row: row[0])
+        await connection.execute(SAVE, log, *_state_rows(pairs, facts), None)
         if judged:
             terms = sorted((fact.entry_id, fact.counted or None, fact.grounds or None) for fact in judged)
             await connection.execute(JUDGE, terms)
@@ -499,6 +535,7 @@ class Store:
         if not fact.metric:
             await connection.execute(GIVE_BACK, fact.entry_id)
             await self._set_withheld(connection, standing)
+            await connection.execute(LOOK_AT_ANNIVERSARIES, user_id, revoke_time)
         if fact.metric:
             sums = standing.totals[fact.metric].sums
             row = (sums.peak_micros, sums.sum_micros, sums.negative_count)
@@ -526,7 +563,7 @@ def _state_rows(
 ) -> tuple[Sequence[tuple[Any, ...]], ...]:
     """What `SAVE` takes besides the log, of standings before and after by user."""
     return (
-        [(old.user_id, old.version + 1, new.entry_count) for old, new in pairs],
+        [rows.user_row(old, new) for old, new in pairs],
         [row for old, new in pairs for row in rows.source_rows(old, new)],
         [row for old, new in pairs for row in rows.accumulator_rows(old, new)],
         sorted(facts),

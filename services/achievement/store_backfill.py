@@ -9,6 +9,7 @@ import asyncpg
 
 from services.achievement.domain import (
     Achievement,
+    AnniversaryTrigger,
     CompositeTrigger,
     Fact,
     MetricTrigger,
@@ -225,6 +226,8 @@ class BackfillStore:
                 again = achievement.repeatable or bool(trigger.event_filters)
                 told = trigger.source
                 found = await source.fetch(BY_SOURCE, user_ids, told.key, int(told.kind), least, key, again)
+            case AnniversaryTrigger():
+                return list(user_ids)
             case CompositeTrigger():
                 found = await source.fetch(
                     BY_PREREQUISITES, user_ids, list(trigger.achievements), key, trigger.enough

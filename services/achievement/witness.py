@@ -10,14 +10,17 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2_grpc
 
 from services.achievement import convert
 from services.achievement.domain import Achievement, Attributes, Reach, StreakTrigger
+from shared.entries import UserSnapshot
+from shared.errors import Violations
 from shared.rpc.channel import call
+from shared.rpc.convert import user_from_proto
 
 T = TypeVar("T")
 
 AT_ONCE: Final = 1_000
 """Entries, or users, of one question."""
 _MAX_REACHES: Final = 10_000
-_NOTHING_SAID: Final = Attributes({}, {})
+_NOTHING_SAID: Final = Attributes({}, {}, known=False)
 
 Reaches = tuple[int, tuple[tuple[int, Reach], ...]]
 """The version of a user's streak, and by length with which event it was first reached."""
@@ -43,6 +46,16 @@ class Witness:
                     dict(entry.event_attributes), dict(entry.user_attributes)
                 )
         return said
+
+    async def users(self, user_ids: Sequence[str]) -> dict[str, UserSnapshot | None]:
+        """What holds of each of these users; None of one that is not known."""
+        found: dict[str, UserSnapshot | None] = dict.fromkeys(user_ids)
+        for ids in _parts(sorted(found), AT_ONCE):
+            request = pb.ListUserSnapshotsRequest(user_ids=ids)
+            answer = await call(self._stub.ListUserSnapshots, request, timeout_seconds=self._timeout_seconds)
+            for index, user in enumerate(answer.users):
+                found[user.user_id] = user_from_proto(user, f"users[{index}]", Violations())
+        return found
 
     async def reaches(self, achievement: Achievement, user_ids: Sequence[str]) -> Mapping[str, Reaches]:
         """Of each of these users who has the streak: with which events the lengths were reached that may earn it."""

@@ -8,17 +8,18 @@ from typing import IO
 import click
 import grpc
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
+from laurel.orchestrator.v1 import user_pb2
 
 from services.cli import render
 from services.cli.connect import Connections
 from services.cli.errors import CommandError
-from services.cli.options import ShowGroup, json_option
+from services.cli.options import Pair, ShowGroup, json_option, pairs
 from services.cli.show_user import read_user_page, show_user_page
 
 
-@click.group(cls=ShowGroup, short_help="Show one user; export or delete all that is kept of one.")
+@click.group(cls=ShowGroup, short_help="Show, change, export or delete a user.")
 def user() -> None:
-    """Show one user, `laurel user ID`; export or delete all that is kept of one.
+    """Show one user, `laurel user ID`; change one; export or delete all that is kept of one.
 
     Where an id is the name of a command, `laurel user show ID`.
     """
@@ -32,6 +33,59 @@ def show(connections: Connections, user_id: str, as_json: bool) -> None:
     """Show everything about one user."""
     page = read_user_page(connections, user_id)
     render.print_json(page.responses()) if as_json else show_user_page(page)
+
+
+@user.command("change")
+@click.argument("user_id")
+@click.option("--name", default="", help="Display name.")
+@click.option("--tz", "time_zone", default="", help="IANA zone.")
+@click.option("--attr", "attributes", type=Pair(), multiple=True, help="An attribute; others stay.")
+@click.option(
+    "--clear",
+    multiple=True,
+    metavar="FIELD",
+    help="name, time_zone, or attributes.KEY: there is none any more.",
+)
+@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@json_option
+@click.pass_obj
+def change(
+    connections: Connections,
+    user_id: str,
+    name: str,
+    time_zone: str,
+    attributes: tuple[tuple[str, str], ...],
+    clear: tuple[str, ...],
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Say something of a user without an event, or take it back."""
+    said = user_pb2.User(
+        user_id=user_id, name=name, time_zone=time_zone, attributes=pairs(attributes, "--attr")
+    )
+    paths = [*clear, *(f"attributes.{each}" for each in said.attributes)]
+    paths += [field for field in ("name", "time_zone") if getattr(said, field)]
+    if not paths:
+        raise CommandError("nothing is said: --name, --tz, --attr or --clear")
+    request = pb.UpdateUserRequest(user=said, request_id=key or str(uuid.uuid4()))
+    request.update_mask.paths.extend(paths)
+    reply = connections.orchestrator.UpdateUser(request, timeout=connections.timeout_seconds)
+    if as_json:
+        render.print_json(reply)
+        return
+    stored = reply.user
+    render.facts(
+        [
+            ("user", stored.user_id),
+            ("name", stored.name or None),
+            ("zone", stored.time_zone),
+            (
+                "attributes",
+                ", ".join(f"{each}={stored.attributes[each]}" for each in sorted(stored.attributes)),
+            ),
+            ("entry", reply.entry_id),
+        ]
+    )
 
 
 @user.command("export")

@@ -14,6 +14,7 @@ from services.orchestrator.operation import Asked
 from services.orchestrator.recording import Incoming, Recorded
 from services.orchestrator.saga import State
 from services.orchestrator.said import UserPatch
+from shared.entries import SIGN_UP_DATE, sign_up_date
 from shared.errors import Violations
 from shared.ids import derived_id, derived_id_at
 from shared.rpc.convert import (
@@ -44,6 +45,8 @@ def user_patch(user: user_pb2.User, violations: Violations) -> UserPatch:
     if len(user.attributes) > MAX_EVENT_ATTRIBUTES:
         violations.add("user.attributes", f"must have at most {MAX_EVENT_ATTRIBUTES} attributes")
     check_attributes(user.attributes, "user.attributes", violations)
+    if SIGN_UP_DATE in user.attributes and sign_up_date(user.attributes) is None:
+        violations.add(f"user.attributes[{SIGN_UP_DATE!r}]", "must be a date such as 2024-02-29")
     return patch_of_user(user)
 
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, event_pb2, orchestrator_service_pb2, user_pb2
 
-from services.orchestrator import replies
+from services.orchestrator import convert, replies
 from services.orchestrator.active_sagas import Answer, StillRunning, pending, resumed
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import TimeWindow
@@ -335,6 +335,10 @@ class ReadHandlers:
             )
             for entry in entries
         ]
+
+    async def snapshots(self, user_ids: Sequence[str]) -> list[entry_pb2.UserSnapshot]:
+        """What holds of these users now."""
+        return [convert.snapshot(user, self._zone) for user in await self._reads.users_of(user_ids)]
 
     async def user_entries(
         self, user_id: str, page_size: int, page_token: str

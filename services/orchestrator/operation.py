@@ -37,6 +37,11 @@ def nothing_to_tell(_entry: entry_pb2.Entry, _request: bytes) -> None:
     """For an operation whose entry says everything once it is recorded."""
 
 
+def nobody_besides(_entry: entry_pb2.Entry) -> tuple[Step, ...]:
+    """For an operation that visits the same participants whatever it says."""
+    return ()
+
+
 def nothing_before(_entry: entry_pb2.Entry) -> effects_pb2.Effects:
     """For an operation that enters the saga at its beginning."""
     return effects_pb2.Effects()
@@ -53,6 +58,8 @@ class Operation(Struct, Generic[Q], frozen=True):
     """The participants that it visits, in the saga's order."""
     reply: Callable[[entry_pb2.Entry], Message] | None
     """The reply to whoever asked, but for its `effects`; None where nobody waits for one."""
+    besides: Callable[[entry_pb2.Entry], tuple[Step, ...]] = nobody_besides
+    """Whom an entry visits besides, for what it says."""
     reply_type: type[Message] | None = None
     method: str = ""
     """The RPC that asks for it; empty where it has none of its own."""
@@ -77,7 +84,12 @@ class Operation(Struct, Generic[Q], frozen=True):
 
     def steps_for(self, entry: entry_pb2.Entry) -> tuple[Step, ...]:
         """The participants that hear of an entry: none of one of a user in the control group (RULES 2.6)."""
-        return () if entry.user.control else self.steps
+        if entry.user.control:
+            return ()
+        besides = self.besides(entry)
+        return (
+            tuple(step for step in Step if step in self.steps or step in besides) if besides else self.steps
+        )
 
     def request_of(self, stored: bytes) -> Q:
         """A stored request."""

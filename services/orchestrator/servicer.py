@@ -257,6 +257,17 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     ) -> pb.ListStreakReachesResponse:
         return await self._backfills.reaches(request)
 
+    async def ListUserSnapshots(
+        self, request: pb.ListUserSnapshotsRequest, context: Any
+    ) -> pb.ListUserSnapshotsResponse:
+        violations = Violations()
+        if not 1 <= len(request.user_ids) <= MAX_ENTRIES:
+            violations.add("user_ids", f"must have 1 to {MAX_ENTRIES} users")
+        for index, user_id in enumerate(request.user_ids[:MAX_ENTRIES]):
+            check_user_id(user_id, f"user_ids[{index}]", violations)
+        violations.raise_if_any()
+        return pb.ListUserSnapshotsResponse(users=await self._reads.snapshots(request.user_ids))
+
     async def RunMaintenance(
         self, request: pb.RunMaintenanceRequest, context: Any
     ) -> pb.RunMaintenanceResponse:

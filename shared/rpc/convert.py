@@ -247,7 +247,7 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
     kind = _KINDS.get(message.WhichOneof("operation") or "")
     if kind is None:
         violations.add("operation", "is required, and one that is known here")
-    user = _user(message.user, violations)
+    user = user_from_proto(message.user, "user", violations)
     now = instant_field(message, "now", "", violations)
     occur_time = instant_field(message, "occur_time", "", violations)
     time_zone = message.time_zone
@@ -302,7 +302,10 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts = tuple(
             _gift(gift, f"board_prize.gifts[{index}]", violations) for index, gift in enumerate(prize.gifts)
         )
-    others = [_user(other, violations, f"other_users[{at}]") for at, other in enumerate(message.other_users)]
+    others = [
+        user_from_proto(other, f"other_users[{at}]", violations)
+        for at, other in enumerate(message.other_users)
+    ]
     if entry_id is None or kind is None or user is None or now is None or occur_time is None:
         return None
     if len(violations) > before:
@@ -437,7 +440,10 @@ def reversal_from_proto(
     return Reversal(entry_id, message.user_id, now, message.user_version, tuple(message.other_user_ids))
 
 
-def _user(message: entry_pb2.UserSnapshot, violations: Violations, path: str = "user") -> UserSnapshot | None:
+def user_from_proto(
+    message: entry_pb2.UserSnapshot, path: str, violations: Violations
+) -> UserSnapshot | None:
+    """A user as of an entry; None where it has no time. Adds what is wrong with it."""
     user_id, time_zone, name = message.user_id, message.time_zone, message.name
     attributes = dict(message.attributes)
     newest_attributes = dict(message.newest_attributes) if message.has_newest_attributes else None

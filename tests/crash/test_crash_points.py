@@ -52,12 +52,13 @@ ELSEWHERE = {
             "leaderboard.ending.",
             "leaderboard.tracking.",
             "points.maintenance.",
+            "achievement.anniversary.",
             "achievement.backfill.",
         )
     )
 }
 """Of what this world has not: tests/crash/test_telling.py; test_prizes, test_leagues, test_overtaken, test_time,
-test_backfill of the services.
+test_anniversaries, test_backfill of the services.
 """
 MAINTENANCE = sorted(point for point in set(CRASH_POINTS) - ELSEWHERE if ".maintenance." in point)
 REBUILD = sorted(point for point in CRASH_POINTS if ".rebuild." in point)

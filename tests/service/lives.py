@@ -152,7 +152,7 @@ async def _achievement(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
         achievement_pb2.Achievement(key="founder", name="Founder", api=a.API),
     )
     catalogue = Catalogue(pool, achievement_definitions.KINDS, achievement_definitions.catalogue_of)
-    handlers = achievement.Handlers(pool, AchievementStore(pool, recent_users), catalogue)
+    handlers = achievement.Handlers(pool, AchievementStore(pool, recent_users), catalogue, SystemClock())
     return _life("achievement", handlers, achievement_convert)
 
 

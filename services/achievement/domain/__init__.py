@@ -15,19 +15,22 @@ what that costs where, `reaches` what it means for streaks. What that takes of t
 Values of metrics are integers in micro-units; the target of a streak achievement is a number of periods.
 """
 
-from services.achievement.domain.apply import decide
+from services.achievement.domain.anniversaries import Came, advanced
+from services.achievement.domain.apply import InTime, decide, decide_in_time
 from services.achievement.domain.backfill import (
     Attributes,
     Backfilled,
     Evidence,
     WantedAttributes,
     WantedReaches,
+    WantedUser,
     backfill,
     first_span,
 )
 from services.achievement.domain.definitions import (
     MAX_COMPLETIONS,
     Achievement,
+    AnniversaryTrigger,
     ApiTrigger,
     Catalogue,
     CompositeTrigger,
@@ -58,6 +61,7 @@ from services.achievement.domain.standing import (
     Reach,
     Refusal,
     Revision,
+    SignUp,
     Source,
     Standing,
     StreakChange,
@@ -71,9 +75,11 @@ __all__ = [
     "UNREAD",
     "Accumulator",
     "Achievement",
+    "AnniversaryTrigger",
     "ApiTrigger",
     "Attributes",
     "Backfilled",
+    "Came",
     "Catalogue",
     "Cause",
     "Change",
@@ -85,6 +91,7 @@ __all__ = [
     "Evidence",
     "Fact",
     "FirstReach",
+    "InTime",
     "Key",
     "MetricTrigger",
     "Past",
@@ -92,6 +99,7 @@ __all__ = [
     "Reach",
     "Refusal",
     "Revision",
+    "SignUp",
     "Source",
     "SourceKey",
     "SourceKind",
@@ -107,9 +115,12 @@ __all__ = [
     "WantedAttributes",
     "WantedFacts",
     "WantedReaches",
+    "WantedUser",
+    "advanced",
     "backfill",
     "called",
     "decide",
+    "decide_in_time",
     "first_span",
     "give_back",
     "in_circles",

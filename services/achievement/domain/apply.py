@@ -3,8 +3,18 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from services.achievement.domain.anniversaries import (
+    Came,
+    advanced,
+    backdated_before,
+    heard,
+    is_due,
+    lost,
+    waiting,
+)
 from services.achievement.domain.completions import completed, granted
 from services.achievement.domain.composites import composites_followed
 from services.achievement.domain.definitions import (
@@ -38,6 +48,37 @@ MOST_AT_ONCE: Final = 1_000
 """Completions of repeatable achievements by one event; whoever follows takes no more."""
 
 
+class InTime(Struct, frozen=True):
+    """An entry, with what time had brought before it, and what is due by what it says."""
+
+    before: tuple[Came, ...]
+    decision: Decision
+    after: tuple[Came, ...]
+    standing: Standing
+    """After all of it."""
+
+
+def decide_in_time(
+    catalogue: Catalogue, standing: Standing, command: Command, past: Past = _UNKNOWN
+) -> InTime:
+    """What the entry comes to, and the anniversaries around it. Raises `Wanted`, `WantedFacts`."""
+    now = command.entry.now
+    standing, before = advanced(catalogue, standing, now, past)
+    if before:
+        past = _with_facts(past, before)
+    decision = decide(catalogue, standing, command, past)
+    if not is_due(decision.standing, now):
+        return InTime(before, decision, (), decision.standing)
+    since = backdated_before(standing.sign_up, decision.standing.sign_up, now)
+    known = replace(past, facts={**past.facts, decision.fact.entry_id: decision.fact})
+    after_all, after = advanced(catalogue, decision.standing, now, known, since=since)
+    return InTime(before, decision, after, after_all)
+
+
+def _with_facts(past: Past, came: Iterable[Came]) -> Past:
+    return replace(past, facts={**past.facts, **{each.fact.entry_id: each.fact for each in came}})
+
+
 def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Past = _UNKNOWN) -> Decision:
     """What the entry comes to, given the user's standing (RULES 4). Raises `Wanted` for more of the past."""
     entry = command.entry
@@ -50,6 +91,8 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
         decision = _decide_call(catalogue, standing, command)
     else:
         decision = _decide_other(catalogue, standing, command, past)
+    if catalogue.anniversaries:
+        decision = _heard(catalogue, standing, decision, entry)
     after, changes = composites_followed(
         catalogue,
         standing,
@@ -60,6 +103,15 @@ def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Pas
         undoes=entry.kind in (EntryKind.CORRECTION, EntryKind.ACHIEVEMENT_REVOCATION),
     )
     return replace(decision, standing=after, changes=(*decision.changes, *changes))
+
+
+def _heard(catalogue: Catalogue, before: Standing, decision: Decision, entry: Entry) -> Decision:
+    """With what the entry says of when its user signed up."""
+    standing = heard(catalogue, decision.standing, entry.user)
+    changes = lost(catalogue, before, standing, entry)
+    if changes:
+        standing = waiting(catalogue, completed(standing, changes))
+    return replace(decision, standing=standing, changes=(*decision.changes, *changes))
 
 
 def _is_earned_at_the_end(catalogue: Catalogue, standing: Standing, command: Command) -> bool:

@@ -16,11 +16,13 @@ from uuid import UUID
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from services.achievement.domain.completions import completed, made
+from services.achievement.domain.anniversaries import Came, advanced, heard, waiting
+from services.achievement.domain.completions import completed, dated, made
 from services.achievement.domain.composites import composites_followed, granted_composite
 from services.achievement.domain.definitions import (
     MAX_COMPLETIONS,
     Achievement,
+    AnniversaryTrigger,
     Catalogue,
     CompositeTrigger,
     MetricTrigger,
@@ -40,6 +42,7 @@ from services.achievement.domain.standing import (
     Reach,
     Standing,
 )
+from shared.entries import UserSnapshot
 from shared.filters import matches
 
 
@@ -48,6 +51,8 @@ class Attributes(Struct, frozen=True):
 
     event: Mapping[str, str]
     user: Mapping[str, str]
+    known: bool = True
+    """The ledger has the entry. An anniversary that is backdated is none of its entries."""
 
 
 class Evidence(Struct, frozen=True):
@@ -59,6 +64,8 @@ class Evidence(Struct, frozen=True):
     """With which event each length of the streak was first reached, by length."""
     reaches_version: int = 0
     """Of the streak that they are of."""
+    users: Mapping[str, UserSnapshot | None] = field(default_factory=dict)
+    """What holds of users now; None: the orchestrator does not know the user."""
 
 
 class WantedAttributes(Exception):
@@ -73,6 +80,10 @@ class WantedReaches(Exception):
     """The streak service has to be asked about the user, or asked anew."""
 
 
+class WantedUser(Exception):
+    """The orchestrator has to be asked what holds of the user."""
+
+
 class Backfilled(Struct, frozen=True):
     """What a backfill comes to for one user."""
 
@@ -80,6 +91,8 @@ class Backfilled(Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     judged: tuple[Fact, ...] = ()
     """Facts that count for something else, or are grounds for something else, from now on."""
+    came: tuple[Came, ...] = ()
+    """Instants at which something was due."""
 
 
 def first_span(metric: str) -> Start:
@@ -95,10 +108,11 @@ def backfill(
     evidence: Evidence,
     backfill_id: UUID,
     active_since: datetime,
+    now: datetime,
 ) -> Backfilled:
     """What the user's past earns.
 
-    Raises `Wanted`, `WantedFacts`, `WantedAttributes`, `WantedReaches` for more of it.
+    Raises `Wanted`, `WantedFacts`, `WantedAttributes`, `WantedReaches`, `WantedUser` for more of it.
     """
     if achievement.status is not Status.ACTIVE:
         return Backfilled(standing)
@@ -110,6 +124,8 @@ def backfill(
             found = _by_streak(user, achievement.trigger)
         case CompositeTrigger():
             found = _by_composite(user)
+        case AnniversaryTrigger():
+            return _by_anniversary(user, now)
         case _:
             return Backfilled(standing)
     return _with_composites(user, found)
@@ -127,7 +143,7 @@ class _User(Struct, frozen=True):
     def completion(self, achievement: Achievement, grant: Grant) -> Change:
         """A completion that is found now."""
         change = made(self.standing.user_id, self.cause, achievement, achievement.trigger.target, grant)
-        return _dated(change, self.active_since)
+        return dated(change, self.active_since)
 
     def attributes(self, facts: Iterable[Fact]) -> Mapping[UUID, Attributes]:
         """Those of all these facts. Raises `WantedAttributes`."""
@@ -138,15 +154,10 @@ class _User(Struct, frozen=True):
         return self.evidence.attributes
 
 
-def _dated(change: Change, active_since: datetime) -> Change:
-    completion = change.completion
-    if completion.reach.occur_time >= active_since:
-        return change
-    return replace(change, completion=replace(completion, backdated=True))
-
-
 def _judged(fact: Fact, definitions: Iterable[Achievement], said: Attributes) -> Fact:
     """For what the fact counts, and what it can earn, by today's definitions of these achievements."""
+    if not said.known:
+        return fact
     counted, grounds = set(fact.counted), set(fact.grounds)
     for definition in definitions:
         if definition.event_filters:
@@ -288,6 +299,25 @@ def _cause(user: _User, reach: Reach, facts: Mapping[UUID, Fact | None]) -> Caus
     return Cause(user.standing.entry_count if fact is None else fact.position, reach.key)
 
 
+# Anniversaries
+
+
+def _by_anniversary(user: _User, now: datetime) -> Backfilled:
+    """Composites above are followed as they are when time goes on."""
+    user_id = user.standing.user_id
+    if user_id not in user.evidence.users:
+        raise WantedUser
+    standing = replace(user.standing, awaited=user.standing.awaited - {user.achievement.key})
+    snapshot = user.evidence.users[user_id]
+    standing = (
+        waiting(user.catalogue, standing) if snapshot is None else heard(user.catalogue, standing, snapshot)
+    )
+    standing, came = advanced(
+        user.catalogue, standing, now, user.past, since=user.active_since, only=user.achievement
+    )
+    return Backfilled(standing, tuple(change for each in came for change in each.changes), came=came)
+
+
 # Composites
 
 
@@ -331,9 +361,14 @@ def _with_composites(user: _User, found: Backfilled) -> Backfilled:
         undoes=False,
         left=left,
     )
-    dated = tuple(_dated(change, user.active_since) for change in changes)
+    found_above = tuple(dated(change, user.active_since) for change in changes)
     newest = judged_before | {fact.entry_id: fact for fact in judged}
-    return Backfilled(completed(after, dated), (*found.changes, *dated), tuple(newest.values()))
+    return replace(
+        found,
+        standing=completed(after, found_above),
+        changes=(*found.changes, *found_above),
+        judged=tuple(newest.values()),
+    )
 
 
 def _past_of(

@@ -1,6 +1,7 @@
 """How completions come and go."""
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from msgspec.structs import replace
 
@@ -37,6 +38,14 @@ def passed_on(
     if live.backdated:
         other = replace(other, completion=replace(other.completion, backdated=True))
     return Change(ChangeKind.REVOKED, live), other
+
+
+def dated(change: Change, active_since: datetime) -> Change:
+    """Backdated where the condition was met before."""
+    completion = change.completion
+    if completion.reach.occur_time >= active_since:
+        return change
+    return replace(change, completion=replace(completion, backdated=True))
 
 
 def completed(standing: Standing, changes: Iterable[Change]) -> Standing:

@@ -107,6 +107,23 @@ class ApiTrigger(Struct, frozen=True):
         return replace(self, target=number)
 
 
+class AnniversaryTrigger(Struct, frozen=True):
+    """Earned when the user has been there for so many years."""
+
+    years: int
+    source: None = None
+    event_filters: tuple[()] = ()
+
+    @property
+    def target(self) -> int:
+        """What must be reached, in years."""
+        return self.years
+
+    def times(self, number: int) -> "AnniversaryTrigger":
+        """For so many times as many."""
+        return replace(self, years=self.years * number)
+
+
 class CompositeTrigger(Struct, frozen=True):
     """Earned when enough of these achievements are held."""
 
@@ -125,7 +142,7 @@ class CompositeTrigger(Struct, frozen=True):
         return self
 
 
-Trigger = MetricTrigger | StreakTrigger | ApiTrigger | CompositeTrigger
+Trigger = MetricTrigger | StreakTrigger | ApiTrigger | CompositeTrigger | AnniversaryTrigger
 """How an achievement is earned."""
 
 
@@ -216,6 +233,13 @@ class Catalogue:
         self.judged: Final = tuple(definition for definition in self.by_streak if definition.is_selective)
         """Those of them that only some users earn: which event reaches a length may show when another one comes."""
 
+        self.anniversaries: Final = tuple(
+            definition
+            for definition in self._by_key.values()
+            if isinstance(definition.trigger, AnniversaryTrigger)
+        )
+        """Those that time earns."""
+
         prerequisites = {
             definition.key: definition.trigger.achievements
             for definition in self._by_key.values()
@@ -231,6 +255,12 @@ class Catalogue:
             definition.user_filters
             for definition in self.hanging_on(definition.key for definition in self.by_streak)
         )
+
+        above = self.hanging_on(definition.key for definition in self.anniversaries)
+        self.anniversary_filters: Final = tuple(
+            definition for definition in (*self.anniversaries, *above) if definition.user_filters
+        )
+        """Those, and composites above them, that only some users earn."""
 
     def level(self, achievement: str) -> int:
         """Of a composite, how far it stands above what is earned by itself; else 0."""

@@ -5,9 +5,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from services.achievement.domain.anniversaries import years_of
 from services.achievement.domain.definitions import (
     MAX_COMPLETIONS,
     Achievement,
+    AnniversaryTrigger,
     Catalogue,
     CompositeTrigger,
     Status,
@@ -29,7 +31,7 @@ class Progress(Struct, frozen=True):
     achievement: Achievement
     completion: Completion | None
     """The last one."""
-    current: int
+    current: float
     """In the unit of the achievement's target."""
     count: int
     """How many times it is completed."""
@@ -62,6 +64,7 @@ class Progress(Struct, frozen=True):
 def list_progress(
     catalogue: Catalogue,
     standing: Standing,
+    now: datetime,
     *,
     completed_only: bool = False,
     unseen_only: bool = False,
@@ -69,7 +72,7 @@ def list_progress(
 ) -> list[Progress]:
     """Earned ones first, newest first; then the others by tier group, tier and key. Those behind a place."""
     shown = [
-        _progress(achievement, standing)
+        _progress(achievement, standing, now)
         for achievement in catalogue.all()
         if _is_shown(
             achievement, earned=achievement.key in standing.completions, completed_only=completed_only
@@ -84,14 +87,14 @@ def list_progress(
     ]
 
 
-def _progress(achievement: Achievement, standing: Standing) -> Progress:
+def _progress(achievement: Achievement, standing: Standing, now: datetime) -> Progress:
     count = standing.count(achievement)
     last = standing.completions.get(achievement.numbered(count).place) if count else None
     withheld = achievement.key in standing.withheld
     unseen = bool(standing.unseen) and any(
         achievement.numbered(number).place in standing.unseen for number in range(1, count + 1)
     )
-    return Progress(achievement, last, _current(achievement, standing), count, withheld, unseen)
+    return Progress(achievement, last, _current(achievement, standing, now), count, withheld, unseen)
 
 
 def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -> bool:
@@ -104,9 +107,9 @@ def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -
             return False
 
 
-def _current(achievement: Achievement, standing: Standing) -> int:
+def _current(achievement: Achievement, standing: Standing, now: datetime) -> float:
     """The present total or length, which can have fallen below the highest; of a streak only until it is
-    completed (RULES 4.5). Of a composite how many prerequisites are held.
+    completed (RULES 4.5). Of a composite how many prerequisites are held; of an anniversary, years.
     """
     live = standing.completions.get(achievement.key)
     if live is not None and isinstance(achievement.trigger, StreakTrigger) and not achievement.repeatable:
@@ -115,6 +118,8 @@ def _current(achievement: Achievement, standing: Standing) -> int:
         return standing.accumulators.get(achievement.key, Accumulator()).sum_micros
     if isinstance(achievement.trigger, CompositeTrigger):
         return sum(key in standing.completions for key in achievement.trigger.achievements)
+    if isinstance(achievement.trigger, AnniversaryTrigger):
+        return years_of(standing.sign_up, now)
     if achievement.trigger.source is None:
         return standing.count(achievement)
     source = standing.sources.get(achievement.trigger.source)

@@ -128,6 +128,20 @@ UNREAD: Final = Completion(
 """Stands for one that is held, where only a correction would ask for more."""
 
 
+class SignUp(Struct, frozen=True):
+    """What anniversaries of a user follow from, as the last entry said it."""
+
+    day: date | None
+    """When the user signed up; None: that is not said any more."""
+    zone: str
+    version: int
+    """Of the user."""
+    eligible: frozenset[str] = frozenset()
+    """Of anniversaries that only some users earn, and composites above them: those whose filters matched."""
+    next_time: datetime | None = None
+    """When something is due next."""
+
+
 class FirstReach(Struct, frozen=True):
     """With which event a streak first had a length, as of a version of the streak."""
 
@@ -159,6 +173,8 @@ class Standing(Struct, frozen=True):
     """Places of completions that the user has not been shown; read only where it is asked for."""
     withheld: frozenset[str] = frozenset()
     """Achievements that an admin has taken away: nothing earns them (`withholding`)."""
+    sign_up: SignUp | None = None
+    """None: nothing was said of it since anniversaries can be earned."""
 
     def count(self, achievement: Achievement) -> int:
         """How many times it is completed: multiples come in their order and go from the last."""

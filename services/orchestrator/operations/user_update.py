@@ -11,6 +11,7 @@ from services.orchestrator.operation import Asked, Operation
 from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import Step
 from services.orchestrator.said import UserPatch
+from shared.entries import SIGN_UP_DATE
 from shared.errors import Violations
 from shared.rpc.convert import check_request_id, check_text
 
@@ -66,6 +67,22 @@ def reply(entry: entry_pb2.Entry) -> pb.UpdateUserResponse:
     )
 
 
+def _tell(entry: entry_pb2.Entry, request: bytes) -> None:
+    said = patch(pb.UpdateUserRequest.FromString(request))
+    entry.user_update.says_sign_up_date = (
+        SIGN_UP_DATE in said.attributes
+        or SIGN_UP_DATE in said.cleared_attributes
+        or said.clears_other_attributes
+    )
+
+
+def _besides(entry: entry_pb2.Entry) -> tuple[Step, ...]:
+    """Anniversaries go by the date and the zone of who has said when he signed up (RULES 4)."""
+    user = entry.user
+    held = user.newest_attributes if user.has_newest_attributes else user.attributes
+    return (Step.ACHIEVEMENT,) if entry.user_update.says_sign_up_date or SIGN_UP_DATE in held else ()
+
+
 def _check_mask(request: pb.UpdateUserRequest, violations: Violations) -> None:
     for index, path in enumerate(request.update_mask.paths):
         where = f"update_mask.paths[{index}]"
@@ -95,6 +112,8 @@ OPERATION = Operation(
     name=NAME,
     request_type=pb.UpdateUserRequest,
     steps=(Step.STREAK, Step.POINTS, Step.LEADERBOARD),
+    besides=_besides,
+    tell=_tell,
     reply=reply,
     reply_type=pb.UpdateUserResponse,
     method="UpdateUser",

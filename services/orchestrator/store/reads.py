@@ -50,6 +50,8 @@ _USER: Final = "SELECT * FROM users WHERE user_id = $1 AND entry_count > 0"
 
 _USERS: Final = "SELECT * FROM users WHERE user_id > $1 AND entry_count > 0 ORDER BY user_id LIMIT $2"
 
+_USERS_OF: Final = "SELECT * FROM users WHERE user_id = ANY($1::text[]) AND entry_count > 0 ORDER BY user_id"
+
 _TOTALS: Final = """
     SELECT metric, total_micros, event_count FROM totals
      WHERE user_id = $1 AND event_count > 0 ORDER BY metric
@@ -142,6 +144,10 @@ class ReadStore:
     async def users(self, after: str, limit: int) -> list[User]:
         """Users by id."""
         return [user_from_row(row) for row in await self._pool.fetch(_USERS, after, limit)]
+
+    async def users_of(self, user_ids: Sequence[str]) -> list[User]:
+        """Those of these users that there are, by id."""
+        return [user_from_row(row) for row in await self._pool.fetch(_USERS_OF, list(user_ids))]
 
     async def totals(self, user_id: str) -> list[UserTotal]:
         """A user's totals by metric."""

@@ -11,6 +11,7 @@ from services.achievement import convert, history, past, statistics, store, stor
 from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
 from services.achievement.handlers import Handlers
+from shared.clock import SystemClock
 from shared.entries import Reversal
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
@@ -171,7 +172,7 @@ async def _costs(service: Service, user: str, size: int) -> list[tuple[str, list
 
 
 def _handlers(pool: Pool) -> Handlers:
-    return Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of))
+    return Handlers(pool, store.Store(pool), Catalogue(pool, KINDS, catalogue_of), SystemClock())
 
 
 def _work(*commands: participant_pb.Command) -> list[Work[Command]]:

@@ -73,7 +73,9 @@ def backfilled(
     while True:
         try:
             past = Past(facts, {}, spans)  # type: ignore[arg-type]
-            found = backfill(alice.catalogue, activated, alice.standing, past, evidence, BACKFILL_ID, LATER)
+            found = backfill(
+                alice.catalogue, activated, alice.standing, past, evidence, BACKFILL_ID, LATER, LATER
+            )
             break
         except Wanted as wanted:
             known = spans.get(wanted.start)
@@ -219,7 +221,14 @@ def test_what_happened_since_the_activation_is_not_backdated() -> None:
     alice.catalogue = Catalogue([achievement(threshold=20)])
     past = Past({}, {}, {Start("commits", 0, None): alice._span(Start("commits", 0, None), 0)})
     found = backfill(
-        alice.catalogue, achievement(threshold=20), alice.standing, past, Evidence(), BACKFILL_ID, NOON
+        alice.catalogue,
+        achievement(threshold=20),
+        alice.standing,
+        past,
+        Evidence(),
+        BACKFILL_ID,
+        NOON,
+        NOON,
     )
     assert [change.completion.backdated for change in found.changes] == [False]
 

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from services.achievement.domain import Catalogue, Progress, Status, list_progress
 from tests.unit.achievement.builders import (
     MERGED,
+    NOON,
     UNIT,
     Player,
     achievement,
@@ -21,7 +22,7 @@ from tests.unit.achievement.builders import (
 
 
 def seen(alice: Player, *, completed_only: bool = False) -> list[Progress]:
-    return list_progress(alice.catalogue, alice.standing, completed_only=completed_only)
+    return list_progress(alice.catalogue, alice.standing, NOON, completed_only=completed_only)
 
 
 def keys(progress: list[Progress]) -> list[str]:

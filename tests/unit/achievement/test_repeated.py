@@ -95,7 +95,7 @@ def test_calls_that_came_after_a_voided_one_move_up() -> None:
 def test_progress_goes_towards_the_next_time() -> None:
     alice = player(TEN)
     alice.apply(event(1, 25, total=25))
-    (shown,) = list_progress(alice.catalogue, alice.standing, completed_only=False)
+    (shown,) = list_progress(alice.catalogue, alice.standing, NOON, completed_only=False)
     assert (shown.count, shown.target, shown.current) == (2, 30_000_000, 25_000_000)
     assert shown.percent == pytest.approx(83.333, abs=0.001)
 

@@ -212,6 +212,30 @@ class CompositeTrigger(_message.Message):
 Global___CompositeTrigger: _TypeAlias = CompositeTrigger  # noqa: Y015
 
 @_typing.final
+class AnniversaryTrigger(_message.Message):
+    """Earned when the user has been there for so many years: at the local midnight of the anniversary of the user's attribute
+    `sign_up_date`, in the user's zone. Of 29 February it is the 28th where there is none.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    YEARS_FIELD_NUMBER: _builtins.int
+    years: _builtins.int
+    """Years, 1 to 150."""
+    def __init__(
+        self,
+        *,
+        years: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["years", b"years"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnniversaryTrigger: _TypeAlias = AnniversaryTrigger  # noqa: Y015
+
+@_typing.final
 class Achievement(_message.Message):
     """The definition of an achievement."""
 
@@ -224,6 +248,7 @@ class Achievement(_message.Message):
     STREAK_FIELD_NUMBER: _builtins.int
     API_FIELD_NUMBER: _builtins.int
     COMPOSITE_FIELD_NUMBER: _builtins.int
+    ANNIVERSARY_FIELD_NUMBER: _builtins.int
     USER_FILTERS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     TIER_GROUP_FIELD_NUMBER: _builtins.int
@@ -253,8 +278,8 @@ class Achievement(_message.Message):
     badge_url: _builtins.str
     """Image of the badge."""
     repeatable: _builtins.bool
-    """Earned again at every multiple of its threshold, length or call, up to 1,000 times: each is a completion with its
-    number. Not for composites.
+    """Earned again at every multiple of its threshold, length, years or call, up to 1,000 times: each is a completion with
+    its number. Not for composites.
     """
     award_backdated: _builtins.bool
     """Points triggers give for backdated completions, too: those of users who had qualified before it could be earned."""
@@ -273,6 +298,10 @@ class Achievement(_message.Message):
     @_builtins.property
     def composite(self) -> Global___CompositeTrigger:
         """By other achievements."""
+
+    @_builtins.property
+    def anniversary(self) -> Global___AnniversaryTrigger:
+        """By years since the user signed up."""
 
     @_builtins.property
     def user_filters(self) -> _containers.RepeatedCompositeFieldContainer[_filter_pb2.AttributeFilter]:
@@ -304,6 +333,7 @@ class Achievement(_message.Message):
         streak: Global___StreakTrigger | None = ...,
         api: Global___ApiTrigger | None = ...,
         composite: Global___CompositeTrigger | None = ...,
+        anniversary: Global___AnniversaryTrigger | None = ...,
         user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
         status: Global___AchievementStatus.ValueType = ...,
         tier_group: _builtins.str = ...,
@@ -317,11 +347,11 @@ class Achievement(_message.Message):
         earn_until: _timestamp_pb2.Timestamp | None = ...,
         award_backdated: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "composite", b"composite", "create_time", b"create_time", "earn_from", b"earn_from", "earn_until", b"earn_until", "metric", b"metric", "streak", b"streak", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anniversary", b"anniversary", "api", b"api", "composite", b"composite", "create_time", b"create_time", "earn_from", b"earn_from", "earn_until", b"earn_until", "metric", b"metric", "streak", b"streak", "trigger", b"trigger", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api", b"api", "award_backdated", b"award_backdated", "badge_url", b"badge_url", "composite", b"composite", "create_time", b"create_time", "description", b"description", "earn_from", b"earn_from", "earn_until", b"earn_until", "hidden", b"hidden", "key", b"key", "metric", b"metric", "name", b"name", "repeatable", b"repeatable", "status", b"status", "streak", b"streak", "tier", b"tier", "tier_group", b"tier_group", "trigger", b"trigger", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anniversary", b"anniversary", "api", b"api", "award_backdated", b"award_backdated", "badge_url", b"badge_url", "composite", b"composite", "create_time", b"create_time", "description", b"description", "earn_from", b"earn_from", "earn_until", b"earn_until", "hidden", b"hidden", "key", b"key", "metric", b"metric", "name", b"name", "repeatable", b"repeatable", "status", b"status", "streak", b"streak", "tier", b"tier", "tier_group", b"tier_group", "trigger", b"trigger", "update_time", b"update_time", "user_filters", b"user_filters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["metric", "streak", "api", "composite"]  # noqa: Y015
+    _WhichOneofReturnType_trigger: _TypeAlias = _typing.Literal["metric", "streak", "api", "composite", "anniversary"]  # noqa: Y015
     _WhichOneofArgType_trigger: _TypeAlias = _typing.Literal["trigger", b"trigger"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_trigger) -> _WhichOneofReturnType_trigger | None: ...
 
@@ -601,7 +631,9 @@ class UserAchievement(_message.Message):
     completed: _builtins.bool
     """Whether a live completion exists."""
     current: _builtins.float
-    """Progress so far: a metric's total, a streak's length, or how many prerequisites are held."""
+    """Progress so far: a metric's total, a streak's length, how many prerequisites are held, or years, with a part of the
+    running one.
+    """
     target: _builtins.float
     """What must be reached."""
     percent: _builtins.float

@@ -292,12 +292,17 @@ class UserUpdate(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SAYS_SIGN_UP_DATE_FIELD_NUMBER: _builtins.int
+    says_sign_up_date: _builtins.bool
+    """It says when the user signed up, or takes that back."""
     def __init__(
         self,
+        *,
+        says_sign_up_date: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["says_sign_up_date", b"says_sign_up_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -324,6 +329,32 @@ class AchievementCall(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AchievementCall: _TypeAlias = AchievementCall  # noqa: Y015
+
+@_typing.final
+class Anniversary(_message.Message):
+    """An anniversary of the date on which a user signed up completed achievements: at its local midnight, or later for what was
+    not known then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_achievement_pb2.AchievementChange]:
+        """What it completed, and the composites that hang on it."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[_achievement_pb2.AchievementChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Anniversary: _TypeAlias = Anniversary  # noqa: Y015
 
 @_typing.final
 class AchievementRevocation(_message.Message):
@@ -1066,6 +1097,7 @@ class Entry(_message.Message):
     ACHIEVEMENT_REVOCATION_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_BACKFILL_FIELD_NUMBER: _builtins.int
     ACHIEVEMENTS_SEEN_FIELD_NUMBER: _builtins.int
+    ANNIVERSARY_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
@@ -1185,6 +1217,10 @@ class Entry(_message.Message):
         """The user has been shown completions."""
 
     @_builtins.property
+    def anniversary(self) -> Global___Anniversary:
+        """A user has been there for so many years."""
+
+    @_builtins.property
     def board_exclusion(self) -> Global___BoardExclusion:
         """The user is excluded from boards, or comes back."""
 
@@ -1241,6 +1277,7 @@ class Entry(_message.Message):
         achievement_revocation: Global___AchievementRevocation | None = ...,
         achievement_backfill: Global___AchievementBackfill | None = ...,
         achievements_seen: Global___AchievementsSeen | None = ...,
+        anniversary: Global___Anniversary | None = ...,
         board_exclusion: Global___BoardExclusion | None = ...,
         board_prize: Global___BoardPrize | None = ...,
         league_move: Global___LeagueMove | None = ...,
@@ -1252,11 +1289,11 @@ class Entry(_message.Message):
         board_run: _leaderboard_pb2.BoardRun | None = ...,
         boost_change: _points_pb2.BoostChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "boost_change", b"boost_change", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "timed_points", b"timed_points", "user", b"user", "user_erasure", b"user_erasure", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "anniversary", b"anniversary", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "boost_change", b"boost_change", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "timed_points", b"timed_points", "user", b"user", "user_erasure", b"user_erasure", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "boost_change", b"boost_change", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_erasure", b"user_erasure", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "anniversary", b"anniversary", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "boost_change", b"boost_change", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_erasure", b"user_erasure", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "streak_override", "streak_resume", "points_grant", "points_spend", "timed_points", "points_transfer", "points_hold", "points_capture", "points_release", "achievement_revocation", "achievement_backfill", "achievements_seen", "board_exclusion", "board_prize", "league_move", "user_erasure"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "streak_override", "streak_resume", "points_grant", "points_spend", "timed_points", "points_transfer", "points_hold", "points_capture", "points_release", "achievement_revocation", "achievement_backfill", "achievements_seen", "anniversary", "board_exclusion", "board_prize", "league_move", "user_erasure"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

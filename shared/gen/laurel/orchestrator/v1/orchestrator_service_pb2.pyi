@@ -17,6 +17,7 @@ from laurel.common.v1 import error_pb2 as _error_pb2
 from laurel.common.v1 import trace_pb2 as _trace_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
+from laurel.ledger.v1 import entry_pb2 as _entry_pb2
 from laurel.orchestrator.v1 import audit_pb2 as _audit_pb2
 from laurel.orchestrator.v1 import definition_pb2 as _definition_pb2
 from laurel.orchestrator.v1 import domain_event_pb2 as _domain_event_pb2
@@ -3492,6 +3493,54 @@ class ListEntryAttributesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntryAttributesResponse: _TypeAlias = ListEntryAttributesResponse  # noqa: Y015
+
+@_typing.final
+class ListUserSnapshotsRequest(_message.Message):
+    """Request of ListUserSnapshots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1,000 users."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUserSnapshotsRequest: _TypeAlias = ListUserSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class ListUserSnapshotsResponse(_message.Message):
+    """Response of ListUserSnapshots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[_entry_pb2.UserSnapshot]:
+        """Those of the users that there are, by id, with the attributes that hold now."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[_entry_pb2.UserSnapshot] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUserSnapshotsResponse: _TypeAlias = ListUserSnapshotsResponse  # noqa: Y015
 
 @_typing.final
 class ListStreakReachesRequest(_message.Message):

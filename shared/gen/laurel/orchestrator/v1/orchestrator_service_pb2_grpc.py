@@ -251,6 +251,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesResponse.FromString,
                 _registered_method=True)
+        self.ListUserSnapshots = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ListUserSnapshots',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserSnapshotsRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserSnapshotsResponse.FromString,
+                _registered_method=True)
         self.RunMaintenance = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/RunMaintenance',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.RunMaintenanceRequest.SerializeToString,
@@ -620,6 +625,13 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUserSnapshots(self, request, context):
+        """Lists what holds of users now. For services that look at what has been.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RunMaintenance(self, request, context):
         """Does the time-driven work of all services that is due at `now`. For administrators and tests.
         """
@@ -907,6 +919,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.ListStreakReaches,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesResponse.SerializeToString,
+            ),
+            'ListUserSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUserSnapshots,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserSnapshotsRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserSnapshotsResponse.SerializeToString,
             ),
             'RunMaintenance': grpc.unary_unary_rpc_method_handler(
                     servicer.RunMaintenance,
@@ -2116,6 +2133,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/ListStreakReaches',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListStreakReachesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUserSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ListUserSnapshots',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserSnapshotsRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserSnapshotsResponse.FromString,
             options,
             channel_credentials,
             insecure,

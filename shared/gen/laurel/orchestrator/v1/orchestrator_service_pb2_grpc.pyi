@@ -153,6 +153,8 @@ class OrchestratorServiceStub:
     """Lists with which events users first reached lengths of a streak, as the streak service has it. For services that look
     at what has been.
     """
+    ListUserSnapshots: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserSnapshotsRequest, _orchestrator_service_pb2.ListUserSnapshotsResponse]
+    """Lists what holds of users now. For services that look at what has been."""
     RunMaintenance: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
     ListDomainEvents: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDomainEventsRequest, _orchestrator_service_pb2.ListDomainEventsResponse]
@@ -308,6 +310,8 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Lists with which events users first reached lengths of a streak, as the streak service has it. For services that look
     at what has been.
     """
+    ListUserSnapshots: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserSnapshotsRequest, _orchestrator_service_pb2.ListUserSnapshotsResponse]  # type: ignore[assignment]
+    """Lists what holds of users now. For services that look at what has been."""
     RunMaintenance: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.RunMaintenanceRequest, _orchestrator_service_pb2.RunMaintenanceResponse]  # type: ignore[assignment]
     """Does the time-driven work of all services that is due at `now`. For administrators and tests."""
     ListDomainEvents: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListDomainEventsRequest, _orchestrator_service_pb2.ListDomainEventsResponse]  # type: ignore[assignment]
@@ -718,6 +722,14 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists with which events users first reached lengths of a streak, as the streak service has it. For services that look
         at what has been.
         """
+
+    @_abc_1.abstractmethod
+    def ListUserSnapshots(
+        self,
+        request: _orchestrator_service_pb2.ListUserSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListUserSnapshotsResponse, _abc.Awaitable[_orchestrator_service_pb2.ListUserSnapshotsResponse]]:
+        """Lists what holds of users now. For services that look at what has been."""
 
     @_abc_1.abstractmethod
     def RunMaintenance(

@@ -57,7 +57,9 @@ class User(_message.Message):
     """IANA zone, such as `Asia/Tokyo`; empty: the stored one, else the configured default."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32 attributes; those given are set, others stay. Keys 1 to 64, values at most 255 characters."""
+        """At most 32 attributes; those given are set, others stay. Keys 1 to 64, values at most 255 characters. `sign_up_date`,
+        a date such as `2024-02-29`, is what anniversary achievements go by.
+        """
 
     def __init__(
         self,

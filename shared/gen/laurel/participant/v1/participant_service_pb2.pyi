@@ -435,6 +435,7 @@ class Change(_message.Message):
     TIMED_POINTS_FIELD_NUMBER: _builtins.int
     BOOST_CHANGE_FIELD_NUMBER: _builtins.int
     ACHIEVEMENT_BACKFILL_FIELD_NUMBER: _builtins.int
+    ANNIVERSARY_FIELD_NUMBER: _builtins.int
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
     BOARD_RUN_FIELD_NUMBER: _builtins.int
@@ -471,6 +472,10 @@ class Change(_message.Message):
         """A user had qualified for an achievement before it could be earned."""
 
     @_builtins.property
+    def anniversary(self) -> _entry_pb2.Anniversary:
+        """A user has been there for so many years."""
+
+    @_builtins.property
     def board_prize(self) -> _entry_pb2.BoardPrize:
         """A prize at the end of a run."""
 
@@ -497,17 +502,18 @@ class Change(_message.Message):
         timed_points: _entry_pb2.TimedPoints | None = ...,
         boost_change: _points_pb2.BoostChange | None = ...,
         achievement_backfill: _entry_pb2.AchievementBackfill | None = ...,
+        anniversary: _entry_pb2.Anniversary | None = ...,
         board_prize: _entry_pb2.BoardPrize | None = ...,
         league_move: _entry_pb2.LeagueMove | None = ...,
         board_run: _leaderboard_pb2.BoardRun | None = ...,
         board_ranks: _leaderboard_pb2.BoardRanks | None = ...,
         origin: _entry_pb2.EntryOrigin.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "boost_change", b"boost_change", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "anniversary", b"anniversary", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "boost_change", b"boost_change", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "streak_closing", b"streak_closing", "timed_points", b"timed_points"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "boost_change", b"boost_change", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "anniversary", b"anniversary", "board_prize", b"board_prize", "board_ranks", b"board_ranks", "board_run", b"board_run", "boost_change", b"boost_change", "entry_id", b"entry_id", "finding", b"finding", "league_move", b"league_move", "occur_time", b"occur_time", "origin", b"origin", "streak_closing", b"streak_closing", "time_zone", b"time_zone", "timed_points", b"timed_points", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "boost_change", "achievement_backfill", "board_prize", "league_move", "board_run", "board_ranks"]  # noqa: Y015
+    _WhichOneofReturnType_finding: _TypeAlias = _typing.Literal["streak_closing", "timed_points", "boost_change", "achievement_backfill", "anniversary", "board_prize", "league_move", "board_run", "board_ranks"]  # noqa: Y015
     _WhichOneofArgType_finding: _TypeAlias = _typing.Literal["finding", b"finding"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_finding) -> _WhichOneofReturnType_finding | None: ...
 
