@@ -3,7 +3,7 @@
 Pure: messages in, messages out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
@@ -50,9 +50,15 @@ class StoredDefinitions:
     """Every definition in a service's database, as of one version. Times are set."""
 
     def __init__(
-        self, version: int, messages: Mapping[Name, Message], history: Sequence[PastDefinition] = ()
+        self,
+        version: int,
+        messages: Mapping[Name, Message],
+        history: Sequence[PastDefinition] = (),
+        tenants: Collection[str] = (),
     ) -> None:
         self.version = version
+        self.tenants = frozenset(tenants)
+        """Those that a service has heard of, where it keeps something for each."""
         self.history = history
         """How they came to be so, in order, where a service keeps that."""
         self._messages = messages

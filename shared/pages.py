@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from shared.errors import Violations
 from shared.ids import digest
+from shared.tenants import CURRENT_TENANT, SEPARATOR
 
 DEFAULT_PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 1_000
@@ -35,6 +36,8 @@ class Page(Struct, frozen=True):
     def next_token(self, *last: Key) -> str:
         """The token for what follows the row with this keyset."""
         values = [value if isinstance(value, str | int) else _text(value) for value in last]
+        if tenant := CURRENT_TENANT.get():
+            values = [_relative(tenant, value) for value in values]
         packed = json.dumps([self._tag, *values], separators=(",", ":"), ensure_ascii=False)
         return base64.urlsafe_b64encode(packed.encode()).decode().rstrip("=")
 
@@ -72,7 +75,23 @@ def _read_token(token: str, tag: str, keyset: Sequence[type[Key]]) -> tuple[Any,
         raise ValueError("not a token") from error
     if not isinstance(values, list) or values[:1] != [tag] or len(values) != len(keyset) + 1:
         raise ValueError("of another query")
-    return tuple(_PARSERS[kind](value) for kind, value in zip(keyset, values[1:], strict=True))
+    after = tuple(_PARSERS[kind](value) for kind, value in zip(keyset, values[1:], strict=True))
+    tenant = CURRENT_TENANT.get()
+    return tuple(_absolute(tenant, value) for value in after) if tenant else after
+
+
+def _relative(tenant: str, value: str | int) -> str | int:
+    """Without the tenant, which the caller knows nothing of and must not be able to choose."""
+    own = tenant + SEPARATOR
+    return SEPARATOR + value.removeprefix(own) if isinstance(value, str) and value.startswith(own) else value
+
+
+def _absolute(tenant: str, value: Any) -> Any:
+    if not isinstance(value, str) or SEPARATOR not in value:
+        return value
+    if not value.startswith(SEPARATOR):
+        raise ValueError("of another tenant")
+    return tenant + value
 
 
 def _text(value: datetime | date | uuid.UUID) -> str:

@@ -45,6 +45,7 @@ def keys() -> None:
     "--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="What it allows."
 )
 @click.option("--user", default="", help="Only for this user's reads, as on a client device.")
+@click.option("--tenant", default="", help="Only for the users of this tenant.")
 @click.option("--expires", type=Instant(), help="When it ends by itself.")
 @rate_option
 @burst_option
@@ -56,6 +57,7 @@ def create(
     name: str,
     scopes: tuple[str, ...],
     user: str,
+    tenant: str,
     expires: Timestamp | None,
     rate: float | None,
     burst: int,
@@ -63,7 +65,9 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a key for NAME. What it prints is told this once."""
-    key = pb.Key(name=name, user_id=user, expire_time=expires, rate_limit=rate_limit(rate, burst))
+    key = pb.Key(
+        name=name, user_id=user, tenant=tenant, expire_time=expires, rate_limit=rate_limit(rate, burst)
+    )
     key.scopes.extend(access_pb2.Scope.Value(PREFIX + scope.upper()) for scope in scopes)
     request = pb.CreateKeyRequest(key=key, reason=reason, request_id=str(uuid.uuid4()))
     response = connections.access.CreateKey(request, timeout=connections.timeout_seconds)
@@ -72,12 +76,13 @@ def create(
 
 @keys.command("list")
 @click.option("--user", default="", help="Only keys of this user.")
+@click.option("--tenant", default="", help="Only keys of this tenant.")
 @limit_option(EVERYTHING)
 @json_option
 @click.pass_obj
-def list_keys(connections: Connections, user: str, limit: int, as_json: bool) -> None:
+def list_keys(connections: Connections, user: str, tenant: str, limit: int, as_json: bool) -> None:
     """List keys, also those that are revoked or have expired."""
-    request = pb.ListKeysRequest(user_id=user)
+    request = pb.ListKeysRequest(user_id=user, tenant=tenant)
     response = connections.all_pages(connections.access.ListKeys, request, "keys", limit)
     render.print_json(response) if as_json else show_keys(response.keys)
 
@@ -165,12 +170,13 @@ def show_secret(key: pb.Key, credential: str) -> None:
 def show_keys(found: Sequence[pb.Key]) -> None:
     """A table of keys."""
     render.table(
-        ["key", "name", "scopes", "?user", "?limit", "state", "?last use", "?created"],
+        ["key", "name", "scopes", "?tenant", "?user", "?limit", "state", "?last use", "?created"],
         [
             [
                 key.key_id,
                 key.name,
                 ", ".join(render.enum_name(access_pb2.Scope.Name(scope), PREFIX) for scope in key.scopes),
+                key.tenant,
                 key.user_id,
                 f"{key.rate_limit.per_second:g}/s, {key.rate_limit.burst} at once"
                 if key.HasField("rate_limit")

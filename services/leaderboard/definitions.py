@@ -350,7 +350,7 @@ KINDS: Final = (LEADERBOARD,)
 
 def catalogue_of(stored: StoredDefinitions) -> Boards:
     """All boards as the domain sees them. Stored definitions were checked when they came."""
-    return Boards.of(map(_board, stored.of(LEADERBOARD)))
+    return Boards.of(map(_board, stored.of(LEADERBOARD)), stored.tenants)
 
 
 def _board(message: pb.Leaderboard) -> Board:

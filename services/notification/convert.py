@@ -30,6 +30,7 @@ from shared.errors import Violations
 from shared.ids import derived_id
 from shared.rpc.convert import check_key, check_text, check_user_id, to_datetime, to_timestamp
 from shared.rpc.filters import filters_from_proto
+from shared.rpc.tenants import given_out
 
 DOMAIN: Final = "notification.laurel"
 OUTPUT_ONLY: Final = (
@@ -67,7 +68,13 @@ _SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def event_of(message: domain_event_pb2.DomainEvent) -> Event:
-    """What is told of a domain event. Its data is the JSON of the reply's messages."""
+    """What is told of a domain event. Its data is the JSON of the reply's messages; a tenant's users stand there as the
+    tenant knows them, beside its name.
+    """
+    user_id, tenant = message.user_id, message.tenant
+    if tenant:
+        message = type(message).FromString(message.SerializeToString())
+        given_out(message, tenant)
     kind = message.WhichOneof("data")
     data = {} if kind is None else _json_of(getattr(message, kind))
     time = message.time.ToJsonString()
@@ -79,12 +86,13 @@ def event_of(message: domain_event_pb2.DomainEvent) -> Event:
         "userSequence": message.user_sequence,
         "entryId": message.entry_id,
         "control": message.control,
+        **({"tenant": tenant} if tenant else {}),
     }
     return Event(
         event_id=UUID(message.id),
         type=message.type,
         time=to_datetime(message.time),
-        user_id=message.user_id,
+        user_id=user_id,
         subject=_subject(kind, data),
         attributes=dict(message.user_attributes),
         envelope=envelope,

@@ -22,6 +22,7 @@ from shared.calendar import local_date
 from shared.errors import NotFound
 from shared.rpc.channel import call
 from shared.rpc.convert import date_to_proto, to_datetime, to_timestamp
+from shared.tenants import shown
 
 _MOST: Final = 1_000
 _MOST_PAGES: Final = 10
@@ -200,7 +201,7 @@ class Reader:
                 places = best if first <= day <= last else best_before if before <= day < first else None
                 found = [rank for rank in (event.rank, event.previous_rank) if rank]
                 if places is not None and found and not event.segment:
-                    board = event.leaderboard
+                    board = shown(event.leaderboard)
                     places[board] = min([*found, *([places[board]] if board in places else [])])
             is_older = bool(page.rank_events) and (
                 local_date(to_datetime(page.rank_events[-1].occur_time), user.time_zone) < before

@@ -29,6 +29,7 @@ from services.notification.domain.streams import (
     waves,
 )
 from shared.redis.client import create_client
+from shared.tenants import shown, tenant_of
 
 _AT_ONCE: Final = 256
 """Messages that are under way to NATS at once."""
@@ -73,7 +74,8 @@ class RedisPublisher:
                         {
                             "id": str(event.event_id),
                             "type": event.type,
-                            "user": event.user_id,
+                            "user": shown(event.user_id),
+                            **({"tenant": tenant} if (tenant := tenant_of(event.user_id)) else {}),
                             "event": body_of(event, self._source),
                         },
                         maxlen=self._sink.max_length,

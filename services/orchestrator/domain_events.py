@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from shared.decimals import from_micros
 from shared.ids import derived_id_beside
+from shared.tenants import tenant_of
 
 
 class Type(StrEnum):
@@ -129,7 +130,7 @@ def events_of(
         if type_ not in wanted:
             continue
         about = getattr(change, "user_id", "") or entry.user.user_id
-        if users is None or about in users:
+        if users is None or (about or entry.board_run.leaderboard) in users:
             event = _event(entry, effects, type_, about, change)
             event.id = str(derived_id_beside(entry_id, type_, str(number)))
             events.append(event)
@@ -256,6 +257,7 @@ def _event(
         entry_id=entry.entry_id,
         user_attributes=entry.user.attributes if is_own else None,
         control=entry.user.control and is_own,
+        tenant=tenant_of(user_id or entry.board_run.leaderboard),
     )
     match change:
         case streak_pb2.StreakEffect():

@@ -1,7 +1,7 @@
 """Those who follow the feed of domain events: page by page, or as a stream (RULES 8.2)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final
@@ -14,7 +14,8 @@ from services.orchestrator.domain_events import EVERY_TYPE, Type, events_of
 from services.orchestrator.store.domain_events import NEWEST, DomainEventStore
 from shared.errors import ResourceExhausted, Violations
 from shared.postgres.feed import Place, place_of
-from shared.rpc.convert import check_text
+from shared.rpc.convert import check_user_id_or_none
+from shared.tenants import CURRENT_TENANT, UsersOf
 
 MAX_PAGE_SIZE: Final = 1_000
 DEFAULT_PAGE_SIZE: Final = 100
@@ -42,8 +43,8 @@ class Wanted(Struct, frozen=True):
     """What a follower wants to hear of."""
 
     types: frozenset[Type]
-    users: frozenset[str] | None
-    """None: all."""
+    users: Container[str] | None
+    """Their stored ids; None: all."""
 
 
 class Followers:
@@ -138,8 +139,10 @@ class Followers:
 
 
 def _wanted(types: Sequence[str], user_id: str, violations: Violations) -> Wanted:
-    check_text(user_id, "user_id", violations, min_chars=0)
-    return Wanted(wanted_types(types, violations), frozenset({user_id}) if user_id else None)
+    check_user_id_or_none(user_id, "user_id", violations)
+    tenant = CURRENT_TENANT.get()
+    users: Container[str] | None = UsersOf(tenant) if tenant else None
+    return Wanted(wanted_types(types, violations), frozenset({user_id}) if user_id else users)
 
 
 def wanted_types(types: Sequence[str], violations: Violations) -> frozenset[Type]:

@@ -39,6 +39,7 @@ from shared.postgres.mutations import once
 from shared.postgres.pool import Pool
 from shared.rpc.convert import error_message
 from shared.rpc.wire import Part
+from shared.tenants import CURRENT_TENANT, id_range, is_own
 
 _FAR_FUTURE: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _LONG_AGO: Final = datetime(1, 1, 2, tzinfo=UTC)
@@ -280,7 +281,7 @@ class UndoHandlers:
     async def _claim(self, method: str, entry_id: UUID, request_id: str, asking: Asking) -> None:
         """Remembers the request id and who asks; the reply itself is the same for all who void the same entry."""
         audit = await self._reads.entry(entry_id)
-        if audit is None:
+        if audit is None or not is_own(audit.user_id):
             raise unknown_entry(entry_id)
         if not OPERATIONS[audit.operation].voidable:
             raise FailedPrecondition(
@@ -320,7 +321,7 @@ class ReadHandlers:
     async def entry(self, entry_id: UUID) -> audit_pb2.EntryAudit:
         """The audit of one entry. Raises `NotFound`."""
         audit = await self._reads.entry(entry_id)
-        if audit is None:
+        if audit is None or not is_own(audit.user_id):
             raise unknown_entry(entry_id)
         return replies.audit_message(audit)
 
@@ -381,7 +382,8 @@ class ReadHandlers:
     async def users(self, page_size: int, page_token: str) -> tuple[list[user_pb2.StoredUser], str]:
         """A page of users by id."""
         page = read_page(page_size, page_token, keyset=[str], query=["users"])
-        users = await self._reads.users(page.after[0] if page.after else "", page.size + 1)
+        first, end = id_range(tenant) if (tenant := CURRENT_TENANT.get()) else ("", None)
+        users = await self._reads.users(page.after[0] if page.after else first, end, page.size + 1)
         shown = users[: page.size]
         token = page.next_token(shown[-1].user_id) if len(users) > page.size else ""
         return [replies.stored_user(user, self._zone) for user in shown], token

@@ -14,6 +14,7 @@ from laurel.orchestrator.v1 import access_service_pb2 as pb
 from services.orchestrator.convert import MAX_REASON_CHARS
 from services.orchestrator.store import admin
 from services.orchestrator.store.keys import Key, KeyStore, Limit
+from shared import tenants
 from shared.clock import Clock
 from shared.definition_changes import field_changes
 from shared.errors import FailedPrecondition, NotFound, Violations
@@ -22,7 +23,14 @@ from shared.postgres.errors import translate
 from shared.postgres.mutations import once
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.access import Caller, Rate, actor, peer
-from shared.rpc.convert import check_request_id, check_text, digest_of, instant_field, to_timestamp
+from shared.rpc.convert import (
+    check_request_id,
+    check_text,
+    check_user_id_or_none,
+    digest_of,
+    instant_field,
+    to_timestamp,
+)
 from shared.rpc.keys import Allowed, Shown, credential_of, hash_of
 
 DEFAULT_OVERLAP: Final = timedelta(days=1)
@@ -30,7 +38,7 @@ MAX_OVERLAP: Final = timedelta(days=30)
 MIN_PER_SECOND: Final = 0.001
 MAX_PER_SECOND: Final = 1_000_000
 MAX_BURST: Final = 1_000_000
-_ASKED_FOR: Final = frozenset({"name", "scopes", "user_id", "expire_time", "rate_limit"})
+_ASKED_FOR: Final = frozenset({"name", "scopes", "user_id", "expire_time", "rate_limit", "tenant"})
 _BEHIND_ALL: Final = 2**63 - 1
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
@@ -75,12 +83,13 @@ class KeyHandlers:
     async def list(self, request: pb.ListKeysRequest) -> pb.ListKeysResponse:
         """A page of keys by id. Raises `InvalidArgument`."""
         violations = Violations()
-        check_text(request.user_id, "user_id", violations, min_chars=0)
+        _check_tenant(request.tenant, "tenant", violations)
+        user_id = _user_of_key(request.tenant, request.user_id, "user_id", violations)
         violations.raise_if_any()
-        page = read_page(
-            request.page_size, request.page_token, keyset=[str], query=["list_keys", request.user_id]
-        )
-        found = await self._keys.list(page.after[0] if page.after else "", page.size + 1, request.user_id)
+        query = ["list_keys", user_id, request.tenant]
+        page = read_page(request.page_size, request.page_token, keyset=[str], query=query)
+        after = page.after[0] if page.after else ""
+        found = await self._keys.list(after, page.size + 1, user_id, request.tenant)
         kept = found[: page.size]
         token = page.next_token(kept[-1].key_id) if len(found) > page.size else ""
         return pb.ListKeysResponse(keys=map(shown, kept), next_page_token=token)
@@ -147,7 +156,9 @@ class KeyHandlers:
         allowed = await self._keys.resolve(request.key_id, request.secret_hash)
         if allowed is None:
             raise _unknown(request.key_id)
-        response = pb.ResolveKeyResponse(name=allowed.name, user_id=allowed.user_id or "")
+        response = pb.ResolveKeyResponse(
+            name=allowed.name, user_id=allowed.user_id or "", tenant=allowed.tenant or ""
+        )
         response.scopes.extend(access_pb2.Scope.ValueType(scope) for scope in allowed.scopes)
         if allowed.remaining_seconds is not None:
             response.remaining.FromTimedelta(timedelta(seconds=allowed.remaining_seconds))
@@ -168,7 +179,9 @@ class KeyHandlers:
             return None
         limit = found.limit
         rate = None if limit is None else Rate(presented.key_id, limit.per_second, limit.burst)
-        caller = Caller(found.name, frozenset(found.scopes), found.user_id or "", rate=rate)
+        caller = Caller(
+            found.name, frozenset(found.scopes), found.user_id or "", rate=rate, tenant=found.tenant or ""
+        )
         return Allowed(caller, found.remaining_seconds)
 
     async def operations(self, request: pb.ListAdminOperationsRequest) -> pb.ListAdminOperationsResponse:
@@ -231,7 +244,8 @@ def new_key(request: pb.CreateKeyRequest, key_id: str, now: datetime) -> Key:
     violations = Violations()
     _check_call(request.request_id, request.reason, violations)
     check_text(wanted.name, "key.name", violations)
-    check_text(wanted.user_id, "key.user_id", violations, min_chars=0)
+    _check_tenant(wanted.tenant, "key.tenant", violations)
+    user_id = _user_of_key(wanted.tenant, wanted.user_id, "key.user_id", violations)
     if not wanted.scopes:
         violations.add("key.scopes", "must have at least one scope")
     for index, scope in enumerate(wanted.scopes):
@@ -253,13 +267,14 @@ def new_key(request: pb.CreateKeyRequest, key_id: str, now: datetime) -> Key:
         key_id=key_id,
         name=wanted.name,
         scopes=tuple(sorted(set(wanted.scopes))),
-        user_id=wanted.user_id or None,
+        user_id=user_id or None,
         create_time=now,
         expire_time=end,
         revoke_time=None,
         last_use_time=None,
         previous_until=None,
         limit=limit,
+        tenant=wanted.tenant or None,
     )
 
 
@@ -276,8 +291,13 @@ def overlap_of(request: pb.RotateKeyRequest) -> timedelta:
 
 def shown(key: Key) -> pb.Key:
     """A key as callers see it."""
+    user_id = key.user_id or ""
     message = pb.Key(
-        key_id=key.key_id, name=key.name, user_id=key.user_id or "", create_time=to_timestamp(key.create_time)
+        key_id=key.key_id,
+        name=key.name,
+        user_id=tenants.shown(user_id) if key.tenant else user_id,
+        create_time=to_timestamp(key.create_time),
+        tenant=key.tenant or "",
     )
     message.scopes.extend(access_pb2.Scope.ValueType(scope) for scope in key.scopes)
     instants = {
@@ -310,6 +330,19 @@ def _limit(message: Any, path: str, violations: Violations) -> Limit | None:
 
 def _shown_limit(limit: Limit) -> pb.RateLimit:
     return pb.RateLimit(per_second=limit.per_second, burst=limit.burst)
+
+
+def _check_tenant(tenant: str, path: str, violations: Violations) -> None:
+    if tenant and not tenants.TENANT.fullmatch(tenant):
+        violations.add(path, tenants.TENANT_TEXT)
+
+
+def _user_of_key(tenant: str, user_id: str, path: str, violations: Violations) -> str:
+    """The stored id of the only user of a key; empty: all. A key of a tenant says it as the tenant does."""
+    check_user_id_or_none(user_id, path, violations)
+    if tenant and tenants.SEPARATOR in user_id:
+        violations.add(path, "must not contain the character U+001F")
+    return tenants.stored(tenant, user_id) if user_id else ""
 
 
 def _check_call(request_id: str, reason: str, violations: Violations) -> None:

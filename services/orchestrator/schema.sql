@@ -151,8 +151,10 @@ CREATE TABLE keys (
     revoke_time     timestamptz,
     last_use_time   timestamptz,                   -- to the minute
     rate_per_second double precision,              -- null: no limit
-    rate_burst      integer
+    rate_burst      integer,
+    tenant          text COLLATE "C"               -- whose users alone it knows; null: of none, it knows all
 );
+CREATE INDEX keys_by_tenant ON keys (tenant, key_id) WHERE tenant IS NOT NULL;
 CREATE INDEX keys_by_user ON keys (user_id, key_id) WHERE user_id IS NOT NULL;
 
 -- What was done by hand (RULES 9.4): written in the transaction that decides it, never changed.

@@ -35,6 +35,7 @@ from shared.rpc.convert import (
     check_request_id,
     check_text,
     check_user_id,
+    check_user_id_or_none,
     instant_field,
     uuid_field,
 )
@@ -304,7 +305,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def ListSagas(self, request: pb.ListSagasRequest, context: Any) -> pb.ListSagasResponse:
         violations = Violations()
         states = convert.states_from_proto(request.states, violations)
-        check_text(request.user_id, "user_id", violations, min_chars=0)
+        check_user_id_or_none(request.user_id, "user_id", violations)
         violations.raise_if_any()
         sagas, token = await self._reads.sagas(states, request.user_id, request.page_size, request.page_token)
         return pb.ListSagasResponse(sagas=sagas, next_page_token=token)

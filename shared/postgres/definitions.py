@@ -67,6 +67,8 @@ BeforeWrite = Callable[[Connection, pb.WriteDefinitionsRequest, datetime], Await
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 
+TENANT_KIND: Final = "tenant"
+"""Of the rows that say which tenants a service has heard of."""
 MAX_LISTED: Final = 1_001
 """Of one list for the orchestrator: a page, and one more to know whether it is the last."""
 
@@ -83,6 +85,10 @@ _BUMP_VERSION: Final = "UPDATE configuration_version SET version = version + 1 R
 _PUT: Final = """
     INSERT INTO definitions (kind, key, body, create_time, update_time) VALUES ($1, $2, $3, $4, $4)
         ON CONFLICT (kind, key) DO UPDATE SET body = EXCLUDED.body, update_time = EXCLUDED.update_time
+"""
+_ADD_TENANT: Final = """
+    INSERT INTO definitions (kind, key, body, create_time, update_time) VALUES ($1, $2, '', now(), now())
+        ON CONFLICT (kind, key) DO NOTHING RETURNING true
 """
 _DELETE: Final = "DELETE FROM definitions WHERE kind = $1 AND key = $2"
 # One statement, and so one snapshot: the bodies are those of the version.
@@ -292,6 +298,16 @@ class Catalogue(Generic[T]):
         version = await (connection or self._pool).fetchval("SELECT version FROM configuration_version")
         return await self.at(version, connection)
 
+    async def add_tenants(self, tenants: Iterable[str]) -> None:
+        """Tenants that were never heard of: from now on what there is for each is there for them (RULES 9.3).
+
+        They stand among the definitions, as a kind that nobody can write, and change the version as definitions do.
+        """
+        async with self._pool.acquire() as connection, connection.transaction():
+            for tenant in sorted(tenants):
+                if await connection.fetchval(_ADD_TENANT, TENANT_KIND, tenant):
+                    await connection.execute(_BUMP_VERSION)
+
     async def _load(self, source: Pool | Connection) -> None:
         stored = await _load_all(source, self._kinds, self._all)
         self._built = self._build(stored)
@@ -306,6 +322,7 @@ async def _load_all(source: Pool | Connection, kinds: Kinds, query: str = _ALL) 
         rows[0]["version"],
         {_name(row): _read(kinds[row["kind"]], row) for row in known if row.get("number") is None},
         [_past(kinds[row["kind"]], row) for row in known if row.get("number") is not None],
+        [row[KEY] for row in rows if row["kind"] == TENANT_KIND],
     )
 
 

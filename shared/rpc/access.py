@@ -21,6 +21,7 @@ from msgspec import Struct
 from shared.config import Settings
 from shared.errors import PermissionDenied, ResourceExhausted, Unauthenticated
 from shared.rpc.outgoing import AUTHORIZATION, BEARER
+from shared.tenants import CURRENT_TENANT
 
 SERVICE: Final = int(access_pb2.SCOPE_SERVICE)
 ALL_SCOPES: Final = frozenset(
@@ -36,6 +37,8 @@ class Need(Struct, frozen=True):
     """Paths of the request's fields that name a user; without any, no key of one user may call the method."""
     counted_field: str = ""
     """A repeated field, each element of which counts against a rate limit; without one, a request counts as one."""
+    for_tenants: bool = False
+    """Whether a key of a tenant may call it."""
 
 
 class Rate(Struct, frozen=True):
@@ -54,9 +57,11 @@ class Caller(Struct, frozen=True):
     """Of the key, or of the service; empty where nobody has to say."""
     scopes: frozenset[int] = ALL_SCOPES
     user_id: str = ""
-    """The only user that may be named; empty: all."""
+    """The only user that may be named, as stored; empty: all."""
     rate: Rate | None = None
     """None: there is no limit."""
+    tenant: str = ""
+    """Whose users alone there are for it; empty: all, by their stored ids."""
 
 
 ANYBODY: Final = Caller(scopes=ALL_SCOPES - {SERVICE})
@@ -102,7 +107,7 @@ def check_scope(method: MethodDescriptor) -> None:
     """Whether the current call may also do what another method does. Raises `PermissionDenied`."""
     caller = current_caller()
     need = _need(method)
-    if need.scope not in caller.scopes:
+    if not _may(caller, need):
         raise _too_little(method.name, need, caller)
 
 
@@ -159,8 +164,10 @@ class Gate:
         need = self._needs.get(method, Need())
         caller = await self._known(context, need)
         _CALLER.set(caller)
-        if need.scope not in caller.scopes or (caller.user_id and not need.user_fields):
+        if not _may(caller, need) or (caller.user_id and not need.user_fields):
             raise _too_little(method, need, caller)
+        if caller.tenant:
+            CURRENT_TENANT.set(caller.tenant)
         return caller
 
     def check_users(self, method: str, caller: Caller, request: Any) -> None:
@@ -249,7 +256,11 @@ def _need(method: MethodDescriptor) -> Need:
     access = method.GetOptions().Extensions[access_pb2.access]
     if not access.scope:
         return Need()
-    return Need(int(access.scope), tuple(access.user_fields), access.counted_field)
+    return Need(int(access.scope), tuple(access.user_fields), access.counted_field, access.for_tenants)
+
+
+def _may(caller: Caller, need: Need) -> bool:
+    return need.scope in caller.scopes and (need.for_tenants or not caller.tenant)
 
 
 def scope_name(scope: int) -> str:
@@ -259,6 +270,10 @@ def scope_name(scope: int) -> str:
 
 def _too_little(method: str, need: Need, caller: Caller) -> PermissionDenied:
     name = method.rpartition("/")[2]
+    if caller.tenant and need.scope in caller.scopes and not need.for_tenants:
+        return PermissionDenied(
+            f"{name} is not for keys of a tenant", reason="OTHER_TENANT", metadata={"method": name}
+        )
     if need.scope in caller.scopes:
         return PermissionDenied(f"{name} is not for keys of one user", reason="OTHER_USER")
     scope = scope_name(need.scope)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from msgspec import Struct
 
 from shared.errors import (
@@ -32,9 +32,10 @@ from shared.errors import (
     to_status,
 )
 from shared.random_ids import new_id
-from shared.rpc import deadline
+from shared.rpc import deadline, tenants
 from shared.rpc.access import Gate, Rate
 from shared.rpc.record import CallRecord, Recorder
+from shared.tenants import CURRENT_TENANT
 
 Translator = Callable[[BaseException], LaurelError | None]
 """What the failure of a dependency means to a caller; None: not of this dependency."""
@@ -105,11 +106,15 @@ class Boundary(grpc.aio.ServerInterceptor):
             try:
                 caller = await self._gate.admit(method, context)
                 request = parse(handler.request_deserializer, raw)
+                if caller.tenant:
+                    request = _taken_in(request, caller.tenant)
                 if caller.user_id:
                     self._gate.check_users(method, caller, request)
                 if caller.rate is not None:
                     request = await self._within_rate(method, handler, caller.rate, request)
                 response = await self._within_deadline(behaviour, request, context)
+                if caller.tenant:
+                    response = tenants.reply_of(method, response, caller.tenant)
             except BaseException as error:
                 await self._fail(call, error, context)
                 raise
@@ -124,12 +129,16 @@ class Boundary(grpc.aio.ServerInterceptor):
                 caller = await self._gate.admit(method, context)
                 deadline.begin(context.time_remaining())
                 request = parse(handler.request_deserializer, raw)
+                if caller.tenant:
+                    request = _taken_in(request, caller.tenant)
                 if caller.user_id:
                     self._gate.check_users(method, caller, request)
                 if caller.rate is not None:
                     request = await self._within_rate(method, handler, caller.rate, request)
                 async with aclosing(behaviour(request, context)) as responses:
                     async for response in responses:
+                        if caller.tenant:
+                            response = tenants.reply_of(method, response, caller.tenant)
                         yield response
             except BaseException as error:
                 await self._fail(call, error, context)
@@ -194,6 +203,8 @@ class Boundary(grpc.aio.ServerInterceptor):
         if not isinstance(error, Exception):
             return  # the interpreter is going down
         answer = self._answer(error)
+        if tenant := CURRENT_TENANT.get():
+            answer = tenants.error_for(answer, tenant)
         defect = isinstance(answer, Internal)
         self._end(call, answer.code, answer.reason, error if defect else None, answer.metadata)
         status = to_status(answer, self._domain)
@@ -251,6 +262,20 @@ async def _parse_each(
 ) -> AsyncIterator[Any]:
     async for raw in stream:
         yield _parse(deserialize, raw)
+
+
+def _taken_in(request: Any, tenant: str) -> Any:
+    """A request of a tenant's caller, or each of a stream, as it is handled."""
+    if not isinstance(request, Message):
+        return _take_in_each(request, tenant)
+    tenants.taken_in(request, tenant)
+    return request
+
+
+async def _take_in_each(requests: AsyncIterator[Any], tenant: str) -> AsyncIterator[Any]:
+    async for request in requests:
+        tenants.taken_in(request, tenant)
+        yield request
 
 
 def _method_handler(original: Any, behaviour: Any) -> Any:

@@ -37,6 +37,7 @@ from shared.entries import (
     UserSnapshot,
 )
 from shared.errors import FieldViolation, LaurelError, Unknown, Violations
+from shared.tenants import SEPARATOR, is_stored_form, shown
 
 MAX_TEXT_CHARS: Final = 255
 """Of an identifier, a name, an attribute's value."""
@@ -126,6 +127,12 @@ def check_text(
         violations.add(path, "must not contain the character U+0000")
 
 
+def check_user_id_or_none(value: str, path: str, violations: Violations) -> None:
+    """The same where empty stands for all users."""
+    if value:
+        check_user_id(value, path, violations)
+
+
 def check_key(value: str, path: str, violations: Violations) -> None:
     """The key of a metric, streak, achievement, points system or leaderboard (RULES 2.2)."""
     if not _KEY.fullmatch(value):
@@ -133,12 +140,21 @@ def check_key(value: str, path: str, violations: Violations) -> None:
 
 
 def check_user_id(value: str, path: str, violations: Violations) -> None:
-    """The application's own identifier of a user (RULES 2.3)."""
-    check_text(value, path, violations)
+    """The application's own identifier of a user (RULES 2.3), as stored: with the tenant in front, if there is one."""
+    _check_stored(value, path, violations)
 
 
 def check_request_id(value: str, path: str, violations: Violations) -> None:
-    """The idempotency key of a mutation (RULES 2.4)."""
+    """The idempotency key of a mutation (RULES 2.4), as stored."""
+    _check_stored(value, path, violations)
+
+
+def _check_stored(value: str, path: str, violations: Violations) -> None:
+    if SEPARATOR in value:
+        if not is_stored_form(value):
+            violations.add(path, "must not contain the character U+001F")
+            return
+        value = shown(value)
     check_text(value, path, violations)
 
 

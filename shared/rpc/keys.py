@@ -162,6 +162,7 @@ def asking(channel: grpc.aio.Channel) -> Resolve:
         remaining = found.remaining.ToTimedelta().total_seconds() if found.HasField("remaining") else None
         limit = found.rate_limit
         rate = Rate(shown.key_id, limit.per_second, limit.burst) if found.HasField("rate_limit") else None
-        return Allowed(Caller(found.name, frozenset(found.scopes), found.user_id, rate=rate), remaining)
+        caller = Caller(found.name, frozenset(found.scopes), found.user_id, rate=rate, tenant=found.tenant)
+        return Allowed(caller, remaining)
 
     return resolve

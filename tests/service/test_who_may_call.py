@@ -46,11 +46,13 @@ every_method = pytest.mark.parametrize("path", METHODS)
 
 
 class OneOfEach:
-    """A key for each scope, and one of a user with all of them."""
+    """A key for each scope, one of a user with all of them, and one of a tenant."""
 
     async def caller(self, credential: str) -> Caller | None:
         if credential == "alice":
             return Caller("alice", frozenset().union(*SCOPES.values()), "alice")
+        if credential == "acme":
+            return Caller("acme", frozenset().union(*SCOPES.values()), tenant="acme")
         return Caller(credential, SCOPES[credential]) if credential in SCOPES else None
 
 
@@ -115,6 +117,13 @@ async def test_a_call_passes_with_the_scope_that_the_method_needs_and_with_no_ot
     assert allowed == {scope for scope, numbers in SCOPES.items() if NEEDS[path].scope in numbers}
     assert {answers[scope] for scope in SCOPES.keys() - allowed} <= {grpc.StatusCode.PERMISSION_DENIED}
     assert await answer(server, path, TOKEN) is grpc.StatusCode.UNIMPLEMENTED
+
+
+@every_method
+async def test_a_key_of_a_tenant_opens_what_says_that_it_is_for_tenants(server: Running, path: str) -> None:
+    is_open = NEEDS[path].for_tenants and NEEDS[path].scope != SERVICE
+    wanted = grpc.StatusCode.UNIMPLEMENTED if is_open else grpc.StatusCode.PERMISSION_DENIED
+    assert await answer(server, path, "acme") is wanted
 
 
 @every_method

@@ -31,6 +31,7 @@ from shared.rpc.convert import (
     check_user_id,
     date_within,
 )
+from shared.tenants import CURRENT_TENANT, is_stored_form, shown, stored
 
 
 def ranked_members_request(request: pb.ListRankedMembersRequest) -> tuple[Selector, Page]:
@@ -115,17 +116,17 @@ def user_standings_request(request: pb.ListUserStandingsRequest) -> tuple[str, d
 def runs_request(request: pb.ListRunsRequest) -> tuple[str, Page]:
     """Whose runs, and which page of them. Raises `InvalidArgument`."""
     violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
+    board = _board_key(request.leaderboard, "leaderboard", violations)
     violations.raise_if_any()
-    query = ["list_runs", request.leaderboard]
-    return request.leaderboard, read_page(request.page_size, request.page_token, keyset=[date], query=query)
+    query = ["list_runs", board]
+    return board, read_page(request.page_size, request.page_token, keyset=[date], query=query)
 
 
 def segments_request(request: pb.ListSegmentsRequest) -> tuple[Selector, Page]:
     """Whose segments, and which page of them. Raises `InvalidArgument`."""
     violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
-    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
+    board = _board_key(request.leaderboard, "leaderboard", violations)
+    selector = Selector(board, {}, _run_date(request, "", violations))
     violations.raise_if_any()
     query = ["list_segments", *_query(selector)]
     return selector, read_page(request.page_size, request.page_token, keyset=[date, str], query=query)
@@ -135,30 +136,30 @@ def rank_events_request(request: pb.ListRankEventsRequest) -> tuple[str, str, Pa
     """Whose rank changes, on which board, and which page of them. Raises `InvalidArgument`."""
     violations = Violations()
     check_user_id(request.user_id, "user_id", violations)
+    board = ""
     if request.leaderboard:
-        check_key(request.leaderboard, "leaderboard", violations)
+        board = _board_key(request.leaderboard, "leaderboard", violations)
     violations.raise_if_any()
     keyset = [datetime, UUID, str, date, str]
-    query = ["list_rank_events", request.user_id, request.leaderboard]
+    query = ["list_rank_events", request.user_id, board]
     page = read_page(request.page_size, request.page_token, keyset=keyset, query=query)
-    return request.user_id, request.leaderboard, page
+    return request.user_id, board, page
 
 
 def board_or_all(key: str) -> str:
     """A board's key; empty: all boards. Raises `InvalidArgument`."""
     violations = Violations()
-    if key:
-        check_key(key, "leaderboard", violations)
+    board = _board_key(key, "leaderboard", violations) if key else ""
     violations.raise_if_any()
-    return key
+    return board
 
 
 def league_request(request: pb.GetLeagueStandingRequest) -> tuple[Selector, str]:
     """Which league and run, and whom. Raises `InvalidArgument`."""
     violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
+    board = _board_key(request.leaderboard, "leaderboard", violations)
     check_user_id(request.user_id, "user_id", violations)
-    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
+    selector = Selector(board, {}, _run_date(request, "", violations))
     violations.raise_if_any()
     return selector, request.user_id
 
@@ -166,8 +167,8 @@ def league_request(request: pb.GetLeagueStandingRequest) -> tuple[Selector, str]
 def ranked_groups_request(request: pb.ListRankedGroupsRequest) -> tuple[Selector, Page]:
     """Of which run, and which page of them. Raises `InvalidArgument`."""
     violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
-    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
+    board = _board_key(request.leaderboard, "leaderboard", violations)
+    selector = Selector(board, {}, _run_date(request, "", violations))
     violations.raise_if_any()
     query = ["list_ranked_groups", *_query(selector)]
     return selector, read_page(request.page_size, request.page_token, keyset=[date, int], query=query)
@@ -176,14 +177,14 @@ def ranked_groups_request(request: pb.ListRankedGroupsRequest) -> tuple[Selector
 def daily_ranks_request(request: pb.ListDailyRanksRequest) -> tuple[Selector, str, Page]:
     """Of which board and segment, up to which date, whose, and which page. Raises `InvalidArgument`."""
     violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
+    board = _board_key(request.leaderboard, "leaderboard", violations)
     check_user_id(request.user_id, "user_id", violations)
     check_attributes(request.segment, "segment", violations)
     until = None
     if request.HasField("until_date"):
         until = date_within(request.until_date, "until_date", violations)
     violations.raise_if_any()
-    selector = Selector(request.leaderboard, dict(request.segment), until)
+    selector = Selector(board, dict(request.segment), until)
     query = ["list_daily_ranks", *_query(selector), request.user_id]
     page = read_page(request.page_size, request.page_token, keyset=[date, date], query=query)
     return selector, request.user_id, page
@@ -201,21 +202,31 @@ def climbers_request(request: pb.ListClimbersRequest) -> tuple[Selector, int]:
 def prizes_request(request: pb.ListPrizesRequest) -> tuple[Selector, str, Page]:
     """Of which run, whose, and which page of them. Raises `InvalidArgument`."""
     violations = Violations()
-    check_key(request.leaderboard, "leaderboard", violations)
+    board = _board_key(request.leaderboard, "leaderboard", violations)
     if request.user_id:
         check_user_id(request.user_id, "user_id", violations)
-    selector = Selector(request.leaderboard, {}, _run_date(request, "", violations))
+    selector = Selector(board, {}, _run_date(request, "", violations))
     violations.raise_if_any()
     query = ["list_prizes", *_query(selector), request.user_id]
     page = read_page(request.page_size, request.page_token, keyset=[date, str, int, str], query=query)
     return selector, request.user_id, page
 
 
+def _board_key(key: str, path: str, violations: Violations) -> str:
+    """The stored key of the caller's own board: a tenant's has the tenant in front. Who is of none can name any."""
+    tenant = CURRENT_TENANT.get()
+    if tenant:
+        check_key(key, path, violations)
+        return stored(tenant, key)
+    check_key(shown(key) if is_stored_form(key) else key, path, violations)
+    return key
+
+
 def _selector(message: pb.SegmentSelector, path: str, violations: Violations) -> Selector:
-    check_key(message.leaderboard, f"{path}.leaderboard", violations)
+    board = _board_key(message.leaderboard, f"{path}.leaderboard", violations)
     check_attributes(message.segment, f"{path}.segment", violations)
     run_date = _run_date(message, f"{path}.", violations)
-    return Selector(message.leaderboard, dict(message.segment), run_date)
+    return Selector(board, dict(message.segment), run_date)
 
 
 def _run_date(message: Message, prefix: str, violations: Violations) -> date | None:

@@ -6,12 +6,14 @@ from enum import Enum
 from typing import Final
 
 from msgspec import Struct, json
+from msgspec.structs import replace
 
 from services.leaderboard.domain.leagues import COHORT, DIVISION, League
 from services.leaderboard.domain.prizes import Prize
 from services.leaderboard.domain.runs import PERPETUAL, Schedule
 from services.leaderboard.domain.tracking import Tracking
 from shared.filters import AttributeFilter
+from shared.tenants import shown, stored, tenant_of
 
 DEFAULT_SEGMENT_LIMIT: Final = 10_000
 
@@ -127,24 +129,70 @@ class Board(Struct, frozen=True):
 
 
 class Boards(Struct, frozen=True):
-    """Every board, as of one version of the configuration."""
+    """Every board, as of one version of the configuration.
+
+    Each tenant has every board for itself (RULES 9.3): its key has the tenant in front, and only its users are on it.
+    """
 
     by_key: Mapping[str, Board]
-    _by_source: Mapping[Source, tuple[Board, ...]]
+    tenants: frozenset[str]
+    """Those that have been heard of."""
+    _defined: Mapping[str, Board]
+    _by_source: Mapping[str, Mapping[Source, tuple[Board, ...]]]
+    """By tenant; "" for users of none."""
 
     @classmethod
-    def of(cls, boards: Iterable[Board]) -> "Boards":
-        """The catalogue of these boards."""
-        by_key = {board.key: board for board in sorted(boards, key=lambda board: board.key)}
-        by_source: defaultdict[Source, list[Board]] = defaultdict(list)
-        for board in by_key.values():
-            if board.active:
-                by_source[board.source].append(board)
-        return cls(by_key, {source: tuple(ranked) for source, ranked in by_source.items()})
+    def of(cls, boards: Iterable[Board], tenants: Iterable[str] = ()) -> "Boards":
+        """The catalogue of these boards, for these tenants too."""
+        defined = {board.key: board for board in sorted(boards, key=lambda board: board.key)}
+        known = frozenset(tenants)
+        by_key = dict(defined)
+        by_source = {"": _by_source(by_key.values())}
+        for tenant in sorted(known):
+            own = [_of_tenant(board, tenant) for board in defined.values()]
+            by_key.update((board.key, board) for board in own)
+            by_source[tenant] = _by_source(own)
+        return cls(by_key, known, defined, by_source)
 
-    def ranking(self, source: Source) -> tuple[Board, ...]:
-        """The active boards that rank by this source, by key."""
-        return self._by_source.get(source, ())
+    def ranking(self, source: Source, user_id: str) -> tuple[Board, ...]:
+        """The active boards that rank this user by this source, by key."""
+        return self._by_source.get(tenant_of(user_id), _NO_SOURCES).get(source, ())
+
+    def find(self, key: str) -> Board | None:
+        """The board of a stored key; that of a tenant that has not been heard of is empty."""
+        board = self.by_key.get(key)
+        if board is None and (tenant := tenant_of(key)):
+            defined = self._defined.get(shown(key))
+            return None if defined is None else _of_tenant(defined, tenant)
+        return board
+
+    def for_user(self, user_id: str) -> list[Board]:
+        """The boards on which this user may be, by key."""
+        tenant = tenant_of(user_id)
+        if not tenant:
+            return list(self._defined.values())
+        return (
+            [_of_tenant(board, tenant) for board in self._defined.values()] if tenant in self.tenants else []
+        )
+
+    def of_tenants(self, tenants: Iterable[str]) -> list[str]:
+        """The keys of all boards of these tenants ("": of none)."""
+        return [stored(tenant, key) for tenant in sorted(tenants) for key in self._defined]
+
+
+_NO_SOURCES: Final[Mapping[Source, tuple[Board, ...]]] = {}
+
+
+def _of_tenant(board: Board, tenant: str) -> Board:
+    return replace(board, key=stored(tenant, board.key))
+
+
+def _by_source(boards: Iterable[Board]) -> dict[Source, tuple[Board, ...]]:
+    by_source: defaultdict[Source, list[Board]] = defaultdict(list)
+    for board in boards:
+        if board.active:
+            by_source[board.source].append(board)
+    return {source: tuple(ranked) for source, ranked in by_source.items()}
 
 
 def segment_of(board: Board, attributes: Mapping[str, str]) -> str:

@@ -39,12 +39,12 @@ _OPEN_AFTER_END: Final = timedelta(hours=36)
 """So long after the beginning of its last date in UTC, and then the grace, is a run open."""
 
 
-def touched(boards: Boards, facts: Iterable[Fact]) -> list[tuple[Board, Run, Fact]]:
-    """Every board and run that these facts fall into, in order."""
+def touched(boards: Boards, user_id: str, facts: Iterable[Fact]) -> list[tuple[Board, Run, Fact]]:
+    """Every board and run that these facts of a user fall into, in order."""
     return [
         (board, run, fact)
         for fact in facts
-        for board in boards.ranking(fact.source)
+        for board in boards.ranking(fact.source, user_id)
         if is_in_window(board, fact) and (run := run_of(board.schedule, fact.local_date)) is not None
     ]
 
@@ -64,9 +64,9 @@ def reached_runs(board: Board, change: StreakChange, entry: Entry, grace: timede
     return list(reached(board.schedule, first, max(today, change.last_date)))
 
 
-def boards_by_length(boards: Boards, change: StreakChange) -> tuple[Board, ...]:
-    """The boards with runs that rank by this streak."""
-    return boards.ranking(Source(SourceKind.PERIODS, change.streak))
+def boards_by_length(boards: Boards, user_id: str, change: StreakChange) -> tuple[Board, ...]:
+    """The boards with runs that rank this user by this streak."""
+    return boards.ranking(Source(SourceKind.PERIODS, change.streak), user_id)
 
 
 def decide(
@@ -142,7 +142,7 @@ def resolve(boards: Boards, user: UserState, command: Command) -> Resolved:
     events: dict[UUID, Fact] = {}
     recalled = user.recalled
     for fact in command.facts:
-        if fact.source.kind is SourceKind.POINTS and boards.ranking(fact.source):
+        if fact.source.kind is SourceKind.POINTS and boards.ranking(fact.source, user.user_id):
             known = recalled.awards.get(key_of(fact))
             after = fact if known is None else replace(known, amount=known.added + fact.added)
             awards[key_of(fact)] = after
@@ -242,10 +242,10 @@ _ByRun = dict[RunKey, tuple[Board, Run, list[Fact], list[Replaced]]]
 def _by_run(boards: Boards, resolved: Resolved) -> _ByRun:
     """What one entry says by the board and run that it falls into: of points there may be several."""
     by_run: _ByRun = {}
-    for board, run, fact in touched(boards, resolved.facts):
+    for board, run, fact in touched(boards, resolved.user.user_id, resolved.facts):
         by_run.setdefault((board.key, run.start), (board, run, [], []))[2].append(fact)
     for replaced in resolved.replaced:
-        for board, run, _ in touched(boards, (replaced.after,)):
+        for board, run, _ in touched(boards, resolved.user.user_id, (replaced.after,)):
             if board.rule.adds:
                 by_run.setdefault((board.key, run.start), (board, run, [], []))[3].append(replaced)
     return by_run
@@ -349,7 +349,7 @@ def _with_lengths(boards: Boards, user: UserState, command: Command) -> UserStat
     """The user with the lengths that an entry tells, where boards with runs rank by them."""
     lengths = dict(user.recalled.lengths)
     for change in command.streaks:
-        if boards_by_length(boards, change):
+        if boards_by_length(boards, user.user_id, change):
             lengths[change.streak] = told(lengths.get(change.streak, {}), change.periods)
     return replace(user, recalled=replace(user.recalled, lengths=lengths)) if lengths else user
 
@@ -360,7 +360,7 @@ def _by_length(
     """The runs in which the length is another now; without a score, that of the entry's date where it is closed."""
     entry = command.entry
     day = local_date(entry.occur_time, entry.time_zone)
-    for board in boards_by_length(boards, change):
+    for board in boards_by_length(boards, user.user_id, change):
         looked_at = {
             (board.key, run.start): state_of(board, run, runs, grace)
             for run in reached_runs(board, change, entry, grace)
@@ -393,7 +393,7 @@ def _awards(boards: Boards, resolved: Resolved) -> tuple[Fact, ...]:
     new = (
         fact
         for fact in resolved.facts
-        if fact.source.kind is SourceKind.POINTS and boards.ranking(fact.source)
+        if fact.source.kind is SourceKind.POINTS and boards.ranking(fact.source, resolved.user.user_id)
     )
     return (
         *new,

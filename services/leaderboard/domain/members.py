@@ -9,6 +9,7 @@ from services.leaderboard.domain.boards import Board, Order, segment_of
 from services.leaderboard.domain.ranks import order_score, position_of
 from services.leaderboard.domain.scores import Score
 from shared.filters import matches
+from shared.tenants import shown
 
 ALL_BOARDS: Final = ""
 """Under which an exclusion stands that is from every board."""
@@ -54,7 +55,7 @@ def held_for(board: Board, profile: Profile, exclusions: Exclusions, score: Scor
 
 def is_excluded(board: Board, exclusions: Exclusions) -> bool:
     """Whether a user is, from this board or from all."""
-    return any(key in exclusions and exclusions[key].excluded for key in (ALL_BOARDS, board.key))
+    return any(key in exclusions and exclusions[key].excluded for key in (ALL_BOARDS, shown(board.key)))
 
 
 def said(exclusions: Exclusions, board: str, exclusion: Exclusion) -> Exclusions:

@@ -76,11 +76,12 @@ def runs_wanted(boards: Boards, commands: Iterable[Command], grace: timedelta) -
     """The runs that these commands can touch, as far as is known without the state."""
     wanted: set[RunKey] = set()
     for command in commands:
-        wanted.update((board.key, run.start) for board, run, _ in touched(boards, command.facts))
+        user_id = command.entry.user.user_id
+        wanted.update((board.key, run.start) for board, run, _ in touched(boards, user_id, command.facts))
         for change in command.streaks:
             wanted.update(
                 (board.key, run.start)
-                for board in boards_by_length(boards, change)
+                for board in boards_by_length(boards, user_id, change)
                 for run in reached_runs(board, change, command.entry, grace)
             )
     return wanted
@@ -109,7 +110,7 @@ def wanted(
         seats.update(dict.fromkeys(_seats_wanted(boards, user, runs, command, grace)))
         if not user.version:
             continue
-        for board, run, _ in touched(boards, command.facts):
+        for board, run, _ in touched(boards, user.user_id, command.facts):
             if (board.key, run.start) not in user.held and not state_of(board, run, runs, grace).is_closed(
                 command.entry.now
             ):
@@ -123,7 +124,7 @@ def wanted(
             early.update(fact.entry_id for fact in command.facts if fact.contribution is not None)
         events.update(revision.entry_id for revision in command.revisions)
         for change in command.streaks:
-            if boards_by_length(boards, change):
+            if boards_by_length(boards, user.user_id, change):
                 of = (user.user_id, change.streak)
                 streaks[of] = min(streaks.get(of, date.max), change.first_date)
     return Wanted(
@@ -147,7 +148,7 @@ def _seats_wanted(
     boards: Boards, user: UserState, runs: Runs, command: Command, grace: timedelta
 ) -> Iterable[WantedSeat]:
     """The runs of leagues that an entry counts in, where the user is in no cohort. Who is excluded takes no seat."""
-    for board, run, _ in touched(boards, command.facts):
+    for board, run, _ in touched(boards, user.user_id, command.facts):
         if board.league is None or state_of(board, run, runs, grace).is_closed(command.entry.now):
             continue
         held = user.held.get((board.key, run.start))
@@ -190,11 +191,12 @@ def _reached(
 ) -> Iterator[tuple[Board, RunState]]:
     """The boards with segments, and the runs of them, in which an entry may place its user."""
     revised = (user.recalled.events.get(revision.entry_id) for revision in command.revisions)
-    for board, run, _ in touched(boards, (*command.facts, *(fact for fact in revised if fact))):
+    facts = (*command.facts, *(fact for fact in revised if fact))
+    for board, run, _ in touched(boards, user.user_id, facts):
         if board.breakdown:
             yield board, state_of(board, run, runs, grace)
     for change in command.streaks:
-        for board in boards_by_length(boards, change):
+        for board in boards_by_length(boards, user.user_id, change):
             if board.breakdown:
                 for run in reached_runs(board, change, command.entry, grace):
                     yield board, state_of(board, run, runs, grace)
@@ -215,7 +217,7 @@ def newest_wanted(
         resolved = resolve(boards, user, command)
         users[user.user_id] = resolved.user
         for replaced in resolved.replaced:
-            for board, run, fact in touched(boards, (replaced.after,)):
+            for board, run, fact in touched(boards, user.user_id, (replaced.after,)):
                 held = user.held.get((board.key, run.start))
                 if held and board.rule.adds and takes_newest(held.score, resolved, board, run):
                     recalled = resolved.user.recalled

@@ -57,6 +57,7 @@ from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import Known, State
 from shared.rpc.participants import applied_outcome, nothing_reverted, refused_outcome, reverted_outcome
+from shared.tenants import tenant_of
 
 BEFORE_STORE: Final = faults.declare(
     "leaderboard.apply.before_store", "a batch is decided, nothing of it is stored"
@@ -199,10 +200,15 @@ class EntryHandlers:
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Boards, Loaded]:
         """The boards, and the state of the users and of the runs that these entries can touch."""
         user_ids = {work.user_id for work in fresh}
+        tenants = {tenant_of(user_id) for user_id in user_ids}
 
         async def load(boards: Boards, _version: int) -> Loaded:
+            unheard = tenants - boards.tenants - {""}
+            if unheard:
+                await self._catalogue.add_tenants(unheard)
             runs = runs_wanted(boards, (work.command for work in fresh), self._grace)
-            return await self._events.load(user_ids, sorted(runs))
+            of_boards = boards.of_tenants(tenants) if boards.tenants else None
+            return await self._events.load(user_ids, sorted(runs), of_boards)
 
         return await self._catalogue.with_state(load)
 
@@ -234,7 +240,9 @@ class EntryHandlers:
         user = locked.user
         scores = {
             (board.key, run.start): await store.score_without(connection, board, run, user, fact)
-            for board, run, fact in touched(boards, await store.event(connection, reversal.entry_id))
+            for board, run, fact in touched(
+                boards, user.user_id, await store.event(connection, reversal.entry_id)
+            )
             if (state := locked.runs.get((board.key, run.start))) and not state.is_closed(reversal.now)
         }
         decision = undone(boards, user, scores, locked.runs)

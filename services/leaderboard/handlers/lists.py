@@ -67,7 +67,7 @@ class Lists:
 
     async def understand(self, selector: Selector, start: date | None = None) -> MemberList:
         """What a selector means; `start`, the first date of a run, is from a page token. Raises `NotFound`."""
-        board = (await self._catalogue.latest()).by_key.get(selector.board)
+        board = (await self._catalogue.latest()).find(selector.board)
         if board is None:
             raise unknown_board(selector.board)
         if selector.segment and set(selector.segment) != set(board.segment_names):

@@ -145,7 +145,7 @@ class ReadHandlers:
 
         Raises `NotFound`.
         """
-        board = (await self._catalogue.latest()).by_key.get(selector.board)
+        board = (await self._catalogue.latest()).find(selector.board)
         if board is None:
             raise unknown_board(selector.board)
         segment = segment_text(selector.segment)
@@ -199,7 +199,7 @@ class ReadHandlers:
         day = run_date or self._lists.today()
         runs: list[RunKey] = [
             (board.key, run.start)
-            for board in boards.by_key.values()
+            for board in boards.for_user(user_id)
             if (run := run_of(board.schedule, day)) is not None
         ]
         moves = [
@@ -223,7 +223,7 @@ class ReadHandlers:
         """The runs that were ever entered, newest first, one more than the page holds where there are more; and the
         present instant.
         """
-        if board not in (await self._catalogue.latest()).by_key:
+        if (await self._catalogue.latest()).find(board) is None:
             raise unknown_board(board)
         return await self._reads.runs(board, page), page, self._lists.now()
 
@@ -252,7 +252,7 @@ class ReadHandlers:
     async def list_rank_events(self, user_id: str, board: str, page: Page) -> tuple[list[RankEvent], Boards]:
         """A user's rank changes, newest first; one more than the page holds where there are more."""
         boards = await self._catalogue.latest()
-        if board and board not in boards.by_key:
+        if board and boards.find(board) is None:
             raise unknown_board(board)
         return await self._reads.rank_events(user_id, board, page), boards
 

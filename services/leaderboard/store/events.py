@@ -29,7 +29,7 @@ LOAD: Final = """
                             order_score, beyond)
                    FROM scores WHERE user_id = ANY($1::text[])) AS held,
            ARRAY(SELECT ROW(board, start_date, end_date, finalize_time, finalized)
-                   FROM runs WHERE NOT finalized
+                   FROM runs WHERE NOT finalized AND ($4::text[] IS NULL OR board = ANY($4::text[]))
                   UNION ALL
                  SELECT ROW(board, start_date, end_date, finalize_time, finalized)
                    FROM runs JOIN unnest($2::text[], $3::date[]) AS wanted (board, start_date)
@@ -216,10 +216,14 @@ class EventStore:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def load(self, user_ids: Collection[str], runs: Collection[RunKey]) -> Loaded:
-        """The state of these users and runs. One round trip."""
+    async def load(
+        self, user_ids: Collection[str], runs: Collection[RunKey], of_boards: Sequence[str] | None = None
+    ) -> Loaded:
+        """The state of these users and runs, and all open runs, of these boards alone where some are given. One round
+        trip.
+        """
         row = await self._pool.fetchrow(
-            LOAD, sorted(user_ids), [board for board, _ in runs], [start for _, start in runs]
+            LOAD, sorted(user_ids), [board for board, _ in runs], [start for _, start in runs], of_boards
         )
         assert row is not None  # a SELECT without FROM has one row
         users = {user[0]: user[1:] for user in map(tuple, row["users"])}

@@ -13,7 +13,8 @@ from services.leaderboard.store import rows
 from shared.pages import Page
 from shared.postgres.pool import Pool
 
-IN_USE: Final = "SELECT EXISTS (SELECT FROM runs WHERE board = $1)"
+# Tenants have boards of their own of it.
+IN_USE: Final = "SELECT EXISTS (SELECT FROM runs WHERE board = $1 OR split_part(board, chr(31), 2) = $1)"
 PROFILES: Final = """
     SELECT (SELECT marker FROM projection) AS marker,
            ARRAY(SELECT ROW(user_id, version, profile_version, name, attributes)

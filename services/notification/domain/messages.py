@@ -18,6 +18,7 @@ from services.notification.domain.recaps import Recap, RecapPeriod
 from services.notification.domain.reminders import Streak
 from shared.calendar import local_date, zone
 from shared.filters import AttributeFilter, matches
+from shared.tenants import shown
 
 GATHERED_FOR: Final = timedelta(hours=1)
 """A message about achievements goes out when so long no other was completed: those of one evening come together."""
@@ -292,7 +293,7 @@ def _next_recap(user_id: str, recap: Recap | None, now: datetime) -> Plan | None
 def variables(plan: Plan, user: User) -> dict[str, object]:
     """What a template knows."""
     known: dict[str, object] = {
-        "user": {"id": user.user_id, "name": user.name, "attributes": dict(user.attributes)}
+        "user": {"id": shown(user.user_id), "name": user.name, "attributes": dict(user.attributes)}
     }
     match plan.type:
         case MessageType.ACHIEVEMENT:

@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.notification.domain.events import Event, Wish
+from shared.tenants import shown
 
 SPEC_VERSION: Final = "1.0"
 CONTENT_TYPE: Final = "application/cloudevents+json"
@@ -47,7 +48,13 @@ class Stream(Struct, frozen=True):
 
 def cloud_event(event: Event, source: str) -> Mapping[str, Any]:
     """An event in the structured mode of CloudEvents 1.0. Names of extensions have only small letters there."""
-    about = {"subject": event.user_id, "partitionkey": event.user_id} if event.user_id else {}
+    tenant = event.envelope.get("tenant", "")
+    about = {}
+    if event.user_id:
+        user = shown(event.user_id)
+        about = {"subject": user, "partitionkey": f"{tenant}/{user}" if tenant else user}
+    if tenant:
+        about["tenant"] = tenant
     return {
         "specversion": SPEC_VERSION,
         "id": str(event.event_id),

@@ -9,6 +9,7 @@ from services.orchestrator.recording import Incoming
 from services.orchestrator.said import UserPatch
 from shared.errors import Violations
 from shared.rpc.convert import check_request_id, check_text, check_user_id
+from shared.tenants import stored, tenant_of
 
 NAME = "user_erasure"
 
@@ -39,7 +40,9 @@ def _patch(request: pb.DeleteUserRequest) -> UserPatch:
 
 def _tell(entry: entry_pb2.Entry, _request: bytes) -> None:
     """Followers have to learn who is gone, and nothing else of whoever that was."""
-    entry.user_erasure.pseudonym = pseudonym_of(entry.entry_id)
+    # Who was of a tenant stays of it: archives and ledgers are its own.
+    tenant = tenant_of(entry.user.user_id)
+    entry.user_erasure.pseudonym = stored(tenant, pseudonym_of(entry.entry_id))
     for field in ("name", "attributes", "has_newest_attributes", "newest_attributes", "changed"):
         entry.user.ClearField(field)
 

@@ -9,18 +9,21 @@ from shared.postgres.pool import Connection, Pool
 
 _COLUMNS: Final = """
     key_id, name, scopes, user_id, create_time, expire_time, revoke_time, last_use_time, previous_until,
-    rate_per_second, rate_burst
+    rate_per_second, rate_burst, tenant
 """
 _INSERT: Final = f"""
     INSERT INTO keys (key_id, name, scopes, user_id, secret_hash, create_time, expire_time,
-                      rate_per_second, rate_burst)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                      rate_per_second, rate_burst, tenant)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
     RETURNING {_COLUMNS}
 """
 _GET: Final = f"SELECT {_COLUMNS} FROM keys WHERE key_id = $1"
 _LIST: Final = f"SELECT {_COLUMNS} FROM keys WHERE key_id > $1 ORDER BY key_id LIMIT $2"
 _LIST_OF_USER: Final = f"""
     SELECT {_COLUMNS} FROM keys WHERE user_id = $3 AND key_id > $1 ORDER BY key_id LIMIT $2
+"""
+_LIST_OF_TENANT: Final = f"""
+    SELECT {_COLUMNS} FROM keys WHERE tenant = $3 AND key_id > $1 ORDER BY key_id LIMIT $2
 """
 _ROTATE: Final = f"""
     UPDATE keys
@@ -36,7 +39,7 @@ _LIMIT: Final = f"""
 """
 # The database's clock decides, so that all replicas agree.
 _RESOLVE: Final = """
-    SELECT name, scopes, user_id, rate_per_second, rate_burst,
+    SELECT name, scopes, user_id, rate_per_second, rate_burst, tenant,
            least(expire_time, CASE WHEN secret_hash <> $2 THEN previous_until END) - now() AS remaining,
            last_use_time IS NULL OR last_use_time < now() - interval '1 minute' AS is_use_due
       FROM keys
@@ -65,12 +68,14 @@ class Key(Struct, frozen=True):
     name: str
     scopes: tuple[int, ...]
     user_id: str | None
+    """As stored."""
     create_time: datetime
     expire_time: datetime | None
     revoke_time: datetime | None
     last_use_time: datetime | None
     previous_until: datetime | None
     limit: Limit | None
+    tenant: str | None
 
 
 class Allowed(Struct, frozen=True):
@@ -82,6 +87,7 @@ class Allowed(Struct, frozen=True):
     remaining_seconds: float | None
     """For how long the secret counts at most; None: no end is known."""
     limit: Limit | None = None
+    tenant: str | None = None
 
 
 class KeyStore:
@@ -103,6 +109,7 @@ class KeyStore:
             key.expire_time,
             None if key.limit is None else key.limit.per_second,
             None if key.limit is None else key.limit.burst,
+            key.tenant,
         )
         return _key(row)
 
@@ -115,10 +122,12 @@ class KeyStore:
         """A key, read by itself."""
         return await self.get(self._pool, key_id)
 
-    async def list(self, after: str, limit: int, user_id: str) -> list[Key]:
-        """Keys behind an id, of one user or ("") of all."""
+    async def list(self, after: str, limit: int, user_id: str, tenant: str) -> list[Key]:
+        """Keys behind an id, of one user, else of one tenant, else of all."""
         if user_id:
             return [_key(row) for row in await self._pool.fetch(_LIST_OF_USER, after, limit, user_id)]
+        if tenant:
+            return [_key(row) for row in await self._pool.fetch(_LIST_OF_TENANT, after, limit, tenant)]
         return [_key(row) for row in await self._pool.fetch(_LIST, after, limit)]
 
     async def rotate(self, connection: Connection, key_id: str, secret_hash: bytes, until: datetime) -> Key:
@@ -148,6 +157,7 @@ class KeyStore:
             row["user_id"],
             None if remaining is None else remaining.total_seconds(),
             _limit(row["rate_per_second"], row["rate_burst"]),
+            row["tenant"],
         )
 
 

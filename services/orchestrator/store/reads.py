@@ -48,7 +48,11 @@ _SAGAS: Final = f"""
 
 _USER: Final = "SELECT * FROM users WHERE user_id = $1 AND entry_count > 0"
 
-_USERS: Final = "SELECT * FROM users WHERE user_id > $1 AND entry_count > 0 ORDER BY user_id LIMIT $2"
+_USERS: Final = """
+    SELECT * FROM users
+     WHERE user_id > $1 AND ($2::text IS NULL OR user_id < $2) AND entry_count > 0
+     ORDER BY user_id LIMIT $3
+"""
 
 _USERS_OF: Final = "SELECT * FROM users WHERE user_id = ANY($1::text[]) AND entry_count > 0 ORDER BY user_id"
 
@@ -141,9 +145,9 @@ class ReadStore:
         row = await self._pool.fetchrow(_USER, user_id)
         return None if row is None else user_from_row(row)
 
-    async def users(self, after: str, limit: int) -> list[User]:
-        """Users by id."""
-        return [user_from_row(row) for row in await self._pool.fetch(_USERS, after, limit)]
+    async def users(self, after: str, end: str | None, limit: int) -> list[User]:
+        """Users by id, behind one and before another (None: to the last)."""
+        return [user_from_row(row) for row in await self._pool.fetch(_USERS, after, end, limit)]
 
     async def users_of(self, user_ids: Sequence[str]) -> list[User]:
         """Those of these users that there are, by id."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlaurel/common/v1/access.proto\x12\x10laurel.common.v1\x1a google/protobuf/descriptor.proto\"\\\n\x06\x41\x63\x63\x65ss\x12&\n\x05scope\x18\x01 \x01(\x0e\x32\x17.laurel.common.v1.Scope\x12\x13\n\x0buser_fields\x18\x02 \x03(\t\x12\x15\n\rcounted_field\x18\x03 \x01(\t*{\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_INGEST\x10\x01\x12\x0e\n\nSCOPE_READ\x10\x02\x12\x13\n\x0fSCOPE_CONFIGURE\x10\x03\x12\x11\n\rSCOPE_OPERATE\x10\x04\x12\x11\n\rSCOPE_SERVICE\x10\x05:J\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x93\x8c\x03 \x01(\x0b\x32\x18.laurel.common.v1.AccessBA\n\x13io.laurel.common.v1P\x01Z(laurel.example/laurel/common/v1;commonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlaurel/common/v1/access.proto\x12\x10laurel.common.v1\x1a google/protobuf/descriptor.proto\"q\n\x06\x41\x63\x63\x65ss\x12&\n\x05scope\x18\x01 \x01(\x0e\x32\x17.laurel.common.v1.Scope\x12\x13\n\x0buser_fields\x18\x02 \x03(\t\x12\x15\n\rcounted_field\x18\x03 \x01(\t\x12\x13\n\x0b\x66or_tenants\x18\x04 \x01(\x08*{\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCOPE_INGEST\x10\x01\x12\x0e\n\nSCOPE_READ\x10\x02\x12\x13\n\x0fSCOPE_CONFIGURE\x10\x03\x12\x11\n\rSCOPE_OPERATE\x10\x04\x12\x11\n\rSCOPE_SERVICE\x10\x05:J\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x93\x8c\x03 \x01(\x0b\x32\x18.laurel.common.v1.AccessBA\n\x13io.laurel.common.v1P\x01Z(laurel.example/laurel/common/v1;commonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.common.v1.access_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.laurel.common.v1P\001Z(laurel.example/laurel/common/v1;commonv1'
-  _globals['_SCOPE']._serialized_start=179
-  _globals['_SCOPE']._serialized_end=302
+  _globals['_SCOPE']._serialized_start=200
+  _globals['_SCOPE']._serialized_end=323
   _globals['_ACCESS']._serialized_start=85
-  _globals['_ACCESS']._serialized_end=177
+  _globals['_ACCESS']._serialized_end=198
 # @@protoc_insertion_point(module_scope)

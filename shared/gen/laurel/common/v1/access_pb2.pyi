@@ -66,12 +66,15 @@ class Access(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     USER_FIELDS_FIELD_NUMBER: _builtins.int
     COUNTED_FIELD_FIELD_NUMBER: _builtins.int
+    FOR_TENANTS_FIELD_NUMBER: _builtins.int
     scope: Global___Scope.ValueType
     """The scope that a caller's credential must have."""
     counted_field: _builtins.str
     """A repeated field of the request, each element of which counts as a call against the rate limit of a key. Empty: the
     request counts as one. Of a stream that a caller sends, each message counts so.
     """
+    for_tenants: _builtins.bool
+    """A key of a tenant may call it: all that it says and does is about the tenant's own users, or about definitions."""
     @_builtins.property
     def user_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of the request's fields that name a user, such as `user.user_id`. A key of one user may call the method if each
@@ -84,10 +87,11 @@ class Access(_message.Message):
         scope: Global___Scope.ValueType = ...,
         user_fields: _abc.Iterable[_builtins.str] | None = ...,
         counted_field: _builtins.str = ...,
+        for_tenants: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted_field", b"counted_field", "scope", b"scope", "user_fields", b"user_fields"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted_field", b"counted_field", "for_tenants", b"for_tenants", "scope", b"scope", "user_fields", b"user_fields"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

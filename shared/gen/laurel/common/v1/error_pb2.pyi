@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The key is of one user, and the call is about another one, or about more than a user."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 20
     """The key's rate limit is reached; `retry_delay` says when there is room again. Nothing has happened."""
+    ERROR_REASON_OTHER_TENANT: _ErrorReason.ValueType  # 21
+    """The key is of a tenant, and the method is not for tenants, or the call is about what is not the tenant's."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons shared by every service."""
@@ -114,6 +116,8 @@ ERROR_REASON_OTHER_USER: ErrorReason.ValueType  # 19
 """The key is of one user, and the call is about another one, or about more than a user."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 20
 """The key's rate limit is reached; `retry_delay` says when there is room again. Nothing has happened."""
+ERROR_REASON_OTHER_TENANT: ErrorReason.ValueType  # 21
+"""The key is of a tenant, and the method is not for tenants, or the call is about what is not the tenant's."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

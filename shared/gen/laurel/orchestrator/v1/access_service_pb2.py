@@ -28,7 +28,7 @@ from laurel.common.v1 import access_pb2 as laurel_dot_common_dot_v1_dot_access__
 from laurel.common.v1 import configuration_pb2 as laurel_dot_common_dot_v1_dot_configuration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+laurel/orchestrator/v1/access_service.proto\x12\x16laurel.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a$laurel/common/v1/configuration.proto\"\x9b\x03\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06scopes\x18\x03 \x03(\x0e\x32\x17.laurel.common.v1.Scope\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x1bprevious_secret_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\nrate_limit\x18\x14 \x01(\x0b\x32!.laurel.orchestrator.v1.RateLimit\".\n\tRateLimit\x12\x12\n\nper_second\x18\x01 \x01(\x01\x12\r\n\x05\x62urst\x18\x02 \x01(\x05\"`\n\x10\x43reateKeyRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Q\n\x11\x43reateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\ncredential\x18\x02 \x01(\t\"\x1f\n\rGetKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\":\n\x0eGetKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"I\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\"V\n\x10ListKeysResponse\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x10RotateKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"Q\n\x11RotateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\ncredential\x18\x02 \x01(\t\"\x83\x01\n\x16SetKeyRateLimitRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x35\n\nrate_limit\x18\x02 \x01(\x0b\x32!.laurel.orchestrator.v1.RateLimit\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"C\n\x17SetKeyRateLimitResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"F\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x11RevokeKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"8\n\x11ResolveKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0bsecret_hash\x18\x02 \x01(\x0c\"\xc1\x01\n\x12ResolveKeyResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.laurel.common.v1.Scope\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\nrate_limit\x18\x14 \x01(\x0b\x32!.laurel.orchestrator.v1.RateLimit\"\xd0\x01\n\x0e\x41\x64minOperation\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12-\n\x06\x66ields\x18\x08 \x03(\x0b\x32\x1d.laurel.common.v1.FieldChange\"T\n\x1aListAdminOperationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\"r\n\x1bListAdminOperationsResponse\x12:\n\noperations\x18\x01 \x03(\x0b\x32&.laurel.orchestrator.v1.AdminOperation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x87\x07\n\rAccessService\x12h\n\tCreateKey\x12(.laurel.orchestrator.v1.CreateKeyRequest\x1a).laurel.orchestrator.v1.CreateKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12_\n\x06GetKey\x12%.laurel.orchestrator.v1.GetKeyRequest\x1a&.laurel.orchestrator.v1.GetKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12\x65\n\x08ListKeys\x12\'.laurel.orchestrator.v1.ListKeysRequest\x1a(.laurel.orchestrator.v1.ListKeysResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12h\n\tRotateKey\x12(.laurel.orchestrator.v1.RotateKeyRequest\x1a).laurel.orchestrator.v1.RotateKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12z\n\x0fSetKeyRateLimit\x12..laurel.orchestrator.v1.SetKeyRateLimitRequest\x1a/.laurel.orchestrator.v1.SetKeyRateLimitResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12h\n\tRevokeKey\x12(.laurel.orchestrator.v1.RevokeKeyRequest\x1a).laurel.orchestrator.v1.RevokeKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12\x86\x01\n\x13ListAdminOperations\x12\x32.laurel.orchestrator.v1.ListAdminOperationsRequest\x1a\x33.laurel.orchestrator.v1.ListAdminOperationsResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12k\n\nResolveKey\x12).laurel.orchestrator.v1.ResolveKeyRequest\x1a*.laurel.orchestrator.v1.ResolveKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+laurel/orchestrator/v1/access_service.proto\x12\x16laurel.orchestrator.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/access.proto\x1a$laurel/common/v1/configuration.proto\"\xab\x03\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\'\n\x06scopes\x18\x03 \x03(\x0e\x32\x17.laurel.common.v1.Scope\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12?\n\x1bprevious_secret_expire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\nrate_limit\x18\x14 \x01(\x0b\x32!.laurel.orchestrator.v1.RateLimit\x12\x0e\n\x06tenant\x18\n \x01(\t\".\n\tRateLimit\x12\x12\n\nper_second\x18\x01 \x01(\x01\x12\r\n\x05\x62urst\x18\x02 \x01(\x05\"`\n\x10\x43reateKeyRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"Q\n\x11\x43reateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\ncredential\x18\x02 \x01(\t\"\x1f\n\rGetKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\":\n\x0eGetKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"Y\n\x0fListKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\"V\n\x10ListKeysResponse\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"r\n\x10RotateKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"Q\n\x11RotateKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\x12\x12\n\ncredential\x18\x02 \x01(\t\"\x83\x01\n\x16SetKeyRateLimitRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x35\n\nrate_limit\x18\x02 \x01(\x0b\x32!.laurel.orchestrator.v1.RateLimit\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"C\n\x17SetKeyRateLimitResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"F\n\x10RevokeKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x11RevokeKeyResponse\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.laurel.orchestrator.v1.Key\"8\n\x11ResolveKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x13\n\x0bsecret_hash\x18\x02 \x01(\x0c\"\xd1\x01\n\x12ResolveKeyResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06scopes\x18\x02 \x03(\x0e\x32\x17.laurel.common.v1.Scope\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\nrate_limit\x18\x14 \x01(\x0b\x32!.laurel.orchestrator.v1.RateLimit\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"\xd0\x01\n\x0e\x41\x64minOperation\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12-\n\x06\x66ields\x18\x08 \x03(\x0b\x32\x1d.laurel.common.v1.FieldChange\"T\n\x1aListAdminOperationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\"r\n\x1bListAdminOperationsResponse\x12:\n\noperations\x18\x01 \x03(\x0b\x32&.laurel.orchestrator.v1.AdminOperation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x87\x07\n\rAccessService\x12h\n\tCreateKey\x12(.laurel.orchestrator.v1.CreateKeyRequest\x1a).laurel.orchestrator.v1.CreateKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12_\n\x06GetKey\x12%.laurel.orchestrator.v1.GetKeyRequest\x1a&.laurel.orchestrator.v1.GetKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12\x65\n\x08ListKeys\x12\'.laurel.orchestrator.v1.ListKeysRequest\x1a(.laurel.orchestrator.v1.ListKeysResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12h\n\tRotateKey\x12(.laurel.orchestrator.v1.RotateKeyRequest\x1a).laurel.orchestrator.v1.RotateKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12z\n\x0fSetKeyRateLimit\x12..laurel.orchestrator.v1.SetKeyRateLimitRequest\x1a/.laurel.orchestrator.v1.SetKeyRateLimitResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12h\n\tRevokeKey\x12(.laurel.orchestrator.v1.RevokeKeyRequest\x1a).laurel.orchestrator.v1.RevokeKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12\x86\x01\n\x13ListAdminOperations\x12\x32.laurel.orchestrator.v1.ListAdminOperationsRequest\x1a\x33.laurel.orchestrator.v1.ListAdminOperationsResponse\"\x06\x9a\xe1\x18\x02\x08\x04\x12k\n\nResolveKey\x12).laurel.orchestrator.v1.ResolveKeyRequest\x1a*.laurel.orchestrator.v1.ResolveKeyResponse\"\x06\x9a\xe1\x18\x02\x08\x05\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,43 +53,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ACCESSSERVICE'].methods_by_name['ResolveKey']._loaded_options = None
   _globals['_ACCESSSERVICE'].methods_by_name['ResolveKey']._serialized_options = b'\232\341\030\002\010\005'
   _globals['_KEY']._serialized_start=206
-  _globals['_KEY']._serialized_end=617
-  _globals['_RATELIMIT']._serialized_start=619
-  _globals['_RATELIMIT']._serialized_end=665
-  _globals['_CREATEKEYREQUEST']._serialized_start=667
-  _globals['_CREATEKEYREQUEST']._serialized_end=763
-  _globals['_CREATEKEYRESPONSE']._serialized_start=765
-  _globals['_CREATEKEYRESPONSE']._serialized_end=846
-  _globals['_GETKEYREQUEST']._serialized_start=848
-  _globals['_GETKEYREQUEST']._serialized_end=879
-  _globals['_GETKEYRESPONSE']._serialized_start=881
-  _globals['_GETKEYRESPONSE']._serialized_end=939
-  _globals['_LISTKEYSREQUEST']._serialized_start=941
-  _globals['_LISTKEYSREQUEST']._serialized_end=1014
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1016
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1102
-  _globals['_ROTATEKEYREQUEST']._serialized_start=1104
-  _globals['_ROTATEKEYREQUEST']._serialized_end=1218
-  _globals['_ROTATEKEYRESPONSE']._serialized_start=1220
-  _globals['_ROTATEKEYRESPONSE']._serialized_end=1301
-  _globals['_SETKEYRATELIMITREQUEST']._serialized_start=1304
-  _globals['_SETKEYRATELIMITREQUEST']._serialized_end=1435
-  _globals['_SETKEYRATELIMITRESPONSE']._serialized_start=1437
-  _globals['_SETKEYRATELIMITRESPONSE']._serialized_end=1504
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1506
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1576
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=1578
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1639
-  _globals['_RESOLVEKEYREQUEST']._serialized_start=1641
-  _globals['_RESOLVEKEYREQUEST']._serialized_end=1697
-  _globals['_RESOLVEKEYRESPONSE']._serialized_start=1700
-  _globals['_RESOLVEKEYRESPONSE']._serialized_end=1893
-  _globals['_ADMINOPERATION']._serialized_start=1896
-  _globals['_ADMINOPERATION']._serialized_end=2104
-  _globals['_LISTADMINOPERATIONSREQUEST']._serialized_start=2106
-  _globals['_LISTADMINOPERATIONSREQUEST']._serialized_end=2190
-  _globals['_LISTADMINOPERATIONSRESPONSE']._serialized_start=2192
-  _globals['_LISTADMINOPERATIONSRESPONSE']._serialized_end=2306
-  _globals['_ACCESSSERVICE']._serialized_start=2309
-  _globals['_ACCESSSERVICE']._serialized_end=3212
+  _globals['_KEY']._serialized_end=633
+  _globals['_RATELIMIT']._serialized_start=635
+  _globals['_RATELIMIT']._serialized_end=681
+  _globals['_CREATEKEYREQUEST']._serialized_start=683
+  _globals['_CREATEKEYREQUEST']._serialized_end=779
+  _globals['_CREATEKEYRESPONSE']._serialized_start=781
+  _globals['_CREATEKEYRESPONSE']._serialized_end=862
+  _globals['_GETKEYREQUEST']._serialized_start=864
+  _globals['_GETKEYREQUEST']._serialized_end=895
+  _globals['_GETKEYRESPONSE']._serialized_start=897
+  _globals['_GETKEYRESPONSE']._serialized_end=955
+  _globals['_LISTKEYSREQUEST']._serialized_start=957
+  _globals['_LISTKEYSREQUEST']._serialized_end=1046
+  _globals['_LISTKEYSRESPONSE']._serialized_start=1048
+  _globals['_LISTKEYSRESPONSE']._serialized_end=1134
+  _globals['_ROTATEKEYREQUEST']._serialized_start=1136
+  _globals['_ROTATEKEYREQUEST']._serialized_end=1250
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=1252
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=1333
+  _globals['_SETKEYRATELIMITREQUEST']._serialized_start=1336
+  _globals['_SETKEYRATELIMITREQUEST']._serialized_end=1467
+  _globals['_SETKEYRATELIMITRESPONSE']._serialized_start=1469
+  _globals['_SETKEYRATELIMITRESPONSE']._serialized_end=1536
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1538
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1608
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1610
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=1671
+  _globals['_RESOLVEKEYREQUEST']._serialized_start=1673
+  _globals['_RESOLVEKEYREQUEST']._serialized_end=1729
+  _globals['_RESOLVEKEYRESPONSE']._serialized_start=1732
+  _globals['_RESOLVEKEYRESPONSE']._serialized_end=1941
+  _globals['_ADMINOPERATION']._serialized_start=1944
+  _globals['_ADMINOPERATION']._serialized_end=2152
+  _globals['_LISTADMINOPERATIONSREQUEST']._serialized_start=2154
+  _globals['_LISTADMINOPERATIONSREQUEST']._serialized_end=2238
+  _globals['_LISTADMINOPERATIONSRESPONSE']._serialized_start=2240
+  _globals['_LISTADMINOPERATIONSRESPONSE']._serialized_end=2354
+  _globals['_ACCESSSERVICE']._serialized_start=2357
+  _globals['_ACCESSSERVICE']._serialized_end=3260
 # @@protoc_insertion_point(module_scope)

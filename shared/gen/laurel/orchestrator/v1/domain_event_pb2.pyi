@@ -70,6 +70,7 @@ class DomainEvent(_message.Message):
     BOARD_RUN_FIELD_NUMBER: _builtins.int
     BOOST_FIELD_NUMBER: _builtins.int
     USER_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID, derived from the entry: the same whenever the event is read again, so that a follower can drop doubles."""
     type: _builtins.str
@@ -91,6 +92,8 @@ class DomainEvent(_message.Message):
     """UUID of the ledger's entry that caused it; of what an undoing changed: of the correction."""
     control: _builtins.bool
     """The user is in a control group: messages must not go out (RULES 8.3)."""
+    tenant: _builtins.str
+    """The tenant that it is about; empty: none."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it happened: the occur_time of the entry; of what an undoing changed, when it was undone."""
@@ -160,10 +163,11 @@ class DomainEvent(_message.Message):
         board_run: _leaderboard_pb2.BoardRun | None = ...,
         boost: _points_pb2.BoostChange | None = ...,
         user_attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "boost", b"boost", "data", b"data", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "user", b"user", "voided", b"voided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "boost", b"boost", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "boost", b"boost", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "tenant", b"tenant", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["metric", "voided", "user", "streak", "achievement", "points", "leaderboard", "league_move", "board_run", "boost"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
