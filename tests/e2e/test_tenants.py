@@ -1,6 +1,8 @@
 """Tenants share definitions and nothing else (RULES 9.3): the whole system, with the keys of two of them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -89,7 +91,13 @@ class Client:
             "timeout": STREAM_SECONDS if method.name.startswith("Watch") else PATIENCE_SECONDS,
         }
         replies: list[bytes] = []
-        call = make(iter([request]), **options) if method.client_streaming else make(request, **options)
+        call = make(**options) if method.client_streaming else make(request, **options)
+        if method.client_streaming:
+            with suppress(
+                grpc.aio.AioRpcError, asyncio.InvalidStateError
+            ):  # it may have been refused already
+                await call.write(request)
+                await call.done_writing()
         try:
             if method.server_streaming:
                 async for reply in call:
