@@ -82,7 +82,10 @@ class EntryHandlers:
         """Many events; each has its own reply or error. Serialized results."""
         asked = Asked(self._clock.now(), self._window)
         answers = await self._answers(
-            [_incoming(metric_event.OPERATION, request, asked) for request in requests]
+            [
+                _incoming(metric_event.OPERATION, request, asked.nth(index))
+                for index, request in enumerate(requests)
+            ]
         )
         return [_result(answer) for answer in answers]
 
@@ -91,8 +94,8 @@ class EntryHandlers:
         asked = Asked(self._clock.now(), self._window, actor=actor)
         names = [request.WhichOneof("operation") or "" for request in requests]
         wanted = [
-            _incoming(OPERATIONS[name], getattr(request, name), asked) if name else _unnamed()
-            for name, request in zip(names, requests, strict=True)
+            _incoming(OPERATIONS[name], getattr(request, name), asked.nth(index)) if name else _unnamed()
+            for index, (name, request) in enumerate(zip(names, requests, strict=True))
         ]
         answers = await self._answers(wanted)
         return [_operation_result(name, answer) for name, answer in zip(names, answers, strict=True)]

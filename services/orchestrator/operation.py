@@ -4,13 +4,14 @@ Each operation is one module of the package `operations`; nothing outside it ask
 """
 
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any, Generic, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.orchestrator.domain import Origin, TimeWindow
 from services.orchestrator.recording import Incoming
@@ -20,6 +21,8 @@ from shared.rpc.wire import Part
 
 Q = TypeVar("Q", bound=Message)
 """The request that is stored with the entry."""
+
+_TICK: Final = timedelta(microseconds=1)
 
 
 class Asked(Struct, frozen=True):
@@ -31,6 +34,10 @@ class Asked(Struct, frozen=True):
     origin: Origin = Origin.LIVE
     actor: str = ""
     """Who asks, where the caller said so."""
+
+    def nth(self, index: int) -> "Asked":
+        """One of several of one call: they arrive in their order, which an instant for all would not tell."""
+        return replace(self, now=self.now + index * _TICK)
 
 
 def nothing_to_tell(_entry: entry_pb2.Entry, _request: bytes) -> None:

@@ -1,7 +1,7 @@
 """Between the messages of laurel.points.v1 and the domain, with all syntactic validation."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1.effects_pb2 import Effects
@@ -91,10 +91,8 @@ def _period_change(
     if min(message.length_before, message.length_after) < 0:
         violations.add(path, "must not have a negative length")
     start_date = date_from_proto(message.start_date, f"{path}.start_date", violations)
-    reach = None
-    if message.HasField("reach"):
-        reach = _instant(message.reach, "occur_time", f"{path}.reach", violations)
-    elif message.qualified_after:
+    reach = _reach(message, "reach", path, violations)
+    if message.qualified_after and not message.HasField("reach"):
         violations.add(f"{path}.reach", "is required where the period has qualified")
     if start_date is None:
         return None
@@ -105,7 +103,20 @@ def _period_change(
         qualified_before=message.qualified_before,
         qualified_after=message.qualified_after,
         reach=reach,
+        granted_before=_reach(message, "granted_before", path, violations),
+        granted_after=_reach(message, "granted_after", path, violations),
     )
+
+
+def _reach(
+    message: streak_pb2.PeriodChange,
+    field: Literal["reach", "granted_before", "granted_after"],
+    path: str,
+    violations: Violations,
+) -> Instant | None:
+    if not message.HasField(field):
+        return None
+    return _instant(getattr(message, field), "occur_time", f"{path}.{field}", violations)
 
 
 def _achievement_changes(

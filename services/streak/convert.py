@@ -262,6 +262,8 @@ def _period_change(change: PeriodChange) -> streak_pb2.PeriodChange:
         qualified_after=change.qualified_after,
         reach=_reach(change.reach),
         recorded_after=change.recorded_after,
+        granted_before=_reach(change.granted_before),
+        granted_after=_reach(change.granted_after),
     )
 
 

@@ -51,7 +51,7 @@ def entries_named(command: Command, state: UserState, triggers: Iterable[Trigger
     }
     named |= {change.owner.entry_id for change in command.achievement_changes}
     for streak in command.streak_changes:
-        named.update(change.reach.entry_id for change in streak.period_changes if change.reach is not None)
+        named.update(owner.entry_id for change in streak.period_changes for owner in change.owners)
     if command.entry.metric is not None:
         named.update(revision.entry_id for revision in command.entry.metric.revisions)
     return frozenset(named) - {command.entry.entry_id}

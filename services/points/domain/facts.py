@@ -100,6 +100,15 @@ class PeriodChange(Struct, frozen=True):
     qualified_after: bool
     reach: Instant | None
     """The event with which it qualified, in the order of the events' times."""
+    granted_before: Instant | None = None
+    """Of a correction: the event to which belonged what was granted for it when it qualified."""
+    granted_after: Instant | None = None
+    """To which one it belongs now."""
+
+    @property
+    def owners(self) -> list[Instant]:
+        """The events to which what is granted for it may belong now."""
+        return [owner for owner in (self.reach, self.granted_after) if owner is not None]
 
 
 class StreakChange(Struct, frozen=True):

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.definitions import Catalogue, ConfiguredTrigger, StreakCause, TriggerKey
-from services.points.domain.facts import Due, PeriodChange, StreakChange
+from services.points.domain.facts import Due, Instant, PeriodChange, StreakChange
 from services.points.domain.state import Owed, StreakCount, UserState
 from shared.filters import matches
 
@@ -112,37 +112,17 @@ def corrected(
     by_period = {period.due.period: period for period in live}
     rewarded = frozenset(day for day in by_period if day is not None)
     after = _moved(shift, before, rewarded, awards=gives)
-    # Without the entry nobody would have had anything for them.
-    owed = {one.start_date for one in before.owed}
-    lost = [one for one in shift.lost if one.start_date not in owed]
-    taken = [by_period[one.start_date] for one in (*lost, *shift.vanished) if one.start_date in rewarded]
-    moved = [one for one in (*shift.kept, *shift.others) if _moves(by_period, one, corrected_entry_id)]
-    # What was lost but has its award on another date is taken back there: first what the corrected entry brought
-    # about, then the newest.
-    gone = {period.due.period for period in taken}
-    idle = [by_period[day] for day in set(after.idle) if day in rewarded and day not in gone]
-    others = [
-        period for day, period in by_period.items() if day and day not in gone and day not in after.idle
-    ]
-    for periods in (idle, others):
-        periods.sort(key=lambda period: (period.cause_entry_id != corrected_entry_id, -period.position))
-    surplus = (
-        before.granted_count - len(taken) - after.due_count - max(0, before.granted_count - before.due_count)
-    )
-    more = [*idle, *others][: max(0, min(surplus, len(shift.lost)))]
-    taken += more
-    gone.update(period.due.period for period in taken)
+    lost = _lost_awards(shift, before, by_period)
+    elsewhere = _elsewhere(shift, before, after, by_period, lost, corrected_entry_id)
+    taken = [*lost, *elsewhere]
     left = [period for period in live if period not in taken]
-    # One fact gives once for a period.
-    there = {(period.due.period, period.due.owner.entry_id) for period in left}
-    moved = [
-        one
-        for one in moved
-        if one.start_date not in gone and one.reach and (one.start_date, one.reach.entry_id) not in there
+    gone = {period.due.period for period in taken}
+    passing = [
+        one for one in _passing(shift, by_period, left, corrected_entry_id) if one.start_date not in gone
     ]
     # By what has come so far it is due for these: what says otherwise is still to come.
     early = [one.start_date for one in shift.vanished if one.start_date not in before.idle]
-    early += [period.due.period for period in more if period in others and period.due.period]
+    early += [day for period in elsewhere if (day := period.due.period) and day not in after.idle]
     still = [Owed(day, by_period[day].due.owner) for day in early if day in rewarded]
     idle_left, withdrawn = _left(after.idle, live, taken)
     after = replace(
@@ -153,12 +133,62 @@ def corrected(
         withdrawn=tuple(sorted((*after.withdrawn, *withdrawn))),
     )
     granted = _grantable(after, {period.due.period for period in left}) if gives else []
-    given = [*granted, *(Owed(one.start_date, one.reach) for one in moved if one.reach is not None)]
     return Settlement(
         count=_granted(after, granted),
-        taken=(*taken, *(by_period[one.start_date] for one in moved)),
-        given=tuple(sorted(given, key=lambda one: one.start_date)),
+        taken=(*taken, *(by_period[one.start_date] for one in passing)),
+        given=tuple(sorted((*granted, *passing), key=lambda one: one.start_date)),
     )
+
+
+def _lost_awards(
+    shift: Shift, before: StreakCount, by_period: Mapping[date | None, LivePeriod]
+) -> list[LivePeriod]:
+    """The awards of the periods for which it is not due any more."""
+    # Without the entry nobody would have had anything for them.
+    owed = {one.start_date for one in before.owed}
+    lost = [one for one in shift.lost if one.start_date not in owed]
+    return [by_period[one.start_date] for one in (*lost, *shift.vanished) if one.start_date in by_period]
+
+
+def _elsewhere(
+    shift: Shift,
+    before: StreakCount,
+    after: StreakCount,
+    by_period: Mapping[date | None, LivePeriod],
+    lost: Sequence[LivePeriod],
+    corrected_entry_id: UUID | None,
+) -> list[LivePeriod]:
+    """The awards to take back of other periods, where what was lost has its award there: first what the corrected entry
+    brought about, then the newest.
+    """
+    gone = {period.due.period for period in lost}
+    idle = [by_period[day] for day in set(after.idle) if day in by_period and day not in gone]
+    others = [
+        period for day, period in by_period.items() if day and day not in gone and day not in after.idle
+    ]
+    for periods in (idle, others):
+        periods.sort(key=lambda period: (period.cause_entry_id != corrected_entry_id, -period.position))
+    surplus = (
+        before.granted_count - len(lost) - after.due_count - max(0, before.granted_count - before.due_count)
+    )
+    return [*idle, *others][: max(0, min(surplus, len(shift.lost)))]
+
+
+def _passing(
+    shift: Shift,
+    by_period: Mapping[date | None, LivePeriod],
+    left: Sequence[LivePeriod],
+    corrected_entry_id: UUID | None,
+) -> list[Owed]:
+    """The periods whose award passes to another entry."""
+    # One fact gives once for a period.
+    there = {(period.due.period, period.due.owner.entry_id) for period in left}
+    passing = []
+    for change in (*shift.kept, *shift.others):
+        other = _passes_to(by_period.get(change.start_date), change, corrected_entry_id)
+        if other is not None and (change.start_date, other.entry_id) not in there:
+            passing.append(Owed(change.start_date, other))
+    return passing
 
 
 def _left(
@@ -255,16 +285,19 @@ def _after_one_another(first: PeriodChange | None, second: PeriodChange) -> Peri
     return replace(second, length_before=first.length_before, qualified_before=first.qualified_before)
 
 
-def _moves(
-    by_period: Mapping[date | None, LivePeriod], change: PeriodChange, corrected_entry_id: UUID | None
-) -> bool:
-    """The period still qualifies, but its award belongs to the entry that is corrected, or to one with which it did not
-    qualify yet: it did so with the help of that entry.
+def _passes_to(
+    live: LivePeriod | None, change: PeriodChange, corrected_entry_id: UUID | None
+) -> Instant | None:
+    """To which entry the award of a period passes that still qualifies; None where it stays where it is.
+
+    It does not where it belongs to the entry that is corrected, or was granted when the period qualified with the help
+    of that entry.
     """
-    live = by_period.get(change.start_date)
     if live is None or change.reach is None:
-        return False
-    owner = live.due.owner
-    if owner.entry_id == corrected_entry_id:
-        return corrected_entry_id != change.reach.entry_id
-    return owner.order < change.reach.order
+        return None
+    owner, other = live.due.owner, None
+    if change.granted_before is not None and owner.entry_id == change.granted_before.entry_id:
+        other = change.granted_after
+    elif owner.entry_id == corrected_entry_id or owner.order < change.reach.order:
+        other = change.reach
+    return other if other is not None and other.entry_id != owner.entry_id else None

@@ -17,6 +17,7 @@ from services.streak.domain.fold import (
     closed_rows,
     fold,
     follows,
+    granted_reach,
     moved,
     moves_on,
     today_of,
@@ -303,8 +304,8 @@ def refold(
     state, current = (folded.state, folded.current) if folded else (None, None)
     history = _history_change(start.longest if start else 0, stored, rows)
     if gone is not None:
-        at = definition.first_date(definition.period_of(gone.local_date))
-        history = replace(history, periods=with_period(history.periods, rows, at))
+        before = Facts((*facts.events, gone), facts.zones, facts.by_hand)
+        history = _with_period_of(definition, history, rows, gone, before, facts)
     return _evaluated(
         definition,
         streak,
@@ -333,9 +334,9 @@ def undone_within(
     Once the fold without the fact comes to the state that it had with it, everything later is as it was.
     """
     closed_time = _effective(streak, now)
-    others = tuple(event for event in facts.events if event.entry_id != gone.entry_id)
+    live = Facts(tuple(event for event in facts.events if event.entry_id != gone.entry_id), facts.zones)
     old = fold(definition, facts, closed_time, start)
-    new = fold(definition, Facts(others, facts.zones), closed_time, start)
+    new = fold(definition, live, closed_time, start)
     if streak.state is None or streak.closed_time is None or old is None or new is None:
         return None
     # The first fact of all may be gone, and another of its date the first.
@@ -347,7 +348,6 @@ def undone_within(
     before = _without(old.rows, provisional) + closed_rows(definition, streak.state, streak.closed_time)
     after = _without(new.rows, provisional) + tail
     history = _history_change(start.longest if start else 0, before, after)
-    at = definition.first_date(definition.period_of(gone.local_date))
     return _evaluated(
         definition,
         streak,
@@ -355,8 +355,23 @@ def undone_within(
         current,
         closed_time,
         row_changes(before, after),
-        replace(history, periods=with_period(history.periods, after, at)),
+        _with_period_of(definition, history, after, gone, facts, live),
     )
+
+
+def _with_period_of(
+    definition: StreakDefinition, history: HistoryChange, rows: Rows, gone: Fact, before: Facts, after: Facts
+) -> HistoryChange:
+    """How history differs, with what became of the period of an event that is gone."""
+    period = definition.period_of(gone.local_date)
+    changes = with_period(
+        history.periods,
+        rows,
+        definition.first_date(period),
+        granted_reach(definition, before, period),
+        granted_reach(definition, after, period),
+    )
+    return replace(history, periods=changes)
 
 
 def _without(rows: Rows, last: Rows) -> Rows:

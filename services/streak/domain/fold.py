@@ -35,9 +35,9 @@ from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts, dated
 from services.streak.domain.freezes import Freezes, grant_until
 from services.streak.domain.gaps import Gap, carrying, close_gap, end_time, refund
-from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows, Run
+from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Reach, Rows, Run
 from services.streak.domain.state import Anchor, Checkpoint, Current, Folded, Settled, StreakState
-from services.streak.domain.tally import counted, known_since, tally_of_one
+from services.streak.domain.tally import counted, known_since, reach_as_they_came, tally_of_one
 from services.streak.domain.terms import counts, freeze_eras, terms_at
 from services.streak.domain.travel import forgiven_count
 from services.streak.domain.zones import Steps, ZoneChange, moved_into, period_of, steps_since, zone_steps
@@ -56,8 +56,7 @@ def fold(
     """
     by_hand = facts.by_hand
     steps = zone_steps(definition, facts.zones)
-    known = (dated(definition, event) for event in facts.events)
-    events = [event for event in known if counts(definition, steps, by_hand, event)]
+    events = _counted_events(definition, steps, facts)
     if start:
         events = [fact for fact in events if definition.period_of(fact.local_date) > start.anchor.period]
     if not events:
@@ -74,6 +73,25 @@ def fold(
         settled_rows.append(rows)
     tail, current = close(definition, state, now)
     return Folded(_joined([*settled_rows, tail]), current, state)
+
+
+def granted_reach(definition: StreakDefinition, facts: Facts, period: int) -> Reach | None:
+    """The event to which belongs what was granted for a period when it qualified (RULES 2.5): the one with which it did
+    by what had come until then.
+    """
+    steps = zone_steps(definition, facts.zones)
+    events = [
+        event
+        for event in _counted_events(definition, steps, facts)
+        if definition.period_of(event.local_date) == period
+    ]
+    events.sort(key=lambda event: (event.arrive_time, event.order))
+    return reach_as_they_came(terms_at(definition, period, steps, facts.by_hand), events)
+
+
+def _counted_events(definition: StreakDefinition, steps: Steps, facts: Facts) -> list[Fact]:
+    known = (dated(definition, event) for event in facts.events)
+    return [event for event in known if counts(definition, steps, facts.by_hand, event)]
 
 
 def begin(

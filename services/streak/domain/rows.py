@@ -7,6 +7,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class PeriodStatus(IntEnum):
@@ -125,6 +126,10 @@ class PeriodChange(Struct, frozen=True):
     """Whether it is such a period, after the change."""
     reach: Reach | None
     """Where it is qualified: the event with which it did."""
+    granted_before: Reach | None = None
+    """Where an event of the period is undone, and it is qualified: to which event belonged what was granted for it."""
+    granted_after: Reach | None = None
+    """To which event it belongs without the one that is undone."""
 
 
 class FirstReach(Struct, frozen=True):
@@ -211,12 +216,21 @@ def period_changes(before: Rows, after: Rows) -> tuple[PeriodChange, ...]:
     )
 
 
-def with_period(changes: tuple[PeriodChange, ...], rows: Rows, start_date: date) -> tuple[PeriodChange, ...]:
+def with_period(
+    changes: tuple[PeriodChange, ...],
+    rows: Rows,
+    start_date: date,
+    granted_before: Reach | None,
+    granted_after: Reach | None,
+) -> tuple[PeriodChange, ...]:
     """The changes with that of one period, also where it stays as it is, if it has qualified."""
     row = _turns(rows.periods).get(start_date)
-    if row is None or row.reach is None or any(change.start_date == start_date for change in changes):
+    if row is None or row.reach is None:
         return changes
-    return tuple(sorted((*changes, _period_change(row, row)), key=lambda change: change.start_date))
+    by_date = {change.start_date: change for change in changes}
+    change = by_date.get(start_date) or _period_change(row, row)
+    by_date[start_date] = replace(change, granted_before=granted_before, granted_after=granted_after)
+    return tuple(by_date[day] for day in sorted(by_date))
 
 
 def first_reaches(longest: int, before: Rows, after: Rows) -> tuple[FirstReach, ...]:

@@ -1,5 +1,6 @@
 """The facts of one period, added up."""
 
+from bisect import insort
 from collections.abc import Iterable
 from datetime import date
 
@@ -36,6 +37,23 @@ def known_since(definition: StreakDefinition, tally: Tally) -> date:
         known_date = (known_date or arrive_date) if definition.qualifies(sums) else None
     assert known_date  # with all of them it qualifies
     return known_date
+
+
+def reach_as_they_came(definition: StreakDefinition, facts: Iterable[Fact]) -> Reach | None:
+    """The event with which a period had qualified when it began to, where its facts came in this order: earlier ones
+    that came later are not asked. None where it does not qualify.
+    """
+    there: list[Fact] = []
+    sums: tuple[int, ...] = (0,) * len(definition.metrics)
+    reach = None
+    for fact in facts:
+        insort(there, fact, key=lambda one: one.order)
+        sums = _added(definition, sums, fact)
+        if not definition.qualifies(sums):
+            reach = None
+        elif reach is None:
+            reach = tally_of(definition, there).reach
+    return reach
 
 
 def tally_of_one(definition: StreakDefinition, fact: Fact) -> Tally:

@@ -153,3 +153,15 @@ def test_what_was_due_without_an_award_and_is_not_any_more_is_not_granted_later(
     assert rewarded(alice) == {}
     alice.applied(alice.streak_event(period(5, 0, 2)))
     assert rewarded(alice) == {day(5): 1}
+
+
+def test_an_award_passes_to_the_event_that_would_have_had_it_when_it_came() -> None:
+    (configured,) = CATALOGUE.by_streak["daily"]
+    gone, earlier, other = (Instant(derived_id(name), START, day(2)) for name in ("gone", "earlier", "other"))
+    change = PeriodChange(day(2), 2, 2, True, True, earlier, granted_before=gone, granted_after=other)
+    live = [LivePeriod(1, due_for(configured, Owed(day(2), gone)), gone.entry_id)]
+    (shift,) = shifts(CATALOGUE, [StreakChange("daily", (change,))])
+    settled = corrected(shift, StreakCount(1, 1), live, gone.entry_id, gives=True)
+    assert settled.taken == tuple(live)
+    assert settled.given == (Owed(day(2), other),)
+    assert settled.count == StreakCount(1, 1)

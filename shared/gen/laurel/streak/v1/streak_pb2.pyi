@@ -874,6 +874,8 @@ class PeriodChange(_message.Message):
     QUALIFIED_AFTER_FIELD_NUMBER: _builtins.int
     REACH_FIELD_NUMBER: _builtins.int
     RECORDED_AFTER_FIELD_NUMBER: _builtins.int
+    GRANTED_BEFORE_FIELD_NUMBER: _builtins.int
+    GRANTED_AFTER_FIELD_NUMBER: _builtins.int
     length_before: _builtins.int
     """Length after the period, before the change."""
     length_after: _builtins.int
@@ -898,6 +900,16 @@ class PeriodChange(_message.Message):
     def reach(self) -> Global___Reach:
         """Where it has qualified: the event with which it did, in the order of the events' times. Else absent."""
 
+    @_builtins.property
+    def granted_before(self) -> Global___Reach:
+        """Where an event of the period was undone, and it is qualified: the event to which belonged what was granted for it. It
+        is the one with which it qualified by what had arrived until then.
+        """
+
+    @_builtins.property
+    def granted_after(self) -> Global___Reach:
+        """To which event that belongs without the undone one."""
+
     def __init__(
         self,
         *,
@@ -909,10 +921,12 @@ class PeriodChange(_message.Message):
         qualified_after: _builtins.bool = ...,
         reach: Global___Reach | None = ...,
         recorded_after: _builtins.bool = ...,
+        granted_before: Global___Reach | None = ...,
+        granted_after: Global___Reach | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "reach", b"reach", "start_date", b"start_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "granted_after", b"granted_after", "granted_before", b"granted_before", "reach", b"reach", "start_date", b"start_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "length_after", b"length_after", "length_before", b"length_before", "qualified_after", b"qualified_after", "qualified_before", b"qualified_before", "reach", b"reach", "recorded_after", b"recorded_after", "start_date", b"start_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_date", b"end_date", "granted_after", b"granted_after", "granted_before", b"granted_before", "length_after", b"length_after", "length_before", b"length_before", "qualified_after", b"qualified_after", "qualified_before", b"qualified_before", "reach", b"reach", "recorded_after", b"recorded_after", "start_date", b"start_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
