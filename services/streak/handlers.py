@@ -10,7 +10,8 @@ import asyncpg
 from msgspec.structs import replace
 
 from services.streak import by_hand, convert
-from services.streak.batch import Batch, named, seen
+from services.streak.batch import Batch
+from services.streak.batch_zones import named, seen
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue, Fact, Moved, UserZone, fact, says_nothing_new
 from services.streak.store import Applied, Loaded, LogEntry, Store
@@ -220,16 +221,18 @@ def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
     if isinstance(change, LaurelError):
         return _refused(work, change)
     own = named(entry)
-    moved = batch.hear(entry, own)
-    revised = batch.revise(entry)
+    moved = batch.zones.hear(entry, own)
+    revised = batch.contributions.revise(entry)
     event, version, counting = None, None, []
     if entry.metric is not None and entry.kind is EntryKind.METRIC_EVENT:
         metric = entry.metric.metric
-        micros, version = batch.contribution(entry)
+        micros, version = batch.contributions.of(entry)
         event = fact(entry.entry_id, metric, micros, entry.occur_time, entry.time_zone, entry.now)
         counting = catalogue.counting(metric, entry.user.attributes)
         if version is not None:
-            batch.came(entry.entry_id, event, version, [definition.key for definition in counting])
+            batch.contributions.came(
+                entry.entry_id, event, version, [definition.key for definition in counting]
+            )
     effects = []
     for definition in counting:
         evaluation = batch.evaluate(
@@ -300,8 +303,8 @@ def _undone(catalogue: Catalogue, batch: Batch, reversal: Reversal, gone: Applie
     """What taking an entry away does to the streaks that it counted for, and to others where it had said where the
     user was.
     """
-    moved = batch.leave(gone.user_id, reversal.entry_id, gone.occur_time) if gone.occur_time else None
-    batch.outdate(gone.user_id, reversal.user_version)
+    moved = batch.zones.leave(gone.user_id, reversal.entry_id, gone.occur_time) if gone.occur_time else None
+    batch.zones.outdate(gone.user_id, reversal.user_version)
     effects = []
     undone = batch.undo_by_hand(catalogue, gone.user_id, reversal.entry_id, reversal.now, moved)
     if undone:
@@ -319,7 +322,7 @@ def _undone(catalogue: Catalogue, batch: Batch, reversal: Reversal, gone: Applie
 def _as_of_the_end(batch: Batch, entry: LogEntry) -> LogEntry:
     """An event as others of its batch have revised it."""
     assert entry.fact is not None  # what has a contribution has a fact
-    latest, version = batch.latest(entry.fact)
+    latest, version = batch.contributions.latest(entry.fact)
     return replace(entry, fact=latest, contribution_version=version)
 
 

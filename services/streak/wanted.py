@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.streak.domain import Around, History, Since, Window, ZoneChange
 from services.streak.store import Key
@@ -42,6 +43,27 @@ class Known(Struct, frozen=True):
     zones: Mapping[str, tuple[ZoneChange, ...]] = {}
     following: Mapping[Place, tuple[ZoneChange, ...]] = {}
     contributions: Contributions = Contributions()
+
+
+class Missing:
+    """What a decision has needed so far and not found."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known.wanted
+        self.wanted = Wanted()
+
+    def note(self, wanted: Wanted) -> None:
+        """Of the zones of one user the earliest that is asked for counts."""
+        zones = {
+            user: min(since, self.wanted.zones.get(user, since), self._known.zones.get(user, since))
+            for user, since in wanted.zones.items()
+        }
+        self.wanted = self.wanted.and_also(replace(wanted, zones=zones))
+
+    def require_none(self) -> None:
+        """Raises `MoreWanted` where something was noted."""
+        if self.wanted != Wanted():
+            raise MoreWanted(self.wanted)
 
 
 class MoreWanted(Exception):
