@@ -24,7 +24,6 @@ rate_option = click.option(
 burst_option = click.option(
     "--burst",
     type=click.IntRange(min=1),
-    default=0,
     help="So many at once; by itself what comes in a second.",
 )
 reason_option = click.option("--reason", default="", help="Why, for the audit.")
@@ -60,7 +59,7 @@ def create(
     tenant: str,
     expires: Timestamp | None,
     rate: float | None,
-    burst: int,
+    burst: int | None,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -116,7 +115,7 @@ def rotate(connections: Connections, key_id: str, overlap: int, reason: str, as_
 @json_option
 @click.pass_obj
 def limit(
-    connections: Connections, key_id: str, rate: float | None, burst: int, reason: str, as_json: bool
+    connections: Connections, key_id: str, rate: float | None, burst: int | None, reason: str, as_json: bool
 ) -> None:
     """Say how often a key may be used, over all services and replicas; without --rate, as often as one likes.
 
@@ -151,13 +150,13 @@ def local(connections: Connections) -> None:
     click.echo(stack.api_key)
 
 
-def rate_limit(rate: float | None, burst: int) -> pb.RateLimit | None:
+def rate_limit(rate: float | None, burst: int | None) -> pb.RateLimit | None:
     """What the options say. Raises `click.UsageError`."""
     if rate is None:
         if burst:
             raise click.UsageError("--burst needs --rate")
         return None
-    return pb.RateLimit(per_second=rate, burst=burst)
+    return pb.RateLimit(per_second=rate, burst=burst or 0)
 
 
 def show_secret(key: pb.Key, credential: str) -> None:
