@@ -32,6 +32,8 @@ COPIED: Final[Mapping[str, tuple[Copied, ...]]] = {
         Copied("totals", ids=("newest_id",)),
         Copied("unique_values", ids=("first_id",)),
         Copied("entries", ids=("entry_id", "origin_id"), cut=("digest", "request", "entry")),
+        Copied("metric_rollups"),
+        Copied("metric_days"),
         Copied("entry_keys", user="", ids=("key_id", "entry_id")),
         Copied("sagas", ids=("entry_id",), cut=("reply",)),
     ),
@@ -97,6 +99,7 @@ OF_NOBODY: Final = frozenset(
         "told_boosts",
         "keys",
         "maintenance",
+        "metric_sweep",
         "mutation_log",
         "projection",
         "run_starts",
@@ -120,12 +123,12 @@ EMPTY: Final[Mapping[str, tuple[str, ...]]] = {
 its order, and an archive numbers its members."""
 
 OF_THE_TEMPLATE: Final[Mapping[str, tuple[str, ...]]] = {
-    "orchestrator": ("domain_events",),
+    "orchestrator": ("domain_events", "metric_day_totals"),
     "leaderboard": ("feed",),
 }
 """Tables that stay the template's: domain events are added at the end, kept for a time, and read by none of what is
-measured. The leaderboard's feed tells of runs, which begin at any hour; what it tells of users has rows in `archive`,
-`prizes` or `divisions` too, which have to be empty."""
+measured; sums over all users are added to, however large they are. The leaderboard's feed tells of runs, which begin at
+any hour; what it tells of users has rows in `archive`, `prizes` or `divisions` too, which have to be empty."""
 
 SCHEMA: Final = "template"
 CREATE_COPIED_ID: Final = """

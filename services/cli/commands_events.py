@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
+from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2, user_pb2
 
 from services.cli import importing, render
@@ -13,6 +14,9 @@ from services.cli.errors import UnavailableError
 from services.cli.options import Instant, Pair, json_option, limit_option, pairs
 from services.cli.progress import progress_bar
 from services.cli.show_event import show_audit, show_audits, show_operation, show_reply, show_void
+
+ORIGINS = ("live", "import", "backfill", "maintenance")
+"""Where entries come from."""
 
 
 @click.command(short_help="Send one event and show all that it changes.")
@@ -113,12 +117,34 @@ def event(connections: Connections, entry_id: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("user")
+@click.option("--metric", default="", help="Only events of this metric.")
+@click.option("--from", "start", type=Instant(), help="Only what occurred from this instant on.")
+@click.option("--to", "end", type=Instant(), help="Only what occurred before this instant.")
+@click.option("--origin", "origins", type=click.Choice(ORIGINS), multiple=True, help="Only of these origins.")
+@click.option("--voided/--not-voided", default=None, help="Only what was voided, or was not.")
 @limit_option(50)
 @json_option
 @click.pass_obj
-def events(connections: Connections, user: str, limit: int, as_json: bool) -> None:
+def events(
+    connections: Connections,
+    user: str,
+    metric: str,
+    start: Timestamp | None,
+    end: Timestamp | None,
+    origins: tuple[str, ...],
+    voided: bool | None,
+    limit: int,
+    as_json: bool,
+) -> None:
     """List a user's entries of the ledger, newest first."""
-    request = orchestrator_service_pb2.ListUserEntriesRequest(user_id=user)
+    request = orchestrator_service_pb2.ListUserEntriesRequest(
+        user_id=user,
+        metric=metric,
+        start_time=start,
+        end_time=end,
+        origins=[entry_pb2.EntryOrigin.Value(f"ENTRY_ORIGIN_{each.upper()}") for each in origins],
+        voided=voided,
+    )
     response = connections.all_pages(connections.orchestrator.ListUserEntries, request, "entries", limit)
     render.print_json(response) if as_json else show_audits(response.entries, empty="no entries")
 

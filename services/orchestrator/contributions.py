@@ -34,6 +34,19 @@ def revisions_without(aggregation: Aggregation, others: Sequence[Fact], fact: Fa
     return _compared(aggregation, others, fact, counted=False)[1]
 
 
+def contributions_in_order(aggregation: Aggregation, facts: Sequence[Fact]) -> list[int]:
+    """What each of all the events of a user and metric contributes; they are in the order of their times."""
+    if aggregation is Aggregation.SUM:
+        return [fact.value_micros for fact in facts]
+    seen: dict[str | None, _State] = {}
+    contributed = []
+    for fact in facts:
+        about = fact.unique_value if aggregation is Aggregation.UNIQUE else None
+        micros, seen[about] = _step(aggregation, seen.get(about), fact, fact)
+        contributed.append(micros)
+    return contributed
+
+
 _State = int | None
 """What the next contribution depends on: of MAX the greatest value, of LAST the newest one, of UNIQUE whether the value
 that it is all about was there.

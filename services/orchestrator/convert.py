@@ -6,10 +6,18 @@ from uuid import UUID
 from google.protobuf.message import Message
 from laurel.ledger.v1 import entry_pb2
 from laurel.orchestrator.v1 import audit_pb2, orchestrator_service_pb2, user_pb2
+from msgspec import Struct
 from msgspec.structs import replace
 
 from services.orchestrator.contributions import Revisions
-from services.orchestrator.domain import MAX_EVENT_ATTRIBUTES, Standing, Total, User
+from services.orchestrator.domain import (
+    MAX_EVENT_ATTRIBUTES,
+    Origin,
+    Standing,
+    Total,
+    User,
+    WantedEntries,
+)
 from services.orchestrator.operation import Asked
 from services.orchestrator.recording import Incoming, Recorded
 from services.orchestrator.saga import State
@@ -26,6 +34,7 @@ from shared.rpc.convert import (
     check_user_id,
     check_zone,
     digest_of,
+    instant_field,
     to_timestamp,
     uuid_field,
 )
@@ -231,6 +240,42 @@ def set_revisions(fact: entry_pb2.MetricFact, revisions: Revisions) -> None:
 def entry_id_of(value: str, violations: Violations) -> UUID | None:
     """The id in a request about one entry."""
     return uuid_field(value, "entry_id", violations)
+
+
+class AskedEntries(Struct, frozen=True):
+    """A page of a user's entries, as it is asked for."""
+
+    wanted: WantedEntries
+    page_size: int
+    page_token: str
+
+
+def asked_entries(request: orchestrator_service_pb2.ListUserEntriesRequest) -> AskedEntries:
+    """Which entries are asked for. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_user_id(request.user_id, "user_id", violations)
+    if request.metric:
+        check_key(request.metric, "metric", violations)
+    start = end = None
+    if request.HasField("start_time"):
+        start = instant_field(request, "start_time", "", violations)
+    if request.HasField("end_time"):
+        end = instant_field(request, "end_time", "", violations)
+    if start is not None and end is not None and end <= start:
+        violations.add("end_time", "must be after start_time")
+    for index, origin in enumerate(request.origins):
+        if origin not in {int(each) for each in Origin}:
+            violations.add(f"origins[{index}]", "is not an origin of an entry")
+    violations.raise_if_any()
+    wanted = WantedEntries(
+        user_id=request.user_id,
+        metric=request.metric,
+        start=start,
+        end=end,
+        origins=tuple(sorted(set(request.origins))),
+        voided=request.voided if request.HasField("voided") else None,
+    )
+    return AskedEntries(wanted, request.page_size, request.page_token)
 
 
 def states_from_proto(values: Sequence[int], violations: Violations) -> list[State]:

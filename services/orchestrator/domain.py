@@ -47,6 +47,27 @@ class Origin(IntEnum):
     MAINTENANCE = 4
 
 
+class WantedEntries(Struct, frozen=True):
+    """Which of a user's entries a reader wants."""
+
+    user_id: str
+    metric: str = ""
+    """Empty: events of all metrics, and all other entries."""
+    start: datetime | None = None
+    """Only what occurred from here on."""
+    end: datetime | None = None
+    """Only what occurred before."""
+    origins: tuple[int, ...] = ()
+    """None: all."""
+    voided: bool | None = None
+    """None: what was voided, and what was not."""
+
+    @property
+    def filters(self) -> list[str]:
+        """What a page token is bound to."""
+        return [self.metric, str(self.start), str(self.end), str(self.origins), str(self.voided)]
+
+
 class Standing(IntEnum):
     """How a user stands, as stored."""
 

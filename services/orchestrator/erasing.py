@@ -24,6 +24,7 @@ from services.orchestrator.domain import TimeWindow
 from services.orchestrator.domain_events import told_of
 from services.orchestrator.operation import Asked
 from services.orchestrator.operations import OPERATIONS
+from services.orchestrator.rollups import Rollups
 from services.orchestrator.store.erasure import Anonymous, ErasureStore, Mention, StoredEntry
 from services.orchestrator.store.reads import LOWEST_ID
 from shared import faults
@@ -60,10 +61,15 @@ class Erasing:
     """Deletes users in every service."""
 
     def __init__(
-        self, store: ErasureStore, traces: TraceStore, channels: Mapping[str, grpc.aio.Channel]
+        self,
+        store: ErasureStore,
+        rollups: Rollups,
+        traces: TraceStore,
+        channels: Mapping[str, grpc.aio.Channel],
     ) -> None:
         """`channels` lead to the other services, by their names."""
         self._store = store
+        self._rollups = rollups
         self._traces = traces
         self._stubs = {
             name: trace_service_pb2_grpc.TraceServiceStub(channel) for name, channel in channels.items()
@@ -74,6 +80,7 @@ class Erasing:
         user_id, pseudonym = active.entry.user.user_id, active.entry.user_erasure.pseudonym
         await self._store.close(user_id)
         await self._quiet(user_id, active.entry_id)
+        await self._rollups.catch_up_with(user_id)
         for _ in range(_MOST_ROUNDS):
             if not await self._round(user_id, pseudonym):
                 return

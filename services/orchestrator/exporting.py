@@ -12,6 +12,7 @@ from laurel.participant.v1 import trace_service_pb2 as pb
 from laurel.participant.v1 import trace_service_pb2_grpc
 
 from services.orchestrator import replies
+from services.orchestrator.domain import WantedEntries
 from services.orchestrator.erasing import ids_of_mentions
 from services.orchestrator.store.erasure import ErasureStore, Mention
 from services.orchestrator.store.reads import HIGHEST_ID, LOWEST_ID, ReadStore
@@ -69,7 +70,7 @@ class Exporter:
 
     async def _own(self, user_id: str) -> AsyncIterator[tuple[str, str]]:
         before = (_FAR_FUTURE, HIGHEST_ID)
-        while audits := await self._reads.user_entries(user_id, before, MAX_ENTRIES):
+        while audits := await self._reads.user_entries(WantedEntries(user_id), before, MAX_ENTRIES):
             for audit in audits:
                 message = replies.audit_message(audit)
                 yield ENTRIES, MessageToJson(message, preserving_proto_field_name=True, indent=None)
@@ -85,7 +86,7 @@ class Exporter:
 
     async def _entries(self, user_id: str) -> AsyncIterator[list[UUID]]:
         before = (_FAR_FUTURE, HIGHEST_ID)
-        while audits := await self._reads.user_entries(user_id, before, MAX_ENTRIES):
+        while audits := await self._reads.user_entries(WantedEntries(user_id), before, MAX_ENTRIES):
             yield [audit.entry_id for audit in audits]
             before = (audits[-1].receive_time, audits[-1].entry_id)
         async for mentions in self._mentions(user_id):

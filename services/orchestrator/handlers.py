@@ -344,13 +344,12 @@ class ReadHandlers:
         """What holds of these users now."""
         return [convert.snapshot(user, self._zone) for user in await self._reads.users_of(user_ids)]
 
-    async def user_entries(
-        self, user_id: str, page_size: int, page_token: str
-    ) -> tuple[list[audit_pb2.EntryAudit], str]:
+    async def user_entries(self, asked: convert.AskedEntries) -> tuple[list[audit_pb2.EntryAudit], str]:
         """A page of a user's entries, newest first."""
-        page = read_page(page_size, page_token, keyset=[datetime, UUID], query=["user_entries", user_id])
+        query = ["user_entries", asked.wanted.user_id, *asked.wanted.filters]
+        page = read_page(asked.page_size, asked.page_token, keyset=[datetime, UUID], query=query)
         before = page.after or (_FAR_FUTURE, HIGHEST_ID)
-        audits = await self._reads.user_entries(user_id, (before[0], before[1]), page.size + 1)
+        audits = await self._reads.user_entries(asked.wanted, (before[0], before[1]), page.size + 1)
         shown = audits[: page.size]
         token = page.next_token(shown[-1].receive_time, shown[-1].entry_id) if len(audits) > page.size else ""
         return [replies.audit_message(audit) for audit in shown], token

@@ -21,6 +21,7 @@ from services.orchestrator.operation import Asked
 from services.orchestrator.operations import metric_event
 from services.orchestrator.recording import Incoming
 from services.orchestrator.recovery import Maintenance
+from services.orchestrator.store.metric_days import MetricDayStore
 from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.submissions import Submissions
 from shared.clock import Clock
@@ -82,6 +83,7 @@ class Importer:
         self,
         pool: Pool,
         reads: ReadStore,
+        metric_days: MetricDayStore,
         submissions: Submissions,
         maintenance: Maintenance,
         settings: Settings,
@@ -89,6 +91,7 @@ class Importer:
     ) -> None:
         self._pool = pool
         self._reads = reads
+        self._metric_days = metric_days
         self._submissions = submissions
         self._maintenance = maintenance
         self._settings = settings
@@ -98,6 +101,8 @@ class Importer:
     async def run(self, requests: AsyncIterator[ImportRequest]) -> AsyncIterator[ImportResponse]:
         """Imports batch after batch; one response each. Raises `FailedPrecondition` while another one runs."""
         async with self._alone():
+            # Nothing is told of what is imported. Also where the import ends early.
+            await self._metric_days.ask_for_sweep()
             progress = _Progress()
             async for request in requests:
                 progress.response = ImportResponse()
@@ -107,6 +112,7 @@ class Importer:
                 yield progress.response
             if progress.maintained is not None and progress.newest is not None:
                 await self._maintain(progress.newest, hold_seconds=0)
+            await self._metric_days.ask_for_sweep()
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

@@ -29,9 +29,11 @@ from services.orchestrator.importing import Importer
 from services.orchestrator.instrumentation import Instrumentation
 from services.orchestrator.intake import Intake
 from services.orchestrator.keys import KeyHandlers
+from services.orchestrator.metric_reads import MetricHandlers
 from services.orchestrator.operations import COUNTED, OPERATIONS
 from services.orchestrator.participants import Breaker, Participants
 from services.orchestrator.recovery import Lease, Maintenance, Recovery
+from services.orchestrator.rollups import Rollups
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import Step
 from services.orchestrator.said import UserPatch
@@ -42,6 +44,7 @@ from services.orchestrator.store.findings import FindingStore
 from services.orchestrator.store.history import History
 from services.orchestrator.store.keys import KeyStore
 from services.orchestrator.store.ledger import LedgerStore
+from services.orchestrator.store.metric_days import MetricDayStore
 from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.retention import retention
 from services.orchestrator.store.sagas import SagaStore
@@ -114,17 +117,19 @@ async def build(settings: Settings) -> Application:
     sagas = SagaStore(pool, settings.instance)
     reads = ReadStore(pool)
     traces = TraceStore(pool, TRACES)
+    domain_events = DomainEventStore(pool)
+    metric_days = MetricDayStore(pool)
+    rollups = Rollups(metric_days, domain_events, catalogue.latest, settings.default_time_zone)
     runner = Runner(
         sagas,
         UndoStore(pool, history, COUNTED),
         participants,
-        Erasing(ErasureStore(pool), traces, others),
+        Erasing(ErasureStore(pool), rollups, traces, others),
         catalogue.latest,
         settings,
         clock,
         rng,
     )
-    domain_events = DomainEventStore(pool)
     followers = Followers(domain_events, settings)
     watchers = UserWatchers(domain_events, settings)
     instruments = Instrumentation(telemetry, sagas, domain_events)
@@ -141,11 +146,13 @@ async def build(settings: Settings) -> Application:
         EntryHandlers(submissions, settings, clock),
         UndoHandlers(pool, sagas, reads, runner, clock),
         ReadHandlers(reads, settings),
+        MetricHandlers(metric_days, rollups, catalogue.latest),
         metrics,
         DefinitionHandlers(configurator, owners),
         AmnestyHandlers(configurator),
-        Importer(pool, reads, submissions, maintenance, settings, clock),
+        Importer(pool, reads, metric_days, submissions, maintenance, settings, clock),
         maintenance,
+        rollups,
         followers,
         watchers,
         Exporter(reads, ErasureStore(pool), traces, others),
@@ -167,6 +174,9 @@ async def build(settings: Settings) -> Application:
         await leader.run_as_leader(
             pool, "follow", settings.maintenance_interval_seconds, maintenance.follow_all
         )
+
+    async def sum_up() -> None:
+        await leader.run_as_leader(pool, "rollups", settings.maintenance_interval_seconds, rollups.round)
 
     async def clean_up() -> None:
         await partitions.keep()
@@ -202,6 +212,7 @@ async def build(settings: Settings) -> Application:
             "definitions": configurator.run,
             "instruments": instruments.run,
             "follower": follow,
+            "rollups": sum_up,
             "maintenance": maintain,
         },
         drain=[followers.end, watchers.end],

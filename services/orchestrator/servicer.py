@@ -20,9 +20,11 @@ from services.orchestrator.followers import Followers
 from services.orchestrator.handlers import EntryHandlers, ReadHandlers, UndoHandlers
 from services.orchestrator.healing import Doctor
 from services.orchestrator.importing import Importer
+from services.orchestrator.metric_reads import MetricHandlers
 from services.orchestrator.operation import AnyOperation
 from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.recovery import Maintenance
+from services.orchestrator.rollups import Rollups
 from services.orchestrator.saga import Step
 from services.orchestrator.store.admin import Asking
 from services.orchestrator.watching import UserWatchers
@@ -64,11 +66,13 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         entries: EntryHandlers,
         undo: UndoHandlers,
         reads: ReadHandlers,
+        metric_reads: MetricHandlers,
         metrics: Definitions,
         definitions: DefinitionHandlers,
         amnesties: AmnestyHandlers,
         importer: Importer,
         maintenance: Maintenance,
+        rollups: Rollups,
         followers: Followers,
         watchers: UserWatchers,
         exporter: Exporter,
@@ -79,11 +83,13 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._entries = entries
         self._undo = undo
         self._reads = reads
+        self._metric_reads = metric_reads
         self._metrics = metrics
         self._definitions = definitions
         self._amnesties = amnesties
         self._importer = importer
         self._maintenance = maintenance
+        self._rollups = rollups
         self._followers = followers
         self._watchers = watchers
         self._exporter = exporter
@@ -157,13 +163,23 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def ListUserEntries(
         self, request: pb.ListUserEntriesRequest, context: Any
     ) -> pb.ListUserEntriesResponse:
-        violations = Violations()
-        check_user_id(request.user_id, "user_id", violations)
-        violations.raise_if_any()
-        entries, token = await self._reads.user_entries(
-            request.user_id, request.page_size, request.page_token
-        )
+        entries, token = await self._reads.user_entries(convert.asked_entries(request))
         return pb.ListUserEntriesResponse(entries=entries, next_page_token=token)
+
+    async def SummarizeUserMetric(
+        self, request: pb.SummarizeUserMetricRequest, context: Any
+    ) -> pb.SummarizeUserMetricResponse:
+        return await self._metric_reads.of_user(request)
+
+    async def SummarizeMetric(
+        self, request: pb.SummarizeMetricRequest, context: Any
+    ) -> pb.SummarizeMetricResponse:
+        return await self._metric_reads.of_all(request)
+
+    async def ListMetricUsers(
+        self, request: pb.ListMetricUsersRequest, context: Any
+    ) -> pb.ListMetricUsersResponse:
+        return await self._metric_reads.users(request)
 
     async def VoidEntry(self, request: pb.VoidEntryRequest, context: Any) -> Any:
         violations = Violations()
@@ -279,6 +295,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
             violations.raise_if_any()
         assert now is not None
         passed = await self._maintenance.run(now)
+        await self._rollups.catch_up()
         return pb.RunMaintenanceResponse(
             closed_streak_count=passed.done[Step.STREAK],
             finalized_run_count=passed.done[Step.LEADERBOARD],

@@ -60,6 +60,9 @@ TRACES: Final = Traces(
             },
             messages={"request": _request, "entry": holding(entry_pb2.Entry)},
         ),
+        # Before the totals: where a total has nothing that is summed of it by date, all of it is summed.
+        Table("metric_rollups", kept=_ANONYMOUS),
+        Table("metric_days", kept=_ANONYMOUS),
         Table("totals", kept=_ANONYMOUS),
         Table("unique_values"),
         Table("keys", hidden=frozenset({"secret_hash", "previous_hash"})),
@@ -91,6 +94,8 @@ TRACES: Final = Traces(
             "feed_cursors",
             "feed_lives",
             "instances",
+            "metric_day_totals",
+            "metric_sweep",
             "mutation_log",
             "schema_migrations",
         }

@@ -64,8 +64,15 @@ MAINTENANCE = sorted(point for point in set(CRASH_POINTS) - ELSEWHERE if ".maint
 REBUILD = sorted(point for point in CRASH_POINTS if ".rebuild." in point)
 DEFINITIONS = sorted(point for point in CRASH_POINTS if ".definitions." in point)
 ERASURE = sorted(point for point in CRASH_POINTS if ".erasure." in point)
+ROLLUP = sorted(point for point in CRASH_POINTS if ".rollup." in point)
 EVENTS = sorted(
-    set(CRASH_POINTS) - set(MAINTENANCE) - set(REBUILD) - set(DEFINITIONS) - set(ERASURE) - ELSEWHERE
+    set(CRASH_POINTS)
+    - set(MAINTENANCE)
+    - set(REBUILD)
+    - set(DEFINITIONS)
+    - set(ERASURE)
+    - set(ROLLUP)
+    - ELSEWHERE
 )
 
 
@@ -130,6 +137,25 @@ async def test_a_process_that_dies_on_the_way_of_an_event_loses_and_doubles_noth
 ) -> None:
     await die_at(stack, point)
     living = asyncio.create_task(live(system, point))
+    await revive(stack, point)
+    await living
+    await settled(system)
+    assert await violations(system) == []
+
+
+@pytest.mark.parametrize("point", ROLLUP)
+async def test_a_process_that_dies_while_it_sums_metrics_by_date_counts_each_event_once(
+    stack: Stack, system: System, point: str
+) -> None:
+    async def maintain() -> orchestrator_service_pb2.RunMaintenanceResponse:
+        return await system.orchestrator.RunMaintenance(orchestrator_service_pb2.RunMaintenanceRequest())
+
+    async def live_and_sum() -> None:
+        await live(system, point)
+        await persist(maintain)
+
+    await die_at(stack, point)
+    living = asyncio.create_task(live_and_sum())
     await revive(stack, point)
     await living
     await settled(system)

@@ -8,7 +8,7 @@ from uuid import UUID
 from asyncpg import Record
 from msgspec import Struct
 
-from services.orchestrator.domain import User
+from services.orchestrator.domain import User, WantedEntries
 from services.orchestrator.saga import UNFINISHED, State
 from services.orchestrator.store.rows import user_from_row
 from shared.postgres.pool import Pool
@@ -27,11 +27,17 @@ _ENTRY: Final = f"""
      WHERE e.entry_id = $1
 """
 
+# What was voided so long ago that its saga is not kept is known by counting no more.
 _USER_ENTRIES: Final = f"""
     SELECT {_AUDIT_COLUMNS}
       FROM entries e
       LEFT JOIN sagas s ON s.entry_id = coalesce(e.origin_id, e.entry_id)
      WHERE e.user_id = $1 AND (e.receive_time, e.entry_id) < ($2, $3)
+       AND ($5 = '' OR e.metric = $5)
+       AND ($6::timestamptz IS NULL OR e.occur_time >= $6) AND ($7::timestamptz IS NULL OR e.occur_time < $7)
+       AND ($8::smallint[] IS NULL OR e.origin = ANY($8))
+       AND ($9::boolean IS NULL
+            OR $9 = (e.origin_id IS NULL AND coalesce(s.state = {int(State.VOIDED)}, NOT e.live)))
      ORDER BY e.receive_time DESC, e.entry_id DESC
      LIMIT $4
 """
@@ -129,9 +135,22 @@ class ReadStore:
         row = await self._pool.fetchrow(_ENTRY, entry_id)
         return None if row is None else _audit(row)
 
-    async def user_entries(self, user_id: str, before: tuple[datetime, UUID], limit: int) -> list[Audit]:
+    async def user_entries(
+        self, wanted: WantedEntries, before: tuple[datetime, UUID], limit: int
+    ) -> list[Audit]:
         """A user's entries, newest first."""
-        return [_audit(row) for row in await self._pool.fetch(_USER_ENTRIES, user_id, *before, limit)]
+        rows = await self._pool.fetch(
+            _USER_ENTRIES,
+            wanted.user_id,
+            *before,
+            limit,
+            wanted.metric,
+            wanted.start,
+            wanted.end,
+            wanted.origins or None,
+            wanted.voided,
+        )
+        return [_audit(row) for row in rows]
 
     async def sagas(
         self, states: Sequence[State], user_id: str, after: tuple[datetime, UUID], limit: int

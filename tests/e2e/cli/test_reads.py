@@ -22,6 +22,11 @@ def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_pa
         ["ranks", "frank"],
         ["ranks", "frank", "--board", "commits", "--limit", "3"],
         ["events", "frank"],
+        ["events", "frank", "--metric", "commits", "--origin", "import", "--not-voided"],
+        ["events", "frank", "--from", "2015-06-01T00:00:00Z", "--to", "2015-06-03T00:00:00Z"],
+        ["metrics", "summary", "frank", "commits", "--from", "2015-06-01", "--to", "2015-07-01"],
+        ["metrics", "totals", "commits", "--from", "2015-06-01", "--to", "2015-07-01"],
+        ["metrics", "top", "commits", "--from", "2015-06-01", "--to", "2015-07-01"],
         ["user", "frank"],
         ["streak", "frank"],
         ["streak", "frank", "--streak", "daily-commits", "--periods"],
@@ -54,6 +59,7 @@ def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_pa
         ["leaderboard", "commits", "--segments"],
         ["sagas", "list"],
     ]
+    laurel.run("maintenance")  # sums over all users follow an import
     for arguments in reads:
         assert isinstance(laurel.json(*arguments), dict), arguments
         assert laurel.run(*arguments).stdout.strip(), arguments

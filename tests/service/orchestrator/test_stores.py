@@ -12,6 +12,7 @@ from laurel.orchestrator.v1 import audit_pb2
 from msgspec.structs import replace
 
 from services.orchestrator import replies
+from services.orchestrator.domain import WantedEntries
 from services.orchestrator.recording import Recorded, record
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.ledger import Feed
@@ -225,7 +226,7 @@ async def test_no_statement_besides_the_event_path_scans_a_table(pool: Pool) -> 
     sagas, reads = SagaStore(pool, "one"), ReadStore(pool)
     await sagas.claim([UUID(int=1)], 10)
     await reads.entry(entry.incoming.entry_id)
-    await reads.user_entries("ada", (NOON, HIGHEST_ID), 10)
+    await reads.user_entries(WantedEntries("ada"), (NOON, HIGHEST_ID), 10)
     await reads.user("ada")
     await reads.totals("ada")
     tables = {"entries", "sagas", "users", "totals", "unique_values"}

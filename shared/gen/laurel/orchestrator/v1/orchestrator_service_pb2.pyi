@@ -44,6 +44,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _MetricPeriod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetricPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricPeriod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METRIC_PERIOD_UNSPECIFIED: _MetricPeriod.ValueType  # 0
+    """Read as DAY."""
+    METRIC_PERIOD_DAY: _MetricPeriod.ValueType  # 1
+    """Local dates."""
+    METRIC_PERIOD_WEEK: _MetricPeriod.ValueType  # 2
+    """Weeks, from Monday on."""
+    METRIC_PERIOD_MONTH: _MetricPeriod.ValueType  # 3
+    """Months."""
+
+class MetricPeriod(_MetricPeriod, metaclass=_MetricPeriodEnumTypeWrapper):
+    """What a metric is summed by."""
+
+METRIC_PERIOD_UNSPECIFIED: MetricPeriod.ValueType  # 0
+"""Read as DAY."""
+METRIC_PERIOD_DAY: MetricPeriod.ValueType  # 1
+"""Local dates."""
+METRIC_PERIOD_WEEK: MetricPeriod.ValueType  # 2
+"""Weeks, from Monday on."""
+METRIC_PERIOD_MONTH: MetricPeriod.ValueType  # 3
+"""Months."""
+Global___MetricPeriod: _TypeAlias = MetricPeriod  # noqa: Y015
+
 class _ErrorReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -453,24 +481,52 @@ class ListUserEntriesRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ORIGINS_FIELD_NUMBER: _builtins.int
+    VOIDED_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     page_size: _builtins.int
     """At most 1,000; 0 reads as 50."""
     page_token: _builtins.str
     """From the previous page."""
+    metric: _builtins.str
+    """Only events of this metric."""
+    voided: _builtins.bool
+    """True: only what was voided; false: only what was not. Absent: both."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only what occurred from this instant on."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only what occurred before this instant."""
+
+    @_builtins.property
+    def origins(self) -> _containers.RepeatedScalarFieldContainer[_entry_pb2.EntryOrigin.ValueType]:
+        """Only entries of these origins; empty: all."""
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        origins: _abc.Iterable[_entry_pb2.EntryOrigin.ValueType] | None = ...,
+        voided: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_voided", b"_voided", "end_time", b"end_time", "start_time", b"start_time", "voided", b"voided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_voided", b"_voided", "end_time", b"end_time", "metric", b"metric", "origins", b"origins", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "user_id", b"user_id", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__voided: _TypeAlias = _typing.Literal["voided"]  # noqa: Y015
+    _WhichOneofArgType__voided: _TypeAlias = _typing.Literal["_voided", b"_voided"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__voided) -> _WhichOneofReturnType__voided | None: ...
 
 Global___ListUserEntriesRequest: _TypeAlias = ListUserEntriesRequest  # noqa: Y015
 
@@ -501,6 +557,300 @@ class ListUserEntriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListUserEntriesResponse: _TypeAlias = ListUserEntriesResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeUserMetricRequest(_message.Message):
+    """Request of SummarizeUserMetric."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    metric: _builtins.str
+    """Key of the metric."""
+    period: Global___MetricPeriod.ValueType
+    """What to sum by."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.LocalDate:
+        """From this local date on."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.LocalDate:
+        """Up to this one, which is in it; at most 400 days, 400 weeks or 400 months."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        period: Global___MetricPeriod.ValueType = ...,
+        first_date: _date_pb2.LocalDate | None = ...,
+        last_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date", "metric", b"metric", "period", b"period", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeUserMetricRequest: _TypeAlias = SummarizeUserMetricRequest  # noqa: Y015
+
+@_typing.final
+class MetricSummary(_message.Message):
+    """What happened to a metric in a period. An event belongs to the local date of its own zone (RULES 1.5); what was voided does
+    not count.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DATE_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    change: _builtins.float
+    """What the events contributed (RULES 2.2)."""
+    total: _builtins.float
+    """The total at the end of the period: all that events up to then contributed."""
+    event_count: _builtins.int
+    """How many events there were."""
+    @_builtins.property
+    def start_date(self) -> _date_pb2.LocalDate:
+        """The period's first date, also where the range begins later."""
+
+    def __init__(
+        self,
+        *,
+        start_date: _date_pb2.LocalDate | None = ...,
+        change: _builtins.float = ...,
+        total: _builtins.float = ...,
+        event_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start_date", b"start_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "event_count", b"event_count", "start_date", b"start_date", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricSummary: _TypeAlias = MetricSummary  # noqa: Y015
+
+@_typing.final
+class SummarizeUserMetricResponse(_message.Message):
+    """A user's metric by period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIODS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricSummary]:
+        """The periods that had events, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        periods: _abc.Iterable[Global___MetricSummary] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["periods", b"periods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeUserMetricResponse: _TypeAlias = SummarizeUserMetricResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeMetricRequest(_message.Message):
+    """Request of SummarizeMetric."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """Key of the metric."""
+    period: Global___MetricPeriod.ValueType
+    """What to sum by."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.LocalDate:
+        """From this local date on."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.LocalDate:
+        """Up to this one, which is in it; at most 400 days, 400 weeks or 400 months."""
+
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        period: Global___MetricPeriod.ValueType = ...,
+        first_date: _date_pb2.LocalDate | None = ...,
+        last_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date", "metric", b"metric", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeMetricRequest: _TypeAlias = SummarizeMetricRequest  # noqa: Y015
+
+@_typing.final
+class MetricTotal(_message.Message):
+    """What happened to a metric on one date, or in a longer period, over all users; also those who were deleted since."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    USER_DAY_COUNT_FIELD_NUMBER: _builtins.int
+    user_day_count: _builtins.int
+    """How many users had events, by days; of longer periods each of their days counts."""
+    @_builtins.property
+    def summary(self) -> Global___MetricSummary:
+        """What the users' events contributed, and the sum of the users' totals at the end of the period."""
+
+    def __init__(
+        self,
+        *,
+        summary: Global___MetricSummary | None = ...,
+        user_day_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary", "user_day_count", b"user_day_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricTotal: _TypeAlias = MetricTotal  # noqa: Y015
+
+@_typing.final
+class SummarizeMetricResponse(_message.Message):
+    """A metric over all users by period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIODS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricTotal]:
+        """The periods that had events, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        periods: _abc.Iterable[Global___MetricTotal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["periods", b"periods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeMetricResponse: _TypeAlias = SummarizeMetricResponse  # noqa: Y015
+
+@_typing.final
+class ListMetricUsersRequest(_message.Message):
+    """Request of ListMetricUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """Key of the metric."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.LocalDate:
+        """From this local date on."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.LocalDate:
+        """Up to this one, which is in it; at most 400 days."""
+
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        first_date: _date_pb2.LocalDate | None = ...,
+        last_date: _date_pb2.LocalDate | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date", "metric", b"metric", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMetricUsersRequest: _TypeAlias = ListMetricUsersRequest  # noqa: Y015
+
+@_typing.final
+class MetricUser(_message.Message):
+    """What a user contributed to a metric."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    change: _builtins.float
+    """What the user's events of these dates contributed."""
+    event_count: _builtins.int
+    """How many events there were."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        change: _builtins.float = ...,
+        event_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "event_count", b"event_count", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricUser: _TypeAlias = MetricUser  # noqa: Y015
+
+@_typing.final
+class ListMetricUsersResponse(_message.Message):
+    """A page of users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricUser]:
+        """Who contributed most comes first; of equals by id. Users who were deleted are not among them."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___MetricUser] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMetricUsersResponse: _TypeAlias = ListMetricUsersResponse  # noqa: Y015
 
 @_typing.final
 class VoidEntryRequest(_message.Message):

@@ -66,6 +66,21 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesResponse.FromString,
                 _registered_method=True)
+        self.SummarizeUserMetric = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/SummarizeUserMetric',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeUserMetricRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeUserMetricResponse.FromString,
+                _registered_method=True)
+        self.SummarizeMetric = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/SummarizeMetric',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeMetricRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeMetricResponse.FromString,
+                _registered_method=True)
+        self.ListMetricUsers = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/ListMetricUsers',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersResponse.FromString,
+                _registered_method=True)
         self.VoidEntry = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/VoidEntry',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEntryRequest.SerializeToString,
@@ -344,6 +359,28 @@ class OrchestratorServiceServicer:
 
     def ListUserEntries(self, request, context):
         """Lists a user's entries, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeUserMetric(self, request, context):
+        """Sums what a user's events contribute to a metric, by local dates, weeks or months. It knows of every event that was answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeMetric(self, request, context):
+        """Sums a metric over all users, by local dates, weeks or months. It follows the events, seconds behind them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMetricUsers(self, request, context):
+        """Lists the users who contributed to a metric on some local dates, those who contributed most first. It follows the events, as
+        SummarizeMetric does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -734,6 +771,21 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.ListUserEntries,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesResponse.SerializeToString,
+            ),
+            'SummarizeUserMetric': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeUserMetric,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeUserMetricRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeUserMetricResponse.SerializeToString,
+            ),
+            'SummarizeMetric': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeMetric,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeMetricRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeMetricResponse.SerializeToString,
+            ),
+            'ListMetricUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMetricUsers,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersResponse.SerializeToString,
             ),
             'VoidEntry': grpc.unary_unary_rpc_method_handler(
                     servicer.VoidEntry,
@@ -1134,6 +1186,87 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/ListUserEntries',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListUserEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeUserMetric(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/SummarizeUserMetric',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeUserMetricRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeUserMetricResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeMetric(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/SummarizeMetric',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeMetricRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.SummarizeMetricResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMetricUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/ListMetricUsers',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

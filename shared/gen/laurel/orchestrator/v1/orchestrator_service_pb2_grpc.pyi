@@ -46,6 +46,14 @@ class OrchestratorServiceStub:
     """Gets the audit of one entry: what each service did with it."""
     ListUserEntries: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserEntriesRequest, _orchestrator_service_pb2.ListUserEntriesResponse]
     """Lists a user's entries, newest first."""
+    SummarizeUserMetric: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SummarizeUserMetricRequest, _orchestrator_service_pb2.SummarizeUserMetricResponse]
+    """Sums what a user's events contribute to a metric, by local dates, weeks or months. It knows of every event that was answered."""
+    SummarizeMetric: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SummarizeMetricRequest, _orchestrator_service_pb2.SummarizeMetricResponse]
+    """Sums a metric over all users, by local dates, weeks or months. It follows the events, seconds behind them."""
+    ListMetricUsers: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListMetricUsersRequest, _orchestrator_service_pb2.ListMetricUsersResponse]
+    """Lists the users who contributed to a metric on some local dates, those who contributed most first. It follows the events, as
+    SummarizeMetric does.
+    """
     VoidEntry: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEntryRequest, _orchestrator_service_pb2.VoidEntryResponse]
     """Undoes a finished entry in every service, with later ones keeping their effect (RULES 7.9): a metric event, an
     achievement completed by call, a change of a user. One from before the replay window is refused: ENTRY_EXPIRED.
@@ -203,6 +211,14 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Gets the audit of one entry: what each service did with it."""
     ListUserEntries: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListUserEntriesRequest, _orchestrator_service_pb2.ListUserEntriesResponse]  # type: ignore[assignment]
     """Lists a user's entries, newest first."""
+    SummarizeUserMetric: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SummarizeUserMetricRequest, _orchestrator_service_pb2.SummarizeUserMetricResponse]  # type: ignore[assignment]
+    """Sums what a user's events contribute to a metric, by local dates, weeks or months. It knows of every event that was answered."""
+    SummarizeMetric: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.SummarizeMetricRequest, _orchestrator_service_pb2.SummarizeMetricResponse]  # type: ignore[assignment]
+    """Sums a metric over all users, by local dates, weeks or months. It follows the events, seconds behind them."""
+    ListMetricUsers: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListMetricUsersRequest, _orchestrator_service_pb2.ListMetricUsersResponse]  # type: ignore[assignment]
+    """Lists the users who contributed to a metric on some local dates, those who contributed most first. It follows the events, as
+    SummarizeMetric does.
+    """
     VoidEntry: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEntryRequest, _orchestrator_service_pb2.VoidEntryResponse]  # type: ignore[assignment]
     """Undoes a finished entry in every service, with later ones keeping their effect (RULES 7.9): a metric event, an
     achievement completed by call, a change of a user. One from before the replay window is refused: ENTRY_EXPIRED.
@@ -393,6 +409,32 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_service_pb2.ListUserEntriesResponse, _abc.Awaitable[_orchestrator_service_pb2.ListUserEntriesResponse]]:
         """Lists a user's entries, newest first."""
+
+    @_abc_1.abstractmethod
+    def SummarizeUserMetric(
+        self,
+        request: _orchestrator_service_pb2.SummarizeUserMetricRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.SummarizeUserMetricResponse, _abc.Awaitable[_orchestrator_service_pb2.SummarizeUserMetricResponse]]:
+        """Sums what a user's events contribute to a metric, by local dates, weeks or months. It knows of every event that was answered."""
+
+    @_abc_1.abstractmethod
+    def SummarizeMetric(
+        self,
+        request: _orchestrator_service_pb2.SummarizeMetricRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.SummarizeMetricResponse, _abc.Awaitable[_orchestrator_service_pb2.SummarizeMetricResponse]]:
+        """Sums a metric over all users, by local dates, weeks or months. It follows the events, seconds behind them."""
+
+    @_abc_1.abstractmethod
+    def ListMetricUsers(
+        self,
+        request: _orchestrator_service_pb2.ListMetricUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.ListMetricUsersResponse, _abc.Awaitable[_orchestrator_service_pb2.ListMetricUsersResponse]]:
+        """Lists the users who contributed to a metric on some local dates, those who contributed most first. It follows the events, as
+        SummarizeMetric does.
+        """
 
     @_abc_1.abstractmethod
     def VoidEntry(
