@@ -35,6 +35,7 @@ from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.lists import Lists
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.handlers.tracking import Tracker
+from services.leaderboard.handlers.verify import Verifier
 from services.leaderboard.projection import Projection
 from services.leaderboard.results import Selector
 from services.leaderboard.store.segments import SegmentStore
@@ -49,6 +50,7 @@ from shared.postgres.pool import create_pool
 ROOT: Final = Path(__file__).parents[2]
 _RUN_START: Final = date.min
 _BOARD: Final = """
+    WITH configured AS (UPDATE configuration_version SET version = version + 1)
     INSERT INTO definitions (key, body, create_time, update_time, kind) VALUES ($1, $2, now(), now(), $3)
 """
 _FILL: Final = (
@@ -73,6 +75,7 @@ class Found(Struct):
 
     members: int
     rebuild_seconds: float
+    verify_seconds: float
     bytes_each: float
     handled: list[float] = []
     placed: list[float] = []
@@ -89,12 +92,14 @@ async def measure(home: Path, sizes: Sequence[int], rounds: int) -> list[Found]:
     ]
     await migrate(dsn, ROOT / "services" / "leaderboard" / "migrations")
     connection = await asyncpg.connect(dsn)
-    for size in sizes:
-        await _fill(connection, _key(size), size)
     pool = await create_pool(dsn, application_name="bench", size=4, statement_timeout_ms=600_000)
     try:
         async with Redis.from_url(valkey.url) as sets:
-            return await _Boards(pool, sets).measured(sizes, rounds)
+            boards = _Boards(pool, sets)
+            await boards.begin()
+            for size in sizes:
+                await _fill(connection, _key(size), size)
+            return await boards.measured(sizes, rounds)
     finally:
         await connection.close()
         await pool.close()
@@ -108,6 +113,7 @@ class _Boards:
         self._catalogue = catalogue
         self._projection = Projection(sets)
         self._rebuilder = Rebuilder(pool, catalogue, self._projection)
+        self._verifier = Verifier(pool, catalogue, self._projection)
         clock, hour = SystemClock(), timedelta(hours=1)
         tracker = Tracker(pool, catalogue, self._projection, clock, hour)
         self._lists = Lists(pool, catalogue, self._projection, self._rebuilder, clock, hour)
@@ -115,15 +121,22 @@ class _Boards:
             pool, catalogue, self._projection, self._rebuilder, SegmentStore(pool), tracker, hour
         )
 
-    async def measured(self, sizes: Sequence[int], rounds: int) -> list[Found]:
+    async def begin(self) -> None:
+        """The sorted sets are complete, while there is nothing that belongs into them."""
         await self._rebuilder.rebuild()
+
+    async def measured(self, sizes: Sequence[int], rounds: int) -> list[Found]:
+        """The figures of each board."""
         boards = (await self._catalogue.latest()).by_key
         found = []
         for size in sizes:
             began = time.perf_counter()
-            await self._rebuilder.rebuild_board(_key(size))
+            assert await self._rebuilder.rebuild_board(_key(size)) == size
             took = time.perf_counter() - began
-            found.append(Found(size, took, await self._projection.memory_bytes(_whole(size)) / size))
+            verified = await self._verifier.verify(_key(size))
+            assert not verified.differences
+            compared = time.perf_counter() - began - took
+            found.append(Found(size, took, compared, verified.memory_bytes / size))
         rng = random.Random(1)
         for number in range(rounds):
             for one in found:
@@ -181,10 +194,6 @@ def _key(size: int) -> str:
     return f"board-{size}"
 
 
-def _whole(size: int) -> SegmentKey:
-    return _whole_of(_key(size))
-
-
 def _whole_of(key: str) -> SegmentKey:
     return SegmentKey(key, _RUN_START, WHOLE)
 
@@ -205,6 +214,7 @@ def shown(found: Sequence[Found]) -> str:
             row("the first 100, ms", [median(one.top) for one in found]),
             row("around a user, ms", [median(one.around) for one in found]),
             row("rebuild of the board, s", [one.rebuild_seconds for one in found]),
+            row("comparing it with PostgreSQL, s", [one.verify_seconds for one in found]),
             row("memory of a member, bytes", [one.bytes_each for one in found]),
         ],
     )

@@ -80,14 +80,25 @@ CARRY_BATCH: Final = 1_000
 ARCHIVE_TIMEOUT_SECONDS: Final = 600.0
 """How long one statement may take that archives a run."""
 
+CLEANING_INTERVAL: Final = timedelta(minutes=10)
+"""Between two looks for segments that everybody has left."""
+
 MAX_DIFFERENCES: Final = 100
 """Segments that are told to differ."""
 
 VERIFY_LOOKS: Final = 3
 """So often is a segment compared that differs: what is being written is not yet in both."""
 
+VERIFY_BATCH: Final = 5_000
+"""Members that are compared at a time."""
+
+REBUILD_PAGE: Final = 10_000
+"""Scores that a rebuild reads at a time."""
+
 REBUILD_BATCH: Final = 2_000
-"""Scores that a rebuild reads and writes at a time."""
+"""Of them so many go to the sorted sets in one command, during which the server answers nobody else. Also segments that
+a rebuild begins or finishes at a time.
+"""
 
 
 class Settings(ServiceSettings):

@@ -109,6 +109,9 @@ _GROUP_AGGREGATIONS: Final[Mapping[int, GroupAggregation]] = {
     pb.GROUP_AGGREGATION_AVERAGE: GroupAggregation.AVERAGE,
     pb.GROUP_AGGREGATION_BEST: GroupAggregation.BEST,
 }
+_NO_TIME_OF_DAY: Final = (
+    "is only for boards by a metric: points count for a date, and a streak has its length at all times of it"
+)
 _STATUSES: Final = frozenset(pb.LeaderboardStatus.values())
 
 
@@ -129,7 +132,7 @@ def check_leaderboard(message: pb.Leaderboard, path: str, violations: Violations
             violations.add(f"{path}.{field}", "is not one of its values")
     _check_schedule(message.schedule, f"{path}.schedule", violations)
     if source != "metric" and (message.schedule.start_time or message.schedule.end_time):
-        violations.add(f"{path}.schedule.start_time", "is only for boards by a metric")
+        violations.add(f"{path}.schedule.start_time", _NO_TIME_OF_DAY)
     for field, most in _ATTRIBUTE_LISTS.items():
         _check_attributes(getattr(message, field), most, f"{path}.{field}", violations)
     filters_from_proto(message.user_filters, f"{path}.user_filters", violations)

@@ -14,11 +14,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, json
 from msgspec.structs import replace
 from redis.asyncio import Redis, RedisCluster
 
-from services.leaderboard.domain.boards import Board
+from services.leaderboard.domain.boards import Board, RankMode
 from services.leaderboard.domain.ranks import (
     LOOK_ONLY,
     MemberPage,
@@ -34,6 +34,7 @@ from services.leaderboard.scripts import (
     AS_LOST,
     AS_NEW,
     BEGIN,
+    FILL,
     FILLING,
     FINISH,
     FORGET,
@@ -54,7 +55,7 @@ MARKER: Final = ""
 
 _PREFIX: Final = "laurel:{"
 _SCAN_COUNT: Final = 1_000
-_SCRIPTS: Final = (PLACE, PAGE, MEMBERS, BEGIN, FINISH, MARK, FORGET)
+_SCRIPTS: Final = (PLACE, PAGE, MEMBERS, BEGIN, FILL, FINISH, MARK, FORGET)
 
 
 class Stamp(Struct, frozen=True):
@@ -100,6 +101,7 @@ class Projection:
         self._page: Final = _sha(PAGE)
         self._members: Final = _sha(MEMBERS)
         self._begin: Final = _sha(BEGIN)
+        self._fill: Final = _sha(FILL)
         self._finish: Final = _sha(FINISH)
         self._mark: Final = _sha(MARK)
         self._forget: Final = _sha(FORGET)
@@ -163,13 +165,14 @@ class Projection:
         answers, stamp = await self._pages(board, keys, 0, 0, "")
         return [answer[1] for answer in answers], stamp
 
-    async def positions(self, key: SegmentKey) -> set[str]:
-        """All that the sorted set of a segment has, some thousand at a time."""
+    async def positions(self, key: SegmentKey, after: bytes | None, last: bytes | None) -> list[bytes]:
+        """What the sorted set of a segment has behind a position, up to another. None: from the first, to the last."""
         order, *_ = keys_of(key)
-        positions: set[str] = set()
-        async for member, _ in self._client.zscan_iter(order, count=_SCAN_COUNT):
-            positions.add(member.decode())
-        return positions
+        low = b"-" if after is None else b"(" + after
+        high = b"+" if last is None else b"[" + last
+        found: list[bytes]
+        (found,) = (await self._servers.run([Command(order, ("ZRANGEBYLEX", order, low, high))])).values
+        return found
 
     async def memory_bytes(self, key: SegmentKey) -> int:
         """What a segment takes, as the server estimates it from a sample."""
@@ -222,6 +225,20 @@ class Projection:
         registered = [Command(REGISTRY, ("HSET", REGISTRY, _tag(key), "")) for key in keys]
         await self._servers.run(registered)
         await self._run([evaluation(self._begin, keys_of(key), [rebuild_id]) for key in keys], ())
+
+    async def fill(
+        self, rebuild_id: str, parts: Iterable[tuple[SegmentKey, RankMode, Sequence[str]]]
+    ) -> None:
+        """Take in what a rebuild reads, of each segment some thousand entries at a time (`scripts.FILL`). One round
+        trip.
+        """
+        await self._run(
+            [
+                evaluation(self._fill, keys_of(key), [mode.value, rebuild_id, json.encode(entries)])
+                for key, mode, entries in parts
+            ],
+            (),
+        )
 
     async def finish(
         self, rebuild_id: str, keys: Sequence[SegmentKey], board_of: Callable[[str], Board]

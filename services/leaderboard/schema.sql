@@ -108,6 +108,7 @@ CREATE TABLE runs (
     dropped       boolean NOT NULL DEFAULT false,  -- whether its sorted sets are gone
     beyond_count  bigint NOT NULL DEFAULT 0,       -- set when the run is finalised: members for whom there was no segment left
     expired       boolean NOT NULL DEFAULT false,  -- whether its members are not kept any more
+    cleanings     integer NOT NULL DEFAULT 0,      -- how often segments were removed that everybody had left
     PRIMARY KEY (board, start_date)
 );
 CREATE INDEX runs_due ON runs (finalize_time) WHERE NOT finalized;
@@ -351,6 +352,11 @@ CREATE TYPE run_row AS (
 CREATE TYPE run_key AS (
     board      text,
     start_date date
+);
+CREATE TYPE run_key_2 AS (
+    board      text,
+    start_date date,
+    cleanings  integer
 );
 CREATE TYPE score_row AS (
     user_id        text,

@@ -196,6 +196,69 @@ redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 return redis.call('HSET', KEYS[2], '', ARGV[1] .. '/0')
 """
 
+# ARGV: mode, the rebuild, and in one JSON text of each user "version:position", or "version:", GONE and the user id.
+# Takes them in where the rebuild has begun with the segment and nothing newer is known of the user. Answers the state:
+# where another than this rebuild has made the segment since, nothing is changed, and the rebuild cannot finish it.
+FILL: Final = (
+    _STATE
+    + """
+local find, sub, byte = string.find, string.sub, string.byte
+local dense = ARGV[1] == 'dense'
+local state, size, by = look(dense)
+if state ~= 1 or by ~= ARGV[2] .. '/' then return state end
+local entries = cjson.decode(ARGV[3])
+local users, ends = {}, {}
+for i = 1, #entries do
+  local colon = find(entries[i], ':', 1, true)
+  ends[i], users[i] = colon, sub(entries[i], colon + 33)
+end
+local known = redis.call('HMGET', KEYS[2], unpack(users))
+local held, members, gone, changes = {}, {}, {}, {}
+local function count(position, change)
+  local score = sub(position, 1, 16)
+  changes[score] = (changes[score] or 0) + change
+end
+for i = 1, #entries do
+  local entry, colon, is_newer = entries[i], ends[i], true
+  if known[i] then
+    local own_colon = find(known[i], ':', 1, true)
+    is_newer = tonumber(sub(entry, 1, colon - 1)) > tonumber(sub(known[i], 1, own_colon - 1))
+    local own = sub(known[i], own_colon + 1)
+    if is_newer and own ~= '' then
+      gone[#gone + 1] = own
+      if dense then count(own, -1) end
+    end
+  end
+  if is_newer then
+    local h, m = #held, #members
+    if byte(entry, colon + 1) == 45 then
+      held[h + 1], held[h + 2] = users[i], sub(entry, 1, colon)
+    else
+      local position = sub(entry, colon + 1)
+      held[h + 1], held[h + 2] = users[i], entry
+      members[m + 1], members[m + 2] = 0, position
+      if dense then count(position, 1) end
+    end
+  end
+end
+if gone[1] then size = size - redis.call('ZREM', KEYS[1], unpack(gone)) end
+if members[1] then size = size + redis.call('ZADD', KEYS[1], unpack(members)) end
+if held[1] then redis.call('HSET', KEYS[2], unpack(held)) end
+for score, change in pairs(changes) do
+  if change ~= 0 then
+    if redis.call('HINCRBY', KEYS[4], score, change) < 1 then
+      redis.call('HDEL', KEYS[4], score)
+      redis.call('ZREM', KEYS[3], score)
+    else
+      redis.call('ZADD', KEYS[3], 0, score)
+    end
+  end
+end
+redis.call('HSET', KEYS[2], '', by .. size)
+return state
+"""
+)
+
 # ARGV: mode, the rebuild. A segment is filled, unless it was lost since this rebuild began with it. Answers the state.
 FINISH: Final = (
     _STATE

@@ -12,6 +12,7 @@ from services.leaderboard.config import Settings
 from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.convert.entries import command
 from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
+from services.leaderboard.handlers.cleaning import Cleaner
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.erasing import Erasing
 from services.leaderboard.handlers.leagues import Leagues
@@ -85,7 +86,7 @@ async def build(settings: Settings) -> Application:
     tracker = Tracker(pool, catalogue, projection, clock, pause)
     leagues = Leagues(pool, projection, lists)
     maintenance = MaintenanceHandlers(
-        pool, catalogue, projection, clock, leagues, segments, grace, history, kept
+        pool, catalogue, projection, clock, leagues, Cleaner(pool, projection), segments, grace, history, kept
     )
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(

@@ -23,6 +23,9 @@ _TIME_WIDTH: Final = 16
 PREFIX_WIDTH: Final = SCORE_WIDTH + _TIME_WIDTH
 """Digits of a position before the user id."""
 
+GONE: Final = "-" * PREFIX_WIDTH
+"""In place of these digits: the user is no member."""
+
 _SCORE_BASE: Final = 2**63
 _TIME_BASE: Final = 2**62
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

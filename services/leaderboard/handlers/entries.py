@@ -221,7 +221,9 @@ class EntryHandlers:
         if look_up.seats:
             users = with_seats(users, await self._leagues.take(boards, look_up.seats))
         refused = await self._segments.refused(
-            boards.by_key, segments_wanted(boards, users, loaded.runs, commands, self._grace)
+            boards.by_key,
+            segments_wanted(boards, users, loaded.runs, commands, self._grace),
+            loaded.cleanings,
         )
         if refused:
             users = with_refused(users, refused)

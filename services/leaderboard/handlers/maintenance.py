@@ -13,6 +13,7 @@ from services.leaderboard.convert.changes import run_change
 from services.leaderboard.domain.boards import Board, Boards, ScoreRule
 from services.leaderboard.domain.runs import RunState, begin_of, finalize_time, run_begun, run_of
 from services.leaderboard.domain.states import RunKey
+from services.leaderboard.handlers.cleaning import Cleaner
 from services.leaderboard.handlers.endings import Endings
 from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.projection import Projection
@@ -47,6 +48,7 @@ class MaintenanceHandlers:
         projection: Projection,
         clock: Clock,
         leagues: Leagues,
+        cleaner: Cleaner,
         segments: SegmentStore,
         grace: timedelta,
         history: timedelta | None,
@@ -65,6 +67,7 @@ class MaintenanceHandlers:
         self._history = history
         self._kept = kept
         self._leagues = leagues
+        self._cleaner = cleaner
         self._segments = segments
         self._grace = grace
         self._starts = StartStore(pool)
@@ -72,7 +75,8 @@ class MaintenanceHandlers:
 
     async def run(self, now: datetime, history: bool = False) -> Pass:
         """Archive a bounded part of the runs that are due at `now`, and go through a bounded part of what is archived:
-        prizes are given, users of leagues go up or down, and who waited for that is put into a cohort.
+        prizes are given, users of leagues go up or down, and who waited for that is put into a cohort. Segments of open
+        runs go that everybody has left.
         """
         due = await self._archive.due(now, RUNS_PER_PASS)
         boards = await self._catalogue.latest()
@@ -82,6 +86,7 @@ class MaintenanceHandlers:
         await self._drop_finalized()
         ended, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
         seated = await self._leagues.seat_waiting(boards)
+        await self._cleaner.clean(boards, now)
         return Pass(done + ended + seated, more=more or len(due) == RUNS_PER_PASS)
 
     async def _keep_day(self, boards: Boards, day: date) -> None:

@@ -13,14 +13,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from services.leaderboard.config import REBUILD_BATCH
+from services.leaderboard.config import REBUILD_BATCH, REBUILD_PAGE
 from services.leaderboard.domain.boards import WHOLE, Boards
-from services.leaderboard.domain.members import held_position
-from services.leaderboard.domain.ranks import SegmentKey, Step
+from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.states import RunKey
 from services.leaderboard.projection import Projection, Stamp, marker_of, servers_in
 from services.leaderboard.store import rebuild as store
@@ -32,6 +31,9 @@ from shared.random_ids import new_id
 
 _LOGGER: Final = logging.getLogger(__name__)
 _LOCK_KEY: Final = int.from_bytes(digest("leaderboard", "rebuild")[:8], signed=True)
+
+P = TypeVar("P")
+T = TypeVar("T")
 
 BEFORE_MARK: Final = faults.declare(
     "leaderboard.rebuild.before_mark", "the sorted sets are filled, nothing says so yet"
@@ -90,7 +92,7 @@ class Rebuilder:
         async with self._pool.acquire() as connection:
             if not runs and await self._is_complete(connection):
                 return
-            async with _lock(connection, wait=False) as is_ours:
+            async with may_change_sets(connection, wait=False) as is_ours:
                 if not is_ours:
                     return
                 if not await self._is_complete(connection):
@@ -107,22 +109,21 @@ class Rebuilder:
 
     async def rebuild(self) -> int:
         """Fill the sets anew, whatever they say; the number of scores read. Waits for one that is under way."""
-        async with self._pool.acquire() as connection, _lock(connection, wait=True):
+        async with self._pool.acquire() as connection, may_change_sets(connection, wait=True):
             return await self._rebuild(connection)
 
     async def rebuild_board(self, key: str) -> int:
         """Fill the sets of one board's open runs anew; the number of scores read. All other boards go on being answered
         from their sets. Waits for a rebuild that is under way.
         """
-        async with self._pool.acquire() as connection, _lock(connection, wait=True):
+        async with self._pool.acquire() as connection, may_change_sets(connection, wait=True):
             if not await self._is_complete(connection):
                 return await self._rebuild(connection)
             count = 0
             for run in await store.open_runs(connection, key):
                 segments = await store.segments_of_run(connection, run)
                 stamp = await self._projection.stamp()
-                pages = store.scores_of_run(connection, run, REBUILD_BATCH)
-                count += await self._fill(connection, stamp, segments, pages)
+                count += await self._fill(connection, stamp, segments)
             return count
 
     async def _is_complete(self, connection: Connection) -> bool:
@@ -137,8 +138,7 @@ class Rebuilder:
         await self._projection.mark(None, str(new_id()))
         stamp = await self._projection.stamp()
         segments = await store.segments(connection)
-        pages = store.scores(connection, REBUILD_BATCH)
-        count = await self._fill(connection, stamp, segments, pages)
+        count = await self._fill(connection, stamp, segments)
         _LOGGER.info("rebuilt the sorted sets", extra={"members": count})
         return count
 
@@ -161,17 +161,10 @@ class Rebuilder:
             "keys of a board are gone from the sorted sets; rebuilding this run of it", extra=found
         )
         self.rebuild_count += 1
-        pages = store.scores_of_run(connection, run, REBUILD_BATCH)
-        count = await self._fill(connection, stamp, segments, pages)
+        count = await self._fill(connection, stamp, segments)
         _LOGGER.info("rebuilt a run of a board", extra={**found, "members": count})
 
-    async def _fill(
-        self,
-        connection: Connection,
-        stamp: Stamp,
-        segments: Sequence[SegmentKey],
-        pages: AsyncGenerator[Sequence[store.StoredScore], None],
-    ) -> int:
+    async def _fill(self, connection: Connection, stamp: Stamp, segments: Sequence[SegmentKey]) -> int:
         """Empty these segments and fill them with the scores, which are read only then; how many members came."""
         rebuild_id = str(new_id())
         boards = await self._catalogue.latest(connection)
@@ -179,11 +172,16 @@ class Rebuilder:
         for keys in _parts(known):
             await self._projection.begin(rebuild_id, keys)
         count = 0
-        async with aclosing(pages):
-            async for scores in pages:
-                now = await self._catalogue.latest(connection)
-                await self._projection.place(_steps(now, scores), now.by_key.__getitem__)
-                count += sum(score.held.score.is_member for score in scores)
+        runs = dict.fromkeys((key.board, key.run_start) for key in known)
+        async with aclosing(_ahead(store.entries(connection, runs, REBUILD_PAGE))) as pages:
+            async for run, page in pages:
+                by_segment = _by_segment(run, page)
+                mode = boards.by_key[run[0]].rank_mode
+                await self._projection.fill(
+                    rebuild_id,
+                    ((key, mode, part) for key, own in by_segment.items() for part in _parts(own)),
+                )
+                count += sum(map(store.is_member, by_segment[SegmentKey(*run, WHOLE)]))
         await BEFORE_MARK.reach()
         marker = marker_of(rebuild_id, stamp.servers)
         await store.set_marker(connection, marker)
@@ -195,29 +193,40 @@ class Rebuilder:
         return count
 
 
-def _steps(boards: Boards, scores: Sequence[store.StoredScore]) -> list[Step]:
-    """What to set; of those who left, that they did, so that nothing older brings them back."""
-    steps: list[Step] = []
-    for score in scores:
-        board = boards.by_key.get(score.run[0])
-        if board is None:
-            continue
-        position = held_position(board.order, score.user_id, score.held)
-        steps.extend(
-            Step(SegmentKey(*score.run, segment), score.user_id, score.version, None, position)
-            for segment in dict.fromkeys((WHOLE, score.held.segment))
-        )
-    return steps
+def _by_segment(run: RunKey, page: Sequence[tuple[str, str]]) -> dict[SegmentKey, list[str]]:
+    """The entries for the whole board, and for each segment. Of those who left it is said too, so that nothing older
+    brings them back.
+    """
+    by_segment = {SegmentKey(*run, WHOLE): [entry for _, entry in page]}
+    for segment, entry in page:
+        if segment != WHOLE:
+            by_segment.setdefault(SegmentKey(*run, segment), []).append(entry)
+    return by_segment
 
 
-def _parts(keys: Sequence[SegmentKey]) -> list[Sequence[SegmentKey]]:
-    """As many at a time as one round trip should carry."""
-    return [keys[first : first + REBUILD_BATCH] for first in range(0, len(keys), REBUILD_BATCH)]
+async def _ahead(pages: AsyncGenerator[P, None]) -> AsyncGenerator[P, None]:
+    """The same, each read while the one before is still in use."""
+    async with aclosing(pages):
+        following = asyncio.ensure_future(anext(pages, None))
+        try:
+            while (page := await following) is not None:
+                following = asyncio.ensure_future(anext(pages, None))
+                yield page
+        finally:
+            following.cancel()
+            await asyncio.wait([following])
+
+
+def _parts(items: Sequence[T]) -> list[Sequence[T]]:
+    """As many at a time as the server should take at once."""
+    return [items[first : first + REBUILD_BATCH] for first in range(0, len(items), REBUILD_BATCH)]
 
 
 @asynccontextmanager
-async def _lock(connection: Connection, *, wait: bool) -> AsyncIterator[bool]:
-    """The right to rebuild, for the block; whether it is ours. It ends with the connection at the latest."""
+async def may_change_sets(connection: Connection, *, wait: bool) -> AsyncIterator[bool]:
+    """The right to rebuild, or to remove segments, for the block; whether it is ours. It ends with the connection at
+    the latest.
+    """
     if wait:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
     elif not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):

@@ -36,7 +36,9 @@ LOCK: Final = """
     SELECT user_id, version, profile_version, name, attributes, exclusions FROM users WHERE user_id = ANY($1::text[])
      ORDER BY user_id FOR UPDATE
 """
-STILL_OPEN: Final = "SELECT true FROM runs WHERE board = $1 AND start_date = $2 AND NOT finalized FOR SHARE"
+STILL_OPEN: Final = (
+    "SELECT cleanings FROM runs WHERE board = $1 AND start_date = $2 AND NOT finalized FOR SHARE"
+)
 CARRY: Final = """
     WITH ranked AS (
         INSERT INTO scores (user_id, board, run_start, segment, score, order_score, reach_time, entry_id,
@@ -63,7 +65,8 @@ async def carry(
 ) -> None:
     """Give those whose streak was alive in the run their score, inside a transaction."""
     locked = await connection.fetch(LOCK, user_ids)
-    if not await connection.fetchval(STILL_OPEN, board.key, run.start):
+    cleanings = await connection.fetchval(STILL_OPEN, board.key, run.start)
+    if cleanings is None:
         return
     lengths = await read_lengths(
         connection, {(row["user_id"], board.source.key): run.start for row in locked}
@@ -78,7 +81,9 @@ async def carry(
             carried.append((row["user_id"], version + 1, held))
     wanted = {held.segment for _, _, held in carried} - {WHOLE}
     refused = await segments.refused(
-        {board.key: board}, [SegmentKey(board.key, run.start, one) for one in sorted(wanted)]
+        {board.key: board},
+        [SegmentKey(board.key, run.start, one) for one in sorted(wanted)],
+        {(board.key, run.start): cleanings},
     )
     scored = []
     for user_id, version, held in carried:

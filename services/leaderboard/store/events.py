@@ -28,19 +28,19 @@ LOAD: Final = """
            ARRAY(SELECT ROW(user_id, board, run_start, segment, score, reach_time, entry_id, source_version,
                             order_score, beyond)
                    FROM scores WHERE user_id = ANY($1::text[])) AS held,
-           ARRAY(SELECT ROW(board, start_date, end_date, finalize_time, finalized)
+           ARRAY(SELECT ROW(board, start_date, end_date, finalize_time, finalized, cleanings)
                    FROM runs WHERE NOT finalized AND ($4::text[] IS NULL OR board = ANY($4::text[]))
                   UNION ALL
-                 SELECT ROW(board, start_date, end_date, finalize_time, finalized)
+                 SELECT ROW(board, start_date, end_date, finalize_time, finalized, cleanings)
                    FROM runs JOIN unnest($2::text[], $3::date[]) AS wanted (board, start_date)
                         USING (board, start_date)
                   WHERE finalized) AS runs
 """
 
 # One statement is one transaction: entries, points, scores, and the checks that nobody was faster and that no
-# run was finalised meanwhile, stand or fall together. Rows go in by key, so that writers do not wait in a
-# circle. The share lock on the runs keeps maintenance from archiving them before this has ended. A run that is
-# opened needs its board: while its definition is being deleted, the batch waits and is decided anew. Points that
+# run was finalised or rid of segments meanwhile, stand or fall together. Rows go in by key, so that writers do not
+# wait in a circle. The share lock on the runs keeps maintenance from archiving them before this has ended. A run that
+# is opened needs its board: while its definition is being deleted, the batch waits and is decided anew. Points that
 # are taken for new must be: where something stands under their key, the batch is decided anew, and with it.
 _SAVE: Final = """
     WITH known AS (
@@ -71,8 +71,8 @@ _SAVE: Final = """
         SELECT 1 FROM configuration_version WHERE version = $8 AND cardinality($3::run_row[]) > 0 FOR SHARE
     ), still_open AS MATERIALIZED (
         SELECT 1
-          FROM runs JOIN unnest($4::run_key[]) AS batch USING (board, start_date)
-         WHERE NOT finalized
+          FROM runs JOIN unnest($4::run_key_2[]) AS batch USING (board, start_date)
+         WHERE NOT finalized AND runs.cleanings = batch.cleanings
            FOR SHARE OF runs
     ), ranked AS (
         INSERT INTO scores (user_id, board, run_start, segment, score, order_score, reach_time, entry_id,
@@ -98,7 +98,7 @@ _SAVE: Final = """
         (SELECT count(*) FROM known) + (SELECT count(*) FROM new)
             + (SELECT count(*) FROM opened) + (SELECT count(*) FROM still_open)
             + (SELECT count(*) FROM unchanged) + (SELECT count(*) FROM earned),
-        cardinality($1::user_row_2[]) + cardinality($3::run_row[]) + cardinality($4::run_key[])
+        cardinality($1::user_row_2[]) + cardinality($3::run_row[]) + cardinality($4::run_key_2[])
             + (cardinality($3::run_row[]) > 0)::integer + cardinality($7::earning_row[]))
 """
 SAVE: Final = _SAVE.format(past="")
@@ -187,6 +187,8 @@ class Loaded(Struct, frozen=True):
     marker: str | None
     users: Mapping[str, UserState]
     runs: Runs
+    cleanings: Mapping[RunKey, int]
+    """Of the runs, how often they were rid of segments that everybody had left."""
 
 
 class Stored(Struct, frozen=True):
@@ -237,6 +239,7 @@ class EventStore:
                 user_id: rows.user_state(user_id, users.get(user_id), held[user_id]) for user_id in user_ids
             },
             runs={(run.board, run.run.start): run for run in map(rows.run_state, row["runs"])},
+            cleanings={(run[0], run[1]): run[5] for run in row["runs"]},
         )
 
     async def save(self, loaded: Loaded, boards: Boards, entries: Sequence[Stored]) -> None:
@@ -268,7 +271,7 @@ class EventStore:
                 for key, run in sorted(runs.items())
                 if key not in loaded.runs
             ],
-            [key for key in sorted(runs) if key in loaded.runs],
+            [(*key, loaded.cleanings[key]) for key in sorted(runs) if key in loaded.runs],
             [_score_row(boards, key, *one) for key, one in sorted(changed.items())],
             sorted(segments),
             past.new_earnings,

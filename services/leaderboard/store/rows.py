@@ -15,6 +15,12 @@ from services.leaderboard.domain.states import RunKey, UserState
 
 _EXCLUSIONS: Final = json.Decoder(dict[str, Exclusion])
 
+POSITION: Final = """
+    lpad(to_hex(order_score # (-9223372036854775808)::bigint), 16, '0')
+        || lpad(to_hex((extract(epoch FROM reach_time) * 1000000)::bigint + 4611686018427387904), 16, '0') || user_id
+"""
+"""Of a row of `scores` what `domain.ranks.position_of` says; NULL for who is not ranked."""
+
 Row = Any
 """A record, or a row value inside one."""
 

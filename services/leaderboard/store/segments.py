@@ -1,8 +1,8 @@
 """Which segments a run has: a board may have so many, and whoever comes beyond is in the whole only (RULES 6.13).
 
 A segment is let in before the entry is decided that needs it, so that the entry's own statement counts nothing. What
-was seen of the table is remembered: rows of an open run never go, so an answer from memory is right for ever. In the
-steady state nothing is asked.
+was seen of the table is remembered: rows of an open run go only where it is cleaned (`store.cleaning`), so an answer
+from memory is right as long as the run's number of cleanings is the same. In the steady state nothing is asked.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -45,11 +45,20 @@ class SegmentStore:
         self._seen: dict[RunKey, set[str]] = {}
         self._full: dict[RunKey, int] = {}
         """Runs of which every segment has been seen, and how many there were when one was refused."""
+        self._cleanings: dict[RunKey, int] = {}
+        """Of the runs of which something is remembered."""
 
     async def refused(
-        self, boards: Mapping[str, Board], wanted: Collection[SegmentKey]
+        self, boards: Mapping[str, Board], wanted: Collection[SegmentKey], cleanings: Mapping[RunKey, int]
     ) -> frozenset[SegmentKey]:
-        """Those of these segments for which there is no room. The others are in the table by then."""
+        """Those of these segments for which there is no room. The others are in the table by then. `cleanings` are of
+        the runs as they were loaded; a run that is not there yet has none.
+        """
+        for run in {(key.board, key.run_start) for key in wanted}:
+            if cleanings.get(run, 0) != self._cleanings.get(run, 0):
+                self._seen.pop(run, None)
+                self._full.pop(run, None)
+                self._cleanings[run] = cleanings.get(run, 0)
         unknown: dict[RunKey, list[str]] = {}
         for key in wanted:
             run = (key.board, key.run_start)
@@ -84,7 +93,7 @@ class SegmentStore:
             room = max(0, limit - len(known))
             await connection.execute(LET_IN, *run, new[:room])
         seen.update(known, new[:room])
-        if new[room:]:
+        if new[room:] and self._seen.get(run) is seen:
             self._full[run] = len(seen)
         return new[room:]
 

@@ -1,10 +1,12 @@
 """What the sorted sets are compared with: the positions of a segment's members, as they follow from the scores."""
 
+from collections.abc import AsyncGenerator
 from typing import Final
 
-from services.leaderboard.domain.boards import WHOLE, Board
-from services.leaderboard.domain.ranks import SegmentKey, position_of
-from services.leaderboard.domain.scores import Score
+from services.leaderboard.domain.boards import WHOLE
+from services.leaderboard.domain.ranks import SegmentKey
+from services.leaderboard.store import rows
+from services.leaderboard.store.rebuild import UNLIMITED
 from shared.postgres.pool import Pool
 
 SEGMENTS: Final = """
@@ -13,13 +15,16 @@ SEGMENTS: Final = """
      WHERE NOT runs.finalized AND ($1 = '' OR runs.board = $1)
      ORDER BY segments.board, segments.run_start, segments.segment
 """
-MEMBERS_OF_WHOLE: Final = """
-    SELECT user_id, score, reach_time FROM scores
+# As bytes, which sorted sets have: nothing is made of them but a comparison.
+POSITIONS_OF_WHOLE: Final = f"""
+    SELECT convert_to({rows.POSITION}, 'UTF8') FROM scores
      WHERE board = $1 AND run_start = $2 AND order_score IS NOT NULL AND $3::text = ''
+     ORDER BY order_score, reach_time, user_id
 """
-MEMBERS_OF_SEGMENT: Final = """
-    SELECT user_id, score, reach_time FROM scores
+POSITIONS_OF_SEGMENT: Final = f"""
+    SELECT convert_to({rows.POSITION}, 'UTF8') FROM scores
      WHERE board = $1 AND run_start = $2 AND order_score IS NOT NULL AND segment = $3 AND segment <> ''
+     ORDER BY order_score, reach_time, user_id
 """
 
 
@@ -33,9 +38,11 @@ class VerifyStore:
         """The segments of open runs, of one board or ("") of all."""
         return [SegmentKey(*row) for row in await self._pool.fetch(SEGMENTS, board)]
 
-    async def positions(self, board: Board, key: SegmentKey) -> set[str]:
-        """What the sorted set of a segment should have."""
-        query = MEMBERS_OF_WHOLE if key.segment == WHOLE else MEMBERS_OF_SEGMENT
-        found = await self._pool.fetch(query, key.board, key.run_start, key.segment)
-        positions = (position_of(board.order, row[0], Score(row[1], row[2])) for row in found)
-        return {position for position in positions if position is not None}
+    async def positions(self, key: SegmentKey, size: int) -> AsyncGenerator[list[bytes], None]:
+        """What the sorted set of a segment should have, in order, `size` at a time."""
+        query = POSITIONS_OF_WHOLE if key.segment == WHOLE else POSITIONS_OF_SEGMENT
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(UNLIMITED)
+            cursor = await connection.cursor(query, key.board, key.run_start, key.segment)
+            while found := await cursor.fetch(size):
+                yield [row[0] for row in found]

@@ -17,6 +17,7 @@ from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.projection import Projection
 from services.leaderboard.store import (
     archive,
+    cleaning,
     daily,
     endings,
     events,
@@ -106,8 +107,8 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (leagues, "OF_USER"): (*RUN, "ada"),
     (groups, "LIVE"): (*RUN, "best", 3, 2, -1, "dense", 0, 10),
     (groups, "ARCHIVED"): (*RUN, "average", 0, 2, 1, "ordinal", 0, 10),
-    (verify, "MEMBERS_OF_WHOLE"): (*RUN, ""),
-    (verify, "MEMBERS_OF_SEGMENT"): (*RUN, "{}"),
+    (verify, "POSITIONS_OF_WHOLE"): (*RUN, ""),
+    (verify, "POSITIONS_OF_SEGMENT"): (*RUN, "{}"),
     (daily, "IS_KEPT"): (["weekly"], RUN[1]),
     (daily, "KEEP_WHOLE"): ("weekly", RUN[1], 10, "dense"),
     (daily, "KEEP_SEGMENTS"): ("weekly", RUN[1], 10, "dense"),
@@ -120,11 +121,12 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (segments, "KNOWN"): (*RUN, ["{}"]),
     (segments, "EVERY"): RUN,
     (segments, "BEYOND"): RUN,
+    (cleaning, "LEFT"): RUN,
+    (cleaning, "REMOVE"): (*RUN, ["{}"]),
     (archive, "COUNT_BEYOND"): RUN,
     (archive, "TO_EXPIRE"): (NOON, 10),
     (archive, "EXPIRE"): RUN,
-    (rebuild, "PAGE"): ("ada", *RUN, 10),
-    (rebuild, "OF_RUN"): RUN,
+    (rebuild, "ENTRIES"): RUN,
     (rebuild, "SEGMENTS_OF_RUN"): RUN,
 }
 ONE_ROW_TABLES = {"configuration_version", "projection"}

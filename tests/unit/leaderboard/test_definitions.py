@@ -11,6 +11,7 @@ from shared.errors import Violations
 
 WEDNESDAY = LocalDate(year=2026, month=3, day=4)
 WEEKLY = board_pb.RunSchedule(unit=board_pb.RUN_UNIT_WEEK)
+OFFICE_HOURS = board_pb.RunSchedule(unit=board_pb.RUN_UNIT_WEEK, start_time="09:00", end_time="17:00")
 
 
 GOLD = board_pb.Prize(key="gold", last_rank=1, achievement="champion")
@@ -83,6 +84,14 @@ def test_defaults_are_made_explicit() -> None:
         (board(tracked_depth=1, event_interval_seconds=-1), "leaderboard.event_interval_seconds"),
         (board(segment_limit=5), "leaderboard.segment_limit"),
         (board(schedule=board_pb.RunSchedule(end_time="17:00")), "leaderboard.schedule.start_time"),
+        (
+            board_pb.Leaderboard(key="a", points_system="xp", schedule=OFFICE_HOURS),
+            "leaderboard.schedule.start_time",
+        ),
+        (
+            board_pb.Leaderboard(key="a", streak="daily", schedule=OFFICE_HOURS),
+            "leaderboard.schedule.start_time",
+        ),
         (
             board(schedule=board_pb.RunSchedule(start_time="9:00", end_time="17:00")),
             "leaderboard.schedule.start_time",
