@@ -21,6 +21,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from deploy.bench.processes import cpu_seconds
 from deploy.bench.report import table
 from deploy.local.databases import create_service_databases
 from deploy.local.postgres import PostgresServer
@@ -75,6 +76,8 @@ class Found(Struct):
 
     members: int
     rebuild_seconds: float
+    rebuild_cpu_seconds: list[float]
+    """Of the service, PostgreSQL and Valkey."""
     verify_seconds: float
     bytes_each: float
     handled: list[float] = []
@@ -95,7 +98,7 @@ async def measure(home: Path, sizes: Sequence[int], rounds: int) -> list[Found]:
     pool = await create_pool(dsn, application_name="bench", size=4, statement_timeout_ms=600_000)
     try:
         async with Redis.from_url(valkey.url) as sets:
-            boards = _Boards(pool, sets)
+            boards = _Boards(pool, sets, _Cpu(postgres, valkey))
             await boards.begin()
             for size in sizes:
                 await _fill(connection, _key(size), size)
@@ -107,8 +110,22 @@ async def measure(home: Path, sizes: Sequence[int], rounds: int) -> list[Found]:
         postgres.erase()
 
 
+class _Cpu:
+    """What each process has spent."""
+
+    def __init__(self, postgres: PostgresServer, valkey: ValkeyServer) -> None:
+        self._servers = (postgres, valkey)
+
+    def seconds(self) -> list[float]:
+        """Of this process, PostgreSQL and Valkey."""
+        pids = [server.pid for server in self._servers]
+        assert all(pids)
+        return [time.process_time(), *(cpu_seconds(pid, with_children=True) for pid in pids if pid)]
+
+
 class _Boards:
-    def __init__(self, pool: asyncpg.Pool, sets: Redis) -> None:
+    def __init__(self, pool: asyncpg.Pool, sets: Redis, cpu: "_Cpu") -> None:
+        self._cpu = cpu
         catalogue: Catalogue[Boards] = Catalogue(pool, KINDS, catalogue_of)
         self._catalogue = catalogue
         self._projection = Projection(sets)
@@ -130,13 +147,14 @@ class _Boards:
         boards = (await self._catalogue.latest()).by_key
         found = []
         for size in sizes:
-            began = time.perf_counter()
+            began, spent = time.perf_counter(), self._cpu.seconds()
             assert await self._rebuilder.rebuild_board(_key(size)) == size
             took = time.perf_counter() - began
+            of_rebuild = [after - before for before, after in zip(spent, self._cpu.seconds(), strict=True)]
             verified = await self._verifier.verify(_key(size))
             assert not verified.differences
             compared = time.perf_counter() - began - took
-            found.append(Found(size, took, compared, verified.memory_bytes / size))
+            found.append(Found(size, took, of_rebuild, compared, verified.memory_bytes / size))
         rng = random.Random(1)
         for number in range(rounds):
             for one in found:
@@ -167,10 +185,14 @@ async def _timed(what: Callable[[], Awaitable[object]]) -> float:
     return 1_000 * (time.perf_counter() - began)
 
 
-async def _fill(connection: asyncpg.Connection, key: str, size: int) -> None:
-    board = leaderboard_pb2.Leaderboard(key=key, name=key, metric=key)
+async def insert_board(connection: asyncpg.Connection, board: leaderboard_pb2.Leaderboard) -> None:
+    """A board as the service would store it."""
     body = LEADERBOARD.normalised(board).SerializeToString()
-    await connection.execute(_BOARD, key, body, LEADERBOARD.name)
+    await connection.execute(_BOARD, board.key, body, LEADERBOARD.name)
+
+
+async def _fill(connection: asyncpg.Connection, key: str, size: int) -> None:
+    await insert_board(connection, leaderboard_pb2.Leaderboard(key=key, name=key, metric=key))
     for statement in _FILL:
         await connection.execute(statement, *(key, size)[: statement.count("$1") and 1 + ("$2" in statement)])
 
@@ -202,7 +224,8 @@ def shown(found: Sequence[Found]) -> str:
     """The figures as a table: medians, and the last against the first."""
 
     def row(name: str, values: Sequence[float]) -> list[str]:
-        return [name, *(f"{value:.2f}" for value in values), f"{values[-1] / values[0]:.2f}"]
+        ratio = f"{values[-1] / values[0]:.2f}" if values[0] else ""
+        return [name, *(f"{value:.2f}" for value in values), ratio]
 
     head = ["", *(f"{one.members:,} members" for one in found), "ratio"]
     median = statistics.median
@@ -214,6 +237,10 @@ def shown(found: Sequence[Found]) -> str:
             row("the first 100, ms", [median(one.top) for one in found]),
             row("around a user, ms", [median(one.around) for one in found]),
             row("rebuild of the board, s", [one.rebuild_seconds for one in found]),
+            *(
+                row(f"  CPU time of it, {name}, s", [one.rebuild_cpu_seconds[index] for one in found])
+                for index, name in enumerate(("service", "PostgreSQL", "Valkey"))
+            ),
             row("comparing it with PostgreSQL, s", [one.verify_seconds for one in found]),
             row("memory of a member, bytes", [one.bytes_each for one in found]),
         ],

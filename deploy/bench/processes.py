@@ -89,12 +89,12 @@ class Generator(Worker):
 
 
 @contextmanager
-def serving(module: str, log: Path, *, listens_by_argument: bool = False) -> Iterator[str]:
+def serving(module: str, log: Path, *arguments: str, listens_by_argument: bool = False) -> Iterator[str]:
     """A server in a process of its own; gives its address. Raises `LaunchError` when it does not serve."""
     address = f"{LOOPBACK}:{free_port()}"
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *([address] if listens_by_argument else [])],
+            [sys.executable, "-P", "-m", module, *arguments, *([address] if listens_by_argument else [])],
             cwd=log.parent,
             env={**os.environ, "LAUREL_LISTEN": address},
             stdout=output,

@@ -1,0 +1,249 @@
+"""`python -m deploy.bench.rank_changes`: how many rank changes a second go through the leaderboard service, history
+included, beside what its script does alone in the same run.
+
+A service in a process of its own takes batches of events over gRPC, some at a time. Each event counts on an all-time
+board and on a weekly one, in the whole and in a region: four lists. What is counted are the rows that the history of
+ranks has got. The script alone is told the same number of steps at a time, on sorted sets of the same sizes, by this
+process, and nothing is stored. Both in turn. Servers of its own, gone afterwards.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final, TypeVar
+
+import asyncpg
+import grpc.aio
+from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2, leaderboard_service_pb2_grpc
+from laurel.ledger.v1 import entry_pb2
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from deploy.bench.boards import ROOT, insert_board
+from deploy.bench.processes import serving
+from deploy.bench.report import table
+from deploy.local.databases import create_service_databases
+from deploy.local.postgres import PostgresServer
+from deploy.local.run_directory import run_directory
+from deploy.local.valkey import ValkeyServer
+from services.leaderboard.domain.boards import WHOLE, Board, Order, Source, SourceKind, segment_text
+from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
+from services.leaderboard.domain.scores import Score
+from services.leaderboard.projection import Projection
+from shared.ids import derived_id_at, sha256
+from shared.postgres.migrations import migrate
+from shared.rpc.convert import to_timestamp
+
+T = TypeVar("T")
+
+_APPLY: Final = "/laurel.participant.v1.ParticipantService/ApplyEntries"
+_BATCH: Final = 250
+"""Events."""
+_IN_FLIGHT: Final = 3
+"""Batches, as an orchestrator has them."""
+_REGIONS: Final = ("AF", "AS", "EU", "NA", "SA")
+_MICROS: Final = 1_000_000
+_BARE: Final = Board("bare", Source(SourceKind.METRIC, "m"))
+_LISTS: Final = 4
+_HISTORY: Final = "SELECT count(*) FROM rank_events"
+
+
+class Rates(Struct):
+    """Of each round, a second."""
+
+    events: list[float] = []
+    changes: list[float] = []
+    steps: list[float] = []
+
+
+async def measure(home: Path, members: int, seconds: float, rounds: int) -> Rates:
+    """Rounds of both, in turn."""
+    postgres = PostgresServer.start(home / "postgres")
+    valkey = ValkeyServer.start(home / "valkey")
+    try:
+        dsns = create_service_databases(
+            postgres.admin_dsn, ["leaderboard"], passwords={"leaderboard": "bench"}
+        )
+        dsn = dsns["leaderboard"]
+        await migrate(dsn, ROOT / "services" / "leaderboard" / "migrations")
+        os.environ |= {"LAUREL_POSTGRES_DSN": dsn, "LAUREL_REDIS_URL": valkey.url}
+        async with _connected(dsn) as database, Redis.from_url(valkey.url) as sets:
+            for key, unit in (
+                ("all-time", leaderboard_pb2.RUN_UNIT_UNSPECIFIED),
+                ("weekly", leaderboard_pb2.RUN_UNIT_WEEK),
+            ):
+                schedule = leaderboard_pb2.RunSchedule(unit=unit)
+                board = leaderboard_pb2.Leaderboard(
+                    key=key, metric="m", schedule=schedule, breakdown_attributes=["region"]
+                )
+                await insert_board(database, board)
+            with serving("services.leaderboard", home / "leaderboard.log", "serve") as address:
+                async with grpc.aio.insecure_channel(address) as channel:
+                    return await _Rounds(channel, database, Projection(sets), members).run(seconds, rounds)
+    finally:
+        valkey.stop()
+        postgres.erase()
+
+
+class _Rounds:
+    def __init__(
+        self, channel: grpc.aio.Channel, database: asyncpg.Connection, projection: Projection, members: int
+    ) -> None:
+        self._channel = channel
+        self._database = database
+        self._projection = projection
+        self._members = members
+        self._random = random.Random(1)
+        self._versions = [1] * members
+        self._scores = [0] * members
+
+    async def run(self, seconds: float, rounds: int) -> Rates:
+        """Each user has a score first; that is not counted."""
+        for first in range(0, self._members, _BATCH):
+            await self._apply(self._request(range(first, min(first + _BATCH, self._members))))
+        stub = leaderboard_service_pb2_grpc.LeaderboardServiceStub(self._channel)
+        await stub.RebuildProjection(leaderboard_service_pb2.RebuildProjectionRequest())
+        for first in range(0, self._members, _BATCH):
+            await self._place(self._steps(range(first, min(first + _BATCH, self._members))))
+        rates = Rates()
+        for _ in range(rounds):
+            requests = [self._request(self._chosen()) for _ in range(int(40 * seconds))]
+            before = await self._database.fetchval(_HISTORY)
+            sent, took = await _while(seconds, requests, self._apply)
+            rates.events.append(sent * _BATCH / took)
+            rates.changes.append((await self._database.fetchval(_HISTORY) - before) / took)
+            steps = [self._steps(self._chosen()) for _ in range(int(40 * seconds))]
+            sent, took = await _while(seconds, steps, self._place)
+            rates.steps.append(sent * _BATCH * _LISTS / took)
+        return rates
+
+    def _chosen(self) -> Sequence[int]:
+        return self._random.sample(range(self._members), _BATCH)
+
+    async def _apply(self, request: bytes) -> None:
+        # Serialized before it is sent, so that the time is the service's.
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_APPLY)
+        outcomes = participant_pb.ApplyEntriesResponse.FromString(await call(request)).outcomes
+        assert all(len(outcome.effects.leaderboards) == _LISTS for outcome in outcomes)
+
+    async def _place(self, steps: Sequence[Step]) -> None:
+        await self._projection.place(steps, lambda _: _BARE)
+
+    def _request(self, users: Sequence[int]) -> bytes:
+        now = datetime.now(UTC)
+        return participant_pb.ApplyEntriesRequest(
+            commands=[self._command(user, now) for user in users]
+        ).SerializeToString()
+
+    def _command(self, user: int, now: datetime) -> participant_pb.Command:
+        self._versions[user] += 1
+        entry = entry_pb2.Entry(
+            entry_id=str(derived_id_at(now, "bench", str(user), str(self._versions[user]))),
+            user=entry_pb2.UserSnapshot(
+                user_id=f"user-{user}",
+                time_zone="UTC",
+                attributes={"region": _REGIONS[user % len(_REGIONS)]},
+                create_time=to_timestamp(now),
+                version=1,
+                name=f"User {user}",
+            ),
+            now=to_timestamp(now),
+            occur_time=to_timestamp(now),
+            time_zone="UTC",
+            origin=entry_pb2.ENTRY_ORIGIN_LIVE,
+        )
+        entry.metric_event.metric = "m"
+        entry.metric_event.value_micros = self._random.randint(1, 100) * _MICROS
+        return participant_pb.Command(entry=entry, digest=sha256(entry.SerializeToString()))
+
+    def _steps(self, users: Sequence[int]) -> list[Step]:
+        """As many steps in as many lists, in the order in which the service sends them."""
+        now = datetime.now(UTC)
+        steps = []
+        for user in users:
+            name, before = f"user-{user}", Score(self._scores[user], now - timedelta(days=1))
+            self._scores[user] += self._random.randint(1, 100) * _MICROS
+            self._versions[user] += 1
+            position = position_of(Order.DESC, name, Score(self._scores[user], now))
+            held = position_of(Order.DESC, name, before)
+            region = segment_text({"region": _REGIONS[user % len(_REGIONS)]})
+            steps += [
+                Step(SegmentKey("bare", start, segment), name, self._versions[user], held, position)
+                for start in (date.min, now.date())
+                for segment in (WHOLE, region)
+            ]
+        return steps
+
+
+async def _while(
+    seconds: float, items: Sequence[T], call: Callable[[T], Awaitable[None]]
+) -> tuple[int, float]:
+    """So many calls were made, a few at a time, and so long it took."""
+    waiting = list(reversed(items))
+    began = time.perf_counter()
+    done = 0
+
+    async def caller() -> None:
+        nonlocal done
+        while waiting and time.perf_counter() - began < seconds:
+            await call(waiting.pop())
+            done += 1
+
+    await asyncio.gather(*(caller() for _ in range(_IN_FLIGHT)))
+    return done, time.perf_counter() - began
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def shown(rates: Rates) -> str:
+    """Medians with ranges; the ratio is taken inside each round."""
+
+    def row(name: str, values: Sequence[float], digits: int = 0) -> list[str]:
+        return [
+            name,
+            *(f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values))),
+        ]
+
+    pairs = zip(rates.changes, rates.steps, strict=True)
+    return table(
+        ["a second", "median", "least", "most"],
+        [
+            row("rank changes through the service, history included", rates.changes),
+            row("  events of them", rates.events),
+            row("the script alone", rates.steps),
+            row("  of that the service", [changes / steps for changes, steps in pairs], 3),
+        ],
+    )
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--members", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with run_directory("bench-rank-changes") as home:
+        rates = asyncio.run(measure(home, arguments.members, arguments.seconds, arguments.rounds))
+    sys.stdout.write(shown(rates) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
