@@ -64,6 +64,16 @@ def id_range(tenant: str) -> tuple[str, str]:
     return tenant + SEPARATOR, tenant + chr(ord(SEPARATOR) + 1)
 
 
+Range = tuple[str, str] | tuple[()]
+"""Between which stored ids lie, both left out; (): all."""
+
+
+def own_range() -> Range:
+    """Between which the ids lie that the current call may know of: those of its tenant's users, or all."""
+    tenant = CURRENT_TENANT.get()
+    return id_range(tenant) if tenant else ()
+
+
 def own_text(tenant: str, text: str) -> str:
     """A text as a tenant may read it: its own users as it knows them, of others nothing."""
     if "\x1f" not in text and "\\x1f" not in text and "\\u001f" not in text:

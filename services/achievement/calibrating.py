@@ -9,6 +9,7 @@ from services.achievement.store_backfill import BackfillStore
 from shared.clock import Clock
 from shared.postgres import definitions as stored
 from shared.postgres.pool import Pool
+from shared.tenants import own_range
 
 
 class Calibration:
@@ -26,12 +27,15 @@ class Calibration:
     async def statistics(
         self, key: str, read_time: datetime | None, first: date, last: date
     ) -> tuple[Achievement, Statistics, int, int]:
-        """The statistics of an achievement, of how many users they are, and how many there are. Raises `NotFound`."""
+        """The statistics of an achievement, of how many users they are, and how many there are: of all, or of those of
+        the tenant that asks. Raises `NotFound`.
+        """
         achievement = (await self._catalogue.latest()).get(key)
         if achievement is None:
             raise ACHIEVEMENT.unknown(key)
-        user_count = await self._users.count_users()
-        users = await self._users.some(user_count, self._most_looked_at)
+        own = own_range()
+        user_count = await self._users.count_users(own)
+        users = await self._users.some(user_count, self._most_looked_at, own)
         now = read_time or self._clock.now()
-        found = await self._statistics.of(achievement, users, now, first, last)
+        found = await self._statistics.of(achievement, users, now, first, last, own)
         return achievement, found, len(users), user_count

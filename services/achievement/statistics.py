@@ -13,6 +13,7 @@ from services.achievement.domain import (
     StreakTrigger,
 )
 from shared.postgres.pool import Pool
+from shared.tenants import Range
 
 QUIET: Final = timedelta(days=30)
 """Who has done nothing for so long has given up."""
@@ -72,16 +73,18 @@ DAILY: Final = """
              GROUP BY user_id, local_date) AS days
      WHERE sum_micros > 0
 """
-DAYS: Final = """
+_DAYS: Final = """
     SELECT local_date, count(*)
       FROM completion_facts AS fact
-     WHERE achievement = $1 AND fact_time >= $2 AND fact_time < $3 AND kind = 1 AND local_date BETWEEN $4 AND $5
+     WHERE achievement = $1 AND fact_time >= $2 AND fact_time < $3 AND kind = 1 AND local_date BETWEEN $4 AND $5 {own}
        AND NOT EXISTS (SELECT FROM completion_facts AS gone
                         WHERE gone.user_id = fact.user_id AND gone.achievement = fact.achievement
                           AND gone.completion_id = fact.completion_id AND gone.kind = 2)
      GROUP BY local_date
      ORDER BY local_date
 """
+DAYS: Final = _DAYS.format(own="")
+DAYS_OWN: Final = _DAYS.format(own="AND user_id > $6 AND user_id < $7")
 
 
 class Statistics(Struct, frozen=True):
@@ -104,9 +107,15 @@ class StatisticsStore:
         self._pool = pool
 
     async def of(
-        self, achievement: Achievement, users: Sequence[str], now: datetime, first: date, last: date
+        self,
+        achievement: Achievement,
+        users: Sequence[str],
+        now: datetime,
+        first: date,
+        last: date,
+        own: Range = (),
     ) -> Statistics:
-        """As of an instant; completions of a range of dates."""
+        """As of an instant; completions of a range of dates, of all users with these ids."""
         trigger, key = achievement.trigger, achievement.key
         metric = trigger.metric if isinstance(trigger, MetricTrigger) else ""
         held = await self._pool.fetchrow(HELD, users, key, metric)
@@ -118,7 +127,7 @@ class StatisticsStore:
         midnight = datetime.min.time()
         begins = datetime.combine(first, midnight, now.tzinfo) - _AROUND
         ends = datetime.combine(last, midnight, now.tzinfo) + _AROUND
-        days = await self._pool.fetch(DAYS, key, begins, ends, first, last)
+        days = await self._pool.fetch(DAYS_OWN if own else DAYS, key, begins, ends, first, last, *own)
         return Statistics(
             held["holder_count"],
             float(held["median_seconds"] or 0),

@@ -21,6 +21,7 @@ from services.achievement.records import Backfill, BackfillState
 from services.achievement.rows import fact_of
 from shared.postgres.locks import lock_key
 from shared.postgres.pool import Connection, Pool
+from shared.tenants import Range
 
 MAX_ERROR_CHARS: Final = 1_000
 
@@ -82,6 +83,11 @@ USERS: Final = "SELECT user_id FROM users WHERE user_id > $1 ORDER BY user_id LI
 COUNT_USERS: Final = "SELECT count(*) FROM users"
 # Blocks of the table at random: a share of the users that no order of ids has chosen.
 SAMPLE_USERS: Final = "SELECT user_id FROM users TABLESAMPLE SYSTEM ($1::float8) LIMIT $2"
+COUNT_OWN_USERS: Final = "SELECT count(*) FROM users WHERE user_id > $1 AND user_id < $2"
+# Of a tenant's users those whose ids come first when they are mixed.
+SAMPLE_OWN_USERS: Final = """
+    SELECT user_id FROM users WHERE user_id > $1 AND user_id < $2 ORDER BY hashtextextended(user_id, 0) LIMIT $3
+"""
 LOCK_USERS: Final = "SELECT 1 FROM users WHERE user_id = ANY($1::text[]) ORDER BY user_id FOR UPDATE"
 HOLDERS: Final = """
     SELECT count(*) FILTER (WHERE kind = 1) - count(*) FILTER (WHERE kind = 2)
@@ -193,13 +199,15 @@ class BackfillStore:
         """Users by id."""
         return [row["user_id"] for row in await source.fetch(USERS, after, limit)]
 
-    async def count_users(self) -> int:
-        """How many there are."""
-        count: int = await self._pool.fetchval(COUNT_USERS)
+    async def count_users(self, own: Range = ()) -> int:
+        """How many there are, of these ids."""
+        count: int = await self._pool.fetchval(COUNT_OWN_USERS if own else COUNT_USERS, *own)
         return count
 
-    async def some(self, user_count: int, most: int) -> list[str]:
-        """All users; of many about so many, spread over all."""
+    async def some(self, user_count: int, most: int, own: Range = ()) -> list[str]:
+        """All users of these ids; of many about so many, spread over all."""
+        if own:
+            return [row["user_id"] for row in await self._pool.fetch(SAMPLE_OWN_USERS, *own, most)]
         if user_count <= most:
             return await self.users(self._pool, "", most)
         rows = await self._pool.fetch(SAMPLE_USERS, 100 * most / user_count, most)

@@ -24,6 +24,7 @@ from shared.postgres.errors import StateMoved
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.request_log import State
 from shared.recent import RecentStates
+from shared.tenants import own_range
 
 # The state of each user as arrays of records, so that it comes in one row and one round trip.
 LOAD: Final = """
@@ -187,13 +188,15 @@ AWARDS: Final = """
      ORDER BY sequence DESC
      LIMIT $4
 """
-USERS_BY_LEVEL: Final = """
+_USERS_BY_LEVEL: Final = """
     SELECT width_bucket(CASE WHEN $2::boolean THEN lifetime ELSE balance END, $3::bigint[]) AS level,
            count(*) AS user_count
       FROM balances
-     WHERE points_system = $1
+     WHERE points_system = $1 {own}
      GROUP BY 1
 """
+USERS_BY_LEVEL: Final = _USERS_BY_LEVEL.format(own="")
+USERS_BY_LEVEL_OWN: Final = _USERS_BY_LEVEL.format(own="AND user_id > $4 AND user_id < $5")
 
 
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -373,6 +376,8 @@ class Store:
     ) -> list[int]:
         """How many users are below the first of the ascending thresholds, and at each of them."""
         counts = [0] * (len(thresholds) + 1)
-        for row in await self._pool.fetch(USERS_BY_LEVEL, points_system, by_lifetime, list(thresholds)):
+        own = own_range()
+        query = USERS_BY_LEVEL_OWN if own else USERS_BY_LEVEL
+        for row in await self._pool.fetch(query, points_system, by_lifetime, list(thresholds), *own):
             counts[row["level"]] = row["user_count"]
         return counts

@@ -10,6 +10,7 @@ from msgspec import Struct
 from services.streak.domain import LedgerLine, Period, PeriodStatus, Reach
 from services.streak.store import Key, ledger_line_of, period_of
 from shared.postgres.pool import Pool
+from shared.tenants import own_range
 
 PERIODS: Final = """
     SELECT start_date, end_date, status, length, settle_time, entry_id, local_date FROM periods
@@ -24,13 +25,16 @@ LEDGER: Final = """
      ORDER BY effective_date, reason, about_date
      LIMIT $7
 """
-# The first bound lets the index begin at the right place, the second cuts ties.
-LONGEST: Final = """
+# The first bound lets the index begin at the right place, the second cuts ties. Of all users, and of a tenant's own: so
+# are the other statements about many users.
+_LONGEST: Final = """
     SELECT user_id, longest, length FROM streak_states
-     WHERE streak = $1 AND longest > 0 AND longest <= $2 AND (longest < $2 OR user_id > $3)
+     WHERE streak = $1 AND longest > 0 AND longest <= $2 AND (longest < $2 OR user_id > $3) {own}
      ORDER BY longest DESC, user_id
      LIMIT $4
 """
+LONGEST: Final = _LONGEST.format(own="")
+LONGEST_OWN: Final = _LONGEST.format(own="AND user_id > $5 AND user_id < $6")
 
 
 BETWEEN: Final = """
@@ -39,10 +43,10 @@ BETWEEN: Final = """
      ORDER BY start_date
 """
 # OFFSET 0: by the index of what is due, however many streaks there are of this definition.
-AT_RISK: Final = """
+_AT_RISK: Final = """
     SELECT due.user_id, due.next_close_time
       FROM (SELECT user_id, streak, next_close_time FROM streak_states
-             WHERE next_close_time > $2 AND next_close_time <= $3 AND (next_close_time, user_id) > ($4, $5)
+             WHERE next_close_time > $2 AND next_close_time <= $3 AND (next_close_time, user_id) > ($4, $5) {own}
              ORDER BY next_close_time, user_id, streak
             OFFSET 0) AS due
       JOIN users ON users.user_id = due.user_id
@@ -50,14 +54,18 @@ AT_RISK: Final = """
      ORDER BY due.next_close_time, due.user_id
      LIMIT $7
 """
-LENGTHS: Final = """
+AT_RISK: Final = _AT_RISK.format(own="")
+AT_RISK_OWN: Final = _AT_RISK.format(own="AND user_id > $8 AND user_id < $9")
+_LENGTHS: Final = """
     SELECT width_bucket(length, $2::integer[]) AS bucket, count(*) FROM streak_states
-     WHERE streak = $1 AND length > 0
+     WHERE streak = $1 AND length > 0 {own}
      GROUP BY bucket
      ORDER BY bucket
 """
+LENGTHS: Final = _LENGTHS.format(own="")
+LENGTHS_OWN: Final = _LENGTHS.format(own="AND user_id > $3 AND user_id < $4")
 # What was lost is the length of the period before the one that broke.
-LOSSES: Final = """
+_LOSSES: Final = """
     SELECT extract(isodow FROM start_date)::integer AS weekday,
            width_bucket(before.length, $4::integer[]) AS bucket, count(*)
       FROM periods
@@ -68,17 +76,21 @@ LOSSES: Final = """
             ORDER BY earlier.start_date DESC
             LIMIT 1
      ) AS before
-     WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 7 AND status >= 6
+     WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 7 AND status >= 6 {own}
      GROUP BY weekday, bucket
 """
+LOSSES: Final = _LOSSES.format(own="")
+LOSSES_OWN: Final = _LOSSES.format(own="AND periods.user_id > $5 AND periods.user_id < $6")
 # Each by the index that has it.
-SAVED: Final = """
+_SAVED: Final = """
     SELECT status, count(*) FROM periods
-     WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status IN (6, 8, 10) AND status >= 6
+     WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status IN (6, 8, 10) AND status >= 6 {own}
      GROUP BY status
      UNION ALL
-    SELECT 3, count(*) FROM periods WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 3
+    SELECT 3, count(*) FROM periods WHERE streak = $1 AND start_date BETWEEN $2 AND $3 AND status = 3 {own}
 """
+SAVED: Final = _SAVED.format(own="")
+SAVED_OWN: Final = _SAVED.format(own="AND user_id > $4 AND user_id < $5")
 
 # As `domain.rows.first_reaches` has it: lengths that no period before had, with the event of the period that qualified.
 FIRST_REACHES: Final = """
@@ -136,7 +148,9 @@ class ReadStore:
 
     async def longest(self, streak: str, after: tuple[int, str], limit: int) -> list[Longest]:
         """The users with the longest runs after a length and user, longest first."""
-        return [Longest(*row) for row in await self._pool.fetch(LONGEST, streak, *after, limit)]
+        own = own_range()
+        query = LONGEST_OWN if own else LONGEST
+        return [Longest(*row) for row in await self._pool.fetch(query, streak, *after, limit, *own)]
 
     async def between(self, key: Key, first: date, last: date) -> list[Period]:
         """Recorded periods of which any date is in a range, oldest first."""
@@ -146,7 +160,9 @@ class ReadStore:
         self, streak: str, now: datetime, until: datetime, after: tuple[datetime, str], zone: str, limit: int
     ) -> list[tuple[str, datetime]]:
         """Users whose present period closes with a result after `now` and up to `until`, and when; soonest first."""
-        found = await self._pool.fetch(AT_RISK, streak, now, until, *after, zone, limit)
+        own = own_range()
+        query = AT_RISK_OWN if own else AT_RISK
+        found = await self._pool.fetch(query, streak, now, until, *after, zone, limit, *own)
         return [(row["user_id"], row["next_close_time"]) for row in found]
 
     async def first_reaches(
@@ -158,17 +174,20 @@ class ReadStore:
 
     async def lengths(self, streak: str, bounds: Sequence[int]) -> Counter[int]:
         """How many users have a present length in the range that begins at each bound."""
-        found = await self._pool.fetch(LENGTHS, streak, bounds)
+        own = own_range()
+        found = await self._pool.fetch(LENGTHS_OWN if own else LENGTHS, streak, bounds, *own)
         return Counter({bounds[row["bucket"] - 1]: row["count"] for row in found})
 
     async def losses(
         self, streak: str, first: date, last: date, bounds: Sequence[int]
     ) -> Counter[tuple[int, int]]:
         """How many streaks broke in a range of dates, by weekday (1: Monday) and the bound of the length lost."""
-        found = await self._pool.fetch(LOSSES, streak, first, last, bounds)
+        own = own_range()
+        found = await self._pool.fetch(LOSSES_OWN if own else LOSSES, streak, first, last, bounds, *own)
         return Counter({(row["weekday"], bounds[row["bucket"] - 1]): row["count"] for row in found})
 
     async def saved(self, streak: str, first: date, last: date) -> Counter[PeriodStatus]:
         """How many periods were kept from breaking in a range of dates, by what did it."""
-        found = await self._pool.fetch(SAVED, streak, first, last)
+        own = own_range()
+        found = await self._pool.fetch(SAVED_OWN if own else SAVED, streak, first, last, *own)
         return Counter({PeriodStatus(row["status"]): row["count"] for row in found})

@@ -222,6 +222,37 @@ async def test_whoever_is_of_no_tenant_knows_all_by_their_full_ids(world: dict[s
     assert entry.user_id == "evil\x1fbob"
 
 
+async def test_what_is_said_of_all_users_is_said_of_a_tenants_own(world: dict[str, Client]) -> None:
+    for tenant, times in zip(TENANTS[:2], (1, 10), strict=True):
+        client = world[tenant]
+        users = {user.user_id for user in (await client(pb.ListUsersRequest())).users}
+        longest: set[str] = set()
+        request = streak_pb.ListLongestStreaksRequest(streak="daily", page_size=2)
+        while True:
+            page = await client(request)
+            longest |= {each.user_id for each in page.streaks}
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                break
+        assert longest == users
+        at_risk = streak_pb.ListStreaksAtRiskRequest(streak="daily", within_hours=72)
+        assert {each.user_id for each in (await client(at_risk)).streaks} <= users
+        streaks = await client(streak_pb.GetStreakStatisticsRequest(streak="daily"))
+        assert sum(each.count for each in streaks.lengths) == len(users)
+        levels = await client(points_pb.GetLevelDistributionRequest(points_system="xp"))
+        assert sum(each.user_count for each in levels.levels) == len(users)
+        ranges = await client(
+            points_pb.GetPointsDistributionRequest(points_system="coins", bounds=[0, 10 * times])
+        )
+        assert sum(each.user_count for each in ranges.ranges) == len(users)
+        held = await client(achievement_pb.GetAchievementStatisticsRequest(achievement="ten-steps"))
+        assert held.user_count == len(users)
+        assert held.holder_count == (0 if times == 1 else len(users))
+        assert sum(day.count for day in held.days) == held.holder_count
+    everybody = await world[""](achievement_pb.GetAchievementStatisticsRequest(achievement="ten-steps"))
+    assert (everybody.user_count, everybody.holder_count) == (9, 6)
+
+
 async def test_points_are_passed_on_inside_a_tenant(world: dict[str, Client]) -> None:
     request = pb.TransferPointsRequest(
         user_id="sue", to_user_id="bob", points_system="coins", amount=1, request_id="t1"
