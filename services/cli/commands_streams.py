@@ -36,6 +36,7 @@ def stream_options(command: Any) -> Any:
                 multiple=True,
                 help="Only of users with this attribute; several have to hold together.",
             ),
+            click.option("--tenant", help="Only events of this tenant."),
             click.option("--redis", metavar="STREAM", help="Key of a stream of Redis."),
             click.option(
                 "--max-length",
@@ -170,6 +171,9 @@ def _fill(stream: stream_pb2.EventStream, chosen: dict[str, Any]) -> list[str]:
         stream.nats.stream = chosen["nats"]
         stream.nats.subject = chosen["subject"] or "laurel.events"
         paths.append("nats")
+    if chosen["tenant"] is not None:
+        stream.tenant = chosen["tenant"]
+        paths.append("tenant")
     if chosen["description"] is not None:
         stream.description = chosen["description"]
         paths.append("description")

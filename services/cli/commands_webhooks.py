@@ -41,6 +41,7 @@ def endpoint_options(command: Any) -> Any:
                 help="Only of users with this attribute; several have to hold together.",
             ),
             click.option("--user", "users", multiple=True, help="Only about this user."),
+            click.option("--tenant", help="Only events of this tenant."),
             click.option(
                 "--min-interval",
                 type=click.IntRange(0, 86_400),
@@ -249,6 +250,7 @@ def show_endpoint(endpoint: webhook_pb2.WebhookEndpoint) -> None:
         "state": _state(endpoint),
         "types": " ".join(endpoint.types),
         "filters": ", ".join(_filter(condition) for condition in endpoint.filters),
+        "tenant": endpoint.tenant,
         "users": ", ".join(endpoint.user_ids),
         "least interval": interval,
         "order": "none" if endpoint.ordering == webhook_pb2.WEBHOOK_ORDERING_NONE else "by user",
@@ -277,6 +279,9 @@ def _fill(endpoint: webhook_pb2.WebhookEndpoint, chosen: dict[str, Any]) -> list
     if chosen["users"]:
         endpoint.user_ids.extend(chosen["users"])
         paths.append("user_ids")
+    if chosen["tenant"] is not None:
+        endpoint.tenant = chosen["tenant"]
+        paths.append("tenant")
     if chosen["min_interval"] is not None:
         endpoint.min_interval_seconds = chosen["min_interval"]
         paths.append("min_interval_seconds")

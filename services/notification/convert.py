@@ -28,7 +28,7 @@ from services.notification.domain.events import DUE, EVERY_TYPE, SWITCHED_OFF, T
 from services.notification.domain.streams import NatsStream, RedisStream, Sink, Stream
 from shared.errors import Violations
 from shared.ids import derived_id
-from shared.rpc.convert import check_key, check_text, check_user_id, to_datetime, to_timestamp
+from shared.rpc.convert import check_key, check_tenant, check_text, check_user_id, to_datetime, to_timestamp
 from shared.rpc.filters import filters_from_proto
 from shared.rpc.tenants import given_out
 
@@ -164,6 +164,7 @@ def check_endpoint(message: EndpointMessage, path: str, violations: Violations, 
         found.add("user_ids", f"must be at most {MAX_USER_IDS}")
     for index, user_id in enumerate(message.user_ids):
         check_user_id(user_id, f"user_ids[{index}]", found)
+    check_tenant(message.tenant, "tenant", found)
     if not 0 <= message.min_interval_seconds <= MAX_INTERVAL_SECONDS:
         found.add("min_interval_seconds", f"must be 0 to {MAX_INTERVAL_SECONDS}")
     if message.ordering not in webhook_pb2.WebhookOrdering.values():
@@ -202,6 +203,7 @@ def endpoint_from_stored(
             frozenset(message.types),
             filters_from_proto(message.filters, "filters", Violations()),
             frozenset(message.user_ids),
+            message.tenant,
         ),
         ordered=message.ordering != webhook_pb2.WEBHOOK_ORDERING_NONE,
         interval=timedelta(seconds=message.min_interval_seconds),
@@ -274,6 +276,7 @@ def check_stream(message: StreamMessage, path: str, violations: Violations) -> N
         if type_ in OWN_TYPES:
             found.add(f"types[{index}]", "is told to webhooks alone")
     filters_from_proto(message.filters, "filters", found)
+    check_tenant(message.tenant, "tenant", found)
     match message.WhichOneof("sink"):
         case "redis":
             name = message.redis.stream
@@ -323,7 +326,11 @@ def stream_from_row(row: Any) -> Stream:
         stream_id=row["stream_id"],
         key=row["key"],
         revision=row["revision"],
-        wish=Wish(frozenset(message.types), filters_from_proto(message.filters, "filters", Violations())),
+        wish=Wish(
+            frozenset(message.types),
+            filters_from_proto(message.filters, "filters", Violations()),
+            tenant=message.tenant,
+        ),
         sink=sink_of(message),
         switched_off=row["switched_off"],
         cursor=row["cursor"],

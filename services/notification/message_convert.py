@@ -17,6 +17,7 @@ from services.notification.domain.messages import Definition, Item, Plan, User, 
 from services.notification.domain.recaps import Amount, Earned, Rank, Recap, RecapPeriod
 from services.notification.domain.reminders import Streak
 from services.notification.rendering import Template, problem_of
+from shared import tenants
 from shared.errors import Violations
 from shared.ids import derived_id
 from shared.rpc.convert import check_text, date_to_proto, time_of_day, to_datetime, to_timestamp
@@ -161,7 +162,8 @@ def due_event(message_id: UUID, plan: Plan, user: User, now: datetime) -> Event:
         "id": str(message_id),
         "type": DUE[plan.type],
         "timestamp": to_timestamp(now).ToJsonString(),
-        "userId": user.user_id,
+        "userId": tenants.shown(user.user_id),
+        **({"tenant": tenant} if (tenant := tenants.tenant_of(user.user_id)) else {}),
     }
     return Event(message_id, DUE[plan.type], now, user.user_id, "", user.attributes, envelope, data)
 

@@ -25,6 +25,7 @@ from shared.postgres.pool import Connection, Pool
 from shared.rpc.access import Caller, Rate, actor, peer
 from shared.rpc.convert import (
     check_request_id,
+    check_tenant,
     check_text,
     check_user_id_or_none,
     digest_of,
@@ -83,7 +84,7 @@ class KeyHandlers:
     async def list(self, request: pb.ListKeysRequest) -> pb.ListKeysResponse:
         """A page of keys by id. Raises `InvalidArgument`."""
         violations = Violations()
-        _check_tenant(request.tenant, "tenant", violations)
+        check_tenant(request.tenant, "tenant", violations)
         user_id = _user_of_key(request.tenant, request.user_id, "user_id", violations)
         violations.raise_if_any()
         query = ["list_keys", user_id, request.tenant]
@@ -244,7 +245,7 @@ def new_key(request: pb.CreateKeyRequest, key_id: str, now: datetime) -> Key:
     violations = Violations()
     _check_call(request.request_id, request.reason, violations)
     check_text(wanted.name, "key.name", violations)
-    _check_tenant(wanted.tenant, "key.tenant", violations)
+    check_tenant(wanted.tenant, "key.tenant", violations)
     user_id = _user_of_key(wanted.tenant, wanted.user_id, "key.user_id", violations)
     if not wanted.scopes:
         violations.add("key.scopes", "must have at least one scope")
@@ -330,11 +331,6 @@ def _limit(message: Any, path: str, violations: Violations) -> Limit | None:
 
 def _shown_limit(limit: Limit) -> pb.RateLimit:
     return pb.RateLimit(per_second=limit.per_second, burst=limit.burst)
-
-
-def _check_tenant(tenant: str, path: str, violations: Violations) -> None:
-    if tenant and not tenants.TENANT.fullmatch(tenant):
-        violations.add(path, tenants.TENANT_TEXT)
 
 
 def _user_of_key(tenant: str, user_id: str, path: str, violations: Violations) -> str:

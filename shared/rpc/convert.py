@@ -37,7 +37,7 @@ from shared.entries import (
     UserSnapshot,
 )
 from shared.errors import FieldViolation, LaurelError, Unknown, Violations
-from shared.tenants import SEPARATOR, is_stored_form, shown
+from shared.tenants import SEPARATOR, TENANT, TENANT_TEXT, is_stored_form, shown
 
 MAX_TEXT_CHARS: Final = 255
 """Of an identifier, a name, an attribute's value."""
@@ -131,6 +131,12 @@ def check_user_id_or_none(value: str, path: str, violations: Violations) -> None
     """The same where empty stands for all users."""
     if value:
         check_user_id(value, path, violations)
+
+
+def check_tenant(value: str, path: str, violations: Violations) -> None:
+    """The name of a tenant, or empty for none."""
+    if value and not TENANT.fullmatch(value):
+        violations.add(path, TENANT_TEXT)
 
 
 def check_key(value: str, path: str, violations: Violations) -> None:

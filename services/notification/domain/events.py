@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from services.notification.domain.contacts import MessageType
 from shared.filters import AttributeFilter, matches
+from shared.tenants import shown
 
 EVERY_TYPE: Final = "*"
 SWITCHED_OFF: Final = "webhook.endpoint_switched_off"
@@ -47,13 +48,18 @@ class Wish(Struct, frozen=True):
     filters: tuple[AttributeFilter, ...] = ()
     user_ids: frozenset[str] = frozenset()
     """Empty: about everyone."""
+    tenant: str = ""
+    """Empty: events of all tenants; else its own alone, and its users as it knows them."""
 
     def met_by(self, event: Event) -> bool:
         """Whether the event is wanted. One about no user is chosen by its type alone."""
         if event.type not in self.types and EVERY_TYPE not in self.types:
             return False
+        if self.tenant and event.envelope.get("tenant") != self.tenant:
+            return False
+        user_id = shown(event.user_id) if self.tenant else event.user_id
         return not event.user_id or (
-            (not self.user_ids or event.user_id in self.user_ids) and matches(self.filters, event.attributes)
+            (not self.user_ids or user_id in self.user_ids) and matches(self.filters, event.attributes)
         )
 
 

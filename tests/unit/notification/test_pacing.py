@@ -107,3 +107,17 @@ def test_a_star_means_all_types_and_what_is_about_no_user_is_chosen_by_its_type(
     assert Wish(frozenset({EVERY_TYPE}), filters).met_by(told)
     assert Wish(frozenset({SWITCHED_OFF}), filters, frozenset({"ada"})).met_by(told)
     assert not Wish(frozenset({"streak.lost"})).met_by(told)
+
+
+def test_a_wish_for_a_tenant_is_for_its_events_and_names_its_users_as_it_does() -> None:
+    def told(tenant: str, user: str) -> Event:
+        about = f"{tenant}\x1f{user}" if tenant and user else user
+        return Event(UUID(int=1), "points.changed", NOON, about, "", {}, {"tenant": tenant}, {})
+
+    wish = Wish(frozenset({EVERY_TYPE}), (), frozenset({"ada"}), "acme")
+    assert wish.met_by(told("acme", "ada"))
+    assert wish.met_by(told("acme", ""))
+    assert not wish.met_by(told("acme", "bob"))
+    assert not wish.met_by(told("evil", "ada"))
+    assert not wish.met_by(told("", "ada"))
+    assert Wish(frozenset({EVERY_TYPE})).met_by(told("evil", "ada"))

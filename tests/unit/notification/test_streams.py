@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.notification.domain.events import Event
 from services.notification.domain.streams import cloud_event, pause_seconds, waves
@@ -43,6 +44,12 @@ def test_an_event_is_a_cloud_event_keyed_by_its_user() -> None:
         "control": False,
         "data": {"a": 1},
     }
+
+
+def test_an_event_of_a_tenants_user_names_both_and_is_keyed_by_both() -> None:
+    own = told(1, "acme\x1fada")
+    event = cloud_event(replace(own, envelope={**own.envelope, "tenant": "acme"}), "/laurel")
+    assert (event["subject"], event["tenant"], event["partitionkey"]) == ("ada", "acme", "acme/ada")
 
 
 def test_an_event_about_no_user_has_no_key() -> None:

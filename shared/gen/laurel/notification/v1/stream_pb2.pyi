@@ -36,12 +36,15 @@ class EventStream(_message.Message):
     HEALTH_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Its name: `^[a-z][a-z0-9_-]{0,63}$`."""
     description: _builtins.str
     """For people."""
     switched_off: _builtins.bool
     """Nothing is published; switched on again it goes on where it was, as far back as events are kept."""
+    tenant: _builtins.str
+    """Only events of this tenant; empty: of all, each with its `tenant`."""
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Types of domain events, such as `streak.lost`; `*` alone means all types."""
@@ -83,10 +86,11 @@ class EventStream(_message.Message):
         health: Global___EventStreamHealth | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "health", b"health", "nats", b"nats", "redis", b"redis", "sink", b"sink", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "filters", b"filters", "health", b"health", "key", b"key", "nats", b"nats", "redis", b"redis", "sink", b"sink", "switched_off", b"switched_off", "types", b"types", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "filters", b"filters", "health", b"health", "key", b"key", "nats", b"nats", "redis", b"redis", "sink", b"sink", "switched_off", b"switched_off", "tenant", b"tenant", "types", b"types", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_sink: _TypeAlias = _typing.Literal["redis", "nats"]  # noqa: Y015
     _WhichOneofArgType_sink: _TypeAlias = _typing.Literal["sink", b"sink"]  # noqa: Y015

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from laurel.common.v1 import filter_pb2 as laurel_dot_common_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$laurel/notification/v1/webhook.proto\x12\x16laurel.notification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/filter.proto\"\xd6\x04\n\x0fWebhookEndpoint\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05types\x18\x04 \x03(\t\x12\x32\n\x07\x66ilters\x18\x05 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\x10\n\x08user_ids\x18\x06 \x03(\t\x12\x1c\n\x14min_interval_seconds\x18\x07 \x01(\x05\x12\x39\n\x08ordering\x18\x08 \x01(\x0e\x32\'.laurel.notification.v1.WebhookOrdering\x12\x14\n\x0cswitched_off\x18\t \x01(\x08\x12\x42\n\x11switch_off_reason\x18\n \x01(\x0e\x32\'.laurel.notification.v1.SwitchOffReason\x12\x33\n\x0fswitch_off_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x07secrets\x18\x0c \x03(\x0b\x32%.laurel.notification.v1.WebhookSecret\x12=\n\x06health\x18\r \x01(\x0b\x32-.laurel.notification.v1.WebhookEndpointHealth\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x01\n\rWebhookSecret\x12\x11\n\tsecret_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa8\x01\n\x15WebhookEndpointHealth\x12\x15\n\rwaiting_count\x18\x01 \x01(\x03\x12\x0e\n\x06\x62\x65hind\x18\x02 \x01(\x08\x12\x31\n\rfailing_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_success_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xef\x01\n\x0eWebhookAttempt\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x30\n\x0c\x61ttempt_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elatency_micros\x18\x05 \x01(\x03\x12>\n\x07outcome\x18\x06 \x01(\x0e\x32-.laurel.notification.v1.WebhookAttemptOutcome\x12\x13\n\x0bstatus_code\x18\x07 \x01(\x05\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t*i\n\x0fWebhookOrdering\x12 \n\x1cWEBHOOK_ORDERING_UNSPECIFIED\x10\x00\x12\x19\n\x15WEBHOOK_ORDERING_USER\x10\x01\x12\x19\n\x15WEBHOOK_ORDERING_NONE\x10\x02*\x8f\x01\n\x0fSwitchOffReason\x12!\n\x1dSWITCH_OFF_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSWITCH_OFF_REASON_OPERATOR\x10\x01\x12\x1a\n\x16SWITCH_OFF_REASON_GONE\x10\x02\x12\x1d\n\x19SWITCH_OFF_REASON_FAILING\x10\x03*\xb1\x01\n\x15WebhookAttemptOutcome\x12\'\n#WEBHOOK_ATTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12%\n!WEBHOOK_ATTEMPT_OUTCOME_DELIVERED\x10\x01\x12\"\n\x1eWEBHOOK_ATTEMPT_OUTCOME_FAILED\x10\x02\x12$\n WEBHOOK_ATTEMPT_OUTCOME_GIVEN_UP\x10\x03\x42S\n\x19io.laurel.notification.v1P\x01Z4laurel.example/laurel/notification/v1;notificationv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$laurel/notification/v1/webhook.proto\x12\x16laurel.notification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/filter.proto\"\xe6\x04\n\x0fWebhookEndpoint\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05types\x18\x04 \x03(\t\x12\x32\n\x07\x66ilters\x18\x05 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\x10\n\x08user_ids\x18\x06 \x03(\t\x12\x1c\n\x14min_interval_seconds\x18\x07 \x01(\x05\x12\x39\n\x08ordering\x18\x08 \x01(\x0e\x32\'.laurel.notification.v1.WebhookOrdering\x12\x14\n\x0cswitched_off\x18\t \x01(\x08\x12\x42\n\x11switch_off_reason\x18\n \x01(\x0e\x32\'.laurel.notification.v1.SwitchOffReason\x12\x33\n\x0fswitch_off_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x07secrets\x18\x0c \x03(\x0b\x32%.laurel.notification.v1.WebhookSecret\x12=\n\x06health\x18\r \x01(\x0b\x32-.laurel.notification.v1.WebhookEndpointHealth\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x14 \x01(\t\"\x84\x01\n\rWebhookSecret\x12\x11\n\tsecret_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa8\x01\n\x15WebhookEndpointHealth\x12\x15\n\rwaiting_count\x18\x01 \x01(\x03\x12\x0e\n\x06\x62\x65hind\x18\x02 \x01(\x08\x12\x31\n\rfailing_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11last_success_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xef\x01\n\x0eWebhookAttempt\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0e\n\x06number\x18\x03 \x01(\x05\x12\x30\n\x0c\x61ttempt_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elatency_micros\x18\x05 \x01(\x03\x12>\n\x07outcome\x18\x06 \x01(\x0e\x32-.laurel.notification.v1.WebhookAttemptOutcome\x12\x13\n\x0bstatus_code\x18\x07 \x01(\x05\x12\x0e\n\x06\x64\x65tail\x18\x08 \x01(\t*i\n\x0fWebhookOrdering\x12 \n\x1cWEBHOOK_ORDERING_UNSPECIFIED\x10\x00\x12\x19\n\x15WEBHOOK_ORDERING_USER\x10\x01\x12\x19\n\x15WEBHOOK_ORDERING_NONE\x10\x02*\x8f\x01\n\x0fSwitchOffReason\x12!\n\x1dSWITCH_OFF_REASON_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSWITCH_OFF_REASON_OPERATOR\x10\x01\x12\x1a\n\x16SWITCH_OFF_REASON_GONE\x10\x02\x12\x1d\n\x19SWITCH_OFF_REASON_FAILING\x10\x03*\xb1\x01\n\x15WebhookAttemptOutcome\x12\'\n#WEBHOOK_ATTEMPT_OUTCOME_UNSPECIFIED\x10\x00\x12%\n!WEBHOOK_ATTEMPT_OUTCOME_DELIVERED\x10\x01\x12\"\n\x1eWEBHOOK_ATTEMPT_OUTCOME_FAILED\x10\x02\x12$\n WEBHOOK_ATTEMPT_OUTCOME_GIVEN_UP\x10\x03\x42S\n\x19io.laurel.notification.v1P\x01Z4laurel.example/laurel/notification/v1;notificationv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.notification.v1.webh
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.laurel.notification.v1P\001Z4laurel.example/laurel/notification/v1;notificationv1'
-  _globals['_WEBHOOKORDERING']._serialized_start=1277
-  _globals['_WEBHOOKORDERING']._serialized_end=1382
-  _globals['_SWITCHOFFREASON']._serialized_start=1385
-  _globals['_SWITCHOFFREASON']._serialized_end=1528
-  _globals['_WEBHOOKATTEMPTOUTCOME']._serialized_start=1531
-  _globals['_WEBHOOKATTEMPTOUTCOME']._serialized_end=1708
+  _globals['_WEBHOOKORDERING']._serialized_start=1293
+  _globals['_WEBHOOKORDERING']._serialized_end=1398
+  _globals['_SWITCHOFFREASON']._serialized_start=1401
+  _globals['_SWITCHOFFREASON']._serialized_end=1544
+  _globals['_WEBHOOKATTEMPTOUTCOME']._serialized_start=1547
+  _globals['_WEBHOOKATTEMPTOUTCOME']._serialized_end=1724
   _globals['_WEBHOOKENDPOINT']._serialized_start=129
-  _globals['_WEBHOOKENDPOINT']._serialized_end=727
-  _globals['_WEBHOOKSECRET']._serialized_start=730
-  _globals['_WEBHOOKSECRET']._serialized_end=862
-  _globals['_WEBHOOKENDPOINTHEALTH']._serialized_start=865
-  _globals['_WEBHOOKENDPOINTHEALTH']._serialized_end=1033
-  _globals['_WEBHOOKATTEMPT']._serialized_start=1036
-  _globals['_WEBHOOKATTEMPT']._serialized_end=1275
+  _globals['_WEBHOOKENDPOINT']._serialized_end=743
+  _globals['_WEBHOOKSECRET']._serialized_start=746
+  _globals['_WEBHOOKSECRET']._serialized_end=878
+  _globals['_WEBHOOKENDPOINTHEALTH']._serialized_start=881
+  _globals['_WEBHOOKENDPOINTHEALTH']._serialized_end=1049
+  _globals['_WEBHOOKATTEMPT']._serialized_start=1052
+  _globals['_WEBHOOKATTEMPT']._serialized_end=1291
 # @@protoc_insertion_point(module_scope)

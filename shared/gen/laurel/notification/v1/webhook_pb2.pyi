@@ -122,6 +122,7 @@ class WebhookEndpoint(_message.Message):
     HEALTH_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Its name: `^[a-z][a-z0-9_-]{0,63}$`."""
     url: _builtins.str
@@ -138,6 +139,8 @@ class WebhookEndpoint(_message.Message):
     """It gets nothing; switched on again it gets what came meanwhile, as far back as events are kept."""
     switch_off_reason: Global___SwitchOffReason.ValueType
     """Output only: why it is off."""
+    tenant: _builtins.str
+    """Only events of this tenant, with its users as it knows them, also in `user_ids`; empty: of all, each with its `tenant`."""
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Types of domain events, such as `streak.lost`, and `webhook.endpoint_switched_off`; `*` alone means all types."""
@@ -188,10 +191,11 @@ class WebhookEndpoint(_message.Message):
         health: Global___WebhookEndpointHealth | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "health", b"health", "switch_off_time", b"switch_off_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "filters", b"filters", "health", b"health", "key", b"key", "min_interval_seconds", b"min_interval_seconds", "ordering", b"ordering", "secrets", b"secrets", "switch_off_reason", b"switch_off_reason", "switch_off_time", b"switch_off_time", "switched_off", b"switched_off", "types", b"types", "update_time", b"update_time", "url", b"url", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "filters", b"filters", "health", b"health", "key", b"key", "min_interval_seconds", b"min_interval_seconds", "ordering", b"ordering", "secrets", b"secrets", "switch_off_reason", b"switch_off_reason", "switch_off_time", b"switch_off_time", "switched_off", b"switched_off", "tenant", b"tenant", "types", b"types", "update_time", b"update_time", "url", b"url", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
