@@ -166,6 +166,13 @@ class Lab:
     @contextmanager
     def running(self, name: str, *, package: str = "services", **settings: str) -> Iterator[Stack]:
         """A stack of its own with the demo's configuration, in which every user is known."""
+        with self.configured(name, package=package, **settings) as stack:
+            self._seed(stack)
+            yield stack
+
+    @contextmanager
+    def configured(self, name: str, *, package: str = "services", **settings: str) -> Iterator[Stack]:
+        """A stack of its own with the demo's configuration, and nobody in it."""
         self.say(f"starting the stack {name!r}")
         config = StackConfig(
             home=self.home / name, port_base=0, settings=settings, package=package, services=CORE
@@ -173,7 +180,6 @@ class Lab:
         with Stack(config) as stack:
             stack.up()
             self._configure(stack)
-            self._seed(stack)
             yield stack
 
     @cached_property

@@ -5,13 +5,16 @@ the order in which it was done, under the ids and digests of the ledger, so that
 request log. Nothing is recorded anew and nothing is told of it. Each call does a bounded part and keeps how far it is.
 """
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
+from zlib import crc32
 
 from laurel.ledger.v1 import effects_pb2
 from laurel.orchestrator.v1 import examination_pb2
@@ -28,18 +31,35 @@ from services.orchestrator.participants import Participants
 from services.orchestrator.saga import State, Step, calling
 from services.orchestrator.store import admin
 from services.orchestrator.store.admin import Asking
-from services.orchestrator.store.findings import FAILED, HEALED, Count, FindingStore, Origin, Progress, Stage
+from services.orchestrator.store.findings import (
+    FAILED,
+    HEALED,
+    OPEN,
+    Count,
+    FindingStore,
+    Origin,
+    Progress,
+    Stage,
+)
 from shared.clock import Clock
-from shared.errors import Aborted, FailedPrecondition, LaurelError
+from shared.errors import Aborted, DeadlineExceeded, FailedPrecondition, LaurelError
 from shared.postgres.locks import lock_key, locked_if_free
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import to_timestamp
 
+T = TypeVar("T")
+
 LOCK: Final = lock_key("orchestrator", "examination")
 PAGE: Final = 5_000
 """Entries of the ledger that are compared at once."""
-GROUP: Final = 256
-"""Things that are sent again together."""
+DUE: Final = 2_048
+"""Things that are taken up at once."""
+GROUP: Final = 128
+"""Of these, how many are sent together at most."""
+LANES: Final = 4
+"""So many groups are on their way side by side, never two with one user: a service decides about one while the database
+stores another.
+"""
 USERS: Final = 1_000
 """Users whose versions are raised together."""
 SECONDS_PER_CALL: Final = 5.0
@@ -96,7 +116,8 @@ class Doctor:
                 raise FailedPrecondition("the ledger was not examined to its end", reason="NOTHING_EXAMINED")
             if progress.stage is Stage.ENDED:
                 return await self._shown(progress)
-            ill = _ill(await self._findings.counts())
+            counts = await self._findings.counts()
+            ill = _ill(counts)
             for step in ill:
                 begin = progress.stage is Stage.EXAMINED
                 request = pb.PrepareHealingRequest(hold_seconds=HOLD_SECONDS, begin=begin)
@@ -108,14 +129,14 @@ class Doctor:
             is_time_left = _for(SECONDS_PER_CALL)
             day = progress.maintained_day
             while is_time_left():
-                due = await self._findings.open(GROUP)
+                due = await self._findings.open(DUE)
                 if not due:
                     await self._finish(ill, progress, is_time_left)
                     break
                 group = _first_group(due)
                 day = await self._bring_to(ill, day, group[0].due_time)
-                await self._heal(group)
-            return await self._shown(await self._progress())
+                counts = [*counts, *_settled(group, await self._heal(group))]
+            return await self._shown(await self._progress(), counts)
 
     # Examining
 
@@ -141,7 +162,8 @@ class Doctor:
         rows = await self._findings.ledger(after, PAGE)
         is_last = len(rows) < PAGE
         through = None if is_last else rows[-1].entry_id
-        logs = {step: await self._logged(step, after, through) for step in Step}
+        logged = await _all_of(self._logged(step, after, through) for step in Step)
+        logs = dict(zip(Step, logged, strict=True))
         compared = compare(rows, logs, lambda kind: OPERATIONS[kind].steps)
         # What came to the ledger meanwhile is in services and not in what was read of it.
         suspected = {entry for entries in compared.unknown.values() for entry in entries} - {
@@ -191,16 +213,46 @@ class Doctor:
         await self._findings.maintained(wanted)
         return wanted
 
-    async def _heal(self, group: Sequence[Finding]) -> None:
+    async def _heal(self, group: Sequence[Finding]) -> dict[UUID, str | None]:
+        """Does these again; why not, of those that cannot be."""
         act = group[0].act
+        causes: dict[UUID, str | None]
         if act is Act.WRITE:
             causes = await self._write(group)
         else:
             origins = await self._findings.stored([finding.entry_id for finding in group])
             kept = [finding for finding in group if finding.entry_id in origins]
             causes = {finding.entry_id: "is not in the ledger any more" for finding in group}
-            causes |= await (self._apply if act is Act.APPLY else self._undo)(kept, origins)
+            others = {entry_id: origin.other_user_ids for entry_id, origin in origins.items()}
+            done: dict[UUID, str | None] = {}
+            try:
+                await _all_of(self._heal_lane(act, lane, origins, done) for lane in lanes(kept, others))
+            except BaseException:
+                await self._findings.settle(act, done)
+                raise
+            causes |= done
         await self._findings.settle(act, causes)
+        return causes
+
+    async def _heal_lane(
+        self,
+        act: Act,
+        lane: Sequence[Finding],
+        origins: Mapping[UUID, Origin],
+        done: dict[UUID, str | None],
+    ) -> None:
+        """One group after the other; what takes a service too long together, in parts."""
+        size = GROUP
+        while lane:
+            together = lane[:size]
+            try:
+                done |= await (self._apply if act is Act.APPLY else self._undo)(together, origins)
+            except DeadlineExceeded:
+                if size == 1:
+                    raise
+                size //= 2
+            else:
+                lane = lane[size:]
 
     async def _write(self, group: Sequence[Finding]) -> dict[UUID, str | None]:
         for finding in group:
@@ -326,8 +378,11 @@ class Doctor:
         assert progress is not None
         return progress
 
-    async def _shown(self, progress: Progress) -> examination_pb2.Examination:
-        counts = await self._findings.counts()
+    async def _shown(
+        self, progress: Progress, counts: Sequence[Count] | None = None
+    ) -> examination_pb2.Examination:
+        if counts is None:
+            counts = await self._findings.counts()
         return examination_pb2.Examination(
             stage=examination_pb2.ExaminationStage.Value(f"EXAMINATION_STAGE_{progress.stage.name}"),
             start_time=to_timestamp(progress.start_time),
@@ -361,6 +416,17 @@ async def _alone(pool: Pool) -> AsyncIterator[Connection]:
         yield connection
 
 
+async def _all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What these come to, side by side. Where one breaks, the others come to their end before it is raised: nothing is
+    on its way any more when somebody else takes over.
+    """
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    broken = [each for each in ended if isinstance(each, BaseException)]
+    if broken:
+        raise broken[0]
+    return [each for each in ended if not isinstance(each, BaseException)]
+
+
 def _for(seconds: float) -> Callable[[], bool]:
     """Whether this time is not over."""
     end = time.monotonic() + seconds
@@ -390,6 +456,32 @@ def _first_group(due: Sequence[Finding]) -> list[Finding]:
             break
         group.append(finding)
     return group
+
+
+def lanes(group: Sequence[Finding], others: Mapping[UUID, Sequence[str]]) -> list[list[Finding]]:
+    """The same, in their order, each user in one lane. `others` says whom entries concern besides their user; all who
+    share one with somebody are in the first.
+    """
+    shared = set()
+    for finding in group:
+        if concerned := others.get(finding.entry_id):
+            shared |= {finding.user_id, *concerned}
+    found: list[list[Finding]] = [[] for _ in range(LANES)]
+    for finding in group:
+        alone = finding.user_id not in shared
+        found[crc32(finding.user_id.encode()) % LANES if alone else 0].append(finding)
+    return [lane for lane in found if lane]
+
+
+def _settled(group: Sequence[Finding], causes: Mapping[UUID, str | None]) -> list[Count]:
+    """How the counts change: what was open is no more."""
+    changes: Counter[tuple[Step, Act, int]] = Counter()
+    for finding in group:
+        state = HEALED if causes[finding.entry_id] is None else FAILED
+        for step in finding.services:
+            changes[step, finding.act, state] += 1
+            changes[step, finding.act, OPEN] -= 1
+    return [Count(step, act, state, count) for (step, act, state), count in changes.items()]
 
 
 def _answered(operation: AnyOperation, reply: bytes) -> dict[Step, effects_pb2.Effects] | None:

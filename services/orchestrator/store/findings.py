@@ -98,10 +98,13 @@ _HEALED_USERS: Final = """
     SELECT DISTINCT user_id FROM findings WHERE state = 1 AND user_id > $1 ORDER BY user_id LIMIT $2
 """
 _STORED: Final = """
-    SELECT e.entry_id, e.kind, e.entry, e.request, e.live, s.state, coalesce(s.attempt_count, 0) AS attempt_count,
-           s.rejection, s.undo, s.applied_steps, s.applied, s.correction, s.abandon_reason, s.void_time, s.reply
+    SELECT e.entry_id, e.kind, e.entry, e.request, e.live, e.other_user_ids,
+           s.state, coalesce(s.attempt_count, 0) AS attempt_count, s.rejection, s.undo, s.applied_steps, s.applied,
+           s.correction, s.abandon_reason, s.void_time, s.reply
       FROM entries e
-      LEFT JOIN sagas s USING (entry_id)
+      -- Named once more, so that it is looked for in its month alone.
+      LEFT JOIN sagas s ON s.entry_id = e.entry_id
+            AND s.entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
      WHERE e.entry_id = ANY($1::uuid[])
        AND e.entry_id BETWEEN ($1::uuid[])[1] AND ($1::uuid[])[cardinality($1::uuid[])]
 """
@@ -156,6 +159,8 @@ class Origin(Struct, frozen=True):
     reply: bytes
     is_kept: bool
     """What participants were told is still there."""
+    other_user_ids: Sequence[str]
+    """Whom it concerns besides its user."""
 
 
 class FindingStore:
@@ -315,7 +320,9 @@ class FindingStore:
         for row in await self._pool.fetch(_STORED, sorted(entry_ids)):
             state = State(row["state"] or (State.DONE if row["live"] else State.VOIDED))
             saga = saga_from_row(row, state)
-            origins[row["entry_id"]] = Origin(saga, row["reply"] or b"", bool(row["entry"]))
+            origins[row["entry_id"]] = Origin(
+                saga, row["reply"] or b"", bool(row["entry"]), row["other_user_ids"] or ()
+            )
         return origins
 
     async def writes(self, owner: Step) -> list[tuple[UUID, datetime]]:
