@@ -143,6 +143,15 @@ profile: $(BENCHED) ## Sample all services under load, flame graphs and a table 
 growth: $(INSTALLED) ## Measure what size costs, with a million users; twenty minutes, 50 GB: make growth [USERS=20000 EVENTS=200000]
 	@$(BIN)/python -m deploy.bench.growth $(if $(USERS),--users $(USERS)) $(if $(EVENTS),--events $(EVENTS))
 
+.PHONY: scale
+scale: $(INSTALLED) ## Measure one against two replicas of each service by CPU for each event: make scale [ROUNDS=5]
+	@$(BIN)/python -m deploy.bench.scale $(if $(ROUNDS),--rounds $(ROUNDS))
+
+.PHONY: restoring
+restoring: $(INSTALLED) ## Measure how long the doctor takes for a lost database: make restoring [USERS=5000 DAYS=7 ONLY=points]
+	@$(BIN)/python -m deploy.bench.restore $(if $(USERS),--users $(USERS)) $(if $(DAYS),--days $(DAYS)) \
+		$(foreach service,$(ONLY),--only $(service))
+
 .PHONY: load
 load: $(INSTALLED) ## Load a running stack with ghz: make load [PROFILE=unary-closed] [TARGET=HOST:PORT] [COUNT=20000] [SECONDS=60] [RATE=200]
 	@$(BIN)/python -m deploy.load $(if $(PROFILE),--profile $(PROFILE)) $(if $(TARGET),--target $(TARGET)) \
