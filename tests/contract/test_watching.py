@@ -5,12 +5,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import click
 import yaml
 
 from deploy.generate import ROOT
 from deploy.metrics_page import METRICS
-from services.cli.main import cli
 from shared.telemetry.metrics import Kind
 
 WATCHING = ROOT / "deploy" / "watching"
@@ -61,15 +59,3 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
     assert sections == [alert["alert"] for alert in alerts()]
     for alert in alerts():
         assert alert["annotations"]["runbook"].endswith("runbook.md#" + alert["alert"].lower())
-
-
-def test_every_command_in_the_operations_pages_exists() -> None:
-    for page in OPERATIONS.glob("*.md"):
-        for line in re.findall(r"`laurel ([a-z][^`]*)`", page.read_text()):
-            command: click.Command = cli
-            for word in line.split():
-                if not isinstance(command, click.Group):
-                    break
-                found = command.get_command(click.Context(command), word)
-                assert found is not None, f"{page.name}: laurel {line}"
-                command = found
