@@ -1,5 +1,6 @@
 // Ingests an event and prints what it changed: example.ts [HOST:PORT [USER]].
 import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 
 import { create } from "@bufbuild/protobuf";
@@ -23,9 +24,17 @@ const showKey: Interceptor = (next) => (request) => {
   return next(request);
 };
 
+// Whose certificates to believe; nothing is encrypted where that is not said.
+const authority = process.env["LAUREL_TLS_CA_FILE"];
+
 const laurel = createClient(
   OrchestratorService,
-  createGrpcTransport({ baseUrl: `http://${target}`, defaultTimeoutMs: 10_000, interceptors: [showKey] }),
+  createGrpcTransport({
+    baseUrl: `${authority ? "https" : "http"}://${target}`,
+    ...(authority ? { nodeOptions: { ca: readFileSync(authority) } } : {}),
+    defaultTimeoutMs: 10_000,
+    interceptors: [showKey],
+  }),
 );
 
 // Sends a call again while the service is unavailable: nothing definite was decided, and the key makes a second

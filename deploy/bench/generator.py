@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 import grpc.aio
@@ -23,6 +24,7 @@ from deploy.bench.load import Load, Measured, Sample, summarise
 from deploy.bench.schedule import arrivals
 from deploy.bench.statistics import percentile
 from shared.rpc.channel import target_of
+from shared.rpc.outgoing import AUTHORIZATION, BEARER
 
 _SERVICE: Final = "/laurel.orchestrator.v1.OrchestratorService"
 _METHODS: Final = {
@@ -48,6 +50,7 @@ class Window:
     def __init__(self, load: Load, channel: grpc.aio.Channel) -> None:
         self._load = load
         self._channel = channel
+        self._shown = ((AUTHORIZATION, BEARER + load.key),) if load.key else None
         self._bodies = _bodies(load)
         self._samples: list[Sample] = []
         self._batches: list[tuple[Sample, bytes]] = []
@@ -108,7 +111,7 @@ class Window:
             _METHODS[self._load.call]
         )
         try:
-            answer = await method(body, timeout=self._load.deadline_seconds)
+            answer = await method(body, timeout=self._load.deadline_seconds, metadata=self._shown)
             code = "OK"
         except grpc.aio.AioRpcError as error:
             answer, code = b"", error.code().name
@@ -124,7 +127,7 @@ class Window:
         method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(
             _METHODS["stream"]
         )
-        call = method()
+        call = method(metadata=self._shown)
         due: dict[int, float] = {}
         free = asyncio.Semaphore(self._load.in_flight)
         begin = self._load.warmup_seconds
@@ -183,8 +186,16 @@ def _code(result: orchestrator_service_pb2.IngestEventResult) -> str:
 
 async def measure(load: Load) -> Measured:
     """One window over a connection of its own."""
-    async with grpc.aio.insecure_channel(target_of(load.target), options=_OPTIONS) as channel:
+    async with _opened(load) as channel:
         return await Window(load, channel).run()
+
+
+def _opened(load: Load) -> grpc.aio.Channel:
+    target = target_of(load.target)
+    if not load.authority:
+        return grpc.aio.insecure_channel(target, options=_OPTIONS)
+    believed = grpc.ssl_channel_credentials(Path(load.authority).read_bytes())
+    return grpc.aio.secure_channel(target, believed, options=_OPTIONS)
 
 
 def main(lines: Sequence[str] | Any = sys.stdin) -> None:

@@ -12,7 +12,6 @@ from typing import Final, Self
 from urllib.parse import unquote, urlencode, urlsplit
 
 import asyncpg
-import grpc
 from laurel.orchestrator.v1 import orchestrator_service_pb2_grpc
 
 from deploy.bench.costs import Meter
@@ -21,10 +20,12 @@ from deploy.bench.instrumented.run import CAPTURE
 from deploy.bench.load import Load, Measured
 from deploy.bench.processes import Generator, Worker, serving
 from deploy.bench.results import Results
+from deploy.local.certificates import channel_to
 from deploy.local.config import StackConfig
 from deploy.local.databases import CORE, database_name, run_blocking
 from deploy.local.stack import Stack
 from services.cli.configuration import read_configuration
+from shared.rpc.outgoing import AUTHORIZATION, BEARER
 
 CONFIGURATION: Final = Path(__file__).parents[1] / "demo" / "laurel.yaml"
 _SECOND, _SINGLES = 1, 2
@@ -173,10 +174,23 @@ class Lab:
     @contextmanager
     def configured(self, name: str, *, package: str = "services", **settings: str) -> Iterator[Stack]:
         """A stack of its own with the demo's configuration, and nobody in it."""
-        self.say(f"starting the stack {name!r}")
         config = StackConfig(
             home=self.home / name, port_base=0, settings=settings, package=package, services=CORE
         )
+        with self._started(config) as stack:
+            yield stack
+
+    @contextmanager
+    def guarded(self, name: str) -> Iterator[Stack]:
+        """A stack with TLS and keys, as `laurel up` starts it, in which every user is known."""
+        config = StackConfig(home=self.home / name, port_base=0, services=CORE, keys=True, tls=True)
+        with self._started(config) as stack:
+            self._seed(stack)
+            yield stack
+
+    @contextmanager
+    def _started(self, config: StackConfig) -> Iterator[Stack]:
+        self.say(f"starting the stack {config.home.name!r}")
         with Stack(config) as stack:
             stack.up()
             self._configure(stack)
@@ -210,9 +224,10 @@ class Lab:
 
     def _configure(self, stack: Stack) -> None:
         request = read_configuration(CONFIGURATION.read_bytes()).request
-        with grpc.insecure_channel(stack.addresses("orchestrator")[0]) as channel:
+        shown = ((AUTHORIZATION, BEARER + stack.api_key),) if stack.api_key else None
+        with channel_to(stack.addresses("orchestrator")[0], stack.authority) as channel:
             stub = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channel)
-            stub.ApplyConfiguration(request, timeout=60)
+            stub.ApplyConfiguration(request, timeout=60, metadata=shown)
 
     def _seed(self, stack: Stack) -> None:
         """Every user's first event of each metric: from then on events meet users who are known."""
@@ -225,6 +240,8 @@ class Lab:
             batch_size=_GROUP,
             mix=mix,
             deadline_seconds=60.0,
+            key=stack.api_key or "",
+            authority=str(stack.authority or ""),
         )
         done = self.generator.send(seeding).done
         if done != len(METRICS) * self.scale.users:

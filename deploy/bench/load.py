@@ -34,6 +34,10 @@ class Load:
     batch_size: int = 100
     mix: Mix = field(default_factory=Mix)
     deadline_seconds: float = 20.0
+    key: str = field(default="", repr=False)
+    """What callers show; empty: nothing."""
+    authority: str = ""
+    """The file with the authority that they believe; empty: nothing is encrypted."""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""

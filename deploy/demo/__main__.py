@@ -34,7 +34,9 @@ def main() -> int:
 def _walk(home: Path) -> int:
     # The tour's receiver is on this machine; otherwise webhooks go to public addresses over https alone.
     settings = {"LAUREL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8", "LAUREL_WEBHOOK_ALLOW_HTTP": "true"}
-    stack = Stack(StackConfig(home=home / "stack", port_base=0, settings=settings), progress=render.line)
+    # With TLS and keys, as `laurel up` starts one.
+    config = StackConfig(home=home / "stack", port_base=0, settings=settings, keys=True, tls=True)
+    stack = Stack(config, progress=render.line)
     tour = Tour(stack)
     try:
         tour.walk()

@@ -18,7 +18,7 @@ from deploy.demo.checks import Check, check_streak_board, equal, run_checks
 from deploy.demo.expected import COMMITS, Expected, read_expected
 from deploy.demo.receiver import Receiver
 from deploy.local.command import megabytes, resident_bytes
-from deploy.local.databases import SERVICES
+from deploy.local.launcher import local_stack
 from deploy.local.stack import Stack
 from services.cli import render
 from services.cli.commands_configuration import apply_file, show_changes
@@ -62,8 +62,7 @@ class Tour:
         """Every station. Raises `grpc.RpcError`, `LaunchError` or `CommandError`."""
         with self._part("Start", "PostgreSQL, Valkey and six services, in a fresh directory on free ports."):
             self._stack.up()
-        chosen = {name: ",".join(self._stack.addresses(name)) for name in SERVICES}
-        connections = Connections(chosen, TIMEOUT_SECONDS)
+        connections = Connections({}, TIMEOUT_SECONDS, stack=local_stack(self._stack))
         try:
             self._walk(connections)
         finally:

@@ -19,6 +19,7 @@ import click
 import grpc
 from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
 
+from deploy.local.certificates import channel_to
 from deploy.local.launcher import stack_here
 from services.cli.connect import API_KEY
 from shared.rpc.outgoing import AUTHORIZATION, BEARER
@@ -44,7 +45,8 @@ def main() -> int:
     try:
         arguments = _arguments()
         shown = metadata_of(arguments.target)
-        check_target(arguments.target, shown)
+        authority = authority_of(arguments.target)
+        check_target(arguments.target, shown, authority)
         ghz = ghz_binary()
         with tempfile.TemporaryDirectory(prefix="laurel-load-") as directory:
             contracts = Path(directory) / "laurel.binpb"
@@ -64,6 +66,7 @@ def main() -> int:
                     str(contracts),
                     "--metadata-file",
                     str(metadata),
+                    *(("--cacert", str(authority)) if authority else ("--insecure",)),
                     *options,
                     arguments.target,
                 ]
@@ -93,9 +96,18 @@ def metadata_of(target: str) -> dict[str, str]:
     return {AUTHORIZATION: BEARER + key} if key else {}
 
 
-def check_target(target: str, metadata: Mapping[str, str]) -> None:
+def authority_of(target: str) -> Path | None:
+    """Whose certificates to believe: LAUREL_TLS_CA_FILE, else of the stack of this directory its own, for it alone."""
+    if named := os.environ.get("LAUREL_TLS_CA_FILE"):
+        return Path(named).resolve()
+    here = stack_here()
+    is_here = here is not None and target in here.addresses.get("orchestrator", "").split(",")
+    return here.authority if here is not None and is_here else None
+
+
+def check_target(target: str, metadata: Mapping[str, str], authority: Path | None) -> None:
     """Raises `CannotLoad` unless an orchestrator answers there and knows the metrics of the profiles."""
-    with grpc.insecure_channel(target) as channel:
+    with channel_to(target, authority) as channel:
         stub = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channel)
         request = orchestrator_service_pb2.ListMetricsRequest(page_size=1_000)
         try:

@@ -39,6 +39,10 @@ LAUNCHER_VARIABLES = frozenset(
         "LAUREL_REDIS_URL",
         "LAUREL_API_KEY",
         "LAUREL_SERVICE_TOKEN",
+        "LAUREL_TLS_CA_FILE",
+        "LAUREL_TLS_CERTIFICATE_FILE",
+        "LAUREL_TLS_KEY_FILE",
+        "LAUREL_TLS_SERVER_NAME",
     }
 )
 
@@ -50,7 +54,7 @@ class StackConfig:
     `port_base` 0 gives every service a free port, for tests. `settings` are added to the environment of every
     service. `fsync=False` gives up durability for speed and is for tests alone. `package` holds the services'
     modules, `python` runs them. With `keys` the services know one another by a token, and whoever calls needs a key:
-    the stack makes one.
+    the stack makes one. With `tls` they encrypt, with certificates that the stack makes.
     """
 
     home: Path
@@ -64,11 +68,13 @@ class StackConfig:
     fsync: bool = True
     serving_timeout_seconds: float = SERVING_TIMEOUT_SECONDS
     keys: bool = False
+    tls: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """A user's stack, by LAUREL_HOME, LAUREL_PORT_BASE, LAUREL_POSTGRES_DSN (an administrator's) and
-        LAUREL_REDIS_URL. Raises LaunchError naming the variable that is wrong, or that no service would know.
+        LAUREL_REDIS_URL. It encrypts unless LAUREL_TLS_OFF says otherwise. Raises LaunchError naming the variable that
+        is wrong, or that no service would know.
         """
         if problems := misspelt(environment):
             raise LaunchError("\n".join(problems))
@@ -78,6 +84,7 @@ class StackConfig:
             postgres_admin_dsn=environment.get("LAUREL_POSTGRES_DSN") or None,
             redis_url=environment.get("LAUREL_REDIS_URL") or None,
             keys=True,
+            tls=not _is_on(environment, "LAUREL_TLS_OFF"),
         )
 
     def fixed_port(self, name: str, replica: int) -> int | None:
@@ -102,11 +109,13 @@ def service_environment(
     postgres_dsn: str,
     redis_url: str,
     service_token: str | None,
+    certificates: Mapping[str, str],
     addresses: Mapping[str, Sequence[str]],
 ) -> dict[str, str]:
     """The caller's environment, the stack's settings, then what the launcher alone decides, which wins."""
     environment = {name: value for name, value in base.items() if name not in LAUNCHER_VARIABLES}
     environment |= config.settings
+    environment |= certificates
     environment |= {
         "PYTHONUNBUFFERED": "1",
         "LAUREL_INSTANCE": service.instance,
@@ -123,6 +132,16 @@ def service_environment(
             # Not that of another system, which may be where the orchestrator would look by itself.
             environment[f"LAUREL_{name.upper()}_TARGET"] = ""
     return environment
+
+
+def _is_on(environment: Mapping[str, str], name: str) -> bool:
+    """As services read it. Raises LaunchError."""
+    text = environment.get(name, "").lower()
+    if text in ("1", "true", "yes", "on", "t", "y"):
+        return True
+    if text in ("", "0", "false", "no", "off", "f", "n"):
+        return False
+    raise LaunchError(f"{name} is {environment[name]!r}: it must be true or false")
 
 
 def _port_base(text: str) -> int:

@@ -30,12 +30,17 @@ def is_serving(address: str, credentials: grpc.ChannelCredentials | None = None,
         return _check(channel) == "SERVING"
 
 
-def await_serving(address: str, deadline: float, is_alive: Callable[[], bool]) -> str:
+def await_serving(
+    address: str,
+    deadline: float,
+    is_alive: Callable[[], bool],
+    credentials: grpc.ChannelCredentials | None = None,
+) -> str:
     """Ask until the service serves, its process has ended, or the deadline (`time.monotonic`) has passed.
 
     Returns the last answer: `SERVING`, another health status, or the code of a failed call.
     """
-    with _channel(address) as channel:
+    with _channel(address, credentials) as channel:
         while True:
             answer = _check(channel)
             if answer == "SERVING" or not is_alive() or time.monotonic() >= deadline:

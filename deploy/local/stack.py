@@ -21,6 +21,7 @@ from typing import Literal, Self
 import asyncpg
 import grpc
 
+from deploy.local.certificates import StackCertificates, now
 from deploy.local.config import ORCHESTRATOR, StackConfig, service_environment
 from deploy.local.databases import create_service_databases, service_dsn
 from deploy.local.errors import LaunchError, PortTakenError, with_log_tail
@@ -70,6 +71,7 @@ class Stack:
         self._config = replace(config, home=config.home.resolve())
         self._progress = progress
         self._state = StateFile(self.home)
+        self._certificates = StackCertificates(self.home)
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +116,8 @@ class Stack:
             due = [key for key in wanted if not self._runs(*key)]
             # Before anything is started: a port that is taken is the commonest reason to fail.
             self._check_ports(due)
+            if not any(each.is_alive for each in self._state.services()):
+                self._keep_certificates()
             with ExitStack() as started:
                 self._draw_token()
                 self._start_servers(started)
@@ -149,7 +153,7 @@ class Stack:
         """Every process that belongs to this stack: the servers, then the services."""
         records = self._state.services()
         with ThreadPoolExecutor(max_workers=max(1, len(records))) as threads:
-            services = tuple(threads.map(_service_status, records))
+            services = tuple(threads.map(self._service_status, records))
         known = {each.name for each in records}
         missing = [
             ProcessStatus(f"{name}-0", "stopped", None, None, None)
@@ -186,6 +190,11 @@ class Stack:
         """The key that the stack made for its user; None where it has none."""
         return credential(self.home, API_KEY)
 
+    @property
+    def authority(self) -> Path | None:
+        """The certificate of the authority that clients have to believe; None where nothing is encrypted."""
+        return self._certificates.authority if self._state.has_tls else None
+
     def start_service(self, name: str, replica: int = 0) -> ProcessStatus:
         """Start one replica, on the port it had, and wait until it serves. One that runs is left alone.
 
@@ -196,7 +205,7 @@ class Stack:
             if not self._runs(name, replica):
                 self._check_ports([(name, replica)])
                 self._start([(name, replica)])
-            return _service_status(self._record(name, replica))
+            return self._service_status(self._record(name, replica))
 
     def migrate(self) -> None:
         """Bring the databases of all services up to this code, whatever runs meanwhile."""
@@ -234,7 +243,7 @@ class Stack:
             else:
                 self._progress("starting Valkey")
                 started.callback(self._stop_valkey)
-                ValkeyServer.start(self.home / "valkey")
+                ValkeyServer.start(self.home / "valkey", guarded=self._config.keys)
 
     def _stop_postgres(self) -> None:
         if (postgres := self.postgres) is not None and postgres.pid is not None:
@@ -264,6 +273,12 @@ class Stack:
                 "Set LAUREL_PORT_BASE to the first of a free range, or to 0 for free ports"
             )
 
+    def _keep_certificates(self) -> None:
+        """Whether the services encrypt is settled when the first of them starts: they have to reach one another."""
+        if self._config.tls:
+            self._certificates.keep(now())
+        self._state.keep_tls(encrypts=self._config.tls)
+
     def _draw_token(self) -> None:
         """The token by which the services know one another, once for good."""
         if self._config.keys and credential(self.home, SERVICE_TOKEN) is None:
@@ -275,7 +290,7 @@ class Stack:
         if token is None or self.api_key is not None or ORCHESTRATOR not in self._config.services:
             return
         try:
-            key = create_key(self.addresses(ORCHESTRATOR)[0], token)
+            key = create_key(self.addresses(ORCHESTRATOR)[0], token, self.authority)
         except grpc.RpcError as error:
             raise LaunchError(f"cannot make a key for the stack: {error}") from error
         keep_credential(self.home, API_KEY, key)
@@ -333,7 +348,7 @@ class Stack:
         started = [self._spawn(record) for record in self._reserve(keys)]
         deadline = time.monotonic() + self._config.serving_timeout_seconds
         with ThreadPoolExecutor(max_workers=len(started)) as threads:
-            answers = list(threads.map(lambda each: _await(each, deadline), started))
+            answers = list(threads.map(lambda each: self._await(each, deadline), started))
         failures = []
         for record, answer in zip(started, answers, strict=True):
             if answer == "SERVING":
@@ -391,6 +406,22 @@ class Stack:
         if records:
             self._state.put(*(each.stopped() for each in records))
 
+    def _await(self, record: ServiceRecord, deadline: float) -> str:
+        address = f"{LOOPBACK}:{record.port}"
+        return await_serving(address, deadline, lambda: record.is_alive, self._credentials())
+
+    def _service_status(self, record: ServiceRecord) -> ProcessStatus:
+        address = f"{LOOPBACK}:{record.port}"
+        if record.process is None or not record.is_alive:
+            state: ProcessState = "stopped" if record.process is None else "dead"
+            return ProcessStatus(record.instance, state, None, address, record.log)
+        state = "serving" if is_serving(address, self._credentials()) else "not serving"
+        return ProcessStatus(record.instance, state, record.process.pid, address, record.log)
+
+    def _credentials(self) -> grpc.ChannelCredentials | None:
+        authority = self.authority
+        return None if authority is None else grpc.ssl_channel_credentials(authority.read_bytes())
+
     def _command(self, record: ServiceRecord, verb: Literal["migrate", "serve"]) -> list[str]:
         # -P: the working directory is no place to import from.
         return [self._config.python, "-P", "-m", f"{self._config.package}.{record.name}", verb]
@@ -403,6 +434,7 @@ class Stack:
             postgres_dsn=self.service_dsn(record.name),
             redis_url=self._redis_url(),
             service_token=credential(self.home, SERVICE_TOKEN),
+            certificates=self._certificates.environment() if self._state.has_tls else {},
             addresses={name: self.addresses(name) for name in self._config.services},
         )
 
@@ -432,22 +464,9 @@ class Stack:
         return record
 
 
-def _await(record: ServiceRecord, deadline: float) -> str:
-    return await_serving(f"{LOOPBACK}:{record.port}", deadline, lambda: record.is_alive)
-
-
 def _terminate(record: ServiceRecord) -> None:
     if record.process is not None:
         terminate(record.process, signal.SIGTERM, patience_seconds=STOP_TIMEOUT_SECONDS)
-
-
-def _service_status(record: ServiceRecord) -> ProcessStatus:
-    address = f"{LOOPBACK}:{record.port}"
-    if record.process is None or not record.is_alive:
-        state: ProcessState = "stopped" if record.process is None else "dead"
-        return ProcessStatus(record.instance, state, None, address, record.log)
-    state = "serving" if is_serving(address) else "not serving"
-    return ProcessStatus(record.instance, state, record.process.pid, address, record.log)
 
 
 def _server_status(

@@ -18,6 +18,7 @@ STATE_FILE = "state.json"
 CREDENTIALS_FILE = "credentials.json"
 SERVICE_TOKEN = "service_token"
 API_KEY = "api_key"
+TLS = "tls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,15 @@ class StateFile:
         """All replicas that were ever started, by name and replica."""
         return tuple(ServiceRecord.from_json(each) for each in read_json(self._path).get("services", []))
 
+    @property
+    def has_tls(self) -> bool:
+        """Whether the services that run, or ran last, encrypt."""
+        return bool(read_json(self._path).get(TLS))
+
+    def keep_tls(self, *, encrypts: bool) -> None:
+        """Whether the services that are to be started encrypt."""
+        write_json(self._path, {"version": VERSION, "services": [], **read_json(self._path), TLS: encrypts})
+
     def find(self, name: str, replica: int) -> ServiceRecord | None:
         return next((each for each in self.services() if (each.name, each.replica) == (name, replica)), None)
 
@@ -88,6 +98,7 @@ class StateFile:
         """Store these replicas in place of their earlier records."""
         merged = {(each.name, each.replica): each for each in (*self.services(), *records)}
         content = {
+            **read_json(self._path),
             "version": VERSION,
             "services": [merged[key].to_json() for key in sorted(merged)],
         }

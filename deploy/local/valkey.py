@@ -1,11 +1,13 @@
 """An embedded Valkey server. It holds a projection alone (RULES 6.7), so nothing of it is written to disk."""
 
+import secrets
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import redis
 
@@ -20,6 +22,15 @@ CLIENT_TIMEOUT_SECONDS = 5.0
 POLL_SECONDS = 0.02
 DATABASES = 16
 
+SERVICES_USER: Final = "laurel"
+ADMINISTRATOR: Final = "default"
+RULES: Final = {
+    ADMINISTRATOR: "~* &* +@all",
+    # Whatever works on keys; nothing that looks after a server, shows what others do, or drops everything.
+    SERVICES_USER: "~* &* +@all -@admin -@dangerous +info",
+}
+"""What each user of a server may do: access control lists of Valkey and Redis."""
+
 
 @dataclass
 class ValkeyServer:
@@ -29,16 +40,24 @@ class ValkeyServer:
     port: int
     process: ProcessRef | None
     options: Mapping[str, str] = field(default_factory=dict)
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of its users; none: nobody has to say who it is."""
 
     @classmethod
-    def start(cls, directory: Path, options: Mapping[str, str] | None = None) -> Self:
+    def start(
+        cls, directory: Path, options: Mapping[str, str] | None = None, *, guarded: bool = False
+    ) -> Self:
         """Start the server of this directory, with these directives besides its own; a running one is taken as it is.
+        A guarded one asks for passwords, and lets services do what they need and no more.
 
         Raises LaunchError with the end of the log when it does not come up.
         """
         directory.mkdir(parents=True, exist_ok=True)
         server = cls.attach(directory) or cls(directory.resolve(), free_port(), process=None)
         server.options = options or {}
+        if server.pid is None:
+            drawn = {user: server.passwords.get(user) or secrets.token_hex(16) for user in RULES}
+            server.passwords = drawn if guarded else {}
         server._launch()
         return server
 
@@ -49,7 +68,12 @@ class ValkeyServer:
         stored = read_json(directory / "server.json")
         if not stored:
             return None
-        return cls(directory, stored["port"], ProcessRef.from_json(stored["process"]))
+        return cls(
+            directory,
+            stored["port"],
+            ProcessRef.from_json(stored["process"]),
+            passwords=stored.get("passwords", {}),
+        )
 
     @property
     def log(self) -> Path:
@@ -62,12 +86,21 @@ class ValkeyServer:
 
     @property
     def url(self) -> str:
-        """The connection string of the first of its databases."""
+        """The connection string of the first of its databases, for services."""
         return self.database_url(0)
 
     def database_url(self, number: int) -> str:
         """The connection string of one of its 16 databases."""
-        return f"redis://{LOOPBACK}:{self.port}/{number}"
+        return self._url(SERVICES_USER, number)
+
+    @property
+    def admin_url(self) -> str:
+        """The connection string of who may do everything."""
+        return self._url(ADMINISTRATOR, 0)
+
+    def _url(self, user: str, number: int) -> str:
+        identity = f"{user}:{self.passwords[user]}@" if self.passwords else ""
+        return f"redis://{identity}{LOOPBACK}:{self.port}/{number}"
 
     def stop(self) -> None:
         """Stop the server, waiting for it; what it held is gone."""
@@ -95,11 +128,26 @@ class ValkeyServer:
             return
         if not await_free(self.port):
             self.port = free_port()
+        if self.passwords:
+            self._write_users()
         self.process = spawn(
             self._command(), log=self.log, cwd=self.directory, env={"LC_ALL": "C", "TZ": "UTC"}
         )
-        write_json(self.directory / "server.json", {"process": self.process.to_json(), "port": self.port})
+        content = {"process": self.process.to_json(), "port": self.port, "passwords": dict(self.passwords)}
+        write_json(self.directory / "server.json", content)
         self._await_ready()
+
+    @property
+    def _users(self) -> Path:
+        return self.directory / "users.acl"
+
+    def _write_users(self) -> None:
+        """In a file and as hashes: arguments of a process can be seen by everybody on the machine."""
+        lines = [
+            f"user {user} on #{sha256(password.encode()).hexdigest()} {RULES[user]}"
+            for user, password in self.passwords.items()
+        ]
+        self._users.write_text("\n".join(lines) + "\n")
 
     def _command(self) -> list[str]:
         settings = {
@@ -111,6 +159,7 @@ class ValkeyServer:
             "appendonly": "no",
             "save": "",
             "maxmemory-policy": "noeviction",
+            **({"aclfile": str(self._users)} if self.passwords else {}),
             **self.options,
         }
         return [str(_binary()), *(word for key, value in settings.items() for word in (f"--{key}", value))]
@@ -135,7 +184,9 @@ class ValkeyServer:
 
     def _client(self) -> "redis.Redis":
         return redis.Redis.from_url(
-            self.url, socket_timeout=CLIENT_TIMEOUT_SECONDS, socket_connect_timeout=CLIENT_TIMEOUT_SECONDS
+            self.admin_url,
+            socket_timeout=CLIENT_TIMEOUT_SECONDS,
+            socket_connect_timeout=CLIENT_TIMEOUT_SECONDS,
         )
 
 

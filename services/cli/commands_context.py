@@ -6,9 +6,9 @@ from grpc_health.v1 import health_pb2
 
 from services.cli import render
 from services.cli.connect import Connections, dial
+from services.cli.plugins import Launcher
 from services.cli.targets import Target, behind
 from shared.config import ConfigurationError
-from shared.rpc.channel import target_of
 
 CHECK_TIMEOUT_SECONDS = 2.0
 
@@ -23,17 +23,18 @@ def context(connections: Connections) -> None:
         asked = behind(guesses[0], connections.launcher)
         render.line(f"No system was named. Reads ask {asked}; changes are refused.")
     rows: render.Rows = [
-        [name, target.address, answer(target), target.source] for name, target in targets.items()
+        [name, target.address, answer(target, connections.launcher), target.source]
+        for name, target in targets.items()
     ]
     render.table(["service", "address", "answers", "by"], rows)
 
 
-def answer(target: Target) -> str:
+def answer(target: Target, launcher: Launcher | None) -> str:
     """What the service says of itself, such as `serving`, or why it says nothing."""
     if target.address is None:
         return "does not run"
     try:
-        with dial(target_of(target.address)) as channel:
+        with dial(target, launcher) as channel:
             check = channel.unary_unary(
                 "/grpc.health.v1.Health/Check",
                 request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

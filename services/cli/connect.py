@@ -19,7 +19,7 @@ from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceStub
 
 from services.cli import plugins
 from services.cli.errors import NotToldError, UnavailableError
-from services.cli.targets import Target, behind, find_targets, refusal
+from services.cli.targets import SERVICES, Target, behind, find_targets, of_stack, refusal
 from shared.config import ConfigurationError
 from shared.rpc.channel import target_of
 from shared.rpc.outgoing import AUTHORIZATION, BEARER
@@ -31,6 +31,8 @@ EVERYTHING: Final = 1_000_000
 """A limit for lists that are shown whole."""
 API_KEY: Final = "LAUREL_API_KEY"
 """The variable with the key to show."""
+STACK_NAME: Final = "localhost"
+"""For which the certificates of stacks on this machine are."""
 READS: Final = ("Get", "BatchGet", "List", "Watch", "Export", "Find")
 """How the names of methods begin that change nothing."""
 
@@ -100,8 +102,12 @@ class OnlyReads(
             click.echo(f"No system was named: asking {asked}.", err=True)
 
 
-def dial(address: str) -> grpc.Channel:
-    """A channel, with TLS where the environment names certificates as it does for services. Raises `NotToldError`."""
+def dial(target: Target, launcher: plugins.Launcher | None) -> grpc.Channel:
+    """A channel, with TLS where a stack on this machine encrypts, or where the environment names certificates as it
+    does for services. Raises `NotToldError`, and `ConfigurationError` for an address that is none.
+    """
+    assert target.address is not None
+    address = target_of(target.address)
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -109,15 +115,26 @@ def dial(address: str) -> grpc.Channel:
     certificate, key, authorities = (
         _path(f"LAUREL_TLS_{name}_FILE") for name in ("CERTIFICATE", "KEY", "CA")
     )
+    server_name = os.environ.get("LAUREL_TLS_SERVER_NAME")
+    if target.is_stack:
+        certificate, key, authorities, server_name = None, None, target.authority, STACK_NAME
+    elif not (certificate or authorities) and launcher is not None and (port := _port_here(target.address)):
+        authorities = launcher.authority_behind(port)
     if not (certificate or authorities):
         return grpc.insecure_channel(address, options=options)
     try:
         files = Certificates(certificate, key, authorities)
     except ConfigurationError as error:
         raise NotToldError(*error.problems) from error
-    if name := os.environ.get("LAUREL_TLS_SERVER_NAME"):
-        options.append(("grpc.ssl_target_name_override", name))
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
     return grpc.secure_channel(address, channel_credentials(files.newest()), options=options)
+
+
+def _port_here(address: str) -> int | None:
+    """The port of one address of this machine."""
+    host, _, port = address.rpartition(":")
+    return int(port) if host in ("127.0.0.1", "localhost") and port.isdecimal() else None
 
 
 def _path(variable: str) -> Path | None:
@@ -130,11 +147,13 @@ class Connections:
     """Stubs that connect when they are first used. `timeout_seconds` is the deadline of every call.
 
     `chosen` are addresses that win over those that `find_targets` would find; `chosen_by` is where they stand.
+    `stack` is one that is known already, and then all there is.
     """
 
     chosen: Mapping[str, str]
     timeout_seconds: float
     chosen_by: str = "--target"
+    stack: plugins.LocalStack | None = None
     _channels: list[grpc.Channel] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
 
@@ -173,6 +192,8 @@ class Connections:
     @cached_property
     def targets(self) -> Mapping[str, Target]:
         """Where each service is, and who says so. Raises what the launcher raises."""
+        if self.stack is not None:
+            return {name: of_stack(self.stack, name) for name in SERVICES}
         return find_targets(
             self.chosen,
             self.chosen_by,
@@ -194,10 +215,9 @@ class Connections:
         if target.address is None:
             raise UnavailableError(f"failed: {target.problem}")
         try:
-            address = target_of(target.address)
+            channel = dial(target, self.launcher)
         except ConfigurationError as error:
             raise NotToldError(f"{target.source}: {service}: {error.problems[0]}") from error
-        channel = dial(address)
         self._channels.append(channel)
         credential = os.environ.get(API_KEY) or target.credential
         if credential:

@@ -19,11 +19,14 @@ LAUNCHER: Final = "laurel.launcher"
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
-    """A stack on this machine, with the addresses of those of its services that run, and its key."""
+    """A stack on this machine, with the addresses of those of its services that run, its key, and the certificate of
+    its authority (None: nothing is encrypted), whose certificates are for localhost.
+    """
 
     home: Path
     addresses: Mapping[str, str]
     api_key: str = field(default="", repr=False)
+    authority: Path | None = None
 
 
 class Launcher(Protocol):
@@ -31,6 +34,9 @@ class Launcher(Protocol):
 
     def stack_here(self) -> LocalStack | None:
         """The stack of this directory, running or not; None where none was ever started."""
+
+    def authority_behind(self, port: int) -> Path | None:
+        """The certificate of the authority of the stack that listens on this port, as far as that is known."""
 
     def home_behind(self, port: int) -> Path | None:
         """The home of the stack that listens on this port; None where that is not known."""

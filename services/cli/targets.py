@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from services.cli.errors import CommandError, NotToldError, UnavailableError
@@ -19,7 +20,8 @@ CONNECT_TIMEOUT_SECONDS: Final = 2.0
 class Target:
     """Where a service is. `source` is who says so; a guess is said by nobody. No address: `problem` says why.
 
-    `credential` is the key that its stack made for whoever may read the stack's directory.
+    `credential` is the key that its stack made for whoever may read the stack's directory, `authority` the certificate
+    of the stack's authority. Of a stack (`is_stack`) they say whether to encrypt, else the environment does.
     """
 
     source: str
@@ -27,6 +29,8 @@ class Target:
     problem: str = ""
     is_guess: bool = False
     credential: str = field(default="", repr=False)
+    authority: Path | None = None
+    is_stack: bool = False
 
 
 def find_targets(
@@ -55,7 +59,7 @@ def find_targets(
         if system is not None:
             found[name] = _beside(system, name, index)
         elif stack is not None:
-            found[name] = _of_stack(stack, name)
+            found[name] = of_stack(stack, name)
         else:
             address = f"{DEFAULT_HOST}:{_port_base(environment) + index}"
             found[name] = Target("the default", address, is_guess=True)
@@ -78,11 +82,19 @@ def _beside(orchestrator: Target, name: str, index: int) -> Target:
     return Target(orchestrator.source, f"{host}:{int(port) + index}")
 
 
-def _of_stack(stack: LocalStack, name: str) -> Target:
+def of_stack(stack: LocalStack, name: str) -> Target:
+    """A service of a stack that is known."""
     source = f"the stack in {stack.home}"
     address = stack.addresses.get(name)
     problem = f"{name} of {source} does not run: `laurel up` starts it; --target names another system."
-    return Target(source, address, "" if address else problem, credential=stack.api_key)
+    return Target(
+        source,
+        address,
+        "" if address else problem,
+        credential=stack.api_key,
+        authority=stack.authority,
+        is_stack=True,
+    )
 
 
 def behind(target: Target, launcher: Launcher | None) -> str:

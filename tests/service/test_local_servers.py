@@ -16,7 +16,7 @@ from deploy.local.databases import create_service_databases, service_dsn
 from deploy.local.errors import LaunchError
 from deploy.local.postgres import PostgresServer
 from deploy.local.postgres_install import INSTALL_PARTS, WHEEL, locate_install
-from deploy.local.valkey import ValkeyServer
+from deploy.local.valkey import RULES, SERVICES_USER, ValkeyServer
 from tests.fixtures.databases import ServiceDatabases
 
 pytestmark = pytest.mark.servers
@@ -244,6 +244,49 @@ def test_valkey_refuses_to_forget_scores_when_memory_is_short(own_valkey: Valkey
     with redis.Redis.from_url(own_valkey.url, decode_responses=True) as client:
         settings = client.config_get("maxmemory-policy", "appendonly", "save")
     assert settings == {"maxmemory-policy": "noeviction", "appendonly": "no", "save": ""}
+
+
+def test_a_guarded_valkey_lets_services_work_on_keys_and_do_nothing_else(server_directory: Path) -> None:
+    server = ValkeyServer.start(server_directory / "guarded-valkey", guarded=True)
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            client.set("score", 1)
+            assert client.eval("return redis.call('GET', KEYS[1])", 1, "score") == b"1"
+            assert client.info("memory")
+            assert client.script_load("return 1")
+            assert list(client.scan_iter()) == [b"score"]
+            for command in (
+                "FLUSHALL",
+                "FLUSHDB",
+                "KEYS *",
+                "CONFIG GET *",
+                "ACL LIST",
+                "SHUTDOWN",
+                "MONITOR",
+            ):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(*command.split())
+        with (
+            redis.Redis(port=server.port) as stranger,
+            pytest.raises(redis.exceptions.AuthenticationError),
+        ):
+            stranger.ping()
+        assert server.process is not None
+        arguments = " ".join(psutil.Process(server.process.pid).cmdline())
+        users = (server.directory / "users.acl").read_text()
+        assert not any(password in arguments + users for password in server.passwords.values())
+        again = ValkeyServer.attach(server.directory)
+        assert again is not None
+        again.restart()
+        with redis.Redis.from_url(again.url) as client:
+            assert client.ping()
+    finally:
+        server.stop()
+
+
+def test_containers_start_valkey_with_the_same_rules() -> None:
+    script = (Path(__file__).parents[2] / "deploy" / "valkey.sh").read_text()
+    assert f"user {SERVICES_USER} on #%s {RULES[SERVICES_USER]}\\n" in script
 
 
 def test_a_flush_empties_every_valkey_database(own_valkey: ValkeyServer) -> None:

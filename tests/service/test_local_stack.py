@@ -167,7 +167,7 @@ def test_services_get_their_own_database_and_the_orchestrator_the_participants(m
     assert orchestrator["LAUREL_STREAK_TARGET"] == streak["LAUREL_LISTEN"]
     assert orchestrator["LAUREL_LEADERBOARD_TARGET"] == leaderboard["LAUREL_LISTEN"]
     assert leaderboard["LAUREL_REDIS_URL"].startswith("redis://")
-    assert "LAUREL_REDIS_URL" not in streak
+    assert streak["LAUREL_REDIS_URL"] == leaderboard["LAUREL_REDIS_URL"]
     assert "LAUREL_STREAK_TARGET" not in streak
 
 

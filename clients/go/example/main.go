@@ -12,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -46,9 +47,17 @@ func main() {
 	if len(os.Args) > 2 {
 		userID = os.Args[2]
 	}
+	// Whose certificates to believe; nothing is encrypted where that is not said.
+	transport := insecure.NewCredentials()
+	if authority := os.Getenv("LAUREL_TLS_CA_FILE"); authority != "" {
+		var err error
+		if transport, err = credentials.NewClientTLSFromFile(authority, ""); err != nil {
+			log.Fatal(err)
+		}
+	}
 	connection, err := grpc.NewClient(
 		target,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 	)
 	if err != nil {

@@ -47,7 +47,9 @@ def test_maintenance_says_what_it_did(laurel: Laurel) -> None:
     assert "closedStreakCount" in laurel.json("maintenance")
 
 
-def test_down_stops_everything_and_up_finds_the_data_again(server_directory: Path) -> None:
+def test_down_stops_everything_and_up_finds_the_data_again_also_without_tls(
+    server_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     laurel = Laurel(server_directory / "cli-restart")
     try:
         assert laurel.shell("up").returncode == 0
@@ -58,7 +60,10 @@ def test_down_stops_everything_and_up_finds_the_data_again(server_directory: Pat
         assert away.returncode == 3
         assert "laurel up" in away.stderr
         assert laurel.shell("status").returncode == 3
+        monkeypatch.setenv("LAUREL_TLS_OFF", "true")
         assert laurel.shell("up").returncode == 0
+        assert stack_of(laurel).authority is None
+        monkeypatch.delenv("LAUREL_TLS_OFF")
         assert laurel.json("user", "alice")["user"]["metrics"][0]["total"] == 1
     finally:
         stack_of(laurel).erase()

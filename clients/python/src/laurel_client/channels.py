@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -13,6 +14,8 @@ DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 """Of a call with one response that has no `timeout` of its own; all its attempts together."""
 KEY_VARIABLE: Final = "LAUREL_API_KEY"
 """Where the key stands that a channel shows, unless it is given one."""
+AUTHORITY_VARIABLE: Final = "LAUREL_TLS_CA_FILE"
+"""Where the file stands whose authorities a channel believes, in PEM, unless it is given credentials."""
 MAX_ATTEMPTS: Final = 5
 """How often a call is sent at most."""
 
@@ -58,9 +61,11 @@ def channel(
     """A channel for blocking stubs. It connects when it is first used; close it, or use it as a context manager.
 
     `target` is HOST:PORT (of a name, every address is used in turn), or anything else that gRPC resolves. Without
-    `credentials` nothing is encrypted. `key` is shown with each call, as `laurel keys create` prints it; unset, the one
-    in the variable LAUREL_API_KEY, if there is one.
+    `credentials` the authorities in the file that LAUREL_TLS_CA_FILE names are believed; where it names none, nothing
+    is encrypted. `key` is shown with each call, as `laurel keys create` prints it; unset, the one in the variable
+    LAUREL_API_KEY, if there is one.
     """
+    credentials = credentials or _believed()
     opened = (
         grpc.insecure_channel(target, _OPTIONS)
         if credentials is None
@@ -77,10 +82,17 @@ def aio_channel(
     key: str | None = None,
 ) -> grpc.aio.Channel:
     """As `channel`, for stubs whose calls are awaited."""
+    credentials = credentials or _believed()
     interceptors = asynchronous.interceptors(timeout_seconds, _shown(key))
     if credentials is None:
         return grpc.aio.insecure_channel(target, _OPTIONS, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, _OPTIONS, interceptors=interceptors)
+
+
+def _believed() -> grpc.ChannelCredentials | None:
+    """Raises `OSError` where the file cannot be read."""
+    file = os.environ.get(AUTHORITY_VARIABLE)
+    return grpc.ssl_channel_credentials(Path(file).read_bytes()) if file else None
 
 
 def _shown(key: str | None) -> list[tuple[str, str]]:

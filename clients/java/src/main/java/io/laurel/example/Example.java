@@ -4,6 +4,7 @@ import com.google.protobuf.Any;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
+import io.grpc.ChannelCredentials;
 import io.grpc.ClientInterceptor;
 import io.grpc.ClientInterceptors;
 import io.grpc.Grpc;
@@ -12,6 +13,7 @@ import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
+import io.grpc.TlsChannelCredentials;
 import io.grpc.protobuf.StatusProto;
 import io.grpc.stub.MetadataUtils;
 import io.laurel.ledger.v1.Effects;
@@ -19,6 +21,8 @@ import io.laurel.orchestrator.v1.IngestEventRequest;
 import io.laurel.orchestrator.v1.IngestEventResponse;
 import io.laurel.orchestrator.v1.OrchestratorServiceGrpc;
 import io.laurel.orchestrator.v1.User;
+import java.io.File;
+import java.io.IOException;
 import java.util.List;
 import java.util.Map;
 import java.util.UUID;
@@ -48,7 +52,7 @@ public final class Example {
     String target = arguments.length > 0 ? arguments[0] : "127.0.0.1:7400";
     String userId = arguments.length > 1 ? arguments[1] : "carol";
     ManagedChannel channel =
-        Grpc.newChannelBuilder(target, InsecureChannelCredentials.create())
+        Grpc.newChannelBuilder(target, believing())
             .defaultServiceConfig(SERVICE_CONFIG)
             .defaultLoadBalancingPolicy("round_robin")
             .enableRetry()
@@ -58,6 +62,14 @@ public final class Example {
     } finally {
       channel.shutdown().awaitTermination(5, TimeUnit.SECONDS);
     }
+  }
+
+  /** Whose certificates to believe; nothing is encrypted where that is not said. */
+  private static ChannelCredentials believing() throws IOException {
+    String authority = System.getenv("LAUREL_TLS_CA_FILE");
+    return authority == null || authority.isEmpty()
+        ? InsecureChannelCredentials.create()
+        : TlsChannelCredentials.newBuilder().trustManager(new File(authority)).build();
   }
 
   /** The key of a system that asks for one, as `laurel keys create` prints it, with each call. */
