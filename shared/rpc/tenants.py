@@ -6,6 +6,7 @@ servicer knows of it. Fields that name users are known by their names, which a t
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 from google.protobuf import descriptor_pool, message_factory
@@ -119,7 +120,7 @@ def _give_out(message: Message, tenant: str) -> None:
 
 def _shown(field: FieldDescriptor, values: Any, tenant: str) -> Iterator[str]:
     """The texts of a field. A list that names users is left with the tenant's own."""
-    names_users = USER_FIELD.search(field.name) is not None
+    names_users = _names_users(field.name)
     own = tenant + tenants.SEPARATOR
     for text in values:
         if not names_users:
@@ -130,6 +131,11 @@ def _shown(field: FieldDescriptor, values: Any, tenant: str) -> Iterator[str]:
             yield text
         elif not field.is_repeated:
             raise _OfOthers
+
+
+@cache
+def _names_users(name: str) -> bool:
+    return USER_FIELD.search(name) is not None
 
 
 def _give_out_any(message: AnyMessage, tenant: str) -> None:
@@ -166,5 +172,6 @@ def _set(message: Message, field: FieldDescriptor, values: list[str]) -> None:
         setattr(message, field.name, values[0])
 
 
+@cache
 def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry

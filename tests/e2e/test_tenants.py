@@ -1,6 +1,7 @@
 """Tenants share definitions and nothing else (RULES 9.3): the whole system, with the keys of two of them."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -372,6 +373,46 @@ async def test_a_tenant_takes_off_what_it_did_and_deletes_its_own_users_alone(
     await until(is_gone, seconds=20, what="the user is gone")
     assert (await world["acme"](pb.GetUserRequest(user_id="gone"))).metrics[0].total == 7
     await world["acme"](pb.DeleteUserRequest(user_id="gone", reason="asked", request_id="d1"))
+
+
+async def test_in_a_storm_of_the_same_users_keys_and_voids_every_tenant_keeps_its_own(
+    world: dict[str, Client],
+) -> None:
+    rng = random.Random(16)
+    users = [f"storm{number}" for number in range(6)]
+    counted: dict[tuple[str, str], float] = {}
+    free = asyncio.Semaphore(48)
+
+    async def one(tenant: str, user: str, number: int, value: int, *, void: bool) -> None:
+        async with free:
+            reply = await world[tenant](event(user, f"s{number}", value=value))
+            assert (await world[tenant](event(user, f"s{number}", value=value))).idempotent_replayed
+            assert {change.user_id for change in reply.effects.points} <= {user}
+            if void:
+                await world[tenant](
+                    pb.VoidEntryRequest(
+                        entry_id=reply.entry_id, reason="storm", request_id=f"{user}-{number}"
+                    )
+                )
+            else:
+                counted[tenant, user] = counted.get((tenant, user), 0) + value
+
+    await asyncio.gather(
+        *(
+            one(tenant, user, number, rng.randint(1, 9), void=rng.random() < 0.2)
+            for number in range(10)
+            for user in users
+            for tenant in TENANTS
+        )
+    )
+    for tenant in TENANTS:
+        scores = {user: score for _, user, score in await ranking(world[tenant]) if user in users}
+        assert scores == {user: counted[tenant, user] for user in users}
+        ranks = [score for _, _, score in await ranking(world[tenant])]
+        assert ranks == sorted(ranks, reverse=True)
+        for user in users:
+            (metric,) = (await world[tenant](pb.GetUserRequest(user_id=user))).metrics
+            assert metric.total == counted[tenant, user]
 
 
 def _naming(message: Message, names: Mapping[str, str]) -> Message:
