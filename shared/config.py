@@ -160,6 +160,11 @@ class Settings(BaseSettings):
     max_message_bytes: int = Field(default=16_777_216, ge=1_024, le=1_073_741_824)
     """The largest message to receive or send, in bytes."""
 
+    max_held_bytes: int = Field(default=67_108_864, ge=1_048_576, le=17_179_869_184)
+    """How many bytes of requests may be held at once, in bytes; further ones are answered RESOURCE_EXHAUSTED. One alone
+    may have more. What a request takes in memory while it is served is a few times its bytes.
+    """
+
     drain_grace_seconds: float = Field(default=10.0, ge=0, le=600)
     """How long calls in progress may take to end after SIGTERM, in seconds; then they are cut."""
 

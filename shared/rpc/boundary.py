@@ -48,6 +48,8 @@ class Limits(Struct, frozen=True):
     """What one replica takes on."""
 
     max_concurrent_rpcs: int
+    max_held_bytes: int
+    """Of requests that are held at once, as they came; one alone may have more."""
     default_deadline_seconds: float
     """For calls with one response and no deadline; a stream lasts as long as its caller wants."""
 
@@ -69,8 +71,10 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._limits = limits
         self._translators = tuple(translators)
         self._recorder = recorder
-        self._refusal = _refusal(limits, domain)
+        self._too_many = _refusal(f"{limits.max_concurrent_rpcs} calls are in progress already", domain)
+        self._too_much = _refusal(f"{limits.max_held_bytes} bytes of requests are held already", domain)
         self._in_flight = 0
+        self._held_bytes = 0
         self._wrapped: dict[str, tuple[object, Any]] = {}
 
     @property
@@ -97,12 +101,13 @@ class Boundary(grpc.aio.ServerInterceptor):
         behaviour = (
             handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         )
-        parse = _parse_each if handler.request_streaming else _parse
+        parse = self._parse_each if handler.request_streaming else _parse
 
         async def serve_one(raw: Any, context: Any) -> Any:
-            if self._is_full:
-                await self._refuse(method, context)
+            size = 0 if handler.request_streaming else len(raw)
+            await self._admit(method, size, context)
             call = self._begin(method, context)
+            self._held_bytes += size
             try:
                 caller = await self._gate.admit(method, context)
                 request = parse(handler.request_deserializer, raw)
@@ -116,15 +121,19 @@ class Boundary(grpc.aio.ServerInterceptor):
                 if caller.tenant:
                     response = tenants.reply_of(method, response, caller.tenant)
             except BaseException as error:
+                raw = request = None
                 await self._fail(call, error, context)
                 raise
+            finally:
+                self._held_bytes -= size
             self._end(call, grpc.StatusCode.OK)
             return response
 
         async def serve_many(raw: Any, context: Any) -> AsyncIterator[Any]:
-            if self._is_full:
-                await self._refuse(method, context)
+            size = 0 if handler.request_streaming else len(raw)
+            await self._admit(method, size, context)
             call = self._begin(method, context)
+            self._held_bytes += size
             try:
                 caller = await self._gate.admit(method, context)
                 deadline.begin(context.time_remaining())
@@ -141,22 +150,47 @@ class Boundary(grpc.aio.ServerInterceptor):
                             response = tenants.reply_of(method, response, caller.tenant)
                         yield response
             except BaseException as error:
+                raw = request = None
                 await self._fail(call, error, context)
                 raise
+            finally:
+                self._held_bytes -= size
             self._end(call, grpc.StatusCode.OK)
 
         return _method_handler(handler, serve_many if handler.response_streaming else serve_one)
 
-    @property
-    def _is_full(self) -> bool:
-        return self._in_flight >= self._limits.max_concurrent_rpcs
+    async def _admit(self, method: str, size: int, context: Any) -> None:
+        """Ends a call that is one too many, or whose request is too much beside those that are held."""
+        if self._in_flight >= self._limits.max_concurrent_rpcs:
+            await self._refuse(method, context, self._too_many)
+        if self._is_too_much(size):
+            await self._refuse(method, context, self._too_much)
 
-    async def _refuse(self, method: str, context: Any) -> None:
+    def _is_too_much(self, size: int) -> bool:
+        return bool(self._held_bytes) and self._held_bytes + size > self._limits.max_held_bytes
+
+    async def _parse_each(
+        self, deserialize: Callable[[bytes], Any], stream: AsyncIterator[bytes]
+    ) -> AsyncIterator[Any]:
+        """Each message of a stream is held until the next is asked for."""
+        async for raw in stream:
+            size = len(raw)
+            if self._is_too_much(size):
+                raise ResourceExhausted(
+                    self._too_much[0], reason="OVERLOADED", retry_after_seconds=_RETRY_AFTER_OVERLOAD_SECONDS
+                )
+            self._held_bytes += size
+            try:
+                yield _parse(deserialize, raw)
+            finally:
+                self._held_bytes -= size
+
+    async def _refuse(self, method: str, context: Any, refusal: tuple[str, bytes]) -> None:
         """Ends a call that is too much. It gets an answer that is ready, and no log line of its own: what refusing
         costs is taken from those who were admitted.
         """
         self._recorder.refused(method)
-        message, details = self._refusal
+        message, details = refusal
         await context.abort(
             grpc.StatusCode.RESOURCE_EXHAUSTED, message, trailing_metadata=((DETAILS_KEY, details),)
         )
@@ -208,6 +242,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         defect = isinstance(answer, Internal)
         self._end(call, answer.code, answer.reason, error if defect else None, answer.metadata)
         status = to_status(answer, self._domain)
+        _forget_frames(error)
         await context.abort(
             answer.code, status.message, trailing_metadata=((DETAILS_KEY, status.SerializeToString()),)
         )
@@ -240,13 +275,18 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._recorder.end(call, code, reason, error, metadata.get("incident", ""))
 
 
-def _refusal(limits: Limits, domain: str) -> tuple[str, bytes]:
+def _forget_frames(error: BaseException | None) -> None:
+    """What the frames of an error hold, requests among it, would stay until the garbage collector comes by, which
+    counts objects and not bytes: the transport keeps an ended call in a cycle with its error.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _refusal(message: str, domain: str) -> tuple[str, bytes]:
     """What a call is told that is too much: message and details."""
-    error = ResourceExhausted(
-        f"{limits.max_concurrent_rpcs} calls are in progress already",
-        reason="OVERLOADED",
-        retry_after_seconds=_RETRY_AFTER_OVERLOAD_SECONDS,
-    )
+    error = ResourceExhausted(message, reason="OVERLOADED", retry_after_seconds=_RETRY_AFTER_OVERLOAD_SECONDS)
     return error.message, to_status(error, domain).SerializeToString()
 
 
@@ -255,13 +295,6 @@ def _parse(deserialize: Callable[[bytes], Any], raw: bytes) -> Any:
         return deserialize(raw)
     except DecodeError:
         raise InvalidArgument("the request is not a valid message", reason="MALFORMED_REQUEST") from None
-
-
-async def _parse_each(
-    deserialize: Callable[[bytes], Any], stream: AsyncIterator[bytes]
-) -> AsyncIterator[Any]:
-    async for raw in stream:
-        yield _parse(deserialize, raw)
 
 
 def _taken_in(request: Any, tenant: str) -> Any:

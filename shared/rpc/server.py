@@ -119,7 +119,9 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
     boundary = Boundary(
         domain=f"{application.name}.laurel",
         gate=door,
-        limits=Limits(settings.max_concurrent_rpcs, settings.default_deadline_seconds),
+        limits=Limits(
+            settings.max_concurrent_rpcs, settings.max_held_bytes, settings.default_deadline_seconds
+        ),
         translators=application.translators,
         recorder=Recorder(application.telemetry),
     )

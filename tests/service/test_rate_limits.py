@@ -64,10 +64,10 @@ async def test_over_a_while_no_more_passes_than_has_flowed_in(replicas: list[Rat
 
 
 async def test_who_waits_as_told_is_let_through(replicas: list[RateLimits]) -> None:
-    rate = Rate("a", 50, 1)
+    rate = Rate("a", 0.5, 1)
     assert await replicas[0].take(rate, 1) == 0
     wait = await replicas[1].take(rate, 1)
-    assert 0 < wait <= 1 / 50
+    assert 0 < wait <= 1 / rate.per_second
     await asyncio.sleep(wait)
     assert await replicas[1].take(rate, 1) == 0
 

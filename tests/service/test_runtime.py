@@ -1,6 +1,7 @@
 """Calls through the runtime: errors, limits, deadlines."""
 
 import asyncio
+import gc
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -242,3 +243,60 @@ async def test_the_callers_deadline_cancels_the_handler() -> None:
         received = await failure(say(channel, "a", timeout_seconds=0.05))
         assert type(received) is errors.DeadlineExceeded
         assert await held.cancelled.get() == "a"
+
+
+BIG = "x" * 700_000
+
+
+async def test_a_request_that_is_too_much_beside_those_that_are_held_is_refused_at_once() -> None:
+    held = Held()
+    limits = settings(max_held_bytes=1_048_576)
+    async with running(echo(held), limits) as server, dial(server) as channel:
+        first = asyncio.create_task(say(channel, BIG))
+        await held.arrived.get()
+        refused = await failure(say(channel, BIG))
+        assert (type(refused), refused.reason) == (errors.ResourceExhausted, "OVERLOADED")
+        assert refused.retry_after_seconds is not None
+        held.release.set()
+        assert await say(channel, "small") == "small"
+        assert await first == BIG
+        assert await say(channel, BIG) == BIG
+
+
+async def test_a_message_of_a_stream_that_is_too_much_beside_those_that_are_held_ends_it() -> None:
+    held = Held()
+    limits = settings(max_held_bytes=1_048_576)
+    async with running(echo(held), limits) as server, dial(server) as channel:
+        first = asyncio.create_task(say(channel, BIG))
+        await held.arrived.get()
+
+        async def chat() -> list[str]:
+            answers = EchoStub(channel).chat(iter([StringValue(value=BIG)]), timeout=5)
+            return [answer.value async for answer in answers]
+
+        assert (await failure(chat())).reason == "OVERLOADED"
+        held.release.set()
+        await first
+        assert await chat() == [BIG]
+
+
+async def test_of_a_call_that_failed_nothing_is_kept_though_the_garbage_collector_never_comes() -> None:
+    async def refuse(_text: str) -> str:
+        try:
+            raise LookupError
+        except LookupError as error:
+            raise errors.NotFound("none", reason="NONE") from error
+
+    async with running(echo(refuse), settings()) as server, dial(server) as channel:
+        # As bytes: the caller's own message would be among what is looked for.
+        big = StringValue(value=BIG).SerializeToString()
+        gc.collect()
+        gc.disable()
+        try:
+            for request in (big, big, big, b""):
+                error = await failure(EchoStub(channel).say(request, timeout=5))
+                assert error.reason == "NONE"
+            held = [each for each in gc.get_objects() if isinstance(each, StringValue) and each.value == BIG]
+            assert held == []
+        finally:
+            gc.enable()
