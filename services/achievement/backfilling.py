@@ -36,6 +36,8 @@ from services.achievement.domain import (
     Change,
     Standing,
     Status,
+    cause_of,
+    given_at_once,
 )
 from services.achievement.records import Backfill, BackfillState
 from services.achievement.searching import Elsewhere, Gathered, Searcher
@@ -211,8 +213,16 @@ class Backfills:
         users = await self._backfills.users(connection, running.cursor, size)
         candidates = await self._backfills.candidates(connection, achievement, users)
         found: dict[str, Backfilled] = {}
+        given: set[str] = set()
         if candidates:
             await self._backfills.lock(connection, candidates)
+            if given_at_once(catalogue, achievement):
+                cause = cause_of(running.backfill_id)
+                given = await self._backfills.give_at_once(
+                    connection, achievement, candidates, running, cause
+                )
+                candidates = [user_id for user_id in candidates if user_id not in given]
+        if candidates:
             before, found = await self._searcher.search(
                 connection,
                 connection,
@@ -226,7 +236,7 @@ class Backfills:
             )
             await self._save(connection, running, before, found, now)
             await self._feed.append(connection, self._told(running, catalogue, found, now))
-        counts = [len(each.changes) for each in found.values() if each.changes]
+        counts = [1] * len(given) + [len(each.changes) for each in found.values() if each.changes]
         if users:
             await self._backfills.move(connection, running, users[-1], len(users), counts, now)
         if len(users) < size:

@@ -114,6 +114,59 @@ BY_PREREQUISITES: Final = """
     HAVING count(*) >= $4
      ORDER BY live.user_id
 """
+# Of a metric whose events came in the order of their times, and none of which took anything: the first with which the
+# sum is there is the one that the fold finds (`domain.backfill`), so nothing of it has to be read. Who has a long past,
+# or another one, is folded. Users are locked. A completion has the id that `domain.completions` gives it: a test
+# compares.
+GIVE_AT_ONCE: Final = """
+    WITH first AS (
+        SELECT source.user_id, met.*
+          FROM sources AS source
+          JOIN users USING (user_id)
+         CROSS JOIN LATERAL (
+               SELECT entry_id, position, occur_time, local_date
+                 FROM (SELECT *, sum(value_micros) OVER (ORDER BY occur_time, entry_id) AS sum_micros,
+                              count(version) OVER () + count(*) FILTER (WHERE late) OVER () AS tangled,
+                              count(*) OVER () AS fact_count
+                         FROM (SELECT entry_id, position, occur_time, local_date, value_micros, version, late
+                                 FROM request_log
+                                WHERE user_id = source.user_id AND metric = $2 AND state = 1
+                                ORDER BY occur_time, entry_id
+                                LIMIT $8::integer) AS fact) AS summed
+                WHERE sum_micros >= $3::bigint AND tangled = 0 AND fact_count < $8::integer
+                ORDER BY occur_time, entry_id
+                LIMIT 1
+         ) AS met
+         WHERE source.user_id = ANY($1::text[]) AND source.key = $2 AND source.kind = 1
+           AND source.negative_count = 0 AND source.highest >= $3::bigint
+           AND users.user_id = ANY($1::text[]) AND users.withheld IS NULL AND met.occur_time < $6::timestamptz
+           AND NOT EXISTS (SELECT FROM live_completions AS live
+                            WHERE live.user_id = source.user_id AND live.achievement = $4)
+         ORDER BY source.user_id
+    ), hashed AS (
+        SELECT first.*, substring(sha256(around[1] || int8send(octet_length(user_id)) || convert_to(user_id, 'UTF8')
+                                         || around[2] || convert_to(entry_id::text, 'UTF8') || around[3])
+                                  FROM 1 FOR 16) AS hash
+          FROM first, (SELECT $7::bytea[] AS around) AS the_same
+    ), named AS MATERIALIZED (
+        SELECT hashed.*, encode(set_byte(set_byte(hash, 6, get_byte(hash, 6) & 15 | 128),
+                                         8, get_byte(hash, 8) & 63 | 128), 'hex')::uuid AS completion_id
+          FROM hashed
+    ), facts AS (
+        INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
+                                      local_date, number, backdated)
+        SELECT user_id, $4, completion_id, 1, $5::uuid, occur_time, entry_id, local_date, 1, true FROM named
+    ), earned AS (
+        INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
+                                      local_date, cause_position, cause_time, cause_id, number, backdated)
+        SELECT user_id, $4, completion_id, entry_id, occur_time, $3::bigint, local_date, position, occur_time,
+               entry_id, 1, true
+          FROM named
+    ), moved AS (
+        UPDATE users SET version = users.version + 1 FROM first WHERE users.user_id = first.user_id
+    )
+    SELECT user_id FROM first
+"""
 # One more than a span has at first shows that it is longer.
 FACTS_OF_USERS: Final = """
     SELECT fact.*
@@ -244,6 +297,30 @@ class BackfillStore:
                 return []
         return [row["user_id"] for row in found]
 
+    async def give_at_once(
+        self,
+        connection: Connection,
+        achievement: Achievement,
+        user_ids: Sequence[str],
+        running: Backfill,
+        cause: str,
+    ) -> set[str]:
+        """Gives it to those of these users, who are locked, whose past says so plainly; who that is."""
+        trigger = achievement.trigger
+        assert isinstance(trigger, MetricTrigger)
+        rows = await connection.fetch(
+            GIVE_AT_ONCE,
+            user_ids,
+            trigger.metric,
+            trigger.target,
+            achievement.key,
+            running.backfill_id,
+            running.create_time,
+            _around(achievement.key, cause),
+            FIRST_CHUNK + 1,
+        )
+        return {row["user_id"] for row in rows}
+
     async def spans(
         self, source: Pool | Connection, metric: str, user_ids: Sequence[str]
     ) -> Mapping[str, Span]:
@@ -257,3 +334,11 @@ class BackfillStore:
             for user_id, found in facts.items()
             if len(found) <= FIRST_CHUNK
         }
+
+
+def _around(achievement: str, cause: str) -> list[bytes]:
+    """What is the same in the names of all completions, before, between and after user and entry."""
+    key, named = achievement.encode(), cause.encode()
+    first = len(b"completion").to_bytes(8) + b"completion"
+    between = len(key).to_bytes(8) + key + (36).to_bytes(8)
+    return [first, between, len(named).to_bytes(8) + named]

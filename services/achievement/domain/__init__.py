@@ -25,7 +25,9 @@ from services.achievement.domain.backfill import (
     WantedReaches,
     WantedUser,
     backfill,
+    cause_of,
     first_span,
+    given_at_once,
 )
 from services.achievement.domain.definitions import (
     MAX_COMPLETIONS,
@@ -119,10 +121,12 @@ __all__ = [
     "advanced",
     "backfill",
     "called",
+    "cause_of",
     "decide",
     "decide_in_time",
     "first_span",
     "give_back",
+    "given_at_once",
     "in_circles",
     "levels_of",
     "list_progress",

@@ -100,6 +100,25 @@ def first_span(metric: str) -> Start:
     return Start(metric, 0, None)
 
 
+def cause_of(backfill_id: UUID) -> str:
+    """What tells its completions from others of the same event."""
+    return f"backfill {backfill_id}"
+
+
+def given_at_once(catalogue: Catalogue, achievement: Achievement) -> bool:
+    """Whether users whose past is plain can be given it by the database: nothing else follows from it, nobody has to be
+    told, and every event counts.
+    """
+    return (
+        isinstance(achievement.trigger, MetricTrigger)
+        and not achievement.is_selective
+        and not achievement.event_filters
+        and not achievement.repeatable
+        and not achievement.award_backdated
+        and not catalogue.hanging_on([achievement.key])
+    )
+
+
 def backfill(
     catalogue: Catalogue,
     achievement: Achievement,
@@ -116,7 +135,7 @@ def backfill(
     """
     if achievement.status is not Status.ACTIVE:
         return Backfilled(standing)
-    user = _User(catalogue, achievement, standing, past, evidence, f"backfill {backfill_id}", active_since)
+    user = _User(catalogue, achievement, standing, past, evidence, cause_of(backfill_id), active_since)
     match achievement.trigger:
         case MetricTrigger():
             found = _by_metric(user, achievement.trigger)
@@ -194,11 +213,8 @@ def _by_metric(user: _User, trigger: MetricTrigger) -> Backfilled:
         counted = sorted((fact for fact in span.facts if fact.counts_for(achievement)), key=_position)
         sums = {**standing.accumulators, achievement.key: _summed(counted)}
         standing = replace(standing, accumulators=sums)
-    held = [
-        achievement.numbered(number).place in standing.completions
-        for number in range(1, MAX_COMPLETIONS + 1 if achievement.repeatable else 2)
-    ]
-    if all(held) or achievement.key in standing.withheld:
+    most = MAX_COMPLETIONS if achievement.repeatable else 1
+    if standing.count(achievement) == most or achievement.key in standing.withheld:
         return Backfilled(standing, (), judged)
     if standing.sums(achievement, trigger.metric).peak_micros < trigger.target:
         return Backfilled(standing, (), judged)

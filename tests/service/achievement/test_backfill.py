@@ -19,6 +19,7 @@ from services.achievement.config import Settings
 from services.achievement.server import build
 from shared import faults
 from shared.errors import from_rpc_error
+from shared.ids import derived_id
 from shared.rpc.convert import to_timestamp
 from shared.rpc.server import running
 from tests.fixtures.definitions import Administrator
@@ -323,3 +324,82 @@ async def test_what_calls_alone_earn_has_no_backfill_and_no_preview(quiet: Servi
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await ask
         assert from_rpc_error(failure.value).reason == reason
+
+
+async def test_what_the_database_gives_at_once_is_what_the_fold_gives(
+    service_database: ServiceDatabase,
+) -> None:
+    """The composite above makes the service fold every user; without one it need not."""
+
+    async def given(*, folds: bool) -> tuple[list[tuple[object, ...]], list[tuple[str, str, str]], str]:
+        async with _replica(service_database, NEVER) as service:
+            await _lived_variously(service)
+            if folds:
+                await define(service, "never", api=API)
+                above = types.CompositeTrigger(achievements=["three", "never"])
+                await define(service, "above", status=types.ACHIEVEMENT_STATUS_INACTIVE, composite=above)
+            await define(service, "three", metric=by_metric(3))
+            done = await finished(service, "three")
+            query = """
+                SELECT live.user_id, live.entry_id, complete_time, target, live.local_date, cause_position, cause_time,
+                       live.cause_id, live.number, live.backdated, fact.fact_time, fact.kind, fact.local_date
+                  FROM live_completions AS live JOIN completion_facts AS fact USING (user_id, completion_id)
+                 ORDER BY user_id
+            """
+            rows = [tuple(row) for row in await service.database.fetch(query)]
+            ids = await service.database.fetch(
+                "SELECT user_id, entry_id, completion_id FROM live_completions"
+            )
+            named = [(row["user_id"], str(row["entry_id"]), str(row["completion_id"])) for row in ids]
+            return rows, named, done.backfill_id
+
+    at_once, named, backfill_id = await given(folds=False)
+    assert {row[0] for row in at_once} >= {"plain", "früh", "late", "long", "again"}
+    for user_id, entry, completion_id in named:
+        wanted = derived_id("completion", user_id, "three", entry, f"backfill {backfill_id}")
+        assert completion_id == str(wanted)
+    folded, _, _ = await given(folds=True)
+    assert at_once == folded
+
+
+async def _lived_variously(service: Service) -> None:
+    commands = [event(f"p{number}", 1, version=number, total=number, user="plain") for number in (1, 2, 3, 4)]
+    commands += [event(f"f{number}", 2, version=number, total=2 * number, user="früh") for number in (1, 2)]
+    commands += [
+        event(f"l{number}", 1, version=number, total=number, user="late", minutes=minutes)
+        for number, minutes in ((1, 10), (2, 30), (3, 20), (4, 5))
+    ]
+    commands += [
+        event("n1", 2, version=1, total=2, user="fallen"),
+        event("n2", -1, version=2, total=1, peak=2, user="fallen"),
+        event("n3", 1, version=3, total=2, user="fallen"),
+    ]
+    commands += [
+        event("a1", 2, version=1, total=2, user="again"),
+        event("a2", 5, version=2, total=7, user="again"),
+        event("a3", 1, version=3, total=8, user="again"),
+    ]
+    commands += [
+        event(f"g{number}", 1, version=number, total=number, user="long") for number in range(1, 301)
+    ]
+    await service.participant.ApplyEntries(apply(*commands))
+    await service.participant.RevertEntries(revert("a2", user="again"))
+    await service.participant.ApplyEntries(
+        apply(correction("a2 undone", version=4, total=3, of="a2", user="again"))
+    )
+
+
+async def test_who_was_taken_something_is_folded(quiet: Service) -> None:
+    """What an admin has taken is not given back by a backfill."""
+    await lived(quiet)
+    await define(quiet, "two", metric=by_metric(2))
+    await finished(quiet)
+    message = call("taken", "two", user=USERS[0])
+    message.entry.ClearField("achievement_call")
+    message.entry.achievement_revocation.achievement = "two"
+    await quiet.participant.ApplyEntries(apply(message))
+    changed = types.Achievement(key="two", name="Two", metric=by_metric(1))
+    await quiet.definitions.update(changed)
+    await finished(quiet)
+    assert USERS[0] not in await holders(quiet)
+    assert USERS[-1] in await holders(quiet)
