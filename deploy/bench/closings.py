@@ -1,0 +1,204 @@
+"""`python -m deploy.bench.closings`: how fast a midnight is that closes the streaks of many, and an event beside it.
+
+One user's rows, as an event leaves them, are copied for all others: what stands in the database, not how it came there.
+The service's own pass closes the day on which nobody came: half of the streaks spend a freeze, half are lost. Beside it
+one caller after the other sends events of other users; their times are compared with those of before the pass.
+
+Users are spread evenly over 24 zones, so a midnight is that of a 24th of them. `--share` says otherwise, for people
+who live closer together. Servers of its own, gone afterwards.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import psutil
+import uvloop
+from laurel.streak.v1 import streak_pb2
+from msgspec import Struct
+
+from deploy.bench.backfill import seconds_of
+from deploy.bench.report import table
+from deploy.local.databases import create_service_databases
+from deploy.local.postgres import PostgresServer
+from deploy.local.run_directory import run_directory
+from services.streak.config import Settings
+from services.streak.definitions import KINDS, STREAK, catalogue_of
+from services.streak.handlers import Handlers
+from services.streak.maintenance import Maintenance
+from services.streak.store import Store
+from shared.calendar import local_midnight
+from shared.clock import SystemClock
+from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
+from shared.ids import derived_id_at
+from shared.participant import Work
+from shared.postgres.definitions import Catalogue
+from shared.postgres.migrations import migrate
+from shared.postgres.pool import Connection, Pool, create_pool
+
+ROOT: Final = Path(__file__).parents[2]
+ZONES: Final = 24
+_UNIT: Final = 1_000_000
+_DEFINE: Final = """
+    INSERT INTO definitions (key, body, create_time, update_time, kind) VALUES ($1, $2, now(), now(), $3)
+"""
+_COLUMNS: Final = """
+    SELECT table_name, array_agg(column_name::text ORDER BY ordinal_position) AS columns
+      FROM information_schema.columns
+     WHERE table_schema = 'public' AND table_name <> 'request_log' AND table_name NOT LIKE 'request_log%'
+       AND table_name IN (SELECT table_name FROM information_schema.columns WHERE column_name = 'user_id')
+       AND table_name IN (SELECT table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE')
+     GROUP BY table_name
+"""
+_TEMPLATES: Final = {"frozen": 1, "lost": 0}
+"""Streaks of the template's user, with so many freezes."""
+
+
+class Found(Struct):
+    """What was measured."""
+
+    users: int
+    closed: int
+    seconds: float
+    own_seconds: float
+    server_seconds: float
+    alone: Sequence[float]
+    """Milliseconds of events before the pass."""
+    beside: Sequence[float]
+    """And during it."""
+
+
+async def measure(home: Path, users: int, batch_size: int) -> Found:
+    """Fills, sends events, and closes the midnight of all these users with events beside it."""
+    postgres = PostgresServer.start(home / "postgres")
+    dsn = create_service_databases(postgres.admin_dsn, ["streak"], passwords={"streak": "bench"})["streak"]
+    await migrate(dsn, ROOT / "services" / "streak" / "migrations")
+    pool = await create_pool(dsn, application_name="bench", size=6, statement_timeout_ms=600_000)
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await _measured(pool, connection, users, batch_size)
+    finally:
+        await connection.close()
+        await pool.close()
+        postgres.erase()
+
+
+async def _measured(pool: Pool, connection: Connection, users: int, batch_size: int) -> Found:
+    for key, freezes in _TEMPLATES.items():
+        streak = streak_pb2.Streak(key=key, name=key, frequency=streak_pb2.FREQUENCY_DAILY)
+        streak.metrics.add(metric="commits", threshold=1)
+        streak.freezes.initial_count = streak.freezes.max_count = freezes
+        await connection.execute(_DEFINE, key, STREAK.normalised(streak).SerializeToString(), STREAK.name)
+    await connection.execute("UPDATE configuration_version SET version = version + 1")
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
+    handlers = Handlers(pool, Store(pool), catalogue)
+    today = local_midnight(datetime.now(UTC).date(), "UTC")
+    day = today - timedelta(days=2)
+    await handlers.apply_entries([_event("template", 1, day + timedelta(hours=12))])
+    copied = users // len(_TEMPLATES)
+    await _copy(connection, "template", copied)
+    events = _Events(handlers, today + timedelta(hours=1))
+    alone = await events.sent(seconds=min(5.0, 1 + users / 20_000))
+    maintenance = Maintenance(pool, catalogue, SystemClock(), batch_size)
+    server = psutil.Process(connection.get_server_pid()).parent()
+    assert server is not None  # the server's first process
+    before, server_before, began = time.process_time(), seconds_of(server), time.perf_counter()
+    beside = asyncio.create_task(events.sent())
+    closed, more = 0, True
+    while more:
+        part = await maintenance.run(today, False)
+        closed, more = closed + part.done, part.more
+    took = time.perf_counter() - began
+    own, servers = time.process_time() - before, seconds_of(server) - server_before
+    events.is_over = True
+    return Found(users, closed, took, own, servers, alone, await beside)
+
+
+async def _copy(connection: Connection, template: str, users: int) -> None:
+    for name, columns in await connection.fetch(_COLUMNS):
+        values = ["$1 || '-' || n" if column == "user_id" else f'"{column}"' for column in columns]
+        listed = ", ".join(f'"{column}"' for column in columns)
+        await connection.execute(
+            f'INSERT INTO "{name}" ({listed}) SELECT {", ".join(values)}'
+            f' FROM "{name}" CROSS JOIN generate_series(1, $2::integer) AS n WHERE user_id = $1',
+            template,
+            users,
+        )
+    await connection.execute("ANALYZE")
+
+
+class _Events:
+    """One event after the other, each of a user of its own for whom nothing is due."""
+
+    def __init__(self, handlers: Handlers, now: datetime) -> None:
+        self._handlers = handlers
+        self._now = now
+        self._count = 0
+        self.is_over = False
+
+    async def sent(self, seconds: float = 600.0) -> list[float]:
+        times: list[float] = []
+        until = time.perf_counter() + seconds
+        while not self.is_over and time.perf_counter() < until:
+            self._count += 1
+            began = time.perf_counter()
+            await self._handlers.apply_entries([_event(f"other-{self._count}", 1, self._now)])
+            times.append(1_000 * (time.perf_counter() - began))
+            await asyncio.sleep(0.005)
+        return times
+
+
+def _event(user: str, version: int, now: datetime) -> Work[Entry]:
+    entry_id = derived_id_at(now, "bench", user, str(version))
+    metric = MetricFact("commits", _UNIT, 0, _UNIT, _UNIT, version, {})
+    snapshot = UserSnapshot(user, "UTC", {}, now, 1, "")
+    entry = Entry(entry_id, EntryKind.METRIC_EVENT, snapshot, now, now, "UTC", metric, None)
+    return Work(entry, entry_id, user, b"")
+
+
+def shown(found: Found, share: float) -> str:
+    """The figures as a table."""
+    rate = found.closed / found.seconds
+    return table(
+        ["", ""],
+        [
+            ["streaks closed", f"{found.closed:,}"],
+            ["seconds", f"{found.seconds:.1f}"],
+            ["streaks a second", f"{rate:,.0f}"],
+            ["service CPU µs a streak", f"{found.own_seconds / found.closed * 1e6:.0f}"],
+            ["PostgreSQL CPU µs a streak", f"{found.server_seconds / found.closed * 1e6:.0f}"],
+            ["an event without it, median ms", f"{statistics.median(found.alone):.2f}"],
+            ["an event beside it, median ms", f"{statistics.median(found.beside):.2f}"],
+            ["  ratio", f"{statistics.median(found.beside) / statistics.median(found.alone):.2f}"],
+            [f"a midnight of {share:.1%} of 1,000,000 streaks, s", f"{1_000_000 * share / rate:.1f}"],
+        ],
+    )
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=1_000_000 // ZONES)
+    parser.add_argument("--share", type=float, default=1 / ZONES)
+    parser.add_argument(
+        "--batch-size", type=int, default=Settings.model_fields["maintenance_batch_size"].default
+    )
+    arguments = parser.parse_args()
+    with (
+        run_directory("bench-closings") as home,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        found = runner.run(measure(home, arguments.users, arguments.batch_size))
+    sys.stdout.write(shown(found, arguments.share) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
