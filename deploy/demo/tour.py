@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -98,6 +98,7 @@ class Tour:
             for check in run_checks(connections, expected, self._configuration.achievements):
                 self._check(check)
         user = self._live(connections, expected)
+        self._by_hand(connections)
         self._season(connections, user)
         with self._part("Memory", "Resident, of each service after all this."):
             self._memory()
@@ -239,6 +240,63 @@ class Tour:
                 time.sleep(PAUSE_SECONDS)
             cursor = page.cursor
         return []
+
+    def _by_hand(self, connections: Connections) -> None:
+        """A streak that broke comes back, and is paused for a holiday."""
+        now, user, streak = datetime.now(UTC), "somebody-ill", "daily-commits"
+        with self._part(
+            "A restore",
+            "Two days of commits, four without any, of which two cost a freeze; then one more commit.",
+        ):
+            for days_ago in (6, 5, 0):
+                event = event_pb2.IngestEventRequest(
+                    user=user_pb2.User(user_id=user, time_zone="UTC"), metric=COMMITS, value=1
+                )
+                event.idempotency_key = f"ill-{days_ago}"
+                event.occur_time.FromDatetime(now - timedelta(days=days_ago))
+                connections.orchestrator.IngestEvent(event, timeout=TIMEOUT_SECONDS)
+            wanted = orchestrator_service_pb2.RestoreStreakRequest(
+                user_id=user, streak=streak, reason="was in hospital", request_id="get-well"
+            )
+            restored = connections.orchestrator.RestoreStreak(wanted, timeout=TIMEOUT_SECONDS)
+            show_operation(restored)
+            self._check(
+                equal(
+                    "What was lost and what came since is one streak",
+                    self._length(connections, user, streak),
+                    3,
+                )
+            )
+        with self._part("A pause", "Two weeks from today on, in which nothing is lost."):
+            today = now.date()
+            until = today + timedelta(days=13)
+            pause = orchestrator_service_pb2.PauseStreakRequest(
+                user_id=user,
+                streak=streak,
+                start_date=date_pb2.LocalDate(year=today.year, month=today.month, day=today.day),
+                end_date=date_pb2.LocalDate(year=until.year, month=until.month, day=until.day),
+                reason="a holiday",
+                request_id="a-holiday",
+            )
+            show_operation(connections.orchestrator.PauseStreak(pause, timeout=TIMEOUT_SECONDS))
+            later = streak_service_pb2.ListUserStreaksRequest(user_id=user)
+            later.read_time.FromDatetime(now + timedelta(days=14))
+            self._check(
+                equal(
+                    "It is as long when the pause is over", self._length(connections, user, streak, later), 3
+                )
+            )
+
+    @staticmethod
+    def _length(
+        connections: Connections,
+        user: str,
+        streak: str,
+        asked: streak_service_pb2.ListUserStreaksRequest | None = None,
+    ) -> int:
+        request = asked or streak_service_pb2.ListUserStreaksRequest(user_id=user)
+        listed = connections.streak.ListUserStreaks(request, timeout=TIMEOUT_SECONDS)
+        return {each.streak: each.length for each in listed.streaks}[streak]
 
     def _season(self, connections: Connections, user: str) -> None:
         """What can be added to a system that runs: gems with a boost, a composite, a league."""
