@@ -1,15 +1,19 @@
 """What comes due by time is found and told, also of users of whom nothing is heard (RULES 5.2, 5.6)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+import asyncpg
 from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2
 
 from services.points import convert, rows
 from services.points.boost_events import BoostEvents
 from services.points.definitions import Configuration
+from services.points.domain.ledger import Award
 from services.points.domain.lots import Lots
+from services.points.domain.state import UserState
 from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
 from services.points.relevelling import Relevelling
 from services.points.rows import came_entry
@@ -18,14 +22,15 @@ from services.points.terms import Terms
 from shared import faults
 from shared.clock import Clock
 from shared.postgres import definitions as stored
+from shared.postgres.errors import is_conflict
 from shared.postgres.feed import Feed
 from shared.postgres.maintenance import may_go_by_clock
-from shared.postgres.pool import Connection, Pool
+from shared.postgres.pool import Pool
 from shared.rpc.convert import to_timestamp
 from shared.rpc.participants import Pass
 
 USERS_PER_CALL: Final = 200
-"""Each in a transaction of its own."""
+"""In one transaction, as long as events leave them alone."""
 
 DUE: Final = """
     SELECT user_id
@@ -39,10 +44,10 @@ DUE: Final = """
 """
 
 BEFORE_COMMIT: Final = faults.declare(
-    "points.maintenance.before_commit", "what came due for a user is written, not yet committed"
+    "points.maintenance.before_commit", "what came due for some users is written, not yet committed"
 )
 AFTER_COMMIT: Final = faults.declare(
-    "points.maintenance.after_commit", "what came due for a user is durable, others may follow"
+    "points.maintenance.after_commit", "what came due for some users is durable, others may follow"
 )
 
 
@@ -72,11 +77,8 @@ class Maintenance:
         `history`: the instant is one of an import, and nothing is told of what is found.
         """
         due = [row["user_id"] for row in await self._pool.fetch(DUE, now, USERS_PER_CALL)]
-        for user_id in due:
-            async with self._pool.acquire() as connection, connection.transaction():
-                await self._give(connection, user_id, now, history=history)
-                await BEFORE_COMMIT.reach()
-            await AFTER_COMMIT.reach()
+        if due:
+            await self._give_all(due, now, history=history)
         looked_at = 0 if due or history else await self._relevelling.run(now)
         if not due and not history:
             await self._boost_events.run(now)
@@ -92,24 +94,46 @@ class Maintenance:
                     return
             more = (await self.run(now, history=False)).more
 
-    async def _give(self, connection: Connection, user_id: str, now: datetime, *, history: bool) -> None:
-        await self._store.lock_user(connection, user_id)
-        loaded = await self._store.load([user_id], connection=connection)
-        version = loaded.configuration_version
-        configuration = await self._configuration.at(version, connection)
-        await self._terms.keep(connection, configuration, for_good=False)
-        before = loaded.states[user_id]
-        if asks_for_lots(before, now):
-            before = with_lots(before, (await self._store.lots([user_id], connection)).get(user_id, Lots()))
-        after, came = advanced(configuration.catalogue, before, now)
-        entries = [came_entry(user_id, each.fact, each.award_count, now) for each in came]
-        awards = [award for each in came for award in rows.awards_of(each.changes, refolded=False)]
-        await self._store.save(
-            entries, {user_id: awards}, {user_id: before}, {user_id: after}, version, connection
-        )
-        told = [each for each in came if any(change.added for change in each.changes)]
-        found = (_found(user_id, each, history=history) for each in told)
-        await self._feed.append(connection, [each.SerializeToString(deterministic=True) for each in found])
+    async def _give_all(self, due: Sequence[str], now: datetime, *, history: bool) -> None:
+        """Together. Where one of them moved meanwhile, or breaks it, each alone and kept from other writers."""
+        try:
+            await self._give(due, now, history=history)
+        except Exception as error:
+            if len(due) == 1 or not (is_conflict(error) or isinstance(error, asyncpg.DataError)):
+                raise
+            for user_id in due:
+                await self._give([user_id], now, history=history)
+
+    async def _give(self, due: Sequence[str], now: datetime, *, history: bool) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            if len(due) == 1:
+                await self._store.lock_user(connection, due[0])
+            loaded = await self._store.load(due, connection=connection)
+            version = loaded.configuration_version
+            configuration = await self._configuration.at(version, connection)
+            await self._terms.keep(connection, configuration, for_good=False)
+            before = dict(loaded.states)
+            asking = [user_id for user_id, state in before.items() if asks_for_lots(state, now)]
+            lots = await self._store.lots(asking, connection) if asking else {}
+            before |= {user_id: with_lots(before[user_id], lots.get(user_id, Lots())) for user_id in asking}
+            after: dict[str, UserState] = {}
+            came: list[tuple[str, Came]] = []
+            for user_id, state in before.items():
+                after[user_id], found = advanced(configuration.catalogue, state, now)
+                came.extend((user_id, each) for each in found)
+            entries = [came_entry(user_id, each.fact, each.award_count, now) for user_id, each in came]
+            awards: dict[str, list[Award]] = {}
+            for user_id, each in came:
+                awards.setdefault(user_id, []).extend(rows.awards_of(each.changes, refolded=False))
+            await self._store.save(entries, awards, before, after, version, connection)
+            told = [
+                _found(user_id, each, history=history).SerializeToString(deterministic=True)
+                for user_id, each in came
+                if any(change.added for change in each.changes)
+            ]
+            await self._feed.append(connection, told)
+            await BEFORE_COMMIT.reach()
+        await AFTER_COMMIT.reach()
 
 
 def _found(user_id: str, came: Came, *, history: bool) -> participant_service_pb2.Change:

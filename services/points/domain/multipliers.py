@@ -7,8 +7,6 @@ multiplied by nothing.
 """
 
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
-from typing import Final
 
 from msgspec import Struct
 
@@ -27,8 +25,6 @@ from services.points.domain.definitions import (
 )
 from services.points.domain.facts import Due, Instant
 from shared.filters import matches
-
-_HALF: Final = Fraction(1, 2)
 
 
 class Product(Struct, frozen=True):
@@ -73,14 +69,16 @@ def product(system: PointsSystem, level: Level | None, due: Due) -> Product:
     boosts = due.boosts
     if boosts and system.stacking is Stacking.HIGHEST:
         boosts = (max(boosts, key=lambda boost: boost.multiplier_micros),)
-    multiplier = Fraction(by_level, ONE)
+    # Whole numbers: what is exact as a fraction costs several times as much.
+    numerator = by_level
     for boost in boosts:
-        multiplier *= Fraction(boost.multiplier_micros, ONE)
+        numerator *= boost.multiplier_micros
+    denominator = ONE ** (1 + len(boosts))
     roundings = {boost.rounding for boost in boosts}
     rounding = roundings.pop() if len(roundings) == 1 else Rounding.FLOOR
-    amount = min(POINTS_LIMIT, _whole(due.base_amount * multiplier, rounding))
+    amount = min(POINTS_LIMIT, _whole(due.base_amount * numerator, denominator, rounding))
     names = tuple(boost.key for boost in boosts)
-    return Product(amount, float(multiplier), names, level.key if level and by_level != ONE else "")
+    return Product(amount, numerator / denominator, names, level.key if level and by_level != ONE else "")
 
 
 def _applies(boost: Boost, user_id: str, attributes: Mapping[str, str], instant: Instant) -> bool:
@@ -91,11 +89,11 @@ def _applies(boost: Boost, user_id: str, attributes: Mapping[str, str], instant:
     )
 
 
-def _whole(exact: Fraction, rounding: Rounding) -> int:
+def _whole(numerator: int, denominator: int, rounding: Rounding) -> int:
     match rounding:
         case Rounding.FLOOR:
-            return exact.__floor__()
+            return numerator // denominator
         case Rounding.CEIL:
-            return exact.__ceil__()
+            return -(-numerator // denominator)
         case Rounding.NEAREST:
-            return (exact + _HALF).__floor__()
+            return (2 * numerator + denominator) // (2 * denominator)

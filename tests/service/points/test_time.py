@@ -122,6 +122,23 @@ async def test_a_pass_that_fails_between_its_users_is_told_once_of_each(service:
     await check_ledger(service)
 
 
+async def test_a_pass_over_many_users_goes_on_beside_their_events(service: Service) -> None:
+    """Whoever moves while a pass looks at many is looked at again."""
+    await energy(service)
+    users = [f"user{number}" for number in range(30)]
+    await send(service, *[play(f"a-{user}", 0, user) for user in users])
+
+    async def plays() -> None:
+        for number in range(10):
+            await send(service, *[play(f"b-{number}-{user}", number, user) for user in users[::3]])
+
+    await asyncio.gather(plays(), maintain(service, 3 * HOUR), maintain(service, 3 * HOUR))
+    await maintain(service, 3 * HOUR)
+    due = "SELECT count(*) FROM trigger_states WHERE next_time <= $1"
+    assert await service.database.fetchval(due, NOON + timedelta(hours=3)) == 0
+    await check_ledger(service)
+
+
 async def test_who_is_full_is_told_nothing_and_waits_for_no_pass(service: Service) -> None:
     await energy(service)
     await send(service, gift("g", 1, system="energy"))
