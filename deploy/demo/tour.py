@@ -29,7 +29,7 @@ from services.cli.importing import ImportSummary, import_file
 from services.cli.progress import progress_bar
 from services.cli.show_board import show_league, show_members
 from services.cli.show_event import show_operation, show_reply
-from services.cli.show_points import show_awards, show_levels
+from services.cli.show_points import show_awards, show_differences, show_levels
 from services.cli.show_streak import show_longest
 from services.cli.show_user import read_user_page, show_user_page
 
@@ -315,6 +315,13 @@ class Tour:
             [gems] = [change for change in reply.effects.points if change.points_system == "gems"]
             show_awards(gems.awards)
             self._check(equal("The boost doubled two gems", gems.balance, 4))
+            made_of = [(each.base_amount, each.multiplier, list(each.boosts)) for each in gems.awards]
+            self._check(equal("The award says so", made_of, [(2, 2.0, ["double-gems"])]))
+            audit = connections.points.AuditPoints(
+                points_service_pb2.AuditPointsRequest(user_id=user), timeout=TIMEOUT_SECONDS
+            )
+            show_differences(audit)
+            self._check(equal("An audit from the first fact finds nothing else", len(audit.differences), 0))
         with self._part("A composite", "A talk was given: with the first commit, that makes an ambassador."):
             call = orchestrator_service_pb2.CompleteAchievementRequest(
                 user=user_pb2.User(user_id=user), achievement="conference-speaker", request_id="the-talk"

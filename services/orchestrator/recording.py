@@ -278,7 +278,7 @@ class _Recording:
             incoming.time_zone or event_zone(incoming.patch, user, self._default_zone),
             attributes,
             newest,
-            others=tuple(self._other(other_id) for other_id in incoming.other_user_ids),
+            others=tuple(self._other(other_id, user) for other_id in incoming.other_user_ids),
             user_sequence=outcome.sequences.get(user_id, first_sequence(loaded.guards.get(user_id, 0))),
             user_changed=known is None or user.version != known.version,
         )
@@ -293,10 +293,17 @@ class _Recording:
     def _user(self, user_id: str) -> User | None:
         return self._outcome.users.get(user_id) or self._loaded.users.get(user_id)
 
-    def _other(self, user_id: str) -> User:
+    def _other(self, user_id: str, acting: User) -> User:
         known = self._user(user_id)
         if known is None:
             raise NotFound("there is no such user", reason="USER_NOT_FOUND", metadata={"user_id": user_id})
+        if known.standing is Standing.CONTROL and acting.standing is not Standing.CONTROL:
+            # Withheld from one of them only, it would be half of what was asked for.
+            raise FailedPrecondition(
+                "the user is in the control group, from which points are withheld",
+                reason="USER_IN_CONTROL_GROUP",
+                metadata={"user_id": user_id},
+            )
         return known
 
     def _told(

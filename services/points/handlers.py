@@ -321,6 +321,12 @@ class Handlers:
     async def _undo(self, connection: Connection, reversal: Reversal, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         halves = {other: half_id(reversal.entry_id, other) for other in reversal.other_user_ids}
+        # Of whoever was deleted since there is nothing to undo, and nobody to make anything for.
+        halves = {
+            other: entry_id
+            for other, entry_id in halves.items()
+            if await self._store.position(connection, entry_id) is not None
+        }
         if halves:
             for user_id in sorted((reversal.user_id, *halves)):
                 await self._store.lock_user(connection, user_id)

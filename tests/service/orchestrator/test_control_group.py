@@ -6,7 +6,7 @@ import pytest
 from laurel.orchestrator.v1 import domain_event_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from tests.service.orchestrator.conftest import Orchestrator
+from tests.service.orchestrator.conftest import Orchestrator, refused
 
 
 @pytest.fixture
@@ -61,3 +61,17 @@ async def test_who_was_there_before_stays_out(orchestrator: Orchestrator) -> Non
     reply = await orchestrator.ingest(key="a")
     assert not reply.effects.control
     assert len(orchestrator.cast.calls("ApplyEntries")) == 4
+
+
+async def test_points_are_not_passed_on_to_whom_they_are_withheld_from(orchestrator: Orchestrator) -> None:
+    await orchestrator.ingest("ada", key="a")
+    await orchestrator.pool.execute(
+        "INSERT INTO users (user_id, guard, version, entry_count, create_time, said)"
+        " VALUES ('bob', 1, 1, 1, now(), '{}')"
+    )
+    transfer = pb.TransferPointsRequest(
+        user_id="bob", to_user_id="ada", points_system="xp", amount=5, request_id="t"
+    )
+    error = await refused(orchestrator.stub.TransferPoints(transfer, timeout=20))
+    assert (error.reason, error.metadata) == ("USER_IN_CONTROL_GROUP", {"user_id": "ada"})
+    assert orchestrator.cast.heard == []

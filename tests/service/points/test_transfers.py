@@ -6,9 +6,22 @@ import random
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_service_pb2 as pb
 
+from services.points.traces import TRACES
+from shared.entries import half_id
+from shared.postgres.pool import create_pool
+from shared.postgres.traces import TraceStore
 from tests.service.points.conftest import Service
-from tests.service.points.messages import TEN_PER_THREE, apply, correction, event, gift, revert, transfer
-from tests.service.points.steps import balance, check_ledger, define, derived_state, send
+from tests.service.points.messages import (
+    TEN_PER_THREE,
+    apply,
+    correction,
+    entry_id,
+    event,
+    gift,
+    revert,
+    transfer,
+)
+from tests.service.points.steps import balance, check_ledger, define, derived_state, points, send
 
 
 async def balances(service: Service, *users: str) -> list[int]:
@@ -125,4 +138,33 @@ async def test_of_many_concurrent_spendings_as_many_succeed_as_the_balance_allow
     taken = [outcome for answer in answers for outcome in answer.outcomes if not outcome.HasField("error")]
     assert len(taken) == 100
     assert await balance(service) == 0
+    await audited(service)
+
+
+async def test_a_transfer_to_whoever_was_deleted_since_is_given_back_all_the_same(service: Service) -> None:
+    await define(service, "xp")
+    await send(service, gift("g", 50), transfer("t", 30, minutes=1))
+    pool = await create_pool(service.dsn, application_name="test", size=1, statement_timeout_ms=10_000)
+    half = half_id(entry_id("t"), "bob")
+    for entries in ([half], []):
+        await TraceStore(pool, TRACES).erase("bob", "deleted-1", entries)
+    await pool.close()
+    [outcome] = (await service.participant.RevertEntries(undoing("t", "deleted-1"))).outcomes
+    assert [(change.user_id, change.added) for change in outcome.effects.points] == [("alice", 30)]
+    assert await balance(service) == 50
+    audit = await service.stub.AuditPoints(pb.AuditPointsRequest())
+    assert (audit.user_count, list(audit.differences)) == (1, [])
+
+
+async def test_what_is_received_counts_for_the_lifetime_as_gifts_do_and_goes_with_the_void(
+    service: Service,
+) -> None:
+    """RULES 5.1: a lifetime is the sum of what was added and not undone; what was given away stays in the giver's."""
+    await define(service, "xp")
+    await send(service, gift("g", 50), transfer("t", 30, minutes=1))
+    lifetimes = [(await points(service, user))["xp"].lifetime for user in ("alice", "bob")]
+    assert lifetimes == [50, 30]
+    await service.participant.RevertEntries(undoing("t", "bob"))
+    lifetimes = [(await points(service, user))["xp"].lifetime for user in ("alice", "bob")]
+    assert lifetimes == [50, 0]
     await audited(service)

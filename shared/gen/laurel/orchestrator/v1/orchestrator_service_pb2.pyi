@@ -136,6 +136,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The user is being deleted. When that is done the id is free."""
     ERROR_REASON_USER_BUSY: _ErrorReason.ValueType  # 65
     """Something of the user has not come to its end yet, or is parked: the deletion waits for it."""
+    ERROR_REASON_USER_IN_CONTROL_GROUP: _ErrorReason.ValueType  # 66
+    """Points cannot be passed on to a user in the control group, from whom they are withheld (RULES 2.6)."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -198,6 +200,8 @@ ERROR_REASON_USER_ERASING: ErrorReason.ValueType  # 64
 """The user is being deleted. When that is done the id is free."""
 ERROR_REASON_USER_BUSY: ErrorReason.ValueType  # 65
 """Something of the user has not come to its end yet, or is parked: the deletion waits for it."""
+ERROR_REASON_USER_IN_CONTROL_GROUP: ErrorReason.ValueType  # 66
+"""Points cannot be passed on to a user in the control group, from whom they are withheld (RULES 2.6)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
