@@ -72,6 +72,10 @@ service: $(INSTALLED) ## Each service alone with its database, and the contracts
 servers: $(INSTALLED) ## What `make service` leaves out: servers that are started, killed and started again
 	@$(BIN)/pytest $(PARALLEL) -m servers tests/service
 
+.PHONY: kafka
+kafka: ## Fetch a broker of Kafka, by Maven, for the tests of streams, which are skipped without it
+	@mvn -q -B -f tests/fixtures/kafka_pom.xml dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/.kafka/libs
+
 .PHONY: e2e
 e2e: $(INSTALLED) ## The processes as a user starts them: tests/e2e
 	@$(BIN)/pytest tests/e2e

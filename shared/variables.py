@@ -44,6 +44,8 @@ VARIABLES: Final = frozenset(
         "LAUREL_HOME",
         "LAUREL_IMPORT_HOLD_SECONDS",
         "LAUREL_INSTANCE",
+        "LAUREL_KAFKA_SASL",
+        "LAUREL_KAFKA_URL",
         "LAUREL_KEYS_OFF",
         "LAUREL_KEY_GRACE_SECONDS",
         "LAUREL_LEADERBOARD_TARGET",

@@ -16,7 +16,7 @@ from services.cli.options import Instant, Pair, json_option, pairs
 
 @click.group(short_help="Publish what changes to a broker.")
 def streams() -> None:
-    """Publish what changes to Redis Streams or NATS JetStream, as CloudEvents."""
+    """Publish what changes to Redis Streams, NATS JetStream or Kafka, as CloudEvents."""
 
 
 def stream_options(command: Any) -> Any:
@@ -46,6 +46,7 @@ def stream_options(command: Any) -> Any:
             click.option(
                 "--nats", metavar="STREAM", help="Name of a stream of JetStream; made where there is none."
             ),
+            click.option("--kafka", metavar="TOPIC", help="Name of a topic of Kafka."),
             click.option("--subject", help="Events come under this subject, `.` and their type."),
             click.option("--description", help="For people."),
         )
@@ -149,8 +150,8 @@ def replay(connections: Connections, key: str, since: Timestamp) -> None:
 
 def _fill(stream: stream_pb2.EventStream, chosen: dict[str, Any]) -> list[str]:
     """Write what was chosen into a stream; the paths of what was."""
-    if chosen["redis"] and chosen["nats"]:
-        raise click.UsageError("say --redis or --nats")
+    if sum(bool(chosen[sink]) for sink in ("redis", "nats", "kafka")) > 1:
+        raise click.UsageError("say one of --redis, --nats and --kafka")
     if chosen["max_length"] and not chosen["redis"]:
         raise click.UsageError("--max-length belongs to --redis")
     if chosen["subject"] and not chosen["nats"]:
@@ -174,6 +175,9 @@ def _fill(stream: stream_pb2.EventStream, chosen: dict[str, Any]) -> list[str]:
     if chosen["tenant"] is not None:
         stream.tenant = chosen["tenant"]
         paths.append("tenant")
+    if chosen["kafka"]:
+        stream.kafka.topic = chosen["kafka"]
+        paths.append("kafka")
     if chosen["description"] is not None:
         stream.description = chosen["description"]
         paths.append("description")
@@ -213,4 +217,6 @@ def _state(stream: stream_pb2.EventStream) -> str:
 def _sink(stream: stream_pb2.EventStream) -> str:
     if stream.WhichOneof("sink") == "redis":
         return f"redis {stream.redis.stream}"
+    if stream.WhichOneof("sink") == "kafka":
+        return f"kafka {stream.kafka.topic}"
     return f"nats {stream.nats.stream} ({stream.nats.subject}.>)"

@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
@@ -131,6 +131,14 @@ class Settings(config.Settings):
 
     nats_url: Annotated[SecretStr | None, _begins_with("nats://", "tls://")] = None
     """The NATS server with JetStream that streams of events are published to, as nats://USER:PASSWORD@HOST:4222."""
+
+    kafka_url: Annotated[SecretStr | None, _begins_with("kafka://", "kafkas://")] = None
+    """The brokers of Kafka that streams of events are published to, as kafka://USER:PASSWORD@HOST:9092,HOST:9092, or
+    kafkas:// with TLS. Needs the extra laurel[kafka].
+    """
+
+    kafka_sasl: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
+    """How the user of LAUREL_KAFKA_URL is proved; PLAIN shows the password to who listens unless there is TLS."""
 
     stream_source: str = Field(default="/laurel", min_length=1, max_length=200)
     """The `source` of CloudEvents: which system tells them, as a URI or a part of one."""

@@ -25,7 +25,7 @@ from services.notification.config import (
 from services.notification.domain.addresses import url_problem
 from services.notification.domain.endpoints import Endpoint, Secret, SwitchOff
 from services.notification.domain.events import DUE, EVERY_TYPE, SWITCHED_OFF, TEST, Event, Wish
-from services.notification.domain.streams import NatsStream, RedisStream, Sink, Stream
+from services.notification.domain.streams import KafkaTopic, NatsStream, RedisStream, Sink, Stream
 from shared.errors import Violations
 from shared.ids import derived_id
 from shared.rpc.convert import check_key, check_tenant, check_text, check_user_id, to_datetime, to_timestamp
@@ -51,6 +51,7 @@ StreamMessage = stream_pb2.EventStream
 
 _REDIS_STREAM: Final = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 _NATS_STREAM: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_KAFKA_TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,200}")
 _NATS_SUBJECT: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 _SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -293,8 +294,11 @@ def check_stream(message: StreamMessage, path: str, violations: Violations) -> N
                     "nats.subject",
                     f"must match {_NATS_SUBJECT.pattern}, of at most {MAX_SUBJECT_CHARS} characters",
                 )
+        case "kafka":
+            if not _KAFKA_TOPIC.fullmatch(message.kafka.topic):
+                found.add("kafka.topic", f"must match {_KAFKA_TOPIC.pattern}")
         case _:
-            found.add("sink", "must be redis or nats")
+            found.add("sink", "must be redis, nats or kafka")
 
 
 def check_sink_stays(before: StreamMessage, wanted: StreamMessage, path: str, violations: Violations) -> None:
@@ -314,9 +318,13 @@ def stored_stream(message: StreamMessage) -> bytes:
 
 def sink_of(message: StreamMessage) -> Sink:
     """Where it is published."""
-    if message.WhichOneof("sink") == "redis":
-        return RedisStream(message.redis.stream, message.redis.max_length or DEFAULT_STREAM_LENGTH)
-    return NatsStream(message.nats.stream, message.nats.subject)
+    match message.WhichOneof("sink"):
+        case "redis":
+            return RedisStream(message.redis.stream, message.redis.max_length or DEFAULT_STREAM_LENGTH)
+        case "nats":
+            return NatsStream(message.nats.stream, message.nats.subject)
+        case _:
+            return KafkaTopic(message.kafka.topic)
 
 
 def stream_from_row(row: Any) -> Stream:

@@ -11,6 +11,7 @@ from laurel.notification.v1 import notification_service_pb2, notification_servic
 from pydantic import SecretStr
 
 from services.notification.applying import ConfigurationHandlers
+from services.notification.brokers import Brokers
 from services.notification.carriers import Carrier
 from services.notification.config import Settings
 from services.notification.contact_handlers import ContactHandlers
@@ -32,7 +33,6 @@ from services.notification.reminding import Reminders
 from services.notification.retention import Retention
 from services.notification.sender import Sender
 from services.notification.servicer import NotificationServicer
-from services.notification.sinks import Brokers
 from services.notification.store.attempts import AttemptStore
 from services.notification.store.contacts import ContactStore
 from services.notification.store.deliveries import DeliveryStore
@@ -107,6 +107,8 @@ async def build(settings: Settings) -> Application:
     brokers = Brokers(
         _told(settings.redis_url),
         _told(settings.nats_url),
+        _told(settings.kafka_url),
+        settings.kafka_sasl,
         settings.stream_source,
         settings.stream_timeout_seconds,
     )

@@ -1,4 +1,4 @@
-"""Brokers that streams are published to. Each publishes a page: all of it, or it raises, and the page comes again.
+"""Redis and NATS, to which streams are published. Each publishes a page: all of it, or it raises, and it comes again.
 
 A page that comes again brings doubles of what had been published, and changes the order of no user's events in which
 they come first: an event of a user is sent when the one before it has been acknowledged, or together with it.
@@ -24,7 +24,6 @@ from services.notification.domain.streams import (
     CONTENT_TYPE,
     NatsStream,
     RedisStream,
-    Sink,
     cloud_event,
     waves,
 )
@@ -83,7 +82,7 @@ class RedisPublisher:
                     )
                 await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
-            raise SinkAwayError(_reason(error)) from error
+            raise SinkAwayError(reason_of(error)) from error
 
     async def close(self) -> None:
         """Close the connection."""
@@ -114,7 +113,7 @@ class NatsPublisher:
                             sending.create_task(self._send(stream, event))
         except (nats.errors.Error, OSError, TimeoutError, ExceptionGroup) as error:
             await self.close()
-            raise SinkAwayError(_reason(error)) from error
+            raise SinkAwayError(reason_of(error)) from error
 
     async def close(self) -> None:
         """Close the connection; what waits in it is not sent any more."""
@@ -158,39 +157,12 @@ class NatsPublisher:
         )
 
 
-class Brokers:
-    """Which server each kind of sink is at."""
-
-    def __init__(
-        self, redis_url: str | None, nats_url: str | None, source: str, timeout_seconds: float
-    ) -> None:
-        self._redis_url = redis_url
-        self._nats_url = nats_url
-        self._source = source
-        self._timeout_seconds = timeout_seconds
-
-    def missing(self, sink: Sink) -> str | None:
-        """The setting that would have to name the server, where it does not."""
-        if isinstance(sink, RedisStream):
-            return None if self._redis_url else "LAUREL_REDIS_URL"
-        return None if self._nats_url else "LAUREL_NATS_URL"
-
-    def publisher(self, sink: Sink) -> Publisher:
-        """What publishes there. Raises `SinkAwayError` where no server is named."""
-        if isinstance(sink, RedisStream):
-            if self._redis_url:
-                return RedisPublisher(self._redis_url, sink, self._source, self._timeout_seconds)
-        elif self._nats_url:
-            return NatsPublisher(self._nats_url, sink, self._source, self._timeout_seconds)
-        raise SinkAwayError(f"{self.missing(sink)} is not set")
-
-
 def body_of(event: Event, source: str) -> bytes:
     """The CloudEvent as it is published."""
     return msgspec.json.encode(cloud_event(event, source))
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """What was wrong, by its kind: a text may have an address with a password. Of several, the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -8,10 +8,10 @@ from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import stream_pb2
 
 from services.notification import convert
+from services.notification.brokers import Brokers
 from services.notification.config import MAX_STREAMS
 from services.notification.feed import FeedReader
 from services.notification.mutations import mutate, newest
-from services.notification.sinks import Brokers
 from services.notification.store.following import FollowingStore
 from services.notification.store.streams import StreamStore
 from shared.clock import Clock
@@ -139,9 +139,7 @@ class StreamHandlers:
         if kind := stream.WhichOneof("sink"):
             missing = self._brokers.missing(convert.sink_of(stream))
             if missing is not None:
-                violations.add(
-                    f"{path}.{kind}", f"needs {missing}, which the notification service was not given"
-                )
+                violations.add(f"{path}.{kind}", missing)
 
     async def insert(
         self, connection: Connection, stream: stream_pb2.EventStream, cursor: str, now: datetime

@@ -13,10 +13,11 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.notification.brokers import Brokers
 from services.notification.domain.streams import Stream, pause_seconds
 from services.notification.feed import FeedReader
 from services.notification.following import events_of, types_of
-from services.notification.sinks import Brokers, Publisher, SinkAwayError
+from services.notification.sinks import Publisher, SinkAwayError
 from services.notification.store.streams import StreamStore
 from shared import faults
 from shared.clock import Clock

@@ -91,6 +91,7 @@ def test_no_secret_stands_in_a_variable() -> None:
         "LAUREL_POSTGRES_DSN",
         "LAUREL_REDIS_URL",
         "LAUREL_NATS_URL",
+        "LAUREL_KAFKA_URL",
         "LAUREL_SERVICE_TOKEN",
         "LAUREL_SMTP_URL",
         "LAUREL_APNS_KEY",

@@ -28,7 +28,13 @@ class NatsStream(Struct, frozen=True):
     subject: str
 
 
-Sink = RedisStream | NatsStream
+class KafkaTopic(Struct, frozen=True):
+    """A topic of Kafka."""
+
+    topic: str
+
+
+Sink = RedisStream | NatsStream | KafkaTopic
 
 
 class Stream(Struct, frozen=True):

@@ -36,7 +36,12 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 @pytest.fixture
 def settings(valkey_url: str, nats_server: NatsServer) -> dict[str, Any]:
-    return {"redis_url": valkey_url, "nats_url": nats_server.url, "stream_timeout_seconds": 2}
+    return {
+        "redis_url": valkey_url,
+        "nats_url": nats_server.url,
+        "kafka_url": "kafka://127.0.0.1:1",
+        "stream_timeout_seconds": 2,
+    }
 
 
 async def create(service: Service, key: str, *types: str, **fields: Any) -> stream_pb2.EventStream:
@@ -57,13 +62,13 @@ async def update(service: Service, key: str, *paths: str, **fields: Any) -> stre
     return (await service.stub.UpdateEventStream(request)).stream
 
 
-async def published(service: Service, key: str, count: int) -> None:
+async def published(service: Service, key: str, count: int, *, seconds: float = 30) -> None:
     """So many have been published and noted."""
 
     async def are() -> bool:
         return (await get(service, key)).health.published_count >= count
 
-    await until(are, seconds=30, what=f"{count} events are published to {key}")
+    await until(are, seconds=seconds, what=f"{count} events are published to {key}")
 
 
 async def in_redis(url: str) -> list[dict[str, Any]]:
@@ -264,6 +269,8 @@ async def test_a_stream_of_redis_keeps_about_its_newest_entries(
         ({"redis": stream_pb2.RedisStreamSink(stream="a", max_length=-1)}, "stream.redis.max_length"),
         ({"nats": stream_pb2.NatsStreamSink(stream="a.b", subject="a")}, "stream.nats.stream"),
         ({"nats": stream_pb2.NatsStreamSink(stream="a", subject="a.>")}, "stream.nats.subject"),
+        ({"kafka": stream_pb2.KafkaTopicSink(topic="a b")}, "stream.kafka.topic"),
+        ({"kafka": stream_pb2.KafkaTopicSink(topic="..")}, "stream.kafka.topic"),
     ],
 )
 async def test_what_is_wrong_with_a_stream_is_named(
@@ -317,7 +324,12 @@ class TestWithoutBrokers:
         return {}
 
     @pytest.mark.parametrize(
-        ("fields", "setting"), [({"redis": REDIS}, "LAUREL_REDIS_URL"), ({"nats": NATS}, "LAUREL_NATS_URL")]
+        ("fields", "setting"),
+        [
+            ({"redis": REDIS}, "LAUREL_REDIS_URL"),
+            ({"nats": NATS}, "LAUREL_NATS_URL"),
+            ({"kafka": stream_pb2.KafkaTopicSink(topic="events")}, "LAUREL_KAFKA_URL"),
+        ],
     )
     async def test_a_stream_without_a_server_is_refused_with_the_setting(
         self, service: Service, fields: dict[str, Any], setting: str
@@ -325,5 +337,5 @@ class TestWithoutBrokers:
         stream = stream_pb2.EventStream(key="bus", types=["*"], **fields)
         request = pb.CreateEventStreamRequest(request_id=str(uuid4()), stream=stream)
         (violation,) = (await refused(service.stub.CreateEventStream(request))).violations
-        assert violation.field in ("stream.redis", "stream.nats")
+        assert violation.field in ("stream.redis", "stream.nats", "stream.kafka")
         assert setting in violation.description

@@ -55,8 +55,8 @@ async def consuming(name: str, **environment: str) -> AsyncIterator[asyncio.Stre
         await process.wait()
 
 
-async def printed(output: asyncio.StreamReader, count: int) -> list[str]:
-    async with asyncio.timeout(30):
+async def printed(output: asyncio.StreamReader, count: int, *, seconds: float = 30) -> list[str]:
+    async with asyncio.timeout(seconds):
         return [(await output.readline()).decode().strip() for _ in range(count)]
 
 

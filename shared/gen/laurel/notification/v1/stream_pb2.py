@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from laurel.common.v1 import filter_pb2 as laurel_dot_common_dot_v1_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#laurel/notification/v1/stream.proto\x12\x16laurel.notification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/filter.proto\"\xaf\x03\n\x0b\x45ventStream\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05types\x18\x03 \x03(\t\x12\x32\n\x07\x66ilters\x18\x04 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\x38\n\x05redis\x18\x05 \x01(\x0b\x32\'.laurel.notification.v1.RedisStreamSinkH\x00\x12\x36\n\x04nats\x18\x06 \x01(\x0b\x32&.laurel.notification.v1.NatsStreamSinkH\x00\x12\x14\n\x0cswitched_off\x18\x07 \x01(\x08\x12\x39\n\x06health\x18\x08 \x01(\x0b\x32).laurel.notification.v1.EventStreamHealth\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x14 \x01(\tB\x06\n\x04sink\"5\n\x0fRedisStreamSink\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x12\n\nmax_length\x18\x02 \x01(\x03\"1\n\x0eNatsStreamSink\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\"\xa7\x01\n\x11\x45ventStreamHealth\x12\x31\n\rfailing_since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x66\x61ilure\x18\x02 \x01(\t\x12\x35\n\x11last_publish_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fpublished_count\x18\x04 \x01(\x03\x42S\n\x19io.laurel.notification.v1P\x01Z4laurel.example/laurel/notification/v1;notificationv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#laurel/notification/v1/stream.proto\x12\x16laurel.notification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dlaurel/common/v1/filter.proto\"\xe8\x03\n\x0b\x45ventStream\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\r\n\x05types\x18\x03 \x03(\t\x12\x32\n\x07\x66ilters\x18\x04 \x03(\x0b\x32!.laurel.common.v1.AttributeFilter\x12\x38\n\x05redis\x18\x05 \x01(\x0b\x32\'.laurel.notification.v1.RedisStreamSinkH\x00\x12\x36\n\x04nats\x18\x06 \x01(\x0b\x32&.laurel.notification.v1.NatsStreamSinkH\x00\x12\x37\n\x05kafka\x18\x0b \x01(\x0b\x32&.laurel.notification.v1.KafkaTopicSinkH\x00\x12\x14\n\x0cswitched_off\x18\x07 \x01(\x08\x12\x39\n\x06health\x18\x08 \x01(\x0b\x32).laurel.notification.v1.EventStreamHealth\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06tenant\x18\x14 \x01(\tB\x06\n\x04sink\"5\n\x0fRedisStreamSink\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x12\n\nmax_length\x18\x02 \x01(\x03\"1\n\x0eNatsStreamSink\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\"\x1f\n\x0eKafkaTopicSink\x12\r\n\x05topic\x18\x01 \x01(\t\"\xa7\x01\n\x11\x45ventStreamHealth\x12\x31\n\rfailing_since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x66\x61ilure\x18\x02 \x01(\t\x12\x35\n\x11last_publish_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fpublished_count\x18\x04 \x01(\x03\x42S\n\x19io.laurel.notification.v1P\x01Z4laurel.example/laurel/notification/v1;notificationv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.laurel.notification.v1P\001Z4laurel.example/laurel/notification/v1;notificationv1'
   _globals['_EVENTSTREAM']._serialized_start=128
-  _globals['_EVENTSTREAM']._serialized_end=559
-  _globals['_REDISSTREAMSINK']._serialized_start=561
-  _globals['_REDISSTREAMSINK']._serialized_end=614
-  _globals['_NATSSTREAMSINK']._serialized_start=616
-  _globals['_NATSSTREAMSINK']._serialized_end=665
-  _globals['_EVENTSTREAMHEALTH']._serialized_start=668
-  _globals['_EVENTSTREAMHEALTH']._serialized_end=835
+  _globals['_EVENTSTREAM']._serialized_end=616
+  _globals['_REDISSTREAMSINK']._serialized_start=618
+  _globals['_REDISSTREAMSINK']._serialized_end=671
+  _globals['_NATSSTREAMSINK']._serialized_start=673
+  _globals['_NATSSTREAMSINK']._serialized_end=722
+  _globals['_KAFKATOPICSINK']._serialized_start=724
+  _globals['_KAFKATOPICSINK']._serialized_end=755
+  _globals['_EVENTSTREAMHEALTH']._serialized_start=758
+  _globals['_EVENTSTREAMHEALTH']._serialized_end=925
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class EventStream(_message.Message):
     FILTERS_FIELD_NUMBER: _builtins.int
     REDIS_FIELD_NUMBER: _builtins.int
     NATS_FIELD_NUMBER: _builtins.int
+    KAFKA_FIELD_NUMBER: _builtins.int
     SWITCHED_OFF_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
@@ -62,6 +63,10 @@ class EventStream(_message.Message):
         """Of the server that the setting LAUREL_NATS_URL names."""
 
     @_builtins.property
+    def kafka(self) -> Global___KafkaTopicSink:
+        """Of the brokers that the setting LAUREL_KAFKA_URL names."""
+
+    @_builtins.property
     def health(self) -> Global___EventStreamHealth:
         """Output only: how it has been doing."""
 
@@ -82,17 +87,18 @@ class EventStream(_message.Message):
         filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
         redis: Global___RedisStreamSink | None = ...,
         nats: Global___NatsStreamSink | None = ...,
+        kafka: Global___KafkaTopicSink | None = ...,
         switched_off: _builtins.bool = ...,
         health: Global___EventStreamHealth | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         tenant: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "health", b"health", "nats", b"nats", "redis", b"redis", "sink", b"sink", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "health", b"health", "kafka", b"kafka", "nats", b"nats", "redis", b"redis", "sink", b"sink", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "filters", b"filters", "health", b"health", "key", b"key", "nats", b"nats", "redis", b"redis", "sink", b"sink", "switched_off", b"switched_off", "tenant", b"tenant", "types", b"types", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "filters", b"filters", "health", b"health", "kafka", b"kafka", "key", b"key", "nats", b"nats", "redis", b"redis", "sink", b"sink", "switched_off", b"switched_off", "tenant", b"tenant", "types", b"types", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_sink: _TypeAlias = _typing.Literal["redis", "nats"]  # noqa: Y015
+    _WhichOneofReturnType_sink: _TypeAlias = _typing.Literal["redis", "nats", "kafka"]  # noqa: Y015
     _WhichOneofArgType_sink: _TypeAlias = _typing.Literal["sink", b"sink"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_sink) -> _WhichOneofReturnType_sink | None: ...
 
@@ -151,6 +157,30 @@ class NatsStreamSink(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NatsStreamSink: _TypeAlias = NatsStreamSink  # noqa: Y015
+
+@_typing.final
+class KafkaTopicSink(_message.Message):
+    """A topic of Kafka. Records have the user as key, so that each user's are in one partition, and the CloudEvent as JSON."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    """Name of the topic: `^[A-Za-z0-9._-]{1,200}$`, and not `.` or `..`. One that is not there is made where the brokers
+    make topics by themselves.
+    """
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KafkaTopicSink: _TypeAlias = KafkaTopicSink  # noqa: Y015
 
 @_typing.final
 class EventStreamHealth(_message.Message):
