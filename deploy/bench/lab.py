@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -165,17 +165,21 @@ class Lab:
         return self.generator.send(load)
 
     @contextmanager
-    def running(self, name: str, *, package: str = "services", **settings: str) -> Iterator[Stack]:
+    def running(
+        self, name: str, *, package: str = "services", services: Sequence[str] = CORE, **settings: str
+    ) -> Iterator[Stack]:
         """A stack of its own with the demo's configuration, in which every user is known."""
-        with self.configured(name, package=package, **settings) as stack:
+        with self.configured(name, package=package, services=services, **settings) as stack:
             self._seed(stack)
             yield stack
 
     @contextmanager
-    def configured(self, name: str, *, package: str = "services", **settings: str) -> Iterator[Stack]:
+    def configured(
+        self, name: str, *, package: str = "services", services: Sequence[str] = CORE, **settings: str
+    ) -> Iterator[Stack]:
         """A stack of its own with the demo's configuration, and nobody in it."""
         config = StackConfig(
-            home=self.home / name, port_base=0, settings=settings, package=package, services=CORE
+            home=self.home / name, port_base=0, settings=settings, package=package, services=services
         )
         with self._started(config) as stack:
             yield stack

@@ -64,7 +64,7 @@ def main(events: int, rounds: int) -> None:
 
 def _out_of_the_feed(stack: Stack, events: int) -> None:
     port = free_port()
-    with _sink(port, events) as sink, _stub(stack) as stub:
+    with receiving(port, events) as sink, stub_of(stack) as stub:
         key = _endpoint(stub, port)
         began, cpu = time.time(), _cpu(stack)
         _rewind(stub, key)
@@ -75,11 +75,11 @@ def _out_of_the_feed(stack: Stack, events: int) -> None:
 def _what_waits(stack: Stack, events: int) -> None:
     """Written down while nobody listens and no worker looks, then the receiver comes."""
     port = free_port()
-    with _stub(stack) as stub:
+    with stub_of(stack) as stub:
         key = _endpoint(stub, port)
         _rewind(stub, key)
         asyncio.run(_waiting(stack, events))
-        with _sink(port, events) as sink:
+        with receiving(port, events) as sink:
             began, cpu = time.time(), _cpu(stack)
             asyncio.run(_due_now(stack))
             _say("what waits", events, began, _ended(sink), cpu, _cpu(stack))
@@ -147,13 +147,14 @@ def _rewind(stub: "notification_service_pb2_grpc.NotificationServiceStub", key: 
 
 
 @contextmanager
-def _stub(stack: Stack) -> Iterator["notification_service_pb2_grpc.NotificationServiceStub"]:
+def stub_of(stack: Stack) -> Iterator["notification_service_pb2_grpc.NotificationServiceStub"]:
     with grpc.insecure_channel(stack.addresses(FOLLOWS)[0]) as channel:
         yield notification_service_pb2_grpc.NotificationServiceStub(channel)
 
 
 @contextmanager
-def _sink(port: int, count: int) -> Iterator["subprocess.Popen[str]"]:
+def receiving(port: int, count: int) -> Iterator["subprocess.Popen[str]"]:
+    """A receiver that accepts everything at once, and says when so many different events have come."""
     command = [sys.executable, "-m", "deploy.bench.webhook_sink", str(port), str(count)]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as sink:

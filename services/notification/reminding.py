@@ -3,6 +3,7 @@
 A window that a process did not live to end is looked at again: whoever was reminded meanwhile is not reminded twice.
 """
 
+import asyncio
 import logging
 from datetime import datetime
 from typing import Final
@@ -64,17 +65,22 @@ class Reminders:
                 await self._find(streak, begin, until, definition)
 
     async def _find(self, streak: str, begin: datetime, end: datetime, definition: Definition) -> None:
-        token = ""
-        while True:
-            try:
-                page = await self._reader.at_risk(streak, begin, token)
-            except NotFound:
-                return  # the streak was deleted meanwhile
-            await self._save(page, definition)
-            await FOUND.reach()
-            if not (token := page.next_page_token):
-                await self._store.found(streak, end)
-                return
+        """A page is read while the one before is written."""
+        reading = asyncio.create_task(self._reader.at_risk(streak, begin, ""))
+        try:
+            while True:
+                page = await reading
+                if token := page.next_page_token:
+                    reading = asyncio.create_task(self._reader.at_risk(streak, begin, token))
+                await self._save(page, definition)
+                await FOUND.reach()
+                if not token:
+                    await self._store.found(streak, end)
+                    return
+        except NotFound:
+            return  # the streak was deleted meanwhile
+        finally:
+            reading.cancel()
 
     async def _save(self, page: streak_service_pb2.ListStreaksAtRiskResponse, definition: Definition) -> None:
         now = self._clock.now()

@@ -1,6 +1,7 @@
 """When in a user's day something goes out."""
 
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final
 from zlib import crc32
 
@@ -27,5 +28,7 @@ def last_before(end: datetime, at: time, user_id: str, time_zone: str) -> dateti
     return wall + timedelta(seconds=crc32(user_id.encode()) % room)
 
 
+# Many users are in one zone, and what is planned at once is about the same days.
+@lru_cache(maxsize=4_096)
 def _wall(day: date, at: time, time_zone: str) -> datetime:
     return datetime.combine(day, at, tzinfo=zone(time_zone)).astimezone(UTC)
