@@ -113,7 +113,14 @@ PANELS: Final = (
         [("sum by (outcome) (rate(laurel_webhook_attempts_total[$__rate_interval]))", "{{outcome}}")],
     ),
     Panel("Webhooks overdue", "s", [("max by (endpoint) (laurel_webhook_overdue_seconds)", "{{endpoint}}")]),
-    Panel("Streams that fail", "s", [("max by (stream) (laurel_stream_failing_seconds)", "{{stream}}")]),
+    Panel(
+        "Streams that fail, and that are behind",
+        "s",
+        [
+            ("max by (stream) (laurel_stream_failing_seconds)", "{{stream}} fails"),
+            ("max by (stream) (laurel_stream_behind_seconds)", "{{stream}} is behind"),
+        ],
+    ),
 )
 
 

@@ -5,13 +5,14 @@ from uuid import uuid4
 
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
-from laurel.common.v1 import filter_pb2
 from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import stream_pb2
 
 from services.cli import render
 from services.cli.connect import EVERYTHING, Connections
-from services.cli.options import Instant, Pair, json_option, pairs
+from services.cli.options import Instant, json_option
+from services.cli.wishes import WISHES, changing, fill, filters_text, switch_options, with_options
+from services.cli.wishes import show as show_facts
 
 
 @click.group(short_help="Publish what changes to a broker.")
@@ -19,40 +20,19 @@ def streams() -> None:
     """Publish what changes to Redis Streams, NATS JetStream or Kafka, as CloudEvents."""
 
 
-def stream_options(command: Any) -> Any:
-    """What a stream can be told."""
-    for option in reversed(
-        (
-            click.option(
-                "--type",
-                "types",
-                multiple=True,
-                metavar="TYPE",
-                help="A type of events, as streak.lost; * alone: all.",
-            ),
-            click.option(
-                "--where",
-                type=Pair(),
-                multiple=True,
-                help="Only of users with this attribute; several have to hold together.",
-            ),
-            click.option("--tenant", help="Only events of this tenant."),
-            click.option("--redis", metavar="STREAM", help="Key of a stream of Redis."),
-            click.option(
-                "--max-length",
-                type=click.IntRange(1, 1_000_000_000),
-                help="About how many of the newest entries Redis keeps; default: 1,000,000.",
-            ),
-            click.option(
-                "--nats", metavar="STREAM", help="Name of a stream of JetStream; made where there is none."
-            ),
-            click.option("--kafka", metavar="TOPIC", help="Name of a topic of Kafka."),
-            click.option("--subject", help="Events come under this subject, `.` and their type."),
-            click.option("--description", help="For people."),
-        )
-    ):
-        command = option(command)
-    return command
+stream_options = with_options(
+    *WISHES,
+    click.option("--redis", metavar="STREAM", help="Key of a stream of Redis."),
+    click.option(
+        "--max-length",
+        type=click.IntRange(1, 1_000_000_000),
+        help="About how many of the newest entries Redis keeps; default: 1,000,000.",
+    ),
+    click.option("--nats", metavar="STREAM", help="Name of a stream of JetStream; made where there is none."),
+    click.option("--subject", help="Events of NATS come under this subject, `.` and their type."),
+    click.option("--kafka", metavar="TOPIC", help="Name of a topic of Kafka."),
+)
+"""What a stream can be told."""
 
 
 @streams.command()
@@ -75,22 +55,13 @@ def create(connections: Connections, /, key: str, as_json: bool, **chosen: Any) 
 @streams.command()
 @click.argument("key")
 @stream_options
-@click.option("--off", "switched_off", flag_value=True, type=bool, default=None, help="Switch it off.")
-@click.option(
-    "--on", "switched_off", flag_value=False, type=bool, help="Switch it on; it goes on where it was."
-)
+@switch_options("it goes on where it was")
 @click.pass_obj
-def update(connections: Connections, /, key: str, switched_off: bool | None, **chosen: Any) -> None:
+def update(connections: Connections, /, key: str, **chosen: Any) -> None:
     """Change a stream: what is said replaces what was; the rest stays. Where it goes is said as a whole."""
     request = pb.UpdateEventStreamRequest(request_id=str(uuid4()))
     request.stream.key = key
-    paths = _fill(request.stream, chosen)
-    if switched_off is not None:
-        request.stream.switched_off = switched_off
-        paths.append("switched_off")
-    if not paths:
-        raise click.UsageError("say what is to change")
-    request.update_mask.paths.extend(paths)
+    changing(request, _fill(request.stream, chosen))
     response = connections.notification.UpdateEventStream(request, timeout=connections.timeout_seconds)
     _show(response.stream)
 
@@ -156,14 +127,7 @@ def _fill(stream: stream_pb2.EventStream, chosen: dict[str, Any]) -> list[str]:
         raise click.UsageError("--max-length belongs to --redis")
     if chosen["subject"] and not chosen["nats"]:
         raise click.UsageError("--subject belongs to --nats")
-    paths = []
-    if chosen["types"]:
-        stream.types.extend(chosen["types"])
-        paths.append("types")
-    if chosen["where"]:
-        for name, value in pairs(chosen["where"], "--where").items():
-            stream.filters.append(filter_pb2.AttributeFilter(attribute=name, equals=value))
-        paths.append("filters")
+    paths = fill(stream, chosen)
     if chosen["redis"]:
         stream.redis.stream = chosen["redis"]
         stream.redis.max_length = chosen["max_length"] or 0
@@ -172,15 +136,9 @@ def _fill(stream: stream_pb2.EventStream, chosen: dict[str, Any]) -> list[str]:
         stream.nats.stream = chosen["nats"]
         stream.nats.subject = chosen["subject"] or "laurel.events"
         paths.append("nats")
-    if chosen["tenant"] is not None:
-        stream.tenant = chosen["tenant"]
-        paths.append("tenant")
     if chosen["kafka"]:
         stream.kafka.topic = chosen["kafka"]
         paths.append("kafka")
-    if chosen["description"] is not None:
-        stream.description = chosen["description"]
-        paths.append("description")
     return paths
 
 
@@ -190,28 +148,24 @@ def _show(stream: stream_pb2.EventStream) -> None:
         "to": _sink(stream),
         "state": _state(stream),
         "types": " ".join(stream.types),
-        "filters": ", ".join(
-            f"{condition.attribute}={condition.equals}"
-            if condition.WhichOneof("comparison") == "equals"
-            else render.json_line(condition)
-            for condition in stream.filters
-        ),
+        "filters": filters_text(stream),
+        "tenant": stream.tenant,
         "published": str(health.published_count),
         "last": render.instant(health.last_publish_time) if health.HasField("last_publish_time") else "",
         "failing since": render.instant(health.failing_since) if health.HasField("failing_since") else "",
         "failure": health.failure,
+        "behind since": render.instant(health.behind_since) if health.HasField("behind_since") else "",
         "description": stream.description,
     }
-    render.heading(stream.key)
-    for name, text in facts.items():
-        if text:
-            render.line(f"  {name:<15}  {text}")
+    show_facts(stream.key, facts)
 
 
 def _state(stream: stream_pb2.EventStream) -> str:
     if stream.switched_off:
         return "off"
-    return "failing" if stream.health.HasField("failing_since") else "on"
+    if stream.health.HasField("failing_since"):
+        return "failing"
+    return "behind" if stream.health.HasField("behind_since") else "on"
 
 
 def _sink(stream: stream_pb2.EventStream) -> str:

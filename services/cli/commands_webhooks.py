@@ -6,14 +6,15 @@ from uuid import uuid4
 import click
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from laurel.common.v1 import filter_pb2
 from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import webhook_pb2
 
 from services.cli import render
 from services.cli.connect import EVERYTHING, Connections
 from services.cli.errors import CommandError
-from services.cli.options import Instant, Pair, json_option, limit_option, pairs
+from services.cli.options import Instant, json_option, limit_option
+from services.cli.wishes import WISHES, changing, fill, filters_text, switch_options, with_options
+from services.cli.wishes import show as show_facts
 
 ORDERINGS = {"user": webhook_pb2.WEBHOOK_ORDERING_USER, "none": webhook_pb2.WEBHOOK_ORDERING_NONE}
 
@@ -23,41 +24,22 @@ def webhooks() -> None:
     """Tell others what changes: endpoints, their secrets, and what was sent to them."""
 
 
-def endpoint_options(command: Any) -> Any:
-    """What an endpoint can be told."""
-    for option in reversed(
-        (
-            click.option(
-                "--type",
-                "types",
-                multiple=True,
-                metavar="TYPE",
-                help="A type of events, as streak.lost; * alone: all.",
-            ),
-            click.option(
-                "--where",
-                type=Pair(),
-                multiple=True,
-                help="Only of users with this attribute; several have to hold together.",
-            ),
-            click.option("--user", "users", multiple=True, help="Only about this user."),
-            click.option("--tenant", help="Only events of this tenant."),
-            click.option(
-                "--min-interval",
-                type=click.IntRange(0, 86_400),
-                help="The least time between two events of one type about the same thing of a user, in seconds; "
-                "those in between become one.",
-            ),
-            click.option(
-                "--order",
-                type=click.Choice(list(ORDERINGS)),
-                help="user: one event of a user after the other (the default); none: each by itself.",
-            ),
-            click.option("--description", help="For people."),
-        )
-    ):
-        command = option(command)
-    return command
+endpoint_options = with_options(
+    *WISHES,
+    click.option("--user", "users", multiple=True, help="Only about this user."),
+    click.option(
+        "--min-interval",
+        type=click.IntRange(0, 86_400),
+        help="The least time between two events of one type about the same thing of a user, in seconds; "
+        "those in between become one.",
+    ),
+    click.option(
+        "--order",
+        type=click.Choice(list(ORDERINGS)),
+        help="user: one event of a user after the other (the default); none: each by itself.",
+    ),
+)
+"""What an endpoint can be told."""
 
 
 @webhooks.command()
@@ -83,18 +65,9 @@ def create(connections: Connections, /, key: str, url: str, as_json: bool, **cho
 @click.argument("key")
 @click.option("--url", help="Where it is.")
 @endpoint_options
-@click.option("--off", "switched_off", flag_value=True, type=bool, default=None, help="Switch it off.")
-@click.option(
-    "--on",
-    "switched_off",
-    flag_value=False,
-    type=bool,
-    help="Switch it on; it gets what came meanwhile.",
-)
+@switch_options("it gets what came meanwhile")
 @click.pass_obj
-def update(
-    connections: Connections, /, key: str, url: str | None, switched_off: bool | None, **chosen: Any
-) -> None:
+def update(connections: Connections, /, key: str, url: str | None, **chosen: Any) -> None:
     """Change an endpoint: what is said replaces what was; the rest stays."""
     request = pb.UpdateWebhookEndpointRequest(request_id=str(uuid4()))
     request.endpoint.key = key
@@ -102,12 +75,7 @@ def update(
     if url is not None:
         request.endpoint.url = url
         paths.append("url")
-    if switched_off is not None:
-        request.endpoint.switched_off = switched_off
-        paths.append("switched_off")
-    if not paths:
-        raise click.UsageError("say what is to change")
-    request.update_mask.paths.extend(paths)
+    changing(request, paths)
     response = connections.notification.UpdateWebhookEndpoint(request, timeout=connections.timeout_seconds)
     show_endpoint(response.endpoint)
 
@@ -249,7 +217,7 @@ def show_endpoint(endpoint: webhook_pb2.WebhookEndpoint) -> None:
         "url": endpoint.url,
         "state": _state(endpoint),
         "types": " ".join(endpoint.types),
-        "filters": ", ".join(_filter(condition) for condition in endpoint.filters),
+        "filters": filters_text(endpoint),
         "tenant": endpoint.tenant,
         "users": ", ".join(endpoint.user_ids),
         "least interval": interval,
@@ -260,37 +228,21 @@ def show_endpoint(endpoint: webhook_pb2.WebhookEndpoint) -> None:
         "secrets": ", ".join(_secret(secret) for secret in endpoint.secrets),
         "description": endpoint.description,
     }
-    render.heading(endpoint.key)
-    for name, text in facts.items():
-        if text:
-            render.line(f"  {name:<15}  {text}")
+    show_facts(endpoint.key, facts)
 
 
 def _fill(endpoint: webhook_pb2.WebhookEndpoint, chosen: dict[str, Any]) -> list[str]:
     """Write what was chosen into an endpoint; the paths of what was."""
-    paths = []
-    if chosen["types"]:
-        endpoint.types.extend(chosen["types"])
-        paths.append("types")
-    if chosen["where"]:
-        for name, value in pairs(chosen["where"], "--where").items():
-            endpoint.filters.append(filter_pb2.AttributeFilter(attribute=name, equals=value))
-        paths.append("filters")
+    paths = fill(endpoint, chosen)
     if chosen["users"]:
         endpoint.user_ids.extend(chosen["users"])
         paths.append("user_ids")
-    if chosen["tenant"] is not None:
-        endpoint.tenant = chosen["tenant"]
-        paths.append("tenant")
     if chosen["min_interval"] is not None:
         endpoint.min_interval_seconds = chosen["min_interval"]
         paths.append("min_interval_seconds")
     if chosen["order"] is not None:
         endpoint.ordering = ORDERINGS[chosen["order"]]
         paths.append("ordering")
-    if chosen["description"] is not None:
-        endpoint.description = chosen["description"]
-        paths.append("description")
     return paths
 
 
@@ -322,12 +274,6 @@ def _state(endpoint: webhook_pb2.WebhookEndpoint) -> str:
     if endpoint.health.HasField("failing_since"):
         return "failing"
     return "behind" if endpoint.health.behind else "on"
-
-
-def _filter(condition: filter_pb2.AttributeFilter) -> str:
-    if condition.WhichOneof("comparison") == "equals":
-        return f"{condition.attribute}={condition.equals}"
-    return render.json_line(condition)
 
 
 def _secret(secret: webhook_pb2.WebhookSecret) -> str:

@@ -14,6 +14,7 @@ from laurel.leaderboard.v1.leaderboard_service_pb2_grpc import LeaderboardServic
 from laurel.notification.v1.notification_service_pb2_grpc import NotificationServiceStub
 from laurel.orchestrator.v1.access_service_pb2_grpc import AccessServiceStub
 from laurel.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceStub
+from laurel.participant.v1.audit_service_pb2_grpc import AuditServiceStub
 from laurel.points.v1.points_service_pb2_grpc import PointsServiceStub
 from laurel.streak.v1.streak_service_pb2_grpc import StreakServiceStub
 
@@ -184,6 +185,10 @@ class Connections:
     @cached_property
     def notification(self) -> NotificationServiceStub:
         return NotificationServiceStub(self._channel("notification"))
+
+    def audit_of(self, service: str) -> AuditServiceStub:
+        """What was done by hand to a service itself."""
+        return AuditServiceStub(self._channel(service))
 
     @cached_property
     def launcher(self) -> plugins.Launcher | None:

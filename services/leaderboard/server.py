@@ -39,7 +39,7 @@ from shared.postgres.partitions import Drop, Partitions
 from shared.postgres.pool import create_pool
 from shared.postgres.request_log import condensed_after
 from shared.redis import client as redis_client
-from shared.rpc import participants, server, traces
+from shared.rpc import admin, participants, server, traces
 from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
@@ -90,7 +90,7 @@ async def build(settings: Settings) -> Application:
     )
     watchers = Watchers(lists, settings.max_leaderboard_watchers)
     servicer = LeaderboardServicer(
-        ReadHandlers(pool, catalogue, projection, rebuilder, lists, segments),
+        ReadHandlers(pool, catalogue, projection, rebuilder, lists, segments, clock),
         leagues,
         watchers,
         Verifier(pool, catalogue, projection),
@@ -124,6 +124,7 @@ async def build(settings: Settings) -> Application:
             participants.registered(participant, pool, settings),
             definition_service(definitions),
             traces.registered(TRACES, pool, traces.Beside(erasing.erase, erasing.search)),
+            admin.registered(pool, NAME),
         ],
         checks={
             "schema": schema_is_current(pool, MIGRATIONS),

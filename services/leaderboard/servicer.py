@@ -14,6 +14,7 @@ from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.verify import Verifier
 from services.leaderboard.handlers.watching import Watchers
 from shared.postgres.definitions import Definitions
+from shared.rpc.admin import asking
 
 
 class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceServicer):
@@ -152,7 +153,7 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
     ) -> pb.RebuildProjectionResponse:
         """Fills the sorted sets anew."""
         board = requests.board_or_all(request.leaderboard)
-        return pb.RebuildProjectionResponse(member_count=await self._reading.rebuild(board))
+        return pb.RebuildProjectionResponse(member_count=await self._reading.rebuild(board, asking()))
 
     async def VerifyProjection(
         self, request: pb.VerifyProjectionRequest, _context: Any

@@ -4,9 +4,10 @@ ranks stay under a pseudonym, so that nobody else's rank changes.
 
 from typing import Final
 
+from laurel.common.v1 import configuration_pb2
 from laurel.participant.v1 import participant_service_pb2 as pb
 
-from shared.traces import BY_ENTRY, PSEUDONYM, Scanned, Table, Traces, holding
+from shared.traces import BY_ENTRY, PSEUDONYM, Scanned, Table, Traces, always, holding
 
 _ANONYMOUS: Final = {"user_id": PSEUDONYM}
 _OF_SOME_RUN: Final = "(board, run_start, user_id) IN (SELECT board, start_date, $1 FROM runs)"
@@ -41,7 +42,10 @@ TRACES: Final = Traces(
         ),
         Table("users"),
     ),
-    scanned=(Scanned("feed", messages={"body": holding(pb.Change)}),),
+    scanned=(
+        Scanned("feed", messages={"body": holding(pb.Change)}),
+        Scanned("admin_operations", messages={"fields": holding(configuration_pb2.FieldChange)}, kept=always),
+    ),
     impersonal=frozenset(
         {
             "cohorts",

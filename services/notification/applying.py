@@ -7,33 +7,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from google.protobuf.message import Message
-from laurel.common.v1 import configuration_pb2
 from laurel.notification.v1 import notification_service_pb2 as pb
 
-from services.notification import convert, message_convert
+from services.notification import message_convert
 from services.notification.domain.contacts import MessageType
-from services.notification.domain.endpoints import SwitchOff
+from services.notification.endpoint_handlers import EndpointHandlers
 from services.notification.feed import FeedReader
-from services.notification.handlers import Handlers
+from services.notification.keyed_handlers import APPLY, CREATE, UPDATE, Change, compared, said
 from services.notification.message_handlers import MessageHandlers
 from services.notification.mutations import mutate, newest
 from services.notification.stream_handlers import StreamHandlers
 from shared.clock import Clock
-from shared.definition_changes import field_changes
 from shared.errors import Violations
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import check_request_id
 
-_ENDPOINT: Final = "webhook_endpoint"
-_STREAM: Final = "event_stream"
 _MESSAGE: Final = "message"
-_CREATE: Final = configuration_pb2.CONFIGURATION_ACTION_CREATE
-_UPDATE: Final = configuration_pb2.CONFIGURATION_ACTION_UPDATE
-_DELETE: Final = configuration_pb2.CONFIGURATION_ACTION_DELETE
-_KEEP: Final = configuration_pb2.CONFIGURATION_ACTION_KEEP
-
-_Change = configuration_pb2.ConfigurationChange
 
 
 class _OnlyTried(Exception):
@@ -47,7 +36,7 @@ class ConfigurationHandlers:
         self,
         pool: Pool,
         feed: FeedReader,
-        endpoints: Handlers,
+        endpoints: EndpointHandlers,
         streams: StreamHandlers,
         messages: MessageHandlers,
         clock: Clock,
@@ -64,21 +53,27 @@ class ConfigurationHandlers:
     async def apply(self, request: pb.ApplyConfigurationRequest) -> pb.ApplyConfigurationResponse:
         """Make it so. Raises `InvalidArgument` that names every field, and `FailedPrecondition` for too many."""
         self._check(request)
-        endpoint_cursors = [
-            await newest(self._feed, each.types, f"webhook_endpoints[{index}]")
-            for index, each in enumerate(request.webhook_endpoints)
-        ]
-        stream_cursors = [
-            await newest(self._feed, each.types, f"event_streams[{index}]")
-            for index, each in enumerate(request.event_streams)
-        ]
+        endpoint_cursors = await self._cursors("webhook_endpoints", request.webhook_endpoints)
+        stream_cursors = await self._cursors("event_streams", request.event_streams)
         now = self._clock.now()
 
         async def work(connection: Connection) -> pb.ApplyConfigurationResponse:
             return pb.ApplyConfigurationResponse(
                 changes=[
-                    *await self._apply_endpoints(connection, request, endpoint_cursors, now),
-                    *await self._apply_streams(connection, request, stream_cursors, now),
+                    *await self._endpoints.apply(
+                        connection,
+                        request.webhook_endpoints,
+                        endpoint_cursors,
+                        now,
+                        prune=request.prune_webhook_endpoints,
+                    ),
+                    *await self._streams.apply(
+                        connection,
+                        request.event_streams,
+                        stream_cursors,
+                        now,
+                        prune=request.prune_event_streams,
+                    ),
                     *await self._apply_messages(connection, request, now),
                 ]
             )
@@ -86,10 +81,10 @@ class ConfigurationHandlers:
         if request.validate_only:
             return await self._tried(work)
         response = pb.ApplyConfigurationResponse()
-        await mutate(self._pool, "apply_configuration", request, now, work, response)
+        await mutate(self._pool, APPLY, request, now, work, response)
         for change in response.changes:
             # No secret is in a reply that is stored.
-            if change.kind == _ENDPOINT and change.action == _CREATE:
+            if change.kind == self._endpoints.kind.name and change.action == CREATE:
                 response.secrets.add(key=change.key, secret=await self._endpoints.newest_secret(change.key))
         self._wake()
         return response
@@ -109,6 +104,12 @@ class ConfigurationHandlers:
         _check_once("messages", "type", [each.type for each in request.messages], violations)
         violations.raise_if_any()
 
+    async def _cursors(self, section: str, messages: Sequence[Any]) -> list[str]:
+        """Where the feed is now for each. Raises `InvalidArgument` for types that the orchestrator does not tell."""
+        return [
+            await newest(self._feed, each.types, f"{section}[{index}]") for index, each in enumerate(messages)
+        ]
+
     async def _tried(
         self, work: Callable[[Connection], Awaitable[pb.ApplyConfigurationResponse]]
     ) -> pb.ApplyConfigurationResponse:
@@ -121,76 +122,17 @@ class ConfigurationHandlers:
         except _OnlyTried:
             return response
 
-    async def _apply_endpoints(
-        self,
-        connection: Connection,
-        request: pb.ApplyConfigurationRequest,
-        cursors: Sequence[str],
-        now: datetime,
-    ) -> list[_Change]:
-        rows = {row["key"]: row for row in await self._endpoints.locked(connection)}
-        changes, deleted = [], []
-        if request.prune_webhook_endpoints:
-            for key in rows.keys() - {each.key for each in request.webhook_endpoints}:
-                await self._endpoints.remove(connection, rows[key])
-                deleted.append(_Change(kind=_ENDPOINT, key=key, action=_DELETE))
-        for message, cursor in zip(request.webhook_endpoints, cursors, strict=True):
-            wanted = _said(message, convert.OUTPUT_ONLY)
-            row = rows.get(wanted.key)
-            if row is None:
-                await self._endpoints.insert(connection, wanted, cursor, now)
-                changes.append(_Change(kind=_ENDPOINT, key=wanted.key, action=_CREATE))
-                continue
-            before = convert.EndpointMessage.FromString(row["body"])
-            # What the service has switched off by itself is no difference, and stays off.
-            before.switched_off = row["switch_off"] == SwitchOff.OPERATOR
-            changes.append(_compared(_ENDPOINT, wanted.key, before, wanted))
-            if changes[-1].action == _UPDATE:
-                wanted.switched_off |= row["switch_off"] not in (SwitchOff.ON, SwitchOff.OPERATOR)
-                await self._endpoints.write(connection, row, wanted, now)
-        return [*changes, *sorted(deleted, key=lambda change: change.key)]
-
-    async def _apply_streams(
-        self,
-        connection: Connection,
-        request: pb.ApplyConfigurationRequest,
-        cursors: Sequence[str],
-        now: datetime,
-    ) -> list[_Change]:
-        rows = {row["key"]: row for row in await self._streams.locked(connection)}
-        changes, deleted = [], []
-        violations = Violations()
-        if request.prune_event_streams:
-            for key in rows.keys() - {each.key for each in request.event_streams}:
-                await self._streams.remove(connection, key)
-                deleted.append(_Change(kind=_STREAM, key=key, action=_DELETE))
-        for index, (message, cursor) in enumerate(zip(request.event_streams, cursors, strict=True)):
-            wanted = _said(message, convert.STREAM_OUTPUT_ONLY)
-            row = rows.get(wanted.key)
-            if row is None:
-                await self._streams.insert(connection, wanted, cursor, now)
-                changes.append(_Change(kind=_STREAM, key=wanted.key, action=_CREATE))
-                continue
-            before = convert.StreamMessage.FromString(row["body"])
-            before.switched_off = row["switched_off"]
-            convert.check_sink_stays(before, wanted, f"event_streams[{index}]", violations)
-            changes.append(_compared(_STREAM, wanted.key, before, wanted))
-            if changes[-1].action == _UPDATE:
-                await self._streams.write(connection, wanted, now)
-        violations.raise_if_any()
-        return [*changes, *sorted(deleted, key=lambda change: change.key)]
-
     async def _apply_messages(
         self, connection: Connection, request: pb.ApplyConfigurationRequest, now: datetime
-    ) -> list[_Change]:
+    ) -> list[Change]:
         changes = []
         for message in request.messages:
-            wanted = _said(message, message_convert.OUTPUT_ONLY)
+            wanted = said(message, message_convert.OUTPUT_ONLY)
             row = await self._messages.locked(connection, wanted.type, now)
-            before = _said(message_convert.shown(row), message_convert.OUTPUT_ONLY)
-            changes.append(_compared(_MESSAGE, MessageType(wanted.type).name.lower(), before, wanted))
-            if changes[-1].action == _UPDATE:
-                await self._messages.write(connection, row, wanted, now)
+            before = said(message_convert.shown(row), message_convert.OUTPUT_ONLY)
+            changes.append(compared(_MESSAGE, MessageType(wanted.type).name.lower(), before, wanted))
+            if changes[-1].action == UPDATE:
+                await self._messages.write(connection, APPLY, row, wanted, now)
         return changes
 
 
@@ -198,17 +140,3 @@ def _check_once(section: str, field: str, names: Sequence[object], violations: V
     for index, name in enumerate(names):
         if name in names[:index]:
             violations.add(f"{section}[{index}].{field}", "must not come twice")
-
-
-def _compared(kind: str, key: str, before: Message, wanted: Message) -> _Change:
-    fields = field_changes(before, wanted)
-    return _Change(kind=kind, key=key, action=_UPDATE if fields else _KEEP, fields=fields)
-
-
-def _said(message: Any, output_only: Sequence[str]) -> Any:
-    """A copy without what is output."""
-    copy = type(message)()
-    copy.CopyFrom(message)
-    for name in output_only:
-        copy.ClearField(name)
-    return copy

@@ -354,6 +354,7 @@ def shown_stream(row: Any) -> StreamMessage:
     message.health.published_count = row["published_count"]
     set_time(message.health, "failing_since", row["failing_since"])
     set_time(message.health, "last_publish_time", row["last_publish_time"])
+    set_time(message.health, "behind_since", row["behind_since"])
     set_time(message, "create_time", row["create_time"])
     set_time(message, "update_time", row["update_time"])
     return message

@@ -241,7 +241,9 @@ class Follower:
         """Those for which as much waits as may."""
         if monotonic() >= self._next_count:
             self._waiting = {
-                endpoint.endpoint_id: await self._deliveries.count(endpoint.endpoint_id, self._most_waiting)
+                endpoint.endpoint_id: await self._deliveries.count(
+                    self._pool, endpoint.endpoint_id, self._most_waiting
+                )
                 for endpoint in riding
             }
             self._next_count = monotonic() + _COUNT_SECONDS
@@ -253,7 +255,7 @@ class Follower:
         for endpoint in full:
             # Told by an estimate that only grows: it has to hold.
             self._waiting[endpoint.endpoint_id] = await self._deliveries.count(
-                endpoint.endpoint_id, self._most_waiting
+                self._pool, endpoint.endpoint_id, self._most_waiting
             )
         return [endpoint for endpoint in full if self._waiting[endpoint.endpoint_id] >= self._most_waiting]
 
@@ -309,7 +311,7 @@ class CatchUp:
         if types is None:
             await self._end(endpoint)
             return False
-        waiting = await self._deliveries.count(endpoint.endpoint_id, self._room_below)
+        waiting = await self._deliveries.count(self._pool, endpoint.endpoint_id, self._room_below)
         common = await self._following.cursor()
         if (not common and endpoint.cursor != common) or waiting >= self._room_below:
             return False

@@ -37,7 +37,14 @@ OVERDUE: Final = Metric(
 FAILING: Final = Metric(
     Kind.GAUGE, "laurel.stream.failing", "s", "For how long a stream cannot be published to.", ("stream",)
 )
-METRICS: Final = (ATTEMPTS, SWITCHED_OFF, OVERDUE, FAILING)
+BEHIND: Final = Metric(
+    Kind.GAUGE,
+    "laurel.stream.behind",
+    "s",
+    "For how long a stream has not been where the feed is, whether its broker fails or is slow.",
+    ("stream",),
+)
+METRICS: Final = (ATTEMPTS, SWITCHED_OFF, OVERDUE, FAILING, BEHIND)
 """What notification measures."""
 
 _OVERDUE: Final = """
@@ -52,6 +59,11 @@ _FAILING: Final = """
       FROM event_streams
      WHERE NOT switched_off
 """
+_BEHIND: Final = """
+    SELECT key, greatest(0, extract(epoch FROM now() - behind_since))::float8 AS seconds
+      FROM event_streams
+     WHERE NOT switched_off
+"""
 
 
 class Instrumentation:
@@ -62,8 +74,10 @@ class Instrumentation:
         self._pool = pool
         self._overdue: dict[str, float] = {}
         self._failing: dict[str, float] = {}
+        self._behind: dict[str, float] = {}
         OVERDUE.observed(telemetry.meter, lambda: _observations("endpoint", self._overdue))
         FAILING.observed(telemetry.meter, lambda: _observations("stream", self._failing))
+        BEHIND.observed(telemetry.meter, lambda: _observations("stream", self._behind))
 
     async def run(self) -> None:
         """Never returns."""
@@ -72,6 +86,7 @@ class Instrumentation:
                 try:
                     self._overdue = await self._seconds(_OVERDUE)
                     self._failing = await self._seconds(_FAILING)
+                    self._behind = await self._seconds(_BEHIND)
                 except Exception as error:
                     if translate(error) is None:
                         raise

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from msgspec import Struct
 
 from services.notification.domain.events import Event
-from services.notification.domain.streams import CONTENT_TYPE, KafkaTopic, waves
+from services.notification.domain.streams import CONTENT_TYPE, KafkaTopic, partition_key, waves
 from services.notification.sinks import SinkAwayError, body_of, reason_of
 
 _CLOSE_SECONDS: Final = 1.0
@@ -83,8 +83,7 @@ class KafkaPublisher:
     async def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
             cluster = self._cluster
-            # Not idempotent: that drops doubles of one connection, and in return gives up nothing for as long as the
-            # brokers are away. A user's events are in order because one is sent when the one before is acknowledged.
+            # Not idempotent: such a producer gives up nothing for as long as the brokers are away (docs/adr/0026).
             self._producer = AIOKafkaProducer(
                 bootstrap_servers=cluster.servers,
                 client_id="laurel-notification",
@@ -105,7 +104,7 @@ class KafkaPublisher:
             await producer.send(
                 self._sink.topic,
                 body_of(event, self._source),
-                key=event.user_id.encode() if event.user_id else None,
+                key=partition_key(event).encode() or None,
                 headers=_HEADERS,
             )
             for event in wave

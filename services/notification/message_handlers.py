@@ -8,9 +8,11 @@ from laurel.notification.v1 import message_pb2
 from laurel.notification.v1 import notification_service_pb2 as pb
 
 from services.notification import message_convert as convert
-from services.notification.mutations import mutate
+from services.notification.domain.contacts import MessageType
+from services.notification.mutations import mutate, note
 from services.notification.store.messages import MessageStore
 from shared.clock import Clock
+from shared.definition_changes import field_changes
 from shared.errors import Violations
 from shared.masks import updated
 from shared.pages import read_page
@@ -33,6 +35,7 @@ class MessageHandlers:
         violations.raise_if_any()
         now = self._clock.now()
         type_ = request.message.type
+        method = "update_message_definition"
 
         async def work(connection: Connection) -> Message:
             empty = message_pb2.MessageDefinition(type=type_)
@@ -50,21 +53,28 @@ class MessageHandlers:
             )
             convert.check_definition(wanted, "message", violations)
             violations.raise_if_any()
-            await self.write(connection, row, wanted, now)
+            await self.write(connection, method, row, wanted, now)
             stored = await self._store.ensure_definition(connection, type_, b"", now)
             return pb.UpdateMessageDefinitionResponse(message=convert.shown(stored))
 
         response = pb.UpdateMessageDefinitionResponse()
-        await mutate(self._pool, "update_message_definition", request, now, work, response)
+        await mutate(self._pool, method, request, now, work, response)
         return response
 
     async def write(
-        self, connection: Connection, row: Any, wanted: message_pb2.MessageDefinition, now: datetime
+        self,
+        connection: Connection,
+        method: str,
+        row: Any,
+        wanted: message_pb2.MessageDefinition,
+        now: datetime,
     ) -> None:
         """The messages of a locked row's type are as they are wanted."""
         before = convert.shown(row)
         since = row["since"] if wanted.switched_on == before.switched_on else now
         await self._store.update_definition(connection, wanted.type, convert.stored(wanted), since, now)
+        name = MessageType(wanted.type).name.lower()
+        await note(connection, method, f"message/{name}", now, field_changes(before, wanted))
 
     async def locked(self, connection: Connection, type_: int, now: datetime) -> Any:
         """The row of a type; one that says nothing where there was none."""

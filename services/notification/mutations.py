@@ -6,13 +6,16 @@ from typing import Any, Final
 
 import asyncpg
 from google.protobuf.message import Message
+from laurel.common.v1.configuration_pb2 import FieldChange
 
 from services.notification import convert
 from services.notification.feed import FeedReader
 from shared.errors import FieldViolation, InvalidArgument
+from shared.postgres import admin
 from shared.postgres.errors import is_conflict
 from shared.postgres.mutations import once
 from shared.postgres.pool import Connection, Pool
+from shared.rpc.admin import asking
 from shared.rpc.convert import digest_of
 
 _ATTEMPTS: Final = 3
@@ -44,6 +47,13 @@ async def mutate(
         except asyncpg.PostgresError as error:
             if not left or not is_conflict(error):
                 raise
+
+
+async def note(
+    connection: Connection, method: str, subject: str, now: datetime, fields: Sequence[FieldChange] = ()
+) -> None:
+    """Keep that it was done by hand, and by whom, in the transaction that does it (RULES 9.4)."""
+    await admin.record(connection, method, subject, asking(), now, fields)
 
 
 async def newest(feed: FeedReader, types: Sequence[str], path: str) -> str:

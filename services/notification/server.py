@@ -17,9 +17,9 @@ from services.notification.config import Settings
 from services.notification.contact_handlers import ContactHandlers
 from services.notification.delivering import Dispatcher, Recorder
 from services.notification.domain.contacts import Channel, PushProvider
+from services.notification.endpoint_handlers import EndpointHandlers
 from services.notification.feed import FeedReader
 from services.notification.following import CatchUp, Follower, Writer
-from services.notification.handlers import Handlers
 from services.notification.instrumentation import Instrumentation
 from services.notification.mail import Mailer
 from services.notification.message_handlers import MessageHandlers
@@ -52,7 +52,7 @@ from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import schema_is_current
 from shared.postgres.pool import create_pool
-from shared.rpc import server, traces
+from shared.rpc import admin, server, traces
 from shared.rpc.channel import open_channel
 from shared.rpc.outgoing import credentials
 from shared.rpc.server import Application, Servicer
@@ -99,7 +99,7 @@ async def build(settings: Settings) -> Application:
     catch_up = CatchUp(pool, feed, following, endpoints, deliveries, writer, settings, woken.set)
     recorder = Recorder(pool, endpoints, deliveries, clock, recorded, woken.set)
     dispatcher = Dispatcher(endpoints, deliveries, sender, recorder, settings, clock, random.Random(), woken)
-    handlers = Handlers(
+    endpoint_handlers = EndpointHandlers(
         pool, endpoints, deliveries, AttemptStore(pool), following, feed, sender, settings, clock, woken.set
     )
 
@@ -138,7 +138,7 @@ async def build(settings: Settings) -> Application:
     contact_handlers = ContactHandlers(pool, contacts, clock)
     message_handlers = MessageHandlers(pool, messages, clock)
     configuration = ConfigurationHandlers(
-        pool, feed, handlers, stream_handlers, message_handlers, clock, woken.set
+        pool, feed, endpoint_handlers, stream_handlers, message_handlers, clock, woken.set
     )
     retention = Retention(endpoints, deliveries, following, messages, settings, clock)
 
@@ -183,11 +183,12 @@ async def build(settings: Settings) -> Application:
             Servicer(
                 notification_service_pb2_grpc.add_NotificationServiceServicer_to_server,
                 NotificationServicer(
-                    handlers, stream_handlers, contact_handlers, message_handlers, configuration
+                    endpoint_handlers, stream_handlers, contact_handlers, message_handlers, configuration
                 ),
                 notification_service_pb2.DESCRIPTOR.services_by_name["NotificationService"].full_name,
             ),
             traces.registered(TRACES, pool),
+            admin.registered(pool, NAME),
         ],
         checks={"schema": schema_is_current(pool, MIGRATIONS)},
         background={

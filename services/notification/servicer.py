@@ -7,7 +7,7 @@ from laurel.notification.v1 import notification_service_pb2_grpc
 
 from services.notification.applying import ConfigurationHandlers
 from services.notification.contact_handlers import ContactHandlers
-from services.notification.handlers import Handlers
+from services.notification.endpoint_handlers import EndpointHandlers
 from services.notification.message_handlers import MessageHandlers
 from services.notification.stream_handlers import StreamHandlers
 
@@ -17,13 +17,13 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
 
     def __init__(
         self,
-        handlers: Handlers,
+        endpoints: EndpointHandlers,
         streams: StreamHandlers,
         contacts: ContactHandlers,
         messages: MessageHandlers,
         configuration: ConfigurationHandlers,
     ) -> None:
-        self._handlers = handlers
+        self._endpoints = endpoints
         self._streams = streams
         self._contacts = contacts
         self._messages = messages
@@ -33,69 +33,77 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
         self, request: pb.CreateWebhookEndpointRequest, _context: Any
     ) -> pb.CreateWebhookEndpointResponse:
         """Creates an endpoint."""
-        return await self._handlers.create(request)
+        response = pb.CreateWebhookEndpointResponse()
+        await self._endpoints.create(request, response)
+        return response
 
     async def GetWebhookEndpoint(
         self, request: pb.GetWebhookEndpointRequest, _context: Any
     ) -> pb.GetWebhookEndpointResponse:
         """Gets an endpoint."""
-        return pb.GetWebhookEndpointResponse(endpoint=await self._handlers.get(request.key))
+        return pb.GetWebhookEndpointResponse(endpoint=await self._endpoints.get(request.key))
 
     async def ListWebhookEndpoints(
         self, request: pb.ListWebhookEndpointsRequest, _context: Any
     ) -> pb.ListWebhookEndpointsResponse:
         """Lists endpoints."""
-        found, token = await self._handlers.list_endpoints(request.page_size, request.page_token)
+        found, token = await self._endpoints.list(request.page_size, request.page_token)
         return pb.ListWebhookEndpointsResponse(endpoints=found, next_page_token=token)
 
     async def UpdateWebhookEndpoint(
         self, request: pb.UpdateWebhookEndpointRequest, _context: Any
     ) -> pb.UpdateWebhookEndpointResponse:
         """Changes an endpoint."""
-        return await self._handlers.update(request)
+        response = pb.UpdateWebhookEndpointResponse()
+        await self._endpoints.update(request, response)
+        return response
 
     async def DeleteWebhookEndpoint(
         self, request: pb.DeleteWebhookEndpointRequest, _context: Any
     ) -> pb.DeleteWebhookEndpointResponse:
         """Deletes an endpoint."""
-        return await self._handlers.delete(request)
+        response = pb.DeleteWebhookEndpointResponse()
+        await self._endpoints.delete(request, response)
+        return response
 
     async def RotateWebhookSecret(
         self, request: pb.RotateWebhookSecretRequest, _context: Any
     ) -> pb.RotateWebhookSecretResponse:
         """Gives an endpoint a new secret."""
-        return await self._handlers.rotate(request)
+        return await self._endpoints.rotate(request)
 
     async def TestWebhookEndpoint(
         self, request: pb.TestWebhookEndpointRequest, _context: Any
     ) -> pb.TestWebhookEndpointResponse:
         """Sends a test."""
-        return pb.TestWebhookEndpointResponse(attempt=await self._handlers.test(request.key))
+        return pb.TestWebhookEndpointResponse(attempt=await self._endpoints.test(request.key))
 
     async def ResendWebhookEvent(
         self, request: pb.ResendWebhookEventRequest, _context: Any
     ) -> pb.ResendWebhookEventResponse:
         """Sends an event again."""
-        return await self._handlers.resend(request)
+        return await self._endpoints.resend(request)
 
     async def RewindWebhookEndpoint(
         self, request: pb.RewindWebhookEndpointRequest, _context: Any
     ) -> pb.RewindWebhookEndpointResponse:
         """Sends all again since an instant."""
-        return await self._handlers.rewind(request)
+        return await self._endpoints.rewind(request)
 
     async def ListWebhookAttempts(
         self, request: pb.ListWebhookAttemptsRequest, _context: Any
     ) -> pb.ListWebhookAttemptsResponse:
         """Lists attempts."""
-        found, token = await self._handlers.list_attempts(request)
+        found, token = await self._endpoints.list_attempts(request)
         return pb.ListWebhookAttemptsResponse(attempts=found, next_page_token=token)
 
     async def CreateEventStream(
         self, request: pb.CreateEventStreamRequest, _context: Any
     ) -> pb.CreateEventStreamResponse:
         """Creates a stream."""
-        return await self._streams.create(request)
+        response = pb.CreateEventStreamResponse()
+        await self._streams.create(request, response)
+        return response
 
     async def GetEventStream(
         self, request: pb.GetEventStreamRequest, _context: Any
@@ -107,20 +115,24 @@ class NotificationServicer(notification_service_pb2_grpc.NotificationServiceServ
         self, request: pb.ListEventStreamsRequest, _context: Any
     ) -> pb.ListEventStreamsResponse:
         """Lists streams."""
-        found, token = await self._streams.list_streams(request.page_size, request.page_token)
+        found, token = await self._streams.list(request.page_size, request.page_token)
         return pb.ListEventStreamsResponse(streams=found, next_page_token=token)
 
     async def UpdateEventStream(
         self, request: pb.UpdateEventStreamRequest, _context: Any
     ) -> pb.UpdateEventStreamResponse:
         """Changes a stream."""
-        return await self._streams.update(request)
+        response = pb.UpdateEventStreamResponse()
+        await self._streams.update(request, response)
+        return response
 
     async def DeleteEventStream(
         self, request: pb.DeleteEventStreamRequest, _context: Any
     ) -> pb.DeleteEventStreamResponse:
         """Deletes a stream."""
-        return await self._streams.delete(request)
+        response = pb.DeleteEventStreamResponse()
+        await self._streams.delete(request, response)
+        return response
 
     async def RewindEventStream(
         self, request: pb.RewindEventStreamRequest, _context: Any

@@ -120,7 +120,10 @@ class Streaming:
             await PUBLISHED.reach()
         now = self._clock.now()
         async with self._pool.acquire() as connection, connection.transaction():
-            if not await self._streams.published(connection, stream, page.cursor, len(events), now):
+            noted = await self._streams.published(
+                connection, stream, page.cursor, len(events), now, more=page.more
+            )
+            if not noted:
                 return None
             await BEFORE_COMMIT.reach()
         running.failures = 0

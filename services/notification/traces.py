@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from laurel.common.v1 import configuration_pb2
 from laurel.notification.v1 import contact_pb2, webhook_pb2
 
 from shared.traces import Row, Scanned, Table, Traces, always, holding
@@ -44,6 +45,7 @@ TRACES: Final = Traces(
     scanned=(
         # Endpoints that are told of some users alone.
         Scanned("webhook_endpoints", messages={"body": holding(webhook_pb2.WebhookEndpoint)}, kept=always),
+        Scanned("admin_operations", messages={"fields": holding(configuration_pb2.FieldChange)}, kept=always),
     ),
     impersonal=frozenset(
         {

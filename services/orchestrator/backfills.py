@@ -7,10 +7,10 @@ from laurel.achievement.v1 import achievement_service_pb2, achievement_service_p
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 from laurel.streak.v1 import streak_service_pb2, streak_service_pb2_grpc
 
-from services.orchestrator.store import admin
-from services.orchestrator.store.admin import Asking
 from shared.clock import Clock
 from shared.ids import digest
+from shared.postgres import admin
+from shared.postgres.admin import Asking
 from shared.postgres.mutations import once, recall
 from shared.postgres.pool import Pool
 from shared.rpc.channel import call

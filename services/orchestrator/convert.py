@@ -25,6 +25,7 @@ from services.orchestrator.said import UserPatch
 from shared.entries import SIGN_UP_DATE, sign_up_date
 from shared.errors import Violations
 from shared.ids import derived_id, derived_id_at
+from shared.rpc.admin import MAX_REASON_CHARS
 from shared.rpc.convert import (
     MAX_GIFT,
     check_attributes,
@@ -39,7 +40,6 @@ from shared.rpc.convert import (
     uuid_field,
 )
 
-MAX_REASON_CHARS = 1_000
 MAX_POINTS_HOLD_SECONDS = 31 * 86_400
 
 # What comes in

@@ -19,8 +19,6 @@ from services.orchestrator.operations import OPERATIONS, metric_event
 from services.orchestrator.recording import Incoming
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
-from services.orchestrator.store import admin
-from services.orchestrator.store.admin import Asking
 from services.orchestrator.store.reads import HIGHEST_ID, LOWEST_ID, Audit, ReadStore
 from services.orchestrator.store.sagas import SagaStore
 from services.orchestrator.submissions import Submissions
@@ -35,6 +33,8 @@ from shared.errors import (
 )
 from shared.ids import digest
 from shared.pages import read_page
+from shared.postgres import admin
+from shared.postgres.admin import Asking
 from shared.postgres.mutations import once
 from shared.postgres.pool import Pool
 from shared.rpc.convert import error_message

@@ -29,8 +29,6 @@ from services.orchestrator.operation import AnyOperation
 from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.participants import Participants
 from services.orchestrator.saga import State, Step, calling
-from services.orchestrator.store import admin
-from services.orchestrator.store.admin import Asking
 from services.orchestrator.store.findings import (
     FAILED,
     HEALED,
@@ -43,6 +41,8 @@ from services.orchestrator.store.findings import (
 )
 from shared.clock import Clock
 from shared.errors import Aborted, DeadlineExceeded, FailedPrecondition, LaurelError
+from shared.postgres import admin
+from shared.postgres.admin import Asking
 from shared.postgres.locks import lock_key, locked_if_free
 from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import to_timestamp

@@ -8,21 +8,21 @@ from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from laurel.common.v1 import access_pb2, configuration_pb2
+from laurel.common.v1 import access_pb2
 from laurel.orchestrator.v1 import access_service_pb2 as pb
 
-from services.orchestrator.convert import MAX_REASON_CHARS
-from services.orchestrator.store import admin
 from services.orchestrator.store.keys import Key, KeyStore, Limit
 from shared import tenants
 from shared.clock import Clock
 from shared.definition_changes import field_changes
 from shared.errors import FailedPrecondition, NotFound, Violations
 from shared.pages import read_page
+from shared.postgres import admin
 from shared.postgres.errors import translate
 from shared.postgres.mutations import once
 from shared.postgres.pool import Connection, Pool
-from shared.rpc.access import Caller, Rate, actor, peer
+from shared.rpc.access import Caller, Rate
+from shared.rpc.admin import MAX_REASON_CHARS, asking, operations
 from shared.rpc.convert import (
     check_request_id,
     check_tenant,
@@ -40,7 +40,6 @@ MIN_PER_SECOND: Final = 0.001
 MAX_PER_SECOND: Final = 1_000_000
 MAX_BURST: Final = 1_000_000
 _ASKED_FOR: Final = frozenset({"name", "scopes", "user_id", "expire_time", "rate_limit", "tenant"})
-_BEHIND_ALL: Final = 2**63 - 1
 _ID_BYTES: Final = 8
 _SECRET_BYTES: Final = 32
 _HASH_BYTES: Final = 32
@@ -187,23 +186,18 @@ class KeyHandlers:
 
     async def operations(self, request: pb.ListAdminOperationsRequest) -> pb.ListAdminOperationsResponse:
         """A page of what was done by hand, newest first. Raises `InvalidArgument`."""
-        violations = Violations()
-        check_text(request.subject, "subject", violations, min_chars=0)
-        violations.raise_if_any()
-        query = ["list_admin_operations", request.subject]
-        page = read_page(request.page_size, request.page_token, keyset=[int], query=query)
-        before = page.after[0] if page.after else _BEHIND_ALL
-        found = await admin.list_newest(self._pool, before, page.size + 1, request.subject)
-        kept = found[: page.size]
-        token = page.next_token(kept[-1].sequence) if len(found) > page.size else ""
-        return pb.ListAdminOperationsResponse(operations=map(_operation, kept), next_page_token=token)
+        found, token = await operations(
+            self._pool, "orchestrator", request.page_size, request.page_token, request.subject
+        )
+        return pb.ListAdminOperationsResponse(operations=found, next_page_token=token)
 
     async def _note(
         self, connection: Connection, method: str, before: pb.Key, after: pb.Key, reason: str
     ) -> None:
-        asking = admin.Asking(actor(), peer(), reason)
         fields = field_changes(before, after)
-        await admin.record(connection, method, f"key/{after.key_id}", asking, self._clock.now(), fields)
+        await admin.record(
+            connection, method, f"key/{after.key_id}", asking(reason), self._clock.now(), fields
+        )
 
     async def _live(self, connection: Connection, key_id: str) -> Key:
         key = await self._keys.get(connection, key_id)
@@ -349,19 +343,6 @@ def _check_call(request_id: str, reason: str, violations: Violations) -> None:
 def _seconds(duration: Duration) -> timedelta:
     """Whole seconds; what no time span can hold is cut to more than is ever allowed."""
     return timedelta(seconds=max(-1, min(duration.seconds, 10**9)))
-
-
-def _operation(operation: admin.AdminOperation) -> pb.AdminOperation:
-    return pb.AdminOperation(
-        sequence=operation.sequence,
-        create_time=to_timestamp(operation.create_time),
-        method=operation.method,
-        subject=operation.subject,
-        actor=operation.actor,
-        peer=operation.peer,
-        reason=operation.reason,
-        fields=[configuration_pb2.FieldChange.FromString(field) for field in operation.fields],
-    )
 
 
 def _unknown(key_id: str) -> NotFound:

@@ -26,12 +26,12 @@ from services.orchestrator.operations import OPERATIONS
 from services.orchestrator.recovery import Maintenance
 from services.orchestrator.rollups import Rollups
 from services.orchestrator.saga import Step
-from services.orchestrator.store.admin import Asking
 from services.orchestrator.watching import UserWatchers
 from shared.clock import Clock
 from shared.errors import Violations
 from shared.postgres.definitions import Definitions
-from shared.rpc.access import ACTOR_HEADER, REASON_HEADER, actor, check_scope, header, peer
+from shared.rpc.access import ACTOR_HEADER, actor, check_scope, header
+from shared.rpc.admin import MAX_REASON_CHARS, asking
 from shared.rpc.convert import (
     check_key,
     check_request_id,
@@ -184,11 +184,11 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def VoidEntry(self, request: pb.VoidEntryRequest, context: Any) -> Any:
         violations = Violations()
         entry_id = convert.entry_id_of(request.entry_id, violations)
-        check_text(request.reason, "reason", violations, max_chars=convert.MAX_REASON_CHARS)
+        check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None
-        return await self._undo.void(entry_id, request.request_id, _asking(request.reason))
+        return await self._undo.void(entry_id, request.request_id, asking(request.reason))
 
     async def GetUser(self, request: pb.GetUserRequest, context: Any) -> pb.GetUserResponse:
         violations = Violations()
@@ -224,7 +224,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def CreateDefinition(
         self, request: pb.CreateDefinitionRequest, context: Any
     ) -> pb.CreateDefinitionResponse:
-        return await self._definitions.create(request, _asking())
+        return await self._definitions.create(request, asking())
 
     async def GetDefinition(self, request: pb.GetDefinitionRequest, context: Any) -> pb.GetDefinitionResponse:
         return await self._definitions.get(request)
@@ -237,37 +237,37 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
     async def UpdateDefinition(
         self, request: pb.UpdateDefinitionRequest, context: Any
     ) -> pb.UpdateDefinitionResponse:
-        return await self._definitions.update(request, _asking())
+        return await self._definitions.update(request, asking())
 
     async def DeleteDefinition(
         self, request: pb.DeleteDefinitionRequest, context: Any
     ) -> pb.DeleteDefinitionResponse:
-        return await self._definitions.delete(request, _asking())
+        return await self._definitions.delete(request, asking())
 
     async def ApplyConfiguration(
         self, request: pb.ApplyConfigurationRequest, context: Any
     ) -> pb.ApplyConfigurationResponse:
-        return await self._definitions.apply(request, _asking())
+        return await self._definitions.apply(request, asking())
 
     async def DeclareAmnesty(
         self, request: pb.DeclareAmnestyRequest, context: Any
     ) -> pb.DeclareAmnestyResponse:
-        return await self._amnesties.declare(request, _asking(request.reason))
+        return await self._amnesties.declare(request, asking(request.reason))
 
     async def WithdrawAmnesty(
         self, request: pb.WithdrawAmnestyRequest, context: Any
     ) -> pb.WithdrawAmnestyResponse:
-        return await self._amnesties.withdraw(request, _asking(request.reason))
+        return await self._amnesties.withdraw(request, asking(request.reason))
 
     async def CancelBackfill(
         self, request: pb.CancelBackfillRequest, context: Any
     ) -> pb.CancelBackfillResponse:
         violations = Violations()
         check_key(request.achievement, "achievement", violations)
-        check_text(request.reason, "reason", violations, min_chars=0, max_chars=convert.MAX_REASON_CHARS)
+        check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
-        return await self._backfills.cancel(request, _asking(request.reason))
+        return await self._backfills.cancel(request, asking(request.reason))
 
     async def ListStreakReaches(
         self, request: pb.ListStreakReachesRequest, context: Any
@@ -333,17 +333,17 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None
-        await self._undo.retry(entry_id, request.request_id, _asking())
+        await self._undo.retry(entry_id, request.request_id, asking())
         return pb.RetrySagaResponse(saga=await self._reads.entry(entry_id))
 
     async def AbandonSaga(self, request: pb.AbandonSagaRequest, context: Any) -> pb.AbandonSagaResponse:
         violations = Violations()
         entry_id = convert.entry_id_of(request.entry_id, violations)
-        check_text(request.reason, "reason", violations, max_chars=convert.MAX_REASON_CHARS)
+        check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
         check_request_id(request.request_id, "request_id", violations)
         violations.raise_if_any()
         assert entry_id is not None
-        await self._undo.abandon(entry_id, request.request_id, _asking(request.reason))
+        await self._undo.abandon(entry_id, request.request_id, asking(request.reason))
         return pb.AbandonSagaResponse(saga=await self._reads.entry(entry_id))
 
     async def ExamineLedger(self, request: pb.ExamineLedgerRequest, context: Any) -> pb.ExamineLedgerResponse:
@@ -351,9 +351,9 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
 
     async def HealLedger(self, request: pb.HealLedgerRequest, context: Any) -> pb.HealLedgerResponse:
         violations = Violations()
-        check_text(request.reason, "reason", violations, max_chars=convert.MAX_REASON_CHARS)
+        check_text(request.reason, "reason", violations, max_chars=MAX_REASON_CHARS)
         violations.raise_if_any()
-        return pb.HealLedgerResponse(examination=await self._doctor.heal(_asking(request.reason)))
+        return pb.HealLedgerResponse(examination=await self._doctor.heal(asking(request.reason)))
 
 
 def _check_user(user_id: str) -> None:
@@ -369,13 +369,3 @@ def _actor(_context: Any) -> str:
     check_text(header(ACTOR_HEADER), ACTOR_HEADER, violations, min_chars=0)
     violations.raise_if_any()
     return actor()
-
-
-def _asking(reason: str = "") -> Asking:
-    """Who asks for something that is done by hand, from where, and why. Raises `InvalidArgument`."""
-    violations = Violations()
-    why = reason or header(REASON_HEADER)
-    check_text(header(ACTOR_HEADER), ACTOR_HEADER, violations, min_chars=0)
-    check_text(why, REASON_HEADER, violations, min_chars=0, max_chars=convert.MAX_REASON_CHARS)
-    violations.raise_if_any()
-    return Asking(actor(), peer(), why)

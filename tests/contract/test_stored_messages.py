@@ -80,11 +80,13 @@ STORED: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     },
     "leaderboard": {
         "definitions.body": (leaderboard_pb2.Leaderboard,),
+        "admin_operations.fields": (configuration_pb2.FieldChange,),
         "feed.body": (participant_service_pb2.Change,),
         "mutation_log.response": (leaderboard_pb2.Leaderboard,),
         **OUTCOMES,
     },
     "notification": {
+        "admin_operations.fields": (configuration_pb2.FieldChange,),
         "webhook_endpoints.body": (webhook_pb2.WebhookEndpoint,),
         "event_streams.body": (stream_pb2.EventStream,),
         "contacts.body": (contact_pb2.Contact,),

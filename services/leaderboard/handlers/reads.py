@@ -43,7 +43,9 @@ from services.leaderboard.store.reads import ReadStore
 from services.leaderboard.store.segments import SegmentStore
 from services.leaderboard.store.standings import StandingStore
 from services.leaderboard.store.statistics import StatisticsStore
+from shared.clock import Clock
 from shared.pages import Page
+from shared.postgres.admin import Asking
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool
 
@@ -59,7 +61,9 @@ class ReadHandlers:
         rebuilder: Rebuilder,
         lists: Lists,
         segments: SegmentStore,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._reads = ReadStore(pool)
         self._events = EventStore(pool)
         self._standings = StandingStore(pool)
@@ -256,12 +260,13 @@ class ReadHandlers:
             raise unknown_board(board)
         return await self._reads.rank_events(user_id, board, page), boards
 
-    async def rebuild(self, board: str) -> int:
+    async def rebuild(self, board: str, asking: Asking) -> int:
         """Fill the sorted sets of one board, or ("") of all, anew; the number of members. Raises `NotFound`."""
+        if board and board not in (await self._catalogue.latest()).by_key:
+            raise unknown_board(board)
+        await self._rebuilder.asked(board, asking, self._clock.now())
         if not board:
             return await self._rebuilder.rebuild()
-        if board not in (await self._catalogue.latest()).by_key:
-            raise unknown_board(board)
         return await self._rebuilder.rebuild_board(board)
 
     async def _looked_up(self, boards: Boards, user_id: str, standing: Sequence[Move]) -> Sequence[Placement]:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
@@ -25,6 +26,8 @@ from services.leaderboard.projection import Projection, Stamp, marker_of, server
 from services.leaderboard.store import rebuild as store
 from shared import faults
 from shared.ids import digest
+from shared.postgres import admin
+from shared.postgres.admin import Asking
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool
 from shared.random_ids import new_id
@@ -106,6 +109,12 @@ class Rebuilder:
         async with self._pool.acquire() as connection:
             await store.set_marker(connection, None)
         self.request()
+
+    async def asked(self, board: str, asking: Asking, now: datetime) -> None:
+        """Keep that somebody has it done by hand (RULES 9.4), of one board or ("") of all, before it begins."""
+        subject = f"leaderboard/{board}" if board else "leaderboards"
+        async with self._pool.acquire() as connection:
+            await admin.record(connection, "rebuild_projection", subject, asking, now)
 
     async def rebuild(self) -> int:
         """Fill the sets anew, whatever they say; the number of scores read. Waits for one that is under way."""

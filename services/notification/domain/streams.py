@@ -57,8 +57,7 @@ def cloud_event(event: Event, source: str) -> Mapping[str, Any]:
     tenant = event.envelope.get("tenant", "")
     about = {}
     if event.user_id:
-        user = shown(event.user_id)
-        about = {"subject": user, "partitionkey": f"{tenant}/{user}" if tenant else user}
+        about = {"subject": shown(event.user_id), "partitionkey": partition_key(event)}
     if tenant:
         about["tenant"] = tenant
     return {
@@ -74,6 +73,12 @@ def cloud_event(event: Event, source: str) -> Mapping[str, Any]:
         "control": event.envelope["control"],
         "data": event.data,
     }
+
+
+def partition_key(event: Event) -> str:
+    """By which a broker keeps a user's events together: the user, of a tenant with its name; empty: about no user."""
+    tenant, user = event.envelope.get("tenant", ""), shown(event.user_id)
+    return f"{tenant}/{user}" if tenant and user else user
 
 
 def waves(events: Sequence[Event]) -> list[list[Event]]:

@@ -299,9 +299,9 @@ class DeliveryStore:
         """What waits to be tried again is tried soon."""
         await connection.execute(_HURRY, endpoint_id, now, timedelta(seconds=spread_seconds))
 
-    async def count(self, endpoint_id: UUID, limit: int, connection: Connection | None = None) -> int:
-        """How many events wait for an endpoint, counted up to a limit. Whoever has a connection asks on it."""
-        count: int = await (connection or self._pool).fetchval(_COUNT, endpoint_id, limit)
+    async def count(self, source: Pool | Connection, endpoint_id: UUID, limit: int) -> int:
+        """How many events wait for an endpoint, counted up to a limit."""
+        count: int = await source.fetchval(_COUNT, endpoint_id, limit)
         return count
 
     async def drop(self, connection: Connection, endpoint_id: UUID) -> None:

@@ -137,19 +137,15 @@ class EndpointStore:
             found.setdefault(row["endpoint_id"], []).append(secret)
         return found
 
-    async def get(
-        self, key: str, connection: Connection | None = None, *, lock: bool = True
-    ) -> asyncpg.Record | None:
-        """The row of an endpoint; with a connection it is locked, unless that is not wanted."""
+    async def get(self, key: str, connection: Connection | None = None) -> asyncpg.Record | None:
+        """The row of an endpoint; with a connection it is locked."""
         if connection is None:
             return await self._pool.fetchrow(_GET, key)
-        return await connection.fetchrow(_GET_FOR_UPDATE if lock else _GET, key)
+        return await connection.fetchrow(_GET_FOR_UPDATE, key)
 
-    async def list(
-        self, after: str, limit: int, connection: Connection | None = None
-    ) -> list[asyncpg.Record]:
+    async def list(self, source: Pool | Connection, after: str, limit: int) -> list[asyncpg.Record]:
         """Rows by key."""
-        return await (connection or self._pool).fetch(_LIST, after, limit)
+        return await source.fetch(_LIST, after, limit)
 
     async def count(self, connection: Connection) -> int:
         """How many there are."""

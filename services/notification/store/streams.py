@@ -12,7 +12,7 @@ from services.notification.domain.streams import Stream
 from shared.postgres.pool import Connection, Pool
 
 _COLUMNS: Final = """key, stream_id, body, revision, switched_off, cursor, failing_since, failure, last_publish_time,
-    published_count, create_time, update_time"""
+    published_count, create_time, update_time, behind_since"""
 
 _ALL: Final = f"SELECT {_COLUMNS} FROM event_streams ORDER BY key"
 _GET: Final = f"SELECT {_COLUMNS} FROM event_streams WHERE key = $1"
@@ -32,7 +32,8 @@ _UPDATE: Final = """
     UPDATE event_streams
        SET body = $2, switched_off = $3, revision = revision + 1, update_time = $4,
            failing_since = CASE WHEN $3 THEN NULL ELSE failing_since END,
-           failure = CASE WHEN $3 THEN '' ELSE failure END
+           failure = CASE WHEN $3 THEN '' ELSE failure END,
+           behind_since = CASE WHEN $3 THEN NULL ELSE behind_since END
      WHERE key = $1
 """
 _REWIND: Final = "UPDATE event_streams SET cursor = $2, revision = revision + 1 WHERE key = $1"
@@ -40,16 +41,19 @@ _DELETE: Final = "DELETE FROM event_streams WHERE key = $1"
 _PUBLISHED: Final = """
     UPDATE event_streams
        SET cursor = $4, published_count = published_count + $5, failing_since = NULL, failure = '',
-           last_publish_time = CASE WHEN $5::bigint > 0 THEN $6 ELSE last_publish_time END
+           last_publish_time = CASE WHEN $5::bigint > 0 THEN $6 ELSE last_publish_time END,
+           behind_since = CASE WHEN $7 THEN coalesce(behind_since, $6) END
      WHERE stream_id = $1 AND revision = $2 AND cursor = $3
     RETURNING true
 """
 _FAILED: Final = """
-    UPDATE event_streams SET failing_since = coalesce(failing_since, $3), failure = $4
+    UPDATE event_streams
+       SET failing_since = coalesce(failing_since, $3), failure = $4, behind_since = coalesce(behind_since, $3)
      WHERE stream_id = $1 AND revision = $2
 """
 _RECOVERED: Final = """
-    UPDATE event_streams SET failing_since = NULL, failure = '' WHERE stream_id = $1 AND revision = $2
+    UPDATE event_streams SET failing_since = NULL, failure = '', behind_since = NULL
+     WHERE stream_id = $1 AND revision = $2
 """
 
 
@@ -69,11 +73,9 @@ class StreamStore:
             return await connection.fetchrow(_GET_FOR_UPDATE, key)
         return await self._pool.fetchrow(_GET, key)
 
-    async def list(
-        self, after: str, limit: int, connection: Connection | None = None
-    ) -> Sequence[asyncpg.Record]:
+    async def list(self, source: Pool | Connection, after: str, limit: int) -> Sequence[asyncpg.Record]:
         """Rows by key."""
-        return await (connection or self._pool).fetch(_LIST, after, limit)
+        return await source.fetch(_LIST, after, limit)
 
     async def count(self, connection: Connection) -> int:
         """How many there are; nobody else creates one before this transaction ends."""
@@ -108,12 +110,14 @@ class StreamStore:
         await connection.execute(_DELETE, key)
 
     async def published(
-        self, connection: Connection, stream: Stream, cursor: str, count: int, now: datetime
+        self, connection: Connection, stream: Stream, cursor: str, count: int, now: datetime, *, more: bool
     ) -> bool:
-        """Note that a page has been published; not where an operator or another replica has moved the stream."""
+        """Note that a page has been published, and whether there is more; not where an operator or another replica has
+        moved the stream.
+        """
         return bool(
             await connection.fetchval(
-                _PUBLISHED, stream.stream_id, stream.revision, stream.cursor, cursor, count, now
+                _PUBLISHED, stream.stream_id, stream.revision, stream.cursor, cursor, count, now, more
             )
         )
 

@@ -11,9 +11,9 @@ from laurel.participant.v1 import definition_service_pb2 as internal
 
 from services.orchestrator.configuration.configurator import Configurator, Mutation
 from services.orchestrator.configuration.plan import Change
-from services.orchestrator.store.admin import Asking
 from shared.definitions import definition_of
 from shared.errors import Violations
+from shared.postgres.admin import Asking
 from shared.rpc.convert import check_key, check_request_id, digest_of
 
 _KIND: Final = "amnesty"

@@ -18,11 +18,11 @@ from msgspec import Struct
 from services.orchestrator.configuration import store
 from services.orchestrator.configuration.owners import Owner
 from services.orchestrator.configuration.plan import Change, changes_of, check_requests, write_requests
-from services.orchestrator.store import admin
-from services.orchestrator.store.admin import Asking
 from shared import faults
 from shared.clock import Clock
 from shared.errors import LaurelError, Unavailable
+from shared.postgres import admin
+from shared.postgres.admin import Asking
 from shared.postgres.errors import translate
 from shared.postgres.locks import locked, locked_if_free
 from shared.postgres.mutations import once, recall

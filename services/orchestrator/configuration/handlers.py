@@ -12,10 +12,10 @@ from laurel.participant.v1 import definition_service_pb2 as internal
 from services.orchestrator.configuration.configurator import Configurator, Mutation
 from services.orchestrator.configuration.owners import OWNERS, Owner
 from services.orchestrator.configuration.plan import Change
-from services.orchestrator.store.admin import Asking
 from shared.definitions import KINDS, definition_of, kind_of, list_of, name_of
 from shared.errors import Violations
 from shared.pages import read_page
+from shared.postgres.admin import Asking
 from shared.rpc.convert import check_key, check_request_id, digest_of
 
 MAX_DEFINITIONS_PER_LIST: Final = 1_000

@@ -9,6 +9,7 @@ from services.orchestrator.recording import Incoming
 from services.orchestrator.saga import Step
 from services.orchestrator.said import UserPatch
 from shared.errors import Violations
+from shared.rpc.admin import MAX_REASON_CHARS
 from shared.rpc.convert import check_key, check_request_id, check_text, check_user_id
 
 NAME = "achievement_revocation"
@@ -19,7 +20,7 @@ def incoming(request: pb.RevokeAchievementRequest, asked: Asked) -> Incoming:
     violations = Violations()
     check_user_id(request.user_id, "user_id", violations)
     check_key(request.achievement, "achievement", violations)
-    check_text(request.reason, "reason", violations, min_chars=0, max_chars=convert.MAX_REASON_CHARS)
+    check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
     check_request_id(request.request_id, "request_id", violations)
     violations.raise_if_any()
     patch = UserPatch(request.user_id)

@@ -8,6 +8,7 @@ from services.orchestrator.operation import Asked, Operation
 from services.orchestrator.recording import Incoming
 from services.orchestrator.said import UserPatch
 from shared.errors import Violations
+from shared.rpc.admin import MAX_REASON_CHARS
 from shared.rpc.convert import check_request_id, check_text, check_user_id
 from shared.tenants import stored, tenant_of
 
@@ -18,7 +19,7 @@ def incoming(request: pb.DeleteUserRequest, asked: Asked) -> Incoming:
     """The entry of a call. Raises `InvalidArgument`."""
     violations = Violations()
     check_user_id(request.user_id, "user_id", violations)
-    check_text(request.reason, "reason", violations, min_chars=0, max_chars=convert.MAX_REASON_CHARS)
+    check_text(request.reason, "reason", violations, min_chars=0, max_chars=MAX_REASON_CHARS)
     check_request_id(request.request_id, "request_id", violations)
     violations.raise_if_any()
     return convert.incoming_call(NAME, _patch(request), request, request.request_id, asked, request.reason)

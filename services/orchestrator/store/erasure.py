@@ -8,9 +8,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from services.orchestrator.domain_events import Told
-from services.orchestrator.store import admin
-from services.orchestrator.store.admin import Asking
 from services.orchestrator.store.sagas import COMPLETE, Completed, complete_arguments
+from shared.postgres import admin
+from shared.postgres.admin import Asking
 from shared.postgres.pool import Pool
 
 # Whoever has loaded the user before finds another guard, and whoever loads the user after it finds the standing.

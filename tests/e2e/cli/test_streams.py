@@ -16,5 +16,16 @@ def test_streams_are_created_changed_and_deleted(laurel: Laurel) -> None:
     )
     refused = laurel.run("streams", "create", "nats", "--type", "*", "--nats", "LAUREL", code=1)
     assert "LAUREL_NATS_URL" in refused.stdout + refused.stderr
+    refused = laurel.run("streams", "create", "kafka", "--type", "*", "--kafka", "laurel", code=1)
+    assert "LAUREL_KAFKA_URL" in refused.stdout + refused.stderr
     assert "deleted bus" in laurel.run("streams", "delete", "bus").stdout
     assert "no stream" in laurel.run("streams", "list").stdout
+    kept = laurel.json("audit", "--subject", "event_stream/bus")["operations"]
+    assert [each["method"] for each in reversed(kept)] == [
+        "create_event_stream",
+        "update_event_stream",
+        "rewind_event_stream",
+        "delete_event_stream",
+    ]
+    assert {each["service"] for each in kept} == {"notification"}
+    assert "delete event stream event_stream/bus" in laurel.run("audit", "--limit", "20").stdout

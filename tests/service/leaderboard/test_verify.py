@@ -62,6 +62,8 @@ async def test_one_board_is_filled_anew_and_the_others_stay_as_they_are(service:
     done = await service.stub.RebuildProjection(pb.RebuildProjectionRequest(leaderboard="all-time"))
     assert done.member_count == 3
     assert not (await verified(service)).differences
+    kept = await service.database.fetch("SELECT method, subject FROM admin_operations")
+    assert [tuple(row) for row in kept] == [("rebuild_projection", "leaderboard/all-time")]
     assert await are_marked(service.database, service.sets)
     assert [user for _, user, _ in await ranking(service, "all-time")] == ["a", "b", "c"]
     assert [user for _, user, _ in await ranking(service, "weekly")] == ["a", "b"]

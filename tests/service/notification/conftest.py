@@ -15,6 +15,7 @@ from laurel.ledger.v1 import effects_pb2, entry_pb2
 from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import notification_service_pb2_grpc, webhook_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc, user_pb2
+from laurel.participant.v1 import audit_service_pb2_grpc
 from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2, streak_service_pb2, streak_service_pb2_grpc
 from pydantic import SecretStr
@@ -38,6 +39,7 @@ from tests.fixtures.receiver import Receiver, receiving
 
 if TYPE_CHECKING:
     from laurel.notification.v1.notification_service_pb2_grpc import NotificationServiceAsyncStub
+    from laurel.participant.v1.audit_service_pb2_grpc import AuditServiceAsyncStub
 
 _TELL = """
     INSERT INTO domain_events (sequence, entry, effects)
@@ -198,6 +200,7 @@ class Service:
     """A running replica, and a look into its database."""
 
     stub: "NotificationServiceAsyncStub"
+    audit: "AuditServiceAsyncStub"
     database: Connection
     start: Callable[[], Awaitable[None]]
     """Starts another replica beside it."""
@@ -308,4 +311,4 @@ async def service(
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{await start()}")
         await replicas.enter_async_context(channel)
         stub = notification_service_pb2_grpc.NotificationServiceStub(channel)
-        yield Service(stub, database, start_another)
+        yield Service(stub, audit_service_pb2_grpc.AuditServiceStub(channel), database, start_another)

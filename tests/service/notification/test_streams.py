@@ -190,9 +190,12 @@ async def test_a_broker_that_is_away_holds_up_itself_alone_and_gets_all_in_order
     await until(is_failing, seconds=30, what="its absence is noted")
     assert (await get(service, "nats")).health.failure
     assert not (await get(service, "redis")).health.HasField("failing_since")
+    assert (await get(service, "nats")).health.HasField("behind_since")
+    assert not (await get(service, "redis")).health.HasField("behind_since")
     await nats_server.start()
     await published(service, "nats", 17)
     assert not await is_failing()
+    assert not (await get(service, "nats")).health.HasField("behind_since")
     assert of_users([event for _, _, event in await in_nats(nats_server)]) == told_of_users(feed)
     assert of_users(await in_redis(valkey_url)) == told_of_users(feed)
 

@@ -192,6 +192,7 @@ class EventStreamHealth(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     LAST_PUBLISH_TIME_FIELD_NUMBER: _builtins.int
     PUBLISHED_COUNT_FIELD_NUMBER: _builtins.int
+    BEHIND_SINCE_FIELD_NUMBER: _builtins.int
     failure: _builtins.str
     """What was wrong."""
     published_count: _builtins.int
@@ -204,6 +205,10 @@ class EventStreamHealth(_message.Message):
     def last_publish_time(self) -> _timestamp_pb2.Timestamp:
         """When something was last published."""
 
+    @_builtins.property
+    def behind_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when it has not been where the feed is; unset: all that was told is published, but for the last moment."""
+
     def __init__(
         self,
         *,
@@ -211,10 +216,11 @@ class EventStreamHealth(_message.Message):
         failure: _builtins.str = ...,
         last_publish_time: _timestamp_pb2.Timestamp | None = ...,
         published_count: _builtins.int = ...,
+        behind_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failing_since", b"failing_since", "last_publish_time", b"last_publish_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["behind_since", b"behind_since", "failing_since", b"failing_since", "last_publish_time", b"last_publish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failing_since", b"failing_since", "failure", b"failure", "last_publish_time", b"last_publish_time", "published_count", b"published_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind_since", b"behind_since", "failing_since", b"failing_since", "failure", b"failure", "last_publish_time", b"last_publish_time", "published_count", b"published_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -564,6 +564,7 @@ class AdminOperation(_message.Message):
     PEER_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its place among all."""
     method: _builtins.str
@@ -576,6 +577,8 @@ class AdminOperation(_message.Message):
     """From where: the address of the connection."""
     reason: _builtins.str
     """Why, as the request said, or for definitions the metadata `laurel-reason`."""
+    service: _builtins.str
+    """The service that keeps it: `orchestrator`, `notification` (webhooks, streams, messages), `leaderboard` (rebuilding)."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was decided."""
@@ -595,10 +598,11 @@ class AdminOperation(_message.Message):
         peer: _builtins.str = ...,
         reason: _builtins.str = ...,
         fields: _abc.Iterable[_configuration_pb2.FieldChange] | None = ...,
+        service: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "fields", b"fields", "method", b"method", "peer", b"peer", "reason", b"reason", "sequence", b"sequence", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "fields", b"fields", "method", b"method", "peer", b"peer", "reason", b"reason", "sequence", b"sequence", "service", b"service", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
