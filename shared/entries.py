@@ -41,6 +41,7 @@ class EntryKind(Enum):
     BOARD_PRIZE = "board_prize"
     LEAGUE_MOVE = "league_move"
     USER_ERASURE = "user_erasure"
+    USER_MERGE = "user_merge"
     CORRECTION = "correction"
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 

@@ -16,10 +16,13 @@ from services.cli.errors import CommandError
 from services.cli.options import Pair, ShowGroup, json_option, pairs
 from services.cli.show_user import read_user_page, show_user_page
 
+_BEGUN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""After these answers something may go on."""
 
-@click.group(cls=ShowGroup, short_help="Show, change, export or delete a user.")
+
+@click.group(cls=ShowGroup, short_help="Show, change, merge, export or delete a user.")
 def user() -> None:
-    """Show one user, `laurel user ID`; change one; export or delete all that is kept of one.
+    """Show one user, `laurel user ID`; change one; merge one into another; export or delete all that is kept of one.
 
     Where an id is the name of a command, `laurel user show ID`.
     """
@@ -137,13 +140,54 @@ def delete(
     request = pb.DeleteUserRequest(user_id=user_id, reason=reason, request_id=request_id)
     try:
         reply = connections.orchestrator.DeleteUser(request, timeout=connections.timeout_seconds)
-    except grpc.RpcError:
-        click.echo(f"Ask again with --key {request_id}: what has begun goes on by itself.", err=True)
+    except grpc.RpcError as error:
+        _say_how_to_ask_again(error, request_id)
         raise
     if as_json:
         render.print_json(reply)
     else:
         render.line(f"deleted {user_id}; what has to stay stands under {reply.pseudonym}")
+
+
+@user.command("merge")
+@click.argument("user_id")
+@click.argument("into_user_id")
+@click.option("--reason", default="", help="Why, for the audit.")
+@click.option("--key", help="Idempotency: the same key again answers the same and does nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def merge(
+    connections: Connections,
+    user_id: str,
+    into_user_id: str,
+    reason: str,
+    key: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Merge a user into another who is known, for good.
+
+    Everything that USER_ID did counts for INTO_USER_ID, as of its own time, and from then on USER_ID leads
+    there: for who was anonymous and signs in.
+    """
+    if not yes:
+        click.confirm(f"Merge {user_id} into {into_user_id}? It cannot be undone.", abort=True, err=True)
+    request_id = key or str(uuid.uuid4())
+    request = pb.MergeUsersRequest(
+        user_id=user_id, into_user_id=into_user_id, reason=reason, request_id=request_id
+    )
+    try:
+        reply = connections.orchestrator.MergeUsers(request, timeout=connections.timeout_seconds)
+    except grpc.RpcError as error:
+        _say_how_to_ask_again(error, request_id)
+        raise
+    if as_json:
+        render.print_json(reply)
+        return
+    render.line(f"{user_id} is {reply.into_user_id} now: {render.number(reply.moved_count)} entries moved")
+    if reply.refused_count:
+        render.line(f"{render.number(reply.refused_count)} could not be: `laurel user {reply.into_user_id}`")
 
 
 @user.command("verify-deleted")
@@ -184,3 +228,9 @@ def _found(rows: int, notices: int) -> str:
         return f"{rows} rows"
     told = f"{notices} that tell of the deletion, until their retention ends"
     return told if rows == notices else f"{rows - notices} rows, and {told}"
+
+
+def _say_how_to_ask_again(error: grpc.RpcError, request_id: str) -> None:
+    """Where it may have begun."""
+    if isinstance(error, grpc.Call) and error.code() in _BEGUN:
+        click.echo(f"Ask again with --key {request_id}: what has begun goes on by itself.", err=True)

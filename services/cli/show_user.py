@@ -44,6 +44,8 @@ def read_user_page(connections: Connections, user_id: str) -> UserPage:
     user = connections.orchestrator.GetUser(
         orchestrator_service_pb2.GetUserRequest(user_id=user_id), timeout=timeout
     )
+    # Of who was merged, whom the id leads to.
+    user_id = user.user.user_id
     streaks = connections.streak.ListUserStreaks.future(
         streak_service_pb2.ListUserStreaksRequest(user_id=user_id, page_size=MAX_PAGE_SIZE), timeout=timeout
     )

@@ -26,10 +26,11 @@ _LOGGER: Final = logging.getLogger(__name__)
 _COMPLETED: Final = "achievement.completed"
 _REVOKED: Final = "achievement.revoked"
 _RECORDED: Final = "metric.recorded"
+_MERGED: Final = "user.merged"
 _TOLD_BY: Final = {
-    MessageType.ACHIEVEMENT: (_COMPLETED, _REVOKED),
-    MessageType.RECAP: (_RECORDED,),
-    MessageType.REACTIVATION: (_RECORDED,),
+    MessageType.ACHIEVEMENT: (_COMPLETED, _REVOKED, _MERGED),
+    MessageType.RECAP: (_RECORDED, _MERGED),
+    MessageType.REACTIVATION: (_RECORDED, _MERGED),
 }
 
 
@@ -110,6 +111,8 @@ def _planned(
     """What an event makes of the plan of a type."""
     user_id, time = event.user_id, to_datetime(event.time)
     match event.type, type_:
+        case "user.merged", _:
+            return None  # whom the id leads to has plans of their own
         case "achievement.completed", _:
             return messages.completed(plan, user_id, convert.item_of(event), time, now)
         case "achievement.revoked", _:

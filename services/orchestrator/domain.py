@@ -100,6 +100,8 @@ class User(Struct, frozen=True):
     create_time: datetime
     version: int
     standing: Standing = Standing.ORDINARY
+    merged_into: str = ""
+    """Whom the id leads to since this user was merged; empty for who is there."""
 
     def zone(self, default: str) -> str:
         """The stored zone, else the configured default (RULES 1.5)."""

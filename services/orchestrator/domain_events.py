@@ -32,6 +32,7 @@ class Type(StrEnum):
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"
     USER_ERASED = "user.erased"
+    USER_MERGED = "user.merged"
     STREAK_STARTED = "streak.started"
     STREAK_EXTENDED = "streak.extended"
     STREAK_LOST = "streak.lost"
@@ -166,6 +167,9 @@ def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[
     if entry.HasField("user_erasure"):
         yield Type.USER_ERASED, None
         return
+    if entry.HasField("user_merge"):
+        yield Type.USER_MERGED, None
+        return
     if entry.HasField("metric_event"):
         yield Type.METRIC_RECORDED, None
     if entry.correction.voided:
@@ -286,6 +290,8 @@ def _tell_entry(
         event.board_run.CopyFrom(entry.board_run)
     elif type_ in (Type.POINTS_BOOST_STARTED, Type.POINTS_BOOST_FINISHED):
         event.boost.CopyFrom(entry.boost_change)
+    elif type_ is Type.USER_MERGED:
+        event.merge.CopyFrom(entry.user_merge)
     else:
         event.user.CopyFrom(_user(entry.user))
 

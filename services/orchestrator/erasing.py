@@ -7,7 +7,7 @@ next one.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -77,12 +77,20 @@ class Erasing:
 
     async def erase(self, active: ActiveSaga) -> None:
         """Erases all but that it was asked for. Raises `LaurelError` where it has to go on later."""
-        user_id, pseudonym = active.entry.user.user_id, active.entry.user_erasure.pseudonym
-        await self._store.close(user_id)
-        await self._quiet(user_id, active.entry_id)
-        await self._rollups.catch_up_with(user_id)
+        pseudonym = active.entry.user_erasure.pseudonym
+        user_ids = await self._store.with_merged(active.entry.user.user_id)
+        for user_id in user_ids:
+            await self._store.close(user_id)
+        for user_id in user_ids:
+            await self.quiet(user_id, active.entry_id)
+            await self._rollups.catch_up_with(user_id)
+        # What two had of one kind has to stay apart.
+        pseudonyms = [pseudonym, *(f"{pseudonym}-{number}" for number in range(1, len(user_ids)))]
         for _ in range(_MOST_ROUNDS):
-            if not await self._round(user_id, pseudonym):
+            erased = 0
+            for user_id, name in zip(user_ids, pseudonyms, strict=True):
+                erased += await self._round(user_id, name)
+            if not erased:
                 return
         raise Unavailable("rows of the user keep appearing", reason="USER_BUSY")
 
@@ -99,12 +107,15 @@ class Erasing:
             active.entry_id, pseudonym, request.SerializeToString(), entry.SerializeToString()
         )
         await BEFORE_END.reach()
-        first = await self._store.complete(user_id, anonymous, reply, told, now)
+        user_ids = await self._store.with_merged(user_id)
+        first = await self._store.complete(user_ids, anonymous, reply, told, now)
         await AFTER_END.reach()
         return first
 
-    async def _quiet(self, user_id: str, besides: UUID) -> None:
-        """Waits until nothing else of the user is under way: it would write what has been erased."""
+    async def quiet(self, user_id: str, besides: UUID) -> None:
+        """Waits until nothing else of the user is under way, nor a merge into the user: it would write what has been
+        erased. Raises `Unavailable` where that takes long.
+        """
         for _ in range(_LOOKS):
             unfinished, parked = await self._store.open_sagas(user_id, besides)
             if parked:
@@ -121,27 +132,36 @@ class Erasing:
         while entries := await self._store.entries(user_id, _ENTRIES_AT_ONCE):
             entry_ids = [entry.entry_id for entry in entries]
             halves = [half_id(each.entry_id, other) for each in entries for other in each.other_user_ids]
-            erased += await self._everywhere(user_id, pseudonym, [*entry_ids, *halves])
+            erased += await self.everywhere(user_id, pseudonym, [*entry_ids, *halves])
             await AFTER_PART.reach()
             await self._store.forget_keys(_keys_of(entries), entry_ids)
             # At last, for by it they are found.
             erased += await self._own(user_id, pseudonym, entry_ids)
         while mentions := await self._store.mentions(user_id, LOWEST_ID, _ENTRIES_AT_ONCE):
-            erased += await self._everywhere(user_id, pseudonym, ids_of_mentions(mentions, user_id))
+            erased += await self.everywhere(user_id, pseudonym, ids_of_mentions(mentions, user_id))
             await self._store.rename(
                 user_id, pseudonym, [_with_pseudonym(each, user_id, pseudonym) for each in mentions]
             )
             erased += len(mentions)
-        erased += await self._everywhere(user_id, pseudonym, [])
+        erased += await self.everywhere(user_id, pseudonym, [])
         return erased + await self._own(user_id, pseudonym, [])
 
-    async def _everywhere(self, user_id: str, pseudonym: str, entry_ids: Sequence[UUID]) -> int:
+    async def everywhere(
+        self,
+        user_id: str,
+        pseudonym: str,
+        entry_ids: Sequence[UUID],
+        services: Collection[str] | None = None,
+    ) -> int:
+        """Erases in the other services, or in some of them, what is found by these entries; with none, what is found by
+        the user. How many rows.
+        """
         erased = 0
         request = pb.EraseTracesRequest(
             user_id=user_id, pseudonym=pseudonym, entry_ids=[str(entry_id) for entry_id in entry_ids]
         )
-        for stub in self._stubs.values():
-            more = True
+        for name, stub in self._stubs.items():
+            more = services is None or name in services
             while more:
                 response = await call(stub.EraseTraces, request, timeout_seconds=_TIMEOUT_SECONDS)
                 erased += response.row_count

@@ -45,7 +45,14 @@ class Exporter:
         }
 
     async def export(self, user_id: str) -> AsyncIterator[list[trace_pb2.TraceRow]]:
-        """Every row of a user, a part at a time; entries of the ledger as they are audited. Raises `LaurelError`."""
+        """Every row of a user and of who was merged into this one, a part at a time; entries of the ledger as they are
+        audited. Raises `LaurelError`.
+        """
+        for each in await self._store.with_merged(user_id):
+            async for part in self._export(each):
+                yield part
+
+    async def _export(self, user_id: str) -> AsyncIterator[list[trace_pb2.TraceRow]]:
         async for part in parts(TRACES.service, self._own(user_id)):
             yield part
         async for entry_ids in self._entries(user_id):

@@ -14,6 +14,7 @@ from services.orchestrator import convert, replies
 from services.orchestrator.active_sagas import Answer, StillRunning, pending, resumed
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import TimeWindow
+from services.orchestrator.moving import moved_id
 from services.orchestrator.operation import AnyOperation, Asked
 from services.orchestrator.operations import OPERATIONS, metric_event
 from services.orchestrator.recording import Incoming
@@ -214,6 +215,7 @@ class UndoHandlers:
         await self._claim("void_entry", entry_id, request_id, asking)
         pause = _FIRST_POLL_SECONDS
         while True:
+            entry_id = await self._followed(entry_id)
             kept = await self._sagas.void_reply(entry_id)
             if kept is None:
                 raise FailedPrecondition(
@@ -240,6 +242,12 @@ class UndoHandlers:
                 continue
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+
+    async def _followed(self, entry_id: UUID) -> UUID:
+        """What an entry is by now: that of a user who was merged counts for the other, under another id."""
+        while await self._reads.known_ids([moved_id(entry_id)]):
+            entry_id = moved_id(entry_id)
+        return entry_id
 
     async def _begin_voiding(self, entry_id: UUID, asking: Asking) -> "asyncio.Future[Answer] | None":
         """The coming answer, where this call is the one that decides; None where another one was first."""
@@ -367,7 +375,8 @@ class ReadHandlers:
         return [replies.audit_message(audit) for audit in shown], token
 
     async def user(self, user_id: str) -> orchestrator_service_pb2.GetUserResponse:
-        """A user with totals. Raises `NotFound`."""
+        """A user with totals, or whom the id leads to. Raises `NotFound`."""
+        user_id = await self._reads.leads_to(user_id)
         user = await self._reads.user(user_id)
         if user is None:
             raise NotFound("there is no such user", reason="USER_NOT_FOUND")

@@ -16,14 +16,14 @@ from laurel.ledger.v1 import entry_pb2
 from msgspec.structs import replace
 from opentelemetry import trace
 
-from services.orchestrator import operations, replies
+from services.orchestrator import moving, operations, replies
 from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, started, unobserved
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
 from services.orchestrator.group_queue import GroupLimits, GroupQueue
 from services.orchestrator.instrumentation import Instrumentation
 from services.orchestrator.participants import Participants
-from services.orchestrator.recording import Incoming, Outcome, Recorded, record, unique_value
+from services.orchestrator.recording import MERGED, Incoming, Outcome, Recorded, record, unique_value
 from services.orchestrator.runner import Runner
 from services.orchestrator.saga import State
 from services.orchestrator.store.ledger import Feed, Known, LedgerStore, Snapshot
@@ -36,7 +36,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 _RECORD_ATTEMPTS: Final = 50
 """Each failed attempt means that another replica recorded something for one of the users: work was done."""
 
-_OF_WHO_GOES: Final = ("USER_ERASING", "USER_NOT_FOUND")
+_OF_WHO_GOES: Final = ("USER_ERASING", "USER_NOT_FOUND", MERGED)
 """Why that is refused which may have been recorded before."""
 
 BEFORE_RECORD: Final = faults.declare(
@@ -181,8 +181,8 @@ class Intake:
     async def _without_replayed(
         self, group: Sequence[_Waiting], recorded: Sequence[_Stored | LaurelError]
     ) -> tuple[Sequence[_Waiting], Sequence[_Stored | LaurelError]]:
-        """Those that are not answered yet. Nothing is recorded for or with who is being deleted or gone, but what was
-        keeps its answer, the deletion itself above all.
+        """Those that are not answered yet. Nothing is recorded for or with who is being deleted, gone or merged, but
+        what was keeps its answer, the deletion or merge itself above all.
         """
         closed = [
             waiting
@@ -209,6 +209,8 @@ class Intake:
             # Storing checks a guess, but nothing checks a refusal.
             self._ledger.forget(group)
             snapshot, outcome = await self._decide(group, zone)
+        if feed is not None and (led := moving.found_of(group, outcome.entries)):
+            return await self._decide_and_store(led, feed)
         entries = [item if isinstance(item, LaurelError) else _told(item, zone) for item in outcome.entries]
         recorded = [(item[0], item[2]) for item in entries if not isinstance(item, LaurelError)]
         if recorded or feed is not None:

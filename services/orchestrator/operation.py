@@ -88,6 +88,13 @@ class Operation(Struct, Generic[Q], frozen=True):
     """It makes a user exist."""
     erases: bool = False
     """Before it is complete its user is erased, in every service, which may take long."""
+    merges: bool = False
+    """Before it is complete its user's entries are moved to another, which may take long."""
+
+    @property
+    def goes_alone(self) -> bool:
+        """It may take long, and nobody is to wait for it."""
+        return self.erases or self.merges
 
     def steps_for(self, entry: entry_pb2.Entry) -> tuple[Step, ...]:
         """The participants that hear of an entry: none of one of a user in the control group (RULES 2.6)."""

@@ -91,6 +91,12 @@ class Incoming(Struct, frozen=True):
     reason: str = ""
     other_user_ids: tuple[str, ...] = ()
     """Whom it concerns besides the acting user."""
+    merges: bool = False
+    """From now on the acting user's id leads to the other."""
+    moved: bool = False
+    """It was recorded before, for a user who is merged. It counts also for who is being deleted meanwhile: the deletion
+    waits for the merge.
+    """
 
     @property
     def identity(self) -> UUID:
@@ -102,6 +108,9 @@ class Incoming(Struct, frozen=True):
         """Everybody whom it concerns."""
         return (self.patch.user_id, *self.other_user_ids)
 
+
+MERGED = "USER_MERGED"
+"""Why nothing is recorded for a user who was merged; `into_user_id` of the error says whom the id leads to."""
 
 SEQUENCES_PER_WRITE = 1_024
 """A user's sequence begins anew with every write of the user, above all of the write before; a group is smaller."""
@@ -206,6 +215,22 @@ def record(
     return recording.outcome()
 
 
+def _unknown(user_id: str) -> NotFound:
+    return NotFound("there is no such user", reason="USER_NOT_FOUND", metadata={"user_id": user_id})
+
+
+def _check_open(user: User, incoming: Incoming) -> None:
+    """Raises `FailedPrecondition` for a user for whom nothing is recorded."""
+    if user.standing is Standing.ERASING and not incoming.moved:
+        raise FailedPrecondition("the user is being deleted", reason="USER_ERASING")
+    if user.merged_into:
+        raise FailedPrecondition(
+            f"the user was merged into {user.merged_into!r}",
+            reason=MERGED,
+            metadata={"user_id": user.user_id, "into_user_id": user.merged_into},
+        )
+
+
 def unique_value(event: MetricEvent, metric: Metric | None) -> str | None:
     """The value that a UNIQUE metric counts in this event; None where there is none to count."""
     if metric is None or metric.aggregation is not Aggregation.UNIQUE:
@@ -264,27 +289,34 @@ class _Recording:
         user_id = incoming.patch.user_id
         outcome, loaded = self._outcome, self._loaded
         known = self._user(user_id)
-        if known is not None and known.standing is Standing.ERASING:
-            raise FailedPrecondition("the user is being deleted", reason="USER_ERASING")
+        if known is not None:
+            _check_open(known, incoming)
+        elif incoming.merges:
+            raise _unknown(user_id)
         try:
             user, attributes, newest = self._told(known, incoming)
         except TooManyAttributes as error:
             raise _invalid("user.attributes", str(error)) from None
         if known is None and incoming.origin is Origin.LIVE:
             user = replace(user, standing=standing_of(user_id, self._control_ratio))
+        others = tuple(self._other(other_id, user, incoming) for other_id in incoming.other_user_ids)
         recorded = Recorded(
             incoming,
             user,
             incoming.time_zone or event_zone(incoming.patch, user, self._default_zone),
             attributes,
             newest,
-            others=tuple(self._other(other_id, user) for other_id in incoming.other_user_ids),
+            others=others,
             user_sequence=outcome.sequences.get(user_id, first_sequence(loaded.guards.get(user_id, 0))),
             user_changed=known is None or user.version != known.version,
         )
         if incoming.event is not None:
             recorded = self._counted(recorded, incoming.event)
         outcome.users[user_id] = user
+        if incoming.merges:
+            [other] = others
+            # Both are written, so that neither can be merged or deleted at the same time.
+            outcome.users |= {user_id: replace(user, merged_into=other.user_id), other.user_id: other}
         outcome.sequences[user_id] = recorded.user_sequence + 1
         if user_id in loaded.spoken:
             self._statements(user_id).append((incoming.patch, micros_of(incoming.occur_time)))
@@ -293,11 +325,13 @@ class _Recording:
     def _user(self, user_id: str) -> User | None:
         return self._outcome.users.get(user_id) or self._loaded.users.get(user_id)
 
-    def _other(self, user_id: str, acting: User) -> User:
+    def _other(self, user_id: str, acting: User, incoming: Incoming) -> User:
         known = self._user(user_id)
         if known is None:
-            raise NotFound("there is no such user", reason="USER_NOT_FOUND", metadata={"user_id": user_id})
-        if known.standing is Standing.CONTROL and acting.standing is not Standing.CONTROL:
+            raise _unknown(user_id)
+        _check_open(known, incoming)
+        withheld = known.standing is Standing.CONTROL and acting.standing is not Standing.CONTROL
+        if withheld and not incoming.merges:
             # Withheld from one of them only, it would be half of what was asked for.
             raise FailedPrecondition(
                 "the user is in the control group, from which points are withheld",

@@ -21,6 +21,7 @@ from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
 from services.orchestrator.effects import EntrySaga
 from services.orchestrator.erasing import Erasing
+from services.orchestrator.merging import Merging
 from services.orchestrator.operations import correction
 from services.orchestrator.participants import Participants, is_definite
 from services.orchestrator.saga import Act, Move, State, next_move
@@ -75,6 +76,7 @@ class Runner:
         undo: UndoStore,
         participants: Participants,
         erasing: Erasing,
+        merging: Merging,
         metrics: Callable[[], Coroutine[Any, Any, Mapping[str, Metric]]],
         settings: Settings,
         clock: Clock,
@@ -84,6 +86,7 @@ class Runner:
         self._undo = undo
         self._participants = participants
         self._erasing = erasing
+        self._merging = merging
         self._metrics = metrics
         self._settings = settings
         self._clock = clock
@@ -118,7 +121,7 @@ class Runner:
 
     async def forward(self, sagas: Sequence[ActiveSaga]) -> None:
         """Drives new sagas through all participants; those that are turned round go on by themselves."""
-        sagas = self._without_erasing(sagas)
+        sagas = self._without_lonely(sagas)
         await self._drive(sagas, through=Act.COMPLETE)
         rest = [active for active in sagas if not active.finished]
         if rest:
@@ -127,14 +130,14 @@ class Runner:
     async def finish(self, sagas: Sequence[ActiveSaga]) -> None:
         """Drives sagas to their end."""
         self.take(sagas)
-        await self._drive(self._without_erasing(sagas), through=Act.SETTLE)
+        await self._drive(self._without_lonely(sagas), through=Act.SETTLE)
 
-    def _without_erasing(self, sagas: Sequence[ActiveSaga]) -> Sequence[ActiveSaga]:
-        """The others; what erases a user goes by itself, for it may take long."""
+    def _without_lonely(self, sagas: Sequence[ActiveSaga]) -> Sequence[ActiveSaga]:
+        """The others; what may take long, such as a deletion, goes by itself."""
         for active in sagas:
-            if active.operation.erases:
+            if active.operation.goes_alone:
                 self._spawn(self._drive([active], through=Act.SETTLE))
-        return [active for active in sagas if not active.operation.erases]
+        return [active for active in sagas if not active.operation.goes_alone]
 
     def start(self, active: ActiveSaga) -> "asyncio.Future[Answer]":
         """Drives a saga in the background to its end; returns its coming answer."""
@@ -202,6 +205,8 @@ class Runner:
                 await self._call(move, sagas)
             case Act.COMPLETE if sagas[0].operation.erases:
                 await self._erase(sagas[0])
+            case Act.COMPLETE if sagas[0].operation.merges:
+                await self._merge(sagas[0])
             case Act.COMPLETE:
                 await self._complete(sagas)
             case Act.DECIDE:
@@ -246,10 +251,19 @@ class Runner:
                 self._finish(active, StillRunning(done.entry_id))
 
     async def _erase(self, active: ActiveSaga) -> None:
-        """Alone: see `_without_erasing`."""
+        """Alone: see `_without_lonely`."""
         await self._erasing.erase(active)
         reply = active.operation.reply_bytes(active.entry, b"")
         if await self._erasing.complete(active, reply, self._clock.now()):
+            self._finish(active, Answer(reply))
+        else:
+            self._finish(active, StillRunning(active.entry_id))
+
+    async def _merge(self, active: ActiveSaga) -> None:
+        """Alone, as `_erase`."""
+        await self._merging.merge(active)
+        reply = active.operation.reply_bytes(active.entry, b"")
+        if await self._merging.complete(active, reply, self._clock.now()):
             self._finish(active, Answer(reply))
         else:
             self._finish(active, StillRunning(active.entry_id))

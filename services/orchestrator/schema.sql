@@ -98,8 +98,10 @@ CREATE TABLE users (
     entry_count bigint NOT NULL,         -- live entries; a user without any was undone
     create_time timestamptz NOT NULL,
     said        jsonb NOT NULL,          -- name, zone and attributes with their times: services/orchestrator/said.py
-    standing    smallint NOT NULL DEFAULT 0  -- 0 like any other, 1 in the control group, 2 being deleted
+    standing    smallint NOT NULL DEFAULT 0, -- 0 like any other, 1 in the control group, 2 being deleted
+    merged_into text COLLATE "C"         -- whom the id leads to
 ) WITH (fillfactor = 80);
+CREATE INDEX users_by_merged_into ON users (merged_into) WHERE merged_into IS NOT NULL;
 
 CREATE TABLE totals (
     user_id      text COLLATE "C" NOT NULL,
@@ -295,6 +297,16 @@ CREATE TYPE user_row_3 AS (
     said        jsonb,
     create_time timestamptz,
     standing    smallint
+);
+CREATE TYPE user_row_4 AS (
+    user_id     text,
+    guard       bigint,
+    version     bigint,
+    entry_count bigint,
+    said        jsonb,
+    create_time timestamptz,
+    standing    smallint,
+    merged_into text
 );
 CREATE TYPE total_row AS (
     user_id      text,

@@ -1,6 +1,8 @@
 """Composition root of the orchestrator."""
 
+import asyncio
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,7 @@ from laurel.orchestrator.v1 import (
 )
 
 from services.orchestrator.access_servicer import AccessServicer
+from services.orchestrator.active_sagas import ActiveSaga, Answer
 from services.orchestrator.backfills import Backfills
 from services.orchestrator.config import Settings
 from services.orchestrator.configuration.amnesties import AmnestyHandlers
@@ -29,9 +32,11 @@ from services.orchestrator.importing import Importer
 from services.orchestrator.instrumentation import Instrumentation
 from services.orchestrator.intake import Intake
 from services.orchestrator.keys import KeyHandlers
+from services.orchestrator.merging import Merging
 from services.orchestrator.metric_reads import MetricHandlers
 from services.orchestrator.operations import COUNTED, OPERATIONS
 from services.orchestrator.participants import Breaker, Participants
+from services.orchestrator.recording import Incoming
 from services.orchestrator.recovery import Lease, Maintenance, Recovery
 from services.orchestrator.rollups import Rollups
 from services.orchestrator.runner import Runner
@@ -44,6 +49,7 @@ from services.orchestrator.store.findings import FindingStore
 from services.orchestrator.store.history import History
 from services.orchestrator.store.keys import KeyStore
 from services.orchestrator.store.ledger import LedgerStore
+from services.orchestrator.store.merging import MergeStore
 from services.orchestrator.store.metric_days import MetricDayStore
 from services.orchestrator.store.reads import ReadStore
 from services.orchestrator.store.retention import retention
@@ -53,6 +59,7 @@ from services.orchestrator.submissions import Submissions
 from services.orchestrator.traces import TRACES
 from services.orchestrator.watching import UserWatchers
 from shared.clock import SystemClock
+from shared.errors import LaurelError
 from shared.postgres import errors, leader
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.migrations import schema_is_current
@@ -120,11 +127,21 @@ async def build(settings: Settings) -> Application:
     domain_events = DomainEventStore(pool)
     metric_days = MetricDayStore(pool)
     rollups = Rollups(metric_days, domain_events, catalogue.latest, settings.default_time_zone)
+    erasing = Erasing(ErasureStore(pool), rollups, traces, others)
+
+    async def submit(entries: Sequence[Incoming]) -> list[Answer | LaurelError]:
+        return await submissions.submit_all(entries)
+
+    def start(active: ActiveSaga) -> asyncio.Future[Answer]:
+        return runner.start(active)
+
     runner = Runner(
         sagas,
         UndoStore(pool, history, COUNTED),
         participants,
-        Erasing(ErasureStore(pool), rollups, traces, others),
+        erasing,
+        # What it moves goes through the door, which needs the runner.
+        Merging(MergeStore(pool), sagas, erasing, submit, start, clock),
         catalogue.latest,
         settings,
         clock,

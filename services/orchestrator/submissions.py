@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from services.orchestrator import replies
+from services.orchestrator import moving, replies
 from services.orchestrator.active_sagas import Answer, StillRunning, pending
 from services.orchestrator.config import Settings
 from services.orchestrator.instrumentation import Instrumentation
@@ -63,9 +63,24 @@ class Submissions:
             future if isinstance(future, LaurelError) else await self._outcome(future, deadline)
             for future in coming
         ]
-        for answer in answers:
-            self._count(answer)
+        for place, answer in enumerate(answers):
+            if isinstance(answer, LaurelError) and moving.leads_on(entries[place], answer):
+                answers[place] = await self._led_on(entries[place], answer)
+            else:
+                self._count(answer)
         return answers
+
+    async def _led_on(self, incoming: Incoming, refusal: LaurelError) -> Answer | LaurelError:
+        """The answer to what is asked of a user who was merged: that of whom the id leads to (RULES 2.7)."""
+        hold = moving.hold_of(incoming)
+        hold_moved = hold is not None and await self._ledger.known_entry(moving.moved_id(hold)) is not None
+        user_id, into = refusal.metadata["user_id"], refusal.metadata["into_user_id"]
+        try:
+            led = moving.led_on(incoming, user_id, into, hold_moved=hold_moved)
+        except LaurelError as error:
+            return error
+        [answer] = await self.submit_all([led])
+        return answer
 
     def _submitted(self, incoming: Incoming) -> "asyncio.Future[Answer] | LaurelError":
         try:

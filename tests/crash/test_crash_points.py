@@ -66,6 +66,7 @@ REBUILD = sorted(point for point in CRASH_POINTS if ".rebuild." in point)
 DEFINITIONS = sorted(point for point in CRASH_POINTS if ".definitions." in point)
 ERASURE = sorted(point for point in CRASH_POINTS if ".erasure." in point)
 ROLLUP = sorted(point for point in CRASH_POINTS if ".rollup." in point)
+MERGE = sorted(point for point in CRASH_POINTS if ".merge." in point)
 EVENTS = sorted(
     set(CRASH_POINTS)
     - set(MAINTENANCE)
@@ -73,6 +74,7 @@ EVENTS = sorted(
     - set(DEFINITIONS)
     - set(ERASURE)
     - set(ROLLUP)
+    - set(MERGE)
     - ELSEWHERE
 )
 
@@ -215,6 +217,36 @@ async def test_a_process_that_dies_while_it_deletes_a_user_deletes_the_user_and_
     reply = await deleting
     assert isinstance(reply, orchestrator_service_pb2.DeleteUserResponse)
     assert await traces() == {}
+    assert await violations(system) == []
+
+
+@pytest.mark.parametrize("point", MERGE)
+async def test_a_process_that_dies_while_it_merges_a_user_moves_every_entry_once(
+    stack: Stack, system: System, point: str
+) -> None:
+    await live(system, point)
+    user, into = f"{point}-0", f"{point}-1"
+
+    async def totals(name: str) -> dict[str, float]:
+        request = orchestrator_service_pb2.GetUserRequest(user_id=name)
+        return {each.metric: each.total for each in (await system.orchestrator.GetUser(request)).metrics}
+
+    before = [await totals(name) for name in (user, into)]
+    request = orchestrator_service_pb2.MergeUsersRequest(
+        user_id=user, into_user_id=into, reason="signed in", request_id="once"
+    )
+
+    async def merge() -> orchestrator_service_pb2.MergeUsersResponse:
+        return await system.orchestrator.MergeUsers(request, timeout=5)
+
+    await die_at(stack, point)
+    merging = asyncio.create_task(persist(merge))
+    await revive(stack, point)
+    reply = await merging
+    assert isinstance(reply, orchestrator_service_pb2.MergeUsersResponse)
+    assert (reply.moved_count > 0, reply.refused_count) == (True, 0)
+    expected = {metric: sum(each.get(metric, 0) for each in before) for metric in {**before[0], **before[1]}}
+    assert await totals(into) == await totals(user) == expected
     assert await violations(system) == []
 
 

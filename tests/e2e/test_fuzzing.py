@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from tests.fixtures.fuzzing import Call, calls, methods
+from tests.fixtures.fuzzing import Call, calls, methods, methods_between_services
 from tests.fixtures.system import System
 
 IN_SHORT = 9
@@ -30,21 +30,21 @@ REFUSED_OR_DONE = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 SERVICE_OF = ("orchestrator", "streak", "achievement", "points", "leaderboard", "notification")
+PARTICIPANTS = SERVICE_OF[1:5]
 
 
-def channel_of(system: System, call: Call) -> grpc.aio.Channel:
-    package = call.method.containing_service.file.package.split(".")[1]
+def service_of(call: Call) -> str:
+    package: str = call.method.containing_service.file.package.split(".")[1]
     # The definitions of one service are spoken of as those of any.
-    return system.channels[SERVICE_OF.index(package) if package in SERVICE_OF else 1]
+    return package if package in SERVICE_OF else PARTICIPANTS[0]
 
 
-async def answer(system: System, call: Call) -> grpc.StatusCode:
+async def answer(system: System, call: Call, service: str) -> grpc.StatusCode:
     """What a call is answered with; of a stream that goes on, that it goes on."""
+    channel = system.channels[SERVICE_OF.index(service)]
     kind = "stream" if call.method.client_streaming else "unary"
     kind += "_stream" if call.method.server_streaming else "_unary"
-    method: Any = getattr(channel_of(system, call), kind)(
-        call.path, request_serializer=None, response_deserializer=None
-    )
+    method: Any = getattr(channel, kind)(call.path, request_serializer=None, response_deserializer=None)
     is_watch = call.method.server_streaming and not call.method.client_streaming
     seconds = STREAM_SECONDS if is_watch else PATIENCE_SECONDS
     if call.method.client_streaming:
@@ -64,7 +64,7 @@ async def answer(system: System, call: Call) -> grpc.StatusCode:
     return grpc.StatusCode.OK if is_watch and code is grpc.StatusCode.DEADLINE_EXCEEDED else code
 
 
-async def fuzzed(system: System, chosen: Sequence[Call]) -> list[str]:
+async def fuzzed(system: System, chosen: Sequence[Call], service: str = "") -> list[str]:
     """The calls that were answered with something else than done or refused."""
     free = asyncio.Semaphore(AT_ONCE)
     # A second import is refused before its first message is read, which a client may take for a broken stream.
@@ -72,7 +72,7 @@ async def fuzzed(system: System, chosen: Sequence[Call]) -> list[str]:
 
     async def one(call: Call) -> str:
         async with free, one_import if call.method.name == "ImportEvents" else nullcontext():
-            code = await answer(system, call)
+            code = await answer(system, call, service or service_of(call))
         return (
             "" if code in REFUSED_OR_DONE else f"{call.path} {call.field} {call.request[:80]!r}: {code.name}"
         )
@@ -80,13 +80,38 @@ async def fuzzed(system: System, chosen: Sequence[Call]) -> list[str]:
     return [said for said in await asyncio.gather(*map(one, chosen)) if said]
 
 
+def chosen_of(every: Sequence[Call], request: pytest.FixtureRequest) -> Sequence[Call]:
+    return every if request.config.getoption("--fuzz-all") else every[::IN_SHORT]
+
+
+@pytest.mark.timeout(1_200)
 async def test_no_field_of_any_request_brings_a_service_into_trouble(
     system: System, request: pytest.FixtureRequest
 ) -> None:
-    chosen = list(calls(methods()))
-    if not request.config.getoption("--fuzz-all"):
-        chosen = chosen[::IN_SHORT]
+    chosen = chosen_of(list(calls(methods())), request)
     pids = {each.name: each.pid for each in system.stack.status()}
     assert await fuzzed(system, chosen) == []
     assert {each.name: each.pid for each in system.stack.status()} == pids
     assert len(Counter(call.path for call in chosen)) > 90
+
+
+def said_between_services(service: str) -> list[Call]:
+    """What other services say to one."""
+    said = list(calls(methods_between_services(f"laurel.{service}.v1")))
+    if service != "orchestrator":
+        every = methods_between_services("laurel.participant.v1")
+        all_of_it = service in PARTICIPANTS
+        said += calls([each for each in every if all_of_it or each.containing_service.name == "TraceService"])
+    return said
+
+
+@pytest.mark.timeout(1_200)
+@pytest.mark.parametrize("service", SERVICE_OF)
+async def test_no_field_of_what_services_say_to_one_another_brings_one_into_trouble(
+    system: System, service: str, request: pytest.FixtureRequest
+) -> None:
+    chosen = chosen_of(said_between_services(service), request)
+    pids = {each.name: each.pid for each in system.stack.status()}
+    assert await fuzzed(system, chosen, service) == []
+    assert {each.name: each.pid for each in system.stack.status()} == pids
+    assert chosen

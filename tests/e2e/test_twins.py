@@ -17,13 +17,14 @@ from google.protobuf import json_format
 from laurel.achievement.v1 import achievement_service_pb2
 from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2
-from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2
+from laurel.orchestrator.v1 import event_pb2, orchestrator_service_pb2, user_pb2
 from laurel.points.v1 import points_service_pb2
 from laurel.streak.v1 import streak_service_pb2
 
 from deploy.local.config import StackConfig
 from deploy.local.stack import Stack
 from tests.fixtures import clock
+from tests.fixtures.clients import persist
 from tests.fixtures.system import System, connect, event
 
 pytestmark = pytest.mark.calendar
@@ -308,3 +309,136 @@ async def test_a_user_all_of_whose_events_are_voided_is_as_one_who_never_was(wor
     replies = await asyncio.gather(*(world.orchestrator.IngestEvent(request) for request in events))
     await asyncio.gather(*(void(world, reply.entry_id) for reply in replies))
     assert await known_of(world, "gone", now) == await known_of(world, "nobody", now)
+
+
+async def merge(system: System, user: str, into: str) -> pb.MergeUsersResponse:
+    request = pb.MergeUsersRequest(user_id=user, into_user_id=into, request_id="once", reason="signed in")
+
+    async def call() -> pb.MergeUsersResponse:
+        return await system.orchestrator.MergeUsers(request, timeout=30)
+
+    reply = await persist(call)
+    assert isinstance(reply, pb.MergeUsersResponse)
+    return reply
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_who_was_two_users_has_after_a_merge_what_one_would_have(world: System, seed: int) -> None:
+    """Half of them with voids before and after it: then what was latched may differ, as it does without a merge."""
+    rng, now = random.Random(400 + seed), clock.now()
+    some_are_void = seed % 2 == 1
+    known, other = f"known-{seed}", f"anonymous-{seed}"
+    events = as_they_happened(some_events(rng, known, now))
+    merged_at = rng.randrange(1, len(events) + 1)
+    of_other = {index for index in range(len(events)) if rng.random() < 0.5}
+    await world.orchestrator.IngestEvent(event(known, "first", metric="pages", at=now.timestamp()))
+    ids: dict[int, str] = {}
+    for index, request in enumerate(events[:merged_at]):
+        request.user.user_id = other if index in of_other else known
+        ids[index] = (await world.orchestrator.IngestEvent(request)).entry_id
+    undone = [index for index in ids if some_are_void and rng.random() < 0.2]
+    later = [index for index in undone if rng.random() < 0.5]
+    for index in set(undone) - set(later):
+        await void(world, ids[index])
+    if any(index < merged_at for index in of_other):
+        reply = await merge(world, other, known)
+        moved = sum(index < merged_at and (index not in undone or index in later) for index in of_other)
+        assert (reply.moved_count, reply.refused_count) == (moved, 0)
+    for index, request in enumerate(events[merged_at:], merged_at):
+        request.user.user_id = other if index in of_other and min(of_other) < merged_at else known
+        await world.orchestrator.IngestEvent(request)
+    for index in later:
+        await void(world, ids[index])
+    twin = f"{known}-twin"
+    await world.orchestrator.IngestEvent(event(twin, "first", metric="pages", at=now.timestamp()))
+    before = range(merged_at)
+    arrived = [*(one for one in before if one not in of_other), *(one for one in before if one in of_other)]
+    for index in [*arrived, *range(merged_at, len(events))]:
+        if index not in undone:
+            events[index].user.user_id = twin
+            await world.orchestrator.IngestEvent(events[index])
+    mine, theirs = await known_of(world, known, now), await known_of(world, twin, now)
+    for part in LATCHED if some_are_void else ():
+        mine.pop(part)
+        theirs.pop(part)
+    assert mine == theirs
+    assert await known_of(world, other, now) == await known_of(world, "nobody", now)
+
+
+async def balances(system: System, *users: str) -> list[int]:
+    found = []
+    for user in users:
+        listed = await system.points.ListUserPoints(points_service_pb2.ListUserPointsRequest(user_id=user))
+        found.append(sum(points.balance for points in listed.points))
+    return found
+
+
+async def test_what_was_done_by_hand_goes_along_with_a_merge(world: System) -> None:
+    known, other, third = "by-hand", "by-hand-anonymous", "by-hand-third"
+    call, kept = world.orchestrator, []
+    [fresh] = await balances(world, "by-hand-nobody")
+    for user, amount in ((known, 50), (other, 100), (third, 40)):
+        await call.UpdateUser(pb.UpdateUserRequest(user=user_pb2.User(user_id=user), request_id="hello"))
+        kept.append(pb.GrantPointsRequest(user_id=user, points_system="xp", amount=amount, request_id="g"))
+        await call.GrantPoints(kept[-1])
+    welcome = (await balances(world, known))[0] - 50 - fresh
+    spend = pb.SpendPointsRequest(user_id=other, points_system="xp", amount=30, request_id="s")
+    first = await call.SpendPoints(spend)
+    given = pb.TransferPointsRequest(
+        user_id=other, to_user_id=third, points_system="xp", amount=10, request_id="t"
+    )
+    passed_on = await call.TransferPoints(given)
+    got = pb.TransferPointsRequest(
+        user_id=third, to_user_id=other, points_system="xp", amount=5, request_id="t"
+    )
+    await call.TransferPoints(got)
+    between = pb.TransferPointsRequest(
+        user_id=known, to_user_id=other, points_system="xp", amount=7, request_id="t"
+    )
+    await call.TransferPoints(between)
+    taken = await call.HoldPoints(
+        pb.HoldPointsRequest(user_id=other, points_system="xp", amount=8, request_id="h1")
+    )
+    await call.CapturePoints(
+        pb.CapturePointsRequest(user_id=other, hold_entry_id=taken.entry_id, request_id="c1")
+    )
+    held = await call.HoldPoints(
+        pb.HoldPointsRequest(user_id=other, points_system="xp", amount=20, request_id="h2")
+    )
+
+    reply = await merge(world, other, known)
+
+    # The transfer between the two is nothing now.
+    assert (reply.into_user_id, reply.refused_count) == (known, 1)
+    assert await balances(world, known, other, third) == [
+        welcome + 50 + 100 - 30 - 10 + 5 - 8,
+        0,
+        welcome + 40 + 10 - 5,
+    ]
+    again = await call.SpendPoints(spend)
+    assert (again.idempotent_replayed, again.entry_id) == (True, first.entry_id)
+    assert (await call.TransferPoints(given)).idempotent_replayed
+    assert (await call.TransferPoints(got)).idempotent_replayed
+    # What has begun goes on under the id that led to it, and a new call leads to whom it leads.
+    await call.CapturePoints(
+        pb.CapturePointsRequest(user_id=other, hold_entry_id=held.entry_id, request_id="c2")
+    )
+    late = await call.HoldPoints(
+        pb.HoldPointsRequest(user_id=other, points_system="xp", amount=2, request_id="h3")
+    )
+    await call.CapturePoints(
+        pb.CapturePointsRequest(user_id=other, hold_entry_id=late.entry_id, request_id="c3")
+    )
+    await call.TransferPoints(
+        pb.TransferPointsRequest(
+            user_id=third, to_user_id=other, points_system="xp", amount=1, request_id="u"
+        )
+    )
+    await void(world, passed_on.entry_id)
+    assert await balances(world, known, other, third) == [
+        welcome + 50 + 100 - 30 + 5 - 8 - 20 - 2 + 1,
+        0,
+        welcome + 40 - 5 - 1,
+    ]
+    await void(world, passed_on.entry_id)
+    assert (await balances(world, third)) == [welcome + 40 - 5 - 1]

@@ -21,7 +21,11 @@ _OPEN: Final = """
       FROM (SELECT state, user_id, entry_id FROM sagas WHERE state IN (1, 2, 5)
              UNION ALL
             SELECT state, user_id, entry_id FROM sagas WHERE state = 7) AS open
-     WHERE user_id = $1 AND entry_id <> $2
+     WHERE (user_id = $1 OR entry_id IN (
+               SELECT e.entry_id FROM entries e
+                WHERE e.other_user_ids @> ARRAY[$1::text] AND e.other_user_ids IS NOT NULL
+                  AND e.kind = 'user_merge'))
+       AND entry_id <> $2
        AND NOT EXISTS (SELECT FROM entries e WHERE e.entry_id = open.entry_id AND e.kind = 'user_erasure')
 """
 
@@ -42,7 +46,17 @@ _ANONYMOUS_ENTRY: Final = "UPDATE entries SET user_id = $2, request = $3, entry 
 _ANONYMOUS_SAGA: Final = "UPDATE sagas SET user_id = $2 WHERE entry_id = $1"
 
 # A replica that still keeps what it knew of the user is refused when it stores (`store.ledger`).
-_FORGET_USER: Final = "DELETE FROM users WHERE user_id = $1"
+_FORGET_USERS: Final = "DELETE FROM users WHERE user_id = ANY($1::text[])"
+
+# Whoever was merged into the user, or into one of those.
+_WITH_MERGED: Final = """
+    WITH RECURSIVE one (user_id) AS (
+        SELECT $1::text COLLATE "C"
+         UNION
+        SELECT u.user_id FROM one JOIN users u ON u.merged_into = one.user_id
+    )
+    SELECT user_id FROM one ORDER BY user_id <> $1, user_id
+"""
 
 
 _MENTIONS: Final = """
@@ -106,6 +120,10 @@ class ErasureStore:
         """From now on nothing is recorded for the user."""
         await self._pool.execute(_CLOSE, user_id)
 
+    async def with_merged(self, user_id: str) -> list[str]:
+        """The user, and behind it, in order, all whose ids lead to this one."""
+        return [row["user_id"] for row in await self._pool.fetch(_WITH_MERGED, user_id)]
+
     async def open_sagas(self, user_id: str, besides: UUID) -> tuple[int, int]:
         """How many other sagas of the user are under way, and how many are parked."""
         row = await self._pool.fetchrow(_OPEN, user_id, besides)
@@ -146,10 +164,10 @@ class ErasureStore:
                 )
 
     async def complete(
-        self, user_id: str, anonymous: Anonymous, reply: bytes, told: Told, now: datetime
+        self, user_ids: Sequence[str], anonymous: Anonymous, reply: bytes, told: Told, now: datetime
     ) -> bool:
-        """Ends a deletion: the reply, what is told of it, the audit, and the user's own row. False where another
-        replica was first.
+        """Ends a deletion: the reply, what is told of it, the audit, and the rows of all whose ids led there.
+        False where another replica was first.
         """
         entry_id = anonymous.entry_id
         async with self._pool.acquire() as connection, connection.transaction():
@@ -164,5 +182,5 @@ class ErasureStore:
                 _ANONYMOUS_ENTRY, entry_id, anonymous.pseudonym, anonymous.request, anonymous.entry
             )
             await connection.execute(_ANONYMOUS_SAGA, entry_id, anonymous.pseudonym)
-            await connection.execute(_FORGET_USER, user_id)
+            await connection.execute(_FORGET_USERS, user_ids)
         return True

@@ -30,6 +30,7 @@ _LOAD: Final = """
     SELECT wanted.user_id AS wanted_user, wanted.metric AS wanted_metric,
            (SELECT version FROM configuration_version) AS configuration,
            u.user_id, u.guard, u.version, u.entry_count, u.said, u.create_time, u.standing,
+           u.merged_into,
            t.total_micros, t.peak_micros, t.gross_micros, t.event_count, t.version AS total_version,
            t.newest_time, t.newest_id
       FROM unnest($1::text[], $2::text[]) AS wanted (user_id, metric)
@@ -56,13 +57,14 @@ _STORE: Final = """
     ), known AS (
         UPDATE users
            SET guard = batch.guard, version = batch.version, entry_count = batch.entry_count, said = batch.said,
-               create_time = batch.create_time
-          FROM unnest($3::user_row_3[]) AS batch
+               create_time = batch.create_time, merged_into = batch.merged_into
+          FROM unnest($3::user_row_4[]) AS batch
          WHERE users.user_id = batch.user_id AND users.guard = batch.guard - 1
         RETURNING 1
     ), new AS (
-        INSERT INTO users (user_id, guard, version, entry_count, said, create_time, standing)
-        SELECT * FROM unnest($3::user_row_3[]) AS batch WHERE batch.guard = 1
+        INSERT INTO users (user_id, guard, version, entry_count, said, create_time, standing,
+                           merged_into)
+        SELECT * FROM unnest($3::user_row_4[]) AS batch WHERE batch.guard = 1
         ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
     ), sums AS (
@@ -82,7 +84,7 @@ _STORE: Final = """
         INSERT INTO entry_keys (key_id, entry_id)
         SELECT * FROM unnest($6::entry_key_row[])
     )
-    SELECT require_rows((SELECT count(*) FROM known) + (SELECT count(*) FROM new), cardinality($3::user_row_3[])),
+    SELECT require_rows((SELECT count(*) FROM known) + (SELECT count(*) FROM new), cardinality($3::user_row_4[])),
            require_rows((SELECT count(*) FROM configuration_version WHERE version = $7), 1)
 """
 
@@ -355,7 +357,7 @@ def _stored_users(
         before = snapshot.users.get(user_id)
         users[user_id] = Stored(
             guard=before.guard + 1 if before else 1,
-            entry_count=(before.entry_count if before else 0) + added[user_id],
+            entry_count=(before.entry_count if before else 0) + added.get(user_id, 0),
             user=user,
             totals={**(before.totals if before else {}), **totals.get(user_id, {})},
         )
@@ -372,6 +374,7 @@ def _user_row(user_id: str, stored: Stored) -> tuple[object, ...]:
         said_to_json(user.said),
         user.create_time,
         user.standing,
+        user.merged_into or None,
     )
 
 

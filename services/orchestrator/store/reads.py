@@ -54,6 +54,18 @@ _SAGAS: Final = f"""
 
 _USER: Final = "SELECT * FROM users WHERE user_id = $1 AND entry_count > 0"
 
+# No id leads to itself, however far.
+_LEADS_TO: Final = """
+    WITH RECURSIVE way (user_id, place) AS (
+        SELECT $1::text COLLATE "C", 0
+         UNION ALL
+        SELECT u.merged_into, place + 1
+          FROM way JOIN users u ON u.user_id = way.user_id
+         WHERE u.merged_into IS NOT NULL
+    )
+    SELECT user_id FROM way ORDER BY place DESC LIMIT 1
+"""
+
 _USERS: Final = """
     SELECT * FROM users
      WHERE user_id > $1 AND ($2::text IS NULL OR user_id < $2) AND entry_count > 0
@@ -163,6 +175,11 @@ class ReadStore:
         """A user."""
         row = await self._pool.fetchrow(_USER, user_id)
         return None if row is None else user_from_row(row)
+
+    async def leads_to(self, user_id: str) -> str:
+        """Into whom a user was merged at last; the same id where nobody was."""
+        found: str = await self._pool.fetchval(_LEADS_TO, user_id)
+        return found
 
     async def users(self, after: str, end: str | None, limit: int) -> list[User]:
         """Users by id, behind one and before another (None: to the last)."""

@@ -15,7 +15,14 @@ _ENCODER: Final = json.Encoder()
 def user_from_row(row: Record) -> User:
     """The user of a row of `users`."""
     standing = Standing(row["standing"])
-    return User(row["user_id"], _SAID.decode(row["said"]), row["create_time"], row["version"], standing)
+    return User(
+        row["user_id"],
+        _SAID.decode(row["said"]),
+        row["create_time"],
+        row["version"],
+        standing,
+        row["merged_into"] or "",
+    )
 
 
 def said_to_json(said: Said) -> str:

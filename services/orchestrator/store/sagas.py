@@ -40,11 +40,13 @@ _DECIDE: Final = """
     RETURNING true
 """
 
-# Who is being deleted is left alone. The lock makes whoever begins a deletion wait, who then sees what is decided here.
+# Who is being deleted is left alone, and so is who was merged, but by the merge itself ($6). The lock makes whoever
+# begins a deletion wait, who then sees what is decided here.
 _DECIDE_VOID: Final = """
     WITH open AS (
         SELECT u.user_id FROM users u
          WHERE u.user_id = (SELECT s.user_id FROM sagas s WHERE s.entry_id = $1) AND u.standing <> 2
+           AND (u.merged_into IS NULL OR $6)
            FOR SHARE
     )
     UPDATE sagas
@@ -197,9 +199,14 @@ class SagaStore:
         arguments = [[step.value for step in undo], [step.value for step in applied], list(applied.values())]
         return bool(await self._pool.fetchval(_DECIDE, entry_id, rejection, *arguments))
 
-    async def decide_void(self, entry_id: UUID, reason: str, actor: str, now: datetime) -> bool:
-        """Makes the decision to void a finished entry durable. False when it is not finished or voided already."""
-        return bool(await self._pool.fetchval(_DECIDE_VOID, entry_id, reason, self._instance, actor, now))
+    async def decide_void(
+        self, entry_id: UUID, reason: str, actor: str, now: datetime, *, moved: bool = False
+    ) -> bool:
+        """Makes the decision to void a finished entry durable. False when it is not finished or voided already, or
+        is of a user who was merged, unless it has been `moved` to the other.
+        """
+        arguments = (entry_id, reason, self._instance, actor, now, moved)
+        return bool(await self._pool.fetchval(_DECIDE_VOID, *arguments))
 
     async def settle(
         self, entry_id: UUID, state: State, void_reply: bytes | None, told: Told | None = None

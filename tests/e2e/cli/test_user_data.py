@@ -80,6 +80,35 @@ def test_who_is_deleted_leaves_no_trace_and_others_move_up(laurel: Laurel) -> No
     assert "stays as it is" in refused.stderr
 
 
+def test_who_is_merged_goes_up_in_the_other_in_every_service(laurel: Laurel) -> None:
+    anonymous, user = "device-4711", "ada-signed-in"
+    ingest(laurel, user, "--key", "k", value="3")
+    ingest(laurel, anonymous, "--key", "k", value="399990")
+    ingest(laurel, anonymous, "--key", "l", value="4")
+    assert _place(laurel, anonymous) < _place(laurel, user)
+
+    told = laurel.run("user", "merge", anonymous, user, "--yes", "--key", "m", "--reason", "signed in")
+
+    assert f"{anonymous} is {user} now" in told.stdout
+    again = laurel.json("user", "merge", anonymous, user, "--yes", "--key", "m", "--reason", "signed in")
+    assert (again["intoUserId"], again["idempotentReplayed"]) == (user, True)
+    members = laurel.json("leaderboard", "commits", "--around", user)["members"]
+    assert anonymous not in {member["userId"] for member in members}
+    assert next(member["score"] for member in members if member["userId"] == user) == 399997
+    assert user in laurel.run("user", anonymous).stdout
+    assert ingest(laurel, anonymous, "--key", "n")["totalBefore"] == 399997
+    merged = laurel.json("feed", "list", "--type", "user.merged", "--user", anonymous)["events"]
+    assert [event["merge"]["intoUserId"] for event in merged] == [user]
+    exported = json.loads(laurel.run("user", "export", user).stdout)["services"]["orchestrator"]["entries"]
+    assert {anonymous, user} <= {entry["user_id"] for entry in exported}
+
+    refused = laurel.run("user", "delete", anonymous, "--yes", code=1)
+    assert user in refused.stderr
+    laurel.run("user", "delete", user, "--yes")
+    for each in (user, anonymous):
+        assert "no trace is left" in laurel.run("user", "verify-deleted", each).stdout
+
+
 def _place(laurel: Laurel, user: str) -> int:
     board = laurel.json("leaderboard", "commits", "--around", user)["members"]
     return next(int(member["rank"]) for member in board if member["userId"] == user)

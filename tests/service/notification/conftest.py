@@ -119,6 +119,15 @@ class Feed:
         self.told += [(user, row[0]) for user, row in zip(users, rows, strict=True)]
         return [row[0] for row in rows]
 
+    async def tell_merge(self, user: str, into: str) -> None:
+        """A user is merged into another."""
+        now = SystemClock().now()
+        entry = entry_pb2.Entry(entry_id=str(derived_id_at(now, str(uuid4()))), occur_time=to_timestamp(now))
+        entry.user.user_id, entry.user_merge.into_user_id = user, into
+        told = told_of(entry, entry.SerializeToString(), b"")
+        assert told is not None
+        await self.pool.execute(_TELL, [0], [told.entry], [told.effects])
+
     def _row(
         self,
         user: str,

@@ -232,6 +232,15 @@ async def test_who_sends_by_themselves_are_told_that_a_message_is_due(
     assert payload["data"]["achievements"] == [{"key": "first", "name": "First", "badge_url": ""}]
 
 
+async def test_who_is_merged_into_another_is_not_written_to_any_more(service: Service, feed: Feed) -> None:
+    await switch_on(service, REACTIVATION, send_time="00:00")
+    await feed.tell("device-4711", "ada")
+    await planned(service, 2)
+    await feed.tell_merge("device-4711", "ada")
+    await planned(service, 1)
+    assert await service.database.fetchval("SELECT user_id FROM planned_messages") == "ada"
+
+
 async def test_who_is_away_is_written_to_until_coming_back(
     service: Service, feed: Feed, mailbox: Mailbox
 ) -> None:

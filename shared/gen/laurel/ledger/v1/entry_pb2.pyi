@@ -860,6 +860,36 @@ class UserErasure(_message.Message):
 Global___UserErasure: _TypeAlias = UserErasure  # noqa: Y015
 
 @_typing.final
+class UserMerge(_message.Message):
+    """MergeUsers was called: what the user did is another user's from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTO_USER_ID_FIELD_NUMBER: _builtins.int
+    MOVED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    into_user_id: _builtins.str
+    """Whose."""
+    moved_count: _builtins.int
+    """How many of the user's entries count for the other user now; set when it is done."""
+    refused_count: _builtins.int
+    """How many could not: a limit cut them, or what they were about is gone; set when it is done."""
+    def __init__(
+        self,
+        *,
+        into_user_id: _builtins.str = ...,
+        moved_count: _builtins.int = ...,
+        refused_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["into_user_id", b"into_user_id", "moved_count", b"moved_count", "refused_count", b"refused_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserMerge: _TypeAlias = UserMerge  # noqa: Y015
+
+@_typing.final
 class BoardExclusion(_message.Message):
     """SetBoardExclusion was called: the user is ranked nowhere, or is ranked again (RULES 6.13)."""
 
@@ -1102,6 +1132,7 @@ class Entry(_message.Message):
     BOARD_PRIZE_FIELD_NUMBER: _builtins.int
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
     USER_ERASURE_FIELD_NUMBER: _builtins.int
+    USER_MERGE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     OTHER_USERS_FIELD_NUMBER: _builtins.int
     USER_SEQUENCE_FIELD_NUMBER: _builtins.int
@@ -1237,6 +1268,10 @@ class Entry(_message.Message):
         """The user is deleted."""
 
     @_builtins.property
+    def user_merge(self) -> Global___UserMerge:
+        """The user is merged into another."""
+
+    @_builtins.property
     def other_users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSnapshot]:
         """Who else it concerns, such as the receiver of a transfer; as of this entry."""
 
@@ -1282,6 +1317,7 @@ class Entry(_message.Message):
         board_prize: Global___BoardPrize | None = ...,
         league_move: Global___LeagueMove | None = ...,
         user_erasure: Global___UserErasure | None = ...,
+        user_merge: Global___UserMerge | None = ...,
         origin: Global___EntryOrigin.ValueType = ...,
         other_users: _abc.Iterable[Global___UserSnapshot] | None = ...,
         user_sequence: _builtins.int = ...,
@@ -1289,11 +1325,11 @@ class Entry(_message.Message):
         board_run: _leaderboard_pb2.BoardRun | None = ...,
         boost_change: _points_pb2.BoostChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "anniversary", b"anniversary", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "boost_change", b"boost_change", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "timed_points", b"timed_points", "user", b"user", "user_erasure", b"user_erasure", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "anniversary", b"anniversary", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "boost_change", b"boost_change", "correction", b"correction", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "timed_points", b"timed_points", "user", b"user", "user_erasure", b"user_erasure", "user_merge", b"user_merge", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "anniversary", b"anniversary", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "boost_change", b"boost_change", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_erasure", b"user_erasure", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_backfill", b"achievement_backfill", "achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "anniversary", b"anniversary", "board_exclusion", b"board_exclusion", "board_prize", b"board_prize", "board_run", b"board_run", "boost_change", b"boost_change", "correction", b"correction", "entry_id", b"entry_id", "league_move", b"league_move", "metric_event", b"metric_event", "now", b"now", "occur_time", b"occur_time", "operation", b"operation", "origin", b"origin", "other_users", b"other_users", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_closing", b"streak_closing", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "takes_time_zone", b"takes_time_zone", "time_zone", b"time_zone", "timed_points", b"timed_points", "user", b"user", "user_erasure", b"user_erasure", "user_merge", b"user_merge", "user_sequence", b"user_sequence", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "streak_override", "streak_resume", "points_grant", "points_spend", "timed_points", "points_transfer", "points_hold", "points_capture", "points_release", "achievement_revocation", "achievement_backfill", "achievements_seen", "anniversary", "board_exclusion", "board_prize", "league_move", "user_erasure"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["metric_event", "user_update", "achievement_call", "streak_closing", "correction", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "streak_override", "streak_resume", "points_grant", "points_spend", "timed_points", "points_transfer", "points_hold", "points_capture", "points_release", "achievement_revocation", "achievement_backfill", "achievements_seen", "anniversary", "board_exclusion", "board_prize", "league_move", "user_erasure", "user_merge"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 

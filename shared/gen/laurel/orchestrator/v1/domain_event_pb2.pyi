@@ -69,13 +69,14 @@ class DomainEvent(_message.Message):
     LEAGUE_MOVE_FIELD_NUMBER: _builtins.int
     BOARD_RUN_FIELD_NUMBER: _builtins.int
     BOOST_FIELD_NUMBER: _builtins.int
+    MERGE_FIELD_NUMBER: _builtins.int
     USER_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID, derived from the entry: the same whenever the event is read again, so that a follower can drop doubles."""
     type: _builtins.str
     """Such as `achievement.completed`. One of: `metric.recorded`; `event.voided`; `user.created`, `user.updated`,
-    `user.erased`;
+    `user.erased`, `user.merged`;
     `streak.started`, `streak.extended`, `streak.lost`, `streak.frozen`, `streak.freeze_earned`,
     `streak.restored`, `streak.reset`, `streak.paused`;
     `achievement.completed`, `achievement.revoked`; `points.changed`, `points.level_changed`, `points.expired`, `points.boost_started`, `points.boost_finished`;
@@ -108,7 +109,7 @@ class DomainEvent(_message.Message):
 
     @_builtins.property
     def user(self) -> _user_pb2.StoredUser:
-        """Of `user.*`: as stored since."""
+        """Of `user.*`, but for `user.merged`: as stored since."""
 
     @_builtins.property
     def streak(self) -> _streak_pb2.StreakEffect:
@@ -139,6 +140,10 @@ class DomainEvent(_message.Message):
         """Of `points.boost_started` and `points.boost_finished`, which are about no user."""
 
     @_builtins.property
+    def merge(self) -> _entry_pb2.UserMerge:
+        """Of `user.merged`: into whom."""
+
+    @_builtins.property
     def user_attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The attributes of the user as of the entry, for followers that filter; of another user than the entry's: none."""
 
@@ -162,14 +167,15 @@ class DomainEvent(_message.Message):
         league_move: _entry_pb2.LeagueMove | None = ...,
         board_run: _leaderboard_pb2.BoardRun | None = ...,
         boost: _points_pb2.BoostChange | None = ...,
+        merge: _entry_pb2.UserMerge | None = ...,
         user_attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         tenant: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "boost", b"boost", "data", b"data", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "user", b"user", "voided", b"voided"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "boost", b"boost", "data", b"data", "leaderboard", b"leaderboard", "league_move", b"league_move", "merge", b"merge", "metric", b"metric", "points", b"points", "streak", b"streak", "time", b"time", "user", b"user", "voided", b"voided"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "boost", b"boost", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "league_move", b"league_move", "metric", b"metric", "points", b"points", "streak", b"streak", "tenant", b"tenant", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement", b"achievement", "board_run", b"board_run", "boost", b"boost", "control", b"control", "data", b"data", "entry_id", b"entry_id", "id", b"id", "leaderboard", b"leaderboard", "league_move", b"league_move", "merge", b"merge", "metric", b"metric", "points", b"points", "streak", b"streak", "tenant", b"tenant", "time", b"time", "type", b"type", "user", b"user", "user_attributes", b"user_attributes", "user_id", b"user_id", "user_sequence", b"user_sequence", "voided", b"voided"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["metric", "voided", "user", "streak", "achievement", "points", "leaderboard", "league_move", "board_run", "boost"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["metric", "voided", "user", "streak", "achievement", "points", "leaderboard", "league_move", "board_run", "boost", "merge"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 

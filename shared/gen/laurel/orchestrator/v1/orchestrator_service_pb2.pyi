@@ -135,9 +135,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_USER_ERASING: _ErrorReason.ValueType  # 64
     """The user is being deleted. When that is done the id is free."""
     ERROR_REASON_USER_BUSY: _ErrorReason.ValueType  # 65
-    """Something of the user has not come to its end yet, or is parked: the deletion waits for it."""
+    """Something of the user has not come to its end yet, or is parked: the deletion or merge waits for it."""
     ERROR_REASON_USER_IN_CONTROL_GROUP: _ErrorReason.ValueType  # 66
     """Points cannot be passed on to a user in the control group, from whom they are withheld (RULES 2.6)."""
+    ERROR_REASON_USER_MERGED: _ErrorReason.ValueType  # 67
+    """The user was merged into another, which `into_user_id` of the metadata names, and can be neither deleted nor merged again."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -199,9 +201,11 @@ ERROR_REASON_EXAMINATION_BUSY: ErrorReason.ValueType  # 63
 ERROR_REASON_USER_ERASING: ErrorReason.ValueType  # 64
 """The user is being deleted. When that is done the id is free."""
 ERROR_REASON_USER_BUSY: ErrorReason.ValueType  # 65
-"""Something of the user has not come to its end yet, or is parked: the deletion waits for it."""
+"""Something of the user has not come to its end yet, or is parked: the deletion or merge waits for it."""
 ERROR_REASON_USER_IN_CONTROL_GROUP: ErrorReason.ValueType  # 66
 """Points cannot be passed on to a user in the control group, from whom they are withheld (RULES 2.6)."""
+ERROR_REASON_USER_MERGED: ErrorReason.ValueType  # 67
+"""The user was merged into another, which `into_user_id` of the metadata names, and can be neither deleted nor merged again."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -2279,6 +2283,7 @@ class OperationRequest(_message.Message):
     POINTS_RELEASE_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     USER_ERASURE_FIELD_NUMBER: _builtins.int
+    USER_MERGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user_update(self) -> Global___UpdateUserRequest:
         """As in UpdateUser."""
@@ -2351,6 +2356,10 @@ class OperationRequest(_message.Message):
     def user_erasure(self) -> Global___DeleteUserRequest:
         """As in DeleteUser."""
 
+    @_builtins.property
+    def user_merge(self) -> Global___MergeUsersRequest:
+        """As in MergeUsers."""
+
     def __init__(
         self,
         *,
@@ -2372,12 +2381,13 @@ class OperationRequest(_message.Message):
         points_release: Global___ReleasePointsRequest | None = ...,
         board_exclusion: Global___SetBoardExclusionRequest | None = ...,
         user_erasure: Global___DeleteUserRequest | None = ...,
+        user_merge: Global___MergeUsersRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_erasure", b"user_erasure", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_erasure", b"user_erasure", "user_merge", b"user_merge", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_erasure", b"user_erasure", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "operation", b"operation", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_erasure", b"user_erasure", "user_merge", b"user_merge", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "streak_override", "streak_resume", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion", "user_erasure"]  # noqa: Y015
+    _WhichOneofReturnType_operation: _TypeAlias = _typing.Literal["user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "streak_override", "streak_resume", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion", "user_erasure", "user_merge"]  # noqa: Y015
     _WhichOneofArgType_operation: _TypeAlias = _typing.Literal["operation", b"operation"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_operation) -> _WhichOneofReturnType_operation | None: ...
 
@@ -2408,6 +2418,7 @@ class OperationResult(_message.Message):
     POINTS_RELEASE_FIELD_NUMBER: _builtins.int
     BOARD_EXCLUSION_FIELD_NUMBER: _builtins.int
     USER_ERASURE_FIELD_NUMBER: _builtins.int
+    USER_MERGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def error(self) -> _error_pb2.Error:
         """The refusal."""
@@ -2484,6 +2495,10 @@ class OperationResult(_message.Message):
     def user_erasure(self) -> Global___DeleteUserResponse:
         """Of DeleteUser."""
 
+    @_builtins.property
+    def user_merge(self) -> Global___MergeUsersResponse:
+        """Of MergeUsers."""
+
     def __init__(
         self,
         *,
@@ -2506,12 +2521,13 @@ class OperationResult(_message.Message):
         points_release: Global___ReleasePointsResponse | None = ...,
         board_exclusion: Global___SetBoardExclusionResponse | None = ...,
         user_erasure: Global___DeleteUserResponse | None = ...,
+        user_merge: Global___MergeUsersResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_erasure", b"user_erasure", "user_update", b"user_update"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_erasure", b"user_erasure", "user_merge", b"user_merge", "user_update", b"user_update"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_erasure", b"user_erasure", "user_update", b"user_update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["achievement_call", b"achievement_call", "achievement_revocation", b"achievement_revocation", "achievements_seen", b"achievements_seen", "board_exclusion", b"board_exclusion", "error", b"error", "points_capture", b"points_capture", "points_grant", b"points_grant", "points_hold", b"points_hold", "points_release", b"points_release", "points_spend", b"points_spend", "points_transfer", b"points_transfer", "result", b"result", "streak_freeze_grant", b"streak_freeze_grant", "streak_override", b"streak_override", "streak_pause", b"streak_pause", "streak_reset", b"streak_reset", "streak_restore", b"streak_restore", "streak_resume", b"streak_resume", "user_erasure", b"user_erasure", "user_merge", b"user_merge", "user_update", b"user_update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "streak_override", "streak_resume", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion", "user_erasure"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["error", "user_update", "achievement_call", "streak_freeze_grant", "streak_pause", "streak_reset", "streak_restore", "achievement_revocation", "achievements_seen", "streak_override", "streak_resume", "points_grant", "points_spend", "points_transfer", "points_hold", "points_capture", "points_release", "board_exclusion", "user_erasure", "user_merge"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
@@ -4023,6 +4039,84 @@ class DeleteUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteUserResponse: _TypeAlias = DeleteUserResponse  # noqa: Y015
+
+@_typing.final
+class MergeUsersRequest(_message.Message):
+    """Request of MergeUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    INTO_USER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Who goes up in the other."""
+    into_user_id: _builtins.str
+    """The other, who is known already. Where that one was merged too, whom it leads to."""
+    reason: _builtins.str
+    """Why, for the audit: at most 1,000 characters."""
+    request_id: _builtins.str
+    """Idempotency: 1 to 255 characters, unique per user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        into_user_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["into_user_id", b"into_user_id", "reason", b"reason", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeUsersRequest: _TypeAlias = MergeUsersRequest  # noqa: Y015
+
+@_typing.final
+class MergeUsersResponse(_message.Message):
+    """Response of MergeUsers. Stored; this message only grows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    INTO_USER_ID_FIELD_NUMBER: _builtins.int
+    MOVED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_REPLAYED_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID of the ledger's entry."""
+    into_user_id: _builtins.str
+    """Whom the id leads to."""
+    moved_count: _builtins.int
+    """How many entries count for that user now."""
+    refused_count: _builtins.int
+    """How many could not be moved: a limit cut them, or what they were about is gone. They count for nobody any more."""
+    idempotent_replayed: _builtins.bool
+    """This is the stored reply of an earlier request with the same id."""
+    @_builtins.property
+    def effects(self) -> _effects_pb2.Effects:
+        """Nothing: what changes is told of the entries that are moved."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        into_user_id: _builtins.str = ...,
+        moved_count: _builtins.int = ...,
+        refused_count: _builtins.int = ...,
+        idempotent_replayed: _builtins.bool = ...,
+        effects: _effects_pb2.Effects | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effects", b"effects", "entry_id", b"entry_id", "idempotent_replayed", b"idempotent_replayed", "into_user_id", b"into_user_id", "moved_count", b"moved_count", "refused_count", b"refused_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeUsersResponse: _TypeAlias = MergeUsersResponse  # noqa: Y015
 
 @_typing.final
 class ExportUserRequest(_message.Message):

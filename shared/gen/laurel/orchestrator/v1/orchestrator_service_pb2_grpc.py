@@ -196,6 +196,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserResponse.FromString,
                 _registered_method=True)
+        self.MergeUsers = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/MergeUsers',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MergeUsersRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MergeUsersResponse.FromString,
+                _registered_method=True)
         self.ExportUser = channel.unary_stream(
                 '/laurel.orchestrator.v1.OrchestratorService/ExportUser',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ExportUserRequest.SerializeToString,
@@ -559,6 +564,15 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MergeUsers(self, request, context):
+        """Merges a user into another one (RULES 2.7), such as who was anonymous into who has signed in: every entry is recorded
+        again for the other user, as of its own time, and undone for this one. From then on the id leads to the other user. It takes
+        as long as the user has entries: ask again with the same request id until there is a reply.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExportUser(self, request, context):
         """Shows every row that any service keeps of a user (RULES 2.7), as a stream.
         """
@@ -901,6 +915,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.DeleteUser,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserResponse.SerializeToString,
+            ),
+            'MergeUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeUsers,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MergeUsersRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MergeUsersResponse.SerializeToString,
             ),
             'ExportUser': grpc.unary_stream_rpc_method_handler(
                     servicer.ExportUser,
@@ -1888,6 +1907,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/DeleteUser',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.DeleteUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/MergeUsers',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MergeUsersRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.MergeUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

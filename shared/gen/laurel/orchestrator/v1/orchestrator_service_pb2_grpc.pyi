@@ -123,6 +123,11 @@ class OrchestratorServiceStub:
     pseudonym, so that sums hold. It takes as long as the user has rows: ask again with the same request id until there is a
     reply. Meanwhile what is asked for the user is refused: USER_ERASING. Then the id is free, and nothing is known of it.
     """
+    MergeUsers: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.MergeUsersRequest, _orchestrator_service_pb2.MergeUsersResponse]
+    """Merges a user into another one (RULES 2.7), such as who was anonymous into who has signed in: every entry is recorded
+    again for the other user, as of its own time, and undone for this one. From then on the id leads to the other user. It takes
+    as long as the user has entries: ask again with the same request id until there is a reply.
+    """
     ExportUser: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.ExportUserRequest, _orchestrator_service_pb2.ExportUserResponse]
     """Shows every row that any service keeps of a user (RULES 2.7), as a stream."""
     FindUserTraces: _grpc.UnaryStreamMultiCallable[_orchestrator_service_pb2.FindUserTracesRequest, _orchestrator_service_pb2.FindUserTracesResponse]
@@ -287,6 +292,11 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Deletes a user in every service (RULES 2.7): every trace goes, ranks close, and ledgers and archives stay under a
     pseudonym, so that sums hold. It takes as long as the user has rows: ask again with the same request id until there is a
     reply. Meanwhile what is asked for the user is refused: USER_ERASING. Then the id is free, and nothing is known of it.
+    """
+    MergeUsers: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.MergeUsersRequest, _orchestrator_service_pb2.MergeUsersResponse]  # type: ignore[assignment]
+    """Merges a user into another one (RULES 2.7), such as who was anonymous into who has signed in: every entry is recorded
+    again for the other user, as of its own time, and undone for this one. From then on the id leads to the other user. It takes
+    as long as the user has entries: ask again with the same request id until there is a reply.
     """
     ExportUser: _aio.UnaryStreamMultiCallable[_orchestrator_service_pb2.ExportUserRequest, _orchestrator_service_pb2.ExportUserResponse]  # type: ignore[assignment]
     """Shows every row that any service keeps of a user (RULES 2.7), as a stream."""
@@ -641,6 +651,17 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a user in every service (RULES 2.7): every trace goes, ranks close, and ledgers and archives stay under a
         pseudonym, so that sums hold. It takes as long as the user has rows: ask again with the same request id until there is a
         reply. Meanwhile what is asked for the user is refused: USER_ERASING. Then the id is free, and nothing is known of it.
+        """
+
+    @_abc_1.abstractmethod
+    def MergeUsers(
+        self,
+        request: _orchestrator_service_pb2.MergeUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.MergeUsersResponse, _abc.Awaitable[_orchestrator_service_pb2.MergeUsersResponse]]:
+        """Merges a user into another one (RULES 2.7), such as who was anonymous into who has signed in: every entry is recorded
+        again for the other user, as of its own time, and undone for this one. From then on the id leads to the other user. It takes
+        as long as the user has entries: ask again with the same request id until there is a reply.
         """
 
     @_abc_1.abstractmethod
