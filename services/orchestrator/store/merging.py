@@ -100,7 +100,8 @@ class MergeStore:
             own = await connection.fetchrow(_OWN, entry_id)
             assert own is not None
             asking = Asking(own["actor"] or "", "", own["reason"] or "")
-            await admin.record(connection, "merge_users", f"user/{user_id}", asking, now)
+            # By the entry: it loses the user when the user is deleted, the audit is kept as it is.
+            await admin.record(connection, "merge_users", f"entry/{entry_id}", asking, now)
             await connection.execute(_NOBODY, user_id)
         return True
 

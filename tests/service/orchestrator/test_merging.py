@@ -180,4 +180,4 @@ async def test_a_merge_is_told_and_audited(orchestrator: Orchestrator) -> None:
     assert (event.user_id, event.merge.into_user_id, event.merge.moved_count) == ("anon", "ada", 1)
     assert event.entry_id == reply.entry_id
     [row] = await orchestrator.pool.fetch("SELECT * FROM admin_operations WHERE method = 'merge_users'")
-    assert (row["subject"], row["reason"]) == ("user/anon", "signed in")
+    assert (row["subject"], row["reason"]) == (f"entry/{reply.entry_id}", "signed in")
