@@ -162,6 +162,8 @@ def rate_limit(rate: float | None, burst: int | None) -> pb.RateLimit | None:
 def show_secret(key: pb.Key, credential: str) -> None:
     """A key with what callers show."""
     show_keys([key])
+    if key.HasField("previous_secret_expire_time"):
+        render.line(f"The secret before counts until {render.instant(key.previous_secret_expire_time)}.")
     render.line(f"It is told this once; a program shows it as {API_KEY}, or as authorization: Bearer ...")
     click.echo(credential)
 

@@ -17,7 +17,6 @@ from msgspec import Struct, field
 
 from shared import faults
 from shared.config import ConfigurationError, Settings
-from shared.redis.rate_limits import rate_limits
 from shared.rpc.access import Gate, Keys, gate
 from shared.rpc.boundary import Boundary, Limits, Translator
 from shared.rpc.channel import open_channel
@@ -112,7 +111,12 @@ async def running(application: Application, settings: Settings) -> AsyncIterator
     supervisor = Supervisor()
     names = [servicer.full_name for servicer in application.servicers]
     keys, leave = _keys(application, settings)
-    rates = None if keys is None else rate_limits(settings, application.telemetry)
+    rates = None
+    if keys is not None:
+        # Who has no keys has no limits: the client of Valkey takes a quarter of a second to import.
+        from shared.redis.rate_limits import rate_limits
+
+        rates = rate_limits(settings, application.telemetry)
     door = gate(settings, names, keys, rates)
     _check_address(settings, door)
     readiness = Readiness(application.checks, names)

@@ -28,11 +28,8 @@ POINTS = [
     for part, times in {
         "leaderboard.maintenance": ("before_commit", "after_commit"),
         "leaderboard.ending": ("before_commit", "after_commit"),
-        "orchestrator.record": ("before_commit", "after_commit"),
         "orchestrator.call": ("before", "after"),
-        "achievement.apply": ("before_store", "after_store"),
-        "points.apply": ("before_store", "after_store"),
-        "leaderboard.apply": ("before_store", "after_store", "after_projection", "after_outcome"),
+        "leaderboard.apply": ("after_store", "after_outcome"),
         "orchestrator.complete": ("before_commit", "after_commit"),
     }.items()
     for when in times

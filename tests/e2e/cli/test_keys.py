@@ -97,7 +97,7 @@ def test_a_rotated_key_has_two_secrets_for_a_while(laurel: Laurel, monkeypatch: 
     key_id, old = credential(laurel, "--scope", "read")
     lines = laurel.run("keys", "rotate", key_id).stdout
     new = lines.split()[-1]
-    assert "old secret until" in lines
+    assert "The secret before counts until" in lines
     for key in (old, new):
         monkeypatch.setenv("LAUREL_API_KEY", key)
         laurel.run("users")
