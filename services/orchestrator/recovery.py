@@ -131,7 +131,7 @@ class Maintenance:
         followed = 0
         for step in Step:
             done[step] = await self._pass(step, now, hold_seconds, history)
-            # A pass before this one may have died over what it found. Of history there are too many passes to ask again.
+            # A pass before this one may have died over what it found. Of history there are too many to ask again.
             if done[step] or not history:
                 followed += await self.follow(step)
         return Passed(done, followed)

