@@ -95,6 +95,8 @@ class Client:
         kind = "stream" if method.client_streaming else "unary"
         kind += "_stream" if method.server_streaming else "_unary"
         package = method.containing_service.file.package.split(".")[1]
+        if method.containing_service.name == "AuditService":
+            package = "notification"
         channel = self.system.channels[SERVICE_OF.index(package) if package in SERVICE_OF else 1]
         make: Any = getattr(channel, kind)(
             f"/{method.containing_service.full_name}/{method.name}",
@@ -471,8 +473,6 @@ async def test_no_method_tells_a_tenant_anything_of_another_or_changes_it(world:
                     },
                 )
                 replies, error = await evil.raw(method, request.SerializeToString())
-                if method.name == "ListServiceOperations":
-                    continue  # three services serve it, and the one that is asked here does not
                 called += 1
                 text = b" ".join(replies).decode("utf-8", "replace")
                 if error is not None:
