@@ -47,7 +47,7 @@ def is_stored_form(text: str) -> bool:
 def is_own(user_id: str) -> bool:
     """Whether the current call may know of this user: its tenant's, or any where it is nobody's in particular."""
     tenant = CURRENT_TENANT.get()
-    return not tenant or user_id.startswith(tenant + SEPARATOR)
+    return not tenant or user_id in UsersOf(tenant)
 
 
 class UsersOf(Struct, frozen=True):

@@ -10,7 +10,15 @@ import grpc
 import grpc.aio
 import pytest
 
-from tests.fixtures.fuzzing import Call, calls, methods, methods_between_services
+from tests.fixtures.fuzzing import (
+    PARTICIPANTS,
+    SERVICES,
+    Call,
+    calls,
+    methods,
+    methods_between_services,
+    server_of,
+)
 from tests.fixtures.system import System
 
 IN_SHORT = 9
@@ -29,21 +37,11 @@ REFUSED_OR_DONE = {
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-SERVICE_OF = ("orchestrator", "streak", "achievement", "points", "leaderboard", "notification")
-PARTICIPANTS = SERVICE_OF[1:5]
-
-
-def service_of(call: Call) -> str:
-    package: str = call.method.containing_service.file.package.split(".")[1]
-    if call.method.containing_service.name == "AuditService":
-        return "notification"
-    # The definitions of one service are spoken of as those of any.
-    return package if package in SERVICE_OF else PARTICIPANTS[0]
 
 
 async def answer(system: System, call: Call, service: str) -> grpc.StatusCode:
     """What a call is answered with; of a stream that goes on, that it goes on."""
-    channel = system.channels[SERVICE_OF.index(service)]
+    channel = system.channels[SERVICES.index(service)]
     kind = "stream" if call.method.client_streaming else "unary"
     kind += "_stream" if call.method.server_streaming else "_unary"
     method: Any = getattr(channel, kind)(call.path, request_serializer=None, response_deserializer=None)
@@ -74,7 +72,7 @@ async def fuzzed(system: System, chosen: Sequence[Call], service: str = "") -> l
 
     async def one(call: Call) -> str:
         async with free, one_import if call.method.name == "ImportEvents" else nullcontext():
-            code = await answer(system, call, service or service_of(call))
+            code = await answer(system, call, service or server_of(call.method))
         return (
             "" if code in REFUSED_OR_DONE else f"{call.path} {call.field} {call.request[:80]!r}: {code.name}"
         )
@@ -108,7 +106,7 @@ def said_between_services(service: str) -> list[Call]:
 
 
 @pytest.mark.timeout(1_200)
-@pytest.mark.parametrize("service", SERVICE_OF)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_no_field_of_what_services_say_to_one_another_brings_one_into_trouble(
     system: System, service: str, request: pytest.FixtureRequest
 ) -> None:

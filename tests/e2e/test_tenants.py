@@ -34,7 +34,7 @@ from deploy.local.stack import Stack
 from shared.errors import LaurelError, NotFound, PermissionDenied, from_rpc_error
 from shared.rpc.convert import date_to_proto
 from tests.fixtures import clock
-from tests.fixtures.fuzzing import methods, plausible
+from tests.fixtures.fuzzing import SERVICES, methods, plausible, server_of
 from tests.fixtures.receiver import receiving
 from tests.fixtures.system import System, connect, event
 from tests.fixtures.waiting import until
@@ -50,7 +50,6 @@ TENANTS: Final = ("acme", "evil", "")
 DEPTH: Final = 4
 STREAM_SECONDS: Final = 0.3
 PATIENCE_SECONDS: Final = 30.0
-SERVICE_OF: Final = ("orchestrator", "streak", "achievement", "points", "leaderboard", "notification")
 NO_FINDING: Final = {
     grpc.StatusCode.OK,
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -94,10 +93,7 @@ class Client:
     async def _once(self, method: MethodDescriptor, request: bytes) -> tuple[list[bytes], LaurelError | None]:
         kind = "stream" if method.client_streaming else "unary"
         kind += "_stream" if method.server_streaming else "_unary"
-        package = method.containing_service.file.package.split(".")[1]
-        if method.containing_service.name == "AuditService":
-            package = "notification"
-        channel = self.system.channels[SERVICE_OF.index(package) if package in SERVICE_OF else 1]
+        channel = self.system.channels[SERVICES.index(server_of(method))]
         make: Any = getattr(channel, kind)(
             f"/{method.containing_service.full_name}/{method.name}",
             request_serializer=None,
