@@ -81,7 +81,8 @@ def _streak_changes(
             _period_change(period, f"{where}.period_changes[{number}]", violations)
             for number, period in enumerate(change.period_changes)
         )
-        changes.append(StreakChange(change.streak, tuple(period for period in periods if period is not None)))
+        known = tuple(period for period in periods if period is not None)
+        changes.append(StreakChange(change.streak, known, change.version))
     return tuple(changes)
 
 

@@ -22,13 +22,22 @@ from services.points.domain.ledger import Award, Change
 from services.points.domain.lots import Lots, moved
 from services.points.domain.multipliers import Product
 from services.points.domain.standing import Standing
-from services.points.domain.state import Owed, StreakCount, UserState
+from services.points.domain.state import Owed, Passing, StreakCount, UserState
 from shared.postgres.request_log import State
 
 Row = asyncpg.Record | Mapping[str, Any]
 
 
-_PERIODS: Final = msgspec.json.Decoder(tuple[tuple[Owed, ...], tuple[date, ...], tuple[date, ...]])
+class _Periods(Struct, frozen=True, array_like=True):
+    """What a streak trigger's row says of single periods, each as its count does."""
+
+    owed: tuple[Owed, ...]
+    idle: tuple[date, ...]
+    withdrawn: tuple[date, ...]
+    passings: tuple[Passing, ...] = ()
+
+
+_PERIODS: Final = msgspec.json.Decoder(_Periods)
 _HOLDS: Final = msgspec.json.Decoder(tuple[Hold, ...])
 _NOT_COUNTED: Final = (0, 0, 0, False, False, None, 0)
 """The columns of what a metric trigger counts."""
@@ -80,7 +89,8 @@ def state(row: asyncpg.Record) -> UserState:
                 Timeline(accumulated, high, due, granted, every, irregular, fractional, newest, late)
             )
         elif kind == CauseKind.STREAK:
-            streaks[key] = StreakCount(due, granted, *(_PERIODS.decode(periods) if periods else ()))
+            of_periods = msgspec.structs.astuple(_PERIODS.decode(periods)) if periods else ()
+            streaks[key] = StreakCount(due, granted, *of_periods)
         elif kind == CauseKind.HOLD:
             holds[points_system] = _HOLDS.decode(periods) if periods else ()
         elif next_time is not None:
@@ -347,8 +357,8 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
 
 
 def _periods(count: StreakCount) -> str | None:
-    """Nothing where every period that is due is granted, and no other."""
-    periods = (count.owed, count.idle, count.withdrawn)
+    """Nothing where every period that is due is granted, and no other, and no correction was made of late."""
+    periods = (count.owed, count.idle, count.withdrawn, count.passings)
     return msgspec.json.encode(periods).decode() if any(periods) else None
 
 

@@ -46,9 +46,9 @@ def amends(command: Command) -> bool:
 
 def entries_named(command: Command, state: UserState, triggers: Iterable[TriggerKey]) -> frozenset[UUID]:
     """The entries whose facts it may change. `triggers`: those of streaks to which it means something."""
-    named = {
-        owed.reach.entry_id for key in triggers if key in state.streaks for owed in state.streaks[key].owed
-    }
+    counts = [state.streaks[key] for key in triggers if key in state.streaks]
+    named = {owed.reach.entry_id for count in counts for owed in count.owed}
+    named |= {owner.entry_id for count in counts for one in count.passings for owner in one.owners}
     named |= {change.owner.entry_id for change in command.achievement_changes}
     for streak in command.streak_changes:
         named.update(owner.entry_id for change in streak.period_changes for owner in change.owners)

@@ -116,6 +116,8 @@ class StreakChange(Struct, frozen=True):
 
     streak: str
     period_changes: tuple[PeriodChange, ...]
+    version: int = 0
+    """Grows with every change of this user's streak."""
 
 
 class AchievementChange(Struct, frozen=True):

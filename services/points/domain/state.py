@@ -20,6 +20,40 @@ class Owed(Struct, frozen=True, array_like=True):
     reach: Instant
 
 
+class Passing(Struct, frozen=True, array_like=True):
+    """What a correction meant to the award of a period that is still due."""
+
+    start_date: date
+    version: int
+    """Of the streak, by the correction."""
+    owner: Instant
+    """To whom the award belonged before."""
+    corrected_entry_id: UUID | None
+    reach: Instant
+    """The event with which the period qualifies now."""
+    granted_before: Instant | None = None
+    granted_after: Instant | None = None
+
+    @property
+    def owners(self) -> list[Instant]:
+        """The events to which the award may belong, before it or after."""
+        return [one for one in (self.owner, self.reach, self.granted_after) if one is not None]
+
+    @property
+    def next_owner(self) -> Instant:
+        """To whom the award belongs after it.
+
+        It passes on where it belongs to the entry that is corrected, or was granted when the period qualified with the
+        help of that entry.
+        """
+        owner = self.owner
+        if self.granted_before is not None and owner.entry_id == self.granted_before.entry_id:
+            return self.granted_after or owner
+        if owner.entry_id == self.corrected_entry_id or owner.order < self.reach.order:
+            return self.reach
+        return owner
+
+
 class StreakCount(Struct, frozen=True):
     """How far a streak trigger has counted for a user.
 
@@ -39,6 +73,8 @@ class StreakCount(Struct, frozen=True):
     """Granted and not due any more, in order."""
     withdrawn: tuple[date, ...] = ()
     """Said to be due no more before they were said to be due, in order."""
+    passings: tuple[Passing, ...] = ()
+    """What the newest corrections meant, by version: an older one may come after them."""
 
 
 class UserState(Struct, frozen=True):

@@ -13,6 +13,7 @@ it belongs to: as though it had been given when that event came.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from datetime import date
+from typing import Final
 from uuid import UUID
 
 from msgspec import Struct
@@ -20,9 +21,12 @@ from msgspec.structs import replace
 
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.definitions import Catalogue, ConfiguredTrigger, StreakCause, TriggerKey
-from services.points.domain.facts import Due, Instant, PeriodChange, StreakChange
-from services.points.domain.state import Owed, StreakCount, UserState
+from services.points.domain.facts import Due, PeriodChange, StreakChange
+from services.points.domain.state import Owed, Passing, StreakCount, UserState
 from shared.filters import matches
+
+KEPT_PASSINGS: Final = 8
+"""Of a trigger and a user: voids of one user that are under way together are few."""
 
 
 class Shift(Struct, frozen=True):
@@ -39,6 +43,8 @@ class Shift(Struct, frozen=True):
     """Periods that have qualified and for which it is not due; it may have been granted for them nevertheless."""
     vanished: tuple[PeriodChange, ...]
     """Periods that have not qualified any more, and for which it was not due before."""
+    version: int = 0
+    """Of the streak, by the change."""
 
 
 class LivePeriod(Struct, frozen=True):
@@ -60,7 +66,9 @@ class Settlement(Struct, frozen=True):
 def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Shift]:
     """What the changes mean to each trigger to which they mean something."""
     periods: dict[str, dict[date, PeriodChange]] = {}
+    versions: dict[str, int] = {}
     for change in changes:
+        versions[change.streak] = change.version
         known = periods.setdefault(change.streak, {})
         for period in change.period_changes:
             known[period.start_date] = _after_one_another(known.get(period.start_date), period)
@@ -70,7 +78,7 @@ def shifts(catalogue: Catalogue, changes: Iterable[StreakChange]) -> Iterator[Sh
             if isinstance(cause, StreakCause):
                 shift = _shift(trigger, cause, [those[day] for day in sorted(those)])
                 if shift != Shift(trigger, (), (), (), (), ()):
-                    yield shift
+                    yield replace(shift, version=versions[streak])
 
 
 def arrived(
@@ -117,9 +125,8 @@ def corrected(
     taken = [*lost, *elsewhere]
     left = [period for period in live if period not in taken]
     gone = {period.due.period for period in taken}
-    passing = [
-        one for one in _passing(shift, by_period, left, corrected_entry_id) if one.start_date not in gone
-    ]
+    passings = _passings(shift, before.passings, by_period, corrected_entry_id)
+    passing = [one for one in _passed_on(passings, left) if one.start_date not in gone]
     # By what has come so far it is due for these: what says otherwise is still to come.
     early = [one.start_date for one in shift.vanished if one.start_date not in before.idle]
     early += [day for period in elsewhere if (day := period.due.period) and day not in after.idle]
@@ -131,6 +138,7 @@ def corrected(
         owed=tuple(sorted((*after.owed, *still), key=lambda one: one.start_date)),
         idle=tuple(sorted(idle_left)),
         withdrawn=tuple(sorted((*after.withdrawn, *withdrawn))),
+        passings=_newest(before.passings, passings),
     )
     granted = _grantable(after, {period.due.period for period in left}) if gives else []
     return Settlement(
@@ -174,21 +182,54 @@ def _elsewhere(
     return [*idle, *others][: max(0, min(surplus, len(shift.lost)))]
 
 
-def _passing(
+def _passings(
     shift: Shift,
+    before: Sequence[Passing],
     by_period: Mapping[date | None, LivePeriod],
-    left: Sequence[LivePeriod],
     corrected_entry_id: UUID | None,
-) -> list[Owed]:
-    """The periods whose award passes to another entry."""
+) -> list[Passing]:
+    """What the correction means to the awards of periods that are still due, and what newer ones mean after it: they
+    came before it, and are told again as though it had been there.
+    """
+    found = []
+    for change in (*shift.kept, *shift.others):
+        live = by_period.get(change.start_date)
+        if live is None or change.reach is None:
+            continue
+        owner = live.due.owner
+        newer = [one for one in before if one.start_date == change.start_date and one.version > shift.version]
+        # Else something else has moved the award since.
+        if newer and newer[-1].next_owner.entry_id == owner.entry_id:
+            owner = newer[0].owner
+        else:
+            newer = []
+        said = Passing(
+            start_date=change.start_date,
+            version=shift.version,
+            owner=owner,
+            corrected_entry_id=corrected_entry_id,
+            reach=change.reach,
+            granted_before=change.granted_before,
+            granted_after=change.granted_after,
+        )
+        for one in (said, *newer):
+            found.append(replace(one, owner=owner))
+            owner = found[-1].next_owner
+    return found
+
+
+def _passed_on(passings: Iterable[Passing], left: Sequence[LivePeriod]) -> list[Owed]:
+    """The periods whose award belongs to another entry after these than it does."""
+    owners = {one.start_date: one.next_owner for one in passings}
     # One fact gives once for a period.
     there = {(period.due.period, period.due.owner.entry_id) for period in left}
-    passing = []
-    for change in (*shift.kept, *shift.others):
-        other = _passes_to(by_period.get(change.start_date), change, corrected_entry_id)
-        if other is not None and (change.start_date, other.entry_id) not in there:
-            passing.append(Owed(change.start_date, other))
-    return passing
+    return [Owed(day, owner) for day, owner in owners.items() if (day, owner.entry_id) not in there]
+
+
+def _newest(before: Iterable[Passing], passings: Iterable[Passing]) -> tuple[Passing, ...]:
+    """Those that are kept."""
+    known = {(one.start_date, one.version): one for one in (*before, *passings)}
+    return tuple(sorted(known.values(), key=lambda one: (one.version, one.start_date))[-KEPT_PASSINGS:])
 
 
 def _left(
@@ -283,21 +324,3 @@ def _after_one_another(first: PeriodChange | None, second: PeriodChange) -> Peri
     if first is None:
         return second
     return replace(second, length_before=first.length_before, qualified_before=first.qualified_before)
-
-
-def _passes_to(
-    live: LivePeriod | None, change: PeriodChange, corrected_entry_id: UUID | None
-) -> Instant | None:
-    """To which entry the award of a period passes that still qualifies; None where it stays where it is.
-
-    It does not where it belongs to the entry that is corrected, or was granted when the period qualified with the help
-    of that entry.
-    """
-    if live is None or change.reach is None:
-        return None
-    owner, other = live.due.owner, None
-    if change.granted_before is not None and owner.entry_id == change.granted_before.entry_id:
-        other = change.granted_after
-    elif owner.entry_id == corrected_entry_id or owner.order < change.reach.order:
-        other = change.reach
-    return other if other is not None and other.entry_id != owner.entry_id else None

@@ -7,7 +7,7 @@ from itertools import permutations
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from services.points.domain.definitions import Catalogue, PointsSystem, StreakCause, Trigger, TriggerKey
@@ -18,6 +18,7 @@ from shared.entries import EntryKind
 from shared.ids import derived_id
 from tests.unit.points.account import START, Account
 
+LENGTH_ONE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 1)),))])
 CATALOGUE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 2)),))])
 
 
@@ -164,4 +165,71 @@ def test_an_award_passes_to_the_event_that_would_have_had_it_when_it_came() -> N
     settled = corrected(shift, StreakCount(1, 1), live, gone.entry_id, gives=True)
     assert settled.taken == tuple(live)
     assert settled.given == (Owed(day(2), other),)
-    assert settled.count == StreakCount(1, 1)
+    assert (settled.count.due_count, settled.count.granted_count) == (1, 1)
+
+
+def first_to_qualify(arrived: Iterable[tuple[int, int]]) -> Instant | None:
+    """With which event a period of a threshold of 2 qualified when it did: by the order in which events came."""
+    there: list[tuple[int, int]] = []
+    for one in arrived:
+        there.append(one)
+        if found := qualifying(there):
+            return found
+    return None
+
+
+def qualifying(events: Iterable[tuple[int, int]]) -> Instant | None:
+    """With which it qualifies, in the order of the events' times."""
+    total = 0
+    for hour, value in sorted(events):
+        total += value
+        if total >= 2:
+            return at_hour(hour)
+    return None
+
+
+def at_hour(hour: int) -> Instant:
+    return Instant(derived_id(f"hour-{hour}"), START + timedelta(hours=hour), day(0))
+
+
+@given(
+    st.permutations(range(6)),
+    st.lists(st.sampled_from([1, 1, 1, 2]), min_size=6, max_size=6),
+    st.permutations(range(6)),
+    st.integers(1, 4),
+    st.permutations(range(4)),
+)
+def test_voids_of_one_period_that_overtake_each_other_leave_the_award_where_the_others_alone_put_it(
+    hours: list[int], values: list[int], gone: list[int], count: int, order: list[int]
+) -> None:
+    (configured,) = LENGTH_ONE.by_streak["daily"]
+    arrived_events = list(zip(hours, values, strict=True))
+    owner = first_to_qualify(arrived_events)
+    assert owner
+    live = [LivePeriod(1, due_for(configured, Owed(day(0), owner)), owner.entry_id)]
+    said = []
+    for version, place in enumerate(gone[:count], start=10):
+        void = (hours[place], values[place])
+        left = [one for one in arrived_events if one != void]
+        change = PeriodChange(
+            day(0),
+            1,
+            1,
+            True,
+            True,
+            qualifying(left),
+            first_to_qualify(arrived_events),
+            first_to_qualify(left),
+        )
+        said.append((StreakChange("daily", (change,), version), at_hour(void[0]).entry_id))
+        arrived_events = left
+    assume(qualifying(arrived_events))
+    settled = StreakCount(1, 1)
+    for number in [one for one in order if one < count]:
+        told, corrected_id = said[number]
+        for shift in shifts(LENGTH_ONE, [told]):
+            settlement = corrected(shift, settled, live, corrected_id, gives=True)
+            live = [one for one in live if one not in settlement.taken]
+            live += [LivePeriod(9, due_for(configured, one), corrected_id) for one in settlement.given]
+            settled = settlement.count
+    assert [one.due.owner for one in live] == [first_to_qualify(arrived_events)]
