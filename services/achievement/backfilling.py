@@ -146,9 +146,9 @@ class Backfills:
         return await self._batch(now)
 
     async def work(self) -> None:
-        """Batches by the clock, for ever, and pauses in between."""
-        pause = self._settings.backfill_interval_seconds
+        """Batches by the clock, for ever, and pauses before each row of them."""
         while True:
+            await asyncio.sleep(self._settings.backfill_interval_seconds)
             try:
                 while await self._backfills.any_running():
                     began = monotonic()
@@ -169,7 +169,6 @@ class Backfills:
                     exc_info=None if known else error,
                 )
                 await self._note(error)
-            await asyncio.sleep(pause)
 
     async def _note(self, error: Exception) -> None:
         with suppress(Exception):

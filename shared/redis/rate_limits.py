@@ -37,7 +37,7 @@ UNASKED: Final = Metric(
 METRICS: Final = (REFUSED, UNASKED)
 """What every service measures of them."""
 
-_TIMEOUT_SECONDS: Final = 0.25
+TIMEOUT_SECONDS: Final = 0.25
 """Of one question: a call waits no longer than this for its key's bucket."""
 _ASK_AGAIN_SECONDS: Final = 1.0
 """After a question without an answer."""
@@ -72,10 +72,12 @@ class RateLimits:
         client: Redis | RedisCluster | None,
         telemetry: Telemetry,
         monotonic: Callable[[], float] = time.monotonic,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         """Without a client nobody is held back."""
         self._client = client
         self._monotonic = monotonic
+        self._timeout_seconds = timeout_seconds
         self._refused = REFUSED.counter(telemetry.meter)
         self._unasked = UNASKED.counter(telemetry.meter)
         self._waiting: list[_Question] = []
@@ -107,7 +109,7 @@ class RateLimits:
         while self._waiting:
             questions, self._waiting = self._waiting, []
             try:
-                async with asyncio.timeout(_TIMEOUT_SECONDS):
+                async with asyncio.timeout(self._timeout_seconds):
                     waits = await _asked(client, questions)
             except (RedisError, OSError, TimeoutError) as error:
                 _LOGGER.warning(
@@ -122,7 +124,9 @@ class RateLimits:
                     question.answer.set_result(wait)
 
 
-def rate_limits(settings: Settings, telemetry: Telemetry) -> RateLimits:
+def rate_limits(
+    settings: Settings, telemetry: Telemetry, timeout_seconds: float = TIMEOUT_SECONDS
+) -> RateLimits:
     """As these settings say; the server is connected to when the first key with a limit is shown."""
     if settings.redis_url is None:
         _LOGGER.warning("LAUREL_REDIS_URL is not set: rate limits of keys hold nobody back here")
@@ -131,10 +135,10 @@ def rate_limits(settings: Settings, telemetry: Telemetry) -> RateLimits:
     client = create(
         settings.redis_url.get_secret_value(),
         client_name=f"{settings.instance}-rates",
-        timeout_seconds=_TIMEOUT_SECONDS,
+        timeout_seconds=timeout_seconds,
         max_connections=2,
     )
-    return RateLimits(client, telemetry)
+    return RateLimits(client, telemetry, timeout_seconds=timeout_seconds)
 
 
 async def _asked(client: Redis | RedisCluster, questions: list[_Question]) -> list[float]:

@@ -65,7 +65,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "complete": (sagas.COMPLETE, IDS, BOTH, State.RUNNING, []),
         "leave": (sagas._LEAVE, IDS, ["away", "away"], [1.0, 1.0], 9, list(UNFINISHED)),
         "decide": (sagas._DECIDE, FIRST, b"no", ["streak"], ["streak"], [b""]),
-        "decide to void": (sagas._DECIDE_VOID, FIRST, "test", "one", "", NOW),
+        "decide to void": (sagas._DECIDE_VOID, FIRST, "test", "one", "", NOW, False),
         "settle": (sagas._SETTLE, FIRST, State.VOIDED, b"", []),
         "stored": (sagas._STORED, FIRST),
         "void reply": (sagas._VOID_REPLY, FIRST),
@@ -82,7 +82,7 @@ BY_USER: dict[str, dict[str, tuple[Any, ...]]] = {
         "earlier": (rank_reads.EARLIER_RANK_EVENTS, "ada", "", 10, NOW, FIRST, "weekly", NOW.date(), ""),
     },
     "orchestrator": {
-        "events": (reads._USER_ENTRIES, "ada", NOW, LAST, 10),
+        "events": (reads._USER_ENTRIES, "ada", NOW, LAST, 10, "", None, None, None, None),
         "claim": (sagas._CLAIM, "one", [LAST], 10),
         "backlog": (sagas._BACKLOG,),
     },
@@ -186,7 +186,7 @@ def _read_whole(plan: dict[str, Any]) -> set[str]:
 
 def _literal(value: Any) -> str:
     """What PostgreSQL reads as this value, whatever the parameter's type."""
-    return f"'{_text(value)}'"
+    return "NULL" if value is None else f"'{_text(value)}'"
 
 
 def _text(value: Any) -> str:

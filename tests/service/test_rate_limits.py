@@ -22,6 +22,10 @@ SLOW = Rate("0123456789abcdef", 0.01, 10)
 """Gives ten at once, and then nothing for longer than a test takes."""
 
 
+PATIENT_SECONDS = 60.0
+"""No busy machine lets a question pass unanswered."""
+
+
 def total(reader: InMemoryMetricReader, name: str) -> float:
     """What a counter has come to."""
     data = reader.get_metrics_data()
@@ -39,7 +43,8 @@ def total(reader: InMemoryMetricReader, name: str) -> float:
 
 @pytest.fixture
 async def replicas(valkey_url: str) -> AsyncIterator[list[RateLimits]]:
-    made = [rate_limits(settings(redis_url=SecretStr(valkey_url)), off()) for _ in range(3)]
+    found = settings(redis_url=SecretStr(valkey_url))
+    made = [rate_limits(found, off(), timeout_seconds=PATIENT_SECONDS) for _ in range(3)]
     yield made
     for each in made:
         await each.close()

@@ -15,6 +15,7 @@ from shared import faults
 from shared.rpc.convert import to_datetime, to_timestamp
 from tests.fixtures import participants
 from tests.fixtures.clients import persist
+from tests.fixtures.feeds import listed
 from tests.service.achievement.conftest import Service, ServiceDatabase, started
 from tests.service.achievement.messages import API, NOON, apply, by_metric, call, entry, entry_id, event
 from tests.service.achievement.steps import completed, define, held, revoked, shown
@@ -77,7 +78,7 @@ async def maintain(service: Service, moment: datetime, *, history: bool = False)
 
 
 async def changes(service: Service) -> list[participant_pb.Change]:
-    response = await service.participant.ListChanges(participant_pb.ListChangesRequest())
+    response = await listed(service)
     return list(response.changes)
 
 

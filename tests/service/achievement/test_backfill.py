@@ -23,6 +23,7 @@ from shared.ids import derived_id
 from shared.rpc.convert import to_timestamp
 from shared.rpc.server import running
 from tests.fixtures.definitions import Administrator
+from tests.fixtures.feeds import listed
 from tests.fixtures.waiting import until
 from tests.service.achievement.conftest import Service, ServiceDatabase
 from tests.service.achievement.messages import (
@@ -140,10 +141,10 @@ async def test_others_hear_of_it_only_where_points_are_given_for_it(quiet: Servi
     await lived(quiet)
     await define(quiet, "two", metric=by_metric(2))
     await finished(quiet)
-    assert (await quiet.participant.ListChanges(participant_pb.ListChangesRequest())).changes == []
+    assert (await listed(quiet)).changes == []
     await define(quiet, "three", metric=by_metric(3), award_backdated=True)
     await finished(quiet)
-    told = (await quiet.participant.ListChanges(participant_pb.ListChangesRequest())).changes
+    told = (await listed(quiet)).changes
     assert sorted(change.user_id for change in told) == USERS[:-1]
     assert {change.origin for change in told} == {entry_pb2.ENTRY_ORIGIN_BACKFILL}
     [change] = told[0].achievement_backfill.changes

@@ -10,6 +10,7 @@ from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.rpc.convert import to_timestamp
+from tests.fixtures.feeds import listed
 from tests.service.leaderboard.conftest import Service
 from tests.service.leaderboard.messages import WEDNESDAY, apply, selector
 
@@ -67,7 +68,7 @@ async def maintained(service: Service, now: datetime) -> int:
 
 async def found(service: Service) -> list[participant_pb.Change]:
     """What the service found by itself and somebody acts on."""
-    response = await service.participant.ListChanges(participant_pb.ListChangesRequest(page_size=1_000))
+    response = await listed(service, participant_pb.ListChangesRequest(page_size=1_000))
     return [change for change in response.changes if not change.HasField("board_run")]
 
 

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from shared import faults
 from tests.fixtures.clock import now
 from tests.fixtures.definitions import Administrator
+from tests.fixtures.feeds import listed
 from tests.fixtures.waiting import until
 from tests.service.leaderboard.conftest import KEEP_CLOCK_OFF, Service, ServiceDatabase, served
 from tests.service.leaderboard.messages import event
@@ -66,7 +67,7 @@ async def history(service: Service, user: str) -> list[tuple[int, int, bool]]:
 
 
 async def told(service: Service) -> list[tuple[str, int, int, bool]]:
-    response = await service.participant.ListChanges(participant_pb.ListChangesRequest(page_size=1_000))
+    response = await listed(service, participant_pb.ListChangesRequest(page_size=1_000))
     return [
         (one.user_id, one.previous_rank, one.rank, one.passed)
         for change in response.changes

@@ -6,6 +6,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.rpc.convert import to_timestamp
+from tests.fixtures.feeds import listed
 from tests.service.leaderboard.conftest import Service
 from tests.service.leaderboard.messages import NOON, WEEKLY, event, local_date
 from tests.service.leaderboard.steps import applied, define, maintained
@@ -16,7 +17,7 @@ MONDAY = NOON - timedelta(days=2)
 
 async def told(service: Service) -> list[tuple[str, bool, int, str]]:
     """Board, whether it ended, members, and when."""
-    response = await service.participant.ListChanges(participant_pb.ListChangesRequest(page_size=1_000))
+    response = await listed(service, participant_pb.ListChangesRequest(page_size=1_000))
     runs = [(change.board_run, change.occur_time) for change in response.changes]
     return [
         (run.leaderboard, run.finished, run.member_count, at.ToJsonString())

@@ -6,6 +6,7 @@ from laurel.participant.v1 import participant_service_pb2 as participant_pb
 from laurel.points.v1 import points_pb2 as types
 
 from shared.rpc.convert import date_to_proto, to_timestamp
+from tests.fixtures.feeds import listed
 from tests.service.points.conftest import Service
 from tests.service.points.messages import NOON
 from tests.service.points.steps import define
@@ -20,7 +21,7 @@ async def maintain(service: Service, hours: float) -> None:
 
 
 async def told(service: Service) -> list[tuple[str, bool, float]]:
-    found = await service.participant.ListChanges(participant_pb.ListChangesRequest())
+    found = await listed(service)
     return [
         (
             change.boost_change.boost.key,

@@ -9,6 +9,7 @@ from laurel.points.v1 import points_pb2 as types
 from laurel.points.v1 import points_service_pb2 as pb
 
 from shared.rpc.convert import to_timestamp
+from tests.fixtures.feeds import listed
 from tests.service.points.conftest import Service
 from tests.service.points.messages import NOON, gift, revert, transfer
 from tests.service.points.steps import amounts, balance, check_ledger, define, send
@@ -56,7 +57,7 @@ async def test_what_a_pass_finds_and_what_an_entry_finds_are_the_same_rows(servi
         [tuple(row) for row in await service.database.fetch(LEDGER, user)][:4] for user in ("alice", "bob")
     ]
     assert rows[0] == rows[1]
-    (change,) = (await service.participant.ListChanges(participant_pb.ListChangesRequest())).changes
+    (change,) = (await listed(service)).changes
     assert (change.user_id, change.timed_points.changes[0].added) == ("alice", -30)
     await right(service)
 

@@ -6,6 +6,7 @@ from laurel.points.v1 import points_service_pb2 as pb
 
 from shared.rpc.convert import to_timestamp
 from tests.fixtures import clock
+from tests.fixtures.feeds import listed
 from tests.service.points.conftest import Service
 from tests.service.points.messages import gift
 from tests.service.points.steps import define, points, send
@@ -18,7 +19,7 @@ async def maintain(service: Service) -> None:
 
 
 async def told(service: Service) -> list[tuple[str, str, str, int]]:
-    found = await service.participant.ListChanges(participant_pb.ListChangesRequest())
+    found = await listed(service)
     return [
         (change.user_id, each.level_before, each.level, each.added)
         for change in found.changes

@@ -12,6 +12,7 @@ from laurel.points.v1 import points_service_pb2 as pb
 
 from shared import faults
 from shared.rpc.convert import to_datetime, to_timestamp
+from tests.fixtures.feeds import listed
 from tests.service.points.conftest import Service
 from tests.service.points.messages import BADGE, NOON, apply, correction, event, gift, revert
 from tests.service.points.steps import amounts, balance, check_ledger, define, send
@@ -50,7 +51,7 @@ async def maintain(service: Service, minutes: int) -> None:
 
 
 async def changes(service: Service) -> list[participant_pb.Change]:
-    response = await service.participant.ListChanges(participant_pb.ListChangesRequest())
+    response = await listed(service)
     return list(response.changes)
 
 

@@ -8,6 +8,7 @@ from laurel.streak.v1 import streak_pb2
 from laurel.streak.v1 import streak_service_pb2 as pb
 
 from shared.rpc.convert import to_timestamp
+from tests.fixtures.feeds import listed
 from tests.service.streak.conftest import Service
 from tests.service.streak.messages import apply, day, streak
 
@@ -54,7 +55,7 @@ async def feed_page(
 ) -> participant_pb.ListChangesResponse:
     """What maintenance found by itself after a cursor."""
     request = participant_pb.ListChangesRequest(after_cursor=after, page_size=page_size)
-    return await service.participant.ListChanges(request)
+    return await listed(service, request)
 
 
 async def feed(service: Service) -> list[participant_pb.Change]:

@@ -122,7 +122,11 @@ class Both:
         if not isinstance(decided, Applied):
             awards = slow_fold([*self.slow, fact])
             balance = sum(award.amount for name, award in awards.items() if name[0] != fact.position)
-            total = sum(award.multiplied for name, award in awards.items() if name[0] == fact.position)
+            total = sum(
+                award.amount if award.multiplied > 0 else award.multiplied
+                for name, award in awards.items()
+                if name[0] == fact.position
+            )
             assert balance + total < self.system.min_balance
             return False
         self.slow.append(fact)
