@@ -18,7 +18,7 @@ from deploy.local.postgres import PostgresServer
 from deploy.local.valkey import DATABASES, ValkeyServer
 from tests.fixtures import clock
 from tests.fixtures.databases import ServiceDatabases
-from tests.fixtures.directories import session_directory
+from tests.fixtures.directories import quick_place, session_directory
 from tests.fixtures.side_by_side import SideBySide
 
 ServiceDatabase = Callable[[str], Awaitable[str]]
@@ -66,9 +66,16 @@ def server_directory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(server_directory: Path) -> Iterator[PostgresServer]:
+def quick_directory() -> Iterator[Path]:
+    """Like it, for a server whose data need not last: a database for each test is a few hundred files."""
+    with session_directory(quick_place()) as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+def postgres_server(quick_directory: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL server for the session. It trades durability for speed; tests must not kill it."""
-    server = PostgresServer.start(server_directory / "postgres", fsync=False)
+    server = PostgresServer.start(quick_directory / "postgres", fsync=False)
     yield server
     server.erase()
 

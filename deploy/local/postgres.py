@@ -50,7 +50,7 @@ jit = off
 # tables more than all else that an event costs.
 wal_compression = off
 min_wal_size = '256MB'
-max_wal_size = '4GB'
+max_wal_size = '{most_log}'
 checkpoint_timeout = '15min'
 checkpoint_completion_target = 0.9
 
@@ -196,6 +196,7 @@ class PostgresServer:
             port=self.port,
             sockets=self.socket_directory or "",
             durable="on" if self.fsync else "off",
+            most_log="4GB" if self.fsync else "1GB",
         )
         (self.data / "postgresql.conf").write_text(settings)
 

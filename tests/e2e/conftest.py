@@ -12,9 +12,9 @@ from tests.fixtures.world import CONFIGURATION
 
 
 @pytest.fixture(scope="session")
-def stack(server_directory: Path) -> Iterator[Stack]:
+def stack(quick_directory: Path) -> Iterator[Stack]:
     """All services on servers of their own; tests must leave every process running."""
-    with Stack(StackConfig(home=server_directory / "stack", port_base=0, fsync=False)) as running:
+    with Stack(StackConfig(home=quick_directory / "stack", port_base=0, fsync=False)) as running:
         running.up()
         yield running
 

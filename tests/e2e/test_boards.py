@@ -138,10 +138,10 @@ def clock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def season(server_directory: Path, clock_file: Path) -> AsyncIterator[System]:
+async def season(quick_directory: Path, clock_file: Path) -> AsyncIterator[System]:
     """A system of its own, on a Saturday."""
     clock.set_to(SATURDAY, clock_file)
-    with Stack(StackConfig(home=server_directory / "season", port_base=0, fsync=False)) as stack:
+    with Stack(StackConfig(home=quick_directory / "season", port_base=0, fsync=False)) as stack:
         stack.up()
         connected = connect(stack)
         await connected.orchestrator.ApplyConfiguration(SEASON)

@@ -62,11 +62,11 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-async def system(server_directory: Path, clock_file: Path) -> AsyncIterator[System]:
+async def system(quick_directory: Path, clock_file: Path) -> AsyncIterator[System]:
     """A system that is begun at the first of the moments."""
     clock.set_to(MOMENTS[0].at, clock_file)
     settings = {"LAUREL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8", "LAUREL_WEBHOOK_ALLOW_HTTP": "true"}
-    config = StackConfig(home=server_directory / "calendar", port_base=0, fsync=False, settings=settings)
+    config = StackConfig(home=quick_directory / "calendar", port_base=0, fsync=False, settings=settings)
     with Stack(config) as stack:
         stack.up()
         connected = connect(stack)

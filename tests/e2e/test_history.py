@@ -68,9 +68,9 @@ class Imported:
 
 
 @pytest.fixture(scope="module")
-def imported(server_directory: Path) -> Iterator[Imported]:
+def imported(quick_directory: Path) -> Iterator[Imported]:
     """The demo's configuration, then the whole file."""
-    with Stack(StackConfig(home=server_directory / "history", port_base=0, fsync=False)) as stack:
+    with Stack(StackConfig(home=quick_directory / "history", port_base=0, fsync=False)) as stack:
         stack.up()
         system = Imported(stack, "")
         system.laurel("apply", "-f", str(DEMO / "laurel.yaml"))

@@ -64,9 +64,9 @@ pb = orchestrator_service_pb2
 
 
 @pytest.fixture(scope="module")
-def own_stack(server_directory: Path) -> Iterator[Stack]:
+def own_stack(quick_directory: Path) -> Iterator[Stack]:
     """A stack of its own: the day and the world of these tests are others."""
-    with stack_on_that_day(server_directory / "orders") as running:
+    with stack_on_that_day(quick_directory / "orders") as running:
         yield running
 
 

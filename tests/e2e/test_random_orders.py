@@ -37,9 +37,9 @@ SHOWN: Final = 12
 
 
 @pytest.fixture(scope="module")
-def own_stack(server_directory: Path) -> Iterator[Stack]:
+def own_stack(quick_directory: Path) -> Iterator[Stack]:
     """A stack of its own: the day and the world of these tests are others."""
-    with stack_on_that_day(server_directory / "random-orders") as running:
+    with stack_on_that_day(quick_directory / "random-orders") as running:
         yield running
 
 

@@ -51,14 +51,14 @@ PARK_A_FINISHED_SAGA: Final = "UPDATE sagas SET state = 7, parked_state = 1, rep
 
 
 @pytest.fixture(scope="module")
-def own_stack(server_directory: Path) -> Iterator[Callable[[str], Stack]]:
+def own_stack(quick_directory: Path) -> Iterator[Callable[[str], Stack]]:
     """Stacks of these tests' own: what the others had answered has to stay."""
     stacks: dict[str, Stack] = {}
 
     def running(name: str) -> Stack:
         if name not in stacks:
             config = StackConfig(
-                home=server_directory / name,
+                home=quick_directory / name,
                 port_base=0,
                 fsync=False,
                 settings={"LAUREL_PARK_AFTER_ATTEMPTS": "2"},

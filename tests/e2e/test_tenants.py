@@ -123,9 +123,9 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def stack(server_directory: Path) -> Iterator[Stack]:
+def stack(quick_directory: Path) -> Iterator[Stack]:
     settings = {"LAUREL_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8", "LAUREL_WEBHOOK_ALLOW_HTTP": "true"}
-    home = server_directory / "tenants"
+    home = quick_directory / "tenants"
     config = StackConfig(home=home, port_base=0, fsync=False, keys=True, settings=settings)
     with Stack(config) as running:
         running.up()

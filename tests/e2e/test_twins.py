@@ -124,9 +124,9 @@ WORLD: Final = json_format.ParseDict(
 
 
 @pytest.fixture(scope="module")
-def own_stack(server_directory: Path) -> Iterator[Stack]:
+def own_stack(quick_directory: Path) -> Iterator[Stack]:
     """A stack of its own: the world of these tests is another one."""
-    config = StackConfig(home=server_directory / "twins", port_base=0, fsync=False)
+    config = StackConfig(home=quick_directory / "twins", port_base=0, fsync=False)
     with Stack(config) as running:
         running.up()
         yield running

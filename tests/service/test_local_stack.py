@@ -28,9 +28,9 @@ MakeStack = Callable[..., Stack]
 
 
 @pytest.fixture(scope="module")
-def shared_postgres(server_directory: Path) -> Iterator[PostgresServer]:
+def shared_postgres(quick_directory: Path) -> Iterator[PostgresServer]:
     """Not the session's server: stacks give the services' roles passwords of their own."""
-    server = PostgresServer.start(server_directory / "stacks-postgres", fsync=False)
+    server = PostgresServer.start(quick_directory / "stacks-postgres", fsync=False)
     yield server
     server.erase()
 
