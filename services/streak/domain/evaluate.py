@@ -115,14 +115,15 @@ def needs_history(
 
 
 def touched_since(definition: StreakDefinition, streak: UserStreak, fact: Fact) -> date:
-    """The first date of the earliest period that may change by this fact, a late one or one taken away.
+    """The first date of the earliest period that may change by this fact, a late one or one taken away; never one after
+    the newest facts, with which a refold ends: a fact may lie behind them that does not count.
 
     It is `date.min` where everything may: with the user's first fact the days of all grants move.
     """
     state = streak.state
     if state is None or not definition.counts(fact.metric) or fact.order <= state.first_order:
         return date.min
-    period = definition.period_of(fact.local_date)
+    period = min(definition.period_of(fact.local_date), state.tally.period)
     if _is_all_of(state.tally, fact):
         # Without it the newest facts are those of an earlier period: the last settled one, or one after it.
         if state.settled.anchor is None:
@@ -162,7 +163,11 @@ def moved_since(definition: StreakDefinition, streak: UserStreak, change: ZoneCh
     """
     if streak.state is None:
         return date.min
-    touched = definition.first_date(min(period_of(definition, change), streak.state.tally.period))
+    period = min(period_of(definition, change), streak.state.tally.period)
+    touched = definition.first_date(period)
+    if definition.earlier and definition.earlier[-1][0].date() >= touched:
+        # Where a period closes decides by which definition it is judged.
+        touched = _recounted_since(definition, streak.state, period)
     return min(touched, outdated_since(definition, streak))
 
 

@@ -77,6 +77,8 @@ async def test_a_streak_that_is_switched_off_counts_nothing_and_keeps_its_length
     off = await effect(service, override("off", 4, switched_off=True))
     assert (off.state.length, off.state.HasField("expire_time")) == (1, False)
     assert not (await effect(service, event(5, at(5)))).extended
+    assert (await service.participant.RevertEntries(revert(5, now=at(5, 13)))).outcomes[0].reverted
+    assert (await shown(service, at(5, 14)))[0].length == 1
     assert await maintain(service, at(20)) == 0
     on = await effect(service, override("on", 21))
     assert (on.state.length, len(on.periods)) == (1, 16)
@@ -175,6 +177,8 @@ async def test_days_off_freezes_and_metrics_change_and_what_was_closed_stays(ser
     await applied(service, event(3, at(3)))
     await maintain(service, at(5, 1))
     assert [status for _, status in await recorded(service)] == ["QUALIFIED", "FROZEN"]
+    # What it counts for is decided when it comes: not for a streak that gets its metric later that day.
+    await applied(service, event("early", at(5, 8), metric="lines"))
     changed = streak(
         freezes=streak_pb2.FreezeSettings(earn_count=2, earn_every_days=3, max_count=2),
         days_off=[streak_pb2.WEEKDAY_TUESDAY, streak_pb2.WEEKDAY_WEDNESDAY],

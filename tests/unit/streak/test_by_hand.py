@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from services.streak.domain import (
     FreezeSettings,
     Frequency,
     MetricThreshold,
+    Override,
     Reset,
     StreakDefinition,
     fact,
@@ -26,6 +28,7 @@ from services.streak.domain import (
     lost_dates,
     paused_days,
     taken_out,
+    with_override,
 )
 from tests.unit.streak.slow_fold import slow_fold
 from tests.unit.streak.test_fold_properties import Stored, assert_same
@@ -117,6 +120,21 @@ def test_any_order_of_all_that_can_happen_with_a_third_voided_and_sent_again_giv
         assert folded.current.freeze_count == expected.balance
         assert folded.current.length == expected.length
         assert stored.streak.state is None or stored.streak.state.by_hand == by_hand
+
+
+@pytest.mark.parametrize("counted", [[4], [3, 4]])
+def test_an_event_of_after_a_user_switched_it_off_is_undone_and_nothing_else_is(counted: list[int]) -> None:
+    stored = Stored(DAILY)
+    off = Override(ENTRY, on(5), date(2025, 3, 5), switched_off=True)
+    for event in days(*counted):
+        stored.take(event, event.occur_time)
+    stored.do(with_override(NOTHING_BY_HAND, off), off, on(5))
+    (ignored,) = days(6)
+    stored.take(ignored, on(6))
+    before = stored.streak
+    stored.undo(ignored, on(6))
+    assert stored.streak.state == before.state
+    assert (stored.streak.followed.length, stored.streak.version) == (len(counted), before.version)
 
 
 def test_a_pause_carries_the_length_on_and_activity_in_it_still_extends() -> None:

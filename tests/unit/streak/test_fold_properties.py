@@ -69,7 +69,16 @@ from services.streak.domain import moved as moved_to
 from services.streak.domain.checkpoint import FURTHEST_AHEAD
 from shared.calendar import EARLIEST, local_date, zone_names
 from tests.unit.streak.slow_fold import SlowFact, SlowResult, slow_fold
-from tests.unit.streak.worlds import slow_facts, slow_rules, worlds
+from tests.unit.streak.worlds import redefine, slow_facts, slow_rules, worlds
+
+UNCOUNTED = "uncounted"
+
+
+def as_it_came(definition: StreakDefinition, fact: Fact) -> Fact:
+    """An event counts for the streaks that had its metric when it came. A streak that gets the metric later does not
+    know it; where the user was it tells all the same.
+    """
+    return fact if definition.counts(fact.metric) else replace(fact, metric=UNCOUNTED)
 
 
 @dataclass
@@ -92,7 +101,7 @@ class Stored:
         )
 
     def take(self, fact: Fact, now: datetime) -> None:
-        fact = dated(self.definition, fact)
+        fact = as_it_came(self.definition, dated(self.definition, fact))
         known = self.facts.events
         moved = self.hear(fact)
         # Another zone, or None where what was said of zones is other than what was known.
@@ -157,7 +166,9 @@ class Stored:
         if self.user:
             gone = ZoneChange(fact.occur_time, fact.entry_id, fact.time_zone)
             moved = self.moved(undone(self.user, self.facts.zones, fact.entry_id, self.following(gone)))
-        counted = self.facts.by_hand.counts(self.definition, fact.order, fact.local_date)
+        counted = fact.metric != UNCOUNTED and self.facts.by_hand.counts(
+            self.definition, fact.order, fact.local_date
+        )
         since = [touched_since(self.definition, self.streak, fact)] if counted else []
         since += [moved_since(self.definition, self.streak, moved.since)] if moved else []
         outdated = is_outdated(self.definition, self.streak)
@@ -444,6 +455,30 @@ def test_a_checkpoint_may_lie_before_the_date_from_which_grants_are_counted(free
     assert_same(stored, slow_fold(slow_rules(definition), slow_facts(remaining, definition), now))
 
 
+@pytest.mark.parametrize("before", [(), (3,), (2, 3)])
+def test_a_move_takes_a_period_to_the_next_definition_which_its_only_event_does_not_count_for(
+    before: tuple[int, ...],
+) -> None:
+    commits, lines = MetricThreshold("commits", 1), MetricThreshold("lines", 1)
+    stored = Stored(StreakDefinition("focus", Frequency.DAILY, (commits, lines)))
+    changed = replace(stored.definition, metrics=(commits,))
+
+    def came(number: int, metric: str, day: int, hour: int, zone: str = "UTC") -> None:
+        event = fact(UUID(int=number), metric, 1, datetime(2025, 3, day, hour, tzinfo=UTC), zone)
+        stored.take(event, event.occur_time)
+
+    for day in before:
+        came(day, "commits", day, 12)
+    came(4, "lines", 4, 12)
+    stored.definition = redefine(stored.definition, changed, datetime(2025, 3, 5, 2, tzinfo=UTC))
+    now = datetime(2025, 3, 5, 3, tzinfo=UTC)
+    stored.maintain(now)
+    came(5, "steps", 4, 20, "Pacific/Honolulu")  # where the fourth has not ended yet
+    remaining = slow_facts(list(stored.facts.events), stored.definition)
+    assert_same(stored, slow_fold(slow_rules(stored.definition), remaining, now))
+    assert stored.streak.followed.length == len(before)
+
+
 @given(st.sampled_from(sorted(zone_names())), st.integers(0, 200 * 365 * 24 * 4 - 1))
 def test_no_fact_of_a_period_lies_before_the_instant_from_which_its_facts_are_read(
     zone: str, quarters: int
@@ -496,7 +531,8 @@ def test_a_changed_definition_refolds_what_was_recorded_under_the_old_one(
     assert stored.streak.state is None or touched_since(changed, stored.streak, history[-1]) == date.min
     stored.take(history[-1], now)
     stored.store(refold(changed, stored.streak, stored.rows, stored.facts, now))
-    assert_same(stored, slow_fold(slow_rules(changed), slow_facts(history, definition), now))
+    live = list(stored.facts.events)
+    assert_same(stored, slow_fold(slow_rules(changed), slow_facts(live, definition), now))
 
 
 @given(worlds(), st.data())
