@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 import redis
 from hypothesis import settings
+from hypothesis.internal.conjecture import engine
 from xdist.remote import Producer
 
 from deploy.local.postgres import PostgresServer
@@ -28,6 +29,8 @@ ServiceDatabase = Callable[[str], Awaitable[str]]
 settings.register_profile("thorough", max_examples=100, deadline=None)
 settings.register_profile("quick", max_examples=15, deadline=None)
 settings.load_profile("thorough")
+# For how many seconds a failing example is made smaller: no setting. Of its own accord it takes five minutes.
+engine.MAX_SHRINKING_SECONDS = 20
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
