@@ -207,9 +207,11 @@ def _of_streak(entry: entry_pb2.Entry, effect: streak_pb2.StreakEffect) -> Itera
     if not effect.HasField("change"):
         return
     before, after = effect.change.length_before, effect.change.length
-    if after > before and streak_pb2.PERIOD_STATUS_EXCUSED in statuses and name == "streak_closing":
-        # An amnesty has given back what was lost.
+    if after - before > effect.extended and streak_pb2.PERIOD_STATUS_EXCUSED in statuses:
+        # An amnesty has given back what was lost: found by maintenance, or with an event that came first.
         yield Type.STREAK_RESTORED, effect
+        if effect.extended:
+            yield Type.STREAK_EXTENDED, effect
         return
     ended = before > 0 and (after == 0 or streak_pb2.PERIOD_STATUS_BROKEN in statuses)
     if ended:

@@ -211,6 +211,7 @@ def effects(user_id: str, evaluated: Sequence[Effect]) -> Effects:
 
 def _effect(user_id: str, effect: Effect) -> streak_pb2.StreakEffect:
     definition, evaluation = effect.definition, effect.evaluation
+    held = evaluation.current.freeze_count if evaluation.current else 0
     return streak_pb2.StreakEffect(
         user_id=user_id,
         state=state_to_proto(definition, evaluation.current),
@@ -220,6 +221,7 @@ def _effect(user_id: str, effect: Effect) -> streak_pb2.StreakEffect:
         refunded_freeze_count=evaluation.rows.refunded_freezes,
         earned_freeze_count=evaluation.rows.earned_freezes,
         given_freeze_count=evaluation.rows.given_freezes,
+        freeze_count_before=held - evaluation.rows.freezes_more,
     )
 
 

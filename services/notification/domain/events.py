@@ -66,7 +66,7 @@ class Wish(Struct, frozen=True):
 # Where the data says what was before: with what it has of the first event, the last one tells of both.
 _BEFORE: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "metric": (("totalBefore",),),
-    "streak": (("change", "lengthBefore"),),
+    "streak": (("change", "lengthBefore"), ("freezeCountBefore",)),
     "points": (("balanceBefore",), ("levelBefore",)),
     "leaderboard": (("previousRank",),),
 }

@@ -152,6 +152,8 @@ class RowChanges(Struct, frozen=True):
     """Given back because the period that had consumed one qualified after all, or is gone."""
     given_freezes: int = 0
     """Given by hand, of what the maximum left room for (RULES 3.5)."""
+    freezes_more: int = 0
+    """How many more freezes there are after it; fewer are less than 0."""
 
     @property
     def earned_freezes(self) -> int:
@@ -170,6 +172,7 @@ def row_changes(before: Rows, after: Rows) -> RowChanges:
         removed_ledger=tuple(line.key for line in removed_ledger),
         refunded_freezes=max(0, _refunded(ledger) - _refunded(removed_ledger) - _consumed(removed_ledger)),
         given_freezes=max(0, _given(after.ledger) - _given(before.ledger)),
+        freezes_more=sum(line.amount for line in after.ledger) - sum(line.amount for line in before.ledger),
     )
 
 

@@ -1008,6 +1008,7 @@ class StreakEffect(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     EARNED_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
     GIVEN_FREEZE_COUNT_FIELD_NUMBER: _builtins.int
+    FREEZE_COUNT_BEFORE_FIELD_NUMBER: _builtins.int
     extended: _builtins.bool
     """Whether this entry extended the streak."""
     refunded_freeze_count: _builtins.int
@@ -1018,6 +1019,8 @@ class StreakEffect(_message.Message):
     """Freezes that were earned by the passing of days."""
     given_freeze_count: _builtins.int
     """Freezes that were given by hand, as far as the maximum left room."""
+    freeze_count_before: _builtins.int
+    """Freezes that the user had before it. What it left is in the state."""
     @_builtins.property
     def state(self) -> Global___StreakState:
         """The state after it."""
@@ -1041,10 +1044,11 @@ class StreakEffect(_message.Message):
         user_id: _builtins.str = ...,
         earned_freeze_count: _builtins.int = ...,
         given_freeze_count: _builtins.int = ...,
+        freeze_count_before: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "earned_freeze_count", b"earned_freeze_count", "extended", b"extended", "given_freeze_count", b"given_freeze_count", "periods", b"periods", "refunded_freeze_count", b"refunded_freeze_count", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "earned_freeze_count", b"earned_freeze_count", "extended", b"extended", "freeze_count_before", b"freeze_count_before", "given_freeze_count", b"given_freeze_count", "periods", b"periods", "refunded_freeze_count", b"refunded_freeze_count", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
