@@ -30,12 +30,13 @@ class Calibration:
         """The statistics of an achievement, of how many users they are, and how many there are: of all, or of those of
         the tenant that asks. Raises `NotFound`.
         """
-        achievement = (await self._catalogue.latest()).get(key)
+        catalogue = await self._catalogue.latest()
+        achievement = catalogue.get(key)
         if achievement is None:
             raise ACHIEVEMENT.unknown(key)
         own = own_range()
         user_count = await self._users.count_users(own)
         users = await self._users.some(user_count, self._most_looked_at, own)
         now = read_time or self._clock.now()
-        found = await self._statistics.of(achievement, users, now, first, last, own)
+        found = await self._statistics.of(catalogue, achievement, users, now, first, last, own)
         return achievement, found, len(users), user_count

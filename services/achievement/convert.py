@@ -289,6 +289,7 @@ def statistics_to_proto(
         begun_count=found.begun_count,
         abandoned_count=found.abandoned_count,
         abandoned_share=found.abandoned_count / max(1, found.begun_count),
+        at_a_stroke=found.at_a_stroke,
         daily_value=found.daily_micros / MICROS_PER_UNIT,
         difficulty_days=achievement.trigger.target / found.daily_micros if found.daily_micros else 0,
         days=[

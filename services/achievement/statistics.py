@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from services.achievement.domain import (
     Achievement,
+    ApiTrigger,
+    Catalogue,
     CompositeTrigger,
     MetricTrigger,
     StreakTrigger,
@@ -56,9 +58,10 @@ BEGUN: Final = """
        AND NOT EXISTS (SELECT FROM live_completions AS live
                         WHERE live.user_id = source.user_id AND live.achievement = $2)
 """
+# Of what somebody has to do something for. Who has enough of that waits for what comes by time.
 BEGUN_COMPOSITE: Final = """
-    SELECT count(*) AS begun_count, count(*) FILTER (WHERE newest < $4) AS abandoned_count
-      FROM (SELECT user_id, max(complete_time) AS newest
+    SELECT count(*) AS begun_count, count(*) FILTER (WHERE newest < $4 AND held_count < $5) AS abandoned_count
+      FROM (SELECT user_id, max(complete_time) AS newest, count(DISTINCT achievement) AS held_count
               FROM live_completions AS live
              WHERE user_id = ANY($1::text[]) AND achievement = ANY($3::text[])
                AND NOT EXISTS (SELECT FROM live_completions AS held
@@ -95,6 +98,8 @@ class Statistics(Struct, frozen=True):
     median_entry_count: int
     begun_count: int
     abandoned_count: int
+    at_a_stroke: bool
+    """Nobody can begin it, and nobody give it up."""
     daily_micros: float
     """What a user contributes on an active day; 0 where it is no metric's."""
     days: Mapping[date, int]
@@ -108,6 +113,7 @@ class StatisticsStore:
 
     async def of(
         self,
+        catalogue: Catalogue,
         achievement: Achievement,
         users: Sequence[str],
         now: datetime,
@@ -120,7 +126,12 @@ class StatisticsStore:
         metric = trigger.metric if isinstance(trigger, MetricTrigger) else ""
         held = await self._pool.fetchrow(HELD, users, key, metric)
         assert held is not None  # sums without groups have a row
-        begun, abandoned = await self._begun(achievement, users, now - QUIET)
+        # What comes by time takes as long as it says, whatever its holders do.
+        by_time = catalogue.comes_by_time(achievement)
+        at_a_stroke = by_time or isinstance(trigger, ApiTrigger)
+        begun, abandoned = 0, 0
+        if not at_a_stroke:
+            begun, abandoned = await self._begun(catalogue, achievement, users, now - QUIET)
         daily = 0.0
         if metric:
             daily = await self._pool.fetchval(DAILY, users, metric, now - QUIET, now)
@@ -130,16 +141,17 @@ class StatisticsStore:
         days = await self._pool.fetch(DAYS_OWN if own else DAYS, key, begins, ends, first, last, *own)
         return Statistics(
             held["holder_count"],
-            float(held["median_seconds"] or 0),
-            held["median_entry_count"] or 0,
+            0.0 if by_time else float(held["median_seconds"] or 0),
+            0 if by_time else held["median_entry_count"] or 0,
             begun,
             abandoned,
+            at_a_stroke,
             daily,
             {row["local_date"]: row["count"] for row in days},
         )
 
     async def _begun(
-        self, achievement: Achievement, users: Sequence[str], quiet_since: datetime
+        self, catalogue: Catalogue, achievement: Achievement, users: Sequence[str], quiet_since: datetime
     ) -> tuple[int, int]:
         trigger, key = achievement.trigger, achievement.key
         match trigger:
@@ -149,9 +161,9 @@ class StatisticsStore:
                     BEGUN, users, key, source.key, int(source.kind), filtered, quiet_since
                 )
             case CompositeTrigger():
-                wanted = list(trigger.achievements)
-                row = await self._pool.fetchrow(BEGUN_COMPOSITE, users, key, wanted, quiet_since)
+                wanted, enough = catalogue.effort(trigger)
+                row = await self._pool.fetchrow(BEGUN_COMPOSITE, users, key, wanted, quiet_since, enough)
             case _:
-                return 0, 0
+                raise AssertionError("it is earned at a stroke")
         assert row is not None
         return row["begun_count"], row["abandoned_count"]

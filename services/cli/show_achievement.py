@@ -61,10 +61,12 @@ def show_statistics(found: achievement_service_pb2.GetAchievementStatisticsRespo
     facts: list[tuple[str, render.Cell]] = [
         ("users looked at", f"{found.looked_at_count:,}{some}"),
         ("hold it", f"{found.holder_count:,} ({found.share:.1%})"),
-        ("half of them took at most", f"{days:,.1f} days, {found.median_entry_count:,} entries"),
-        ("have begun", f"{found.begun_count:,}"),
-        ("of these gave up", f"{found.abandoned_count:,} ({found.abandoned_share:.1%})"),
     ]
+    if found.median_entry_count:
+        facts.append(("half of them took at most", f"{days:,.1f} days, {found.median_entry_count:,} entries"))
+    if not found.at_a_stroke:
+        facts.append(("have begun", f"{found.begun_count:,}"))
+        facts.append(("of these gave up", f"{found.abandoned_count:,} ({found.abandoned_share:.1%})"))
     if found.difficulty_days:
         facts.append(("an active day brings", render.number(round(found.daily_value, 2))))
         facts.append(("it takes", f"{found.difficulty_days:,.1f} active days"))

@@ -301,6 +301,22 @@ class Catalogue:
         """Every definition."""
         return self._by_key.values()
 
+    def comes_by_time(self, achievement: Achievement) -> bool:
+        """Whether whoever waits has it in the end: an anniversary, or a composite for which these are enough."""
+        trigger = achievement.trigger
+        if isinstance(trigger, CompositeTrigger):
+            return self.effort(trigger)[1] <= 0
+        return isinstance(trigger, AnniversaryTrigger)
+
+    def effort(self, composite: CompositeTrigger) -> tuple[list[str], int]:
+        """The prerequisites that do not come by time, and how many of them it takes when all others have come."""
+        wanted = [
+            key
+            for key in composite.achievements
+            if (definition := self._by_key.get(key)) is None or not self.comes_by_time(definition)
+        ]
+        return wanted, composite.enough - (len(composite.achievements) - len(wanted))
+
     def follows(self, streak: str, length: int) -> bool:
         """Whether it matters who first reached this length: it earns an achievement, or else one that the user could
         not earn when it was due.

@@ -49,7 +49,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "facts of candidates": (store_backfill.FACTS_OF_USERS, (["alice"], "commits", 257)),
     "holders": (statistics.HELD, (["alice"], "ten", "commits")),
     "who has begun": (statistics.BEGUN, (["alice"], "ten", "commits", 1, True, NOON)),
-    "who has begun a composite": (statistics.BEGUN_COMPOSITE, (["alice"], "top", ["ten"], NOON)),
+    "who has begun a composite": (statistics.BEGUN_COMPOSITE, (["alice"], "top", ["ten"], NOON, 1)),
     "an active day": (statistics.DAILY, (["alice"], "commits", NOON, NOON)),
     "completions by day": (statistics.DAYS, ("ten", NOON, NOON, NOON.date(), NOON.date())),
     "sums": (past.SUMS, ("alice", "commits", NOON, ENTRY, NOON, ENTRY)),

@@ -7,6 +7,7 @@ import grpc.aio
 import pytest
 from laurel.achievement.v1 import achievement_pb2 as types
 from laurel.achievement.v1 import achievement_service_pb2 as pb
+from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
 from shared.errors import from_rpc_error
 from shared.rpc.convert import date_to_proto, to_timestamp
@@ -88,6 +89,31 @@ async def test_of_a_streak_activity_of_any_kind_counts(service: Service) -> None
     early = await service.stub.GetAchievementStatistics(asked("week", 29))
     late = await service.stub.GetAchievementStatistics(asked("week", 31))
     assert (early.begun_count, early.abandoned_count, late.abandoned_count) == (1, 0, 1)
+
+
+async def test_nobody_begins_or_gives_up_what_comes_by_time_or_by_a_call(service: Service) -> None:
+    hold = participant_pb.RunMaintenanceRequest(now=to_timestamp(NOON), hold_seconds=3600)
+    await service.participant.RunMaintenance(hold)
+    await define(service, "year", anniversary=types.AnniversaryTrigger(years=1))
+    await define(service, "two", anniversary=types.AnniversaryTrigger(years=2))
+    await define(service, "founder", api=API)
+    await define(service, "ten", metric=by_metric(10))
+    await define(service, "old", composite=types.CompositeTrigger(achievements=["year", "two"]))
+    await define(service, "both", composite=types.CompositeTrigger(achievements=["two", "ten"]))
+    signed_up = {"sign_up_date": (NOON - timedelta(days=500)).date().isoformat()}
+    for user, total in (("ann", 10), ("bob", 4)):
+        told = event(user, total, version=1, total=total, user=user, minutes=0)
+        told.entry.user.attributes.update(signed_up)
+        await service.participant.ApplyEntries(apply(told))
+    for key, holders in (("year", 2), ("old", 0), ("founder", 0)):
+        found = await service.stub.GetAchievementStatistics(asked(key, 90))
+        assert (found.at_a_stroke, found.holder_count) == (True, holders)
+        assert (found.begun_count, found.abandoned_count, found.median_entry_count) == (0, 0, 0)
+    both = await service.stub.GetAchievementStatistics(asked("both", 90))
+    # Ann has done what there is to do, and waits for the second year.
+    assert (both.at_a_stroke, both.begun_count, both.abandoned_count) == (False, 1, 0)
+    ten = await service.stub.GetAchievementStatistics(asked("ten", 90))
+    assert (ten.at_a_stroke, ten.begun_count, ten.abandoned_count) == (False, 1, 1)
 
 
 async def test_what_is_wrong_is_said(service: Service) -> None:

@@ -15,6 +15,7 @@ from services.achievement.domain import (
     Change,
     ChangeKind,
     Command,
+    CompositeTrigger,
     Evidence,
     Past,
     Standing,
@@ -207,6 +208,17 @@ def test_a_window_gives_it_when_it_opens_to_who_has_been_there_long_enough() -> 
     assert alice.held == {"years-1": at(2022, 6, 1)}
     bob = Alice(window).hears(told(NOON, signed_up=date(2021, 8, 1))).passes(at(2023, 1, 1))
     assert not bob.held
+
+
+def test_what_comes_by_time_is_no_part_of_what_a_composite_asks_of_its_user() -> None:
+    one, two, ten = after(1), after(2), api_achievement("ten")
+    years = composite("years", "years-1", "years-2")
+    mixed = composite("mixed", "years", "years-1", "ten", "founder", enough=3)
+    catalogue = Catalogue([one, two, ten, api_achievement(), years, mixed])
+    by_time = {each.key for each in catalogue.all() if catalogue.comes_by_time(each)}
+    assert by_time == {"years-1", "years-2", "years"}
+    assert isinstance(mixed.trigger, CompositeTrigger)
+    assert catalogue.effort(mixed.trigger) == (["ten", "founder"], 1)
 
 
 def test_an_older_word_of_the_user_does_not_replace_a_newer_one() -> None:

@@ -254,6 +254,7 @@ class GetAchievementStatisticsResponse(_message.Message):
     DAILY_VALUE_FIELD_NUMBER: _builtins.int
     DIFFICULTY_DAYS_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
+    AT_A_STROKE_FIELD_NUMBER: _builtins.int
     user_count: _builtins.int
     """Users that there are."""
     looked_at_count: _builtins.int
@@ -263,11 +264,13 @@ class GetAchievementStatisticsResponse(_message.Message):
     share: _builtins.float
     """The share of holders, 0 to 1: how rare it is."""
     median_seconds: _builtins.float
-    """Half of the holders took at most so long, in seconds, from their first event, of the metric where it is one's."""
+    """Half of the holders took at most so long, in seconds, from their first event, of the metric where it is one's. 0: it
+    comes by time alone.
+    """
     median_entry_count: _builtins.int
-    """Half of the holders took at most so many entries of theirs until it was granted."""
+    """Half of the holders took at most so many entries of theirs until it was granted. 0: it comes by time alone."""
     begun_count: _builtins.int
-    """Who has begun and does not hold it: some progress."""
+    """Who has begun and does not hold it: some progress. Of a composite: in what does not come by time."""
     abandoned_count: _builtins.int
     """Of those, who has done nothing for it for 30 days."""
     abandoned_share: _builtins.float
@@ -276,6 +279,8 @@ class GetAchievementStatisticsResponse(_message.Message):
     """Of a metric: what a user contributes on a day with any contribution, on the average of the last 30 days."""
     difficulty_days: _builtins.float
     """Of a metric: how many such days it takes to get there. 0: nothing is known of it."""
+    at_a_stroke: _builtins.bool
+    """It is given by a call or comes by time: nobody begins it, and nobody gives it up."""
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___CompletionDay]:
         """Completions by local date; dates without any are left out."""
@@ -295,10 +300,11 @@ class GetAchievementStatisticsResponse(_message.Message):
         daily_value: _builtins.float = ...,
         difficulty_days: _builtins.float = ...,
         days: _abc.Iterable[Global___CompletionDay] | None = ...,
+        at_a_stroke: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_count", b"abandoned_count", "abandoned_share", b"abandoned_share", "begun_count", b"begun_count", "daily_value", b"daily_value", "days", b"days", "difficulty_days", b"difficulty_days", "holder_count", b"holder_count", "looked_at_count", b"looked_at_count", "median_entry_count", b"median_entry_count", "median_seconds", b"median_seconds", "share", b"share", "user_count", b"user_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned_count", b"abandoned_count", "abandoned_share", b"abandoned_share", "at_a_stroke", b"at_a_stroke", "begun_count", b"begun_count", "daily_value", b"daily_value", "days", b"days", "difficulty_days", b"difficulty_days", "holder_count", b"holder_count", "looked_at_count", b"looked_at_count", "median_entry_count", b"median_entry_count", "median_seconds", b"median_seconds", "share", b"share", "user_count", b"user_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
