@@ -32,7 +32,7 @@ from shared.postgres import definitions as stored
 from shared.postgres.feed import Feed
 from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Connection, Pool
-from shared.postgres.request_log import State
+from shared.postgres.request_log import FOUND, State
 from shared.rpc.convert import to_timestamp
 from shared.rpc.participants import Pass
 
@@ -125,7 +125,7 @@ async def _advanced(
 def came_entry(user_id: str, came: Came) -> LogEntry:
     """An instant at which something was due, as it goes into the log: nobody asks for it, so there is no outcome."""
     decision = Decision(Standing(user_id), came.fact, came.changes)
-    return LogEntry(user_id, b"", State.APPLIED, b"", came.time, decision)
+    return LogEntry(user_id, FOUND, State.APPLIED, b"", came.time, decision)
 
 
 def told_of(user_id: str, came: Sequence[Came], catalogue: Catalogue, *, history: bool) -> list[bytes]:

@@ -13,10 +13,11 @@ HIGHEST_ID: Final = UUID(int=2**128 - 1)
 VERSIONS_APART: Final = 2**32
 """So far versions go ahead after healing: no user of whom something was lost had been told of as often."""
 
-# Bounds and order by the key: each partition is read by its index (docs/adr/0010).
+# Bounds and order by the key: each partition is read by its index (docs/adr/0010). What the service found by itself it
+# does not owe to the ledger.
 LOGGED: Final = """
     SELECT entry_id, state FROM request_log
-     WHERE entry_id > $1 AND entry_id <= $2 ORDER BY entry_id LIMIT $3
+     WHERE entry_id > $1 AND entry_id <= $2 AND digest <> '\\x00' ORDER BY entry_id LIMIT $3
 """
 _KNOWN_WRITES: Final = """
     SELECT request_id FROM mutation_log WHERE method = 'write_definitions' AND request_id = ANY($1::text[])
@@ -33,7 +34,7 @@ _RAISE: Final = """
 
 
 async def logged(pool: Pool, after: UUID, through: UUID, limit: int) -> list[tuple[UUID, State]]:
-    """Entries that the request log knows between two ids, and what was made of them."""
+    """Entries between two ids that somebody asked for, and what was made of them."""
     rows = await pool.fetch(LOGGED, after, through, limit)
     return [(row["entry_id"], State(row["state"])) for row in rows]
 

@@ -7,7 +7,7 @@ request. The table is partitioned by entry id, and old months may be condensed (
     CREATE TABLE request_log (
         entry_id       uuid        PRIMARY KEY,
         user_id        text        NOT NULL,
-        digest         bytea       NOT NULL,   -- of the command; empty in a tombstone, and where condensed
+        digest         bytea       NOT NULL,   -- of the command; empty in a tombstone, and where condensed; see FOUND
         outcome        bytea,                  -- the answer to the command, byte for byte; empty where condensed
         state          smallint    NOT NULL,   -- see State
         apply_time     timestamptz NOT NULL,
@@ -28,6 +28,8 @@ from shared.postgres.pool import Connection
 
 _CONDENSED: Final = b""
 """The digest of an entry whose month was condensed."""
+FOUND: Final = b"\0"
+"""The digest of what a service found by itself and keeps as a fact: the ledger hears of it by the feed, or never."""
 
 # The ids come in order: their bounds tell the partitions (docs/adr/0010).
 SELECT_KNOWN: Final = """
@@ -58,7 +60,9 @@ def condensed_after(replay_window: timedelta | None) -> Condense | None:
     if replay_window is None:
         return None
     return Condense(
-        replay_window, emptied=("digest", "outcome"), where="state IN (1, 4) AND outcome IS NOT NULL"
+        replay_window,
+        emptied=("digest", "outcome"),
+        where="state IN (1, 4) AND outcome IS NOT NULL AND digest <> '\\x00'",
     )
 
 

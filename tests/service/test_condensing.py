@@ -13,10 +13,11 @@ import pytest
 
 from services.orchestrator.store.retention import retention
 from shared.postgres.errors import CLOSED, is_conflict
+from shared.postgres.healing import HIGHEST_ID, LOWEST_ID, logged
 from shared.postgres.months import lowest_id
 from shared.postgres.partitions import Keeping, Partitions
 from shared.postgres.pool import Pool, create_pool
-from shared.postgres.request_log import condensed_after
+from shared.postgres.request_log import FOUND, State, condensed_after
 from tests.conftest import ServiceDatabase
 from tests.fixtures.set_clock import SetClock
 from tests.fixtures.waiting import until
@@ -160,6 +161,19 @@ async def test_a_month_is_condensed_when_its_last_instant_is_older_than_the_wind
     await passed(pool, THEN)
     assert NEW in await partitions_of(pool, "request_log")
     assert "request_log_2026_11" in await partitions_of(pool, "request_log")
+
+
+async def test_what_a_service_found_by_itself_stays_known_as_that(database: Open) -> None:
+    pool = await database("achievement")
+    asked, found = id_at(OCTOBER), id_at(OCTOBER)
+    for entry_id, digest in ((asked, b"digest"), (found, FOUND)):
+        await pool.execute(INSERT_LOG.replace("'digest'", "$2"), entry_id, digest)
+    await passed(pool)
+    assert {key: row["digest"] for key, row in (await content(pool, "request_log")).items()} == {
+        asked: b"",
+        found: FOUND,
+    }
+    assert await logged(pool, LOWEST_ID, HIGHEST_ID, 10) == [(asked, State.APPLIED)]
 
 
 async def test_without_a_window_nothing_is_condensed(database: Open) -> None:

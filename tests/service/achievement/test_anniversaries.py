@@ -217,6 +217,16 @@ async def test_a_pass_that_fails_at_its_commit_is_done_once_when_it_comes_again(
     assert await service.database.fetchval("SELECT count(*) FROM completion_facts") == 1
 
 
+async def test_what_it_found_by_itself_is_no_entry_that_the_ledger_could_lack(service: Service) -> None:
+    await define(service, "year", anniversary=YEAR, repeatable=True)
+    await sent(service, told("u1", signed_up="2023-05-04"))
+    await maintain(service, MIDNIGHT)
+    [year] = await shown(service)
+    assert year.completion_count == 2
+    response = await service.participant.ListLoggedEntries(participant_pb.ListLoggedEntriesRequest())
+    assert [each.entry_id for each in response.entries] == [str(entry_id("u1"))]
+
+
 async def test_an_event_of_a_user_who_said_nothing_writes_nothing_of_it(service: Service) -> None:
     await define(service, "year", anniversary=YEAR)
     await define(service, "ten", metric=by_metric(10))
