@@ -127,6 +127,16 @@ def test_a_repeatable_one_comes_every_so_many_years() -> None:
     }
 
 
+def test_what_a_pass_comes_to_years_late_is_no_less_than_what_one_in_time_gives() -> None:
+    definition = after(1, "yearly", repeatable=True)
+    late = Alice(definition).hears(told(NOON)).passes(at(2026, 3, 1))
+    in_time = Alice(definition).hears(told(NOON))
+    for year in range(2021, 2027):
+        in_time.passes(at(year, 3, 1))
+    assert late.changes == in_time.changes
+    assert not late.backdated
+
+
 def test_an_event_gives_what_is_due_before_it() -> None:
     alice = Alice(after(1), api_achievement(), composite("both", "years-1", "founder")).hears(told(NOON))
     alice.hears(called(at(2021, 3, 5)))
