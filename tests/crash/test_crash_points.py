@@ -61,7 +61,7 @@ ELSEWHERE = {
     )
 }
 """Of what this world has not: tests/crash/test_passes.py, test_telling.py; test_left_segments, test_prizes,
-test_leagues, test_overtaken, test_time, test_anniversaries, test_backfill of the services.
+test_leagues, test_overtaken, test_time of the services.
 """
 MAINTENANCE = sorted(point for point in set(CRASH_POINTS) - ELSEWHERE if ".maintenance." in point)
 REBUILD = sorted(point for point in CRASH_POINTS if ".rebuild." in point)

@@ -1,10 +1,10 @@
-"""A process that dies in a pass over many users goes on with it: what amnesties and backfills give is given to
-everybody, once, with what follows from it (RULES 3.12, 4.6).
+"""A process that dies in a pass over many users goes on with it: what amnesties, backfills and anniversaries give is
+given to everybody, once, with what follows from it (RULES 3.12, 4.6, 4.8).
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -61,6 +61,7 @@ USERS = 5
 SECONDS = 60.0
 CLOSING = ["streak.maintenance.before_commit", "streak.maintenance.after_commit"]
 BACKFILL = ["achievement.backfill.before_commit", "achievement.backfill.after_commit"]
+ANNIVERSARY = ["achievement.anniversary.before_commit", "achievement.anniversary.after_commit"]
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +223,41 @@ async def test_a_backfill_gives_an_achievement_to_everybody_once(
     await settled(system)
     await maintained(system)
     assert await rewarded()
+
+
+@pytest.mark.parametrize("point", ANNIVERSARY)
+async def test_an_anniversary_comes_to_everybody_once(stack: Stack, system: System, point: str) -> None:
+    """Lived in an import, of whose days each has its pass: on one of them a year is over."""
+    wanted = pb.ApplyConfigurationRequest()
+    wanted.achievements.add(key="year", anniversary=achievement_pb2.AnniversaryTrigger(years=1))
+    await system.orchestrator.ApplyConfiguration(wanted)
+    await backfilled(system)
+    users = [f"year-{ANNIVERSARY.index(point)}-{number}" for number in range(USERS)]
+    first = datetime(2001 + ANNIVERSARY.index(point), 3, 6, 12, tzinfo=UTC)
+    signed_up = f"{first.year - 1}-03-09"
+    history = [
+        event(
+            user,
+            f"{day}",
+            metric="walks",
+            at=(first + timedelta(days=day)).timestamp(),
+            sign_up_date=signed_up,
+        )
+        for day in (0, 5)
+        for user in users
+    ]
+
+    async def run() -> object:
+        call = system.orchestrator.ImportEvents()
+        await call.write(pb.ImportEventsRequest(events=history))
+        await call.done_writing()
+        return [response async for response in call]
+
+    await die_at(stack, point)
+    importing = asyncio.create_task(persist(run))
+    await revive(stack, point)
+    await importing
+    await maintained(system)
+    await settled(system)
+    assert (await given(system, "year")).items() >= dict.fromkeys(users, 1).items()
+    assert await balances(system, users) == [100] * USERS
