@@ -2,7 +2,9 @@
 
 Each user has some events of one metric, spread over four months, of which the third reaches the threshold; they are put
 into PostgreSQL as they would stand there. The service's own work runs batch after batch, without pauses, on servers of
-its own, which are gone afterwards. `--profile` shows where its processor time goes.
+its own, which are gone afterwards. Beside it one caller sends events of other users one after the other; their times
+are compared with those of before. `--without-events` leaves them out; `--share 0.5` lets the work pause as it does by
+default. `--profile` shows where its processor time goes.
 """
 
 import argparse
@@ -21,8 +23,10 @@ import psutil
 import uvloop
 from laurel.achievement.v1 import achievement_pb2
 from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import SecretStr
 
+from deploy.bench.beside import Events, cells
 from deploy.bench.report import table
 from deploy.local.databases import create_service_databases
 from deploy.local.postgres import PostgresServer
@@ -30,8 +34,14 @@ from deploy.local.run_directory import run_directory
 from services.achievement.backfilling import Backfills
 from services.achievement.config import Settings
 from services.achievement.definitions import ACHIEVEMENT, KINDS, catalogue_of
+from services.achievement.domain import Command
+from services.achievement.handlers import Handlers
+from services.achievement.store import Store
 from services.achievement.witness import Witness
 from shared.clock import SystemClock
+from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
+from shared.ids import derived_id_at
+from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.migrations import migrate
 from shared.postgres.partitions import Partitions
@@ -89,9 +99,21 @@ class Found(Struct):
     """Processor time of the service's process."""
     postgres_seconds: float
     """And of PostgreSQL's."""
+    alone: Sequence[float]
+    """Milliseconds of events before the work; none where none are sent."""
+    beside: Sequence[float]
+    """And during it."""
 
 
-async def measure(home: Path, users: int, batch_size: int, profile: cProfile.Profile | None) -> list[Found]:
+async def measure(
+    home: Path,
+    users: int,
+    batch_size: int,
+    share: float,
+    profile: cProfile.Profile | None,
+    *,
+    with_events: bool,
+) -> list[Found]:
     """Fills, and lets the service work on each kind of achievement."""
     postgres = PostgresServer.start(home / "postgres")
     dsn = create_service_databases(postgres.admin_dsn, ["achievement"], passwords={"achievement": "bench"})[
@@ -113,13 +135,21 @@ async def measure(home: Path, users: int, batch_size: int, profile: cProfile.Pro
         catalogue = Catalogue(pool, KINDS, catalogue_of)
         backfills = Backfills(pool, catalogue, Witness(channel, 1), settings, SystemClock())
         metric = achievement_pb2.MetricTrigger(metric="commits", threshold=_THRESHOLD)
+        handlers = Handlers(pool, Store(pool, settings.recent_users), catalogue, SystemClock())
+        events = Events(lambda user: handlers.apply_entries([_event(user)])) if with_events else None
         found = []
         for achievement in (
             achievement_pb2.Achievement(key="plain", name="Plain", metric=metric),
             achievement_pb2.Achievement(key="repeated", name="Repeated", metric=metric, repeatable=True),
         ):
+            alone = await events.alone(users) if events else []
             await _activate(connection, ACHIEVEMENT.normalised(achievement), users)
-            found.append(await _worked(connection, backfills, achievement.key, profile))
+            beside = asyncio.create_task(events.beside()) if events else None
+            worked = await _worked(connection, backfills, achievement.key, share, profile)
+            if events and beside:
+                events.end()
+                worked = replace(worked, alone=alone, beside=await beside)
+            found.append(worked)
         return found
     finally:
         await channel.close()
@@ -155,7 +185,7 @@ async def _activate(connection: Connection, achievement: achievement_pb2.Achieve
 
 
 async def _worked(
-    connection: Connection, backfills: Backfills, key: str, profile: cProfile.Profile | None
+    connection: Connection, backfills: Backfills, key: str, share: float, profile: cProfile.Profile | None
 ) -> Found:
     own = psutil.Process()
     server = psutil.Process(connection.get_server_pid()).parent()
@@ -164,8 +194,11 @@ async def _worked(
     before, began = own.cpu_times().user + own.cpu_times().system, time.perf_counter()
     if profile is not None:
         profile.enable()
-    while (await backfills.run(datetime.now(UTC), False)).more:
-        pass
+    more = True
+    while more:
+        batch_began = time.perf_counter()
+        more = (await backfills.run(datetime.now(UTC), False)).more
+        await asyncio.sleep((time.perf_counter() - batch_began) * (1 - share) / share)
     if profile is not None:
         profile.disable()
     took = time.perf_counter() - began
@@ -175,8 +208,24 @@ async def _worked(
     )
     assert row is not None  # it has just been done
     return Found(
-        key, row["looked_at_count"], row["completed_user_count"], took, spent, seconds_of(server) - servers
+        key,
+        row["looked_at_count"],
+        row["completed_user_count"],
+        took,
+        spent,
+        seconds_of(server) - servers,
+        (),
+        (),
     )
+
+
+def _event(user: str) -> Work[Command]:
+    now = datetime.now(UTC)
+    entry_id = derived_id_at(now, "bench", user)
+    metric = MetricFact("commits", _UNIT, 0, _UNIT, _UNIT, 1, {})
+    snapshot = UserSnapshot(user, "UTC", {}, now, 1, "")
+    entry = Entry(entry_id, EntryKind.METRIC_EVENT, snapshot, now, now, "UTC", metric, None)
+    return Work(Command(entry), entry_id, user, b"")
 
 
 def seconds_of(server: psutil.Process) -> float:
@@ -186,8 +235,8 @@ def seconds_of(server: psutil.Process) -> float:
 
 
 def shown(found: Sequence[Found]) -> str:
-    """The figures as a table."""
-    return table(
+    """The figures as tables; the processor time of events beside it is in it."""
+    figures = table(
         ["achievement", "users", "given", "s", "users a second", "own CPU µs a user", "PostgreSQL µs a user"],
         [
             [
@@ -202,6 +251,14 @@ def shown(found: Sequence[Found]) -> str:
             for one in found
         ],
     )
+    measured = [one for one in found if one.alone and one.beside]
+    if not measured:
+        return figures
+    events = table(
+        ["achievement", "an event without it, median ms", "beside it", "ratio"],
+        [[one.name, *cells(one.alone, one.beside)] for one in measured],
+    )
+    return f"{figures}\n\n{events}"
 
 
 def main() -> int:
@@ -211,6 +268,8 @@ def main() -> int:
     parser.add_argument(
         "--batch-size", type=int, default=Settings.model_fields["backfill_batch_size"].default
     )
+    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--without-events", action="store_true")
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     profile = cProfile.Profile() if arguments.profile else None
@@ -218,7 +277,16 @@ def main() -> int:
         run_directory("bench-backfill") as home,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        found = runner.run(measure(home, arguments.users, arguments.batch_size, profile))
+        found = runner.run(
+            measure(
+                home,
+                arguments.users,
+                arguments.batch_size,
+                arguments.share,
+                profile,
+                with_events=not arguments.without_events,
+            )
+        )
     sys.stdout.write(shown(found) + "\n")
     if profile is not None:
         pstats.Stats(profile, stream=sys.stdout).sort_stats("tottime").print_stats(25)

@@ -10,7 +10,6 @@ who live closer together. Servers of its own, gone afterwards.
 
 import argparse
 import asyncio
-import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from laurel.streak.v1 import streak_pb2
 from msgspec import Struct
 
 from deploy.bench.backfill import seconds_of
+from deploy.bench.beside import Events, cells
 from deploy.bench.report import table
 from deploy.local.databases import create_service_databases
 from deploy.local.postgres import PostgresServer
@@ -104,20 +104,22 @@ async def _measured(pool: Pool, connection: Connection, users: int, batch_size: 
     await handlers.apply_entries([_event("template", 1, day + timedelta(hours=12))])
     copied = users // len(_TEMPLATES)
     await _copy(connection, "template", copied)
-    events = _Events(handlers, today + timedelta(hours=1))
-    alone = await events.sent(seconds=min(5.0, 1 + users / 20_000))
+    now = today + timedelta(hours=1)
+    # Of users for whom nothing is due.
+    events = Events(lambda user: handlers.apply_entries([_event(user, 1, now)]))
+    alone = await events.alone(users)
     maintenance = Maintenance(pool, catalogue, SystemClock(), batch_size)
     server = psutil.Process(connection.get_server_pid()).parent()
     assert server is not None  # the server's first process
     before, server_before, began = time.process_time(), seconds_of(server), time.perf_counter()
-    beside = asyncio.create_task(events.sent())
+    beside = asyncio.create_task(events.beside())
     closed, more = 0, True
     while more:
         part = await maintenance.run(today, False)
         closed, more = closed + part.done, part.more
     took = time.perf_counter() - began
     own, servers = time.process_time() - before, seconds_of(server) - server_before
-    events.is_over = True
+    events.end()
     return Found(users, closed, took, own, servers, alone, await beside)
 
 
@@ -134,27 +136,6 @@ async def _copy(connection: Connection, template: str, users: int) -> None:
     await connection.execute("ANALYZE")
 
 
-class _Events:
-    """One event after the other, each of a user of its own for whom nothing is due."""
-
-    def __init__(self, handlers: Handlers, now: datetime) -> None:
-        self._handlers = handlers
-        self._now = now
-        self._count = 0
-        self.is_over = False
-
-    async def sent(self, seconds: float = 600.0) -> list[float]:
-        times: list[float] = []
-        until = time.perf_counter() + seconds
-        while not self.is_over and time.perf_counter() < until:
-            self._count += 1
-            began = time.perf_counter()
-            await self._handlers.apply_entries([_event(f"other-{self._count}", 1, self._now)])
-            times.append(1_000 * (time.perf_counter() - began))
-            await asyncio.sleep(0.005)
-        return times
-
-
 def _event(user: str, version: int, now: datetime) -> Work[Entry]:
     entry_id = derived_id_at(now, "bench", user, str(version))
     metric = MetricFact("commits", _UNIT, 0, _UNIT, _UNIT, version, {})
@@ -166,6 +147,7 @@ def _event(user: str, version: int, now: datetime) -> Work[Entry]:
 def shown(found: Found, share: float) -> str:
     """The figures as a table."""
     rate = found.closed / found.seconds
+    without, beside, ratio = cells(found.alone, found.beside)
     return table(
         ["", ""],
         [
@@ -174,9 +156,9 @@ def shown(found: Found, share: float) -> str:
             ["streaks a second", f"{rate:,.0f}"],
             ["service CPU µs a streak", f"{found.own_seconds / found.closed * 1e6:.0f}"],
             ["PostgreSQL CPU µs a streak", f"{found.server_seconds / found.closed * 1e6:.0f}"],
-            ["an event without it, median ms", f"{statistics.median(found.alone):.2f}"],
-            ["an event beside it, median ms", f"{statistics.median(found.beside):.2f}"],
-            ["  ratio", f"{statistics.median(found.beside) / statistics.median(found.alone):.2f}"],
+            ["an event without it, median ms", without],
+            ["an event beside it, median ms", beside],
+            ["  ratio", ratio],
             [f"a midnight of {share:.1%} of 1,000,000 streaks, s", f"{1_000_000 * share / rate:.1f}"],
         ],
     )
