@@ -123,11 +123,14 @@ class NatsPublisher:
                 await asyncio.wait_for(client.close(), _CLOSE_SECONDS)
 
     async def _connected(self) -> JetStreamContext:
-        # No reconnecting in the background: it would send later what has been given up meanwhile.
+        # No reconnecting in the background: it would send later what has been given up meanwhile. Nor does the client
+        # try for two minutes by itself: that nobody is there is known at once, and tried again by whoever publishes.
         self._client = await nats.connect(
             self._url,
             name="laurel-notification",
             allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=max(1, round(self._timeout_seconds)),
             error_cb=_nobody_needs_to_know,
         )
