@@ -43,7 +43,12 @@ class Page(Struct, frozen=True):
 
 
 def read_page(
-    page_size: int, page_token: str, *, keyset: Sequence[type[Key]], query: Sequence[str] = ()
+    page_size: int,
+    page_token: str,
+    *,
+    keyset: Sequence[type[Key]],
+    query: Sequence[str] = (),
+    most: int = MAX_PAGE_SIZE,
 ) -> Page:
     """The page that a request asks for.
 
@@ -61,7 +66,7 @@ def read_page(
         except ValueError:
             violations.add("page_token", "is not a token that this list gave for the same query")
     violations.raise_if_any()
-    return Page(min(page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE), after, tag)
+    return Page(min(page_size or DEFAULT_PAGE_SIZE, most), after, tag)
 
 
 def _read_token(token: str, tag: str, keyset: Sequence[type[Key]]) -> tuple[Any, ...]:

@@ -48,6 +48,8 @@ _STREAK: Final = streak_pb2.Streak(
     name="Daily",
     frequency=streak_pb2.FREQUENCY_DAILY,
     metrics=[streak_pb2.MetricThreshold(metric="lessons", threshold=1)],
+    # Nobody has one yet; whether somebody has is looked at.
+    freezes=streak_pb2.FreezeSettings(earn_count=1, earn_every_days=7, max_count=2),
 )
 _READY_SECONDS: Final = 120
 _FILL: Final = (
@@ -81,6 +83,8 @@ class Planned(Struct, frozen=True):
     planner_seconds: float
     """Of processor time."""
     streak_seconds: float
+    postgres_seconds: float
+    """Of both databases."""
     bytes_more: int
     """By which the planner's memory grew at most."""
 
@@ -120,7 +124,9 @@ async def measure(home: Path, users: int) -> Planned:
             )
             await _template(channel, midnight - timedelta(hours=36))
             await _fill(dsns["streak"], users)
-            return await _planned(channel, dsns["notification"], midnight, users, psutil.Process(streak.pid))
+            assert postgres.process is not None
+            processes = [psutil.Process(), psutil.Process(streak.pid), psutil.Process(postgres.process.pid)]
+            return await _planned(channel, dsns["notification"], midnight, users, processes)
     finally:
         streak.kill()
         await streak.wait()
@@ -168,7 +174,7 @@ async def _fill(dsn: str, users: int) -> None:
 
 
 async def _planned(
-    channel: grpc.aio.Channel, dsn: str, midnight: datetime, users: int, streak: psutil.Process
+    channel: grpc.aio.Channel, dsn: str, midnight: datetime, users: int, processes: list[psutil.Process]
 ) -> Planned:
     pool = await create_pool(dsn, application_name="bench", size=4, statement_timeout_ms=600_000)
     clock = _Clock(midnight - timedelta(hours=5, minutes=30))
@@ -179,17 +185,17 @@ async def _planned(
     )
     await pool.execute(_SWITCH_ON, contact_pb2.MESSAGE_TYPE_STREAK_REMINDER, body, clock.now())
     reminders = Reminders(pool, Reader(Channels(*[channel] * 5), 60), MessageStore(pool), clock)
-    own = psutil.Process()
-    before, memory = (_cpu(own), _cpu(streak)), own.memory_info().rss
+    before, memory = [_cpu(process) for process in processes], processes[0].memory_info().rss
     seconds = await _timed(reminders)
-    spent = (_cpu(own) - before[0], _cpu(streak) - before[1])
-    grown = own.memory_info().rss - memory
+    spent = [_cpu(process) - earlier for process, earlier in zip(processes, before, strict=True)]
+    grown = processes[0].memory_info().rss - memory
     planned = await pool.fetchval("SELECT count(*) FROM planned_messages")
     assert planned == users, planned
     await pool.execute("DELETE FROM reminded_streaks")
     again_seconds = await _timed(reminders)
     await pool.close()
-    return Planned(users, seconds, again_seconds, *spent, grown)
+    planner, streak, postgres = spent
+    return Planned(users, seconds, again_seconds, planner, streak, postgres, grown)
 
 
 async def _timed(reminders: Reminders) -> float:
@@ -199,7 +205,9 @@ async def _timed(reminders: Reminders) -> float:
 
 
 def _cpu(process: psutil.Process) -> float:
-    return float(sum(process.cpu_times()[:2]))
+    """Of the process and its children that are alive."""
+    children = process.children() if process.pid != os.getpid() else []
+    return sum(float(sum(each.cpu_times()[:2])) for each in (process, *children))
 
 
 def shown(found: Planned) -> str:
@@ -212,6 +220,7 @@ def shown(found: Planned) -> str:
             ["looked at again, all planned already, s", f"{found.again_seconds:.1f}"],
             ["processor time of the planner, s", f"{found.planner_seconds:.1f}"],
             ["processor time of the streak service, s", f"{found.streak_seconds:.1f}"],
+            ["processor time of PostgreSQL, s", f"{found.postgres_seconds:.1f}"],
             ["memory of the planner, MiB more", f"{found.bytes_more / 2**20:.0f}"],
         ],
     )

@@ -17,7 +17,7 @@ from services.notification import message_convert as convert
 from services.notification.domain import messages, recaps
 from services.notification.domain.messages import Definition, Plan, User
 from services.notification.domain.recaps import Amount, Earned, Rank, Recap, RecapPeriod
-from services.notification.domain.reminders import WINDOW, Streak
+from services.notification.domain.reminders import Streak
 from shared.calendar import local_date
 from shared.errors import NotFound
 from shared.rpc.channel import call
@@ -25,8 +25,8 @@ from shared.rpc.convert import date_to_proto, to_datetime, to_timestamp
 from shared.tenants import shown
 
 _MOST: Final = 1_000
+_MOST_ENDS: Final = 5_000
 _MOST_PAGES: Final = 10
-_WINDOW_HOURS: Final = int(WINDOW.total_seconds()) // 3_600
 _DAY: Final = timedelta(days=1)
 _UNITS: Final = {
     RecapPeriod.WEEKLY: points_service_pb2.SUMMARY_UNIT_WEEK,
@@ -94,18 +94,18 @@ class Reader:
         states = await self._all(self._streak.ListUserStreaks, request, "streaks")
         return [convert.streak_of(state, names[state.streak]) for state in states if state.streak in names]
 
-    async def at_risk(
-        self, streak: str, begin: datetime, page_token: str
-    ) -> streak_service_pb2.ListStreaksAtRiskResponse:
-        """A page of the users whose streak ends in the window that begins then, unless they do something."""
-        request = streak_service_pb2.ListStreaksAtRiskRequest(
+    async def streak_ends(
+        self, streak: str, begin: datetime, end: datetime, page_token: str
+    ) -> streak_service_pb2.ListStreakEndsResponse:
+        """A page of the users whose streak ends in a window, unless they do something."""
+        request = streak_service_pb2.ListStreakEndsRequest(
             streak=streak,
-            within_hours=_WINDOW_HOURS,
-            read_time=to_timestamp(begin),
-            page_size=_MOST,
+            begin_time=to_timestamp(begin),
+            end_time=to_timestamp(end),
+            page_size=_MOST_ENDS,
             page_token=page_token,
         )
-        return await call(self._streak.ListStreaksAtRisk, request, timeout_seconds=self._timeout_seconds)
+        return await call(self._streak.ListStreakEnds, request, timeout_seconds=self._timeout_seconds)
 
     # Recaps
 

@@ -5,10 +5,12 @@ A window that a process did not live to end is looked at again: whoever was remi
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from laurel.streak.v1 import streak_service_pb2
+from msgspec import Struct
 
 from services.notification import message_convert as convert
 from services.notification.domain import messages, reminders, timing
@@ -16,10 +18,10 @@ from services.notification.domain.contacts import MessageType
 from services.notification.domain.messages import Definition
 from services.notification.following import PASSING
 from services.notification.reading import Reader
-from services.notification.store.messages import MessageStore
+from services.notification.store.messages import Key, MessageStore
 from shared import faults
 from shared.clock import Clock
-from shared.errors import NotFound
+from shared.errors import NotFound, Unimplemented
 from shared.postgres.pool import Pool
 from shared.rpc.convert import to_datetime
 
@@ -27,6 +29,14 @@ FOUND: Final = faults.declare(
     "notification.plan.reminders_found", "a page of streak reminders is planned, its window is not noted"
 )
 _LOGGER: Final = logging.getLogger(__name__)
+
+
+class _Ending(Struct, frozen=True):
+    """A streak that ends, and when its user is to be looked at."""
+
+    user_id: str
+    end: datetime
+    look_time: datetime
 
 
 class Reminders:
@@ -42,7 +52,7 @@ class Reminders:
         """Plan what is near."""
         try:
             await self._plan()
-        except PASSING as error:
+        except (*PASSING, Unimplemented) as error:  # the streak service may be of the release before
             _LOGGER.warning("streaks that are at risk cannot be read", extra={"reason": error.reason})
 
     async def _plan(self) -> None:
@@ -66,12 +76,12 @@ class Reminders:
 
     async def _find(self, streak: str, begin: datetime, end: datetime, definition: Definition) -> None:
         """A page is read while the one before is written."""
-        reading = asyncio.create_task(self._reader.at_risk(streak, begin, ""))
+        reading = asyncio.create_task(self._reader.streak_ends(streak, begin, end, ""))
         try:
             while True:
                 page = await reading
                 if token := page.next_page_token:
-                    reading = asyncio.create_task(self._reader.at_risk(streak, begin, token))
+                    reading = asyncio.create_task(self._reader.streak_ends(streak, begin, end, token))
                 await self._save(page, definition)
                 await FOUND.reach()
                 if not token:
@@ -82,22 +92,30 @@ class Reminders:
         finally:
             reading.cancel()
 
-    async def _save(self, page: streak_service_pb2.ListStreaksAtRiskResponse, definition: Definition) -> None:
+    async def _save(self, page: streak_service_pb2.ListStreakEndsResponse, definition: Definition) -> None:
         now = self._clock.now()
-        found = {
-            (each.user_id, MessageType.STREAK_REMINDER): each
-            for each in page.streaks
-            if not each.state.freeze_count
+        found = [
+            _Ending(user_id, end, max(now, timing.last_before(end, definition.send_time, user_id, zone)))
+            for each in page.ends
+            for end, zone in [(to_datetime(each.end_time), each.time_zone)]
+            for user_id in each.user_ids
+        ]
+        plans = [messages.endangered(None, ending.user_id, ending.end, now) for ending in found]
+        look_times = [ending.look_time for ending in found]
+        if not await self._store.add(MessageType.STREAK_REMINDER, plans, look_times):
+            await self._reconsider(found, now)
+
+    async def _reconsider(self, found: Sequence[_Ending], now: datetime) -> None:
+        """Of some a reminder was planned before: by a run that did not end, or for another streak."""
+        those: dict[Key, _Ending] = {
+            (ending.user_id, MessageType.STREAK_REMINDER): ending for ending in found
         }
-        if not found:
-            return
         async with self._pool.acquire() as connection, connection.transaction():
-            known = await self._store.load(connection, found)
+            known = await self._store.load(connection, those)
             plans = {}
-            for key, each in found.items():
-                end = to_datetime(each.state.expire_time)
-                plan = messages.endangered(known.get(key), each.user_id, end, now)
+            for key, ending in those.items():
+                plan = messages.endangered(known.get(key), ending.user_id, ending.end, now)
                 if plan is not known.get(key):
-                    due = timing.last_before(end, definition.send_time, each.user_id, each.time_zone)
-                    plans[key] = (plan, max(now, due))
-            await self._store.save(connection, plans)
+                    plans[key] = (plan, ending.look_time)
+            if plans:
+                await self._store.save(connection, plans)

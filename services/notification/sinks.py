@@ -113,6 +113,8 @@ class NatsPublisher:
                             sending.create_task(self._send(stream, event))
         except (nats.errors.Error, OSError, TimeoutError, ExceptionGroup) as error:
             await self.close()
+            # The client keeps its error, and so this page, until the garbage collector comes by.
+            error.__traceback__ = None
             raise SinkAwayError(reason_of(error)) from error
 
     async def close(self) -> None:

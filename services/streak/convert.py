@@ -51,6 +51,8 @@ DOMAIN: Final = "streak.laurel"
 MAX_USERS: Final = 100
 """Of whom a streak is read at once."""
 MAX_HOURS_AT_RISK: Final = 168
+MAX_ENDS: Final = 5_000
+"""Users of a page of `ListStreakEnds`."""
 MAX_CALENDAR_DAYS: Final = 731
 MAX_STATISTICS_DAYS: Final = 92
 MAX_REACHING_USERS: Final = 1_000
@@ -148,6 +150,33 @@ def at_risk_from_proto(
     read_time = _read_time(request, violations)
     violations.raise_if_any()
     return timedelta(hours=request.within_hours), read_time
+
+
+def ends_from_proto(request: streak_service_pb2.ListStreakEndsRequest) -> tuple[datetime, datetime]:
+    """Between which instants streaks end. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.streak, "streak", violations)
+    begin = instant_field(request, "begin_time", "", violations)
+    end = instant_field(request, "end_time", "", violations)
+    if begin and end and not begin < end <= begin + timedelta(hours=MAX_HOURS_AT_RISK):
+        violations.add("end_time", f"must be at most {MAX_HOURS_AT_RISK} hours after begin_time")
+    violations.raise_if_any()
+    assert begin is not None
+    assert end is not None
+    return begin, end
+
+
+def ends_to_proto(
+    ends: Mapping[tuple[datetime, str], Sequence[str]], next_page_token: str
+) -> streak_service_pb2.ListStreakEndsResponse:
+    """By when they end, and the zone."""
+    return streak_service_pb2.ListStreakEndsResponse(
+        ends=[
+            streak_service_pb2.StreakEnd(end_time=to_timestamp(end), time_zone=zone, user_ids=user_ids)
+            for (end, zone), user_ids in ends.items()
+        ],
+        next_page_token=next_page_token,
+    )
 
 
 def dates_from_proto(

@@ -19,6 +19,8 @@ from services.streak.domain import (
     UserStreak,
     UserZone,
     close,
+    end_of,
+    ends_of,
     expires_by,
     fold,
     is_outdated,
@@ -29,7 +31,7 @@ from services.streak.domain import (
 from services.streak.handlers import StoredCatalogue
 from services.streak.store import Key, Store
 from services.streak.store_history import HistoryStore
-from services.streak.store_reads import Longest, ReadStore, Statistics
+from services.streak.store_reads import Ending, Longest, ReadStore, Statistics
 from services.streak.store_zones import ZoneStore
 from shared.calendar import EARLIEST, EARLIEST_DATE, LATEST_DATE
 from shared.clock import Clock
@@ -41,6 +43,11 @@ _DAY: Final = timedelta(days=1)
 LENGTH_BOUNDS: Final = (1, 2, 3, 7, 14, 30, 60, 100, 180, 365)
 """The least length of each range that statistics count in."""
 _LONGER_THAN_ANY: Final = 2**31 - 1
+_ENDS_AT_ONCE: Final = 1_000
+"""So many are decided before others have their turn."""
+
+Ends = dict[tuple[datetime, str], list[str]]
+"""Users, by the instant at which their streak ends and the zone that they are in."""
 
 
 class _Recent(Struct, frozen=True):
@@ -200,6 +207,49 @@ class Queries:
             if (current := current_of[user_id]) and expires_by(current, until)
         ]
         return found, page.next_token(shown[-1][1], shown[-1][0]) if len(due) > page.size else ""
+
+    async def list_streak_ends(
+        self, streak: str, begin: datetime, end: datetime, page_size: int, page_token: str
+    ) -> tuple[Ends, str]:
+        """A page of the users whose streak is lost after `begin` and up to `end` unless they act, and the next one's
+        token. Raises `NotFound`.
+        """
+        query = ["streak_ends", streak, str(begin), str(end)]
+        page = read_page(page_size, page_token, keyset=[datetime, str], query=query, most=convert.MAX_ENDS)
+        definition = (await self._catalogue.latest()).get(streak)
+        if definition is None:
+            raise convert.unknown_streak(streak)
+        after = (page.after[0], page.after[1]) if page.after else (EARLIEST, "")
+        ends: Ends = {}
+        for left in range(page.size, 0, -_ENDS_AT_ONCE):
+            wanted = min(left, _ENDS_AT_ONCE)
+            found = await self._reads.ending(streak, begin, end, after, wanted + 1)
+            for user_id, end_time, zone in await self._ends(definition, found[:wanted], begin):
+                if end_time <= end:
+                    ends.setdefault((end_time, zone), []).append(user_id)
+            if len(found) <= wanted:
+                return ends, ""
+            after = found[wanted - 1].close_time, found[wanted - 1].user_id
+        return ends, page.next_token(*after)
+
+    async def _ends(
+        self, definition: StreakDefinition, found: Sequence[Ending], now: datetime
+    ) -> list[tuple[str, datetime, str]]:
+        """User, end and zone of those that end. What was folded under another definition is folded anew."""
+        current: list[Ending] = []
+        others: list[Ending] = []
+        for each in found:
+            is_current = each.fingerprint == definition.fingerprint and each.closed_time <= now
+            (current if is_current else others).append(each)
+        ends = ends_of(definition, [each.state for each in current], now)
+        told = [(each.user_id, end, each.state.zone) for each, end in zip(current, ends, strict=True) if end]
+        if others:
+            users = [each.user_id for each in others]
+            _, states = await self.batch_get_user_streaks(definition.key, users, now)
+            for user_id, state in states:
+                if state and (end := end_of(state)):
+                    told.append((user_id, end, state.time_zone))
+        return told
 
     async def statistics(self, streak: str, first: date, last: date) -> Statistics:
         """What is recorded of all users. Raises `NotFound`."""

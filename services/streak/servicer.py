@@ -147,6 +147,17 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
             next_page_token=token,
         )
 
+    async def ListStreakEnds(
+        self, request: pb.ListStreakEndsRequest, _context: Any
+    ) -> pb.ListStreakEndsResponse:
+        """Lists whose streak ends in a window unless they act."""
+        begin, end = convert.ends_from_proto(request)
+        return convert.ends_to_proto(
+            *await self._queries.list_streak_ends(
+                request.streak, begin, end, request.page_size, request.page_token
+            )
+        )
+
     async def GetStreakStatistics(
         self, request: pb.GetStreakStatisticsRequest, _context: Any
     ) -> pb.GetStreakStatisticsResponse:

@@ -7,7 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from services.streak.domain import LedgerLine, Period, PeriodStatus, Reach
+from services.streak.domain import NOTHING_BY_HAND, LedgerLine, Period, PeriodStatus, Reach, StreakState
+from services.streak.encoding import decode, decode_by_hand
 from services.streak.store import Key, ledger_line_of, period_of
 from shared.postgres.pool import Pool
 from shared.tenants import own_range
@@ -56,6 +57,17 @@ _AT_RISK: Final = """
 """
 AT_RISK: Final = _AT_RISK.format(own="")
 AT_RISK_OWN: Final = _AT_RISK.format(own="AND user_id > $8 AND user_id < $9")
+# As above, of all users and with what is needed to say whether anything is at stake: one read of many.
+ENDING: Final = """
+    SELECT due.user_id, due.next_close_time, due.fingerprint, due.closed_time, due.state, due.by_hand
+      FROM (SELECT user_id, streak, next_close_time, fingerprint, closed_time, state, by_hand FROM streak_states
+             WHERE next_close_time > $2 AND next_close_time <= $3 AND (next_close_time, user_id) > ($4, $5)
+             ORDER BY next_close_time, user_id, streak
+            OFFSET 0) AS due
+     WHERE due.streak = $1 AND due.state IS NOT NULL
+     ORDER BY due.next_close_time, due.user_id
+     LIMIT $6
+"""
 _LENGTHS: Final = """
     SELECT width_bucket(length, $2::integer[]) AS bucket, count(*) FROM streak_states
      WHERE streak = $1 AND length > 0 {own}
@@ -130,6 +142,18 @@ class Statistics(Struct, frozen=True):
     """Periods that would have broken, by what kept them from it: `FROZEN`, `PAUSED`, `RESTORED`, `EXCUSED`."""
 
 
+class Ending(Struct, frozen=True):
+    """A streak whose present period closes soon."""
+
+    user_id: str
+    close_time: datetime
+    fingerprint: int
+    """Of the definition that it was folded under."""
+    closed_time: datetime
+    """Up to when periods are closed."""
+    state: StreakState
+
+
 class ReadStore:
     """Pages of what is recorded."""
 
@@ -165,6 +189,13 @@ class ReadStore:
         found = await self._pool.fetch(query, streak, now, until, *after, zone, limit, *own)
         return [(row["user_id"], row["next_close_time"]) for row in found]
 
+    async def ending(
+        self, streak: str, begin: datetime, end: datetime, after: tuple[datetime, str], limit: int
+    ) -> list[Ending]:
+        """Those whose present period closes with a result after `begin` and up to `end`, soonest first."""
+        found = await self._pool.fetch(ENDING, streak, begin, end, *after, limit)
+        return [_ending(*row) for row in found]
+
     async def first_reaches(
         self, streak: str, user_ids: Sequence[str], least: int, most_count: int
     ) -> list[tuple[str, int, int, Reach]]:
@@ -191,3 +222,15 @@ class ReadStore:
         own = own_range()
         found = await self._pool.fetch(SAVED_OWN if own else SAVED, streak, first, last, *own)
         return Counter({PeriodStatus(row["status"]): row["count"] for row in found})
+
+
+def _ending(
+    user_id: str,
+    close_time: datetime,
+    fingerprint: int,
+    closed_time: datetime,
+    state: str,
+    by_hand: str | None,
+) -> Ending:
+    known = NOTHING_BY_HAND if by_hand is None else decode_by_hand(by_hand)
+    return Ending(user_id, close_time, fingerprint, closed_time, decode(state, known))

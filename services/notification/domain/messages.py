@@ -56,7 +56,7 @@ class Item(Struct, frozen=True):
     badge_url: str
 
 
-class Plan(Struct, frozen=True):
+class Plan(Struct, frozen=True, omit_defaults=True):
     """What may become a message."""
 
     user_id: str

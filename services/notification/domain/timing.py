@@ -19,16 +19,22 @@ def at_local_time(day: date, at: time, user_id: str, time_zone: str) -> datetime
 
 def last_before(end: datetime, at: time, user_id: str, time_zone: str) -> datetime:
     """The last such time of the user's days before an end, spread as far as there is room before it."""
+    wall, room = _last_wall(end, at, time_zone)
+    return wall + timedelta(0, crc32(user_id.encode()) % room)
+
+
+# Many users are in one zone, and what is planned at once is about the same days.
+@lru_cache(maxsize=4_096)
+def _last_wall(end: datetime, at: time, time_zone: str) -> tuple[datetime, int]:
+    """The time, and how many seconds there are to spread over."""
     day = local_date(end, time_zone)
     wall = _wall(day, at, time_zone)
     while wall >= end:
         day -= _DAY
         wall = _wall(day, at, time_zone)
-    room = max(1, min(SPREAD_SECONDS, int((end - wall).total_seconds())))
-    return wall + timedelta(seconds=crc32(user_id.encode()) % room)
+    return wall, max(1, min(SPREAD_SECONDS, int((end - wall).total_seconds())))
 
 
-# Many users are in one zone, and what is planned at once is about the same days.
 @lru_cache(maxsize=4_096)
 def _wall(day: date, at: time, time_zone: str) -> datetime:
     return datetime.combine(day, at, tzinfo=zone(time_zone)).astimezone(UTC)

@@ -44,6 +44,18 @@ _LOAD: Final = """
      ORDER BY user_id, type
        FOR UPDATE
 """
+# In columns: of tens of thousands at once, rows would cost the client as much again (docs/adr/0012).
+_ADD: Final = """
+    WITH added AS (
+        INSERT INTO planned_messages (user_id, type, revision, plan, look_time)
+        SELECT user_id, $1, nextval('plan_revisions'), plan, look_time
+          FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS batch (user_id, plan, look_time)
+         ORDER BY user_id
+            ON CONFLICT (user_id, type) DO NOTHING
+        RETURNING true
+    )
+    SELECT count(*) FROM added
+"""
 _SAVE: Final = """
     INSERT INTO planned_messages (user_id, type, revision, plan, look_time)
     SELECT user_id, type, nextval('plan_revisions'), plan, look_time
@@ -175,10 +187,16 @@ class MessageStore:
         rows = await connection.fetch(_LOAD, [key[0] for key in keys], [key[1] for key in keys])
         return {(row["user_id"], MessageType(row["type"])): _plan(row["plan"]) for row in rows}
 
+    async def add(self, type_: MessageType, plans: Sequence[Plan], look_times: Sequence[datetime]) -> bool:
+        """These are planned, each to be looked at then, where no plan of the type was: whether that holds of all."""
+        users = [plan.user_id for plan in plans]
+        added = await self._pool.fetchval(_ADD, type_, users, list(map(_stored, plans)), look_times)
+        return bool(added == len(plans))
+
     async def save(self, connection: Connection, plans: Mapping[Key, tuple[Plan, datetime]]) -> None:
         """These are planned, each to be looked at then."""
         rows = [
-            (user_id, type_, msgspec.json.encode(plan).decode(), look_time)
+            (user_id, type_, _stored(plan), look_time)
             for (user_id, type_), (plan, look_time) in plans.items()
         ]
         await connection.execute(_SAVE, rows)
@@ -234,6 +252,10 @@ class MessageStore:
     async def trim(self, before: datetime) -> int:
         """Delete some of what was sent before; how many."""
         return len(await self._pool.fetch(_TRIM, before))
+
+
+def _stored(plan: Plan) -> str:
+    return msgspec.json.encode(plan).decode()
 
 
 def _plan(text: str) -> Plan:

@@ -44,6 +44,7 @@ from services.streak.domain.definition import (
     Overridable,
     StreakDefinition,
 )
+from services.streak.domain.ends import end_of, ends_of
 from services.streak.domain.evaluate import (
     NEVER_SEEN,
     Evaluation,
@@ -165,6 +166,8 @@ __all__ = [
     "counts",
     "dated",
     "done_since",
+    "end_of",
+    "ends_of",
     "expires_by",
     "extend",
     "fact",

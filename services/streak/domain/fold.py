@@ -208,7 +208,7 @@ def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tu
         sums_micros=tally.sums_micros if current == tally.period else (0,) * len(judging.metrics),
         freeze_count=freezes.balance,
         time_zone=zone,
-        expire_time=_expire_time(definition, state, current + qualified, close_time) if close_time else None,
+        expire_time=expire_time(definition, state, current + qualified, close_time) if close_time else None,
         next_close_time=close_time,
         period_end_time=end_time(definition, current, zone),
         override=state.by_hand.override_in(definition, current),
@@ -241,8 +241,33 @@ def closed_rows(definition: StreakDefinition, state: StreakState, now: datetime)
 def today_of(definition: StreakDefinition, state: StreakState, now: datetime) -> date:
     """The local date at `now` where the user is; never before the date of a fact."""
     return max(
-        _today(definition, now, state.zone), state.latest_date, *(reset.day for reset in state.by_hand.resets)
+        today_in(definition, now, state.zone),
+        state.latest_date,
+        *(reset.day for reset in state.by_hand.resets),
     )
+
+
+def today_in(definition: StreakDefinition, now: datetime, zone: str) -> date:
+    """The day whose beginning came last. Where clocks go back over midnight the wall shows the day before
+    once more; what closed then stays closed.
+    """
+    shown = definition.day_of(now, zone)
+    return shown + _DAY if definition.day_begins(shown + _DAY, zone) <= now else shown
+
+
+def expire_time(
+    definition: StreakDefinition, state: StreakState, period: int, close_time: datetime
+) -> datetime | None:
+    """The end of the first period from this one on, which closes at `close_time`, in which something is expected; None
+    where the user has switched it off by then.
+    """
+    zone = state.zone
+    while carrying(definition, period, zone, state.by_hand) is not None:
+        if terms_at(definition, period, state.zones, state.by_hand).switched_off:
+            return None
+        period += 1
+        close_time = end_time(definition, period, zone)
+    return close_time
 
 
 def settled_until(definition: StreakDefinition, state: StreakState) -> date | None:
@@ -308,29 +333,6 @@ def _freezes_since(definition: StreakDefinition, first: Fact, period: int) -> in
 def _judging(definition: StreakDefinition, zones: Steps, by_hand: ByHand, fact: Fact) -> StreakDefinition:
     """The definition by which the period of a fact is judged."""
     return terms_at(definition, definition.period_of(fact.local_date), zones, by_hand)
-
-
-def _today(definition: StreakDefinition, now: datetime, zone: str) -> date:
-    """The day whose beginning came last. Where clocks go back over midnight the wall shows the day before
-    once more; what closed then stays closed.
-    """
-    shown = definition.day_of(now, zone)
-    return shown + _DAY if definition.day_begins(shown + _DAY, zone) <= now else shown
-
-
-def _expire_time(
-    definition: StreakDefinition, state: StreakState, period: int, close_time: datetime
-) -> datetime | None:
-    """The end of the first period from this one on, which closes at `close_time`, in which something is expected; None
-    where the user has switched it off by then.
-    """
-    zone = state.zone
-    while carrying(definition, period, zone, state.by_hand) is not None:
-        if terms_at(definition, period, state.zones, state.by_hand).switched_off:
-            return None
-        period += 1
-        close_time = end_time(definition, period, zone)
-    return close_time
 
 
 def _joined(stretches: Iterable[Rows]) -> Rows:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -77,20 +76,19 @@ class StreakServicer(streak_service_pb2_grpc.StreakServiceServicer):
         known = self.states.get(request.user_id)
         return streak_service_pb2.ListUserStreaksResponse(streaks=[known] if known else [])
 
-    async def ListStreaksAtRisk(self, request: Any, _context: Any) -> Any:
+    async def ListStreakEnds(self, request: Any, _context: Any) -> Any:
         """A user a page."""
-        begin = request.read_time.ToDatetime()
-        end = begin + timedelta(hours=request.within_hours)
+        begin, end = request.begin_time.ToDatetime(), request.end_time.ToDatetime()
         due = [
-            streak_service_pb2.StreakAtRisk(user_id=user, time_zone="UTC", state=state)
+            streak_service_pb2.StreakEnd(end_time=state.expire_time, time_zone="UTC", user_ids=[user])
             for user, state in sorted(self.states.items())
-            if state.streak == request.streak and begin < state.expire_time.ToDatetime() <= end
+            if state.streak == request.streak
+            and not state.freeze_count
+            and begin < state.expire_time.ToDatetime() <= end
         ]
         start = int(request.page_token or 0)
         token = str(start + 1) if start + 1 < len(due) else ""
-        return streak_service_pb2.ListStreaksAtRiskResponse(
-            streaks=due[start : start + 1], next_page_token=token
-        )
+        return streak_service_pb2.ListStreakEndsResponse(ends=due[start : start + 1], next_page_token=token)
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """An endpoint and a stream that nobody answers cost the others nothing, and the process no memory that grows."""
 
 import asyncio
+import contextlib
+import gc
 from collections import Counter
 from typing import Any
 
@@ -8,11 +10,15 @@ import pytest
 from aiohttp import web
 from laurel.notification.v1 import stream_pb2
 
+from services.notification.domain.events import Event
+from services.notification.domain.streams import NatsStream
+from services.notification.sinks import NatsPublisher, SinkAwayError
 from tests.fixtures.receiver import Got, Receiver, receiving
 from tests.fixtures.waiting import until
 from tests.service.notification.conftest import Feed, Service
 from tests.service.notification.test_streams import create, get, published
 from tests.service.notification.test_webhooks import riding
+from tests.unit.notification.test_streams import told
 
 UNDER_WAY = 8
 MOST_WAITING = 100
@@ -52,9 +58,9 @@ async def test_what_nobody_answers_waits_in_the_database_and_holds_up_nobody(
         await create(service, "dead", nats=stream_pb2.NatsStreamSink(stream="DEAD", subject="dead"))
         await create(service, "alive", redis=stream_pb2.RedisStreamSink(stream="alive"))
         await riding(service, "dead", "alive")
-        for told in range(1, 13):
+        for count in range(1, 13):
             await feed.tell(*users)
-            await receiver.has_accepted(told * len(users))
+            await receiver.has_accepted(count * len(users))
             working = under_way()
             # Of the endpoint what is under way, of the stream what tries: however much has been told.
             assert working["Dispatcher._work"] <= 2 * UNDER_WAY
@@ -73,3 +79,18 @@ async def test_what_nobody_answers_waits_in_the_database_and_holds_up_nobody(
         assert MOST_WAITING <= waiting <= MOST_WAITING + 2 * PAGE
         assert (await service.get("dead")).health.behind
         ending.set()
+
+
+async def test_a_page_that_no_broker_takes_is_not_kept() -> None:
+    """Nor does it wait for the garbage collector, which comes by when a great deal has been allocated."""
+    sink = NatsStream("DEAD", "dead")
+    publisher = NatsPublisher("nats://127.0.0.1:1", sink, "laurel", 2)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with contextlib.suppress(SinkAwayError):
+                await publisher.publish([told(1, "ada"), told(2, "bob")])
+        assert not [kept for kept in gc.get_objects() if isinstance(kept, Event)]
+    finally:
+        gc.enable()

@@ -1,7 +1,7 @@
 """A streak of many users, and a user's streak as a calendar shows it."""
 
 from collections.abc import Awaitable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import grpc.aio
 import pytest
@@ -114,6 +114,41 @@ async def test_at_risk_are_those_who_have_not_done_today_what_keeps_their_streak
     assert to_datetime(due.state.expire_time) == at(5, 0)
 
 
+async def test_whose_streak_ends_in_a_window_is_told_by_its_end_without_those_whom_a_freeze_keeps(
+    service: Service,
+) -> None:
+    await define(service, freezes=FREEZES)
+    # Who missed the 4th has spent the freeze.
+    for user, days in {"done": (3, 5, 6), "due": (3, 5), "also": (3, 5), "kept": (5,)}.items():
+        await applied(service, *(event((user, d), at(d), user=user) for d in days))
+    east_events = (event(("east", d), at(d, 3), user="east", zone="Asia/Tokyo") for d in (3, 5))
+    await applied(service, *east_events)
+
+    async def ends(begin: datetime, hours: int, size: int = 0) -> list[tuple[datetime, str, list[str]]]:
+        request = pb.ListStreakEndsRequest(
+            streak="daily",
+            begin_time=to_timestamp(begin),
+            end_time=to_timestamp(begin + timedelta(hours=hours)),
+            page_size=size,
+        )
+        found = await pages(service.stub.ListStreakEnds, request, "ends")
+        return [
+            (to_datetime(each.end_time), each.time_zone, list(each.user_ids))
+            for page in found
+            for each in page
+        ]
+
+    east, rest = (at(6, 15), "Asia/Tokyo", ["east"]), (at(7, 0), "UTC", ["also", "due"])
+    assert await ends(at(6, 13), 12) == [east, rest]
+    assert await ends(at(6, 13), 12, size=1) == [east, (*rest[:2], ["also"]), (*rest[:2], ["due"])]
+    assert await ends(at(6, 13), 2) == [east]
+    assert await ends(at(6, 15), 8) == []
+    # Of what was folded under another definition it is said by the one that holds.
+    off = streak_pb2.Streak(key="daily", days_off=[streak_pb2.WEEKDAY_THURSDAY])
+    await service.definitions.update(off, "days_off", at=at(5, 20))
+    assert await ends(at(6, 13), 12) == []
+
+
 async def test_statistics_count_lengths_losses_and_what_freezes_saved(service: Service) -> None:
     await define(service, freezes=FREEZES)
     lengths = {"ann": 1, "bob": 3, "cat": 8}
@@ -161,6 +196,15 @@ async def test_wrong_reads_of_many_name_their_fields(service: Service) -> None:
     assert await wrong(stub.BatchGetUserStreaks(empty)) == {"user_ids[1]"}
     at_risk = pb.ListStreaksAtRiskRequest(streak="daily", within_hours=0, time_zone="Mars")
     assert await wrong(stub.ListStreaksAtRisk(at_risk)) == {"within_hours", "time_zone"}
+    begin, late = to_timestamp(at(1)), to_timestamp(at(9))
+    window = pb.ListStreakEndsRequest(streak="daily", begin_time=begin, end_time=late, page_size=-1)
+    assert await wrong(stub.ListStreakEnds(window)) == {"end_time"}
+    window = pb.ListStreakEndsRequest(streak="", begin_time=begin, end_time=begin)
+    assert await wrong(stub.ListStreakEnds(window)) == {"streak", "end_time"}
+    assert await wrong(stub.ListStreakEnds(pb.ListStreakEndsRequest(streak="daily"))) == {
+        "begin_time",
+        "end_time",
+    }
     unknown = pb.ListStreaksAtRiskRequest(streak="none", within_hours=1)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.ListStreaksAtRisk(unknown)

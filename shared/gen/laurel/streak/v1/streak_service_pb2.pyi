@@ -751,6 +751,110 @@ class StreakAtRisk(_message.Message):
 Global___StreakAtRisk: _TypeAlias = StreakAtRisk  # noqa: Y015
 
 @_typing.final
+class ListStreakEndsRequest(_message.Message):
+    """Request of ListStreakEnds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAK_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    streak: _builtins.str
+    """The streak."""
+    page_size: _builtins.int
+    """At most 5,000; 0 reads as 50. A page may have less and not be the last one."""
+    page_token: _builtins.str
+    """From the previous page."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """Streaks that end after this instant; they are looked at as of then."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Up to this one, at most 168 hours later."""
+
+    def __init__(
+        self,
+        *,
+        streak: _builtins.str = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "streak", b"streak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStreakEndsRequest: _TypeAlias = ListStreakEndsRequest  # noqa: Y015
+
+@_typing.final
+class ListStreakEndsResponse(_message.Message):
+    """A page of streaks that end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def ends(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreakEnd]:
+        """By when they end and the zone; the same may come again on a later page."""
+
+    def __init__(
+        self,
+        *,
+        ends: _abc.Iterable[Global___StreakEnd] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ends", b"ends", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStreakEndsResponse: _TypeAlias = ListStreakEndsResponse  # noqa: Y015
+
+@_typing.final
+class StreakEnd(_message.Message):
+    """Users of one zone whose streak ends at the same instant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    END_TIME_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    time_zone: _builtins.str
+    """The IANA zone that the users are in."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends."""
+
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The users."""
+
+    def __init__(
+        self,
+        *,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        time_zone: _builtins.str = ...,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "time_zone", b"time_zone", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreakEnd: _TypeAlias = StreakEnd  # noqa: Y015
+
+@_typing.final
 class GetStreakStatisticsRequest(_message.Message):
     """Request of GetStreakStatistics."""
 

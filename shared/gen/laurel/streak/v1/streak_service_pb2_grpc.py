@@ -85,6 +85,11 @@ class StreakServiceStub:
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskRequest.SerializeToString,
                 response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskResponse.FromString,
                 _registered_method=True)
+        self.ListStreakEnds = channel.unary_unary(
+                '/laurel.streak.v1.StreakService/ListStreakEnds',
+                request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreakEndsRequest.SerializeToString,
+                response_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreakEndsResponse.FromString,
+                _registered_method=True)
         self.GetStreakStatistics = channel.unary_unary(
                 '/laurel.streak.v1.StreakService/GetStreakStatistics',
                 request_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.GetStreakStatisticsRequest.SerializeToString,
@@ -176,6 +181,14 @@ class StreakServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStreakEnds(self, request, context):
+        """Lists whose streak ends in a window unless they act, without those whom a freeze would keep: who is to be reminded. For
+        the notification service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetStreakStatistics(self, request, context):
         """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates.
         """
@@ -249,6 +262,11 @@ def add_StreakServiceServicer_to_server(servicer, server):
                     servicer.ListStreaksAtRisk,
                     request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskRequest.FromString,
                     response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskResponse.SerializeToString,
+            ),
+            'ListStreakEnds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStreakEnds,
+                    request_deserializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreakEndsRequest.FromString,
+                    response_serializer=laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreakEndsResponse.SerializeToString,
             ),
             'GetStreakStatistics': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStreakStatistics,
@@ -537,6 +555,33 @@ class StreakService:
             '/laurel.streak.v1.StreakService/ListStreaksAtRisk',
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskRequest.SerializeToString,
             laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreaksAtRiskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStreakEnds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.streak.v1.StreakService/ListStreakEnds',
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreakEndsRequest.SerializeToString,
+            laurel_dot_streak_dot_v1_dot_streak__service__pb2.ListStreakEndsResponse.FromString,
             options,
             channel_credentials,
             insecure,

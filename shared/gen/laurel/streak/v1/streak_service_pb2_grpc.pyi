@@ -53,6 +53,10 @@ class StreakServiceStub:
     """Gets one streak of up to 100 users, such as somebody and their friends: longest first, then by user id."""
     ListStreaksAtRisk: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListStreaksAtRiskRequest, _streak_service_pb2.ListStreaksAtRiskResponse]
     """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first."""
+    ListStreakEnds: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.ListStreakEndsRequest, _streak_service_pb2.ListStreakEndsResponse]
+    """Lists whose streak ends in a window unless they act, without those whom a freeze would keep: who is to be reminded. For
+    the notification service.
+    """
     GetStreakStatistics: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.GetStreakStatisticsRequest, _streak_service_pb2.GetStreakStatisticsResponse]
     """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates."""
     PreviewAmnesty: _grpc.UnaryUnaryMultiCallable[_streak_service_pb2.PreviewAmnestyRequest, _streak_service_pb2.PreviewAmnestyResponse]
@@ -85,6 +89,10 @@ class StreakServiceAsyncStub(StreakServiceStub):
     """Gets one streak of up to 100 users, such as somebody and their friends: longest first, then by user id."""
     ListStreaksAtRisk: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListStreaksAtRiskRequest, _streak_service_pb2.ListStreaksAtRiskResponse]  # type: ignore[assignment]
     """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first."""
+    ListStreakEnds: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.ListStreakEndsRequest, _streak_service_pb2.ListStreakEndsResponse]  # type: ignore[assignment]
+    """Lists whose streak ends in a window unless they act, without those whom a freeze would keep: who is to be reminded. For
+    the notification service.
+    """
     GetStreakStatistics: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.GetStreakStatisticsRequest, _streak_service_pb2.GetStreakStatisticsResponse]  # type: ignore[assignment]
     """Gets how long the streaks of all users are, and what became of those that were at stake in a range of dates."""
     PreviewAmnesty: _aio.UnaryUnaryMultiCallable[_streak_service_pb2.PreviewAmnestyRequest, _streak_service_pb2.PreviewAmnestyResponse]  # type: ignore[assignment]
@@ -174,6 +182,16 @@ class StreakServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_streak_service_pb2.ListStreaksAtRiskResponse, _abc.Awaitable[_streak_service_pb2.ListStreaksAtRiskResponse]]:
         """Lists the users whose streak ends within some hours unless they act, or a freeze is spent: soonest first."""
+
+    @_abc_1.abstractmethod
+    def ListStreakEnds(
+        self,
+        request: _streak_service_pb2.ListStreakEndsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_streak_service_pb2.ListStreakEndsResponse, _abc.Awaitable[_streak_service_pb2.ListStreakEndsResponse]]:
+        """Lists whose streak ends in a window unless they act, without those whom a freeze would keep: who is to be reminded. For
+        the notification service.
+        """
 
     @_abc_1.abstractmethod
     def GetStreakStatistics(
