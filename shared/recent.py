@@ -66,6 +66,10 @@ class RecentStates(Generic[S]):
         for user_id in user_ids:
             self._states.pop(user_id, None)
 
+    def forget_all(self) -> None:
+        """Nothing of it holds any more."""
+        self._states.clear()
+
     @contextmanager
     def stored(self, user_ids: Collection[str], *, guessed: bool) -> Iterator[None]:
         """Around storing what was decided about these users; `guessed`: on a kept state."""

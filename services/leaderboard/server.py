@@ -96,7 +96,9 @@ async def build(settings: Settings) -> Application:
         Verifier(pool, catalogue, projection),
         definitions,
     )
-    entries = EntryHandlers(pool, catalogue, projection, rebuilder, segments, tracker, grace)
+    entries = EntryHandlers(
+        pool, catalogue, projection, rebuilder, segments, tracker, grace, settings.recent_users
+    )
     erasing = Erasing(pool, projection)
     instrument(recorded, entries, rebuilder)
     participant = Participant(

@@ -137,13 +137,13 @@ LIVES: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 async def _streak(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
-    await _define(pool, streak_definitions.STREAK, s.streak(freezes=THREE_DAYS), s.streak("strict"))
+    await define(pool, streak_definitions.STREAK, s.streak(freezes=THREE_DAYS), s.streak("strict"))
     catalogue = Catalogue(pool, streak_definitions.KINDS, streak_definitions.catalogue_of)
     return _life("streak", streak.Handlers(pool, StreakStore(pool, recent_users), catalogue), streak_convert)
 
 
 async def _achievement(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
-    await _define(
+    await define(
         pool,
         achievement_definitions.ACHIEVEMENT,
         achievement_pb2.Achievement(key="ten", name="Ten", metric=a.by_metric(10)),
@@ -159,14 +159,14 @@ async def _achievement(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
 async def _points(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
     triggers = [p.TEN_PER_THREE, p.WEEK, p.BADGE, p.WELCOME]
     system = points_pb2.PointsSystem(key="xp", name="XP", triggers=triggers, levels=[p.BRONZE, p.SILVER])
-    await _define(pool, points_definitions.POINTS_SYSTEM, system)
+    await define(pool, points_definitions.POINTS_SYSTEM, system)
     catalogue = Catalogue(pool, points_definitions.KINDS, points_definitions.catalogue_of)
     handlers = points.Handlers(pool, PointsStore(pool, recent_users), catalogue, Terms())
     return _life("points", handlers, points_convert)
 
 
-async def _leaderboard(pool: Pool, sets: Redis, _recent_users: int = 0) -> Life:
-    await _define(
+async def _leaderboard(pool: Pool, sets: Redis, recent_users: int = 0) -> Life:
+    await define(
         pool,
         leaderboard_definitions.LEADERBOARD,
         leaderboard_pb2.Leaderboard(key="all-time", name="All", metric="commits"),
@@ -189,7 +189,7 @@ async def _leaderboard(pool: Pool, sets: Redis, _recent_users: int = 0) -> Life:
     await rebuilder.ensure()
     tracker = Tracker(pool, catalogue, projection, SystemClock(), timedelta(hours=1))
     handlers = EntryHandlers(
-        pool, catalogue, projection, rebuilder, SegmentStore(pool), tracker, timedelta(hours=1)
+        pool, catalogue, projection, rebuilder, SegmentStore(pool), tracker, timedelta(hours=1), recent_users
     )
     return _life("leaderboard", handlers, leaderboard_convert)
 
@@ -246,7 +246,7 @@ BUILDERS: Final[Mapping[str, Callable[[Pool, Redis, int], Awaitable[Life]]]] = {
 }
 
 
-async def _define(pool: Pool, kind: DefinitionKind[Any], *messages: Any) -> None:
+async def define(pool: Pool, kind: DefinitionKind[Any], *messages: Any) -> None:
     puts = [definition_of(kind.name, kind.normalised(message)) for message in messages]
     request = WriteDefinitionsRequest(write_id=str(new_id()), write_time=to_timestamp(NOW), puts=puts)
     await Definitions(pool, {kind: "SELECT false"}).write(request)

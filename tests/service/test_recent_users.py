@@ -13,11 +13,11 @@ from tests.conftest import ServiceDatabase
 from tests.fixtures.set_clock import SetClock
 from tests.service.lives import BUILDERS, NOW
 
-KEEPING: Final = ("streak", "achievement", "points")
+KEEPING: Final = ("streak", "achievement", "points", "leaderboard")
 TABLES: Final = """
     SELECT relname FROM pg_class
      WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
-       AND relname NOT IN ('definitions', 'mutation_log')
+       AND relname NOT IN ('definitions', 'mutation_log', 'projection')
      ORDER BY relname
 """
 
@@ -59,7 +59,7 @@ async def live(
 
 
 async def rows(dsn: str) -> dict[str, list[str]]:
-    """All that is stored, but for the definitions."""
+    """All that is stored, but for the definitions and which sorted sets are complete."""
     connection = await asyncpg.connect(dsn)
     found = {}
     for (table,) in await connection.fetch(TABLES):

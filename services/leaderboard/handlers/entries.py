@@ -94,7 +94,7 @@ class _Batch:
     boards: Boards | None = None
     """By which it was decided; None when nothing was."""
     marker: str | None = None
-    """Of complete sorted sets, as PostgreSQL said with the state."""
+    """Of complete sorted sets, as PostgreSQL said with the first that was stored."""
     attempts: int = 0
 
 
@@ -110,11 +110,12 @@ class EntryHandlers:
         segments: SegmentStore,
         tracker: Tracker,
         grace: timedelta,
+        recent_users: int = 0,
     ) -> None:
         self.rank_change_count = 0
         """Of this process."""
         self._pool = pool
-        self._events = EventStore(pool)
+        self._events = EventStore(pool, recent_users)
         self._past = PastStore(pool)
         self._leagues = LeagueStore(pool)
         self._segments = segments
@@ -179,6 +180,20 @@ class EntryHandlers:
     async def _run(self, batch: _Batch, fresh: Sequence[Work[Command]]) -> list[bytes]:
         """Load, decide and store entries that were never seen."""
         boards, loaded = await self._load(fresh)
+        with self._events.recent.decided_and_stored(loaded.users.keys(), guessed=loaded.is_guess):
+            entries, marker = await self._decide_and_store(batch, boards, loaded, fresh)
+        if batch.boards is None:
+            # Of a batch that is stored in parts the oldest: sets that were filled since have another.
+            batch.marker = marker
+        batch.boards = boards
+        batch.drafts.update({stored.draft.entry_id: stored.draft for stored in entries if stored.draft})
+        await AFTER_STORE.reach()
+        return [stored.outcome or NOT_PROJECTED for stored in entries]
+
+    async def _decide_and_store(
+        self, batch: _Batch, boards: Boards, loaded: Loaded, fresh: Sequence[Work[Command]]
+    ) -> tuple[list[Stored], str | None]:
+        """What was stored, and the marker of complete sorted sets at that time."""
         commands = [work.command for work in fresh]
         # That nothing stands under the key of new points is taken for granted at first (`EventStore.save`).
         loaded, past = await self._look_back(boards, loaded, commands, careful=batch.attempts > 0)
@@ -191,24 +206,20 @@ class EntryHandlers:
             runs |= decision.runs
             entries.append(_stored(boards, work, decision))
         await BEFORE_STORE.reach()
-        await self._events.save(loaded, boards, entries)
-        batch.boards, batch.marker = boards, loaded.marker
-        batch.drafts.update({stored.draft.entry_id: stored.draft for stored in entries if stored.draft})
-        await AFTER_STORE.reach()
-        return [stored.outcome or NOT_PROJECTED for stored in entries]
+        return entries, await self._events.save(loaded, boards, entries)
 
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Boards, Loaded]:
         """The boards, and the state of the users and of the runs that these entries can touch."""
-        user_ids = {work.user_id for work in fresh}
-        tenants = {tenant_of(user_id) for user_id in user_ids}
+        users = {work.user_id: work.command.entry.user.create_time for work in fresh}
+        tenants = {tenant_of(user_id) for user_id in users}
 
-        async def load(boards: Boards, _version: int) -> Loaded:
+        async def load(boards: Boards, version: int) -> Loaded:
             unheard = tenants - boards.tenants - {""}
             if unheard:
                 await self._catalogue.add_tenants(unheard)
             runs = runs_wanted(boards, (work.command for work in fresh), self._grace)
             of_boards = boards.of_tenants(tenants) if boards.tenants else None
-            return await self._events.load(user_ids, sorted(runs), of_boards)
+            return await self._events.recall(users, sorted(runs), of_boards, version)
 
         return await self._catalogue.with_state(load)
 
@@ -240,6 +251,7 @@ class EntryHandlers:
         boards = batch.boards = await self._catalogue.at(version, connection)
         locked = await store.lock(connection, reversal.entry_id)
         user = locked.user
+        self._events.recent.forget([user.user_id])
         scores = {
             (board.key, run.start): await store.score_without(connection, board, run, user, fact)
             for board, run, fact in touched(

@@ -1,28 +1,32 @@
-"""The event path: two round trips for a whole batch before it is projected, and one after it (DESIGN 3)."""
+"""The event path: two round trips for a whole batch before it is projected, and one after it (DESIGN 3). Users who came
+lately are not loaded again (`shared.recent`), and the first of the two falls away.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.leaderboard.domain.boards import Boards, SourceKind
 from services.leaderboard.domain.facts import Command
 from services.leaderboard.domain.lengths import Period
 from services.leaderboard.domain.members import Held, held_order
 from services.leaderboard.domain.scores import Fact, FactKey, key_of
-from services.leaderboard.domain.states import Decision, Draft, Move, RunKey, Runs, UserState
+from services.leaderboard.domain.states import Decision, Draft, Move, Recalled, RunKey, Runs, UserState
 from services.leaderboard.store import drafts, rows
+from services.leaderboard.store.known_runs import KnownRun, KnownRuns
 from services.leaderboard.store.rows import columns
 from shared.postgres.pool import Pool
 from shared.postgres.request_log import State
+from shared.recent import RecentStates
 
 # One statement and so one snapshot: scores of a finalised run are gone when the run says so.
 LOAD: Final = """
     SELECT (SELECT version FROM configuration_version) AS configuration_version,
-           (SELECT marker FROM projection) AS marker,
            ARRAY(SELECT ROW(user_id, version, profile_version, name, attributes, exclusions)
                    FROM users WHERE user_id = ANY($1::text[])) AS users,
            ARRAY(SELECT ROW(user_id, board, run_start, segment, score, reach_time, entry_id, source_version,
@@ -37,11 +41,13 @@ LOAD: Final = """
                   WHERE finalized) AS runs
 """
 
-# One statement is one transaction: entries, points, scores, and the checks that nobody was faster and that no
-# run was finalised or rid of segments meanwhile, stand or fall together. Rows go in by key, so that writers do not
-# wait in a circle. The share lock on the runs keeps maintenance from archiving them before this has ended. A run that
-# is opened needs its board: while its definition is being deleted, the batch waits and is decided anew. Points that
-# are taken for new must be: where something stands under their key, the batch is decided anew, and with it.
+# One statement is one transaction: entries, points, scores, and the checks that nobody was faster, that the definitions
+# are the same and that no run was finalised or rid of segments meanwhile, stand or fall together. Rows go in by key, so
+# that writers do not wait in a circle. The share lock on the runs keeps maintenance from archiving them before this has
+# ended. A run that is opened needs its board: while its definition is being deleted, the batch waits and is decided
+# anew. Points that are taken for new must be: where something stands under their key, the batch is decided anew, and
+# with it. The marker of complete sorted sets comes from before others can see what is stored: whoever fills the sets
+# without it gives them another.
 _SAVE: Final = """
     WITH known AS (
         UPDATE users
@@ -97,9 +103,11 @@ _SAVE: Final = """
     SELECT require_rows(
         (SELECT count(*) FROM known) + (SELECT count(*) FROM new)
             + (SELECT count(*) FROM opened) + (SELECT count(*) FROM still_open)
-            + (SELECT count(*) FROM unchanged) + (SELECT count(*) FROM earned),
+            + (SELECT count(*) FROM unchanged) + (SELECT count(*) FROM earned)
+            + (SELECT count(*) FROM configuration_version WHERE version = $8),
         cardinality($1::user_row_2[]) + cardinality($3::run_row[]) + cardinality($4::run_key_2[])
-            + (cardinality($3::run_row[]) > 0)::integer + cardinality($7::earning_row[]))
+            + (cardinality($3::run_row[]) > 0)::integer + cardinality($7::earning_row[]) + 1),
+        (SELECT marker FROM projection)
 """
 SAVE: Final = _SAVE.format(past="")
 
@@ -184,11 +192,20 @@ class Loaded(Struct, frozen=True):
     """The state that a batch is decided on."""
 
     configuration_version: int
-    marker: str | None
     users: Mapping[str, UserState]
     runs: Runs
     cleanings: Mapping[RunKey, int]
     """Of the runs, how often they were rid of segments that everybody had left."""
+    is_guess: bool = False
+    """Not all of it was read: some is what was stored last. Storing checks it."""
+
+
+class Kept(Struct, frozen=True):
+    """A user as last stored."""
+
+    user: UserState
+    create_time: datetime
+    """When the user was first seen: who is deleted and comes again counts versions from 1 again, and is another."""
 
 
 class Stored(Struct, frozen=True):
@@ -215,8 +232,35 @@ class RankChange(Struct, frozen=True):
 class EventStore:
     """The SQL of the event path."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, recent_users: int = 0) -> None:
         self._pool = pool
+        self.recent: RecentStates[Kept] = RecentStates(recent_users)
+        self._runs = KnownRuns()
+
+    async def recall(
+        self,
+        users: Mapping[str, datetime],
+        runs: Collection[RunKey],
+        of_boards: Sequence[str] | None,
+        version: int,
+    ) -> Loaded:
+        """What `load` gives of these users, each with when it was first seen, by definitions of this version. Of users
+        who came lately it is known, where the runs are known too: one that is not may have been archived.
+        """
+        kept = {
+            user_id: each.user
+            for user_id, each in self.recent.known(users, version).items()
+            if each.create_time == users[user_id]
+        }
+        known = self._runs.of(of_boards)
+        if len(kept) == len(users) and all(run in known for run in runs):
+            return _guess(version, kept, known)
+        loaded = await self.load([user_id for user_id in users if user_id not in kept], runs, of_boards)
+        self.recent.configuration_version = loaded.configuration_version
+        if self._runs.read(_open(loaded), known):
+            # Who comes often would otherwise keep the scores of all runs that are over.
+            self.recent.forget_all()
+        return replace(loaded, users={**loaded.users, **kept}, is_guess=bool(kept))
 
     async def load(
         self, user_ids: Collection[str], runs: Collection[RunKey], of_boards: Sequence[str] | None = None
@@ -234,7 +278,6 @@ class EventStore:
             held[score[0]].append(score[1:])
         return Loaded(
             configuration_version=row["configuration_version"],
-            marker=row["marker"],
             users={
                 user_id: rows.user_state(user_id, users.get(user_id), held[user_id]) for user_id in user_ids
             },
@@ -242,11 +285,11 @@ class EventStore:
             cleanings={(run[0], run[1]): run[5] for run in row["runs"]},
         )
 
-    async def save(self, loaded: Loaded, boards: Boards, entries: Sequence[Stored]) -> None:
-        """Store a batch whole. One round trip.
+    async def save(self, loaded: Loaded, boards: Boards, entries: Sequence[Stored]) -> str | None:
+        """Store a batch whole; the marker of complete sorted sets, as it was then at the latest. One round trip.
 
-        Raises a serialization failure when a user or run moved since it was loaded, or points were taken for new that
-        are not, and a violation of `request_log_pkey` when an entry is known.
+        Raises a serialization failure when a user, a run or the definitions moved since they were loaded, or points
+        were taken for new that are not, and a violation of `request_log_pkey` when an entry is known.
         """
         users = {stored.decision.user.user_id: stored.decision.user for stored in entries}
         changed = {
@@ -263,24 +306,30 @@ class EventStore:
             for part in ("", held.segment)
         }
         past = _Past.of(loaded, entries)
+        opened = {key: run for key, run in sorted(runs.items()) if key not in loaded.runs}
         arguments = [
             [_user_row(loaded.users[user_id], user) for user_id, user in sorted(users.items())],
             sorted((_log_row(stored, past.revised) for stored in entries), key=lambda row: row[0]),
-            [
-                (*key, run.run.end, run.finalize_time)
-                for key, run in sorted(runs.items())
-                if key not in loaded.runs
-            ],
+            [(*key, run.run.end, run.finalize_time) for key, run in opened.items()],
             [(*key, loaded.cleanings[key]) for key in sorted(runs) if key in loaded.runs],
             [_score_row(boards, key, *one) for key, one in sorted(changed.items())],
             sorted(segments),
             past.new_earnings,
             loaded.configuration_version,
         ]
+        query = SAVE
         if past.is_touched:
-            await self._pool.execute(SAVE_WITH_PAST, *arguments, *past.arguments())
-        else:
-            await self._pool.execute(SAVE, *arguments)
+            query, arguments = SAVE_WITH_PAST, [*arguments, *past.arguments()]
+        marker: str | None = await self._pool.fetchval(query, *arguments, column=1)
+        self._runs.opened(opened.values())
+        snapshots = {stored.command.entry.user.user_id: stored.command.entry.user for stored in entries}
+        self.recent.keep(
+            {
+                user_id: Kept(_as_loaded(user), snapshots[user_id].create_time)
+                for user_id, user in users.items()
+            }
+        )
+        return marker
 
     async def pending(self, entry_ids: Collection[UUID]) -> dict[UUID, Draft]:
         """The drafts of those entries that are stored and not projected yet."""
@@ -310,6 +359,34 @@ class EventStore:
         """Give reverted entries the outcome of their reversal; those for which this call was the first."""
         completed = await self._pool.fetch(COMPLETE_REVERSALS, *columns(sorted(outcomes.items()), 2))
         return {row["entry_id"] for row in completed}
+
+
+def _guess(version: int, users: Mapping[str, UserState], known: Mapping[RunKey, KnownRun]) -> Loaded:
+    return Loaded(
+        version,
+        users,
+        {key: run.state for key, run in known.items()},
+        {key: run.cleanings for key, run in known.items()},
+        is_guess=True,
+    )
+
+
+def _open(loaded: Loaded) -> dict[RunKey, KnownRun]:
+    return {
+        key: KnownRun(run, loaded.cleanings[key]) for key, run in loaded.runs.items() if not run.finalized
+    }
+
+
+def _as_loaded(user: UserState) -> UserState:
+    """A user as a later load would find them: of what was looked up beside the state nothing is kept, and of who has no
+    score it is not stored whether the score would be hidden.
+    """
+    held = user.held
+    if any(one.hidden and one.score.amount is None for one in held.values()):
+        held = {
+            key: replace(one, hidden=one.hidden and one.score.amount is not None) for key, one in held.items()
+        }
+    return replace(user, held=held, recalled=Recalled())
 
 
 def _user_row(loaded: UserState, user: UserState) -> tuple[Any, ...]:

@@ -27,6 +27,13 @@ def test_what_was_kept_is_known_until_it_is_forgotten() -> None:
     assert recent.known(["ada"]) == {}
 
 
+def test_nothing_is_known_once_all_is_forgotten() -> None:
+    recent = recent_states(2)
+    recent.keep({"ada": 1, "bob": 1})
+    recent.forget_all()
+    assert recent.known(["ada", "bob"]) == {}
+
+
 def test_who_was_not_used_for_longest_goes_first() -> None:
     recent = recent_states(2)
     recent.keep({"ada": 1})
