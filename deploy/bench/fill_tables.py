@@ -95,6 +95,7 @@ OF_NOBODY: Final = frozenset(
         "findings",
         "instances",
         "kept_days",
+        "level_days",
         "relevellings",
         "told_boosts",
         "keys",

@@ -17,6 +17,7 @@ from services.cli.show_points import (
     show_boosts,
     show_differences,
     show_expiring,
+    show_level_days,
     show_levels,
     show_points,
     show_preview,
@@ -102,6 +103,23 @@ def summary(
     )
     response = connections.points.SummarizePoints(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_summary(response.periods)
+
+
+@points.command(short_help="Count users by level, date by date.")
+@click.argument("system")
+@click.option("--from", "first", type=Day(), help="The first UTC date; default: 30 days before the last.")
+@click.option("--to", "last", type=Day(), help="The last UTC date; default: up to now.")
+@json_option
+@click.pass_obj
+def levels(
+    connections: Connections, system: str, first: LocalDate | None, last: LocalDate | None, as_json: bool
+) -> None:
+    """How many users were at each level of a SYSTEM at the end of each UTC date."""
+    last = last or _local_date(datetime.now(UTC).date())
+    first = first or _local_date(date(last.year, last.month, last.day) - timedelta(days=30))
+    request = pb.ListLevelDaysRequest(points_system=system, first_date=first, last_date=last)
+    response = connections.points.ListLevelDays(request, timeout=connections.timeout_seconds)
+    render.print_json(response) if as_json else show_level_days(response.days)
 
 
 @points.command(short_help="Count users by ranges of their balance.")

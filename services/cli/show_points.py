@@ -1,6 +1,7 @@
 """How points are shown: balances, ledgers, sums, boosts and audits."""
 
 from collections.abc import Sequence
+from math import inf
 
 from laurel.points.v1 import points_pb2
 from laurel.points.v1 import points_service_pb2 as pb
@@ -71,6 +72,24 @@ def show_levels(levels: Sequence[pb.LevelCount]) -> None:
         for each in levels
     ]
     render.table(["level", ">from", ">users", ""], rows, empty="no levels")
+
+
+def show_level_days(days: Sequence[pb.LevelDay]) -> None:
+    """How many users had each level, date by date. The columns are those of all dates, from the lowest on."""
+    thresholds: dict[str, float] = {}
+    for day in days:
+        for each in day.levels:
+            thresholds[each.level] = each.threshold if each.level else -inf
+    keys = sorted(thresholds, key=lambda key: (thresholds[key], key))
+    counts = [{each.level: each.user_count for each in day.levels} for day in days]
+    render.table(
+        ["date", *(f">{key or 'below the first'}" for key in keys)],
+        [
+            [render.day(day.date), *(found.get(key) for key in keys)]
+            for day, found in zip(days, counts, strict=True)
+        ],
+        empty="no date was counted",
+    )
 
 
 def _level_name(level: points_pb2.Level) -> str:

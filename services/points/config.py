@@ -23,6 +23,8 @@ MAX_TRIGGER_AMOUNT: Final = 1_000_000_000
 """Points each time, in either direction."""
 MAX_STREAK_LENGTH: Final = 1_000_000
 """Periods."""
+LEVEL_COUNT_TIMEOUT_SECONDS: Final = 600
+"""For the users of one system, once a date."""
 MAX_BADGE_URL_CHARS: Final = 2_000
 
 

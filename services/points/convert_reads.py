@@ -14,6 +14,7 @@ from services.points.domain.definitions import EXPIRED, POINTS_LIMIT, BoostKey
 from services.points.domain.facts import Command
 from services.points.domain.ledger import Change
 from services.points.domain.limits import Refusal
+from services.points.level_days import LevelDay
 from services.points.reads import Audited, PeriodSum
 from services.points.store import AwardFilter
 from shared.calendar import local_date
@@ -79,6 +80,34 @@ def summary_to_proto(sums: Sequence[PeriodSum]) -> pb.SummarizePointsResponse:
             summary.triggers.add(
                 trigger=each.trigger, times=each.times, base_amount=each.base_amount, amount=each.amount
             )
+    return response
+
+
+def level_day_range(request: pb.ListLevelDaysRequest) -> tuple[date, date]:
+    """The dates. Raises `InvalidArgument`."""
+    violations = Violations()
+    check_key(request.points_system, "points_system", violations)
+    first = date_from_proto(request.first_date, "first_date", violations)
+    last = date_from_proto(request.last_date, "last_date", violations)
+    if first is not None and last is not None:
+        if last < first:
+            violations.add("last_date", "must not be before first_date")
+        elif (last - first).days >= MAX_PERIODS:
+            violations.add("last_date", f"must be within {MAX_PERIODS} days of first_date")
+    violations.raise_if_any()
+    assert first is not None
+    assert last is not None
+    return first, last
+
+
+def level_days_to_proto(days: Sequence[LevelDay]) -> pb.ListLevelDaysResponse:
+    """Users by level and date."""
+    response = pb.ListLevelDaysResponse()
+    for each in days:
+        day = response.days.add(date=date_to_proto(each.day))
+        day.levels.add(user_count=each.user_counts[0])
+        for level, threshold, count in zip(each.levels, each.thresholds, each.user_counts[1:], strict=True):
+            day.levels.add(level=level, threshold=threshold, user_count=count)
     return response
 
 

@@ -1,7 +1,7 @@
 """What comes due by time is found and told, also of users of whom nothing is heard (RULES 5.2, 5.6)."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
@@ -15,6 +15,7 @@ from services.points.domain.ledger import Award
 from services.points.domain.lots import Lots
 from services.points.domain.state import UserState
 from services.points.domain.timing import Came, advanced, asks_for_lots, with_lots
+from services.points.level_days import LevelDays
 from services.points.relevelling import Relevelling
 from services.points.rows import came_entry
 from services.points.store import Store
@@ -70,12 +71,17 @@ class Maintenance:
         self._feed = Feed(pool)
         self._boost_events = BoostEvents(pool, configuration)
         self._relevelling = Relevelling(pool, store, configuration)
+        self._level_days = LevelDays(pool, configuration)
 
     async def run(self, now: datetime, history: bool) -> Pass:
         """Give a bounded number of users what is due at `now`, or look at the levels of as many.
 
-        `history`: the instant is one of an import, and nothing is told of what is found.
+        `history`: the instant is one of an import, and nothing is told of what is found. Nor are users counted by
+        level: who is not of the import is not as of then.
         """
+        if not history:
+            # Before anything of the new date is given.
+            await self._level_days.keep(now.date() - timedelta(days=1))
         due = [row["user_id"] for row in await self._pool.fetch(DUE, now, USERS_PER_CALL)]
         if due:
             await self._give_all(due, now, history=history)

@@ -9,6 +9,7 @@ from services.points import convert
 from services.points.config import Settings
 from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
 from services.points.handlers import Handlers
+from services.points.level_days import LevelDays
 from services.points.maintenance import Maintenance
 from services.points.reads import Reads
 from services.points.servicer import PointsServicer
@@ -48,6 +49,7 @@ async def build(settings: Settings) -> Application:
     store, terms = Store(pool, settings.recent_users), Terms()
     handlers = Handlers(pool, store, configuration, terms)
     reads = Reads(pool, store, configuration, terms)
+    level_days = LevelDays(pool, configuration)
     maintenance = Maintenance(pool, store, configuration, terms, clock)
     participant = Participant(
         domain=convert.DOMAIN,
@@ -71,7 +73,7 @@ async def build(settings: Settings) -> Application:
         servicers=[
             Servicer(
                 points_service_pb2_grpc.add_PointsServiceServicer_to_server,
-                PointsServicer(handlers, reads, definitions, clock),
+                PointsServicer(handlers, reads, level_days, definitions, clock),
                 service.full_name,
             ),
             participants.registered(participant, pool, settings),

@@ -9,6 +9,7 @@ from msgspec.structs import astuple
 from services.points import convert, convert_reads
 from services.points.definitions import POINTS_SYSTEM
 from services.points.handlers import Handlers
+from services.points.level_days import LevelDays
 from services.points.reads import Reads
 from shared.clock import Clock
 from shared.pages import read_page
@@ -18,9 +19,17 @@ from shared.postgres.definitions import Definitions
 class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
     """One method for each RPC. Errors become statuses in `shared.rpc.boundary`."""
 
-    def __init__(self, handlers: Handlers, reads: Reads, definitions: Definitions, clock: Clock) -> None:
+    def __init__(
+        self,
+        handlers: Handlers,
+        reads: Reads,
+        level_days: LevelDays,
+        definitions: Definitions,
+        clock: Clock,
+    ) -> None:
         self._handlers = handlers
         self._reads = reads
+        self._level_days = level_days
         self._definitions = definitions
         self._clock = clock
 
@@ -76,6 +85,15 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
         """Counts users by level."""
         convert.check_read(points_system=request.points_system)
         return convert.distribution_to_proto(*await self._handlers.level_distribution(request.points_system))
+
+    async def ListLevelDays(
+        self, request: pb.ListLevelDaysRequest, _context: Any
+    ) -> pb.ListLevelDaysResponse:
+        """Counts users by level, date by date."""
+        first, last = convert_reads.level_day_range(request)
+        return convert_reads.level_days_to_proto(
+            await self._level_days.list(request.points_system, first, last)
+        )
 
     async def SummarizePoints(
         self, request: pb.SummarizePointsRequest, _context: Any

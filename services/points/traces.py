@@ -37,6 +37,7 @@ TRACES: Final = Traces(
         {
             "configuration_version",
             "feed_lives",
+            "level_days",
             "maintenance",
             "mutation_log",
             "relevellings",

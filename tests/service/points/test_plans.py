@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
-from services.points import convert, history, reads, store
+from services.points import convert, history, level_days, reads, store
 from services.points.definitions import KINDS, catalogue_of
 from services.points.domain.facts import Command
 from services.points.handlers import Handlers
@@ -37,6 +37,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "SUMMARY": ("alice", "xp", NOON.date(), NOON.date(), "day"),
     "BALANCE": ("alice", "xp"),
     "USERS_AFTER": ("a", 50),
+    "IS_COUNTED": (["xp"], NOON.date()),
+    "COUNT": ("xp", False, [10, 50], "|"),
+    "LEVEL_DAYS": ("xp", "acme", NOON.date(), NOON.date()),
 }
 
 
@@ -44,9 +47,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 async def test_no_statement_besides_the_event_path_reads_a_table_whole(service: Service, name: str) -> None:
     pool = await _pool(service)
     async with pool.acquire() as connection:
-        scanned = _scanned(
-            await _plan(connection, getattr(store, name, None) or getattr(reads, name), ARGUMENTS[name])
-        )
+        (statement,) = (vars(module)[name] for module in (store, reads, level_days) if name in vars(module))
+        scanned = _scanned(await _plan(connection, statement, ARGUMENTS[name]))
     await pool.close()
     assert scanned <= {"configuration_version"}
 

@@ -418,6 +418,124 @@ class GetLevelDistributionResponse(_message.Message):
 Global___GetLevelDistributionResponse: _TypeAlias = GetLevelDistributionResponse  # noqa: Y015
 
 @_typing.final
+class ListLevelDaysRequest(_message.Message):
+    """Request of ListLevelDays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    points_system: _builtins.str
+    """The system."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.LocalDate:
+        """From this UTC date on."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.LocalDate:
+        """Up to this one, which is in it; at most 400 dates."""
+
+    def __init__(
+        self,
+        *,
+        points_system: _builtins.str = ...,
+        first_date: _date_pb2.LocalDate | None = ...,
+        last_date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date", "points_system", b"points_system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLevelDaysRequest: _TypeAlias = ListLevelDaysRequest  # noqa: Y015
+
+@_typing.final
+class LevelDayCount(_message.Message):
+    """How many users were at one level at the end of a date."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    USER_COUNT_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """Key of the level, which may be gone by now; empty: below the first."""
+    threshold: _builtins.int
+    """Where it began then; 0 where `level` is empty."""
+    user_count: _builtins.int
+    """How many users had it."""
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        threshold: _builtins.int = ...,
+        user_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "threshold", b"threshold", "user_count", b"user_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelDayCount: _TypeAlias = LevelDayCount  # noqa: Y015
+
+@_typing.final
+class LevelDay(_message.Message):
+    """Users by level at the end of a date."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def date(self) -> _date_pb2.LocalDate:
+        """The UTC date."""
+
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelDayCount]:
+        """By ascending threshold as it was then; users below the first level come first."""
+
+    def __init__(
+        self,
+        *,
+        date: _date_pb2.LocalDate | None = ...,
+        levels: _abc.Iterable[Global___LevelDayCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["date", b"date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "levels", b"levels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelDay: _TypeAlias = LevelDay  # noqa: Y015
+
+@_typing.final
+class ListLevelDaysResponse(_message.Message):
+    """Users by level, date by date."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelDay]:
+        """The dates that were counted, oldest first: those that have ended since the system is there."""
+
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[Global___LevelDay] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLevelDaysResponse: _TypeAlias = ListLevelDaysResponse  # noqa: Y015
+
+@_typing.final
 class SummarizePointsRequest(_message.Message):
     """Request of SummarizePoints."""
 

@@ -60,6 +60,11 @@ class PointsServiceStub:
                 request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionRequest.SerializeToString,
                 response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionResponse.FromString,
                 _registered_method=True)
+        self.ListLevelDays = channel.unary_unary(
+                '/laurel.points.v1.PointsService/ListLevelDays',
+                request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListLevelDaysRequest.SerializeToString,
+                response_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListLevelDaysResponse.FromString,
+                _registered_method=True)
         self.SummarizePoints = channel.unary_unary(
                 '/laurel.points.v1.PointsService/SummarizePoints',
                 request_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.SummarizePointsRequest.SerializeToString,
@@ -126,6 +131,13 @@ class PointsServiceServicer:
 
     def GetLevelDistribution(self, request, context):
         """Counts users by level.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLevelDays(self, request, context):
+        """Counts users by level at the end of UTC dates: as they were at the first pass of maintenance after each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +212,11 @@ def add_PointsServiceServicer_to_server(servicer, server):
                     servicer.GetLevelDistribution,
                     request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionRequest.FromString,
                     response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionResponse.SerializeToString,
+            ),
+            'ListLevelDays': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLevelDays,
+                    request_deserializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListLevelDaysRequest.FromString,
+                    response_serializer=laurel_dot_points_dot_v1_dot_points__service__pb2.ListLevelDaysResponse.SerializeToString,
             ),
             'SummarizePoints': grpc.unary_unary_rpc_method_handler(
                     servicer.SummarizePoints,
@@ -368,6 +385,33 @@ class PointsService:
             '/laurel.points.v1.PointsService/GetLevelDistribution',
             laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionRequest.SerializeToString,
             laurel_dot_points_dot_v1_dot_points__service__pb2.GetLevelDistributionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLevelDays(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.points.v1.PointsService/ListLevelDays',
+            laurel_dot_points_dot_v1_dot_points__service__pb2.ListLevelDaysRequest.SerializeToString,
+            laurel_dot_points_dot_v1_dot_points__service__pb2.ListLevelDaysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class PointsServiceStub:
     """Lists a user's awards, newest first."""
     GetLevelDistribution: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.GetLevelDistributionRequest, _points_service_pb2.GetLevelDistributionResponse]
     """Counts users by level."""
+    ListLevelDays: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.ListLevelDaysRequest, _points_service_pb2.ListLevelDaysResponse]
+    """Counts users by level at the end of UTC dates: as they were at the first pass of maintenance after each."""
     SummarizePoints: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.SummarizePointsRequest, _points_service_pb2.SummarizePointsResponse]
     """Sums a user's points by day, week or month of the local dates that they count for."""
     GetPointsDistribution: _grpc.UnaryUnaryMultiCallable[_points_service_pb2.GetPointsDistributionRequest, _points_service_pb2.GetPointsDistributionResponse]
@@ -71,6 +73,8 @@ class PointsServiceAsyncStub(PointsServiceStub):
     """Lists a user's awards, newest first."""
     GetLevelDistribution: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetLevelDistributionRequest, _points_service_pb2.GetLevelDistributionResponse]  # type: ignore[assignment]
     """Counts users by level."""
+    ListLevelDays: _aio.UnaryUnaryMultiCallable[_points_service_pb2.ListLevelDaysRequest, _points_service_pb2.ListLevelDaysResponse]  # type: ignore[assignment]
+    """Counts users by level at the end of UTC dates: as they were at the first pass of maintenance after each."""
     SummarizePoints: _aio.UnaryUnaryMultiCallable[_points_service_pb2.SummarizePointsRequest, _points_service_pb2.SummarizePointsResponse]  # type: ignore[assignment]
     """Sums a user's points by day, week or month of the local dates that they count for."""
     GetPointsDistribution: _aio.UnaryUnaryMultiCallable[_points_service_pb2.GetPointsDistributionRequest, _points_service_pb2.GetPointsDistributionResponse]  # type: ignore[assignment]
@@ -126,6 +130,14 @@ class PointsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_points_service_pb2.GetLevelDistributionResponse, _abc.Awaitable[_points_service_pb2.GetLevelDistributionResponse]]:
         """Counts users by level."""
+
+    @_abc_1.abstractmethod
+    def ListLevelDays(
+        self,
+        request: _points_service_pb2.ListLevelDaysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_points_service_pb2.ListLevelDaysResponse, _abc.Awaitable[_points_service_pb2.ListLevelDaysResponse]]:
+        """Counts users by level at the end of UTC dates: as they were at the first pass of maintenance after each."""
 
     @_abc_1.abstractmethod
     def SummarizePoints(
