@@ -21,6 +21,7 @@ EARLIEST_DATE: Final = EARLIEST.date()
 LATEST_DATE: Final = LATEST.date()
 
 _DAY: Final = timedelta(days=1)
+_HOUR: Final = timedelta(hours=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LONGEST_QUOTED_NAME: Final = 64
 
@@ -63,6 +64,17 @@ def local_day_and_minute(instant: datetime, zone_name: str) -> tuple[date, int]:
         raise ValueError("an instant must carry its offset")
     wall = instant.astimezone(zone(zone_name))
     return wall.date(), wall.hour * 60 + wall.minute
+
+
+def utc_hour(instant: datetime, zone_name: str) -> int:
+    """So many whole hours this zone's clock is ahead of UTC at this instant, rounded down; negative: behind. Raises as
+    `local_date` does.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("an instant must carry its offset")
+    offset = instant.astimezone(zone(zone_name)).utcoffset()
+    assert offset is not None  # it has a zone
+    return offset // _HOUR
 
 
 def local_midnight(day: date, zone_name: str) -> datetime:

@@ -61,6 +61,8 @@ DEFAULT_COHORT_SIZE: Final = 30
 MAX_COHORT_SIZE: Final = 1_000
 MAX_DIVISIONS: Final = 20
 """Of a league."""
+MAX_ZONE_BANDS: Final = 9
+"""Of three hours each."""
 
 MAX_DAILY_DEPTH: Final = 10_000
 """Members of each segment of whom the rank at the end of a date is kept."""

@@ -22,6 +22,7 @@ from services.leaderboard.config import (
     MAX_PROFILE_ATTRIBUTES,
     MAX_SEGMENT_LIMIT,
     MAX_TRACKED_DEPTH,
+    MAX_ZONE_BANDS,
 )
 from services.leaderboard.domain.boards import (
     DEFAULT_SEGMENT_LIMIT,
@@ -232,6 +233,8 @@ def _check_league(message: pb.Leaderboard, path: str, violations: Violations) ->
     for field in ("promoted_count", "demoted_count"):
         if not 0 <= getattr(league, field) <= (league.cohort_size or DEFAULT_COHORT_SIZE):
             violations.add(f"{where}.{field}", "must be 0 to cohort_size")
+    if league.zone_band_count and not 2 <= league.zone_band_count <= MAX_ZONE_BANDS:
+        violations.add(f"{where}.zone_band_count", f"must be 2 to {MAX_ZONE_BANDS}, or 0 for none")
     if league.inactive_policy not in pb.InactivePolicy.values():
         violations.add(f"{where}.inactive_policy", "is not one of its values")
 
@@ -404,6 +407,7 @@ def _league(message: pb.League) -> League:
         message.promoted_count,
         message.demoted_count,
         message.inactive_policy == pb.INACTIVE_POLICY_DROP,
+        message.zone_band_count,
     )
 
 

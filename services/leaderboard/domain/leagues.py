@@ -5,10 +5,15 @@ from enum import IntEnum
 from typing import Final
 
 from msgspec import Struct, json
+from msgspec.structs import replace
 
 DIVISION: Final = "division"
 COHORT: Final = "cohort"
 """What names a cohort as a segment."""
+
+FIRST_UTC_HOUR: Final = -12
+UTC_HOURS: Final = 27
+"""Clocks are from 12 hours behind UTC to 14 hours ahead of it."""
 
 
 class Outcome(IntEnum):
@@ -34,6 +39,8 @@ class League(Struct, frozen=True):
     promoted_count: int = 0
     demoted_count: int = 0
     drops_inactive: bool = False
+    zone_band_count: int = 0
+    """Users of nearby zones are put together: of so many bands of zones, all as wide. 0: whoever comes."""
 
 
 class Cohort(Struct, frozen=True):
@@ -64,6 +71,82 @@ def filled(league: League, latest: Mapping[int, tuple[int, int]], divisions: Ite
         known[division] = (number, count + 1)
         seats.append(Cohort(division, number))
     return seats
+
+
+class Arrival(Struct, frozen=True):
+    """Somebody who is to be put into a cohort of a division."""
+
+    division: int
+    utc_hour: int
+    """So many whole hours the user's clock is ahead of UTC."""
+
+
+class Filling(Struct, frozen=True):
+    """A cohort of a run that has room."""
+
+    number: int
+    member_count: int
+    band: int | None
+    """Whose zones it is for: those of the first who came. None: it was begun while the league had no bands."""
+
+
+class Begun(Struct, frozen=True):
+    """The cohorts of a division in a run."""
+
+    count: int = 0
+    filling: tuple[Filling, ...] = ()
+    """In any order."""
+
+
+class Placed(Struct, frozen=True):
+    """A place in a cohort, and for which band that is."""
+
+    cohort: Cohort
+    band: int | None
+
+
+def zone_band(league: League, utc_hour: int) -> int:
+    """The band of a zone, from 0 on: where a day ends last."""
+    hour = min(max(utc_hour - FIRST_UTC_HOUR, 0), UTC_HOURS - 1)
+    return hour * league.zone_band_count // UTC_HOURS
+
+
+def filled_near(league: League, begun: Mapping[int, Begun], arrivals: Iterable[Arrival]) -> list[Placed]:
+    """The cohorts of users who become active one after the other, of a league that puts nearby zones together.
+
+    `begun`: by division. A user goes into the cohort of the own band that has room. Where there is none, one is begun,
+    unless as many have room as are full, and one more: then the nearest band's takes the user. So a division in which
+    few are active keeps together, and bands have cohorts of their own where many are.
+    """
+    known = dict(begun)
+    places = []
+    for arrival in arrivals:
+        division = known.get(arrival.division, Begun())
+        band = zone_band(league, arrival.utc_hour)
+        chosen = _chosen(league, division, band)
+        grown = replace(chosen, member_count=chosen.member_count + 1)
+        others = [each for each in division.filling if each.number != chosen.number]
+        has_room = grown.member_count < league.cohort_size
+        known[arrival.division] = Begun(
+            max(division.count, chosen.number), (*others, grown) if has_room else tuple(others)
+        )
+        places.append(Placed(Cohort(arrival.division, chosen.number), chosen.band))
+    return places
+
+
+def _chosen(league: League, division: Begun, band: int) -> Filling:
+    """The cohort that a user of this band goes into."""
+    filling = division.filling
+    nearest = min(filling, key=lambda each: (_distance(each, band), each.number), default=None)
+    side_by_side = min(division.count - len(filling) + 1, league.zone_band_count)
+    if nearest is None or (_distance(nearest, band) and len(filling) < side_by_side):
+        return Filling(division.count + 1, 0, band)
+    return nearest
+
+
+def _distance(filling: Filling, band: int) -> int:
+    """By how many bands a cohort is another's. One that is for none is everybody's."""
+    return 0 if filling.band is None else abs(filling.band - band)
 
 
 def outcome_of(league: League, division: int, ordinal: int, member_count: int) -> Outcome:

@@ -24,6 +24,7 @@ from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import Run, RunState, Window
 from services.leaderboard.domain.scores import FactKey, key_of
 from services.leaderboard.domain.states import RunKey, Runs, UserState
+from shared.calendar import utc_hour
 from shared.entries import EntryKind
 
 
@@ -54,6 +55,8 @@ class WantedSeat(Struct, frozen=True):
     user_id: str
     board: str
     run_start: date
+    utc_hour: int | None = None
+    """So many whole hours the user's clock is ahead of UTC, where the league puts nearby zones together."""
 
 
 class Wanted(Struct, frozen=True):
@@ -100,14 +103,15 @@ def wanted(
     it is stored; who is `careful` looks.
     """
     histories: dict[History, None] = {}
-    seats: dict[WantedSeat, None] = {}
+    seats: dict[tuple[str, RunKey], WantedSeat] = {}
     awards: set[tuple[str, FactKey]] = set()
     events: set[UUID] = set()
     early: set[UUID] = set()
     streaks: dict[tuple[str, str], date] = {}
     for command in commands:
         user = users[command.entry.user.user_id]
-        seats.update(dict.fromkeys(_seats_wanted(boards, user, runs, command, grace)))
+        for seat in _seats_wanted(boards, user, runs, command, grace):
+            seats.setdefault((user.user_id, (seat.board, seat.run_start)), seat)
         if not user.version:
             continue
         for board, run, _ in touched(boards, user.user_id, command.facts):
@@ -128,7 +132,12 @@ def wanted(
                 of = (user.user_id, change.streak)
                 streaks[of] = min(streaks.get(of, date.max), change.first_date)
     return Wanted(
-        tuple(histories), frozenset(awards), frozenset(events), frozenset(early), streaks, tuple(seats)
+        tuple(histories),
+        frozenset(awards),
+        frozenset(events),
+        frozenset(early),
+        streaks,
+        tuple(seats.values()),
     )
 
 
@@ -153,7 +162,10 @@ def _seats_wanted(
             continue
         held = user.held.get((board.key, run.start))
         if (held is None or held.segment == WHOLE) and not is_excluded(board, user.exclusions):
-            yield WantedSeat(user.user_id, board.key, run.start)
+            entry = command.entry
+            near = board.league.zone_band_count > 0
+            hour = utc_hour(entry.occur_time, entry.time_zone) if near else None
+            yield WantedSeat(user.user_id, board.key, run.start, hour)
 
 
 def segments_wanted(

@@ -4,14 +4,27 @@ A seat once taken is kept: a batch that is decided anew, or sent again after a c
 run holds its lock, and so does whoever seats those who had to wait for the end of the run before.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Final
 
 from msgspec import Struct
 
 from services.leaderboard.domain.boards import Boards
-from services.leaderboard.domain.leagues import Cohort, League, Outcome, Seat, cohort_segment, filled
+from services.leaderboard.domain.leagues import (
+    Arrival,
+    Begun,
+    Cohort,
+    Filling,
+    League,
+    Outcome,
+    Placed,
+    Seat,
+    cohort_segment,
+    filled,
+    filled_near,
+)
 from services.leaderboard.domain.past import WantedSeat
 from services.leaderboard.domain.states import RunKey
 from services.leaderboard.store import rows
@@ -36,21 +49,34 @@ LATEST: Final = """
             WHERE board = $1 AND run_start = $2 AND division = wanted.division
             ORDER BY cohort DESC LIMIT 1) AS latest
 """
-TAKE: Final = """
-    INSERT INTO seats (board, run_start, user_id, division, cohort, is_projected) SELECT * FROM unnest($1::seat_row[])
+# Of a league with bands: the newest cohort, so that it is known how many there are, and all that have room.
+BEGUN: Final = """
+    SELECT begun.division, begun.cohort, begun.member_count, begun.band
+      FROM unnest($3::integer[]) AS wanted (division)
+     CROSS JOIN LATERAL (
+           (SELECT * FROM cohorts
+             WHERE board = $1 AND run_start = $2 AND division = wanted.division
+             ORDER BY cohort DESC LIMIT 1)
+            UNION
+           SELECT * FROM cohorts
+            WHERE board = $1 AND run_start = $2 AND division = wanted.division AND is_filling) AS begun
 """
+TAKE: Final = """
+    INSERT INTO seats (board, run_start, user_id, division, cohort, is_projected, utc_hour)
+    SELECT * FROM unnest($1::seat_row_2[])
+"""
+# In a league without bands (a size of 0 is told) only the newest cohort has room, and none is marked.
 COUNT: Final = """
-    INSERT INTO cohorts (board, run_start, division, cohort, member_count)
-    SELECT board, run_start, division, cohort, count(*)
-      FROM unnest($1::seat_row[])
-     WHERE cohort IS NOT NULL
-     GROUP BY board, run_start, division, cohort
+    INSERT INTO cohorts (board, run_start, division, cohort, member_count, band, is_filling)
+    SELECT board, run_start, division, cohort, member_count, band, member_count < $2
+      FROM unnest($1::cohort_row[])
         ON CONFLICT (board, run_start, division, cohort) DO UPDATE
-           SET member_count = cohorts.member_count + EXCLUDED.member_count
+           SET member_count = cohorts.member_count + EXCLUDED.member_count,
+               is_filling = cohorts.member_count + EXCLUDED.member_count < $2
 """
 RUNS_WAITING: Final = "SELECT DISTINCT board, run_start FROM seats WHERE cohort IS NULL OR NOT is_projected"
 WAITING: Final = """
-    SELECT user_id FROM seats
+    SELECT user_id, utc_hour FROM seats
      WHERE board = $1 AND run_start = $2 AND cohort IS NULL
      ORDER BY number
      LIMIT $3
@@ -114,35 +140,34 @@ class LeagueStore:
 
     async def take(self, boards: Boards, wanted: Collection[WantedSeat]) -> dict[str, dict[RunKey, Seat]]:
         """Seats by user: those that they have, else new ones. Who has one costs a look-up."""
-        by_run: dict[RunKey, list[str]] = {}
+        by_run: dict[RunKey, dict[str, int | None]] = {}
         for asked in wanted:
-            by_run.setdefault((asked.board, asked.run_start), []).append(asked.user_id)
+            by_run.setdefault((asked.board, asked.run_start), {})[asked.user_id] = asked.utc_hour
         taken: dict[str, dict[RunKey, Seat]] = {}
-        for run, user_ids in sorted(by_run.items()):
+        for run, hours in sorted(by_run.items()):
             league = boards.by_key[run[0]].league
-            seats = _seats(await self._pool.fetch(KNOWN, *run, user_ids))
-            if league is not None and len(seats) < len(user_ids):
-                seats = await self._take(league, run, user_ids)
+            seats = _seats(await self._pool.fetch(KNOWN, *run, list(hours)))
+            if league is not None and len(seats) < len(hours):
+                seats = await self._take(league, run, hours)
             for user_id, seat in seats.items():
                 taken.setdefault(user_id, {})[run] = seat
         return taken
 
-    async def _take(self, league: League, run: RunKey, user_ids: Sequence[str]) -> dict[str, Seat]:
+    async def _take(self, league: League, run: RunKey, hours: Mapping[str, int | None]) -> dict[str, Seat]:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK, _lock_of(run))
-            seats = _seats(await connection.fetch(KNOWN, *run, user_ids))
-            new = [user_id for user_id in user_ids if user_id not in seats]
+            seats = _seats(await connection.fetch(KNOWN, *run, list(hours)))
+            new = {user_id: hour for user_id, hour in hours.items() if user_id not in seats}
             if not new:
                 return seats
             found: Sequence[Cohort | None] = [None] * len(new)
             if not await connection.fetchval(IS_UNDECIDED, *run):
                 found = await _fill(connection, league, run, new)
             seated = [
-                _row(run, user_id, cohort, is_projected=True)
-                for user_id, cohort in zip(new, found, strict=True)
+                (*_row(run, user_id, cohort, is_projected=True), hour)
+                for (user_id, hour), cohort in zip(new.items(), found, strict=True)
             ]
             await connection.execute(TAKE, seated)
-            await connection.execute(COUNT, seated)
             return seats | {user_id: Seat(cohort) for user_id, cohort in zip(new, found, strict=True)}
 
     async def runs_waiting(self) -> list[RunKey]:
@@ -155,18 +180,19 @@ class LeagueStore:
             await connection.execute(LOCK, _lock_of(run))
             if await connection.fetchval(IS_UNDECIDED, *run):
                 return 0
-            user_ids = [row["user_id"] for row in await connection.fetch(WAITING, *run, limit)]
-            if not user_ids:
+            found = await connection.fetch(WAITING, *run, limit)
+            waiting = {row["user_id"]: row["utc_hour"] for row in found}
+            user_ids = list(waiting)
+            if not waiting:
                 return 0
             await connection.execute(LOCK_USERS, user_ids)
             if not await connection.fetchval(IS_OPEN, *run):
                 return 0
-            cohorts = await _fill(connection, league, run, user_ids)
+            cohorts = await _fill(connection, league, run, waiting)
             seated = [
                 _row(run, user_id, cohort, is_projected=False)
                 for user_id, cohort in zip(user_ids, cohorts, strict=True)
             ]
-            await connection.execute(COUNT, seated)
             await connection.execute(
                 SEAT, seated, user_ids, [cohort_segment(league, cohort) for cohort in cohorts]
             )
@@ -194,15 +220,48 @@ class LeagueStore:
         return UserSeat(seat, None if outcome is None else Outcome(outcome), row["division"])
 
 
-async def _fill(connection: Connection, league: League, run: RunKey, user_ids: Sequence[str]) -> list[Cohort]:
-    """Cohorts for users who have none, under the run's lock."""
-    known = {row["user_id"]: row["division"] for row in await connection.fetch(DIVISIONS, run[0], user_ids)}
-    divisions = [known.get(user_id, 0) for user_id in user_ids]
-    latest = {
-        row["division"]: (row["cohort"], row["member_count"])
-        for row in await connection.fetch(LATEST, *run, sorted(set(divisions)))
+async def _fill(
+    connection: Connection, league: League, run: RunKey, hours: Mapping[str, int | None]
+) -> list[Cohort]:
+    """Cohorts for users who have none, counted, under the run's lock. `hours`: by user, in the order of activity."""
+    known = {
+        row["user_id"]: row["division"] for row in await connection.fetch(DIVISIONS, run[0], list(hours))
     }
-    return filled(league, latest, divisions)
+    divisions = [known.get(user_id, 0) for user_id in hours]
+    if league.zone_band_count:
+        # Who waits since before it was asked for counts as one of UTC.
+        arrivals = [
+            Arrival(*arrival)
+            for arrival in zip(divisions, (hour or 0 for hour in hours.values()), strict=True)
+        ]
+        places = filled_near(league, await _begun(connection, league, run, divisions), arrivals)
+    else:
+        latest = {
+            row["division"]: (row["cohort"], row["member_count"])
+            for row in await connection.fetch(LATEST, *run, sorted(set(divisions)))
+        }
+        places = [Placed(cohort, None) for cohort in filled(league, latest, divisions)]
+    counts = [
+        (*run, place.cohort.division, place.cohort.number, count, place.band)
+        for place, count in Counter(places).items()
+    ]
+    await connection.execute(COUNT, counts, league.cohort_size if league.zone_band_count else 0)
+    return [place.cohort for place in places]
+
+
+async def _begun(
+    connection: Connection, league: League, run: RunKey, divisions: Sequence[int]
+) -> dict[int, Begun]:
+    """What there is of cohorts in these divisions. One that was begun without bands is for whoever comes."""
+    begun: dict[int, Begun] = {}
+    for row in await connection.fetch(BEGUN, *run, sorted(set(divisions))):
+        known = begun.get(row["division"], Begun())
+        filling = Filling(row["cohort"], row["member_count"], row["band"])
+        has_room = filling.member_count < league.cohort_size
+        begun[row["division"]] = Begun(
+            max(known.count, filling.number), (*known.filling, filling) if has_room else known.filling
+        )
+    return begun
 
 
 def _seats(found: Sequence[rows.Row]) -> dict[str, Seat]:

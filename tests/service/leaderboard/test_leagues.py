@@ -217,6 +217,82 @@ async def test_two_replicas_fill_the_same_cohorts_and_none_twice(service: Servic
     assert [tuple(row) for row in counts] == [*((n, 4, 4) for n in range(1, 11)), (11, 2, 2)]
 
 
+async def from_zones(service: Service, zones: str, *, at: datetime = NOON) -> None:
+    """Users a, b, ... one after the other: of New York, Berlin or Tokyo."""
+    names = {"N": "America/New_York", "B": "Europe/Berlin", "T": "Asia/Tokyo"}
+    for user, zone in zip("abcdefghij", zones, strict=False):
+        await applied(service, event((user, at), 1, user=user, at=at, zone=names[zone]))
+
+
+async def test_users_of_nearby_zones_are_put_together_where_a_league_asks_for_it(service: Service) -> None:
+    await league(service, size=2, zone_band_count=3)
+    await from_zones(service, "TBTNTNBB")
+    assert await cohorts(service, "abcdefgh") == [f"bronze {n}" for n in (1, 1, 2, 3, 2, 3, 4, 4)]
+    assert [tuple(row) for row in await service.database.fetch(CREW)] == [
+        (1, 2, 2, False),
+        (2, 2, 2, False),
+        (3, 2, 0, False),
+        (4, 2, 1, False),
+    ]
+
+
+CREW = "SELECT cohort, member_count, band, is_filling FROM cohorts ORDER BY run_start DESC, division, cohort"
+
+
+async def test_who_waits_is_put_together_by_the_zone_of_then(service: Service) -> None:
+    await league(service, size=2, zone_band_count=3)
+    await applied(service, event("x", 1, user="x"))
+    await from_zones(service, "TTBNB", at=MONDAY)
+    assert (await standing(service, "a", NEXT_WEEK)).waiting
+    await maintained(service, DUE)
+    assert await cohorts(service, "abcde", NEXT_WEEK) == [f"bronze {n}" for n in (1, 1, 2, 3, 2)]
+    assert [tuple(row) for row in await service.database.fetch(CREW)][:3] == [
+        (1, 2, 2, False),
+        (2, 2, 1, False),
+        (3, 1, 0, True),
+    ]
+
+
+async def test_a_league_may_begin_or_cease_to_balance_zones_in_a_run(service: Service) -> None:
+    await league(service, size=2)
+    await from_zones(service, "T")
+    rules = board_pb.League(
+        divisions=[
+            board_pb.Division(key=key, achievement=f"in-{key}") for key in ("bronze", "silver", "gold")
+        ],
+        cohort_size=2,
+        zone_band_count=3,
+    )
+    await service.definitions.update(board_pb.Leaderboard(key="league", league=rules), "league")
+    await from_zones(service, "TBNT")
+    assert await cohorts(service, "abcd") == [f"bronze {n}" for n in (1, 1, 2, 3)]
+    rules.zone_band_count = 0
+    await service.definitions.update(board_pb.Leaderboard(key="league", league=rules), "league")
+    await from_zones(service, "TBNTTT")
+    assert await cohorts(service, "ef") == ["bronze 3", "bronze 4"]
+
+
+async def test_two_replicas_balance_zones_and_fill_no_cohort_beyond_its_size(service: Service) -> None:
+    await league(service, size=4, zone_band_count=3)
+    zones = ("America/New_York", "Europe/Berlin", "Asia/Tokyo")
+    async with replica(service.dsn, service.sets_url) as other:
+        await asyncio.gather(
+            *(
+                stub.ApplyEntries(apply(event(n, 1 + n, user=f"u{n}", zone=zones[n % 3])))
+                for n in range(42)
+                for stub in (service.participant, other)
+            )
+        )
+    counts = await service.database.fetch(
+        "SELECT cohort, count(*) AS seated, max(member_count) AS counted, bool_or(is_filling) AS has_room "
+        "FROM seats JOIN cohorts USING (board, run_start, division, cohort) GROUP BY cohort ORDER BY cohort"
+    )
+    assert sum(row["seated"] for row in counts) == 42
+    assert all(row["seated"] == row["counted"] <= 4 for row in counts)
+    assert all(row["has_room"] is (row["seated"] < 4) for row in counts)
+    assert sum(row["has_room"] for row in counts) <= 3
+
+
 async def test_a_board_that_is_no_league_is_refused_by_name(service: Service) -> None:
     await define(service, "weekly", schedule=WEEKLY)
     with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -131,6 +131,13 @@ def test_defaults_are_made_explicit() -> None:
             leagued(league=board_pb.League(divisions=DIVISIONS, cohort_size=1)),
             "leaderboard.league.cohort_size",
         ),
+        *(
+            (
+                leagued(league=board_pb.League(divisions=DIVISIONS, zone_band_count=bands)),
+                "leaderboard.league.zone_band_count",
+            )
+            for bands in (-1, 1, 10)
+        ),
         (
             leagued(league=board_pb.League(divisions=DIVISIONS, promoted_count=31)),
             "leaderboard.league.promoted_count",
@@ -188,7 +195,7 @@ def test_what_is_shown_and_who_takes_part_can_be_changed() -> None:
     ("after", "wrong"),
     [
         (leagued(league=board_pb.League(divisions=[*DIVISIONS, board_pb.Division(key="gold")])), []),
-        (leagued(league=board_pb.League(divisions=DIVISIONS, cohort_size=9)), []),
+        (leagued(league=board_pb.League(divisions=DIVISIONS, cohort_size=9, zone_band_count=3)), []),
         (leagued(league=board_pb.League(divisions=DIVISIONS[::-1])), ["leaderboard.league.divisions"]),
         (board(schedule=WEEKLY), ["leaderboard.league", "leaderboard.league.divisions"]),
     ],

@@ -17,6 +17,7 @@ from shared.calendar import (
     day_of,
     local_date,
     local_midnight,
+    utc_hour,
     zone,
     zone_names,
 )
@@ -29,6 +30,22 @@ def test_a_date_is_the_one_on_the_wall_of_the_zone() -> None:
     instant = datetime(2026, 3, 1, 15, 30, tzinfo=UTC)
     assert local_date(instant, "Asia/Tokyo") == date(2026, 3, 2)
     assert local_date(instant, "America/New_York") == date(2026, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "month", "hour"),
+    [
+        ("UTC", 1, 0),
+        ("Europe/Berlin", 1, 1),
+        ("Europe/Berlin", 7, 2),
+        ("Asia/Kolkata", 1, 5),
+        ("America/St_Johns", 1, -4),  # half past three behind
+        ("Pacific/Kiritimati", 1, 14),
+        ("Etc/GMT+12", 1, -12),
+    ],
+)
+def test_a_zone_is_so_many_whole_hours_ahead_of_utc(name: str, month: int, hour: int) -> None:
+    assert utc_hour(datetime(2026, month, 1, tzinfo=UTC), name) == hour
 
 
 @pytest.mark.parametrize(

@@ -648,6 +648,7 @@ class League(_message.Message):
     PROMOTED_COUNT_FIELD_NUMBER: _builtins.int
     DEMOTED_COUNT_FIELD_NUMBER: _builtins.int
     INACTIVE_POLICY_FIELD_NUMBER: _builtins.int
+    ZONE_BAND_COUNT_FIELD_NUMBER: _builtins.int
     cohort_size: _builtins.int
     """Most users of a cohort, 2 to 1,000; 0 reads as 30."""
     promoted_count: _builtins.int
@@ -656,6 +657,10 @@ class League(_message.Message):
     """So many of each cohort go down, the lowest division's none, and nobody who goes up."""
     inactive_policy: Global___InactivePolicy.ValueType
     """Who was not active."""
+    zone_band_count: _builtins.int
+    """Puts users of nearby zones together: the zones are divided into so many bands of equal width, 2 to 9, and a cohort is for
+    one of them as far as enough are active. 0: whoever comes.
+    """
     @_builtins.property
     def divisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Division]:
         """From the lowest on, where everybody begins, 2 to 20. Their keys never change; further ones can be added on top."""
@@ -668,10 +673,11 @@ class League(_message.Message):
         promoted_count: _builtins.int = ...,
         demoted_count: _builtins.int = ...,
         inactive_policy: Global___InactivePolicy.ValueType = ...,
+        zone_band_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cohort_size", b"cohort_size", "demoted_count", b"demoted_count", "divisions", b"divisions", "inactive_policy", b"inactive_policy", "promoted_count", b"promoted_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cohort_size", b"cohort_size", "demoted_count", b"demoted_count", "divisions", b"divisions", "inactive_policy", b"inactive_policy", "promoted_count", b"promoted_count", "zone_band_count", b"zone_band_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
