@@ -13,6 +13,7 @@ from services.cli.connect import Connections
 from services.cli.options import Day, Pair, ShowGroup, json_option, limit_option, pairs
 from services.cli.show_board import (
     show_climbers,
+    show_day,
     show_days,
     show_groups,
     show_league,
@@ -187,6 +188,27 @@ def days(
     )
     found = connections.all_pages(connections.leaderboard.ListDailyRanks, request, "daily_ranks", limit)
     render.print_json(found) if as_json else show_days(found.daily_ranks)
+
+
+@leaderboard.command(short_help="Show who was first at the end of a date.")
+@click.argument("key")
+@click.option("--date", "day", type=Day(), help="The UTC date; default: the one before today's.")
+@click.option("--segment", type=Pair(), multiple=True, help="A value of a breakdown attribute.")
+@limit_option(10)
+@json_option
+@click.pass_obj
+def snapshot(
+    connections: Connections,
+    key: str,
+    day: date_pb2.LocalDate | None,
+    segment: tuple[tuple[str, str], ...],
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show who was first at the end of a UTC date: boards that keep the ranks of each."""
+    request = pb.ListDailyMembersRequest(leaderboard=key, segment=pairs(segment, "--segment"), date=day)
+    found = connections.all_pages(connections.leaderboard.ListDailyMembers, request, "members", limit)
+    render.print_json(found) if as_json else show_day(key, found)
 
 
 @leaderboard.command()

@@ -127,6 +127,13 @@ def show_verified(found: leaderboard_service_pb2.VerifyProjectionResponse) -> No
         render.table(["board", "?run since", "segment", ">missing", ">surplus"], rows)
 
 
+def show_day(key: str, found: leaderboard_service_pb2.ListDailyMembersResponse) -> None:
+    """Who was on the ranks that were kept of a date."""
+    render.heading(f"{key}, end of {render.day(found.date)}, {render.run(found.run)}")
+    rows: render.Rows = [[each.rank, each.user_id, each.name, each.score] for each in found.members]
+    render.table([">rank", "user", "?name", ">score"], rows, empty="the date was not kept")
+
+
 def show_days(ranks: Sequence[leaderboard_pb2.DailyRank]) -> None:
     rows: render.Rows = [
         [

@@ -119,6 +119,24 @@ class DailyRank(Struct, frozen=True):
     score: int
 
 
+class DailyMember(Struct, frozen=True):
+    """Who stood on a rank at the end of a UTC date."""
+
+    rank: int
+    user_id: str
+    score: int
+
+
+class DailyMembers(Struct, frozen=True):
+    """A part of a list as it was at the end of a UTC date."""
+
+    board: Board
+    run: RunState
+    day: date
+    members: Sequence[DailyMember]
+    profiles: Mapping[str, Profile]
+
+
 class Climber(Struct, frozen=True):
     """A member who has come up."""
 

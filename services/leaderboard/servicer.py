@@ -124,6 +124,13 @@ class LeaderboardServicer(leaderboard_service_pb2_grpc.LeaderboardServiceService
         board, ranks = await self._reading.list_daily_ranks(selector, user_id, page)
         return responses.daily_ranks_response(board, ranks, page)
 
+    async def ListDailyMembers(
+        self, request: pb.ListDailyMembersRequest, _context: Any
+    ) -> pb.ListDailyMembersResponse:
+        """Lists who was on the ranks of a date."""
+        selector, page = requests.daily_members_request(request)
+        return responses.daily_members_response(*await self._reading.list_daily_members(selector, page))
+
     async def ListClimbers(self, request: pb.ListClimbersRequest, _context: Any) -> pb.ListClimbersResponse:
         """Lists who has come up most in a run."""
         climbers, profiles = await self._reading.list_climbers(*requests.climbers_request(request))

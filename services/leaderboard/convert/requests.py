@@ -190,6 +190,18 @@ def daily_ranks_request(request: pb.ListDailyRanksRequest) -> tuple[Selector, st
     return selector, request.user_id, page
 
 
+def daily_members_request(request: pb.ListDailyMembersRequest) -> tuple[Selector, Page]:
+    """Of which board, segment and date, and which page. Raises `InvalidArgument`."""
+    violations = Violations()
+    board = _board_key(request.leaderboard, "leaderboard", violations)
+    check_attributes(request.segment, "segment", violations)
+    day = date_within(request.date, "date", violations) if request.HasField("date") else None
+    violations.raise_if_any()
+    selector = Selector(board, dict(request.segment), day)
+    query = ["list_daily_members", *_query(selector)]
+    return selector, read_page(request.page_size, request.page_token, keyset=[date, int, str], query=query)
+
+
 def climbers_request(request: pb.ListClimbersRequest) -> tuple[Selector, int]:
     """Which list, and how many. Raises `InvalidArgument`."""
     violations = Violations()

@@ -22,6 +22,7 @@ from services.leaderboard.domain.runs import RunState, RunStatus, status_of
 from services.leaderboard.results import (
     ArchivedPlace,
     Climber,
+    DailyMembers,
     DailyRank,
     GivenPrize,
     LeagueStanding,
@@ -261,6 +262,26 @@ def daily_ranks_response(board: Board, ranks: Sequence[DailyRank], page: Page) -
     )
 
 
+def daily_members_response(found: DailyMembers, token: str) -> pb.ListDailyMembersResponse:
+    """A page of members as they were at the end of a date."""
+    profiles = {member.user_id: found.profiles.get(member.user_id, _UNKNOWN) for member in found.members}
+    return pb.ListDailyMembersResponse(
+        members=[
+            leaderboard_pb2.RankedMember(
+                rank=member.rank,
+                user_id=member.user_id,
+                name=profiles[member.user_id].name,
+                score=score_to_proto(found.board, member.score),
+                attributes=_shown(found.board, profiles[member.user_id]),
+            )
+            for member in found.members
+        ],
+        next_page_token=token,
+        run=run_to_proto(found.run),
+        date=date_to_proto(found.day),
+    )
+
+
 def climbers_response(
     climbers: Sequence[Climber], profiles: Mapping[str, Profile]
 ) -> pb.ListClimbersResponse:
@@ -365,12 +386,16 @@ def _members(found: RankedMembers) -> list[leaderboard_pb2.RankedMember]:
 
 def _member(found: RankedMembers, rank: int, member: Member) -> leaderboard_pb2.RankedMember:
     profile = found.profiles.get(member.user_id, _UNKNOWN)
-    shown = {name: profile.attributes[name] for name in found.board.shown if name in profile.attributes}
     return leaderboard_pb2.RankedMember(
         rank=rank,
         user_id=member.user_id,
         name=profile.name,
         score=score_to_proto(found.board, member.amount),
         reach_time=to_timestamp(member.reach_time),
-        attributes=shown,
+        attributes=_shown(found.board, profile),
     )
+
+
+def _shown(board: Board, profile: Profile) -> dict[str, str]:
+    """The attributes that reads show beside a member."""
+    return {name: profile.attributes[name] for name in board.shown if name in profile.attributes}

@@ -1,7 +1,7 @@
 """What can be read: from the sorted sets where they are complete, else from PostgreSQL; past runs from the archive."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from msgspec.structs import replace
 
@@ -24,6 +24,7 @@ from services.leaderboard.projection import Projection
 from services.leaderboard.results import (
     ArchivedPlace,
     Climber,
+    DailyMembers,
     DailyRank,
     GivenPrize,
     MemberStanding,
@@ -155,6 +156,18 @@ class ReadHandlers:
         segment = segment_text(selector.segment)
         until = selector.run_date or date.max
         return board, await self._daily.of_user(user_id, board.key, segment, until, page)
+
+    async def list_daily_members(self, selector: Selector, page: Page) -> tuple[DailyMembers, str]:
+        """Who was first at the end of a date, and the token of the next page, which keeps to it. Raises `NotFound`."""
+        asked, *after = page.after or (selector.run_date or self._lists.today() - timedelta(days=1), 0, "")
+        wanted = await self._lists.understand(replace(selector, run_date=asked))
+        found = await self._daily.of_day(wanted.key, asked, (after[0], after[1]), page.size + 1)
+        members = found[: page.size]
+        token = (
+            page.next_token(asked, members[-1].rank, members[-1].user_id) if len(found) > page.size else ""
+        )
+        profiles, _ = await self._reads.profiles([member.user_id for member in members])
+        return DailyMembers(wanted.board, wanted.run, asked, members, profiles), token
 
     async def list_climbers(
         self, selector: Selector, limit: int

@@ -6,7 +6,7 @@ from typing import Final
 
 from services.leaderboard.domain.boards import Board
 from services.leaderboard.domain.ranks import SegmentKey
-from services.leaderboard.results import Climber, DailyRank
+from services.leaderboard.results import Climber, DailyMember, DailyRank
 from shared.pages import Page
 from shared.postgres.pool import Connection, Pool
 
@@ -58,6 +58,12 @@ OF_USER: Final = """
      WHERE user_id = $1 AND board = $2 AND segment = $3 AND (day, run_start) < ($4, $5)
      ORDER BY day DESC, run_start DESC
      LIMIT $6
+"""
+OF_DAY: Final = """
+    SELECT rank, user_id, score FROM daily_ranks
+     WHERE board = $1 AND run_start = $2 AND segment = $3 AND day = $4 AND (rank, user_id) > ($5, $6)
+     ORDER BY rank, user_id
+     LIMIT $7
 """
 # From the first date of which somebody's rank is kept to the newest of the run.
 CLIMBERS: Final = """
@@ -111,6 +117,13 @@ class DailyStore:
         after = page.after or (until, date.max)
         found = await self._pool.fetch(OF_USER, user_id, board, segment, *after, page.size + 1)
         return [DailyRank(row["day"], row["run_start"], row["rank"], row["score"]) for row in found]
+
+    async def of_day(
+        self, key: SegmentKey, day: date, after: tuple[int, str], limit: int
+    ) -> list[DailyMember]:
+        """Who was on the ranks of a date, behind a rank and a user."""
+        found = await self._pool.fetch(OF_DAY, key.board, key.run_start, key.segment, day, *after, limit)
+        return [DailyMember(row["rank"], row["user_id"], row["score"]) for row in found]
 
     async def climbers(self, key: SegmentKey, limit: int) -> list[Climber]:
         """Who has come up most in a run."""

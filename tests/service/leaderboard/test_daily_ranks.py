@@ -51,6 +51,31 @@ async def test_each_date_has_the_ranks_at_its_end_also_of_who_did_nothing(servic
     assert await told(service, "nobody") == []
 
 
+async def test_a_dates_ranks_are_read_from_the_first_on(service: Service) -> None:
+    await three_days(
+        service, daily_rank_depth=10, breakdown_attributes=["region"], profile_attributes=["region"]
+    )
+
+    async def snapshot(day: int, size: int = 2, **fields: Any) -> list[tuple[int, str, str, float]]:
+        request = pb.ListDailyMembersRequest(
+            leaderboard="weekly", date=local_date(date(2026, 3, day)), page_size=size, **fields
+        )
+        found = await pages(service.stub.ListDailyMembers, request, "members")
+        return [(each.rank, each.user_id, each.name, each.score) for page in found for each in page]
+
+    assert await snapshot(4) == [(1, "a", "A", 9), (2, "b", "B", 5), (3, "c", "C", 1)]
+    last = [(1, "c", "C", 15), (2, "a", "A", 9), (3, "b", "B", 5), (4, "late", "Late", 2)]
+    assert await snapshot(6) == await snapshot(6, 1) == await snapshot(6, 0) == last
+    assert await snapshot(6, segment=EU) == last[:3]
+    assert await snapshot(3) == []
+    await maintained(service, DUE)
+    assert await snapshot(6) == last
+    request = pb.ListDailyMembersRequest(leaderboard="weekly", date=local_date(date(2026, 3, 6)), page_size=1)
+    response = await service.stub.ListDailyMembers(request)
+    assert (response.date.day, response.run.start_date.day) == (6, 2)
+    assert dict(response.members[0].attributes) == EU
+
+
 async def test_they_stay_when_the_run_is_archived(service: Service) -> None:
     await three_days(service, daily_rank_depth=10)
     await maintained(service, DUE)

@@ -975,6 +975,108 @@ class ListDailyRanksResponse(_message.Message):
 Global___ListDailyRanksResponse: _TypeAlias = ListDailyRanksResponse  # noqa: Y015
 
 @_typing.final
+class ListDailyMembersRequest(_message.Message):
+    """Request of ListDailyMembers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SegmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEADERBOARD_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    leaderboard: _builtins.str
+    """The board."""
+    page_size: _builtins.int
+    """At most 1,000; 0 reads as 50."""
+    page_token: _builtins.str
+    """From the previous page."""
+    @_builtins.property
+    def segment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The segment's attribute values; empty: the whole board."""
+
+    @_builtins.property
+    def date(self) -> _date_pb2.LocalDate:
+        """The UTC date; absent: the one before the server's present one."""
+
+    def __init__(
+        self,
+        *,
+        leaderboard: _builtins.str = ...,
+        segment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        date: _date_pb2.LocalDate | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["date", b"date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "leaderboard", b"leaderboard", "page_size", b"page_size", "page_token", b"page_token", "segment", b"segment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDailyMembersRequest: _TypeAlias = ListDailyMembersRequest  # noqa: Y015
+
+@_typing.final
+class ListDailyMembersResponse(_message.Message):
+    """A page of members as they were at the end of a date."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    DATE_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[_leaderboard_pb2.RankedMember]:
+        """By rank, without `reach_time`; name and attributes as they hold now. None where the date was not kept."""
+
+    @_builtins.property
+    def run(self) -> _leaderboard_pb2.Run:
+        """The run that contains the date."""
+
+    @_builtins.property
+    def date(self) -> _date_pb2.LocalDate:
+        """The date."""
+
+    def __init__(
+        self,
+        *,
+        members: _abc.Iterable[_leaderboard_pb2.RankedMember] | None = ...,
+        next_page_token: _builtins.str = ...,
+        run: _leaderboard_pb2.Run | None = ...,
+        date: _date_pb2.LocalDate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "members", b"members", "next_page_token", b"next_page_token", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDailyMembersResponse: _TypeAlias = ListDailyMembersResponse  # noqa: Y015
+
+@_typing.final
 class ListClimbersRequest(_message.Message):
     """Request of ListClimbers."""
 

@@ -100,6 +100,11 @@ class LeaderboardServiceStub:
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksRequest.SerializeToString,
                 response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksResponse.FromString,
                 _registered_method=True)
+        self.ListDailyMembers = channel.unary_unary(
+                '/laurel.leaderboard.v1.LeaderboardService/ListDailyMembers',
+                request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyMembersRequest.SerializeToString,
+                response_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyMembersResponse.FromString,
+                _registered_method=True)
         self.ListClimbers = channel.unary_unary(
                 '/laurel.leaderboard.v1.LeaderboardService/ListClimbers',
                 request_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListClimbersRequest.SerializeToString,
@@ -227,6 +232,13 @@ class LeaderboardServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDailyMembers(self, request, context):
+        """Lists who was on the ranks that were kept at the end of a UTC date: boards with `daily_rank_depth`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListClimbers(self, request, context):
         """Lists who has come up most in a run, by the ranks that are kept of its dates.
         """
@@ -336,6 +348,11 @@ def add_LeaderboardServiceServicer_to_server(servicer, server):
                     servicer.ListDailyRanks,
                     request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksRequest.FromString,
                     response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksResponse.SerializeToString,
+            ),
+            'ListDailyMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDailyMembers,
+                    request_deserializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyMembersRequest.FromString,
+                    response_serializer=laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyMembersResponse.SerializeToString,
             ),
             'ListClimbers': grpc.unary_unary_rpc_method_handler(
                     servicer.ListClimbers,
@@ -720,6 +737,33 @@ class LeaderboardService:
             '/laurel.leaderboard.v1.LeaderboardService/ListDailyRanks',
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksRequest.SerializeToString,
             laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyRanksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDailyMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.leaderboard.v1.LeaderboardService/ListDailyMembers',
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyMembersRequest.SerializeToString,
+            laurel_dot_leaderboard_dot_v1_dot_leaderboard__service__pb2.ListDailyMembersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,8 @@ class LeaderboardServiceStub:
     """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run."""
     ListDailyRanks: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListDailyRanksRequest, _leaderboard_service_pb2.ListDailyRanksResponse]
     """Lists where a user stood at the end of each UTC date, newest first: boards with `daily_rank_depth`."""
+    ListDailyMembers: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListDailyMembersRequest, _leaderboard_service_pb2.ListDailyMembersResponse]
+    """Lists who was on the ranks that were kept at the end of a UTC date: boards with `daily_rank_depth`."""
     ListClimbers: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListClimbersRequest, _leaderboard_service_pb2.ListClimbersResponse]
     """Lists who has come up most in a run, by the ranks that are kept of its dates."""
     ListPrizes: _grpc.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]
@@ -103,6 +105,8 @@ class LeaderboardServiceAsyncStub(LeaderboardServiceStub):
     """Lists a run's groups by rank: the segments of a board with `groups`. It reads all scores of the run."""
     ListDailyRanks: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListDailyRanksRequest, _leaderboard_service_pb2.ListDailyRanksResponse]  # type: ignore[assignment]
     """Lists where a user stood at the end of each UTC date, newest first: boards with `daily_rank_depth`."""
+    ListDailyMembers: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListDailyMembersRequest, _leaderboard_service_pb2.ListDailyMembersResponse]  # type: ignore[assignment]
+    """Lists who was on the ranks that were kept at the end of a UTC date: boards with `daily_rank_depth`."""
     ListClimbers: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListClimbersRequest, _leaderboard_service_pb2.ListClimbersResponse]  # type: ignore[assignment]
     """Lists who has come up most in a run, by the ranks that are kept of its dates."""
     ListPrizes: _aio.UnaryUnaryMultiCallable[_leaderboard_service_pb2.ListPrizesRequest, _leaderboard_service_pb2.ListPrizesResponse]  # type: ignore[assignment]
@@ -222,6 +226,14 @@ class LeaderboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leaderboard_service_pb2.ListDailyRanksResponse, _abc.Awaitable[_leaderboard_service_pb2.ListDailyRanksResponse]]:
         """Lists where a user stood at the end of each UTC date, newest first: boards with `daily_rank_depth`."""
+
+    @_abc_1.abstractmethod
+    def ListDailyMembers(
+        self,
+        request: _leaderboard_service_pb2.ListDailyMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leaderboard_service_pb2.ListDailyMembersResponse, _abc.Awaitable[_leaderboard_service_pb2.ListDailyMembersResponse]]:
+        """Lists who was on the ranks that were kept at the end of a UTC date: boards with `daily_rank_depth`."""
 
     @_abc_1.abstractmethod
     def ListClimbers(
