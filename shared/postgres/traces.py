@@ -11,10 +11,11 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from asyncpg import Record
+from asyncpg import Record, UniqueViolationError
 from google.protobuf.json_format import MessageToDict
 from msgspec import Struct
 
+from shared.errors import Violations
 from shared.postgres.pool import Pool
 from shared.traces import (
     PSEUDONYM,
@@ -235,7 +236,12 @@ class TraceStore:
                 f"{column} = {value.replace('$2', f'${len(given)}')}" for column, value in table.kept.items()
             )
             statement = f"UPDATE {table.name} SET {sets} WHERE {part}"
-        return _count(await self._pool.execute(statement, *given))
+        try:
+            return _count(await self._pool.execute(statement, *given))
+        except UniqueViolationError as error:
+            violations = Violations()
+            violations.add("pseudonym", f"is somebody's id, who has rows in {table.name}")
+            raise violations.error() from error
 
     async def _rename_others(
         self, table: Table, shape: Shape, user_id: str, pseudonym: str, entry_ids: Sequence[UUID]

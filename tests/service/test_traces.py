@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from shared.errors import InvalidArgument
 from shared.postgres.pool import Pool, create_pool
 from shared.postgres.traces import Shape, TraceStore
 from shared.traces import Table, Traces
@@ -119,6 +120,24 @@ async def test_a_secret_is_shown_to_nobody(pool: Pool, service: str) -> None:
     assert table == "keys"
     assert "device" in text
     assert "secret_hash" not in text
+
+
+@pytest.mark.parametrize("service", ["leaderboard"], indirect=True)
+async def test_a_pseudonym_that_is_somebodys_id_is_refused_and_changes_nothing(
+    pool: Pool, service: str
+) -> None:
+    await pool.execute(
+        "INSERT INTO runs (board, start_date, end_date, finalize_time, finalized)"
+        " VALUES ('weekly', '2026-03-02', '2026-03-08', now(), true)"
+    )
+    await pool.execute(
+        "INSERT INTO seats (board, run_start, user_id, is_projected)"
+        " SELECT 'weekly', '2026-03-02', unnest('{ann,bob}'::text[]), true"
+    )
+    with pytest.raises(InvalidArgument) as refused:
+        await TraceStore(pool, traces_of(service)).erase("ann", "bob", [])
+    assert [each.field for each in refused.value.violations] == ["pseudonym"]
+    assert await pool.fetchval("SELECT array_agg(user_id ORDER BY user_id) FROM seats") == ["ann", "bob"]
 
 
 def test_a_table_by_entries_needs_them() -> None:
