@@ -45,6 +45,7 @@ LENGTH_BOUNDS: Final = (1, 2, 3, 7, 14, 30, 60, 100, 180, 365)
 _LONGER_THAN_ANY: Final = 2**31 - 1
 _ENDS_AT_ONCE: Final = 1_000
 """So many are decided before others have their turn."""
+_LAST_USER: Final = "\U0010ffff"
 
 Ends = dict[tuple[datetime, str], list[str]]
 """Users, by the instant at which their streak ends and the zone that they are in."""
@@ -219,11 +220,11 @@ class Queries:
         definition = (await self._catalogue.latest()).get(streak)
         if definition is None:
             raise convert.unknown_streak(streak)
-        after = (page.after[0], page.after[1]) if page.after else (EARLIEST, "")
+        after = (page.after[0], page.after[1]) if page.after else (begin, _LAST_USER)
         ends: Ends = {}
         for left in range(page.size, 0, -_ENDS_AT_ONCE):
             wanted = min(left, _ENDS_AT_ONCE)
-            found = await self._reads.ending(streak, begin, end, after, wanted + 1)
+            found = await self._reads.ending(streak, after, end, wanted + 1)
             for user_id, end_time, zone in await self._ends(definition, found[:wanted], begin):
                 if end_time <= end:
                     ends.setdefault((end_time, zone), []).append(user_id)

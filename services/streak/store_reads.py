@@ -57,16 +57,17 @@ _AT_RISK: Final = """
 """
 AT_RISK: Final = _AT_RISK.format(own="")
 AT_RISK_OWN: Final = _AT_RISK.format(own="AND user_id > $8 AND user_id < $9")
-# As above, of all users and with what is needed to say whether anything is at stake: one read of many.
+# As above, of all users and with what is needed to say whether anything is at stake. One lower bound alone: with a
+# second one the index may begin at that, and each page pass over all before it, which may end at one instant.
 ENDING: Final = """
     SELECT due.user_id, due.next_close_time, due.fingerprint, due.closed_time, due.state, due.by_hand
       FROM (SELECT user_id, streak, next_close_time, fingerprint, closed_time, state, by_hand FROM streak_states
-             WHERE next_close_time > $2 AND next_close_time <= $3 AND (next_close_time, user_id) > ($4, $5)
+             WHERE (next_close_time, user_id) > ($2, $3) AND next_close_time <= $4
              ORDER BY next_close_time, user_id, streak
             OFFSET 0) AS due
      WHERE due.streak = $1 AND due.state IS NOT NULL
      ORDER BY due.next_close_time, due.user_id
-     LIMIT $6
+     LIMIT $5
 """
 _LENGTHS: Final = """
     SELECT width_bucket(length, $2::integer[]) AS bucket, count(*) FROM streak_states
@@ -190,10 +191,10 @@ class ReadStore:
         return [(row["user_id"], row["next_close_time"]) for row in found]
 
     async def ending(
-        self, streak: str, begin: datetime, end: datetime, after: tuple[datetime, str], limit: int
+        self, streak: str, after: tuple[datetime, str], end: datetime, limit: int
     ) -> list[Ending]:
-        """Those whose present period closes with a result after `begin` and up to `end`, soonest first."""
-        found = await self._pool.fetch(ENDING, streak, begin, end, *after, limit)
+        """Those whose present period closes with a result up to `end`, soonest first, behind an instant and a user."""
+        found = await self._pool.fetch(ENDING, streak, *after, end, limit)
         return [_ending(*row) for row in found]
 
     async def first_reaches(

@@ -32,7 +32,7 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "LONGEST": (store_reads.LONGEST, ("daily", 7, "alice", 10)),
     "BETWEEN": (store_reads.BETWEEN, ("alice", "daily", TODAY, TODAY)),
     "AT_RISK": (store_reads.AT_RISK, ("daily", NOW, NOW, NOW, "alice", "", 10)),
-    "ENDING": (store_reads.ENDING, ("daily", NOW, NOW, NOW, "alice", 10)),
+    "ENDING": (store_reads.ENDING, ("daily", NOW, "alice", NOW, 10)),
     "LENGTHS": (store_reads.LENGTHS, ("daily", [1, 2])),
     "LOSSES": (store_reads.LOSSES, ("daily", TODAY, TODAY, [1, 2])),
     "SAVED": (store_reads.SAVED, ("daily", TODAY, TODAY)),
