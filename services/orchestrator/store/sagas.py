@@ -45,8 +45,8 @@ _DECIDE: Final = """
 _DECIDE_VOID: Final = """
     WITH open AS (
         SELECT u.user_id FROM users u
-         WHERE u.user_id = (SELECT s.user_id FROM sagas s WHERE s.entry_id = $1) AND u.standing <> 2
-           AND (u.merged_into IS NULL OR $6)
+         WHERE u.user_id = (SELECT s.user_id FROM sagas s WHERE s.entry_id = $1)
+           AND (u.standing <> 2 AND u.merged_into IS NULL OR $6)
            FOR SHARE
     )
     UPDATE sagas
@@ -203,7 +203,8 @@ class SagaStore:
         self, entry_id: UUID, reason: str, actor: str, now: datetime, *, moved: bool = False
     ) -> bool:
         """Makes the decision to void a finished entry durable. False when it is not finished or voided already, or
-        is of a user who was merged, unless it has been `moved` to the other.
+        is of a user who was merged or is being deleted, unless it has been `moved` to another: a deletion waits for
+        the merges that were under way.
         """
         arguments = (entry_id, reason, self._instance, actor, now, moved)
         return bool(await self._pool.fetchval(_DECIDE_VOID, *arguments))

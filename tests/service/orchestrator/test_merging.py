@@ -8,6 +8,7 @@ from laurel.participant.v1 import participant_service_pb2
 
 from services.orchestrator.moving import moved_id
 from services.orchestrator.saga import Step
+from shared import faults
 from shared.ids import derived_id_beside
 from tests.fixtures.clients import persist
 from tests.service.orchestrator.conftest import Orchestrator, refused
@@ -165,6 +166,24 @@ async def test_who_was_merged_is_deleted_with_the_other(orchestrator: Orchestrat
     assert await orchestrator.pool.fetch("SELECT FROM users") == []
     back = await orchestrator.ingest("anon", key="a", value=3)
     assert (back.total_after, back.idempotent_replayed) == (3, False)
+
+
+async def test_a_merge_that_is_under_way_ends_before_the_other_is_deleted(orchestrator: Orchestrator) -> None:
+    await orchestrator.ingest(key="a", value=2)
+    await orchestrator.ingest("anon", key="a", value=5)
+    faults.arm("orchestrator.merge.move.after=error")
+    try:
+        await refused(merge(orchestrator))
+        assert (await refused(delete(orchestrator, "ada"))).reason in ("ENTRY_PENDING", "USER_BUSY")
+    finally:
+        faults.arm("")
+
+    async def deleted() -> pb.DeleteUserResponse:
+        return await delete(orchestrator, "ada")
+
+    assert isinstance(await persist(deleted), pb.DeleteUserResponse)
+    assert await orchestrator.pool.fetch("SELECT FROM users") == []
+    assert await orchestrator.pool.fetch("SELECT FROM sagas WHERE state <> 3 AND state <> 6") == []
 
 
 async def test_a_merge_is_told_and_audited(orchestrator: Orchestrator) -> None:
