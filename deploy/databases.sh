@@ -1,8 +1,10 @@
 #!/bin/sh
-# Run once by the PostgreSQL image on an empty data directory.
+# Run once by the PostgreSQL image on an empty data directory. Passwords stand in no argument.
 set -eu
-exec psql --username "$POSTGRES_USER" \
-    -v orchestrator_password="$LAUREL_PASSWORD" -v streak_password="$LAUREL_PASSWORD" \
-    -v achievement_password="$LAUREL_PASSWORD" -v points_password="$LAUREL_PASSWORD" \
-    -v leaderboard_password="$LAUREL_PASSWORD" -v notification_password="$LAUREL_PASSWORD" \
-    -f /laurel/databases.sql
+{
+    for service in orchestrator streak achievement points leaderboard notification; do
+        printf '\\getenv %s_password LAUREL_PASSWORD\n' "$service"
+        printf '\\getenv %s_owner_password LAUREL_MIGRATION_PASSWORD\n' "$service"
+    done
+    cat /laurel/databases.sql
+} | psql --username "$POSTGRES_USER"

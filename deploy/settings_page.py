@@ -54,7 +54,8 @@ there, and say so, and change nothing. `laurel context` shows which it is. With 
 `LAUREL_API_KEY`; unset, that of the stack of this directory, to that stack alone. Where `LAUREL_TLS_CA_FILE` or
 `LAUREL_TLS_CERTIFICATE_FILE` is set, it calls with TLS, by the same settings as a service.
 
-`docker-compose.yml` takes `LAUREL_PASSWORD`: the password of PostgreSQL and of every service's role.
+`docker-compose.yml` takes `LAUREL_PASSWORD`, the password of every service's role and of Valkey, and
+`LAUREL_MIGRATION_PASSWORD`, that of PostgreSQL's administrator and of the roles that own the tables.
 For tests and the bench alone: `LAUREL_FAULTS`, `LAUREL_TEST_CLOCK_FILE`, `LAUREL_BENCH_CAPTURE`, `LAUREL_BENCH_UNTOLD`.
 """
 
@@ -64,6 +65,7 @@ AROUND = (
     "LAUREL_BENCH_UNTOLD",
     "LAUREL_FAULTS",
     "LAUREL_HOME",
+    "LAUREL_MIGRATION_PASSWORD",
     "LAUREL_PASSWORD",
     "LAUREL_PORT_BASE",
     "LAUREL_SECRETS_DIR",

@@ -143,6 +143,11 @@ class Settings(BaseSettings):
     postgres_dsn: PostgresDsn
     """The service's own database, as postgresql://user:password@host:port/database."""
 
+    migration_dsn: PostgresDsn | None = None
+    """The same database as the role that owns the tables, for `migrate` alone: keep it from what serves. The role of
+    `LAUREL_POSTGRES_DSN` is then given what serving needs and no more. Unset: one role is both.
+    """
+
     instance: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", min_length=1, max_length=128
     )

@@ -41,13 +41,20 @@ def run(
             if command == ["serve"]:
                 runner.run(_as_coroutine(serve(settings)))
             else:
-                applied = runner.run(migrate(settings.postgres_dsn.get_secret_value(), migrations))
+                applied = runner.run(_migrate(settings, migrations))
                 _end(f"{name}: applied {', '.join(applied) or 'nothing, the schema is current'}", 0)
     except ConfigurationError as error:
         _end(str(error), EXIT_CONFIGURATION)
     except (MigrationError, NoSessionError, OSError, asyncpg.PostgresError) as error:
         _end(f"{name} {command[0]}: {error}", _EXIT_FAILED)
     sys.exit(0)
+
+
+async def _migrate(settings: Settings, migrations: Path) -> list[str]:
+    own = settings.postgres_dsn.get_secret_value()
+    if settings.migration_dsn is None:
+        return await migrate(own, migrations)
+    return await migrate(settings.migration_dsn.get_secret_value(), migrations, served_by=own)
 
 
 async def _as_coroutine(work: Awaitable[None]) -> None:

@@ -34,6 +34,7 @@ LAUNCHER_VARIABLES = frozenset(
         "LAUREL_HOME",
         "LAUREL_INSTANCE",
         "LAUREL_LISTEN",
+        "LAUREL_MIGRATION_DSN",
         "LAUREL_PORT_BASE",
         "LAUREL_POSTGRES_DSN",
         "LAUREL_REDIS_URL",

@@ -23,7 +23,7 @@ import grpc
 
 from deploy.local.certificates import StackCertificates, now
 from deploy.local.config import ORCHESTRATOR, StackConfig, service_environment
-from deploy.local.databases import create_service_databases, service_dsn
+from deploy.local.databases import create_service_databases, owner_dsn, service_dsn
 from deploy.local.errors import LaunchError, PortTakenError, with_log_tail
 from deploy.local.health import await_serving, is_serving
 from deploy.local.keys import create_key
@@ -38,6 +38,7 @@ from deploy.local.state import (
     credential,
     home_behind,
     keep_credential,
+    owner_passwords,
     service_passwords,
 )
 from deploy.local.valkey import ValkeyServer
@@ -185,6 +186,11 @@ class Stack:
         passwords = service_passwords(self.home, self._config.services)
         return service_dsn(self._admin_dsn(), name, passwords[name])
 
+    def owner_dsn(self, name: str) -> str:
+        """The connection string of the role that owns the service's tables; the service itself never gets it."""
+        found = owner_passwords(self.home, [name])
+        return owner_dsn(self._admin_dsn(), name, found[name]) if found else self.service_dsn(name)
+
     @property
     def api_key(self) -> str | None:
         """The key that the stack made for its user; None where it has none."""
@@ -298,7 +304,12 @@ class Stack:
     def _create_databases(self) -> None:
         passwords = service_passwords(self.home, self._config.services)
         try:
-            create_service_databases(self._admin_dsn(), self._config.services, passwords=passwords)
+            create_service_databases(
+                self._admin_dsn(),
+                self._config.services,
+                passwords=passwords,
+                owner_passwords=owner_passwords(self.home, self._config.services),
+            )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
             raise LaunchError(f"cannot create the databases of the services: {error}") from error
 
@@ -322,7 +333,7 @@ class Stack:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     cwd=self.home,
-                    env=self._environment(record),
+                    env=self._environment(record) | {"LAUREL_MIGRATION_DSN": self.owner_dsn(record.name)},
                     timeout=MIGRATE_TIMEOUT_SECONDS,
                     check=False,
                 )

@@ -18,6 +18,7 @@ STATE_FILE = "state.json"
 CREDENTIALS_FILE = "credentials.json"
 SERVICE_TOKEN = "service_token"
 API_KEY = "api_key"
+_OWNER = "_owner"
 TLS = "tls"
 
 
@@ -106,13 +107,27 @@ class StateFile:
 
 
 def service_passwords(home: Path, services: Iterable[str]) -> dict[str, str]:
-    """The password of each service's database role, drawn once and kept."""
+    """The password of each service's database role, drawn once and kept.
+
+    With it one is drawn for the owner of the tables. A stack from before there were two roles keeps to the one.
+    """
     path = home / CREDENTIALS_FILE
     stored = read_json(path)
-    passwords = {name: stored.get(name) or secrets.token_hex(16) for name in services}
-    if passwords.items() - stored.items():
-        write_json(path, {**stored, **passwords})
-    return passwords
+    drawn = {
+        key: secrets.token_hex(16)
+        for name in services
+        if not stored.get(name)
+        for key in (name, name + _OWNER)
+    }
+    if drawn:
+        write_json(path, {**stored, **drawn})
+    return {name: str({**stored, **drawn}[name]) for name in services}
+
+
+def owner_passwords(home: Path, services: Iterable[str]) -> dict[str, str]:
+    """The password of the role that owns each service's tables, for those that have one."""
+    stored = read_json(home / CREDENTIALS_FILE)
+    return {name: str(stored[name + _OWNER]) for name in services if name + _OWNER in stored}
 
 
 def credential(home: Path, name: str) -> str | None:

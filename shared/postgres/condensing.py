@@ -14,10 +14,10 @@ from typing import Final
 from msgspec import Struct
 
 from shared.ids import digest
-from shared.postgres.errors import CLOSED
-from shared.postgres.months import Month, condensed_name, lowest_id, partition_name
+from shared.postgres.months import Month, condensed_name, partition_name
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.short_transactions import IN_USE, short_transaction
+from shared.postgres.upkeep import begin_condensing, close_month, end_condensing, open_month
 
 COPY_TIMEOUT_SECONDS: Final = 1_800
 """How long the copying of one month may take."""
@@ -37,33 +37,9 @@ _COLUMNS: Final = """
      ORDER BY attnum
 """
 
-# To add it means to wait for all who have written to the table. Left behind by a crash it harms nobody.
-_CLOSE: Final = """
-    ALTER TABLE {partition}
-        DROP CONSTRAINT IF EXISTS {closed},
-        ADD CONSTRAINT {closed} CHECK (pg_try_advisory_xact_lock_shared({key})) NOT VALID
-"""
-_OPEN: Final = "ALTER TABLE IF EXISTS {partition} DROP CONSTRAINT IF EXISTS {closed}"
-
-# Nothing will grow in place here any more: pages are filled. The constraint spares ATTACH reading all rows again.
-_COPY: Final = """
-    SET LOCAL statement_timeout = '{seconds}s';
-    CREATE TABLE {condensed} (
-        LIKE {table} INCLUDING ALL,
-        CONSTRAINT bounds CHECK (entry_id >= '{first}' AND entry_id < '{after}')
-    );
-    INSERT INTO {condensed} ({columns}) SELECT {values} FROM {partition} AS {table}
-"""
+_LONGER: Final = "SET LOCAL statement_timeout = '{seconds}s'"
+_COPY: Final = "INSERT INTO {condensed} ({columns}) SELECT {values} FROM {partition} AS {table}"
 _EMPTIED: Final = "CASE WHEN {where} THEN '' ELSE {column} END"
-# Locks in the order in which others take them. DROP takes the closing with it.
-_SWAP: Final = """
-    LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE;
-    LOCK TABLE {table}_default, {partition} IN ACCESS EXCLUSIVE MODE;
-    ALTER TABLE {table} DETACH PARTITION {partition};
-    DROP TABLE {partition};
-    ALTER TABLE {table} ATTACH PARTITION {condensed} FOR VALUES FROM ('{first}') TO ('{after}');
-    ALTER TABLE {condensed} DROP CONSTRAINT bounds
-"""
 
 
 class Condense(Struct, frozen=True):
@@ -97,9 +73,8 @@ async def condense(pool: Pool, table: str, month: Month, how: Condense) -> bool:
 
 
 async def _rewrite(connection: Connection, table: str, month: Month, how: Condense) -> None:
-    partition = partition_name(table, month)
     async with short_transaction(connection):
-        await connection.execute(_CLOSE.format(partition=partition, closed=CLOSED, key=_LOCK_KEY))
+        await close_month(connection, table, month, _LOCK_KEY)
     try:
         async with connection.transaction():
             await _copy(connection, table, month, how)
@@ -107,7 +82,7 @@ async def _rewrite(connection: Connection, table: str, month: Month, how: Conden
     finally:
         with suppress(*IN_USE):
             async with short_transaction(connection):
-                await connection.execute(_OPEN.format(partition=partition, closed=CLOSED))
+                await open_month(connection, table, month)
 
 
 async def _copy(connection: Connection, table: str, month: Month, how: Condense) -> None:
@@ -115,12 +90,15 @@ async def _copy(connection: Connection, table: str, month: Month, how: Condense)
     values = [
         _EMPTIED.format(where=how.where, column=name) if name in how.emptied else name for name in names
     ]
+    await connection.execute(_LONGER.format(seconds=COPY_TIMEOUT_SECONDS))
+    await begin_condensing(connection, table, month)
     await connection.execute(
         _COPY.format(
-            seconds=COPY_TIMEOUT_SECONDS,
+            table=table,
+            condensed=condensed_name(table, month),
             columns=", ".join(names),
             values=", ".join(values),
-            **_names(table, month),
+            partition=partition_name(table, month),
         ),
         timeout=2 * COPY_TIMEOUT_SECONDS,
     )
@@ -131,19 +109,9 @@ async def _swap(connection: Connection, table: str, month: Month) -> None:
     for attempt in range(_SWAP_ATTEMPTS):
         try:
             async with short_transaction(connection):
-                await connection.execute(_SWAP.format(**_names(table, month)))
+                await end_condensing(connection, table, month)
             return
         except IN_USE:
             if attempt + 1 == _SWAP_ATTEMPTS:
                 raise
         await asyncio.sleep(_PAUSE_SECONDS)
-
-
-def _names(table: str, month: Month) -> dict[str, object]:
-    return {
-        "table": table,
-        "partition": partition_name(table, month),
-        "condensed": condensed_name(table, month),
-        "first": lowest_id(month.begin),
-        "after": lowest_id(month.end),
-    }

@@ -43,6 +43,7 @@ from msgspec import Struct
 from shared.errors import Violations
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.short_transactions import short_transaction
+from shared.postgres.upkeep import begin_life
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -107,8 +108,6 @@ _IS_FOREIGN: Final = """
 """
 # The lock waits for all who have written to the feed: what the ended life has is there when the new one begins.
 _LOCK: Final = "LOCK TABLE {feed} IN ACCESS EXCLUSIVE MODE"
-_BEGIN: Final = "UPDATE feed_lives SET life = life + 1 WHERE feed = $1 RETURNING life"
-_DEFAULT: Final = "ALTER TABLE {feed} ALTER COLUMN life SET DEFAULT {life}"
 
 
 class Place(Struct, frozen=True, order=True):
@@ -244,8 +243,7 @@ async def begin_lives(connection: Connection) -> list[str]:
         async with short_transaction(connection):
             await connection.execute(_LOCK.format(feed=feed))
             if await connection.fetchval(_IS_FOREIGN.format(feed=feed)):
-                life = await connection.fetchval(_BEGIN, feed)
-                await connection.execute(_DEFAULT.format(feed=feed, life=life))
+                life = await begin_life(connection, feed)
                 _LOGGER.warning("a feed begins a new life", extra={"feed": feed, "life": life})
                 begun.append(feed)
     return begun

@@ -3,7 +3,8 @@
     migrations/0001_ledger.sql, migrations/0002_...
 
 What was applied is written beside it, with a checksum: a file that changed afterwards, or a database that is
-ahead of the code, is refused rather than guessed at.
+ahead of the code, is refused rather than guessed at. Whoever applies them owns the tables; the service may run as
+another role, which changes rows alone.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from msgspec import Struct
 from shared.postgres.feed import begin_lives
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.sessions import require_session
+from shared.postgres.upkeep import create_functions, let_serve, missing_functions
 
 _FILE: Final = re.compile(r"\d{4}_[a-z0-9_]+\.sql")
 _LOCK: Final = 0x6C61_7572_656C  # "laurel": one migration of a database at a time
@@ -31,6 +33,7 @@ _CREATE: Final = """
 """
 _EXISTS: Final = "SELECT to_regclass('schema_migrations') IS NOT NULL"
 _APPLIED: Final = "SELECT name, checksum FROM schema_migrations ORDER BY name"
+_ROLE: Final = "SELECT current_user"
 _RECORD: Final = "INSERT INTO schema_migrations (name, checksum) VALUES ($1, $2)"
 
 
@@ -57,11 +60,15 @@ def read_migrations(directory: Path) -> list[Migration]:
     return [_read(path) for path in paths]
 
 
-async def migrate(dsn: str, directory: Path) -> list[str]:
+async def migrate(dsn: str, directory: Path, *, served_by: str | None = None) -> list[str]:
     """Bring the database up to date; the names of the files that were applied now. Safe to run at the same
     time from several places. Raises `MigrationError`, `NoSessionError`, and whatever keeps the database from being
     reached.
+
+    `served_by` is the connection string with which the service runs, where that is of another role: it is given what
+    serving needs and no more (`shared.postgres.upkeep`).
     """
+    role = None if served_by is None else await _role_of(served_by)
     migrations = read_migrations(directory)
     connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
         dsn, server_settings={"application_name": "migrate"}
@@ -72,6 +79,9 @@ async def migrate(dsn: str, directory: Path) -> list[str]:
         await connection.execute(_CREATE)
         applied = await _applied(connection)
         _refuse_mismatch(migrations, applied)
+        await create_functions(connection)
+        if role not in (None, await connection.fetchval(_ROLE)):
+            await let_serve(connection, role)
         due = [migration for migration in migrations if migration.name not in applied]
         for migration in due:
             await _apply(connection, migration)
@@ -82,14 +92,16 @@ async def migrate(dsn: str, directory: Path) -> list[str]:
 
 
 async def pending(connection: Connection | Pool, directory: Path) -> list[str]:
-    """The names of the files that are not applied yet. Raises `MigrationError` where one changed afterwards.
+    """The names of the files that are not applied yet, and of functions that are not there. Raises `MigrationError`
+    where a file changed afterwards.
 
     A database that is ahead is fine here: old replicas serve on while new ones start.
     """
     migrations = read_migrations(directory)
     applied = await _applied(connection) if await connection.fetchval(_EXISTS) else {}
     _refuse_changed(migrations, applied)
-    return [migration.name for migration in migrations if migration.name not in applied]
+    missing = [migration.name for migration in migrations if migration.name not in applied]
+    return [*missing, *(await missing_functions(connection) if applied else ())]
 
 
 def schema_is_current(pool: Pool, directory: Path) -> Callable[[], Awaitable[None]]:
@@ -120,6 +132,15 @@ def _read(path: Path) -> Migration:
 
 async def _applied(connection: Connection | Pool) -> dict[str, str]:
     return {row["name"]: row["checksum"] for row in await connection.fetch(_APPLIED)}
+
+
+async def _role_of(dsn: str) -> str:
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(dsn)
+    try:
+        role: str = await connection.fetchval(_ROLE)
+        return role
+    finally:
+        await connection.close()
 
 
 async def _apply(connection: Connection, migration: Migration) -> None:

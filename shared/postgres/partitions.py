@@ -17,7 +17,6 @@ from shared.postgres.condensing import Condense, condense
 from shared.postgres.months import (
     Month,
     Months,
-    lowest_id,
     months_of,
     months_past,
     months_to_make,
@@ -25,6 +24,7 @@ from shared.postgres.months import (
 )
 from shared.postgres.pool import Connection, Pool
 from shared.postgres.short_transactions import IN_USE, short_transaction
+from shared.postgres.upkeep import drop_month, make_month
 
 _LOGGER: Final = logging.getLogger(__name__)
 _BETWEEN_PASSES: Final = timedelta(hours=1)
@@ -34,31 +34,8 @@ _PARTITIONS: Final = """
       FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
      WHERE inhparent = to_regclass($1)
 """
-_EXISTS: Final = "SELECT to_regclass($1) IS NOT NULL"
-_STORAGE: Final = """
-    SELECT coalesce('WITH (' || array_to_string(reloptions, ', ') || ')', '')
-      FROM pg_class WHERE oid = to_regclass($1)
-"""
-
-# In the order in which others take them. The first lock keeps everybody out until they see the month: a writer who had
-# already chosen the default partition would fail, and a reader who had would find nothing of what was moved. It also
-# keeps two replicas from making the same month.
-_LOCK: Final = """
-    LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE;
-    LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE
-"""
-# What came before its month was made lies in the default partition.
-_MAKE: Final = """
-    CREATE TABLE {partition} (LIKE {table} INCLUDING ALL) {storage};
-    WITH moved AS (
-        DELETE FROM {table}_default WHERE entry_id >= '{first}' AND entry_id < '{after}' RETURNING *
-    )
-    INSERT INTO {partition} SELECT * FROM moved;
-    ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ('{first}') TO ('{after}')
-"""
 _HOLDS: Final = "SELECT EXISTS (SELECT FROM {partition} WHERE {condition})"
 _LOCK_ALL: Final = "LOCK TABLE ONLY {table} IN ACCESS EXCLUSIVE MODE"
-_DROP: Final = "DROP TABLE IF EXISTS {partition}"
 
 
 class Drop(Struct, frozen=True):
@@ -127,17 +104,8 @@ class Partitions:
             _LOGGER.warning("a partition could not be %s yet", done, extra={**partition, "error": str(error)})
 
     async def _make(self, table: str, month: Month) -> bool:
-        partition = partition_name(table, month)
-        first, after = lowest_id(month.begin), lowest_id(month.end)
         async with self._pool.acquire() as connection, short_transaction(connection):
-            await connection.execute(_LOCK.format(table=table))
-            if await connection.fetchval(_EXISTS, partition):
-                return False
-            storage = await connection.fetchval(_STORAGE, f"{table}_default")
-            await connection.execute(
-                _MAKE.format(table=table, partition=partition, storage=storage, first=first, after=after)
-            )
-        return True
+            return await make_month(connection, table, month)
 
     async def _drop(self, table: str, month: Month, how: Drop) -> bool:
         """False where the month holds what keeps it."""
@@ -149,7 +117,7 @@ class Partitions:
             # Nobody writes any more; somebody may have.
             if await _holds(connection, partition, how.unless):
                 return False
-            await connection.execute(_DROP.format(partition=partition))
+            await drop_month(connection, table, month)
         return True
 
 

@@ -89,6 +89,7 @@ def test_every_variable_of_a_pod_is_a_setting() -> None:
 def test_no_secret_stands_in_a_variable() -> None:
     secrets = {
         "LAUREL_POSTGRES_DSN",
+        "LAUREL_MIGRATION_DSN",
         "LAUREL_REDIS_URL",
         "LAUREL_NATS_URL",
         "LAUREL_KAFKA_URL",

@@ -28,6 +28,12 @@ def test_every_service_is_there_and_migrated_first() -> None:
         }
 
 
+def test_no_service_knows_what_the_owner_of_its_tables_is_known_by() -> None:
+    for service in SERVICES:
+        assert "LAUREL_MIGRATION_DSN" in CONTAINERS[f"migrate-{service}"]["environment"]
+        assert "MIGRATION" not in str(CONTAINERS[service])
+
+
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_what_a_container_waits_for_can_come_true(name: str) -> None:
     for other, wanted in CONTAINERS[name].get("depends_on", {}).items():
@@ -66,5 +72,5 @@ def test_what_is_mounted_from_here_is_here() -> None:
 
 
 def test_no_secret_has_a_default() -> None:
-    for name in ("LAUREL_PASSWORD", "LAUREL_SERVICE_TOKEN"):
+    for name in ("LAUREL_PASSWORD", "LAUREL_MIGRATION_PASSWORD", "LAUREL_SERVICE_TOKEN"):
         assert f"${{{name}:-" not in (ROOT / "docker-compose.yml").read_text()

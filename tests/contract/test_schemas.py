@@ -11,7 +11,9 @@ import pytest
 from deploy.generate import ROOT
 from deploy.local.postgres import PostgresServer
 from deploy.local.postgres_install import locate_install
+from shared.postgres.upkeep import create_functions
 from tests.conftest import ServiceDatabase
+from tests.fixtures.databases import owner_of
 
 PG_DUMP = locate_install(None, Path()) / "bin" / "pg_dump"
 SERVICES = ("achievement", "leaderboard", "notification", "orchestrator", "points", "streak")
@@ -47,8 +49,9 @@ async def test_the_migrations_make_the_schema(
         written = urlsplit(postgres_server.admin_dsn)._replace(path=f"/{name}").geturl()
         connection = await asyncpg.connect(written)
         await connection.execute((ROOT / "services" / service / "schema.sql").read_text())
+        await create_functions(connection)
         await connection.close()
-        assert dump(migrated) == dump(written)
+        assert dump(owner_of(migrated)) == dump(written)
     finally:
         await administrator.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
         await administrator.close()

@@ -12,7 +12,7 @@ import pytest
 from laurel.orchestrator.v1 import event_pb2, examination_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
-from deploy.local.databases import database_name
+from deploy.local.databases import database_name, owner_name
 from tests.fixtures import clock
 from tests.fixtures.clients import ingest
 from tests.fixtures.invariants import violations
@@ -73,7 +73,9 @@ async def keep(system: System, service: str) -> None:
     name = database_name(service)
     system.stack.stop_service(service)
     async with _administrator(system) as administrator:
-        await administrator.execute(f"CREATE DATABASE {name}_kept TEMPLATE {name} OWNER {name}")
+        await administrator.execute(
+            f"CREATE DATABASE {name}_kept TEMPLATE {name} OWNER {owner_name(service)}"
+        )
     system.stack.start_service(service)
 
 

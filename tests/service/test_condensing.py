@@ -14,10 +14,11 @@ import pytest
 from services.orchestrator.store.retention import retention
 from shared.postgres.errors import CLOSED, is_conflict
 from shared.postgres.healing import HIGHEST_ID, LOWEST_ID, logged
-from shared.postgres.months import lowest_id
+from shared.postgres.months import lowest_id, month_of
 from shared.postgres.partitions import Keeping, Partitions
 from shared.postgres.pool import Pool, create_pool
 from shared.postgres.request_log import FOUND, State, condensed_after
+from shared.postgres.upkeep import begin_condensing
 from tests.conftest import ServiceDatabase
 from tests.fixtures.set_clock import SetClock
 from tests.fixtures.waiting import until
@@ -122,13 +123,14 @@ async def condensing_is_held_up(pool: Pool) -> AsyncIterator["asyncio.Task[None]
     async with pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await connection.execute(f"CREATE TABLE {NEW} ()")
+        await begin_condensing(connection, "request_log", month_of(OCTOBER))
         condensing = asyncio.create_task(passed(pool))
 
         async def waits() -> bool:
             return bool(
                 await pool.fetchval(
-                    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'LIKE')"
+                    "SELECT EXISTS (SELECT FROM pg_stat_activity "
+                    "WHERE wait_event_type = 'Lock' AND query ~ 'begin_condensing')"
                 )
             )
 

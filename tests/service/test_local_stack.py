@@ -105,14 +105,14 @@ def test_up_starts_servers_and_services_and_down_stops_them_all(make_stack: Make
 async def test_the_data_is_there_again_after_down_and_up(make_stack: MakeStack) -> None:
     stack = make_stack(own_servers=True)
     stack.up()
-    connection = await asyncpg.connect(stack.service_dsn("streak"))
+    connection = await asyncpg.connect(stack.owner_dsn("streak"))
     await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     await connection.close()
     stack.down()
 
     stack.up()
 
-    connection = await asyncpg.connect(stack.service_dsn("streak"))
+    connection = await asyncpg.connect(stack.owner_dsn("streak"))
     assert await connection.fetchval("SELECT answer FROM kept") == 42
     await connection.close()
 

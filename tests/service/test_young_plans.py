@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from shared.postgres.partitions import Partitions
 from shared.postgres.pool import Connection, Pool, create_pool
 from tests.conftest import ServiceDatabase
+from tests.fixtures.databases import owner_of
 from tests.fixtures.set_clock import SetClock
 from tests.service.lives import BUILDERS, NOW, Life
 
@@ -126,7 +127,7 @@ async def system(
     pool = await create_pool(dsn, application_name="young", size=1, statement_timeout_ms=10_000)
     partitioned = [row["relname"] for row in await pool.fetch(PARTITIONED)]
     await Partitions(pool, SetClock(NOW), dict.fromkeys(partitioned)).keep()
-    watch = await asyncpg.connect(dsn)
+    watch = await asyncpg.connect(owner_of(dsn))
     await watch.execute(await watch.fetchval(LEAVE_ALONE))
     async with Redis.from_url(valkey_url) as sets:
         yield System(pool, watch, await BUILDERS[request.param](pool, sets, 0))

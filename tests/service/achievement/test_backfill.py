@@ -22,6 +22,7 @@ from shared.errors import from_rpc_error
 from shared.ids import derived_id
 from shared.rpc.convert import to_timestamp
 from shared.rpc.server import running
+from tests.fixtures.databases import owner_of
 from tests.fixtures.definitions import Administrator
 from tests.fixtures.feeds import listed
 from tests.fixtures.waiting import until
@@ -63,7 +64,7 @@ async def _replica(service_database: ServiceDatabase, interval_seconds: float) -
         backfill_timeout_seconds=0.1,
     )
     async with running(await build(settings), settings) as server:
-        database = await asyncpg.connect(dsn)
+        database = await asyncpg.connect(owner_of(dsn))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             yield Service(
                 AchievementServiceStub(channel),

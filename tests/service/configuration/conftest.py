@@ -25,7 +25,7 @@ from deploy.local.valkey import ValkeyServer
 from shared import faults
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
-from tests.fixtures.databases import ServiceDatabases
+from tests.fixtures.databases import ServiceDatabases, owner_of
 
 if TYPE_CHECKING:
     from laurel.orchestrator.v1.orchestrator_service_pb2_grpc import OrchestratorServiceAsyncStub
@@ -73,7 +73,7 @@ class World:
     @asynccontextmanager
     async def database(self, service: str) -> AsyncIterator[Connection]:
         """A look into a service's database."""
-        connection = await asyncpg.connect(self.dsns[service])
+        connection = await asyncpg.connect(owner_of(self.dsns[service]))
         try:
             yield connection
         finally:

@@ -19,6 +19,7 @@ from services.leaderboard.projection import MARKER, REGISTRY
 from services.leaderboard.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.databases import owner_of
 from tests.fixtures.definitions import Administrator
 from tests.fixtures.waiting import until
 
@@ -100,7 +101,7 @@ async def started(
     service_database: ServiceDatabase, sets_url: str, *, grace: timedelta = timedelta(hours=1)
 ) -> AsyncIterator[Service]:
     dsn = await service_database("leaderboard")
-    database = await asyncpg.connect(dsn)
+    database = await asyncpg.connect(owner_of(dsn))
     await database.execute(KEEP_CLOCK_OFF)
     async with served(dsn, sets_url, grace=grace) as channel, Redis.from_url(sets_url) as sets:
         stub = LeaderboardServiceStub(channel)

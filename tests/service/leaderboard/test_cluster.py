@@ -13,6 +13,7 @@ from redis.asyncio import RedisCluster
 from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.projection import keys_of
 from shared.redis.client import answers_and_keeps
+from tests.fixtures.databases import owner_of
 from tests.fixtures.definitions import Administrator
 from tests.fixtures.valkey_cluster import ValkeyCluster
 from tests.fixtures.waiting import until
@@ -85,7 +86,7 @@ async def service(service_database: ServiceDatabase, cluster: ValkeyCluster) -> 
     """A service on the cluster, which is empty."""
     cluster.flush()
     dsn = await service_database("leaderboard")
-    database = await asyncpg.connect(dsn)
+    database = await asyncpg.connect(owner_of(dsn))
     await database.execute(KEEP_CLOCK_OFF)
     sets = RedisCluster.from_url(cluster.url)
     async with served(dsn, cluster.url, cluster=True) as channel:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from shared import faults
 from tests.fixtures.clock import now
+from tests.fixtures.databases import owner_of
 from tests.fixtures.definitions import Administrator
 from tests.fixtures.feeds import listed
 from tests.fixtures.waiting import until
@@ -29,7 +30,7 @@ LOOKED = "SELECT count(*) FROM tracked_tops WHERE members IS NOT NULL AND member
 async def looking(service_database: ServiceDatabase, valkey_url: str) -> AsyncIterator[Service]:
     """A service that looks ten times a second."""
     dsn = await service_database("leaderboard")
-    database = await asyncpg.connect(dsn)
+    database = await asyncpg.connect(owner_of(dsn))
     await database.execute(KEEP_CLOCK_OFF)
     async with served(dsn, valkey_url, look_seconds=0.1) as channel, Redis.from_url(valkey_url) as sets:
         yield Service(

@@ -33,6 +33,7 @@ from shared.postgres.pool import Connection, Pool, create_pool
 from shared.rpc.convert import to_timestamp
 from shared.rpc.server import Application, Servicer, running
 from tests.conftest import ServiceDatabase
+from tests.fixtures.databases import owner_of
 from tests.fixtures.mailbox import Mailbox, receiving_mail
 from tests.fixtures.receiver import Receiver, receiving
 
@@ -313,7 +314,7 @@ async def service(
         async def start_another() -> None:
             await start()
 
-        database = await asyncpg.connect(dsn)
+        database = await asyncpg.connect(owner_of(dsn))
         replicas.push_async_callback(database.close)
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{await start()}")
         await replicas.enter_async_context(channel)

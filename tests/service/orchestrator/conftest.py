@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def pool(service_database: ServiceDatabase) -> AsyncIterator[Pool]:
+async def dsn(service_database: ServiceDatabase) -> str:
+    """A fresh database."""
+    return await service_database("orchestrator")
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
     """A pool as the orchestrator makes it."""
-    dsn = await service_database("orchestrator")
     pool = await create_pool(dsn, application_name="test", size=8, statement_timeout_ms=10_000)
     yield pool
     await pool.close()

@@ -23,6 +23,7 @@ from services.orchestrator.store.domain_events import DomainEventStore
 from services.orchestrator.store.sagas import Completed, SagaStore
 from shared.errors import InvalidArgument, LaurelError, ResourceExhausted
 from shared.postgres.pool import Pool
+from tests.fixtures.databases import owner_of
 from tests.fixtures.waiting import until
 from tests.service.orchestrator.steps import NOON, event, store, take_out
 
@@ -69,10 +70,12 @@ async def test_history_leaves_no_row(pool: Pool) -> None:
     assert await pool.fetchval("SELECT count(*) FROM domain_events") == 0
 
 
-async def test_nothing_is_told_of_what_was_not_committed(pool: Pool) -> None:
+async def test_nothing_is_told_of_what_was_not_committed(pool: Pool, dsn: str) -> None:
     """The reply cannot be stored, and so nothing is told."""
     (entry,) = await store(pool, event("a"))
-    await pool.execute("ALTER TABLE sagas ADD CONSTRAINT no_reply CHECK (reply IS NULL)")
+    owner = await asyncpg.connect(owner_of(dsn))
+    await owner.execute("ALTER TABLE sagas ADD CONSTRAINT no_reply CHECK (reply IS NULL)")
+    await owner.close()
     with pytest.raises(asyncpg.CheckViolationError):
         await complete(pool, entry)
     assert await types(pool) == []

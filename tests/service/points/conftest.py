@@ -16,6 +16,7 @@ from services.points.config import Settings
 from services.points.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.databases import owner_of
 from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     dsn = await service_database("points")
     settings = Settings(postgres_dsn=SecretStr(dsn), listen="127.0.0.1:0", drain_grace_seconds=0)
     async with running(await build(settings), settings) as server:
-        database = await asyncpg.connect(dsn)
+        database = await asyncpg.connect(owner_of(dsn))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             yield Service(
                 PointsServiceStub(channel),

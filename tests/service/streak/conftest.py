@@ -16,6 +16,7 @@ from services.streak.config import Settings
 from services.streak.server import build
 from shared.postgres.pool import Connection
 from shared.rpc.server import running
+from tests.fixtures.databases import owner_of
 from tests.fixtures.definitions import Administrator
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ async def replica(dsn: str, maintenance_batch_size: int = 3) -> AsyncIterator["P
 @asynccontextmanager
 async def started(service_database: ServiceDatabase) -> AsyncIterator[Service]:
     dsn = await service_database("streak")
-    database = await asyncpg.connect(dsn)
+    database = await asyncpg.connect(owner_of(dsn))
     await database.execute(KEEP_CLOCK_OFF)
     async with served(dsn) as channel:
         yield Service(
