@@ -84,6 +84,10 @@ e2e: $(INSTALLED) ## The processes as a user starts them: tests/e2e
 fuzz: $(INSTALLED) ## Every odd value of every field of every request; `make test` tries one in nine
 	@$(BIN)/pytest tests/e2e/test_fuzzing.py --fuzz-all
 
+.PHONY: history
+history: $(INSTALLED) ## All sixteen years of a real history, compared with slow folds; `make test` takes the last five
+	@$(BIN)/pytest tests/e2e/test_history.py --whole-history
+
 .PHONY: crash
 crash: $(INSTALLED) ## The processes killed, frozen and restarted: tests/crash, tests/chaos
 	@$(BIN)/pytest tests/crash tests/chaos

@@ -35,11 +35,14 @@ engine.MAX_SHRINKING_SECONDS = 20
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--live-at 2025-06-30T13:30`: tests and the stacks that they start live on another day. `--fuzz-all`: every odd
-    value of every field, not one in some.
+    value of every field, not one in some. `--whole-history`: the history from its beginning.
     """
     parser.addoption("--live-at", metavar="UTC", type=datetime.fromisoformat, help="an instant of the past")
     parser.addoption(
         "--fuzz-all", action="store_true", help="every odd value of every field of every request"
+    )
+    parser.addoption(
+        "--whole-history", action="store_true", help="all sixteen years of the history, not the last five"
     )
 
 

@@ -11,9 +11,9 @@ EVENTS = 1_500
 
 @pytest.mark.timeout(400)
 async def test_nothing_is_lost_doubled_or_partial_while_everything_is_broken_at_random(
-    server_directory: Path,
+    quick_directory: Path,
 ) -> None:
-    report = await storm(server_directory / "chaos", seed=7, events=EVENTS)
+    report = await storm(quick_directory / "chaos", seed=7, events=EVENTS)
     assert report.wrong == [], report.text()
     assert len(report.deeds) >= 3
     assert report.counts["voids"] > EVENTS / 20

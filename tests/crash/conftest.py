@@ -24,9 +24,12 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def stack(server_directory: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """All services on servers of their own, with fsync on: what is killed here has to be durable."""
-    home = server_directory / request.module.__name__.rpartition(".")[2]
+def stack(quick_directory: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """All services on servers of their own, with fsync on: what is killed here has to be durable.
+
+    Their data may be in memory: what processes wrote outlives them there as it does on a disk.
+    """
+    home = quick_directory / request.module.__name__.rpartition(".")[2]
     with Stack(StackConfig(home=home, port_base=0, settings=SETTINGS)) as running:
         running.up()
         yield running

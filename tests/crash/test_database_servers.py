@@ -58,8 +58,8 @@ async def send(system: System, numbers: Iterable[int], on_answer: OnAnswer) -> N
     await asyncio.gather(*(call(caller) for caller in range(CALLERS)))
 
 
-async def test_when_the_standby_takes_over_nothing_that_was_answered_is_lost(server_directory: Path) -> None:
-    pair = await Pair.start(server_directory / "failover")
+async def test_when_the_standby_takes_over_nothing_that_was_answered_is_lost(quick_directory: Path) -> None:
+    pair = await Pair.start(quick_directory / "failover")
     answered: dict[tuple[int, int], event_pb2.IngestEventResponse] = {}
     half = asyncio.Event()
 
@@ -69,7 +69,7 @@ async def test_when_the_standby_takes_over_nothing_that_was_answered_is_lost(ser
             half.set()
 
     try:
-        async with system_on(pair.admin_dsn, server_directory / "failover-stack") as system:
+        async with system_on(pair.admin_dsn, quick_directory / "failover-stack") as system:
             sending = asyncio.create_task(send(system, range(2 * EVENTS), note))
             await half.wait()
             assert not sending.done()
@@ -83,21 +83,21 @@ async def test_when_the_standby_takes_over_nothing_that_was_answered_is_lost(ser
         await asyncio.to_thread(pair.erase)
 
 
-async def test_a_backup_of_all_databases_at_once_goes_on_from_its_instant(server_directory: Path) -> None:
+async def test_a_backup_of_all_databases_at_once_goes_on_from_its_instant(quick_directory: Path) -> None:
     """Taken under load, put back with an empty Valkey; what came later is sent again, or had never been."""
-    server = PostgresServer.start(server_directory / "backup")
+    server = PostgresServer.start(quick_directory / "backup")
     answered: dict[tuple[int, int], event_pb2.IngestEventResponse] = {}
     backups = [server]
     try:
-        async with system_on(dsn_of(server), server_directory / "backup-stack") as system:
+        async with system_on(dsn_of(server), quick_directory / "backup-stack") as system:
             sending = asyncio.create_task(send(system, range(EVENTS), answered.__setitem__))
-            backup = await asyncio.to_thread(copy_of, server, server_directory / "put-back")
+            backup = await asyncio.to_thread(copy_of, server, quick_directory / "put-back")
             backups.append(backup)
             await sending
             await settled(system)
         server.kill()
         await asyncio.to_thread(backup.restart)
-        async with system_on(dsn_of(backup), server_directory / "put-back-stack") as system:
+        async with system_on(dsn_of(backup), quick_directory / "put-back-stack") as system:
             await settled(system)
             assert await violations(system) == []
             await send(system, range(EVENTS + 5), answered.__setitem__)

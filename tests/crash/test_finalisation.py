@@ -47,10 +47,10 @@ def clock_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def stack(server_directory: Path, clock_file: Path) -> Iterator[Stack]:
+def stack(quick_directory: Path, clock_file: Path) -> Iterator[Stack]:
     """A system that begins on a Saturday; each test ends a week of its own."""
     clock.set_to(SATURDAY, clock_file)
-    home = server_directory / "finalisation"
+    home = quick_directory / "finalisation"
     with Stack(StackConfig(home=home, port_base=0, settings=SETTINGS)) as running:
         running.up()
         yield running

@@ -65,9 +65,9 @@ ANNIVERSARY = ["achievement.anniversary.before_commit", "achievement.anniversary
 
 
 @pytest.fixture(scope="module")
-def stack(server_directory: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
+def stack(quick_directory: Path, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """Two users in a transaction: a pass is cut in its middle."""
-    home = server_directory / request.module.__name__.rpartition(".")[2]
+    home = quick_directory / request.module.__name__.rpartition(".")[2]
     settings = SETTINGS | {"LAUREL_BACKFILL_BATCH_SIZE": "2", "LAUREL_MAINTENANCE_BATCH_SIZE": "2"}
     with Stack(StackConfig(home=home, port_base=0, settings=settings)) as running:
         running.up()
@@ -217,11 +217,11 @@ async def test_a_backfill_gives_an_achievement_to_everybody_once(
         assert set(times.values()) == {1}
 
     async def rewarded() -> bool:
+        await maintained(system)
         return await balances(system, users) == [balance + 100 for balance in before]
 
     await until(rewarded, seconds=SECONDS, what="points are given for it")
     await settled(system)
-    await maintained(system)
     assert await rewarded()
 
 

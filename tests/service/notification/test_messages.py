@@ -254,7 +254,8 @@ async def test_who_is_away_is_written_to_until_coming_back(
     assert email["Subject"] == "We have not seen you for 3 days"
 
     async def step() -> int:
-        return int(await service.database.fetchval("SELECT plan::jsonb ->> 'step' FROM planned_messages"))
+        planned = "SELECT coalesce((plan::jsonb ->> 'step')::integer, 0) FROM planned_messages"
+        return int(await service.database.fetchval(planned))
 
     async def is_next() -> bool:
         return await step() == 1
