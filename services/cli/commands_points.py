@@ -92,8 +92,7 @@ def summary(
     as_json: bool,
 ) -> None:
     """What a USER earned and spent of a SYSTEM, and by which triggers."""
-    last = last or _local_date(datetime.now(UTC).date() + timedelta(days=1))
-    first = first or _local_date(date(last.year, last.month, last.day) - timedelta(days=30))
+    first, last = _month_to(datetime.now(UTC).date() + timedelta(days=1), first, last)
     request = pb.SummarizePointsRequest(
         user_id=user,
         points_system=system,
@@ -115,8 +114,7 @@ def levels(
     connections: Connections, system: str, first: LocalDate | None, last: LocalDate | None, as_json: bool
 ) -> None:
     """How many users were at each level of a SYSTEM at the end of each UTC date."""
-    last = last or _local_date(datetime.now(UTC).date())
-    first = first or _local_date(date(last.year, last.month, last.day) - timedelta(days=30))
+    first, last = _month_to(datetime.now(UTC).date(), first, last)
     request = pb.ListLevelDaysRequest(points_system=system, first_date=first, last_date=last)
     response = connections.points.ListLevelDays(request, timeout=connections.timeout_seconds)
     render.print_json(response) if as_json else show_level_days(response.days)
@@ -218,6 +216,12 @@ def audit(connections: Connections, user: str, as_json: bool) -> None:
 def _user(connections: Connections, user: str) -> user_pb2.StoredUser:
     request = orchestrator_service_pb2.GetUserRequest(user_id=user)
     return connections.orchestrator.GetUser(request, timeout=connections.timeout_seconds).user
+
+
+def _month_to(newest: date, first: LocalDate | None, last: LocalDate | None) -> tuple[LocalDate, LocalDate]:
+    """A range of dates as far as it is said; else up to the newest, and the thirty days before the last."""
+    last = last or _local_date(newest)
+    return first or _local_date(date(last.year, last.month, last.day) - timedelta(days=30)), last
 
 
 def _local_date(day: date) -> LocalDate:

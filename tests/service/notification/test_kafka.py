@@ -1,6 +1,7 @@
 """Streams to a real broker of Kafka (RULES 8.5), where there is one: `make kafka`."""
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,13 @@ from services.notification.domain.events import Event
 from services.notification.domain.streams import KafkaTopic
 from services.notification.sinks import SinkAwayError
 from shared.clock import SystemClock
+from tests.fixtures.guides import printing, program
 from tests.fixtures.kafka import PARTITIONS, KafkaServer, kafka_running
 from tests.fixtures.redis_streams import entries_of
 from tests.fixtures.waiting import until
 from tests.service.notification.conftest import Feed, Service
 from tests.service.notification.test_streams import create, get, of_users, published, told_of_users
-from tests.service.notification.test_streams_guide import consuming, printed
+from tests.service.notification.test_streams_guide import printed
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
@@ -145,11 +147,12 @@ async def test_the_guides_consumer_of_kafka_prints_each_event_and_goes_on_where_
     await create(service, "crm", "*", kafka=KAFKA)
     await feed.tell("ada", points=5)
     await published(service, "crm", 2, seconds=SECONDS)
-    async with consuming("kafka", KAFKA_SERVERS=kafka.servers) as output:
+    command = sys.executable, "-c", program("streams.md", "python kafka")
+    async with printing(*command, environment={"KAFKA_SERVERS": kafka.servers}) as output:
         assert await printed(output, 2, seconds=SECONDS) == ["metric.recorded ada", "points.changed ada"]
         await until(partial(acknowledged, kafka, 2), seconds=SECONDS, what="all is acknowledged")
     await feed.tell("cyd", "dan")
-    async with consuming("kafka", KAFKA_SERVERS=kafka.servers) as output:
+    async with printing(*command, environment={"KAFKA_SERVERS": kafka.servers}) as output:
         assert sorted(await printed(output, 2, seconds=SECONDS)) == [
             "metric.recorded cyd",
             "metric.recorded dan",

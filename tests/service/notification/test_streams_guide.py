@@ -1,12 +1,8 @@
 """The consumers of docs/guides/streams.md, run as they stand there."""
 
 import asyncio
-import os
-import re
 import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import pytest
 from laurel.notification.v1 import stream_pb2
 from redis.asyncio import Redis
 
+from tests.fixtures.guides import printing, program
 from tests.fixtures.nats import NatsServer, nats_running
 from tests.fixtures.waiting import until
 from tests.service.notification.conftest import Feed, Service
@@ -23,7 +20,6 @@ from tests.service.notification.test_streams import create
 
 pytestmark = pytest.mark.servers
 
-GUIDE = Path(__file__).parents[3] / "docs" / "guides" / "streams.md"
 REDIS = stream_pb2.RedisStreamSink(stream="laurel-events")
 NATS = stream_pb2.NatsStreamSink(stream="LAUREL", subject="laurel.events")
 
@@ -37,22 +33,6 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 @pytest.fixture
 def settings(valkey_url: str, nats_server: NatsServer) -> dict[str, Any]:
     return {"redis_url": valkey_url, "nats_url": nats_server.url}
-
-
-@asynccontextmanager
-async def consuming(name: str, **environment: str) -> AsyncIterator[asyncio.StreamReader]:
-    """What a program of the guide prints while it runs."""
-    found = re.search(rf"```python {name}\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert found is not None
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", found[1], env={**os.environ, **environment}, stdout=PIPE
-    )
-    assert process.stdout is not None
-    try:
-        yield process.stdout
-    finally:
-        process.kill()
-        await process.wait()
 
 
 async def printed(output: asyncio.StreamReader, count: int, *, seconds: float = 30) -> list[str]:
@@ -82,9 +62,10 @@ async def test_the_guides_consumer_prints_each_event_and_goes_on_where_it_was(
         await create(service, "crm", "*", redis=REDIS)
     else:
         await create(service, "crm", "*", nats=NATS)
+    command = sys.executable, "-c", program("streams.md", f"python {broker}")
     environment = {"REDIS_URL": valkey_url, "NATS_URL": nats_server.url}
     await feed.tell("ada", points=5)
-    async with consuming(broker, **environment) as output:
+    async with printing(*command, environment=environment) as output:
         assert await printed(output, 2) == ["metric.recorded ada", "points.changed ada"]
         await feed.tell("bob")
         assert await printed(output, 1) == ["metric.recorded bob"]
@@ -94,5 +75,5 @@ async def test_the_guides_consumer_prints_each_event_and_goes_on_where_it_was(
         else:
             await until(partial(acknowledged_in_nats, nats_server), seconds=20, what="all is acknowledged")
     await feed.tell("cyd", "dan")
-    async with consuming(broker, **environment) as output:
+    async with printing(*command, environment=environment) as output:
         assert await printed(output, 2) == ["metric.recorded cyd", "metric.recorded dan"]

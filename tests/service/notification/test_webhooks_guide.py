@@ -1,13 +1,7 @@
 """The receivers of docs/guides/webhooks.md, run as they stand there but for the port. (Go would have to be built.)"""
 
-import asyncio
-import os
-import re
 import shutil
 import sys
-from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,29 +11,12 @@ import pytest
 from standardwebhooks import Webhook
 
 from deploy.local.ports import free_port
+from tests.fixtures.guides import printing, program
 from tests.fixtures.waiting import until
 
-GUIDE: Final = Path(__file__).parents[3] / "docs" / "guides" / "webhooks.md"
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY: Final = '{"type":"metric.recorded","userId":"ada"}'
 RUN: Final = {"python": (sys.executable, "receiver.py"), "js": ("node", "receiver.mjs")}
-
-
-@asynccontextmanager
-async def receiving(language: str, directory: Path, port: int) -> AsyncIterator[asyncio.StreamReader]:
-    """What a receiver of the guide prints while it runs."""
-    found = re.search(rf"```{language}\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    assert found is not None
-    command = RUN[language]
-    (directory / command[-1]).write_text(found[1].replace("8000", str(port)))
-    environment = {**os.environ, "WEBHOOK_SECRET": SECRET}
-    process = await asyncio.create_subprocess_exec(*command, cwd=directory, env=environment, stdout=PIPE)
-    assert process.stdout is not None
-    try:
-        yield process.stdout
-    finally:
-        process.kill()
-        await process.wait()
 
 
 @pytest.mark.parametrize("language", RUN)
@@ -54,7 +31,10 @@ async def test_the_guides_receiver_prints_what_it_has_verified_and_refuses_the_r
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": Webhook(SECRET).sign("msg-1", now, BODY),
     }
-    async with receiving(language, tmp_path, port) as output, aiohttp.ClientSession() as client:
+    command = RUN[language]
+    (tmp_path / command[-1]).write_text(program("webhooks.md", language).replace("8000", str(port)))
+    running = printing(*command, environment={"WEBHOOK_SECRET": SECRET}, directory=tmp_path)
+    async with running as output, aiohttp.ClientSession() as client:
 
         async def answered(body: str) -> int:
             url = f"http://127.0.0.1:{port}/laurel"
