@@ -88,6 +88,8 @@ class UserSnapshot(Struct, frozen=True):
     """Display name; empty when none was given."""
     newest_attributes: Mapping[str, str] | None = None
     """The attributes as they hold now, where the entry came late and they are others; None: `attributes`."""
+    life: int = 0
+    """Tells the user from who had the id before and was deleted."""
 
     @property
     def attributes_now(self) -> Mapping[str, str]:

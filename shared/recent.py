@@ -4,6 +4,9 @@ A kept state is a guess. What makes it safe is the guard in the statement that s
 on another version than the stored one, and definitions of another version. Whoever is refused forgets what was kept
 and loads. So another replica, a void or maintenance may change a user at any time and need tell nobody.
 
+Versions tell the states of one user apart, and begin anew with who is deleted and comes again. So a state is kept of a
+life (`UserSnapshot.life`), and known in that life alone.
+
 Where that happens often, as between replicas that take turns with a user, a guess costs more than it saves: each that
 is refused is decided twice. So refusals rest the guessing, longer each time, until guesses hold again.
 """
@@ -30,33 +33,34 @@ class RecentStates(Generic[S]):
         self.configuration_version: int | None = None
         """Of the definitions, as last read; None where it has to be read."""
         self._limit: Final = limit
-        self._states: OrderedDict[str, S] = OrderedDict()
+        self._states: OrderedDict[str, tuple[int, S]] = OrderedDict()
+        """With the life of which each is."""
         self._rest = 0
         self._resting = 0
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def known(self, user_ids: Iterable[str], version: int | None = None) -> dict[str, S]:
-        """What is kept of these users; nothing while guesses rest, or where the definitions have to be read: also where
-        they are known to be of another `version`.
+    def known(self, lives: Mapping[str, int], version: int | None = None) -> dict[str, S]:
+        """What is kept of these users in their lives; nothing while guesses rest, or where the definitions have to be
+        read: also where they are known to be of another `version`.
         """
         current = self.configuration_version
         if self._resting or current is None or version not in (None, current):
             self._resting = max(0, self._resting - 1)
             return {}
         found = {}
-        for user_id in user_ids:
-            state = self._states.get(user_id)
-            if state is not None:
+        for user_id, life in lives.items():
+            kept = self._states.get(user_id)
+            if kept is not None and kept[0] == life:
                 self._states.move_to_end(user_id)
-                found[user_id] = state
+                found[user_id] = kept[1]
         return found
 
-    def keep(self, states: Mapping[str, S]) -> None:
-        """What has just been stored."""
+    def keep(self, states: Mapping[str, S], lives: Mapping[str, int]) -> None:
+        """What has just been stored; `lives`: of each of these users, and of others perhaps."""
         for user_id, state in states.items():
-            self._states[user_id] = state
+            self._states[user_id] = (lives[user_id], state)
             self._states.move_to_end(user_id)
         while len(self._states) > self._limit:
             self._states.popitem(last=False)

@@ -183,7 +183,7 @@ class Handlers:
 
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Catalogue, Loaded]:
         """The definitions, and of the users' state what the entries can touch by those definitions."""
-        users = {work.user_id for work in fresh}
+        users = {work.user_id: work.command.entry.user.life for work in fresh}
         told = {source for work in fresh for source in sources_of(work.command)}
         called = {work.command.achievement for work in fresh if work.command.achievement}
         kinds = {work.command.entry.kind for work in fresh}

@@ -324,6 +324,8 @@ class Loaded(Struct, frozen=True):
     standings: Mapping[str, Standing]
     asked: Mapping[str, Asked] = {}
     """What is loaded of each."""
+    lives: Mapping[str, int] = {}
+    """Of each (`UserSnapshot.life`)."""
     is_guess: bool = False
     """Not all of it was read: some is what was stored last. Storing checks it."""
 
@@ -347,15 +349,15 @@ class Store:
         self._feed = Feed(pool)
         self.recent: RecentStates[Kept] = RecentStates(recent_users)
 
-    async def recall(self, user_ids: Collection[str], asked: Asked, version: int) -> Loaded:
-        """What is asked of these users (at least one) by definitions of this version; of those who came lately without
-        a round trip.
+    async def recall(self, lives: Mapping[str, int], asked: Asked, version: int) -> Loaded:
+        """What is asked of these users (at least one), each in a life, by definitions of this version; of those who
+        came lately without a round trip.
         """
-        kept = self.recent.known(user_ids, version)
+        kept = self.recent.known(lives, version)
         known = {user_id: each for user_id, each in kept.items() if each.asked.covers(asked)}
         standings = {user_id: each.standing for user_id, each in known.items()}
         whole = {user_id: each.asked for user_id, each in known.items()}
-        missing = sorted(user_id for user_id in user_ids if user_id not in known)
+        missing = sorted(user_id for user_id in lives if user_id not in known)
         if missing:
             # Who comes with one thing and then another is read with both.
             for user_id in missing:
@@ -366,7 +368,7 @@ class Store:
             standings |= loaded.standings
             whole |= dict.fromkeys(missing, asked)
         assert self.recent.configuration_version is not None  # who is kept was loaded
-        return Loaded(self.recent.configuration_version, standings, whole, bool(known))
+        return Loaded(self.recent.configuration_version, standings, whole, lives, bool(known))
 
     async def load(
         self, user_ids: Collection[str], asked: Asked, connection: Connection | None = None
@@ -433,7 +435,8 @@ class Store:
             {
                 new.user_id: Kept(loaded.asked[new.user_id], replace(new, version=old.version + 1))
                 for old, new in pairs
-            }
+            },
+            loaded.lives,
         )
 
     async def save_given(

@@ -216,6 +216,7 @@ def _snapshot(
         name=user.said.plain_name,
         changed=changed,
         control=user.standing is Standing.CONTROL,
+        life=user.life,
     )
 
 

@@ -102,6 +102,8 @@ class User(Struct, frozen=True):
     standing: Standing = Standing.ORDINARY
     merged_into: str = ""
     """Whom the id leads to since this user was merged; empty for who is there."""
+    life: int = 0
+    """Tells the user from who had the id before and was deleted: it is greater than theirs."""
 
     def zone(self, default: str) -> str:
         """The stored zone, else the configured default (RULES 1.5)."""
@@ -177,13 +179,16 @@ def check_occur_time(occur_time: datetime, now: datetime, window: TimeWindow) ->
         raise InFuture(f"is more than {window.max_ahead.total_seconds():g} s in the future")
 
 
-def merge_user(user: User | None, patch: UserPatch, occur_time: datetime, now: datetime) -> User:
+def merge_user(
+    user: User | None, patch: UserPatch, occur_time: datetime, now: datetime, life: int = 0
+) -> User:
     """The user after an event: each field and attribute holds what the newest event said of it (RULES 1.5, 2.3).
+    `life`: of who is new.
 
     The version grows only when something changes. Raises `TooManyAttributes`, and `Unknown` where what was said has
     to be read from the ledger first.
     """
-    known = user or User(patch.user_id, Said(), now, 0)
+    known = user or User(patch.user_id, Said(), now, 0, life=life)
     return said_anew(user, known, say(known.said, patch, micros_of(occur_time)))
 
 

@@ -167,6 +167,8 @@ class Loaded(Struct, frozen=True):
     """Live events in the order of their times, from a time on, where a first attempt has wanted them; before that those
     that stand for all.
     """
+    life: int = 0
+    """Of who is new."""
 
 
 class Wanted(Struct, frozen=True):
@@ -347,7 +349,7 @@ class _Recording:
         patch = incoming.patch
         at = micros_of(incoming.occur_time)
         try:
-            user = merge_user(known, patch, incoming.occur_time, incoming.now)
+            user = merge_user(known, patch, incoming.occur_time, incoming.now, self._loaded.life)
             return user, *attributes_as_of(user.said, patch, at)
         except Unknown:
             user_id = patch.user_id

@@ -99,7 +99,8 @@ CREATE TABLE users (
     create_time timestamptz NOT NULL,
     said        jsonb NOT NULL,          -- name, zone and attributes with their times: services/orchestrator/said.py
     standing    smallint NOT NULL DEFAULT 0, -- 0 like any other, 1 in the control group, 2 being deleted
-    merged_into text COLLATE "C"         -- whom the id leads to
+    merged_into text COLLATE "C",        -- whom the id leads to
+    life        bigint NOT NULL DEFAULT 0 -- greater than of who had the id before and was deleted
 ) WITH (fillfactor = 80);
 CREATE INDEX users_by_merged_into ON users (merged_into) WHERE merged_into IS NOT NULL;
 
@@ -307,6 +308,17 @@ CREATE TYPE user_row_4 AS (
     create_time timestamptz,
     standing    smallint,
     merged_into text
+);
+CREATE TYPE user_row_5 AS (
+    user_id     text,
+    guard       bigint,
+    version     bigint,
+    entry_count bigint,
+    said        jsonb,
+    create_time timestamptz,
+    standing    smallint,
+    merged_into text,
+    life        bigint
 );
 CREATE TYPE total_row AS (
     user_id      text,

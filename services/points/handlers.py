@@ -41,7 +41,7 @@ from services.points.store import AwardFilter, Loaded, Store
 from services.points.terms import Terms
 from shared import faults
 from shared.calendar import local_date
-from shared.entries import Entry, EntryKind, Reversal, half_id
+from shared.entries import Entry, EntryKind, Reversal, UserSnapshot, half_id
 from shared.pages import Page
 from shared.participant import Work, apply_batch, revert_batch
 from shared.postgres import definitions as stored
@@ -189,7 +189,7 @@ class Handlers:
             raise StateMoved("a refusal that nothing checks")
         changed = {user: state for user, state in states.items() if state is not before[user]}
         # What was read of the past for a user is no part of the stored state.
-        keep = [user for user in changed if before[user] is loaded.states[user]]
+        keep = {user: loaded.lives[user] for user in changed if before[user] is loaded.states[user]}
         await BEFORE_STORE.reach()
         if entries:
             await self._store.save(
@@ -202,12 +202,14 @@ class Handlers:
         self, batch: Sequence[Work[Command]]
     ) -> tuple[Configuration, Loaded, Sequence[Work[Command]]]:
         """The definitions, of the users' state what the commands can touch, and the commands as they are meant now."""
+        lives: dict[str, int] = {}
         completions: dict[str, set[UUID]] = {}
         for work in batch:
-            for user_id in _users_of(work):
-                touched = completions.setdefault(user_id, set())
+            for user in (work.command.entry.user, *_others(work.command.entry)):
+                lives[user.user_id] = user.life
+                touched = completions.setdefault(user.user_id, set())
                 touched.update(change.completion_id for change in work.command.achievement_changes)
-        loaded = await self._store.recall(completions)
+        loaded = await self._store.recall(lives, completions)
         configuration = await self._configuration.at(loaded.configuration_version)
         await self._terms.keep(self._pool, configuration)
         revisable = [work.entry_id for work in batch if _is_revisable(work.command)]
@@ -391,13 +393,11 @@ def _decided(catalogue: Catalogue, states: Mapping[str, UserState], work: Work[C
 
 def _users_of(work: Work[Command]) -> list[str]:
     """Whose points an entry is about."""
-    return [work.user_id, *(_others(work.command.entry))]
+    return [work.user_id, *(other.user_id for other in _others(work.command.entry))]
 
 
-def _others(entry: Entry) -> list[str]:
-    if entry.kind is not EntryKind.POINTS_TRANSFER:
-        return []
-    return [other.user_id for other in entry.other_users]
+def _others(entry: Entry) -> tuple[UserSnapshot, ...]:
+    return entry.other_users if entry.kind is EntryKind.POINTS_TRANSFER else ()
 
 
 def _with_what_is_due(

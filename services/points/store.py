@@ -235,6 +235,8 @@ class Loaded(Struct, frozen=True):
 
     configuration_version: int
     states: Mapping[str, UserState]
+    lives: Mapping[str, int] = {}
+    """Of each (`UserSnapshot.life`)."""
     is_guess: bool = False
     """Not all of it was read: some is what was stored last. Storing checks it, but not a refusal."""
 
@@ -255,19 +257,21 @@ class Store:
         self._pool = pool
         self.recent: RecentStates[UserState] = RecentStates(recent_users)
 
-    async def recall(self, completions: Mapping[str, Collection[UUID]]) -> Loaded:
-        """The state of these users (at least one), with these completions of theirs; of those who came lately, and of
-        whom none is asked for, without a round trip.
+    async def recall(
+        self, lives: Mapping[str, int], completions: Mapping[str, Collection[UUID]]
+    ) -> Loaded:
+        """The state of these users (at least one), each in a life, with these completions of theirs; of those who came
+        lately, and of whom none is asked for, without a round trip.
         """
-        known = self.recent.known(user for user, touched in completions.items() if not touched)
-        missing = [user for user in completions if user not in known]
+        known = self.recent.known({user: life for user, life in lives.items() if not completions[user]})
+        missing = [user for user in lives if user not in known]
         states = dict(known)
         if missing:
             loaded = await self.load(missing, {each for user in missing for each in completions[user]})
             self.recent.configuration_version = loaded.configuration_version
             states |= loaded.states
         assert self.recent.configuration_version is not None  # who is kept was loaded
-        return Loaded(self.recent.configuration_version, states, bool(known))
+        return Loaded(self.recent.configuration_version, states, lives, bool(known))
 
     async def load(
         self,
@@ -315,11 +319,12 @@ class Store:
         configuration_version: int,
         connection: Connection | None = None,
         *,
-        keep: Collection[str] = (),
+        keep: Mapping[str, int] | None = None,
     ) -> None:
         """Store decided entries and what they changed. Raises a conflict when a state or the definitions moved
-        meanwhile. `keep`: users whose state after it is what would be loaded.
+        meanwhile. `keep`: users whose state after it is what would be loaded, each in a life.
         """
+        lives = keep or {}
         pairs = [(before[user], after[user]) for user in sorted(after) if after[user] is not before[user]]
         self.recent.forget(after)
         await (connection or self._pool).execute(
@@ -332,7 +337,9 @@ class Store:
             [row for old, new in pairs for row in rows.completion_rows(old, new)],
             configuration_version,
         )
-        self.recent.keep({new.user_id: rows.as_loaded(old, new) for old, new in pairs if new.user_id in keep})
+        self.recent.keep(
+            {new.user_id: rows.as_loaded(old, new) for old, new in pairs if new.user_id in lives}, lives
+        )
 
     async def lock_user_of(self, connection: Connection, entry_id: UUID) -> str:
         """The user of an applied entry, kept from all other writers until the transaction ends."""

@@ -131,7 +131,7 @@ class Handlers:
         self, fresh: Sequence[Work[Entry]], connection: Connection | None
     ) -> tuple[Catalogue, Loaded]:
         """The definitions, and of the users' state what the entries can touch by those definitions."""
-        users = {work.user_id for work in fresh}
+        users = {work.user_id: work.command.user.life for work in fresh}
         metrics = {work.command.metric.metric for work in fresh if work.command.metric}
 
         async def load(catalogue: Catalogue, version: int) -> Loaded:

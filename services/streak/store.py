@@ -173,6 +173,8 @@ class Loaded(Struct, frozen=True):
     streaks: Mapping[Key, UserStreak]
     asked: Mapping[str, frozenset[str]] = {}
     """Which streaks of each user are here, where not all are read anew with the next entry."""
+    lives: Mapping[str, int] = {}
+    """Of those users (`UserSnapshot.life`)."""
     is_guess: bool = False
     """Not all of it was read: some is what was stored last. Storing checks it, but not a refusal."""
 
@@ -187,6 +189,7 @@ class Loaded(Struct, frozen=True):
             {**self.zones, **whole.zones},
             {**others, **whole.streaks},
             {user: keys for user, keys in self.asked.items() if user not in whole.guards},
+            self.lives,
             self.is_guess,
         )
 
@@ -264,9 +267,9 @@ class Store:
         self._pool = pool
         self.recent: RecentStates[Kept] = RecentStates(recent_users)
 
-    async def recall(self, users: Collection[str], streaks: Collection[str], version: int) -> Loaded:
-        """What `load` gives, by definitions of this version; of those who came lately without a round trip. There is at
-        least one user.
+    async def recall(self, users: Mapping[str, int], streaks: Collection[str], version: int) -> Loaded:
+        """What `load` gives of these users, each in a life, by definitions of this version; of those who came lately
+        without a round trip. There is at least one user.
         """
         asked = frozenset(streaks)
         kept = self.recent.known(users, version)
@@ -292,6 +295,7 @@ class Store:
                 },
             },
             {**dict.fromkeys(missing, asked), **{user: each.asked for user, each in known.items()}},
+            users,
             bool(known),
         )
 
@@ -345,7 +349,7 @@ class Store:
             loaded.configuration_version,
         )
         if connection is None:
-            self.recent.keep(_as_stored(writes, loaded))
+            self.recent.keep(_as_stored(writes, loaded), loaded.lives)
         if writes.zones or writes.revised or writes.told:
             await source.execute(
                 SAVE_MORE,

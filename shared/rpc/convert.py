@@ -477,7 +477,9 @@ def user_from_proto(
     create_time = instant_field(message, "create_time", path, violations)
     if create_time is None:
         return None
-    return UserSnapshot(user_id, time_zone, attributes, create_time, message.version, name, newest_attributes)
+    return UserSnapshot(
+        user_id, time_zone, attributes, create_time, message.version, name, newest_attributes, message.life
+    )
 
 
 def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> MetricFact:

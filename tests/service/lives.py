@@ -136,13 +136,22 @@ LIVES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-async def _streak(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
-    await define(pool, streak_definitions.STREAK, s.streak(freezes=THREE_DAYS), s.streak("strict"))
+def _streak_replica(pool: Pool, _sets: Redis, recent_users: int) -> streak.Handlers:
     catalogue = Catalogue(pool, streak_definitions.KINDS, streak_definitions.catalogue_of)
-    return _life("streak", streak.Handlers(pool, StreakStore(pool, recent_users), catalogue), streak_convert)
+    return streak.Handlers(pool, StreakStore(pool, recent_users), catalogue)
 
 
-async def _achievement(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
+async def _streak(pool: Pool, sets: Redis, recent_users: int = 0) -> Life:
+    await define(pool, streak_definitions.STREAK, s.streak(freezes=THREE_DAYS), s.streak("strict"))
+    return _life("streak", _streak_replica(pool, sets, recent_users), streak_convert)
+
+
+def _achievement_replica(pool: Pool, _sets: Redis, recent_users: int) -> achievement.Handlers:
+    catalogue = Catalogue(pool, achievement_definitions.KINDS, achievement_definitions.catalogue_of)
+    return achievement.Handlers(pool, AchievementStore(pool, recent_users), catalogue, SystemClock())
+
+
+async def _achievement(pool: Pool, sets: Redis, recent_users: int = 0) -> Life:
     await define(
         pool,
         achievement_definitions.ACHIEVEMENT,
@@ -151,18 +160,29 @@ async def _achievement(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
         achievement_pb2.Achievement(key="week", name="Week", streak=a.by_streak(7)),
         achievement_pb2.Achievement(key="founder", name="Founder", api=a.API),
     )
-    catalogue = Catalogue(pool, achievement_definitions.KINDS, achievement_definitions.catalogue_of)
-    handlers = achievement.Handlers(pool, AchievementStore(pool, recent_users), catalogue, SystemClock())
-    return _life("achievement", handlers, achievement_convert)
+    return _life("achievement", _achievement_replica(pool, sets, recent_users), achievement_convert)
 
 
-async def _points(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
+def _points_replica(pool: Pool, _sets: Redis, recent_users: int) -> points.Handlers:
+    catalogue = Catalogue(pool, points_definitions.KINDS, points_definitions.catalogue_of)
+    return points.Handlers(pool, PointsStore(pool, recent_users), catalogue, Terms())
+
+
+async def _points(pool: Pool, sets: Redis, recent_users: int = 0) -> Life:
     triggers = [p.TEN_PER_THREE, p.WEEK, p.BADGE, p.WELCOME]
     system = points_pb2.PointsSystem(key="xp", name="XP", triggers=triggers, levels=[p.BRONZE, p.SILVER])
     await define(pool, points_definitions.POINTS_SYSTEM, system)
-    catalogue = Catalogue(pool, points_definitions.KINDS, points_definitions.catalogue_of)
-    handlers = points.Handlers(pool, PointsStore(pool, recent_users), catalogue, Terms())
-    return _life("points", handlers, points_convert)
+    return _life("points", _points_replica(pool, sets, recent_users), points_convert)
+
+
+def _leaderboard_replica(pool: Pool, sets: Redis, recent_users: int) -> EntryHandlers:
+    catalogue = Catalogue(pool, leaderboard_definitions.KINDS, leaderboard_definitions.catalogue_of)
+    projection = Projection(sets)
+    rebuilder = Rebuilder(pool, catalogue, projection)
+    tracker = Tracker(pool, catalogue, projection, SystemClock(), timedelta(hours=1))
+    return EntryHandlers(
+        pool, catalogue, projection, rebuilder, SegmentStore(pool), tracker, timedelta(hours=1), recent_users
+    )
 
 
 async def _leaderboard(pool: Pool, sets: Redis, recent_users: int = 0) -> Life:
@@ -184,14 +204,8 @@ async def _leaderboard(pool: Pool, sets: Redis, recent_users: int = 0) -> Life:
         leaderboard_pb2.Leaderboard(key="long", name="Long", streak="daily", schedule=b.WEEKLY),
     )
     catalogue = Catalogue(pool, leaderboard_definitions.KINDS, leaderboard_definitions.catalogue_of)
-    projection = Projection(sets)
-    rebuilder = Rebuilder(pool, catalogue, projection)
-    await rebuilder.ensure()
-    tracker = Tracker(pool, catalogue, projection, SystemClock(), timedelta(hours=1))
-    handlers = EntryHandlers(
-        pool, catalogue, projection, rebuilder, SegmentStore(pool), tracker, timedelta(hours=1), recent_users
-    )
-    return _life("leaderboard", handlers, leaderboard_convert)
+    await Rebuilder(pool, catalogue, Projection(sets)).ensure()
+    return _life("leaderboard", _leaderboard_replica(pool, sets, recent_users), leaderboard_convert)
 
 
 async def _orchestrator(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life:
@@ -236,6 +250,14 @@ async def _orchestrator(pool: Pool, _sets: Redis, recent_users: int = 0) -> Life
 
     return life
 
+
+REPLICAS: Final[Mapping[str, Callable[[Pool, Redis, int], Any]]] = {
+    "streak": _streak_replica,
+    "achievement": _achievement_replica,
+    "points": _points_replica,
+    "leaderboard": _leaderboard_replica,
+}
+"""A participant's use cases as one of its processes has them, with so many users kept in memory."""
 
 BUILDERS: Final[Mapping[str, Callable[[Pool, Redis, int], Awaitable[Life]]]] = {
     "streak": _streak,

@@ -210,7 +210,7 @@ class EntryHandlers:
 
     async def _load(self, fresh: Sequence[Work[Command]]) -> tuple[Boards, Loaded]:
         """The boards, and the state of the users and of the runs that these entries can touch."""
-        users = {work.user_id: work.command.entry.user.create_time for work in fresh}
+        users = {work.user_id: work.command.entry.user.life for work in fresh}
         tenants = {tenant_of(user_id) for user_id in users}
 
         async def load(boards: Boards, version: int) -> Loaded:

@@ -4,7 +4,7 @@ lately are not loaded again (`shared.recent`), and the first of the two falls aw
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Any, Final
 from uuid import UUID
 
@@ -200,14 +200,6 @@ class Loaded(Struct, frozen=True):
     """Not all of it was read: some is what was stored last. Storing checks it."""
 
 
-class Kept(Struct, frozen=True):
-    """A user as last stored."""
-
-    user: UserState
-    create_time: datetime
-    """When the user was first seen: who is deleted and comes again counts versions from 1 again, and is another."""
-
-
 class Stored(Struct, frozen=True):
     """One entry and all that is to be stored of it: a draft, or, where nothing is to project, the outcome."""
 
@@ -234,24 +226,20 @@ class EventStore:
 
     def __init__(self, pool: Pool, recent_users: int = 0) -> None:
         self._pool = pool
-        self.recent: RecentStates[Kept] = RecentStates(recent_users)
+        self.recent: RecentStates[UserState] = RecentStates(recent_users)
         self._runs = KnownRuns()
 
     async def recall(
         self,
-        users: Mapping[str, datetime],
+        users: Mapping[str, int],
         runs: Collection[RunKey],
         of_boards: Sequence[str] | None,
         version: int,
     ) -> Loaded:
-        """What `load` gives of these users, each with when it was first seen, by definitions of this version. Of users
-        who came lately it is known, where the runs are known too: one that is not may have been archived.
+        """What `load` gives of these users, each in a life, by definitions of this version. Of users who came lately it
+        is known, where the runs are known too: one that is not may have been archived.
         """
-        kept = {
-            user_id: each.user
-            for user_id, each in self.recent.known(users, version).items()
-            if each.create_time == users[user_id]
-        }
+        kept = self.recent.known(users, version)
         known = self._runs.of(of_boards)
         if len(kept) == len(users) and all(run in known for run in runs):
             return _guess(version, kept, known)
@@ -322,12 +310,9 @@ class EventStore:
             query, arguments = SAVE_WITH_PAST, [*arguments, *past.arguments()]
         marker: str | None = await self._pool.fetchval(query, *arguments, column=1)
         self._runs.opened(opened.values())
-        snapshots = {stored.command.entry.user.user_id: stored.command.entry.user for stored in entries}
         self.recent.keep(
-            {
-                user_id: Kept(_as_loaded(user), snapshots[user_id].create_time)
-                for user_id, user in users.items()
-            }
+            {user_id: _as_loaded(user) for user_id, user in users.items()},
+            {stored.command.entry.user.user_id: stored.command.entry.user.life for stored in entries},
         )
         return marker
 

@@ -26,11 +26,14 @@ from services.orchestrator.store.rows import said_to_json, total_from_row, user_
 from shared.postgres.pool import Connection, Pool
 from shared.recent import RecentStates
 
+# The life of who is new: a deletion is a transaction, so whoever is not there after it finds a greater number than
+# whoever was not there before.
 _LOAD: Final = """
     SELECT wanted.user_id AS wanted_user, wanted.metric AS wanted_metric,
            (SELECT version FROM configuration_version) AS configuration,
+           (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS new_life,
            u.user_id, u.guard, u.version, u.entry_count, u.said, u.create_time, u.standing,
-           u.merged_into,
+           u.merged_into, u.life,
            t.total_micros, t.peak_micros, t.gross_micros, t.event_count, t.version AS total_version,
            t.newest_time, t.newest_id
       FROM unnest($1::text[], $2::text[]) AS wanted (user_id, metric)
@@ -44,7 +47,7 @@ _LOAD_VALUES: Final = """
       JOIN unique_values v USING (user_id, metric, value)
 """
 
-_STORE: Final = """
+_STORE_GROUP: Final = """
     WITH ledger AS (
         INSERT INTO entries (entry_id, kind, user_id, metric, value_micros, unique_value, position, occur_time,
                              receive_time, digest, request, entry, origin, actor, reason, other_user_ids, live)
@@ -58,13 +61,13 @@ _STORE: Final = """
         UPDATE users
            SET guard = batch.guard, version = batch.version, entry_count = batch.entry_count, said = batch.said,
                create_time = batch.create_time, merged_into = batch.merged_into
-          FROM unnest($3::user_row_4[]) AS batch
-         WHERE users.user_id = batch.user_id AND users.guard = batch.guard - 1
+          FROM unnest($3::user_row_5[]) AS batch
+         WHERE users.user_id = batch.user_id AND users.guard = batch.guard - 1 AND users.life = batch.life
         RETURNING 1
     ), new AS (
         INSERT INTO users (user_id, guard, version, entry_count, said, create_time, standing,
-                           merged_into)
-        SELECT * FROM unnest($3::user_row_4[]) AS batch WHERE batch.guard = 1
+                           merged_into, life)
+        SELECT * FROM unnest($3::user_row_5[]) AS batch WHERE batch.guard = 1
         ON CONFLICT (user_id) DO NOTHING
         RETURNING 1
     ), sums AS (
@@ -84,9 +87,25 @@ _STORE: Final = """
         INSERT INTO entry_keys (key_id, entry_id)
         SELECT * FROM unnest($6::entry_key_row[])
     )
-    SELECT require_rows((SELECT count(*) FROM known) + (SELECT count(*) FROM new), cardinality($3::user_row_4[])),
-           require_rows((SELECT count(*) FROM configuration_version WHERE version = $7), 1)
+    SELECT require_rows((SELECT count(*) FROM known) + (SELECT count(*) FROM new), cardinality($3::user_row_5[])),
+           require_rows((SELECT count(*) FROM configuration_version WHERE version = $7), 1){others}
 """
+_STORE: Final = _STORE_GROUP.format(others="")
+
+# Of whom an entry concerns besides its user nothing is written, so the guard stays; but nobody may have been deleted,
+# merged or taken for another meanwhile. OFFSET 0: by key, whatever the planner thinks of a table while it is young.
+_STORE_WITH_OTHERS: Final = _STORE_GROUP.format(
+    others=""",
+           require_rows((SELECT count(*)
+                           FROM unnest($8::text[], $9::bigint[], $10::smallint[]) AS other (user_id, life, standing),
+                                LATERAL (SELECT 1
+                                           FROM users
+                                          WHERE user_id = other.user_id AND life = other.life
+                                            AND standing = other.standing AND merged_into IS NULL
+                                         OFFSET 0) AS same),
+                        cardinality($8::text[]))
+"""
+)
 
 _STORE_FEED: Final = """
     UPDATE feed_cursors SET cursor = $3 WHERE feed = $1 AND cursor = $2
@@ -104,6 +123,8 @@ _KNOWN: Final = """
       LEFT JOIN sagas s ON s.entry_id = asked.entry_id
      WHERE e.entry_id IS NOT NULL OR asked.identity = ANY($1::uuid[])
 """
+
+_ANY_LIFE: Final = 0
 
 _CURSOR: Final = "SELECT cursor FROM feed_cursors WHERE feed = $1"
 
@@ -168,7 +189,8 @@ class LedgerStore:
             wanted.setdefault(item.patch.user_id, set()).add(item.event.metric if item.event else "")
             for user_id in item.other_user_ids:
                 wanted.setdefault(user_id, set()).add("")
-        known = self._recent.known(wanted)
+        # Which life a user is in stands in what is kept: the statement that stores checks it.
+        known = self._recent.known(dict.fromkeys(wanted, _ANY_LIFE))
         users = {
             user_id: stored
             for user_id, stored in known.items()
@@ -181,8 +203,10 @@ class LedgerStore:
             for metric in metrics
         )
         is_guess = bool(users)
+        life = 0
         if missing or self._recent.configuration_version is None:
-            users |= await self._read(missing)
+            read, life = await self._read(missing)
+            users |= read
         assert self._recent.configuration_version is not None
         totals = {
             (user_id, metric): total
@@ -194,6 +218,7 @@ class LedgerStore:
             {user_id: stored.user for user_id, stored in users.items()},
             totals,
             guards={user_id: stored.guard for user_id, stored in users.items()},
+            life=life,
         )
         return Snapshot(loaded, users, self._recent.configuration_version, is_guess)
 
@@ -202,8 +227,8 @@ class LedgerStore:
         self._recent.forget(user_id for item in group for user_id in item.user_ids)
         self._recent.configuration_version = None
 
-    async def _read(self, wanted: Sequence[tuple[str, str]]) -> dict[str, Stored]:
-        """Those of these users who are stored, with the totals that are asked for."""
+    async def _read(self, wanted: Sequence[tuple[str, str]]) -> tuple[dict[str, Stored], int]:
+        """Those of these users who are stored, with the totals that are asked for; and the life of the others."""
         rows = await self._pool.fetch(
             _LOAD, [user for user, _ in wanted] or [""], [metric for _, metric in wanted] or [""]
         )
@@ -218,7 +243,7 @@ class LedgerStore:
                 total = None if row["total_version"] is None else total_from_row(row)
                 stored = replace(stored, totals={**stored.totals, metric: total})
             users[user_id] = stored
-        return users
+        return users, rows[0]["new_life"]
 
     async def firsts(self, values: Iterable[ValueKey]) -> dict[ValueKey, InTime]:
         """Of those of these values that have been counted, the first event in the order of times."""
@@ -264,14 +289,20 @@ class LedgerStore:
             _entry_key_rows(recorded),
             snapshot.configuration,
         ]
+        store = _STORE
+        if others := _others(recorded, users):
+            store = _STORE_WITH_OTHERS
+            arguments += map(list, zip(*others, strict=True))
         user_ids = {user_id for item, _ in recorded for user_id in item.incoming.user_ids}
         with self._recent.stored(user_ids, guessed=snapshot.is_guess):
-            await self._execute(arguments, feed, empty=not recorded)
-        self._recent.keep(users)
+            await self._execute(store, arguments, feed, empty=not recorded)
+        self._recent.keep(users, dict.fromkeys(users, _ANY_LIFE))
 
-    async def _execute(self, arguments: Sequence[object], feed: Feed | None, *, empty: bool) -> None:
+    async def _execute(
+        self, store: str, arguments: Sequence[object], feed: Feed | None, *, empty: bool
+    ) -> None:
         if feed is None:
-            await self._pool.execute(_STORE, *arguments)
+            await self._pool.execute(store, *arguments)
             return
         async with self._pool.acquire() as connection, connection.transaction():
             # First: of two who follow the same, the second waits here and then has nothing to record.
@@ -279,7 +310,7 @@ class LedgerStore:
             if feed.findings:
                 await connection.execute(_TELL, rows_of(feed.findings))
             if not empty:
-                await connection.execute(_STORE, *arguments)
+                await connection.execute(store, *arguments)
 
     async def known(self, group: Iterable[Incoming]) -> dict[UUID, Known | None]:
         """Those of these that have been recorded, by identity; None for one that is not kept any more."""
@@ -364,6 +395,20 @@ def _stored_users(
     return users
 
 
+def _others(
+    recorded: Sequence[tuple[Recorded, bytes]], users: Mapping[str, Stored]
+) -> list[tuple[str, int, int]]:
+    """Whom entries concern besides those who are stored, as they were taken for."""
+    return sorted(
+        {
+            (other.user_id, other.life, other.standing)
+            for item, _ in recorded
+            for other in item.others
+            if other.user_id not in users
+        }
+    )
+
+
 def _user_row(user_id: str, stored: Stored) -> tuple[object, ...]:
     user = stored.user
     return (
@@ -375,6 +420,7 @@ def _user_row(user_id: str, stored: Stored) -> tuple[object, ...]:
         user.create_time,
         user.standing,
         user.merged_into or None,
+        user.life,
     )
 
 

@@ -22,6 +22,7 @@ def user_from_row(row: Record) -> User:
         row["version"],
         standing,
         row["merged_into"] or "",
+        row["life"],
     )
 
 

@@ -18,13 +18,10 @@ from services.leaderboard.projection import Projection
 from services.leaderboard.store import events
 from services.leaderboard.store.archive import ArchiveStore
 from services.leaderboard.store.segments import SegmentStore
-from services.leaderboard.traces import TRACES
 from shared.clock import SystemClock
 from shared.entries import Reversal
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Pool, create_pool
-from shared.postgres.traces import TraceStore
-from shared.rpc.convert import to_timestamp
 from tests.conftest import ServiceDatabase
 from tests.fixtures import participants
 from tests.service.leaderboard.messages import NOON, WEEKLY, entry_id, event, user_update
@@ -138,15 +135,3 @@ async def test_a_segment_that_went_when_everybody_had_left_is_let_in_anew(replic
     await replicas.pool.execute("DELETE FROM segments WHERE segment LIKE '%red%'")
     await told(replicas.one, user_update("back", {"team": "red"}, snapshot=3))
     assert await replicas.pool.fetchval("SELECT count(*) FROM segments WHERE segment LIKE '%red%'") == 1
-
-
-async def test_who_was_deleted_and_comes_again_is_another(replicas: Replicas) -> None:
-    await told(replicas.one, event("a", 5))
-    traces = TraceStore(replicas.pool, TRACES)
-    await traces.erase("ada", "nobody", [])
-    comes_again = [event(name, 1) for name in ("b", "c")]
-    for command in comes_again:
-        command.entry.user.create_time.CopyFrom(to_timestamp(NOON + HOUR))
-    await told(replicas.other, comes_again[0])
-    await told(replicas.one, comes_again[1])
-    assert await replicas.score() == 2

@@ -4,10 +4,14 @@ import asyncpg
 import pytest
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as pb
 
+from services.orchestrator import convert
+from services.orchestrator.operation import Asked
+from services.orchestrator.recording import Incoming
+from services.orchestrator.store.erasure import ErasureStore
 from shared.postgres.pool import Pool
 from tests.service.orchestrator.conftest import Orchestrator, define, event, refused
+from tests.service.orchestrator.steps import HISTORY, NOON, ledger_store, store, take_out
 from tests.service.orchestrator.steps import event as incoming
-from tests.service.orchestrator.steps import ledger_store, store, take_out
 
 
 async def total(pool: Pool) -> int:
@@ -45,6 +49,56 @@ async def test_a_void_is_seen_by_who_keeps_its_user(pool: Pool) -> None:
         await store(pool, incoming("c"), ledger=ledger)
     await store(pool, incoming("c"), ledger=ledger)
     assert await total(pool) == 6
+
+
+async def delete(pool: Pool, user: str = "ada") -> None:
+    """As the end of a deletion does, and what erasing has done before it."""
+    await pool.execute("UPDATE totals SET user_id = 'nobody' WHERE user_id = $1", user)
+    await pool.execute("DELETE FROM users WHERE user_id = $1", user)
+
+
+async def test_who_was_deleted_and_comes_again_goes_on_from_nothing(pool: Pool) -> None:
+    one, other = ledger_store(pool, recent_users=10), ledger_store(pool, recent_users=10)
+    (before,) = await store(pool, incoming("a", value=5), ledger=other)
+    await delete(pool)
+    (back,) = await store(pool, incoming("b"), ledger=one)
+    assert back.user.life > before.user.life
+    again = incoming("c", value=2)
+    with pytest.raises(asyncpg.SerializationError):
+        await store(pool, again, ledger=other)
+    (recorded,) = await store(pool, again, ledger=other)
+    assert recorded.user.life == back.user.life
+    assert await total(pool) == 3
+
+
+def transfer(key: str) -> Incoming:
+    """From ada to bob."""
+    request = pb.TransferPointsRequest(
+        user_id="ada", to_user_id="bob", points_system="xp", amount=1, request_id=key
+    )
+    return convert.incoming_gift("points_transfer", request, Asked(NOON, HISTORY))
+
+
+@pytest.mark.parametrize("is_back", [False, True])
+async def test_nothing_is_recorded_with_somebody_who_was_deleted(pool: Pool, is_back: bool) -> None:
+    ledger = ledger_store(pool, recent_users=10)
+    await store(pool, incoming("a"), incoming("b", user="bob"), ledger=ledger)
+    await delete(pool, "bob")
+    if is_back:
+        await store(pool, incoming("c", user="bob"))
+    with pytest.raises(asyncpg.SerializationError):
+        await store(pool, transfer("t"), ledger=ledger)
+    recorded = await store(pool, transfer("t"), ledger=ledger)
+    assert len(recorded) == is_back
+
+
+async def test_nothing_is_recorded_with_somebody_who_is_being_deleted(pool: Pool) -> None:
+    ledger = ledger_store(pool, recent_users=10)
+    await store(pool, incoming("a"), incoming("b", user="bob"), ledger=ledger)
+    await ErasureStore(pool).close("bob")
+    with pytest.raises(asyncpg.SerializationError):
+        await store(pool, transfer("t"), ledger=ledger)
+    assert not await store(pool, transfer("t"), ledger=ledger)
 
 
 async def test_a_change_of_the_configuration_is_seen_by_who_reads_nothing(pool: Pool) -> None:

@@ -120,6 +120,7 @@ class UserSnapshot(_message.Message):
     HAS_NEWEST_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     NEWEST_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     CONTROL_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The application's own identifier, 1 to 255 characters."""
     time_zone: _builtins.str
@@ -136,6 +137,10 @@ class UserSnapshot(_message.Message):
     """
     control: _builtins.bool
     """The user is in the control group: no participant is told of the entry (RULES 2.6)."""
+    life: _builtins.int
+    """Tells the user from who had the id before and was deleted: it is greater than theirs, and the same in all entries of
+    the user. Zero for who was there before lives were told apart.
+    """
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """String attributes as of the entry: what it carries itself, and what had been said of the user up to its time (RULES
@@ -163,10 +168,11 @@ class UserSnapshot(_message.Message):
         has_newest_attributes: _builtins.bool = ...,
         newest_attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         control: _builtins.bool = ...,
+        life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "changed", b"changed", "control", b"control", "create_time", b"create_time", "has_newest_attributes", b"has_newest_attributes", "name", b"name", "newest_attributes", b"newest_attributes", "time_zone", b"time_zone", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "changed", b"changed", "control", b"control", "create_time", b"create_time", "has_newest_attributes", b"has_newest_attributes", "life", b"life", "name", b"name", "newest_attributes", b"newest_attributes", "time_zone", b"time_zone", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
