@@ -24,6 +24,7 @@ from services.cli.show_points import (
     show_ranges,
     show_summary,
 )
+from services.cli.wishes import filters_of, where_option
 
 USERS_A_CALL: Final = 100
 
@@ -124,14 +125,28 @@ def levels(
 @click.argument("system")
 @click.argument("bounds", type=int, nargs=-1, required=True)
 @click.option("--lifetime", is_flag=True, help="By what they ever earned.")
+@where_option
 @json_option
 @click.pass_obj
 def distribution(
-    connections: Connections, system: str, bounds: tuple[int, ...], lifetime: bool, as_json: bool
+    connections: Connections,
+    system: str,
+    bounds: tuple[int, ...],
+    lifetime: bool,
+    where: tuple[tuple[str, str], ...],
+    as_json: bool,
 ) -> None:
     """How many users have how many points of a SYSTEM: in ranges that begin at the BOUNDS, ascending."""
+    timeout = connections.timeout_seconds
+    if where:
+        filtered = orchestrator_service_pb2.GetFilteredPointsDistributionRequest(
+            points_system=system, bounds=bounds, by_lifetime=lifetime, user_filters=filters_of(where)
+        )
+        counted = connections.orchestrator.GetFilteredPointsDistribution(filtered, timeout=timeout)
+        render.print_json(counted) if as_json else show_ranges(counted.ranges)
+        return
     request = pb.GetPointsDistributionRequest(points_system=system, bounds=bounds, by_lifetime=lifetime)
-    response = connections.points.GetPointsDistribution(request, timeout=connections.timeout_seconds)
+    response = connections.points.GetPointsDistribution(request, timeout=timeout)
     render.print_json(response) if as_json else show_ranges(response.ranges)
 
 

@@ -11,6 +11,13 @@ from services.cli.options import Pair, pairs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+where_option: Final = click.option(
+    "--where",
+    type=Pair(),
+    multiple=True,
+    help="Only of users with this attribute; several have to hold together.",
+)
+
 WISHES: Final = (
     click.option(
         "--type",
@@ -19,12 +26,7 @@ WISHES: Final = (
         metavar="TYPE",
         help="A type of events, as streak.lost; * alone: all.",
     ),
-    click.option(
-        "--where",
-        type=Pair(),
-        multiple=True,
-        help="Only of users with this attribute; several have to hold together.",
-    ),
+    where_option,
     click.option("--tenant", help="Only events of this tenant."),
     click.option("--description", help="For people."),
 )
@@ -58,14 +60,21 @@ def fill(message: Any, chosen: dict[str, Any]) -> list[str]:
         message.types.extend(chosen["types"])
         paths.append("types")
     if chosen["where"]:
-        for name, value in pairs(chosen["where"], "--where").items():
-            message.filters.append(filter_pb2.AttributeFilter(attribute=name, equals=value))
+        message.filters.extend(filters_of(chosen["where"]))
         paths.append("filters")
     for name in ("tenant", "description", "switched_off"):
         if chosen.get(name) is not None:
             setattr(message, name, chosen[name])
             paths.append(name)
     return paths
+
+
+def filters_of(where: tuple[tuple[str, str], ...]) -> list[filter_pb2.AttributeFilter]:
+    """What --where says. Raises `click.UsageError` where it names an attribute twice."""
+    return [
+        filter_pb2.AttributeFilter(attribute=name, equals=value)
+        for name, value in pairs(where, "--where").items()
+    ]
 
 
 def changing(request: Any, paths: list[str]) -> Any:

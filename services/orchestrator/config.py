@@ -120,6 +120,11 @@ class Settings(config.Settings):
     count for LAUREL_MAX_CONCURRENT_RPCS too.
     """
 
+    max_filtered_users: int = Field(default=200_000, ge=1, le=10_000_000)
+    """How many users a read with filters of attributes looks at, of a tenant or of all; where there are more it is
+    refused.
+    """
+
     domain_event_poll_seconds: float = Field(default=0.5, gt=0.02, le=60)
     """The longest pause between two looks for new domain events by a stream to which nothing comes, in seconds."""
 

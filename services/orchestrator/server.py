@@ -36,6 +36,7 @@ from services.orchestrator.merging import Merging
 from services.orchestrator.metric_reads import MetricHandlers
 from services.orchestrator.operations import COUNTED, OPERATIONS
 from services.orchestrator.participants import Breaker, Participants
+from services.orchestrator.points_reads import PointsHandlers
 from services.orchestrator.recording import Incoming
 from services.orchestrator.recovery import Lease, Maintenance, Recovery
 from services.orchestrator.rollups import Rollups
@@ -164,6 +165,12 @@ async def build(settings: Settings) -> Application:
         UndoHandlers(pool, sagas, reads, runner, clock),
         ReadHandlers(reads, settings),
         MetricHandlers(metric_days, rollups, catalogue.latest),
+        PointsHandlers(
+            reads,
+            channels[Step.POINTS],
+            settings.max_filtered_users,
+            settings.participant_timeout_seconds,
+        ),
         metrics,
         DefinitionHandlers(configurator, owners),
         AmnestyHandlers(configurator),

@@ -23,6 +23,7 @@ from services.orchestrator.importing import Importer
 from services.orchestrator.metric_reads import MetricHandlers
 from services.orchestrator.operation import AnyOperation
 from services.orchestrator.operations import OPERATIONS
+from services.orchestrator.points_reads import PointsHandlers
 from services.orchestrator.recovery import Maintenance
 from services.orchestrator.rollups import Rollups
 from services.orchestrator.saga import Step
@@ -67,6 +68,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         undo: UndoHandlers,
         reads: ReadHandlers,
         metric_reads: MetricHandlers,
+        points_reads: PointsHandlers,
         metrics: Definitions,
         definitions: DefinitionHandlers,
         amnesties: AmnestyHandlers,
@@ -84,6 +86,7 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self._undo = undo
         self._reads = reads
         self._metric_reads = metric_reads
+        self._points_reads = points_reads
         self._metrics = metrics
         self._definitions = definitions
         self._amnesties = amnesties
@@ -180,6 +183,11 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
         self, request: pb.ListMetricUsersRequest, context: Any
     ) -> pb.ListMetricUsersResponse:
         return await self._metric_reads.users(request)
+
+    async def GetFilteredPointsDistribution(
+        self, request: pb.GetFilteredPointsDistributionRequest, context: Any
+    ) -> pb.GetFilteredPointsDistributionResponse:
+        return await self._points_reads.distribution(request)
 
     async def VoidEntry(self, request: pb.VoidEntryRequest, context: Any) -> Any:
         violations = Violations()

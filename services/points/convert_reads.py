@@ -36,6 +36,8 @@ from shared.rpc.convert import (
 
 MAX_BOUNDS: Final = 100
 MAX_PERIODS: Final = 400
+MAX_COUNTED_USERS: Final = 1_000
+"""That are named."""
 MAX_AUDITED_USERS: Final = 100
 """On a page."""
 MAX_ATTRIBUTES: Final = 100
@@ -122,6 +124,10 @@ def check_distribution(request: pb.GetPointsDistributionRequest) -> None:
         violations.add("bounds", f"must have a magnitude of at most {POINTS_LIMIT}")
     elif any(after <= before for before, after in pairwise(bounds)):
         violations.add("bounds", "must be ascending")
+    if len(request.only.user_ids) > MAX_COUNTED_USERS:
+        violations.add("only.user_ids", f"must have at most {MAX_COUNTED_USERS:,} users")
+    for index, user_id in enumerate(request.only.user_ids[:MAX_COUNTED_USERS]):
+        check_user_id(user_id, f"only.user_ids[{index}]", violations)
     violations.raise_if_any()
 
 

@@ -129,11 +129,20 @@ class Reads:
         return sums[::-1]
 
     async def users_by_range(
-        self, points_system: str, bounds: Sequence[int], *, by_lifetime: bool
+        self,
+        points_system: str,
+        bounds: Sequence[int],
+        *,
+        by_lifetime: bool,
+        only: Sequence[str] | None = None,
     ) -> Sequence[int]:
-        """How many users are below the first of the ascending bounds, and from each of them on. Raises `NotFound`."""
+        """How many users, of these or of all, are below the first of the ascending bounds, and from each of them on.
+        Raises `NotFound`.
+        """
         _check_defined(await self._configuration.latest(), points_system)
-        return await self._store.users_by_level(points_system, by_lifetime=by_lifetime, thresholds=bounds)
+        return await self._store.users_by_level(
+            points_system, by_lifetime=by_lifetime, thresholds=bounds, only=only
+        )
 
     async def expiring(
         self, user_id: str, points_system: str, within_days: int, now: datetime

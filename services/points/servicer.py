@@ -110,7 +110,10 @@ class PointsServicer(points_service_pb2_grpc.PointsServiceServicer):
         """Counts users by ranges."""
         convert_reads.check_distribution(request)
         counts = await self._reads.users_by_range(
-            request.points_system, request.bounds, by_lifetime=request.by_lifetime
+            request.points_system,
+            request.bounds,
+            by_lifetime=request.by_lifetime,
+            only=request.only.user_ids if request.HasField("only") else None,
         )
         return convert_reads.distribution_to_proto(request.bounds, counts)
 

@@ -197,6 +197,7 @@ _USERS_BY_LEVEL: Final = """
 """
 USERS_BY_LEVEL: Final = _USERS_BY_LEVEL.format(own="")
 USERS_BY_LEVEL_OWN: Final = _USERS_BY_LEVEL.format(own="AND user_id > $4 AND user_id < $5")
+USERS_BY_LEVEL_ONLY: Final = _USERS_BY_LEVEL.format(own="AND user_id = ANY($4::text[])")
 
 
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -257,9 +258,7 @@ class Store:
         self._pool = pool
         self.recent: RecentStates[UserState] = RecentStates(recent_users)
 
-    async def recall(
-        self, lives: Mapping[str, int], completions: Mapping[str, Collection[UUID]]
-    ) -> Loaded:
+    async def recall(self, lives: Mapping[str, int], completions: Mapping[str, Collection[UUID]]) -> Loaded:
         """The state of these users (at least one), each in a life, with these completions of theirs; of those who came
         lately, and of whom none is asked for, without a round trip.
         """
@@ -379,12 +378,19 @@ class Store:
         return [rows.award(row) for row in found]
 
     async def users_by_level(
-        self, points_system: str, *, by_lifetime: bool, thresholds: Sequence[int]
+        self,
+        points_system: str,
+        *,
+        by_lifetime: bool,
+        thresholds: Sequence[int],
+        only: Sequence[str] | None = None,
     ) -> list[int]:
-        """How many users are below the first of the ascending thresholds, and at each of them."""
+        """How many users, of these or of all, are below the first of the ascending thresholds, and at each of them."""
         counts = [0] * (len(thresholds) + 1)
-        own = own_range()
-        query = USERS_BY_LEVEL_OWN if own else USERS_BY_LEVEL
-        for row in await self._pool.fetch(query, points_system, by_lifetime, list(thresholds), *own):
+        whose: tuple[object, ...] = own_range()
+        query = USERS_BY_LEVEL_OWN if whose else USERS_BY_LEVEL
+        if only is not None:
+            query, whose = USERS_BY_LEVEL_ONLY, (list(only),)
+        for row in await self._pool.fetch(query, points_system, by_lifetime, list(thresholds), *whose):
             counts[row["level"]] = row["user_count"]
         return counts

@@ -72,6 +72,12 @@ _USERS: Final = """
      ORDER BY user_id LIMIT $3
 """
 
+_ANYBODY_BEHIND: Final = """
+    SELECT user_id FROM users
+     WHERE user_id > $1 AND ($2::text IS NULL OR user_id < $2) AND entry_count > 0
+     ORDER BY user_id OFFSET $3 LIMIT 1
+"""
+
 _USERS_OF: Final = "SELECT * FROM users WHERE user_id = ANY($1::text[]) AND entry_count > 0 ORDER BY user_id"
 
 _TOTALS: Final = """
@@ -184,6 +190,10 @@ class ReadStore:
     async def users(self, after: str, end: str | None, limit: int) -> list[User]:
         """Users by id, behind one and before another (None: to the last)."""
         return [user_from_row(row) for row in await self._pool.fetch(_USERS, after, end, limit)]
+
+    async def has_more_users(self, after: str, end: str | None, count: int) -> bool:
+        """Whether more than so many are behind one and before another (None: to the last)."""
+        return await self._pool.fetchval(_ANYBODY_BEHIND, after, end, count) is not None
 
     async def users_of(self, user_ids: Sequence[str]) -> list[User]:
         """Those of these users that there are, by id."""

@@ -45,6 +45,7 @@ def test_every_read_shows_a_table_and_prints_one_document(laurel: Laurel, tmp_pa
         ["points", "--levels", "xp"],
         ["points", "summary", "frank", "xp", "--by", "month", "--from", "2015-06-01"],
         ["points", "distribution", "xp", "10", "100"],
+        ["points", "distribution", "xp", "10", "100", "--where", "region=europe"],
         ["points", "boosts", "frank"],
         ["points", "preview", "frank", "commits", "--value", "2"],
         ["points", "audit"],

@@ -4,6 +4,7 @@ Like every participant they remember what they answered (RULES 7.4).
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from laurel.participant.v1 import (
     trace_service_pb2,
     trace_service_pb2_grpc,
 )
+from laurel.points.v1 import points_service_pb2, points_service_pb2_grpc
 
 from services.orchestrator.saga import Step
 
@@ -32,7 +34,9 @@ def changes_nothing(_command: pb.Command) -> Effects:
 
 @dataclass
 class Script(
-    participant_service_pb2_grpc.ParticipantServiceServicer, trace_service_pb2_grpc.TraceServiceServicer
+    participant_service_pb2_grpc.ParticipantServiceServicer,
+    trace_service_pb2_grpc.TraceServiceServicer,
+    points_service_pb2_grpc.PointsServiceServicer,
 ):
     """One participant."""
 
@@ -56,6 +60,8 @@ class Script(
     reverted: dict[str, pb.RevertOutcome] = field(default_factory=dict)
     stuck: str = ""
     """Whoever has an entry of this user in a call gets no answer."""
+    balances: dict[str, int] = field(default_factory=dict)
+    """Of users who have points."""
     open: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is not set, calls wait."""
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
@@ -123,6 +129,20 @@ class Script(
         await self._hear("EraseTraces", list(request.entry_ids), context)
         return trace_service_pb2.EraseTracesResponse()
 
+    async def GetPointsDistribution(
+        self, request: points_service_pb2.GetPointsDistributionRequest, context: Any
+    ) -> points_service_pb2.GetPointsDistributionResponse:
+        await self._hear("GetPointsDistribution", list(request.only.user_ids), context)
+        counts = [0] * (len(request.bounds) + 1)
+        for user_id in request.only.user_ids:
+            if user_id in self.balances:
+                counts[bisect_right(request.bounds, self.balances[user_id])] += 1
+        response = points_service_pb2.GetPointsDistributionResponse()
+        response.ranges.add(user_count=counts[0])
+        for bound, count in zip(request.bounds, counts[1:], strict=True):
+            response.ranges.add(first=bound, user_count=count)
+        return response
+
     def _applied(self, command: pb.Command) -> pb.Outcome:
         entry_id = command.entry.entry_id
         if entry_id in self.reverted:
@@ -180,7 +200,7 @@ class Cast:
 async def cast() -> AsyncIterator[Cast]:
     """Four participants that are listening."""
     heard: list[tuple[Step, str, list[str]]] = []
-    # Of traces it erases alone.
+    # Of traces it erases alone, and of points it counts users.
     scripts = {step: Script(step, heard) for step in Step}  # type: ignore[abstract]
     servers: list[grpc.aio.Server] = []
     targets = {}
@@ -188,6 +208,7 @@ async def cast() -> AsyncIterator[Cast]:
         server = grpc.aio.server()
         participant_service_pb2_grpc.add_ParticipantServiceServicer_to_server(script, server)
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(script, server)
+        points_service_pb2_grpc.add_PointsServiceServicer_to_server(script, server)
         targets[step] = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         servers.append(server)

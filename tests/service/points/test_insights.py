@@ -106,6 +106,20 @@ async def test_users_are_counted_by_ranges(service: Service) -> None:
     assert await counted(by_lifetime=True) == [(0, 1), (10, 2), (20, 2)]
 
 
+async def test_of_some_users_those_alone_are_counted(service: Service) -> None:
+    await define(service, "xp", [])
+    await send(service, gift("a", 9), gift("b", 10, user="bob"), gift("c", 15, user="carol"))
+
+    async def counted(*user_ids: str) -> list[int]:
+        request = pb.GetPointsDistributionRequest(
+            points_system="xp", bounds=[10], only=pb.UserSet(user_ids=user_ids)
+        )
+        return [each.user_count for each in (await service.stub.GetPointsDistribution(request)).ranges]
+
+    assert await counted("alice", "carol", "nobody") == [1, 1]
+    assert await counted() == [0, 0]
+
+
 async def test_a_user_is_told_which_boosts_apply_now(service: Service) -> None:
     over = to_timestamp(datetime(2001, 1, 1, tzinfo=UTC))
     pro = types.PointsBoost(key="pro", multiplier=3, start_date=DOUBLE.start_date)
@@ -159,6 +173,13 @@ async def test_a_preview_for_who_was_never_seen_welcomes(service: Service) -> No
             "last_date",
         ),
         ("GetPointsDistribution", pb.GetPointsDistributionRequest(points_system="xp"), "bounds"),
+        (
+            "GetPointsDistribution",
+            pb.GetPointsDistributionRequest(
+                points_system="xp", bounds=[1], only=pb.UserSet(user_ids=["alice"] * 1_001)
+            ),
+            "only.user_ids",
+        ),
         (
             "GetPointsDistribution",
             pb.GetPointsDistributionRequest(points_system="xp", bounds=[2, 2]),

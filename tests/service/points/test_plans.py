@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "LOTS": (["alice"], 2**63 - 1),
     "AWARDS": ("alice", "", 2**63 - 1, 50, "", None, None, None),
     "USERS_BY_LEVEL": ("xp", False, [10, 50]),
+    "USERS_BY_LEVEL_ONLY": ("xp", False, [10, 50], ["alice", "bob"]),
     "SUMMARY": ("alice", "xp", NOON.date(), NOON.date(), "day"),
     "BALANCE": ("alice", "xp"),
     "USERS_AFTER": ("a", 50),

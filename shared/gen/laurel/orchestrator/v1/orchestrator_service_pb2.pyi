@@ -14,6 +14,7 @@ from laurel.achievement.v1 import achievement_pb2 as _achievement_pb2
 from laurel.common.v1 import configuration_pb2 as _configuration_pb2
 from laurel.common.v1 import date_pb2 as _date_pb2
 from laurel.common.v1 import error_pb2 as _error_pb2
+from laurel.common.v1 import filter_pb2 as _filter_pb2
 from laurel.common.v1 import trace_pb2 as _trace_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as _leaderboard_pb2
 from laurel.ledger.v1 import effects_pb2 as _effects_pb2
@@ -26,6 +27,7 @@ from laurel.orchestrator.v1 import examination_pb2 as _examination_pb2
 from laurel.orchestrator.v1 import metric_pb2 as _metric_pb2
 from laurel.orchestrator.v1 import user_pb2 as _user_pb2
 from laurel.points.v1 import points_pb2 as _points_pb2
+from laurel.points.v1 import points_service_pb2 as _points_service_pb2
 from laurel.streak.v1 import streak_pb2 as _streak_pb2
 from laurel.streak.v1 import streak_service_pb2 as _streak_service_pb2
 import builtins as _builtins
@@ -140,6 +142,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Points cannot be passed on to a user in the control group, from whom they are withheld (RULES 2.6)."""
     ERROR_REASON_USER_MERGED: _ErrorReason.ValueType  # 67
     """The user was merged into another, which `into_user_id` of the metadata names, and can be neither deleted nor merged again."""
+    ERROR_REASON_TOO_MANY_USERS: _ErrorReason.ValueType  # 68
+    """There are more users than a read with filters looks at: `limit` of the metadata, LAUREL_MAX_FILTERED_USERS."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -206,6 +210,8 @@ ERROR_REASON_USER_IN_CONTROL_GROUP: ErrorReason.ValueType  # 66
 """Points cannot be passed on to a user in the control group, from whom they are withheld (RULES 2.6)."""
 ERROR_REASON_USER_MERGED: ErrorReason.ValueType  # 67
 """The user was merged into another, which `into_user_id` of the metadata names, and can be neither deleted nor merged again."""
+ERROR_REASON_TOO_MANY_USERS: ErrorReason.ValueType  # 68
+"""There are more users than a read with filters looks at: `limit` of the metadata, LAUREL_MAX_FILTERED_USERS."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final
@@ -3741,6 +3747,72 @@ class CancelBackfillResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelBackfillResponse: _TypeAlias = CancelBackfillResponse  # noqa: Y015
+
+@_typing.final
+class GetFilteredPointsDistributionRequest(_message.Message):
+    """Request of GetFilteredPointsDistribution."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
+    BOUNDS_FIELD_NUMBER: _builtins.int
+    BY_LIFETIME_FIELD_NUMBER: _builtins.int
+    USER_FILTERS_FIELD_NUMBER: _builtins.int
+    points_system: _builtins.str
+    """The points system."""
+    by_lifetime: _builtins.bool
+    """Look at lifetimes; false: at balances."""
+    @_builtins.property
+    def bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where ranges begin: 1 to 100, ascending."""
+
+    @_builtins.property
+    def user_filters(self) -> _containers.RepeatedCompositeFieldContainer[_filter_pb2.AttributeFilter]:
+        """By the attributes that hold now: 1 to 32, all of which have to be met."""
+
+    def __init__(
+        self,
+        *,
+        points_system: _builtins.str = ...,
+        bounds: _abc.Iterable[_builtins.int] | None = ...,
+        by_lifetime: _builtins.bool = ...,
+        user_filters: _abc.Iterable[_filter_pb2.AttributeFilter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "by_lifetime", b"by_lifetime", "points_system", b"points_system", "user_filters", b"user_filters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFilteredPointsDistributionRequest: _TypeAlias = GetFilteredPointsDistributionRequest  # noqa: Y015
+
+@_typing.final
+class GetFilteredPointsDistributionResponse(_message.Message):
+    """Users by range."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGES_FIELD_NUMBER: _builtins.int
+    MATCHING_USER_COUNT_FIELD_NUMBER: _builtins.int
+    matching_user_count: _builtins.int
+    """How many users meet the filters, whether they have points or not."""
+    @_builtins.property
+    def ranges(self) -> _containers.RepeatedCompositeFieldContainer[_points_service_pb2.RangeCount]:
+        """Ascending; those below the first bound come first. Whoever never had anything to do with the system is in none."""
+
+    def __init__(
+        self,
+        *,
+        ranges: _abc.Iterable[_points_service_pb2.RangeCount] | None = ...,
+        matching_user_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matching_user_count", b"matching_user_count", "ranges", b"ranges"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFilteredPointsDistributionResponse: _TypeAlias = GetFilteredPointsDistributionResponse  # noqa: Y015
 
 @_typing.final
 class ListEntryAttributesRequest(_message.Message):

@@ -81,6 +81,11 @@ class OrchestratorServiceStub:
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersRequest.SerializeToString,
                 response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersResponse.FromString,
                 _registered_method=True)
+        self.GetFilteredPointsDistribution = channel.unary_unary(
+                '/laurel.orchestrator.v1.OrchestratorService/GetFilteredPointsDistribution',
+                request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetFilteredPointsDistributionRequest.SerializeToString,
+                response_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetFilteredPointsDistributionResponse.FromString,
+                _registered_method=True)
         self.VoidEntry = channel.unary_unary(
                 '/laurel.orchestrator.v1.OrchestratorService/VoidEntry',
                 request_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.VoidEntryRequest.SerializeToString,
@@ -386,6 +391,15 @@ class OrchestratorServiceServicer:
     def ListMetricUsers(self, request, context):
         """Lists the users who contributed to a metric on some local dates, those who contributed most first. It follows the events, as
         SummarizeMetric does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFilteredPointsDistribution(self, request, context):
+        """Counts the users whose attributes meet filters by ranges of their points (RULES 5.8). Every user is looked at, a page
+        after the other: where there are more than LAUREL_MAX_FILTERED_USERS, FAILED_PRECONDITION, TOO_MANY_USERS. Without
+        filters the points service counts by itself, however many there are.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -800,6 +814,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.ListMetricUsers,
                     request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersRequest.FromString,
                     response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersResponse.SerializeToString,
+            ),
+            'GetFilteredPointsDistribution': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFilteredPointsDistribution,
+                    request_deserializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetFilteredPointsDistributionRequest.FromString,
+                    response_serializer=laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetFilteredPointsDistributionResponse.SerializeToString,
             ),
             'VoidEntry': grpc.unary_unary_rpc_method_handler(
                     servicer.VoidEntry,
@@ -1286,6 +1305,33 @@ class OrchestratorService:
             '/laurel.orchestrator.v1.OrchestratorService/ListMetricUsers',
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersRequest.SerializeToString,
             laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.ListMetricUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFilteredPointsDistribution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/laurel.orchestrator.v1.OrchestratorService/GetFilteredPointsDistribution',
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetFilteredPointsDistributionRequest.SerializeToString,
+            laurel_dot_orchestrator_dot_v1_dot_orchestrator__service__pb2.GetFilteredPointsDistributionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,11 @@ class OrchestratorServiceStub:
     """Lists the users who contributed to a metric on some local dates, those who contributed most first. It follows the events, as
     SummarizeMetric does.
     """
+    GetFilteredPointsDistribution: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetFilteredPointsDistributionRequest, _orchestrator_service_pb2.GetFilteredPointsDistributionResponse]
+    """Counts the users whose attributes meet filters by ranges of their points (RULES 5.8). Every user is looked at, a page
+    after the other: where there are more than LAUREL_MAX_FILTERED_USERS, FAILED_PRECONDITION, TOO_MANY_USERS. Without
+    filters the points service counts by itself, however many there are.
+    """
     VoidEntry: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEntryRequest, _orchestrator_service_pb2.VoidEntryResponse]
     """Undoes a finished entry in every service, with later ones keeping their effect (RULES 7.9): a metric event, an
     achievement completed by call, a change of a user. One from before the replay window is refused: ENTRY_EXPIRED.
@@ -223,6 +228,11 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     ListMetricUsers: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.ListMetricUsersRequest, _orchestrator_service_pb2.ListMetricUsersResponse]  # type: ignore[assignment]
     """Lists the users who contributed to a metric on some local dates, those who contributed most first. It follows the events, as
     SummarizeMetric does.
+    """
+    GetFilteredPointsDistribution: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.GetFilteredPointsDistributionRequest, _orchestrator_service_pb2.GetFilteredPointsDistributionResponse]  # type: ignore[assignment]
+    """Counts the users whose attributes meet filters by ranges of their points (RULES 5.8). Every user is looked at, a page
+    after the other: where there are more than LAUREL_MAX_FILTERED_USERS, FAILED_PRECONDITION, TOO_MANY_USERS. Without
+    filters the points service counts by itself, however many there are.
     """
     VoidEntry: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.VoidEntryRequest, _orchestrator_service_pb2.VoidEntryResponse]  # type: ignore[assignment]
     """Undoes a finished entry in every service, with later ones keeping their effect (RULES 7.9): a metric event, an
@@ -444,6 +454,17 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_orchestrator_service_pb2.ListMetricUsersResponse, _abc.Awaitable[_orchestrator_service_pb2.ListMetricUsersResponse]]:
         """Lists the users who contributed to a metric on some local dates, those who contributed most first. It follows the events, as
         SummarizeMetric does.
+        """
+
+    @_abc_1.abstractmethod
+    def GetFilteredPointsDistribution(
+        self,
+        request: _orchestrator_service_pb2.GetFilteredPointsDistributionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_service_pb2.GetFilteredPointsDistributionResponse, _abc.Awaitable[_orchestrator_service_pb2.GetFilteredPointsDistributionResponse]]:
+        """Counts the users whose attributes meet filters by ranges of their points (RULES 5.8). Every user is looked at, a page
+        after the other: where there are more than LAUREL_MAX_FILTERED_USERS, FAILED_PRECONDITION, TOO_MANY_USERS. Without
+        filters the points service counts by itself, however many there are.
         """
 
     @_abc_1.abstractmethod

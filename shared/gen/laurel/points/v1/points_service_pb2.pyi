@@ -678,6 +678,30 @@ class SummarizePointsResponse(_message.Message):
 Global___SummarizePointsResponse: _TypeAlias = SummarizePointsResponse  # noqa: Y015
 
 @_typing.final
+class UserSet(_message.Message):
+    """Some users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UserSet: _TypeAlias = UserSet  # noqa: Y015
+
+@_typing.final
 class GetPointsDistributionRequest(_message.Message):
     """Request of GetPointsDistribution."""
 
@@ -686,6 +710,7 @@ class GetPointsDistributionRequest(_message.Message):
     POINTS_SYSTEM_FIELD_NUMBER: _builtins.int
     BOUNDS_FIELD_NUMBER: _builtins.int
     BY_LIFETIME_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     points_system: _builtins.str
     """The system."""
     by_lifetime: _builtins.bool
@@ -694,16 +719,23 @@ class GetPointsDistributionRequest(_message.Message):
     def bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Where ranges begin: 1 to 100, ascending."""
 
+    @_builtins.property
+    def only(self) -> Global___UserSet:
+        """Count only these users, none where it is empty; absent: all. By what holds of users, the orchestrator's
+        GetFilteredPointsDistribution counts.
+        """
+
     def __init__(
         self,
         *,
         points_system: _builtins.str = ...,
         bounds: _abc.Iterable[_builtins.int] | None = ...,
         by_lifetime: _builtins.bool = ...,
+        only: Global___UserSet | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["only", b"only"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "by_lifetime", b"by_lifetime", "points_system", b"points_system"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bounds", b"bounds", "by_lifetime", b"by_lifetime", "only", b"only", "points_system", b"points_system"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
