@@ -1,20 +1,16 @@
 """Secrets are in nothing that is exported (RULES 9.4): a collector hears what the process tells, and looks for them."""
 
-import queue
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import grpc
-import grpc.aio
 import pytest
 from laurel.common.v1.access_pb2 import SCOPE_INGEST
 from laurel.orchestrator.v1 import access_service_pb2 as pb
 from laurel.orchestrator.v1 import access_service_pb2_grpc
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from pydantic import SecretStr
 
+from tests.fixtures.collector import Collector, collecting
 from tests.fixtures.databases import PASSWORD
 from tests.fixtures.waiting import until
 from tests.service.orchestrator.conftest import Orchestrator, event, refused
@@ -27,19 +23,6 @@ SOON_MS = "50"
 LAST = "laurel.orchestrator.v1.OrchestratorService/GetUser"
 
 
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Takes spans over OTLP, and keeps them as they came."""
-
-    def __init__(self) -> None:
-        self.heard: queue.SimpleQueue[trace_service_pb2.ExportTraceServiceRequest] = queue.SimpleQueue()
-
-    def Export(
-        self, request: trace_service_pb2.ExportTraceServiceRequest, _context: grpc.ServicerContext
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
-        self.heard.put(request)
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
 @pytest.fixture
 def collector() -> Collector:
     return Collector()
@@ -47,13 +30,8 @@ def collector() -> Collector:
 
 @pytest.fixture
 def endpoint(collector: Collector) -> Iterator[str]:
-    with ThreadPoolExecutor(max_workers=1) as threads:
-        server = grpc.server(threads)
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        yield f"http://127.0.0.1:{port}"
-        server.stop(grace=None).wait()
+    with collecting(collector) as address:
+        yield address
 
 
 @pytest.fixture
@@ -82,8 +60,8 @@ async def test_no_span_has_a_key_a_token_or_a_password_in_it(
     spans: list[Any] = []
 
     async def all_heard() -> bool:
-        while not collector.heard.empty():
-            for resource in collector.heard.get().resource_spans:
+        while not collector.spans.heard.empty():
+            for resource in collector.spans.heard.get().resource_spans:
                 spans.extend([resource.resource, *(each for s in resource.scope_spans for each in s.spans)])
         return [getattr(span, "name", "") for span in spans].count(LAST) == 3
 
