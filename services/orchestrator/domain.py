@@ -103,7 +103,7 @@ class User(Struct, frozen=True):
     merged_into: str = ""
     """Whom the id leads to since this user was merged; empty for who is there."""
     life: int = 0
-    """Tells the user from who had the id before and was deleted: it is greater than theirs."""
+    """Tells the user from who had the id before and was deleted."""
 
     def zone(self, default: str) -> str:
         """The stored zone, else the configured default (RULES 1.5)."""

@@ -100,7 +100,7 @@ CREATE TABLE users (
     said        jsonb NOT NULL,          -- name, zone and attributes with their times: services/orchestrator/said.py
     standing    smallint NOT NULL DEFAULT 0, -- 0 like any other, 1 in the control group, 2 being deleted
     merged_into text COLLATE "C",        -- whom the id leads to
-    life        bigint NOT NULL DEFAULT 0 -- greater than of who had the id before and was deleted
+    life        bigint NOT NULL DEFAULT 0 -- another than of who had the id before and was deleted
 ) WITH (fillfactor = 80);
 CREATE INDEX users_by_merged_into ON users (merged_into) WHERE merged_into IS NOT NULL;
 

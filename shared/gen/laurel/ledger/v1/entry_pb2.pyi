@@ -138,7 +138,7 @@ class UserSnapshot(_message.Message):
     control: _builtins.bool
     """The user is in the control group: no participant is told of the entry (RULES 2.6)."""
     life: _builtins.int
-    """Tells the user from who had the id before and was deleted: it is greater than theirs, and the same in all entries of
+    """Tells the user from who had the id before and was deleted: another number than theirs, and the same in all entries of
     the user. Zero for who was there before lives were told apart.
     """
     @_builtins.property
