@@ -45,8 +45,10 @@ from services.streak.domain import (
     start,
     taken_out,
     touched_since,
+    undone_by_rows,
     undone_within,
-    windows,
+    wider,
+    window_around,
     zone_steps,
 )
 from services.streak.domain import moved as moved_to
@@ -149,36 +151,46 @@ class Batch:
         touched = touched_since(definition, streak, fact)
         if moved:
             touched = min(touched, moved_since(definition, streak, moved.since))
-        elif key not in self._histories and not (streak.by_hand or is_outdated(definition, streak)):
-            looked_at = self._known.wanted.windows.get(key)
-            tries = windows(definition, streak.state, fact, touched)
-            if looked_at in tries:
-                evaluation = self._undone_within(key, definition, looked_at, fact, now)
+        elif key not in self._histories and not is_outdated(definition, streak):
+            window = self._known.wanted.windows.get(key)
+            if window is None:
+                wanted = window_around(definition, streak.state, fact, touched)
+            else:
+                evaluation, wanted = self._undone_around(key, definition, window, fact, now)
                 if evaluation or self._missing.wanted.zones:
                     return evaluation
-                tries = tries[tries.index(looked_at) + 1 :]
-            if tries:
-                self._missing.note(Wanted(windows={key: tries[0]}))
+            if wanted:
+                self._missing.note(Wanted(windows={key: wanted}))
                 return None
         return self._refold(key, definition, touched, now, gone=fact)
 
-    def _undone_within(
+    def _undone_around(
         self, key: Key, definition: StreakDefinition, window: Window, gone: Fact, now: datetime
-    ) -> Evaluation | None:
-        """Take an event away by what is around it; None where that is not enough, or where the zones are missing."""
+    ) -> tuple[Evaluation | None, Window | None]:
+        """Take an event away by what is around it, or what else is to be looked at for that; neither where all is
+        needed, or where the zones are missing.
+        """
         streak, around = self._streaks[key], self._known.around[key]
         zones = self.zones.changes(key[0], facts_since(around.past) if around.past else EARLIEST)
         if zones is None or streak.state is None:
-            return None
+            return None, None
         begin = None
         if around.past is not None:
-            begin = checkpoint(definition, streak.state, around.past, around.events, zones)
+            begin = checkpoint(definition, streak.state, around.past, around.events, zones, streak.by_hand)
             if begin is None:
                 raise StateMoved("the facts of a recorded period are gone")
         others = [event for event in around.events if event.entry_id != gone.entry_id]
-        live = Facts(inside(definition, window, (*others, gone)), zones)
-        evaluation = undone_within(definition, streak, live, gone, now, begin)
-        return self._store(key, evaluation) if evaluation else None
+        around = replace(around, events=(*others, gone))
+        if window.with_rows:
+            found = undone_by_rows(definition, streak, window, around, zones, gone, now, begin)
+            if isinstance(found, frozenset):
+                return None, wider(definition, window, found)
+        else:
+            live = Facts(inside(definition, window, around.events), zones, streak.by_hand)
+            found = undone_within(definition, streak, live, gone, now, begin)
+        if found is None:
+            return None, wider(definition, window)
+        return self._store(key, found), None
 
     # What is done by hand
 

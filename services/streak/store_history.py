@@ -1,8 +1,9 @@
 """What a refold reads: the SQL for events that touch the past, and for events that are undone (DESIGN 3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 
@@ -94,42 +95,53 @@ class HistoryStore:
             return {}
         source = connection or self._pool
         pasts = await _pasts(source, wanted)
-        dates = columns_of(((*key, _after(pasts.get(key))) for key in sorted(wanted)), 3)
-        facts = await _facts(source, {key: (pasts.get(key), None) for key in wanted})
-        periods: dict[Key, list[Period]] = {key: [] for key in wanted}
-        ledger: dict[Key, list[LedgerLine]] = {key: [] for key in wanted}
-        for row in await source.fetch(HISTORY_PERIODS, *dates):
-            periods[key_of(row)].append(period_of(row))
-        for row in await source.fetch(HISTORY_LEDGER, *dates):
-            ledger[key_of(row)].append(ledger_line_of(row))
-        return {
-            key: History(facts[key], Rows(tuple(periods[key]), tuple(ledger[key])), pasts.get(key))
-            for key in wanted
-        }
+        facts = await _facts(source, {key: [(_since(pasts.get(key)), None)] for key in wanted})
+        rows = await _rows(source, {key: _after(pasts.get(key)) for key in wanted})
+        return {key: History(facts[key], rows[key], pasts.get(key)) for key in wanted}
 
     async def around(
         self, wanted: Mapping[Key, Window], connection: Connection | None = None
     ) -> dict[Key, Around]:
-        """The facts of these windows, in two statements."""
+        """The facts of these windows, in two statements; with rows in four."""
         if not wanted:
             return {}
         source = connection or self._pool
         pasts = await _pasts(source, {key: window.since for key, window in wanted.items()})
-        facts = await _facts(
-            source, {key: (pasts.get(key), facts_until(window)) for key, window in wanted.items()}
-        )
-        return {key: Around(facts[key], pasts.get(key)) for key in wanted}
+        spans = {
+            key: [(_since(pasts.get(key)), facts_until(window)), *window.spans]
+            for key, window in wanted.items()
+        }
+        facts = await _facts(source, spans)
+        after = {key: _after(pasts.get(key)) for key, window in wanted.items() if window.with_rows}
+        rows = await _rows(source, after)
+        return {key: Around(facts[key], pasts.get(key), rows.get(key, Rows())) for key in wanted}
 
 
 async def _facts(
-    source: Connection | Pool, wanted: Mapping[Key, tuple[Past | None, datetime | None]]
+    source: Connection | Pool, wanted: Mapping[Key, Sequence[tuple[datetime, datetime | None]]]
 ) -> dict[Key, tuple[Fact, ...]]:
-    """The facts after what lies before them, up to an instant where one is given."""
-    times = columns_of(((*key, _since(past), until) for key, (past, until) in sorted(wanted.items())), 4)
-    found: dict[Key, list[Fact]] = {key: [] for key in wanted}
-    for row in await source.fetch(HISTORY_FACTS, *times):
-        found[key_of(row)].append(fact_of(row))
-    return {key: tuple(facts) for key, facts in found.items()}
+    """The facts from one instant to another, or all later ones; each once."""
+    spans = [(*key, *span) for key, spans in sorted(wanted.items()) for span in spans]
+    found: dict[Key, dict[UUID, Fact]] = {key: {} for key in wanted}
+    for row in await source.fetch(HISTORY_FACTS, *columns_of(spans, 4)):
+        known = found[key_of(row)]
+        if row["entry_id"] not in known:
+            known[row["entry_id"]] = fact_of(row)
+    return {key: tuple(facts.values()) for key, facts in found.items()}
+
+
+async def _rows(source: Connection | Pool, after: Mapping[Key, date]) -> dict[Key, Rows]:
+    """What is recorded behind these dates."""
+    if not after:
+        return {}
+    dates = columns_of(((*key, day) for key, day in sorted(after.items())), 3)
+    periods: dict[Key, list[Period]] = {key: [] for key in after}
+    ledger: dict[Key, list[LedgerLine]] = {key: [] for key in after}
+    for row in await source.fetch(HISTORY_PERIODS, *dates):
+        periods[key_of(row)].append(period_of(row))
+    for row in await source.fetch(HISTORY_LEDGER, *dates):
+        ledger[key_of(row)].append(ledger_line_of(row))
+    return {key: Rows(tuple(periods[key]), tuple(ledger[key])) for key in after}
 
 
 async def _pasts(source: Connection | Pool, wanted: Mapping[Key, Since]) -> dict[Key, Past]:

@@ -32,7 +32,8 @@ from services.streak.domain.checkpoint import (
     facts_until,
     inside,
     refold_since,
-    windows,
+    wider,
+    window_around,
 )
 from services.streak.domain.definition import (
     Catalogue,
@@ -62,6 +63,7 @@ from services.streak.domain.evaluate import (
     refold,
     start,
     touched_since,
+    undone_by_rows,
     undone_within,
 )
 from services.streak.domain.facts import Fact, Facts, dated, fact, facts
@@ -197,9 +199,11 @@ __all__ = [
     "told_of_nowhere",
     "touched_since",
     "undone",
+    "undone_by_rows",
     "undone_within",
     "whole_life",
-    "windows",
+    "wider",
+    "window_around",
     "with_grant",
     "with_override",
     "with_pause",

@@ -9,16 +9,17 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, dated
 from services.streak.domain.freezes import freezes_left
 from services.streak.domain.rows import Period, PeriodStatus, Rows, Run
-from services.streak.domain.state import Anchor, Checkpoint, StreakState
+from services.streak.domain.state import Anchor, Checkpoint, StreakState, Tally
 from services.streak.domain.tally import known_since, tally_of
 from services.streak.domain.terms import counts, freeze_eras, terms_at
-from services.streak.domain.zones import ZoneChange, zone_steps
+from services.streak.domain.zones import Steps, ZoneChange, zone_steps
 
 FURTHEST_AHEAD: Final = timedelta(hours=15)
 """No zone has been further ahead of UTC since 1900: no local date begins longer before the date in UTC."""
@@ -26,6 +27,10 @@ FURTHEST_AHEAD: Final = timedelta(hours=15)
 
 _LATEST: Final = timedelta(hours=27)
 """No day begins longer after it has begun in UTC: noon at the latest, in a zone behind."""
+
+
+Span = tuple[datetime, datetime]
+"""From an instant until before another."""
 
 
 class Past(Struct, frozen=True):
@@ -52,42 +57,77 @@ EVERYTHING: Final = Since(date.min)
 
 
 class Window(Struct, frozen=True):
-    """The facts around one that is taken away."""
+    """What is looked at where a fact is taken away: what is around it, and what turned out to be needed besides."""
 
     since: Since
     until: date
-    """They lie before this date."""
+    """The facts lie before this date."""
+    with_rows: bool = False
+    """Whether all rows since then are asked for."""
+    periods: frozenset[int] = frozenset()
+    """Later ones, of which the facts are asked for too."""
+    spans: tuple[Span, ...] = ()
+    """When those happened."""
+    looks: int = 1
+    """How often something was asked for."""
 
 
 class Around(Struct, frozen=True):
     """What is stored of a user's streak in a window."""
 
     events: tuple[Fact, ...]
-    """With those of the period that `past` ends with, and perhaps some of earlier and of later ones."""
+    """With those of the period that `past` ends with, and perhaps some of other ones."""
     past: Past | None = None
+    rows: Rows = Rows()
+    """All since `past`, where they were asked for."""
 
 
-WINDOWS: Final = (3, 12)
-"""So many periods behind that of a fact which is taken away are looked at first, then everything."""
+BEHIND: Final = 3
+"""The facts of so many periods behind that of a fact which is taken away are looked at."""
+_MOST_LOOKS: Final = 5
+"""Each is a round trip. Then everything is read."""
 
 
-def windows(
+def window_around(
     definition: StreakDefinition, state: StreakState | None, fact: Fact, touched: date
-) -> tuple[Window, ...]:
-    """The windows to try where `fact` is taken away, which may change the period that begins at `touched`. None where
-    little is later.
+) -> Window | None:
+    """What is looked at first where `fact` is taken away, which may change the period that begins at `touched`. None
+    where little is later.
     """
     anchor = state.settled.anchor if state else None
     period = definition.period_of(fact.local_date)
-    if anchor is None or anchor.period <= period + WINDOWS[0]:
-        return ()
+    if anchor is None or anchor.period <= period + BEHIND:
+        return None
     since = refold_since(definition, state, touched)
-    return tuple(Window(since, definition.first_date(period + 1 + later)) for later in WINDOWS)
+    return Window(since, definition.first_date(period + 1 + BEHIND))
+
+
+def wider(
+    definition: StreakDefinition, window: Window, periods: frozenset[int] = frozenset()
+) -> Window | None:
+    """The window with all rows, and with these periods; None where it is no use to look on."""
+    if window.looks >= _MOST_LOOKS or (window.with_rows and periods <= window.periods):
+        return None
+    asked = window.periods | periods
+    return replace(
+        window, with_rows=True, periods=asked, spans=_spans(definition, asked), looks=window.looks + 1
+    )
+
+
+def _spans(definition: StreakDefinition, periods: Iterable[int]) -> tuple[Span, ...]:
+    """When the facts of these periods happened, ascending."""
+    found: list[Span] = []
+    for period in sorted(periods):
+        begin = _earliest(definition.first_date(period))
+        if found and begin <= found[-1][1]:
+            begin = found.pop()[0]
+        found.append((begin, _latest(definition.first_date(period + 1))))
+    return tuple(found)
 
 
 def facts_until(window: Window) -> datetime:
     """All facts of the window happened before this."""
-    return datetime.combine(window.until, time(), UTC) + _LATEST
+    return _latest(window.until)
 
 
 def inside(definition: StreakDefinition, window: Window, events: Iterable[Fact]) -> tuple[Fact, ...]:
@@ -95,6 +135,16 @@ def inside(definition: StreakDefinition, window: Window, events: Iterable[Fact])
     last = definition.period_of(window.until)
     known = (dated(definition, event) for event in events)
     return tuple(event for event in known if definition.period_of(event.local_date) < last)
+
+
+def _earliest(day: date) -> datetime:
+    """No fact of a day happened before this."""
+    return datetime.combine(day, time(), UTC) - FURTHEST_AHEAD
+
+
+def _latest(day: date) -> datetime:
+    """All facts of the days before this one happened before this."""
+    return datetime.combine(day, time(), UTC) + _LATEST
 
 
 class History(Struct, frozen=True):
@@ -126,7 +176,7 @@ def refold_since(definition: StreakDefinition, state: StreakState | None, touche
 
 def facts_since(past: Past) -> datetime:
     """No fact of the period that `past` ends with, or of a later one, happened before this."""
-    return datetime.combine(past.last.start_date, time(), UTC) - FURTHEST_AHEAD
+    return _earliest(past.last.start_date)
 
 
 def checkpoint(
@@ -143,16 +193,8 @@ def checkpoint(
     """
     period = definition.period_of(past.last.start_date)
     steps = zone_steps(definition, zones)
-    inside = [
-        event
-        for event in (dated(definition, each) for each in events)
-        if definition.period_of(event.local_date) == period and counts(definition, steps, by_hand, event)
-    ]
-    if not inside or past.last.reach is None:
-        return None
-    judging = terms_at(definition, period, steps, by_hand)
-    tally = tally_of(judging, sorted(inside, key=lambda event: event.order))
-    if tally.reach is None:
+    tally = tally_in(definition, period, steps, by_hand, [dated(definition, event) for event in events])
+    if tally is None or tally.reach is None or past.last.reach is None:
         return None
     origin = state.settled.freezes.origin
     return Checkpoint(
@@ -161,11 +203,27 @@ def checkpoint(
             run=Run(past.run_start_date, past.last.length),
             reach=past.last.reach,
             latest=tally.latest,
-            known_date=known_since(judging, tally),
+            known_date=known_since(terms_at(definition, period, steps, by_hand), tally),
         ),
         freezes=freezes_left(
             freeze_eras(definition, steps), origin, past.freeze_count, past.last.end_date, by_hand
         ),
         longest=past.longest,
         first_order=state.first_order,
+    )
+
+
+def tally_in(
+    definition: StreakDefinition, period: int, steps: Steps, by_hand: ByHand, events: Iterable[Fact]
+) -> Tally | None:
+    """The facts of a period among these, added up; None where there are none."""
+    inside = [
+        event
+        for event in events
+        if definition.period_of(event.local_date) == period and counts(definition, steps, by_hand, event)
+    ]
+    if not inside:
+        return None
+    return tally_of(
+        terms_at(definition, period, steps, by_hand), sorted(inside, key=lambda event: event.order)
     )

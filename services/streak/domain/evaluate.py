@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand, Done, Override, Reset, first_day
+from services.streak.domain.checkpoint import Around, Window, inside
 from services.streak.domain.definition import StreakDefinition
 from services.streak.domain.facts import Fact, Facts
 from services.streak.domain.fold import (
@@ -18,10 +19,13 @@ from services.streak.domain.fold import (
     fold,
     follows,
     granted_reach,
+    joined,
     moved,
     moves_on,
+    reached,
     today_of,
 )
+from services.streak.domain.recorded import details_of, go_on, told_by
 from services.streak.domain.rows import (
     FirstReach,
     PeriodChange,
@@ -253,11 +257,14 @@ def _records_nothing(
     after: StreakState,
     closed_time: datetime,
 ) -> bool:
-    """Whether an event of the current period, such as a second one of a day, leaves all rows as they are."""
+    """Whether an event of the current period, such as a second one of a day, leaves all rows as they are.
+
+    Where some came late, one more can tell that the period was in time without them.
+    """
     return (
         after.settled is before.settled
         and after.tally.reach == before.tally.reach
-        and after.tally.late == before.tally.late
+        and not after.tally.late
         and after.zones == before.zones
         and today_of(definition, after, closed_time) == today_of(definition, before, closed_before)
     )
@@ -339,7 +346,7 @@ def undone_within(
     Once the fold without the fact comes to the state that it had with it, everything later is as it was.
     """
     closed_time = _effective(streak, now)
-    live = Facts(tuple(event for event in facts.events if event.entry_id != gone.entry_id), facts.zones)
+    live = _without_fact(facts, gone)
     old = fold(definition, facts, closed_time, start)
     new = fold(definition, live, closed_time, start)
     if streak.state is None or streak.closed_time is None or old is None or new is None:
@@ -360,8 +367,58 @@ def undone_within(
         current,
         closed_time,
         row_changes(before, after),
-        _with_period_of(definition, history, after, gone, facts, live),
+        _with_period_of(definition, history, new.rows, gone, facts, live),
     )
+
+
+def undone_by_rows(
+    definition: StreakDefinition,
+    streak: UserStreak,
+    window: Window,
+    around: Around,
+    zones: tuple[ZoneChange, ...],
+    gone: Fact,
+    now: datetime,
+    start: Checkpoint | None = None,
+) -> Evaluation | frozenset[int] | None:
+    """A fact is taken away, by the facts of the periods around it, `gone` among them, and by the rows of all that are
+    later. The checkpoint lies behind what is before the window.
+
+    Gives the periods of which the facts are needed too, where there are any; None where that is not enough.
+    """
+    closed_time, stored = _effective(streak, now), streak.state
+    facts = Facts(inside(definition, window, around.events), zones, streak.by_hand)
+    live, recorded = _without_fact(facts, gone), around.rows
+    begun = reached(definition, live, start)
+    if stored is None or stored.settled.anchor is None or begun is None:
+        return None
+    anchor = stored.settled.anchor
+    until = definition.period_of(window.until) - 1
+    told = told_by(definition, recorded, around.past, until, anchor.period)
+    details = details_of(definition, begun.zones, streak.by_hand, window.periods, around.events)
+    changed = definition.period_of(gone.local_date)
+    later = go_on(definition, begun.settled, begun.zones, streak.by_hand, told, details, changed)
+    if later.wanted or later.settled.anchor is None:
+        return later.wanted or None
+    anchor = replace(anchor, run=later.settled.anchor.run)
+    settled = replace(later.settled, anchor=anchor)
+    state = replace(stored, first_order=begun.first_order, settled=settled)
+    tail, current = close(definition, state, closed_time)
+    rows = joined([begun.rows, later.rows, tail])
+    history = _history_change(start.longest if start else 0, recorded, rows)
+    return _evaluated(
+        definition,
+        streak,
+        state,
+        current,
+        closed_time,
+        row_changes(recorded, rows),
+        _with_period_of(definition, history, rows, gone, facts, live),
+    )
+
+
+def _without_fact(facts: Facts, gone: Fact) -> Facts:
+    return replace(facts, events=tuple(event for event in facts.events if event.entry_id != gone.entry_id))
 
 
 def _with_period_of(

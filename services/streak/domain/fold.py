@@ -28,22 +28,33 @@ Readings of the rules that this module decides:
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from services.streak.domain.by_hand import NOTHING_BY_HAND, ByHand
 from services.streak.domain.definition import StreakDefinition
-from services.streak.domain.facts import Fact, Facts, dated
+from services.streak.domain.facts import Fact, Facts, Order, dated
 from services.streak.domain.freezes import Freezes, grant_until
 from services.streak.domain.gaps import Gap, carrying, close_gap, end_time, refund
 from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Reach, Rows, Run
 from services.streak.domain.state import Anchor, Checkpoint, Current, Folded, Settled, StreakState
 from services.streak.domain.tally import counted, known_since, reach_as_they_came, tally_of_one
 from services.streak.domain.terms import counts, freeze_eras, terms_at
-from services.streak.domain.travel import forgiven_count
+from services.streak.domain.travel import Sighting, forgiven_count
 from services.streak.domain.zones import Steps, ZoneChange, moved_into, period_of, steps_since, zone_steps
 
 _DAY = timedelta(days=1)
 _NO_ROWS = Rows()
+
+
+class Reached(Struct, frozen=True):
+    """What the facts of the periods up to one come to, where others are later."""
+
+    settled: Settled
+    zones: Steps
+    """From its anchor on, or from the latest facts."""
+    first_order: Order
+    rows: Rows
 
 
 def fold(
@@ -54,6 +65,31 @@ def fold(
     Facts of metrics that the definition does not name are no facts of it. With a checkpoint, those up to its
     period are none either, and the rows are those after it.
     """
+    advanced = _advanced(definition, facts, start)
+    if advanced is None:
+        return None
+    state, rows = advanced
+    tail, current = close(definition, state, now)
+    return Folded(joined([*rows, tail]), current, state)
+
+
+def reached(definition: StreakDefinition, facts: Facts, start: Checkpoint | None = None) -> Reached | None:
+    """What comes of these facts by what is later; None where nothing comes before that."""
+    advanced = _advanced(definition, facts, start)
+    if advanced is not None:
+        state, rows = advanced
+        settled, last = _settle(definition, state, definition.first_date(state.tally.period + 1))
+        return Reached(settled, state.zones, state.first_order, joined([*rows, last]))
+    if start is None:
+        return None
+    zones = steps_since(zone_steps(definition, facts.zones), start.anchor.period)
+    return Reached(Settled(start.freezes, start.anchor, start.longest), zones, start.first_order, _NO_ROWS)
+
+
+def _advanced(
+    definition: StreakDefinition, facts: Facts, start: Checkpoint | None
+) -> tuple[StreakState, list[Rows]] | None:
+    """The state after these facts, and the rows that are settled by it."""
     by_hand = facts.by_hand
     steps = zone_steps(definition, facts.zones)
     events = _counted_events(definition, steps, facts)
@@ -71,8 +107,7 @@ def fold(
     for event in events[1:]:
         state, rows = advance(definition, state, event)
         settled_rows.append(rows)
-    tail, current = close(definition, state, now)
-    return Folded(_joined([*settled_rows, tail]), current, state)
+    return state, settled_rows
 
 
 def granted_reach(definition: StreakDefinition, facts: Facts, period: int) -> Reach | None:
@@ -280,7 +315,7 @@ def _closed(
     definition: StreakDefinition, state: StreakState, today: date, current: int
 ) -> tuple[Settled, Gap, Freezes, Rows]:
     settled, rows = _settle(definition, state, today)
-    gap = close_gap(definition, settled, state, current, is_open=True)
+    gap = close_gap(definition, settled, state.zones, state.by_hand, current, is_open=True)
     eras = freeze_eras(definition, state.zones)
     freezes, granted = grant_until(eras, gap.freezes, today, state.by_hand)
     if gap.rows.periods or gap.rows.ledger or granted:
@@ -294,35 +329,61 @@ def _settle(definition: StreakDefinition, state: StreakState, today: date) -> tu
     anchor = settled.anchor
     if tally.reach is None:
         return settled, _NO_ROWS
-    forgiven = 0
+    end = definition.last_date(tally.period)
+    forgiven, known_date = 0, end
     if anchor:
         missed = tally.period - anchor.period - 1
         forgiven = forgiven_count(definition, missed, anchor.latest, tally.earliest)
-    gap = close_gap(definition, settled, state, tally.period, forgiven)
-    start = definition.first_date(tally.period)
-    end = definition.last_date(tally.period)
+    if tally.late:
+        known_date = known_since(terms_at(definition, tally.period, state.zones, state.by_hand), tally)
+    refund_date = known_date if anchor and anchor.known_date <= end < min(known_date, today) else None
+    qualified = Qualified(tally.period, tally.reach, tally.latest, known_date, forgiven, refund_date)
+    return settle(definition, settled, state.zones, state.by_hand, qualified, min(end, today))
+
+
+class Qualified(Struct, frozen=True):
+    """A period that has qualified."""
+
+    period: int
+    reach: Reach
+    """The event with which it did."""
+    latest: Sighting
+    """Its latest fact."""
+    known_date: date
+    """Since when it was known that it did; never before its last date."""
+    forgiven: int = 0
+    """Of the periods missed since the one before, so many, the last ones, were lost to travel."""
+    refund_date: date | None = None
+    """When a freeze came back that had been spent on it, where one was at hand; None where it was in time."""
+
+
+def settle(
+    definition: StreakDefinition,
+    settled: Settled,
+    zones: Steps,
+    by_hand: ByHand,
+    qualified: Qualified,
+    until: date,
+) -> tuple[Settled, Rows]:
+    """What is settled with one more period that has qualified, and the rows up to it, with the freezes that are granted
+    up to `until`.
+    """
+    anchor, period = settled.anchor, qualified.period
+    gap = close_gap(definition, settled, zones, by_hand, period, qualified.forgiven)
+    start = definition.first_date(period)
+    end = definition.last_date(period)
     goes_on = anchor is not None and gap.break_time is None
     run = Run(anchor.run.start_date, anchor.run.length + 1) if anchor and goes_on else Run(start, 1)
-    eras = freeze_eras(definition, state.zones)
-    freezes, granted = grant_until(eras, gap.freezes, min(end, today), state.by_hand)
-    judging = terms_at(definition, tally.period, state.zones, state.by_hand)
-    known_date = known_since(judging, tally) if tally.late else end
-    if (
-        known_date > end
-        and today > end
-        and anchor
-        and goes_on
-        and anchor.known_date <= end
-        and freezes.balance > 0
-    ):
-        granted += refund(definition, tally.period, known_date, state)
-    reach = tally.reach
-    qualified = Period(start, end, PeriodStatus.QUALIFIED, run.length, reach.occur_time, reach)
+    freezes, granted = grant_until(freeze_eras(definition, zones), gap.freezes, until, by_hand)
+    if qualified.refund_date and goes_on and freezes.balance > 0:
+        granted += refund(definition, period, qualified.refund_date, zones, by_hand)
+    reach = qualified.reach
+    row = Period(start, end, PeriodStatus.QUALIFIED, run.length, reach.occur_time, reach)
     return Settled(
         freezes=freezes,
-        anchor=Anchor(tally.period, run, reach, tally.latest, known_date),
+        anchor=Anchor(period, run, reach, qualified.latest, qualified.known_date),
         longest=max(settled.longest, run.length),
-    ), gap.rows + Rows((qualified,), granted)
+    ), gap.rows + Rows((row,), granted)
 
 
 def _freezes_since(definition: StreakDefinition, first: Fact, period: int) -> int:
@@ -335,7 +396,7 @@ def _judging(definition: StreakDefinition, zones: Steps, by_hand: ByHand, fact: 
     return terms_at(definition, definition.period_of(fact.local_date), zones, by_hand)
 
 
-def _joined(stretches: Iterable[Rows]) -> Rows:
+def joined(stretches: Iterable[Rows]) -> Rows:
     """All stretches as one."""
     periods: list[Period] = []
     ledger: list[LedgerLine] = []

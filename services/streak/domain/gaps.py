@@ -9,9 +9,9 @@ from services.streak.domain.by_hand import ByHand
 from services.streak.domain.definition import Frequency, StreakDefinition
 from services.streak.domain.freezes import Freezes, consume, consumed_and_refunded, grant_until
 from services.streak.domain.rows import LedgerLine, Period, PeriodStatus, Rows
-from services.streak.domain.state import Settled, StreakState
+from services.streak.domain.state import Settled
 from services.streak.domain.terms import freeze_eras, terms
-from services.streak.domain.zones import zone_at
+from services.streak.domain.zones import Steps, zone_at
 
 _DAY: Final = timedelta(days=1)
 _NO_ROWS: Final = Rows()
@@ -26,11 +26,10 @@ class Gap(Struct, frozen=True):
 
 
 def refund(
-    definition: StreakDefinition, period: int, refund_date: date, state: StreakState
+    definition: StreakDefinition, period: int, refund_date: date, zones: Steps, by_hand: ByHand
 ) -> tuple[LedgerLine, ...]:
     """The freeze that was spent on a period and given back; nothing where nothing was expected of it."""
-    zone = zone_at(state.zones, period)
-    if carrying(definition, period, zone, state.by_hand):
+    if carrying(definition, period, zone_at(zones, period), by_hand):
         return ()
     return consumed_and_refunded(definition.last_date(period), refund_date)
 
@@ -38,7 +37,8 @@ def refund(
 def close_gap(
     definition: StreakDefinition,
     settled: Settled,
-    state: StreakState,
+    zones: Steps,
+    by_hand: ByHand,
     until: int,
     forgiven: int = 0,
     *,
@@ -49,10 +49,10 @@ def close_gap(
     The last `forgiven` of them were lost to travel. After a break nothing is recorded. `until` is the period that
     qualified next, or else the open one, where a reset shows (RULES 3.9).
     """
-    anchor, freezes, zones = settled.anchor, settled.freezes, state.zones
+    anchor, freezes = settled.anchor, settled.freezes
     if anchor is None or until <= anchor.period:
         return Gap(_NO_ROWS, freezes, None)
-    reset = state.by_hand.reset_between(definition, anchor.period, until)
+    reset = by_hand.reset_between(definition, anchor.period, until)
     if until == anchor.period + 1 and reset is None:
         return Gap(_NO_ROWS, freezes, None)
     periods: list[Period] = []
@@ -64,10 +64,10 @@ def close_gap(
         end = definition.last_date(period)
         zone = zone_at(zones, period)
         settle_time = end_time(definition, period, zone)
-        freezes, granted = grant_until(eras, freezes, end, state.by_hand)
+        freezes, granted = grant_until(eras, freezes, end, by_hand)
         ledger += granted
         is_forgiven = period >= until - forgiven
-        if (carried := carrying(definition, period, zone, state.by_hand, is_forgiven)) is not None:
+        if (carried := carrying(definition, period, zone, by_hand, is_forgiven)) is not None:
             status = carried
             if status is PeriodStatus.EXCUSED:
                 ledger += spent.on(period, zone, freezes.balance)

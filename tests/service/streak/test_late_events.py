@@ -134,12 +134,21 @@ async def test_the_void_of_an_old_event_without_which_the_day_qualifies_reads_th
     assert await derived_state(service) == await derived_state(twin)
 
 
-async def test_the_void_of_an_old_event_without_which_its_day_does_not_qualify_reads_all_that_came_later(
-    watched: Watched,
+@pytest.mark.parametrize("day", [62, 107, DAYS - 22])
+async def test_the_void_of_an_old_event_that_its_day_needs_reads_the_rows_of_later_days_and_not_their_events(
+    watched: Watched, service: Service, twin: Service, day: int
 ) -> None:
-    await watched.revert("62/9", now=on(DAYS, 13))
-    await watched.revert("62/18", now=on(DAYS, 13))
+    gone = {f"{day}/9", f"{day}/18"}
+    for name in sorted(gone):
+        await watched.revert(name, now=on(DAYS + 2, 13))
     assert HISTORY_PERIODS in watched.asked
+    assert 0 < await watched.rows_read(HISTORY_FACTS) <= 60
+    await define(twin, freezes=FREEZES)
+    await applied(twin, *(command for name, command in life().items() if name not in gone))
+    await applied(twin, event("somebody else", on(0), user="bob"))
+    for replica in (service, twin):
+        await maintain(replica, on(DAYS + 2, 13))
+    assert await derived_state(service) == await derived_state(twin)
 
 
 async def test_an_event_before_the_first_one_reads_everything(watched: Watched) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from services.streak.domain import (
     EVERYTHING,
     NEVER_SEEN,
+    Around,
     ByHand,
     Checkpoint,
     Done,
@@ -47,6 +48,7 @@ from services.streak.domain import (
     fact,
     facts,
     facts_since,
+    facts_until,
     fold,
     follows,
     heard,
@@ -61,8 +63,10 @@ from services.streak.domain import (
     start,
     touched_since,
     undone,
+    undone_by_rows,
     undone_within,
     whole_life,
+    wider,
     zone_steps,
 )
 from services.streak.domain import moved as moved_to
@@ -92,6 +96,10 @@ class Stored:
     periods: dict[date, Period] = field(default_factory=dict)
     ledger: dict[LedgerKey, LedgerLine] = field(default_factory=dict)
     changes: list[StreakChange] = field(default_factory=list)
+    looked_at: list[int | None] = field(default_factory=list)
+    """For each void: the facts of how many later periods had to be read beside the rows; None for all."""
+    compares_checkpoints: bool = True
+    """Whether a refold is compared with what every checkpoint gives."""
 
     @property
     def rows(self) -> Rows:
@@ -172,7 +180,7 @@ class Stored:
         since = [touched_since(self.definition, self.streak, fact)] if counted else []
         since += [moved_since(self.definition, self.streak, moved.since)] if moved else []
         outdated = is_outdated(self.definition, self.streak)
-        if since and not (moved or self.facts.by_hand or outdated) and self.definition.counts(fact.metric):
+        if since and not (moved or outdated) and self.definition.counts(fact.metric):
             self.compare_windows(fact, min(since), now)
         if since:
             self.store(self.refold(min(since), now))
@@ -185,9 +193,46 @@ class Stored:
         for behind in (1, 4):
             until = self.definition.period_of(gone.local_date) + behind
             window = Window(EVERYTHING, self.definition.first_date(until))
-            around = Facts(inside(self.definition, window, (*later.events, gone)), later.zones)
+            around = Facts(inside(self.definition, window, (*later.events, gone)), later.zones, later.by_hand)
             found = undone_within(self.definition, self.streak, around, gone, now, begin)
             assert found is None or found == whole
+            if self.streak.state and self.is_settled(until - 1):
+                self.compare_rows(gone, touched, window, whole, now)
+
+    def is_settled(self, period: int) -> bool:
+        state = self.streak.state
+        anchor = state.settled.anchor if state else None
+        return anchor is not None and anchor.period > period
+
+    def compare_rows(
+        self, gone: Fact, touched: date, window: Window, whole: Evaluation, now: datetime
+    ) -> None:
+        """The facts of few periods with the rows of all give what all facts give."""
+        pasts = self.pasts(touched)
+        begin, later = self.checkpoint(pasts[-1]) if pasts else (None, self.facts)
+        after = pasts[-1].last.end_date if pasts else date.min
+        rows = Rows(
+            tuple(row for row in self.rows.periods if row.start_date > after),
+            tuple(line for line in self.rows.ledger if line.about_date > after),
+        )
+        looked: Window | None = replace(window, with_rows=True, looks=-100)
+        while looked:
+            events = tuple(
+                event
+                for event in later.events
+                if event.occur_time < facts_until(looked)
+                or any(begins <= event.occur_time < ends for begins, ends in looked.spans)
+            )
+            around = Around((*events, gone), pasts[-1] if pasts else None, rows)
+            found = undone_by_rows(
+                self.definition, self.streak, looked, around, later.zones, gone, now, begin
+            )
+            if isinstance(found, Evaluation):
+                assert found == whole
+                self.looked_at.append(len(looked.periods))
+                return
+            looked = wider(self.definition, looked, found) if found else None
+        self.looked_at.append(None)
 
     def do(self, by_hand: ByHand, done: Done, now: datetime) -> None:
         """Something is done by hand, or undone, after which this holds."""
@@ -199,7 +244,7 @@ class Stored:
     def refold(self, touched: date, now: datetime, fact: Fact | None = None) -> Evaluation:
         """Everything folded anew, after a look at what every checkpoint before it would have given."""
         whole = refold(self.definition, self.streak, self.rows, self.facts, now, fact)
-        for past in self.pasts(touched):
+        for past in self.pasts(touched) if self.compares_checkpoints else ():
             after = past.last.end_date
             rows = Rows(
                 tuple(row for row in self.rows.periods if row.start_date > after),
