@@ -9,9 +9,9 @@ from laurel.ledger.v1 import effects_pb2, entry_pb2
 from msgspec.structs import replace
 
 from services.orchestrator import operations, replies, saga
-from services.orchestrator.effects import EntrySaga
+from services.orchestrator.effects import EntrySaga, for_followers
 from services.orchestrator.operation import AnyOperation
-from services.orchestrator.participants import Told
+from services.orchestrator.participants import Told, common_part
 from services.orchestrator.saga import State, Step
 from services.orchestrator.store.sagas import StoredSaga
 from shared.errors import LaurelError, Unavailable
@@ -43,7 +43,8 @@ class ActiveSaga:
     entry: entry_pb2.Entry
     body: bytes
     """The entry, serialized."""
-    digest: bytes
+    command: bytes
+    """What all participants are told alike."""
     before: effects_pb2.Effects
     saga: EntrySaga
     answer: "asyncio.Future[Answer]"
@@ -54,15 +55,22 @@ class ActiveSaga:
     abandon_reason: str | None = None
     void_time: datetime | None = None
     finished: bool = field(default=False)
+    _followed: dict[Step, bytes] = field(default_factory=dict)
+
+    def applied(self, step: Step, answer: effects_pb2.Effects) -> None:
+        """A participant has applied the entry."""
+        self.saga = saga.applied(self.saga, step, answer)
+        if step is not self.saga.steps[-1]:
+            self._followed[step] = for_followers(answer)
 
     def told(self) -> Told:
         """What this saga has to say to a participant."""
         return Told(
             self.entry,
-            self.body,
-            self.digest,
+            self.command,
             self.before,
             self.saga,
+            self._followed,
             self.correction_body,
             self.correction_digest,
             self.void_time,
@@ -82,7 +90,7 @@ def started(entry_id: UUID, operation: AnyOperation, entry: entry_pb2.Entry, sto
         operation,
         entry,
         stored,
-        sha256(stored),
+        common_part(stored, sha256(stored)),
         operation.effects_before(entry),
         saga.beginning(operation.steps_for(entry), control=entry.user.control),
         unobserved(),
@@ -93,12 +101,13 @@ def resumed(stored: StoredSaga) -> ActiveSaga:
     """A saga that somebody has to go on with."""
     operation = operations.OPERATIONS[stored.operation]
     entry = operations.stored_entry(operation, stored.entry, stored.request)
+    body = entry.SerializeToString()
     active = ActiveSaga(
         entry_id=stored.entry_id,
         operation=operation,
         entry=entry,
-        body=entry.SerializeToString(),
-        digest=sha256(stored.entry),
+        body=body,
+        command=common_part(body, sha256(stored.entry)),
         before=operation.effects_before(entry),
         saga=_resumed(operation.steps_for(entry), stored, control=entry.user.control),
         answer=unobserved(),

@@ -36,7 +36,7 @@ from shared.rpc.convert import (
     check_zone,
     digest_of,
     instant_field,
-    to_timestamp,
+    set_timestamp,
     uuid_field,
 )
 
@@ -169,15 +169,16 @@ def base_entry(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
     incoming = recorded.incoming
     entry = entry_pb2.Entry(
         entry_id=str(incoming.entry_id),
-        user=_acting(recorded, default_zone),
-        now=to_timestamp(incoming.now),
-        occur_time=to_timestamp(incoming.occur_time),
         time_zone=recorded.time_zone,
         origin=entry_pb2.EntryOrigin.ValueType(incoming.origin),
         other_users=[snapshot(other, default_zone) for other in recorded.others],
         user_sequence=recorded.user_sequence,
         takes_time_zone=not incoming.patch.speaks_of_zone,
     )
+    # Written in place: a message that is put into another one is copied.
+    _tell_acting(entry.user, recorded, default_zone)
+    set_timestamp(entry.now, incoming.now)
+    set_timestamp(entry.occur_time, incoming.occur_time)
     if incoming.event is not None and recorded.before is not None and recorded.after is not None:
         fact = entry.metric_event
         fact.metric = incoming.event.metric
@@ -192,32 +193,36 @@ def base_entry(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
 
 def snapshot(user: User, default_zone: str, *, changed: bool = False) -> entry_pb2.UserSnapshot:
     """A user as of now."""
-    return _snapshot(user, user.said.plain_attributes(), default_zone, changed=changed)
-
-
-def _acting(recorded: Recorded, default_zone: str) -> entry_pb2.UserSnapshot:
-    """The user whose entry it is: the attributes as of the entry, everything else as of now."""
-    message = _snapshot(recorded.user, recorded.attributes, default_zone, changed=recorded.user_changed)
-    if recorded.newest_attributes is not None:
-        message.has_newest_attributes = True
-        message.newest_attributes.update(recorded.newest_attributes)
+    message = entry_pb2.UserSnapshot()
+    _tell_user(message, user, user.said.plain_attributes(), default_zone, changed=changed)
     return message
 
 
-def _snapshot(
-    user: User, attributes: Mapping[str, str], default_zone: str, *, changed: bool
-) -> entry_pb2.UserSnapshot:
-    return entry_pb2.UserSnapshot(
-        user_id=user.user_id,
-        time_zone=user.zone(default_zone),
-        attributes=attributes,
-        create_time=to_timestamp(user.create_time),
-        version=user.version,
-        name=user.said.plain_name,
-        changed=changed,
-        control=user.standing is Standing.CONTROL,
-        life=user.life,
-    )
+def _tell_acting(message: entry_pb2.UserSnapshot, recorded: Recorded, default_zone: str) -> None:
+    """The user whose entry it is: the attributes as of the entry, everything else as of now."""
+    _tell_user(message, recorded.user, recorded.attributes, default_zone, changed=recorded.user_changed)
+    if recorded.newest_attributes is not None:
+        message.has_newest_attributes = True
+        message.newest_attributes.update(recorded.newest_attributes)
+
+
+def _tell_user(
+    message: entry_pb2.UserSnapshot,
+    user: User,
+    attributes: Mapping[str, str],
+    default_zone: str,
+    *,
+    changed: bool,
+) -> None:
+    message.user_id = user.user_id
+    message.time_zone = user.zone(default_zone)
+    message.attributes.update(attributes)
+    set_timestamp(message.create_time, user.create_time)
+    message.version = user.version
+    message.name = user.said.plain_name
+    message.changed = changed
+    message.control = user.standing is Standing.CONTROL
+    message.life = user.life
 
 
 def set_total(fact: entry_pb2.MetricFact, before: Total, after: Total) -> None:

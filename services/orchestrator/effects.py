@@ -1,7 +1,7 @@
 """What changed, put together from what the participants answered."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from laurel.achievement.v1 import achievement_pb2
 from laurel.ledger.v1 import effects_pb2
@@ -13,6 +13,8 @@ from services.orchestrator.saga import Saga, Step
 T = TypeVar("T")
 
 EntrySaga = Saga[effects_pb2.Effects, pb.RevertOutcome]
+
+_CONTROL: Final = effects_pb2.Effects(control=True).SerializeToString()
 
 
 def merged(parts: Iterable[effects_pb2.Effects]) -> effects_pb2.Effects:
@@ -34,14 +36,21 @@ def of_undoing(saga: EntrySaga) -> effects_pb2.Effects:
     return merged([*parts, *_in_order(tuple(Step), saga.corrected)])
 
 
-def for_followers(parts: Iterable[effects_pb2.Effects]) -> effects_pb2.Effects:
-    """The same for the participants that follow: of streaks they look at changes alone."""
-    effects = effects_pb2.Effects()
-    for part in parts:
-        effects.streaks.extend(_changes(part.streaks))
-        effects.achievements.extend(part.achievements)
-        effects.points.extend(part.points)
-    return effects
+def serialized(before: effects_pb2.Effects, saga: EntrySaga, *, control: bool) -> bytes:
+    """The same as bytes: parts one after the other are their merge (`shared.rpc.wire`), and nothing is copied."""
+    parts = [before, *_in_order(saga.steps, saga.applied)]
+    return b"".join(part.SerializeToString() for part in parts) + (_CONTROL if control else b"")
+
+
+def for_followers(part: effects_pb2.Effects) -> bytes:
+    """What the participants that follow are told of an answer, serialized: of streaks they look at changes alone."""
+    if not (part.streaks or part.leaderboards or part.control):
+        return part.SerializeToString()
+    effects = effects_pb2.Effects(achievements=part.achievements, points=part.points)
+    for effect in part.streaks:
+        if effect.HasField("change"):
+            effects.streaks.add(user_id=effect.user_id, change=effect.change)
+    return effects.SerializeToString()
 
 
 def to_correct(step: Step, saga: EntrySaga, before: effects_pb2.Effects) -> effects_pb2.Effects:

@@ -277,8 +277,8 @@ class Doctor:
                 continue
             one = active[finding.entry_id] = resumed(replace(origin.saga, state=State.RUNNING))
             answered = _answered(one.operation, origin.reply)
-            if answered is not None:
-                one.saga = replace(one.saga, applied=answered)
+            for visited, effects in (answered or {}).items():
+                one.applied(visited, effects)
             last = max(list(Step).index(step) for step in finding.services)
             before = [] if answered is not None else list(Step)[:last]
             wanted[finding.entry_id] = {*finding.services, *before} & set(one.saga.steps)
@@ -289,7 +289,7 @@ class Doctor:
                     causes[one.entry_id] = causes[one.entry_id] or f"{step.value}: {answer}"
                     wanted[one.entry_id] = ()
                 else:
-                    one.saga = saga.applied(one.saga, step, answer)
+                    one.applied(step, answer)
         await self._raise_others(
             {other.user_id for one in active.values() for other in one.entry.other_users},
             {step for finding in group for step in finding.services},

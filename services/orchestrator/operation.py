@@ -5,6 +5,7 @@ Each operation is one module of the package `operations`; nothing outside it ask
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -120,7 +121,14 @@ class Operation(Struct, Generic[Q], frozen=True):
         if self.reply is None:
             return b""
         reply = self.reply(entry)
-        return reply.SerializeToString() + Part(type(reply), "effects").holding(effects)
+        part = _effects_of(type(reply))  # type: ignore[arg-type]  # a class has a hash
+        return reply.SerializeToString() + part.holding(effects)
+
+
+@cache
+def _effects_of(reply: type[Message]) -> Part:
+    """What an entry changed, in the reply to it."""
+    return Part(reply, "effects")
 
 
 AnyOperation = Operation[Any]

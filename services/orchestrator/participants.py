@@ -41,6 +41,8 @@ DEFINITE: Final = (
 Answer = effects_pb2.Effects | pb.RevertOutcome
 
 _ENTRY: Final = Part(pb.Command, "entry")
+_DIGEST: Final = Part(pb.Command, "digest")
+_EFFECTS: Final = Part(pb.Command, "effects")
 _COMMAND: Final = Part(pb.ApplyEntriesRequest, "commands")
 _APPLY: Final = f"/{pb.DESCRIPTOR.services_by_name['ParticipantService'].full_name}/ApplyEntries"
 
@@ -52,12 +54,13 @@ class Told(Struct, frozen=True):
     """What one saga has to say to participants: its entry, its correction if there is one, and its story."""
 
     entry: entry_pb2.Entry
-    body: bytes
-    """The entry as it is sent: serialized once for all participants."""
-    digest: bytes
+    command: bytes
+    """What all participants are told alike: `common_part`."""
     before: effects_pb2.Effects
     """What had changed before the first step."""
     saga: EntrySaga
+    followed: Mapping[Step, bytes] = {}
+    """What steps answered, as those that follow are told of it: made once for all of them."""
     correction: bytes = b""
     """The correction that follows from its undoing, serialized."""
     correction_digest: bytes = b""
@@ -65,21 +68,26 @@ class Told(Struct, frozen=True):
     """When it was decided to void it; None for one that was refused: then its own `now` is the instant."""
 
 
+def common_part(entry: bytes, digest: bytes) -> bytes:
+    """What a command says to every participant alike, serialized: the entry and its digest."""
+    return _ENTRY.holding(entry) + _DIGEST.holding(digest)
+
+
 def apply_command(step: Step, told: Told) -> bytes:
     """The serialized command that applies an entry at a step: with what the steps before it answered."""
     earlier = [
-        told.saga.applied[visited]
+        told.followed[visited]
         for visited in told.saga.steps
-        if visited in told.saga.applied and visited is not step
+        if visited in told.followed and visited is not step
     ]
-    followed = effects.for_followers([told.before, *earlier])
-    return _ENTRY.holding(told.body) + pb.Command(digest=told.digest, effects=followed).SerializeToString()
+    followed = b"".join((effects.for_followers(told.before), *earlier))
+    return told.command + _EFFECTS.holding(followed)
 
 
 def correct_command(step: Step, told: Told) -> bytes:
     """The serialized command that tells a participant what followed from undoing the entry."""
-    rest = pb.Command(digest=told.correction_digest, effects=effects.to_correct(step, told.saga, told.before))
-    return _ENTRY.holding(told.correction) + rest.SerializeToString()
+    changed = effects.to_correct(step, told.saga, told.before).SerializeToString()
+    return common_part(told.correction, told.correction_digest) + _EFFECTS.holding(changed)
 
 
 def reversal(told: Told) -> pb.Reversal:

@@ -19,7 +19,6 @@ from services.orchestrator import domain_events, effects, participants, replies,
 from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, pending
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
-from services.orchestrator.effects import EntrySaga
 from services.orchestrator.erasing import Erasing
 from services.orchestrator.merging import Merging
 from services.orchestrator.operations import correction
@@ -226,7 +225,7 @@ class Runner:
         left = []
         for active, answer in zip(sagas, answers, strict=True):
             if not isinstance(answer, LaurelError):
-                active.saga = _answered(active.saga, move, answer)
+                _answered(active, move, answer)
             elif is_definite(
                 answer,
                 move,
@@ -371,9 +370,7 @@ class Runner:
 
 def _completed(active: ActiveSaga) -> Completed:
     """The reply to an entry that every participant has applied, and what is told of it."""
-    entire = effects.of_entry(active.before, active.saga)
-    entire.control = active.entry.user.control
-    changed = entire.SerializeToString()
+    changed = effects.serialized(active.before, active.saga, control=active.entry.user.control)
     return Completed(
         active.entry_id,
         active.operation.reply_bytes(active.entry, changed),
@@ -381,12 +378,14 @@ def _completed(active: ActiveSaga) -> Completed:
     )
 
 
-def _answered(story: EntrySaga, move: Move, answer: participants.Answer) -> EntrySaga:
-    """The saga after a participant has answered a move."""
-    if isinstance(answer, effects_pb2.Effects):
-        follow = saga.applied if move.act is Act.APPLY else saga.corrected
-        return follow(story, move.step, answer)
-    return saga.reverted(story, move.step, answer)
+def _answered(active: ActiveSaga, move: Move, answer: participants.Answer) -> None:
+    """A participant has answered a move."""
+    if not isinstance(answer, effects_pb2.Effects):
+        active.saga = saga.reverted(active.saga, move.step, answer)
+    elif move.act is Act.APPLY:
+        active.applied(move.step, answer)
+    else:
+        active.saga = saga.corrected(active.saga, move.step, answer)
 
 
 def _unknown_outcome(failure: Exception, move: Move) -> LaurelError:

@@ -99,6 +99,13 @@ def to_timestamp(instant: datetime) -> Timestamp:
     return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * _NANOS_PER_MICRO)
 
 
+def set_timestamp(message: Timestamp, instant: datetime) -> None:
+    """The same in place: a field of another message."""
+    since = instant - _EPOCH
+    message.seconds = since.days * 86_400 + since.seconds
+    message.nanos = since.microseconds * _NANOS_PER_MICRO
+
+
 def instant_field(parent: Message, field: str, path: str, violations: Violations) -> datetime | None:
     """The required timestamp `field` of the message at `path` ("" for a request); None with a violation."""
     if parent.HasField(field):
@@ -207,6 +214,11 @@ def check_hold_seconds(value: int, path: str, violations: Violations) -> None:
 def date_to_proto(day: date) -> date_pb2.LocalDate:
     """The message of a calendar date."""
     return date_pb2.LocalDate(year=day.year, month=day.month, day=day.day)
+
+
+def set_date(message: date_pb2.LocalDate, day: date) -> None:
+    """The same in place: a field of another message."""
+    message.year, message.month, message.day = day.year, day.month, day.day
 
 
 def date_from_proto(message: date_pb2.LocalDate, path: str, violations: Violations) -> date | None:

@@ -25,6 +25,8 @@ class Part:
 
 
 def _varint(number: int) -> bytes:
+    if number < 1 << 14:
+        return bytes((number,)) if number < 1 << 7 else bytes((number & 0x7F | 0x80, number >> 7))
     groups = bytearray()
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)

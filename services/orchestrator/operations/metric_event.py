@@ -13,9 +13,9 @@ from services.orchestrator.saga import Step
 from services.orchestrator.said import UserPatch
 from shared.decimals import InvalidValue, from_micros, to_micros
 from shared.errors import Violations
-from shared.ids import derived_id, derived_id_at
+from shared.ids import derived_id, derived_id_at, sha256
 from shared.random_ids import new_id
-from shared.rpc.convert import check_attributes, check_key, check_text, digest_of, instant_field
+from shared.rpc.convert import check_attributes, check_key, check_text, instant_field
 
 NAME = "metric_event"
 
@@ -39,6 +39,7 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
     key_id = None
     if request.idempotency_key:
         key_id = derived_id("event", request.user.user_id, request.metric, request.idempotency_key)
+    body = request.SerializeToString(deterministic=True)
     return Incoming(
         # Drawn where there is no key: such an event is nobody's twin.
         entry_id=derived_id_at(occur_time, str(key_id or new_id())),
@@ -46,8 +47,8 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
         patch=patch,
         occur_time=occur_time,
         now=occur_time if asked.window.max_age is None else asked.now,
-        digest=digest_of(request),
-        request=request.SerializeToString(deterministic=True),
+        digest=sha256(body),
+        request=body,
         event=MetricEvent(request.metric, value_micros, dict(request.attributes)),
         key_id=key_id,
         counted=True,

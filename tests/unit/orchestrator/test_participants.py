@@ -8,11 +8,12 @@ from laurel.participant.v1.participant_service_pb2 import Command, RevertOutcome
 from laurel.streak.v1 import streak_pb2
 from msgspec.structs import replace
 
-from services.orchestrator.effects import EntrySaga
+from services.orchestrator.effects import EntrySaga, for_followers, of_entry, serialized
 from services.orchestrator.participants import (
     Breaker,
     Told,
     apply_command,
+    common_part,
     correct_command,
     is_definite,
     reversal,
@@ -151,7 +152,7 @@ def undone(*, points_applied: bool) -> EntrySaga:
 
 
 def corrected_points(saga: EntrySaga) -> Effects:
-    told = Told(Entry(), b"", b"", Effects(), saga, correction=b"")
+    told = Told(Entry(), b"", Effects(), saga, correction=b"")
     return Command.FromString(correct_command(Step.POINTS, told)).effects
 
 
@@ -187,21 +188,45 @@ def test_who_follows_is_told_of_streaks_what_changed_and_nothing_of_their_state(
     changed = streak_effect(3, 4, 1)
     changed.state.CopyFrom(state)
     unchanged = streak_pb2.StreakEffect(state=state)
-    saga: EntrySaga = Saga(tuple(Step), applied={Step.STREAK: Effects(streaks=[changed, unchanged])})
     entry = Entry(entry_id="e")
-    command = apply_command(
-        Step.ACHIEVEMENT, Told(entry, entry.SerializeToString(), b"d" * 32, Effects(), saga)
-    )
-    told = Command.FromString(command)
+    command = common_part(entry.SerializeToString(), b"d" * 32)
+    followed = {Step.STREAK: for_followers(Effects(streaks=[changed, unchanged]))}
+    asked = Told(entry, command, Effects(), Saga(tuple(Step)), followed)
+    told = Command.FromString(apply_command(Step.ACHIEVEMENT, asked))
     assert told.entry == entry
     assert list(told.effects.streaks) == [streak_effect(3, 4, 1)]
     assert told.digest == b"d" * 32
+
+
+def test_who_follows_is_told_what_all_before_it_answered_each_as_it_was_made() -> None:
+    streaks = Effects(streaks=[streak_effect(3, 4, 1)])
+    achievements = Effects(achievements=[completion("kept")])
+    before = Effects(achievements=[completion("before")])
+    followed = {Step.STREAK: for_followers(streaks), Step.ACHIEVEMENT: for_followers(achievements)}
+    asked = Told(Entry(), b"", before, Saga(tuple(Step)), followed)
+    told = Command.FromString(apply_command(Step.POINTS, asked)).effects
+    assert runs(told) == [(3, 4)]
+    assert [change.completion_id for change in told.achievements] == ["before", "kept"]
+
+
+def test_the_serialized_effects_of_an_entry_are_those_of_all_steps_in_order() -> None:
+    applied = {
+        Step.ACHIEVEMENT: Effects(achievements=[completion("second")]),
+        Step.STREAK: Effects(streaks=[streak_effect(3, 4, 1)]),
+    }
+    saga: EntrySaga = Saga(tuple(Step), applied=applied)
+    before = Effects(achievements=[completion("first")])
+    entire = of_entry(before, saga)
+    assert [change.completion_id for change in entire.achievements] == ["first", "second"]
+    assert Effects.FromString(serialized(before, saga, control=False)) == entire
+    entire.control = True
+    assert Effects.FromString(serialized(before, saga, control=True)) == entire
 
 
 def test_a_reversal_says_which_version_of_the_user_the_undoing_made() -> None:
     entry = Entry(entry_id="e", user=UserSnapshot(user_id="alice", version=3))
     correction = Entry(user=UserSnapshot(user_id="alice", version=5)).SerializeToString()
     saga: EntrySaga = Saga(tuple(Step))
-    told = Told(entry, entry.SerializeToString(), b"", Effects(), saga, correction)
+    told = Told(entry, b"", Effects(), saga, correction=correction)
     assert (reversal(told).user_id, reversal(told).user_version) == ("alice", 5)
     assert reversal(replace(told, correction=b"")).user_version == 0

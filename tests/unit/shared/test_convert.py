@@ -33,6 +33,7 @@ from shared.rpc.convert import (
     error_message,
     instant_field,
     reversal_from_proto,
+    set_timestamp,
     to_datetime,
     to_timestamp,
     uuid_field,
@@ -83,6 +84,14 @@ def violated(message: entry_pb2.Entry) -> list[str]:
 @given(INSTANTS)
 def test_an_instant_survives_the_wire_exactly(instant: datetime) -> None:
     assert to_datetime(to_timestamp(instant)) == instant
+
+
+@given(INSTANTS)
+def test_an_instant_that_is_written_in_place_is_the_same(instant: datetime) -> None:
+    entry = entry_pb2.Entry()
+    set_timestamp(entry.now, instant)
+    assert entry.HasField("now")
+    assert entry.now == to_timestamp(instant)
 
 
 def test_nanoseconds_are_cut_to_microseconds() -> None:

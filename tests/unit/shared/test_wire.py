@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from laurel.ledger.v1 import effects_pb2
 from laurel.orchestrator.v1 import event_pb2
@@ -25,6 +25,10 @@ def test_parts_make_the_message_that_protobuf_makes(texts: list[str]) -> None:
 
 
 @given(st.binary(max_size=20_000))
+@example(b"d" * 127)
+@example(b"d" * 128)
+@example(b"d" * 16_383)
+@example(b"d" * 16_384)
 def test_a_part_may_be_of_any_length(digest: bytes) -> None:
     assert (
         Part(pb.Command, "digest").holding(digest) == pb.Command(digest=digest).SerializeToString()
