@@ -35,6 +35,8 @@ from shared.rpc.convert import (
     date_field,
     date_to_proto,
     instant_field,
+    set_date,
+    set_timestamp,
     to_timestamp,
     uuid_field,
 )
@@ -303,8 +305,13 @@ def statistics_to_proto(
 
 
 def effects(user_id: str, changes: Sequence[Change], catalogue: Catalogue) -> Effects:
-    """What an entry, or its undoing, did to a user's achievements."""
-    return Effects(achievements=[_change(user_id, change, catalogue) for change in changes])
+    """What an entry, or its undoing, did to a user's achievements. Written in place: a message that is put into another
+    one is copied.
+    """
+    message = Effects()
+    for change in changes:
+        _tell_change(message.achievements.add(), user_id, change, catalogue)
+    return message
 
 
 def refusal_error(refusal: Refusal, achievement: str) -> LaurelError:
@@ -313,19 +320,19 @@ def refusal_error(refusal: Refusal, achievement: str) -> LaurelError:
     return error_type(message, reason=refusal.value, metadata={"achievement": achievement}, domain=DOMAIN)
 
 
-def _change(user_id: str, change: Change, catalogue: Catalogue) -> achievement_pb2.AchievementChange:
+def _tell_change(
+    message: achievement_pb2.AchievementChange, user_id: str, change: Change, catalogue: Catalogue
+) -> None:
     completion = change.completion
-    message = achievement_pb2.AchievementChange(
-        user_id=user_id,
-        achievement=completion.achievement,
-        kind=achievement_pb2.AchievementChangeKind.ValueType(change.kind),
-        completion_id=str(completion.completion_id),
-        complete_time=to_timestamp(completion.reach.occur_time),
-        entry_id=str(completion.entry_id),
-        local_date=date_to_proto(completion.reach.local_date),
-        number=completion.number,
-        backdated=completion.backdated,
-    )
+    message.user_id = user_id
+    message.achievement = completion.achievement
+    message.kind = achievement_pb2.AchievementChangeKind.ValueType(change.kind)
+    message.completion_id = str(completion.completion_id)
+    set_timestamp(message.complete_time, completion.reach.occur_time)
+    message.entry_id = str(completion.entry_id)
+    set_date(message.local_date, completion.reach.local_date)
+    message.number = completion.number
+    message.backdated = completion.backdated
     if definition := catalogue.get(completion.achievement):
         completed = change.kind is ChangeKind.COMPLETED
         message.unrewarded = completed and completion.backdated and not definition.award_backdated
@@ -333,7 +340,6 @@ def _change(user_id: str, change: Change, catalogue: Catalogue) -> achievement_p
         message.tier_group = definition.tier_group
         message.tier = definition.tier
         message.badge_url = definition.badge_url
-    return message
 
 
 def progress_to_proto(progress: Progress) -> achievement_pb2.UserAchievement:

@@ -26,8 +26,9 @@ from shared.rpc.convert import (
     check_key,
     check_user_id,
     date_from_proto,
-    date_to_proto,
     instant_field,
+    set_date,
+    set_timestamp,
     to_timestamp,
     uuid_field,
 )
@@ -159,8 +160,13 @@ def _instant(
 
 
 def effects(user_id: str, changes: Sequence[Change]) -> Effects:
-    """What an entry, or its undoing, did to a user's points."""
-    return Effects(points=[_change(user_id, change) for change in changes])
+    """What an entry, or its undoing, did to a user's points. Written in place: a message that is put into another one
+    is copied.
+    """
+    message = Effects()
+    for change in changes:
+        _tell_change(message.points.add(), user_id, change)
+    return message
 
 
 def refusal(refusal: Refusal) -> LaurelError:
@@ -232,22 +238,20 @@ def _hold_refusal(refusal: HoldEnded | HoldTooSmall | TooManyHolds) -> LaurelErr
             )
 
 
-def _change(user_id: str, change: Change) -> points_pb2.PointsChange:
-    message = points_pb2.PointsChange(
-        user_id=user_id,
-        points_system=change.points_system,
-        version=change.after.version,
-        added=change.added,
-        balance_before=change.before.balance,
-        balance=change.after.balance,
-        lifetime=change.after.lifetime,
-        level_before=change.before.level,
-        level=change.after.level,
-        awards=map(award_to_proto, change.awards),
-    )
+def _tell_change(message: points_pb2.PointsChange, user_id: str, change: Change) -> None:
+    message.user_id = user_id
+    message.points_system = change.points_system
+    message.version = change.after.version
+    message.added = change.added
+    message.balance_before = change.before.balance
+    message.balance = change.after.balance
+    message.lifetime = change.after.lifetime
+    message.level_before = change.before.level
+    message.level = change.after.level
+    for award in change.awards:
+        _tell_award(message.awards.add(), award)
     if change.after.reach_time is not None:
-        message.reach_time.CopyFrom(to_timestamp(change.after.reach_time))
-    return message
+        set_timestamp(message.reach_time, change.after.reach_time)
 
 
 # Reads
@@ -255,23 +259,29 @@ def _change(user_id: str, change: Change) -> points_pb2.PointsChange:
 
 def award_to_proto(award: Award) -> points_pb2.Award:
     """A row of the ledger."""
-    return points_pb2.Award(
-        award_id=str(award.award_id),
-        points_system=award.key.points_system,
-        amount=award.amount,
-        base_amount=award.base_amount,
-        clipped_amount=award.clipped_amount,
-        trigger=award.key.trigger,
-        entry_id=str(award.entry_id),
-        cause_entry_id=str(award.cause_entry_id),
-        occur_time=to_timestamp(award.occur_time),
-        reversed_award_id=str(award.reversed_award_id) if award.reversed_award_id else "",
-        local_date=date_to_proto(award.local_date),
-        multiplier=award.product.multiplier,
-        boosts=award.product.boosts,
-        multiplying_level=award.product.level,
-        expire_date=None if award.expire_date is None else date_to_proto(award.expire_date),
-    )
+    message = points_pb2.Award()
+    _tell_award(message, award)
+    return message
+
+
+def _tell_award(message: points_pb2.Award, award: Award) -> None:
+    message.award_id = str(award.award_id)
+    message.points_system = award.key.points_system
+    message.amount = award.amount
+    message.base_amount = award.base_amount
+    message.clipped_amount = award.clipped_amount
+    message.trigger = award.key.trigger
+    message.entry_id = str(award.entry_id)
+    message.cause_entry_id = str(award.cause_entry_id)
+    set_timestamp(message.occur_time, award.occur_time)
+    if award.reversed_award_id:
+        message.reversed_award_id = str(award.reversed_award_id)
+    set_date(message.local_date, award.local_date)
+    message.multiplier = award.product.multiplier
+    message.boosts.extend(award.product.boosts)
+    message.multiplying_level = award.product.level
+    if award.expire_date is not None:
+        set_date(message.expire_date, award.expire_date)
 
 
 def user_points_to_proto(configuration: Configuration, state: UserState, key: str) -> points_pb2.UserPoints:

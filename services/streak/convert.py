@@ -43,6 +43,8 @@ from shared.rpc.convert import (
     date_field,
     date_to_proto,
     instant_field,
+    set_date,
+    set_timestamp,
     to_timestamp,
 )
 
@@ -133,7 +135,7 @@ def first_reaches_to_proto(
     for user_id, version, length, reach in found:
         if not response.users or response.users[-1].user_id != user_id:
             response.users.add(user_id=user_id, version=version)
-        response.users[-1].first_reaches.add(length=length, reach=_reach(reach))
+        _tell_reach(response.users[-1].first_reaches.add(length=length).reach, reach)
     return response
 
 
@@ -234,29 +236,39 @@ def command(entry: Entry, _effects: Effects, path: str, violations: Violations) 
 
 
 def effects(user_id: str, evaluated: Sequence[Effect]) -> Effects:
-    """What an entry, or its undoing, did to a user's streaks."""
-    return Effects(streaks=[_effect(user_id, effect) for effect in evaluated])
+    """What an entry, or its undoing, did to a user's streaks. Written in place: a message that is put into another one
+    is copied.
+    """
+    message = Effects()
+    for effect in evaluated:
+        _tell_effect(message.streaks.add(), user_id, effect)
+    return message
 
 
-def _effect(user_id: str, effect: Effect) -> streak_pb2.StreakEffect:
+def _tell_effect(message: streak_pb2.StreakEffect, user_id: str, effect: Effect) -> None:
     definition, evaluation = effect.definition, effect.evaluation
+    rows = evaluation.rows
+    message.user_id = user_id
+    _tell_state(message.state, definition, evaluation.current)
+    message.extended = evaluation.extended
+    if evaluation.change:
+        _tell_change(message.change, definition.key, evaluation.change)
+    for row in rows.periods:
+        _tell_period(message.periods.add(), row)
+    message.refunded_freeze_count = rows.refunded_freezes
+    message.earned_freeze_count = rows.earned_freezes
+    message.given_freeze_count = rows.given_freezes
     held = evaluation.current.freeze_count if evaluation.current else 0
-    return streak_pb2.StreakEffect(
-        user_id=user_id,
-        state=state_to_proto(definition, evaluation.current),
-        extended=evaluation.extended,
-        change=change_to_proto(definition.key, evaluation.change) if evaluation.change else None,
-        periods=[period_to_proto(row) for row in evaluation.rows.periods],
-        refunded_freeze_count=evaluation.rows.refunded_freezes,
-        earned_freeze_count=evaluation.rows.earned_freezes,
-        given_freeze_count=evaluation.rows.given_freezes,
-        freeze_count_before=held - evaluation.rows.freezes_more,
-    )
+    message.freeze_count_before = held - rows.freezes_more
 
 
 def closing(user_id: str, effect: Effect) -> entry_pb2.StreakClosing | None:
     """What closing periods came to, for everybody else; None where there is nothing to tell."""
-    return entry_pb2.StreakClosing(effect=_effect(user_id, effect)) if is_to_tell(effect.evaluation) else None
+    if not is_to_tell(effect.evaluation):
+        return None
+    message = entry_pb2.StreakClosing()
+    _tell_effect(message.effect, user_id, effect)
+    return message
 
 
 def is_to_tell(evaluation: Evaluation) -> bool:
@@ -266,46 +278,42 @@ def is_to_tell(evaluation: Evaluation) -> bool:
     return evaluation.change is not None or frozen or bool(rows.earned_freezes or rows.refunded_freezes)
 
 
-def change_to_proto(streak: str, change: StreakChange) -> streak_pb2.StreakChange:
+def _tell_change(message: streak_pb2.StreakChange, streak: str, change: StreakChange) -> None:
     """A change for the services that follow."""
-    return streak_pb2.StreakChange(
-        streak=streak,
-        version=change.version,
-        length_before=change.length_before,
-        length=change.length,
-        longest=change.longest,
-        reach_time=to_timestamp(change.reach_time),
-        period_changes=map(_period_change, change.history.periods),
-        first_reaches=[
-            streak_pb2.FirstReach(length=reach.length, reach=_reach(reach.reach))
-            for reach in change.history.first_reaches
-        ],
-    )
+    message.streak = streak
+    message.version = change.version
+    message.length_before = change.length_before
+    message.length = change.length
+    message.longest = change.longest
+    set_timestamp(message.reach_time, change.reach_time)
+    for period in change.history.periods:
+        _tell_period_change(message.period_changes.add(), period)
+    for first in change.history.first_reaches:
+        known = message.first_reaches.add(length=first.length)
+        if first.reach:
+            _tell_reach(known.reach, first.reach)
 
 
-def _period_change(change: PeriodChange) -> streak_pb2.PeriodChange:
-    return streak_pb2.PeriodChange(
-        start_date=_day(change.start_date),
-        end_date=_day(change.end_date),
-        length_before=change.length_before,
-        length_after=change.length_after,
-        qualified_before=change.qualified_before,
-        qualified_after=change.qualified_after,
-        reach=_reach(change.reach),
-        recorded_after=change.recorded_after,
-        granted_before=_reach(change.granted_before),
-        granted_after=_reach(change.granted_after),
-    )
+def _tell_period_change(message: streak_pb2.PeriodChange, change: PeriodChange) -> None:
+    set_date(message.start_date, change.start_date)
+    set_date(message.end_date, change.end_date)
+    message.length_before = change.length_before
+    message.length_after = change.length_after
+    message.qualified_before = change.qualified_before
+    message.qualified_after = change.qualified_after
+    message.recorded_after = change.recorded_after
+    if change.reach:
+        _tell_reach(message.reach, change.reach)
+    if change.granted_before:
+        _tell_reach(message.granted_before, change.granted_before)
+    if change.granted_after:
+        _tell_reach(message.granted_after, change.granted_after)
 
 
-def _reach(reach: Reach | None) -> streak_pb2.Reach | None:
-    if reach is None:
-        return None
-    return streak_pb2.Reach(
-        entry_id=str(reach.entry_id),
-        occur_time=to_timestamp(reach.occur_time),
-        local_date=_day(reach.local_date),
-    )
+def _tell_reach(message: streak_pb2.Reach, reach: Reach) -> None:
+    message.entry_id = str(reach.entry_id)
+    set_timestamp(message.occur_time, reach.occur_time)
+    set_date(message.local_date, reach.local_date)
 
 
 @lru_cache(maxsize=4_096)
@@ -410,11 +418,18 @@ def _refusal(
 
 def state_to_proto(definition: StreakDefinition, current: Current | None) -> streak_pb2.StreakState:
     """A user's streak; without facts, one that has not begun."""
-    message = streak_pb2.StreakState(
-        streak=definition.key, frequency=streak_pb2.Frequency.ValueType(definition.frequency)
-    )
+    message = streak_pb2.StreakState()
+    _tell_state(message, definition, current)
+    return message
+
+
+def _tell_state(
+    message: streak_pb2.StreakState, definition: StreakDefinition, current: Current | None
+) -> None:
+    message.streak = definition.key
+    message.frequency = streak_pb2.Frequency.ValueType(definition.frequency)
     if current is None:
-        return message
+        return
     message.pauses.extend(map(_pause, current.pauses))
     if current.override and not current.override.asks_nothing:
         message.override.CopyFrom(_override(current.override))
@@ -422,21 +437,18 @@ def state_to_proto(definition: StreakDefinition, current: Current | None) -> str
     message.longest = current.longest
     message.period_qualified = current.period_qualified
     message.freeze_count = current.freeze_count
-    message.period_start_date.CopyFrom(_day(current.period_start_date))
-    message.period_end_date.CopyFrom(_day(current.period_end_date))
+    set_date(message.period_start_date, current.period_start_date)
+    set_date(message.period_end_date, current.period_end_date)
     if current.run:
-        message.start_date.CopyFrom(_day(current.run.start_date))
+        set_date(message.start_date, current.run.start_date)
     if current.expire_time:
-        message.expire_time.CopyFrom(to_timestamp(current.expire_time))
-    message.progress.extend(
-        streak_pb2.MetricProgress(
+        set_timestamp(message.expire_time, current.expire_time)
+    for wanted, total in zip(current.metrics, current.sums_micros, strict=True):
+        message.progress.add(
             metric=wanted.metric,
             current=from_micros(total),
             threshold=from_micros(wanted.threshold_micros),
         )
-        for wanted, total in zip(current.metrics, current.sums_micros, strict=True)
-    )
-    return message
 
 
 def _override(override: Override) -> streak_pb2.StreakOverride:
@@ -465,13 +477,17 @@ def _pause(pause: DateRange) -> streak_pb2.Pause:
 
 def period_to_proto(row: Period) -> streak_pb2.Period:
     """A recorded period."""
-    return streak_pb2.Period(
-        start_date=_day(row.start_date),
-        end_date=_day(row.end_date),
-        status=streak_pb2.PeriodStatus.ValueType(row.status),
-        length=row.length,
-        settle_time=to_timestamp(row.settle_time),
-    )
+    message = streak_pb2.Period()
+    _tell_period(message, row)
+    return message
+
+
+def _tell_period(message: streak_pb2.Period, row: Period) -> None:
+    set_date(message.start_date, row.start_date)
+    set_date(message.end_date, row.end_date)
+    message.status = streak_pb2.PeriodStatus.ValueType(row.status)
+    message.length = row.length
+    set_timestamp(message.settle_time, row.settle_time)
 
 
 def ledger_line_to_proto(line: LedgerLine) -> streak_pb2.FreezeLedgerEntry:

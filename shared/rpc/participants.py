@@ -49,6 +49,7 @@ DIGEST_BYTES: Final = 32
 
 C = TypeVar("C")
 
+_CHANGED: Final = Part(pb.Outcome, "effects")
 _OUTCOME: Final = Part(pb.ApplyEntriesResponse, "outcomes")
 _REVERT_OUTCOME: Final = Part(pb.RevertEntriesResponse, "outcomes")
 
@@ -231,8 +232,11 @@ def registered(participant: Participant[C], pool: Pool, settings: Settings) -> S
 
 
 def applied_outcome(entry_id: UUID, effects: effects_pb2.Effects) -> bytes:
-    """What an entry did, as it is stored and answered for ever."""
-    return pb.Outcome(entry_id=str(entry_id), effects=effects).SerializeToString(deterministic=True)
+    """What an entry did, as it is stored and answered for ever. A message that is put into another one is copied;
+    serialized it is not.
+    """
+    changed = effects.SerializeToString(deterministic=True)
+    return pb.Outcome(entry_id=str(entry_id)).SerializeToString() + _CHANGED.holding(changed)
 
 
 def refused_outcome(entry_id: UUID | str, error: LaurelError, domain: str) -> bytes:

@@ -18,7 +18,6 @@ from services.leaderboard.domain.boards import Board, segment_values
 from services.leaderboard.domain.facts import Award, Command, PointsChange, command_of
 from services.leaderboard.domain.lengths import Period, StreakChange
 from services.leaderboard.domain.ranks import Placement, member_of, shown_rank
-from services.leaderboard.domain.runs import RunState
 from services.leaderboard.domain.states import Draft, Move
 from shared.entries import Entry
 from shared.errors import Violations
@@ -161,39 +160,45 @@ def _check_reach_time(message: Message, path: str, violations: Violations) -> No
 
 
 def effects(draft: Draft, moves: Sequence[tuple[Move, Placement]], board_of: BoardOf) -> Effects:
-    """What an entry, or its undoing, did to standings once it is projected."""
-    standings = [
-        standing_to_proto(draft.user_id, board_of(move.run.board), move, placement)
-        for move, placement in moves
-        if move.reported
-    ]
-    return Effects(leaderboards=[*standings, *(_closed_standing(draft.user_id, run) for run in draft.closed)])
+    """What an entry, or its undoing, did to standings once it is projected. Written in place: a message that is put
+    into another one is copied.
+    """
+    message = Effects()
+    for move, placement in moves:
+        if move.reported:
+            _tell_standing(
+                message.leaderboards.add(), draft.user_id, board_of(move.run.board), move, placement
+            )
+    for run in draft.closed:
+        closed = message.leaderboards.add(user_id=draft.user_id, leaderboard=run.board, run_finalized=True)
+        closed.run.CopyFrom(run_to_proto(run))
+    return message
 
 
 def standing_to_proto(
     user_id: str, board: Board, move: Move, placement: Placement
 ) -> leaderboard_pb2.Standing:
     """A standing after a move."""
-    standing = leaderboard_pb2.Standing(
-        user_id=user_id,
-        leaderboard=board.key,
-        segment=segment_values(move.segment),
-        run=run_to_proto(move.run),
-        rank=shown_rank(board, placement.after),
-        previous_rank=shown_rank(board, placement.before),
-        told_at_interval=board.tracking is not None and board.tracking.interval is not None,
-    )
+    message = leaderboard_pb2.Standing()
+    _tell_standing(message, user_id, board, move, placement)
+    return message
+
+
+def _tell_standing(
+    message: leaderboard_pb2.Standing, user_id: str, board: Board, move: Move, placement: Placement
+) -> None:
+    message.user_id = user_id
+    message.leaderboard = board.key
+    if values := segment_values(move.segment):
+        message.segment.update(values)
+    message.run.CopyFrom(run_to_proto(move.run))
+    message.rank = shown_rank(board, placement.after)
+    message.previous_rank = shown_rank(board, placement.before)
+    message.told_at_interval = board.tracking is not None and board.tracking.interval is not None
     if move.after is not None:
-        standing.score = score_to_proto(board, member_of(board.order, move.after).amount)
+        message.score = score_to_proto(board, member_of(board.order, move.after).amount)
     if placement.last_ranked is not None:
-        standing.threshold = score_to_proto(board, placement.last_ranked.amount)
-    return standing
-
-
-def _closed_standing(user_id: str, run: RunState) -> leaderboard_pb2.Standing:
-    return leaderboard_pb2.Standing(
-        user_id=user_id, leaderboard=run.board, run=run_to_proto(run), run_finalized=True
-    )
+        message.threshold = score_to_proto(board, placement.last_ranked.amount)
 
 
 def _date(message: date_pb2.LocalDate) -> date:
