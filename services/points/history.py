@@ -19,7 +19,7 @@ from services.points.domain.definitions import Catalogue, TriggerKey
 from services.points.domain.facts import Due, Fact, Identity, Instant
 from services.points.domain.ledger import Award, Change
 from services.points.domain.lots import Lots
-from services.points.domain.refold import Dependence, LiveAward
+from services.points.domain.refold import Dependence, LiveAward, Names, Shift
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
 from services.points.refolding import Chunk
@@ -36,6 +36,50 @@ FACTS: Final = """
       FROM request_log
      WHERE user_id = $1 AND position IS NOT NULL AND position BETWEEN $2 AND $3
      ORDER BY position
+"""
+FACTS_AT: Final = """
+    SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms, boosts,
+           award_count
+      FROM request_log
+     WHERE user_id = $1 AND position IS NOT NULL AND position = ANY($2::bigint[])
+     ORDER BY position
+"""
+AWARDS_AT: Final = """
+    SELECT award.*
+      FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS wanted (position, first, last)
+     CROSS JOIN LATERAL (
+               SELECT *
+                 FROM awards
+                WHERE user_id = $1 AND sequence > wanted.first AND sequence <= wanted.last AND NOT refolded
+                  AND position = wanted.position
+               OFFSET 0
+           ) AS award
+     UNION ALL
+    SELECT *
+      FROM awards
+     WHERE user_id = $1 AND refolded AND position = ANY($2)
+     ORDER BY sequence
+"""
+# Both sums after each fact: as it was, and less what the first of them lost.
+CROSSING: Final = """
+    WITH counted AS (
+        SELECT log.*, $4::bigint - (sum(contribution_micros) OVER ())::bigint
+                          + (sum(contribution_micros) OVER (ORDER BY position))::bigint AS upto
+          FROM request_log AS log
+         WHERE user_id = $1 AND position IS NOT NULL AND position >= $2 AND state = 1 AND $3 = ANY(triggers)
+    )
+    SELECT position, entry_id, occur_time, local_date, state, follows, contribution_micros, triggers, terms, boosts,
+           award_count, upto - contribution_micros AS sum_before
+      FROM counted
+     WHERE upto / $5 - (upto - contribution_micros) / $5
+           <> (upto - $6) / $5 - (upto - contribution_micros - CASE position WHEN $2 THEN 0 ELSE $6 END) / $5
+     ORDER BY position
+"""
+AWARDS_OF: Final = """
+    SELECT *
+      FROM awards
+     WHERE user_id = $1 AND sequence > $2 AND points_system = $3 AND trigger = $4 AND position = ANY($5::bigint[])
+     ORDER BY sequence
 """
 AWARDS_BETWEEN: Final = """
     SELECT *
@@ -146,11 +190,17 @@ class UserHistory:
 
     async def at(self, positions: Sequence[int]) -> Chunk:
         """The facts at these positions."""
-        chunks = [await self._between(position, position) for position in positions]
-        return Chunk(
-            [fact for chunk in chunks for fact in chunk.facts],
-            {name: award for chunk in chunks for name, award in chunk.awards.items()},
-        )
+        wanted = set(positions)
+        among = sorted({*wanted, *(position + 1 for position in wanted)})
+        found = await self._connection.fetch(FACTS_AT, self._user_id, among)
+        counts = {row["position"]: row["award_count"] for row in found}
+        facts = [row for row in found if row["position"] in wanted]
+        places = [
+            (row["position"], row["award_count"], counts.get(row["position"] + 1) or _LAST) for row in facts
+        ]
+        awards = await self._connection.fetch(AWARDS_AT, self._user_id, *rows.columns(3, places))
+        live = live_awards(map(rows.award, awards))
+        return Chunk(_complete(facts, live, self._terms), live)
 
     async def chunk(self, start: int, size: int | None) -> Chunk:
         """So many facts from a position on; None: all."""
@@ -166,6 +216,30 @@ class UserHistory:
             key: timeline.accumulated_micros - since.get(key, 0)
             for key, timeline in self._state.points.timelines.items()
         }
+
+    async def crossing(self, shift: Shift, start: int) -> tuple[Sequence[tuple[Fact, int]], Names]:
+        """The facts with which a trigger passes more or fewer multiples, and its awards that came with them."""
+        key = shift.key
+        found = await self._connection.fetch(
+            CROSSING,
+            self._user_id,
+            start,
+            f"{key.points_system}/{key.trigger}",
+            shift.accumulated_micros,
+            shift.every_micros,
+            shift.delta_micros,
+        )
+        if not found:
+            return [], {}
+        awards = await self._connection.fetch(
+            AWARDS_OF,
+            self._user_id,
+            found[0]["award_count"],
+            key.points_system,
+            key.trigger,
+            [row["position"] for row in found],
+        )
+        return [(rows.fact(row), row["sum_before"]) for row in found], live_awards(map(rows.award, awards))
 
     async def added_since(self, start: int) -> Mapping[str, tuple[int, int]]:
         """For each system, what awards that count at a position or later add to the balance, and to the lifetime."""

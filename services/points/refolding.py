@@ -1,8 +1,9 @@
 """A fact of a user is taken out or changed: what is read for it, in which order, and how little (RULES 5.1).
 
-In the usual case only the fact's own awards differ, and nothing else is read. Else the fold goes on from the fact, in
-chunks that grow, and ends where both ways have come together. Only where something from there on came late, it takes
-all at once.
+In the usual case only the fact's own awards differ, and nothing else is read. Where it moves the crossings of later
+facts, and nothing depends on what was given, those alone are read that cross more or less. Else the fold goes on from
+the fact, in chunks that grow, and ends where both ways have come together. Only where something from there on came
+late, it takes all at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,17 +23,24 @@ from services.points.domain.ledger import Change, Draft, reached, retaken, write
 from services.points.domain.lots import Lots
 from services.points.domain.refold import (
     Dependence,
+    Difference,
     Edit,
     LiveAward,
+    Names,
     Pair,
     Plan,
+    Shift,
+    apart,
     begin,
     drafts_of,
     edited,
     go_on,
     moved,
+    moved_by_shifts,
     moved_by_shortcut,
     plan,
+    shifted,
+    shifts,
     shortcut,
     together,
 )
@@ -63,6 +71,11 @@ class History(Protocol):
 
     async def sums_before(self, start: int) -> Mapping[TriggerKey, int]:
         """For each metric trigger, what the facts before a position contributed, in micro-units."""
+
+    async def crossing(self, shift: Shift, start: int) -> tuple[Sequence[tuple[Fact, int]], Names]:
+        """The facts from a position on with which a trigger passes more or fewer multiples of X than before its sum
+        moved there, each with what the sum was before it; and the trigger's live awards that came with them.
+        """
 
     async def added_since(self, start: int) -> Mapping[str, tuple[int, int]]:
         """For each system, what awards that count at a position or later add to the balance, and to the lifetime."""
@@ -134,12 +147,18 @@ async def _drafts(
     planned: Plan,
     subject: Chunk,
 ) -> tuple[UserState, list[Draft]]:
+    differing = apart(state, planned, facts, edits, history.terms, history.dependence)
+    if differing is not None:
+        return state, list(drafts_of(differing, subject.awards))
     if len(edits) == 1:
         ((position, edit),) = edits.items()
         live = list(subject.awards.values())
         drafts = shortcut(state, planned, facts[position], edit, live, history.dependence)
         if drafts is not None:
             return moved_by_shortcut(state, facts[position], edit), drafts
+        found = await _shifted(history, state, facts[position], edit, planned)
+        if found is not None:
+            return found
     whole = Plan(1, planned.systems, late=True)
     for attempt, settling in ((planned, True), (whole, True), (whole, False)):
         try:
@@ -147,6 +166,29 @@ async def _drafts(
         except HistoryNeeded:
             continue
     raise AssertionError("the whole history decides everything")
+
+
+async def _shifted(
+    history: History, state: UserState, fact: Fact, edit: Edit, planned: Plan
+) -> tuple[UserState, list[Draft]] | None:
+    """What is different where only crossings are; None where more may be."""
+    moving = shifts(state, planned, fact, edit, history.terms, history.dependence)
+    if moving is None:
+        return None
+    differing: dict[int, Difference] = {}
+    awards: dict[tuple[int, Identity], LiveAward] = {}
+    for shift in moving:
+        crossing, live = await history.crossing(shift, fact.position)
+        awards.update(live)
+        for position, before, after in shifted(shift, crossing, fact, edit, history.terms):
+            _, more_before, more_after = differing.get(position, (position, (), ()))
+            differing[position] = (position, more_before + before, more_after + after)
+    grants = (grant for _, before, after in differing.values() for grant in (*before, *after))
+    if any(grant.amount < 0 for grant in grants):
+        # What it takes depends on what there is.
+        return None
+    drafts = drafts_of([differing[position] for position in sorted(differing)], awards)
+    return moved_by_shifts(state, moving), list(drafts)
 
 
 async def _folded(

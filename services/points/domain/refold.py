@@ -4,7 +4,8 @@ What differs are the rows of the ledger. The fold stops where both ways have com
 a trigger has, when both sums lie a multiple of X apart, since then both cross with the same events; a balance has,
 when it is the same, or when no limit acts any more.
 
-Where nothing but the fact's own awards can differ, no other fact is looked at (`shortcut`).
+Where nothing but the fact's own awards can differ, no other fact is looked at (`shortcut`). Where it moves the
+crossings of triggers and nothing depends on those, only the facts are that cross more or less than before (`shifts`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from services.points.domain.definitions import (
     POINTS_LIMIT,
     BoostKey,
     Catalogue,
+    MetricCause,
     PointsSystem,
     TriggerKey,
 )
@@ -39,6 +41,8 @@ _FAR: Final = POINTS_LIMIT // 4
 _MANY_MARKS: Final = 64
 
 Terms = Callable[[int], Catalogue]
+Difference = tuple[int, tuple[Grant, ...], tuple[Grant, ...]]
+"""The position of a fact, what was granted with it, and what is now."""
 Names = Mapping[tuple[int, Identity], "LiveAward"]
 
 
@@ -96,6 +100,12 @@ class Dependence(Struct, frozen=True):
     day_reach: timedelta | None = None
     """How many dates away an award can lie on which others depend, where there are limits of a day or cooldowns."""
 
+    @property
+    def is_none(self) -> bool:
+        """Each award is what it is, whatever was given before."""
+        limitless = self.lowest_maximum > 2 * _FAR
+        return limitless and not (self.on_level or self.expires) and self.day_reach is None
+
     @staticmethod
     def of(versions: Sequence[PointsSystem]) -> "Dependence":
         """Of all versions of a system's definition."""
@@ -105,6 +115,17 @@ class Dependence(Struct, frozen=True):
             expires=any(system.expiry is not None for system in versions),
             day_reach=max((reach(system) for system in versions if system.limits_days), default=None),
         )
+
+
+class Shift(Struct, frozen=True):
+    """The sum of a trigger is less from a fact on."""
+
+    key: TriggerKey
+    accumulated_micros: int
+    """What it was in the end."""
+    every_micros: int
+    delta_micros: int
+    """How much less; below zero where it is more."""
 
 
 class Plan(Struct, frozen=True):
@@ -209,6 +230,123 @@ def shortcut(
     return drafts
 
 
+def apart(
+    state: UserState,
+    plan: Plan,
+    facts: Mapping[int, Fact],
+    edits: Mapping[int, Edit],
+    terms: Terms,
+    dependence: Callable[[str], Dependence],
+) -> list[Difference] | None:
+    """Where awards differ by what is given with facts from now on, and taken back, where nothing else can differ; else
+    None.
+    """
+    first = min(edits)
+    if any(edit.taken_out or edit.contribution_micros is not None for edit in edits.values()):
+        return None
+    if not all(_is_independent(state, key, first, dependence) for key in plan.systems):
+        return None
+    differing = []
+    for position, edit in sorted(edits.items()):
+        alone = replace(facts[position], follows=True, triggers=())
+        if any(due.base_amount < 0 for due in (*alone.given, *edit.added)):
+            return None
+        points, catalogue = Points(greeted=True), terms(alone.terms)
+        before = _stepped(points, alone, catalogue, plan.systems)[1]
+        after = _stepped(points, edited(alone, edit), catalogue, plan.systems)[1]
+        if before != after:
+            differing.append((position, before, after))
+    return differing
+
+
+def shifts(
+    state: UserState,
+    plan: Plan,
+    fact: Fact,
+    edit: Edit,
+    terms: Terms,
+    dependence: Callable[[str], Dependence],
+) -> list[Shift] | None:
+    """By how much the sums of triggers move with the edit of one fact, where nothing but their crossings can differ,
+    and nothing depends on those; else None.
+
+    Every fact since then came in the order of the events' times, no balance was cut since, nor can one be, and each
+    system has at most one of these triggers.
+    """
+    contribution = 0 if edit.taken_out else edit.contribution_micros
+    first = edit.taken_out and fact.position == state.first_position
+    if contribution is None or contribution < 0 or edit.added or edit.dropped or first:
+        return None
+    if plan.late or plan.start != fact.position or any(due.key.trigger == GIFT for due in fact.given):
+        return None
+    found: dict[str, Shift] = {}
+    for key in fact.triggers:
+        trigger, timeline = terms(fact.terms).trigger(key), state.points.timelines.get(key)
+        if trigger is None or not isinstance(trigger.cause, MetricCause):
+            return None
+        plain = (
+            timeline is not None
+            and trigger.amount > 0
+            and not timeline.irregular
+            and timeline.late_position < plan.start
+            and (timeline.fractional or contribution % timeline.every_micros == 0)
+            and _is_independent(state, key.points_system, plan.start, dependence)
+        )
+        if timeline is None or not plain or key.points_system in found:
+            return None
+        delta = fact.contribution_micros - contribution
+        found[key.points_system] = Shift(key, timeline.accumulated_micros, timeline.every_micros, delta)
+    return [shift for _, shift in sorted(found.items())]
+
+
+def shifted(
+    shift: Shift, crossing: Iterable[tuple[Fact, int]], fact: Fact, edit: Edit, terms: Terms
+) -> list[Difference]:
+    """Where the awards of a trigger differ whose sum has moved.
+
+    `crossing`: the facts that cross more or less, each with what the sum was before it.
+    """
+    differing = []
+    for each, sum_before in crossing:
+        is_own = each.position == fact.position
+        alone = replace(each, follows=True, triggers=(shift.key,), given=())
+        grants = []
+        for sum_micros, one in (
+            (sum_before, alone),
+            (
+                sum_before if is_own else sum_before - shift.delta_micros,
+                edited(alone, edit) if is_own else alone,
+            ),
+        ):
+            count = sum_micros // shift.every_micros
+            timeline = Timeline(sum_micros, sum_micros, count, count, shift.every_micros, fractional=True)
+            points = Points(greeted=True, timelines={shift.key: timeline})
+            systems = frozenset({shift.key.points_system})
+            grants.append(_stepped(points, one, terms(each.terms), systems)[1])
+        if grants[0] != grants[1]:
+            differing.append((each.position, grants[0], grants[1]))
+    return differing
+
+
+def moved_by_shifts(state: UserState, shifts: Iterable[Shift]) -> UserState:
+    """The state as it is stored, where only crossings differ."""
+    timelines = dict(state.points.timelines)
+    for shift in shifts:
+        now = timelines[shift.key]
+        left = now.accumulated_micros - shift.delta_micros
+        count = left // now.every_micros - now.accumulated_micros // now.every_micros
+        timelines[shift.key] = stored(
+            replace(
+                now,
+                accumulated_micros=left,
+                high_micros=now.high_micros - shift.delta_micros,
+                due_count=now.due_count + count,
+                granted_count=now.granted_count + count,
+            )
+        )
+    return replace(state, points=replace(state.points, timelines=timelines))
+
+
 def begin(
     state: UserState,
     plan: Plan,
@@ -249,7 +387,7 @@ def begin(
 
 def go_on(
     pair: Pair, facts: Sequence[Fact], edits: Mapping[int, Edit], terms: Terms, plan: Plan, *, settling: bool
-) -> tuple[Pair, list[tuple[int, tuple[Grant, ...], tuple[Grant, ...]]]]:
+) -> tuple[Pair, list[Difference]]:
     """The fold over more facts, both ways, and where their awards differ. Raises `HistoryNeeded`."""
     before, after = pair.before, pair.after
     differing = []
@@ -312,9 +450,7 @@ def together(
     )
 
 
-def drafts_of(
-    differing: Sequence[tuple[int, tuple[Grant, ...], tuple[Grant, ...]]], names: Names
-) -> Iterator[Draft]:
+def drafts_of(differing: Sequence[Difference], names: Names) -> Iterator[Draft]:
     """The rows for the differences, in the order of arrival."""
     for position, before, after in differing:
         earlier = {grant.due.identity: grant for grant in before}
@@ -434,6 +570,15 @@ def _together(standing: Standing, other: Standing, no_cut_follows: bool, depende
         return False
     # With less, nothing more is cut: what was spent stays spent. With more, a maximum could cut.
     return other.balance < standing.balance or dependence.lowest_maximum > 2 * _FAR
+
+
+def _is_independent(
+    state: UserState, points_system: str, since: int, dependence: Callable[[str], Dependence]
+) -> bool:
+    """Whether what is given in a system is what it is, whatever else was given since a position, or was not."""
+    standing = state.points.standings.get(points_system, NO_STANDING)
+    is_uncut = standing.cut_position < since and _is_far_from_the_end(standing)
+    return is_uncut and dependence(points_system).is_none
 
 
 def _is_far_from_the_end(standing: Standing) -> bool:

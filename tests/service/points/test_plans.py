@@ -93,7 +93,8 @@ async def test_taking_an_event_out_reads_no_other_fact_where_only_its_own_awards
     await handlers.revert_entries([Reversal(entry_id(4), "alice", NOON)])
     await pool.close()
     assert {history.SUMS, history.ADDED, history.REACH_TIME, store.WINDOWS}.isdisjoint(statements)
-    assert statements.count(history.FACTS) == 1
+    assert statements.count(history.FACTS_AT) == 1
+    assert history.FACTS not in statements
 
 
 async def _statements(

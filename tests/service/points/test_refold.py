@@ -149,8 +149,12 @@ async def test_an_award_says_what_multiplied_it(service: Service) -> None:
     assert (list(award.boosts), award.multiplying_level) == (["always"], "gold")
 
 
-async def test_a_refold_over_several_chunks_gives_what_the_others_alone_give(service: Service) -> None:
-    await define(service, "xp", [TEN])
+@pytest.mark.parametrize("maximum", [0, 1_000_000_000])
+async def test_a_refold_with_much_behind_it_gives_what_the_others_alone_give(
+    service: Service, maximum: int
+) -> None:
+    """By what crosses otherwise alone, or, where there is a maximum, over several chunks."""
+    await define(service, "xp", [TEN], max_balance=maximum)
     count = 3 * FIRST_CHUNK
     for start in range(0, count, 512):
         numbers = range(start, min(start + 512, count))

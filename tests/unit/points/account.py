@@ -27,7 +27,7 @@ from services.points.domain.facts import (
 from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import InsufficientPoints, Refusal
 from services.points.domain.lots import Lots, moved
-from services.points.domain.refold import Dependence, LiveAward
+from services.points.domain.refold import Dependence, LiveAward, Names, Shift
 from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
@@ -111,6 +111,21 @@ class Past:
                 for key in fact.triggers:
                     sums[key] = sums.get(key, 0) + fact.contribution_micros
         return sums
+
+    async def crossing(self, shift: Shift, start: int) -> tuple[Sequence[tuple[Fact, int]], Names]:
+        self.asked.append("crossing")
+        sums, found = (await self.sums_before(start)).get(shift.key, 0), []
+        for position, fact in sorted(self.facts.items()):
+            if position < start or position in self.undone or shift.key not in fact.triggers:
+                continue
+            before, after = sums, sums - (shift.delta_micros if position > start else 0)
+            sums += fact.contribution_micros
+            times = sums // shift.every_micros - before // shift.every_micros
+            if times != (sums - shift.delta_micros) // shift.every_micros - after // shift.every_micros:
+                found.append((fact, before))
+        assert sums == shift.accumulated_micros
+        names = {name: award for name, award in self.live_awards().items() if name[1].key == shift.key}
+        return found, names
 
     async def added_since(self, start: int) -> Mapping[str, tuple[int, int]]:
         added: dict[str, tuple[int, int]] = {}
