@@ -64,6 +64,8 @@ def composites_followed(
 
 
 def _moved(before: Held, after: Held) -> set[str]:
+    if before is after:
+        return set()
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 

@@ -255,6 +255,8 @@ class Catalogue:
             definition.user_filters
             for definition in self.hanging_on(definition.key for definition in self.by_streak)
         )
+        self._has_selective_above: Final = any(self._by_key[key].user_filters for key in self._levels)
+        """Whether any composite is one that only some users earn."""
 
         above = self.hanging_on(definition.key for definition in self.anniversaries)
         self.anniversary_filters: Final = tuple(
@@ -268,6 +270,8 @@ class Catalogue:
 
     def hanging_on(self, achievements: Iterable[str]) -> Sequence[Achievement]:
         """The composites that these can complete, by whatever detour; lower levels first."""
+        if not self._above:
+            return ()
         found: set[str] = set()
         below = list(achievements)
         while below:
@@ -288,6 +292,8 @@ class Catalogue:
         """The composites that hang on these, or on a streak, which may name an event later, and that only some users
         earn.
         """
+        if not self._has_selective_above:
+            return ()
         keys = [definition.key for definition in achievements]
         if self._selective_above_streaks:
             keys += [definition.key for definition in self.by_streak]
