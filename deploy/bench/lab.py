@@ -175,13 +175,19 @@ class Lab:
 
     @contextmanager
     def configured(
-        self, name: str, *, package: str = "services", services: Sequence[str] = CORE, **settings: str
+        self,
+        name: str,
+        *,
+        package: str = "services",
+        services: Sequence[str] = CORE,
+        configuration: str = "",
+        **settings: str,
     ) -> Iterator[Stack]:
-        """A stack of its own with the demo's configuration, and nobody in it."""
+        """A stack of its own with the demo's configuration or another, and nobody in it."""
         config = StackConfig(
             home=self.home / name, port_base=0, settings=settings, package=package, services=services
         )
-        with self._started(config) as stack:
+        with self._started(config, configuration) as stack:
             yield stack
 
     @contextmanager
@@ -193,11 +199,11 @@ class Lab:
             yield stack
 
     @contextmanager
-    def _started(self, config: StackConfig) -> Iterator[Stack]:
+    def _started(self, config: StackConfig, configuration: str = "") -> Iterator[Stack]:
         self.say(f"starting the stack {config.home.name!r}")
         with Stack(config) as stack:
             stack.up()
-            self._configure(stack)
+            self._configure(stack, configuration.encode() or CONFIGURATION.read_bytes())
             yield stack
 
     @cached_property
@@ -226,8 +232,8 @@ class Lab:
             watched.stop_service(name)
         return Captured(stack, directory, done)
 
-    def _configure(self, stack: Stack) -> None:
-        request = read_configuration(CONFIGURATION.read_bytes()).request
+    def _configure(self, stack: Stack, configuration: bytes) -> None:
+        request = read_configuration(configuration).request
         shown = ((AUTHORIZATION, BEARER + stack.api_key),) if stack.api_key else None
         with channel_to(stack.addresses("orchestrator")[0], stack.authority) as channel:
             stub = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channel)
