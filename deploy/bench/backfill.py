@@ -1,4 +1,5 @@
-"""`python -m deploy.bench.backfill`: how many users a second a backfill gives an achievement that all of them had met.
+"""`python -m deploy.bench.backfill`: how many users a second a backfill gives achievements that all of them had met, or
+looks at for one that nobody has.
 
 Each user has some events of one metric, spread over four months, of which the third reaches the threshold; they are put
 into PostgreSQL as they would stand there. The service's own work runs batch after batch, without pauses, on servers of
@@ -13,7 +14,7 @@ import cProfile
 import pstats
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -53,6 +54,10 @@ ROOT: Final = Path(__file__).parents[2]
 EVENTS: Final = 5
 """Of each user, a month apart but for the last."""
 _THRESHOLD: Final = 3
+KINDS_OF_ACHIEVEMENTS: Final = ("beyond", "plain", "repeated", "paid")
+"""One that nobody has reached; one that all have; one that is earned each time; one of which points hang on what is
+backdated, so that everybody is told of.
+"""
 _UNIT: Final = 1_000_000
 
 # An id begins with the milliseconds of the event: it lies in the partition of its month.
@@ -111,6 +116,7 @@ async def measure(
     batch_size: int,
     share: float,
     profile: cProfile.Profile | None,
+    only: Collection[str],
     *,
     with_events: bool,
 ) -> list[Found]:
@@ -137,11 +143,16 @@ async def measure(
         metric = achievement_pb2.MetricTrigger(metric="commits", threshold=_THRESHOLD)
         handlers = Handlers(pool, Store(pool, settings.recent_users), catalogue, SystemClock())
         events = Events(lambda user: handlers.apply_entries([_event(user)])) if with_events else None
+        beyond = achievement_pb2.MetricTrigger(metric="commits", threshold=EVENTS + 1)
         found = []
         for achievement in (
+            achievement_pb2.Achievement(key="beyond", name="Beyond", metric=beyond),
             achievement_pb2.Achievement(key="plain", name="Plain", metric=metric),
             achievement_pb2.Achievement(key="repeated", name="Repeated", metric=metric, repeatable=True),
+            achievement_pb2.Achievement(key="paid", name="Paid", metric=metric, award_backdated=True),
         ):
+            if achievement.key not in only:
+                continue
             alone = await events.alone(users) if events else []
             await _activate(connection, ACHIEVEMENT.normalised(achievement), users)
             beside = asyncio.create_task(events.beside()) if events else None
@@ -270,6 +281,7 @@ def main() -> int:
     )
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--without-events", action="store_true")
+    parser.add_argument("--only", nargs="*", choices=KINDS_OF_ACHIEVEMENTS)
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     profile = cProfile.Profile() if arguments.profile else None
@@ -284,6 +296,7 @@ def main() -> int:
                 arguments.batch_size,
                 arguments.share,
                 profile,
+                arguments.only or KINDS_OF_ACHIEVEMENTS,
                 with_events=not arguments.without_events,
             )
         )

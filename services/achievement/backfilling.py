@@ -142,8 +142,8 @@ class Backfills:
     # Working
 
     async def run(self, now: datetime, _history: bool) -> Pass:
-        """A batch at an instant, as part of a pass of maintenance."""
-        return await self._batch(now)
+        """A batch at an instant, as part of a pass of maintenance. One look-up when none is under way."""
+        return await self._batch(now) if await self._backfills.any_running() else Pass()
 
     async def work(self) -> None:
         """Batches by the clock, for ever, and pauses before each row of them."""
@@ -208,11 +208,12 @@ class Backfills:
         if achievement is None or achievement.status is not Status.ACTIVE:
             await self._backfills.end(running.achievement, BackfillState.CANCELLED, now, connection)
             return 0
-        size = self._settings.backfill_batch_size
-        users = await self._backfills.users(connection, running.cursor, size)
-        candidates = await self._backfills.candidates(connection, achievement, users)
+        looked = await self._backfills.look(
+            connection, achievement, running.cursor, self._settings.backfill_batch_size
+        )
+        candidates = looked.candidates
         found: dict[str, Backfilled] = {}
-        given: set[str] = set()
+        given: dict[str, int] = {}
         if candidates:
             await self._backfills.lock(connection, candidates)
             if given_at_once(catalogue, achievement):
@@ -235,12 +236,12 @@ class Backfills:
             )
             await self._save(connection, running, before, found, now)
             await self._feed.append(connection, self._told(running, catalogue, found, now))
-        counts = [1] * len(given) + [len(each.changes) for each in found.values() if each.changes]
-        if users:
-            await self._backfills.move(connection, running, users[-1], len(users), counts, now)
-        if len(users) < size:
+        counts = [*given.values(), *(len(each.changes) for each in found.values() if each.changes)]
+        if looked.count:
+            await self._backfills.move(connection, running, looked.cursor, looked.count, counts, now)
+        if looked.is_last:
             await self._backfills.end(running.achievement, BackfillState.DONE, now, connection)
-        return len(users)
+        return looked.count
 
     async def _save(
         self,

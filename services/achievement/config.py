@@ -29,7 +29,9 @@ class Settings(ServiceSettings):
     """
 
     backfill_batch_size: int = Field(default=500, ge=1, le=10_000)
-    """How many users one transaction of a backfill looks at."""
+    """To how many users one transaction of a backfill gives something at most. It looks at twenty times as many where
+    few qualify.
+    """
 
     backfill_share: float = Field(default=0.5, gt=0, le=1)
     """How much of the time a backfill may work; for the rest it leaves the machine to events."""

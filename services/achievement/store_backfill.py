@@ -6,8 +6,10 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+from msgspec import Struct
 
 from services.achievement.domain import (
+    MAX_COMPLETIONS,
     Achievement,
     AnniversaryTrigger,
     CompositeTrigger,
@@ -24,6 +26,9 @@ from shared.postgres.pool import Connection, Pool
 from shared.tenants import Range
 
 MAX_ERROR_CHARS: Final = 1_000
+
+LOOKED_AT_FOR_A_CANDIDATE: Final = 20
+"""Users that a transaction looks at, at most, for each candidate that it takes."""
 
 _LOCK: Final = lock_key("achievement", "backfill")
 _COLUMNS: Final = """
@@ -96,76 +101,123 @@ HOLDERS: Final = """
 """
 
 # Of a metric or a streak. Who holds it already is no candidate, unless it can be held again.
-BY_SOURCE: Final = """
+_BY_SOURCE: Final = """
     SELECT source.user_id
       FROM sources AS source
-     WHERE source.user_id = ANY($1::text[]) AND source.key = $2 AND source.kind = $3 AND source.highest >= $4
+     WHERE source.user_id = {users} AND source.key = $2 AND source.kind = $3 AND source.highest >= $4
        AND ($6 OR NOT EXISTS (SELECT FROM live_completions AS live
                                WHERE live.user_id = source.user_id AND live.achievement = $5))
-     ORDER BY source.user_id
 """
-BY_PREREQUISITES: Final = """
+_BY_PREREQUISITES: Final = """
     SELECT live.user_id
       FROM live_completions AS live
-     WHERE live.user_id = ANY($1::text[]) AND live.achievement = ANY($2::text[]) AND live.number = 1
+     WHERE live.user_id = {users} AND live.achievement = ANY($2::text[]) AND live.number = 1
        AND NOT EXISTS (SELECT FROM live_completions AS held
                         WHERE held.user_id = live.user_id AND held.achievement = $3)
      GROUP BY live.user_id
     HAVING count(*) >= $4
-     ORDER BY live.user_id
 """
-# Of a metric whose events came in the order of their times, and none of which took anything: the first with which the
-# sum is there is the one that the fold finds (`domain.backfill`), so nothing of it has to be read. Who has a long past,
-# or another one, is folded. Users are locked. A completion has the id that `domain.completions` gives it: a test
-# compares.
+BY_SOURCE: Final = f"{_BY_SOURCE.format(users='ANY($1::text[])')} ORDER BY user_id"
+BY_PREREQUISITES: Final = f"{_BY_PREREQUISITES.format(users='ANY($1::text[])')} ORDER BY user_id"
+# The next users, up to so many of them or to so many candidates: who is none costs a look at the users and one by key.
+_PAGE: Final = """
+    (SELECT user_id, row_number() OVER (ORDER BY user_id) AS place
+       FROM users WHERE user_id > $1 ORDER BY user_id LIMIT {most}) AS page
+"""
+_LOOK: Final = """
+    WITH found AS MATERIALIZED (
+        SELECT page.user_id, page.place
+          FROM {page} CROSS JOIN LATERAL ({candidate}) AS candidate
+         ORDER BY page.user_id
+         LIMIT {enough}
+    ), last AS (
+        SELECT max(user_id) AS user_id, max(place) AS place FROM found HAVING count(*) = {enough}
+         UNION ALL
+        SELECT max(user_id), count(*) FROM {page} WHERE (SELECT count(*) FROM found) < {enough}
+        HAVING (SELECT count(*) FROM found) < {enough}
+    )
+    SELECT place AS looked_at_count, user_id AS last_user_id,
+           ARRAY(SELECT user_id FROM found ORDER BY user_id) AS candidates
+      FROM last
+"""
+LOOK_BY_SOURCE: Final = _LOOK.format(
+    page=_PAGE.format(most="$7"), candidate=_BY_SOURCE.format(users="page.user_id"), enough="$8"
+)
+LOOK_BY_PREREQUISITES: Final = _LOOK.format(
+    page=_PAGE.format(most="$5"), candidate=_BY_PREREQUISITES.format(users="page.user_id"), enough="$6"
+)
+# Of a metric whose events, up to the one with which the sum is there, came in the order of their times, and none of
+# which took anything: that event is the one that the fold finds (`domain.backfill`), each time that it is earned, so
+# nothing of it has to be read. Who has another past is folded, or one too long to be read for more than the first time.
+# Of those with few entries the events are read together. Users are locked. A completion has the id that
+# `domain.completions` gives it: a test compares.
 GIVE_AT_ONCE: Final = """
-    WITH first AS (
-        SELECT source.user_id, met.*
-          FROM sources AS source
-          JOIN users USING (user_id)
-         CROSS JOIN LATERAL (
-               SELECT entry_id, position, occur_time, local_date
-                 FROM (SELECT *, sum(value_micros) OVER (ORDER BY occur_time, entry_id) AS sum_micros,
-                              count(version) OVER () + count(*) FILTER (WHERE late) OVER () AS tangled,
-                              count(*) OVER () AS fact_count
-                         FROM (SELECT entry_id, position, occur_time, local_date, value_micros, version, late
-                                 FROM request_log
-                                WHERE user_id = source.user_id AND metric = $2 AND state = 1
-                                ORDER BY occur_time, entry_id
-                                LIMIT $8::integer) AS fact) AS summed
-                WHERE sum_micros >= $3::bigint AND tangled = 0 AND fact_count < $8::integer
-                ORDER BY occur_time, entry_id
-                LIMIT 1
-         ) AS met
-         WHERE source.user_id = ANY($1::text[]) AND source.key = $2 AND source.kind = 1
-           AND source.negative_count = 0 AND source.highest >= $3::bigint
-           AND users.user_id = ANY($1::text[]) AND users.withheld IS NULL AND met.occur_time < $6::timestamptz
+    WITH plain AS MATERIALIZED (
+        SELECT source.user_id, users.entry_count < $8::integer AS is_short
+          FROM unnest($1::text[]) AS candidate (user_id)
+          JOIN users ON users.user_id = candidate.user_id
+          JOIN sources AS source ON source.user_id = candidate.user_id
+         WHERE source.key = $2 AND source.kind = 1 AND source.negative_count = 0 AND source.highest >= $3::bigint
+           AND users.withheld IS NULL
            AND NOT EXISTS (SELECT FROM live_completions AS live
                             WHERE live.user_id = source.user_id AND live.achievement = $4)
-         ORDER BY source.user_id
+    ), fact AS (
+        SELECT user_id, entry_id, position, occur_time, local_date, value_micros, version, late
+          FROM request_log
+         WHERE user_id = ANY(ARRAY(SELECT user_id FROM plain WHERE is_short)) AND metric = $2 AND state = 1
+         UNION ALL
+        SELECT few.*
+          FROM plain
+         CROSS JOIN LATERAL (
+               SELECT user_id, entry_id, position, occur_time, local_date, value_micros, version, late
+                 FROM request_log
+                WHERE user_id = plain.user_id AND metric = $2 AND state = 1
+                ORDER BY occur_time, entry_id
+                LIMIT $8::integer
+         ) AS few
+         WHERE NOT is_short AND $9::bigint = 1
+    ), summed AS (
+        SELECT *, (sum(value_micros) OVER until_then)::bigint AS sum_micros,
+               count(version) OVER until_then + count(*) FILTER (WHERE late) OVER until_then AS tangled
+          FROM fact
+        WINDOW until_then AS (PARTITION BY user_id ORDER BY occur_time, entry_id ROWS UNBOUNDED PRECEDING)
+    ), met AS (
+        SELECT user_id, entry_id, position, occur_time, local_date, number,
+               max(tangled) OVER whole AS tangled, max(occur_time) OVER whole AS last_time
+          FROM summed
+         CROSS JOIN LATERAL generate_series((sum_micros - value_micros) / $3::bigint + 1,
+                                            least(sum_micros / $3::bigint, $9::bigint)) AS number
+         WHERE (sum_micros - value_micros) / $3::bigint < least(sum_micros / $3::bigint, $9::bigint)
+        WINDOW whole AS (PARTITION BY user_id)
     ), hashed AS (
-        SELECT first.*, substring(sha256(around[1] || int8send(octet_length(user_id)) || convert_to(user_id, 'UTF8')
-                                         || around[2] || convert_to(entry_id::text, 'UTF8') || around[3])
-                                  FROM 1 FOR 16) AS hash
-          FROM first, (SELECT $7::bytea[] AS around) AS the_same
+        SELECT user_id, entry_id, position, occur_time, local_date, number::integer AS number,
+               substring(sha256(around[1] || int8send(octet_length(user_id)) || convert_to(user_id, 'UTF8')
+                                || int8send(octet_length(place)) || convert_to(place, 'UTF8')
+                                || around[2] || convert_to(entry_id::text, 'UTF8') || around[3]) FROM 1 FOR 16) AS hash
+          FROM met, (SELECT $7::bytea[] AS around) AS the_same,
+               LATERAL (SELECT CASE number WHEN 1 THEN $4 ELSE $4 || ' ' || number END AS place) AS named
+         WHERE tangled = 0 AND last_time < $6::timestamptz
     ), named AS MATERIALIZED (
         SELECT hashed.*, encode(set_byte(set_byte(hash, 6, get_byte(hash, 6) & 15 | 128),
                                          8, get_byte(hash, 8) & 63 | 128), 'hex')::uuid AS completion_id
           FROM hashed
+         ORDER BY user_id, number
     ), facts AS (
         INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
                                       local_date, number, backdated)
-        SELECT user_id, $4, completion_id, 1, $5::uuid, occur_time, entry_id, local_date, 1, true FROM named
+        SELECT user_id, $4, completion_id, 1, $5::uuid, occur_time, entry_id, local_date, number, true FROM named
     ), earned AS (
         INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
                                       local_date, cause_position, cause_time, cause_id, number, backdated)
-        SELECT user_id, $4, completion_id, entry_id, occur_time, $3::bigint, local_date, position, occur_time,
-               entry_id, 1, true
+        SELECT user_id, $4, completion_id, entry_id, occur_time, $3::bigint * number, local_date, position, occur_time,
+               entry_id, number, true
           FROM named
+    ), given AS MATERIALIZED (
+        SELECT user_id, count(*) AS completion_count FROM named GROUP BY user_id ORDER BY user_id
     ), moved AS (
-        UPDATE users SET version = users.version + 1 FROM first WHERE users.user_id = first.user_id
+        UPDATE users SET version = users.version + 1 FROM given WHERE users.user_id = given.user_id
     )
-    SELECT user_id FROM first
+    SELECT user_id, completion_count FROM given
 """
 # One more than a span has at first shows that it is longer.
 FACTS_OF_USERS: Final = """
@@ -180,6 +232,19 @@ FACTS_OF_USERS: Final = """
             LIMIT $3
      ) AS fact
 """
+
+
+class Looked(Struct, frozen=True):
+    """What a look at the next users has come to."""
+
+    candidates: Sequence[str]
+    """Those who may be given something, or of whom sums have to be put together; by id."""
+    count: int
+    """Users that were looked at."""
+    cursor: str
+    """Up to whom."""
+    is_last: bool
+    """There are no others."""
 
 
 class BackfillStore:
@@ -279,23 +344,26 @@ class BackfillStore:
         self, source: Pool | Connection, achievement: Achievement, user_ids: Sequence[str]
     ) -> list[str]:
         """Those of these users who may be given something, or of whom sums have to be put together; by id."""
-        trigger, key = achievement.trigger, achievement.key
-        match trigger:
-            case MetricTrigger() | StreakTrigger():
-                # With event filters every user with events gets a sum, and who holds it, too.
-                least = -(2**63) if trigger.event_filters else trigger.target
-                again = achievement.repeatable or bool(trigger.event_filters)
-                told = trigger.source
-                found = await source.fetch(BY_SOURCE, user_ids, told.key, int(told.kind), least, key, again)
-            case AnniversaryTrigger():
-                return list(user_ids)
-            case CompositeTrigger():
-                found = await source.fetch(
-                    BY_PREREQUISITES, user_ids, list(trigger.achievements), key, trigger.enough
-                )
-            case _:
-                return []
+        asked = _asked(achievement)
+        if asked is None:
+            return list(user_ids) if isinstance(achievement.trigger, AnniversaryTrigger) else []
+        found = await source.fetch(asked.these, user_ids, *asked.arguments)
         return [row["user_id"] for row in found]
+
+    async def look(self, connection: Connection, achievement: Achievement, after: str, enough: int) -> Looked:
+        """At the next users: until so many may be given something, or a multiple of it has been looked at."""
+        asked = _asked(achievement)
+        if asked is None:
+            users = await self.users(connection, after, enough)
+            candidates = await self.candidates(connection, achievement, users)
+            return Looked(candidates, len(users), users[-1] if users else after, len(users) < enough)
+        statement, arguments = asked.look, asked.arguments
+        most = enough * LOOKED_AT_FOR_A_CANDIDATE
+        row = await connection.fetchrow(statement, after, *arguments, most, enough)
+        assert row is not None  # one of the two is true
+        count, candidates = row["looked_at_count"], row["candidates"]
+        is_last = count < most and len(candidates) < enough
+        return Looked(candidates, count, row["last_user_id"] or after, is_last)
 
     async def give_at_once(
         self,
@@ -304,8 +372,8 @@ class BackfillStore:
         user_ids: Sequence[str],
         running: Backfill,
         cause: str,
-    ) -> set[str]:
-        """Gives it to those of these users, who are locked, whose past says so plainly; who that is."""
+    ) -> dict[str, int]:
+        """Gives it to those of these users, who are locked, whose past says so plainly; how many times, by user."""
         trigger = achievement.trigger
         assert isinstance(trigger, MetricTrigger)
         rows = await connection.fetch(
@@ -316,10 +384,11 @@ class BackfillStore:
             achievement.key,
             running.backfill_id,
             running.create_time,
-            _around(achievement.key, cause),
+            _around(cause),
             FIRST_CHUNK + 1,
+            MAX_COMPLETIONS if achievement.repeatable else 1,
         )
-        return {row["user_id"] for row in rows}
+        return {row["user_id"]: row["completion_count"] for row in rows}
 
     async def spans(
         self, source: Pool | Connection, metric: str, user_ids: Sequence[str]
@@ -336,9 +405,35 @@ class BackfillStore:
         }
 
 
-def _around(achievement: str, cause: str) -> list[bytes]:
-    """What is the same in the names of all completions, before, between and after user and entry."""
-    key, named = achievement.encode(), cause.encode()
+class _Asked(Struct, frozen=True):
+    """How candidates are found."""
+
+    these: str
+    """The statement for given users."""
+    look: str
+    """The one for the next users."""
+    arguments: tuple[object, ...]
+
+
+def _asked(achievement: Achievement) -> _Asked | None:
+    """None where nothing that is stored tells."""
+    trigger, key = achievement.trigger, achievement.key
+    match trigger:
+        case MetricTrigger() | StreakTrigger():
+            # With event filters every user with events gets a sum, and who holds it, too.
+            least = -(2**63) if trigger.event_filters else trigger.target
+            again = achievement.repeatable or bool(trigger.event_filters)
+            told = trigger.source
+            return _Asked(BY_SOURCE, LOOK_BY_SOURCE, (told.key, int(told.kind), least, key, again))
+        case CompositeTrigger():
+            prerequisites = list(trigger.achievements)
+            return _Asked(BY_PREREQUISITES, LOOK_BY_PREREQUISITES, (prerequisites, key, trigger.enough))
+        case _:
+            return None
+
+
+def _around(cause: str) -> list[bytes]:
+    """What is the same in the names of all completions: before user and place, and around the entry."""
+    named = cause.encode()
     first = len(b"completion").to_bytes(8) + b"completion"
-    between = len(key).to_bytes(8) + key + (36).to_bytes(8)
-    return [first, between, len(named).to_bytes(8) + named]
+    return [first, (36).to_bytes(8), len(named).to_bytes(8) + named]

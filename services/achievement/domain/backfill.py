@@ -113,7 +113,6 @@ def given_at_once(catalogue: Catalogue, achievement: Achievement) -> bool:
         isinstance(achievement.trigger, MetricTrigger)
         and not achievement.is_selective
         and not achievement.event_filters
-        and not achievement.repeatable
         and not achievement.award_backdated
         and not catalogue.hanging_on([achievement.key])
     )

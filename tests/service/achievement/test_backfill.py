@@ -16,6 +16,7 @@ from laurel.participant.v1.participant_service_pb2_grpc import ParticipantServic
 from pydantic import SecretStr
 
 from services.achievement.config import Settings
+from services.achievement.domain import place_of
 from services.achievement.server import build
 from shared import faults
 from shared.errors import from_rpc_error
@@ -136,6 +137,18 @@ async def test_who_had_qualified_is_given_it_as_of_the_event_with_which_it_was_m
     assert (one.backdated, one.complete_time) == (True, to_timestamp(NOON + timedelta(minutes=2)))
     [record] = (await quiet.stub.ListCompletions(pb.ListCompletionsRequest(user_id=USERS[0]))).completions
     assert (record.backdated, record.cause_entry_id) == (True, done.backfill_id)
+
+
+async def test_many_who_do_not_qualify_are_looked_at_with_one_who_does(quiet: Service) -> None:
+    await lived(quiet)
+    below = [event(f"below {number}", 1, version=1, total=1, user=f"below-{number}") for number in range(20)]
+    await quiet.participant.ApplyEntries(apply(*below))
+    await define(quiet, "two", metric=by_metric(2))
+    looked_at = [(await part(quiet)).done_count]
+    while not (await backfill_of(quiet)).HasField("finish_time"):
+        looked_at.append((await part(quiet)).done_count)
+    assert looked_at == [23, 3, 1]
+    assert list(await holders(quiet)) == USERS[:-1]
 
 
 async def test_others_hear_of_it_only_where_points_are_given_for_it(quiet: Service) -> None:
@@ -328,37 +341,51 @@ async def test_what_calls_alone_earn_has_no_backfill_and_no_preview(quiet: Servi
         assert from_rpc_error(failure.value).reason == reason
 
 
+@pytest.mark.parametrize("repeatable", [False, True])
 async def test_what_the_database_gives_at_once_is_what_the_fold_gives(
-    service_database: ServiceDatabase,
+    service_database: ServiceDatabase, repeatable: bool
 ) -> None:
     """The composite above makes the service fold every user; without one it need not."""
+    threshold = 1.5 if repeatable else 3
 
-    async def given(*, folds: bool) -> tuple[list[tuple[object, ...]], list[tuple[str, str, str]], str]:
+    async def given(*, folds: bool) -> tuple[list[tuple[object, ...]], list[tuple[str, ...]], str]:
         async with _replica(service_database, NEVER) as service:
             await _lived_variously(service)
             if folds:
                 await define(service, "never", api=API)
                 above = types.CompositeTrigger(achievements=["three", "never"])
                 await define(service, "above", status=types.ACHIEVEMENT_STATUS_INACTIVE, composite=above)
-            await define(service, "three", metric=by_metric(3))
+            await define(service, "three", metric=by_metric(threshold), repeatable=repeatable)
             done = await finished(service, "three")
             query = """
                 SELECT live.user_id, live.entry_id, complete_time, target, live.local_date, cause_position, cause_time,
                        live.cause_id, live.number, live.backdated, fact.fact_time, fact.kind, fact.local_date
                   FROM live_completions AS live JOIN completion_facts AS fact USING (user_id, completion_id)
-                 ORDER BY user_id
+                 ORDER BY user_id, number
             """
             rows = [tuple(row) for row in await service.database.fetch(query)]
             ids = await service.database.fetch(
-                "SELECT user_id, entry_id, completion_id FROM live_completions"
+                "SELECT user_id, number, entry_id, completion_id FROM live_completions"
             )
-            named = [(row["user_id"], str(row["entry_id"]), str(row["completion_id"])) for row in ids]
+            named: list[tuple[str, ...]] = [
+                (
+                    row["user_id"],
+                    place_of("three", row["number"]),
+                    str(row["entry_id"]),
+                    str(row["completion_id"]),
+                )
+                for row in ids
+            ]
+            assert (done.completed_user_count, done.completion_count) == (
+                len({row[0] for row in rows}),
+                len(rows),
+            )
             return rows, named, done.backfill_id
 
     at_once, named, backfill_id = await given(folds=False)
-    assert {row[0] for row in at_once} >= {"plain", "früh", "late", "long", "again"}
-    for user_id, entry, completion_id in named:
-        wanted = derived_id("completion", user_id, "three", entry, f"backfill {backfill_id}")
+    assert {row[0] for row in at_once} >= {"plain", "früh", "late", "long", "again", "many", "other"}
+    for user_id, place, entry, completion_id in named:
+        wanted = derived_id("completion", user_id, place, entry, f"backfill {backfill_id}")
         assert completion_id == str(wanted)
     folded, _, _ = await given(folds=True)
     assert at_once == folded
@@ -384,6 +411,16 @@ async def _lived_variously(service: Service) -> None:
     commands += [
         event(f"g{number}", 1, version=number, total=number, user="long") for number in range(1, 301)
     ]
+    commands += [
+        event(f"m{number}", 20 * number, version=number, total=total, user="many")
+        for number, total in ((1, 20), (2, 60))
+    ]
+    # As many entries as a long past has, few of which are of the metric.
+    logins = [event(f"o{number}", 1, version=number, total=number, user="other") for number in range(1, 301)]
+    for login in logins:
+        login.entry.metric_event.metric = "logins"
+    commands += logins
+    commands += [event(f"c{number}", 2, version=number, total=2 * number, user="other") for number in (1, 2)]
     await service.participant.ApplyEntries(apply(*commands))
     await service.participant.RevertEntries(revert("a2", user="again"))
     await service.participant.ApplyEntries(
