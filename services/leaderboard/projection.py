@@ -53,6 +53,7 @@ REGISTRY: Final = "laurel:segments"
 MARKER: Final = ""
 """The field of the register in which the marker is."""
 
+_BETWEEN_POSITIONS: Final = "\0"
 _PREFIX: Final = "laurel:{"
 _SCAN_COUNT: Final = 1_000
 _SCRIPTS: Final = (PLACE, PAGE, MEMBERS, BEGIN, FILL, FINISH, MARK, FORGET)
@@ -89,6 +90,20 @@ def marker_of(rebuild_id: str, servers: Iterable[str]) -> str:
 def servers_in(marker: str) -> frozenset[str]:
     """The servers that were filled when the marker was left."""
     return frozenset(marker.rpartition("/")[2].split(","))
+
+
+class _Told(Struct, frozen=True):
+    """What a script that reads answered: numbers, the first of which is the state, and positions."""
+
+    numbers: Sequence[int]
+    positions: Sequence[str]
+
+    @classmethod
+    def of(cls, answer: Sequence[bytes]) -> "_Told":
+        numbers, positions = answer
+        return cls(
+            list(map(int, numbers.split())), positions.decode().split(_BETWEEN_POSITIONS) if positions else []
+        )
 
 
 class Projection:
@@ -153,17 +168,20 @@ class Projection:
     ) -> tuple[list[MemberPlace], int, Stamp]:
         """The places of those of these users who are members, in their order, and how many members there are."""
         arguments = [board.rank_mode.value, *user_ids]
-        ((_, member_count, *told),), stamp = await self._asked(self._members, arguments, [key])
+        (told,), stamp = await self._asked(self._members, arguments, [key])
+        _, member_count, *numbers = told.numbers
         found = [
-            MemberPlace(member_of(board.order, position.decode()), Place(ordinal, rank), better_count)
-            for position, ordinal, rank, better_count in zip(*[iter(told)] * 4, strict=True)
+            MemberPlace(member_of(board.order, position), Place(ordinal, rank), better_count)
+            for position, ordinal, rank, better_count in zip(
+                told.positions, *[iter(numbers)] * 3, strict=True
+            )
         ]
         return found, member_count, stamp
 
     async def member_counts(self, board: Board, keys: Sequence[SegmentKey]) -> tuple[list[int], Stamp]:
         """How many members these segments of a board have."""
-        answers, stamp = await self._pages(board, keys, 0, 0, "")
-        return [answer[1] for answer in answers], stamp
+        told, stamp = await self._pages(board, keys, 0, 0, "")
+        return [one.numbers[1] for one in told], stamp
 
     async def positions(self, key: SegmentKey, after: bytes | None, last: bytes | None) -> list[bytes]:
         """What the sorted set of a segment has behind a position, up to another. None: from the first, to the last."""
@@ -291,30 +309,30 @@ class Projection:
     async def _read(
         self, board: Board, key: SegmentKey, first_index: int, count: int, user_id: str
     ) -> tuple[MemberPage, Stamp]:
-        ((_, member_count, ordinal, rank, *positions),), stamp = await self._pages(
-            board, [key], first_index, count, user_id
-        )
-        members = [member_of(board.order, position.decode()) for position in positions]
+        (told,), stamp = await self._pages(board, [key], first_index, count, user_id)
+        _, member_count, ordinal, rank = told.numbers
+        members = [member_of(board.order, position) for position in told.positions]
         return MemberPage(members, _place(ordinal, rank), member_count), stamp
 
     async def _pages(
         self, board: Board, keys: Sequence[SegmentKey], first_index: int, count: int, user_id: str
-    ) -> tuple[list[Any], Stamp]:
+    ) -> tuple[list["_Told"], Stamp]:
         """What the script of pages answered for each segment."""
         arguments = [board.rank_mode.value, str(first_index), str(count), user_id]
         return await self._asked(self._page, arguments, keys)
 
     async def _asked(
         self, script: str, arguments: Sequence[str], keys: Sequence[SegmentKey]
-    ) -> tuple[list[Any], Stamp]:
+    ) -> tuple[list["_Told"], Stamp]:
         """What a script that reads answered for each segment. One that is not there, and not registered, never was."""
         commands = [evaluation(script, keys_of(key), arguments) for key in keys]
         answers, stamp, registered = await self._run(commands, keys)
+        told = [_Told.of(answer) for answer in answers]
         states = {
-            key: WHOLE if state == ABSENT and not is_registered else state
-            for key, (state, *_), is_registered in zip(keys, answers, registered, strict=True)
+            key: WHOLE if one.numbers[0] == ABSENT and not is_registered else one.numbers[0]
+            for key, one, is_registered in zip(keys, told, registered, strict=True)
         }
-        return answers, _noted(stamp, states)
+        return told, _noted(stamp, states)
 
     async def _run(
         self, commands: Sequence[Command], keys: Sequence[SegmentKey]

@@ -23,15 +23,23 @@ class Selector(Struct, frozen=True):
     run_date: date | None
 
 
-class RankedMembers(Struct, frozen=True):
-    """Ranked members with their ranks and profiles."""
+class MemberList(Struct, frozen=True):
+    """A selector that was understood: one segment of one run."""
 
     board: Board
     run: RunState
+    key: SegmentKey
+
+
+class RankedMembers(MemberList, frozen=True):
+    """Ranked members of it with their ranks and profiles."""
+
     members: Sequence[tuple[int, Member]]
     profiles: Mapping[str, Profile]
     member_count: int
     is_rebuilding: bool = False
+    better_counts: Sequence[int] = ()
+    """Of single users that were asked for: how many have a better rank than each of these members."""
 
 
 class MemberStanding(Struct, frozen=True):

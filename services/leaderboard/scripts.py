@@ -140,40 +140,41 @@ return answer
 )
 
 # ARGV: mode, index of the first (from 0), how many, and a user id or ''. With a user, the members around them are
-# meant: `how many` on each side. Answers: the state, and where nothing is gone, member count, ordinal and rank of the
-# first (0 for none), positions.
+# meant: `how many` on each side. Answers with two texts, for the same reason: numbers, which are the state, and where
+# nothing is gone, member count, ordinal and rank of the first (0 for none); and positions, with the character between
+# them that no user id has.
 PAGE: Final = (
     _STATE
     + _PLACE_OF
     + """
 local state, size = look(ARGV[1] == 'dense')
-local answer = {state, size, 0, 0}
-if state > 1 then return answer end
+local nobody = {state .. ' ' .. size .. ' 0 0', ''}
+if state > 1 then return nobody end
 local first, last = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1
 if ARGV[4] ~= '' then
   local known = redis.call('HGET', KEYS[2], ARGV[4])
   local position = known and string.sub(known, string.find(known, ':', 1, true) + 1) or ''
-  if position == '' then return answer end
+  if position == '' then return nobody end
   local index = redis.call('ZRANK', KEYS[1], position)
   first, last = math.max(0, index - tonumber(ARGV[3])), index + tonumber(ARGV[3])
 end
 local page = {}
 if last >= first then page = redis.call('ZRANGE', KEYS[1], first, last) end
-if page[1] then answer[3], answer[4] = place_of(page[1]) end
-for _, position in ipairs(page) do answer[#answer + 1] = position end
-return answer
+if not page[1] then return nobody end
+local ordinal, rank = place_of(page[1])
+return {table.concat({state, size, ordinal, rank}, ' '), table.concat(page, '\\0')}
 """
 )
 
-# ARGV: mode, then user ids. Answers: the state, and where nothing is gone, member count, and for each of them who is a
-# member: position, ordinal, rank, how many have a better rank.
+# ARGV: mode, then user ids. Answers in the same way: the state, and where nothing is gone, member count, and for each
+# of them who is a member ordinal, rank, how many have a better rank; and positions.
 MEMBERS: Final = (
     _STATE
     + _PLACE_OF
     + """
 local state, size = look(ARGV[1] == 'dense')
-local answer = {state, size}
-if state > 1 then return answer end
+local numbers, positions = {state, size}, {}
+if state > 1 then return {table.concat(numbers, ' '), ''} end
 for i = 2, #ARGV do
   local known = redis.call('HGET', KEYS[2], ARGV[i])
   local position = known and string.sub(known, string.find(known, ':', 1, true) + 1) or ''
@@ -183,10 +184,11 @@ for i = 2, #ARGV do
     if ARGV[1] ~= 'ordinal' then
       better = redis.call('ZLEXCOUNT', KEYS[1], '-', '(' .. string.sub(position, 1, 16))
     end
-    for _, told in ipairs({position, ordinal, rank, better}) do answer[#answer + 1] = told end
+    for _, number in ipairs({ordinal, rank, better}) do numbers[#numbers + 1] = number end
+    positions[#positions + 1] = position
   end
 end
-return answer
+return {table.concat(numbers, ' '), table.concat(positions, '\\0')}
 """
 )
 

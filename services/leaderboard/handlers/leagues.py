@@ -17,10 +17,10 @@ from services.leaderboard.domain.leagues import (
 )
 from services.leaderboard.domain.ranks import LOOK_ONLY, Member, SegmentKey, Step
 from services.leaderboard.domain.states import RunKey
-from services.leaderboard.handlers.lists import Lists, MemberList
+from services.leaderboard.handlers.lists import Lists
 from services.leaderboard.handlers.refreshing import bring_up_to_date
 from services.leaderboard.projection import Projection
-from services.leaderboard.results import LeagueStanding, RankedMembers, Selector
+from services.leaderboard.results import LeagueStanding, MemberList, RankedMembers, Selector
 from services.leaderboard.store.leagues import LeagueStore, UserSeat
 from services.leaderboard.store.standings import StandingStore
 from shared.errors import NotFound
@@ -75,7 +75,7 @@ class Leagues:
             return _without_cohort(league, wanted, user_id, known)
         cohort = known.seat.cohort
         key = replace(wanted.key, segment=cohort_segment(league, cohort))
-        found = await self._lists.page(replace(wanted, key=key), 0, league.cohort_size)
+        found = await self._lists.page_of(replace(wanted, key=key), 0, league.cohort_size)
         return _in_cohort(league, cohort, found, user_id, known.outcome)
 
 
@@ -83,7 +83,7 @@ def _without_cohort(league: League, wanted: MemberList, user_id: str, known: Use
     """Of who is not active, or waits."""
     waits = known.seat is not None
     after = known.division - 1 if league.drops_inactive and not waits else known.division
-    members = RankedMembers(wanted.board, wanted.run, [], {}, 0)
+    members = RankedMembers(wanted.board, wanted.run, wanted.key, [], {}, 0)
     return LeagueStanding(members, user_id, known.division, None, waits, 0, None, max(after, 0), None, None)
 
 

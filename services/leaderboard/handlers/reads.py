@@ -14,7 +14,6 @@ from services.leaderboard.domain.states import Move, RunKey
 from services.leaderboard.handlers.lists import (
     LAST_INDEX,
     Lists,
-    MemberList,
     not_found,
     not_ranked,
     unknown_board,
@@ -27,6 +26,7 @@ from services.leaderboard.results import (
     DailyMembers,
     DailyRank,
     GivenPrize,
+    MemberList,
     MemberStanding,
     RankedGroup,
     RankedMembers,
@@ -84,42 +84,39 @@ class ReadHandlers:
         A token keeps to the run in which it was given, also when another has begun meanwhile. Raises `NotFound`.
         """
         start, index = page.after or (None, 0)
-        wanted = await self._lists.understand(selector, start)
         first = min(max(index, 0), LAST_INDEX)
-        found = await self._lists.page(wanted, first, page.size)
+        found = await self._lists.page(selector, first, page.size, start)
         following = first + len(found.members)
         is_last = not found.members or following >= found.member_count
-        return found, "" if is_last else page.next_token(wanted.key.run_start, following)
+        return found, "" if is_last else page.next_token(found.key.run_start, following)
 
     async def list_members_around(self, selector: Selector, user_id: str, radius: int) -> RankedMembers:
         """The user and the members on both sides. Raises `NotFound`, also for a user who is not ranked."""
-        return await self._lists.around(await self._lists.understand(selector), user_id, radius)
+        return await self._lists.around(selector, user_id, radius)
 
     async def batch_get_members(self, selector: Selector, user_ids: Sequence[str]) -> RankedMembers:
         """Those of these users who are ranked, best first. Raises `NotFound`."""
-        found, _ = await self._lists.members(await self._lists.understand(selector), user_ids)
-        return found
+        return await self._lists.members(selector, user_ids)
 
     async def get_member(self, selector: Selector, user_id: str) -> MemberStanding:
         """Where one user is, and who is before. Raises `NotFound`, also for a user who is not ranked."""
-        wanted = await self._lists.understand(selector)
-        found, places = await self._lists.members(wanted, [user_id])
-        if not places:
-            raise not_ranked(wanted.board)
-        better_count = places[0].better_count
+        found = await self._lists.members(selector, [user_id])
+        if not found.members:
+            raise not_ranked(found.board)
+        ((rank, _),), (better_count,) = found.members, found.better_counts
         before = None
         if better_count:
-            page = await self._lists.page(wanted, better_count - 1, 1)
+            page = await self._lists.page_of(found, better_count - 1, 1)
             before = next((member for member in page.members if member[1].user_id != user_id), None)
             found = replace(found, profiles={**page.profiles, **found.profiles})
-        prizes = lists_with_prizes(wanted.board.prizes, is_whole=wanted.key.segment == WHOLE)
-        finish = Finish(places[0].place.rank, better_count, found.member_count)
+        prizes = lists_with_prizes(found.board.prizes, is_whole=found.key.segment == WHOLE)
+        finish = Finish(rank, better_count, found.member_count)
         return MemberStanding(
             found,
             better_count,
             before,
             [prize for prize in prizes if wins(prize, finish)],
-            await self._next_prize(wanted, prizes, finish),
+            await self._next_prize(found, prizes, finish),
         )
 
     async def list_ranked_groups(
@@ -166,7 +163,7 @@ class ReadHandlers:
         token = (
             page.next_token(asked, members[-1].rank, members[-1].user_id) if len(found) > page.size else ""
         )
-        profiles, _ = await self._reads.profiles([member.user_id for member in members])
+        profiles = await self._reads.profiles([member.user_id for member in members])
         return DailyMembers(wanted.board, wanted.run, asked, members, profiles), token
 
     async def list_climbers(
@@ -175,7 +172,7 @@ class ReadHandlers:
         """Who has come up most in a run, and their profiles. Raises `NotFound`."""
         wanted = await self._lists.understand(selector)
         found = await self._daily.climbers(wanted.key, limit)
-        profiles, _ = await self._reads.profiles([climber.user_id for climber in found])
+        profiles = await self._reads.profiles([climber.user_id for climber in found])
         return found, profiles
 
     async def list_prizes(self, selector: Selector, user_id: str, page: Page) -> list[GivenPrize]:
@@ -192,7 +189,7 @@ class ReadHandlers:
         ahead = next_ahead(prizes, finish.rank)
         if ahead is None or wanted.board.rank_mode is RankMode.DENSE:
             return None
-        page = await self._lists.page(wanted, ahead.last_rank - 1, 1)
+        page = await self._lists.page_of(wanted, ahead.last_rank - 1, 1)
         return next(((ahead, member) for _, member in page.members), None)
 
     async def run_statistics(

@@ -33,7 +33,7 @@ class Watchers:
         with self._admitted():
             last: RankedMembers | None = None
             while not self._ending.is_set():
-                found = await self._lists.page(await self._lists.understand(selector), 0, member_count)
+                found = await self._lists.page(selector, 0, member_count)
                 if found != last:
                     yield found
                     last = found

@@ -1,8 +1,10 @@
 """What is read of leaderboards besides the lists of members: runs, segments, a user's scores and rank history."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Final
+
+from msgspec import Struct
 
 from services.leaderboard.domain.members import Held, Profile
 from services.leaderboard.domain.ranks import SegmentKey
@@ -15,14 +17,17 @@ from shared.postgres.pool import Pool
 
 # Tenants have boards of their own of it.
 IN_USE: Final = "SELECT EXISTS (SELECT FROM runs WHERE board = $1 OR split_part(board, chr(31), 2) = $1)"
-PROFILES: Final = """
-    SELECT (SELECT marker FROM projection) AS marker,
+CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
+SEEN: Final = """
+    SELECT (SELECT version FROM configuration_version) AS configuration_version,
+           (SELECT marker FROM projection) AS marker,
+           (SELECT ROW(board, start_date, end_date, finalize_time, finalized)
+              FROM runs WHERE board = $1 AND start_date = $2) AS run,
            ARRAY(SELECT ROW(user_id, version, profile_version, name, attributes)
-                   FROM users WHERE user_id = ANY($1::text[])) AS profiles
+                   FROM users WHERE user_id = ANY($3::text[])) AS profiles
 """
-RUN: Final = """
-    SELECT board, start_date, end_date, finalize_time, finalized
-      FROM runs WHERE board = $1 AND start_date = $2
+PROFILES: Final = """
+    SELECT user_id, version, profile_version, name, attributes FROM users WHERE user_id = ANY($1::text[])
 """
 RUNS: Final = """
     SELECT board, start_date, end_date, finalize_time, finalized
@@ -90,22 +95,44 @@ EARLIER_RANK_EVENTS: Final = """
 """
 
 
+class Seen(Struct, frozen=True):
+    """What is true beside what was read of a list, in one snapshot."""
+
+    configuration_version: int
+    marker: str | None
+    """Of complete sorted sets."""
+    run: RunState | None
+    """None: it was never entered."""
+    profiles: Mapping[str, Profile]
+
+
 class ReadStore:
     """The SQL of reads."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def profiles(self, user_ids: Collection[str]) -> tuple[dict[str, Profile], str | None]:
-        """The profiles of these users, and the marker of complete sorted sets."""
-        row = await self._pool.fetchrow(PROFILES, list(user_ids))
-        assert row is not None  # a SELECT without FROM has one row
-        return {user[0]: rows.profile(user[1:])[1] for user in map(tuple, row["profiles"])}, row["marker"]
+    async def configuration_version(self) -> int:
+        """Of the definitions."""
+        version: int = await self._pool.fetchval(CONFIGURATION_VERSION)
+        return version
 
-    async def run(self, run: RunKey) -> RunState | None:
-        """A run that was ever entered."""
-        row = await self._pool.fetchrow(RUN, *run)
-        return rows.run_state(row) if row else None
+    async def seen(self, key: SegmentKey, user_ids: Collection[str]) -> Seen:
+        """The run of this list, the profiles of these users, and whether definitions and sorted sets are what they
+        were taken for.
+        """
+        row = await self._pool.fetchrow(SEEN, key.board, key.run_start, list(user_ids))
+        assert row is not None  # a SELECT without FROM has one row
+        return Seen(
+            row["configuration_version"],
+            row["marker"],
+            rows.run_state(row["run"]) if row["run"] else None,
+            _profiles(row["profiles"]),
+        )
+
+    async def profiles(self, user_ids: Collection[str]) -> dict[str, Profile]:
+        """The profiles of these users."""
+        return _profiles(await self._pool.fetch(PROFILES, list(user_ids)))
 
     async def runs(self, board: str, page: Page) -> list[RunState]:
         """A board's runs, newest first; one more than the page holds where there are more."""
@@ -148,6 +175,10 @@ class ReadStore:
         else:
             found = await self._pool.fetch(EARLIER_RANK_EVENTS, user_id, board, page.size + 1, *page.after)
         return [RankEvent(SegmentKey(row[0], row[2], row[1]), *tuple(row)[3:]) for row in found]
+
+
+def _profiles(found: Iterable[rows.Row]) -> dict[str, Profile]:
+    return {user[0]: rows.profile(user[1:])[1] for user in map(tuple, found)}
 
 
 def _run_columns(runs: Collection[RunKey]) -> tuple[Sequence[str], Sequence[date]]:
