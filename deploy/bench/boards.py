@@ -2,7 +2,8 @@
 
 Scores are put into PostgreSQL as they would stand there; the sorted sets are filled by a rebuild, which is timed. Then
 one update after the other (by the service's own handler, and in the sorted sets alone), pages of the first 100, and
-pages around a user, of both boards in turn. Servers of its own, gone afterwards.
+pages around a user (by the service's own handler too, from the request to the serialized response), of both boards in
+turn. Servers of its own, gone afterwards.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Final
 
 import asyncpg
 from laurel.leaderboard.v1 import leaderboard_pb2
+from laurel.leaderboard.v1 import leaderboard_service_pb2 as service_pb
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -27,6 +29,7 @@ from deploy.local.databases import create_service_databases
 from deploy.local.postgres import PostgresServer
 from deploy.local.run_directory import run_directory
 from deploy.local.valkey import ValkeyServer
+from services.leaderboard.convert import requests, responses
 from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
 from services.leaderboard.domain.boards import WHOLE, Board, Boards
 from services.leaderboard.domain.facts import Command, command_of
@@ -34,11 +37,11 @@ from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
 from services.leaderboard.domain.scores import Score
 from services.leaderboard.handlers.entries import EntryHandlers
 from services.leaderboard.handlers.lists import Lists
+from services.leaderboard.handlers.reads import ReadHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.handlers.verify import Verifier
 from services.leaderboard.projection import Projection
-from services.leaderboard.results import Selector
 from services.leaderboard.store.segments import SegmentStore
 from shared.clock import SystemClock
 from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
@@ -67,8 +70,10 @@ _FILL: Final = (
       FROM generate_series(1, $2::integer) AS n
      CROSS JOIN LATERAL (SELECT (1 + hashint4(n) & 1048575)::bigint * 1000000 AS score) AS s
     """,
-    "ANALYZE",
 )
+_INDEXES: Final = """
+    SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'scores' AND indexname <> 'scores_pkey'
+"""
 
 
 class Found(Struct):
@@ -80,13 +85,16 @@ class Found(Struct):
     """Of the service, PostgreSQL and Valkey."""
     verify_seconds: float
     bytes_each: float
+    """As the server estimates what the keys take."""
+    used_bytes_each: float
+    """By which the server's memory grew."""
     handled: list[float] = []
     placed: list[float] = []
     top: list[float] = []
     around: list[float] = []
 
 
-async def measure(home: Path, sizes: Sequence[int], rounds: int) -> list[Found]:
+async def measure(home: Path, sizes: Sequence[int], rounds: int, *, is_verified: bool = True) -> list[Found]:
     """Both boards, in turn."""
     postgres = PostgresServer.start(home / "postgres")
     valkey = ValkeyServer.start(home / "valkey")
@@ -100,9 +108,8 @@ async def measure(home: Path, sizes: Sequence[int], rounds: int) -> list[Found]:
         async with Redis.from_url(valkey.url) as sets:
             boards = _Boards(pool, sets, _Cpu(postgres, valkey))
             await boards.begin()
-            for size in sizes:
-                await _fill(connection, _key(size), size)
-            return await boards.measured(sizes, rounds)
+            await _fill_all(connection, sizes)
+            return await boards.measured(sizes, rounds, is_verified=is_verified)
     finally:
         await connection.close()
         await pool.close()
@@ -133,28 +140,35 @@ class _Boards:
         self._verifier = Verifier(pool, catalogue, self._projection)
         clock, hour = SystemClock(), timedelta(hours=1)
         tracker = Tracker(pool, catalogue, self._projection, clock, hour)
-        self._lists = Lists(pool, catalogue, self._projection, self._rebuilder, clock, hour)
+        self._sets = sets
+        segments = SegmentStore(pool)
+        lists = Lists(pool, catalogue, self._projection, self._rebuilder, clock, hour)
+        self._reads = ReadHandlers(pool, catalogue, self._projection, self._rebuilder, lists, segments, clock)
         self._entries = EntryHandlers(
-            pool, catalogue, self._projection, self._rebuilder, SegmentStore(pool), tracker, hour
+            pool, catalogue, self._projection, self._rebuilder, segments, tracker, hour
         )
 
     async def begin(self) -> None:
         """The sorted sets are complete, while there is nothing that belongs into them."""
         await self._rebuilder.rebuild()
 
-    async def measured(self, sizes: Sequence[int], rounds: int) -> list[Found]:
+    async def measured(self, sizes: Sequence[int], rounds: int, *, is_verified: bool) -> list[Found]:
         """The figures of each board."""
         boards = (await self._catalogue.latest()).by_key
         found = []
         for size in sizes:
+            used = await self._used_bytes()
             began, spent = time.perf_counter(), self._cpu.seconds()
             assert await self._rebuilder.rebuild_board(_key(size)) == size
             took = time.perf_counter() - began
             of_rebuild = [after - before for before, after in zip(spent, self._cpu.seconds(), strict=True)]
-            verified = await self._verifier.verify(_key(size))
-            assert not verified.differences
-            compared = time.perf_counter() - began - took
-            found.append(Found(size, took, of_rebuild, compared, verified.memory_bytes / size))
+            used = await self._used_bytes() - used
+            estimated = await self._projection.memory_bytes(_whole_of(_key(size)))
+            began = time.perf_counter()
+            if is_verified:
+                assert not (await self._verifier.verify(_key(size))).differences
+            compared = time.perf_counter() - began
+            found.append(Found(size, took, of_rebuild, compared, estimated / size, used / size))
         rng = random.Random(1)
         for number in range(rounds):
             for one in found:
@@ -166,17 +180,31 @@ class _Boards:
     ) -> None:
         user = f"{board.key}-{rng.randint(1, one.members)}"
         other = f"{board.key}-{rng.randint(1, one.members)}"
-        wanted = await self._lists.understand(Selector(board.key, {}, None))
+        selector = service_pb.SegmentSelector(leaderboard=board.key)
         work, step = _work(board, user, number), _step(board, other, number, rng)
         for times, measured in (
             (one.handled, lambda: self._entries.apply_entries([work])),
             (one.placed, lambda: self._projection.place([step], lambda _: board)),
-            (one.top, lambda: self._lists.page(wanted, 0, 100)),
-            (one.around, lambda: self._lists.around(wanted, user, 5)),
+            (one.top, lambda: self._top(selector)),
+            (one.around, lambda: self._around(selector, user)),
         ):
             took = await _timed(measured)
             if is_kept:
                 times.append(took)
+
+    async def _top(self, selector: service_pb.SegmentSelector) -> bytes:
+        request = service_pb.ListRankedMembersRequest(selector=selector, page_size=100)
+        found = await self._reads.list_ranked_members(*requests.ranked_members_request(request))
+        return responses.ranked_members_response(*found).SerializeToString()
+
+    async def _around(self, selector: service_pb.SegmentSelector, user: str) -> bytes:
+        request = service_pb.ListMembersAroundRequest(selector=selector, user_id=user, radius=5)
+        found = await self._reads.list_members_around(*requests.members_around_request(request))
+        return responses.members_around_response(found).SerializeToString()
+
+    async def _used_bytes(self) -> int:
+        told = await self._sets.info("memory")
+        return int(told["used_memory"])
 
 
 async def _timed(what: Callable[[], Awaitable[object]]) -> float:
@@ -189,6 +217,18 @@ async def insert_board(connection: asyncpg.Connection, board: leaderboard_pb2.Le
     """A board as the service would store it."""
     body = LEADERBOARD.normalised(board).SerializeToString()
     await connection.execute(_BOARD, board.key, body, LEADERBOARD.name)
+
+
+async def _fill_all(connection: asyncpg.Connection, sizes: Sequence[int]) -> None:
+    """Boards of these sizes. Indexes are made when all is there, which takes a fraction of the time."""
+    indexes = await connection.fetch(_INDEXES)
+    for index in indexes:
+        await connection.execute(f"DROP INDEX {index['indexname']}")
+    for size in sizes:
+        await _fill(connection, _key(size), size)
+    for index in indexes:
+        await connection.execute(index["indexdef"])
+    await connection.execute("ANALYZE")
 
 
 async def _fill(connection: asyncpg.Connection, key: str, size: int) -> None:
@@ -242,7 +282,8 @@ def shown(found: Sequence[Found]) -> str:
                 for index, name in enumerate(("service", "PostgreSQL", "Valkey"))
             ),
             row("comparing it with PostgreSQL, s", [one.verify_seconds for one in found]),
-            row("memory of a member, bytes", [one.bytes_each for one in found]),
+            row("memory of a member, as the server estimates it, bytes", [one.bytes_each for one in found]),
+            row("  by which the server grew, bytes", [one.used_bytes_each for one in found]),
         ],
     )
 
@@ -252,9 +293,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--members", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--unverified", action="store_true", help="do not compare the sets with PostgreSQL")
     arguments = parser.parse_args()
     with run_directory("bench-boards") as home:
-        found = asyncio.run(measure(home, arguments.members, arguments.rounds))
+        found = asyncio.run(
+            measure(home, arguments.members, arguments.rounds, is_verified=not arguments.unverified)
+        )
     sys.stdout.write(shown(found) + "\n")
     return 0
 

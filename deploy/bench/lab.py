@@ -94,14 +94,14 @@ class Lab:
     @cached_property
     def empty(self) -> str:
         """The address of the server that does nothing."""
-        return self._open.enter_context(serving("deploy.bench.empty", self.home / "empty.log"))
+        return self._open.enter_context(serving("deploy.bench.empty", self.home / "empty.log")).address
 
     @cached_property
     def sink(self) -> str:
         """The address of a collector of telemetry."""
         return self._open.enter_context(
             serving("deploy.bench.sink", self.home / "sink.log", listens_by_argument=True)
-        )
+        ).address
 
     @cached_property
     def peer(self) -> Worker:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -88,9 +89,17 @@ class Generator(Worker):
         return Measured.from_json(self.ask(load.to_json()))
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server in a process of its own."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
-def serving(module: str, log: Path, *arguments: str, listens_by_argument: bool = False) -> Iterator[str]:
-    """A server in a process of its own; gives its address. Raises `LaunchError` when it does not serve."""
+def serving(module: str, log: Path, *arguments: str, listens_by_argument: bool = False) -> Iterator[Served]:
+    """A server for the time of the block. Raises `LaunchError` when it does not serve."""
     address = f"{LOOPBACK}:{free_port()}"
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -104,7 +113,7 @@ def serving(module: str, log: Path, *arguments: str, listens_by_argument: bool =
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         if await_serving(address, deadline, lambda: process.poll() is None) != "SERVING":
             raise LaunchError(with_log_tail(f"{module} does not serve", log))
-        yield address
+        yield Served(address, process.pid)
     finally:
         process.terminate()
         try:

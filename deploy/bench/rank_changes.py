@@ -3,18 +3,20 @@ included, beside what its script does alone in the same run.
 
 A service in a process of its own takes batches of events over gRPC, some at a time. Each event counts on an all-time
 board and on a weekly one, in the whole and in a region: four lists. What is counted are the rows that the history of
-ranks has got. The script alone is told the same number of steps at a time, on sorted sets of the same sizes, by this
-process, and nothing is stored. Both in turn. Servers of its own, gone afterwards.
+ranks has got, and what they took of the processors. The script alone is told the same number of steps at a time, on
+sorted sets of the same sizes, by this process, and nothing is stored. Both in turn. Servers of its own, gone
+afterwards.
 """
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -29,7 +31,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from deploy.bench.boards import ROOT, insert_board
-from deploy.bench.processes import serving
+from deploy.bench.processes import cpu_seconds, serving
 from deploy.bench.report import table
 from deploy.local.databases import create_service_databases
 from deploy.local.postgres import PostgresServer
@@ -50,6 +52,8 @@ _BATCH: Final = 250
 """Events."""
 _IN_FLIGHT: Final = 3
 """Batches, as an orchestrator has them."""
+_MOST_A_SECOND: Final = 40
+"""Batches that are made ready."""
 _REGIONS: Final = ("AF", "AS", "EU", "NA", "SA")
 _MICROS: Final = 1_000_000
 _BARE: Final = Board("bare", Source(SourceKind.METRIC, "m"))
@@ -63,6 +67,8 @@ class Rates(Struct):
     events: list[float] = []
     changes: list[float] = []
     steps: list[float] = []
+    cpu: list[Mapping[str, float]] = []
+    """By process, µs of a rank change."""
 
 
 async def measure(home: Path, members: int, seconds: float, rounds: int) -> Rates:
@@ -86,9 +92,11 @@ async def measure(home: Path, members: int, seconds: float, rounds: int) -> Rate
                     key=key, metric="m", schedule=schedule, breakdown_attributes=["region"]
                 )
                 await insert_board(database, board)
-            with serving("services.leaderboard", home / "leaderboard.log", "serve") as address:
-                async with grpc.aio.insecure_channel(address) as channel:
-                    return await _Rounds(channel, database, Projection(sets), members).run(seconds, rounds)
+            with serving("services.leaderboard", home / "leaderboard.log", "serve") as served:
+                pids = {"service": served.pid, "PostgreSQL": postgres.pid, "Valkey": valkey.pid}
+                async with grpc.aio.insecure_channel(served.address) as channel:
+                    measured = _Rounds(channel, database, Projection(sets), members, pids)
+                    return await measured.run(seconds, rounds)
     finally:
         valkey.stop()
         postgres.erase()
@@ -96,38 +104,68 @@ async def measure(home: Path, members: int, seconds: float, rounds: int) -> Rate
 
 class _Rounds:
     def __init__(
-        self, channel: grpc.aio.Channel, database: asyncpg.Connection, projection: Projection, members: int
+        self,
+        channel: grpc.aio.Channel,
+        database: asyncpg.Connection,
+        projection: Projection,
+        members: int,
+        pids: Mapping[str, int | None],
     ) -> None:
         self._channel = channel
         self._database = database
         self._projection = projection
         self._members = members
+        self._pids = pids
         self._random = random.Random(1)
         self._versions = [1] * members
         self._scores = [0] * members
 
     async def run(self, seconds: float, rounds: int) -> Rates:
-        """Each user has a score first; that is not counted."""
+        """Both, in turn."""
+        await self.begin()
+        rates = Rates()
+        for _ in range(rounds):
+            await self.by_service(seconds, rates)
+            await self.by_script(seconds, rates)
+        return rates
+
+    async def begin(self) -> None:
+        """Each user has a score."""
         for first in range(0, self._members, _BATCH):
             await self._apply(self._request(range(first, min(first + _BATCH, self._members))))
         stub = leaderboard_service_pb2_grpc.LeaderboardServiceStub(self._channel)
         await stub.RebuildProjection(leaderboard_service_pb2.RebuildProjectionRequest())
         for first in range(0, self._members, _BATCH):
             await self._place(self._steps(range(first, min(first + _BATCH, self._members))))
-        rates = Rates()
-        for _ in range(rounds):
-            requests = [self._request(self._chosen()) for _ in range(int(40 * seconds))]
-            before = await self._database.fetchval(_HISTORY)
-            sent, took = await _while(seconds, requests, self._apply)
-            rates.events.append(sent * _BATCH / took)
-            rates.changes.append((await self._database.fetchval(_HISTORY) - before) / took)
-            steps = [self._steps(self._chosen()) for _ in range(int(40 * seconds))]
-            sent, took = await _while(seconds, steps, self._place)
-            rates.steps.append(sent * _BATCH * _LISTS / took)
-        return rates
 
-    def _chosen(self) -> Sequence[int]:
-        return self._random.sample(range(self._members), _BATCH)
+    async def by_service(self, seconds: float, rates: Rates) -> None:
+        """A window of events."""
+        requests = self._in_flight(self._request, seconds)
+        before, spent = await self._database.fetchval(_HISTORY), self._cpu()
+        sent, took = await _while(seconds, requests, self._apply)
+        of_each = {name: after - spent[name] for name, after in self._cpu().items()}
+        changes = await self._database.fetchval(_HISTORY) - before
+        rates.events.append(sent * _BATCH / took)
+        rates.changes.append(changes / took)
+        rates.cpu.append({name: 1e6 * seconds / changes for name, seconds in of_each.items()})
+
+    async def by_script(self, seconds: float, rates: Rates) -> None:
+        """A window of steps."""
+        steps = self._in_flight(self._steps, seconds)
+        sent, took = await _while(seconds, steps, self._place)
+        rates.steps.append(sent * _BATCH * _LISTS / took)
+
+    def _cpu(self) -> dict[str, float]:
+        of_servers = {name: cpu_seconds(pid, with_children=True) for name, pid in self._pids.items() if pid}
+        return {**of_servers, "this process": time.process_time()}
+
+    def _in_flight(self, make: Callable[[Sequence[int]], T], seconds: float) -> list[list[T]]:
+        """More than are sent in so many seconds, by who sends them: no two that are under way have a user in common, as
+        an orchestrator's have not.
+        """
+        lanes = [range(first, self._members, _IN_FLIGHT) for first in range(_IN_FLIGHT)]
+        count = math.ceil(_MOST_A_SECOND * seconds / _IN_FLIGHT)
+        return [[make(self._random.sample(lane, _BATCH)) for _ in range(count)] for lane in lanes]
 
     async def _apply(self, request: bytes) -> None:
         # Serialized before it is sent, so that the time is the service's.
@@ -185,20 +223,21 @@ class _Rounds:
 
 
 async def _while(
-    seconds: float, items: Sequence[T], call: Callable[[T], Awaitable[None]]
+    seconds: float, lanes: Sequence[Sequence[T]], call: Callable[[T], Awaitable[None]]
 ) -> tuple[int, float]:
-    """So many calls were made, a few at a time, and so long it took."""
-    waiting = list(reversed(items))
+    """So many calls were made, one at a time of each lane, and so long it took."""
     began = time.perf_counter()
     done = 0
 
-    async def caller() -> None:
+    async def caller(items: Sequence[T]) -> None:
         nonlocal done
-        while waiting and time.perf_counter() - began < seconds:
-            await call(waiting.pop())
+        for item in items:
+            if time.perf_counter() - began >= seconds:
+                return
+            await call(item)
             done += 1
 
-    await asyncio.gather(*(caller() for _ in range(_IN_FLIGHT)))
+    await asyncio.gather(*map(caller, lanes))
     return done, time.perf_counter() - began
 
 
@@ -228,6 +267,14 @@ def shown(rates: Rates) -> str:
             row("  events of them", rates.events),
             row("the script alone", rates.steps),
             row("  of that the service", [changes / steps for changes, steps in pairs], 3),
+            *(
+                row(
+                    f"µs of processor time of a rank change, {name}",
+                    [of_each[name] for of_each in rates.cpu],
+                    1,
+                )
+                for name in rates.cpu[0]
+            ),
         ],
     )
 
