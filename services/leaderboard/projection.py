@@ -290,10 +290,12 @@ class Projection:
         for key, indices in groups.items():
             board = board_of(key.board)
             makes = how_to_make.get(key, "")
-            arguments: list[Any] = [board.rank_mode.value, board.participant_limit, makes]
+            moves: list[str] = []
             for index in indices:
                 step = steps[index]
-                arguments += [step.user_id, step.version, step.before or "", step.after or ""]
+                # A version is no number there: beyond 2^53 those are not exact.
+                moves += (step.user_id, str(step.version), step.before or "", step.after or "")
+            arguments = [board.rank_mode.value, board.participant_limit, makes, json.encode(moves)]
             commands.append(evaluation(self._place, keys_of(key), arguments))
         answers, stamp, _ = await self._run(commands, ())
         return dict(zip(groups, answers, strict=True)), stamp

@@ -65,11 +65,11 @@ local function place_of(position)
 end
 """
 
-# ARGV: mode, limit, how to make the segment where there is none ('' for not at all), then for each move: user id,
-# version, position before, position after ('' for none). Answers with one text of numbers, for clients take long to
-# read many small answers: the state, and where nothing is gone, for each move ordinal and rank before, ordinal and
-# rank after (0 for none), member count. With a limit, one more answer for each move follows: the position of the
-# member on the last ranked place ('' for none).
+# ARGV: mode, limit, how to make the segment where there is none ('' for not at all), and in one JSON text for each
+# move: user id, version, position before, position after ('' for none). Answers with one text of numbers, for clients
+# take long to write and to read many small things: the state, and where nothing is gone, for each move ordinal and rank
+# before, ordinal and rank after (0 for none), member count. With a limit, one more answer for each move follows: the
+# position of the member on the last ranked place ('' for none).
 #
 # Places are counted with the user taken out, so they are those of the positions that were asked for, also when
 # the set holds something newer of the user or the move comes a second time.
@@ -108,8 +108,9 @@ local function put(position)
   end
 end
 local numbers, answer = {state}, {''}
-for i = 4, #ARGV, 4 do
-  local user, version, before, after = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+local moves = cjson.decode(ARGV[4])
+for i = 1, #moves, 4 do
+  local user, version, before, after = moves[i], moves[i + 1], moves[i + 2], moves[i + 3]
   local own_version, own = -1, ''
   local known = redis.call('HGET', held, user)
   if known then

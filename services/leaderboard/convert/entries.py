@@ -17,7 +17,7 @@ from services.leaderboard.convert.common import run_to_proto, score_to_proto
 from services.leaderboard.domain.boards import Board, segment_values
 from services.leaderboard.domain.facts import Award, Command, PointsChange, command_of
 from services.leaderboard.domain.lengths import Period, StreakChange
-from services.leaderboard.domain.ranks import Placement, member_of, shown_rank
+from services.leaderboard.domain.ranks import Placement, amount_of, shown_rank
 from services.leaderboard.domain.states import Draft, Move
 from shared.entries import Entry
 from shared.errors import Violations
@@ -196,7 +196,7 @@ def _tell_standing(
     message.previous_rank = shown_rank(board, placement.before)
     message.told_at_interval = board.tracking is not None and board.tracking.interval is not None
     if move.after is not None:
-        message.score = score_to_proto(board, member_of(board.order, move.after).amount)
+        message.score = score_to_proto(board, amount_of(board.order, move.after))
     if placement.last_ranked is not None:
         message.threshold = score_to_proto(board, placement.last_ranked.amount)
 

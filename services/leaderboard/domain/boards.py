@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct, json
@@ -199,19 +200,27 @@ def segment_of(board: Board, attributes: Mapping[str, str]) -> str:
     """The segment of a user with these attributes; `WHOLE` where one of the breakdown attributes is
     missing.
     """
-    if not board.breakdown or any(name not in attributes for name in board.breakdown):
+    if not board.breakdown:
         return WHOLE
-    return segment_text({name: attributes[name] for name in board.breakdown})
+    values = tuple(map(attributes.get, board.breakdown))
+    return WHOLE if None in values else _segment_of_values(board.breakdown, values)
 
 
-def segment_text(values: Mapping[str, str]) -> str:
+@lru_cache(maxsize=10_000)
+def _segment_of_values(names: tuple[str, ...], values: tuple[str | None, ...]) -> str:
+    """Users outnumber segments."""
+    return segment_text(dict(zip(names, values, strict=True)))
+
+
+def segment_text(values: Mapping[str, str | None]) -> str:
     """The one way in which a segment is written, so that equal segments are equal texts."""
     if not values:
         return WHOLE
     return json.encode(dict(values), order="sorted").decode()
 
 
-def segment_values(segment: str) -> dict[str, str]:
+@lru_cache(maxsize=10_000)
+def segment_values(segment: str) -> Mapping[str, str]:
     """The attribute values of a segment; none for the whole board."""
     if segment == WHOLE:
         return {}

@@ -22,7 +22,7 @@ from services.leaderboard.domain.leagues import Seat
 from services.leaderboard.domain.members import Profile, is_excluded
 from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import Run, RunState, Window
-from services.leaderboard.domain.scores import FactKey, key_of
+from services.leaderboard.domain.scores import Fact, FactKey, key_of
 from services.leaderboard.domain.states import RunKey, Runs, UserState
 from shared.calendar import utc_hour
 from shared.entries import EntryKind
@@ -110,11 +110,12 @@ def wanted(
     streaks: dict[tuple[str, str], date] = {}
     for command in commands:
         user = users[command.entry.user.user_id]
-        for seat in _seats_wanted(boards, user, runs, command, grace):
+        places = touched(boards, user.user_id, command.facts)
+        for seat in _seats_wanted(places, user, runs, command, grace):
             seats.setdefault((user.user_id, (seat.board, seat.run_start)), seat)
         if not user.version:
             continue
-        for board, run, _ in touched(boards, user.user_id, command.facts):
+        for board, run, _ in places:
             if (board.key, run.start) not in user.held and not state_of(board, run, runs, grace).is_closed(
                 command.entry.now
             ):
@@ -154,10 +155,12 @@ def with_seats(
 
 
 def _seats_wanted(
-    boards: Boards, user: UserState, runs: Runs, command: Command, grace: timedelta
+    places: Iterable[tuple[Board, Run, Fact]], user: UserState, runs: Runs, command: Command, grace: timedelta
 ) -> Iterable[WantedSeat]:
-    """The runs of leagues that an entry counts in, where the user is in no cohort. Who is excluded takes no seat."""
-    for board, run, _ in touched(boards, user.user_id, command.facts):
+    """The runs of leagues among those that an entry counts in, where the user is in no cohort. Who is excluded takes no
+    seat.
+    """
+    for board, run, _ in places:
         if board.league is None or state_of(board, run, runs, grace).is_closed(command.entry.now):
             continue
         held = user.held.get((board.key, run.start))

@@ -114,6 +114,11 @@ def member_of(order: Order, position: str) -> Member:
     return Member(position[PREFIX_WIDTH:], order_score(order, ordered), _EPOCH + micros * _MICROSECOND)
 
 
+def amount_of(order: Order, position: str) -> int:
+    """The score of the member whose position this is."""
+    return order_score(order, int(position[:SCORE_WIDTH], 16) - _SCORE_BASE)
+
+
 def order_score(order: Order, amount: int) -> int:
     """The score turned so that the smallest is first; applied twice, it is the score again."""
     return -amount if order is Order.DESC else amount

@@ -36,7 +36,7 @@ from services.leaderboard.domain.past import (
     with_refused,
     with_seats,
 )
-from services.leaderboard.domain.ranks import Placement, Step, member_of, shown_rank
+from services.leaderboard.domain.ranks import Placement, Step, amount_of, shown_rank
 from services.leaderboard.domain.states import Decision, Draft, Move, Past
 from services.leaderboard.handlers.lists import unknown_board
 from services.leaderboard.handlers.rebuild import Rebuilder
@@ -437,6 +437,6 @@ def _rank_changes(boards: Boards, settled: _Settled) -> list[RankChange]:
         board = boards.by_key[move.run.board]
         previous, rank = shown_rank(board, placement.before), shown_rank(board, placement.after)
         if move.reported and previous != rank:
-            score = member_of(board.order, move.after).amount if move.after else 0
+            score = amount_of(board.order, move.after) if move.after else 0
             changes.append(RankChange(settled.draft, move, previous, rank, score))
     return changes
