@@ -41,6 +41,7 @@ from services.leaderboard.domain.boards import WHOLE, Board, Order, Source, Sour
 from services.leaderboard.domain.ranks import SegmentKey, Step, position_of
 from services.leaderboard.domain.scores import Score
 from services.leaderboard.projection import Projection
+from services.leaderboard.store import history
 from shared.ids import derived_id_at, sha256
 from shared.postgres.migrations import migrate
 from shared.rpc.convert import to_timestamp
@@ -58,7 +59,7 @@ _REGIONS: Final = ("AF", "AS", "EU", "NA", "SA")
 _MICROS: Final = 1_000_000
 _BARE: Final = Board("bare", Source(SourceKind.METRIC, "m"))
 _LISTS: Final = 4
-_HISTORY: Final = "SELECT count(*) FROM rank_events"
+_HISTORY: Final = f"SELECT count(*) FROM {history.CHANGES}"
 
 
 class Rates(Struct):

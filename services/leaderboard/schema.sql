@@ -263,7 +263,7 @@ CREATE TABLE kept_days (
     PRIMARY KEY (board, day)
 );
 
--- How the acting user's rank changed, a row per entry and segment; and, looked at now and then, who was overtaken.
+-- How the acting user's rank changed, a row per entry; and, looked at now and then, who was overtaken.
 CREATE TABLE rank_events (
     user_id       text COLLATE "C" NOT NULL,
     change_time   timestamptz NOT NULL,
@@ -275,6 +275,7 @@ CREATE TABLE rank_events (
     rank          bigint NOT NULL,
     score         bigint NOT NULL,
     passed        boolean NOT NULL DEFAULT false,  -- by others; then the entry is none of the ledger
+    others        text,                            -- JSON: what else the entry changed (store/history.py); NULL: nothing
     PRIMARY KEY (user_id, change_time, entry_id, board, run_start, segment)
 ) PARTITION BY RANGE (entry_id);
 CREATE TABLE rank_events_default PARTITION OF rank_events DEFAULT;
@@ -463,6 +464,18 @@ CREATE TYPE rank_event_row AS (
     previous_rank bigint,
     rank          bigint,
     score         bigint
+);
+CREATE TYPE rank_event_row_2 AS (
+    user_id       text,
+    change_time   timestamptz,
+    entry_id      uuid,
+    board         text,
+    run_start     date,
+    segment       text,
+    previous_rank bigint,
+    rank          bigint,
+    score         bigint,
+    others        text
 );
 CREATE TYPE seat_row_2 AS (
     board        text,

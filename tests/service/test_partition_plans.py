@@ -51,7 +51,7 @@ STATEMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
             events.COMPLETE,
             IDS,
             BOTH,
-            [("ada", NOW, FIRST, "weekly", NOW.date(), "", 1, 2, 3)],
+            [("ada", NOW, FIRST, "weekly", NOW.date(), "", 1, 2, 3, None)],
         ),
         "complete reversals": (events.COMPLETE_REVERSALS, IDS, BOTH),
         "user of": (undo.USER_OF, FIRST),

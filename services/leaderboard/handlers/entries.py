@@ -43,7 +43,8 @@ from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.handlers.refreshing import bring_up_to_date
 from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.projection import Projection
-from services.leaderboard.store.events import EventStore, Loaded, RankChange, Stored
+from services.leaderboard.store.events import EventStore, Loaded, Stored
+from services.leaderboard.store.history import RankChange
 from services.leaderboard.store.leagues import LeagueStore
 from services.leaderboard.store.past import PastStore
 from services.leaderboard.store.segments import SegmentStore
@@ -346,9 +347,9 @@ class EntryHandlers:
         reverted = [entry for entry in settled if entry.draft.is_reversal]
         first: set[UUID] = set()
         if applied:
-            changes = [change for entry in applied for change in _rank_changes(boards, entry)]
+            changes = [_rank_changes(boards, entry) for entry in applied]
             first |= await self._events.complete(_of(applied, outcomes), changes)
-            self.rank_change_count += len(changes)
+            self.rank_change_count += sum(map(len, changes))
         if reverted:
             first |= await self._events.complete_reversals(_of(reverted, outcomes))
         return first
@@ -429,7 +430,7 @@ def _stored(boards: Boards, work: Work[Command], decision: Decision) -> Stored:
 
 
 def _rank_changes(boards: Boards, settled: _Settled) -> list[RankChange]:
-    """The rows of the rank history: where the acting user's rank is another than before (RULES 6.8)."""
+    """What the rank history gets: where the acting user's rank is another than before (RULES 6.8)."""
     changes: list[RankChange] = []
     if not settled.draft.keeps_history:
         return changes

@@ -3,7 +3,7 @@ lately are not loaded again (`shared.recent`), and the first of the two falls aw
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 from uuid import UUID
@@ -16,8 +16,9 @@ from services.leaderboard.domain.facts import Command
 from services.leaderboard.domain.lengths import Period
 from services.leaderboard.domain.members import Held, held_order
 from services.leaderboard.domain.scores import Fact, FactKey, key_of
-from services.leaderboard.domain.states import Decision, Draft, Move, Recalled, RunKey, Runs, UserState
-from services.leaderboard.store import drafts, rows
+from services.leaderboard.domain.states import Decision, Draft, Recalled, RunKey, Runs, UserState
+from services.leaderboard.store import drafts, history, rows
+from services.leaderboard.store.history import RankChange
 from services.leaderboard.store.known_runs import KnownRun, KnownRuns
 from services.leaderboard.store.rows import columns
 from shared.postgres.pool import Pool
@@ -172,9 +173,9 @@ COMPLETE: Final = """
         RETURNING entry_id
     ), history AS (
         INSERT INTO rank_events (user_id, change_time, entry_id, board, run_start, segment, previous_rank, rank,
-                                 score)
+                                 score, others)
         SELECT event.*
-          FROM unnest($3::rank_event_row[]) AS event
+          FROM unnest($3::rank_event_row_2[]) AS event
          WHERE CASE WHEN event.entry_id IN (SELECT entry_id FROM completed) THEN true END
     )
     SELECT entry_id FROM completed
@@ -209,16 +210,6 @@ class Stored(Struct, frozen=True):
     draft: Draft | None
     outcome: bytes | None
     state: State = State.APPLIED
-
-
-class RankChange(Struct, frozen=True):
-    """A row of the rank history."""
-
-    draft: Draft
-    move: Move
-    previous_rank: int
-    rank: int
-    score: int
 
 
 class EventStore:
@@ -333,10 +324,14 @@ class EventStore:
         marker: str | None = await self._pool.fetchval(MARKER)
         return marker
 
-    async def complete(self, outcomes: Mapping[UUID, bytes], changes: Sequence[RankChange]) -> set[UUID]:
-        """Give applied entries their outcome and history; those for which this call was the first."""
+    async def complete(
+        self, outcomes: Mapping[UUID, bytes], changes: Iterable[Sequence[RankChange]]
+    ) -> set[UUID]:
+        """Give applied entries their outcome, and those that changed ranks their history; the entries for which this
+        call was the first.
+        """
         completed = await self._pool.fetch(
-            COMPLETE, *columns(sorted(outcomes.items()), 2), [_rank_event_row(change) for change in changes]
+            COMPLETE, *columns(sorted(outcomes.items()), 2), [history.row(own) for own in changes if own]
         )
         return {row["entry_id"] for row in completed}
 
@@ -514,18 +509,4 @@ def _score_row(boards: Boards, key: tuple[str, str, date], held: Held, version: 
         score.source_version,
         version,
         held.beyond,
-    )
-
-
-def _rank_event_row(change: RankChange) -> tuple[Any, ...]:
-    return (
-        change.draft.user_id,
-        change.draft.now,
-        change.draft.entry_id,
-        change.move.run.board,
-        change.move.run.run.start,
-        change.move.segment,
-        change.previous_rank,
-        change.rank,
-        change.score,
     )

@@ -11,7 +11,7 @@ from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.domain.states import RunKey
 from services.leaderboard.results import ArchivedPlace, RankEvent, Segment
-from services.leaderboard.store import rows
+from services.leaderboard.store import history, rows
 from shared.pages import Page
 from shared.postgres.pool import Pool
 
@@ -78,20 +78,23 @@ USER_ARCHIVE: Final = """
       JOIN runs ON runs.board = wanted.board AND runs.start_date = wanted.start_date
      ORDER BY archive.board, segment
 """
-RANK_EVENTS: Final = """
-    SELECT board, segment, run_start, entry_id, previous_rank, rank, score, change_time, passed
-      FROM rank_events
-     WHERE user_id = $1 AND ($2 = '' OR board = $2)
-     ORDER BY change_time DESC, entry_id DESC, board DESC, run_start DESC, segment DESC
+_RANK_EVENTS: Final = f"""
+    SELECT change.board, change.segment, change.run_start, entry_id, change.previous_rank, change.rank,
+           change.score, change_time, passed
+      FROM {history.CHANGES}
+     WHERE user_id = $1 AND ($2 = '' OR change.board = $2)
+"""
+_NEWEST_FIRST: Final = """
+     ORDER BY change_time DESC, entry_id DESC, change.board DESC, change.run_start DESC, change.segment DESC
      LIMIT $3
 """
-EARLIER_RANK_EVENTS: Final = """
-    SELECT board, segment, run_start, entry_id, previous_rank, rank, score, change_time, passed
-      FROM rank_events
-     WHERE user_id = $1 AND ($2 = '' OR board = $2)
-       AND (change_time, entry_id, board, run_start, segment) < ($4, $5, $6, $7, $8)
-     ORDER BY change_time DESC, entry_id DESC, board DESC, run_start DESC, segment DESC
-     LIMIT $3
+RANK_EVENTS: Final = _RANK_EVENTS + _NEWEST_FIRST
+# By the first of the bounds the index is read from there on.
+EARLIER_RANK_EVENTS: Final = f"""
+    {_RANK_EVENTS}
+       AND (change_time, entry_id) <= ($4, $5)
+       AND (change_time, entry_id, change.board, change.run_start, change.segment) < ($4, $5, $6, $7, $8)
+    {_NEWEST_FIRST}
 """
 
 

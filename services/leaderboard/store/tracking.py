@@ -9,7 +9,7 @@ from msgspec import Struct, json
 from services.leaderboard.domain.ranks import SegmentKey
 from services.leaderboard.domain.runs import RunState
 from services.leaderboard.domain.tracking import Own, Spot
-from services.leaderboard.store import rows
+from services.leaderboard.store import history, rows
 from shared.postgres.pool import Connection
 
 RUN: Final = """
@@ -29,13 +29,13 @@ TAKE: Final = """
 KEEP: Final = """
     UPDATE tracked_tops SET look_time = $4, members = $5 WHERE board = $1 AND run_start = $2 AND segment = $3
 """
-OWN: Final = """
-    SELECT user_id, (array_agg(previous_rank ORDER BY change_time, entry_id))[1] AS first,
-           (array_agg(rank ORDER BY change_time DESC, entry_id DESC))[1] AS last,
-           (array_agg(score ORDER BY change_time DESC, entry_id DESC))[1] AS score
-      FROM rank_events
+OWN: Final = f"""
+    SELECT user_id, (array_agg(change.previous_rank ORDER BY change_time, entry_id))[1] AS first,
+           (array_agg(change.rank ORDER BY change_time DESC, entry_id DESC))[1] AS last,
+           (array_agg(change.score ORDER BY change_time DESC, entry_id DESC))[1] AS score
+      FROM {history.CHANGES}
      WHERE user_id = ANY($4::text[]) AND change_time > $5
-       AND board = $1 AND run_start = $2 AND segment = $3 AND NOT passed
+       AND change.board = $1 AND change.run_start = $2 AND change.segment = $3 AND NOT passed
      GROUP BY user_id
 """
 WRITE: Final = """

@@ -9,6 +9,7 @@ from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
+from services.leaderboard.store import history
 from shared.rpc.convert import to_timestamp
 from tests.fixtures.feeds import listed
 from tests.service.leaderboard.conftest import Service
@@ -82,8 +83,8 @@ async def stored_state(service: Service) -> dict[str, list[tuple[Any, ...]]]:
     queries = {
         "scores": "SELECT user_id, board, run_start, segment, score, reach_time FROM scores "
         "WHERE score IS NOT NULL ORDER BY 1, 2, 3",
-        "rank_events": "SELECT user_id, board, segment, previous_rank, rank, score FROM rank_events "
-        "ORDER BY change_time, 1, 2, 3",
+        "rank_events": "SELECT user_id, change.board, change.segment, change.previous_rank, change.rank, "
+        f"change.score FROM {history.CHANGES} ORDER BY change_time, 1, 2, 3",
         "archive": "SELECT board, run_start, segment, ordinal, rank, user_id, score FROM archive "
         "ORDER BY 1, 2, 3, 4",
         "live facts": "SELECT user_id, metric, value_micros, local_date FROM request_log "
