@@ -6,6 +6,7 @@ from laurel.common.v1 import date_pb2
 from laurel.leaderboard.v1 import leaderboard_pb2 as board_pb
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as pb
 
+from services.leaderboard.store import history
 from shared.errors import from_rpc_error
 from tests.fixtures.paging import cut, pages
 from tests.service.leaderboard.conftest import Service
@@ -162,6 +163,28 @@ async def test_rank_events_are_listed_newest_first_in_pages(service: Service) ->
         pb.ListRankEventsRequest(user_id="ada", leaderboard="weekly")
     )
     assert [(one.previous_rank, one.rank) for one in of_one_board.rank_events] == [(2, 1), (0, 1)]
+
+
+async def test_an_entry_has_one_row_in_the_rank_history_and_rows_of_older_releases_are_read_alike(
+    service: Service,
+) -> None:
+    await define(service, "all-time", breakdown_attributes=["region"])
+    await define(service, "weekly", schedule=WEEKLY)
+    await applied(service, event(1, 2, attributes=EU), event(2, 3, minutes=1, attributes=EU, user="bob"))
+    await applied(service, event(3, 2, minutes=2, attributes=EU))
+    assert await service.database.fetchval("SELECT count(*) FROM rank_events") == 3
+    changes = await service.stub.ListRankEvents(pb.ListRankEventsRequest(user_id="ada"))
+    assert len(changes.rank_events) == 6
+    await service.database.execute(
+        f"""
+        INSERT INTO rank_events (user_id, change_time, entry_id, board, run_start, segment, previous_rank, rank, score)
+        SELECT user_id, change_time, entry_id, change.* FROM {history.CHANGES}
+         WHERE (change.board, change.segment) <> (event.board, event.segment)
+        """
+    )
+    await service.database.execute("UPDATE rank_events SET others = NULL")
+    assert await service.database.fetchval("SELECT count(*) FROM rank_events") == 9
+    assert await service.stub.ListRankEvents(pb.ListRankEventsRequest(user_id="ada")) == changes
 
 
 async def test_an_empty_run_has_no_members_but_dates(service: Service) -> None:
