@@ -159,6 +159,8 @@ class Maintenance:
                 continue  # another replica followed it meanwhile, or a user moved
             await self._runner.finish(sagas)
             followed += len(sagas) + len(findings)
+            if response.complete and not any(step in active.saga.steps for active in sagas):
+                return followed  # nor has what was followed made the service find anything
 
     async def _record(self, changes: Sequence[Incoming], feed: Feed) -> list[ActiveSaga]:
         try:

@@ -197,6 +197,8 @@ class Changes(Struct, frozen=True):
     cursor: str
     more: bool
     """There is none, but one has been committed and cannot be read yet."""
+    complete: bool = False
+    """All that had been committed when this was asked is here, or before it."""
 
 
 class FollowedFeed:
@@ -224,7 +226,12 @@ class FollowedFeed:
         if monotonic() >= self._next_trim:
             self._next_trim = monotonic() + _SECONDS_BETWEEN_TRIMS
             await self._feed.trim(place, KEPT_AFTER_FOLLOWED)
-        return Changes([row["body"] for row in page.rows], page.cursor, more and not page.rows)
+        return Changes(
+            [row["body"] for row in page.rows],
+            page.cursor,
+            more and not page.rows,
+            complete=not more and len(page.rows) < limit,
+        )
 
 
 async def begin_lives(connection: Connection) -> list[str]:

@@ -147,7 +147,9 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         limit = request.page_size or DEFAULT_CHANGES
         found = await self._feed.list_changes(request.after_cursor, limit)
         changes = [pb.Change.FromString(body) for body in found.bodies]
-        return pb.ListChangesResponse(changes=changes, cursor=found.cursor, more=found.more)
+        return pb.ListChangesResponse(
+            changes=changes, cursor=found.cursor, more=found.more, complete=found.complete
+        )
 
     async def ListLoggedEntries(
         self, request: pb.ListLoggedEntriesRequest, _context: Any

@@ -207,6 +207,7 @@ async def test_what_was_followed_goes_when_it_is_old(pool: Pool) -> None:
     assert await rows_in(pool) == 6
     rest = await FollowedFeed(Feed(pool)).list_changes(first.cursor, 10)
     assert (len(first.bodies), len(rest.bodies)) == (3, 3)
+    assert (first.complete, rest.complete) == (False, True)
     # The third is where the follower stood: it stays until the follower has gone on.
     assert await rows_in(pool) == 4
 

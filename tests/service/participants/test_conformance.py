@@ -377,9 +377,9 @@ async def test_a_wrong_maintenance_request_names_its_fields(subject: Subject) ->
 async def test_an_empty_feed_has_no_changes_and_leaves_the_cursor_where_it_was(subject: Subject) -> None:
     await applied(subject, event("a"))
     oldest = await subject.stub.ListChanges(pb.ListChangesRequest())
-    assert oldest == pb.ListChangesResponse()
+    assert oldest == pb.ListChangesResponse(complete=True)
     later = await subject.stub.ListChanges(pb.ListChangesRequest(after_cursor="1.7.7"))
-    assert later == pb.ListChangesResponse(cursor="1.7.7")
+    assert later == pb.ListChangesResponse(cursor="1.7.7", complete=True)
 
 
 async def test_a_cursor_that_no_feed_gave_is_refused(subject: Subject) -> None:

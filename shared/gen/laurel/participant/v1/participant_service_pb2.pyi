@@ -394,12 +394,15 @@ class ListChangesResponse(_message.Message):
     CHANGES_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Where this page ended; to be kept, and given again."""
     more: _builtins.bool
     """On an empty page: a change has been committed and cannot be read yet, because older transactions are under way. Ask
     again.
     """
+    complete: _builtins.bool
+    """Nothing that had been committed before this was asked lies behind the page: there is no need to ask again."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
         """Oldest first."""
@@ -410,10 +413,11 @@ class ListChangesResponse(_message.Message):
         changes: _abc.Iterable[Global___Change] | None = ...,
         cursor: _builtins.str = ...,
         more: _builtins.bool = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "complete", b"complete", "cursor", b"cursor", "more", b"more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
