@@ -1,5 +1,6 @@
 """Closing what is due at local midnights (RULES 3.7), and telling others of it by the change feed."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -68,29 +69,34 @@ class Maintenance:
 
     async def _close_some(self, now: datetime, *, history: bool = False) -> Pass:
         closed = 0
+        is_due = await self._due.is_due(now)
         for _ in range(BATCHES_PER_CALL):
-            is_due = await self._due.is_due(now)
             if not is_due and (history or not await self._is_left()):
                 return Pass(closed)
             async with self._pool.acquire() as connection, connection.transaction():
-                if is_due:
-                    closed += await self._close_batch(connection, now, history=history)
+                was_due = is_due
+                if was_due:
+                    due = await self._due.due(connection, now, self._batch_size)
+                    closed += await self._close_batch(connection, due, now, history=history)
+                    is_due = len(due) == self._batch_size
                 elif await self._amnesties.is_pending():
                     closed += await self._amnesties.judge_some(connection, now)
                 else:
                     closed += await self._backfills.count_some(connection, now)
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
-        more = await self._due.is_due(now) or (not history and await self._is_left())
+            is_due = is_due if was_due else await self._due.is_due(now)
+        more = is_due or (not history and await self._is_left())
         return Pass(closed, more)
 
     async def _is_left(self) -> bool:
         """Whether an amnesty or a backfill has work left; an import leaves that to later passes."""
         return await self._amnesties.is_pending() or await self._backfills.is_pending()
 
-    async def _close_batch(self, connection: Connection, now: datetime, *, history: bool) -> int:
-        """Close what has been due longest, with everybody else kept from these users."""
-        due = await self._due.due(connection, now, self._batch_size)
+    async def _close_batch(
+        self, connection: Connection, due: Mapping[Key, datetime], now: datetime, *, history: bool
+    ) -> int:
+        """Close what is due, with everybody else kept from these users."""
         if not due:
             return 0
         users = {user_id for user_id, _ in due}

@@ -99,6 +99,7 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         self._pool = pool
         self._ahead = ahead
         self._feed = FollowedFeed(Feed(pool))
+        self._clock = maintenance.DatabaseClock()
 
     async def ApplyEntries(self, request: pb.ApplyEntriesRequest, _context: Any) -> Any:
         """Applies entries. A malformed command never fails its neighbours. The response is serialized."""
@@ -129,11 +130,11 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         check_hold_seconds(request.hold_seconds, "hold_seconds", violations)
         violations.raise_if_any()
         assert now is not None  # no violations, so there is an instant
-        async with self._pool.acquire() as connection:
-            if request.HasField("hold_seconds"):
+        if request.HasField("hold_seconds"):
+            async with self._pool.acquire() as connection:
                 await maintenance.hold(connection, request.hold_seconds)
-            if await maintenance.is_ahead(connection, now, self._ahead):
-                violations.add("now", "is ahead of the database's clock", "MAINTENANCE_IN_FUTURE")
+        if await self._clock.is_ahead(self._pool, now, self._ahead):
+            violations.add("now", "is ahead of the database's clock", "MAINTENANCE_IN_FUTURE")
         violations.raise_if_any()
         part = await self._participant.maintain(now, request.history)
         return pb.RunMaintenanceResponse(done_count=part.done, more=part.more)

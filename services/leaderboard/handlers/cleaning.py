@@ -34,14 +34,15 @@ class Cleaner:
             return
         self._last = now
         segmented = [board.key for board in boards.by_key.values() if board.breakdown]
+        if not segmented:
+            return
         for run in await cleaning.runs_to_look_at(self._pool, segmented):
-            if await cleaning.left(self._pool, run):
-                async with (
-                    self._pool.acquire() as connection,
-                    may_change_sets(connection, wait=False) as is_ours,
-                ):
-                    if is_ours:
-                        await self._clean(connection, run)
+            async with (
+                self._pool.acquire() as connection,
+                may_change_sets(connection, wait=False) as is_ours,
+            ):
+                if is_ours:
+                    await self._clean(connection, run)
 
     async def _clean(self, connection: Connection, run: RunKey) -> None:
         """The sets become others to whoever has read the marker before, as with a rebuild: who writes late what was

@@ -1,5 +1,6 @@
 """Runs that are over: archived whole, then gone from the sorted sets (RULES 6.2)."""
 
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ from services.leaderboard.handlers.cleaning import Cleaner
 from services.leaderboard.handlers.endings import Endings
 from services.leaderboard.handlers.leagues import Leagues
 from services.leaderboard.projection import Projection
-from services.leaderboard.store import carrying, endings, starts
+from services.leaderboard.store import carrying, due, endings, starts
 from services.leaderboard.store.archive import ArchiveStore
 from services.leaderboard.store.daily import DailyStore
 from services.leaderboard.store.segments import SegmentStore
@@ -78,16 +79,20 @@ class MaintenanceHandlers:
         prizes are given, users of leagues go up or down, and who waited for that is put into a cohort. Segments of open
         runs go that everybody has left.
         """
-        due = await self._archive.due(now, RUNS_PER_PASS)
         boards = await self._catalogue.latest()
         await self._keep_day(boards, now.date() - timedelta(days=1))
-        await self._tell_starts(boards, now, history)
-        done = sum([await self._finalize(boards, run, history) for run in due])
+        begun = self._begun(boards, now)
+        if not await due.anything(self._pool, now, list(begun)):
+            await self._cleaner.clean(boards, now)
+            return Pass()
+        runs = await self._archive.due(now, RUNS_PER_PASS)
+        await self._tell_starts(begun, history)
+        done = sum([await self._finalize(boards, run, history) for run in runs])
         await self._drop_finalized()
         ended, more = await self._endings.run(ENDING_BATCHES_PER_PASS)
         seated = await self._leagues.seat_waiting(boards)
         await self._cleaner.clean(boards, now)
-        return Pass(done + ended + seated, more=more or len(due) == RUNS_PER_PASS)
+        return Pass(done + ended + seated, more=more or len(runs) == RUNS_PER_PASS)
 
     async def _keep_day(self, boards: Boards, day: date) -> None:
         """The ranks at the end of a UTC date are those of the first pass after it. One look-up where they are kept."""
@@ -100,13 +105,16 @@ class MaintenanceHandlers:
                 if self._history is not None:
                     await self._daily.forget(connection, board, day - self._history)
 
-    async def _tell_starts(self, boards: Boards, now: datetime, history: bool) -> None:
-        """Of an import's history it is only noted."""
-        begun = {
+    def _begun(self, boards: Boards, now: datetime) -> dict[RunKey, RunState]:
+        """The newest run of each board that has begun."""
+        return {
             (board.key, run.start): RunState(board.key, run, finalize_time(run, self._grace))
             for board in boards.by_key.values()
             if board.active and (run := run_begun(board.schedule, now)) is not None
         }
+
+    async def _tell_starts(self, begun: Mapping[RunKey, RunState], history: bool) -> None:
+        """Of an import's history it is only noted."""
         for key in await self._starts.untold(list(begun)) if begun else ():
             change = None if history else run_change(begun[key], begin_of(begun[key].run))
             async with self._pool.acquire() as connection, connection.transaction():

@@ -8,13 +8,18 @@ from shared.postgres.pool import Connection, Pool
 
 _LEFT: Final = """
       FROM segments
-     WHERE board = $1 AND run_start = $2 AND segment <> ''
+     WHERE board = {board} AND run_start = {run_start} AND segment <> ''
        AND NOT EXISTS (SELECT FROM scores
-                        WHERE scores.board = $1 AND scores.run_start = $2 AND scores.segment = segments.segment
-                          AND scores.segment <> '')
+                        WHERE scores.board = {board} AND scores.run_start = {run_start}
+                          AND scores.segment = segments.segment AND scores.segment <> '')
 """
-OPEN: Final = "SELECT board, start_date FROM runs WHERE NOT finalized AND board = ANY($1::text[])"
-LEFT: Final = f"SELECT segment {_LEFT}"
+LEFT: Final = f"SELECT segment {_LEFT.format(board='$1', run_start='$2')}"
+RUNS_TO_LOOK_AT: Final = f"""
+    SELECT board, start_date
+      FROM runs
+     WHERE NOT finalized AND board = ANY($1::text[])
+       AND EXISTS (SELECT {_LEFT.format(board="runs.board", run_start="runs.start_date")})
+"""
 # Waits for writers that hold a share lock on the run; later ones find another number, and decide again.
 CLEAN: Final = """
     UPDATE runs SET cleanings = cleanings + 1 WHERE board = $1 AND start_date = $2 AND NOT finalized RETURNING true
@@ -28,8 +33,8 @@ REMOVE: Final = """
 
 
 async def runs_to_look_at(pool: Pool, boards: Sequence[str]) -> list[RunKey]:
-    """The open runs of these boards."""
-    return [(row["board"], row["start_date"]) for row in await pool.fetch(OPEN, list(boards))]
+    """The open runs of these boards that have such segments."""
+    return [(row["board"], row["start_date"]) for row in await pool.fetch(RUNS_TO_LOOK_AT, list(boards))]
 
 
 async def left(connection: Pool | Connection, run: RunKey) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 from laurel.achievement.v1 import achievement_pb2 as types
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
 
-from services.achievement import convert, history, past, statistics, store, store_backfill
+from services.achievement import anniversaries, convert, history, past, statistics, store, store_backfill
+from services.achievement.anniversaries import Anniversaries
 from services.achievement.definitions import KINDS, catalogue_of
 from services.achievement.domain import Command
 from services.achievement.handlers import Handlers
@@ -16,6 +17,7 @@ from shared.entries import Reversal
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.pool import Connection, Pool, create_pool
+from shared.rpc.participants import Pass
 from tests.fixtures import participants
 from tests.service.achievement.conftest import Service
 from tests.service.achievement.messages import (
@@ -46,6 +48,18 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "a span": (past.SPAN, ("alice", "commits", NOON, ENTRY, 256)),
     "candidates of a metric": (store_backfill.BY_SOURCE, (["alice"], "commits", 1, 10, "ten", False)),
     "candidates of a composite": (store_backfill.BY_PREREQUISITES, (["alice"], ["ten"], "top", 1)),
+    "the next candidates of a metric": (
+        store_backfill.LOOK_BY_SOURCE,
+        ("alice", "commits", 1, 10, "ten", False, 100, 10),
+    ),
+    "the next candidates of a composite": (
+        store_backfill.LOOK_BY_PREREQUISITES,
+        ("alice", ["ten"], "top", 1, 100, 10),
+    ),
+    "giving at once": (
+        store_backfill.GIVE_AT_ONCE,
+        (["alice"], "commits", 10, "ten", ENTRY, NOON, [b"a", b"b", b"c"], 257, 1),
+    ),
     "facts of candidates": (store_backfill.FACTS_OF_USERS, (["alice"], "commits", 257)),
     "holders": (statistics.HELD, (["alice"], "ten", "commits")),
     "who has begun": (statistics.BEGUN, (["alice"], "ten", "commits", 1, True, NOON)),
@@ -79,6 +93,17 @@ async def test_a_batch_costs_two_round_trips_however_many_entries_it_has(service
     await handlers.apply_entries(_work(*batch, call("c1", "founder")))
     await pool.close()
     assert statements == [store.LOAD, store.SAVE]
+
+
+async def test_a_pass_over_anniversaries_that_finds_nothing_costs_one_look_up(service: Service) -> None:
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    catalogue = Catalogue(pool, KINDS, catalogue_of)
+    statements: list[str] = []
+    async with pool.acquire() as connection:
+        connection.add_query_logger(lambda record: statements.append(record.query))
+    assert await Anniversaries(pool, store.Store(pool), catalogue, SystemClock()).run(NOON, True) == Pass()
+    await pool.close()
+    assert statements == [anniversaries.IS_DUE]
 
 
 async def test_a_late_event_that_reaches_nothing_costs_no_more(service: Service) -> None:

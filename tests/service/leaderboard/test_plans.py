@@ -11,7 +11,11 @@ from redis.asyncio import Redis
 from services.leaderboard.convert import entries
 from services.leaderboard.definitions import KINDS, catalogue_of
 from services.leaderboard.domain.facts import Command
+from services.leaderboard.handlers.cleaning import Cleaner
 from services.leaderboard.handlers.entries import EntryHandlers
+from services.leaderboard.handlers.leagues import Leagues
+from services.leaderboard.handlers.lists import Lists
+from services.leaderboard.handlers.maintenance import MaintenanceHandlers
 from services.leaderboard.handlers.rebuild import Rebuilder
 from services.leaderboard.handlers.tracking import Tracker
 from services.leaderboard.projection import Projection
@@ -19,6 +23,7 @@ from services.leaderboard.store import (
     archive,
     cleaning,
     daily,
+    due,
     endings,
     events,
     groups,
@@ -75,6 +80,7 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (standings, "OWN"): ("ada", *RUN, ""),
     (standings, "CURRENT"): ([0], ["ada"], ["weekly"], [RUN[1]]),
     (archive, "DUE"): (NOON, 100),
+    (due, "ANYTHING"): (NOON, [RUN[0]], [RUN[1]]),
     (archive, "CLOSE"): RUN,
     (archive, "ARCHIVE"): (*RUN, "dense", 10),
     (archive, "REMOVE_SCORES"): RUN,
@@ -125,6 +131,7 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (segments, "EVERY"): RUN,
     (segments, "BEYOND"): RUN,
     (cleaning, "LEFT"): RUN,
+    (cleaning, "RUNS_TO_LOOK_AT"): (["weekly"],),
     (cleaning, "REMOVE"): (*RUN, ["{}"]),
     (archive, "COUNT_BEYOND"): RUN,
     (archive, "TO_EXPIRE"): (NOON, 10),
@@ -167,6 +174,32 @@ async def test_a_batch_costs_three_statements_and_one_round_trip_to_the_sets(ser
         )
     await pool.close()
     assert statements == [events.LOAD, events.SAVE, events.COMPLETE]
+
+
+async def test_a_pass_that_finds_nothing_costs_three_look_ups(service: Service) -> None:
+    await define(service, "all-time")
+    await define(service, "weekly", schedule=WEEKLY, breakdown_attributes=["team"])
+    await applied(service, event("one", 1, attributes={"team": "red"}))
+    pool = await create_pool(service.dsn, application_name="plans", size=1, statement_timeout_ms=5_000)
+    async with Redis.from_url(service.sets_url) as sets:
+        maintenance = _maintenance(pool, sets)
+        await maintenance.run(NOON, history=True)
+        statements: list[str] = []
+        async with pool.acquire() as connection:
+            connection.add_query_logger(lambda record: statements.append(record.query))
+        await maintenance.run(NOON + timedelta(days=1), history=True)
+    await pool.close()
+    assert statements[1:] == [due.ANYTHING, cleaning.RUNS_TO_LOOK_AT]
+
+
+def _maintenance(pool: Any, sets: Redis) -> MaintenanceHandlers:
+    catalogue, projection, clock = Catalogue(pool, KINDS, catalogue_of), Projection(sets), SystemClock()
+    rebuilder, grace = Rebuilder(pool, catalogue, projection), timedelta(hours=1)
+    leagues = Leagues(pool, projection, Lists(pool, catalogue, projection, rebuilder, clock, grace))
+    cleaner, segment_store = Cleaner(pool, projection), SegmentStore(pool)
+    return MaintenanceHandlers(
+        pool, catalogue, projection, clock, leagues, cleaner, segment_store, grace, None, None
+    )
 
 
 def _handlers(pool: Any, sets: Redis) -> EntryHandlers:
