@@ -13,6 +13,8 @@ _LOW_62_BITS = (1 << 62) - 1
 _LOW_12_BITS = (1 << 12) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_VARIANT_DIGITS = {f"{digit:x}": f"{digit & 0b11 | 0b1000:x}" for digit in range(16)}
+"""What the variant makes of a digit."""
 
 
 def derived_id(*parts: str) -> uuid.UUID:
@@ -35,6 +37,25 @@ def derived_id_beside(origin: uuid.UUID, *parts: str) -> uuid.UUID:
     return _version_8(origin.int >> 80, int.from_bytes(digest(str(origin), *parts)[:16]))
 
 
+class NamesBeside:
+    """Writes the texts of many ids beside one origin: those of `derived_id_beside`, for who puts them into messages.
+
+    `origin` is the text of a UUID as `str` writes it.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self._begun = hashlib.sha256(_with_length(origin.encode()))
+        self._beginning = f"{origin[:13]}-8"
+
+    def text(self, *parts: str) -> str:
+        """The id that these parts name."""
+        sha = self._begun.copy()
+        sha.update(b"".join([_with_length(part.encode()) for part in parts]))
+        name = sha.hexdigest()
+        variant = _VARIANT_DIGITS[name[16]]
+        return f"{self._beginning}{name[13:16]}-{variant}{name[17:20]}-{name[20:32]}"
+
+
 def _version_8(milliseconds: int, number: int) -> uuid.UUID:
     """The UUID that begins with these 48 bits and goes on with the last 74 of a number."""
     low = (number >> 64 & _LOW_12_BITS) << 64 | number & _LOW_62_BITS
@@ -47,10 +68,12 @@ def digest(*parts: str | bytes) -> bytes:
     """
     sha = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        sha.update(len(data).to_bytes(8))
-        sha.update(data)
+        sha.update(_with_length(part.encode() if isinstance(part, str) else part))
     return sha.digest()
+
+
+def _with_length(data: bytes) -> bytes:
+    return len(data).to_bytes(8) + data
 
 
 def sha256(content: bytes) -> bytes:

@@ -4,10 +4,10 @@ A row of the feed has an entry and what it changed; the events themselves are ma
 function of the row alone, and so are their ids.
 """
 
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Container, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Final
-from uuid import UUID
 
 from google.protobuf.message import Message
 from laurel.achievement.v1 import achievement_pb2
@@ -20,12 +20,16 @@ from laurel.streak.v1 import streak_pb2
 from msgspec import Struct
 
 from shared.decimals import from_micros
-from shared.ids import derived_id_beside
+from shared.ids import NamesBeside
+from shared.rpc.wire import Part
 from shared.tenants import tenant_of
 
 
 class Type(StrEnum):
     """The types of domain events, as followers know them."""
+
+    # Looked up for every event: an enumeration's own hash is written in Python.
+    __hash__ = str.__hash__
 
     METRIC_RECORDED = "metric.recorded"
     EVENT_VOIDED = "event.voided"
@@ -59,6 +63,16 @@ class Type(StrEnum):
 EVERY_TYPE: Final = frozenset(Type)
 
 
+def _about(thing: str) -> frozenset[Type]:
+    return frozenset(type_ for type_ in Type if type_.startswith(f"{thing}."))
+
+
+_OF_STREAKS: Final = _about("streak")
+_OF_ACHIEVEMENTS: Final = _about("achievement")
+_OF_POINTS: Final = _about("points")
+_OF_STANDINGS: Final = _about("leaderboard")
+
+
 class Told(Struct, frozen=True):
     """What is stored of an entry that tells something."""
 
@@ -67,6 +81,30 @@ class Told(Struct, frozen=True):
     effects: bytes
     """laurel.ledger.v1.Effects."""
 
+
+class ToldEvent(Struct, frozen=True):
+    """One event. Nobody here reads on in it: it leaves as the bytes that followers get."""
+
+    type: Type
+    user_id: str
+    """Whom it is about; empty: nobody in particular."""
+    body: bytes
+    """laurel.orchestrator.v1.DomainEvent."""
+
+
+_Event: Final = domain_event_pb2.DomainEvent
+_ID: Final = Part(_Event, "id")
+_TYPES: Final[Mapping[Type, bytes]] = {
+    type_: Part(_Event, "type").holding(type_.value.encode()) for type_ in Type
+}
+"""What says its type in an event."""
+_DATA: Final[Mapping[type[Message], Part]] = {
+    streak_pb2.StreakEffect: Part(_Event, "streak"),
+    achievement_pb2.AchievementChange: Part(_Event, "achievement"),
+    points_pb2.PointsChange: Part(_Event, "points"),
+    leaderboard_pb2.Standing: Part(_Event, "leaderboard"),
+}
+"""Where a part of the effects stands in an event."""
 
 _SILENT: Final = (entry_pb2.ENTRY_ORIGIN_IMPORT, entry_pb2.ENTRY_ORIGIN_BACKFILL)
 
@@ -115,26 +153,34 @@ def told_of_finding(change: participant_service_pb2.Change) -> Told | None:
 
 
 def events_of(
-    told: Told, wanted: Collection[Type] = EVERY_TYPE, users: Container[str] | None = None
-) -> list[domain_event_pb2.DomainEvent]:
+    told: Told, wanted: AbstractSet[Type] = EVERY_TYPE, users: Container[str] | None = None
+) -> list[ToldEvent]:
     """The events that a row of the feed tells, in the order of cause and effect.
 
     Those of the types that are wanted, and about these users; None: about all.
     """
     entry = entry_pb2.Entry.FromString(told.entry)
     effects = effects_pb2.Effects.FromString(told.effects)
-    entry_id = UUID(entry.entry_id)
+    own = entry.user.user_id
+    names = None
     events = []
     seen: dict[Type, int] = {}
-    for type_, change in _findings(entry, effects):
+    beginnings: dict[str, bytes] = {}
+    for type_, change in _findings(entry, effects, wanted):
         number = seen[type_] = seen.get(type_, -1) + 1
         if type_ not in wanted:
             continue
-        about = getattr(change, "user_id", "") or entry.user.user_id
-        if users is None or (about or entry.board_run.leaderboard) in users:
-            event = _event(entry, effects, type_, about, change)
-            event.id = str(derived_id_beside(entry_id, type_, str(number)))
-            events.append(event)
+        about = getattr(change, "user_id", "") or own
+        if users is not None and (about or entry.board_run.leaderboard) not in users:
+            continue
+        beginning = beginnings.get(about)
+        if beginning is None:
+            beginning = beginnings[about] = _beginning(entry, about)
+        if names is None:
+            names = NamesBeside(entry.entry_id)
+        name = _ID.holding(names.text(type_, str(number)).encode())
+        body = b"".join((name, _TYPES[type_], beginning, _data(entry, effects, type_, change)))
+        events.append(ToldEvent(type_, about, body))
     return events
 
 
@@ -163,7 +209,10 @@ def told_of_refusal(applied: effects_pb2.Effects, undone: effects_pb2.Effects) -
     )
 
 
-def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[_Finding]:
+def _findings(
+    entry: entry_pb2.Entry, effects: effects_pb2.Effects, wanted: AbstractSet[Type]
+) -> Iterator[_Finding]:
+    """All of them, but for effects that tell nothing that is wanted."""
     if entry.HasField("user_erasure"):
         yield Type.USER_ERASED, None
         return
@@ -184,14 +233,18 @@ def _findings(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Iterator[
         yield Type.POINTS_BOOST_FINISHED if finished else Type.POINTS_BOOST_STARTED, None
     if entry.user.changed:
         yield Type.USER_CREATED if entry.user.version == 1 else Type.USER_UPDATED, None
-    for streak in effects.streaks:
-        yield from _of_streak(entry, streak)
-    for achievement in effects.achievements:
-        yield from _of_achievement(achievement)
-    for points in effects.points:
-        yield from _of_points(points)
-    for standing in effects.leaderboards:
-        yield from _of_standing(standing)
+    if not _OF_STREAKS.isdisjoint(wanted):
+        for streak in effects.streaks:
+            yield from _of_streak(entry, streak)
+    if not _OF_ACHIEVEMENTS.isdisjoint(wanted):
+        for achievement in effects.achievements:
+            yield from _of_achievement(achievement)
+    if not _OF_POINTS.isdisjoint(wanted):
+        for points in effects.points:
+            yield from _of_points(points)
+    if not _OF_STANDINGS.isdisjoint(wanted):
+        for standing in effects.leaderboards:
+            yield from _of_standing(standing)
 
 
 def _of_streak(entry: entry_pb2.Entry, effect: streak_pb2.StreakEffect) -> Iterator[_Finding]:
@@ -247,16 +300,10 @@ def _of_standing(standing: leaderboard_pb2.Standing) -> Iterator[_Finding]:
         yield Type.LEADERBOARD_RANK_CHANGED, standing
 
 
-def _event(
-    entry: entry_pb2.Entry,
-    effects: effects_pb2.Effects,
-    type_: Type,
-    user_id: str,
-    change: Message | None,
-) -> domain_event_pb2.DomainEvent:
+def _beginning(entry: entry_pb2.Entry, user_id: str) -> bytes:
+    """What the events of an entry about one user have in common."""
     is_own = user_id == entry.user.user_id
-    event = domain_event_pb2.DomainEvent(
-        type=type_,
+    return _Event(
         time=entry.now if entry.HasField("correction") else entry.occur_time,
         user_id=user_id,
         user_sequence=entry.user_sequence if is_own else 0,
@@ -264,38 +311,33 @@ def _event(
         user_attributes=entry.user.attributes if is_own else None,
         control=entry.user.control and is_own,
         tenant=tenant_of(user_id or entry.board_run.leaderboard),
-    )
-    match change:
-        case streak_pb2.StreakEffect():
-            event.streak.CopyFrom(change)
-        case achievement_pb2.AchievementChange():
-            event.achievement.CopyFrom(change)
-        case points_pb2.PointsChange():
-            event.points.CopyFrom(change)
-        case leaderboard_pb2.Standing():
-            event.leaderboard.CopyFrom(change)
+    ).SerializeToString()
+
+
+def _data(entry: entry_pb2.Entry, effects: effects_pb2.Effects, type_: Type, change: Message | None) -> bytes:
+    if change is not None:
+        return _DATA[type(change)].holding(change.SerializeToString())
+    return _told_of_entry(type_, entry, effects).SerializeToString()
+
+
+def _told_of_entry(
+    type_: Type, entry: entry_pb2.Entry, effects: effects_pb2.Effects
+) -> domain_event_pb2.DomainEvent:
+    match type_:
+        case Type.METRIC_RECORDED:
+            return _Event(metric=_metric(entry.metric_event))
+        case Type.EVENT_VOIDED:
+            return _Event(voided=_voided(entry, effects))
+        case Type.LEADERBOARD_PROMOTED | Type.LEADERBOARD_DEMOTED:
+            return _Event(league_move=entry.league_move)
+        case Type.LEADERBOARD_RUN_STARTED | Type.LEADERBOARD_RUN_FINISHED:
+            return _Event(board_run=entry.board_run)
+        case Type.POINTS_BOOST_STARTED | Type.POINTS_BOOST_FINISHED:
+            return _Event(boost=entry.boost_change)
+        case Type.USER_MERGED:
+            return _Event(merge=entry.user_merge)
         case _:
-            _tell_entry(event, type_, entry, effects)
-    return event
-
-
-def _tell_entry(
-    event: domain_event_pb2.DomainEvent, type_: Type, entry: entry_pb2.Entry, effects: effects_pb2.Effects
-) -> None:
-    if type_ is Type.METRIC_RECORDED:
-        event.metric.CopyFrom(_metric(entry.metric_event))
-    elif type_ is Type.EVENT_VOIDED:
-        event.voided.CopyFrom(_voided(entry, effects))
-    elif type_ in (Type.LEADERBOARD_PROMOTED, Type.LEADERBOARD_DEMOTED):
-        event.league_move.CopyFrom(entry.league_move)
-    elif type_ in (Type.LEADERBOARD_RUN_STARTED, Type.LEADERBOARD_RUN_FINISHED):
-        event.board_run.CopyFrom(entry.board_run)
-    elif type_ in (Type.POINTS_BOOST_STARTED, Type.POINTS_BOOST_FINISHED):
-        event.boost.CopyFrom(entry.boost_change)
-    elif type_ is Type.USER_MERGED:
-        event.merge.CopyFrom(entry.user_merge)
-    else:
-        event.user.CopyFrom(_user(entry.user))
+            return _Event(user=_user(entry.user))
 
 
 def _metric(fact: entry_pb2.MetricFact) -> domain_event_pb2.RecordedMetric:

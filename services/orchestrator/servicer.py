@@ -310,20 +310,16 @@ class OrchestratorServicer(orchestrator_service_pb2_grpc.OrchestratorServiceServ
             followed_change_count=passed.followed,
         )
 
-    async def ListDomainEvents(
-        self, request: pb.ListDomainEventsRequest, context: Any
-    ) -> pb.ListDomainEventsResponse:
+    async def ListDomainEvents(self, request: pb.ListDomainEventsRequest, context: Any) -> Any:
         return await self._followers.list(request)
 
     async def WatchDomainEvents(
         self, request: pb.WatchDomainEventsRequest, context: Any
-    ) -> AsyncIterator[pb.WatchDomainEventsResponse]:
+    ) -> AsyncIterator[Any]:
         async for response in self._followers.watch(request):
             yield response
 
-    async def WatchUser(
-        self, request: pb.WatchUserRequest, context: Any
-    ) -> AsyncIterator[pb.WatchUserResponse]:
+    async def WatchUser(self, request: pb.WatchUserRequest, context: Any) -> AsyncIterator[Any]:
         async for response in self._watchers.watch(request):
             yield response
 

@@ -10,21 +10,25 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from laurel.orchestrator.v1 import domain_event_pb2, orchestrator_service_pb2
+from laurel.orchestrator.v1 import orchestrator_service_pb2
 
 from services.orchestrator.config import Settings
-from services.orchestrator.domain_events import EVERY_TYPE, Type, events_of
-from services.orchestrator.followers import wanted_types
+from services.orchestrator.domain_events import EVERY_TYPE, ToldEvent, Type, events_of
+from services.orchestrator.followers import listed, wanted_types
 from services.orchestrator.store.domain_events import NEWEST, DomainEventStore
 from shared.errors import ResourceExhausted, Violations
 from shared.postgres.feed import Place, place_of
 from shared.rpc.convert import check_user_id
+from shared.rpc.wire import Part
 
 pb = orchestrator_service_pb2
 
+_WATCHED: Final = Part(pb.WatchUserResponse, "events")
+_NOTHING: Final = pb.WatchUserResponse().SerializeToString()
+
 _LOGGER: Final = logging.getLogger(__name__)
 _PAGE_SIZE: Final = 200
-_ROWS_AT_ONCE: Final = 10
+_ROWS_AT_ONCE: Final = 20
 _MOST_WAITING: Final = 1_000
 """So many events may wait for one who reads slowly."""
 _ALIVE_SECONDS: Final = 30.0
@@ -37,11 +41,11 @@ class _Watcher:
 
     def __init__(self, types: frozenset[Type]) -> None:
         self.types = types
-        self.events: deque[domain_event_pb2.DomainEvent] = deque()
+        self.events: deque[ToldEvent] = deque()
         self.is_behind = False
         self.came = asyncio.Event()
 
-    def tell(self, events: list[domain_event_pb2.DomainEvent]) -> None:
+    def tell(self, events: list[ToldEvent]) -> None:
         """These are sent next; too many, and the stream ends."""
         wanted = [event for event in events if event.type in self.types]
         if len(self.events) + len(wanted) > _MOST_WAITING:
@@ -73,9 +77,9 @@ class UserWatchers:
             for watcher in watchers:
                 watcher.came.set()
 
-    async def watch(self, request: pb.WatchUserRequest) -> AsyncIterator[pb.WatchUserResponse]:
-        """What changes of a user. Raises `InvalidArgument`, or `ResourceExhausted` where too many watch, or one reads
-        too slowly.
+    async def watch(self, request: pb.WatchUserRequest) -> AsyncIterator[bytes]:
+        """What changes of a user, in serialized `WatchUserResponse`s. Raises `InvalidArgument`, or `ResourceExhausted`
+        where too many watch, or one reads too slowly.
         """
         violations = Violations()
         check_user_id(request.user_id, "user_id", violations)
@@ -84,13 +88,13 @@ class UserWatchers:
         watcher = _Watcher(types)
         with self._admitted(request.user_id, watcher):
             await self._begin()
-            yield pb.WatchUserResponse()
+            yield _NOTHING
             while not self._ending:
                 try:
                     async with asyncio.timeout(_ALIVE_SECONDS):
                         await watcher.came.wait()
                 except TimeoutError:
-                    yield pb.WatchUserResponse()
+                    yield _NOTHING
                     continue
                 watcher.came.clear()
                 if watcher.is_behind:
@@ -98,7 +102,7 @@ class UserWatchers:
                 while watcher.events:
                     events = list(watcher.events)
                     watcher.events.clear()
-                    yield pb.WatchUserResponse(events=events)
+                    yield listed(_WATCHED, events)
 
     async def run(self) -> None:
         """Read the feed as long as anybody watches; never returns."""
@@ -133,7 +137,7 @@ class UserWatchers:
         for number, row in enumerate(page.rows):
             if number % _ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # who watches must not hold up those who ingest
-            told: dict[str, list[domain_event_pb2.DomainEvent]] = {}
+            told: dict[str, list[ToldEvent]] = {}
             for event in events_of(row.told, EVERY_TYPE, self._watchers):
                 told.setdefault(event.user_id, []).append(event)
             for user_id, events in told.items():

@@ -8,20 +8,21 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 _LENGTH_DELIMITED = 2
+_OF_SOME_LENGTH = (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_STRING)
 
 
 class Part:
-    """A field of a message that holds a message or bytes."""
+    """A field of a message that holds a message, bytes or a text."""
 
     def __init__(self, message: type[Message], name: str) -> None:
         field = message.DESCRIPTOR.fields_by_name[name]
-        if field.type not in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES):
+        if field.type not in _OF_SOME_LENGTH:
             raise ValueError(f"{field.full_name} holds no message")
         self._tag = _varint(field.number << 3 | _LENGTH_DELIMITED)
 
     def holding(self, body: bytes) -> bytes:
-        """The serialized message of which this field, or one item of it, is all that is set."""
-        return self._tag + _varint(len(body)) + body
+        """The serialized message of which this field, or one item of it, is all that is set. A text is its UTF-8."""
+        return b"".join((self._tag, _varint(len(body)), body))
 
 
 def _varint(number: int) -> bytes:

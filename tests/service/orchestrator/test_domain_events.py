@@ -47,9 +47,12 @@ def followers(pool: Pool, **settings: Any) -> Followers:
     return Followers(DomainEventStore(pool), Settings(**every))
 
 
+async def page_of(following: Followers, request: pb.ListDomainEventsRequest) -> pb.ListDomainEventsResponse:
+    return pb.ListDomainEventsResponse.FromString(await following.list(request))
+
+
 async def listed(pool: Pool, **request: Any) -> list[Event]:
-    response = await followers(pool).list(pb.ListDomainEventsRequest(**request))
-    return list(response.events)
+    return list((await page_of(followers(pool), pb.ListDomainEventsRequest(**request))).events)
 
 
 async def types(pool: Pool, **request: Any) -> list[str]:
@@ -157,7 +160,7 @@ async def test_pages_go_on_where_the_one_before_ended_and_count_what_they_pass_o
         request = pb.ListDomainEventsRequest(
             after_cursor=cursor, page_size=2, types=["metric.recorded"], user_id="user 0"
         )
-        page = await following.list(request)
+        page = await page_of(following, request)
         pages.append([told.user_id for told in page.events])
         cursor = page.cursor
         if not page.more:
@@ -171,8 +174,8 @@ async def test_a_page_ends_early_with_an_entry_that_says_a_great_deal(
     monkeypatch.setattr(module, "MAX_PAGE_BYTES", 1)
     recorded = await store(pool, event("a"), event("b"))
     await complete(pool, *recorded)
-    first = await followers(pool).list(pb.ListDomainEventsRequest())
-    second = await followers(pool).list(pb.ListDomainEventsRequest(after_cursor=first.cursor))
+    first = await page_of(followers(pool), pb.ListDomainEventsRequest())
+    second = await page_of(followers(pool), pb.ListDomainEventsRequest(after_cursor=first.cursor))
     assert [{told.entry_id for told in page.events} for page in (first, second)] == [
         {str(entry.incoming.entry_id)} for entry in recorded
     ]
@@ -219,17 +222,17 @@ async def watching(following: Followers, **request: Any) -> AsyncIterator["Strea
 class Stream:
     """Answers of a stream, one by one."""
 
-    def __init__(self, answers: AsyncIterator[pb.WatchDomainEventsResponse]) -> None:
+    def __init__(self, answers: AsyncIterator[bytes]) -> None:
         self._answers = answers
 
     async def next(self) -> pb.WatchDomainEventsResponse:
         async with asyncio.timeout(10):
-            return await anext(self._answers)
+            return pb.WatchDomainEventsResponse.FromString(await anext(self._answers))
 
     async def rest(self) -> list[pb.WatchDomainEventsResponse]:
         """Until it ends."""
         async with asyncio.timeout(10):
-            return [answer async for answer in self._answers]
+            return [pb.WatchDomainEventsResponse.FromString(answer) async for answer in self._answers]
 
     async def close(self) -> None:
         await self._answers.aclose()  # type: ignore[attr-defined]
@@ -249,7 +252,7 @@ async def test_who_watches_hears_of_what_was_and_of_what_comes(pool: Pool) -> No
         answers.append(await stream.next())
     assert entries_in(answers) == [str(recorded.incoming.entry_id) for recorded in (first, second)]
     request = pb.ListDomainEventsRequest(after_cursor=answers[0].cursor, types=["metric.recorded"])
-    assert (await followers(pool).list(request)).cursor == answers[1].cursor
+    assert (await page_of(followers(pool), request)).cursor == answers[1].cursor
 
 
 async def test_who_watches_from_the_newest_on_gets_a_cursor_at_once_and_nothing_of_old(pool: Pool) -> None:

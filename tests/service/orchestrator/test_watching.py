@@ -48,16 +48,16 @@ async def watched(pool: Pool, **settings: Any) -> AsyncIterator[tuple[UserWatche
         await asyncio.gather(reading, return_exceptions=True)
 
 
-async def begun(watchers: UserWatchers, user_id: str, *types: str) -> AsyncIterator[pb.WatchUserResponse]:
+async def begun(watchers: UserWatchers, user_id: str, *types: str) -> AsyncIterator[bytes]:
     """A stream that has said that it is there."""
     stream = watchers.watch(pb.WatchUserRequest(user_id=user_id, types=types))
-    assert not (await within(anext(stream))).events
+    assert not (await next_of(stream)).events
     return stream
 
 
-async def within(answer: Any) -> Any:
+async def next_of(stream: AsyncIterator[bytes]) -> pb.WatchUserResponse:
     async with asyncio.timeout(20):
-        return await answer
+        return pb.WatchUserResponse.FromString(await anext(stream))
 
 
 async def happen(pool: Pool, *users: str) -> list[str]:
@@ -73,7 +73,7 @@ async def test_who_watches_a_user_hears_of_that_user_alone_and_of_nothing_before
         ada, bob = await begun(watchers, "ada", RECORDED), await begun(watchers, "bob", RECORDED)
         adas, bobs, _ = await happen(pool, "ada", "bob", "cleo")
         for stream, entry_id in ((ada, adas), (bob, bobs)):
-            (told,) = (await within(anext(stream))).events
+            (told,) = (await next_of(stream)).events
             assert (told.entry_id, told.type) == (entry_id, RECORDED)
         assert feed.rows == 3
 
@@ -84,8 +84,8 @@ async def test_whoever_comes_later_misses_nothing_of_what_is_committed_then(pool
         for _ in range(3):
             late = await begun(watchers, "ada", RECORDED)
             (entry_id,) = await happen(pool, "ada")
-            assert (await within(anext(first))).events[0].entry_id == entry_id
-            heard = [told.entry_id for told in (await within(anext(late))).events]
+            assert (await next_of(first)).events[0].entry_id == entry_id
+            heard = [told.entry_id for told in (await next_of(late)).events]
             assert heard[-1] == entry_id
             await late.aclose()  # type: ignore[attr-defined]
 
@@ -96,7 +96,7 @@ async def test_nothing_is_read_while_nobody_watches(pool: Pool) -> None:
         await stream.aclose()  # type: ignore[attr-defined]
         again = await begun(watchers, "ada", RECORDED)
         (entry_id,) = await happen(pool, "ada")
-        assert (await within(anext(again))).events[0].entry_id == entry_id
+        assert (await next_of(again)).events[0].entry_id == entry_id
         assert feed.rows == 1
 
 
@@ -109,9 +109,9 @@ async def test_who_reads_too_slowly_is_told_to_read_the_user_again(
         for _ in range(3):
             await happen(pool, "ada")
         await happen(pool, "bob")
-        await within(anext(other))
+        await next_of(other)
         with pytest.raises(ResourceExhausted):
-            await within(anext(slow))
+            await next_of(slow)
 
 
 async def test_no_more_watch_than_there_is_room_for(pool: Pool) -> None:

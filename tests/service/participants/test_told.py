@@ -295,7 +295,7 @@ def read(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> list[DomainEve
     """What followers read of an entry that is complete, with the data that its reply has."""
     row = told_of(entry, entry.SerializeToString(), effects.SerializeToString())
     assert row is not None
-    events = events_of(row, WANTED)
+    events = [DomainEvent.FromString(event.body) for event in events_of(row, WANTED)]
     for one in events:
         assert one.entry_id == entry.entry_id
         assert (

@@ -1,5 +1,9 @@
 """What is told of an entry (RULES 8)."""
 
+from collections.abc import Container
+from collections.abc import Set as AbstractSet
+from uuid import UUID
+
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from laurel.achievement.v1 import achievement_pb2
@@ -11,6 +15,7 @@ from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 
 from services.orchestrator.domain_events import (
+    EVERY_TYPE,
     Told,
     Type,
     events_of,
@@ -18,6 +23,7 @@ from services.orchestrator.domain_events import (
     told_of_finding,
     told_of_refusal,
 )
+from shared.ids import derived_id_beside
 
 ENTRY_ID = "01900000-0000-7000-8000-000000000001"
 OCCURRED, NOW = Timestamp(seconds=1_700_000_000), Timestamp(seconds=1_700_000_900)
@@ -121,12 +127,24 @@ def row_of(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Told | None:
     return told_of(entry, entry.SerializeToString(), effects.SerializeToString())
 
 
+def read(
+    row: Told, wanted: AbstractSet[Type] = EVERY_TYPE, users: Container[str] | None = None
+) -> list[domain_event_pb2.DomainEvent]:
+    """The events as followers get them."""
+    found = []
+    for event in events_of(row, wanted, users):
+        message = domain_event_pb2.DomainEvent.FromString(event.body)
+        assert (message.type, message.user_id) == (event.type, event.user_id)
+        found.append(message)
+    return found
+
+
 def told(
     entry: entry_pb2.Entry, effects: effects_pb2.Effects | None = None
 ) -> list[domain_event_pb2.DomainEvent]:
     """All events, as they are read from a row of the feed."""
     row = row_of(entry, effects or effects_pb2.Effects())
-    return events_of(row) if row else []
+    return read(row) if row else []
 
 
 def stored(entry: entry_pb2.Entry, effects: effects_pb2.Effects) -> Told:
@@ -245,7 +263,7 @@ def test_points_are_told_and_a_new_level_by_itself() -> None:
         change.boost_change.points_system, change.boost_change.finished = "xp", finished
         row = told_of_finding(change)
         assert row is not None
-        (event,) = events_of(row)
+        (event,) = read(row)
         assert (event.type, event.user_id, event.boost.points_system) == (type_, "", "xp")
     gone = points(10, 4)
     gone.points[0].awards.add(trigger="(expired)", amount=-6)
@@ -319,17 +337,33 @@ def test_events_about_another_user_have_no_place_among_the_acting_users() -> Non
 def test_ids_are_the_same_whenever_and_with_whatever_filter_they_are_read() -> None:
     effects = achievements(*(an_achievement(COMPLETED, name, user=name) for name in ("ada", "bob", "eve")))
     row = stored(a_metric_event(), effects)
-    every = {event.id: event for event in events_of(row)}
+    every = {event.id: event for event in read(row)}
     assert len(every) == 4
-    (bobs,) = events_of(row, {Type.ACHIEVEMENT_COMPLETED}, {"bob"})
+    (bobs,) = read(row, {Type.ACHIEVEMENT_COMPLETED}, {"bob"})
     assert every[bobs.id] == bobs
+    assert list(every) == [
+        str(derived_id_beside(UUID(ENTRY_ID), type_, number))
+        for type_, number in (("metric.recorded", "0"), *(("achievement.completed", n) for n in "012"))
+    ]
 
 
 def test_only_what_is_wanted_is_told() -> None:
     row = stored(a_metric_event(), points(0, 10, "", "bronze"))
     wanted = {Type.POINTS_LEVEL_CHANGED}
-    assert [event.type for event in events_of(row, wanted)] == ["points.level_changed"]
-    assert events_of(row, wanted, "bob") == []
+    assert [event.type for event in read(row, wanted)] == ["points.level_changed"]
+    assert read(row, wanted, "bob") == []
+
+
+@pytest.mark.parametrize("type_", sorted(EVERY_TYPE))
+def test_each_event_is_the_same_for_who_wants_its_type_alone_as_for_who_wants_all(type_: Type) -> None:
+    effects = a_streak(2, 0)
+    effects.MergeFrom(
+        achievements(an_achievement(COMPLETED), an_achievement(REVOKED), an_achievement(COMPLETED))
+    )
+    effects.MergeFrom(points(0, 10, "", "bronze"))
+    effects.MergeFrom(a_standing(3, 1))
+    row = stored(a_metric_event(), effects)
+    assert read(row, {type_}) == [event for event in read(row) if event.type == type_]
 
 
 def test_what_came_and_went_with_a_refused_entry_is_not_told() -> None:
@@ -359,10 +393,10 @@ def test_a_run_that_begins_or_ends_is_told_of_nobody_and_is_no_entry(finished: b
     change = participant_service_pb2.Change(entry_id=ENTRY_ID, occur_time=OCCURRED, board_run=run)
     told = told_of_finding(change)
     assert told is not None
-    (event,) = events_of(told)
+    (event,) = read(told)
     assert event.type == f"leaderboard.run_{'finished' if finished else 'started'}"
     assert (event.time, event.user_id, event.board_run) == (OCCURRED, "", run)
-    assert events_of(told, users={"ada"}) == []
+    assert read(told, users={"ada"}) == []
 
 
 def test_who_was_overtaken_is_told_of_the_rank_alone_and_what_is_told_later_not_now() -> None:
@@ -374,12 +408,12 @@ def test_who_was_overtaken_is_told_of_the_rank_alone_and_what_is_told_later_not_
     ranks = leaderboard_pb2.BoardRanks(standings=[own, passed])
     told = told_of_finding(participant_service_pb2.Change(entry_id=ENTRY_ID, board_ranks=ranks))
     assert told is not None
-    assert [(event.type, event.user_id) for event in events_of(told)] == [
+    assert [(event.type, event.user_id) for event in read(told)] == [
         ("leaderboard.changed", "ada"),
         ("leaderboard.rank_changed", "ada"),
         ("leaderboard.rank_changed", "bob"),
     ]
-    assert [event.user_id for event in events_of(told, users={"bob"})] == ["bob"]
+    assert [event.user_id for event in read(told, users={"bob"})] == ["bob"]
     assert types(an_entry(), effects_pb2.Effects(leaderboards=[later])) == []
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ids import derived_id, derived_id_at, derived_id_beside, digest
+from shared.ids import NamesBeside, derived_id, derived_id_at, derived_id_beside, digest
 from shared.random_ids import new_id
 
 PARTS = st.lists(st.text(max_size=20), max_size=5)
@@ -54,3 +54,13 @@ def test_an_id_derived_at_an_instant_begins_with_its_milliseconds() -> None:
     assert (derived.version, derived.variant) == (8, uuid.RFC_4122)
     assert derived_id_at(instant, "alice", "other") != derived == derived_id_at(instant, "alice", "key")
     assert derived_id_at(datetime(1900, 1, 1, tzinfo=UTC), "alice").int >> 80 == 0
+
+
+@given(st.uuids(), st.lists(PARTS, min_size=1, max_size=3))
+def test_the_texts_of_many_ids_beside_one_are_those_of_the_ids(
+    origin: uuid.UUID, names: list[list[str]]
+) -> None:
+    beside = NamesBeside(str(origin))
+    assert [beside.text(*parts) for parts in names] == [
+        str(derived_id_beside(origin, *parts)) for parts in names
+    ]
