@@ -7,10 +7,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from google.protobuf import json_format
+from asyncpg.pgproto import pgproto
 from google.protobuf.message import Message
 from laurel.notification.v1 import stream_pb2, webhook_pb2
 from laurel.orchestrator.v1 import domain_event_pb2
+from msgspec.structs import replace
 
 from services.notification.config import (
     DEFAULT_STREAM_LENGTH,
@@ -26,10 +27,12 @@ from services.notification.domain.addresses import url_problem
 from services.notification.domain.endpoints import Endpoint, Secret, SwitchOff
 from services.notification.domain.events import DUE, EVERY_TYPE, SWITCHED_OFF, TEST, Event, Wish
 from services.notification.domain.streams import KafkaTopic, NatsStream, RedisStream, Sink, Stream
+from shared import tenants
 from shared.errors import Violations
 from shared.ids import derived_id
 from shared.rpc.convert import check_key, check_tenant, check_text, check_user_id, to_datetime, to_timestamp
 from shared.rpc.filters import filters_from_proto
+from shared.rpc.proto_json import json_of, time_text
 from shared.rpc.tenants import given_out
 
 DOMAIN: Final = "notification.laurel"
@@ -72,38 +75,74 @@ def event_of(message: domain_event_pb2.DomainEvent) -> Event:
     """What is told of a domain event. Its data is the JSON of the reply's messages; a tenant's users stand there as the
     tenant knows them, beside its name.
     """
-    user_id, tenant = message.user_id, message.tenant
-    if tenant:
-        message = type(message).FromString(message.SerializeToString())
-        given_out(message, tenant)
-    kind = message.WhichOneof("data")
-    data = {} if kind is None else _json_of(getattr(message, kind))
-    time = message.time.ToJsonString()
+    return with_data(heading_of(message), message)
+
+
+def heading_of(message: domain_event_pb2.DomainEvent, before: Event | None = None) -> Event:
+    """The event without data and subject, which is enough to know who wants it. `before` is any other one: two of one
+    entry and user have much in common, and most of a page come so.
+    """
+    user_id, tenant, entry_id = message.user_id, message.tenant, message.entry_id
+    if before is not None and before.user_id == user_id and before.envelope["entryId"] == entry_id:
+        time, timestamp, attributes = before.time, before.envelope["timestamp"], before.attributes
+    else:
+        time, timestamp = to_datetime(message.time), time_text(message.time)
+        attributes = dict(message.user_attributes)
     envelope = {
         "id": message.id,
         "type": message.type,
-        "timestamp": time,
-        "userId": message.user_id,
+        "timestamp": timestamp,
+        "userId": tenants.shown(user_id),
         "userSequence": message.user_sequence,
-        "entryId": message.entry_id,
+        "entryId": entry_id,
         "control": message.control,
         **({"tenant": tenant} if tenant else {}),
     }
     return Event(
-        event_id=UUID(message.id),
-        type=message.type,
-        time=to_datetime(message.time),
+        # A UUID like those of rows: parsed and printed ten times as fast as the standard library's.
+        event_id=pgproto.UUID(envelope["id"]),
+        type=envelope["type"],
+        time=time,
         user_id=user_id,
-        subject=_subject(kind, data),
-        attributes=dict(message.user_attributes),
+        subject="",
+        attributes=attributes,
         envelope=envelope,
-        data=data,
+        data={},
+    )
+
+
+def with_data(
+    event: Event,
+    message: domain_event_pb2.DomainEvent,
+    before: tuple[domain_event_pb2.DomainEvent, Event] | None = None,
+) -> Event:
+    """The whole event of this heading. `before` is any other one, with its message: two that tell of one change, as a
+    board's and its rank's, have the same data.
+    """
+    kind = message.WhichOneof("data")
+    if kind is None:
+        return event
+    told = getattr(message, kind)
+    if before is not None and _tell_the_same(kind, message, before[0]):
+        return replace(event, subject=before[1].subject, data=before[1].data)
+    if message.tenant:
+        told = type(told).FromString(told.SerializeToString())
+        given_out(told, message.tenant)
+    data = json_of(told)
+    return replace(event, subject=_subject(kind, data), data=data)
+
+
+def _tell_the_same(kind: str, one: domain_event_pb2.DomainEvent, other: domain_event_pb2.DomainEvent) -> bool:
+    return (
+        other.WhichOneof("data") == kind
+        and one.tenant == other.tenant
+        and bool(getattr(one, kind) == getattr(other, kind))
     )
 
 
 def own_event(event_id: UUID, type_: str, time: datetime, data: Mapping[str, Any]) -> Event:
     """What this service tells itself; it is about no user."""
-    envelope = {"id": str(event_id), "type": type_, "timestamp": to_timestamp(time).ToJsonString()}
+    envelope = {"id": str(event_id), "type": type_, "timestamp": time_text(to_timestamp(time))}
     return Event(event_id, type_, time, "", "", {}, envelope, data)
 
 
@@ -131,11 +170,6 @@ def held_to_text(event: Event | None) -> str | None:
 def held_from_text(text: str | None) -> Event | None:
     """What `held_to_text` kept."""
     return None if text is None else msgspec.json.decode(text, type=Event)
-
-
-def _json_of(message: Message) -> dict[str, Any]:
-    found: dict[str, Any] = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
-    return found
 
 
 def _subject(kind: str | None, data: Mapping[str, Any]) -> str:

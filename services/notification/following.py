@@ -18,7 +18,7 @@ from services.notification import convert
 from services.notification.config import Settings
 from services.notification.domain import pacing
 from services.notification.domain.endpoints import Endpoint
-from services.notification.domain.events import EVERY_TYPE, Event
+from services.notification.domain.events import EVERY_TYPE, Event, Wish
 from services.notification.domain.streams import Stream
 from services.notification.feed import FeedReader
 from services.notification.store.deliveries import DeliveryStore
@@ -182,7 +182,7 @@ class Follower:
         page = await self._feed.after(cursor, types)
         if page.cursor == cursor:
             return False, False
-        events = await events_of(page.events)
+        events = await events_of(page.events, [endpoint.wish for endpoint in riding])
         full = await self._full(riding)
         written: set[UUID] = set()
 
@@ -321,7 +321,7 @@ class CatchUp:
         page = await self._feed.after(endpoint.cursor, types, common)
         if page.cursor == endpoint.cursor:
             return False  # it is ahead: the others come to it
-        events = await events_of(page.events)
+        events = await events_of(page.events, [endpoint.wish])
         async with self._pool.acquire() as connection, connection.transaction():
             moved = await self._endpoints.move_cursor(
                 connection, endpoint.endpoint_id, endpoint.cursor, page.cursor
@@ -344,7 +344,7 @@ class CatchUp:
             reached = cursor
             if common and cursor != common:
                 page = await self._feed.after(cursor, types, common)
-                events = await events_of(page.events)
+                events = await events_of(page.events, [endpoint.wish])
                 reached = page.cursor
             if not await self._endpoints.move_cursor(connection, endpoint.endpoint_id, cursor, reached):
                 return True
@@ -369,13 +369,17 @@ def types_of(endpoints: Iterable[Endpoint | Stream]) -> list[str] | None:
     return sorted(convert.domain_types(sorted(types))) or None
 
 
-async def events_of(messages: Sequence[domain_event_pb2.DomainEvent]) -> list[Event]:
-    """What a page tells. Many take a while: others get their turn in between."""
+async def events_of(messages: Sequence[domain_event_pb2.DomainEvent], wishes: Sequence[Wish]) -> list[Event]:
+    """What a page tells that any of these wishes names. Many take a while: others get their turn in between."""
     events = []
+    heading = told = None
     for number, message in enumerate(messages):
         if number % _AT_ONCE == 0:
             await asyncio.sleep(0)
-        events.append(convert.event_of(message))
+        heading = convert.heading_of(message, heading)
+        if any(wish.met_by(heading) for wish in wishes):
+            told = (message, convert.with_data(heading, message, told))
+            events.append(told[1])
     return events
 
 

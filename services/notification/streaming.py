@@ -92,10 +92,9 @@ class Streaming:
     async def _advance(self, stream: Stream, running: _Running) -> None:
         """Publish what there is."""
         try:
-            moved: Stream | None = stream
-            while moved is not None:
-                stream = moved
-                moved = await self._page(stream, running)
+            more = True
+            while more:
+                stream, more = await self._page(stream, running)
             if stream.is_failing:
                 await self._streams.recovered(stream)
             running.failures = 0
@@ -105,14 +104,16 @@ class Streaming:
             _LOGGER.exception("a stream cannot go on", extra={"stream": stream.key})
             await self._failed(stream, running, type(error).__name__)
 
-    async def _page(self, stream: Stream, running: _Running) -> Stream | None:
-        """One page: the stream as it is then; None: there is nothing more, or somebody else has moved it."""
+    async def _page(self, stream: Stream, running: _Running) -> tuple[Stream, bool]:
+        """One page: the stream as it is then, and whether there is more to be read at once. What came meanwhile is not:
+        a page is as large as a look is long, and each costs as much again as some dozen events.
+        """
         types = types_of([stream])
         assert types is not None
         page = await self._feed.after(stream.cursor, types)
         if page.cursor == stream.cursor:
-            return None
-        events = [event for event in await events_of(page.events) if stream.wish.met_by(event)]
+            return stream, False
+        events = await events_of(page.events, [stream.wish])
         if events:
             if running.publisher is None:
                 running.publisher = self._brokers.publisher(stream.sink)
@@ -124,10 +125,10 @@ class Streaming:
                 connection, stream, page.cursor, len(events), now, more=page.more
             )
             if not noted:
-                return None
+                return stream, False  # somebody else has moved it
             await BEFORE_COMMIT.reach()
         running.failures = 0
-        return replace(stream, cursor=page.cursor, is_failing=False)
+        return replace(stream, cursor=page.cursor, is_failing=False), page.more
 
     async def _failed(self, stream: Stream, running: _Running, failure: str) -> None:
         running.failures += 1
