@@ -18,6 +18,7 @@ from shared.errors import LaurelError
 from tests.chaos.load import Load
 from tests.chaos.monkey import REPLICAS, SERVICES, Deed, Monkey, whole
 from tests.chaos.telling import Hearing, hearing
+from tests.chaos.writing import Writing, writing
 from tests.fixtures import clock
 from tests.fixtures.invariants import violations
 from tests.fixtures.ledger import read_ledger
@@ -50,6 +51,8 @@ class Report:
     seconds: float
     settle_seconds: float
     counts: dict[str, int]
+    told: dict[str, int]
+    """What was told outside, and to how many of whom."""
     deeds: list[Deed]
     wrong: list[str]
 
@@ -61,6 +64,9 @@ class Report:
             "",
             f"{'sent':32} {'count':>8}",
             *(f"{kind:32} {count:>8}" for kind, count in sorted(self.counts.items())),
+            "",
+            f"{'told outside':32} {'count':>8}",
+            *(f"{what:32} {count:>8}" for what, count in self.told.items()),
             "",
             f"{'done to the system':32} {'count':>8} {'median s':>10} {'longest s':>10}",
         ]
@@ -85,13 +91,15 @@ async def storm(home: Path, seed: int, events: int, voids: float = VOIDS) -> Rep
     """Two of everything, callers and a monkey; then the invariants. `voids`: the share of events that are voided."""
     broker = home / "nats"
     broker.mkdir(parents=True)
-    async with hearing(broker) as heard:
-        return await _storm(home / "stack", seed, events, voids, heard)
+    async with hearing(broker) as heard, writing() as written:
+        return await _storm(home / "stack", seed, events, voids, heard, written)
 
 
-async def _storm(home: Path, seed: int, events: int, voids: float, heard: Hearing) -> Report:
+async def _storm(
+    home: Path, seed: int, events: int, voids: float, heard: Hearing, written: Writing
+) -> Report:
     rng = random.Random(seed)
-    settings = {**SETTINGS, "LAUREL_NATS_URL": heard.nats.url}
+    settings = {**SETTINGS, **written.settings, "LAUREL_NATS_URL": heard.nats.url}
     with Stack(StackConfig(home=home, port_base=0, settings=settings)) as stack:
         await asyncio.to_thread(stack.up)
         for name in (*SERVICES[1:], SERVICES[0]):
@@ -105,11 +113,15 @@ async def _storm(home: Path, seed: int, events: int, voids: float, heard: Hearin
             await system.orchestrator.ApplyConfiguration(CONFIGURATION)
             await heard.begin(system)
             load = Load(system, random.Random(rng.random()), clock.now().timestamp(), events, voids)
+            await written.begin(system, (f"user-{number}" for number in range(load.users)))
             monkey = Monkey(system, stack, random.Random(rng.random()), heard)
             began = time.monotonic()
             breaking = asyncio.create_task(monkey.run(lambda: load.done))
+            hurrying = asyncio.create_task(written.hurry(system))
             await load.run(CALLERS)
             await breaking
+            hurrying.cancel()
+            await asyncio.gather(hurrying, return_exceptions=True)
             seconds = time.monotonic() - began
             await whole(stack)
             calm = time.monotonic()
@@ -124,9 +136,11 @@ async def _storm(home: Path, seed: int, events: int, voids: float, heard: Hearin
                 *await missing(load),
                 *await violations(system),
                 *await heard.wrong(system),
+                *await written.wrong(system),
             ]
+            told = {**heard.told, **written.counts()}
             return Report(
-                seed, len(load.answers), seconds, settle_seconds, dict(load.counts), monkey.deeds, wrong
+                seed, len(load.answers), seconds, settle_seconds, dict(load.counts), told, monkey.deeds, wrong
             )
         finally:
             await system.close()

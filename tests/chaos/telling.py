@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -29,7 +29,7 @@ SUBJECT: Final = "storm.events"
 DRAIN_SECONDS: Final = 120.0
 
 Events = list[tuple[str, str]]
-"""Users and ids, in the order in which they came first."""
+"""Users and ids, in the order in which they came."""
 
 
 @dataclass
@@ -40,6 +40,8 @@ class Hearing:
     nats: NatsServer
     accepted: list[Got]
     running: AsyncExitStack
+    told: dict[str, int] = field(default_factory=dict)
+    """How much was committed, and how much of it came, once `wrong` has looked."""
 
     async def start(self) -> None:
         """The receiver listens, on its port."""
@@ -86,13 +88,21 @@ class Hearing:
             pass  # what is missing is said below
         finally:
             await database.close()
+        by_webhook, by_stream = self._by_webhook(), await self._by_stream()
+        self.told = {
+            "events that were committed": len(committed),
+            "deliveries that were accepted": len(by_webhook),
+            "of them doubles": len(by_webhook) - len(set(by_webhook)),
+            "messages of the stream": len(by_stream),
+            "of these doubles": len(by_stream) - len(set(by_stream)),
+        }
         return [
-            *differences("webhook", committed, self._by_webhook()),
-            *differences("stream", committed, await self._by_stream()),
+            *differences("webhook", committed, first_of(by_webhook)),
+            *differences("stream", committed, first_of(by_stream)),
         ]
 
     def _by_webhook(self) -> Events:
-        return list(dict.fromkeys((got.user, got.id) for got in self.accepted))
+        return [(got.user, got.id) for got in self.accepted]
 
     async def _by_stream(self) -> Events:
         client = await nats.connect(self.nats.url)
@@ -101,7 +111,7 @@ class Hearing:
             count = (await stream.stream_info(STREAM)).state.messages
             consumer = await stream.subscribe(f"{SUBJECT}.>", ordered_consumer=True)
             events = [json.loads((await consumer.next_msg(timeout=10)).data) for _ in range(count)]
-            return list(dict.fromkeys((event["subject"], event["id"]) for event in events))
+            return [(event["subject"], event["id"]) for event in events]
         finally:
             await client.close()
 
@@ -116,6 +126,11 @@ async def hearing(directory: Path) -> AsyncIterator[Hearing]:
             yield heard
         finally:
             await heard.kill()
+
+
+def first_of(heard: Events) -> Events:
+    """Each as it came first."""
+    return list(dict.fromkeys(heard))
 
 
 def differences(who: str, committed: Events, heard: Events) -> list[str]:

@@ -17,3 +17,4 @@ async def test_nothing_is_lost_doubled_or_partial_while_everything_is_broken_at_
     assert report.wrong == [], report.text()
     assert len(report.deeds) >= 3
     assert report.counts["voids"] > EVENTS / 20
+    assert report.told["e-mails that came"] > 0
