@@ -10,7 +10,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -22,9 +22,9 @@ from laurel.notification.v1 import notification_service_pb2 as pb
 from laurel.notification.v1 import notification_service_pb2_grpc, stream_pb2, webhook_pb2
 from msgspec import Struct
 
+from deploy.bench.costs import Meter
 from deploy.bench.lab import Lab, Say, Scale
 from deploy.bench.load import Load
-from deploy.bench.processes import cpu_seconds, memory_bytes
 from deploy.bench.report import table
 from deploy.bench.webhooks import receiving
 from deploy.local.config import FOLLOWS, ORCHESTRATOR
@@ -49,8 +49,8 @@ class Followed(Struct):
     """Domain events that the live stream published in the window."""
     catch_up_seconds: float = 0.0
     """From the last answer until it had published everything."""
-    microseconds: float = 0.0
-    """Of processor time of the notification service, for an ingested event."""
+    microseconds: Mapping[str, float] = {}
+    """Of processor time for an ingested event, by process, until everything was published."""
     memory_mib: float = 0.0
     """Of that service, at the end."""
 
@@ -60,9 +60,18 @@ STREAM: Final = "a stream"
 ENDPOINT: Final = "a stream and an endpoint"
 DEAD: Final = "a stream, beside a dead stream and a dead endpoint"
 MODES: Final = (NOBODY, STREAM, ENDPOINT, DEAD)
+COSTS: Final = {
+    FOLLOWS: "notification",
+    ORCHESTRATOR: "orchestrator",
+    "postgres": "PostgreSQL",
+    "valkey": "Valkey",
+}
+"""Whose processor time is shown."""
 
 
-def measure(home: Path, seconds: float, rounds: int, users: int) -> dict[str, list[Followed]]:
+def measure(
+    home: Path, seconds: float, rounds: int, users: int, modes: Sequence[str] = MODES
+) -> dict[str, list[Followed]]:
     """All modes, in turn, so that they share the machine's moods."""
     scale = Scale(
         repeats=rounds, window_seconds=seconds, warmup_seconds=0.75, overload_seconds=0.0, users=users
@@ -74,19 +83,19 @@ def measure(home: Path, seconds: float, rounds: int, users: int) -> dict[str, li
         "LAUREL_NATS_URL": f"nats://127.0.0.1:{free_port()}",
         "LAUREL_LOG_LEVEL": "ERROR",
     }
-    found: dict[str, list[Followed]] = {mode: [] for mode in MODES}
+    found: dict[str, list[Followed]] = {mode: [] for mode in modes}
     with Lab(home, scale, Say()) as lab, lab.running("system", services=SERVICES, **settings) as stack:
+        meter = Meter(stack, lab.generator.pid)
         for number in range(rounds):
-            for mode in MODES:
+            for mode in modes:
                 lab.say(f"round {number + 1} of {rounds}: followed by {mode}")
-                found[mode].append(_window(lab, stack, mode))
+                found[mode].append(window(lab, stack, meter, mode))
     return found
 
 
-def _window(lab: Lab, stack: Stack, mode: str) -> Followed:
+def window(lab: Lab, stack: Stack, meter: Meter, mode: str) -> Followed:
+    """Ingestion for a while, followed in this way; returns when everything is published."""
     target = stack.addresses(ORCHESTRATOR)[0]
-    pid = next(status.pid for status in stack.status() if status.name == f"{FOLLOWS}-0")
-    assert pid is not None
     with grpc.insecure_channel(stack.addresses(FOLLOWS)[0]) as channel, ExitStack() as followers:
         stub = notification_service_pb2_grpc.NotificationServiceStub(channel)
         stream = followers.enter_context(_stream(stub, redis="bench")) if mode != NOBODY else ""
@@ -97,17 +106,18 @@ def _window(lab: Lab, stack: Stack, mode: str) -> Followed:
         if mode == DEAD:
             followers.enter_context(_stream(stub, nats="BENCH"))
             followers.enter_context(_endpoint(stub, free_port()))
-        told, cpu = asyncio.run(_told(stack)), cpu_seconds(pid)
+        told, before = asyncio.run(_told(stack)), meter.read()
         began = time.monotonic()
         measured = lab.send(Load(target, "batch", in_flight=4, batch_size=100, mix=lab.mix()))
         ended = time.monotonic()
-        window = Followed(measured.whole.per_second)
+        found = Followed(measured.whole.per_second)
         if stream:
-            window.told_per_second = _published(stub, stream) / (ended - began)
-            window.catch_up_seconds = _caught_up(stub, stream, asyncio.run(_told(stack)) - told) - ended
-        window.microseconds = (cpu_seconds(pid) - cpu) / measured.done * 1e6
-        window.memory_mib = memory_bytes(pid) / 2**20
-    return window
+            found.told_per_second = _published(stub, stream) / (ended - began)
+            found.catch_up_seconds = _caught_up(stub, stream, asyncio.run(_told(stack)) - told) - ended
+        spent = meter.read().since(before).cpu
+        found.microseconds = {name: spent[name] / measured.done * 1e6 for name in COSTS}
+        found.memory_mib = meter.memory()[FOLLOWS] / 2**20
+    return found
 
 
 @contextmanager
@@ -181,7 +191,7 @@ def shown(found: dict[str, list[Followed]]) -> str:
             f"{100 * (median(ratios) - 1):+.1f} %",
             f"{median(each.told_per_second for each in windows):,.0f}",
             f"{median(each.catch_up_seconds for each in windows):.1f}",
-            f"{median(each.microseconds for each in windows):,.0f}",
+            *(f"{median(each.microseconds[name] for each in windows):,.0f}" for name in COSTS),
             " ".join(f"{each.memory_mib:.0f}" for each in windows),
         ]
 
@@ -191,7 +201,7 @@ def shown(found: dict[str, list[Followed]]) -> str:
         "against nobody",
         "told a second meanwhile",
         "caught up, s",
-        "µs of notification an event",
+        *(f"CPU µs an event, {name}" for name in COSTS.values()),
         "its memory by round, MiB",
     ]
     return table(head, [row(mode, windows) for mode, windows in found.items()])
@@ -203,9 +213,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each window")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--users", type=int, default=5_000)
+    parser.add_argument("--modes", type=int, default=len(MODES), help="the first so many of the four")
     arguments = parser.parse_args()
     with run_directory("bench-following") as home:
-        found = measure(home, arguments.seconds, arguments.rounds, arguments.users)
+        found = measure(home, arguments.seconds, arguments.rounds, arguments.users, MODES[: arguments.modes])
     sys.stdout.write(shown(found) + "\n")
     return 0
 
