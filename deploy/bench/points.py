@@ -240,7 +240,7 @@ class _Points:
 
     async def _read(self, size: int, page: Page) -> None:
         _, state, _, _ = await self._handlers.list_user_points(f"rows-{size}", page, datetime.now(UTC))
-        if state.points.standings[XP].balance != 10 * size:
+        if state.points.accounts[XP].balance != 10 * size:
             raise AssertionError("the balance is another")
 
     async def spends(self, asked: int) -> Crowd:

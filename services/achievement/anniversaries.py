@@ -19,7 +19,7 @@ from services.achievement.domain import (
     Decision,
     Fact,
     Past,
-    Standing,
+    UserState,
     WantedFacts,
     advanced,
 )
@@ -98,11 +98,11 @@ class Anniversaries:
         self, connection: Connection, due: Sequence[str], now: datetime, *, history: bool
     ) -> None:
         catalogue, loaded = await self._load(connection, due)
-        after: dict[str, Standing] = {}
+        after: dict[str, UserState] = {}
         entries: list[LogEntry] = []
         told: list[bytes] = []
         for user_id in due:
-            after[user_id], came = await _advanced(connection, catalogue, loaded.standings[user_id], now)
+            after[user_id], came = await _advanced(connection, catalogue, loaded.states[user_id], now)
             entries += (came_entry(user_id, each) for each in came)
             told += told_of(user_id, came, catalogue, history=history)
         await self._store.save_given(connection, entries, loaded, after)
@@ -117,20 +117,20 @@ class Anniversaries:
 
 
 async def _advanced(
-    connection: Connection, catalogue: Catalogue, standing: Standing, now: datetime
-) -> tuple[Standing, tuple[Came, ...]]:
+    connection: Connection, catalogue: Catalogue, state: UserState, now: datetime
+) -> tuple[UserState, tuple[Came, ...]]:
     """With as much of what is stored as it takes. Nothing may be due any more: then it is known when something is."""
     facts: dict[UUID, Fact | None] = {}
     while True:
         try:
-            return advanced(catalogue, standing, now, Past(facts))
+            return advanced(catalogue, state, now, Past(facts))
         except WantedFacts as wanted:
             facts |= dict.fromkeys(wanted.entry_ids) | await PastStore(connection).facts(wanted.entry_ids)
 
 
 def came_entry(user_id: str, came: Came) -> LogEntry:
     """An instant at which something was due, as it goes into the log: nobody asks for it, so there is no outcome."""
-    decision = Decision(Standing(user_id), came.fact, came.changes)
+    decision = Decision(UserState(user_id), came.fact, came.changes)
     return LogEntry(user_id, FOUND, State.APPLIED, b"", came.time, decision)
 
 

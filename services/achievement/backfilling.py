@@ -34,8 +34,8 @@ from services.achievement.domain import (
     Backfilled,
     Catalogue,
     Change,
-    Standing,
     Status,
+    UserState,
     cause_of,
     given_at_once,
 )
@@ -247,14 +247,14 @@ class Backfills:
         self,
         connection: Connection,
         running: Backfill,
-        before: Mapping[str, Standing],
+        before: Mapping[str, UserState],
         found: Mapping[str, Backfilled],
         now: datetime,
     ) -> None:
         """Also who is given nothing moves on: an event that was being decided about looks again."""
         await self._store.save_backfilled(
             connection,
-            [(before[user_id], each.standing) for user_id, each in found.items()],
+            [(before[user_id], each.state) for user_id, each in found.items()],
             {user_id: each.changes for user_id, each in found.items()},
             [fact for each in found.values() for fact in each.judged],
             [came_entry(user_id, one) for user_id, each in found.items() for one in each.came],

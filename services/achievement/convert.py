@@ -343,7 +343,7 @@ def _tell_change(
 
 
 def progress_to_proto(progress: Progress) -> achievement_pb2.UserAchievement:
-    """A user's standing with one achievement; amounts in units of its target."""
+    """A user's state with one achievement; amounts in units of its target."""
     definition = progress.achievement
 
     def in_units(amount: float) -> float:

@@ -18,9 +18,9 @@ from services.achievement.domain import (
     Progress,
     Revision,
     Span,
-    Standing,
     Start,
     StreakTrigger,
+    UserState,
     Wanted,
     WantedFacts,
     decide_in_time,
@@ -94,7 +94,7 @@ class Handlers:
         after = page.after and (page.after[0], page.after[1], page.after[2], page.after[3])
         found = list_progress(
             catalogue,
-            loaded.standings[user_id],
+            loaded.states[user_id],
             self._clock.now(),
             completed_only=completed_only,
             unseen_only=unseen_only,
@@ -126,14 +126,14 @@ class Handlers:
     async def _decide(self, batch: Sequence[Work[Command]]) -> tuple[list[LogEntry], list[Work[Command]]]:
         """Decides and stores what need not wait for others of the batch; the rest is returned."""
         catalogue, loaded = await self._load(batch)
-        with self._store.recent.decided_and_stored(loaded.standings.keys(), guessed=loaded.is_guess):
+        with self._store.recent.decided_and_stored(loaded.states.keys(), guessed=loaded.is_guess):
             return await self._decide_and_store(batch, catalogue, loaded)
 
     async def _decide_and_store(
         self, batch: Sequence[Work[Command]], catalogue: Catalogue, loaded: Loaded
     ) -> tuple[list[LogEntry], list[Work[Command]]]:
         known = await self._known(batch, catalogue, loaded)
-        after: dict[str, Standing] = {}
+        after: dict[str, UserState] = {}
         entries: list[LogEntry] = []
         came: list[LogEntry] = []
         told: list[bytes] = []
@@ -146,7 +146,7 @@ class Handlers:
             if decided is None:
                 waiting.setdefault(user, []).append(work)
                 continue
-            after[user] = decided.standing
+            after[user] = decided.state
             known.learn(decided.decision)
             entries.append(_log_entry(work, decided.decision, catalogue))
             for each in (*decided.before, *decided.after):
@@ -162,22 +162,22 @@ class Handlers:
         self,
         catalogue: Catalogue,
         loaded: Loaded,
-        standing: Standing | None,
+        state: UserState | None,
         work: Work[Command],
         known: "_Known",
     ) -> InTime | None:
-        """With as much of the past as it asks for; None where that is not stored yet. `standing`: after entries of the
+        """With as much of the past as it asks for; None where that is not stored yet. `state`: after entries of the
         batch.
         """
         spans: dict[Start, Span] = {}
         while True:
             try:
-                stands = standing or loaded.standings[work.user_id]
+                stands = state or loaded.states[work.user_id]
                 return decide_in_time(catalogue, stands, work.command, known.past(spans))
             except WantedFacts as wanted:
                 known.read(wanted.entry_ids, await self._past.facts(wanted.entry_ids))
             except Wanted as wanted:
-                if standing is not None:
+                if state is not None:
                     return None
                 spans[wanted.start] = await self._past.span(work.user_id, wanted.start, spans)
 
@@ -229,32 +229,32 @@ class Handlers:
         if catalogue.judged:
             named |= _reaching(batch, loaded)
         facts = await self._past.facts(named | revisable)
-        return _Known(facts, await self._past.revisions(loaded.standings.keys(), revisable))
+        return _Known(facts, await self._past.revisions(loaded.states.keys(), revisable))
 
     async def _undo(self, connection: Connection, reversal: Reversal, _known: Known) -> bytes:
         """Undo one applied entry in the transaction of its reversal."""
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
-        standing, fact = await self._store.lock_fact(connection, reversal.entry_id, catalogue)
+        state, fact = await self._store.lock_fact(connection, reversal.entry_id, catalogue)
         calls, taken = {}, []
         if not fact.metric:
             taken = await self._store.withheld_by(connection, reversal.entry_id)
-            calls = await self._store.next_calls(connection, standing, fact, catalogue)
+            calls = await self._store.next_calls(connection, state, fact, catalogue)
         facts: dict[UUID, Fact | None] = {}
         owners = await PastStore(connection).facts([live.entry_id for live in taken])
         while True:
             try:
                 if taken:
-                    derived, changes = give_back(catalogue, standing, fact, taken, owners, Past(facts))
+                    derived, changes = give_back(catalogue, state, fact, taken, owners, Past(facts))
                 else:
-                    derived, changes = revert(catalogue, standing, fact, calls, Past(facts))
+                    derived, changes = revert(catalogue, state, fact, calls, Past(facts))
                 break
             except WantedFacts as wanted:
                 found = await PastStore(connection).facts(wanted.entry_ids)
                 facts |= dict.fromkeys(wanted.entry_ids) | found
         await self._store.save_reverted(connection, derived, fact, changes, reversal.now)
         await BEFORE_COMMIT.reach()
-        return reverted_outcome(fact.entry_id, convert.effects(standing.user_id, changes, catalogue))
+        return reverted_outcome(fact.entry_id, convert.effects(state.user_id, changes, catalogue))
 
 
 class _Known:
@@ -286,7 +286,7 @@ def _reaching(batch: Sequence[Work[Command]], loaded: Loaded) -> set[UUID]:
     told = [
         reach for work in batch for change in work.command.streak_changes for _, reach in change.first_reaches
     ]
-    kept = [first.reach for standing in loaded.standings.values() for first in standing.reaches.values()]
+    kept = [first.reach for state in loaded.states.values() for first in state.reaches.values()]
     return {reach.entry_id for reach in (*told, *kept) if reach is not None}
 
 

@@ -23,8 +23,8 @@ from services.achievement.domain import (
     Source,
     SourceKey,
     SourceKind,
-    Standing,
     Total,
+    UserState,
     place_of,
 )
 
@@ -34,9 +34,9 @@ _KINDS: Final = {int(kind): kind for kind in SourceKind}
 # What is read
 
 
-def standing_of(row: asyncpg.Record) -> Standing:
+def state_of(row: asyncpg.Record) -> UserState:
     """A user's state."""
-    return Standing(
+    return UserState(
         user_id=row["user_id"],
         version=row["version"],
         entry_count=row["entry_count"],
@@ -138,7 +138,7 @@ def fact_of(row: asyncpg.Record) -> Fact:
 # What is written
 
 
-def user_row(old: Standing, new: Standing) -> tuple[Any, ...]:
+def user_row(old: UserState, new: UserState) -> tuple[Any, ...]:
     """A user, one version on."""
     head = (new.user_id, old.version + 1, new.entry_count)
     told = new.sign_up
@@ -162,7 +162,7 @@ def fact_columns(fact: Fact) -> tuple[Any, ...]:
     )
 
 
-def source_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+def source_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     """Of a metric together with its total."""
     return [
         _source_row(new.user_id, key, source, new.totals.get(key.key))
@@ -181,7 +181,7 @@ def _source_row(user_id: str, key: SourceKey, source: Source, total: Total | Non
     return (*head, sums.peak_micros, sums.sum_micros, sums.negative_count, total.newest)
 
 
-def accumulator_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+def accumulator_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     """Those that changed."""
     return [
         accumulator_row(new.user_id, key, accumulator)
@@ -216,7 +216,7 @@ def completion_fact_row(
     )
 
 
-def earned_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+def earned_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     """Live completions that are new, or others than before."""
     return [
         live_row(new.user_id, live)
@@ -243,7 +243,7 @@ def live_row(user_id: str, live: Completion) -> tuple[Any, ...]:
     )
 
 
-def lost_rows(old: Standing, new: Standing) -> list[tuple[str, str, int]]:
+def lost_rows(old: UserState, new: UserState) -> list[tuple[str, str, int]]:
     """Keys of those that are gone: only where all is read does one go."""
     return [
         (new.user_id, live.achievement, live.number)
@@ -252,7 +252,7 @@ def lost_rows(old: Standing, new: Standing) -> list[tuple[str, str, int]]:
     ]
 
 
-def reach_rows(old: Standing, new: Standing) -> list[tuple[Any, ...]]:
+def reach_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     """Of lengths that are first reached otherwise than before."""
     return [
         (new.user_id, *key, reach.version, *_reach_columns(reach.reach))

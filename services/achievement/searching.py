@@ -20,9 +20,9 @@ from services.achievement.domain import (
     MetricTrigger,
     Past,
     Span,
-    Standing,
     Start,
     StreakTrigger,
+    UserState,
     Wanted,
     WantedAttributes,
     WantedFacts,
@@ -91,8 +91,8 @@ class Searcher:
         backfill_id: UUID,
         active_since: datetime,
         now: datetime,
-    ) -> tuple[Mapping[str, Standing], dict[str, Backfilled]]:
-        """By candidate the standing before, and what is found. Raises `Elsewhere`."""
+    ) -> tuple[Mapping[str, UserState], dict[str, Backfilled]]:
+        """By candidate the state before, and what is found. Raises `Elsewhere`."""
         loaded = await self._load(catalogue, achievement, candidates, connection)
         spans: Mapping[str, Span] = {}
         if isinstance(achievement.trigger, MetricTrigger):
@@ -142,7 +142,7 @@ class Searcher:
         achievement: Achievement,
         user_ids: Sequence[str],
         connection: Connection | None,
-    ) -> Mapping[str, Standing]:
+    ) -> Mapping[str, UserState]:
         source = achievement.trigger.source
         keys = catalogue.with_composites({achievement.key})
         if isinstance(achievement.trigger, AnniversaryTrigger):
@@ -158,13 +158,13 @@ class Searcher:
             ),
             whose=frozenset(keys),
         )
-        return (await self._store.load(user_ids, asked, connection)).standings
+        return (await self._store.load(user_ids, asked, connection)).states
 
 
 async def _of_user(
     catalogue: Catalogue,
     achievement: Achievement,
-    standing: Standing,
+    state: UserState,
     past: PastStore,
     span: Span | None,
     evidence: Evidence,
@@ -180,8 +180,8 @@ async def _of_user(
     while True:
         try:
             known = Past(facts, {}, spans)
-            return backfill(catalogue, achievement, standing, known, evidence, backfill_id, active_since, now)
+            return backfill(catalogue, achievement, state, known, evidence, backfill_id, active_since, now)
         except Wanted as wanted:
-            spans[wanted.start] = await past.span(standing.user_id, wanted.start, spans)
+            spans[wanted.start] = await past.span(state.user_id, wanted.start, spans)
         except WantedFacts as wanted:
             facts |= dict.fromkeys(wanted.entry_ids) | await past.facts(wanted.entry_ids)

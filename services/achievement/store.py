@@ -20,7 +20,7 @@ from services.achievement.domain import (
     Decision,
     Fact,
     Revision,
-    Standing,
+    UserState,
     called,
 )
 from shared.postgres.errors import StateMoved
@@ -314,14 +314,14 @@ class Kept(Struct, frozen=True):
     """A user's state as it was stored last, and what of it was loaded."""
 
     asked: Asked
-    standing: Standing
+    state: UserState
 
 
 class Loaded(Struct, frozen=True):
     """The state that a batch can touch, and the configuration's version at the same instant."""
 
     configuration_version: int
-    standings: Mapping[str, Standing]
+    states: Mapping[str, UserState]
     asked: Mapping[str, Asked] = {}
     """What is loaded of each."""
     lives: Mapping[str, int] = {}
@@ -355,7 +355,7 @@ class Store:
         """
         kept = self.recent.known(lives, version)
         known = {user_id: each for user_id, each in kept.items() if each.asked.covers(asked)}
-        standings = {user_id: each.standing for user_id, each in known.items()}
+        states = {user_id: each.state for user_id, each in known.items()}
         whole = {user_id: each.asked for user_id, each in known.items()}
         missing = sorted(user_id for user_id in lives if user_id not in known)
         if missing:
@@ -365,10 +365,10 @@ class Store:
                     asked = asked.and_also(kept[user_id].asked)
             loaded = await self.load(missing, asked)
             self.recent.configuration_version = loaded.configuration_version
-            standings |= loaded.standings
+            states |= loaded.states
             whole |= dict.fromkeys(missing, asked)
         assert self.recent.configuration_version is not None  # who is kept was loaded
-        return Loaded(self.recent.configuration_version, standings, whole, lives, bool(known))
+        return Loaded(self.recent.configuration_version, states, whole, lives, bool(known))
 
     async def load(
         self, user_ids: Collection[str], asked: Asked, connection: Connection | None = None
@@ -383,26 +383,26 @@ class Store:
             sorted(asked.whose),
         )
         return Loaded(
-            found[0]["configuration_version"], {row["user_id"]: rows.standing_of(row) for row in found}
+            found[0]["configuration_version"], {row["user_id"]: rows.state_of(row) for row in found}
         )
 
     async def load_whole(self, user_id: str) -> Loaded:
         """Everything about one user."""
         row = await self._pool.fetchrow(LOAD_WHOLE, user_id)
         assert row is not None  # a SELECT without FROM has a row
-        return Loaded(row["configuration_version"], {user_id: rows.standing_of(row)})
+        return Loaded(row["configuration_version"], {user_id: rows.state_of(row)})
 
     async def save(
         self,
         entries: Sequence[LogEntry],
         loaded: Loaded,
-        after: Mapping[str, Standing],
+        after: Mapping[str, UserState],
         told: Sequence[bytes] = (),
     ) -> None:
         """Store decided entries, what they changed, and what the feed tells of it. Raises a conflict when a user's
         state or the definitions moved.
         """
-        pairs = [(loaded.standings[user], after[user]) for user in sorted(after)]
+        pairs = [(loaded.states[user], after[user]) for user in sorted(after)]
         facts = [row for entry in entries for row in _completion_fact_rows(entry)]
         written = (
             sorted(map(_log_row, entries), key=lambda row: row[0]),
@@ -444,29 +444,29 @@ class Store:
         connection: Connection,
         entries: Sequence[LogEntry],
         loaded: Loaded,
-        after: Mapping[str, Standing],
+        after: Mapping[str, UserState],
     ) -> None:
         """Store what time has brought to users who are locked. Raises a conflict when a user's state moved."""
-        pairs = [(loaded.standings[user], after[user]) for user in sorted(after)]
+        pairs = [(loaded.states[user], after[user]) for user in sorted(after)]
         self.recent.forget(after)
         facts = [row for entry in entries for row in _completion_fact_rows(entry)]
         log = sorted(map(_log_row, entries), key=lambda row: row[0])
         await connection.execute(SAVE, log, *_state_rows(pairs, facts), loaded.configuration_version)
 
-    async def _set_withheld(self, connection: Connection, standing: Standing) -> None:
-        await connection.execute(SET_WITHHELD, standing.user_id, sorted(standing.withheld))
+    async def _set_withheld(self, connection: Connection, state: UserState) -> None:
+        await connection.execute(SET_WITHHELD, state.user_id, sorted(state.withheld))
 
     async def save_backfilled(
         self,
         connection: Connection,
-        pairs: Sequence[tuple[Standing, Standing]],
+        pairs: Sequence[tuple[UserState, UserState]],
         found: Mapping[str, Sequence[Change]],
         judged: Sequence[Fact],
         came: Sequence[LogEntry],
         cause_id: UUID,
         now: datetime,
     ) -> None:
-        """Store what a backfill found: standings before and after, by user what was completed, and facts that have
+        """Store what a backfill found: states before and after, by user what was completed, and facts that have
         other terms. Raises a conflict when a user's state moved.
         """
         facts = [
@@ -487,7 +487,7 @@ class Store:
 
     async def lock_fact(
         self, connection: Connection, entry_id: UUID, catalogue: Catalogue
-    ) -> tuple[Standing, Fact]:
+    ) -> tuple[UserState, Fact]:
         """An applied entry's fact, and of its user's state what undoing it can touch; the user is locked."""
         user = await connection.fetchrow(LOCK_USER, entry_id)
         if user is None:
@@ -496,28 +496,28 @@ class Store:
         assert row is not None  # it was there a moment ago, and facts stay
         fact = rows.fact_of(row)
         withheld = frozenset(user["withheld"] or ())
-        standing = Standing(user["user_id"], user["version"], user["entry_count"], withheld=withheld)
+        state = UserState(user["user_id"], user["version"], user["entry_count"], withheld=withheld)
         if not fact.metric:
             touched = catalogue.with_composites([*called(catalogue, fact), *withheld])
-            live = await connection.fetch(COMPLETIONS, standing.user_id, sorted(touched))
-            return replace(standing, completions=rows.completions_of(live)), fact
-        totals = rows.totals_of(await connection.fetch(TOTAL, standing.user_id, fact.metric))
-        sums = await connection.fetch(ACCUMULATORS, standing.user_id, fact.counted) if fact.counted else ()
-        return replace(standing, totals=totals, accumulators=rows.accumulators_of(sums)), fact
+            live = await connection.fetch(COMPLETIONS, state.user_id, sorted(touched))
+            return replace(state, completions=rows.completions_of(live)), fact
+        totals = rows.totals_of(await connection.fetch(TOTAL, state.user_id, fact.metric))
+        sums = await connection.fetch(ACCUMULATORS, state.user_id, fact.counted) if fact.counted else ()
+        return replace(state, totals=totals, accumulators=rows.accumulators_of(sums)), fact
 
     async def withheld_by(self, connection: Connection, entry_id: UUID) -> list[Completion]:
         """What an admin took away with this entry, in the order of numbers; nothing where it is no revocation."""
         return list(rows.completions_of(await connection.fetch(WITHHELD_BY, entry_id)).values())
 
     async def next_calls(
-        self, connection: Connection, standing: Standing, fact: Fact, catalogue: Catalogue
+        self, connection: Connection, state: UserState, fact: Fact, catalogue: Catalogue
     ) -> dict[str, Fact]:
         """By achievement that this call completes: the first other live call of it after those that gave it."""
         calls = {}
         for key in called(catalogue, fact):
-            given = [live.cause.position for live in standing.completions.values() if live.achievement == key]
+            given = [live.cause.position for live in state.completions.values() if live.achievement == key]
             row = await connection.fetchrow(
-                NEXT_CALL, standing.user_id, key, fact.entry_id, max(given, default=0)
+                NEXT_CALL, state.user_id, key, fact.entry_id, max(given, default=0)
             )
             if row is not None:
                 calls[key] = rows.fact_of(row)
@@ -526,32 +526,30 @@ class Store:
     async def save_reverted(
         self,
         connection: Connection,
-        standing: Standing,
+        state: UserState,
         fact: Fact,
         changes: Sequence[Change],
         revoke_time: datetime,
     ) -> None:
         """Store the state without a fact; concurrent writers of this user find that it moved."""
-        user_id = standing.user_id
+        user_id = state.user_id
         self.recent.forget([user_id])
         await connection.execute(TOUCH_USER, user_id)
         if not fact.metric:
             await connection.execute(GIVE_BACK, fact.entry_id)
-            await self._set_withheld(connection, standing)
+            await self._set_withheld(connection, state)
             await connection.execute(LOOK_AT_ANNIVERSARIES, user_id, revoke_time)
         if fact.metric:
-            sums = standing.totals[fact.metric].sums
+            sums = state.totals[fact.metric].sums
             row = (sums.peak_micros, sums.sum_micros, sums.negative_count)
             await connection.execute(SET_TOTAL, user_id, fact.metric, *row)
         if fact.metric and fact.counted:
-            derived = standing.accumulators
+            derived = state.accumulators
             sums_rows = [rows.accumulator_row(user_id, key, derived[key]) for key in sorted(fact.counted)]
             await connection.execute(SET_ACCUMULATORS, user_id, sums_rows)
         if changes:
             touched = {change.completion.place: change.completion for change in changes}
-            earned = [
-                standing.completions[place] for place in sorted(touched) if place in standing.completions
-            ]
+            earned = [state.completions[place] for place in sorted(touched) if place in state.completions]
             gone = sorted((user_id, live.achievement, live.number) for live in touched.values())
             await connection.execute(REVOKE, gone)
             await connection.execute(
@@ -562,9 +560,9 @@ class Store:
 
 
 def _state_rows(
-    pairs: Sequence[tuple[Standing, Standing]], facts: Sequence[tuple[Any, ...]]
+    pairs: Sequence[tuple[UserState, UserState]], facts: Sequence[tuple[Any, ...]]
 ) -> tuple[Sequence[tuple[Any, ...]], ...]:
-    """What `SAVE` takes besides the log, of standings before and after by user."""
+    """What `SAVE` takes besides the log, of states before and after by user."""
     return (
         [rows.user_row(old, new) for old, new in pairs],
         [row for old, new in pairs for row in rows.source_rows(old, new)],

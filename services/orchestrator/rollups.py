@@ -26,7 +26,7 @@ from services.orchestrator.metric_days import (
     following,
 )
 from services.orchestrator.store.domain_events import NEWEST, DomainEventStore
-from services.orchestrator.store.metric_days import DayTotal, LedgerEvent, MetricDayStore, Rollup, Standing
+from services.orchestrator.store.metric_days import DayTotal, LedgerEvent, MetricDayStore, Rollup, SummedTotal
 from shared import faults
 from shared.errors import Aborted
 
@@ -83,16 +83,16 @@ class Rollups:
 
     async def catch_up_with(self, user_id: str) -> None:
         """Everything of a user who is about to be deleted: afterwards nobody knows on what dates it was."""
-        await self._add_behind(await self._store.standings_of(user_id), erasing=user_id)
+        await self._add_behind(await self._store.summed_totals_of(user_id), erasing=user_id)
 
     async def user_days(self, user_id: str, metric: str, last: date) -> dict[date, Amount]:
         """What a user's events contribute, by local dates up to one; also those that are not summed yet."""
         for _ in range(_ATTEMPTS):
-            standing, days = await self._store.user_days((user_id, metric), last)
-            if not standing.behind:
+            total, days = await self._store.user_days((user_id, metric), last)
+            if not total.behind:
                 return days
-            rollup = await self._behind(standing)
-            if rollup is not None and rollup.version_before == standing.version:
+            rollup = await self._behind(total)
+            if rollup is not None and rollup.version_before == total.version:
                 summed = {day: days.get(day, NOTHING) + more for day, more in rollup.days.items()}
                 return {day: amount for day, amount in (days | summed).items() if day <= last}
         raise Aborted("it moved at each look", reason="CONTENTION")
@@ -122,10 +122,10 @@ class Rollups:
         sweep = await self._store.sweep()
         if sweep is None:
             return False
-        standings = await self._store.standings_after(sweep.after, _TOTALS_AT_ONCE)
-        await self._add_behind(standings)
-        is_last = len(standings) < _TOTALS_AT_ONCE
-        await self._store.swept(sweep, None if is_last else standings[-1].key)
+        summed_totals = await self._store.summed_totals_after(sweep.after, _TOTALS_AT_ONCE)
+        await self._add_behind(summed_totals)
+        is_last = len(summed_totals) < _TOTALS_AT_ONCE
+        await self._store.swept(sweep, None if is_last else summed_totals[-1].key)
         return True
 
     async def _add(self, changes: Mapping[Key, Sequence[Change]]) -> None:
@@ -133,12 +133,12 @@ class Rollups:
         left: Collection[Key] = changes.keys()
         for _ in range(_ATTEMPTS):
             rollups = []
-            for standing in _open(await self._store.standings(left)):
-                told = following(changes[standing.key], standing.version)
+            for total in _open(await self._store.summed_totals(left)):
+                told = following(changes[total.key], total.version)
                 # Without any of them, what is not summed is yet to be told.
-                rollup = _rollup(standing, told) if told else None
+                rollup = _rollup(total, told) if told else None
                 if told is None:
-                    rollup = await self._behind(standing)
+                    rollup = await self._behind(total)
                 if rollup is not None:
                     rollups.append(rollup)
             left = await self._store_each(rollups)
@@ -146,14 +146,14 @@ class Rollups:
                 return
         raise Aborted("others kept summing the same", reason="CONTENTION")
 
-    async def _add_behind(self, standings: Sequence[Standing], erasing: str = "") -> None:
+    async def _add_behind(self, summed_totals: Sequence[SummedTotal], erasing: str = "") -> None:
         """Sums what the ledger has of those who are behind."""
         for _ in range(_ATTEMPTS):
-            rollups = [await self._behind(standing) for standing in _open(standings, erasing)]
+            rollups = [await self._behind(total) for total in _open(summed_totals, erasing)]
             left = await self._store_each([each for each in rollups if each is not None], erasing)
             if not left:
                 return
-            standings = await self._store.standings(left)
+            summed_totals = await self._store.summed_totals(left)
         raise Aborted("others kept summing the same", reason="CONTENTION")
 
     async def _store_each(self, rollups: Sequence[Rollup], erasing: str = "") -> list[Key]:
@@ -170,18 +170,18 @@ class Rollups:
         await BEFORE_ADD.reach()
         return await self._store.add(rollups, totals, erasing)
 
-    async def _behind(self, standing: Standing) -> Rollup | None:
+    async def _behind(self, total: SummedTotal) -> Rollup | None:
         """What the ledger has beyond what is summed: among what was received since, else all of it is summed anew."""
-        if standing.version:
-            since = standing.receive_time - _CLOCKS_APART
-            bodies = await self._store.received_since(standing.key, since)
+        if total.version:
+            since = total.receive_time - _CLOCKS_APART
+            bodies = await self._store.received_since(total.key, since)
             changes = [change_of(entry_pb2.Entry.FromString(body)) for body in bodies if body]
             told = following(
-                [each for each in changes if each is not None and each.key == standing.key], standing.version
+                [each for each in changes if each is not None and each.key == total.key], total.version
             )
-            if told and told[-1].version >= standing.total_version:
-                return _rollup(standing, told)
-        return await self._anew(standing.key)
+            if told and told[-1].version >= total.total_version:
+                return _rollup(total, told)
+        return await self._anew(total.key)
 
     async def _anew(self, key: Key) -> Rollup | None:
         """Sums all that the ledger has."""
@@ -204,23 +204,23 @@ class Rollups:
             else:
                 events.append(counted)
 
-        standing, summed = await self._store.read(key, take)
-        if standing.version == standing.total_version:
+        total, summed = await self._store.read(key, take)
+        if total.version == total.total_version:
             return None
         if metric.aggregation is not Aggregation.SUM:
-            days = folded(metric.aggregation, events, standing.total_micros)
-        received = max(newest or standing.receive_time, standing.receive_time)
-        return Rollup(key, standing.version, standing.total_version, received, difference(days, summed))
+            days = folded(metric.aggregation, events, total.total_micros)
+        received = max(newest or total.receive_time, total.receive_time)
+        return Rollup(key, total.version, total.total_version, received, difference(days, summed))
 
 
-def _open(standings: Iterable[Standing], erasing: str = "") -> list[Standing]:
+def _open(summed_totals: Iterable[SummedTotal], erasing: str = "") -> list[SummedTotal]:
     """Those who are behind, but for users whom others are deleting."""
-    return [each for each in standings if each.behind and (not each.closing or each.key[0] == erasing)]
+    return [each for each in summed_totals if each.behind and (not each.closing or each.key[0] == erasing)]
 
 
-def _rollup(standing: Standing, changes: Sequence[Change]) -> Rollup:
-    received = max(standing.receive_time, *(change.receive_time for change in changes))
-    return Rollup(standing.key, standing.version, changes[-1].version, received, added(changes))
+def _rollup(total: SummedTotal, changes: Sequence[Change]) -> Rollup:
+    received = max(total.receive_time, *(change.receive_time for change in changes))
+    return Rollup(total.key, total.version, changes[-1].version, received, added(changes))
 
 
 def _over_all(

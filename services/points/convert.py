@@ -11,12 +11,12 @@ from laurel.streak.v1 import streak_pb2
 
 from services.points.config import MAX_PERIODS
 from services.points.definitions import POINTS_SYSTEM, Configuration
+from services.points.domain.account import EMPTY_ACCOUNT
 from services.points.domain.definitions import PointsSystem
 from services.points.domain.facts import AchievementChange, Command, Instant, PeriodChange, StreakChange
 from services.points.domain.holds import MAX_HOLDS
 from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import HoldEnded, HoldTooSmall, NoRoom, NotGiven, Refusal, TooManyHolds
-from services.points.domain.standing import NO_STANDING
 from services.points.domain.state import UserState
 from services.points.domain.timing import full_time, next_time
 from shared.calendar import local_date
@@ -287,16 +287,16 @@ def _tell_award(message: points_pb2.Award, award: Award) -> None:
 def user_points_to_proto(configuration: Configuration, state: UserState, key: str) -> points_pb2.UserPoints:
     """A user's points in one system, with the levels as they are defined now."""
     system = configuration.catalogue.system(key)
-    standing = state.points.standings.get(key, NO_STANDING)
-    message = points_pb2.UserPoints(points_system=key, balance=standing.balance, lifetime=standing.lifetime)
+    account = state.points.accounts.get(key, EMPTY_ACCOUNT)
+    message = points_pb2.UserPoints(points_system=key, balance=account.balance, lifetime=account.lifetime)
     for hold in state.holds.get(key, ()):
         held = message.holds.add(entry_id=str(hold.hold_id), amount=hold.amount)
         held.expire_time.CopyFrom(to_timestamp(hold.expire_time))
         message.held += hold.amount
     levels = _levels(configuration, key)
-    if level := system.level_at(standing.balance, standing.lifetime):
+    if level := system.level_at(account.balance, account.lifetime):
         message.level.CopyFrom(levels[level.key])
-    if level := system.level_after(standing.balance, standing.lifetime):
+    if level := system.level_after(account.balance, account.lifetime):
         message.next_level.CopyFrom(levels[level.key])
     if time := next_time(configuration.catalogue, state, system):
         message.next_time.CopyFrom(to_timestamp(time))

@@ -101,10 +101,10 @@ class Handlers:
         if asks_for_lots(state, now):
             state = with_lots(state, (await self._store.lots([user_id])).get(user_id, Lots()))
         state, _ = advanced(configuration.catalogue, state, now)
-        standings = state.points.standings
+        accounts = state.points.accounts
         active = {key for key, system in configuration.catalogue.systems.items() if system.active}
         after = page.after[0] if page.after else ""
-        keys = sorted(key for key in active.union(standings) if key > after)
+        keys = sorted(key for key in active.union(accounts) if key > after)
         shown = keys[: page.size]
         token = page.next_token(shown[-1]) if len(keys) > page.size else ""
         return configuration, state, shown, token

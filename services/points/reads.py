@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from services.points.amending import apply_amending
 from services.points.definitions import POINTS_SYSTEM, Configuration
-from services.points.domain.audit import Difference, wrong_awards, wrong_standings
+from services.points.domain.audit import Difference, wrong_accounts, wrong_awards
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.decisions import Applied
 from services.points.domain.definitions import EXPIRED, BoostKey, TriggerKey
@@ -215,7 +215,7 @@ class Reads:
             state = (await self._store.load([user_id], connection=connection)).states[user_id]
             await self._terms.learn(connection)
             past = await UserHistory(connection, state, self._terms).chunk(1, None)
-        wrong = wrong_standings(state, past.awards, self._terms.versions)
+        wrong = wrong_accounts(state, past.awards, self._terms.versions)
         for settling in (True, False):
             try:
                 granted = list(folded(past.facts, self._terms.at, settling=settling))

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.points.domain.account import Account
 from services.points.domain.clocks import Clock
 from services.points.domain.counting import Timeline, stored
 from services.points.domain.days import Days, Given
@@ -21,7 +22,6 @@ from services.points.domain.holds import HOLD, Hold
 from services.points.domain.ledger import Award, Change
 from services.points.domain.lots import Lots, moved
 from services.points.domain.multipliers import Product
-from services.points.domain.standing import Standing
 from services.points.domain.state import Owed, Passing, StreakCount, UserState
 from shared.postgres.request_log import State
 
@@ -102,7 +102,7 @@ def state(row: asyncpg.Record) -> UserState:
         entry_count=row["entry_count"],
         award_count=row["award_count"],
         first_position=first_position,
-        points=Points(first_position is not None, timelines, standings(row["balances"])),
+        points=Points(first_position is not None, timelines, accounts(row["balances"])),
         streaks=streaks,
         completions=dict(row["completions"]),
         clocks=clocks,
@@ -110,9 +110,9 @@ def state(row: asyncpg.Record) -> UserState:
     )
 
 
-def standings(records: Iterable[Any]) -> dict[str, Standing]:
+def accounts(records: Iterable[Any]) -> dict[str, Account]:
     """Balances by system, from records as the load statement has them."""
-    return {points_system: Standing(*rest) for points_system, *rest in records}
+    return {points_system: Account(*rest) for points_system, *rest in records}
 
 
 def days(records: Iterable[Any], known_since: date | None) -> Days:
@@ -282,20 +282,20 @@ def awards_of(changes: Iterable[Change], *, refolded: bool) -> list[Award]:
 
 def balance_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     """The balances that differ, as `balance_row_2`s."""
-    before = old.points.standings
+    before = old.points.accounts
     return [
         (
             new.user_id,
             key,
-            standing.balance,
-            standing.lifetime,
-            standing.level,
-            standing.version,
-            standing.reach_time,
-            standing.cut_position,
+            account.balance,
+            account.lifetime,
+            account.level,
+            account.version,
+            account.reach_time,
+            account.cut_position,
         )
-        for key, standing in sorted(new.points.standings.items())
-        if before.get(key) != standing
+        for key, account in sorted(new.points.accounts.items())
+        if before.get(key) != account
     ]
 
 

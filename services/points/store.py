@@ -125,7 +125,7 @@ SAVE: Final = """
                             entry_id, occur_time, local_date, completion_id, reversed_award_id, position,
                             refolded, cause_entry_id, period, multiplied_amount, multiplier, boosts, level, expire_date)
         SELECT * FROM unnest($3::award_row_4[])
-    ), standings AS (
+    ), accounts AS (
         INSERT INTO balances (user_id, points_system, balance, lifetime, level, version, reach_time, cut_position)
         SELECT * FROM unnest($4::balance_row_2[])
             ON CONFLICT (user_id, points_system) DO UPDATE

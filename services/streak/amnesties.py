@@ -13,11 +13,11 @@ from laurel.participant.v1 import participant_service_pb2
 from msgspec.structs import replace
 
 from services.streak import convert
-from services.streak.batch import Batch
 from services.streak.config import MAX_PREVIEWED
 from services.streak.convert import Effect
 from services.streak.domain import Amnesty, Changed, Evaluation, Judged, Previewed, StreakDefinition
 from services.streak.handlers import MoreStore, StoredCatalogue
+from services.streak.open_streaks import OpenStreaks
 from services.streak.store import Store
 from services.streak.store_amnesties import AmnestyStore, Pending, Place
 from shared.ids import derived_id_at
@@ -88,10 +88,10 @@ class Amnesties:
         users = sorted({place.user_id for place in places})
         await self._store.lock_users(connection, users)
         loaded = await self._store.load(users, [definition.key], connection)
-        batch, judged = await self._more.decided(
-            connection, loaded, lambda batch: _judged(batch, definition, users, now)
+        open_streaks, judged = await self._more.decided(
+            connection, loaded, lambda open_streaks: _judged(open_streaks, definition, users, now)
         )
-        await self._store.save((), batch.writes(), loaded, connection)
+        await self._store.save((), open_streaks.writes(), loaded, connection)
         found = [_found(user_id, definition, each, pending) for user_id, each in judged.items()]
         await self._feed.append(
             connection, [change.SerializeToString(deterministic=True) for change in found if change]
@@ -115,20 +115,22 @@ class Amnesties:
         )
         loaded = await self._store.load(users, [definition.key])
         _, judged = await self._more.decided(
-            None, loaded, lambda batch: _judged(batch, with_it, list(users), now)
+            None, loaded, lambda open_streaks: _judged(open_streaks, with_it, list(users), now)
         )
         saved = sum(map(_is_saved, judged.values()))
         return Previewed(definition.key, count, len(users), saved, _refunded(judged.values()))
 
 
 def _judged(
-    batch: Batch, definition: StreakDefinition, users: Sequence[str], now: datetime
+    open_streaks: OpenStreaks, definition: StreakDefinition, users: Sequence[str], now: datetime
 ) -> dict[str, Evaluation]:
     """What becomes of the streaks that were folded before the definition knew its amnesties."""
     found = {}
     for user_id in users:
         evaluation = (
-            batch.evaluate(user_id, definition, now) if batch.is_outdated(user_id, definition) else None
+            open_streaks.evaluate(user_id, definition, now)
+            if open_streaks.is_outdated(user_id, definition)
+            else None
         )
         if evaluation:
             found[user_id] = evaluation

@@ -13,10 +13,10 @@ from laurel.participant.v1 import participant_service_pb2
 from msgspec.structs import replace
 
 from services.streak import convert
-from services.streak.batch import Batch
 from services.streak.convert import Effect
 from services.streak.domain import Evaluation, StreakDefinition
 from services.streak.handlers import MoreStore, StoredCatalogue
+from services.streak.open_streaks import OpenStreaks
 from services.streak.store import Store
 from services.streak.store_backfills import BackfillStore, Progress
 from shared.ids import derived_id_at
@@ -87,10 +87,10 @@ class Backfills:
         if not found:
             return 0
         loaded = await self._store.load(found, [definition.key], connection)
-        batch, folded = await self._more.decided(
-            connection, loaded, lambda batch: _folded(batch, definition, found, now)
+        open_streaks, folded = await self._more.decided(
+            connection, loaded, lambda open_streaks: _folded(open_streaks, definition, found, now)
         )
-        await self._store.save((), batch.writes(), loaded, connection)
+        await self._store.save((), open_streaks.writes(), loaded, connection)
         changes = [_found(user_id, definition, each) for user_id, each in folded.items()]
         await self._feed.append(
             connection, [change.SerializeToString(deterministic=True) for change in changes if change]
@@ -99,11 +99,11 @@ class Backfills:
 
 
 def _folded(
-    batch: Batch, definition: StreakDefinition, users: Sequence[str], now: datetime
+    open_streaks: OpenStreaks, definition: StreakDefinition, users: Sequence[str], now: datetime
 ) -> dict[str, Evaluation]:
     folded = {}
     for user_id in users:
-        evaluation = batch.fold_anew(user_id, definition, now)
+        evaluation = open_streaks.fold_anew(user_id, definition, now)
         if evaluation:
             folded[user_id] = evaluation
     return folded

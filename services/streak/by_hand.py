@@ -5,7 +5,6 @@ from datetime import date
 from msgspec import Struct
 
 from services.streak import convert
-from services.streak.batch import Batch
 from services.streak.config import MAX_BY_HAND
 from services.streak.domain import (
     ByHand,
@@ -28,6 +27,7 @@ from services.streak.domain import (
     with_restore,
     with_resume,
 )
+from services.streak.open_streaks import OpenStreaks
 from shared.entries import Entry, EntryKind, StreakCall
 from shared.errors import LaurelError
 
@@ -41,13 +41,13 @@ class Change(Struct, frozen=True):
 
 
 def decided(
-    catalogue: Catalogue, batch: Batch, entry: Entry, call: StreakCall
+    catalogue: Catalogue, open_streaks: OpenStreaks, entry: Entry, call: StreakCall
 ) -> Change | LaurelError | None:
     """What a call changes, or its refusal; None where something is missing to tell."""
     definition = catalogue.get(call.streak)
     if definition is None:
         return convert.unknown_streak(call.streak)
-    by_hand = batch.by_hand(entry.user.user_id, definition.key)
+    by_hand = open_streaks.by_hand(entry.user.user_id, definition.key)
     if len(by_hand) >= MAX_BY_HAND:
         return convert.too_much_by_hand(definition, MAX_BY_HAND)
     match entry.kind:
@@ -63,7 +63,7 @@ def decided(
         case EntryKind.STREAK_RESUME:
             return _resumed(definition, by_hand, entry)
         case _:
-            return _restored(batch, definition, by_hand, entry, call)
+            return _restored(open_streaks, definition, by_hand, entry, call)
 
 
 def _granted(
@@ -132,12 +132,12 @@ def _resumed(definition: StreakDefinition, by_hand: ByHand, entry: Entry) -> Cha
 
 
 def _restored(
-    batch: Batch, definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
+    open_streaks: OpenStreaks, definition: StreakDefinition, by_hand: ByHand, entry: Entry, call: StreakCall
 ) -> Change | LaurelError | None:
     user_id = entry.user.user_id
-    if not batch.has_facts(user_id, definition.key):
+    if not open_streaks.has_facts(user_id, definition.key):
         return convert.nothing_to_restore(definition)
-    folded = batch.whole(user_id, definition, entry.now)
+    folded = open_streaks.whole(user_id, definition, entry.now)
     if folded is None:
         return None
     lost = lost_dates(folded.rows.periods, entry.entry_id, call.loss_date, folded.current.period_start_date)

@@ -10,10 +10,10 @@ import asyncpg
 from msgspec.structs import replace
 
 from services.streak import by_hand, convert
-from services.streak.batch import Batch
-from services.streak.batch_zones import named, seen
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue, Fact, Moved, UserZone, fact, says_nothing_new
+from services.streak.open_streaks import OpenStreaks
+from services.streak.open_zones import named, seen
 from services.streak.store import Applied, Loaded, LogEntry, Store
 from services.streak.store_history import HistoryStore
 from services.streak.store_zones import ZoneStore
@@ -118,13 +118,13 @@ class Handlers:
         wanted = Wanted(
             contributions=frozenset(entry for event in revisable for entry in _contributing(event))
         )
-        batch, entries = await self._more.decided(
-            connection, loaded, lambda batch: decide(catalogue, batch, fresh), wanted
+        open_streaks, entries = await self._more.decided(
+            connection, loaded, lambda open_streaks: decide(catalogue, open_streaks, fresh), wanted
         )
         if loaded.is_guess and any(entry.state is State.REJECTED for entry in entries):
             raise StateMoved("a refusal that nothing checks")
         await BEFORE_STORE.reach()
-        await self._store.save(entries, batch.writes(), loaded, connection)
+        await self._store.save(entries, open_streaks.writes(), loaded, connection)
         return [entry.outcome for entry in entries]
 
     async def _load(
@@ -150,19 +150,20 @@ class Handlers:
         gone = await self._store.applied(connection, reversal.entry_id)
         await self._store.lock_users(connection, [gone.user_id])
         loaded = await self._store.load([gone.user_id], (), connection, whole=True)
-        batch, effects = await self._more.decided(
-            connection, loaded, lambda batch: _undone(catalogue, batch, reversal, gone)
+        open_streaks, effects = await self._more.decided(
+            connection, loaded, lambda open_streaks: _undone(catalogue, open_streaks, reversal, gone)
         )
-        await self._store.save((), batch.writes(), loaded, connection)
+        await self._store.save((), open_streaks.writes(), loaded, connection)
         await BEFORE_COMMIT.reach()
         return reverted_outcome(reversal.entry_id, convert.effects(gone.user_id, effects))
 
 
-def decide(catalogue: Catalogue, batch: Batch, fresh: Sequence[Work[Entry]]) -> list[LogEntry]:
+def decide(catalogue: Catalogue, open_streaks: OpenStreaks, fresh: Sequence[Work[Entry]]) -> list[LogEntry]:
     """Every entry in order, each on what the ones before it left."""
-    applied = [_applied(catalogue, batch, work) for work in fresh]
+    applied = [_applied(catalogue, open_streaks, work) for work in fresh]
     return [
-        _as_of_the_end(batch, line) if line.contribution_version is not None else line for line in applied
+        _as_of_the_end(open_streaks, line) if line.contribution_version is not None else line
+        for line in applied
     ]
 
 
@@ -177,21 +178,21 @@ class MoreStore:
         self,
         connection: Connection | None,
         loaded: Loaded,
-        decision: Callable[[Batch], T],
+        decision: Callable[[OpenStreaks], T],
         wanted: Wanted = NOTHING_MORE,
-    ) -> tuple[Batch, T]:
-        """The batch after a decision, and its result; taken again with more where it needs that."""
+    ) -> tuple[OpenStreaks, T]:
+        """The streaks after a decision, and its result; taken again with more where it needs that."""
         known = Found()
         while True:
             known = await self._more_than(known, wanted, connection)
-            batch = Batch(loaded, known)
-            result = decision(batch)
+            open_streaks = OpenStreaks(loaded, known)
+            result = decision(open_streaks)
             try:
-                batch.require_all()
+                open_streaks.require_all()
             except MoreWanted as missing:
                 wanted = wanted.and_also(missing.wanted)
             else:
-                return batch, result
+                return open_streaks, result
 
     async def _more_than(self, known: Found, wanted: Wanted, connection: Connection | None) -> Found:
         """What is wanted, of which something is known."""
@@ -215,39 +216,41 @@ class MoreStore:
         )
 
 
-def _applied(catalogue: Catalogue, batch: Batch, work: Work[Entry]) -> LogEntry:
+def _applied(catalogue: Catalogue, open_streaks: OpenStreaks, work: Work[Entry]) -> LogEntry:
     entry, user_id = work.command, work.user_id
-    change = by_hand.decided(catalogue, batch, entry, entry.streak_call) if entry.streak_call else None
+    change = by_hand.decided(catalogue, open_streaks, entry, entry.streak_call) if entry.streak_call else None
     if isinstance(change, LaurelError):
         return _refused(work, change)
     own = named(entry)
-    moved = batch.zones.hear(entry, own)
-    revised = batch.contributions.revise(entry)
+    moved = open_streaks.zones.hear(entry, own)
+    revised = open_streaks.contributions.revise(entry)
     event, version, counting = None, None, []
     if entry.metric is not None and entry.kind is EntryKind.METRIC_EVENT:
         metric = entry.metric.metric
-        micros, version = batch.contributions.of(entry)
+        micros, version = open_streaks.contributions.of(entry)
         event = fact(entry.entry_id, metric, micros, entry.occur_time, entry.time_zone, entry.now)
         counting = catalogue.counting(metric, entry.user.attributes)
         if version is not None:
-            batch.contributions.came(
+            open_streaks.contributions.came(
                 entry.entry_id, event, version, [definition.key for definition in counting]
             )
     effects = []
     for definition in counting:
-        evaluation = batch.evaluate(
+        evaluation = open_streaks.evaluate(
             user_id, definition, entry.now, event, moved, revised.get(definition.key, ())
         )
         if evaluation:
             effects.append(Effect(definition, evaluation))
     if change:
-        evaluation = batch.do(user_id, change.definition, change.by_hand, change.done, entry.now, moved)
+        evaluation = open_streaks.do(
+            user_id, change.definition, change.by_hand, change.done, entry.now, moved
+        )
         if evaluation:
             effects.append(Effect(change.definition, evaluation))
     if moved or revised:
         counted = {effect.definition.key for effect in effects} | {definition.key for definition in counting}
-        others = set(batch.streaks_of(user_id)) if moved else set(revised)
-        effects += _of_others(catalogue, batch, entry, sorted(others - counted), moved, revised)
+        others = set(open_streaks.streaks_of(user_id)) if moved else set(revised)
+        effects += _of_others(catalogue, open_streaks, entry, sorted(others - counted), moved, revised)
     return LogEntry(
         entry_id=entry.entry_id,
         user_id=user_id,
@@ -280,7 +283,7 @@ def _refused(work: Work[Entry], error: LaurelError) -> LogEntry:
 
 def _of_others(
     catalogue: Catalogue,
-    batch: Batch,
+    open_streaks: OpenStreaks,
     entry: Entry,
     keys: Sequence[str],
     moved: Moved | None,
@@ -291,7 +294,7 @@ def _of_others(
     for key in keys:
         definition = catalogue.get(key)
         user_id = entry.user.user_id
-        evaluation = definition and batch.evaluate(
+        evaluation = definition and open_streaks.evaluate(
             user_id, definition, entry.now, None, moved, revised.get(key, ())
         )
         if definition and evaluation and convert.is_to_tell(evaluation):
@@ -299,30 +302,36 @@ def _of_others(
     return effects
 
 
-def _undone(catalogue: Catalogue, batch: Batch, reversal: Reversal, gone: Applied) -> list[Effect]:
+def _undone(
+    catalogue: Catalogue, open_streaks: OpenStreaks, reversal: Reversal, gone: Applied
+) -> list[Effect]:
     """What taking an entry away does to the streaks that it counted for, and to others where it had said where the
     user was.
     """
-    moved = batch.zones.leave(gone.user_id, reversal.entry_id, gone.occur_time) if gone.occur_time else None
-    batch.zones.outdate(gone.user_id, reversal.user_version)
+    moved = (
+        open_streaks.zones.leave(gone.user_id, reversal.entry_id, gone.occur_time)
+        if gone.occur_time
+        else None
+    )
+    open_streaks.zones.outdate(gone.user_id, reversal.user_version)
     effects = []
-    undone = batch.undo_by_hand(catalogue, gone.user_id, reversal.entry_id, reversal.now, moved)
+    undone = open_streaks.undo_by_hand(catalogue, gone.user_id, reversal.entry_id, reversal.now, moved)
     if undone:
         effects.append(Effect(*undone))
-    others = batch.streaks_of(gone.user_id) if moved else ()
+    others = open_streaks.streaks_of(gone.user_id) if moved else ()
     for key in sorted({*gone.streaks, *others} - {effect.definition.key for effect in effects}):
         definition = catalogue.get(key)
         counted = gone.fact if key in gone.streaks else None
-        evaluation = definition and batch.undo(gone.user_id, definition, reversal.now, counted, moved)
+        evaluation = definition and open_streaks.undo(gone.user_id, definition, reversal.now, counted, moved)
         if definition and evaluation and (counted or convert.is_to_tell(evaluation)):
             effects.append(Effect(definition, evaluation))
     return effects
 
 
-def _as_of_the_end(batch: Batch, entry: LogEntry) -> LogEntry:
+def _as_of_the_end(open_streaks: OpenStreaks, entry: LogEntry) -> LogEntry:
     """An event as others of its batch have revised it."""
     assert entry.fact is not None  # what has a contribution has a fact
-    latest, version = batch.contributions.latest(entry.fact)
+    latest, version = open_streaks.contributions.latest(entry.fact)
     return replace(entry, fact=latest, contribution_version=version)
 
 

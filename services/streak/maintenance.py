@@ -10,10 +10,10 @@ from laurel.participant.v1 import participant_service_pb2
 from services.streak import convert
 from services.streak.amnesties import Amnesties
 from services.streak.backfills import Backfills
-from services.streak.batch import Batch
 from services.streak.convert import Effect
 from services.streak.domain import Catalogue
 from services.streak.handlers import MoreStore, StoredCatalogue
+from services.streak.open_streaks import OpenStreaks
 from services.streak.store import Key, Store
 from services.streak.store_maintenance import MaintenanceStore
 from shared import faults
@@ -103,10 +103,10 @@ class Maintenance:
         await self._store.lock_users(connection, users)
         loaded = await self._store.load(users, {streak for _, streak in due}, connection)
         catalogue = await self._catalogue.at(loaded.configuration_version, connection)
-        batch, closed = await self._more.decided(
-            connection, loaded, lambda batch: _close(catalogue, batch, list(due), now)
+        open_streaks, closed = await self._more.decided(
+            connection, loaded, lambda open_streaks: _close(catalogue, open_streaks, list(due), now)
         )
-        await self._store.save((), batch.writes(), loaded, connection)
+        await self._store.save((), open_streaks.writes(), loaded, connection)
         await self._due.park(connection, due.keys() - closed.keys())
         found = (_found(key, effect, due[key], history) for key, effect in closed.items())
         await self._feed.append(
@@ -115,12 +115,14 @@ class Maintenance:
         return len(closed)
 
 
-def _close(catalogue: Catalogue, batch: Batch, due: list[Key], now: datetime) -> dict[Key, Effect]:
+def _close(
+    catalogue: Catalogue, open_streaks: OpenStreaks, due: list[Key], now: datetime
+) -> dict[Key, Effect]:
     """What became of those that are still there to be closed, in the order in which they came due."""
     closed = {}
     for user_id, streak in due:
         definition = catalogue.get(streak)
-        evaluation = definition and batch.evaluate(user_id, definition, now)
+        evaluation = definition and open_streaks.evaluate(user_id, definition, now)
         if definition and evaluation:
             closed[user_id, streak] = Effect(definition, evaluation)
     return closed

@@ -1,6 +1,6 @@
 """The rules of achievements (RULES 4): who completes what, and when a completion is revoked. Pure functions.
 
-What a user's standing consists of:
+What a user's state consists of:
 
 * *Sources*: how far each metric and each streak has come, as last told by who keeps them. Each carries a
   version; an older one never replaces a newer one, so the order of arrival does not matter (RULES 7.2).
@@ -48,7 +48,7 @@ from services.achievement.domain.past import Past, Span, Start, Wanted, WantedFa
 from services.achievement.domain.prerequisites import in_circles, levels_of
 from services.achievement.domain.progress import Progress, list_progress
 from services.achievement.domain.revert import called, revert
-from services.achievement.domain.standing import (
+from services.achievement.domain.state import (
     UNREAD,
     Accumulator,
     Cause,
@@ -65,9 +65,9 @@ from services.achievement.domain.standing import (
     Revision,
     SignUp,
     Source,
-    Standing,
     StreakChange,
     Total,
+    UserState,
     sources_of,
 )
 from services.achievement.domain.withholding import give_back
@@ -106,13 +106,13 @@ __all__ = [
     "SourceKey",
     "SourceKind",
     "Span",
-    "Standing",
     "Start",
     "Status",
     "StreakChange",
     "StreakTrigger",
     "Total",
     "Trigger",
+    "UserState",
     "Wanted",
     "WantedAttributes",
     "WantedFacts",

@@ -20,12 +20,12 @@ from services.achievement.domain.composites import composites_followed
 from services.achievement.domain.definitions import MAX_COMPLETIONS, Achievement, Catalogue, Status
 from services.achievement.domain.fold import Grant
 from services.achievement.domain.past import Past
-from services.achievement.domain.standing import (
+from services.achievement.domain.state import (
     Change,
     ChangeKind,
     Fact,
     SignUp,
-    Standing,
+    UserState,
     threshold,
 )
 from shared.calendar import LATEST_DATE, local_date, local_midnight
@@ -53,68 +53,68 @@ def told_by(catalogue: Catalogue, user: UserSnapshot) -> SignUp:
     return SignUp(sign_up_date(held), user.time_zone, user.version, eligible)
 
 
-def heard(catalogue: Catalogue, standing: Standing, user: UserSnapshot) -> Standing:
-    """The standing after an entry of the user: what is newer holds."""
+def heard(catalogue: Catalogue, state: UserState, user: UserSnapshot) -> UserState:
+    """The state after an entry of the user: what is newer holds."""
     if not catalogue.anniversaries:
-        return standing
-    known, told = standing.sign_up, told_by(catalogue, user)
+        return state
+    known, told = state.sign_up, told_by(catalogue, user)
     if known is None:
-        return standing if told.day is None else waiting(catalogue, replace(standing, sign_up=told))
+        return state if told.day is None else waiting(catalogue, replace(state, sign_up=told))
     if known.version <= told.version:
-        standing = replace(standing, sign_up=told)
-    return waiting(catalogue, standing)
+        state = replace(state, sign_up=told)
+    return waiting(catalogue, state)
 
 
-def waiting(catalogue: Catalogue, standing: Standing) -> Standing:
-    """The standing that knows when something is due next."""
-    sign_up = standing.sign_up
+def waiting(catalogue: Catalogue, state: UserState) -> UserState:
+    """The state that knows when something is due next."""
+    sign_up = state.sign_up
     if sign_up is None:
-        return standing
+        return state
     times = [
         time
         for achievement in catalogue.anniversaries
-        if (time := next((time for time, _ in _coming(achievement, standing)), None)) is not None
+        if (time := next((time for time, _ in _coming(achievement, state)), None)) is not None
     ]
     next_time = min(times, default=None)
     if next_time == sign_up.next_time:
-        return standing
-    return replace(standing, sign_up=replace(sign_up, next_time=next_time))
+        return state
+    return replace(state, sign_up=replace(sign_up, next_time=next_time))
 
 
-def is_due(standing: Standing, now: datetime) -> bool:
+def is_due(state: UserState, now: datetime) -> bool:
     """Whether there is anything to do."""
-    sign_up = standing.sign_up
+    sign_up = state.sign_up
     return sign_up is not None and sign_up.next_time is not None and sign_up.next_time <= now
 
 
 def advanced(
     catalogue: Catalogue,
-    standing: Standing,
+    state: UserState,
     now: datetime,
     past: Past,
     *,
     since: datetime | None = None,
     only: Achievement | None = None,
-) -> tuple[Standing, tuple[Came, ...]]:
-    """The standing with all that is due at `now`, or what of it is due of one achievement, and what that was. Raises
+) -> tuple[UserState, tuple[Came, ...]]:
+    """The state with all that is due at `now`, or what of it is due of one achievement, and what that was. Raises
     `WantedFacts`.
 
     `since`: what was due before is backdated; None: nothing is.
     """
-    if not is_due(standing, now):
-        return standing, ()
+    if not is_due(state, now):
+        return state, ()
     due: dict[datetime, list[Achievement]] = {}
     for achievement in catalogue.anniversaries if only is None else (only,):
-        for time, each in _coming(achievement, standing):
+        for time, each in _coming(achievement, state):
             if time > now:
                 break
             due.setdefault(time, []).append(each)
     came = []
     for time in sorted(due):
-        standing, one = _came(catalogue, standing, due[time], time, now, since, past)
+        state, one = _came(catalogue, state, due[time], time, now, since, past)
         past = replace(past, facts={**past.facts, one.fact.entry_id: one.fact})
         came.append(one)
-    return waiting(catalogue, standing), tuple(came)
+    return waiting(catalogue, state), tuple(came)
 
 
 def backdated_before(before: SignUp | None, after: SignUp | None, now: datetime) -> datetime | None:
@@ -126,17 +126,17 @@ def backdated_before(before: SignUp | None, after: SignUp | None, now: datetime)
     return local_midnight(local_date(now, after.zone), after.zone)
 
 
-def lost(catalogue: Catalogue, before: Standing, standing: Standing, entry: Entry) -> tuple[Change, ...]:
+def lost(catalogue: Catalogue, before: UserState, state: UserState, entry: Entry) -> tuple[Change, ...]:
     """What an undoing takes away: what was reached by the date as it was said, and is not by the one that holds now.
     What the date had not given it does not take away, and nothing that arrives does.
     """
-    was, now_is = before.sign_up, standing.sign_up
+    was, now_is = before.sign_up, state.sign_up
     if entry.kind is not EntryKind.CORRECTION or was is None or now_is is None or was.day == now_is.day:
         return ()
     changes = []
     for achievement in catalogue.anniversaries:
         for number in range(MAX_COMPLETIONS if achievement.repeatable else 1, 0, -1):
-            live = standing.completions.get(achievement.numbered(number).place)
+            live = state.completions.get(achievement.numbered(number).place)
             if live is None:
                 continue
             years = threshold(achievement.numbered(number), live)
@@ -167,16 +167,16 @@ def anniversary_in(day: date, year: int) -> date:
         return day.replace(year=year, day=28)
 
 
-def _coming(achievement: Achievement, standing: Standing) -> Iterator[tuple[datetime, Achievement]]:
+def _coming(achievement: Achievement, state: UserState) -> Iterator[tuple[datetime, Achievement]]:
     """When it is earned next, and then; for whom it can be."""
-    sign_up, key = standing.sign_up, achievement.key
+    sign_up, key = state.sign_up, achievement.key
     if sign_up is None or achievement.status is not Status.ACTIVE:
         return
-    if key in standing.awaited or key in standing.withheld:
+    if key in state.awaited or key in state.withheld:
         return
     if achievement.user_filters and key not in sign_up.eligible:
         return
-    had = standing.count(achievement)
+    had = state.count(achievement)
     if had and not achievement.repeatable:
         return
     for each in achievement.times(after=had):
@@ -196,13 +196,13 @@ def _midnight(sign_up: SignUp, years: int) -> datetime | None:
 
 def _came(
     catalogue: Catalogue,
-    before: Standing,
+    before: UserState,
     earned: list[Achievement],
     time: datetime,
     now: datetime,
     since: datetime | None,
     past: Past,
-) -> tuple[Standing, Came]:
+) -> tuple[UserState, Came]:
     sign_up, user_id = before.sign_up, before.user_id
     assert sign_up is not None  # nothing is due of who has said nothing
     at = now if since is not None and time < since else time
@@ -215,9 +215,7 @@ def _came(
     date_of = partial(dated, active_since=since) if since is not None else None
     grant = Grant(fact.reach, fact.cause)
     changes = [made(user_id, str(entry_id), each, each.trigger.target, grant) for each in earned]
-    standing = completed(replace(before, entry_count=position), changes)
-    standing, more = composites_followed(
-        catalogue, before, standing, fact, past, cause=str(entry_id), undoes=False
-    )
+    state = completed(replace(before, entry_count=position), changes)
+    state, more = composites_followed(catalogue, before, state, fact, past, cause=str(entry_id), undoes=False)
     found = tuple([*changes, *more] if date_of is None else map(date_of, [*changes, *more]))
-    return completed(standing, found), Came(fact, sign_up.zone, found, at)
+    return completed(state, found), Came(fact, sign_up.zone, found, at)

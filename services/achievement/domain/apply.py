@@ -28,13 +28,13 @@ from services.achievement.domain.definitions import (
 from services.achievement.domain.fold import Grant
 from services.achievement.domain.past import Past
 from services.achievement.domain.reaches import streaks_changed
-from services.achievement.domain.standing import (
+from services.achievement.domain.state import (
     Command,
     Decision,
     Fact,
     Refusal,
     Source,
-    Standing,
+    UserState,
     sources_of,
 )
 from services.achievement.domain.totals import Outcome, arrived, contribution, corrected, is_late
@@ -54,24 +54,22 @@ class InTime(Struct, frozen=True):
     before: tuple[Came, ...]
     decision: Decision
     after: tuple[Came, ...]
-    standing: Standing
+    state: UserState
     """After all of it."""
 
 
-def decide_in_time(
-    catalogue: Catalogue, standing: Standing, command: Command, past: Past = _UNKNOWN
-) -> InTime:
+def decide_in_time(catalogue: Catalogue, state: UserState, command: Command, past: Past = _UNKNOWN) -> InTime:
     """What the entry comes to, and the anniversaries around it. Raises `Wanted`, `WantedFacts`."""
     now = command.entry.now
-    standing, before = advanced(catalogue, standing, now, past)
+    state, before = advanced(catalogue, state, now, past)
     if before:
         past = _with_facts(past, before)
-    decision = decide(catalogue, standing, command, past)
-    if not is_due(decision.standing, now):
-        return InTime(before, decision, (), decision.standing)
-    since = backdated_before(standing.sign_up, decision.standing.sign_up, now)
+    decision = decide(catalogue, state, command, past)
+    if not is_due(decision.state, now):
+        return InTime(before, decision, (), decision.state)
+    since = backdated_before(state.sign_up, decision.state.sign_up, now)
     known = replace(past, facts={**past.facts, decision.fact.entry_id: decision.fact})
-    after_all, after = advanced(catalogue, decision.standing, now, known, since=since)
+    after_all, after = advanced(catalogue, decision.state, now, known, since=since)
     return InTime(before, decision, after, after_all)
 
 
@@ -79,76 +77,76 @@ def _with_facts(past: Past, came: Iterable[Came]) -> Past:
     return replace(past, facts={**past.facts, **{each.fact.entry_id: each.fact for each in came}})
 
 
-def decide(catalogue: Catalogue, standing: Standing, command: Command, past: Past = _UNKNOWN) -> Decision:
-    """What the entry comes to, given the user's standing (RULES 4). Raises `Wanted` for more of the past."""
+def decide(catalogue: Catalogue, state: UserState, command: Command, past: Past = _UNKNOWN) -> Decision:
+    """What the entry comes to, given the user's state (RULES 4). Raises `Wanted` for more of the past."""
     entry = command.entry
-    standing = replace(standing, entry_count=standing.entry_count + 1)
+    state = replace(state, entry_count=state.entry_count + 1)
     if entry.kind is EntryKind.ACHIEVEMENTS_SEEN:
-        return Decision(standing, _plain_fact(standing, entry), seen=entry.seen)
+        return Decision(state, _plain_fact(state, entry), seen=entry.seen)
     if entry.kind is EntryKind.ACHIEVEMENT_REVOCATION:
-        decision = withhold(catalogue.get(command.achievement), standing, _plain_fact(standing, entry))
-    elif entry.kind is EntryKind.ACHIEVEMENT_CALL or _is_earned_at_the_end(catalogue, standing, command):
-        decision = _decide_call(catalogue, standing, command)
+        decision = withhold(catalogue.get(command.achievement), state, _plain_fact(state, entry))
+    elif entry.kind is EntryKind.ACHIEVEMENT_CALL or _is_earned_at_the_end(catalogue, state, command):
+        decision = _decide_call(catalogue, state, command)
     else:
-        decision = _decide_other(catalogue, standing, command, past)
+        decision = _decide_other(catalogue, state, command, past)
     if catalogue.anniversaries:
-        decision = _heard(catalogue, standing, decision, entry)
+        decision = _heard(catalogue, state, decision, entry)
     after, changes = composites_followed(
         catalogue,
-        standing,
-        decision.standing,
+        state,
+        decision.state,
         decision.fact,
         past,
         cause=str(entry.entry_id),
         undoes=entry.kind in (EntryKind.CORRECTION, EntryKind.ACHIEVEMENT_REVOCATION),
     )
-    return replace(decision, standing=after, changes=(*decision.changes, *changes))
+    return replace(decision, state=after, changes=(*decision.changes, *changes))
 
 
-def _heard(catalogue: Catalogue, before: Standing, decision: Decision, entry: Entry) -> Decision:
+def _heard(catalogue: Catalogue, before: UserState, decision: Decision, entry: Entry) -> Decision:
     """With what the entry says of when its user signed up."""
-    standing = heard(catalogue, decision.standing, entry.user)
-    changes = lost(catalogue, before, standing, entry)
+    state = heard(catalogue, decision.state, entry.user)
+    changes = lost(catalogue, before, state, entry)
     if changes:
-        standing = waiting(catalogue, completed(standing, changes))
-    return replace(decision, standing=standing, changes=(*decision.changes, *changes))
+        state = waiting(catalogue, completed(state, changes))
+    return replace(decision, state=state, changes=(*decision.changes, *changes))
 
 
-def _is_earned_at_the_end(catalogue: Catalogue, standing: Standing, command: Command) -> bool:
+def _is_earned_at_the_end(catalogue: Catalogue, state: UserState, command: Command) -> bool:
     """With a prize, or a promotion. One that cannot be earned now is left out: everything else that comes with it is
     given all the same (RULES 6.10).
     """
     is_end = command.entry.kind in (EntryKind.BOARD_PRIZE, EntryKind.LEAGUE_MOVE) and bool(
         command.achievement
     )
-    return is_end and _refusal(catalogue.get(command.achievement), standing, command.entry) is None
+    return is_end and _refusal(catalogue.get(command.achievement), state, command.entry) is None
 
 
-def _decide_other(catalogue: Catalogue, standing: Standing, command: Command, past: Past) -> Decision:
+def _decide_other(catalogue: Catalogue, state: UserState, command: Command, past: Past) -> Decision:
     entry = command.entry
     told = sources_of(command)
-    fact = _fact(catalogue, standing, command, told, past)
-    if entry.kind is EntryKind.METRIC_EVENT and _at_once(catalogue, standing, fact, told) > MOST_AT_ONCE:
-        return Decision(standing, _plain_fact(standing, entry), refusal=Refusal.TOO_MANY_AT_ONCE)
-    outcome = Outcome(replace(standing, sources=_newest(standing.sources, told)))
+    fact = _fact(catalogue, state, command, told, past)
+    if entry.kind is EntryKind.METRIC_EVENT and _at_once(catalogue, state, fact, told) > MOST_AT_ONCE:
+        return Decision(state, _plain_fact(state, entry), refusal=Refusal.TOO_MANY_AT_ONCE)
+    outcome = Outcome(replace(state, sources=_newest(state.sources, told)))
     if entry.metric is not None and entry.kind is EntryKind.METRIC_EVENT:
-        outcome = arrived(catalogue, outcome.standing, entry, entry.metric, fact, past)
+        outcome = arrived(catalogue, outcome.state, entry, entry.metric, fact, past)
     elif entry.metric is not None and entry.kind is EntryKind.CORRECTION:
-        outcome = corrected(catalogue, outcome.standing, entry, entry.metric, past)
-    after, changes = outcome.standing, outcome.changes
+        outcome = corrected(catalogue, outcome.state, entry, entry.metric, past)
+    after, changes = outcome.state, outcome.changes
     if command.streak_changes or catalogue.judged or entry.kind is EntryKind.CORRECTION:
-        after, more = streaks_changed(catalogue, standing, after, command, fact, past)
+        after, more = streaks_changed(catalogue, state, after, command, fact, past)
         changes = (*changes, *more)
     return Decision(after, fact, changes, revised=outcome.revised, kept=outcome.kept)
 
 
-def _at_once(catalogue: Catalogue, standing: Standing, fact: Fact, told: Mapping[SourceKey, Source]) -> int:
+def _at_once(catalogue: Catalogue, state: UserState, fact: Fact, told: Mapping[SourceKey, Source]) -> int:
     """How often an event may earn repeatable achievements, at most: known without earning them."""
     times = 0
     for achievement in catalogue.following(told):
         if not achievement.repeatable or achievement.status is not Status.ACTIVE:
             continue
-        target, had = achievement.trigger.target, standing.count(achievement)
+        target, had = achievement.trigger.target, state.count(achievement)
         source = achievement.trigger.source
         if achievement.event_filters or source is None:
             could = had + max(fact.value_micros, 0) // target + 1
@@ -161,24 +159,24 @@ def _at_once(catalogue: Catalogue, standing: Standing, fact: Fact, told: Mapping
 # A call
 
 
-def _decide_call(catalogue: Catalogue, standing: Standing, command: Command) -> Decision:
+def _decide_call(catalogue: Catalogue, state: UserState, command: Command) -> Decision:
     """Complete it, unless that is not possible; completing it again changes nothing, unless it is repeatable."""
     entry, achievement = command.entry, catalogue.get(command.achievement)
-    fact = _plain_fact(standing, entry)
-    refusal = _refusal(achievement, standing, entry)
+    fact = _plain_fact(state, entry)
+    refusal = _refusal(achievement, state, entry)
     if achievement is None or refusal is not None:
-        return Decision(standing, fact, refusal=refusal)
+        return Decision(state, fact, refusal=refusal)
     above = _earnable(catalogue.selective_above((achievement,)), entry)
     fact = replace(fact, grounds=(achievement.key, *above))
-    count = standing.count(achievement)
+    count = state.count(achievement)
     if count == (MAX_COMPLETIONS if achievement.repeatable else 1):
-        return Decision(standing, fact)
+        return Decision(state, fact)
     next_one = achievement.numbered(count + 1)
     change = granted(entry, next_one, next_one.trigger.target, Grant(fact.reach, fact.cause))
-    return Decision(completed(standing, (change,)), fact, (change,))
+    return Decision(completed(state, (change,)), fact, (change,))
 
 
-def _refusal(achievement: Achievement | None, standing: Standing, entry: Entry) -> Refusal | None:
+def _refusal(achievement: Achievement | None, state: UserState, entry: Entry) -> Refusal | None:
     if achievement is None:
         return Refusal.NOT_FOUND
     if achievement.status is not Status.ACTIVE:
@@ -189,7 +187,7 @@ def _refusal(achievement: Achievement | None, standing: Standing, entry: Entry) 
         return Refusal.NOT_OPEN
     if not matches(achievement.user_filters, entry.user.attributes):
         return Refusal.USER_NOT_ELIGIBLE
-    if achievement.key in standing.withheld:
+    if achievement.key in state.withheld:
         return Refusal.REVOKED
     return None
 
@@ -197,23 +195,23 @@ def _refusal(achievement: Achievement | None, standing: Standing, entry: Entry) 
 # What is remembered
 
 
-def _plain_fact(standing: Standing, entry: Entry) -> Fact:
+def _plain_fact(state: UserState, entry: Entry) -> Fact:
     return Fact(
         entry.entry_id,
-        standing.entry_count,
+        state.entry_count,
         entry.occur_time,
         local_date(entry.occur_time, entry.time_zone),
     )
 
 
 def _fact(
-    catalogue: Catalogue, standing: Standing, command: Command, told: Mapping[SourceKey, Source], past: Past
+    catalogue: Catalogue, state: UserState, command: Command, told: Mapping[SourceKey, Source], past: Past
 ) -> Fact:
     """The fact of an entry, with the terms that hold as it comes: for what it counts, and what it can earn."""
     entry = command.entry
     metric = entry.metric
     if metric is None or entry.kind is not EntryKind.METRIC_EVENT:
-        return _plain_fact(standing, entry)
+        return _plain_fact(state, entry)
     counted, grounds = [], []
     touched = catalogue.following(told)
     for achievement in touched:
@@ -231,7 +229,7 @@ def _fact(
     value_micros, version = contribution(entry, metric, past)
     return Fact(
         entry.entry_id,
-        standing.entry_count,
+        state.entry_count,
         entry.occur_time,
         local_date(entry.occur_time, entry.time_zone),
         metric.metric,
@@ -239,7 +237,7 @@ def _fact(
         version,
         tuple(counted),
         tuple(grounds),
-        is_late(standing, metric.metric, entry.occur_time),
+        is_late(state, metric.metric, entry.occur_time),
     )
 
 

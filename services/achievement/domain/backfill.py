@@ -33,14 +33,14 @@ from services.achievement.domain.definitions import (
 )
 from services.achievement.domain.fold import Grant, granted_in_turn
 from services.achievement.domain.past import Past, Span, Start, Wanted, WantedFacts
-from services.achievement.domain.standing import (
+from services.achievement.domain.state import (
     Accumulator,
     Cause,
     Change,
     Fact,
     FirstReach,
     Reach,
-    Standing,
+    UserState,
 )
 from shared.entries import UserSnapshot
 from shared.filters import matches
@@ -87,7 +87,7 @@ class WantedUser(Exception):
 class Backfilled(Struct, frozen=True):
     """What a backfill comes to for one user."""
 
-    standing: Standing
+    state: UserState
     changes: tuple[Change, ...] = ()
     judged: tuple[Fact, ...] = ()
     """Facts that count for something else, or are grounds for something else, from now on."""
@@ -121,7 +121,7 @@ def given_at_once(catalogue: Catalogue, achievement: Achievement) -> bool:
 def backfill(
     catalogue: Catalogue,
     achievement: Achievement,
-    standing: Standing,
+    state: UserState,
     past: Past,
     evidence: Evidence,
     backfill_id: UUID,
@@ -133,8 +133,8 @@ def backfill(
     Raises `Wanted`, `WantedFacts`, `WantedAttributes`, `WantedReaches`, `WantedUser` for more of it.
     """
     if achievement.status is not Status.ACTIVE:
-        return Backfilled(standing)
-    user = _User(catalogue, achievement, standing, past, evidence, cause_of(backfill_id), active_since)
+        return Backfilled(state)
+    user = _User(catalogue, achievement, state, past, evidence, cause_of(backfill_id), active_since)
     match achievement.trigger:
         case MetricTrigger():
             found = _by_metric(user, achievement.trigger)
@@ -145,14 +145,14 @@ def backfill(
         case AnniversaryTrigger():
             return _by_anniversary(user, now)
         case _:
-            return Backfilled(standing)
+            return Backfilled(state)
     return _with_composites(user, found)
 
 
 class _User(Struct, frozen=True):
     catalogue: Catalogue
     achievement: Achievement
-    standing: Standing
+    state: UserState
     past: Past
     evidence: Evidence
     cause: str
@@ -160,7 +160,7 @@ class _User(Struct, frozen=True):
 
     def completion(self, achievement: Achievement, grant: Grant) -> Change:
         """A completion that is found now."""
-        change = made(self.standing.user_id, self.cause, achievement, achievement.trigger.target, grant)
+        change = made(self.state.user_id, self.cause, achievement, achievement.trigger.target, grant)
         return dated(change, self.active_since)
 
     def attributes(self, facts: Iterable[Fact]) -> Mapping[UUID, Attributes]:
@@ -195,7 +195,7 @@ def _put(keys: set[str], key: str, *, present: bool) -> None:
 
 
 def _by_metric(user: _User, trigger: MetricTrigger) -> Backfilled:
-    achievement, standing = user.achievement, user.standing
+    achievement, state = user.achievement, user.state
     start = first_span(trigger.metric)
     span = user.past.spans.get(start)
     if span is None:
@@ -210,21 +210,19 @@ def _by_metric(user: _User, trigger: MetricTrigger) -> Backfilled:
         span = Span(facts, complete=True)
     if achievement.event_filters:
         counted = sorted((fact for fact in span.facts if fact.counts_for(achievement)), key=_position)
-        sums = {**standing.accumulators, achievement.key: _summed(counted)}
-        standing = replace(standing, accumulators=sums)
+        sums = {**state.accumulators, achievement.key: _summed(counted)}
+        state = replace(state, accumulators=sums)
     most = MAX_COMPLETIONS if achievement.repeatable else 1
-    if standing.count(achievement) == most or achievement.key in standing.withheld:
-        return Backfilled(standing, (), judged)
-    if standing.sums(achievement, trigger.metric).peak_micros < trigger.target:
-        return Backfilled(standing, (), judged)
+    if state.count(achievement) == most or achievement.key in state.withheld:
+        return Backfilled(state, (), judged)
+    if state.sums(achievement, trigger.metric).peak_micros < trigger.target:
+        return Backfilled(state, (), judged)
     changes = tuple(
         user.completion(each, grant)
-        for each, grant in granted_in_turn(
-            achievement, standing.sums(achievement, trigger.metric), start, span
-        )
-        if each.place not in standing.completions
+        for each, grant in granted_in_turn(achievement, state.sums(achievement, trigger.metric), start, span)
+        if each.place not in state.completions
     )
-    return Backfilled(completed(standing, changes), changes, judged)
+    return Backfilled(completed(state, changes), changes, judged)
 
 
 def _summed(facts: Iterable[Fact]) -> Accumulator:
@@ -243,43 +241,43 @@ def _position(fact: Fact) -> int:
 
 
 def _by_streak(user: _User, trigger: StreakTrigger) -> Backfilled:
-    achievement, standing = user.achievement, user.standing
-    source = standing.sources.get(SourceKey(SourceKind.STREAK, trigger.streak))
-    if source is None or source.highest < trigger.length or achievement.key in standing.withheld:
-        return Backfilled(standing)
+    achievement, state = user.achievement, user.state
+    source = state.sources.get(SourceKey(SourceKind.STREAK, trigger.streak))
+    if source is None or source.highest < trigger.length or achievement.key in state.withheld:
+        return Backfilled(state)
     if user.evidence.reaches_version < source.version:
         raise WantedReaches
-    standing = _with_reaches(user, trigger.streak)
+    state = _with_reaches(user, trigger.streak)
     facts, judged = _facts_of(user, [reach.entry_id for _, reach in user.evidence.reaches], [achievement])
     changes = []
     for each in achievement.times(source.highest):
-        if each.place in standing.completions:
+        if each.place in state.completions:
             continue
-        reach = _owner(each, standing, facts)
+        reach = _owner(each, state, facts)
         if reach is None:
             break
         changes.append(user.completion(each, Grant(reach, _cause(user, reach, facts))))
-    return Backfilled(completed(standing, changes), tuple(changes), judged)
+    return Backfilled(completed(state, changes), tuple(changes), judged)
 
 
-def _with_reaches(user: _User, streak: str) -> Standing:
+def _with_reaches(user: _User, streak: str) -> UserState:
     """With what the streak service says, where nothing newer is known."""
-    version, reaches = user.evidence.reaches_version, dict(user.standing.reaches)
+    version, reaches = user.evidence.reaches_version, dict(user.state.reaches)
     for length, reach in user.evidence.reaches:
         known = reaches.get((streak, length))
         if user.catalogue.follows(streak, length) and (known is None or known.version < version):
             reaches[streak, length] = FirstReach(version, reach)
-    return replace(user.standing, reaches=reaches)
+    return replace(user.state, reaches=reaches)
 
 
-def _owner(achievement: Achievement, standing: Standing, facts: Mapping[UUID, Fact | None]) -> Reach | None:
+def _owner(achievement: Achievement, state: UserState, facts: Mapping[UUID, Fact | None]) -> Reach | None:
     assert isinstance(achievement.trigger, StreakTrigger)
     streak, target = achievement.trigger.streak, achievement.trigger.target
     lengths = [target]
     if achievement.is_selective:
-        lengths = sorted(length for key, length in standing.reaches if key == streak and length >= target)
+        lengths = sorted(length for key, length in state.reaches if key == streak and length >= target)
     for length in lengths:
-        known = standing.reaches.get((streak, length))
+        known = state.reaches.get((streak, length))
         if known is None or known.reach is None:
             continue
         fact = facts.get(known.reach.entry_id)
@@ -311,7 +309,7 @@ def _facts_of(
 
 def _cause(user: _User, reach: Reach, facts: Mapping[UUID, Fact | None]) -> Cause:
     fact = facts.get(reach.entry_id)
-    return Cause(user.standing.entry_count if fact is None else fact.position, reach.key)
+    return Cause(user.state.entry_count if fact is None else fact.position, reach.key)
 
 
 # Anniversaries
@@ -319,40 +317,38 @@ def _cause(user: _User, reach: Reach, facts: Mapping[UUID, Fact | None]) -> Caus
 
 def _by_anniversary(user: _User, now: datetime) -> Backfilled:
     """Composites above are followed as they are when time goes on."""
-    user_id = user.standing.user_id
+    user_id = user.state.user_id
     if user_id not in user.evidence.users:
         raise WantedUser
-    standing = replace(user.standing, awaited=user.standing.awaited - {user.achievement.key})
+    state = replace(user.state, awaited=user.state.awaited - {user.achievement.key})
     snapshot = user.evidence.users[user_id]
-    standing = (
-        waiting(user.catalogue, standing) if snapshot is None else heard(user.catalogue, standing, snapshot)
+    state = waiting(user.catalogue, state) if snapshot is None else heard(user.catalogue, state, snapshot)
+    state, came = advanced(
+        user.catalogue, state, now, user.past, since=user.active_since, only=user.achievement
     )
-    standing, came = advanced(
-        user.catalogue, standing, now, user.past, since=user.active_since, only=user.achievement
-    )
-    return Backfilled(standing, tuple(change for each in came for change in each.changes), came=came)
+    return Backfilled(state, tuple(change for each in came for change in each.changes), came=came)
 
 
 # Composites
 
 
 def _by_composite(user: _User) -> Backfilled:
-    achievement, standing = user.achievement, user.standing
-    if achievement.key in standing.completions or achievement.key in standing.withheld:
-        return Backfilled(standing)
-    past, judged = _past_of(user, standing, [achievement])
-    grant = granted_composite(achievement, standing, past)
+    achievement, state = user.achievement, user.state
+    if achievement.key in state.completions or achievement.key in state.withheld:
+        return Backfilled(state)
+    past, judged = _past_of(user, state, [achievement])
+    grant = granted_composite(achievement, state, past)
     if grant is None:
-        return Backfilled(standing, (), judged)
+        return Backfilled(state, (), judged)
     change = user.completion(achievement, grant)
-    return Backfilled(completed(standing, [change]), (change,), judged)
+    return Backfilled(completed(state, [change]), (change,), judged)
 
 
 def _with_composites(user: _User, found: Backfilled) -> Backfilled:
     """The composites above what was found are found, too, but for those that have a backfill of their own to come."""
     if not found.changes:
         return found
-    left = user.standing.awaited
+    left = user.state.awaited
     above = [
         composite
         for composite in user.catalogue.hanging_on(
@@ -362,14 +358,14 @@ def _with_composites(user: _User, found: Backfilled) -> Backfilled:
     ]
     judged_before = {fact.entry_id: fact for fact in found.judged}
     facts = {**user.past.facts, **judged_before}
-    known = replace(user, standing=found.standing, past=replace(user.past, facts=facts))
-    past, judged = _past_of(known, found.standing, above)
-    before = replace(user.standing, awaited=frozenset())
+    known = replace(user, state=found.state, past=replace(user.past, facts=facts))
+    past, judged = _past_of(known, found.state, above)
+    before = replace(user.state, awaited=frozenset())
     nobody = Fact(UUID(int=0), 0, user.active_since, user.active_since.date())
     after, changes = composites_followed(
         user.catalogue,
         before,
-        replace(found.standing, awaited=frozenset()),
+        replace(found.state, awaited=frozenset()),
         nobody,
         past,
         cause=user.cause,
@@ -380,19 +376,19 @@ def _with_composites(user: _User, found: Backfilled) -> Backfilled:
     newest = judged_before | {fact.entry_id: fact for fact in judged}
     return replace(
         found,
-        standing=completed(after, found_above),
+        state=completed(after, found_above),
         changes=(*found.changes, *found_above),
         judged=tuple(newest.values()),
     )
 
 
 def _past_of(
-    user: _User, standing: Standing, composites: Iterable[Achievement]
+    user: _User, state: UserState, composites: Iterable[Achievement]
 ) -> tuple[Past, tuple[Fact, ...]]:
     """The facts that own prerequisites, where only some users earn a composite."""
     selective = [composite for composite in composites if composite.user_filters]
     if not selective:
         return user.past, ()
-    owners = {completion.entry_id for completion in standing.completions.values()}
+    owners = {completion.entry_id for completion in state.completions.values()}
     facts, judged = _facts_of(user, owners, selective)
     return replace(user.past, facts={**user.past.facts, **facts}), judged

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from services.achievement.domain.definitions import Achievement
 from services.achievement.domain.fold import Grant
-from services.achievement.domain.standing import Change, ChangeKind, Completion, Standing, changed
+from services.achievement.domain.state import Change, ChangeKind, Completion, UserState, changed
 from shared.entries import Entry
 from shared.ids import derived_id
 
@@ -48,10 +48,10 @@ def dated(change: Change, active_since: datetime) -> Change:
     return replace(change, completion=replace(completion, backdated=True))
 
 
-def completed(standing: Standing, changes: Iterable[Change]) -> Standing:
-    """The standing after these changes."""
+def completed(state: UserState, changes: Iterable[Change]) -> UserState:
+    """The state after these changes."""
     changes = tuple(changes)
-    return replace(standing, completions=changed(standing.completions, changes)) if changes else standing
+    return replace(state, completions=changed(state.completions, changes)) if changes else state
 
 
 def made(user_id: str, cause: str, achievement: Achievement, target: int, grant: Grant) -> Change:

@@ -19,12 +19,12 @@ from services.achievement.domain.completions import completed, made, passed_on
 from services.achievement.domain.definitions import Achievement, Catalogue, CompositeTrigger, Status
 from services.achievement.domain.fold import Grant
 from services.achievement.domain.past import Past, WantedFacts
-from services.achievement.domain.standing import (
+from services.achievement.domain.state import (
     Change,
     Completion,
     Fact,
     Reach,
-    Standing,
+    UserState,
     changed,
     threshold,
 )
@@ -35,32 +35,32 @@ Held = Mapping[str, Completion]
 
 def composites_followed(
     catalogue: Catalogue,
-    before: Standing,
-    standing: Standing,
+    before: UserState,
+    state: UserState,
     fact: Fact,
     past: Past,
     *,
     cause: str,
     undoes: bool,
     left: Collection[str] = (),
-) -> tuple[Standing, tuple[Change, ...]]:
+) -> tuple[UserState, tuple[Change, ...]]:
     """The composites brought up to date with what became of other completions since `before`. Raises `WantedFacts`.
 
     `fact`: of the entry in hand, and `cause` tells its completions from others of the same event. `undoes`: what others
     had made possible may be gone. `left`: composites that are left as they are.
     """
-    moved = _moved(before.completions, standing.completions)
+    moved = _moved(before.completions, state.completions)
     found: list[Change] = []
     for composite in catalogue.hanging_on(moved):
         assert isinstance(composite.trigger, CompositeTrigger)
         if composite.key in left or moved.isdisjoint(composite.trigger.achievements):
             continue
-        after, changes = _followed(composite, before, standing, fact, past, cause=cause, undoes=undoes)
-        if after.completions.get(composite.key) != standing.completions.get(composite.key):
+        after, changes = _followed(composite, before, state, fact, past, cause=cause, undoes=undoes)
+        if after.completions.get(composite.key) != state.completions.get(composite.key):
             moved.add(composite.key)
-        standing = after
+        state = after
         found += changes
-    return standing, tuple(found)
+    return state, tuple(found)
 
 
 def _moved(before: Held, after: Held) -> set[str]:
@@ -71,41 +71,41 @@ def _moved(before: Held, after: Held) -> set[str]:
 
 def _followed(
     composite: Achievement,
-    before: Standing,
-    standing: Standing,
+    before: UserState,
+    state: UserState,
     fact: Fact,
     past: Past,
     *,
     cause: str,
     undoes: bool,
-) -> tuple[Standing, tuple[Change, ...]]:
-    live = standing.completions.get(composite.key)
+) -> tuple[UserState, tuple[Change, ...]]:
+    live = state.completions.get(composite.key)
     target = threshold(composite, live)
     if live is None:
-        grant = _granted(composite, target, standing.completions, fact, past)
-        if composite.status is not Status.ACTIVE or grant is None or composite.key in standing.withheld:
-            return standing, ()
-        if composite.key in standing.awaited and _granted(composite, target, before.completions, fact, past):
-            return standing, ()  # it was met before: the backfill gives it
-        earned = (made(standing.user_id, cause, composite, target, grant),)
-        return completed(standing, earned), earned
+        grant = _granted(composite, target, state.completions, fact, past)
+        if composite.status is not Status.ACTIVE or grant is None or composite.key in state.withheld:
+            return state, ()
+        if composite.key in state.awaited and _granted(composite, target, before.completions, fact, past):
+            return state, ()  # it was met before: the backfill gives it
+        earned = (made(state.user_id, cause, composite, target, grant),)
+        return completed(state, earned), earned
     # What the prerequisites of today had not given, they do not take away: the definition was another one then.
     if not undoes or _granted(composite, target, before.completions, fact, past) is None:
-        return standing, ()
-    grant = _granted(composite, target, standing.completions, fact, past)
-    changes = passed_on(standing.user_id, cause, composite, live, target, grant)
-    completions = changed(standing.completions, changes)
+        return state, ()
+    grant = _granted(composite, target, state.completions, fact, past)
+    changes = passed_on(state.user_id, cause, composite, live, target, grant)
+    completions = changed(state.completions, changes)
     if not changes and grant is not None:
         completions = {**completions, composite.key: replace(live, cause=grant.cause)}
-    return replace(standing, completions=completions), changes
+    return replace(state, completions=completions), changes
 
 
-def granted_composite(composite: Achievement, standing: Standing, past: Past) -> Grant | None:
+def granted_composite(composite: Achievement, state: UserState, past: Past) -> Grant | None:
     """Where enough prerequisites came to be held, all of which were granted before now. Raises `WantedFacts`."""
     assert isinstance(composite.trigger, CompositeTrigger)
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     nobody = Fact(UUID(int=0), 0, epoch, epoch.date())
-    return _granted(composite, composite.trigger.target, standing.completions, nobody, past)
+    return _granted(composite, composite.trigger.target, state.completions, nobody, past)
 
 
 def _granted(composite: Achievement, target: int, held: Held, fact: Fact, past: Past) -> Grant | None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from services.achievement.domain.definitions import Achievement
 from services.achievement.domain.past import Span, Start, Wanted
-from services.achievement.domain.standing import Accumulator, Cause, Fact, Key, Reach
+from services.achievement.domain.state import Accumulator, Cause, Fact, Key, Reach
 
 
 class Grant(Struct, frozen=True):

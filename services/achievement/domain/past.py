@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct, field
 
-from services.achievement.domain.standing import Fact, Key, Revision
+from services.achievement.domain.state import Fact, Key, Revision
 
 
 class Start(NamedTuple):

@@ -15,7 +15,7 @@ from services.achievement.domain.definitions import (
     Status,
     StreakTrigger,
 )
-from services.achievement.domain.standing import Accumulator, Completion, Standing
+from services.achievement.domain.state import Accumulator, Completion, UserState
 
 _FULL_PERCENT = 100.0
 
@@ -26,7 +26,7 @@ NEVER: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Progress(Struct, frozen=True):
-    """A user's standing with one achievement."""
+    """A user's state with one achievement."""
 
     achievement: Achievement
     completion: Completion | None
@@ -63,7 +63,7 @@ class Progress(Struct, frozen=True):
 
 def list_progress(
     catalogue: Catalogue,
-    standing: Standing,
+    state: UserState,
     now: datetime,
     *,
     completed_only: bool = False,
@@ -72,11 +72,9 @@ def list_progress(
 ) -> list[Progress]:
     """Earned ones first, newest first; then the others by tier group, tier and key. Those behind a place."""
     shown = [
-        _progress(achievement, standing, now)
+        _progress(achievement, state, now)
         for achievement in catalogue.all()
-        if _is_shown(
-            achievement, earned=achievement.key in standing.completions, completed_only=completed_only
-        )
+        if _is_shown(achievement, earned=achievement.key in state.completions, completed_only=completed_only)
     ]
     found = sorted(shown, key=lambda progress: _sorted_by(progress.order))
     return [
@@ -87,14 +85,14 @@ def list_progress(
     ]
 
 
-def _progress(achievement: Achievement, standing: Standing, now: datetime) -> Progress:
-    count = standing.count(achievement)
-    last = standing.completions.get(achievement.numbered(count).place) if count else None
-    withheld = achievement.key in standing.withheld
-    unseen = bool(standing.unseen) and any(
-        achievement.numbered(number).place in standing.unseen for number in range(1, count + 1)
+def _progress(achievement: Achievement, state: UserState, now: datetime) -> Progress:
+    count = state.count(achievement)
+    last = state.completions.get(achievement.numbered(count).place) if count else None
+    withheld = achievement.key in state.withheld
+    unseen = bool(state.unseen) and any(
+        achievement.numbered(number).place in state.unseen for number in range(1, count + 1)
     )
-    return Progress(achievement, last, _current(achievement, standing, now), count, withheld, unseen)
+    return Progress(achievement, last, _current(achievement, state, now), count, withheld, unseen)
 
 
 def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -> bool:
@@ -107,22 +105,22 @@ def _is_shown(achievement: Achievement, *, earned: bool, completed_only: bool) -
             return False
 
 
-def _current(achievement: Achievement, standing: Standing, now: datetime) -> float:
+def _current(achievement: Achievement, state: UserState, now: datetime) -> float:
     """The present total or length, which can have fallen below the highest; of a streak only until it is
     completed (RULES 4.5). Of a composite how many prerequisites are held; of an anniversary, years.
     """
-    live = standing.completions.get(achievement.key)
+    live = state.completions.get(achievement.key)
     if live is not None and isinstance(achievement.trigger, StreakTrigger) and not achievement.repeatable:
         return live.target
     if achievement.event_filters:
-        return standing.accumulators.get(achievement.key, Accumulator()).sum_micros
+        return state.accumulators.get(achievement.key, Accumulator()).sum_micros
     if isinstance(achievement.trigger, CompositeTrigger):
-        return sum(key in standing.completions for key in achievement.trigger.achievements)
+        return sum(key in state.completions for key in achievement.trigger.achievements)
     if isinstance(achievement.trigger, AnniversaryTrigger):
-        return years_of(standing.sign_up, now)
+        return years_of(state.sign_up, now)
     if achievement.trigger.source is None:
-        return standing.count(achievement)
-    source = standing.sources.get(achievement.trigger.source)
+        return state.count(achievement)
+    source = state.sources.get(achievement.trigger.source)
     return source.current if source else 0
 
 

@@ -18,15 +18,15 @@ from services.achievement.domain.completions import completed, granted, passed_o
 from services.achievement.domain.definitions import Achievement, Catalogue, SourceKey, SourceKind, Status
 from services.achievement.domain.fold import Grant
 from services.achievement.domain.past import Past
-from services.achievement.domain.standing import (
+from services.achievement.domain.state import (
     Change,
     Command,
     Fact,
     FirstReach,
     Reach,
     Source,
-    Standing,
     StreakChange,
+    UserState,
     threshold,
 )
 from shared.entries import EntryKind
@@ -39,7 +39,7 @@ class _News(Struct, frozen=True):
 
     command: Command
     fact: Fact
-    before: Standing
+    before: UserState
     past: Past
 
     @property
@@ -49,31 +49,31 @@ class _News(Struct, frozen=True):
 
 
 def streaks_changed(
-    catalogue: Catalogue, before: Standing, standing: Standing, command: Command, fact: Fact, past: Past
-) -> tuple[Standing, tuple[Change, ...]]:
+    catalogue: Catalogue, before: UserState, state: UserState, command: Command, fact: Fact, past: Past
+) -> tuple[UserState, tuple[Change, ...]]:
     """What the entry tells of streaks, and what comes of it. `before`: the sources before the entry."""
     news = _News(command, fact, before, past)
     for change in command.streak_changes:
-        standing = _told(catalogue, standing, news, change)
+        state = _told(catalogue, state, news, change)
     if news.corrects:
-        standing = _without(standing, command.entry.corrected_entry_id)
+        state = _without(state, command.entry.corrected_entry_id)
     found: list[Change] = []
-    for achievement in _touched(catalogue, standing, news):
-        live = standing.completions.get(achievement.place)
+    for achievement in _touched(catalogue, state, news):
+        live = state.completions.get(achievement.place)
         if live is None:
-            changes = _earned(achievement, standing, news)
+            changes = _earned(achievement, state, news)
         elif news.corrects:
-            changes = _corrected(achievement, standing, news)
+            changes = _corrected(achievement, state, news)
         else:
             continue
-        standing = completed(standing, changes)
+        state = completed(state, changes)
         found += changes
-    return standing, tuple(found)
+    return state, tuple(found)
 
 
-def _told(catalogue: Catalogue, standing: Standing, news: _News, change: StreakChange) -> Standing:
+def _told(catalogue: Catalogue, state: UserState, news: _News, change: StreakChange) -> UserState:
     """The first reaches, where they are newer than what is known."""
-    reaches = dict(standing.reaches)
+    reaches = dict(state.reaches)
     for length, reach in change.first_reaches:
         known = reaches.get((change.streak, length))
         if catalogue.follows(change.streak, length) and (known is None or known.version < change.version):
@@ -86,32 +86,30 @@ def _told(catalogue: Catalogue, standing: Standing, news: _News, change: StreakC
                 # It is reached, and another change that comes later says with which event.
                 if was.highest < each.trigger.target <= change.longest:
                     reaches.setdefault((change.streak, each.trigger.target), FirstReach(0, None))
-    return replace(standing, reaches=reaches) if reaches != standing.reaches else standing
+    return replace(state, reaches=reaches) if reaches != state.reaches else state
 
 
-def _without(standing: Standing, undone_id: UUID | None) -> Standing:
+def _without(state: UserState, undone_id: UUID | None) -> UserState:
     """Nothing is reached with an event that is undone. Where the correction says nothing else of a length, the streak
     named another one before, and that is still to come.
     """
     reaches = {
         key: FirstReach(known.version, None) if known.reach and known.reach.entry_id == undone_id else known
-        for key, known in standing.reaches.items()
+        for key, known in state.reaches.items()
     }
-    return replace(standing, reaches=reaches) if reaches != standing.reaches else standing
+    return replace(state, reaches=reaches) if reaches != state.reaches else state
 
 
-def _touched(catalogue: Catalogue, standing: Standing, news: _News) -> Iterator[Achievement]:
+def _touched(catalogue: Catalogue, state: UserState, news: _News) -> Iterator[Achievement]:
     """What the streaks can earn, each time that it can be earned; at a correction all that the undone one can have
     owned.
     """
     if news.corrects:
         for achievement in catalogue.by_streak:
-            yield from achievement.times(_highest(achievement, standing, news.before))
+            yield from achievement.times(_highest(achievement, state, news.before))
         return
     for achievement in _named(catalogue, news):
-        yield from achievement.times(
-            _highest(achievement, standing, standing), after=standing.count(achievement)
-        )
+        yield from achievement.times(_highest(achievement, state, state), after=state.count(achievement))
 
 
 def _named(catalogue: Catalogue, news: _News) -> Iterator[Achievement]:
@@ -123,22 +121,22 @@ def _named(catalogue: Catalogue, news: _News) -> Iterator[Achievement]:
             yield achievement
 
 
-def _highest(achievement: Achievement, standing: Standing, before: Standing) -> int:
+def _highest(achievement: Achievement, state: UserState, before: UserState) -> int:
     """The greatest length that may be earned or held: where a definition became harder, more may be held."""
     assert achievement.trigger.source is not None
-    known = (held.sources.get(achievement.trigger.source, _NOTHING).highest for held in (standing, before))
-    return max(*known, standing.count(achievement) * achievement.trigger.target)
+    known = (held.sources.get(achievement.trigger.source, _NOTHING).highest for held in (state, before))
+    return max(*known, state.count(achievement) * achievement.trigger.target)
 
 
-def _earned(achievement: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
+def _earned(achievement: Achievement, state: UserState, news: _News) -> tuple[Change, ...]:
     assert achievement.trigger.source is not None
-    source = standing.sources.get(achievement.trigger.source, _NOTHING)
+    source = state.sources.get(achievement.trigger.source, _NOTHING)
     if achievement.status is not Status.ACTIVE or source.highest < achievement.trigger.target:
         return ()
-    if achievement.key in standing.withheld:
+    if achievement.key in state.withheld:
         return ()
-    known = standing.reaches.get((achievement.trigger.source.key, achievement.trigger.target))
-    reach = _next(achievement, source, news) if known is None else _owner(achievement, standing, news)
+    known = state.reaches.get((achievement.trigger.source.key, achievement.trigger.target))
+    reach = _next(achievement, source, news) if known is None else _owner(achievement, state, news)
     if reach is None or (known is not None and not known.version):
         return ()
     return (
@@ -157,14 +155,14 @@ def _next(achievement: Achievement, source: Source, news: _News) -> Reach | None
     return news.fact.reach if is_next and is_event and news.fact.can_earn(achievement) else None
 
 
-def _owner(achievement: Achievement, standing: Standing, news: _News) -> Reach | None:
+def _owner(achievement: Achievement, state: UserState, news: _News) -> Reach | None:
     """The event with which it was reached, by one who could earn it."""
     assert achievement.trigger.source is not None
     streak = achievement.trigger.source.key
     if not achievement.is_selective:
-        known = standing.reaches.get((streak, achievement.trigger.target))
+        known = state.reaches.get((streak, achievement.trigger.target))
         return known.reach if known else None
-    for (key, length), known in sorted(standing.reaches.items(), key=lambda item: item[0]):
+    for (key, length), known in sorted(state.reaches.items(), key=lambda item: item[0]):
         if key == streak and length >= achievement.trigger.target and known.reach is not None:
             fact = news.fact if known.reach.entry_id == news.fact.entry_id else None
             fact = fact or news.past.facts.get(known.reach.entry_id)
@@ -173,20 +171,19 @@ def _owner(achievement: Achievement, standing: Standing, news: _News) -> Reach |
     return None
 
 
-def _corrected(achievement: Achievement, standing: Standing, news: _News) -> tuple[Change, ...]:
+def _corrected(achievement: Achievement, state: UserState, news: _News) -> tuple[Change, ...]:
     """It passes on where its event is gone, or is not the first any more; it goes where nothing reaches it."""
     assert achievement.trigger.source is not None
-    live, entry = standing.completions[achievement.place], news.command.entry
+    live, entry = state.completions[achievement.place], news.command.entry
     target = threshold(achievement, live)
-    source = standing.sources.get(achievement.trigger.source)
-    reach = _owner(achievement, standing, news)
+    source = state.sources.get(achievement.trigger.source)
+    reach = _owner(achievement, state, news)
     if source is not None and source.highest < target:
         grant = None
     elif reach is not None and reach.entry_id == live.entry_id:
         return ()
     elif entry.corrected_entry_id == live.entry_id or (
-        _is_news(achievement, standing, news)
-        and (reach is None or _moves(achievement, live.reach, reach, news))
+        _is_news(achievement, state, news) and (reach is None or _moves(achievement, live.reach, reach, news))
     ):
         grant = Grant(reach, news.fact.cause) if reach is not None else None
     else:
@@ -194,12 +191,12 @@ def _corrected(achievement: Achievement, standing: Standing, news: _News) -> tup
     return passed_on(entry.user.user_id, str(entry.entry_id), achievement, live, target, grant)
 
 
-def _is_news(achievement: Achievement, standing: Standing, news: _News) -> bool:
+def _is_news(achievement: Achievement, state: UserState, news: _News) -> bool:
     """The correction says something else of who reached it."""
     assert achievement.trigger.source is not None
     return any(
-        standing.reaches[key] != news.before.reaches.get(key)
-        for key in standing.reaches
+        state.reaches[key] != news.before.reaches.get(key)
+        for key in state.reaches
         if key[0] == achievement.trigger.source.key
         and (
             key[1] == achievement.trigger.target

@@ -12,48 +12,48 @@ from services.achievement.domain.composites import composites_followed
 from services.achievement.domain.definitions import MAX_COMPLETIONS, Achievement, ApiTrigger, Catalogue
 from services.achievement.domain.fold import Grant
 from services.achievement.domain.past import Past
-from services.achievement.domain.standing import Change, Fact, Standing
+from services.achievement.domain.state import Change, Fact, UserState
 from services.achievement.domain.totals import without
 
 
 def revert(
-    catalogue: Catalogue, standing: Standing, fact: Fact, next_calls: Mapping[str, Fact], past: Past
-) -> tuple[Standing, tuple[Change, ...]]:
-    """The standing without this entry, and what changed. `next_calls`: by achievement, the first live call
+    catalogue: Catalogue, state: UserState, fact: Fact, next_calls: Mapping[str, Fact], past: Past
+) -> tuple[UserState, tuple[Change, ...]]:
+    """The state without this entry, and what changed. `next_calls`: by achievement, the first live call
     that came after those which gave it.
     Raises `WantedFacts`.
     """
     if fact.metric:
-        return without(standing, fact), ()
+        return without(state, fact), ()
     changes: tuple[Change, ...] = ()
     cause = f"undone {fact.entry_id}"
     for key in called(catalogue, fact):
         achievement = catalogue.get(key)
         assert achievement is not None
-        changes += tuple(_without_call(achievement, standing, fact, next_calls.get(key), cause))
+        changes += tuple(_without_call(achievement, state, fact, next_calls.get(key), cause))
     after, more = composites_followed(
-        catalogue, standing, completed(standing, changes), fact, past, cause=cause, undoes=True
+        catalogue, state, completed(state, changes), fact, past, cause=cause, undoes=True
     )
     return after, (*changes, *more)
 
 
 def _without_call(
-    achievement: Achievement, standing: Standing, fact: Fact, next_call: Fact | None, cause: str
+    achievement: Achievement, state: UserState, fact: Fact, next_call: Fact | None, cause: str
 ) -> Iterator[Change]:
     """The calls that came later each move up by one, and the first that had given nothing follows."""
-    held = [standing.completions[each.place] for each in _held(achievement, standing)]
+    held = [state.completions[each.place] for each in _held(achievement, state)]
     first = next((at for at, live in enumerate(held) if live.entry_id == fact.entry_id), len(held))
     owners: list[Grant | None] = [Grant(live.reach, live.cause) for live in held[first + 1 :]]
     owners.append(Grant(next_call.reach, next_call.cause) if next_call else None)
     for live, owner in zip(held[first:], owners, strict=False):
         numbered = achievement.numbered(live.number)
-        yield from passed_on(standing.user_id, cause, numbered, live, live.target, owner)
+        yield from passed_on(state.user_id, cause, numbered, live, live.target, owner)
 
 
-def _held(achievement: Achievement, standing: Standing) -> Iterator[Achievement]:
+def _held(achievement: Achievement, state: UserState) -> Iterator[Achievement]:
     for number in range(1, MAX_COMPLETIONS + 1):
         numbered = achievement.numbered(number)
-        if numbered.place not in standing.completions:
+        if numbered.place not in state.completions:
             return
         yield numbered
 

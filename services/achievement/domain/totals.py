@@ -25,15 +25,15 @@ from services.achievement.domain.completions import completed, granted, passed_o
 from services.achievement.domain.definitions import Achievement, Catalogue, SourceKey, SourceKind, Status
 from services.achievement.domain.fold import Grant, base_of, refold, search
 from services.achievement.domain.past import Past, Span, Start, Wanted
-from services.achievement.domain.standing import (
+from services.achievement.domain.state import (
     Accumulator,
     Cause,
     Change,
     Completion,
     Fact,
     Revision,
-    Standing,
     Total,
+    UserState,
     changed,
     threshold,
 )
@@ -45,7 +45,7 @@ _NOTHING: Final = Accumulator()
 class Outcome(Struct, frozen=True):
     """What the metric part of an entry comes to."""
 
-    standing: Standing
+    state: UserState
     changes: tuple[Change, ...] = ()
     revised: tuple[Fact, ...] = ()
     kept: tuple[Revision, ...] = ()
@@ -68,71 +68,71 @@ def contribution(entry: Entry, metric: MetricFact, past: Past) -> tuple[int, int
     return metric.contribution_micros, metric.total_version
 
 
-def is_late(standing: Standing, metric: str, occur_time: datetime) -> bool:
+def is_late(state: UserState, metric: str, occur_time: datetime) -> bool:
     """Whether an event of the metric that is no older has arrived before."""
-    total = standing.totals.get(metric)
+    total = state.totals.get(metric)
     return total is not None and total.newest is not None and occur_time <= total.newest
 
 
 # Sums
 
 
-def added(standing: Standing, fact: Fact) -> Standing:
+def added(state: UserState, fact: Fact) -> UserState:
     """With one more event."""
-    total = standing.totals.get(fact.metric, Total())
+    total = state.totals.get(fact.metric, Total())
     newest = total.newest if fact.late else fact.occur_time
-    standing = replace(
-        standing,
+    state = replace(
+        state,
         totals={
-            **standing.totals,
+            **state.totals,
             fact.metric: Total(total.sums.add(fact.value_micros, late=fact.late), newest),
         },
     )
     if not fact.counted:
-        return standing
+        return state
     sums = {
-        key: standing.accumulators.get(key, Accumulator()).add(fact.value_micros, late=fact.late)
+        key: state.accumulators.get(key, Accumulator()).add(fact.value_micros, late=fact.late)
         for key in fact.counted
     }
-    return replace(standing, accumulators={**standing.accumulators, **sums})
+    return replace(state, accumulators={**state.accumulators, **sums})
 
 
-def without(standing: Standing, fact: Fact) -> Standing:
+def without(state: UserState, fact: Fact) -> UserState:
     """Without an event."""
-    return _revised(standing, fact, 0)
+    return _revised(state, fact, 0)
 
 
-def _revised(standing: Standing, fact: Fact, value_micros: int) -> Standing:
+def _revised(state: UserState, fact: Fact, value_micros: int) -> UserState:
     """With an event that contributes this from now on."""
-    total = standing.totals.get(fact.metric, Total())
+    total = state.totals.get(fact.metric, Total())
     sums = {
-        key: standing.accumulators.get(key, Accumulator()).revised(fact.value_micros, value_micros)
+        key: state.accumulators.get(key, Accumulator()).revised(fact.value_micros, value_micros)
         for key in fact.counted
     }
     return replace(
-        standing,
+        state,
         totals={
-            **standing.totals,
+            **state.totals,
             fact.metric: Total(total.sums.revised(fact.value_micros, value_micros), total.newest),
         },
-        accumulators={**standing.accumulators, **sums},
+        accumulators={**state.accumulators, **sums},
     )
 
 
-def _with_peak(standing: Standing, achievement: Achievement, metric: str, peak_micros: int) -> Standing:
+def _with_peak(state: UserState, achievement: Achievement, metric: str, peak_micros: int) -> UserState:
     """With a peak that is known better."""
     if achievement.event_filters:
-        known = replace(standing.accumulators[achievement.key], peak_micros=peak_micros)
-        return replace(standing, accumulators={**standing.accumulators, achievement.key: known})
-    total = standing.totals[metric]
+        known = replace(state.accumulators[achievement.key], peak_micros=peak_micros)
+        return replace(state, accumulators={**state.accumulators, achievement.key: known})
+    total = state.totals[metric]
     known = replace(total.sums, peak_micros=peak_micros)
-    return replace(standing, totals={**standing.totals, metric: replace(total, sums=known)})
+    return replace(state, totals={**state.totals, metric: replace(total, sums=known)})
 
 
-def revise(standing: Standing, metric: MetricFact, past: Past) -> Outcome:
+def revise(state: UserState, metric: MetricFact, past: Past) -> Outcome:
     """Take in what the entry says of other events: newer than what is known of them, and not of undone ones."""
     if not metric.revisions:
-        return Outcome(standing)
+        return Outcome(state)
     revised, kept = [], []
     for revision in metric.revisions:
         known = past.facts.get(revision.entry_id)
@@ -141,11 +141,11 @@ def revise(standing: Standing, metric: MetricFact, past: Past) -> Outcome:
             if held is None or held.version < metric.total_version:
                 kept.append(Revision(revision.entry_id, metric.total_version, revision.contribution_micros))
         elif known.live and known.version < metric.total_version:
-            standing = _revised(standing, known, revision.contribution_micros)
+            state = _revised(state, known, revision.contribution_micros)
             revised.append(
                 replace(known, value_micros=revision.contribution_micros, version=metric.total_version)
             )
-    return Outcome(standing, (), tuple(revised), tuple(kept))
+    return Outcome(state, (), tuple(revised), tuple(kept))
 
 
 # An event
@@ -163,14 +163,14 @@ class _Arrival(Struct, frozen=True):
 
 
 def arrived(
-    catalogue: Catalogue, before: Standing, entry: Entry, metric: MetricFact, fact: Fact, past: Past
+    catalogue: Catalogue, before: UserState, entry: Entry, metric: MetricFact, fact: Fact, past: Past
 ) -> Outcome:
     """The event is added, and earns what is reached with it, or with a later one thanks to it. Raises `Wanted`."""
     outcome = revise(added(before, fact), metric, past)
-    standing, changes = outcome.standing, []
-    total = standing.totals[metric.metric].sums
+    state, changes = outcome.state, []
+    total = state.totals[metric.metric].sums
     for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
-        sums = standing.accumulators.get(achievement.key, _NOTHING) if achievement.event_filters else total
+        sums = state.accumulators.get(achievement.key, _NOTHING) if achievement.event_filters else total
         if sums.peak_micros < achievement.trigger.target or achievement.status is not Status.ACTIVE:
             continue
         was = before.sums(achievement, metric.metric)
@@ -178,8 +178,8 @@ def arrived(
             continue
         if achievement.key in before.awaited and _is_left(achievement, was, before, metric.metric):
             continue
-        for each in achievement.times(sums.peak_micros, after=standing.count(achievement)):
-            if each.place in standing.completions:
+        for each in achievement.times(sums.peak_micros, after=state.count(achievement)):
+            if each.place in state.completions:
                 continue
             found = _met(_Arrival(each, was, sums, fact, outcome.revised, past))
             if found.owner is not None:
@@ -187,12 +187,12 @@ def arrived(
                 changes.append(granted(entry, each, each.trigger.target, grant))
                 continue
             if found.peak_micros < sums.peak_micros:
-                standing = _with_peak(standing, achievement, metric.metric, found.peak_micros)
+                state = _with_peak(state, achievement, metric.metric, found.peak_micros)
             break  # nor is there more than that
-    return replace(outcome, standing=completed(standing, changes), changes=tuple(changes))
+    return replace(outcome, state=completed(state, changes), changes=tuple(changes))
 
 
-def _is_left(achievement: Achievement, was: Accumulator, before: Standing, metric: str) -> bool:
+def _is_left(achievement: Achievement, was: Accumulator, before: UserState, metric: str) -> bool:
     """Whether it is for the backfill to say when it was met: it was before this event; or nobody knows yet, since
     the sum is that of the events since the achievement is there.
     """
@@ -316,10 +316,10 @@ class _Undone(Struct, frozen=True):
 
 
 def corrected(
-    catalogue: Catalogue, standing: Standing, entry: Entry, metric: MetricFact, past: Past
+    catalogue: Catalogue, state: UserState, entry: Entry, metric: MetricFact, past: Past
 ) -> Outcome:
     """What the other events alone give, where one was undone. Raises `Wanted`."""
-    outcome = revise(standing, metric, past)
+    outcome = revise(state, metric, past)
     fact = past.facts.get(entry.corrected_entry_id) if entry.corrected_entry_id else None
     if fact is None:
         return outcome  # it never came here
@@ -328,39 +328,39 @@ def corrected(
         if metric.revisable:
             return outcome
         fact = replace(fact, metric=metric.metric, occur_time=entry.occur_time)
-        outcome = replace(outcome, standing=without(outcome.standing, fact))
+        outcome = replace(outcome, state=without(outcome.state, fact))
     undone = _Undone(entry, metric, fact, outcome.revised, past, is_old)
     for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
         if fact.counts_for(achievement) or any(each.counts_for(achievement) for each in outcome.revised):
-            held = outcome.standing.last_number(achievement)
+            held = outcome.state.last_number(achievement)
             for each in achievement.times():
-                found, changes = _without(each, outcome.standing, undone)
-                outcome = replace(outcome, standing=found, changes=(*outcome.changes, *changes))
+                found, changes = _without(each, outcome.state, undone)
+                outcome = replace(outcome, state=found, changes=(*outcome.changes, *changes))
                 if each.number >= held and each.place not in found.completions:
                     break  # nor is there more than that
     return outcome
 
 
 def _without(
-    achievement: Achievement, standing: Standing, undone: _Undone
-) -> tuple[Standing, tuple[Change, ...]]:
-    live, sums = standing.completions.get(achievement.place), standing.sums(achievement, undone.metric.metric)
+    achievement: Achievement, state: UserState, undone: _Undone
+) -> tuple[UserState, tuple[Change, ...]]:
+    live, sums = state.completions.get(achievement.place), state.sums(achievement, undone.metric.metric)
     target = threshold(achievement, live)
     if live is None:
         # The peak does not tell: it is of all that has arrived, and some of that came too late to prevent anything.
         if undone.only_less or achievement.status is not Status.ACTIVE:
-            return standing, ()
-        if achievement.key in standing.awaited or achievement.key in standing.withheld:
-            return standing, ()
+            return state, ()
+        if achievement.key in state.awaited or achievement.key in state.withheld:
+            return state, ()
     elif not undone.bears_on(live, target, sums.sum_micros):
-        return standing, ()
+        return state, ()
     grant = _granted_without(achievement, live, target, sums, undone)
     entry = undone.entry
     changes = passed_on(entry.user.user_id, str(entry.entry_id), achievement, live, target, grant)
-    completions = changed(standing.completions, changes)
+    completions = changed(state.completions, changes)
     if not changes and live is not None and grant is not None:
         completions = {**completions, achievement.place: replace(live, cause=grant.cause)}
-    return replace(standing, completions=completions), changes
+    return replace(state, completions=completions), changes
 
 
 def _granted_without(

@@ -157,7 +157,7 @@ _TOP: Final = """
 """
 
 
-class Standing(Struct, frozen=True):
+class SummedTotal(Struct, frozen=True):
     """A user's total of a metric, and how much of it is summed by date."""
 
     key: Key
@@ -237,26 +237,26 @@ class MetricDayStore:
         """Keeps how far they are followed."""
         await self._pool.execute(_FOLLOWED, _FEED, cursor)
 
-    async def standings(self, keys: Collection[Key]) -> list[Standing]:
+    async def summed_totals(self, keys: Collection[Key]) -> list[SummedTotal]:
         """How these stand."""
         ordered = sorted(keys)
         rows = await self._pool.fetch(_STANDS, [key[0] for key in ordered], [key[1] for key in ordered])
-        return [_standing(row) for row in rows]
+        return [_summed_total(row) for row in rows]
 
-    async def standings_after(self, key: Key, limit: int) -> list[Standing]:
+    async def summed_totals_after(self, key: Key, limit: int) -> list[SummedTotal]:
         """How those stand that come next."""
-        return [_standing(row) for row in await self._pool.fetch(_NEXT_TOTALS, *key, limit)]
+        return [_summed_total(row) for row in await self._pool.fetch(_NEXT_TOTALS, *key, limit)]
 
-    async def standings_of(self, user_id: str) -> list[Standing]:
+    async def summed_totals_of(self, user_id: str) -> list[SummedTotal]:
         """How a user's stand."""
-        return [_standing(row) for row in await self._pool.fetch(_OF_USER, user_id)]
+        return [_summed_total(row) for row in await self._pool.fetch(_OF_USER, user_id)]
 
     async def received_since(self, key: Key, since: datetime) -> list[bytes]:
         """The entries of a user that may have changed the total and were received from an instant on."""
         return [row["entry"] for row in await self._pool.fetch(_RECEIVED_SINCE, *key, since)]
 
-    async def read(self, key: Key, take: Callable[[LedgerEvent], None]) -> tuple[Standing, Days]:
-        """Every event of a user and metric that counts, in no order, as of the standing that is the result; and what is
+    async def read(self, key: Key, take: Callable[[LedgerEvent], None]) -> tuple[SummedTotal, Days]:
+        """Every event of a user and metric that counts, in no order, as of the total that is the result; and what is
         summed of them.
         """
         async with (
@@ -268,7 +268,7 @@ class MetricDayStore:
             days = {day["local_date"]: _amount(day) for day in await connection.fetch(_ALL_DAYS, *key)}
             async for event in connection.cursor(_LIVE, *key, prefetch=_ROWS_AT_ONCE):
                 take(LedgerEvent(**dict(event)))
-        return _standing(row), days
+        return _summed_total(row), days
 
     async def days(self, keys: Collection[tuple[str, str, date]]) -> dict[tuple[str, str, date], Amount]:
         """What these dates have."""
@@ -316,11 +316,11 @@ class MetricDayStore:
         """All totals are to be looked through, from the beginning."""
         await self._pool.execute(_ASK)
 
-    async def user_days(self, key: Key, last: date) -> tuple[Standing, dict[date, Amount]]:
+    async def user_days(self, key: Key, last: date) -> tuple[SummedTotal, dict[date, Amount]]:
         """How a user's total stands, and what is summed up to a date, in one look."""
         rows = await self._pool.fetch(_USER_RANGE, *key, last)
         days = {row["local_date"]: _amount(row) for row in rows if row["local_date"] is not None}
-        return _standing(rows[0]), days
+        return _summed_total(rows[0]), days
 
     async def totals(self, metric: str, first: date, last: date) -> tuple[int, list[DayTotal]]:
         """What a metric's total over all users was before a date, and what came on that and later ones."""
@@ -341,8 +341,8 @@ class MetricDayStore:
         return [Contributor(row["user_id"], _amount(row)) for row in rows]
 
 
-def _standing(row: Record) -> Standing:
-    return Standing(
+def _summed_total(row: Record) -> SummedTotal:
+    return SummedTotal(
         (row["user_id"], row["metric"]),
         row["total_version"],
         row["total_micros"],

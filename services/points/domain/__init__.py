@@ -7,5 +7,5 @@
 * `refold`: what differs when a fact is taken out or changed.
 * `ledger`: the rows, and what follows from them: balance, lifetime, level, reach time.
 * `amendments`, `decisions`: what an entry says of earlier facts, and what it does itself.
-* `state`, `standing`: what is kept of a user.
+* `state`, `account`: what is kept of a user.
 """

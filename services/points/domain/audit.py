@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from services.points.domain.account import EMPTY_ACCOUNT
 from services.points.domain.definitions import Catalogue
 from services.points.domain.facts import Fact, Identity
 from services.points.domain.limits import Grant
 from services.points.domain.refold import LiveAward
-from services.points.domain.standing import NO_STANDING
 from services.points.domain.state import UserState
 
 Ledger = Mapping[tuple[int, Identity], LiveAward]
@@ -56,7 +56,7 @@ def wrong_awards(
     ]
 
 
-def wrong_standings(state: UserState, ledger: Ledger, versions: Sequence[Catalogue]) -> list[Difference]:
+def wrong_accounts(state: UserState, ledger: Ledger, versions: Sequence[Catalogue]) -> list[Difference]:
     """Where balance, lifetime or level are not what the ledger makes of them.
 
     `versions`: of the definitions. A level that a change of thresholds made another is that until the next award.
@@ -68,17 +68,17 @@ def wrong_standings(state: UserState, ledger: Ledger, versions: Sequence[Catalog
         balances[system] = balances.get(system, 0) + award.amount
         lifetimes[system] = lifetimes.get(system, 0) + max(0, award.amount)
     wrong: list[Difference] = []
-    for key in sorted({*balances, *state.points.standings}):
-        standing = state.points.standings.get(key, NO_STANDING)
+    for key in sorted({*balances, *state.points.accounts}):
+        account = state.points.accounts.get(key, EMPTY_ACCOUNT)
         balance, lifetime = balances.get(key, 0), lifetimes.get(key, 0)
-        if standing.balance != balance:
-            wrong.append(Difference(state.user_id, key, "balance", str(standing.balance), str(balance)))
-        if standing.lifetime != lifetime:
-            wrong.append(Difference(state.user_id, key, "lifetime", str(standing.lifetime), str(lifetime)))
+        if account.balance != balance:
+            wrong.append(Difference(state.user_id, key, "balance", str(account.balance), str(balance)))
+        if account.lifetime != lifetime:
+            wrong.append(Difference(state.user_id, key, "lifetime", str(account.lifetime), str(lifetime)))
         levels = [version.system(key).level_at(balance, lifetime) for version in versions]
         keys = [level.key if level else "" for level in levels]
-        if standing.level not in keys:
-            wrong.append(Difference(state.user_id, key, "level", standing.level, keys[-1] if keys else ""))
+        if account.level not in keys:
+            wrong.append(Difference(state.user_id, key, "level", account.level, keys[-1] if keys else ""))
     return wrong
 
 

@@ -62,7 +62,7 @@ def apply(
     else:
         completions, given = dict(amended.completions), list(amended.given)
     streaks_after = dict(amended.streaks) if amended else {}
-    holding = decide(catalogue, state.holds, state.points.standings, entry)
+    holding = decide(catalogue, state.holds, state.points.accounts, entry)
     if not isinstance(holding, Holding):
         return holding
     for gift in holding.gifts:
@@ -96,7 +96,7 @@ def apply(
         first_position=_first(state, fact),
         streaks={**state.streaks, **streaks_after} if streaks_after else state.streaks,
         completions={**state.completions, **completions} if completions else state.completions,
-        points=replace(stepped.points, standings=state.points.standings),
+        points=replace(stepped.points, accounts=state.points.accounts),
         holds=holding.holds,
     )
     if not stepped.grants:

@@ -29,6 +29,7 @@ from typing import Final
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from services.points.domain.account import EMPTY_ACCOUNT, Account
 from services.points.domain.counting import HistoryNeeded, Mark, Timeline, count
 from services.points.domain.days import UNKNOWN, Days, after, allowed
 from services.points.domain.definitions import (
@@ -44,7 +45,6 @@ from services.points.domain.limits import Grant, InsufficientPoints, base_amount
 from services.points.domain.lots import Lots, expired
 from services.points.domain.lots import granted as lots_with
 from services.points.domain.multipliers import for_trigger, product
-from services.points.domain.standing import NO_STANDING, Standing
 
 _NEW: Timeline = Timeline()
 _NOTHING_HELD: Final[Mapping[str, int]] = {}
@@ -56,7 +56,7 @@ class Points(Struct, frozen=True):
     greeted: bool = False
     """The user's first entry has come."""
     timelines: Mapping[TriggerKey, Timeline] = field(default_factory=dict)
-    standings: Mapping[str, Standing] = field(default_factory=dict)
+    accounts: Mapping[str, Account] = field(default_factory=dict)
     """By key of the system. Their levels and versions are the ledger's affair."""
     days: Days = UNKNOWN
     """What was given on dates, where limits ask for it."""
@@ -90,16 +90,16 @@ def step(
     if not dues and not timelines:
         greeted = points.greeted or not fact.follows
         return Step(points if greeted == points.greeted else replace(points, greeted=greeted), ())
-    standings, days, lots = points.standings, points.days, points.lots
+    accounts, days, lots = points.accounts, points.days, points.lots
     grants: tuple[Grant, ...] = ()
     if dues:
-        standings = dict(standings)
+        accounts = dict(accounts)
         by_system: dict[str, list[Due]] = {}
         for due in dues:
             by_system.setdefault(due.key.points_system, []).append(due)
         for key, those in sorted(by_system.items()):
             system = terms.system(key)
-            before = standings.get(key, NO_STANDING)
+            before = accounts.get(key, EMPTY_ACCOUNT)
             due_here = in_order(system, [_with_what_expired(due, lots) for due in those])
             level = system.level_at(before.balance, before.lifetime) if system.multiplies_by_level else None
             products = [product(system, level, due) for due in due_here]
@@ -120,13 +120,13 @@ def step(
                 days = after(system, days, granted)
             if lots is not None:
                 lots = lots_with(lots, key, granted)
-            standings[key] = _moved(before, granted, fact.position)
+            accounts[key] = _moved(before, granted, fact.position)
             grants += granted
     return Step(
         Points(
             greeted=points.greeted or not fact.follows,
             timelines={**points.timelines, **timelines} if timelines else points.timelines,
-            standings=standings,
+            accounts=accounts,
             days=days,
             lots=lots,
         ),
@@ -190,7 +190,7 @@ def _expiring(expiry: Expiry, grant: Grant) -> Grant:
     return replace(grant, expire_date=expiry.of(grant.due.owner.local_date)) if grant.amount > 0 else grant
 
 
-def _moved(before: Standing, granted: tuple[Grant, ...], position: int) -> Standing:
+def _moved(before: Account, granted: tuple[Grant, ...], position: int) -> Account:
     balance, lifetime, cut_position = before.balance, before.lifetime, before.cut_position
     for grant in granted:
         balance += grant.amount

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from services.points.domain.account import EMPTY_ACCOUNT, Account
 from services.points.domain.definitions import Catalogue
 from services.points.domain.limits import (
     HoldEnded,
@@ -20,7 +21,6 @@ from services.points.domain.limits import (
     Refusal,
     TooManyHolds,
 )
-from services.points.domain.standing import NO_STANDING, Standing
 from shared.entries import Entry, EntryKind, PointsGift
 
 MAX_HOLDS: Final = 100
@@ -69,7 +69,7 @@ def without(holds: Holds, hold_id: UUID) -> Holds:
 
 
 def decide(
-    catalogue: Catalogue, holds: Holds, standings: Mapping[str, Standing], entry: Entry
+    catalogue: Catalogue, holds: Holds, accounts: Mapping[str, Account], entry: Entry
 ) -> Holding | Refusal:
     """What an entry does to what is held; or why it is refused."""
     holds = live(holds, entry.now) if holds else holds
@@ -77,7 +77,7 @@ def decide(
     if call is None:
         return Holding(holds, entry.gifts)
     if entry.kind is EntryKind.POINTS_HOLD:
-        return _held(catalogue, holds, standings, entry)
+        return _held(catalogue, holds, accounts, entry)
     for key, those in holds.items():
         hold = next((one for one in those if one.hold_id == call.hold_id), None)
         if hold is None:
@@ -91,7 +91,7 @@ def decide(
 
 
 def _held(
-    catalogue: Catalogue, holds: Holds, standings: Mapping[str, Standing], entry: Entry
+    catalogue: Catalogue, holds: Holds, accounts: Mapping[str, Account], entry: Entry
 ) -> Holding | Refusal:
     call = entry.hold
     assert call is not None
@@ -103,7 +103,7 @@ def _held(
     known = holds.get(key, ())
     if len(known) >= MAX_HOLDS:
         return TooManyHolds(key)
-    balance, already = standings.get(key, NO_STANDING).balance, held(holds).get(key, 0)
+    balance, already = accounts.get(key, EMPTY_ACCOUNT).balance, held(holds).get(key, 0)
     if balance - already - call.amount < system.min_balance:
         return InsufficientPoints(key, HOLD, balance, call.amount, system.min_balance, already)
     hold = Hold(call.hold_id, call.amount, call.expire_time)

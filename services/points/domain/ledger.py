@@ -13,11 +13,11 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.points.domain.account import EMPTY_ACCOUNT, Account
 from services.points.domain.definitions import EXPIRED, Catalogue, TriggerKey
 from services.points.domain.facts import Due, Identity
 from services.points.domain.limits import Grant
 from services.points.domain.multipliers import Product
-from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 from shared.ids import derived_id
 
@@ -95,8 +95,8 @@ class Change(Struct, frozen=True):
     """What happened to a user's points in one system."""
 
     points_system: str
-    before: Standing
-    after: Standing
+    before: Account
+    after: Account
     awards: tuple[Award, ...]
 
     @property
@@ -113,32 +113,32 @@ def write(
     A reach time can only grow here: where awards are taken back, `reached` follows.
     """
     changes = []
-    standings = dict(state.points.standings)
+    accounts = dict(state.points.accounts)
     sequence = state.award_count
     by_system: dict[str, list[Draft]] = {}
     for draft in drafts:
         by_system.setdefault(draft.due.key.points_system, []).append(draft)
     for key, own in sorted(by_system.items()):
-        before = standings.get(key, NO_STANDING)
+        before = accounts.get(key, EMPTY_ACCOUNT)
         awards = tuple(
             _row(state.user_id, draft, cause_entry_id, number)
             for number, draft in enumerate(own, start=sequence + 1)
         )
         sequence += len(awards)
-        standings[key] = _after(catalogue, key, before, own)
-        changes.append(Change(key, before, standings[key], awards))
-    points = replace(state.points, standings=standings)
+        accounts[key] = _after(catalogue, key, before, own)
+        changes.append(Change(key, before, accounts[key], awards))
+    points = replace(state.points, accounts=accounts)
     return replace(state, points=points, award_count=sequence), tuple(changes)
 
 
 def relevelled(catalogue: Catalogue, state: UserState, key: str) -> tuple[UserState, Change] | None:
     """The state with the level that the user has in a system by now, where the stored one is another (RULES 5.5)."""
-    before = state.points.standings.get(key, NO_STANDING)
+    before = state.points.accounts.get(key, EMPTY_ACCOUNT)
     level = catalogue.system(key).level_at(before.balance, before.lifetime)
     after = replace(before, level=level.key if level else "", version=before.version + 1)
     if after.level == before.level:
         return None
-    points = replace(state.points, standings={**state.points.standings, key: after})
+    points = replace(state.points, accounts={**state.points.accounts, key: after})
     return replace(state, points=points), Change(key, before, after, ())
 
 
@@ -158,16 +158,16 @@ def reached(
     state: UserState, changes: Iterable[Change], times: Mapping[str, datetime | None]
 ) -> tuple[UserState, tuple[Change, ...]]:
     """The same with these reach times, by key of the system."""
-    standings = dict(state.points.standings)
+    accounts = dict(state.points.accounts)
     for key, time in times.items():
-        standings[key] = replace(standings[key], reach_time=time)
+        accounts[key] = replace(accounts[key], reach_time=time)
     found = tuple(
         replace(change, after=replace(change.after, reach_time=times[change.points_system]))
         if change.points_system in times
         else change
         for change in changes
     )
-    return replace(state, points=replace(state.points, standings=standings)), found
+    return replace(state, points=replace(state.points, accounts=accounts)), found
 
 
 def merged(changes: Iterable[Change]) -> tuple[Change, ...]:
@@ -183,7 +183,7 @@ def merged(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(by_system[key] for key in sorted(by_system))
 
 
-def _after(catalogue: Catalogue, key: str, before: Standing, drafts: Sequence[Draft]) -> Standing:
+def _after(catalogue: Catalogue, key: str, before: Account, drafts: Sequence[Draft]) -> Account:
     balance = before.balance + sum(draft.amount for draft in drafts)
     lifetime = before.lifetime + sum(draft.earned for draft in drafts)
     level = catalogue.system(key).level_at(balance, lifetime)
@@ -198,7 +198,7 @@ def _after(catalogue: Catalogue, key: str, before: Standing, drafts: Sequence[Dr
         or draft.due.key.trigger == EXPIRED
         or (draft.refolded and draft.due.times > 0 and draft.amount < 0)
     ]
-    return Standing(
+    return Account(
         balance=balance,
         lifetime=lifetime,
         level=level.key if level else "",

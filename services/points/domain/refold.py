@@ -16,6 +16,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.points.domain.account import EMPTY_ACCOUNT, Account
 from services.points.domain.counting import Timeline, settled, stored
 from services.points.domain.days import Days, reach
 from services.points.domain.definitions import (
@@ -33,7 +34,6 @@ from services.points.domain.ledger import Draft
 from services.points.domain.limits import Grant, InsufficientPoints
 from services.points.domain.lots import Lots
 from services.points.domain.multipliers import Product
-from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 
 _FAR: Final = POINTS_LIMIT // 4
@@ -166,12 +166,12 @@ def plan(state: UserState, facts: Mapping[int, Fact], edits: Mapping[int, Edit],
         systems.update(identity.key.points_system for identity in edit.dropped)
         systems.update(key.points_system for key in fact.triggers)
         if position == state.first_position and edit.taken_out:
-            systems.update(state.points.standings)
+            systems.update(state.points.accounts)
             systems.update(trigger.key.points_system for trigger in terms(fact.terms).by_user_created)
     timelines = [timeline for key, timeline in state.points.timelines.items() if key.points_system in systems]
-    standings = [standing for key, standing in state.points.standings.items() if key in systems]
+    accounts = [account for key, account in state.points.accounts.items() if key in systems]
     start = min(edits)
-    if any(timeline.irregular for timeline in timelines) or not all(map(_is_far_from_the_end, standings)):
+    if any(timeline.irregular for timeline in timelines) or not all(map(_is_far_from_the_end, accounts)):
         start = 1
     late = any(timeline.late_position >= start for timeline in timelines) or _makes_lateness_count(
         timelines, edits
@@ -220,12 +220,12 @@ def shortcut(
     if any(shares.values()) or any(abs(award.due.base_amount) >= _FAR for award in live):
         return None
     for system in {draft.due.key.points_system for draft in drafts}:
-        standing = state.points.standings[system]
+        account = state.points.accounts[system]
         gain = sum(draft.amount for draft in drafts if draft.due.key.points_system == system)
-        moved = replace(standing, balance=standing.balance + gain)
+        moved = replace(account, balance=account.balance + gain)
         lost = sum(draft.earned for draft in drafts if draft.due.key.points_system == system)
         moved = replace(moved, lifetime=moved.lifetime + lost)
-        if not _together(standing, moved, standing.cut_position < plan.start, dependence(system)):
+        if not _together(account, moved, account.cut_position < plan.start, dependence(system)):
             return None
     return drafts
 
@@ -377,12 +377,12 @@ def begin(
                     fractional=plan.late and now.fractional,
                 )
             )
-    standings = {}
-    for system, standing in state.points.standings.items():
+    accounts = {}
+    for system, account in state.points.accounts.items():
         if system in plan.systems:
             balance, lifetime = added_since.get(system, (0, 0))
-            standings[system] = Standing(standing.balance - balance, standing.lifetime - lifetime)
-    return Points(greeted, timelines, standings, days, lots)
+            accounts[system] = Account(account.balance - balance, account.lifetime - lifetime)
+    return Points(greeted, timelines, accounts, days, lots)
 
 
 def go_on(
@@ -441,9 +441,9 @@ def together(
             return False
     return all(
         _together(
-            before.standings.get(key, NO_STANDING),
-            after.standings.get(key, NO_STANDING),
-            state.points.standings.get(key, NO_STANDING).cut_position <= position,
+            before.accounts.get(key, EMPTY_ACCOUNT),
+            after.accounts.get(key, EMPTY_ACCOUNT),
+            state.points.accounts.get(key, EMPTY_ACCOUNT).cut_position <= position,
             dependence(key),
         )
         for key in plan.systems
@@ -556,33 +556,33 @@ def _taken_back(position: int, award: LiveAward, times: int) -> Draft:
     return Draft(position, due, product, -share, -max(0, share), award.award_id, refolded=True)
 
 
-def _together(standing: Standing, other: Standing, no_cut_follows: bool, dependence: Dependence) -> bool:
+def _together(account: Account, other: Account, no_cut_follows: bool, dependence: Dependence) -> bool:
     """Whether these balances make no difference to what follows."""
-    if dependence.on_level and standing.lifetime != other.lifetime:
+    if dependence.on_level and account.lifetime != other.lifetime:
         return False
     if dependence.expires and not no_cut_follows:
         return False
-    if standing.balance == other.balance:
+    if account.balance == other.balance:
         return True
     if dependence.on_level:
         return False
-    if not no_cut_follows or not (_is_far_from_the_end(standing) and _is_far_from_the_end(other)):
+    if not no_cut_follows or not (_is_far_from_the_end(account) and _is_far_from_the_end(other)):
         return False
     # With less, nothing more is cut: what was spent stays spent. With more, a maximum could cut.
-    return other.balance < standing.balance or dependence.lowest_maximum > 2 * _FAR
+    return other.balance < account.balance or dependence.lowest_maximum > 2 * _FAR
 
 
 def _is_independent(
     state: UserState, points_system: str, since: int, dependence: Callable[[str], Dependence]
 ) -> bool:
     """Whether what is given in a system is what it is, whatever else was given since a position, or was not."""
-    standing = state.points.standings.get(points_system, NO_STANDING)
-    is_uncut = standing.cut_position < since and _is_far_from_the_end(standing)
+    account = state.points.accounts.get(points_system, EMPTY_ACCOUNT)
+    is_uncut = account.cut_position < since and _is_far_from_the_end(account)
     return is_uncut and dependence(points_system).is_none
 
 
-def _is_far_from_the_end(standing: Standing) -> bool:
-    return abs(standing.balance) < _FAR and standing.lifetime < _FAR
+def _is_far_from_the_end(account: Account) -> bool:
+    return abs(account.balance) < _FAR and account.lifetime < _FAR
 
 
 def _settled(points: Points, until: datetime | None) -> Points:

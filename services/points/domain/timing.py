@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from services.points.domain.account import EMPTY_ACCOUNT, Account
 from services.points.domain.clocks import Clock, following, refreshed, started
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.definitions import (
@@ -29,7 +30,6 @@ from services.points.domain.holds import live
 from services.points.domain.ledger import Change, Draft, write
 from services.points.domain.limits import InsufficientPoints
 from services.points.domain.lots import Lots, expired, first_left, next_date
-from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 from shared.calendar import LATEST, local_date, local_midnight
 from shared.entries import UserSnapshot
@@ -224,14 +224,14 @@ def _lots(state: UserState) -> Lots:
     return state.points.lots
 
 
-def _moves(trigger: ConfiguredTrigger, standing: Standing) -> bool:
+def _moves(trigger: ConfiguredTrigger, account: Account) -> bool:
     if trigger.trigger.amount > 0:
-        return standing.balance < trigger.system.max_balance
-    return standing.balance > trigger.system.min_balance
+        return account.balance < trigger.system.max_balance
+    return account.balance > trigger.system.min_balance
 
 
-def _standing(state: UserState, system: PointsSystem) -> Standing:
-    return state.points.standings.get(system.key, NO_STANDING)
+def _standing(state: UserState, system: PointsSystem) -> Account:
+    return state.points.accounts.get(system.key, EMPTY_ACCOUNT)
 
 
 def _cause(trigger: ConfiguredTrigger) -> TimeCause:

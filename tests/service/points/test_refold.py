@@ -28,7 +28,7 @@ from tests.service.points.messages import (
     revert,
 )
 from tests.service.points.steps import amounts, balance, check_ledger, days, define, send
-from tests.unit.points.account import Account
+from tests.unit.points.user import User
 
 DAY = 24 * 60
 """Minutes."""
@@ -46,7 +46,7 @@ LEDGER = """
 """
 
 
-def ledger(account: Account) -> set[tuple[Any, ...]]:
+def ledger(user: User) -> set[tuple[Any, ...]]:
     return {
         (
             name.key.trigger,
@@ -57,7 +57,7 @@ def ledger(account: Account) -> set[tuple[Any, ...]]:
             award.product.amount,
             award.amount,
         )
-        for (position, name), award in account.past.live_awards().items()
+        for (position, name), award in user.past.live_awards().items()
         if award.due.times or award.due.base_amount or award.amount
     }
 
@@ -71,7 +71,7 @@ async def play(
     step: int = 1,
 ) -> None:
     """The same random history in the service and in lists; every third event is voided. `step`: minutes."""
-    account = Account([catalogue_from([system], 0).systems[system.key]])
+    user = User([catalogue_from([system], 0).systems[system.key]])
     names = []
     for number in range(count):
         metric = chance.choice(["commits", "commits", "fun"])
@@ -81,7 +81,7 @@ async def play(
         command = event(number, value, metric=metric, minutes=step * (number - late), completed=completed)
         (outcome,) = await send(service, command)
         (work,) = participants.work(convert.command, command)
-        decided = account.apply(work.command)
+        decided = user.apply(work.command)
         assert isinstance(decided, Applied) != outcome.HasField("error")
         if isinstance(decided, Applied):
             assert amounts(outcome) == [award.amount for change in decided.changes for award in change.awards]
@@ -89,10 +89,10 @@ async def play(
         if number % 3 == 2 and names:
             name = names.pop(chance.randrange(len(names)))
             (undone,) = (await service.participant.RevertEntries(revert(name))).outcomes
-            taken = account.undo(entry_id(name))
+            taken = user.undo(entry_id(name))
             assert amounts(undone) == [award.amount for change in taken for award in change.awards]
-    assert {tuple(row) for row in await service.database.fetch(LEDGER)} == ledger(account)
-    standing = account.standing()
+    assert {tuple(row) for row in await service.database.fetch(LEDGER)} == ledger(user)
+    standing = user.points()
     (row,) = await service.database.fetch("SELECT balance, lifetime, reach_time, level FROM balances")
     assert tuple(row) == (standing.balance, standing.lifetime, standing.reach_time, standing.level)
     await check_ledger(service)

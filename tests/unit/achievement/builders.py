@@ -22,10 +22,10 @@ from services.achievement.domain import (
     Reach,
     Revision,
     Span,
-    Standing,
     Start,
     StreakChange,
     StreakTrigger,
+    UserState,
     Wanted,
     WantedFacts,
     decide,
@@ -186,7 +186,7 @@ class Player:
     """One user, to whom things happen one after another."""
 
     catalogue: Catalogue
-    standing: Standing = field(default_factory=lambda: Standing("alice"))
+    state: UserState = field(default_factory=lambda: UserState("alice"))
     facts: dict[UUID, Fact] = field(default_factory=dict)
     """The log: of every entry that came, also of the undone ones."""
     revisions: dict[UUID, Revision] = field(default_factory=dict)
@@ -198,7 +198,7 @@ class Player:
     def apply(self, *commands: Command) -> Decision:
         for command in commands:
             decision = self._decide(command)
-            self.standing = decision.standing
+            self.state = decision.state
             for fact in (decision.fact, *decision.revised):
                 self.facts[fact.entry_id] = fact
             self.revisions |= {revision.entry_id: revision for revision in decision.kept}
@@ -212,10 +212,10 @@ class Player:
         for counted in self.live:
             if not counted.metric:
                 for key in counted.grounds:
-                    given = [live.cause.position for live in self.standing.completions.values()]
+                    given = [live.cause.position for live in self.state.completions.values()]
                     if counted.position > max(given, default=0):
                         calls.setdefault(key, counted)
-        self.standing, changes = revert(self.catalogue, self.standing, undone, calls, Past(known))
+        self.state, changes = revert(self.catalogue, self.state, undone, calls, Past(known))
         return changes
 
     def void(self, command: Command, correction: Command) -> Decision:
@@ -234,7 +234,7 @@ class Player:
         known: dict[UUID, Fact | None] = dict(self.facts)
         while True:
             try:
-                return decide(self.catalogue, self.standing, command, Past(known, self.revisions, spans))
+                return decide(self.catalogue, self.state, command, Past(known, self.revisions, spans))
             except WantedFacts as wanted:
                 known |= dict.fromkeys(wanted.entry_ids)
             except Wanted as wanted:
@@ -261,7 +261,7 @@ class Player:
 
     @property
     def held(self) -> set[str]:
-        return set(self.standing.completions)
+        return set(self.state.completions)
 
 
 def player(*achievements: Achievement) -> Player:

@@ -18,7 +18,7 @@ from services.achievement.domain import (
     CompositeTrigger,
     Evidence,
     Past,
-    Standing,
+    UserState,
     WantedUser,
     advanced,
     backfill,
@@ -64,13 +64,13 @@ class Alice:
 
     def __init__(self, *achievements: Achievement) -> None:
         self.catalogue = Catalogue(achievements)
-        self.standing = Standing("alice")
+        self.state = UserState("alice")
         self.changes: list[Change] = []
         self.facts: dict[object, object] = {}
 
     def hears(self, command: Command) -> "Alice":
-        found = decide_in_time(self.catalogue, self.standing, command, self._past())
-        self.standing = found.standing
+        found = decide_in_time(self.catalogue, self.state, command, self._past())
+        self.state = found.state
         for came in (*found.before, *found.after):
             self.facts[came.fact.entry_id] = came.fact
         self.facts[found.decision.fact.entry_id] = found.decision.fact
@@ -80,7 +80,7 @@ class Alice:
         return self
 
     def passes(self, moment: datetime) -> "Alice":
-        self.standing, came = advanced(self.catalogue, self.standing, moment, self._past())
+        self.state, came = advanced(self.catalogue, self.state, moment, self._past())
         for one in came:
             self.facts[one.fact.entry_id] = one.fact
             self.changes += one.changes
@@ -91,11 +91,11 @@ class Alice:
 
     @property
     def held(self) -> Mapping[str, datetime]:
-        return {key: live.reach.occur_time for key, live in self.standing.completions.items()}
+        return {key: live.reach.occur_time for key, live in self.state.completions.items()}
 
     @property
     def backdated(self) -> set[str]:
-        return {key for key, live in self.standing.completions.items() if live.backdated}
+        return {key for key, live in self.state.completions.items() if live.backdated}
 
 
 def at(year: int, month: int, day: int, hour: int = 12) -> datetime:
@@ -104,13 +104,13 @@ def at(year: int, month: int, day: int, hour: int = 12) -> datetime:
 
 def test_it_comes_at_the_local_midnight_of_the_date_in_the_users_zone() -> None:
     alice = Alice(after(1)).hears(told(NOON, signed_up=date(2020, 5, 4), zone="Asia/Tokyo"))
-    assert alice.standing.sign_up is not None
-    assert alice.standing.sign_up.next_time == datetime(2021, 5, 3, 15, tzinfo=UTC)
+    assert alice.state.sign_up is not None
+    assert alice.state.sign_up.next_time == datetime(2021, 5, 3, 15, tzinfo=UTC)
     assert not alice.passes(datetime(2021, 5, 3, 14, 59, tzinfo=UTC)).held
     alice.passes(at(2021, 5, 20))
     assert alice.held == {"years-1": datetime(2021, 5, 3, 15, tzinfo=UTC)}
     assert not alice.backdated
-    assert alice.standing.completions["years-1"].reach.local_date == date(2021, 5, 4)
+    assert alice.state.completions["years-1"].reach.local_date == date(2021, 5, 4)
 
 
 def test_of_29_february_it_is_the_28th_where_there_is_none() -> None:
@@ -145,7 +145,7 @@ def test_an_event_gives_what_is_due_before_it() -> None:
         "founder": at(2021, 3, 5),
         "both": at(2021, 3, 5),
     }
-    positions = {key: live.cause.position for key, live in alice.standing.completions.items()}
+    positions = {key: live.cause.position for key, live in alice.state.completions.items()}
     assert positions == {"years-1": 2, "founder": 3, "both": 3}
 
 
@@ -233,19 +233,19 @@ def test_what_comes_by_time_is_no_part_of_what_a_composite_asks_of_its_user() ->
 
 def test_an_older_word_of_the_user_does_not_replace_a_newer_one() -> None:
     alice = Alice(after(1)).hears(told(NOON, 5)).hears(told(NOON, 4, signed_up=None))
-    assert alice.standing.sign_up is not None
-    assert alice.standing.sign_up.day == SIGNED_UP
+    assert alice.state.sign_up is not None
+    assert alice.state.sign_up.day == SIGNED_UP
 
 
 def test_who_never_said_it_earns_nothing_and_costs_nothing() -> None:
     alice = Alice(after(1)).hears(told(NOON, signed_up=None))
-    assert alice.standing.sign_up is None
+    assert alice.state.sign_up is None
     assert not alice.passes(at(2199, 1, 1)).held
 
 
 def test_progress_is_in_years_and_is_not_whole_before_the_day() -> None:
     alice = Alice(after(1), after(2)).hears(told(at(2021, 2, 27)))
-    shown = list_progress(alice.catalogue, alice.standing, at(2021, 2, 27, 23))
+    shown = list_progress(alice.catalogue, alice.state, at(2021, 2, 27, 23))
     assert [(each.current, each.target) for each in shown] == [(0.99, 1), (0.99, 2)]
     assert [each.percent for each in shown] == [99.0, 49.5]
 
@@ -253,12 +253,12 @@ def test_progress_is_in_years_and_is_not_whole_before_the_day() -> None:
 def test_a_backfill_asks_what_holds_of_the_user_and_backdates_what_was_before() -> None:
     definition = after(1, repeatable=True)
     catalogue = Catalogue([definition])
-    standing = Standing("alice", awaited=frozenset({definition.key}))
+    state = UserState("alice", awaited=frozenset({definition.key}))
     when = at(2022, 1, 1), at(2022, 4, 1)
 
     def search(evidence: Evidence) -> Sequence[tuple[datetime, bool]]:
-        found = backfill(catalogue, definition, standing, Past(), evidence, entry_id("backfill"), *when)
-        assert found.standing.sign_up is None or found.standing.sign_up.next_time == at(2023, 2, 28, 0)
+        found = backfill(catalogue, definition, state, Past(), evidence, entry_id("backfill"), *when)
+        assert found.state.sign_up is None or found.state.sign_up.next_time == at(2023, 2, 28, 0)
         return [(each.completion.reach.occur_time, each.completion.backdated) for each in found.changes]
 
     with pytest.raises(WantedUser):
@@ -315,9 +315,9 @@ def test_entries_and_passes_give_the_same_to_the_row(
         eagerly.hears(command)
     for hours in due:
         eagerly.passes(NOON + timedelta(hours=hours))
-    assert lazily.passes(NOON + end).standing == eagerly.passes(NOON + end).standing
+    assert lazily.passes(NOON + end).state == eagerly.passes(NOON + end).state
     assert lazily.changes == eagerly.changes
-    held = eagerly.standing
+    held = eagerly.state
     for key, live in held.completions.items():
         if held.sign_up and held.sign_up.day and key.startswith("yearly") and len(moments) == 1:
             number = int(key.removeprefix("yearly") or 1)

@@ -74,7 +74,7 @@ def backfilled(
         try:
             past = Past(facts, {}, spans)  # type: ignore[arg-type]
             found = backfill(
-                alice.catalogue, activated, alice.standing, past, evidence, BACKFILL_ID, LATER, LATER
+                alice.catalogue, activated, alice.state, past, evidence, BACKFILL_ID, LATER, LATER
             )
             break
         except Wanted as wanted:
@@ -89,7 +89,7 @@ def backfilled(
             )
         except WantedReaches:
             evidence = replace(evidence, reaches=tuple((reaches or {}).items()), reaches_version=2**40)
-    alice.standing = found.standing
+    alice.state = found.state
     alice.facts |= {fact.entry_id: fact for fact in found.judged}
     return found
 
@@ -98,10 +98,10 @@ def backfill_all(late: Player, commands: list[Command], active: list[Achievement
     """In the order in which the service does it: those that ask for less first, composites last."""
     left = [each.key for each in active]
     for activated in active:
-        late.standing = replace(late.standing, awaited=frozenset(left))
+        late.state = replace(late.state, awaited=frozenset(left))
         backfilled(late, activated, commands)
         left.remove(activated.key)
-    late.standing = replace(late.standing, awaited=frozenset())
+    late.state = replace(late.state, awaited=frozenset())
 
 
 def of(completion: Completion) -> tuple[object, ...]:
@@ -109,7 +109,7 @@ def of(completion: Completion) -> tuple[object, ...]:
 
 
 def owned(alice: Player) -> list[tuple[object, ...]]:
-    return sorted((of(each) for each in alice.standing.completions.values()), key=str)
+    return sorted((of(each) for each in alice.state.completions.values()), key=str)
 
 
 HAPPENINGS = st.lists(
@@ -148,10 +148,10 @@ def test_it_gives_what_living_history_gives(history: list[tuple[int, bool, bool,
     late.catalogue = Catalogue(ACTIVE)
     backfill_all(late, commands, ACTIVE)
     assert owned(late) == owned(always)
-    assert all(each.backdated for each in late.standing.completions.values())
-    for key, sums in always.standing.accumulators.items():
-        assert late.standing.accumulators[key].sum_micros == sums.sum_micros
-        assert late.standing.accumulators[key].negative_count == sums.negative_count
+    assert all(each.backdated for each in late.state.completions.values())
+    for key, sums in always.state.accumulators.items():
+        assert late.state.accumulators[key].sum_micros == sums.sum_micros
+        assert late.state.accumulators[key].negative_count == sums.negative_count
 
 
 @given(HAPPENINGS, st.data())
@@ -171,7 +171,7 @@ def test_what_is_undone_afterwards_goes_as_though_it_had_always_been_there(
     left = sum(
         each.entry.metric.value_micros for each in commands if each.entry.metric and each is not undone
     )
-    peak = max(always.standing.sources.values(), key=lambda source: source.version).highest
+    peak = max(always.state.sources.values(), key=lambda source: source.version).highest
     after = correction(len(commands) + 1, undone, total=left // UNIT, peak=peak // UNIT)
     always.void(undone, after)
     late.void(undone, after)
@@ -182,7 +182,7 @@ def test_an_event_leaves_to_the_backfill_what_was_met_before_it() -> None:
     alice = player()
     alice.apply(event(1, 30, total=30))
     alice.catalogue = Catalogue([achievement(threshold=20)])
-    alice.standing = replace(alice.standing, awaited=frozenset({"centurion"}))
+    alice.state = replace(alice.state, awaited=frozenset({"centurion"}))
     second = event(2, 1, total=31)
     assert completed(alice.apply(second)) == []
     [change] = backfilled(alice, achievement(threshold=20), []).changes
@@ -193,9 +193,9 @@ def test_an_event_gives_at_once_what_is_met_with_it_while_a_backfill_runs() -> N
     alice = player()
     alice.apply(event(1, 10, total=10))
     alice.catalogue = Catalogue([achievement(threshold=20)])
-    alice.standing = replace(alice.standing, awaited=frozenset({"centurion"}))
+    alice.state = replace(alice.state, awaited=frozenset({"centurion"}))
     assert completed(alice.apply(event(2, 10, total=20))) == ["centurion"]
-    assert not alice.standing.completions["centurion"].backdated
+    assert not alice.state.completions["centurion"].backdated
     assert backfilled(alice, achievement(threshold=20), []).changes == ()
 
 
@@ -208,11 +208,11 @@ def test_with_event_filters_nobody_knows_the_sum_before_the_backfill_has_come_by
     alice = player()
     alice.apply(commands[0])
     alice.catalogue = Catalogue([merged])
-    alice.standing = replace(alice.standing, awaited=frozenset({"centurion"}))
+    alice.state = replace(alice.state, awaited=frozenset({"centurion"}))
     assert completed(alice.apply(commands[1])) == []
     [change] = backfilled(alice, merged, commands).changes
     assert change.completion.entry_id == entry_id(2)
-    assert alice.standing.accumulators["centurion"].sum_micros == 35 * UNIT
+    assert alice.state.accumulators["centurion"].sum_micros == 35 * UNIT
 
 
 def test_what_happened_since_the_activation_is_not_backdated() -> None:
@@ -223,7 +223,7 @@ def test_what_happened_since_the_activation_is_not_backdated() -> None:
     found = backfill(
         alice.catalogue,
         achievement(threshold=20),
-        alice.standing,
+        alice.state,
         past,
         Evidence(),
         BACKFILL_ID,
@@ -276,5 +276,5 @@ def test_what_stays_backdated_passes_on_as_backdated() -> None:
     alice.catalogue = Catalogue([achievement(threshold=20)])
     backfilled(alice, achievement(threshold=20), commands)
     alice.void(commands[0], correction(3, commands[0], total=30))
-    live = alice.standing.completions["centurion"]
+    live = alice.state.completions["centurion"]
     assert (live.entry_id, live.backdated) == (entry_id(2), True)

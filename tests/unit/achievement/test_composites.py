@@ -33,7 +33,7 @@ SPEAKER = api_achievement("speaker")
 
 
 def owner(alice: Player, key: str) -> object:
-    return alice.standing.completions[key].entry_id
+    return alice.state.completions[key].entry_id
 
 
 def test_all_of_them_are_needed_where_nothing_else_is_said() -> None:

@@ -89,7 +89,7 @@ def test_events_of_another_metric_touch_nothing() -> None:
 def test_an_older_total_never_replaces_a_newer_one() -> None:
     alice = player(achievement(threshold=100))
     alice.apply(event(2, 30, total=50), event(1, 20, total=20))
-    source = alice.standing.sources[SourceKey(SourceKind.METRIC, "commits")]
+    source = alice.state.sources[SourceKey(SourceKind.METRIC, "commits")]
     assert (source.version, source.current) == (2, 50 * UNIT)
 
 
@@ -133,7 +133,7 @@ def test_a_matching_negative_event_lowers_the_sum_and_revokes_nothing() -> None:
     alice.apply(event(1, 10, total=10, attributes=IS_MERGED))
     alice.apply(event(2, -4, total=6, peak=10, attributes=IS_MERGED))
     assert alice.held == {"centurion"}
-    assert alice.standing.accumulators["centurion"].sum_micros == 6 * UNIT
+    assert alice.state.accumulators["centurion"].sum_micros == 6 * UNIT
 
 
 def test_an_event_that_does_not_match_completes_nothing_of_its_metric() -> None:
@@ -166,7 +166,7 @@ def test_a_correction_of_an_event_that_never_came_only_tells_the_total() -> None
     alice = player(achievement(threshold=10))
     alice.apply(event(1, 10, total=10))
     assert alice.apply(correction(3, event(2, 2, total=12), total=4)).changes == ()
-    assert alice.standing.sources[SourceKey(SourceKind.METRIC, "commits")].current == 4 * UNIT
+    assert alice.state.sources[SourceKey(SourceKind.METRIC, "commits")].current == 4 * UNIT
 
 
 def test_a_revoked_achievement_can_be_earned_again() -> None:
@@ -202,7 +202,7 @@ def owners(alice: Player) -> dict[str, int]:
     """Hours before noon, by achievement."""
     return {
         key: round((live.reach.occur_time - NOON).total_seconds() / 3600)
-        for key, live in sorted(alice.standing.completions.items())
+        for key, live in sorted(alice.state.completions.items())
     }
 
 
@@ -211,7 +211,7 @@ def test_without_the_first_of_three_both_achievements_pass_on() -> None:
     commits = [commit(1, -96), commit(2, -72), commit(3, -24)]
     alice.apply(*commits)
     assert owners(alice) == {"first-commit": -96, "ten-commits": -72}
-    ids = {live.completion_id for live in alice.standing.completions.values()}
+    ids = {live.completion_id for live in alice.state.completions.values()}
     changes = alice.void(commits[0], correction(4, commits[0], total=10)).changes
     assert [(change.kind, change.completion.achievement) for change in changes] == [
         (ChangeKind.REVOKED, "first-commit"),
@@ -220,7 +220,7 @@ def test_without_the_first_of_three_both_achievements_pass_on() -> None:
         (ChangeKind.COMPLETED, "ten-commits"),
     ]
     assert owners(alice) == {"first-commit": -72, "ten-commits": -24}
-    assert not ids & {live.completion_id for live in alice.standing.completions.values()}
+    assert not ids & {live.completion_id for live in alice.state.completions.values()}
 
 
 def test_without_the_last_of_three_nothing_is_touched() -> None:
@@ -235,12 +235,12 @@ def test_a_completion_that_comes_back_to_an_event_is_another_one() -> None:
     negative, first = commit(2, -80, -5), commit(1, -96)
     alice.apply(first, negative, commit(3, -72), commit(4, -24))
     assert owners(alice) == {"centurion": -24}
-    there = alice.standing.completions["centurion"].completion_id
+    there = alice.state.completions["centurion"].completion_id
     alice.void(negative, correction(5, negative, total=15))
     assert owners(alice) == {"centurion": -72}
     alice.void(first, correction(6, first, total=10))
     assert owners(alice) == {"centurion": -24}
-    assert alice.standing.completions["centurion"].completion_id != there
+    assert alice.state.completions["centurion"].completion_id != there
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations([-72, -48, -24])])
@@ -324,7 +324,7 @@ def test_a_last_value_that_was_high_enough_once_completes_in_both_orders(late: b
 def test_a_revision_that_comes_before_its_event_is_used_when_that_comes() -> None:
     alice = player(achievement(threshold=100))
     alice.apply(last_value(2, -30, 90, 90, (1, 20)), last_value(1, -1, 110, 110))
-    total = alice.standing.totals["commits"]
+    total = alice.state.totals["commits"]
     assert total.sums.sum_micros == 110 * UNIT
     assert owners(alice) == {"centurion": -1}
 
@@ -335,7 +335,7 @@ def test_a_revision_of_an_undone_event_changes_nothing() -> None:
     alice.apply(first)
     alice.revert(first)
     alice.apply(last_value(2, -30, 50, 50, (1, -45)))
-    assert alice.standing.totals["commits"].sums == Accumulator(50 * UNIT, 50 * UNIT)
+    assert alice.state.totals["commits"].sums == Accumulator(50 * UNIT, 50 * UNIT)
 
 
 def test_a_call_for_an_achievement_by_metric_is_refused() -> None:

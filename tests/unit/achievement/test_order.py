@@ -38,7 +38,7 @@ POSITIVE = st.integers(1, 9)
 
 
 def held(alice: Player) -> dict[str, Reach]:
-    return {key: live.reach for key, live in alice.standing.completions.items()}
+    return {key: live.reach for key, live in alice.state.completions.items()}
 
 
 def expected(alice: Player, arrived: Sequence[Event]) -> dict[str, Reach]:

@@ -22,7 +22,7 @@ from tests.unit.achievement.builders import (
 
 
 def seen(alice: Player, *, completed_only: bool = False) -> list[Progress]:
-    return list_progress(alice.catalogue, alice.standing, NOON, completed_only=completed_only)
+    return list_progress(alice.catalogue, alice.state, NOON, completed_only=completed_only)
 
 
 def keys(progress: list[Progress]) -> list[str]:

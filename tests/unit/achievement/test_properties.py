@@ -65,11 +65,11 @@ def test_any_order_of_arrival_gives_the_same_completions(history: list[Happening
     random.shuffle(commands)  # type: ignore[attr-defined]
     shuffled.apply(*commands)
     assert shuffled.held == in_order.held
-    assert {key: source.current for key, source in shuffled.standing.sources.items()} == {
-        key: source.current for key, source in in_order.standing.sources.items()
+    assert {key: source.current for key, source in shuffled.state.sources.items()} == {
+        key: source.current for key, source in in_order.state.sources.items()
     }
-    assert shuffled.standing.totals == in_order.standing.totals
-    assert shuffled.standing.accumulators == in_order.standing.accumulators
+    assert shuffled.state.totals == in_order.state.totals
+    assert shuffled.state.accumulators == in_order.state.accumulators
 
 
 @given(happenings(VALUES))

@@ -39,7 +39,7 @@ def open_between(definition: Achievement, since: int | None = None, until: int |
 
 
 def owners(alice: Player) -> list[object]:
-    return [live.entry_id for _, live in sorted(alice.standing.completions.items())]
+    return [live.entry_id for _, live in sorted(alice.state.completions.items())]
 
 
 def test_every_multiple_of_the_threshold_is_a_completion_with_its_number() -> None:
@@ -95,7 +95,7 @@ def test_calls_that_came_after_a_voided_one_move_up() -> None:
 def test_progress_goes_towards_the_next_time() -> None:
     alice = player(TEN)
     alice.apply(event(1, 25, total=25))
-    (shown,) = list_progress(alice.catalogue, alice.standing, NOON, completed_only=False)
+    (shown,) = list_progress(alice.catalogue, alice.state, NOON, completed_only=False)
     assert (shown.count, shown.target, shown.current) == (2, 30_000_000, 25_000_000)
     assert shown.percent == pytest.approx(83.333, abs=0.001)
 

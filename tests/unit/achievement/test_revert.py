@@ -39,7 +39,7 @@ def test_undoing_a_call_that_changed_nothing_changes_nothing() -> None:
     second = call("c2")
     alice.apply(call("c1"), second)
     assert alice.revert(second) == ()
-    assert alice.standing.completions["founder"].entry_id == entry_id("c1")
+    assert alice.state.completions["founder"].entry_id == entry_id("c1")
 
 
 def test_a_completion_passes_on_to_the_next_call_when_the_first_is_undone() -> None:
@@ -51,7 +51,7 @@ def test_a_completion_passes_on_to_the_next_call_when_the_first_is_undone() -> N
     assert (gone.kind, gone.completion.entry_id) == (ChangeKind.REVOKED, entry_id("c1"))
     assert (come.kind, come.completion.entry_id) == (ChangeKind.COMPLETED, entry_id("c2"))
     assert gone.completion.completion_id != come.completion.completion_id
-    assert alice.standing.completions["founder"] == come.completion
+    assert alice.state.completions["founder"] == come.completion
 
 
 def test_a_completion_by_total_stays_until_the_correction_says_how_far_the_user_has_come() -> None:
@@ -67,7 +67,7 @@ def test_a_completion_passes_on_when_later_events_reach_the_threshold_by_themsel
     second = event(2, 5, total=10)
     alice.apply(event(1, 5, total=5), second, event(3, 7, total=17))
     alice.void(second, correction(4, second, total=12))
-    assert alice.standing.completions["centurion"].entry_id == entry_id(3)
+    assert alice.state.completions["centurion"].entry_id == entry_id(3)
 
 
 def test_a_completion_goes_when_only_the_undone_entry_was_of_an_eligible_user() -> None:
@@ -84,7 +84,7 @@ def test_undoing_a_counted_event_subtracts_it_and_the_correction_revokes_what_fa
     second = event(2, 4, total=12, attributes=IS_MERGED)
     alice.apply(event(1, 8, total=8, attributes=IS_MERGED), second)
     assert alice.revert(second) == ()
-    assert alice.standing.accumulators["centurion"] == Accumulator(8 * UNIT, 8 * UNIT, 0)
+    assert alice.state.accumulators["centurion"] == Accumulator(8 * UNIT, 8 * UNIT, 0)
     assert revoked(alice.apply(correction(3, second, total=8)).changes) == ["centurion"]
 
 
@@ -109,7 +109,7 @@ def test_with_negative_events_the_peak_is_no_less_than_the_highest_that_remains(
     alice.apply(event(1, 5, total=5, attributes=IS_MERGED))
     alice.apply(event(2, -3, total=2, peak=5, attributes=IS_MERGED), last)
     alice.revert(last)
-    assert alice.standing.accumulators["centurion"] == Accumulator(2 * UNIT, 11 * UNIT, 1)
+    assert alice.state.accumulators["centurion"] == Accumulator(2 * UNIT, 11 * UNIT, 1)
 
 
 def test_undoing_a_negative_counted_event_lets_the_correction_complete() -> None:
@@ -118,9 +118,9 @@ def test_undoing_a_negative_counted_event_lets_the_correction_complete() -> None
     alice.apply(event(1, 6, total=6, attributes=IS_MERGED), negative)
     alice.apply(event(3, 5, total=8, attributes=IS_MERGED))
     assert alice.revert(negative) == ()
-    assert alice.standing.accumulators["centurion"] == Accumulator(11 * UNIT, 11 * UNIT, 0)
+    assert alice.state.accumulators["centurion"] == Accumulator(11 * UNIT, 11 * UNIT, 0)
     assert completed(alice.apply(correction(4, negative, total=11))) == ["centurion"]
-    assert alice.standing.completions["centurion"].entry_id == entry_id(3)
+    assert alice.state.completions["centurion"].entry_id == entry_id(3)
 
 
 def test_what_an_entry_counted_is_undone_whatever_the_definition_says_today() -> None:
@@ -129,7 +129,7 @@ def test_what_an_entry_counted_is_undone_whatever_the_definition_says_today() ->
     alice.apply(first)
     alice.catalogue = Catalogue([])
     alice.revert(first)
-    assert alice.standing.accumulators["centurion"] == Accumulator()
+    assert alice.state.accumulators["centurion"] == Accumulator()
 
 
 def test_a_streak_completion_stays_until_the_correction_of_the_streak() -> None:
@@ -153,7 +153,7 @@ def test_an_event_of_before_is_subtracted_when_the_correction_says_of_which_metr
     alice.apply(first, event(2, 6, total=12))
     of_before(alice)
     assert revoked(alice.void(first, correction(3, first, total=6)).changes) == ["merger", "centurion"]
-    assert alice.standing.totals["commits"].sums.sum_micros == 6 * UNIT
+    assert alice.state.totals["commits"].sums.sum_micros == 6 * UNIT
 
 
 def test_what_events_of_before_still_reach_stays_where_it_is() -> None:
@@ -171,4 +171,4 @@ def test_what_an_event_of_before_owned_passes_on_to_the_first_that_is_known() ->
     of_before(alice)
     alice.apply(event(2, 6, total=12))
     alice.void(first, correction(4, first, total=6))
-    assert alice.standing.completions["centurion"].entry_id == entry_id(2)
+    assert alice.state.completions["centurion"].entry_id == entry_id(2)

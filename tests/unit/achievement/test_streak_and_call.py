@@ -61,7 +61,7 @@ def test_lengths_that_are_told_in_any_order_belong_to_the_events_that_reached_th
     alice = player(*(streak_achievement(f"of-{length}", length) for length in (1, 2, 3)))
     events = [streak_event(length, length=length, longest=length) for length in (1, 2, 3)]
     alice.apply(*(events[index] for index in order))
-    assert {key: live.entry_id for key, live in alice.standing.completions.items()} == {
+    assert {key: live.entry_id for key, live in alice.state.completions.items()} == {
         f"of-{length}": entry_id(("streak", length)) for length in (1, 2, 3)
     }
 
@@ -85,14 +85,14 @@ def test_a_closing_earns_nothing() -> None:
 
 
 def owner(alice: Player, key: str = "fortnight") -> UUID:
-    return alice.standing.completions[key].entry_id
+    return alice.state.completions[key].entry_id
 
 
 def test_without_the_event_that_reached_it_a_length_belongs_to_the_next_that_does() -> None:
     alice = player(streak_achievement(length=3))
     third = streak_event(3, length=3, longest=3, days=3)
     alice.apply(third)
-    before = alice.standing.completions["fortnight"]
+    before = alice.state.completions["fortnight"]
     alice.revert(third)
     told = streak_correction(4, third, length=3, longest=3, reached={3: reach("later", days=3)})
     gone, come = alice.apply(told).changes
@@ -129,7 +129,7 @@ def test_what_had_been_granted_before_an_earlier_event_arrived_passes_to_that_on
     other = streak_correction(5, length=4, longest=4, reached={4: reach("another", days=3)})
     assert alice.apply(other).changes == ()
     alice.apply(streak_correction(6, granted, length=3, longest=3, reached={4: None}))
-    assert alice.standing.completions["fortnight"].reach == earlier
+    assert alice.state.completions["fortnight"].reach == earlier
 
 
 def test_an_undone_event_owns_nothing_though_the_change_that_named_an_earlier_one_comes_after_its_correction() -> (
@@ -146,7 +146,7 @@ def test_an_undone_event_owns_nothing_though_the_change_that_named_an_earlier_on
     alice.apply(other)
     assert alice.held == set()
     alice.apply(late)
-    assert alice.standing.completions["fortnight"].reach == earlier
+    assert alice.state.completions["fortnight"].reach == earlier
 
 
 def test_a_correction_that_comes_before_the_change_that_it_follows_is_what_counts() -> None:

@@ -72,7 +72,5 @@ def test_what_is_not_held_and_what_does_not_exist_is_refused() -> None:
 def test_what_nobody_can_earn_any_more_can_be_taken_away() -> None:
     alice = player(achievement(threshold=10))
     alice.apply(event(1, 10, total=10))
-    locked = Player(
-        player(replace(achievement(threshold=10), status=Status.LOCKED)).catalogue, alice.standing
-    )
+    locked = Player(player(replace(achievement(threshold=10), status=Status.LOCKED)).catalogue, alice.state)
     assert revoked(locked.apply(revocation("r", "centurion")).changes) == ["centurion"]

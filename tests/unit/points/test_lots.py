@@ -15,7 +15,7 @@ from services.points.domain.facts import Command
 from services.points.domain.lots import Lots, expired, moved
 from services.points.domain.refold import folded
 from shared.entries import EntryKind, PointsGift
-from tests.unit.points.account import START, UNIT, Account
+from tests.unit.points.user import START, UNIT, User
 
 DAY = 24 * 60
 """Minutes."""
@@ -25,11 +25,11 @@ SYSTEM = PointsSystem(
 )
 
 
-def account(system: PointsSystem = SYSTEM) -> Account:
-    return Account([system])
+def user(system: PointsSystem = SYSTEM) -> User:
+    return User([system])
 
 
-def spend(alice: Account, amount: int) -> Command:
+def spend(alice: User, amount: int) -> Command:
     return Command(replace(alice.entry(EntryKind.POINTS_SPEND), gifts=(PointsGift("xp", -amount),)))
 
 
@@ -57,7 +57,7 @@ def test_what_expires_soonest_is_spent_first_and_what_never_expires_last() -> No
 
 
 def test_what_is_left_is_gone_with_the_midnight_and_a_level_with_it() -> None:
-    alice = account()
+    alice = user()
     alice.earn(7)
     alice.applied(spend(alice, 3))
     alice.earn(5, at=2 * DAY)
@@ -68,11 +68,11 @@ def test_what_is_left_is_gone_with_the_midnight_and_a_level_with_it() -> None:
     assert [(award.key.trigger, award.amount) for award in alice.ledger][-1] == ("(expired)", -4)
     assert alice.ledger[-1].local_date == TODAY + timedelta(days=10)
     alice.pass_time(START + timedelta(days=30))
-    assert (alice.balance, alice.standing().lifetime) == (0, 12)
+    assert (alice.balance, alice.points().lifetime) == (0, 12)
 
 
 def test_what_comes_too_late_for_its_date_is_gone_with_the_next_pass() -> None:
-    alice = account()
+    alice = user()
     alice.earn(7, at=20 * DAY)
     alice.earn(4, at=0)
     assert alice.balance == 11
@@ -81,7 +81,7 @@ def test_what_comes_too_late_for_its_date_is_gone_with_the_next_pass() -> None:
 
 
 def test_a_spending_that_is_undone_gives_back_what_has_not_expired_without_it() -> None:
-    alice = account()
+    alice = user()
     alice.earn(50)
     spent = spend(alice, 50)
     alice.applied(spent)
@@ -149,7 +149,7 @@ OPS = st.lists(
 def test_any_history_leaves_what_single_lots_would_also_after_voids(
     drawn: list[tuple[str, int, int, int]], voided: list[int]
 ) -> None:
-    alice, today = account(), 0
+    alice, today = user(), 0
     done: list[tuple[str, int, int, int]] = []
     entries = {}
     for what, later, late, amount in drawn:

@@ -30,8 +30,8 @@ from services.points.domain.facts import AchievementChange, Command, StreakChang
 from shared.entries import EntryKind
 from shared.filters import AttributeFilter, Equals
 from shared.ids import derived_id
-from tests.unit.points.account import START, UNIT, Account, instant, period
 from tests.unit.points.slow import SlowFact, arrival, newest, slow_fold
+from tests.unit.points.user import START, UNIT, User, instant, period
 
 PRO = (AttributeFilter("plan", Equals("pro")),)
 TRIGGERS = (
@@ -63,9 +63,9 @@ BOOSTS = (
 
 @dataclass
 class Both:
-    """An account, and the same by the slow fold."""
+    """An user, and the same by the slow fold."""
 
-    account: Account
+    user: User
     slow: list[SlowFact] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     completions: dict[str, tuple[int, UUID]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class Both:
 
     @property
     def system(self) -> PointsSystem:
-        return self.account.systems[0]
+        return self.user.systems[0]
 
     def check(self) -> None:
         awards = slow_fold(self.slow)
@@ -88,7 +88,7 @@ class Both:
                 one.product.amount,
                 one.amount,
             )
-            for (at, name), one in self.account.past.live_awards().items()
+            for (at, name), one in self.user.past.live_awards().items()
             if one.due.times or one.amount or one.due.base_amount
         }
         assert live == {
@@ -96,29 +96,29 @@ class Both:
             for name, expected in awards.items()
             if expected.times
         }
-        standing = self.account.standing()
-        assert standing.balance == sum(expected.amount for expected in awards.values())
-        assert standing.lifetime == sum(max(0, expected.amount) for expected in awards.values())
-        assert standing.reach_time == newest(awards)
-        level = self.system.level_at(standing.balance, standing.lifetime)
-        if self.account.ledger:
-            assert standing.level == (level.key if level else "")
-        for award in self.account.ledger:
+        account = self.user.points()
+        assert account.balance == sum(expected.amount for expected in awards.values())
+        assert account.lifetime == sum(max(0, expected.amount) for expected in awards.values())
+        assert account.reach_time == newest(awards)
+        level = self.system.level_at(account.balance, account.lifetime)
+        if self.user.ledger:
+            assert account.level == (level.key if level else "")
+        for award in self.user.ledger:
             owner = next(fact for fact in self.slow if fact.owner.entry_id == award.entry_id).owner
             assert (award.occur_time, award.local_date) == (owner.occur_time, owner.local_date)
-        rows = {award.award_id: award for award in self.account.ledger}
-        assert len(rows) == len(self.account.ledger) == self.account.state.award_count
-        for award in self.account.ledger:
+        rows = {award.award_id: award for award in self.user.ledger}
+        assert len(rows) == len(self.user.ledger) == self.user.state.award_count
+        for award in self.user.ledger:
             if award.reversed_award_id is not None:
                 named = rows[award.reversed_award_id]
                 assert (named.identity, named.position) == (award.identity, award.position)
 
     def keep(self, command: Command, event: dict[str, Any], given: list[Any]) -> bool:
         """Apply to both; a refused event is none of either."""
-        fact = arrival(self.account.state.entry_count + 1, instant(command.entry), self.system, event)
+        fact = arrival(self.user.state.entry_count + 1, instant(command.entry), self.system, event)
         fact.given = given
-        fact.attributes = dict(self.account.attributes)
-        decided = self.account.apply(command)
+        fact.attributes = dict(self.user.attributes)
+        decided = self.user.apply(command)
         if not isinstance(decided, Applied):
             awards = slow_fold([*self.slow, fact])
             balance = sum(award.amount for name, award in awards.items() if name[0] != fact.position)
@@ -144,17 +144,17 @@ class Both:
     def play(self, op: tuple[str, Any]) -> None:
         match op:
             case ("event", (metric, value, at, plan)):
-                self.account.attributes = {"plan": plan} if plan else {}
+                self.user.attributes = {"plan": plan} if plan else {}
                 time = None if at is None else at * self.minutes
-                command = self.account.metric_event(value * UNIT // 2, metric=metric, at=time)
+                command = self.user.metric_event(value * UNIT // 2, metric=metric, at=time)
                 self.keep(command, {"metric": metric, "value": value * UNIT // 2, "plan": plan}, [])
             case ("limits", (minimum, maximum)):
                 system = replace(self.system, min_balance=minimum, max_balance=maximum)
-                self.account.systems = [system]
+                self.user.systems = [system]
             case ("days", (cap, limit, minutes)):
-                self.account.systems = [day_limited(self.system, cap, limit, minutes)]
+                self.user.systems = [day_limited(self.system, cap, limit, minutes)]
             case ("boosts", stacking):
-                self.account.systems = [replace(self.system, boosts=BOOSTS, stacking=stacking)]
+                self.user.systems = [replace(self.system, boosts=BOOSTS, stacking=stacking)]
             case ("every", every):
                 triggers = tuple(
                     replace(trigger, cause=MetricCause("commits", every * UNIT), amount=every)
@@ -162,13 +162,13 @@ class Both:
                     else trigger
                     for trigger in self.system.triggers
                 )
-                self.account.systems = [replace(self.system, triggers=triggers)]
+                self.user.systems = [replace(self.system, triggers=triggers)]
             case ("void", index):
                 live = [expected for expected in self.slow if not expected.out]
                 if live:
                     fact = live[index % len(live)]
                     fact.out = True
-                    self.account.undo(fact.owner.entry_id)
+                    self.user.undo(fact.owner.entry_id)
             case ("revise", (index, own, other)) if self.slow:
                 self._revise(self.slow[index % len(self.slow)], own * UNIT // 2, other * UNIT // 2)
             case ("complete", key) if key not in self.completions:
@@ -183,9 +183,9 @@ class Both:
                 self._break(day)
 
     def _revise(self, fact: SlowFact, own: int, other: int) -> None:
-        self.account.attributes = {}
-        version = self.account.count + 1
-        command = self.account.revisable_event(own / UNIT, version, (fact.owner.entry_id, other / UNIT))
+        self.user.attributes = {}
+        version = self.user.count + 1
+        command = self.user.revisable_event(own / UNIT, version, (fact.owner.entry_id, other / UNIT))
         before = fact.contribution
         if not fact.out:
             fact.contribution = other
@@ -196,18 +196,18 @@ class Both:
         return [self.trigger(one) for one in (("badge", "fine") if key == "d" else ("badge",))]
 
     def _complete(self, key: str) -> None:
-        command = self.account.achievement_event()
-        completion = derived_id("completion", str(self.account.count))
+        command = self.user.achievement_event()
+        completion = derived_id("completion", str(self.user.count))
         owner = instant(command.entry)
         change = AchievementChange(key, completion, True, owner)
         given = [(trigger, owner, completion) for trigger in self._rewards(key)]
-        event = {"plan": self.account.attributes.get("plan")}
+        event = {"plan": self.user.attributes.get("plan")}
         if self.keep(replace(command, achievement_changes=(change,)), event, given):
             self.completions[key] = (self.slow[-1].position, completion)
 
     def _revoke(self, key: str) -> None:
         position, completion = self.completions.pop(key)
-        command = self.account.achievement_event(kind=EntryKind.CORRECTION)
+        command = self.user.achievement_event(kind=EntryKind.CORRECTION)
         change = AchievementChange(key, completion, False, instant(command.entry))
         self.slow[position - 1].given = [one for one in self.slow[position - 1].given if one[2] != completion]
         self.keep(replace(command, achievement_changes=(change,)), {"follows": True}, [])
@@ -215,8 +215,8 @@ class Both:
     def _redate(self, key: str, fact: SlowFact) -> None:
         """A correction: the same achievement, completed with another entry."""
         position, completion = self.completions.pop(key)
-        command = self.account.achievement_event(kind=EntryKind.CORRECTION)
-        another = derived_id("completion", str(self.account.count))
+        command = self.user.achievement_event(kind=EntryKind.CORRECTION)
+        another = derived_id("completion", str(self.user.count))
         changes = (
             AchievementChange(key, completion, False, instant(command.entry)),
             AchievementChange(key, another, True, fact.owner),
@@ -232,10 +232,10 @@ class Both:
         self.keep(replace(command, achievement_changes=changes), {"follows": True}, given)
 
     def _extend(self, day: int) -> None:
-        command = self.account.streak_event()
+        command = self.user.streak_event()
         change = period(day, None, 1, instant(command.entry))
         given = [(self.trigger("week"), instant(command.entry), change.start_date)]
-        event = {"plan": self.account.attributes.get("plan")}
+        event = {"plan": self.user.attributes.get("plan")}
         if self.keep(replace(command, streak_changes=(StreakChange("daily", (change,)),)), event, given):
             self.periods[day] = self.slow[-1].position
 
@@ -243,7 +243,7 @@ class Both:
         fact = self.slow[self.periods.pop(day) - 1]
         change = period(day, 1, None)
         fact.given = [one for one in fact.given if one[2] != change.start_date]
-        self.keep(self.account.streak_event(change, kind=EntryKind.CORRECTION), {"follows": True}, [])
+        self.keep(self.user.streak_event(change, kind=EntryKind.CORRECTION), {"follows": True}, [])
 
 
 def day_limited(system: PointsSystem, cap: int | None, limit: int | None, minutes: int) -> PointsSystem:
@@ -297,7 +297,7 @@ def rare() -> st.SearchStrategy[tuple[str, Any]]:
 
 def played(history: list[tuple[str, Any]], minimum: int, maximum: int) -> Both:
     system = PointsSystem("xp", TRIGGERS, LEVELS, min_balance=minimum, max_balance=maximum)
-    both = Both(Account([system]))
+    both = Both(User([system]))
     for op in history:
         both.play(op)
         both.check()
@@ -332,7 +332,7 @@ def test_so_does_one_in_which_boosts_and_tiers_multiply(
     system = PointsSystem(
         "xp", TRIGGERS, levels, basis, max_balance=maximum, boosts=BOOSTS, stacking=stacking
     )
-    both = Both(Account([system]))
+    both = Both(User([system]))
     for op in history:
         both.play(op)
         both.check()
@@ -352,7 +352,7 @@ def test_so_does_one_with_limits_of_a_day_and_cooldowns(
     levels: tuple[Level, ...],
 ) -> None:
     system = PointsSystem("xp", TRIGGERS, levels, max_balance=maximum)
-    both = Both(Account([day_limited(system, *limits)]), minutes=200)
+    both = Both(User([day_limited(system, *limits)]), minutes=200)
     for op in history:
         both.play(op)
         both.check()
@@ -381,7 +381,7 @@ def test_so_does_one_of_whole_multiples_where_late_events_need_no_others(
         Trigger("cost", -4, MetricCause("fun", UNIT)),
         Trigger("welcome", 5, UserCreatedCause()),
     )
-    both = Both(Account([PointsSystem("xp", triggers, LEVELS, max_balance=maximum)]))
+    both = Both(User([PointsSystem("xp", triggers, LEVELS, max_balance=maximum)]))
     for op in history:
         both.play(op)
         both.check()
@@ -398,7 +398,7 @@ def test_facts_are_taken_out_in_any_order_with_one_result(data: st.DataObject) -
         for index in order:
             if index < len(both.slow):
                 both.slow[index].out = True
-                both.account.undo(both.slow[index].owner.entry_id)
+                both.user.undo(both.slow[index].owner.entry_id)
         both.check()
-        results.append((both.account.standing().balance, both.account.by_entry()))
+        results.append((both.user.points().balance, both.user.by_entry()))
     assert results[0] == results[1]

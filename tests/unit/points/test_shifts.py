@@ -16,7 +16,7 @@ from services.points.domain.definitions import (
 from services.points.domain.facts import Instant
 from services.points.domain.refold import Dependence
 from shared.entries import EntryKind
-from tests.unit.points.account import UNIT, Account, Past, instant, period
+from tests.unit.points.user import UNIT, Past, User, instant, period
 
 
 class Careful(Past):
@@ -47,24 +47,24 @@ def systems(every: int, other: int) -> list[PointsSystem]:
 def test_it_gives_the_rows_and_the_state_that_a_fold_of_everything_later_gives(
     every: int, other: int, events: list[tuple[str, int]], voided: list[int], late: int
 ) -> None:
-    quick, careful = Account(systems(every, other)), Account(systems(every, other), past=Careful())
-    for account in (quick, careful):
+    quick, careful = User(systems(every, other)), User(systems(every, other), past=Careful())
+    for user in (quick, careful):
         for number, (metric, value) in enumerate(events):
             at = 0.5 if number == 3 and not late else None
-            account.earn(value, metric=metric, at=at)
+            user.earn(value, metric=metric, at=at)
     for index in voided:
         if index >= len(events) or index == 0:
             continue
         entry_id = quick.past.facts[index + 1].instant.entry_id
-        for account in (quick, careful):
-            account.undo(entry_id)
+        for user in (quick, careful):
+            user.undo(entry_id)
         assert quick.ledger == careful.ledger
         assert quick.state == careful.state
 
 
 @pytest.mark.parametrize("value", [1, 3])
 def test_no_later_event_is_folded_that_crosses_as_before(value: int) -> None:
-    alice = Account([PointsSystem("xp", (Trigger("tenth", 10, MetricCause("commits", 10 * UNIT)),))])
+    alice = User([PointsSystem("xp", (Trigger("tenth", 10, MetricCause("commits", 10 * UNIT)),))])
     for _ in range(40):
         alice.earn(value)
     alice.past.asked.clear()
@@ -78,7 +78,7 @@ def test_where_something_depends_on_what_was_given_everything_later_is_folded(
     amount: int, maximum: int
 ) -> None:
     trigger = Trigger("tenth", amount, MetricCause("commits", 10 * UNIT))
-    alice = Account([PointsSystem("xp", (trigger,), max_balance=maximum)])
+    alice = User([PointsSystem("xp", (trigger,), max_balance=maximum)])
     for _ in range(40):
         alice.earn(3)
     alice.past.asked.clear()
@@ -95,25 +95,25 @@ def test_what_is_taken_back_of_completions_and_periods_gives_the_rows_that_a_fol
         Trigger("badge", 15, AchievementCause(None)),
         Trigger("weeks", 5, StreakCause("daily", length)),
     )
-    quick = Account([PointsSystem("xp", triggers)])
-    careful = Account([PointsSystem("xp", triggers)], past=Careful())
-    for account in (quick, careful):
+    quick = User([PointsSystem("xp", triggers)])
+    careful = User([PointsSystem("xp", triggers)], past=Careful())
+    for user in (quick, careful):
         reaches: list[Instant] = []
         for number, what in enumerate(events):
             if what < 4:
-                account.earn(what + 1)
+                user.earn(what + 1)
             elif what < 6:
-                account.applied(account.achievement_event((f"badge-{number}", True)))
+                user.applied(user.achievement_event((f"badge-{number}", True)))
             else:
-                command = account.extension(len(reaches) + 1)
+                command = user.extension(len(reaches) + 1)
                 reaches.append(instant(command.entry))
-                account.applied(command)
+                user.applied(command)
         # The first day is gone: all later ones are one shorter.
         gone = [period(day, day, day - 1 or None, reach) for day, reach in enumerate(reaches, start=1)]
-        account.applied(account.streak_event(*gone, kind=EntryKind.CORRECTION))
+        user.applied(user.streak_event(*gone, kind=EntryKind.CORRECTION))
         for number in (number for number, what in enumerate(events) if what == 4):
             taken = (f"badge-{number}", False)
-            account.applied(account.achievement_event(taken, kind=EntryKind.CORRECTION))
+            user.applied(user.achievement_event(taken, kind=EntryKind.CORRECTION))
     assert quick.ledger == careful.ledger
     assert quick.state == careful.state
     assert "chunk" not in quick.past.asked

@@ -16,7 +16,7 @@ from services.points.domain.state import Owed, StreakCount, UserState
 from services.points.domain.streaks import LivePeriod, arrived, corrected, due_for, shifts
 from shared.entries import EntryKind
 from shared.ids import derived_id
-from tests.unit.points.account import START, Account
+from tests.unit.points.user import START, User
 
 LENGTH_ONE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 1)),))])
 CATALOGUE = Catalogue.of([PointsSystem("xp", (Trigger("days", 11, StreakCause("daily", 2)),))])
@@ -118,15 +118,15 @@ def test_there_are_as_many_awards_as_are_due_whether_corrections_come_late_or_ea
     assert len(live) == sum(length % 2 == 0 for length in lengths(days).values())
 
 
-def late_days() -> tuple[Account, Command]:
+def late_days() -> tuple[User, Command]:
     """Days 1 and 4 in a row, then the second in between; and the third, which is still to come."""
-    alice = Account([*CATALOGUE.systems.values()])
+    alice = User([*CATALOGUE.systems.values()])
     alice.applied(alice.streak_event(period(1, 0, 1), period(4, 0, 2)))
     alice.applied(alice.streak_event(period(2, 0, 2), period(4, 2, 3)))
     return alice, alice.streak_event(period(3, 0, 3), period(4, 3, 4))
 
 
-def rewarded(alice: Account) -> dict[date | None, int]:
+def rewarded(alice: User) -> dict[date | None, int]:
     """How often each period is rewarded."""
     counts = Counter[date | None]()
     for award in alice.ledger:

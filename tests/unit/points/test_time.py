@@ -107,7 +107,7 @@ def test_energy_grows_to_its_cap_and_no_further() -> None:
     found = catalogue(ENERGY)
     state, came = advanced(found, met(found), CREATED + 30 * HOUR)
     assert given_at(came) == [(CREATED + hours * HOUR, 1) for hours in (4, 8, 12)]
-    assert state.points.standings["energy"].balance == 3
+    assert state.points.accounts["energy"].balance == 3
     assert state.entry_count == 3
     assert state.clocks[found.by_time[0].key].next_time == CREATED + 32 * HOUR
 
@@ -148,7 +148,7 @@ def test_decay_takes_what_there_is_and_stops_at_the_minimum() -> None:
     found = catalogue(decay)
     state, came = advanced(found, met(found), CREATED + 8 * HOUR)
     assert [amount for _, amount in given_at(came)] == [5, -2, -2, -1, 5]
-    assert state.points.standings["heat"].balance == 5
+    assert state.points.accounts["heat"].balance == 5
 
 
 def test_who_does_not_match_has_no_clock_and_who_matches_no_longer_loses_it() -> None:

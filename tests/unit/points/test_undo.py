@@ -11,30 +11,30 @@ from services.points.domain.definitions import (
     UserCreatedCause,
 )
 from shared.entries import EntryKind
-from tests.unit.points.account import START, UNIT, Account, amounts, only_change, period
+from tests.unit.points.user import START, UNIT, User, amounts, only_change, period
 
 EARN = Trigger("earn", 10, MetricCause("commits", 3 * UNIT))
 WELCOME = Trigger("welcome", 25, UserCreatedCause())
 WEEK = Trigger("week", 50, StreakCause("daily", 7))
 
 
-def account(*triggers: Trigger) -> Account:
-    return Account([PointsSystem("xp", triggers)])
+def user(*triggers: Trigger) -> User:
+    return User([PointsSystem("xp", triggers)])
 
 
 def test_an_undone_event_gives_its_award_back_by_a_row_that_names_it() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     event = alice.metric_event(3 * UNIT)
     alice.applied(event)
     row = only_change(alice.undo(event.entry.entry_id)).awards[0]
     assert (row.amount, row.base_amount, row.times) == (-10, -10, -1)
     assert row.reversed_award_id == alice.ledger[0].award_id
     assert row.award_id != alice.ledger[0].award_id
-    assert (alice.balance, alice.standing().lifetime) == (0, 0)
+    assert (alice.balance, alice.points().lifetime) == (0, 0)
 
 
 def test_a_later_event_that_reaches_the_multiple_by_itself_keeps_an_award() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     first, second = alice.metric_event(4 * UNIT), alice.metric_event(4 * UNIT)
     alice.applied(first)
     alice.applied(second)
@@ -44,7 +44,7 @@ def test_a_later_event_that_reaches_the_multiple_by_itself_keeps_an_award() -> N
 
 
 def test_a_later_award_goes_where_the_remaining_events_do_not_reach_it() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     first, second = alice.metric_event(2 * UNIT), alice.metric_event(2 * UNIT)
     alice.applied(first)
     award = only_change(alice.applied(second)).awards[0]
@@ -55,7 +55,7 @@ def test_a_later_award_goes_where_the_remaining_events_do_not_reach_it() -> None
 
 
 def test_a_part_of_an_award_is_taken_back_where_that_is_all_that_is_lost() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     first, second = alice.metric_event(3 * UNIT), alice.metric_event(9 * UNIT)
     alice.applied(first)
     alice.applied(second)
@@ -67,7 +67,7 @@ def test_a_part_of_an_award_is_taken_back_where_that_is_all_that_is_lost() -> No
 
 
 def test_what_a_limit_had_cut_is_given_where_the_limit_does_not_act_any_more() -> None:
-    alice = Account([PointsSystem("xp", (EARN,), max_balance=25)])
+    alice = User([PointsSystem("xp", (EARN,), max_balance=25)])
     first, second = alice.metric_event(3 * UNIT), alice.metric_event(6 * UNIT)
     alice.applied(first)
     assert amounts(alice.applied(second)) == [15]
@@ -78,7 +78,7 @@ def test_what_a_limit_had_cut_is_given_where_the_limit_does_not_act_any_more() -
 
 
 def test_undoing_a_negative_event_can_bring_an_award() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     alice.earn(2)
     negative = alice.metric_event(-2 * UNIT)
     alice.applied(negative)
@@ -87,7 +87,7 @@ def test_undoing_a_negative_event_can_bring_an_award() -> None:
 
 
 def test_the_high_water_mark_is_folded_anew_over_what_remains() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     alice.earn(5)
     alice.earn(-3)
     peak = alice.metric_event(10 * UNIT)
@@ -99,16 +99,16 @@ def test_the_high_water_mark_is_folded_anew_over_what_remains() -> None:
 
 
 def test_an_undone_deduction_gives_its_points_back_and_adds_nothing_to_the_lifetime() -> None:
-    alice = account(EARN, Trigger("spend", -4, MetricCause("fun", UNIT)))
+    alice = user(EARN, Trigger("spend", -4, MetricCause("fun", UNIT)))
     alice.earn(3)
     spending = alice.metric_event(2 * UNIT, metric="fun")
     alice.applied(spending)
     assert amounts(alice.undo(spending.entry.entry_id)) == [8]
-    assert (alice.balance, alice.standing().lifetime) == (10, 10)
+    assert (alice.balance, alice.points().lifetime) == (10, 10)
 
 
 def test_points_that_were_spent_meanwhile_stay_spent() -> None:
-    alice = account(EARN, Trigger("spend", -10, MetricCause("fun", UNIT), block=True))
+    alice = user(EARN, Trigger("spend", -10, MetricCause("fun", UNIT), block=True))
     earning = alice.metric_event(3 * UNIT)
     alice.applied(earning)
     alice.earn(1, metric="fun")
@@ -117,7 +117,7 @@ def test_points_that_were_spent_meanwhile_stay_spent() -> None:
 
 
 def test_the_welcome_passes_to_the_next_entry_that_is_live() -> None:
-    alice = account(WELCOME)
+    alice = user(WELCOME)
     first, second = alice.metric_event(UNIT), alice.metric_event(UNIT)
     alice.applied(first)
     alice.applied(second)
@@ -127,7 +127,7 @@ def test_the_welcome_passes_to_the_next_entry_that_is_live() -> None:
 
 
 def test_the_next_entry_is_the_first_again_when_all_are_undone() -> None:
-    alice = account(WELCOME)
+    alice = user(WELCOME)
     first = alice.metric_event(UNIT)
     alice.applied(first)
     alice.undo(first.entry.entry_id)
@@ -136,7 +136,7 @@ def test_the_next_entry_is_the_first_again_when_all_are_undone() -> None:
 
 
 def test_a_correction_does_not_keep_the_welcome_alive() -> None:
-    alice = account(WELCOME)
+    alice = user(WELCOME)
     first = alice.metric_event(UNIT)
     alice.applied(first)
     alice.applied(alice.streak_event(kind=EntryKind.CORRECTION))
@@ -144,7 +144,7 @@ def test_a_correction_does_not_keep_the_welcome_alive() -> None:
 
 
 def test_a_streak_that_closes_does_not_keep_the_welcome_alive() -> None:
-    alice = account(WELCOME)
+    alice = user(WELCOME)
     first = alice.metric_event(UNIT)
     alice.applied(first)
     alice.applied(alice.streak_event(kind=EntryKind.STREAK_CLOSING))
@@ -152,7 +152,7 @@ def test_a_streak_that_closes_does_not_keep_the_welcome_alive() -> None:
 
 
 def test_undoing_leaves_what_streaks_gave_to_the_correction_that_follows() -> None:
-    alice = account(WEEK)
+    alice = user(WEEK)
     extension = alice.extension(7)
     alice.applied(extension)
     assert alice.undo(extension.entry.entry_id) == ()
@@ -162,7 +162,7 @@ def test_undoing_leaves_what_streaks_gave_to_the_correction_that_follows() -> No
 
 
 def test_a_removed_trigger_can_still_be_undone_and_awards_nothing_more() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     event = alice.metric_event(7 * UNIT)
     alice.applied(event)
     alice.systems = [PointsSystem("xp")]
@@ -170,7 +170,7 @@ def test_a_removed_trigger_can_still_be_undone_and_awards_nothing_more() -> None
 
 
 def test_after_a_smaller_x_the_other_events_keep_what_they_cross_by_themselves() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     event = alice.metric_event(9 * UNIT)
     alice.applied(event)
     alice.systems = [PointsSystem("xp", (Trigger("earn", 10, MetricCause("commits", UNIT)),))]
@@ -181,7 +181,7 @@ def test_after_a_smaller_x_the_other_events_keep_what_they_cross_by_themselves()
 
 
 def test_the_reach_time_is_that_of_the_newest_award_that_is_left() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     alice.earn(3)
     event = alice.metric_event(3 * UNIT)
     later = only_change(alice.applied(event)).after
@@ -192,7 +192,7 @@ def test_the_reach_time_is_that_of_the_newest_award_that_is_left() -> None:
 
 
 def test_without_any_live_award_there_is_no_reach_time() -> None:
-    alice = account(EARN)
+    alice = user(EARN)
     event = alice.metric_event(3 * UNIT)
     alice.applied(event)
     assert only_change(alice.undo(event.entry.entry_id)).after.reach_time is None

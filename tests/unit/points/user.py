@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from services.points.amending import apply_amending, undo
+from services.points.domain.account import EMPTY_ACCOUNT, Account
 from services.points.domain.amendments import amends
 from services.points.domain.counting import HistoryNeeded, stored
 from services.points.domain.days import UNKNOWN, Days, Given
@@ -28,7 +29,6 @@ from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import InsufficientPoints, Refusal
 from services.points.domain.lots import Lots, moved
 from services.points.domain.refold import Dependence, LiveAward, Names, Shift
-from services.points.domain.standing import NO_STANDING, Standing
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
 from services.points.domain.timing import advanced, with_lots
@@ -244,7 +244,7 @@ class Past:
 
 
 @dataclass
-class Account:
+class User:
     """A user, the configuration, and every entry that was applied."""
 
     systems: Sequence[PointsSystem]
@@ -412,12 +412,12 @@ class Account:
             self.past.facts[one.fact.position] = one.fact
         self._keep(state, [change for one in came for change in one.changes])
 
-    def standing(self, points_system: str = "xp") -> Standing:
-        return self.state.points.standings.get(points_system, NO_STANDING)
+    def points(self, points_system: str = "xp") -> Account:
+        return self.state.points.accounts.get(points_system, EMPTY_ACCOUNT)
 
     @property
     def balance(self) -> int:
-        return self.standing().balance
+        return self.points().balance
 
     def by_entry(self) -> dict[tuple[str, UUID], int]:
         """What each entry has brought, by system; those that brought nothing are left out."""

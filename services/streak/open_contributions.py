@@ -11,7 +11,7 @@ from services.streak.wanted import Known
 from shared.entries import Entry
 
 
-class BatchContributions:
+class OpenContributions:
     """What each event contributes as of the version that was told last."""
 
     def __init__(self, known: Known) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 
-class Standing(Struct, frozen=True):
+class Account(Struct, frozen=True):
     """A user's points in one system."""
 
     balance: int = 0
@@ -22,4 +22,4 @@ class Standing(Struct, frozen=True):
     """The newest fact of which a limit cut something, or would with a lower balance, or with which lots expired."""
 
 
-NO_STANDING: Final = Standing()
+EMPTY_ACCOUNT: Final = Account()

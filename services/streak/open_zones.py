@@ -22,7 +22,7 @@ from shared.calendar import EARLIEST
 from shared.entries import Entry, EntryKind
 
 
-class BatchZones:
+class OpenZones:
     """One entry after another on the zones of the users. What is needed and not there is noted."""
 
     def __init__(self, loaded: Loaded, known: Known, missing: Missing) -> None:

@@ -6,8 +6,6 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from services.streak.batch_contributions import BatchContributions
-from services.streak.batch_zones import BatchZones
 from services.streak.domain import (
     NEVER_SEEN,
     ByHand,
@@ -52,14 +50,16 @@ from services.streak.domain import (
     zone_steps,
 )
 from services.streak.domain import moved as moved_to
+from services.streak.open_contributions import OpenContributions
 from services.streak.open_history import OpenHistory
+from services.streak.open_zones import OpenZones
 from services.streak.store import Key, Loaded, StreakRow, Writes
 from services.streak.wanted import Known, Missing, Wanted
 from shared.calendar import EARLIEST
 from shared.postgres.errors import StateMoved
 
 
-class Batch:
+class OpenStreaks:
     """One decision after another on the same state. Evaluations that need something that is not there are
     noted; `require_all` then raises, and the batch is decided again with that.
     """
@@ -70,8 +70,8 @@ class Batch:
         self._streaks = dict(loaded.streaks)
         self._histories = {key: OpenHistory(history) for key, history in known.histories.items()}
         self._missing = Missing(known)
-        self.zones = BatchZones(loaded, known, self._missing)
-        self.contributions = BatchContributions(known)
+        self.zones = OpenZones(loaded, known, self._missing)
+        self.contributions = OpenContributions(known)
         self._next_close_times: dict[Key, datetime | None] = {}
         self._periods: dict[tuple[Key, date], Period | None] = {}
         self._ledger: dict[tuple[Key, LedgerKey], LedgerLine | None] = {}

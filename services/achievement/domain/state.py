@@ -150,7 +150,7 @@ class FirstReach(Struct, frozen=True):
     """None: no more; as of version 0, not yet told, though a newer change has."""
 
 
-class Standing(Struct, frozen=True):
+class UserState(Struct, frozen=True):
     """One user's state, or the part of it that a batch of entries can touch."""
 
     user_id: str
@@ -304,9 +304,9 @@ class Refusal(Enum):
 
 
 class Decision(Struct, frozen=True):
-    """What an entry comes to: the standing after it, the fact to remember, and the changes or the refusal."""
+    """What an entry comes to: the state after it, the fact to remember, and the changes or the refusal."""
 
-    standing: Standing
+    state: UserState
     fact: Fact
     changes: tuple[Change, ...] = ()
     refusal: Refusal | None = None
