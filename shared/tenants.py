@@ -15,8 +15,8 @@ SEPARATOR: Final = "\x1f"
 TENANT: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 TENANT_TEXT: Final = "must match ^[a-z][a-z0-9_-]{0,63}$"
 
-_MARK: Final = r"(?:\x1f|\\x1f|\\u001f)"
-"""The separator as it is, as Python shows it, and as JSON does."""
+_MARK: Final = r"(?:\x1f|\\+x1f|\\+u001f)"
+"""The separator as it is, as Python shows it, and as JSON does, which has more backslashes in a text within a text."""
 _ANY_USER: Final = re.compile(rf"[a-z][a-z0-9_-]{{0,63}}{_MARK}[^\s'\"]*")
 
 CURRENT_TENANT: Final[ContextVar[str]] = ContextVar("tenant", default="")

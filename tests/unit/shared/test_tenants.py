@@ -122,6 +122,7 @@ def test_what_is_packed_and_what_was_stored_as_bytes_is_looked_through_too() -> 
         ("there is no user 'acme\\x1falice'", "there is no user 'alice'"),
         ("key acme\x1fr1 was used", "key r1 was used"),
         (json.dumps({"user_id": "acme\x1fa"}), '{"user_id": "a"}'),
+        (json.dumps(json.dumps(["acme\x1fa"])), json.dumps('["a"]')),
         ("of evil\x1fbob, not acme\x1fa", "of (another's) not a"),
         ("of xacme\x1fbob", "of (another's)"),
         ("nothing of the kind", "nothing of the kind"),
