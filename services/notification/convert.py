@@ -71,13 +71,6 @@ _SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
 # Events
 
 
-def event_of(message: domain_event_pb2.DomainEvent) -> Event:
-    """What is told of a domain event. Its data is the JSON of the reply's messages; a tenant's users stand there as the
-    tenant knows them, beside its name.
-    """
-    return with_data(heading_of(message), message)
-
-
 def heading_of(message: domain_event_pb2.DomainEvent, before: Event | None = None) -> Event:
     """The event without data and subject, which is enough to know who wants it. `before` is any other one: two of one
     entry and user have much in common, and most of a page come so.
@@ -116,8 +109,9 @@ def with_data(
     message: domain_event_pb2.DomainEvent,
     before: tuple[domain_event_pb2.DomainEvent, Event] | None = None,
 ) -> Event:
-    """The whole event of this heading. `before` is any other one, with its message: two that tell of one change, as a
-    board's and its rank's, have the same data.
+    """The whole event of this heading. Its data is the JSON of the reply's messages; a tenant's users stand there
+    as the tenant knows them, beside its name. `before` is any other one, with its message: two that tell of one change,
+    as a board's and its rank's, have the same data.
     """
     kind = message.WhichOneof("data")
     if kind is None:

@@ -5,7 +5,6 @@ the order of their times. It is extended at the end in the common case and folde
 ways give the same.
 """
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import IntEnum
 from uuid import UUID
@@ -13,7 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services.orchestrator.said import Reading, Said, UserPatch, micros_of, rebuild, say
+from services.orchestrator.said import Said, UserPatch, micros_of, say
 from shared.ids import digest
 
 MICROS = 1_000_000
@@ -202,12 +201,6 @@ def said_anew(user: User | None, known: User, said: Said) -> User:
     if len(said.plain_attributes()) > MAX_USER_ATTRIBUTES:
         raise TooManyAttributes(f"a user has at most {MAX_USER_ATTRIBUTES} attributes")
     return replace(known, said=said, version=known.version + 1)
-
-
-def fold_user(user: User, patches: Iterable[tuple[UserPatch, datetime]]) -> User:
-    """The user as these patches alone would have made it, one version on: what is left after an undoing."""
-    statements = ((patch, micros_of(occur_time)) for patch, occur_time in patches)
-    return replace(user, said=rebuild(Said(), Reading(None), statements), version=user.version + 1)
 
 
 def event_zone(patch: UserPatch, user: User, default: str) -> str:

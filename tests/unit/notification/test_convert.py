@@ -14,7 +14,7 @@ from laurel.points.v1 import points_pb2
 from laurel.streak.v1 import streak_pb2
 
 from services.notification import convert
-from services.notification.domain.events import Wish
+from services.notification.domain.events import Event, Wish
 from services.notification.following import events_of
 from shared.tenants import tenant_of
 
@@ -30,9 +30,13 @@ def message(type_: str, **data: object) -> domain_event_pb2.DomainEvent:
     return found
 
 
+def event_of(told: domain_event_pb2.DomainEvent) -> Event:
+    return convert.with_data(convert.heading_of(told), told)
+
+
 def test_the_payload_has_an_envelope_and_then_the_data_of_the_reply() -> None:
     change = achievement_pb2.AchievementChange(achievement="first", name="First", user_id="ada")
-    event = convert.event_of(message("achievement.completed", achievement=change))
+    event = event_of(message("achievement.completed", achievement=change))
     payload = json.loads(convert.body_of(event))
     assert list(payload) == [
         "id",
@@ -71,13 +75,13 @@ def test_the_payload_has_an_envelope_and_then_the_data_of_the_reply() -> None:
 def test_the_subject_is_the_thing_of_the_user_that_an_event_is_about(
     event: domain_event_pb2.DomainEvent, subject: str
 ) -> None:
-    assert convert.event_of(event).subject == subject
+    assert event_of(event).subject == subject
 
 
 def test_standings_on_two_boards_or_in_two_segments_are_about_different_things() -> None:
     def subject(**fields: object) -> str:
         standing = leaderboard_pb2.Standing(**fields)  # type: ignore[arg-type]
-        return convert.event_of(message("leaderboard.changed", leaderboard=standing)).subject
+        return event_of(message("leaderboard.changed", leaderboard=standing)).subject
 
     one = subject(leaderboard="xp", segment={"region": "eu"}, rank=1)
     assert one == subject(leaderboard="xp", segment={"region": "eu"}, rank=2)
@@ -109,7 +113,7 @@ async def test_the_events_of_a_page_are_what_they_are_alone_and_only_those_that_
     page: list[domain_event_pb2.DomainEvent], types: set[str], tenant: str
 ) -> None:
     wish = Wish(frozenset(types), tenant=tenant)
-    alone = [event for message in page if wish.met_by(event := convert.event_of(message))]
+    alone = [event for message in page if wish.met_by(event := event_of(message))]
     assert await events_of(page, [Wish(frozenset()), wish]) == alone
     assert await events_of(page, []) == []
 
@@ -118,7 +122,7 @@ def test_a_tenants_users_are_told_as_the_tenant_knows_them() -> None:
     change = achievement_pb2.AchievementChange(achievement="first", user_id="acme\x1fada")
     told = message("achievement.completed", achievement=change)
     told.user_id, told.tenant = "acme\x1fada", "acme"
-    event = convert.event_of(told)
+    event = event_of(told)
     assert (event.user_id, event.envelope["userId"], event.envelope["tenant"]) == (
         "acme\x1fada",
         "ada",
@@ -137,6 +141,6 @@ async def test_two_tenants_events_with_the_same_data_are_each_told_as_its_tenant
 
 
 def test_what_is_held_is_read_back_as_it_was() -> None:
-    event = convert.event_of(message("user.updated"))
+    event = event_of(message("user.updated"))
     assert convert.held_from_text(convert.held_to_text(event)) == event
     assert convert.held_from_text(convert.held_to_text(None)) is None
