@@ -85,7 +85,7 @@ fuzz: $(INSTALLED) ## Every odd value of every field of every request; `make tes
 	@$(BIN)/pytest tests/e2e/test_fuzzing.py --fuzz-all
 
 .PHONY: history
-history: $(INSTALLED) ## All fifteen years of a real history, compared with slow folds; `make test` takes the last five
+history: $(INSTALLED) ## All fifteen years of a real history, compared with slow folds; `make test` takes the last three
 	@$(BIN)/pytest tests/e2e/test_history.py --whole-history
 
 .PHONY: crash

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
@@ -24,12 +25,15 @@ def run(
     name: str,
     settings_type: type[S],
     *,
-    serve: Callable[[S], Awaitable[None]],
+    server: str,
     migrations: Path,
     arguments: Sequence[str] | None = None,
 ) -> NoReturn:
     """Run the command on the command line and exit: 0, 1 where it failed, 64 for another command, 78 where
     the configuration is wrong (every bad variable is named).
+
+    `server` names the module with `serve(settings)`. Only what serves imports it: to migrate takes no server,
+    and loading one takes longer than most migrations.
     """
     command = list(sys.argv[1:] if arguments is None else arguments)
     if command not in (["serve"], ["migrate"]):
@@ -39,7 +43,8 @@ def run(
         configure_logging(name, settings.log_level)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             if command == ["serve"]:
-                runner.run(_as_coroutine(serve(settings)))
+                serve: Callable[[S], Coroutine[None, None, None]] = import_module(server).serve
+                runner.run(serve(settings))
             else:
                 applied = runner.run(_migrate(settings, migrations))
                 _end(f"{name}: applied {', '.join(applied) or 'nothing, the schema is current'}", 0)
@@ -55,10 +60,6 @@ async def _migrate(settings: Settings, migrations: Path) -> list[str]:
     if settings.migration_dsn is None:
         return await migrate(own, migrations)
     return await migrate(settings.migration_dsn.get_secret_value(), migrations, served_by=own)
-
-
-async def _as_coroutine(work: Awaitable[None]) -> None:
-    await work
 
 
 def _end(message: str, status: int) -> NoReturn:

@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fuzz-all", action="store_true", help="every odd value of every field of every request"
     )
     parser.addoption(
-        "--whole-history", action="store_true", help="all fifteen years of the history, not the last five"
+        "--whole-history", action="store_true", help="all fifteen years of the history, not the last three"
     )
 
 

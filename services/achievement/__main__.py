@@ -1,8 +1,7 @@
 """`python -m services.achievement serve | migrate`."""
 
-from services.achievement.config import Settings
-from services.achievement.server import MIGRATIONS, NAME, serve
+from services.achievement.config import MIGRATIONS, NAME, Settings
 from shared.entrypoint import run
 
 if __name__ == "__main__":
-    run(NAME, Settings, serve=serve, migrations=MIGRATIONS)
+    run(NAME, Settings, server="services.achievement.server", migrations=MIGRATIONS)

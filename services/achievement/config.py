@@ -1,10 +1,14 @@
 """What the achievement service can be told (environment variables `LAUREL_*`)."""
 
+from pathlib import Path
 from typing import Final
 
 from pydantic import Field
 
 from shared.config import Settings as ServiceSettings
+
+NAME: Final = "achievement"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 MAX_DESCRIPTION_CHARS: Final = 2_000
 MAX_BADGE_URL_CHARS: Final = 2_000

@@ -1,8 +1,6 @@
 """The composition root: everything that makes up the process."""
 
 from datetime import datetime
-from pathlib import Path
-from typing import Final
 
 from laurel.achievement.v1 import achievement_service_pb2, achievement_service_pb2_grpc
 
@@ -10,7 +8,7 @@ from services.achievement import convert
 from services.achievement.anniversaries import Anniversaries
 from services.achievement.backfilling import Backfills
 from services.achievement.calibrating import Calibration
-from services.achievement.config import Settings
+from services.achievement.config import MIGRATIONS, NAME, Settings
 from services.achievement.definitions import ACHIEVEMENT, KINDS, catalogue_of
 from services.achievement.handlers import Handlers
 from services.achievement.servicer import AchievementServicer
@@ -32,9 +30,6 @@ from shared.rpc.definitions import definition_service
 from shared.rpc.outgoing import credentials
 from shared.rpc.participants import Participant, Pass
 from shared.rpc.server import Application, Servicer
-
-NAME: Final = "achievement"
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 async def build(settings: Settings) -> Application:

@@ -1,8 +1,7 @@
 """`python -m services.leaderboard serve | migrate`."""
 
-from services.leaderboard.config import Settings
-from services.leaderboard.server import MIGRATIONS, NAME, serve
+from services.leaderboard.config import MIGRATIONS, NAME, Settings
 from shared.entrypoint import run
 
 if __name__ == "__main__":
-    run(NAME, Settings, serve=serve, migrations=MIGRATIONS)
+    run(NAME, Settings, server="services.leaderboard.server", migrations=MIGRATIONS)

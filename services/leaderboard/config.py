@@ -1,12 +1,16 @@
 """What the leaderboard service can be told (environment variables `LAUREL_*`), and its fixed limits."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from pydantic import Field
 
 from shared.config import RedisUrl
 from shared.config import Settings as ServiceSettings
+
+NAME: Final = "leaderboard"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 MAX_AMOUNT: Final = 2**62
 """Magnitude of a balance, of a change of points, and of a metric's value in micro-units."""

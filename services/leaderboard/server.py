@@ -2,13 +2,11 @@
 
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
-from typing import Final
 
 from laurel.leaderboard.v1 import leaderboard_service_pb2, leaderboard_service_pb2_grpc
 from redis.asyncio import Redis, RedisCluster
 
-from services.leaderboard.config import Settings
+from services.leaderboard.config import MIGRATIONS, NAME, Settings
 from services.leaderboard.convert.common import DOMAIN
 from services.leaderboard.convert.entries import command
 from services.leaderboard.definitions import KINDS, LEADERBOARD, catalogue_of
@@ -43,9 +41,6 @@ from shared.rpc import admin, participants, server, traces
 from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
-
-NAME: Final = "leaderboard"
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 async def build(settings: Settings) -> Application:

@@ -1,8 +1,7 @@
 """`python -m services.notification serve | migrate`."""
 
-from services.notification.config import Settings
-from services.notification.server import MIGRATIONS, NAME, serve
+from services.notification.config import MIGRATIONS, NAME, Settings
 from shared.entrypoint import run
 
 if __name__ == "__main__":
-    run(NAME, Settings, serve=serve, migrations=MIGRATIONS)
+    run(NAME, Settings, server="services.notification.server", migrations=MIGRATIONS)

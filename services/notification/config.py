@@ -3,11 +3,15 @@
 import json
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from shared import config
+
+NAME: Final = "notification"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 MAX_ENDPOINTS: Final = 100
 MAX_URL_CHARS: Final = 2_000

@@ -4,8 +4,6 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Final
 
 from laurel.notification.v1 import notification_service_pb2, notification_service_pb2_grpc
 from pydantic import SecretStr
@@ -13,7 +11,7 @@ from pydantic import SecretStr
 from services.notification.applying import ConfigurationHandlers
 from services.notification.brokers import Brokers
 from services.notification.carriers import Carrier
-from services.notification.config import Settings
+from services.notification.config import MIGRATIONS, NAME, Settings
 from services.notification.contact_handlers import ContactHandlers
 from services.notification.delivering import Dispatcher, Recorder
 from services.notification.domain.contacts import Channel, PushProvider
@@ -56,9 +54,6 @@ from shared.rpc import admin, server, traces
 from shared.rpc.channel import open_channel
 from shared.rpc.outgoing import credentials
 from shared.rpc.server import Application, Servicer
-
-NAME: Final = "notification"
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 async def build(settings: Settings) -> Application:

@@ -1,8 +1,7 @@
 """`python -m services.orchestrator serve | migrate`."""
 
-from services.orchestrator.config import Settings
-from services.orchestrator.server import MIGRATIONS, NAME, serve
+from services.orchestrator.config import MIGRATIONS, NAME, Settings
 from shared.entrypoint import run
 
 if __name__ == "__main__":
-    run(NAME, Settings, serve=serve, migrations=MIGRATIONS)
+    run(NAME, Settings, server="services.orchestrator.server", migrations=MIGRATIONS)

@@ -1,12 +1,16 @@
 """Every limit and time-out of the orchestrator, with its unit."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from shared import config
 from shared.calendar import UnknownZone, zone
+
+NAME: Final = "orchestrator"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 MOST_AHEAD: Final = timedelta(days=1)
 """However it is set, no event lies further in the future than this."""

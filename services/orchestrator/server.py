@@ -3,8 +3,6 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
 
 from laurel.orchestrator.v1 import (
     access_service_pb2,
@@ -16,7 +14,7 @@ from laurel.orchestrator.v1 import (
 from services.orchestrator.access_servicer import AccessServicer
 from services.orchestrator.active_sagas import ActiveSaga, Answer
 from services.orchestrator.backfills import Backfills
-from services.orchestrator.config import Settings
+from services.orchestrator.config import MIGRATIONS, NAME, Settings
 from services.orchestrator.configuration.amnesties import AmnestyHandlers
 from services.orchestrator.configuration.configurator import Configurator
 from services.orchestrator.configuration.handlers import DefinitionHandlers
@@ -73,9 +71,6 @@ from shared.rpc.keys import CachedKeys
 from shared.rpc.outgoing import credentials
 from shared.rpc.server import Application, Servicer
 from shared.telemetry import setup
-
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
-NAME: Final = "orchestrator"
 
 
 async def build(settings: Settings) -> Application:

@@ -1,8 +1,7 @@
 """`python -m services.points serve | migrate`."""
 
-from services.points.config import Settings
-from services.points.server import MIGRATIONS, NAME, serve
+from services.points.config import MIGRATIONS, NAME, Settings
 from shared.entrypoint import run
 
 if __name__ == "__main__":
-    run(NAME, Settings, serve=serve, migrations=MIGRATIONS)
+    run(NAME, Settings, server="services.points.server", migrations=MIGRATIONS)

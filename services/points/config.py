@@ -1,8 +1,12 @@
 """What the points service can be told (environment variables `LAUREL_*`), and its limits."""
 
+from pathlib import Path
 from typing import Final
 
 from shared.config import Settings as ServiceSettings
+
+NAME: Final = "points"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 MAX_PERIODS: Final = 100_000
 """Period changes of one streak change."""

@@ -1,12 +1,9 @@
 """The composition root: everything that makes up the process."""
 
-from pathlib import Path
-from typing import Final
-
 from laurel.points.v1 import points_service_pb2, points_service_pb2_grpc
 
 from services.points import convert
-from services.points.config import Settings
+from services.points.config import MIGRATIONS, NAME, Settings
 from services.points.definitions import KINDS, POINTS_SYSTEM, catalogue_of
 from services.points.handlers import Handlers
 from services.points.level_days import LevelDays
@@ -29,9 +26,6 @@ from shared.rpc import participants, server, traces
 from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
-
-NAME: Final = "points"
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 async def build(settings: Settings) -> Application:

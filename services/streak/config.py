@@ -1,11 +1,15 @@
 """What the streak service can be told (environment variables `LAUREL_*`), and its fixed limits."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from pydantic import Field
 
 from shared.config import Settings as ServiceSettings
+
+NAME: Final = "streak"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 MAX_FREEZES: Final = 1_000
 """Freezes granted at once, and freezes held."""

@@ -1,14 +1,11 @@
 """The composition root: everything that makes up the process."""
 
-from pathlib import Path
-from typing import Final
-
 from laurel.streak.v1 import streak_service_pb2, streak_service_pb2_grpc
 
 from services.streak import convert
 from services.streak.amnesties import Amnesties
 from services.streak.backfills import Backfills
-from services.streak.config import Settings
+from services.streak.config import MIGRATIONS, NAME, Settings
 from services.streak.definitions import AMNESTY, KINDS, STREAK, catalogue_of
 from services.streak.handlers import Handlers
 from services.streak.maintenance import Maintenance
@@ -29,9 +26,6 @@ from shared.rpc import participants, server, traces
 from shared.rpc.definitions import definition_service
 from shared.rpc.participants import Participant
 from shared.rpc.server import Application, Servicer
-
-NAME: Final = "streak"
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 async def build(settings: Settings) -> Application:

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import asyncpg
 
+from services.streak.config import MIGRATIONS
 from services.streak.domain.freezes import Freezes
 from services.streak.domain.rows import Reach, Run
 from services.streak.domain.state import Anchor, Settled, StreakState, Tally
 from services.streak.domain.travel import Sighting
 from services.streak.encoding import decode
-from services.streak.server import MIGRATIONS
 from shared.postgres.migrations import migrate
 
 BY_NAME = "0004_states_by_name.sql"

@@ -192,8 +192,7 @@ def test_a_process_that_cannot_start_says_why_and_with_which_status(
         "from pathlib import Path\n"
         "from shared.config import Settings\n"
         "from shared.entrypoint import run\n"
-        "async def serve(settings): pass\n"
-        f"run('x', Settings, serve=serve, migrations=Path('.'), arguments=['{arguments}'])\n"
+        f"run('x', Settings, server='x.server', migrations=Path('.'), arguments=['{arguments}'])\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == status
