@@ -10,10 +10,10 @@ from services.points.domain.amendments import Amendment, amendment, amends, entr
 from services.points.domain.counting import HistoryNeeded
 from services.points.domain.decisions import Applied, apply, days_asked, late, since, with_days, with_window
 from services.points.domain.definitions import Catalogue, TriggerKey
+from services.points.domain.edits import Edit
 from services.points.domain.facts import Command, Fact
 from services.points.domain.ledger import Change, merged
 from services.points.domain.limits import Refusal
-from services.points.domain.refold import Edit
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod, shifts
 from services.points.refolding import History, refold

@@ -16,10 +16,12 @@ from services.points import rows
 from services.points.domain.days import Days
 from services.points.domain.decisions import CountedFact
 from services.points.domain.definitions import Catalogue, TriggerKey
+from services.points.domain.dependence import Dependence
+from services.points.domain.edits import LiveAward, Names
 from services.points.domain.facts import Due, Fact, Identity, Instant
 from services.points.domain.ledger import Award, Change
 from services.points.domain.lots import Lots
-from services.points.domain.refold import Dependence, LiveAward, Names, Shift
+from services.points.domain.shortcuts import Shift
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
 from services.points.refolding import Chunk

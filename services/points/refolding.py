@@ -18,31 +18,20 @@ from services.points.domain.counting import HistoryNeeded
 from services.points.domain.days import UNKNOWN, Days, last_difference
 from services.points.domain.decisions import CountedFact, placed_among
 from services.points.domain.definitions import Catalogue, TriggerKey
+from services.points.domain.dependence import Dependence
+from services.points.domain.edits import Difference, Edit, LiveAward, Names, edited
 from services.points.domain.facts import Fact, Identity
 from services.points.domain.ledger import Change, Draft, reached, retaken, write
 from services.points.domain.lots import Lots
-from services.points.domain.refold import (
-    Dependence,
-    Difference,
-    Edit,
-    LiveAward,
-    Names,
-    Pair,
-    Plan,
+from services.points.domain.refold import Pair, Plan, begin, drafts_of, go_on, moved, plan, together
+from services.points.domain.shortcuts import (
     Shift,
     apart,
-    begin,
-    drafts_of,
-    edited,
-    go_on,
-    moved,
     moved_by_shifts,
     moved_by_shortcut,
-    plan,
     shifted,
     shifts,
     shortcut,
-    together,
 )
 from services.points.domain.state import UserState
 from services.points.domain.timing import set_by

@@ -7,7 +7,7 @@ from laurel.points.v1 import points_pb2
 
 from services.points.definitions import Configuration, catalogue_from
 from services.points.domain.definitions import Catalogue
-from services.points.domain.refold import Dependence
+from services.points.domain.dependence import Dependence
 from shared.postgres.pool import Connection, Pool
 
 LEARN: Final = "SELECT version, key, body FROM terms WHERE version <> ALL($1::bigint[]) ORDER BY version, key"

@@ -14,10 +14,10 @@ from uuid import UUID
 from msgspec import Struct, field
 
 from services.points.domain.definitions import Catalogue, ConfiguredTrigger, TriggerKey
+from services.points.domain.edits import Edit, Terms
 from services.points.domain.facts import AchievementChange, Command, Due, Fact
 from services.points.domain.fold import once
 from services.points.domain.multipliers import for_trigger
-from services.points.domain.refold import Edit, Terms
 from services.points.domain.state import StreakCount, UserState
 from services.points.domain.streaks import LivePeriod, corrected, due_for, shifts
 from shared.entries import EntryKind

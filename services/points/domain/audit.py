@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from services.points.domain.account import EMPTY_ACCOUNT
 from services.points.domain.definitions import Catalogue
+from services.points.domain.edits import LiveAward
 from services.points.domain.facts import Fact, Identity
 from services.points.domain.limits import Grant
-from services.points.domain.refold import LiveAward
 from services.points.domain.state import UserState
 
 Ledger = Mapping[tuple[int, Identity], LiveAward]

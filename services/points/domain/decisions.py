@@ -15,13 +15,13 @@ from services.points.domain.amendments import Amendment, completed
 from services.points.domain.counting import Timeline, is_whole, placed
 from services.points.domain.days import Days, reach
 from services.points.domain.definitions import GIFT, Catalogue, MetricCause, TriggerKey
+from services.points.domain.edits import Terms
 from services.points.domain.facts import Command, Due, Fact, Instant
 from services.points.domain.fold import mark_of, step
 from services.points.domain.holds import Holding, decide, held
 from services.points.domain.ledger import Change, Draft, write
 from services.points.domain.limits import InsufficientPoints, NoRoom, NotGiven, Refusal
 from services.points.domain.multipliers import boosts_at, for_trigger
-from services.points.domain.refold import Terms
 from services.points.domain.state import UserState
 from services.points.domain.streaks import arrived
 from services.points.domain.timing import sooner

@@ -13,8 +13,8 @@ from services.points.domain.definitions import (
     StreakCause,
     Trigger,
 )
+from services.points.domain.dependence import Dependence
 from services.points.domain.facts import Instant
-from services.points.domain.refold import Dependence
 from shared.entries import EntryKind
 from tests.unit.points.user import UNIT, Past, User, instant, period
 

@@ -15,6 +15,8 @@ from services.points.domain.counting import HistoryNeeded, stored
 from services.points.domain.days import UNKNOWN, Days, Given
 from services.points.domain.decisions import Applied, CountedFact, apply, days_asked, with_days
 from services.points.domain.definitions import Catalogue, PointsSystem, TriggerKey
+from services.points.domain.dependence import Dependence
+from services.points.domain.edits import LiveAward, Names
 from services.points.domain.facts import (
     AchievementChange,
     Command,
@@ -28,7 +30,7 @@ from services.points.domain.facts import (
 from services.points.domain.ledger import Award, Change
 from services.points.domain.limits import InsufficientPoints, Refusal
 from services.points.domain.lots import Lots, moved
-from services.points.domain.refold import Dependence, LiveAward, Names, Shift
+from services.points.domain.shortcuts import Shift
 from services.points.domain.state import UserState
 from services.points.domain.streaks import LivePeriod
 from services.points.domain.timing import advanced, with_lots
