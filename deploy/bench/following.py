@@ -1,7 +1,8 @@
 """`python -m deploy.bench.following`: what being followed costs ingestion, and what is dead costs what is alive.
 
-A stack with the demo's configuration under a closed loop of batches, in turn: followed by nobody; by a stream to its
-own Valkey; by that and an endpoint; by that stream, and beside it a stream and an endpoint that nobody answers.
+A stack with the demo's configuration under a closed loop of batches, in turn: followed by nobody; by a stream of points
+to its own Valkey; by one of everything; by that and an endpoint; by that stream, and beside it a stream and an endpoint
+that nobody answers.
 Everything is started for the purpose and gone afterwards.
 """
 
@@ -33,7 +34,8 @@ from deploy.local.ports import free_port
 from deploy.local.run_directory import run_directory
 from deploy.local.stack import Stack
 
-_EVERYTHING: Final = ["*"]
+_EVERYTHING: Final = ("*",)
+_POINTS: Final = ("points.changed", "points.level_changed")
 _CATCH_UP_SECONDS: Final = 600.0
 _QUIET_SECONDS: Final = 3.0
 _MANY: Final = 1_000_000_000
@@ -56,10 +58,11 @@ class Followed(Struct):
 
 
 NOBODY: Final = "nobody"
+SOME: Final = "a stream of points"
 STREAM: Final = "a stream"
 ENDPOINT: Final = "a stream and an endpoint"
 DEAD: Final = "a stream, beside a dead stream and a dead endpoint"
-MODES: Final = (NOBODY, STREAM, ENDPOINT, DEAD)
+MODES: Final = (NOBODY, SOME, STREAM, ENDPOINT, DEAD)
 COSTS: Final = {
     FOLLOWS: "notification",
     ORCHESTRATOR: "orchestrator",
@@ -98,13 +101,14 @@ def window(lab: Lab, stack: Stack, meter: Meter, mode: str) -> Followed:
     target = stack.addresses(ORCHESTRATOR)[0]
     with grpc.insecure_channel(stack.addresses(FOLLOWS)[0]) as channel, ExitStack() as followers:
         stub = notification_service_pb2_grpc.NotificationServiceStub(channel)
-        stream = followers.enter_context(_stream(stub, redis="bench")) if mode != NOBODY else ""
+        types = _POINTS if mode == SOME else _EVERYTHING
+        stream = followers.enter_context(_stream(stub, types, redis="bench")) if mode != NOBODY else ""
         if mode == ENDPOINT:
             port = free_port()
             followers.enter_context(receiving(port, _MANY))
             followers.enter_context(_endpoint(stub, port))
         if mode == DEAD:
-            followers.enter_context(_stream(stub, nats="BENCH"))
+            followers.enter_context(_stream(stub, _EVERYTHING, nats="BENCH"))
             followers.enter_context(_endpoint(stub, free_port()))
         told, before = asyncio.run(_told(stack)), meter.read()
         began = time.monotonic()
@@ -113,7 +117,9 @@ def window(lab: Lab, stack: Stack, meter: Meter, mode: str) -> Followed:
         found = Followed(measured.whole.per_second)
         if stream:
             found.told_per_second = _published(stub, stream) / (ended - began)
-            found.catch_up_seconds = _caught_up(stub, stream, asyncio.run(_told(stack)) - told) - ended
+            # Of everything, each row of the feed tells at least one.
+            rows = asyncio.run(_told(stack)) - told if types == _EVERYTHING else 0
+            found.catch_up_seconds = _caught_up(stub, stream, rows) - ended
         spent = meter.read().since(before).cpu
         found.microseconds = {name: spent[name] / measured.done * 1e6 for name in COSTS}
         found.memory_mib = meter.memory()[FOLLOWS] / 2**20
@@ -122,10 +128,14 @@ def window(lab: Lab, stack: Stack, meter: Meter, mode: str) -> Followed:
 
 @contextmanager
 def _stream(
-    stub: "notification_service_pb2_grpc.NotificationServiceStub", *, redis: str = "", nats: str = ""
+    stub: "notification_service_pb2_grpc.NotificationServiceStub",
+    types: Sequence[str],
+    *,
+    redis: str = "",
+    nats: str = "",
 ) -> Iterator[str]:
     key = f"bench-{uuid4().hex[:8]}"
-    stream = stream_pb2.EventStream(key=key, types=_EVERYTHING)
+    stream = stream_pb2.EventStream(key=key, types=types)
     if redis:
         stream.redis.stream = redis
     else:
@@ -151,7 +161,7 @@ def _endpoint(stub: "notification_service_pb2_grpc.NotificationServiceStub", por
 
 
 def _caught_up(stub: "notification_service_pb2_grpc.NotificationServiceStub", key: str, rows: int) -> float:
-    """When the last event was published, once nothing more has come for a while. Each row tells of one at least."""
+    """When the last event was published, once so many were and nothing more has come for a while."""
     published, last = 0, time.monotonic()
     deadline = last + _CATCH_UP_SECONDS
     while published < rows or time.monotonic() < last + _QUIET_SECONDS:
@@ -213,7 +223,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each window")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--users", type=int, default=5_000)
-    parser.add_argument("--modes", type=int, default=len(MODES), help="the first so many of the four")
+    parser.add_argument("--modes", type=int, default=len(MODES), help="the first so many of the five")
     arguments = parser.parse_args()
     with run_directory("bench-following") as home:
         found = measure(home, arguments.seconds, arguments.rounds, arguments.users, MODES[: arguments.modes])
