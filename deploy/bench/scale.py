@@ -140,13 +140,13 @@ def _table_of(results: Results, kind: str, title: str) -> str:
             name,
             f"{one[name]:,.0f}",
             f"{two[name]:,.0f}",
-            f"{two[name] / one[name]:.2f}",
+            _ratio(two[name], one[name]),
             _most(name, two[name]),
         ]
         for name in names
     ]
     whole = sum(one.values()), sum(two.values())
-    rows.append(["all", f"{whole[0]:,.0f}", f"{whole[1]:,.0f}", f"{whole[1] / whole[0]:.2f}", ""])
+    rows.append(["all", f"{whole[0]:,.0f}", f"{whole[1]:,.0f}", _ratio(whole[1], whole[0]), ""])
     rates = [results.median(f"{kind}.{side}.rate") for side in ("one", "two")]
     heads = [
         f"µs of CPU an event, {title}",
