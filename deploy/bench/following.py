@@ -1,9 +1,8 @@
 """`python -m deploy.bench.following`: what being followed costs ingestion, and what is dead costs what is alive.
 
-A stack with the demo's configuration under a closed loop of batches, in turn: followed by nobody; by a stream of points
-to its own Valkey; by one of everything; by that and an endpoint; by that stream, and beside it a stream and an endpoint
-that nobody answers.
-Everything is started for the purpose and gone afterwards.
+A stack with the demo's configuration under a closed loop of batches, in turn: followed by nobody; by a stream of three
+types to its own Valkey; by one of everything; by that and an endpoint; by that stream, and beside it a stream and an
+endpoint that nobody answers. Everything is started for the purpose and gone afterwards.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from deploy.local.run_directory import run_directory
 from deploy.local.stack import Stack
 
 _EVERYTHING: Final = ("*",)
-_POINTS: Final = ("points.changed", "points.level_changed")
+_SOME: Final = ("metric.recorded", "points.changed", "leaderboard.rank_changed")
 _CATCH_UP_SECONDS: Final = 600.0
 _QUIET_SECONDS: Final = 3.0
 _MANY: Final = 1_000_000_000
@@ -58,7 +57,7 @@ class Followed(Struct):
 
 
 NOBODY: Final = "nobody"
-SOME: Final = "a stream of points"
+SOME: Final = "a stream of three types"
 STREAM: Final = "a stream"
 ENDPOINT: Final = "a stream and an endpoint"
 DEAD: Final = "a stream, beside a dead stream and a dead endpoint"
@@ -101,7 +100,7 @@ def window(lab: Lab, stack: Stack, meter: Meter, mode: str) -> Followed:
     target = stack.addresses(ORCHESTRATOR)[0]
     with grpc.insecure_channel(stack.addresses(FOLLOWS)[0]) as channel, ExitStack() as followers:
         stub = notification_service_pb2_grpc.NotificationServiceStub(channel)
-        types = _POINTS if mode == SOME else _EVERYTHING
+        types = _SOME if mode == SOME else _EVERYTHING
         stream = followers.enter_context(_stream(stub, types, redis="bench")) if mode != NOBODY else ""
         if mode == ENDPOINT:
             port = free_port()
