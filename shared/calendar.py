@@ -39,9 +39,7 @@ class UnknownZone(ValueError):
 
 def zone(name: str) -> ZoneInfo:
     """The zone of this IANA name, cached. Raises `UnknownZone`."""
-    if name not in zone_names():
-        raise UnknownZone(name)
-    return _load(name)
+    return _zone(name)
 
 
 @lru_cache(maxsize=1)
@@ -55,7 +53,7 @@ def local_date(instant: datetime, zone_name: str) -> date:
     """The date on the wall at this instant in this zone. Raises `UnknownZone`, or `ValueError` if naive."""
     if instant.tzinfo is None:
         raise ValueError("an instant must carry its offset")
-    return instant.astimezone(zone(zone_name)).date()
+    return instant.astimezone(_zone(zone_name)).date()
 
 
 def local_day_and_minute(instant: datetime, zone_name: str) -> tuple[date, int]:
@@ -84,7 +82,7 @@ def local_midnight(day: date, zone_name: str) -> datetime:
     (Pacific/Apia, 2011-12-30) begins where the next one does. Where midnight comes twice, the first counts.
     Raises `UnknownZone`.
     """
-    return _midnight(day, zone(zone_name))
+    return _midnight(day, zone_name)
 
 
 def day_of(instant: datetime, zone_name: str, start: timedelta) -> date:
@@ -99,21 +97,25 @@ def day_begins(day: date, zone_name: str, start: timedelta) -> datetime:
     """The instant (UTC) at which a day begins, so long after midnight by the wall: the first at which it shows that or
     later. Raises `UnknownZone`.
     """
-    return _begins(day, start, zone(zone_name)) if start else local_midnight(day, zone_name)
+    return _begins(day, start, zone_name) if start else _midnight(day, zone_name)
 
 
 @lru_cache(maxsize=1024)
-def _load(name: str) -> ZoneInfo:
+def _zone(name: str) -> ZoneInfo:
+    if name not in zone_names():
+        raise UnknownZone(name)
     return ZoneInfo(name)
 
 
 @lru_cache(maxsize=65_536)
-def _midnight(day: date, local: ZoneInfo) -> datetime:
+def _midnight(day: date, zone_name: str) -> datetime:
+    local = _zone(zone_name)
     return _reaches(datetime.combine(day, time(), tzinfo=local), local)
 
 
 @lru_cache(maxsize=65_536)
-def _begins(day: date, start: timedelta, local: ZoneInfo) -> datetime:
+def _begins(day: date, start: timedelta, zone_name: str) -> datetime:
+    local = _zone(zone_name)
     return _reaches(datetime.combine(day, time(), tzinfo=local) + start, local)
 
 

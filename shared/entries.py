@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from enum import Enum
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -45,7 +46,7 @@ class EntryKind(Enum):
     CORRECTION = "correction"
     """What follows from undoing an earlier entry; its metric part carries the new total and no value."""
 
-    @property
+    @cached_property
     def follows(self) -> bool:
         """It follows from other entries and says nothing new about its user: nobody's first or only entry."""
         return self in (

@@ -1,7 +1,7 @@
 """Filters on attributes (RULES 2.3): equals, in, not in, and numeric ranges; several are ANDed."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -42,8 +42,10 @@ class AttributeFilter(Struct, frozen=True):
     comparison: Equals | In | NotIn | Range
 
 
-def matches(filters: Iterable[AttributeFilter], attributes: Mapping[str, str]) -> bool:
+def matches(filters: Collection[AttributeFilter], attributes: Mapping[str, str]) -> bool:
     """Whether the attributes meet every filter; no filter is met by all."""
+    if not filters:
+        return True
     return all(_holds(condition, attributes.get(condition.attribute)) for condition in filters)
 
 

@@ -66,10 +66,8 @@ def digest(*parts: str | bytes) -> bytes:
     """SHA-256 (32 bytes) over the parts, each preceded by its length, so that ("ab", "c") differs from ("a",
     "bc").
     """
-    sha = hashlib.sha256()
-    for part in parts:
-        sha.update(_with_length(part.encode() if isinstance(part, str) else part))
-    return sha.digest()
+    told = [_with_length(part.encode() if isinstance(part, str) else part) for part in parts]
+    return hashlib.sha256(b"".join(told)).digest()
 
 
 def _with_length(data: bytes) -> bytes:

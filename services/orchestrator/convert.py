@@ -37,6 +37,7 @@ from shared.rpc.convert import (
     digest_of,
     instant_field,
     set_timestamp,
+    texts,
     uuid_field,
 )
 
@@ -47,21 +48,23 @@ MAX_POINTS_HOLD_SECONDS = 31 * 86_400
 
 def user_patch(user: user_pb2.User, violations: Violations) -> UserPatch:
     """What a request says about its user; with violations for what is wrong (RULES 1.5, 2.3)."""
-    check_user_id(user.user_id, "user.user_id", violations)
-    check_text(user.name, "user.name", violations, min_chars=0)
-    if user.time_zone:
-        check_zone(user.time_zone, "user.time_zone", violations)
-    if len(user.attributes) > MAX_EVENT_ATTRIBUTES:
+    patch = patch_of_user(user)
+    attributes = patch.attributes
+    check_user_id(patch.user_id, "user.user_id", violations)
+    check_text(patch.name, "user.name", violations, min_chars=0)
+    if patch.time_zone:
+        check_zone(patch.time_zone, "user.time_zone", violations)
+    if len(attributes) > MAX_EVENT_ATTRIBUTES:
         violations.add("user.attributes", f"must have at most {MAX_EVENT_ATTRIBUTES} attributes")
-    check_attributes(user.attributes, "user.attributes", violations)
-    if SIGN_UP_DATE in user.attributes and sign_up_date(user.attributes) is None:
+    check_attributes(attributes, "user.attributes", violations)
+    if SIGN_UP_DATE in attributes and sign_up_date(attributes) is None:
         violations.add(f"user.attributes[{SIGN_UP_DATE!r}]", "must be a date such as 2024-02-29")
-    return patch_of_user(user)
+    return patch
 
 
 def patch_of_user(user: user_pb2.User) -> UserPatch:
     """The same of a request that was checked when it came."""
-    return UserPatch(user.user_id, user.name, user.time_zone, dict(user.attributes))
+    return UserPatch(user.user_id, user.name, user.time_zone, texts(user.attributes))
 
 
 def incoming_call(

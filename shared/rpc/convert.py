@@ -177,6 +177,11 @@ def check_zone(value: str, path: str, violations: Violations) -> None:
         violations.add(path, str(UnknownZone(value)))
 
 
+def texts(of: Mapping[str, str]) -> dict[str, str]:
+    """A copy of a map of a message: several times as fast as what `dict` makes of one."""
+    return {name: of[name] for name in of}
+
+
 def check_attributes(attributes: Mapping[str, str], path: str, violations: Violations) -> None:
     """Names of 1 to 64 characters, values of at most 255. How many there may be, the orchestrator decides."""
     for name, value in attributes.items():
@@ -336,10 +341,11 @@ def entry_from_proto(message: entry_pb2.Entry, violations: Violations) -> Entry 
         gifts = tuple(
             _gift(gift, f"board_prize.gifts[{index}]", violations) for index, gift in enumerate(prize.gifts)
         )
-    others = [
-        user_from_proto(other, f"other_users[{at}]", violations)
-        for at, other in enumerate(message.other_users)
-    ]
+    others: tuple[UserSnapshot | None, ...] = ()
+    if other_users := message.other_users:
+        others = tuple(
+            user_from_proto(other, f"other_users[{at}]", violations) for at, other in enumerate(other_users)
+        )
     if entry_id is None or kind is None or user is None or now is None or occur_time is None:
         return None
     if len(violations) > before:
@@ -479,13 +485,16 @@ def user_from_proto(
 ) -> UserSnapshot | None:
     """A user as of an entry; None where it has no time. Adds what is wrong with it."""
     user_id, time_zone, name = message.user_id, message.time_zone, message.name
-    attributes = dict(message.attributes)
-    newest_attributes = dict(message.newest_attributes) if message.has_newest_attributes else None
-    check_user_id(user_id, f"{path}.user_id", violations)
-    check_zone(time_zone, f"{path}.time_zone", violations)
+    attributes = texts(message.attributes)
+    newest_attributes = texts(message.newest_attributes) if message.has_newest_attributes else None
+    if not (_is_plain(user_id) and time_zone in zone_names()):
+        check_user_id(user_id, f"{path}.user_id", violations)
+        check_zone(time_zone, f"{path}.time_zone", violations)
     check_attributes(attributes, f"{path}.attributes", violations)
-    check_attributes(newest_attributes or {}, f"{path}.newest_attributes", violations)
-    check_text(name, f"{path}.name", violations, min_chars=0)
+    if newest_attributes:
+        check_attributes(newest_attributes, f"{path}.newest_attributes", violations)
+    if name:
+        check_text(name, f"{path}.name", violations, min_chars=0)
     create_time = instant_field(message, "create_time", path, violations)
     if create_time is None:
         return None
@@ -494,10 +503,15 @@ def user_from_proto(
     )
 
 
+def _is_plain(user_id: str) -> bool:
+    """Whether nothing is wrong with the id of a user of no tenant, seen without a path: the common case."""
+    return 1 <= len(user_id) <= MAX_TEXT_CHARS and "\x00" not in user_id and SEPARATOR not in user_id
+
+
 def _metric(fact: entry_pb2.MetricFact, path: str, violations: Violations) -> MetricFact:
     """The metric part of an entry. `path` is one of two constants: paths of fields are made when one is wrong."""
     metric, value_micros = fact.metric, fact.value_micros
-    attributes = dict(fact.attributes)
+    attributes = texts(fact.attributes)
     if not _KEY.fullmatch(metric):
         check_key(metric, f"{path}.metric", violations)
     if value_micros not in _VALUES:

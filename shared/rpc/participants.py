@@ -49,6 +49,7 @@ DIGEST_BYTES: Final = 32
 
 C = TypeVar("C")
 
+_OF_ENTRY: Final = Part(pb.Outcome, "entry_id")
 _CHANGED: Final = Part(pb.Outcome, "effects")
 _OUTCOME: Final = Part(pb.ApplyEntriesResponse, "outcomes")
 _REVERT_OUTCOME: Final = Part(pb.RevertEntriesResponse, "outcomes")
@@ -109,8 +110,8 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         outcomes = (
             next(answers)
             if isinstance(work, Work)
-            else refused_outcome(message.entry.entry_id, work, self._participant.domain)
-            for work, message in zip(wanted, request.commands, strict=True)
+            else refused_outcome(request.commands[index].entry.entry_id, work, self._participant.domain)
+            for index, work in enumerate(wanted)
         )
         return b"".join(map(_OUTCOME.holding, outcomes))
 
@@ -203,18 +204,22 @@ class ParticipantServicer(participant_service_pb2_grpc.ParticipantServiceService
         return pb.FinishHealingResponse()
 
     def _work(self, message: pb.Command, index: int) -> Work[C] | LaurelError:
-        if message.entry.WhichOneof("operation") is None:
+        own = message.entry
+        if own.WhichOneof("operation") is None:
             # A newer orchestrator asks for it while releases change: a no would be for good, so it waits for a newer
             # replica.
             return Unavailable("what is asked is not known to this release", reason="DEPENDENCY_UNAVAILABLE")
         violations = Violations()
-        entry = entry_from_proto(message.entry, violations.within("entry"))
+        entry = entry_from_proto(own, violations)
+        if violations:
+            violations = violations.under("entry")
         digest, effects = message.digest, message.effects
         if len(digest) != DIGEST_BYTES:
             violations.add("digest", f"must have {DIGEST_BYTES} bytes")
-        for field in ("streaks", "achievements", "points"):
-            if len(getattr(effects, field)) > MAX_CHANGES:
-                violations.add(f"effects.{field}", f"must have at most {MAX_CHANGES} items")
+        if effects.ByteSize():  # most entries changed nothing so far
+            for field in ("streaks", "achievements", "points"):
+                if len(getattr(effects, field)) > MAX_CHANGES:
+                    violations.add(f"effects.{field}", f"must have at most {MAX_CHANGES} items")
         if entry is not None and not violations:
             command = self._participant.command(entry, effects, "effects", violations)
             if not violations:
@@ -239,7 +244,7 @@ def applied_outcome(entry_id: UUID, effects: effects_pb2.Effects) -> bytes:
     serialized it is not.
     """
     changed = effects.SerializeToString(deterministic=True)
-    return pb.Outcome(entry_id=str(entry_id)).SerializeToString() + _CHANGED.holding(changed)
+    return _OF_ENTRY.holding(str(entry_id).encode()) + _CHANGED.holding(changed)
 
 
 def refused_outcome(entry_id: UUID | str, error: LaurelError, domain: str) -> bytes:

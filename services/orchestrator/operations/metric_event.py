@@ -15,7 +15,7 @@ from shared.decimals import InvalidValue, from_micros, to_micros
 from shared.errors import Violations
 from shared.ids import derived_id, derived_id_at, sha256
 from shared.random_ids import new_id
-from shared.rpc.convert import check_attributes, check_key, check_text, instant_field
+from shared.rpc.convert import check_attributes, check_key, check_text, instant_field, texts
 
 NAME = "metric_event"
 
@@ -31,9 +31,10 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
     value_micros = _value(request.value, violations)
     if request.idempotency_key:
         check_text(request.idempotency_key, "idempotency_key", violations)
-    if len(request.attributes) > MAX_EVENT_ATTRIBUTES:
+    attributes = texts(request.attributes)
+    if len(attributes) > MAX_EVENT_ATTRIBUTES:
         violations.add("attributes", f"must have at most {MAX_EVENT_ATTRIBUTES} attributes")
-    check_attributes(request.attributes, "attributes", violations)
+    check_attributes(attributes, "attributes", violations)
     occur_time = _occur_time(request, asked, violations)
     violations.raise_if_any()
     key_id = None
@@ -49,7 +50,7 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
         now=occur_time if asked.window.max_age is None else asked.now,
         digest=sha256(body),
         request=body,
-        event=MetricEvent(request.metric, value_micros, dict(request.attributes)),
+        event=MetricEvent(request.metric, value_micros, attributes),
         key_id=key_id,
         counted=True,
         origin=asked.origin,

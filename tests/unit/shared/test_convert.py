@@ -27,6 +27,8 @@ from shared.rpc.convert import (
     check_key,
     check_request_id,
     check_text,
+    check_user_id,
+    check_zone,
     digest_of,
     entry_from_proto,
     error_from_message,
@@ -36,6 +38,7 @@ from shared.rpc.convert import (
     set_timestamp,
     to_datetime,
     to_timestamp,
+    user_from_proto,
     uuid_field,
 )
 
@@ -288,6 +291,24 @@ def test_the_digest_tells_different_content_apart() -> None:
     message.metric_event.value_micros += 1
     assert digest_of(message) != before
     assert len(before) == 32
+
+
+@given(
+    st.one_of(st.sampled_from(["", "alice", "acme\x1falice", "Acme\x1falice", "u" * 256, "\x00"]), st.text()),
+    st.sampled_from(["UTC", "Asia/Tokyo", "", "Factory", "+02:00"]),
+    st.one_of(st.sampled_from(["", "n" * 255, "n" * 256, "\x00"]), st.text()),
+)
+def test_a_user_is_refused_by_the_same_rules_read_whole_and_field_by_field(
+    user_id: str, time_zone: str, name: str
+) -> None:
+    whole, by_field = Violations(), Violations()
+    message = metric_event().user
+    message.user_id, message.time_zone, message.name = user_id, time_zone, name
+    user_from_proto(message, "user", whole)
+    check_user_id(user_id, "user.user_id", by_field)
+    check_zone(time_zone, "user.time_zone", by_field)
+    check_text(name, "user.name", by_field, min_chars=0)
+    assert list(whole) == list(by_field)
 
 
 def test_what_is_wrong_in_a_command_is_named_by_its_place_in_the_request() -> None:
