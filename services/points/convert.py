@@ -60,6 +60,8 @@ def check_read(*, user_id: str | None = None, points_system: str | None = None) 
 
 def command(entry: Entry, effects: Effects, path: str, violations: Violations) -> Command:
     """The domain's command: what the entry changed about streaks and achievements."""
+    if not effects.ByteSize():
+        return Command(entry)
     own = Instant(entry.entry_id, entry.occur_time, local_date(entry.occur_time, entry.time_zone))
     streak_changes = _streak_changes(effects.streaks, f"{path}.streaks", violations)
     achievement_changes = _achievement_changes(effects.achievements, own, f"{path}.achievements", violations)
@@ -160,13 +162,16 @@ def _instant(
 
 
 def effects(user_id: str, changes: Sequence[Change]) -> Effects:
-    """What an entry, or its undoing, did to a user's points. Written in place: a message that is put into another one
-    is copied.
-    """
+    """What an entry, or its undoing, did to a user's points."""
     message = Effects()
+    tell(message, user_id, changes)
+    return message
+
+
+def tell(message: Effects, user_id: str, changes: Sequence[Change]) -> None:
+    """The same in place: a message that is put into another one is copied."""
     for change in changes:
         _tell_change(message.points.add(), user_id, change)
-    return message
 
 
 def refusal(refusal: Refusal) -> LaurelError:
@@ -239,19 +244,20 @@ def _hold_refusal(refusal: HoldEnded | HoldTooSmall | TooManyHolds) -> LaurelErr
 
 
 def _tell_change(message: points_pb2.PointsChange, user_id: str, change: Change) -> None:
+    before, after = change.before, change.after
     message.user_id = user_id
     message.points_system = change.points_system
-    message.version = change.after.version
+    message.version = after.version
     message.added = change.added
-    message.balance_before = change.before.balance
-    message.balance = change.after.balance
-    message.lifetime = change.after.lifetime
-    message.level_before = change.before.level
-    message.level = change.after.level
+    message.balance_before = before.balance
+    message.balance = after.balance
+    message.lifetime = after.lifetime
+    message.level_before = before.level
+    message.level = after.level
     for award in change.awards:
         _tell_award(message.awards.add(), award)
-    if change.after.reach_time is not None:
-        set_timestamp(message.reach_time, change.after.reach_time)
+    if after.reach_time is not None:
+        set_timestamp(message.reach_time, after.reach_time)
 
 
 # Reads
@@ -265,21 +271,24 @@ def award_to_proto(award: Award) -> points_pb2.Award:
 
 
 def _tell_award(message: points_pb2.Award, award: Award) -> None:
+    key, product = award.key, award.product
     message.award_id = str(award.award_id)
-    message.points_system = award.key.points_system
+    message.points_system = key.points_system
     message.amount = award.amount
     message.base_amount = award.base_amount
     message.clipped_amount = award.clipped_amount
-    message.trigger = award.key.trigger
+    message.trigger = key.trigger
     message.entry_id = str(award.entry_id)
     message.cause_entry_id = str(award.cause_entry_id)
     set_timestamp(message.occur_time, award.occur_time)
     if award.reversed_award_id:
         message.reversed_award_id = str(award.reversed_award_id)
     set_date(message.local_date, award.local_date)
-    message.multiplier = award.product.multiplier
-    message.boosts.extend(award.product.boosts)
-    message.multiplying_level = award.product.level
+    message.multiplier = product.multiplier
+    if product.boosts:
+        message.boosts.extend(product.boosts)
+    if product.level:
+        message.multiplying_level = product.level
     if award.expire_date is not None:
         set_date(message.expire_date, award.expire_date)
 

@@ -208,7 +208,8 @@ class Handlers:
             for user in (work.command.entry.user, *_others(work.command.entry)):
                 lives[user.user_id] = user.life
                 touched = completions.setdefault(user.user_id, set())
-                touched.update(change.completion_id for change in work.command.achievement_changes)
+                for change in work.command.achievement_changes:
+                    touched.add(change.completion_id)
         loaded = await self._store.recall(lives, completions)
         configuration = await self._configuration.at(loaded.configuration_version)
         await self._terms.keep(self._pool, configuration)
@@ -265,6 +266,8 @@ class Handlers:
 
     async def _know_lots(self, states: dict[str, UserState], batch: Sequence[Work[Command]]) -> None:
         """Into the states, what is left of awards, where something may have expired. No round trip without such."""
+        if not any(state.clocks for state in states.values()):
+            return
         asked = {
             user_id
             for work in batch
@@ -348,7 +351,7 @@ class Handlers:
             if after.holds:
                 after = replace(after, holds=without(after.holds, reversal.entry_id))
             await self._store.save([], {}, {whose: before}, {whose: after}, version, connection)
-            effects.MergeFrom(convert.effects(whose, changes))
+            convert.tell(effects, whose, changes)
         if halves:
             await self._store.mark_reverted(connection, list(halves.values()))
         await BEFORE_COMMIT.reach()
@@ -378,9 +381,12 @@ def _decided(catalogue: Catalogue, states: Mapping[str, UserState], work: Work[C
         if not isinstance(decided, Applied):
             return _Decided([_log_entry(work, decided, 0, effects)])
         now = command.entry.now
-        entries.extend(rows.came_entry(user_id, each.fact, each.award_count, now) for each in came)
-        changed[user_id] = merged((*(change for each in came for change in each.changes), *decided.changes))
-        effects.MergeFrom(convert.effects(user_id, changed[user_id]))
+        changes = decided.changes
+        if came:
+            entries.extend(rows.came_entry(user_id, each.fact, each.award_count, now) for each in came)
+            changes = merged((*(change for each in came for change in each.changes), *changes))
+        changed[user_id] = changes
+        convert.tell(effects, user_id, changes)
         after[user_id] = decided.state
         if command is half:
             entries.append(rows.came_entry(user_id, decided.fact, state.award_count, now))
@@ -393,7 +399,8 @@ def _decided(catalogue: Catalogue, states: Mapping[str, UserState], work: Work[C
 
 def _users_of(work: Work[Command]) -> list[str]:
     """Whose points an entry is about."""
-    return [work.user_id, *(other.user_id for other in _others(work.command.entry))]
+    others = _others(work.command.entry)
+    return [work.user_id, *(other.user_id for other in others)] if others else [work.user_id]
 
 
 def _others(entry: Entry) -> tuple[UserSnapshot, ...]:

@@ -270,7 +270,7 @@ def award_rows(user_id: str, awards: Iterable[Award]) -> list[tuple[Any, ...]]:
 def _product_columns(award: Award) -> tuple[Any, ...]:
     """Nothing where nothing multiplies the award."""
     product = award.product
-    if product == Product(award.base_amount):
+    if product.amount == award.base_amount and product.multiplies_nothing:
         return (None, None, None, None)
     return (product.amount, product.multiplier, list(product.boosts) or None, product.level or None)
 
@@ -324,24 +324,27 @@ def trigger_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
         for key, timeline in new.points.timelines.items()
         if before.get(key) is not timeline
     ]
-    rows.extend(
-        (
-            new.user_id,
-            *key,
-            CauseKind.STREAK,
-            count.granted_count,
-            count.due_count,
-            *_NOT_COUNTED,
-            None,
-            None,
-            None,
-            _periods(count),
+    if new.streaks is not old.streaks:
+        rows.extend(
+            (
+                new.user_id,
+                *key,
+                CauseKind.STREAK,
+                count.granted_count,
+                count.due_count,
+                *_NOT_COUNTED,
+                None,
+                None,
+                None,
+                _periods(count),
+            )
+            for key, count in new.streaks.items()
+            if old.streaks.get(key) != count
         )
-        for key, count in new.streaks.items()
-        if old.streaks.get(key) != count
-    )
-    changed = {key for key in {*old.clocks, *new.clocks} if old.clocks.get(key) != new.clocks.get(key)}
-    for key in changed:
+    clocks = set() if new.clocks is old.clocks else {*old.clocks, *new.clocks}
+    for key in clocks:
+        if old.clocks.get(key) == new.clocks.get(key):
+            continue
         clock = new.clocks.get(key)
         ends = (clock.next_time, clock.zone, clock.day) if clock else (None, None, None)
         rows.append((new.user_id, *key, CauseKind.TIME, 0, 0, *_NOT_COUNTED, *ends, None))

@@ -41,7 +41,8 @@ def amends(command: Command) -> bool:
         return True
     if entry.metric is not None and entry.metric.revisions:
         return True
-    return any(not change.completed for change in command.achievement_changes)
+    changes = command.achievement_changes
+    return bool(changes) and any(not change.completed for change in changes)
 
 
 def entries_named(command: Command, state: UserState, triggers: Iterable[TriggerKey]) -> frozenset[UUID]:

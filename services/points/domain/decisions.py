@@ -220,8 +220,9 @@ def _touched(catalogue: Catalogue, state: UserState, command: Command) -> Iterat
         yield from (each.key.points_system for each in catalogue.by_user_created)
 
 
-def _matching(catalogue: Catalogue, entry: Entry) -> Iterator[TriggerKey]:
+def _matching(catalogue: Catalogue, entry: Entry) -> list[TriggerKey]:
     """The triggers that the entry matches, as far as facts keep them."""
+    found = []
     if entry.metric is not None and entry.kind is not EntryKind.CORRECTION:
         for trigger in catalogue.by_metric.get(entry.metric.metric, ()):
             cause = trigger.trigger.cause
@@ -230,11 +231,12 @@ def _matching(catalogue: Catalogue, entry: Entry) -> Iterator[TriggerKey]:
                 and matches(cause.event_filters, entry.metric.attributes)
                 and matches(trigger.trigger.user_filters, entry.user.attributes)
             ):
-                yield trigger.key
+                found.append(trigger.key)
     for trigger in catalogue.by_user_created:
         filters = trigger.trigger.user_filters
         if filters and not entry.kind.follows and matches(filters, entry.user.attributes):
-            yield trigger.key
+            found.append(trigger.key)
+    return found
 
 
 def _first(state: UserState, fact: Fact) -> int | None:

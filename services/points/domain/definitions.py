@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from msgspec import Struct, field
@@ -231,7 +232,7 @@ class LevelBasis(Enum):
     LIFETIME = "lifetime"
 
 
-class PointsSystem(Struct, frozen=True):
+class PointsSystem(Struct, frozen=True, dict=True):
     """One kind of points."""
 
     key: str
@@ -261,19 +262,24 @@ class PointsSystem(Struct, frozen=True):
             trigger.daily_limit is not None or trigger.cooldown for trigger in self.triggers
         )
 
-    @property
+    @cached_property
     def multiplies_by_level(self) -> bool:
         """A level multiplies awards."""
         return any(level.multiplier_micros != ONE for level in self.levels)
 
+    @cached_property
+    def thresholds(self) -> tuple[int, ...]:
+        """Of the levels."""
+        return tuple(level.threshold for level in self.levels)
+
     def level_at(self, balance: int, lifetime: int) -> Level | None:
         """The highest level whose threshold the basis reaches (RULES 5.5); None below the first."""
-        reached = bisect_right(self.levels, self.basis(balance, lifetime), key=lambda level: level.threshold)
+        reached = bisect_right(self.thresholds, self.basis(balance, lifetime))
         return self.levels[reached - 1] if reached else None
 
     def level_after(self, balance: int, lifetime: int) -> Level | None:
         """The next level up; None at the top."""
-        reached = bisect_right(self.levels, self.basis(balance, lifetime), key=lambda level: level.threshold)
+        reached = bisect_right(self.thresholds, self.basis(balance, lifetime))
         return self.levels[reached] if reached < len(self.levels) else None
 
     def basis(self, balance: int, lifetime: int) -> int:
@@ -281,13 +287,13 @@ class PointsSystem(Struct, frozen=True):
         return balance if self.level_basis is LevelBasis.BALANCE else lifetime
 
 
-class ConfiguredTrigger(Struct, frozen=True):
+class ConfiguredTrigger(Struct, frozen=True, dict=True):
     """A trigger with the system that it belongs to."""
 
     system: PointsSystem
     trigger: Trigger
 
-    @property
+    @cached_property
     def key(self) -> TriggerKey:
         """Its name among all triggers."""
         return TriggerKey(self.system.key, self.trigger.key)

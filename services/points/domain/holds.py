@@ -60,6 +60,8 @@ def live(holds: Holds, now: datetime) -> Holds:
 
 def held(holds: Holds) -> dict[str, int]:
     """How much is held, by system."""
+    if not holds:
+        return {}
     return {key: sum(hold.amount for hold in those) for key, those in holds.items() if those}
 
 

@@ -184,32 +184,39 @@ def merged(changes: Iterable[Change]) -> tuple[Change, ...]:
 
 
 def _after(catalogue: Catalogue, key: str, before: Account, drafts: Sequence[Draft]) -> Account:
-    balance = before.balance + sum(draft.amount for draft in drafts)
-    lifetime = before.lifetime + sum(draft.earned for draft in drafts)
+    balance, lifetime = before.balance, before.lifetime
+    reach_time, cut_position = before.reach_time, before.cut_position
+    for draft in drafts:
+        balance += draft.amount
+        lifetime += draft.earned
+        due = draft.due
+        if draft.amount and due.times >= 0:
+            time = due.owner.occur_time
+            reach_time = time if reach_time is None else max(reach_time, time)
+        if _may_be_cut(draft):
+            cut_position = max(cut_position, draft.position)
     level = catalogue.system(key).level_at(balance, lifetime)
-    times = [draft.due.owner.occur_time for draft in drafts if draft.amount and draft.due.times >= 0]
-    if before.reach_time is not None:
-        times.append(before.reach_time)
-    # A deduction that a refold brought was not spent when its fact came: with less, a limit would cut it.
-    cuts = [
-        draft.position
-        for draft in drafts
-        if draft.amount != draft.product.amount
-        or draft.due.key.trigger == EXPIRED
-        or (draft.refolded and draft.due.times > 0 and draft.amount < 0)
-    ]
     return Account(
         balance=balance,
         lifetime=lifetime,
         level=level.key if level else "",
         version=before.version + 1,
-        reach_time=max(times, default=None),
-        cut_position=max((before.cut_position, *cuts)),
+        reach_time=reach_time,
+        cut_position=cut_position,
+    )
+
+
+def _may_be_cut(draft: Draft) -> bool:
+    """A limit cut it, or would with less. What a refold takes was not spent when its fact came."""
+    return (
+        draft.amount != draft.product.amount
+        or draft.due.key.trigger == EXPIRED
+        or (draft.refolded and draft.due.times > 0 and draft.amount < 0)
     )
 
 
 def _row(user_id: str, draft: Draft, cause_entry_id: UUID, sequence: int) -> Award:
-    due = draft.due
+    due, owner = draft.due, draft.due.owner
     return Award(
         award_id=derived_id("award", user_id, str(cause_entry_id), str(sequence)),
         sequence=sequence,
@@ -219,9 +226,9 @@ def _row(user_id: str, draft: Draft, cause_entry_id: UUID, sequence: int) -> Awa
         base_amount=due.base_amount,
         product=draft.product,
         amount=draft.amount,
-        entry_id=due.owner.entry_id,
-        occur_time=due.owner.occur_time,
-        local_date=due.owner.local_date,
+        entry_id=owner.entry_id,
+        occur_time=owner.occur_time,
+        local_date=owner.local_date,
         cause_entry_id=cause_entry_id,
         refolded=draft.refolded,
         completion_id=due.completion_id,

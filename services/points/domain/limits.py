@@ -134,8 +134,12 @@ def limited(
 
     A deduction that is still due takes what it took when it came (`spent`), or more.
     """
-    given = sum(amount for amount in amounts if amount > 0)
-    excess = max(balance + sum(amounts) - system.max_balance, lifetime + given - POINTS_LIMIT)
+    total = given = 0
+    for amount in amounts:
+        total += amount
+        if amount > 0:
+            given += amount
+    excess = max(balance + total - system.max_balance, lifetime + given - POINTS_LIMIT)
     if excess > 0:
         amounts = _cut(amounts, excess, sign=1, kept=[0] * len(dues))
     shortage = system.min_balance - balance - sum(amounts)
@@ -146,9 +150,7 @@ def limited(
         beyond = -POINTS_LIMIT - balance - sum(amounts)
         if beyond > 0:
             amounts = _cut(amounts, beyond, sign=-1, kept=[0] * len(dues))
-    return tuple(
-        Grant(due, product, amount) for due, product, amount in zip(dues, products, amounts, strict=True)
-    )
+    return tuple(map(Grant, dues, products, amounts))
 
 
 def _cut(amounts: Sequence[int], surplus: int, *, sign: int, kept: Sequence[int]) -> list[int]:

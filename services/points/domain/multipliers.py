@@ -37,6 +37,11 @@ class Product(Struct, frozen=True):
     level: str = ""
     """The level that made it, too; empty where none did."""
 
+    @property
+    def multiplies_nothing(self) -> bool:
+        """There is neither a boost nor a level in it."""
+        return self.multiplier == 1 and not self.boosts and not self.level
+
 
 def boosts_at(
     catalogue: Catalogue, user_id: str, attributes: Mapping[str, str], instant: Instant

@@ -62,9 +62,10 @@ def advanced(
     `user`: as an entry knows it; None: as the last one did. Of a trigger that a user meets for the first time nothing
     is due yet. Raises `HistoryNeeded` where it has to be known what is left of awards (`asks_for_lots`).
     """
-    holds = live(state.holds, now)
-    if holds is not state.holds:
-        state = replace(state, holds=holds)
+    if state.holds:
+        holds = live(state.holds, now)
+        if holds is not state.holds:
+            state = replace(state, holds=holds)
     if not catalogue.by_time and not state.clocks:
         return state, ()
     triggers = {trigger.key: trigger for trigger in catalogue.by_time}
@@ -93,7 +94,10 @@ def advanced(
 
 def asks_for_lots(state: UserState, now: datetime) -> bool:
     """Whether something may expire by then."""
-    return any(key.trigger == EXPIRED and clock.next_time <= now for key, clock in state.clocks.items())
+    clocks = state.clocks
+    return bool(clocks) and any(
+        key.trigger == EXPIRED and clock.next_time <= now for key, clock in clocks.items()
+    )
 
 
 def with_lots(state: UserState, lots: Lots) -> UserState:
