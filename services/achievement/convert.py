@@ -64,7 +64,8 @@ _REFUSALS: Final[Mapping[Refusal, tuple[type[LaurelError], str]]] = {
 
 def command(entry: Entry, effects: Effects, path: str, violations: Violations) -> Command:
     """The domain's command: what streaks changed, and for a call the achievement to complete."""
-    return Command(entry, _streak_changes(effects, f"{path}.streaks", violations), entry.achievement)
+    told = _streak_changes(effects, f"{path}.streaks", violations) if effects.ByteSize() else ()
+    return Command(entry, told, entry.achievement)
 
 
 def _streak_changes(effects: Effects, path: str, violations: Violations) -> tuple[StreakChange, ...]:

@@ -183,6 +183,8 @@ def _source_row(user_id: str, key: SourceKey, source: Source, total: Total | Non
 
 def accumulator_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     """Those that changed."""
+    if new.accumulators is old.accumulators:
+        return []
     return [
         accumulator_row(new.user_id, key, accumulator)
         for key, accumulator in sorted(new.accumulators.items())
@@ -218,6 +220,8 @@ def completion_fact_row(
 
 def earned_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     """Live completions that are new, or others than before."""
+    if new.completions is old.completions:
+        return []
     return [
         live_row(new.user_id, live)
         for key, live in sorted(new.completions.items())
@@ -245,6 +249,8 @@ def live_row(user_id: str, live: Completion) -> tuple[Any, ...]:
 
 def lost_rows(old: UserState, new: UserState) -> list[tuple[str, str, int]]:
     """Keys of those that are gone: only where all is read does one go."""
+    if new.completions is old.completions:
+        return []
     return [
         (new.user_id, live.achievement, live.number)
         for place, live in sorted(old.completions.items())
@@ -254,6 +260,8 @@ def lost_rows(old: UserState, new: UserState) -> list[tuple[str, str, int]]:
 
 def reach_rows(old: UserState, new: UserState) -> list[tuple[Any, ...]]:
     """Of lengths that are first reached otherwise than before."""
+    if new.reaches is old.reaches:
+        return []
     return [
         (new.user_id, *key, reach.version, *_reach_columns(reach.reach))
         for key, reach in sorted(new.reaches.items())

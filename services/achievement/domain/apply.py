@@ -100,6 +100,8 @@ def decide(catalogue: Catalogue, state: UserState, command: Command, past: Past 
         cause=str(entry.entry_id),
         undoes=entry.kind in (EntryKind.CORRECTION, EntryKind.ACHIEVEMENT_REVOCATION),
     )
+    if after is decision.state:
+        return decision
     return replace(decision, state=after, changes=(*decision.changes, *changes))
 
 
@@ -143,9 +145,7 @@ def _decide_other(catalogue: Catalogue, state: UserState, command: Command, past
 def _at_once(catalogue: Catalogue, state: UserState, fact: Fact, told: Mapping[SourceKey, Source]) -> int:
     """How often an event may earn repeatable achievements, at most: known without earning them."""
     times = 0
-    for achievement in catalogue.following(told):
-        if not achievement.repeatable or achievement.status is not Status.ACTIVE:
-            continue
+    for achievement in catalogue.repeatable(told):
         target, had = achievement.trigger.target, state.count(achievement)
         source = achievement.trigger.source
         if achievement.event_filters or source is None:
@@ -213,10 +213,7 @@ def _fact(
     if metric is None or entry.kind is not EntryKind.METRIC_EVENT:
         return _plain_fact(state, entry)
     counted, grounds = [], []
-    touched = catalogue.following(told)
-    for achievement in touched:
-        if achievement.status is not Status.ACTIVE:
-            continue
+    for achievement in catalogue.filtered(told):
         if achievement.event_filters and matches(achievement.event_filters, metric.attributes):
             counted.append(achievement.key)
         if achievement.user_filters and matches(achievement.user_filters, entry.user.attributes):
@@ -225,7 +222,8 @@ def _fact(
         is_untold = achievement.trigger.source not in told and achievement.status is Status.ACTIVE
         if is_untold and matches(achievement.user_filters, entry.user.attributes):
             grounds.append(achievement.key)
-    grounds += _earnable(catalogue.selective_above(touched), entry)
+    if catalogue.has_selective_above:
+        grounds += _earnable(catalogue.selective_above(catalogue.following(told)), entry)
     value_micros, version = contribution(entry, metric, past)
     return Fact(
         entry.entry_id,

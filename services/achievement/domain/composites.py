@@ -50,6 +50,8 @@ def composites_followed(
     had made possible may be gone. `left`: composites that are left as they are.
     """
     moved = _moved(before.completions, state.completions)
+    if not moved:
+        return state, ()
     found: list[Change] = []
     for composite in catalogue.hanging_on(moved):
         assert isinstance(composite.trigger, CompositeTrigger)

@@ -1,8 +1,9 @@
 """What can be earned, and how."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import Enum, IntEnum
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -146,7 +147,7 @@ Trigger = MetricTrigger | StreakTrigger | ApiTrigger | CompositeTrigger | Annive
 """How an achievement is earned."""
 
 
-class Achievement(Struct, frozen=True):
+class Achievement(Struct, frozen=True, dict=True):
     """A definition."""
 
     key: str
@@ -204,10 +205,15 @@ class Achievement(Struct, frozen=True):
             self, name="", tier_group="", tier=0, hidden=False, badge_url="", award_backdated=False
         )
 
-    @property
+    @cached_property
     def event_filters(self) -> tuple[AttributeFilter, ...]:
         """Which events count; where there are any, the achievement keeps a sum of its own."""
         return self.trigger.event_filters
+
+    @cached_property
+    def target(self) -> int:
+        """What must be reached, in the unit of its trigger."""
+        return self.trigger.target
 
 
 class Catalogue:
@@ -224,6 +230,8 @@ class Catalogue:
             if achievement.trigger.source is not None:
                 by_source.setdefault(achievement.trigger.source, []).append(achievement)
         self._by_source: Final = {source: tuple(found) for source, found in by_source.items()}
+        self._filtered: Final = _those(by_source, lambda each: bool(each.event_filters or each.user_filters))
+        self._repeatable: Final = _those(by_source, lambda each: each.repeatable)
         self.by_streak: Final = tuple(
             definition
             for definition in self._by_key.values()
@@ -255,7 +263,7 @@ class Catalogue:
             definition.user_filters
             for definition in self.hanging_on(definition.key for definition in self.by_streak)
         )
-        self._has_selective_above: Final = any(self._by_key[key].user_filters for key in self._levels)
+        self.has_selective_above: Final = any(self._by_key[key].user_filters for key in self._levels)
         """Whether any composite is one that only some users earn."""
 
         above = self.hanging_on(definition.key for definition in self.anniversaries)
@@ -292,7 +300,7 @@ class Catalogue:
         """The composites that hang on these, or on a streak, which may name an event later, and that only some users
         earn.
         """
-        if not self._has_selective_above:
+        if not self.has_selective_above:
             return ()
         keys = [definition.key for definition in achievements]
         if self._selective_above_streaks:
@@ -336,6 +344,29 @@ class Catalogue:
     def following(self, sources: Iterable[SourceKey]) -> Sequence[Achievement]:
         """The achievements whose trigger these sources can touch, lowest target first for each."""
         return [found for source in sources for found in self._by_source.get(source, ())]
+
+    def filtered(self, sources: Iterable[SourceKey]) -> Sequence[Achievement]:
+        """Of those, the ones that can be earned and look at attributes."""
+        if not self._filtered:
+            return ()
+        return [found for source in sources for found in self._filtered.get(source, ())]
+
+    def repeatable(self, sources: Iterable[SourceKey]) -> Sequence[Achievement]:
+        """Of those, the ones that can be earned again and again."""
+        if not self._repeatable:
+            return ()
+        return [found for source in sources for found in self._repeatable.get(source, ())]
+
+
+def _those(
+    by_source: Mapping[SourceKey, Sequence[Achievement]], wanted: Callable[[Achievement], bool]
+) -> dict[SourceKey, tuple[Achievement, ...]]:
+    """The active ones that are wanted; of a source without any, nothing."""
+    found = {
+        source: tuple(each for each in those if each.status is Status.ACTIVE and wanted(each))
+        for source, those in by_source.items()
+    }
+    return {source: those for source, those in found.items() if those}
 
 
 def _is_reached(achievement: Achievement, length: int) -> bool:

@@ -171,7 +171,9 @@ def arrived(
     total = state.totals[metric.metric].sums
     for achievement in catalogue.following((SourceKey(SourceKind.METRIC, metric.metric),)):
         sums = state.accumulators.get(achievement.key, _NOTHING) if achievement.event_filters else total
-        if sums.peak_micros < achievement.trigger.target or achievement.status is not Status.ACTIVE:
+        if sums.peak_micros < achievement.target or achievement.status is not Status.ACTIVE:
+            continue
+        if not achievement.repeatable and achievement.key in state.completions:
             continue
         was = before.sums(achievement, metric.metric)
         if achievement.key in before.withheld:
