@@ -430,7 +430,8 @@ def _tell_state(
     message.frequency = streak_pb2.Frequency.ValueType(definition.frequency)
     if current is None:
         return
-    message.pauses.extend(map(_pause, current.pauses))
+    if current.pauses:
+        message.pauses.extend(map(_pause, current.pauses))
     if current.override and not current.override.asks_nothing:
         message.override.CopyFrom(_override(current.override))
     message.length = current.length
@@ -444,11 +445,10 @@ def _tell_state(
     if current.expire_time:
         set_timestamp(message.expire_time, current.expire_time)
     for wanted, total in zip(current.metrics, current.sums_micros, strict=True):
-        message.progress.add(
-            metric=wanted.metric,
-            current=from_micros(total),
-            threshold=from_micros(wanted.threshold_micros),
-        )
+        progress = message.progress.add()
+        progress.metric = wanted.metric
+        progress.current = from_micros(total)
+        progress.threshold = from_micros(wanted.threshold_micros)
 
 
 def _override(override: Override) -> streak_pb2.StreakOverride:

@@ -257,7 +257,7 @@ def _applied(catalogue: Catalogue, open_streaks: OpenStreaks, work: Work[Entry])
         digest=work.digest,
         outcome=applied_outcome(entry.entry_id, convert.effects(user_id, effects)),
         apply_time=entry.now,
-        seen=seen(entry),
+        seen=own or seen(entry),
         names_zone=own is not None,
         fact=event,
         contribution_version=version,

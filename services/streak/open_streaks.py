@@ -318,10 +318,14 @@ class OpenStreaks:
         current = evaluation.current
         self._next_close_times[key] = current.next_close_time if current else None
         rows = evaluation.rows
-        self._periods |= {(key, first): None for first in rows.removed_periods}
-        self._periods |= {(key, row.start_date): row for row in rows.periods}
-        self._ledger |= {(key, line): None for line in rows.removed_ledger}
-        self._ledger |= {(key, line.key): line for line in rows.ledger}
+        for first in rows.removed_periods:
+            self._periods[key, first] = None
+        for row in rows.periods:
+            self._periods[key, row.start_date] = row
+        for gone in rows.removed_ledger:
+            self._ledger[key, gone] = None
+        for line in rows.ledger:
+            self._ledger[key, line.key] = line
         if key in self._histories:
             self._histories[key].apply(rows)
         return evaluation

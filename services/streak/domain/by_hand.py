@@ -128,16 +128,18 @@ class ByHand(Struct, frozen=True, omit_defaults=True):
 
     def is_paused(self, first: date, last: date) -> bool:
         """Whether a pause covers any day of a period."""
-        return any(pause.touches(first, last) for pause in self.held_pauses())
+        return bool(self.pauses) and any(pause.touches(first, last) for pause in self.held_pauses())
 
     def pauses_since(self, day: date) -> tuple[DateRange, ...]:
         """Those that end on this day or later, by their first dates."""
+        if not self.pauses:
+            return ()
         ahead = (pause for pause in self.held_pauses() if pause.last >= day)
         return tuple(sorted(ahead, key=lambda pause: (pause.first, pause.last)))
 
     def is_restored(self, first: date, last: date) -> bool:
         """Whether a period was given back."""
-        return any(restore.touches(first, last) for restore in self.restores)
+        return bool(self.restores) and any(restore.touches(first, last) for restore in self.restores)
 
     def counts(self, definition: StreakDefinition, order: tuple[datetime, UUID], day: date) -> bool:
         """Whether an event counts: not one from before a reset for the period of the reset or a later one."""

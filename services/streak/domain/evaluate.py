@@ -15,6 +15,7 @@ from services.streak.domain.fold import (
     advance,
     begin,
     close,
+    close_on,
     closed_rows,
     fold,
     follows,
@@ -90,6 +91,7 @@ class StreakChange(Struct, frozen=True):
 
 
 _NO_CHANGE: Final = HistoryChange()
+_NO_ROW: Final = RowChanges()
 
 
 class Evaluation(Struct, frozen=True):
@@ -231,12 +233,13 @@ def extend(
         raise ValueError("the first fact of a streak extends nothing")
     before = moved(definition, stored, move) if move else stored
     state, settled = advance(definition, before, fact)
-    if _records_nothing(definition, stored, streak.closed_time, state, closed_time):
-        _, current = close(definition, state, closed_time)
-        return _evaluated(definition, streak, state, current, closed_time, RowChanges(), _NO_CHANGE)
+    today = today_of(definition, state, closed_time)
+    if _records_nothing(definition, stored, streak.closed_time, state, today):
+        _, current = close_on(definition, state, today)
+        return _evaluated(definition, streak, state, current, closed_time, _NO_ROW, _NO_CHANGE)
     old_rows = closed_rows(definition, stored, streak.closed_time)
     was_qualified = before.tally.period == state.tally.period and before.tally.reach is not None
-    tail, current = close(definition, state, closed_time)
+    tail, current = close_on(definition, state, today)
     rows = settled + tail
     return _evaluated(
         definition,
@@ -255,7 +258,7 @@ def _records_nothing(
     before: StreakState,
     closed_before: datetime,
     after: StreakState,
-    closed_time: datetime,
+    today: date,
 ) -> bool:
     """Whether an event of the current period, such as a second one of a day, leaves all rows as they are.
 
@@ -266,7 +269,7 @@ def _records_nothing(
         and after.tally.reach == before.tally.reach
         and not after.tally.late
         and after.zones == before.zones
-        and today_of(definition, after, closed_time) == today_of(definition, before, closed_before)
+        and today == today_of(definition, before, closed_before)
     )
 
 

@@ -222,8 +222,12 @@ def advance(definition: StreakDefinition, state: StreakState, fact: Fact) -> tup
 
 def close(definition: StreakDefinition, state: StreakState, now: datetime) -> tuple[Rows, Current]:
     """The provisional rows after the last settled period, and the streak as it looks at `now`."""
+    return close_on(definition, state, today_of(definition, state, now))
+
+
+def close_on(definition: StreakDefinition, state: StreakState, today: date) -> tuple[Rows, Current]:
+    """The same on the local date where the user is (`today_of`)."""
     zone, tally = state.zone, state.tally
-    today = today_of(definition, state, now)
     current = definition.period_of(today)
     settled, gap, freezes, rows = _closed(definition, state, today, current)
     qualified = current == tally.period and tally.reach is not None
@@ -275,11 +279,8 @@ def closed_rows(definition: StreakDefinition, state: StreakState, now: datetime)
 
 def today_of(definition: StreakDefinition, state: StreakState, now: datetime) -> date:
     """The local date at `now` where the user is; never before the date of a fact."""
-    return max(
-        today_in(definition, now, state.zone),
-        state.latest_date,
-        *(reset.day for reset in state.by_hand.resets),
-    )
+    shown, resets = today_in(definition, now, state.zone), state.by_hand.resets
+    return max(shown, state.latest_date, *(reset.day for reset in resets))
 
 
 def today_in(definition: StreakDefinition, now: datetime, zone: str) -> date:

@@ -47,7 +47,7 @@ def grant_until(
         due = _due_count(settings, freezes.origin, begin - _DAY)
         freezes = replace(freezes, era=freezes.era + 1, grant_count=due)
     freezes, granted = _granted_until(eras[freezes.era][1], freezes, day, by_hand)
-    return freezes, lines + granted
+    return freezes, lines + granted if lines else granted
 
 
 def _granted_until(
@@ -89,6 +89,8 @@ def _earned_until(
             lines.append(LedgerLine(due, reason, amount, due))
         balance += amount
         count += 1
+    if count == freezes.grant_count:
+        return freezes, ()
     return replace(freezes, balance=balance, grant_count=count), tuple(lines)
 
 

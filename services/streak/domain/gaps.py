@@ -126,7 +126,7 @@ def carrying(
         return PeriodStatus.PAUSED
     if judging.is_day_off(period):
         return PeriodStatus.DAY_OFF
-    if is_forgiven or not _exists(definition, period, zone, end_time(definition, period, zone)):
+    if is_forgiven or not _exists(definition, period, zone):
         return PeriodStatus.SKIPPED
     if definition.amnesties and definition.excused_since(*bounds(definition, period, zone)):
         return PeriodStatus.EXCUSED
@@ -143,11 +143,11 @@ def bounds(definition: StreakDefinition, period: int, zone: str) -> tuple[dateti
     return definition.day_begins(definition.first_date(period), zone), end_time(definition, period, zone)
 
 
-def _exists(definition: StreakDefinition, period: int, zone: str, close_time: datetime) -> bool:
-    """Whether a period that closes then was at all: Pacific/Apia went from 2011-12-29 to 2011-12-31, and nobody skipped
-    more than a day.
+def _exists(definition: StreakDefinition, period: int, zone: str) -> bool:
+    """Whether a period was at all: Pacific/Apia went from 2011-12-29 to 2011-12-31, and nobody skipped more than a
+    day.
     """
-    return (
-        definition.frequency is not Frequency.DAILY
-        or definition.day_begins(definition.first_date(period), zone) < close_time
-    )
+    if definition.frequency is not Frequency.DAILY:
+        return True
+    begin, end = bounds(definition, period, zone)
+    return begin < end
