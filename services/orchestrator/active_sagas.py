@@ -9,7 +9,7 @@ from laurel.ledger.v1 import effects_pb2, entry_pb2
 from msgspec.structs import replace
 
 from services.orchestrator import operations, replies, saga
-from services.orchestrator.effects import EntrySaga, for_followers
+from services.orchestrator.effects import EntrySaga, for_followers, serialized
 from services.orchestrator.operation import AnyOperation
 from services.orchestrator.participants import Told, common_part
 from services.orchestrator.saga import State, Step
@@ -55,13 +55,27 @@ class ActiveSaga:
     abandon_reason: str | None = None
     void_time: datetime | None = None
     finished: bool = field(default=False)
+    _answers: dict[Step, bytes] = field(default_factory=dict)
+    """What participants answered, serialized."""
     _followed: dict[Step, bytes] = field(default_factory=dict)
+    """The same, as those that follow are told of it."""
+    _before: bytes = field(init=False)
+    _before_told: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._before = self.before.SerializeToString()
+        self._before_told = for_followers(self.before, self._before)
 
     def applied(self, step: Step, answer: effects_pb2.Effects) -> None:
         """A participant has applied the entry."""
         self.saga = saga.applied(self.saga, step, answer)
+        body = self._answers[step] = answer.SerializeToString()
         if step is not self.saga.steps[-1]:
-            self._followed[step] = for_followers(answer)
+            self._followed[step] = for_followers(answer, body)
+
+    def changed(self) -> bytes:
+        """Everything that applying the entry changed, serialized."""
+        return serialized(self._before, self.saga.steps, self._answers, control=self.entry.user.control)
 
     def told(self) -> Told:
         """What this saga has to say to a participant."""
@@ -70,6 +84,7 @@ class ActiveSaga:
             self.command,
             self.before,
             self.saga,
+            self._before_told,
             self._followed,
             self.correction_body,
             self.correction_digest,
@@ -83,8 +98,14 @@ class ActiveSaga:
         self.correction_digest = sha256(correction)
 
 
-def started(entry_id: UUID, operation: AnyOperation, entry: entry_pb2.Entry, stored: bytes) -> ActiveSaga:
-    """The saga of an entry that has just been recorded as these bytes."""
+def started(
+    entry_id: UUID,
+    operation: AnyOperation,
+    entry: entry_pb2.Entry,
+    stored: bytes,
+    answer: "asyncio.Future[Answer]",
+) -> ActiveSaga:
+    """The saga of an entry that has just been recorded as these bytes; it ends with this answer."""
     return ActiveSaga(
         entry_id,
         operation,
@@ -93,7 +114,7 @@ def started(entry_id: UUID, operation: AnyOperation, entry: entry_pb2.Entry, sto
         common_part(stored, sha256(stored)),
         operation.effects_before(entry),
         saga.beginning(operation.steps_for(entry), control=entry.user.control),
-        unobserved(),
+        answer,
     )
 
 
@@ -110,7 +131,7 @@ def resumed(stored: StoredSaga) -> ActiveSaga:
         command=common_part(body, sha256(stored.entry)),
         before=operation.effects_before(entry),
         saga=_resumed(operation.steps_for(entry), stored, control=entry.user.control),
-        answer=unobserved(),
+        answer=coming(),
         attempt_count=stored.attempt_count,
         abandon_reason=stored.abandon_reason,
         void_time=stored.void_time,
@@ -130,11 +151,15 @@ def pending(cause: LaurelError) -> Unavailable:
     )
 
 
-def unobserved() -> "asyncio.Future[Answer]":
-    """A future whose exception nobody has to look at: a caller may have gone away."""
-    future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return future
+def coming() -> "asyncio.Future[Answer]":
+    """An answer that is not there yet."""
+    return asyncio.get_running_loop().create_future()
+
+
+def refuse(answer: "asyncio.Future[Answer]", error: BaseException) -> None:
+    """Ends an answer with an error. Nobody has to look at it: a caller may have gone away."""
+    answer.set_exception(error)
+    answer.exception()
 
 
 def _resumed(steps: tuple[Step, ...], stored: StoredSaga, *, control: bool) -> EntrySaga:

@@ -36,6 +36,7 @@ from shared.rpc.convert import (
     check_zone,
     digest_of,
     instant_field,
+    set_texts,
     set_timestamp,
     texts,
     uuid_field,
@@ -186,7 +187,7 @@ def base_entry(recorded: Recorded, default_zone: str) -> entry_pb2.Entry:
         fact = entry.metric_event
         fact.metric = incoming.event.metric
         fact.value_micros = incoming.event.value_micros
-        fact.attributes.update(incoming.event.attributes)
+        set_texts(fact.attributes, incoming.event.attributes)
         set_total(fact, recorded.before, recorded.after)
         if recorded.contribution is not None:
             fact.contribution_micros = recorded.contribution.micros
@@ -206,7 +207,7 @@ def _tell_acting(message: entry_pb2.UserSnapshot, recorded: Recorded, default_zo
     _tell_user(message, recorded.user, recorded.attributes, default_zone, changed=recorded.user_changed)
     if recorded.newest_attributes is not None:
         message.has_newest_attributes = True
-        message.newest_attributes.update(recorded.newest_attributes)
+        set_texts(message.newest_attributes, recorded.newest_attributes)
 
 
 def _tell_user(
@@ -219,7 +220,7 @@ def _tell_user(
 ) -> None:
     message.user_id = user.user_id
     message.time_zone = user.zone(default_zone)
-    message.attributes.update(attributes)
+    set_texts(message.attributes, attributes)
     set_timestamp(message.create_time, user.create_time)
     message.version = user.version
     message.name = user.said.plain_name

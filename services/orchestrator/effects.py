@@ -36,16 +36,22 @@ def of_undoing(saga: EntrySaga) -> effects_pb2.Effects:
     return merged([*parts, *_in_order(tuple(Step), saga.corrected)])
 
 
-def serialized(before: effects_pb2.Effects, saga: EntrySaga, *, control: bool) -> bytes:
-    """The same as bytes: parts one after the other are their merge (`shared.rpc.wire`), and nothing is copied."""
-    parts = [before, *_in_order(saga.steps, saga.applied)]
-    return b"".join(part.SerializeToString() for part in parts) + (_CONTROL if control else b"")
+def serialized(
+    before: bytes, steps: tuple[Step, ...], answers: Mapping[Step, bytes], *, control: bool
+) -> bytes:
+    """The same as bytes, from serialized parts: one after the other they are their merge (`shared.rpc.wire`), and
+    nothing is copied.
+    """
+    return b"".join((before, *_in_order(steps, answers), _CONTROL if control else b""))
 
 
-def for_followers(part: effects_pb2.Effects) -> bytes:
-    """What the participants that follow are told of an answer, serialized: of streaks they look at changes alone."""
+def for_followers(part: effects_pb2.Effects, body: bytes) -> bytes:
+    """What the participants that follow are told of an answer, serialized: of streaks they look at changes alone.
+
+    `body` is the answer, serialized.
+    """
     if not (part.streaks or part.leaderboards or part.control):
-        return part.SerializeToString()
+        return body
     effects = effects_pb2.Effects(achievements=part.achievements, points=part.points)
     for effect in part.streaks:
         if effect.HasField("change"):

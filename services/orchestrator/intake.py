@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from opentelemetry import trace
 
 from services.orchestrator import moving, operations, replies
-from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, started, unobserved
+from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, coming, refuse, started
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
 from services.orchestrator.group_queue import GroupLimits, GroupQueue
@@ -106,7 +106,7 @@ class Intake:
                 metadata={"service": away.value},
                 retry_after_seconds=self._settings.breaker_seconds,
             )
-        answer = unobserved()
+        answer = coming()
         self._queue.add(_Waiting(incoming, answer, self._instruments.arrived(len(self._queue) + 1)))
         self._changed.set()
         return answer
@@ -127,7 +127,7 @@ class Intake:
         """
         with self._runner.expecting([change.entry_id for change in changes]):
             recorded = await self._decide_and_store(changes, feed)
-            sagas = [_active(item) for item in recorded if not isinstance(item, LaurelError)]
+            sagas = [_active(item, coming()) for item in recorded if not isinstance(item, LaurelError)]
             self._runner.take(sagas)
         return sagas
 
@@ -158,8 +158,7 @@ class Intake:
                 _LOGGER.exception("a group could not be recorded", extra={"events": len(group)})
                 error = Unavailable("the events could not be recorded", reason="DEPENDENCY_UNAVAILABLE")
             for waiting in group:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
+                _fail(waiting, error)
 
     async def _record(self, group: Sequence[_Waiting]) -> list[ActiveSaga]:
         """Records a group; answers those that need no saga, and connects the others with their sagas."""
@@ -242,9 +241,7 @@ class Intake:
             if isinstance(item, LaurelError):
                 _fail(waiting, item)
                 continue
-            active = _active(item)
-            _follow(active.answer, waiting, replayed=False)
-            sagas.append(active)
+            sagas.append(_active(item, waiting.answer))
         return sagas
 
     async def _answer_known(self, group: Sequence[_Waiting]) -> list[_Waiting]:
@@ -268,7 +265,7 @@ class Intake:
         self._queue.put_back(waiting)
 
     def _replay(self, waiting: _Waiting, entry: Known) -> None:
-        coming = self._runner.answer_of(entry.entry_id)
+        under_way = self._runner.answer_of(entry.entry_id)
         if entry.state is None:
             _fail(waiting, replies.reply_expired())
         elif entry.state is State.REJECTED and entry.rejection is not None:
@@ -276,10 +273,10 @@ class Intake:
         elif entry.reply is not None:
             if not waiting.answer.done():
                 waiting.answer.set_result(Answer(entry.reply, replayed=True))
-        elif coming is not None:
-            _follow(coming, waiting, replayed=True)
-        elif not waiting.answer.done():
-            waiting.answer.set_exception(StillRunning(entry.entry_id))
+        elif under_way is not None:
+            _follow(under_way, waiting)
+        else:
+            _fail(waiting, StillRunning(entry.entry_id))
 
 
 def _users_of(waiting: _Waiting) -> Sequence[str]:
@@ -298,14 +295,14 @@ def _distinct(group: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]
         if twin is waiting:
             continue
         if twin.incoming.digest == waiting.incoming.digest:
-            _follow(twin.answer, waiting, replayed=True)
+            _follow(twin.answer, waiting)
         else:
             others.append(waiting)
     return list(first.values()), others
 
 
-def _follow(source: "asyncio.Future[Answer]", waiting: _Waiting, *, replayed: bool) -> None:
-    """Gives the answer on when it comes."""
+def _follow(source: "asyncio.Future[Answer]", waiting: _Waiting) -> None:
+    """Gives the answer of the same entry on when it comes."""
 
     def give(done: "asyncio.Future[Answer]") -> None:
         if waiting.answer.done():
@@ -313,16 +310,16 @@ def _follow(source: "asyncio.Future[Answer]", waiting: _Waiting, *, replayed: bo
         if done.cancelled():
             waiting.answer.cancel()
         elif (error := done.exception()) is not None:
-            waiting.answer.set_exception(error)
+            refuse(waiting.answer, error)
         else:
-            waiting.answer.set_result(Answer(done.result().reply, replayed=replayed))
+            waiting.answer.set_result(Answer(done.result().reply, replayed=True))
 
     source.add_done_callback(give)
 
 
-def _fail(waiting: _Waiting, error: LaurelError) -> None:
+def _fail(waiting: _Waiting, error: LaurelError | StillRunning) -> None:
     if not waiting.answer.done():
-        waiting.answer.set_exception(error)
+        refuse(waiting.answer, error)
 
 
 def _told(recorded: Recorded, default_zone: str) -> _Stored:
@@ -330,10 +327,10 @@ def _told(recorded: Recorded, default_zone: str) -> _Stored:
     return recorded, entry, entry.SerializeToString()
 
 
-def _active(item: _Stored) -> ActiveSaga:
+def _active(item: _Stored, answer: "asyncio.Future[Answer]") -> ActiveSaga:
     recorded, entry, stored = item
     incoming = recorded.incoming
-    return started(incoming.entry_id, operations.OPERATIONS[incoming.operation], entry, stored)
+    return started(incoming.entry_id, operations.OPERATIONS[incoming.operation], entry, stored, answer)
 
 
 def _reused(incoming: Incoming, entry: Known) -> AlreadyExists:

@@ -59,6 +59,8 @@ class Told(Struct, frozen=True):
     before: effects_pb2.Effects
     """What had changed before the first step."""
     saga: EntrySaga
+    before_told: bytes = b""
+    """What had changed before, as steps are told of it."""
     followed: Mapping[Step, bytes] = {}
     """What steps answered, as those that follow are told of it: made once for all of them."""
     correction: bytes = b""
@@ -75,13 +77,10 @@ def common_part(entry: bytes, digest: bytes) -> bytes:
 
 def apply_command(step: Step, told: Told) -> bytes:
     """The serialized command that applies an entry at a step: with what the steps before it answered."""
-    earlier = [
-        told.followed[visited]
-        for visited in told.saga.steps
-        if visited in told.followed and visited is not step
-    ]
-    followed = b"".join((effects.for_followers(told.before), *earlier))
-    return told.command + _EFFECTS.holding(followed)
+    followed = told.followed
+    if step in followed:  # it is asked again
+        followed = {visited: body for visited, body in followed.items() if visited is not step}
+    return told.command + _EFFECTS.holding(b"".join((told.before_told, *followed.values())))
 
 
 def correct_command(step: Step, told: Told) -> bytes:

@@ -16,7 +16,7 @@ from uuid import UUID
 from laurel.ledger.v1 import effects_pb2
 
 from services.orchestrator import domain_events, effects, participants, replies, saga
-from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, pending
+from services.orchestrator.active_sagas import ActiveSaga, Answer, StillRunning, pending, refuse
 from services.orchestrator.config import Settings
 from services.orchestrator.domain import Metric
 from services.orchestrator.erasing import Erasing
@@ -351,7 +351,7 @@ class Runner:
         if isinstance(outcome, Answer):
             active.answer.set_result(outcome)
         else:
-            active.answer.set_exception(outcome)
+            refuse(active.answer, outcome)
 
     def _drop(self, sagas: Sequence[ActiveSaga]) -> None:
         """Something unforeseen: recovery goes on with what is stored."""
@@ -370,7 +370,7 @@ class Runner:
 
 def _completed(active: ActiveSaga) -> Completed:
     """The reply to an entry that every participant has applied, and what is told of it."""
-    changed = effects.serialized(active.before, active.saga, control=active.entry.user.control)
+    changed = active.changed()
     return Completed(
         active.entry_id,
         active.operation.reply_bytes(active.entry, changed),

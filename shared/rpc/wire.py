@@ -4,6 +4,8 @@ On the wire a message inside another one is its length and its bytes, and a mess
 a part need not be parsed to be sent on, and two serialized messages of one type, one after the other, are their merge.
 """
 
+from typing import Final
+
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -22,7 +24,8 @@ class Part:
 
     def holding(self, body: bytes) -> bytes:
         """The serialized message of which this field, or one item of it, is all that is set. A text is its UTF-8."""
-        return b"".join((self._tag, _varint(len(body)), body))
+        size = len(body)
+        return b"".join((self._tag, _SHORT[size] if size < _LONG else _varint(size), body))
 
 
 def _varint(number: int) -> bytes:
@@ -34,3 +37,8 @@ def _varint(number: int) -> bytes:
         number >>= 7
     groups.append(number)
     return bytes(groups)
+
+
+_LONG: Final = 2_048
+_SHORT: Final = tuple(map(_varint, range(_LONG)))
+"""Most lengths are short, and there are a dozen of them in an event."""

@@ -15,7 +15,7 @@ from shared.decimals import InvalidValue, from_micros, to_micros
 from shared.errors import Violations
 from shared.ids import derived_id, derived_id_at, sha256
 from shared.random_ids import new_id
-from shared.rpc.convert import check_attributes, check_key, check_text, instant_field, texts
+from shared.rpc.convert import check_attributes, check_key, check_text, instant_field, like_rows, texts
 
 NAME = "metric_event"
 
@@ -27,10 +27,11 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
     """
     violations = Violations()
     patch = convert.user_patch(request.user, violations)
-    check_key(request.metric, "metric", violations)
+    metric, key = request.metric, request.idempotency_key
+    check_key(metric, "metric", violations)
     value_micros = _value(request.value, violations)
-    if request.idempotency_key:
-        check_text(request.idempotency_key, "idempotency_key", violations)
+    if key:
+        check_text(key, "idempotency_key", violations)
     attributes = texts(request.attributes)
     if len(attributes) > MAX_EVENT_ATTRIBUTES:
         violations.add("attributes", f"must have at most {MAX_EVENT_ATTRIBUTES} attributes")
@@ -38,19 +39,19 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
     occur_time = _occur_time(request, asked, violations)
     violations.raise_if_any()
     key_id = None
-    if request.idempotency_key:
-        key_id = derived_id("event", request.user.user_id, request.metric, request.idempotency_key)
+    if key:
+        key_id = like_rows(derived_id("event", patch.user_id, metric, key))
     body = request.SerializeToString(deterministic=True)
     return Incoming(
         # Drawn where there is no key: such an event is nobody's twin.
-        entry_id=derived_id_at(occur_time, str(key_id or new_id())),
+        entry_id=like_rows(derived_id_at(occur_time, str(key_id or new_id()))),
         operation=NAME,
         patch=patch,
         occur_time=occur_time,
         now=occur_time if asked.window.max_age is None else asked.now,
         digest=sha256(body),
         request=body,
-        event=MetricEvent(request.metric, value_micros, attributes),
+        event=MetricEvent(metric, value_micros, attributes),
         key_id=key_id,
         counted=True,
         origin=asked.origin,

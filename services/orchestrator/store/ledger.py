@@ -344,10 +344,15 @@ def _known(row: Record) -> Known | None:
 
 
 def _entry_key_rows(recorded: Sequence[tuple[Recorded, bytes]]) -> list[tuple[UUID, UUID]]:
-    """In order: two replicas that record the same must not wait for each other in a circle."""
-    return sorted(
-        (item.incoming.key_id, item.incoming.entry_id) for item, _ in recorded if item.incoming.key_id
-    )
+    """In order: two replicas that record the same must not wait for each other in a circle. As numbers ids are compared
+    in C.
+    """
+    rows = [(key, item.incoming.entry_id) for item, _ in recorded if (key := item.incoming.key_id)]
+    return sorted(rows, key=_key_number)
+
+
+def _key_number(row: tuple[UUID, UUID]) -> int:
+    return row[0].int
 
 
 def _entry_row(item: Recorded, entry: bytes) -> tuple[object, ...]:

@@ -183,6 +183,10 @@ def test_who_follows_is_told_what_another_zone_made_of_streaks() -> None:
     assert runs(corrected_points(saga)) == [(4, 3), (3, 2)]
 
 
+def told_of(answer: Effects) -> bytes:
+    return for_followers(answer, answer.SerializeToString())
+
+
 def test_who_follows_is_told_of_streaks_what_changed_and_nothing_of_their_state() -> None:
     state = streak_pb2.StreakState(streak="daily", length=4)
     changed = streak_effect(3, 4, 1)
@@ -190,8 +194,8 @@ def test_who_follows_is_told_of_streaks_what_changed_and_nothing_of_their_state(
     unchanged = streak_pb2.StreakEffect(state=state)
     entry = Entry(entry_id="e")
     command = common_part(entry.SerializeToString(), b"d" * 32)
-    followed = {Step.STREAK: for_followers(Effects(streaks=[changed, unchanged]))}
-    asked = Told(entry, command, Effects(), Saga(tuple(Step)), followed)
+    followed = {Step.STREAK: told_of(Effects(streaks=[changed, unchanged]))}
+    asked = Told(entry, command, Effects(), Saga(tuple(Step)), followed=followed)
     told = Command.FromString(apply_command(Step.ACHIEVEMENT, asked))
     assert told.entry == entry
     assert list(told.effects.streaks) == [streak_effect(3, 4, 1)]
@@ -202,8 +206,8 @@ def test_who_follows_is_told_what_all_before_it_answered_each_as_it_was_made() -
     streaks = Effects(streaks=[streak_effect(3, 4, 1)])
     achievements = Effects(achievements=[completion("kept")])
     before = Effects(achievements=[completion("before")])
-    followed = {Step.STREAK: for_followers(streaks), Step.ACHIEVEMENT: for_followers(achievements)}
-    asked = Told(Entry(), b"", before, Saga(tuple(Step)), followed)
+    followed = {Step.STREAK: told_of(streaks), Step.ACHIEVEMENT: told_of(achievements)}
+    asked = Told(Entry(), b"", before, Saga(tuple(Step)), told_of(before), followed)
     told = Command.FromString(apply_command(Step.POINTS, asked)).effects
     assert runs(told) == [(3, 4)]
     assert [change.completion_id for change in told.achievements] == ["before", "kept"]
@@ -218,9 +222,10 @@ def test_the_serialized_effects_of_an_entry_are_those_of_all_steps_in_order() ->
     before = Effects(achievements=[completion("first")])
     entire = of_entry(before, saga)
     assert [change.completion_id for change in entire.achievements] == ["first", "second"]
-    assert Effects.FromString(serialized(before, saga, control=False)) == entire
-    entire.control = True
-    assert Effects.FromString(serialized(before, saga, control=True)) == entire
+    answers = {step: answer.SerializeToString() for step, answer in applied.items()}
+    for entire.control in (False, True):
+        told = serialized(before.SerializeToString(), saga.steps, answers, control=entire.control)
+        assert Effects.FromString(told) == entire
 
 
 def test_a_reversal_says_which_version_of_the_user_the_undoing_made() -> None:

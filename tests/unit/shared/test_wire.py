@@ -27,6 +27,8 @@ def test_parts_make_the_message_that_protobuf_makes(texts: list[str]) -> None:
 @given(st.binary(max_size=20_000))
 @example(b"d" * 127)
 @example(b"d" * 128)
+@example(b"d" * 2_047)
+@example(b"d" * 2_048)
 @example(b"d" * 16_383)
 @example(b"d" * 16_384)
 def test_a_part_may_be_of_any_length(digest: bytes) -> None:
