@@ -1,7 +1,7 @@
 """What the saga tells, and what an entry changed."""
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from google.protobuf.message import Message
@@ -25,6 +25,7 @@ from shared.rpc.convert import (
     check_key,
     date_within,
     instant_field,
+    set_texts,
     to_datetime,
     uuid_field,
 )
@@ -70,7 +71,7 @@ def _streak_changes(
         check_key(change.streak, f"{where}.streak", violations)
         if change.length < 0:
             violations.add(f"{where}.length", "must not be negative")
-        _check_reach_time(change, where, violations)
+        _reach_time(change, where, violations)
         _check_periods(change.period_changes, f"{where}.period_changes", violations)
         changes.append(change)
     return [_streak_change(one) for one in changes] if len(violations) == before else []
@@ -116,22 +117,12 @@ def _points_changes(
     changes = []
     for index, message in enumerate(messages):
         where = f"{path}[{index}]"
-        check_key(message.points_system, f"{where}.points_system", violations)
-        _check_amount(message.balance, f"{where}.balance", violations)
-        _check_reach_time(message, where, violations)
+        system, balance = message.points_system, message.balance
+        check_key(system, f"{where}.points_system", violations)
+        _check_amount(balance, f"{where}.balance", violations)
+        reach_time = _reach_time(message, where, violations)
         awards = _awards(message.awards, f"{where}.awards", violations)
-        if len(violations) == before:
-            reach_time = to_datetime(message.reach_time) if message.HasField("reach_time") else None
-            changes.append(
-                PointsChange(
-                    message.points_system,
-                    message.version,
-                    message.balance,
-                    message.lifetime,
-                    reach_time,
-                    awards,
-                )
-            )
+        changes.append(PointsChange(system, message.version, balance, message.lifetime, reach_time, awards))
     return changes if len(violations) == before else []
 
 
@@ -154,9 +145,11 @@ def _awards(messages: Sequence[points_pb2.Award], path: str, violations: Violati
     return tuple(awards)
 
 
-def _check_reach_time(message: Message, path: str, violations: Violations) -> None:
-    if message.HasField("reach_time"):
-        instant_field(message, "reach_time", path, violations)
+def _reach_time(message: Message, path: str, violations: Violations) -> datetime | None:
+    """It may be left out; None with a violation too."""
+    if not message.HasField("reach_time"):
+        return None
+    return instant_field(message, "reach_time", path, violations)
 
 
 def effects(draft: Draft, moves: Sequence[tuple[Move, Placement]], board_of: BoardOf) -> Effects:
@@ -190,7 +183,7 @@ def _tell_standing(
     message.user_id = user_id
     message.leaderboard = board.key
     if values := segment_values(move.segment):
-        message.segment.update(values)
+        set_texts(message.segment, values)
     message.run.CopyFrom(run_to_proto(move.run))
     message.rank = shown_rank(board, placement.after)
     message.previous_rank = shown_rank(board, placement.before)

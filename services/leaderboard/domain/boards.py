@@ -1,9 +1,10 @@
 """What a leaderboard is: what it ranks, in which order, in which runs and segments (RULES 6)."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from msgspec import Struct, json
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from services.leaderboard.domain.leagues import COHORT, DIVISION, League
 from services.leaderboard.domain.prizes import Prize
-from services.leaderboard.domain.runs import PERPETUAL, Schedule
+from services.leaderboard.domain.runs import PERPETUAL, Run, Schedule, run_of
 from services.leaderboard.domain.tracking import Tracking
 from shared.filters import AttributeFilter
 from shared.tenants import shown, stored, tenant_of
@@ -24,6 +25,9 @@ WHOLE: Final = ""
 
 class SourceKind(Enum):
     """What a board can rank by."""
+
+    # A part of keys that are looked up for every event: an enumeration's own hash is written in Python.
+    __hash__ = object.__hash__
 
     METRIC = "metric"
     """The values of a metric."""
@@ -141,6 +145,8 @@ class Boards(Struct, frozen=True):
     _defined: Mapping[str, Board]
     _by_source: Mapping[str, Mapping[Source, tuple[Board, ...]]]
     """By tenant; "" for users of none."""
+    _runs_on: Callable[[str, Source, date], Sequence[tuple[Board, Run]]]
+    """What is found there, for a date: remembered, for nearly all events are of today."""
 
     @classmethod
     def of(cls, boards: Iterable[Board], tenants: Iterable[str] = ()) -> "Boards":
@@ -153,11 +159,16 @@ class Boards(Struct, frozen=True):
             own = [_of_tenant(board, tenant) for board in defined.values()]
             by_key.update((board.key, board) for board in own)
             by_source[tenant] = _by_source(own)
-        return cls(by_key, known, defined, by_source)
+        runs_on = lru_cache(_REMEMBERED)(partial(_runs_on, by_source))
+        return cls(by_key, known, defined, by_source, runs_on)
 
     def ranking(self, source: Source, user_id: str) -> tuple[Board, ...]:
         """The active boards that rank this user by this source, by key."""
         return self._by_source.get(tenant_of(user_id), _NO_SOURCES).get(source, ())
+
+    def runs_on(self, source: Source, user_id: str, day: date) -> Sequence[tuple[Board, Run]]:
+        """The same boards, each with its run in which this local date lies; without those of which none does."""
+        return self._runs_on(tenant_of(user_id), source, day)
 
     def find(self, key: str) -> Board | None:
         """The board of a stored key; that of a tenant that has not been heard of is empty."""
@@ -182,6 +193,14 @@ class Boards(Struct, frozen=True):
 
 
 _NO_SOURCES: Final[Mapping[Source, tuple[Board, ...]]] = {}
+_REMEMBERED: Final = 4_096
+
+
+def _runs_on(
+    by_source: Mapping[str, Mapping[Source, tuple[Board, ...]]], tenant: str, source: Source, day: date
+) -> Sequence[tuple[Board, Run]]:
+    boards = by_source.get(tenant, _NO_SOURCES).get(source, ())
+    return tuple((board, run) for board in boards if (run := run_of(board.schedule, day)) is not None)
 
 
 def _of_tenant(board: Board, tenant: str) -> Board:

@@ -44,8 +44,8 @@ def touched(boards: Boards, user_id: str, facts: Iterable[Fact]) -> list[tuple[B
     return [
         (board, run, fact)
         for fact in facts
-        for board in boards.ranking(fact.source, user_id)
-        if is_in_window(board, fact) and (run := run_of(board.schedule, fact.local_date)) is not None
+        for board, run in boards.runs_on(fact.source, user_id, fact.local_date)
+        if is_in_window(board, fact)
     ]
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from services.leaderboard.domain.boards import Board, Boards, Source, SourceKind
 from services.leaderboard.domain.runs import (
     PERPETUAL,
     WHOLE_DAY,
@@ -21,6 +22,8 @@ from services.leaderboard.domain.runs import (
     run_of,
     status_of,
 )
+from shared.tenants import stored
+from tests.unit.leaderboard.worlds import COMMITS
 
 dates = st.dates(date(1970, 1, 5), date(2199, 12, 31))
 schedules = st.builds(
@@ -43,6 +46,22 @@ def test_a_perpetual_board_with_dates_counts_nothing_outside_them() -> None:
     assert run_of(schedule, date(2025, 12, 31)) is None
     assert run_of(schedule, date(2026, 1, 31)) == Run(date(2026, 1, 1), date(2026, 1, 31))
     assert run_of(schedule, date(2026, 2, 1)) is None
+
+
+def test_for_a_date_the_boards_of_a_source_are_found_with_their_runs_and_without_those_that_have_none() -> (
+    None
+):
+    weekly = Board("weekly", COMMITS, schedule=Schedule(unit=RunUnit.WEEK))
+    over = Board("over", COMMITS, schedule=Schedule(end=date(2026, 1, 31)))
+    points = Board("points", Source(SourceKind.BALANCE, "commits"))
+    boards = Boards.of([weekly, over, points], ["acme"])
+    for day in (date(2026, 1, 31), date(2026, 2, 1), date(2026, 2, 2)):
+        for user_id in ("ada", stored("acme", "ada"), stored("unheard", "ada")):
+            ranking = boards.ranking(COMMITS, user_id)
+            assert list(boards.runs_on(COMMITS, user_id, day)) == [
+                (board, run) for board in ranking if (run := run_of(board.schedule, day))
+            ]
+    assert [board.key for board, _ in boards.runs_on(COMMITS, "ada", date(2026, 2, 1))] == ["weekly"]
 
 
 def test_weeks_start_on_monday_when_no_start_is_given() -> None:
