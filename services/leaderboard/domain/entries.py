@@ -91,15 +91,16 @@ def decide(
             closed[key] = replace(state, finalized=True)
         else:
             changed[key], open_runs[key] = held, state
-    moved = _moved(boards, known, changed, runs, command.entry.now)
+    changes = tuple(_changes(boards, open_runs, user, changed))
+    if moved := _moved(boards, known, changed, runs, command.entry.now):
+        changes += tuple(_changes(boards, runs, user, moved, moved=True))
+        open_runs |= {key: runs[key] for key in moved}
+        changed |= moved
     return Decision(
-        user=replace(known, held={**user.held, **changed, **moved}) if changed or moved else known,
-        changed={**changed, **moved},
-        runs={**open_runs, **{key: runs[key] for key in moved}},
-        changes=(
-            *_changes(boards, open_runs, user, changed),
-            *_changes(boards, runs, user, moved, moved=True),
-        ),
+        user=replace(known, held={**user.held, **changed}) if changed else known,
+        changed=changed,
+        runs=open_runs,
+        changes=changes,
         closed=tuple(closed.values()),
         awards=_awards(boards, resolved),
         revised=tuple(

@@ -122,8 +122,7 @@ def wanted(
                 histories[History(user.user_id, board.key, board.source, run)] = None
         # Also of dates that lie in no run, as before a board's first: they are kept all the same.
         for fact in command.facts:
-            is_own = fact.entry_id == command.entry.entry_id
-            if fact.source.kind is SourceKind.POINTS and (careful or not is_own):
+            if fact.source.kind is SourceKind.POINTS and (careful or fact.entry_id != command.entry.entry_id):
                 awards.add((user.user_id, key_of(fact)))
         if command.entry.kind is EntryKind.METRIC_EVENT:
             early.update(fact.entry_id for fact in command.facts if fact.contribution is not None)
