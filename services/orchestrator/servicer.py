@@ -369,7 +369,9 @@ def _check_user(user_id: str) -> None:
 
 def _actor(_context: Any) -> str:
     """Who asks. Raises `InvalidArgument` where the caller says too much of itself."""
-    violations = Violations()
-    check_text(header(ACTOR_HEADER), ACTOR_HEADER, violations, min_chars=0)
-    violations.raise_if_any()
-    return actor()
+    said = header(ACTOR_HEADER)
+    if said:
+        violations = Violations()
+        check_text(said, ACTOR_HEADER, violations, min_chars=0)
+        violations.raise_if_any()
+    return actor(said)

@@ -91,9 +91,9 @@ def header(name: str) -> str:
     return "" if context is None else str(dict(context.invocation_metadata() or ()).get(name, ""))
 
 
-def actor() -> str:
-    """Who asks: whose key it is, and what the caller says of itself."""
-    return ": ".join(filter(None, (current_caller().name, header(ACTOR_HEADER))))
+def actor(said: str) -> str:
+    """Who asks: whose key it is, and what the caller says of itself under `ACTOR_HEADER`."""
+    return ": ".join(filter(None, (current_caller().name, said)))
 
 
 def peer() -> str:

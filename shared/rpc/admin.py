@@ -23,11 +23,11 @@ _BEHIND_ALL: Final = 2**63 - 1
 def asking(reason: str = "") -> Asking:
     """Who asks for something that is done by hand, from where, and why. Raises `InvalidArgument`."""
     violations = Violations()
-    why = reason or header(REASON_HEADER)
-    check_text(header(ACTOR_HEADER), ACTOR_HEADER, violations, min_chars=0)
+    why, said = reason or header(REASON_HEADER), header(ACTOR_HEADER)
+    check_text(said, ACTOR_HEADER, violations, min_chars=0)
     check_text(why, REASON_HEADER, violations, min_chars=0, max_chars=MAX_REASON_CHARS)
     violations.raise_if_any()
-    return Asking(actor(), peer(), why)
+    return Asking(actor(said), peer(), why)
 
 
 async def operations(

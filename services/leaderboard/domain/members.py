@@ -55,7 +55,9 @@ def held_for(board: Board, profile: Profile, exclusions: Exclusions, score: Scor
 
 def is_excluded(board: Board, exclusions: Exclusions) -> bool:
     """Whether a user is, from this board or from all."""
-    return bool(exclusions) and any(key in exclusions and exclusions[key].excluded for key in (ALL_BOARDS, shown(board.key)))
+    return bool(exclusions) and any(
+        key in exclusions and exclusions[key].excluded for key in (ALL_BOARDS, shown(board.key))
+    )
 
 
 def said(exclusions: Exclusions, board: str, exclusion: Exclusion) -> Exclusions:
