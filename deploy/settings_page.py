@@ -40,7 +40,7 @@ The local stack (`laurel up`) is told by variables of its own:
 The port of the orchestrator; the other services follow, and further replicas lie {REPLICA_STRIDE} ports higher \
 each. 0 takes free ones. |
 | `LAUREL_POSTGRES_DSN` | unset | | Your own PostgreSQL, as its administrator; unset, one is started. Each service \
-gets a role and a database there. |
+gets a database there, a role that serves it and one that owns it. |
 | `LAUREL_REDIS_URL` | unset | | Your own Valkey or Redis; unset, one is started. |
 
 It sets `LAUREL_LISTEN`, `LAUREL_INSTANCE`, `LAUREL_POSTGRES_DSN`, `LAUREL_REDIS_URL` and the targets of each service
