@@ -2,10 +2,9 @@
 looks at for one that nobody has.
 
 Each user has some events of one metric, spread over four months, of which the third reaches the threshold; they are put
-into PostgreSQL as they would stand there. The service's own work runs batch after batch, without pauses, on servers of
-its own, which are gone afterwards. Beside it one caller sends events of other users one after the other; their times
-are compared with those of before. `--without-events` leaves them out; `--share 0.5` lets the work pause as it does by
-default. `--profile` shows where its processor time goes.
+into PostgreSQL as they would stand there. The service's own work runs at its own pace, on servers of its own, which are
+gone afterwards. One caller sends events of other users one after the other, in turns alone and beside the work.
+`--without-events` leaves them out, and then the work takes all. `--profile` shows where its processor time goes.
 """
 
 import argparse
@@ -13,7 +12,6 @@ import asyncio
 import cProfile
 import pstats
 import sys
-import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,10 +22,9 @@ import psutil
 import uvloop
 from laurel.achievement.v1 import achievement_pb2
 from msgspec import Struct
-from msgspec.structs import replace
 from pydantic import SecretStr
 
-from deploy.bench.beside import Events, cells
+from deploy.bench.beside import Spent, cells, worked
 from deploy.bench.report import table
 from deploy.local.databases import create_service_databases
 from deploy.local.postgres import PostgresServer
@@ -42,6 +39,7 @@ from services.achievement.witness import Witness
 from shared.clock import SystemClock
 from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
 from shared.ids import derived_id_at
+from shared.pace import Traffic
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.migrations import migrate
@@ -89,7 +87,8 @@ _FILL: Final = (
            SELECT $3::timestamptz - ($2::integer - e) * interval '28 days' + n * interval '1 ms' AS at
      ) AS event
     """,
-    "ANALYZE",
+    # What came months ago has been vacuumed.
+    "VACUUM (ANALYZE)",
 )
 
 
@@ -99,15 +98,7 @@ class Found(Struct):
     name: str
     users: int
     given: int
-    seconds: float
-    own_seconds: float
-    """Processor time of the service's process."""
-    postgres_seconds: float
-    """And of PostgreSQL's."""
-    alone: Sequence[float]
-    """Milliseconds of events before the work; none where none are sent."""
-    beside: Sequence[float]
-    """And during it."""
+    spent: Spent
 
 
 async def measure(
@@ -115,6 +106,7 @@ async def measure(
     users: int,
     batch_size: int,
     share: float,
+    sessions: int,
     profile: cProfile.Profile | None,
     only: Collection[str],
     *,
@@ -126,23 +118,30 @@ async def measure(
         "achievement"
     ]
     await migrate(dsn, ROOT / "services" / "achievement" / "migrations")
-    pool = await create_pool(dsn, application_name="bench", size=4, statement_timeout_ms=600_000)
+    pool = await create_pool(dsn, application_name="bench", size=8, statement_timeout_ms=600_000)
     connection = await asyncpg.connect(dsn)
     settings = Settings(
         postgres_dsn=SecretStr(dsn),
         backfill_batch_size=batch_size,
-        backfill_share=1,
-        backfill_interval_seconds=1,
+        backfill_share=share,
+        backfill_sessions=sessions,
     )
     channel = open_channel("127.0.0.1:9", max_message_bytes=1_000_000, telemetry=off())
     try:
         await Partitions(pool, SystemClock(), {"request_log": None}).keep()
         await _fill(connection, users)
         catalogue = Catalogue(pool, KINDS, catalogue_of)
-        backfills = Backfills(pool, catalogue, Witness(channel, 1), settings, SystemClock())
+        traffic = Traffic()
+        backfills = Backfills(pool, catalogue, Witness(channel, 1), settings, SystemClock(), traffic)
         metric = achievement_pb2.MetricTrigger(metric="commits", threshold=_THRESHOLD)
         handlers = Handlers(pool, Store(pool, settings.recent_users), catalogue, SystemClock())
-        events = Events(lambda user: handlers.apply_entries([_event(user)])) if with_events else None
+        apply = traffic.noticed(handlers.apply_entries)
+
+        async def send(user: str) -> None:
+            await apply([_event(user)])
+
+        server = psutil.Process(connection.get_server_pid()).parent()
+        assert server is not None  # the server's first process
         beyond = achievement_pb2.MetricTrigger(metric="commits", threshold=EVENTS + 1)
         found = []
         for achievement in (
@@ -153,14 +152,14 @@ async def measure(
         ):
             if achievement.key not in only:
                 continue
-            alone = await events.alone(users) if events else []
             await _activate(connection, ACHIEVEMENT.normalised(achievement), users)
-            beside = asyncio.create_task(events.beside()) if events else None
-            worked = await _worked(connection, backfills, achievement.key, share, profile)
-            if events and beside:
-                events.end()
-                worked = replace(worked, alone=alone, beside=await beside)
-            found.append(worked)
+            if profile is not None:
+                profile.enable()
+            spent = await worked(server, backfills.go_on, send if with_events else None)
+            if profile is not None:
+                profile.disable()
+            done = await backfills.get(achievement.key)
+            found.append(Found(done.achievement, done.looked_at_count, done.completed_user_count, spent))
         return found
     finally:
         await channel.close()
@@ -195,41 +194,6 @@ async def _activate(connection: Connection, achievement: achievement_pb2.Achieve
         )
 
 
-async def _worked(
-    connection: Connection, backfills: Backfills, key: str, share: float, profile: cProfile.Profile | None
-) -> Found:
-    own = psutil.Process()
-    server = psutil.Process(connection.get_server_pid()).parent()
-    assert server is not None  # the server's first process
-    servers = seconds_of(server)
-    before, began = own.cpu_times().user + own.cpu_times().system, time.perf_counter()
-    if profile is not None:
-        profile.enable()
-    more = True
-    while more:
-        batch_began = time.perf_counter()
-        more = (await backfills.run(datetime.now(UTC), False)).more
-        await asyncio.sleep((time.perf_counter() - batch_began) * (1 - share) / share)
-    if profile is not None:
-        profile.disable()
-    took = time.perf_counter() - began
-    spent = own.cpu_times().user + own.cpu_times().system - before
-    row = await connection.fetchrow(
-        "SELECT looked_at_count, completed_user_count FROM backfills WHERE achievement = $1", key
-    )
-    assert row is not None  # it has just been done
-    return Found(
-        key,
-        row["looked_at_count"],
-        row["completed_user_count"],
-        took,
-        spent,
-        seconds_of(server) - servers,
-        (),
-        (),
-    )
-
-
 def _event(user: str) -> Work[Command]:
     now = datetime.now(UTC)
     entry_id = derived_id_at(now, "bench", user)
@@ -237,12 +201,6 @@ def _event(user: str) -> Work[Command]:
     snapshot = UserSnapshot(user, "UTC", {}, now, 1, "")
     entry = Entry(entry_id, EntryKind.METRIC_EVENT, snapshot, now, now, "UTC", metric, None)
     return Work(Command(entry), entry_id, user, b"")
-
-
-def seconds_of(server: psutil.Process) -> float:
-    """Of the server's processes that run."""
-    times = [process.cpu_times() for process in (server, *server.children())]
-    return sum(time.user + time.system for time in times)
 
 
 def shown(found: Sequence[Found]) -> str:
@@ -254,20 +212,20 @@ def shown(found: Sequence[Found]) -> str:
                 one.name,
                 f"{one.users:,}",
                 f"{one.given:,}",
-                f"{one.seconds:.1f}",
-                f"{one.users / one.seconds:,.0f}",
-                f"{one.own_seconds / one.users * 1e6:.0f}",
-                f"{one.postgres_seconds / one.users * 1e6:.0f}",
+                f"{one.spent.seconds:.1f}",
+                f"{one.users / one.spent.seconds:,.0f}",
+                f"{one.spent.own_seconds / one.users * 1e6:.0f}",
+                f"{one.spent.server_seconds / one.users * 1e6:.0f}",
             ]
             for one in found
         ],
     )
-    measured = [one for one in found if one.alone and one.beside]
+    measured = [one for one in found if one.spent.alone and one.spent.beside]
     if not measured:
         return figures
     events = table(
         ["achievement", "an event without it, median ms", "beside it", "ratio"],
-        [[one.name, *cells(one.alone, one.beside)] for one in measured],
+        [[one.name, *cells(one.spent.alone, one.spent.beside)] for one in measured],
     )
     return f"{figures}\n\n{events}"
 
@@ -279,7 +237,8 @@ def main() -> int:
     parser.add_argument(
         "--batch-size", type=int, default=Settings.model_fields["backfill_batch_size"].default
     )
-    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--share", type=float, default=Settings.model_fields["backfill_share"].default)
+    parser.add_argument("--sessions", type=int, default=Settings.model_fields["backfill_sessions"].default)
     parser.add_argument("--without-events", action="store_true")
     parser.add_argument("--only", nargs="*", choices=KINDS_OF_ACHIEVEMENTS)
     parser.add_argument("--profile", action="store_true")
@@ -295,6 +254,7 @@ def main() -> int:
                 arguments.users,
                 arguments.batch_size,
                 arguments.share,
+                arguments.sessions,
                 profile,
                 arguments.only or KINDS_OF_ACHIEVEMENTS,
                 with_events=not arguments.without_events,

@@ -21,7 +21,8 @@ import uvloop
 from laurel.achievement.v1 import achievement_pb2
 from msgspec import Struct
 
-from deploy.bench.backfill import CREATE_ID, seconds_of
+from deploy.bench.backfill import CREATE_ID
+from deploy.bench.beside import seconds_of
 from deploy.bench.report import table
 from deploy.local.databases import create_service_databases
 from deploy.local.postgres import PostgresServer

@@ -1,8 +1,9 @@
 """`python -m deploy.bench.closings`: how fast a midnight is that closes the streaks of many, and an event beside it.
 
 One user's rows, as an event leaves them, are copied for all others: what stands in the database, not how it came there.
-The service's own pass closes the day on which nobody came: half of the streaks spend a freeze, half are lost. Beside it
-one caller after the other sends events of other users; their times are compared with those of before the pass.
+The service's own pass closes the day on which nobody came: half of the streaks spend a freeze, half are lost. One
+caller sends events of other users one after the other, in turns alone and beside the pass. `--without-events` leaves
+them out.
 
 Users are spread evenly over 24 zones, so a midnight is that of a 24th of them. `--share` says otherwise, for people
 who live closer together. Servers of its own, gone afterwards.
@@ -11,8 +12,6 @@ who live closer together. Servers of its own, gone afterwards.
 import argparse
 import asyncio
 import sys
-import time
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -23,8 +22,7 @@ import uvloop
 from laurel.streak.v1 import streak_pb2
 from msgspec import Struct
 
-from deploy.bench.backfill import seconds_of
-from deploy.bench.beside import Events, cells
+from deploy.bench.beside import Spent, cells, worked
 from deploy.bench.report import table
 from deploy.local.databases import create_service_databases
 from deploy.local.postgres import PostgresServer
@@ -38,6 +36,7 @@ from shared.calendar import local_midnight
 from shared.clock import SystemClock
 from shared.entries import Entry, EntryKind, MetricFact, UserSnapshot
 from shared.ids import derived_id_at
+from shared.pace import Pace, Traffic
 from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.migrations import migrate
@@ -64,33 +63,30 @@ _TEMPLATES: Final = {"frozen": 1, "lost": 0}
 class Found(Struct):
     """What was measured."""
 
-    users: int
     closed: int
-    seconds: float
-    own_seconds: float
-    server_seconds: float
-    alone: Sequence[float]
-    """Milliseconds of events before the pass."""
-    beside: Sequence[float]
-    """And during it."""
+    spent: Spent
 
 
-async def measure(home: Path, users: int, batch_size: int) -> Found:
-    """Fills, sends events, and closes the midnight of all these users with events beside it."""
+async def measure(home: Path, users: int, batch_size: int, share: float, *, with_events: bool) -> Found:
+    """Fills, and closes the midnight of all these users, with events beside it."""
     postgres = PostgresServer.start(home / "postgres")
     dsn = create_service_databases(postgres.admin_dsn, ["streak"], passwords={"streak": "bench"})["streak"]
     await migrate(dsn, ROOT / "services" / "streak" / "migrations")
     pool = await create_pool(dsn, application_name="bench", size=6, statement_timeout_ms=600_000)
     connection = await asyncpg.connect(dsn)
+    traffic = Traffic()
+    pace = Pace(traffic, most=batch_size, share=share)
     try:
-        return await _measured(pool, connection, users, batch_size)
+        return await _measured(pool, connection, users, traffic, pace, with_events=with_events)
     finally:
         await connection.close()
         await pool.close()
         postgres.erase()
 
 
-async def _measured(pool: Pool, connection: Connection, users: int, batch_size: int) -> Found:
+async def _measured(
+    pool: Pool, connection: Connection, users: int, traffic: Traffic, pace: Pace, *, with_events: bool
+) -> Found:
     for key, freezes in _TEMPLATES.items():
         streak = streak_pb2.Streak(key=key, name=key, frequency=streak_pb2.FREQUENCY_DAILY)
         streak.metrics.add(metric="commits", threshold=1)
@@ -102,25 +98,26 @@ async def _measured(pool: Pool, connection: Connection, users: int, batch_size: 
     today = local_midnight(datetime.now(UTC).date(), "UTC")
     day = today - timedelta(days=2)
     await handlers.apply_entries([_event("template", 1, day + timedelta(hours=12))])
-    copied = users // len(_TEMPLATES)
-    await _copy(connection, "template", copied)
+    await _copy(connection, "template", users // len(_TEMPLATES))
     now = today + timedelta(hours=1)
-    # Of users for whom nothing is due.
-    events = Events(lambda user: handlers.apply_entries([_event(user, 1, now)]))
-    alone = await events.alone(users)
-    maintenance = Maintenance(pool, catalogue, SystemClock(), batch_size)
+    maintenance = Maintenance(pool, catalogue, SystemClock(), pace)
     server = psutil.Process(connection.get_server_pid()).parent()
     assert server is not None  # the server's first process
-    before, server_before, began = time.process_time(), seconds_of(server), time.perf_counter()
-    beside = asyncio.create_task(events.beside())
-    closed, more = 0, True
-    while more:
-        part = await maintenance.run(today, False)
-        closed, more = closed + part.done, part.more
-    took = time.perf_counter() - began
-    own, servers = time.process_time() - before, seconds_of(server) - server_before
-    events.end()
-    return Found(users, closed, took, own, servers, alone, await beside)
+    apply = traffic.noticed(handlers.apply_entries)
+    closed = 0
+
+    async def send(user: str) -> None:
+        # For whom nothing is due.
+        await apply([_event(user, 1, now)])
+
+    async def go_on() -> bool:
+        nonlocal closed
+        part = await maintenance.go_on(today)
+        closed += part.done
+        return part.more
+
+    spent = await worked(server, go_on, send if with_events else None)
+    return Found(closed, spent)
 
 
 async def _copy(connection: Connection, template: str, users: int) -> None:
@@ -146,22 +143,24 @@ def _event(user: str, version: int, now: datetime) -> Work[Entry]:
 
 def shown(found: Found, share: float) -> str:
     """The figures as a table."""
-    rate = found.closed / found.seconds
-    without, beside, ratio = cells(found.alone, found.beside)
-    return table(
-        ["", ""],
-        [
-            ["streaks closed", f"{found.closed:,}"],
-            ["seconds", f"{found.seconds:.1f}"],
-            ["streaks a second", f"{rate:,.0f}"],
-            ["service CPU µs a streak", f"{found.own_seconds / found.closed * 1e6:.0f}"],
-            ["PostgreSQL CPU µs a streak", f"{found.server_seconds / found.closed * 1e6:.0f}"],
+    spent = found.spent
+    rate = found.closed / spent.seconds
+    rows = [
+        ["streaks closed", f"{found.closed:,}"],
+        ["seconds", f"{spent.seconds:.1f}"],
+        ["streaks a second", f"{rate:,.0f}"],
+        ["service CPU µs a streak", f"{spent.own_seconds / found.closed * 1e6:.0f}"],
+        ["PostgreSQL CPU µs a streak", f"{spent.server_seconds / found.closed * 1e6:.0f}"],
+    ]
+    if spent.alone and spent.beside:
+        without, beside, ratio = cells(spent.alone, spent.beside)
+        rows += [
             ["an event without it, median ms", without],
             ["an event beside it, median ms", beside],
             ["  ratio", ratio],
-            [f"a midnight of {share:.1%} of 1,000,000 streaks, s", f"{1_000_000 * share / rate:.1f}"],
-        ],
-    )
+        ]
+    rows.append([f"a midnight of {share:.1%} of 1,000,000 streaks, s", f"{1_000_000 * share / rate:.1f}"])
+    return table(["", ""], rows)
 
 
 def main() -> int:
@@ -170,6 +169,10 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=1_000_000 // ZONES)
     parser.add_argument("--share", type=float, default=1 / ZONES)
     parser.add_argument(
+        "--share-of-time", type=float, default=Settings.model_fields["maintenance_share"].default
+    )
+    parser.add_argument("--without-events", action="store_true")
+    parser.add_argument(
         "--batch-size", type=int, default=Settings.model_fields["maintenance_batch_size"].default
     )
     arguments = parser.parse_args()
@@ -177,7 +180,15 @@ def main() -> int:
         run_directory("bench-closings") as home,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        found = runner.run(measure(home, arguments.users, arguments.batch_size))
+        found = runner.run(
+            measure(
+                home,
+                arguments.users,
+                arguments.batch_size,
+                arguments.share_of_time,
+                with_events=not arguments.without_events,
+            )
+        )
     sys.stdout.write(shown(found, arguments.share) + "\n")
     return 0
 

@@ -6,13 +6,17 @@ are looked at by id, in batches: what a batch gives, how far it has come, and wh
 transaction. So every crash leaves a batch whole or undone, and what an event and the backfill could both give is given
 once: both write under the version of the user.
 
+Where plain pasts are given at once, parts of a batch are, side by side, each in a transaction of its own
+(docs/adr/0031). They are durable before the cursor moves: after a crash in between, those users hold it, and are no
+candidates any more.
+
 What other services know is asked outside of the transaction, and then the batch begins anew: nobody waits for a lock
 because of another service.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from time import monotonic
@@ -33,13 +37,12 @@ from services.achievement.domain import (
     ApiTrigger,
     Backfilled,
     Catalogue,
-    Change,
     Status,
     UserState,
     cause_of,
     given_at_once,
 )
-from services.achievement.records import Backfill, BackfillState
+from services.achievement.records import Backfill, BackfillState, Qualified
 from services.achievement.searching import Elsewhere, Gathered, Searcher
 from services.achievement.store import Store
 from services.achievement.store_backfill import BackfillStore
@@ -48,6 +51,7 @@ from shared import faults
 from shared.clock import Clock
 from shared.errors import FailedPrecondition, LaurelError, NotFound
 from shared.ids import derived_id, derived_id_at
+from shared.pace import Pace, Traffic
 from shared.pages import read_page
 from shared.postgres import definitions as stored
 from shared.postgres.errors import translate
@@ -57,12 +61,19 @@ from shared.postgres.pool import Connection, Pool
 from shared.rpc.convert import to_timestamp
 from shared.rpc.participants import Pass
 
+AFTER_GIVING: Final = faults.declare(
+    "achievement.backfill.after_giving", "plain pasts of a batch are given, the cursor has not moved"
+)
 BEFORE_COMMIT: Final = faults.declare(
     "achievement.backfill.before_commit", "a batch of users is looked at and written, not yet committed"
 )
 AFTER_COMMIT: Final = faults.declare(
     "achievement.backfill.after_commit", "a batch of users of a backfill is durable, more may be left"
 )
+
+# How many times as long as finding who qualifies giving it to all of them takes, as measured.
+_GIVING_AT_ONCE: Final = 3.0
+_GIVING_BY_FOLD: Final = 1.7
 
 _LOGGER: Final = logging.getLogger(__name__)
 _STORED: Final = "SELECT key, body FROM definitions WHERE kind = $1"
@@ -74,7 +85,7 @@ class Searched(Struct, frozen=True):
     """What a preview has found."""
 
     achievement: Achievement
-    found: Mapping[str, Sequence[Change]]
+    found: Mapping[str, Qualified]
     """By user."""
     looked_at: int
     user_count: int
@@ -93,6 +104,7 @@ class Backfills:
         witness: Witness,
         settings: Settings,
         clock: Clock,
+        traffic: Traffic,
     ) -> None:
         self._pool = pool
         self._store = Store(pool)
@@ -102,6 +114,7 @@ class Backfills:
         self._catalogue = catalogue
         self._settings = settings
         self._clock = clock
+        self._pace = Pace(traffic, most=settings.backfill_batch_size, share=settings.backfill_share)
 
     # Beginning
 
@@ -134,7 +147,7 @@ class Backfills:
         now: datetime,
     ) -> None:
         if after.status is not Status.ACTIVE:
-            await self._backfills.end(after.key, BackfillState.CANCELLED, now, connection)
+            await self._backfills.end(connection, after.key, BackfillState.CANCELLED, now)
         elif not isinstance(after.trigger, ApiTrigger) and (before is None or before.asks != after.asks):
             backfill_id = derived_id("backfill", request.write_id, after.key)
             await self._backfills.begin(connection, after, catalogue.level(after.key), backfill_id, now)
@@ -143,22 +156,15 @@ class Backfills:
 
     async def run(self, now: datetime, _history: bool) -> Pass:
         """A batch at an instant, as part of a pass of maintenance. One look-up when none is under way."""
-        return await self._batch(now) if await self._backfills.any_running() else Pass()
+        return await self._batch(now, self._pace.most) if await self._backfills.any_running() else Pass()
 
     async def work(self) -> None:
-        """Batches by the clock, for ever, and pauses before each row of them."""
+        """Batches by the clock, for ever."""
         while True:
             await asyncio.sleep(self._settings.backfill_interval_seconds)
             try:
-                while await self._backfills.any_running():
-                    began = monotonic()
-                    async with self._pool.acquire() as connection:
-                        now = self._clock.now()
-                        may_go = await may_go_by_clock(connection, now)
-                    if not may_go or not (await self._batch(now)).more:
-                        break
-                    share = self._settings.backfill_share
-                    await asyncio.sleep((monotonic() - began) * (1 - share) / share)
+                while await self._backfills.any_running() and await self.go_on():
+                    pass
             except Exception as error:
                 # Whatever it is, events go on; the backfill says what holds it up.
                 known = translate(error) is not None
@@ -170,12 +176,23 @@ class Backfills:
                 )
                 await self._note(error)
 
+    async def go_on(self) -> bool:
+        """A batch by the clock, and the rest that events get after it; whether there is more to do now."""
+        now = self._clock.now()
+        async with self._pace.batch() as batch:
+            async with self._pool.acquire() as connection:
+                may_go = await may_go_by_clock(connection, now)
+            part = await self._batch(now, batch.size) if may_go else Pass()
+            # Many may have been looked at for few who are given something.
+            batch.done = min(part.done, batch.size)
+        return part.more
+
     async def _note(self, error: Exception) -> None:
         with suppress(Exception):
             await self._backfills.note_held_up(f"{type(error).__name__}: {error}", self._clock.now())
 
-    async def _batch(self, now: datetime) -> Pass:
-        """Looks at some users of one backfill: how many, and whether there are more."""
+    async def _batch(self, now: datetime, size: int) -> Pass:
+        """Looks at users of one backfill until so many may be given something: how many, and whether there are more."""
         gathered = Gathered()
         while True:
             try:
@@ -183,7 +200,7 @@ class Backfills:
                     running = await self._backfills.next(connection)
                     if running is None:
                         return Pass()
-                    looked_at = await self._part(connection, running, gathered, now)
+                    looked_at = await self._part(connection, running, gathered, now, size)
                     await BEFORE_COMMIT.reach()
                 await AFTER_COMMIT.reach()
                 return Pass(looked_at, await self._backfills.any_running())
@@ -200,29 +217,23 @@ class Backfills:
                     return Pass()
 
     async def _part(
-        self, connection: Connection, running: Backfill, gathered: Gathered, now: datetime
+        self, connection: Connection, running: Backfill, gathered: Gathered, now: datetime, size: int
     ) -> int:
         version = await self._store.configuration_version(connection)
         catalogue = await self._catalogue.at(version, connection)
         achievement = catalogue.get(running.achievement)
         if achievement is None or achievement.status is not Status.ACTIVE:
-            await self._backfills.end(running.achievement, BackfillState.CANCELLED, now, connection)
+            await self._backfills.end(connection, running.achievement, BackfillState.CANCELLED, now)
             return 0
-        looked = await self._backfills.look(
-            connection, achievement, running.cursor, self._settings.backfill_batch_size
-        )
+        looked = await self._backfills.look(connection, achievement, running.cursor, size)
         candidates = looked.candidates
         found: dict[str, Backfilled] = {}
-        given: dict[str, int] = {}
+        if candidates and given_at_once(catalogue, achievement):
+            given = await self._give_at_once(connection, achievement, candidates, running)
+            candidates = [user_id for user_id in candidates if user_id not in given]
+            await AFTER_GIVING.reach()
         if candidates:
             await self._backfills.lock(connection, candidates)
-            if given_at_once(catalogue, achievement):
-                cause = cause_of(running.backfill_id)
-                given = await self._backfills.give_at_once(
-                    connection, achievement, candidates, running, cause
-                )
-                candidates = [user_id for user_id in candidates if user_id not in given]
-        if candidates:
             before, found = await self._searcher.search(
                 connection,
                 connection,
@@ -236,12 +247,51 @@ class Backfills:
             )
             await self._save(connection, running, before, found, now)
             await self._feed.append(connection, self._told(running, catalogue, found, now))
-        counts = [*given.values(), *(len(each.changes) for each in found.values() if each.changes)]
+        counts = [len(each.changes) for each in found.values() if each.changes]
         if looked.count:
             await self._backfills.move(connection, running, looked.cursor, looked.count, counts, now)
         if looked.is_last:
-            await self._backfills.end(running.achievement, BackfillState.DONE, now, connection)
+            await self._backfills.end(connection, running.achievement, BackfillState.DONE, now)
         return looked.count
+
+    async def _give_at_once(
+        self, connection: Connection, achievement: Achievement, candidates: Sequence[str], running: Backfill
+    ) -> frozenset[str]:
+        """Gives it to those whose past is plain; to whom.
+
+        Where there are connections for it, some of them beside others, in transactions of their own: the batch's has
+        locked nobody, so nobody waits for it while it waits for these. Not what is earned again: an event that comes
+        before the cursor has moved leaves its own time to the backfill, which has seen the user.
+        """
+        sessions = min(self._settings.backfill_sessions, self._settings.postgres_pool_size - 2)
+        if sessions < 2 or achievement.repeatable:
+            return frozenset(await self._give_some(connection, achievement, candidates, running))
+        size = -(-len(candidates) // sessions)
+        parts = [candidates[first : first + size] for first in range(0, len(candidates), size)]
+        ended = await asyncio.gather(
+            *(self._give_apart(achievement, part, running) for part in parts), return_exceptions=True
+        )
+        given: set[str] = set()
+        for each in ended:
+            if isinstance(each, BaseException):
+                raise each
+            given.update(each)
+        return frozenset(given)
+
+    async def _give_apart(
+        self, achievement: Achievement, candidates: Sequence[str], running: Backfill
+    ) -> Collection[str]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await self._give_some(connection, achievement, candidates, running)
+
+    async def _give_some(
+        self, connection: Connection, achievement: Achievement, candidates: Sequence[str], running: Backfill
+    ) -> Collection[str]:
+        await self._backfills.lock(connection, candidates)
+        cause = cause_of(running.backfill_id)
+        given = await self._backfills.give_at_once(connection, achievement, candidates, running, cause)
+        await self._backfills.count(connection, achievement.key, list(given.values()))
+        return given.keys()
 
     async def _save(
         self,
@@ -316,9 +366,9 @@ class Backfills:
 
     async def end(self, achievement: str, now: datetime) -> Backfill:
         """Ends it, if it runs. Raises `NotFound`."""
-        return await self._backfills.end(achievement, BackfillState.CANCELLED, now) or await self.get(
-            achievement
-        )
+        async with self._pool.acquire() as connection, connection.transaction():
+            ended = await self._backfills.end(connection, achievement, BackfillState.CANCELLED, now)
+        return ended or await self.get(achievement)
 
     async def preview(self, key: str, proposed: Achievement | None) -> Searched:
         """Who would be given an achievement, stored or proposed. Raises `NotFound`, `FailedPrecondition`."""
@@ -338,21 +388,38 @@ class Backfills:
         began = monotonic()
         user_count = await self._backfills.count_users()
         users = await self._backfills.some(user_count, self._settings.preview_users)
-        found: dict[str, Sequence[Change]] = {}
-        looked_at, size = 0, self._settings.backfill_batch_size
+        found: dict[str, Qualified] = {}
+        looked_at, size, seconds = 0, self._settings.backfill_batch_size, 0.0
         while looked_at < len(users) and monotonic() - began < self._settings.preview_seconds:
             batch = users[looked_at : looked_at + size]
-            found |= await self._look(catalogue, achievement, batch)
+            qualified, taking = await self._look(catalogue, achievement, batch)
+            found |= qualified
+            seconds += taking
             looked_at += len(batch)
-        seconds = (monotonic() - began) / max(looked_at, 1) * user_count / self._settings.backfill_share
+        seconds = seconds / max(looked_at, 1) * user_count / self._pace.share
         holders = await self._backfills.holder_count(achievement.key)
         return Searched(achievement, found, looked_at, user_count, holders, seconds)
 
     async def _look(
         self, catalogue: Catalogue, achievement: Achievement, users: Sequence[str]
-    ) -> dict[str, Sequence[Change]]:
-        gathered, now = Gathered(), self._clock.now()
+    ) -> tuple[dict[str, Qualified], float]:
+        """By the way that the backfill would take, and the seconds that it would."""
+        now, began = self._clock.now(), monotonic()
         candidates = await self._backfills.candidates(self._pool, achievement, users)
+        chosen = monotonic()
+        plain: dict[str, Qualified] = {}
+        if candidates and given_at_once(catalogue, achievement):
+            plain = await self._backfills.find_at_once(achievement, candidates, now)
+            candidates = [user_id for user_id in candidates if user_id not in plain]
+        read = monotonic()
+        folded = await self._folded(catalogue, achievement, candidates, now)
+        at_once, by_fold = read - chosen, monotonic() - read
+        return plain | folded, chosen - began + _GIVING_AT_ONCE * at_once + _GIVING_BY_FOLD * by_fold
+
+    async def _folded(
+        self, catalogue: Catalogue, achievement: Achievement, candidates: Sequence[str], now: datetime
+    ) -> dict[str, Qualified]:
+        gathered = Gathered()
         while candidates:
             try:
                 _, found = await self._searcher.search(
@@ -375,5 +442,9 @@ class Backfills:
                 ]
                 for user_id, each in found.items()
             }
-            return {user_id: changes for user_id, changes in mine.items() if changes}
+            return {
+                user_id: Qualified(changes[0].completion.reach.occur_time, len(changes))
+                for user_id, changes in mine.items()
+                if changes
+            }
         return {}

@@ -32,13 +32,20 @@ class Settings(ServiceSettings):
     looked for.
     """
 
-    backfill_batch_size: int = Field(default=500, ge=1, le=10_000)
+    backfill_batch_size: int = Field(default=1_000, ge=1, le=10_000)
     """To how many users one transaction of a backfill gives something at most. It looks at twenty times as many where
     few qualify.
     """
 
     backfill_share: float = Field(default=0.5, gt=0, le=1)
-    """How much of the time a backfill may work; for the rest it leaves the machine to events."""
+    """How much of the time a backfill may work while events come, in batches of some milliseconds; for the rest it
+    leaves the machine to them. While none come it takes all.
+    """
+
+    backfill_sessions: int = Field(default=2, ge=1, le=16)
+    """How many database sessions of a backfill give an achievement side by side, besides the one that leads them; two
+    fewer than the pool has at most. One: that one gives it. What can be earned again is given by that one always.
+    """
 
     backfill_timeout_seconds: float = Field(default=10.0, gt=0, le=600)
     """How long the orchestrator may take to answer what a backfill asks, in seconds."""

@@ -24,7 +24,7 @@ from services.achievement.domain import (
     StreakChange,
 )
 from services.achievement.history import HistoryQuery, HistoryRow
-from services.achievement.records import Backfill
+from services.achievement.records import Backfill, Qualified
 from services.achievement.statistics import Statistics
 from shared.decimals import MICROS_PER_UNIT, from_micros
 from shared.entries import Entry
@@ -226,7 +226,7 @@ def proposal_of(request: achievement_service_pb2.PreviewAchievementRequest) -> A
 
 
 def preview_to_proto(
-    found: Mapping[str, Sequence[Change]],
+    found: Mapping[str, Qualified],
     *,
     looked_at: int,
     user_count: int,
@@ -245,8 +245,8 @@ def preview_to_proto(
         sample=[
             achievement_pb2.QualifiedUser(
                 user_id=user_id,
-                complete_time=to_timestamp(found[user_id][0].completion.reach.occur_time),
-                completion_count=len(found[user_id]),
+                complete_time=to_timestamp(found[user_id].complete_time),
+                completion_count=found[user_id].completion_count,
             )
             for user_id in sorted(found)[: sample_size or DEFAULT_SAMPLE]
         ],

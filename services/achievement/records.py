@@ -1,4 +1,4 @@
-"""Rows that are shown as they are stored."""
+"""What is shown as it is stored, or found."""
 
 from datetime import datetime
 from enum import IntEnum
@@ -13,6 +13,14 @@ class BackfillState(IntEnum):
     RUNNING = 1
     DONE = 2
     CANCELLED = 3
+
+
+class Qualified(Struct, frozen=True):
+    """What a user would be given."""
+
+    complete_time: datetime
+    """When it was earned first."""
+    completion_count: int
 
 
 class Backfill(Struct, frozen=True):

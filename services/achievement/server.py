@@ -17,6 +17,7 @@ from services.achievement.traces import TRACES
 from services.achievement.witness import Witness
 from shared import telemetry
 from shared.clock import SystemClock
+from shared.pace import Traffic
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
@@ -55,7 +56,8 @@ async def build(settings: Settings) -> Application:
     anniversaries = Anniversaries(pool, store, catalogue, clock)
     calibration = Calibration(pool, catalogue, clock, settings.preview_users)
     witness = Witness(channel, settings.backfill_timeout_seconds)
-    backfills = Backfills(pool, catalogue, witness, settings, clock)
+    traffic = Traffic()
+    backfills = Backfills(pool, catalogue, witness, settings, clock, traffic)
     definitions = Definitions(pool, {ACHIEVEMENT: IN_USE}, backfills.before_write)
 
     async def maintain_part(now: datetime, history: bool) -> Pass:
@@ -65,7 +67,7 @@ async def build(settings: Settings) -> Application:
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
-        apply=handlers.apply_entries,
+        apply=traffic.noticed(handlers.apply_entries),
         revert=handlers.revert_entries,
         maintain=maintain_part,
     )

@@ -19,7 +19,7 @@ from services.achievement.domain import (
     StreakTrigger,
 )
 from services.achievement.past import FIRST_CHUNK
-from services.achievement.records import Backfill, BackfillState
+from services.achievement.records import Backfill, BackfillState, Qualified
 from services.achievement.rows import fact_of
 from shared.postgres.locks import lock_key
 from shared.postgres.pool import Connection, Pool
@@ -36,11 +36,10 @@ _COLUMNS: Final = """
     completed_user_count, completion_count, last_error
 """
 
-# One replica works at a time, so that lower achievements come before those that ask for more.
+# One replica works at a time, so that lower achievements come before those that ask for more; nor does a backfill begin
+# or end in the middle of a batch.
 TAKE_TURN: Final = "SELECT pg_advisory_xact_lock($1)"
-NEXT: Final = f"""
-    SELECT {_COLUMNS} FROM backfills WHERE state = 1 ORDER BY place, achievement LIMIT 1 FOR UPDATE
-"""
+NEXT: Final = f"SELECT {_COLUMNS} FROM backfills WHERE state = 1 ORDER BY place, achievement LIMIT 1"
 ANY_RUNNING: Final = "SELECT EXISTS (SELECT FROM backfills WHERE state = 1)"
 # Begins anew where there is one. Where nobody is there, there is nothing to look at.
 BEGIN: Final = """
@@ -65,6 +64,11 @@ MOVE: Final = """
        SET cursor = $2, update_time = $3, looked_at_count = looked_at_count + $4,
            completed_user_count = completed_user_count + $5, completion_count = completion_count + $6,
            last_error = ''
+     WHERE achievement = $1
+"""
+COUNT: Final = """
+    UPDATE backfills
+       SET completed_user_count = completed_user_count + $2, completion_count = completion_count + $3
      WHERE achievement = $1
 """
 # Of the one whose turn it is.
@@ -149,11 +153,10 @@ LOOK_BY_PREREQUISITES: Final = _LOOK.format(
 # Of a metric whose events, up to the one with which the sum is there, came in the order of their times, and none of
 # which took anything: that event is the one that the fold finds (`domain.backfill`), each time that it is earned, so
 # nothing of it has to be read. Who has another past is folded, or one too long to be read for more than the first time.
-# Of those with few entries the events are read together. Users are locked. A completion has the id that
-# `domain.completions` gives it: a test compares.
-GIVE_AT_ONCE: Final = """
+# Of those with few entries the events are read together.
+_PLAIN: Final = """
     WITH plain AS MATERIALIZED (
-        SELECT source.user_id, users.entry_count < $8::integer AS is_short
+        SELECT source.user_id, users.entry_count < $6::integer AS is_short
           FROM unnest($1::text[]) AS candidate (user_id)
           JOIN users ON users.user_id = candidate.user_id
           JOIN sources AS source ON source.user_id = candidate.user_id
@@ -173,9 +176,9 @@ GIVE_AT_ONCE: Final = """
                  FROM request_log
                 WHERE user_id = plain.user_id AND metric = $2 AND state = 1
                 ORDER BY occur_time, entry_id
-                LIMIT $8::integer
+                LIMIT $6::integer
          ) AS few
-         WHERE NOT is_short AND $9::bigint = 1
+         WHERE NOT is_short AND $7::bigint = 1
     ), summed AS (
         SELECT *, (sum(value_micros) OVER until_then)::bigint AS sum_micros,
                count(version) OVER until_then + count(*) FILTER (WHERE late) OVER until_then AS tangled
@@ -186,17 +189,31 @@ GIVE_AT_ONCE: Final = """
                max(tangled) OVER whole AS tangled, max(occur_time) OVER whole AS last_time
           FROM summed
          CROSS JOIN LATERAL generate_series((sum_micros - value_micros) / $3::bigint + 1,
-                                            least(sum_micros / $3::bigint, $9::bigint)) AS number
-         WHERE (sum_micros - value_micros) / $3::bigint < least(sum_micros / $3::bigint, $9::bigint)
+                                            least(sum_micros / $3::bigint, $7::bigint)) AS number
+         WHERE (sum_micros - value_micros) / $3::bigint < least(sum_micros / $3::bigint, $7::bigint)
         WINDOW whole AS (PARTITION BY user_id)
-    ), hashed AS (
-        SELECT user_id, entry_id, position, occur_time, local_date, number::integer AS number,
+    ), earning AS (
+        SELECT user_id, entry_id, position, occur_time, local_date, number::integer AS number
+          FROM met
+         WHERE tangled = 0 AND last_time < $5::timestamptz
+    )
+"""
+FIND_AT_ONCE: Final = f"""
+    {_PLAIN}
+    SELECT user_id, min(occur_time) AS complete_time, count(*) AS completion_count
+      FROM earning
+     GROUP BY user_id
+     ORDER BY user_id
+"""
+# Users are locked. A completion has the id that `domain.completions` gives it: a test compares.
+GIVE_AT_ONCE: Final = f"""
+    {_PLAIN}, hashed AS (
+        SELECT user_id, entry_id, position, occur_time, local_date, number,
                substring(sha256(around[1] || int8send(octet_length(user_id)) || convert_to(user_id, 'UTF8')
                                 || int8send(octet_length(place)) || convert_to(place, 'UTF8')
                                 || around[2] || convert_to(entry_id::text, 'UTF8') || around[3]) FROM 1 FOR 16) AS hash
-          FROM met, (SELECT $7::bytea[] AS around) AS the_same,
+          FROM earning, (SELECT $9::bytea[] AS around) AS the_same,
                LATERAL (SELECT CASE number WHEN 1 THEN $4 ELSE $4 || ' ' || number END AS place) AS named
-         WHERE tangled = 0 AND last_time < $6::timestamptz
     ), named AS MATERIALIZED (
         SELECT hashed.*, encode(set_byte(set_byte(hash, 6, get_byte(hash, 6) & 15 | 128),
                                          8, get_byte(hash, 8) & 63 | 128), 'hex')::uuid AS completion_id
@@ -205,7 +222,7 @@ GIVE_AT_ONCE: Final = """
     ), facts AS (
         INSERT INTO completion_facts (user_id, achievement, completion_id, kind, cause_id, fact_time, entry_id,
                                       local_date, number, backdated)
-        SELECT user_id, $4, completion_id, 1, $5::uuid, occur_time, entry_id, local_date, number, true FROM named
+        SELECT user_id, $4, completion_id, 1, $8::uuid, occur_time, entry_id, local_date, number, true FROM named
     ), earned AS (
         INSERT INTO live_completions (user_id, achievement, completion_id, entry_id, complete_time, target,
                                       local_date, cause_position, cause_time, cause_id, number, backdated)
@@ -257,15 +274,17 @@ class BackfillStore:
         self, connection: Connection, achievement: Achievement, level: int, backfill_id: UUID, now: datetime
     ) -> None:
         """A search for this achievement, from its beginning."""
+        await connection.execute(TAKE_TURN, _LOCK)
         place = [level, achievement.trigger.target]
         await connection.execute(BEGIN, achievement.key, backfill_id, place, now)
 
     async def forget(self, connection: Connection, achievement: str) -> None:
         """There is no such achievement any more."""
+        await connection.execute(TAKE_TURN, _LOCK)
         await connection.execute(FORGET, achievement)
 
     async def next(self, connection: Connection) -> Backfill | None:
-        """The one to go on with, held until the end of the transaction. Waits for another replica that is at it."""
+        """The one to go on with, which is this transaction's until its end. Waits for another replica that is at it."""
         await connection.execute(TAKE_TURN, _LOCK)
         row = await connection.fetchrow(NEXT)
         return Backfill(*row) if row else None
@@ -276,10 +295,11 @@ class BackfillStore:
         return running
 
     async def end(
-        self, achievement: str, state: BackfillState, now: datetime, connection: Connection | None = None
+        self, connection: Connection, achievement: str, state: BackfillState, now: datetime
     ) -> Backfill | None:
-        """Ends one that runs."""
-        row = await (connection or self._pool).fetchrow(END, achievement, state, now)
+        """Ends one that runs, at the end of the transaction; of a batch that is under way nothing comes later."""
+        await connection.execute(TAKE_TURN, _LOCK)
+        row = await connection.fetchrow(END, achievement, state, now)
         return Backfill(*row) if row else None
 
     async def move(
@@ -293,6 +313,10 @@ class BackfillStore:
     ) -> None:
         """Users up to the cursor have been looked at. `found`: how many completions each of those had who had any."""
         await connection.execute(MOVE, backfill.achievement, cursor, now, looked_at, len(found), sum(found))
+
+    async def count(self, connection: Connection, achievement: str, found: Sequence[int]) -> None:
+        """So many completions each of those had who had any, of whom `move` does not tell."""
+        await connection.execute(COUNT, achievement, len(found), sum(found))
 
     async def note_error(self, achievement: str, error: str, now: datetime) -> None:
         """What holds it up."""
@@ -374,21 +398,16 @@ class BackfillStore:
         cause: str,
     ) -> dict[str, int]:
         """Gives it to those of these users, who are locked, whose past says so plainly; how many times, by user."""
-        trigger = achievement.trigger
-        assert isinstance(trigger, MetricTrigger)
-        rows = await connection.fetch(
-            GIVE_AT_ONCE,
-            user_ids,
-            trigger.metric,
-            trigger.target,
-            achievement.key,
-            running.backfill_id,
-            running.create_time,
-            _around(cause),
-            FIRST_CHUNK + 1,
-            MAX_COMPLETIONS if achievement.repeatable else 1,
-        )
+        found = _plain(achievement, user_ids, running.create_time)
+        rows = await connection.fetch(GIVE_AT_ONCE, *found, running.backfill_id, _around(cause))
         return {row["user_id"]: row["completion_count"] for row in rows}
+
+    async def find_at_once(
+        self, achievement: Achievement, user_ids: Sequence[str], now: datetime
+    ) -> dict[str, Qualified]:
+        """To whom of these users it would be given so, if it were activated now."""
+        rows = await self._pool.fetch(FIND_AT_ONCE, *_plain(achievement, user_ids, now))
+        return {row["user_id"]: Qualified(row["complete_time"], row["completion_count"]) for row in rows}
 
     async def spans(
         self, source: Pool | Connection, metric: str, user_ids: Sequence[str]
@@ -430,6 +449,14 @@ def _asked(achievement: Achievement) -> _Asked | None:
             return _Asked(BY_PREREQUISITES, LOOK_BY_PREREQUISITES, (prerequisites, key, trigger.enough))
         case _:
             return None
+
+
+def _plain(achievement: Achievement, user_ids: Sequence[str], active_since: datetime) -> tuple[object, ...]:
+    """What finding plain pasts takes, of users and a metric's achievement."""
+    trigger = achievement.trigger
+    assert isinstance(trigger, MetricTrigger)
+    most = MAX_COMPLETIONS if achievement.repeatable else 1
+    return user_ids, trigger.metric, trigger.target, achievement.key, active_since, FIRST_CHUNK + 1, most
 
 
 def _around(cause: str) -> list[bytes]:

@@ -29,22 +29,21 @@ _DAY: Final = timedelta(days=1)
 
 
 class Amnesties:
-    """Amnesties on their way, in transactions of `batch_size` periods."""
+    """Amnesties on their way."""
 
-    def __init__(self, pool: Pool, catalogue: StoredCatalogue, batch_size: int) -> None:
+    def __init__(self, pool: Pool, catalogue: StoredCatalogue) -> None:
         self._store = Store(pool)
         self._more = MoreStore(pool)
         self._amnesties = AmnestyStore(pool)
         self._feed = Feed(pool)
         self._catalogue = catalogue
-        self._batch_size = batch_size
 
     async def is_pending(self) -> bool:
         """Whether closed periods are to be judged anew."""
         return await self._amnesties.is_pending()
 
-    async def judge_some(self, connection: Connection, now: datetime) -> int:
-        """Judge some closed periods anew; how many users' streaks these were."""
+    async def judge_some(self, connection: Connection, now: datetime, most: int) -> int:
+        """Judge some closed periods anew, so many at most; how many users' streaks these were."""
         pending = await self._amnesties.pending(connection)
         if pending is None:
             return 0
@@ -55,7 +54,7 @@ class Amnesties:
             first, last = _dates(definition, pending.amnesty)
             begin = Place(definition.key, first - _DAY, "")
             after = max(begin, pending.come_to)
-            places = await self._amnesties.at_stake(connection, after, last, self._batch_size)
+            places = await self._amnesties.at_stake(connection, after, last, most)
             if places:
                 judged = await self._judge(connection, definition, places, pending, now)
                 await self._amnesties.come_to(connection, pending, places[-1], judged, now)

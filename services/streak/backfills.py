@@ -26,15 +26,14 @@ from shared.rpc.convert import to_timestamp
 
 
 class Backfills:
-    """Backfills on their way, in transactions of `batch_size` users."""
+    """Backfills on their way."""
 
-    def __init__(self, pool: Pool, catalogue: StoredCatalogue, batch_size: int) -> None:
+    def __init__(self, pool: Pool, catalogue: StoredCatalogue) -> None:
         self._store = Store(pool)
         self._more = MoreStore(pool)
         self._backfills = BackfillStore(pool)
         self._feed = Feed(pool)
         self._catalogue = catalogue
-        self._batch_size = batch_size
 
     async def is_pending(self) -> bool:
         """Whether events are to be counted for a streak that was defined after them."""
@@ -46,8 +45,8 @@ class Backfills:
             return None
         return await self._backfills.progress(definition.key, definition.backfill_time)
 
-    async def count_some(self, connection: Connection, now: datetime) -> int:
-        """Go on with one backfill; how many users' streaks were folded."""
+    async def count_some(self, connection: Connection, now: datetime, most: int) -> int:
+        """Go on with one backfill, by so many users at most; how many users' streaks were folded."""
         await self._backfills.lock(connection)
         pending = await self._pending(connection)
         if not pending:
@@ -55,7 +54,7 @@ class Backfills:
         definition = pending[0]
         assert definition.backfill_time is not None
         known = await self._backfills.progress(definition.key, definition.backfill_time, connection)
-        users = await self._backfills.users(connection, known.user_id, self._batch_size)
+        users = await self._backfills.users(connection, known.user_id, most)
         if not users:
             end = replace(known, user_id="", finish_time=now)
             await self._backfills.come_to(connection, definition.key, end)

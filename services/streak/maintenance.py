@@ -19,6 +19,7 @@ from services.streak.store_maintenance import MaintenanceStore
 from shared import faults
 from shared.clock import Clock
 from shared.ids import derived_id_at
+from shared.pace import Pace
 from shared.postgres.feed import Feed
 from shared.postgres.maintenance import may_go_by_clock
 from shared.postgres.pool import Connection, Pool
@@ -37,26 +38,26 @@ AFTER_COMMIT: Final = faults.declare(
 
 
 class Maintenance:
-    """Passes over everything that is due, in transactions of `batch_size` user streaks."""
+    """Passes over everything that is due, in transactions of as many user streaks as the pace says."""
 
-    def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock, batch_size: int) -> None:
+    def __init__(self, pool: Pool, catalogue: StoredCatalogue, clock: Clock, pace: Pace) -> None:
         self._pool = pool
         self._store = Store(pool)
         self._more = MoreStore(pool)
         self._due = MaintenanceStore(pool)
-        self._amnesties = Amnesties(pool, catalogue, batch_size)
-        self._backfills = Backfills(pool, catalogue, batch_size)
+        self._amnesties = Amnesties(pool, catalogue)
+        self._backfills = Backfills(pool, catalogue)
         self._feed = Feed(pool)
         self._catalogue = catalogue
         self._clock = clock
-        self._batch_size = batch_size
+        self._pace = pace
 
     async def run(self, now: datetime, history: bool) -> Pass:
         """Close a bounded part of what is due at `now`: user streaks that were brought up to date.
 
         `history`: the instant is one of an import, and nothing is told of what is found.
         """
-        return await self._close_some(now, history=history)
+        return await self._close_some(now, self._pace.most, BATCHES_PER_CALL, history=history)
 
     async def run_by_clock(self) -> None:
         """A pass at the present instant, unless an import holds maintenance or this host's clock is wrong."""
@@ -64,25 +65,32 @@ class Maintenance:
         async with self._pool.acquire() as connection:
             if not await may_go_by_clock(connection, now):
                 return
-        while (await self._close_some(now)).more:
+        while (await self.go_on(now)).more:
             pass
 
-    async def _close_some(self, now: datetime, *, history: bool = False) -> Pass:
+    async def go_on(self, now: datetime) -> Pass:
+        """A transaction of a pass, and the rest that events get after it."""
+        async with self._pace.batch() as batch:
+            part = await self._close_some(now, batch.size, 1)
+            batch.done = part.done
+        return part
+
+    async def _close_some(self, now: datetime, size: int, batches: int, *, history: bool = False) -> Pass:
         closed = 0
         is_due = await self._due.is_due(now)
-        for _ in range(BATCHES_PER_CALL):
+        for _ in range(batches):
             if not is_due and (history or not await self._is_left()):
                 return Pass(closed)
             async with self._pool.acquire() as connection, connection.transaction():
                 was_due = is_due
                 if was_due:
-                    due = await self._due.due(connection, now, self._batch_size)
+                    due = await self._due.due(connection, now, size)
                     closed += await self._close_batch(connection, due, now, history=history)
-                    is_due = len(due) == self._batch_size
+                    is_due = len(due) == size
                 elif await self._amnesties.is_pending():
-                    closed += await self._amnesties.judge_some(connection, now)
+                    closed += await self._amnesties.judge_some(connection, now, size)
                 else:
-                    closed += await self._backfills.count_some(connection, now)
+                    closed += await self._backfills.count_some(connection, now, size)
                 await BEFORE_COMMIT.reach()
             await AFTER_COMMIT.reach()
             is_due = is_due if was_due else await self._due.is_due(now)

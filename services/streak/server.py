@@ -15,6 +15,7 @@ from services.streak.store import IN_USE, NEVER_IN_USE, Store
 from services.streak.traces import TRACES
 from shared import telemetry
 from shared.clock import SystemClock
+from shared.pace import Pace, Traffic
 from shared.postgres.definitions import Catalogue, Definitions
 from shared.postgres.errors import translate
 from shared.postgres.leader import run_as_leader
@@ -39,16 +40,18 @@ async def build(settings: Settings) -> Application:
     )
     definitions = Definitions(pool, {STREAK: IN_USE, AMNESTY: NEVER_IN_USE}, with_history=True)
     catalogue = Catalogue(pool, KINDS, catalogue_of, with_history=True)
-    maintenance = Maintenance(pool, catalogue, clock, settings.maintenance_batch_size)
+    traffic = Traffic()
+    pace = Pace(traffic, most=settings.maintenance_batch_size, share=settings.maintenance_share)
+    maintenance = Maintenance(pool, catalogue, clock, pace)
     partitions = Partitions(pool, clock, {"request_log": condensed_after(settings.replay_window)})
     queries = Queries(pool, catalogue, clock)
-    amnesties = Amnesties(pool, catalogue, settings.maintenance_batch_size)
+    amnesties = Amnesties(pool, catalogue)
     handlers = Handlers(pool, Store(pool, settings.recent_users), catalogue)
-    backfills = Backfills(pool, catalogue, settings.maintenance_batch_size)
+    backfills = Backfills(pool, catalogue)
     participant = Participant(
         domain=convert.DOMAIN,
         command=convert.command,
-        apply=handlers.apply_entries,
+        apply=traffic.noticed(handlers.apply_entries),
         revert=handlers.revert_entries,
         maintain=maintenance.run,
         versioned="streak_states",

@@ -60,7 +60,7 @@ WALKED = (6, 5, 2, 1)
 USERS = 5
 SECONDS = 60.0
 CLOSING = ["streak.maintenance.before_commit", "streak.maintenance.after_commit"]
-BACKFILL = ["achievement.backfill.before_commit", "achievement.backfill.after_commit"]
+BACKFILL = [f"achievement.backfill.{point}" for point in ("after_giving", "before_commit", "after_commit")]
 ANNIVERSARY = ["achievement.anniversary.before_commit", "achievement.anniversary.after_commit"]
 
 

@@ -1,5 +1,6 @@
 """Backfills over a real channel: whoever had qualified is given it, once, whatever happens meanwhile (RULES 4.6)."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -54,7 +55,9 @@ async def quiet(service_database: ServiceDatabase) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def _replica(service_database: ServiceDatabase, interval_seconds: float) -> AsyncIterator[Service]:
+async def _replica(
+    service_database: ServiceDatabase, interval_seconds: float, sessions: int = 2
+) -> AsyncIterator[Service]:
     dsn = await service_database("achievement")
     settings = Settings(
         postgres_dsn=SecretStr(dsn),
@@ -62,6 +65,7 @@ async def _replica(service_database: ServiceDatabase, interval_seconds: float) -
         drain_grace_seconds=0,
         backfill_interval_seconds=interval_seconds,
         backfill_batch_size=3,
+        backfill_sessions=sessions,
         backfill_timeout_seconds=0.1,
     )
     async with running(await build(settings), settings) as server:
@@ -199,6 +203,24 @@ async def test_one_that_fails_at_a_commit_goes_on_where_it_was(quiet: Service, p
     assert (done.looked_at_count, done.completed_user_count) == (7, 6)
     assert len(await holders(quiet)) == 6
     assert await quiet.database.fetchval("SELECT count(*) FROM feed") == 6
+
+
+@pytest.mark.parametrize(("sessions", "repeatable"), [(1, False), (2, False), (2, True)])
+async def test_what_was_given_before_the_cursor_moved_is_given_and_counted_once(
+    service_database: ServiceDatabase, sessions: int, repeatable: bool
+) -> None:
+    async with _replica(service_database, NEVER, sessions) as service:
+        await lived(service)
+        await define(service, "two", metric=by_metric(2), repeatable=repeatable)
+        faults.arm("achievement.backfill.after_giving=error@2")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await finished(service)
+        assert (await backfill_of(service)).looked_at_count == 3
+        assert len(await holders(service)) == (3 if sessions == 1 or repeatable else 6)
+        done = await finished(service)
+        assert (done.looked_at_count, done.completed_user_count, done.completion_count) == (7, 6, 6)
+        assert len(await holders(service)) == 6
+        assert await service.database.fetchval("SELECT count(*) FROM completion_facts") == 6
 
 
 async def test_one_that_is_ended_leaves_the_rest_to_the_next_event(quiet: Service) -> None:
@@ -355,6 +377,9 @@ async def test_what_the_database_gives_at_once_is_what_the_fold_gives(
                 await define(service, "never", api=API)
                 above = types.CompositeTrigger(achievements=["three", "never"])
                 await define(service, "above", status=types.ACHIEVEMENT_STATUS_INACTIVE, composite=above)
+            proposed = types.Achievement(key="three", metric=by_metric(threshold), repeatable=repeatable)
+            request = pb.PreviewAchievementRequest(achievement=proposed, sample_size=100)
+            preview = await service.stub.PreviewAchievement(request)
             await define(service, "three", metric=by_metric(threshold), repeatable=repeatable)
             done = await finished(service, "three")
             query = """
@@ -364,6 +389,12 @@ async def test_what_the_database_gives_at_once_is_what_the_fold_gives(
                  ORDER BY user_id, number
             """
             rows = [tuple(row) for row in await service.database.fetch(query)]
+            assert {each.user_id: each.completion_count for each in preview.sample} == Counter(
+                row[0] for row in rows
+            )
+            for each in preview.sample:
+                earned = min(row[2] for row in rows if row[0] == each.user_id)
+                assert each.complete_time == to_timestamp(earned)
             ids = await service.database.fetch(
                 "SELECT user_id, number, entry_id, completion_id FROM live_completions"
             )

@@ -58,8 +58,9 @@ STATEMENTS: dict[str, tuple[str, tuple[Any, ...]]] = {
     ),
     "giving at once": (
         store_backfill.GIVE_AT_ONCE,
-        (["alice"], "commits", 10, "ten", ENTRY, NOON, [b"a", b"b", b"c"], 257, 1),
+        (["alice"], "commits", 10, "ten", NOON, 257, 1, ENTRY, [b"a", b"b", b"c"]),
     ),
+    "finding at once": (store_backfill.FIND_AT_ONCE, (["alice"], "commits", 10, "ten", NOON, 257, 1)),
     "facts of candidates": (store_backfill.FACTS_OF_USERS, (["alice"], "commits", 257)),
     "holders": (statistics.HELD, (["alice"], "ten", "commits")),
     "who has begun": (statistics.BEGUN, (["alice"], "ten", "commits", 1, True, NOON)),
