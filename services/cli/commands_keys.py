@@ -43,7 +43,7 @@ def keys() -> None:
 @click.option(
     "--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True, help="What it allows."
 )
-@click.option("--user", default="", help="Only for this user's reads, as on a client device.")
+@click.option("--user", default="", help="Only for what is about this user, as on a client device.")
 @click.option("--tenant", default="", help="Only for the users of this tenant.")
 @click.option("--expires", type=Instant(), help="When it ends by itself.")
 @rate_option
