@@ -49,6 +49,8 @@ KINDS: Final = (METRIC,)
 def catalogue_of(stored: StoredDefinitions) -> Mapping[str, Metric]:
     """All definitions as the domain sees them."""
     return {
-        message.key: Metric(message.key, Aggregation(message.aggregation), message.unique_attribute)
+        message.key: Metric(
+            message.key, Aggregation(message.aggregation), message.unique_attribute, message.user_writable
+        )
         for message in stored.of(METRIC)
     }

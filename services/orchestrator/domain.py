@@ -89,6 +89,8 @@ class Metric(Struct, frozen=True):
     key: str
     aggregation: Aggregation
     unique_attribute: str = ""
+    user_writable: bool = False
+    """A key of one user may send events of it."""
 
 
 class User(Struct, frozen=True):

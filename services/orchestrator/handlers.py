@@ -38,6 +38,7 @@ from shared.postgres import admin
 from shared.postgres.admin import Asking
 from shared.postgres.mutations import once
 from shared.postgres.pool import Pool
+from shared.rpc.access import current_caller
 from shared.rpc.convert import error_message
 from shared.rpc.wire import Part
 from shared.tenants import CURRENT_TENANT, id_range, is_own
@@ -76,7 +77,8 @@ class EntryHandlers:
     async def perform(self, operation: AnyOperation, request: Message, actor: str = "") -> bytes:
         """One entry of any kind, and the serialized reply to it. Raises `LaurelError`."""
         assert operation.incoming is not None
-        asked = Asked(self._clock.now(), self._window, actor=actor)
+        by_user = bool(current_caller().user_id)
+        asked = Asked(self._clock.now(), self._window, actor=actor, by_user=by_user)
         return reply_to(operation, await self._submissions.submit(operation.incoming(request, asked)))
 
     async def ingest_many(self, requests: Sequence[IngestRequest]) -> list[bytes]:

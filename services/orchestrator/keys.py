@@ -47,6 +47,7 @@ _ALLOWED_SCOPES: Final = frozenset(access_pb2.Scope.values()) - {
     access_pb2.SCOPE_UNSPECIFIED,
     access_pb2.SCOPE_SERVICE,
 }
+_SCOPES_OF_ONE_USER: Final = (access_pb2.SCOPE_INGEST, access_pb2.SCOPE_READ)
 
 
 class KeyHandlers:
@@ -246,8 +247,8 @@ def new_key(request: pb.CreateKeyRequest, key_id: str, now: datetime) -> Key:
     for index, scope in enumerate(wanted.scopes):
         if scope not in _ALLOWED_SCOPES:
             violations.add(f"key.scopes[{index}]", "must be INGEST, READ, CONFIGURE or OPERATE")
-        elif wanted.user_id and scope != access_pb2.SCOPE_READ:
-            violations.add(f"key.scopes[{index}]", "a key of one user may have READ alone")
+        elif wanted.user_id and scope not in _SCOPES_OF_ONE_USER:
+            violations.add(f"key.scopes[{index}]", "a key of one user may have INGEST and READ alone")
     end = None
     if wanted.HasField("expire_time"):
         end = instant_field(wanted, "expire_time", "key", violations)

@@ -35,6 +35,8 @@ class Asked(Struct, frozen=True):
     origin: Origin = Origin.LIVE
     actor: str = ""
     """Who asks, where the caller said so."""
+    by_user: bool = False
+    """Asked with a key of one user."""
 
     def nth(self, index: int) -> "Asked":
         """One of several of one call: they arrive in their order, which an instant for all would not tell."""

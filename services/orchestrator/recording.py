@@ -53,6 +53,7 @@ from shared.errors import (
     LaurelError,
     NotFound,
     OutOfRange,
+    PermissionDenied,
 )
 
 
@@ -85,6 +86,8 @@ class Incoming(Struct, frozen=True):
     """By which it is known again when it is sent again (RULES 2.4); None where it has no key of its own."""
     counted: bool = False
     """It makes a user exist."""
+    by_user: bool = False
+    """Asked with a key of one user: its metric has to allow that."""
     origin: Origin = Origin.LIVE
     actor: str = ""
     """Who asked for it, where the caller said so."""
@@ -400,6 +403,13 @@ class _Recording:
                 violations=(FieldViolation("metric", "names no metric"),),
             )
         outcome, incoming = self._outcome, recorded.incoming
+        if incoming.by_user and not metric.user_writable:
+            raise PermissionDenied(
+                f"events of {event.metric!r} cannot be sent with a key of one user",
+                reason="METRIC_NOT_USER_WRITABLE",
+                metadata={"metric": event.metric},
+                violations=(FieldViolation("metric", "does not allow keys of one user"),),
+            )
         key = (recorded.user.user_id, event.metric)
         before = outcome.totals.get(key) or self._loaded.totals.get(key) or Total()
         value = unique_value(event, metric)

@@ -36,6 +36,8 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
     if len(attributes) > MAX_EVENT_ATTRIBUTES:
         violations.add("attributes", f"must have at most {MAX_EVENT_ATTRIBUTES} attributes")
     check_attributes(attributes, "attributes", violations)
+    if asked.by_user:
+        _check_said_by_user(request, violations)
     occur_time = _occur_time(request, asked, violations)
     violations.raise_if_any()
     key_id = None
@@ -54,9 +56,18 @@ def incoming(request: event_pb2.IngestEventRequest, asked: Asked) -> Incoming:
         event=MetricEvent(metric, value_micros, attributes),
         key_id=key_id,
         counted=True,
+        by_user=asked.by_user,
         origin=asked.origin,
         actor=asked.actor,
     )
+
+
+def _check_said_by_user(request: event_pb2.IngestEventRequest, violations: Violations) -> None:
+    """What others are told of a user, and what filters look at, is for the application to say."""
+    if request.user.name:
+        violations.add("user.name", "cannot be said with a key of one user")
+    if request.user.attributes:
+        violations.add("user.attributes", "cannot be said with a key of one user")
 
 
 def reply(entry: entry_pb2.Entry) -> event_pb2.IngestEventResponse:

@@ -138,10 +138,13 @@ async def orchestrator(
     await pool.close()
 
 
-async def define(pool: Pool, metric: str) -> None:
+async def define(pool: Pool, metric: str, *, user_writable: bool = False) -> None:
     """A metric, as it is stored."""
     body = metric_pb2.Metric(
-        key=metric, name=metric, aggregation=metric_pb2.METRIC_AGGREGATION_SUM
+        key=metric,
+        name=metric,
+        aggregation=metric_pb2.METRIC_AGGREGATION_SUM,
+        user_writable=user_writable,
     ).SerializeToString()
     await pool.execute(
         "INSERT INTO definitions (kind, key, body, create_time, update_time) VALUES ('metric', $1, $2, now(), now())",

@@ -16,7 +16,7 @@ from laurel.common.v1.access_pb2 import (
     SCOPE_SERVICE,
 )
 from laurel.orchestrator.v1 import access_service_pb2 as pb
-from laurel.orchestrator.v1 import access_service_pb2_grpc
+from laurel.orchestrator.v1 import access_service_pb2_grpc, user_pb2
 from laurel.orchestrator.v1 import orchestrator_service_pb2 as orchestrator_pb
 from pydantic import SecretStr
 
@@ -32,7 +32,7 @@ from shared.errors import (
 )
 from shared.rpc import keys as known_keys
 from shared.rpc.keys import hash_of
-from tests.service.orchestrator.conftest import Orchestrator, event, refused
+from tests.service.orchestrator.conftest import Orchestrator, define, event, refused
 
 if TYPE_CHECKING:
     from laurel.orchestrator.v1.access_service_pb2_grpc import AccessServiceAsyncStub
@@ -92,6 +92,32 @@ async def test_a_key_of_a_user_reads_that_user_alone(
     assert (await read("ada")).user.user_id == "ada"
     error = await refused(read("bob"))
     assert (type(error), error.reason) == (PermissionDenied, "OTHER_USER")
+
+
+async def test_a_key_of_a_user_sends_events_of_that_user_where_the_metric_allows_it(
+    orchestrator: Orchestrator, access: "AccessServiceAsyncStub"
+) -> None:
+    """RULES 9.2."""
+    await define(orchestrator.pool, "taps", user_writable=True)
+    made = await make(access, SCOPE_INGEST, user="ada")
+
+    async def send(user: str, metric: str, **said: Any) -> Any:
+        request = event(user)
+        request.metric = metric
+        request.user.MergeFrom(user_pb2.User(**said))
+        return await orchestrator.stub.IngestEvent(request, metadata=shown(made.credential), timeout=20)
+
+    assert (await send("ada", "taps", time_zone="Asia/Tokyo")).total_after == 1
+    for user, metric, reason in (
+        ("bob", "taps", "OTHER_USER"),
+        ("ada", "lessons", "METRIC_NOT_USER_WRITABLE"),
+    ):
+        error = await refused(send(user, metric))
+        assert (type(error), error.reason) == (PermissionDenied, reason)
+    error = await refused(send("ada", "taps", name="Ada", attributes={"plan": "pro"}))
+    assert type(error) is InvalidArgument
+    assert [each.field for each in error.violations] == ["user.name", "user.attributes"]
+    assert (await send("ada", "taps")).total_after == 2
 
 
 async def test_who_may_ingest_may_not_do_more_in_a_call_with_many_operations(

@@ -44,7 +44,9 @@ class Key(_message.Message):
     name: _builtins.str
     """For people: whose it is, or what for; 1 to 255 characters. The audit names it."""
     user_id: _builtins.str
-    """The only user that it may be used for, as on a client device; then SCOPE_READ is all that it may have. Empty: all."""
+    """The only user that it may be used for, as on a client device; then it may have SCOPE_INGEST and SCOPE_READ alone.
+    Empty: all.
+    """
     tenant: _builtins.str
     """The tenant whose users alone it knows, as in `^[a-z][a-z0-9_-]{0,63}$`; empty: of none, it knows all. `user_id` is then
     the tenant's own name of the user.

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#laurel/orchestrator/v1/metric.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x01\n\x06Metric\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12>\n\x0b\x61ggregation\x18\x04 \x01(\x0e\x32).laurel.orchestrator.v1.MetricAggregation\x12\x18\n\x10unique_attribute\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xab\x01\n\x11MetricAggregation\x12\"\n\x1eMETRIC_AGGREGATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16METRIC_AGGREGATION_SUM\x10\x01\x12\x1a\n\x16METRIC_AGGREGATION_MAX\x10\x02\x12\x1b\n\x17METRIC_AGGREGATION_LAST\x10\x03\x12\x1d\n\x19METRIC_AGGREGATION_UNIQUE\x10\x04\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#laurel/orchestrator/v1/metric.proto\x12\x16laurel.orchestrator.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x84\x02\n\x06Metric\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12>\n\x0b\x61ggregation\x18\x04 \x01(\x0e\x32).laurel.orchestrator.v1.MetricAggregation\x12\x18\n\x10unique_attribute\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\ruser_writable\x18\x08 \x01(\x08*\xab\x01\n\x11MetricAggregation\x12\"\n\x1eMETRIC_AGGREGATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16METRIC_AGGREGATION_SUM\x10\x01\x12\x1a\n\x16METRIC_AGGREGATION_MAX\x10\x02\x12\x1b\n\x17METRIC_AGGREGATION_LAST\x10\x03\x12\x1d\n\x19METRIC_AGGREGATION_UNIQUE\x10\x04\x42S\n\x19io.laurel.orchestrator.v1P\x01Z4laurel.example/laurel/orchestrator/v1;orchestratorv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'laurel.orchestrator.v1.metr
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\031io.laurel.orchestrator.v1P\001Z4laurel.example/laurel/orchestrator/v1;orchestratorv1'
-  _globals['_METRICAGGREGATION']._serialized_start=337
-  _globals['_METRICAGGREGATION']._serialized_end=508
+  _globals['_METRICAGGREGATION']._serialized_start=360
+  _globals['_METRICAGGREGATION']._serialized_end=531
   _globals['_METRIC']._serialized_start=97
-  _globals['_METRIC']._serialized_end=334
+  _globals['_METRIC']._serialized_end=357
 # @@protoc_insertion_point(module_scope)

@@ -63,6 +63,7 @@ class Metric(_message.Message):
     UNIQUE_ATTRIBUTE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    USER_WRITABLE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """`^[a-z][a-z0-9_-]{0,63}$`, immutable."""
     name: _builtins.str
@@ -73,6 +74,10 @@ class Metric(_message.Message):
     """How values make a total; immutable."""
     unique_attribute: _builtins.str
     """For UNIQUE: the event attribute whose values are counted; immutable."""
+    user_writable: _builtins.bool
+    """Whether a key of one user, as on a client device, may send events of it for that user (RULES 9.2): what they say is the
+    device's word then.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Output only."""
@@ -91,10 +96,11 @@ class Metric(_message.Message):
         unique_attribute: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        user_writable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "create_time", b"create_time", "key", b"key", "name", b"name", "unique_attribute", b"unique_attribute", "unit", b"unit", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "create_time", b"create_time", "key", b"key", "name", b"name", "unique_attribute", b"unique_attribute", "unit", b"unit", "update_time", b"update_time", "user_writable", b"user_writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

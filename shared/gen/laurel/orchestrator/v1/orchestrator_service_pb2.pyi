@@ -144,6 +144,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The user was merged into another, which `into_user_id` of the metadata names, and can be neither deleted nor merged again."""
     ERROR_REASON_TOO_MANY_USERS: _ErrorReason.ValueType  # 68
     """There are more users than a read with filters looks at: `limit` of the metadata, LAUREL_MAX_FILTERED_USERS."""
+    ERROR_REASON_METRIC_NOT_USER_WRITABLE: _ErrorReason.ValueType  # 69
+    """The key is of one user, and the metric does not allow such keys to send events of it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons of this service's errors."""
@@ -212,6 +214,8 @@ ERROR_REASON_USER_MERGED: ErrorReason.ValueType  # 67
 """The user was merged into another, which `into_user_id` of the metadata names, and can be neither deleted nor merged again."""
 ERROR_REASON_TOO_MANY_USERS: ErrorReason.ValueType  # 68
 """There are more users than a read with filters looks at: `limit` of the metadata, LAUREL_MAX_FILTERED_USERS."""
+ERROR_REASON_METRIC_NOT_USER_WRITABLE: ErrorReason.ValueType  # 69
+"""The key is of one user, and the metric does not allow such keys to send events of it."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -334,6 +334,7 @@ class OrchestratorServiceServicer:
 
     def IngestEvent(self, request, context):
         """Ingests one metric event and answers what it changed, completely. Safe to retry with an idempotency key.
+        A key of one user may send what the metric allows it (`user_writable`), without name and attributes of the user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,9 @@ class OrchestratorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OrchestratorServiceAsyncStub: ...
     IngestEvent: _grpc.UnaryUnaryMultiCallable[_event_pb2.IngestEventRequest, _event_pb2.IngestEventResponse]
-    """Ingests one metric event and answers what it changed, completely. Safe to retry with an idempotency key."""
+    """Ingests one metric event and answers what it changed, completely. Safe to retry with an idempotency key.
+    A key of one user may send what the metric allows it (`user_writable`), without name and attributes of the user.
+    """
     IngestEvents: _grpc.UnaryUnaryMultiCallable[_orchestrator_service_pb2.IngestEventsRequest, _orchestrator_service_pb2.IngestEventsResponse]
     """Ingests up to 1,000 events: one result or error per item, in order. Two to four times cheaper per event."""
     StreamEvents: _grpc.StreamStreamMultiCallable[_orchestrator_service_pb2.StreamEventsRequest, _orchestrator_service_pb2.StreamEventsResponse]
@@ -210,7 +212,9 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     IngestEvent: _aio.UnaryUnaryMultiCallable[_event_pb2.IngestEventRequest, _event_pb2.IngestEventResponse]  # type: ignore[assignment]
-    """Ingests one metric event and answers what it changed, completely. Safe to retry with an idempotency key."""
+    """Ingests one metric event and answers what it changed, completely. Safe to retry with an idempotency key.
+    A key of one user may send what the metric allows it (`user_writable`), without name and attributes of the user.
+    """
     IngestEvents: _aio.UnaryUnaryMultiCallable[_orchestrator_service_pb2.IngestEventsRequest, _orchestrator_service_pb2.IngestEventsResponse]  # type: ignore[assignment]
     """Ingests up to 1,000 events: one result or error per item, in order. Two to four times cheaper per event."""
     StreamEvents: _aio.StreamStreamMultiCallable[_orchestrator_service_pb2.StreamEventsRequest, _orchestrator_service_pb2.StreamEventsResponse]  # type: ignore[assignment]
@@ -388,7 +392,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_pb2.IngestEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_pb2.IngestEventResponse, _abc.Awaitable[_event_pb2.IngestEventResponse]]:
-        """Ingests one metric event and answers what it changed, completely. Safe to retry with an idempotency key."""
+        """Ingests one metric event and answers what it changed, completely. Safe to retry with an idempotency key.
+        A key of one user may send what the metric allows it (`user_writable`), without name and attributes of the user.
+        """
 
     @_abc_1.abstractmethod
     def IngestEvents(
