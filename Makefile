@@ -48,8 +48,9 @@ lint-contracts:
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
 
-# What needs no order among its tests runs in so many processes, each with servers of its own.
-WORKERS := 2
+# What needs no order among its tests runs in so many processes, each with servers of its own. One more than cores: who
+# waits until something that was killed is there again leaves its core to others.
+WORKERS := 3
 PARALLEL := -n $(WORKERS)
 
 .PHONY: check
@@ -85,7 +86,7 @@ fuzz: $(INSTALLED) ## Every odd value of every field of every request; `make tes
 	@$(BIN)/pytest tests/e2e/test_fuzzing.py --fuzz-all
 
 .PHONY: history
-history: $(INSTALLED) ## All fifteen years of a real history, compared with slow folds; `make test` takes the last three
+history: $(INSTALLED) ## All fifteen years of a real history, compared with slow folds; `make test` takes the last two
 	@$(BIN)/pytest tests/e2e/test_history.py --whole-history
 
 .PHONY: crash

@@ -26,7 +26,7 @@ ServiceDatabase = Callable[[str], Awaitable[str]]
 
 
 # How hard properties are tried, whatever they are of. How long an example takes decides nothing.
-settings.register_profile("thorough", max_examples=100, deadline=None)
+settings.register_profile("thorough", max_examples=60, deadline=None)
 settings.register_profile("quick", max_examples=15, deadline=None)
 settings.load_profile("thorough")
 # For how many seconds a failing example is made smaller: no setting. Of its own accord it takes five minutes.
@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fuzz-all", action="store_true", help="every odd value of every field of every request"
     )
     parser.addoption(
-        "--whole-history", action="store_true", help="all fifteen years of the history, not the last three"
+        "--whole-history", action="store_true", help="all fifteen years of the history, not the last two"
     )
 
 
@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide:
-    """With `-n 2`."""
+    """With `-n 3`."""
     return SideBySide(config, log)
 
 
@@ -95,9 +95,11 @@ def valkey_server(server_directory: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="session")
-def service_databases(postgres_server: PostgresServer) -> ServiceDatabases:
+async def service_databases(postgres_server: PostgresServer) -> AsyncIterator[ServiceDatabases]:
     """The template database of each service, made when first asked for."""
-    return ServiceDatabases(postgres_server.admin_dsn)
+    databases = ServiceDatabases(postgres_server.admin_dsn)
+    yield databases
+    await databases.close()
 
 
 @pytest.fixture

@@ -320,6 +320,7 @@ async def test_each_test_gets_a_fresh_copy_of_the_migrated_database(
     assert await run(second, "SELECT count(*) FROM sample") == 0
     for dsn in (first, second):
         await databases.drop(dsn)
+    await databases.close()
     with pytest.raises(asyncpg.InvalidCatalogNameError):
         await run(first, "SELECT 1")
 
