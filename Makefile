@@ -48,9 +48,8 @@ lint-contracts:
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code
 
-# What needs no order among its tests runs in so many processes, each with servers of its own. One more than cores: who
-# waits until something that was killed is there again leaves its core to others.
-WORKERS := 3
+# What needs no order among its tests runs in so many processes, each with servers of its own.
+WORKERS := 2
 PARALLEL := -n $(WORKERS)
 
 .PHONY: check

@@ -11,6 +11,7 @@ from laurel.orchestrator.v1.metric_pb2 import Metric
 
 from shared import faults
 from shared.errors import LaurelError
+from tests.fixtures.clients import persist
 from tests.fixtures.waiting import until
 from tests.service.configuration.conftest import FEATURES, World
 from tests.service.configuration.steps import ALL, STEPS, WHOLE, create, delete, listed, refused
@@ -139,7 +140,8 @@ async def test_while_a_service_is_away_nothing_is_decided(world: World, stub: "S
     assert error.code is grpc.StatusCode.UNAVAILABLE
     assert await unfinished(world) == 0
     await world.start("points")
-    await stub.CreateDefinition(create(Definition(metric=STEPS), "r"), wait_for_ready=True)
+    # The orchestrator looks for it again after a pause of its own.
+    await persist(lambda: stub.CreateDefinition(create(Definition(metric=STEPS), "r")))
     assert await listed(stub) == ALL[:1]
 
 
