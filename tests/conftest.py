@@ -1,5 +1,6 @@
 """Real servers for every test that needs one: started once a session, a fresh database each test."""
 
+import asyncio
 import itertools
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -62,6 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide:
     """With `-n 2`."""
     return SideBySide(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def no_loop_but_the_running_one() -> None:
+    """What needs a loop outside of one fails always, and not only after a test that ran a loop of its own."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")

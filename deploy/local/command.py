@@ -3,7 +3,6 @@
 The `laurel` command finds these by the entry points of pyproject.toml, so that it works where they are not installed.
 """
 
-import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import psutil
 import redis
 
 from deploy.local.config import StackConfig
+from deploy.local.databases import run_blocking
 from deploy.local.errors import LaunchError
 from deploy.local.stack import ProcessStatus, Stack
 from services.cli import render
@@ -89,7 +89,7 @@ def versions(stack: Stack) -> dict[str, str]:
     """The version of each server that runs, as it says itself, and of the services installed here."""
     found = {"laurel": metadata.version("laurel")}
     if (postgres := stack.postgres) is not None and postgres.pid is not None:
-        found["PostgreSQL"] = asyncio.run(_postgres_version(postgres.admin_dsn))
+        found["PostgreSQL"] = run_blocking(_postgres_version(postgres.admin_dsn))
     if (valkey := stack.valkey) is not None and valkey.pid is not None:
         found["Valkey"] = _valkey_version(valkey.url)
     return found

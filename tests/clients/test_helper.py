@@ -80,7 +80,7 @@ def ingest(server: tuple[Ingest, str]) -> Ingest:
 
 
 @pytest.fixture
-def client(server: tuple[Ingest, str], connect: Callable[..., Client]) -> Client:
+async def client(server: tuple[Ingest, str], connect: Callable[..., Client]) -> Client:
     return connect(server[1])
 
 

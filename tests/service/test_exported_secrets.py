@@ -12,6 +12,7 @@ from laurel.orchestrator.v1 import orchestrator_service_pb2, orchestrator_servic
 from laurel.participant.v1 import trace_service_pb2, trace_service_pb2_grpc
 from pydantic import SecretStr
 
+from shared.rpc.keys import credential_of
 from shared.rpc.server import running
 from tests.conftest import ServiceDatabase
 from tests.fixtures.collector import Collector, collecting
@@ -19,7 +20,8 @@ from tests.fixtures.databases import PASSWORD
 
 SERVICES: Final = ("streak", "achievement", "points", "leaderboard", "notification", "orchestrator")
 TOKEN: Final = "a-token-between-services-that-is-long"
-KEY: Final = "laurel_0123456789abcdef_a-secret-that-nobody-is-shown"
+SECRET: Final = "a_secret-that-nobody-is-shown-in-43-letters"
+KEY: Final = credential_of("0123456789abcdef", SECRET)
 NOWHERE: Final = "127.0.0.1:1"
 
 
@@ -70,5 +72,5 @@ async def test_no_span_and_no_metric_of_a_service_has_a_secret_in_it(
         assert f"laurel-{service}" in told[name]
     assert "/EraseTraces" in told["spans"] or "/ListUsers" in told["spans"]
     assert "rpc.server.call.duration" in told["metrics"]
-    secrets = {TOKEN[:-1], KEY, KEY.split("_")[-1], f":{PASSWORD}@"}
+    secrets = {TOKEN[:-1], KEY, SECRET, f":{PASSWORD}@"}
     assert [secret for secret in secrets for text in told.values() if secret in text] == []

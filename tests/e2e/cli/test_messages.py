@@ -47,7 +47,7 @@ def test_messages_are_set_and_listed(laurel: Laurel, tmp_path: Path) -> None:
     assert "nothing was sent" in laurel.run("messages", "sent", "ada").stdout
 
 
-def test_who_would_lose_a_streak_is_reminded_with_what_the_streak_service_says(laurel: Laurel) -> None:
+async def test_who_would_lose_a_streak_is_reminded_with_what_the_streak_service_says(laurel: Laurel) -> None:
     now = clock.now()
     noon_in = f"Etc/GMT{now.hour - 12:+d}"
     # Of all users of a zone this one comes first.
@@ -63,7 +63,7 @@ def test_who_would_lose_a_streak_is_reminded_with_what_the_streak_service_says(l
     async def was() -> bool:
         return bool(await asyncio.to_thread(was_sent))
 
-    asyncio.run(until(was, seconds=60, what="the reminder is due"))
+    await until(was, seconds=60, what="the reminder is due")
     laurel.run("messages", "set", "streak_reminder", "--off")
     (message,) = was_sent()
     assert (message["type"], message["state"]) == (

@@ -28,29 +28,30 @@ STREAKS = Effects(
 ACHIEVEMENTS = Effects(achievements=[achievement_pb2.AchievementChange(completion_id="c")])
 
 
-async def event() -> ActiveSaga:
+def event() -> ActiveSaga:
     entry = Entry(entry_id=str(UUID(int=1)))
     return started(
         UUID(int=1), OPERATIONS["metric_event"], entry, entry.SerializeToString(), asyncio.Future()
     )
 
 
-def test_nobody_has_to_look_at_an_answer_that_is_refused() -> None:
+async def test_nobody_has_to_look_at_an_answer_that_is_refused() -> None:
     complaints: list[dict[str, Any]] = []
-
-    async def refuse_one() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    loop = asyncio.get_running_loop()
+    usual = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    try:
         answer = coming()
         refuse(answer, Unavailable("away", reason="X"))
         del answer
         gc.collect()
-
-    asyncio.run(refuse_one())
+    finally:
+        loop.set_exception_handler(usual)
     assert not complaints
 
 
-def test_what_an_entry_changed_is_what_all_steps_answered() -> None:
-    active = asyncio.run(event())
+async def test_what_an_entry_changed_is_what_all_steps_answered() -> None:
+    active = event()
     active.applied(Step.STREAK, STREAKS)
     active.applied(Step.ACHIEVEMENT, ACHIEVEMENTS)
     entire = Effects()
@@ -59,8 +60,8 @@ def test_what_an_entry_changed_is_what_all_steps_answered() -> None:
     assert Effects.FromString(active.changed()) == entire
 
 
-def test_a_step_that_is_asked_again_is_not_told_its_own_answer() -> None:
-    active = asyncio.run(event())
+async def test_a_step_that_is_asked_again_is_not_told_its_own_answer() -> None:
+    active = event()
     active.applied(Step.STREAK, STREAKS)
     active.applied(Step.ACHIEVEMENT, ACHIEVEMENTS)
     told = Command.FromString(apply_command(Step.ACHIEVEMENT, active.told())).effects
