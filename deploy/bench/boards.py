@@ -3,11 +3,10 @@
 Scores are put into PostgreSQL as they would stand there; the sorted sets are filled by a rebuild, which is timed. Then
 one update after the other (by the service's own handler, and in the sorted sets alone), pages of the first 100, and
 pages around a user (by the service's own handler too, from the request to the serialized response), of both boards in
-turn. Servers of its own, gone afterwards.
+turn: on the loop, with the clients and the collector of a service. Servers of its own, gone afterwards.
 """
 
 import argparse
-import asyncio
 import random
 import statistics
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import uvloop
 from laurel.leaderboard.v1 import leaderboard_pb2
 from laurel.leaderboard.v1 import leaderboard_service_pb2 as service_pb
 from msgspec import Struct
@@ -50,6 +50,8 @@ from shared.participant import Work
 from shared.postgres.definitions import Catalogue
 from shared.postgres.migrations import migrate
 from shared.postgres.pool import create_pool
+from shared.redis.client import create_client
+from shared.rpc.server import leave_startup_to_itself
 
 ROOT: Final = Path(__file__).parents[2]
 _RUN_START: Final = date.min
@@ -91,7 +93,10 @@ class Found(Struct):
     handled: list[float] = []
     placed: list[float] = []
     top: list[float] = []
+    top_cpu: list[float] = []
+    """Of the service alone: clients, rules and messages."""
     around: list[float] = []
+    around_cpu: list[float] = []
 
 
 async def measure(home: Path, sizes: Sequence[int], rounds: int, *, is_verified: bool = True) -> list[Found]:
@@ -105,7 +110,7 @@ async def measure(home: Path, sizes: Sequence[int], rounds: int, *, is_verified:
     connection = await asyncpg.connect(dsn)
     pool = await create_pool(dsn, application_name="bench", size=4, statement_timeout_ms=600_000)
     try:
-        async with Redis.from_url(valkey.url) as sets:
+        async with create_client(valkey.url, client_name="bench") as sets:
             boards = _Boards(pool, sets, _Cpu(postgres, valkey))
             await boards.begin()
             await _fill_all(connection, sizes)
@@ -169,6 +174,7 @@ class _Boards:
                 assert not (await self._verifier.verify(_key(size))).differences
             compared = time.perf_counter() - began
             found.append(Found(size, took, of_rebuild, compared, estimated / size, used / size))
+        leave_startup_to_itself()
         rng = random.Random(1)
         for number in range(rounds):
             for one in found:
@@ -182,15 +188,17 @@ class _Boards:
         other = f"{board.key}-{rng.randint(1, one.members)}"
         selector = service_pb.SegmentSelector(leaderboard=board.key)
         work, step = _work(board, user, number), _step(board, other, number, rng)
-        for times, measured in (
-            (one.handled, lambda: self._entries.apply_entries([work])),
-            (one.placed, lambda: self._projection.place([step], lambda _: board)),
-            (one.top, lambda: self._top(selector)),
-            (one.around, lambda: self._around(selector, user)),
+        for times, spent, measured in (
+            (one.handled, None, lambda: self._entries.apply_entries([work])),
+            (one.placed, None, lambda: self._projection.place([step], lambda _: board)),
+            (one.top, one.top_cpu, lambda: self._top(selector)),
+            (one.around, one.around_cpu, lambda: self._around(selector, user)),
         ):
-            took = await _timed(measured)
+            took, cpu = await _timed(measured)
             if is_kept:
                 times.append(took)
+                if spent is not None:
+                    spent.append(cpu)
 
     async def _top(self, selector: service_pb.SegmentSelector) -> bytes:
         request = service_pb.ListRankedMembersRequest(selector=selector, page_size=100)
@@ -207,10 +215,11 @@ class _Boards:
         return int(told["used_memory"])
 
 
-async def _timed(what: Callable[[], Awaitable[object]]) -> float:
-    began = time.perf_counter()
+async def _timed(what: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+    """How long it took, and the processor time of this process, in ms."""
+    began, spent = time.perf_counter(), time.process_time()
     await what()
-    return 1_000 * (time.perf_counter() - began)
+    return 1_000 * (time.perf_counter() - began), 1_000 * (time.process_time() - spent)
 
 
 async def insert_board(connection: asyncpg.Connection, board: leaderboard_pb2.Leaderboard) -> None:
@@ -275,7 +284,9 @@ def shown(found: Sequence[Found]) -> str:
             row("an event, ranks before and after, ms", [median(one.handled) for one in found]),
             row("  of it the sorted sets, ms", [median(one.placed) for one in found]),
             row("the first 100, ms", [median(one.top) for one in found]),
+            row("  of it processor time of the service, ms", [median(one.top_cpu) for one in found]),
             row("around a user, ms", [median(one.around) for one in found]),
+            row("  of it processor time of the service, ms", [median(one.around_cpu) for one in found]),
             row("rebuild of the board, s", [one.rebuild_seconds for one in found]),
             *(
                 row(f"  CPU time of it, {name}, s", [one.rebuild_cpu_seconds[index] for one in found])
@@ -296,7 +307,7 @@ def main() -> int:
     parser.add_argument("--unverified", action="store_true", help="do not compare the sets with PostgreSQL")
     arguments = parser.parse_args()
     with run_directory("bench-boards") as home:
-        found = asyncio.run(
+        found = uvloop.run(
             measure(home, arguments.members, arguments.rounds, is_verified=not arguments.unverified)
         )
     sys.stdout.write(shown(found) + "\n")

@@ -106,6 +106,12 @@ def set_timestamp(message: Timestamp, instant: datetime) -> None:
     message.nanos = since.microseconds * _NANOS_PER_MICRO
 
 
+def set_micros(message: Timestamp, micros: int) -> None:
+    """The same of microseconds since 1970."""
+    message.seconds, rest = divmod(micros, MICROS_PER_UNIT)
+    message.nanos = rest * _NANOS_PER_MICRO
+
+
 def instant_field(parent: Message, field: str, path: str, violations: Violations) -> datetime | None:
     """The required timestamp `field` of the message at `path` ("" for a request); None with a violation."""
     if parent.HasField(field):

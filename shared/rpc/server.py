@@ -84,7 +84,7 @@ async def serve(application: Application, settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         async with running(application, settings) as server:
-            _leave_startup_to_itself()
+            leave_startup_to_itself()
             _LOGGER.info("listening", extra={"address": settings.listen, "port": server.port})
             await stop.wait()
             _LOGGER.info("draining", extra={"in_flight": server.boundary.in_flight})
@@ -94,7 +94,7 @@ async def serve(application: Application, settings: Settings) -> None:
             loop.remove_signal_handler(number)
 
 
-def _leave_startup_to_itself() -> None:
+def leave_startup_to_itself() -> None:
     """What is there now stays for good: the garbage collector need not look at it, nor at the rest so often."""
     gc.collect()
     gc.freeze()

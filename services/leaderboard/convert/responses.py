@@ -36,7 +36,7 @@ from services.leaderboard.results import (
     Verified,
 )
 from shared.pages import Page
-from shared.rpc.convert import set_timestamp, to_timestamp
+from shared.rpc.convert import set_micros, to_timestamp
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -388,8 +388,9 @@ def _rank_event(board: Board, event: RankEvent) -> leaderboard_pb2.RankEvent:
 def _add_members(
     messages: "RepeatedCompositeFieldContainer[leaderboard_pb2.RankedMember]", found: RankedMembers
 ) -> None:
+    add = messages.add
     for rank, member in found.members:
-        _write(messages.add(), found, rank, member)
+        _write(add(), found, rank, member)
 
 
 def _write(message: leaderboard_pb2.RankedMember, found: RankedMembers, rank: int, member: Member) -> None:
@@ -401,7 +402,7 @@ def _write(message: leaderboard_pb2.RankedMember, found: RankedMembers, rank: in
     message.user_id = member.user_id
     message.name = profile.name
     message.score = score_to_proto(found.board, member.amount)
-    set_timestamp(message.reach_time, member.reach_time)
+    set_micros(message.reach_time, member.reach_micros)
     if found.board.shown:
         message.attributes.update(_shown(found.board, profile))
 

@@ -37,7 +37,15 @@ class Member(Struct, frozen=True):
 
     user_id: str
     amount: int
-    reach_time: datetime
+    reach_micros: int
+    """When the score was reached, in microseconds since 1970, as positions have it: a page has many members, and from
+    there to its response nobody asks for an instant.
+    """
+
+    @property
+    def reach_time(self) -> datetime:
+        """The same as an instant."""
+        return _EPOCH + self.reach_micros * _MICROSECOND
 
 
 class Place(Struct, frozen=True):
@@ -103,15 +111,19 @@ def position_of(order: Order, user_id: str, score: Score) -> str | None:
     """The text by which a member is ordered; None for who is not a member."""
     if score.amount is None or score.reach_time is None:
         return None
-    micros = (score.reach_time - _EPOCH) // _MICROSECOND
+    micros = micros_of(score.reach_time)
     return f"{order_score(order, score.amount) + _SCORE_BASE:016x}{micros + _TIME_BASE:016x}{user_id}"
 
 
 def member_of(order: Order, position: str) -> Member:
     """The member whose position this is."""
-    ordered = int(position[:SCORE_WIDTH], 16) - _SCORE_BASE
-    micros = int(position[SCORE_WIDTH:PREFIX_WIDTH], 16) - _TIME_BASE
-    return Member(position[PREFIX_WIDTH:], order_score(order, ordered), _EPOCH + micros * _MICROSECOND)
+    amount = order_score(order, int(position[:SCORE_WIDTH], 16) - _SCORE_BASE)
+    return Member(position[PREFIX_WIDTH:], amount, int(position[SCORE_WIDTH:PREFIX_WIDTH], 16) - _TIME_BASE)
+
+
+def micros_of(instant: datetime) -> int:
+    """An instant in microseconds since 1970."""
+    return (instant - _EPOCH) // _MICROSECOND
 
 
 def amount_of(order: Order, position: str) -> int:
@@ -145,10 +157,12 @@ def numbered(mode: RankMode, members: Sequence[Member], first: Place | None) -> 
     result: list[tuple[int, Member]] = []
     if first is None:
         return result
+    if mode is RankMode.ORDINAL:
+        return list(enumerate(members, first.rank))
     rank = first.rank
     for index, member in enumerate(members):
         ordinal = first.ordinal + index
-        if index and (mode is RankMode.ORDINAL or member.amount != members[index - 1].amount):
+        if index and member.amount != members[index - 1].amount:
             rank = rank + 1 if mode is RankMode.DENSE else ordinal
         result.append((rank, member))
     return result

@@ -182,7 +182,8 @@ class Lists:
         return seen.configuration_version, _found(wanted, ranked, seen, is_rebuilding=is_rebuilding)
 
     async def _seen(self, wanted: MemberList, ranked: _Ranked) -> Seen:
-        return await self._reads.seen(wanted.key, [member.user_id for _, member in ranked.members])
+        user_ids = [member.user_id for _, member in ranked.members]
+        return await self._reads.seen(wanted.key, user_ids, with_attributes=bool(wanted.board.shown))
 
     def _page(self, first: int, size: int) -> _Question:
         def count(wanted: MemberList) -> int:

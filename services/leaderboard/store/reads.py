@@ -18,13 +18,16 @@ from shared.postgres.pool import Pool
 # Tenants have boards of their own of it.
 IN_USE: Final = "SELECT EXISTS (SELECT FROM runs WHERE board = $1 OR split_part(board, chr(31), 2) = $1)"
 CONFIGURATION_VERSION: Final = "SELECT version FROM configuration_version"
+# Of many users a few arrays: a row for each takes both sides twice as long.
 SEEN: Final = """
     SELECT (SELECT version FROM configuration_version) AS configuration_version,
            (SELECT marker FROM projection) AS marker,
            (SELECT ROW(board, start_date, end_date, finalize_time, finalized)
               FROM runs WHERE board = $1 AND start_date = $2) AS run,
-           ARRAY(SELECT ROW(user_id, version, profile_version, name, attributes)
-                   FROM users WHERE user_id = ANY($3::text[])) AS profiles
+           known.user_ids, known.names, known.attributes
+      FROM (SELECT array_agg(user_id) AS user_ids, array_agg(name) AS names,
+                   array_agg(attributes) FILTER (WHERE $4) AS attributes
+              FROM users WHERE user_id = ANY($3::text[])) AS known
 """
 PROFILES: Final = """
     SELECT user_id, version, profile_version, name, attributes FROM users WHERE user_id = ANY($1::text[])
@@ -107,6 +110,7 @@ class Seen(Struct, frozen=True):
     run: RunState | None
     """None: it was never entered."""
     profiles: Mapping[str, Profile]
+    """Names, and attributes where they were asked for."""
 
 
 class ReadStore:
@@ -120,17 +124,19 @@ class ReadStore:
         version: int = await self._pool.fetchval(CONFIGURATION_VERSION)
         return version
 
-    async def seen(self, key: SegmentKey, user_ids: Collection[str]) -> Seen:
+    async def seen(
+        self, key: SegmentKey, user_ids: Collection[str], *, with_attributes: bool = False
+    ) -> Seen:
         """The run of this list, the profiles of these users, and whether definitions and sorted sets are what they
         were taken for.
         """
-        row = await self._pool.fetchrow(SEEN, key.board, key.run_start, list(user_ids))
+        row = await self._pool.fetchrow(SEEN, key.board, key.run_start, list(user_ids), with_attributes)
         assert row is not None  # a SELECT without FROM has one row
         return Seen(
             row["configuration_version"],
             row["marker"],
             rows.run_state(row["run"]) if row["run"] else None,
-            _profiles(row["profiles"]),
+            _named(row["user_ids"] or (), row["names"] or (), row["attributes"]),
         )
 
     async def profiles(self, user_ids: Collection[str]) -> dict[str, Profile]:
@@ -178,6 +184,17 @@ class ReadStore:
         else:
             found = await self._pool.fetch(EARLIER_RANK_EVENTS, user_id, board, page.size + 1, *page.after)
         return [RankEvent(SegmentKey(row[0], row[2], row[1]), *tuple(row)[3:]) for row in found]
+
+
+def _named(
+    user_ids: Sequence[str], names: Sequence[str], attributes: Sequence[str] | None
+) -> dict[str, Profile]:
+    if attributes is None:
+        return {user_id: Profile(name=name) for user_id, name in zip(user_ids, names, strict=True)}
+    return {
+        user_id: Profile(name=name, attributes=rows.attributes(text))
+        for user_id, name, text in zip(user_ids, names, attributes, strict=True)
+    }
 
 
 def _profiles(found: Iterable[rows.Row]) -> dict[str, Profile]:

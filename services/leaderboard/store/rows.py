@@ -8,11 +8,12 @@ from msgspec import json
 from services.leaderboard.domain.boards import Source, SourceKind
 from services.leaderboard.domain.lengths import Period
 from services.leaderboard.domain.members import Exclusion, Exclusions, Held, Profile
-from services.leaderboard.domain.ranks import Member
+from services.leaderboard.domain.ranks import Member, micros_of
 from services.leaderboard.domain.runs import Run, RunState
 from services.leaderboard.domain.scores import Fact, Score
 from services.leaderboard.domain.states import RunKey, UserState
 
+_ATTRIBUTES: Final = json.Decoder(dict[str, str])
 _EXCLUSIONS: Final = json.Decoder(dict[str, Exclusion])
 
 POSITION: Final = """
@@ -32,7 +33,12 @@ def run_state(row: Row) -> RunState:
 
 def profile(row: Row) -> tuple[int, Profile]:
     """From version, profile_version, name, attributes."""
-    return row[0], Profile(row[1], row[2], json.decode(row[3]))
+    return row[0], Profile(row[1], row[2], attributes(row[3]))
+
+
+def attributes(text: str) -> Mapping[str, str]:
+    """As they are stored."""
+    return _ATTRIBUTES.decode(text)
 
 
 def held(row: Row) -> tuple[RunKey, Held]:
@@ -87,7 +93,7 @@ def period(row: Row) -> Period:
 
 def member(row: Row) -> Member:
     """From user_id, score, reach_time."""
-    return Member(row[0], row[1], row[2])
+    return Member(row[0], row[1], micros_of(row[2]))
 
 
 def attributes_text(attributes: Mapping[str, str]) -> str:

@@ -86,7 +86,7 @@ ARGUMENTS: dict[tuple[Any, str], tuple[Any, ...]] = {
     (archive, "REMOVE_SCORES"): RUN,
     (archive, "PAGE"): (*RUN, "", 0, 10),
     (archive, "ORDINAL"): (*RUN, "", "ada"),
-    (reads, "SEEN"): (*RUN, ["ada"]),
+    (reads, "SEEN"): (*RUN, ["ada"], True),
     (reads, "PROFILES"): (["ada"],),
     (reads, "RUNS"): (*RUN, 10),
     (reads, "LATEST_RUNS"): ("weekly", 10),

@@ -1,6 +1,6 @@
 """RULES 6.4 and 6.6: the order of members, ties, and the participant limit."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from services.leaderboard.domain.ranks import (
     Member,
     Place,
     member_of,
+    micros_of,
     numbered,
     order_score,
     position_of,
@@ -25,10 +26,10 @@ members = st.builds(
     Member,
     user_id=st.text(min_size=1, max_size=8),
     amount=st.integers(-MAX_SCORE, MAX_SCORE) | st.integers(-3, 3),
-    reach_time=st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31)).map(  # noqa: DTZ001
-        lambda naive: naive.replace(tzinfo=UTC)
+    reach_micros=st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31)).map(  # noqa: DTZ001
+        lambda naive: micros_of(naive.replace(tzinfo=UTC))
     )
-    | st.sampled_from([NOON, NOON + timedelta(seconds=1)]),
+    | st.sampled_from([micros_of(NOON), micros_of(NOON) + 1_000_000]),
 )
 
 
@@ -66,12 +67,17 @@ def test_who_is_no_member_has_no_position() -> None:
     ],
 )
 def test_ties_are_numbered_as_the_mode_says(mode: RankMode, ranks: list[int]) -> None:
-    tied = [Member("a", 9, NOON), Member("b", 7, NOON), Member("c", 7, NOON), Member("d", 1, NOON)]
+    tied = [
+        Member("a", 9, micros_of(NOON)),
+        Member("b", 7, micros_of(NOON)),
+        Member("c", 7, micros_of(NOON)),
+        Member("d", 1, micros_of(NOON)),
+    ]
     assert [rank for rank, _ in numbered(mode, tied, Place(1, 1))] == ranks
 
 
 def test_a_page_that_begins_inside_a_tie_goes_on_with_its_rank() -> None:
-    rest = [Member("c", 7, NOON), Member("d", 1, NOON)]
+    rest = [Member("c", 7, micros_of(NOON)), Member("d", 1, micros_of(NOON))]
     assert [rank for rank, _ in numbered(RankMode.COMPETITION, rest, Place(3, 2))] == [2, 4]
     assert [rank for rank, _ in numbered(RankMode.DENSE, rest, Place(3, 2))] == [2, 3]
 
