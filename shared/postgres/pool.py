@@ -1,5 +1,6 @@
 """Connection pools."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
@@ -34,14 +35,33 @@ _BEGIN_SESSION: Final = """
       FROM unnest($1::text[], $2::text[]) AS wanted (name, value)
 """
 
-# A statement that names every type which others do: built-in arrays and records, and the database's own row types, of
-# which there are none before the migrations have run.
-_NAME_TYPES: Final = """
-    SELECT 'SELECT NULL::record[], NULL::bigint[], NULL::bytea[], NULL::date[], NULL::float8[], NULL::integer[],'
-               ' NULL::smallint[], NULL::timestamptz[], NULL::uuid[]'
-               || coalesce(string_agg(format(', NULL::%s[]', reltype::regtype), '' ORDER BY relname), '')
-      FROM pg_class
-     WHERE relkind = 'c' AND relnamespace = current_schema()::regnamespace
+# What asyncpg has to know of types that statements name: arrays of built-in types, then the database's own row types
+# and the arrays of those, of which there are none before the migrations have run. A row type comes after those that it
+# is made of.
+_TYPES: Final = """
+    WITH row_type AS (
+        SELECT pg_class.oid AS made, relname::text AS name, reltype, typarray
+          FROM pg_class JOIN pg_type ON pg_type.oid = reltype
+         WHERE relkind = 'c' AND relnamespace = current_schema()::regnamespace
+    )
+    SELECT oid, typname::text AS name, 'pg_catalog' AS ns, typtype AS kind, typelem AS elemtype, typdelim AS elemdelim,
+           NULL::oid[] AS attrtypoids, NULL::text[] AS attrnames, NULL::oid AS basetype, NULL::oid AS range_subtype,
+           0::oid AS made
+      FROM pg_type
+     WHERE oid = ANY (
+        '{record[],bigint[],bytea[],date[],float8[],integer[],smallint[],timestamptz[],uuid[]}'::regtype[]
+     )
+    UNION ALL
+    SELECT reltype, name, current_schema(), 'c', NULL, NULL, fields.types, fields.names, NULL, NULL, made
+      FROM row_type
+     CROSS JOIN LATERAL (
+        SELECT array_agg(atttypid ORDER BY attnum) AS types, array_agg(attname::text ORDER BY attnum) AS names
+          FROM pg_attribute WHERE attrelid = made AND attnum > 0 AND NOT attisdropped
+     ) AS fields
+    UNION ALL
+    SELECT typarray, name, current_schema(), 'b', reltype, ',', NULL, NULL, NULL, NULL, made
+      FROM row_type
+     ORDER BY made, kind DESC
 """
 
 
@@ -96,10 +116,13 @@ async def answers(pool: Pool) -> None:
 
 
 async def _learn_types(connection: Connection) -> None:
-    """asyncpg asks the catalogue about each type that a statement is the first to name, on every connection: some ten
-    milliseconds the first time. Asked for all at once here, while the connection is opened, no statement waits for it.
+    """asyncpg asks the catalogue about each type that a statement is the first to name, on every connection, by a query
+    that takes longer than all else that opening it takes. It is told of them here (docs/adr/0012).
     """
-    await connection.prepare(await connection.fetchval(_NAME_TYPES))
+    types = await connection.fetch(_TYPES)
+    # Somebody else's row type may have fields of a type that is not told of: asyncpg asks about it when it is named.
+    with suppress(asyncpg.InternalClientError):
+        connection.get_settings().register_data_types(types)
 
 
 async def _keep_session(_connection: Any) -> None:

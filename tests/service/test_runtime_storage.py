@@ -8,15 +8,18 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis.asyncio
+from asyncpg.introspection import INTRO_LOOKUP_TYPES
 
+from deploy.local.databases import SERVICES
 from deploy.local.postgres import PostgresServer
 from shared import errors
 from shared.postgres import request_log
 from shared.postgres.errors import is_conflict, translate
 from shared.postgres.leader import run_as_leader
 from shared.postgres.migrations import MigrationError, migrate, pending, schema_is_current
-from shared.postgres.pool import Pool, answers, create_pool
+from shared.postgres.pool import _TYPES, Pool, answers, create_pool
 from shared.redis import client as redis_client
+from tests.conftest import ServiceDatabase
 
 REQUEST_LOG = """
     CREATE TABLE request_log (
@@ -121,6 +124,39 @@ async def test_a_database_that_is_away_does_not_keep_a_pool_from_opening() -> No
         await answers(pool)
     assert isinstance(translate(raised.value), errors.Unavailable)
     pool.terminate()
+
+
+async def test_a_connection_knows_the_types_as_the_driver_would_find_them(
+    service_database: ServiceDatabase,
+) -> None:
+    told = ("oid", "kind", "elemtype", "attrtypoids", "attrnames")
+    for service in SERVICES:
+        pool = await create_pool(
+            await service_database(service), application_name="test", size=1, statement_timeout_ms=5_000
+        )
+        known = await pool.fetch(_TYPES)
+        found = await pool.fetch(INTRO_LOOKUP_TYPES, [each["oid"] for each in known])
+        by_driver = {each["oid"]: [each[name] or None for name in told] for each in found}
+        assert len(known) > 9, "a service has row types of its own"
+        assert [[each[name] for name in told] for each in known] == [by_driver[each["oid"]] for each in known]
+        await pool.close()
+
+
+async def test_rows_of_rows_are_known_and_what_has_odd_fields_is_asked_about(empty_database: str) -> None:
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute(
+        "CREATE TYPE leaf AS (value bigint); CREATE TYPE branch AS (name text, leaves leaf[]);"
+        " CREATE TYPE mood AS ENUM ('good'); CREATE TYPE odd AS (mood mood); CREATE TYPE last AS (value bigint)"
+    )
+    await connection.close()
+    pool = await create_pool(empty_database, application_name="test", size=1, statement_timeout_ms=5_000)
+    for statement, rows in (
+        ("SELECT $1::branch[]", [("a", [(1,), (2,)])]),
+        ("SELECT $1::odd[]", [("good",)]),
+        ("SELECT $1::last[]", [(1,)]),
+    ):
+        assert await pool.fetchval(statement, rows) == rows
+    await pool.close()
 
 
 async def test_a_connection_that_was_cut_is_unavailable_and_the_next_call_gets_another(
