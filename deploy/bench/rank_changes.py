@@ -1,15 +1,16 @@
 """`python -m deploy.bench.rank_changes`: how many rank changes a second go through the leaderboard service, history
 included, beside what its script does alone in the same run.
 
-A service in a process of its own takes batches of events over gRPC, some at a time. Each event counts on an all-time
-board and on a weekly one, in the whole and in a region: four lists. What is counted are the rows that the history of
-ranks has got, and what they took of the processors. The script alone is told the same number of steps at a time, on
-sorted sets of the same sizes, by this process, and nothing is stored. Both in turn. Servers of its own, gone
-afterwards.
+A service in a process of its own takes batches of events over gRPC, some at a time; or several replicas do, in turn, as
+gRPC's round robin sends them. Each event counts on an all-time board and on a weekly one, in the whole and in a region:
+four lists. What is counted are the rows that the history of ranks has got, and what they took of the processors. The
+script alone is told the same number of steps at a time, on sorted sets of the same sizes, by this process, and nothing
+is stored. Both in turn. Servers of its own, gone afterwards.
 """
 
 import argparse
 import asyncio
+import itertools
 import math
 import os
 import random
@@ -17,13 +18,14 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
 import asyncpg
 import grpc.aio
+import uvloop
 from laurel.leaderboard.v1 import leaderboard_pb2, leaderboard_service_pb2, leaderboard_service_pb2_grpc
 from laurel.ledger.v1 import entry_pb2
 from laurel.participant.v1 import participant_service_pb2 as participant_pb
@@ -51,6 +53,8 @@ T = TypeVar("T")
 _APPLY: Final = "/laurel.participant.v1.ParticipantService/ApplyEntries"
 _BATCH: Final = 250
 """Events."""
+_READ_ONE_OF: Final = 10
+"""Answers, so that the generator takes little of the processors. What counts are the rows of the history."""
 _IN_FLIGHT: Final = 3
 """Batches, as an orchestrator has them."""
 _MOST_A_SECOND: Final = 40
@@ -72,7 +76,7 @@ class Rates(Struct):
     """By process, µs of a rank change."""
 
 
-async def measure(home: Path, members: int, seconds: float, rounds: int) -> Rates:
+async def measure(home: Path, members: int, seconds: float, rounds: int, replicas: int) -> Rates:
     """Rounds of both, in turn."""
     postgres = PostgresServer.start(home / "postgres")
     valkey = ValkeyServer.start(home / "valkey")
@@ -93,11 +97,17 @@ async def measure(home: Path, members: int, seconds: float, rounds: int) -> Rate
                     key=key, metric="m", schedule=schedule, breakdown_attributes=["region"]
                 )
                 await insert_board(database, board)
-            with serving("services.leaderboard", home / "leaderboard.log", "serve") as served:
-                pids = {"service": served.pid, "PostgreSQL": postgres.pid, "Valkey": valkey.pid}
-                async with grpc.aio.insecure_channel(served.address) as channel:
-                    measured = _Rounds(channel, database, Projection(sets), members, pids)
-                    return await measured.run(seconds, rounds)
+            async with AsyncExitStack() as stack:
+                channels = []
+                pids = {"PostgreSQL": postgres.pid, "Valkey": valkey.pid}
+                for number in range(replicas):
+                    log = home / f"leaderboard-{number}.log"
+                    served = stack.enter_context(serving("services.leaderboard", log, "serve"))
+                    channel = grpc.aio.insecure_channel(served.address)
+                    channels.append(await stack.enter_async_context(channel))
+                    pids[f"service {number + 1}" if replicas > 1 else "service"] = served.pid
+                measured = _Rounds(channels, database, Projection(sets), members, pids)
+                return await measured.run(seconds, rounds)
     finally:
         valkey.stop()
         postgres.erase()
@@ -106,13 +116,15 @@ async def measure(home: Path, members: int, seconds: float, rounds: int) -> Rate
 class _Rounds:
     def __init__(
         self,
-        channel: grpc.aio.Channel,
+        channels: Sequence[grpc.aio.Channel],
         database: asyncpg.Connection,
         projection: Projection,
         members: int,
         pids: Mapping[str, int | None],
     ) -> None:
-        self._channel = channel
+        self._channel = channels[0]
+        self._turns = itertools.cycle(channels)
+        self._answered = 0
         self._database = database
         self._projection = projection
         self._members = members
@@ -170,9 +182,12 @@ class _Rounds:
 
     async def _apply(self, request: bytes) -> None:
         # Serialized before it is sent, so that the time is the service's.
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(_APPLY)
-        outcomes = participant_pb.ApplyEntriesResponse.FromString(await call(request)).outcomes
-        assert all(len(outcome.effects.leaderboards) == _LISTS for outcome in outcomes)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = next(self._turns).unary_unary(_APPLY)
+        answer = await call(request)
+        self._answered += 1
+        if self._answered % _READ_ONE_OF == 0:
+            outcomes = participant_pb.ApplyEntriesResponse.FromString(answer).outcomes
+            assert all(len(outcome.effects.leaderboards) == _LISTS for outcome in outcomes)
 
     async def _place(self, steps: Sequence[Step]) -> None:
         await self._projection.place(steps, lambda _: _BARE)
@@ -265,6 +280,10 @@ def shown(rates: Rates) -> str:
         ["a second", "median", "least", "most"],
         [
             row("rank changes through the service, history included", rates.changes),
+            row(
+                "  two cores at its processor time, all processes",
+                [2e6 / sum(one.values()) for one in rates.cpu],
+            ),
             row("  events of them", rates.events),
             row("the script alone", rates.steps),
             row("  of that the service", [changes / steps for changes, steps in pairs], 3),
@@ -286,9 +305,12 @@ def main() -> int:
     parser.add_argument("--members", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--replicas", type=int, default=1, help="of the service")
     arguments = parser.parse_args()
     with run_directory("bench-rank-changes") as home:
-        rates = asyncio.run(measure(home, arguments.members, arguments.seconds, arguments.rounds))
+        rates = uvloop.run(
+            measure(home, arguments.members, arguments.seconds, arguments.rounds, arguments.replicas)
+        )
     sys.stdout.write(shown(rates) + "\n")
     return 0
 

@@ -72,7 +72,8 @@ end
 # position of the member on the last ranked place ('' for none).
 #
 # Places are counted with the user taken out, so they are those of the positions that were asked for, also when
-# the set holds something newer of the user or the move comes a second time.
+# the set holds something newer of the user or the move comes a second time. In the usual case the set holds what the
+# move goes out from: while a position is in the set its place is what the server has, and nothing is counted.
 PLACE: Final = (
     """
 local order, held, scores, counts = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -107,7 +108,7 @@ local function put(position)
     redis.call('ZADD', scores, 0, score)
   end
 end
-local numbers, answer = {state}, {''}
+local ordinal, numbers, answer = ARGV[1] == 'ordinal', {state}, {''}
 local moves = cjson.decode(ARGV[4])
 for i = 1, #moves, 4 do
   local user, version, before, after = moves[i], moves[i + 1], moves[i + 2], moves[i + 3]
@@ -117,19 +118,29 @@ for i = 1, #moves, 4 do
     local colon = string.find(known, ':', 1, true)
     own_version, own = tonumber(string.sub(known, 1, colon - 1)), string.sub(known, colon + 1)
   end
-  take(own)
-  local before_ordinal, before_rank = place_of(before)
-  local after_ordinal, after_rank = place_of(after)
-  if tonumber(version) > own_version then
+  local is_newer = tonumber(version) > own_version
+  local is_usual = ordinal and is_newer and own == before and own ~= '' and after ~= ''
+  local index = is_usual and redis.call('ZRANK', order, own)
+  local before_ordinal, before_rank, after_ordinal, after_rank
+  if index then
+    redis.call('ZREM', order, own)
+    redis.call('ZADD', order, 0, after)
     redis.call('HSET', held, user, version .. ':' .. after)
-    own = after
+    before_ordinal, after_ordinal = index + 1, redis.call('ZRANK', order, after) + 1
+    before_rank, after_rank = before_ordinal, after_ordinal
+  else
+    take(own)
+    before_ordinal, before_rank = place_of(before)
+    after_ordinal, after_rank = place_of(after)
+    if is_newer then
+      redis.call('HSET', held, user, version .. ':' .. after)
+      own = after
+    end
+    put(own)
   end
-  put(own)
-  numbers[#numbers + 1] = before_ordinal
-  numbers[#numbers + 1] = before_rank
-  numbers[#numbers + 1] = after_ordinal
-  numbers[#numbers + 1] = after_rank
-  numbers[#numbers + 1] = size
+  local at = 5 * (i - 1) / 4 + 1
+  numbers[at + 1], numbers[at + 2], numbers[at + 3] = before_ordinal, before_rank, after_ordinal
+  numbers[at + 4], numbers[at + 5] = after_rank, size
   if limit > 0 then
     answer[#answer + 1] = redis.call('ZRANGE', order, limit - 1, limit - 1)[1] or ''
   end

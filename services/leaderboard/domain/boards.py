@@ -147,6 +147,8 @@ class Boards(Struct, frozen=True):
     """By tenant; "" for users of none."""
     _runs_on: Callable[[str, Source, date], Sequence[tuple[Board, Run]]]
     """What is found there, for a date: remembered, for nearly all events are of today."""
+    has_tracked: bool = False
+    """Whether there is a board on which it is looked for who was overtaken."""
 
     @classmethod
     def of(cls, boards: Iterable[Board], tenants: Iterable[str] = ()) -> "Boards":
@@ -160,7 +162,8 @@ class Boards(Struct, frozen=True):
             by_key.update((board.key, board) for board in own)
             by_source[tenant] = _by_source(own)
         runs_on = lru_cache(_REMEMBERED)(partial(_runs_on, by_source))
-        return cls(by_key, known, defined, by_source, runs_on)
+        has_tracked = any(board.tracking is not None for board in defined.values())
+        return cls(by_key, known, defined, by_source, runs_on, has_tracked)
 
     def ranking(self, source: Source, user_id: str) -> tuple[Board, ...]:
         """The active boards that rank this user by this source, by key."""

@@ -123,7 +123,8 @@ def member_of(order: Order, position: str) -> Member:
 
 def micros_of(instant: datetime) -> int:
     """An instant in microseconds since 1970."""
-    return (instant - _EPOCH) // _MICROSECOND
+    since = instant - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def amount_of(order: Order, position: str) -> int:

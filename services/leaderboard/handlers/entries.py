@@ -334,6 +334,8 @@ class EntryHandlers:
 
     def _touch(self, boards: Boards, settled: Sequence["_Settled"]) -> None:
         """Whom they overtook is found out later."""
+        if not boards.has_tracked:
+            return
         for entry in settled:
             if entry.draft.is_live:
                 for move, placement in entry.moves:
